@@ -1,0 +1,95 @@
+"""From a composed YAML node to a typed object: the class named by `_target_` is its own schema.
+
+Unlike Hydra's `instantiate`, an unknown key or a wrong type fails, with the full key path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlm_eval.errors import ConfigError
+
+_LENGTH = re.compile(r"^(\d+)\s*([kKmM]?)$")
+
+
+def parse_length(value: object) -> int:
+    """Tokens from `4096`, `4k` (4 x 1024) or `1M` (1024 x 1024).
+
+    Raises `ConfigError` for anything else.
+    """
+    match = _LENGTH.match(str(value).strip())
+    if not match or int(match.group(1)) == 0:
+        raise ConfigError(f"length={value}: give tokens as 4096, 4k or 1M")
+    return int(match.group(1)) * {"": 1, "k": 1024, "m": 1024**2}[match.group(2).lower()]
+
+
+def locate(target: str, path: str) -> type[Any]:
+    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path."""
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
+    return found
+
+
+def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
+    """Build the dataclass that `node._target_` names; nested `_target_` nodes are built first.
+
+    `path` is the place of the node in the whole configuration, for messages.
+    Raises `ConfigError` with the full key path for an unknown key, a wrong type, a missing value
+    or a value that the class itself refuses (`ValueError` from its `__post_init__`).
+    """
+    values = OmegaConf.to_container(OmegaConf.create(dict(node)), resolve=True)
+    assert isinstance(values, dict)
+    return _build({str(key): value for key, value in values.items()}, path)
+
+
+def _build(values: dict[str, Any], path: str) -> Any:
+    target = values.pop("_target_", None)
+    if target is None:
+        raise ConfigError(f"{path}: has no _target_; compose it from its config group")
+    cls = locate(str(target), path)
+    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 3) or names
+            raise ConfigError(f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}")
+    nested = {
+        key: _build(dict(value), f"{path}.{key}")
+        for key, value in values.items()
+        if isinstance(value, dict) and "_target_" in value
+    }
+    plain = {key: value for key, value in values.items() if key not in nested}
+    try:
+        return cls(**_typed(cls, plain, path), **nested)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _typed(cls: type[Any], values: dict[str, Any], path: str) -> dict[str, Any]:
+    """`values` converted to the field types of `cls` by OmegaConf, one field at a time."""
+    import typing
+
+    hints = typing.get_type_hints(cls)
+    typed: dict[str, Any] = {}
+    for key, value in values.items():
+        schema = dataclasses.make_dataclass("Field", [(key, hints[key])])
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+            typed[key] = getattr(OmegaConf.to_object(merged), key)
+        except OmegaConfBaseException as error:
+            full_key = getattr(error, "full_key", None) or key
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{path}.{full_key}: {reason}") from error
+    return typed

@@ -1,0 +1,75 @@
+"""Errors of the harness. Each message says what happened, where, and what to do next.
+
+The runner maps them to outcomes (`types.Outcome`); nothing else turns an error into a result.
+"""
+
+from __future__ import annotations
+
+from rlm_eval.types import Outcome, Usage
+
+
+class RlmEvalError(Exception):
+    """Base of every error that a user should read without a traceback."""
+
+
+class ConfigError(RlmEvalError):
+    """The configuration is wrong; names the full key path."""
+
+
+class MissingDependency(RlmEvalError):
+    """An optional package, file or program is absent; names what to install."""
+
+
+class ModelError(RlmEvalError):
+    """A model call failed for good, retries included.
+
+    `usage` is what the provider billed for the failed attempts, where it said so.
+    """
+
+    outcome: Outcome = Outcome.PROVIDER_ERROR
+
+    def __init__(self, message: str, *, usage: Usage | None = None, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.usage = usage or Usage()
+        self.attempts = attempts
+
+    @property
+    def kind(self) -> str:
+        """Stable short name for records: the class name."""
+        return type(self).__name__
+
+
+class ProviderError(ModelError):
+    """Transient trouble (429, 5xx, timeouts, dropped connections) that outlasted the retries."""
+
+
+class BadRequest(ModelError):
+    """The provider refused the request as malformed; the same request would fail again."""
+
+
+class ContextOverflow(ModelError):
+    """The prompt does not fit the model's window."""
+
+    outcome = Outcome.CONTEXT_OVERFLOW
+
+
+class Refused(ModelError):
+    """The provider's content filter refused."""
+
+    outcome = Outcome.REFUSED
+
+
+class EndpointUnusable(ModelError):
+    """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
+
+
+class LimitReached(RlmEvalError):
+    """A trajectory's own limit would be exceeded by the next call."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class ReplCrash(RlmEvalError):
+    """A REPL worker was lost and its state could not be restored."""
