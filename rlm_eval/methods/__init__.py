@@ -1,0 +1,30 @@
+"""HOW a question is answered. A `Method` knows a session and a sample's context, never a task."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Sample
+
+
+class Method(Protocol):
+    """A method's configuration: a frozen dataclass, one YAML in `configs/method/`."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables, variant included (`rlm_own`, `rag_bm25`)."""
+        ...
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompts it uses (`own@3f2a91bc`); `-` where it has none."""
+        ...
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """Answer `sample.question` over `sample.context`; every call goes through `session`.
+
+        Must not read `sample.target` (only the `floor` method does). Raises what the session
+        raises; the runner maps errors to outcomes.
+        """
+        ...

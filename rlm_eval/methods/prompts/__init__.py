@@ -1,0 +1,41 @@
+"""Prompt files of the methods, and their identity.
+
+A prompt is a Markdown file in this folder, or a user's own file; its hash goes into the manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.types import text_hash
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt and where it came from."""
+
+    name: str
+    """File name without its ending."""
+    text: str
+    """The text, surrounding white space removed."""
+
+    @property
+    def id(self) -> str:
+        """`name@hash`, for manifests and figures."""
+        return f"{self.name}@{text_hash(self.text)[:8]}"
+
+
+def load_prompt(name: str, file: str | None = None) -> PromptText:
+    """The shipped prompt `name` (`rag/plain`), or the user's `file` in its place.
+
+    Raises `ConfigError` where there is none, naming the shipped ones.
+    """
+    path = Path(file) if file else FOLDER / f"{name}.md"
+    if not path.is_file():
+        known = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md"))
+        raise ConfigError(f"prompt {path}: no such file; shipped prompts: {', '.join(known)}")
+    return PromptText(path.stem if file else name, path.read_text(encoding="utf-8").strip())

@@ -1,0 +1,307 @@
+"""The one meter: every model call of a sample, by every method, at every depth, goes through here.
+
+A `Session` serves one sample and epoch. It takes replies it already has from the journal, reserves
+before it spends, writes what it paid for before handing it on, and keeps the trajectory's calls
+and steps. It knows no method and no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from rlm_eval.errors import ModelError
+from rlm_eval.journal import Journal, Replies, stored_call
+from rlm_eval.limits import Budget
+from rlm_eval.models import Client, Sampling
+from rlm_eval.repl import HostFunction, Repl, ReplPool
+from rlm_eval.slices import SourceIndex
+from rlm_eval.types import (
+    Answer,
+    Call,
+    Message,
+    Prompt,
+    PromptPart,
+    Reply,
+    Role,
+    Sample,
+    Step,
+    Times,
+    Usage,
+)
+
+_CHARS_PER_TOKEN = 3.0  # a careful guess: reservations should rather be too large
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An opened model as the session uses it."""
+
+    name: str
+    """Configured name."""
+    client: Client
+    """Who completes."""
+    sampling: Sampling
+    """Defaults of the model, the run's overrides included."""
+    window: int | None
+    """Context window, tokens; `None` = unknown."""
+    cost: Callable[[Usage], float | None]
+    """List price of a call without cache discounts, US dollars; `None` = no price known."""
+
+
+class Session:
+    """One sample's way to the models. See the module's docstring."""
+
+    def __init__(
+        self,
+        sample: Sample,
+        epoch: int,
+        endpoints: Mapping[str, Endpoint],
+        journal: Journal,
+        budget: Budget,
+        repls: ReplPool,
+        index: SourceIndex,
+        *,
+        replay_only: bool = False,
+    ) -> None:
+        """`endpoints` has the slots `root` and `sub`, and `judge` where the task needs one.
+
+        `index` is that of the sample's canonical context. With `replay_only` a call that the
+        journal does not hold raises `ModelError` instead of going out.
+        """
+        self.sample = sample
+        self.epoch = epoch
+        self.budget = budget
+        self.calls: list[Call] = []
+        self.steps: list[Step] = []
+        self.notes: dict[str, Any] = {}
+        self.partial: Answer | None = None
+        self._endpoints = endpoints
+        self._journal = journal
+        self._repls = repls
+        self._index = index
+        self._replay_only = replay_only
+        self._stored: Replies = journal.replies(sample.id, epoch)
+        self._trajectory = journal.start(sample.id, epoch, sample.context.hash)
+        self._occurrences: Counter[tuple[str, str]] = Counter()
+        self._encoded: dict[str, tuple[PromptPart, ...]] = {}
+        self._next_id = 0
+        self._started = time.monotonic()
+
+    @property
+    def root_model(self) -> str:
+        """Configured name of the root model."""
+        return self._endpoints["root"].name
+
+    @property
+    def sub_model(self) -> str:
+        """Configured name of the sub model."""
+        return self._endpoints["sub"].name
+
+    @property
+    def root_window(self) -> int | None:
+        """Window of the root model, tokens."""
+        return self._endpoints["root"].window
+
+    @property
+    def sub_window(self) -> int | None:
+        """Window of the sub model, tokens."""
+        return self._endpoints["sub"].window
+
+    @property
+    def trajectory(self) -> int:
+        """Number of this trajectory in the cell's journal."""
+        return self._trajectory
+
+    @property
+    def diverged(self) -> int:
+        """Calls asked anew although earlier attempts had answers stored for this sample."""
+        stored = sum(len(calls) for calls in self._stored.by_key.values())
+        return sum(not call.replayed for call in self.calls) if stored else 0
+
+    def elapsed(self) -> float:
+        """Seconds since the sample's start."""
+        return time.monotonic() - self._started
+
+    def add_step(self, step: Step) -> None:
+        """Keep an executed block."""
+        self.steps.append(step)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a scalar that a reader of the records will want."""
+        self.notes[key] = value
+
+    def offer(self, answer: Answer) -> None:
+        """The best answer so far: used where a limit ends the trajectory."""
+        self.partial = answer
+
+    def open_repl(
+        self,
+        context: Any,
+        functions: Mapping[str, HostFunction],
+        **options: Any,
+    ) -> AbstractAsyncContextManager[Repl]:
+        """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
+        seed = int(self.sample.id[:8], 16) + self.epoch
+        return self._repls.open(context, functions, seed=seed, **options)
+
+    async def call(
+        self,
+        messages: Sequence[Message],
+        *,
+        role: Role,
+        position: str,
+        model: str = "root",
+        depth: int = 0,
+        turn: int = 0,
+        parent: int | None = None,
+        sampling: Sampling | None = None,
+    ) -> Call:
+        """Ask a model and return the finished call.
+
+        `position` is the deterministic path of the asking place; equal requests at one position
+        are told apart by their order. Raises `ModelError` (the failed call is kept and metered)
+        or `LimitReached` (nothing was sent).
+        """
+        endpoint = self._endpoints[model]
+        sampling = self._seeded(sampling or endpoint.sampling, position)
+        request = _request_hash(endpoint.name, messages, sampling)
+        occurrence = self._occurrences[position, request]
+        self._occurrences[position, request] += 1
+        draft = Call(
+            id=self._next_id,
+            parent=parent,
+            depth=depth,
+            role=role,
+            turn=turn,
+            position=position,
+            model=endpoint.name,
+            prompt=Prompt(tuple((m.role, self._encode(m.content, role)) for m in messages)),
+            reply="",
+            reasoning="",
+            finish_reason="",
+            usage=Usage(),
+            times=Times(self.elapsed(), self.elapsed(), None, self.elapsed()),
+            attempts=0,
+        )
+        self._next_id += 1
+        stored = self._stored.take(position, request, occurrence)
+        if stored is not None:
+            return self._serve_again(endpoint, stored, draft)
+        if self._replay_only:
+            raise ModelError(f"replay: {position} asks what the journal does not hold")
+        return await self._send(endpoint, messages, sampling, request, draft)
+
+    def _serve_again(self, endpoint: Endpoint, stored: Mapping[str, Any], draft: Call) -> Call:
+        place = {
+            "id": draft.id,
+            "parent": draft.parent,
+            "depth": draft.depth,
+            "role": draft.role.value,
+            "turn": draft.turn,
+            "position": draft.position,
+        }
+        call = stored_call(stored, place, draft.prompt)
+        # It was paid for once: the limits see it again, so that they end a trajectory where they
+        # ended it before.
+        self.budget.reserve(_total(call.usage) or 0, endpoint.cost(call.usage))
+        self._journal.write_again(self._trajectory, stored, call)
+        self.calls.append(call)
+        return call
+
+    async def _send(
+        self,
+        endpoint: Endpoint,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        request: str,
+        draft: Call,
+    ) -> Call:
+        self.budget.check_seconds(self.elapsed())
+        prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
+        most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
+        held = self.budget.reserve(_total(most) or 0, endpoint.cost(most))
+        try:
+            reply = await endpoint.client.complete(messages, sampling)
+        except ModelError as error:
+            failed = replace(
+                draft,
+                usage=error.usage,
+                attempts=error.attempts,
+                times=replace(draft.times, end=self.elapsed()),
+                error=f"{error.kind}: {error}",
+            )
+            # An unknown bill of a failed call counts as nothing here: it was most likely free.
+            self.budget.settle(held, _total(error.usage) or 0, endpoint.cost(error.usage) or 0.0)
+            self._keep(request, failed)
+            raise
+        except asyncio.CancelledError:
+            end = replace(draft.times, end=self.elapsed())
+            self._keep(request, replace(draft, times=end, error="Cancelled: in flight", attempts=1))
+            raise
+        self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
+        call = self._finished(draft, reply)
+        self._keep(request, call)
+        return call
+
+    def _finished(self, draft: Call, reply: Reply) -> Call:
+        start = draft.times.submit + reply.queue_seconds
+        first = reply.first_token_seconds
+        return replace(
+            draft,
+            model=reply.model or draft.model,
+            reply=reply.text,
+            reasoning=reply.reasoning,
+            finish_reason=reply.finish_reason,
+            usage=reply.usage,
+            attempts=reply.attempts,
+            times=Times(
+                submit=draft.times.submit,
+                start=start,
+                first_token=None if first is None else start + first,
+                end=self.elapsed(),
+            ),
+        )
+
+    def _keep(self, request: str, call: Call) -> None:
+        self._journal.write(self._trajectory, request, call)
+        self.calls.append(call)
+
+    def _encode(self, text: str, role: Role) -> tuple[PromptPart, ...]:
+        if role not in (Role.ROOT, Role.CHILD_ROOT):
+            return self._index.encode(text)
+        # A root's history repeats its messages every turn: encode each text once.
+        parts = self._encoded.get(text)
+        if parts is None:
+            parts = self._encoded[text] = self._index.encode(text)
+        return parts
+
+    def _seeded(self, sampling: Sampling, position: str) -> Sampling:
+        if sampling.seed is None:
+            return sampling
+        mix = f"{sampling.seed}|{self.sample.id}|{self.epoch}|{position}".encode()
+        seed = int.from_bytes(hashlib.blake2b(mix, digest_size=4).digest()) >> 1
+        return replace(sampling, seed=seed)
+
+
+def _request_hash(model: str, messages: Sequence[Message], sampling: Sampling) -> str:
+    digest = hashlib.blake2b(digest_size=10)
+    digest.update(orjson.dumps([model, sampling], option=orjson.OPT_SORT_KEYS))
+    for message in messages:
+        digest.update(f"|{message.role}|{len(message.content)}|".encode())
+        digest.update(message.content.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _total(usage: Usage) -> int | None:
+    if usage.input is None and usage.output is None:
+        return None
+    return (usage.input or 0) + (usage.output or 0)
