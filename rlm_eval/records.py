@@ -1,0 +1,301 @@
+"""One flat row per (cell, sample, epoch): the table that every statistic and figure groups.
+
+Not storage (`store.py` owns the run directory and writes `records.parquet` with what is here) and
+not statistics. `record_of` makes a row, `to_frame` a typed table, `load_records` reads the tables
+of finished or running runs. Unknown is null, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.stats import behaviour
+from rlm_eval.types import Call, Role, Sample, Score, Trajectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+FILE = "records.parquet"
+
+CallCost = Callable[[Call], tuple[float | None, float | None]]
+"""USD of one call: (every input token at full rate, with cache hits); `None` = no price known."""
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    # -- identity
+    "schema": ("int", "Version of this table's layout."),
+    "run": ("str", "Name of the run directory."),
+    "cell_id": ("str", "Hash of the resolved configuration of the cell, run-time knobs left out."),
+    "sample_id": ("str", "Hash of what determines the sample."),
+    "item": ("str", "Underlying item: equal across lengths where only the filler grows."),
+    "cluster": ("str", "Samples with the same value share a context (standard errors)."),
+    "epoch": ("int", "Repeat number, from 0."),
+    "index": ("int", "Number of the sample within its cell, from 0."),
+    "seed": ("int", "Seed of the cell."),
+    # -- what was asked
+    "task": ("str", "Task."),
+    "density": ("str", "How much must be processed as the context grows."),
+    "generated": ("bool", "True where the data come from the harness's own generator."),
+    "protected": ("bool", "True where the task's text must not leave the run directory."),
+    "length": ("int", "Nominal context length in tokens: the key of the cell."),
+    "tokens": ("int", "Tokens of the context under `tokenizer`."),
+    "tokenizer": ("str", "Tokenizer that measured the context."),
+    "chars": ("int", "Characters of the context."),
+    # -- who answered
+    "method": ("str", "Method."),
+    "root": ("str", "Root model as configured."),
+    "sub": ("str", "Sub-model as configured; null where the method has none."),
+    "prompt": ("str", "Name of the method's prompt."),
+    "prompt_hash": ("str", "Hash of the method's prompt."),
+    "isolation": ("str", "Sandbox in force; null where the method runs no code."),
+    "scripted": ("bool", "True where the replies come from a script, not from a model."),
+    "root_window": ("int", "Context window of the root model, tokens."),
+    "concurrency": ("int", "Samples in flight during the run."),
+    # -- how it ended
+    "outcome": ("str", "Typed outcome (`types.Outcome`)."),
+    "score": ("float", "Headline score in [0, 1]; null = not scored."),
+    "scorer": ("str", "Scorer of the headline score."),
+    "answer_chars": ("int", "Characters of the answer."),
+    "provenance": ("str", "Where the answer came from."),
+    "failure": ("str", "Where a wrong answer went wrong (`stats.behaviour.FAILURES`)."),
+    # -- calls
+    "n_calls": ("int", "Model calls at every depth, judges left out."),
+    "n_root_calls": ("int", "Calls of the root model by the root trajectory."),
+    "n_sub_calls": ("int", "Plain sub-calls."),
+    "n_child_calls": ("int", "Root calls of child trajectories (recursion)."),
+    "n_other_calls": ("int", "Summary, embedding and re-ranking calls."),
+    "n_judge_calls": ("int", "Judge calls."),
+    "used_recursion": ("bool", "True where at least one sub-call or child trajectory was made."),
+    "max_depth": ("int", "Deepest call; 0 = the root only."),
+    "turns": ("int", "Turns of the root trajectory."),
+    "first_sub_turn": ("int", "Root turn of the first sub-call; null where there is none."),
+    "max_fanout": ("int", "Most sub-calls under one root call."),
+    "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
+    "n_failed_calls": ("int", "Calls that failed for good."),
+    "n_retried_calls": ("int", "Calls that needed more than one request."),
+    "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
+    "diverged_calls": ("int", "Calls of a resumed sample that the journal did not know."),
+    "re_rolls": ("int", "Times the sample was redone after an error."),
+    # -- tokens, judges left out
+    "input_tokens": ("int", "Prompt tokens, cached ones included."),
+    "cached_tokens": ("int", "Prompt tokens that the provider read from its cache."),
+    "output_tokens": ("int", "Completion tokens, reasoning included."),
+    "reasoning_tokens": ("int", "Completion tokens spent on reasoning."),
+    "root_input_tokens": ("int", "Prompt tokens of root calls."),
+    "root_output_tokens": ("int", "Completion tokens of root calls."),
+    "sub_input_tokens": ("int", "Prompt tokens of sub-calls and child trajectories."),
+    "sub_output_tokens": ("int", "Completion tokens of sub-calls and child trajectories."),
+    "judge_input_tokens": ("int", "Prompt tokens of judges."),
+    "judge_output_tokens": ("int", "Completion tokens of judges."),
+    "peak_prompt_tokens": ("int", "Largest prompt of a single call."),
+    # -- money and time
+    "cost_cold": ("float", "USD at list price, every input token at full rate; null = unknown."),
+    "cost_observed": ("float", "USD at list price with the cache hits seen; null = unknown."),
+    "judge_cost": ("float", "USD of the judges, cold; null = unknown."),
+    "prices": ("str", "Price table and its date."),
+    "core_seconds": ("float", "Processor seconds of a local server; null = not measured."),
+    "gpu_seconds": ("float", "GPU seconds of a local server; null = not measured."),
+    "wall_seconds": ("float", "Start to end at the run's concurrency."),
+    "critical_path_seconds": ("float", "Longest chain of calls and code: an unloaded wait."),
+    "service_seconds": ("float", "Sum of the calls' own seconds."),
+    "queue_seconds": ("float", "Sum of the calls' seconds in our queues and back-off."),
+    # -- code and reading
+    "n_steps": ("int", "Executed code blocks."),
+    "n_error_steps": ("int", "Blocks that raised or hit a block limit."),
+    "step_cpu_seconds": ("float", "Processor seconds of the blocks."),
+    "coverage": ("float", "Share of the context that some model call was shown."),
+    "reread": ("float", "Times each shown character was sent to a model."),
+    "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
+}
+"""Name -> (type, meaning). `score_<scorer>`, `note_<name>` and `meta_<name>` columns follow."""
+
+_CELL = [
+    "run",
+    "cell_id",
+    "seed",
+    "task",
+    "density",
+    "generated",
+    "protected",
+    "method",
+    "root",
+    "sub",
+    "prompt",
+    "prompt_hash",
+    "isolation",
+    "scripted",
+    "root_window",
+    "concurrency",
+    "prices",
+]
+_NOTES = ("re_rolls", "diverged_calls", "core_seconds", "gpu_seconds")
+_CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
+_CHILDREN = (Role.SUB, Role.CHILD_ROOT)
+
+
+def record_of(
+    cell: Mapping[str, Any],
+    sample: Sample,
+    trajectory: Trajectory,
+    scores: Sequence[Score],
+    cost: CallCost,
+) -> dict[str, Any]:
+    """The row of one finished sample.
+
+    `cell` holds the resolved facts of the cell under the names of `COLUMNS` (run, cell_id, seed,
+    task, density, generated, protected, method, root, sub, prompt, prompt_hash, isolation,
+    scripted, root_window, concurrency, prices); a fact that is absent becomes null. Of the
+    trajectory's notes, `re_rolls`, `diverged_calls`, `core_seconds` and `gpu_seconds` fill columns
+    of their own.
+    """
+    calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
+    judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
+    roots = [call for call in calls if call.role is Role.ROOT]
+    subs = [call for call in calls if call.role in _CHILDREN]
+    spans = behaviour.slices_of(calls, sample.context.hash)
+    share, reread = behaviour.coverage(spans, sample.context.chars)
+    seen = behaviour.evidence_seen(sample.evidence, spans)
+    outcome, answer = trajectory.outcome, trajectory.answer
+    value = scores[0].value if scores else None
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {name: cell.get(name) for name in _CELL}
+    row |= {name: trajectory.notes.get(name) for name in _NOTES}
+    row |= {
+        "schema": SCHEMA_VERSION,
+        "sample_id": sample.id,
+        "item": sample.item,
+        "cluster": sample.cluster,
+        "epoch": trajectory.epoch,
+        "index": sample.index,
+        "length": sample.length,
+        "tokens": sample.context.tokens,
+        "tokenizer": sample.context.tokenizer,
+        "chars": sample.context.chars,
+        "outcome": outcome.value,
+        "score": None if outcome.is_missing else 0.0 if outcome.scores_zero else value,
+        "scorer": scores[0].scorer if scores else None,
+        "answer_chars": None if answer.text is None else len(answer.text),
+        "provenance": answer.provenance,
+        "failure": behaviour.failure(sample, trajectory, scores, seen),
+        "n_calls": len(calls),
+        "n_root_calls": len(roots),
+        "n_sub_calls": sum(call.role is Role.SUB for call in calls),
+        "n_child_calls": sum(call.role is Role.CHILD_ROOT for call in calls),
+        "n_other_calls": len(calls) - len(roots) - len(subs),
+        "n_judge_calls": len(judges),
+        "used_recursion": bool(subs),
+        "max_depth": max((call.depth for call in calls), default=0),
+        "turns": len({call.turn for call in roots}),
+        "first_sub_turn": _first_sub_turn(roots, subs),
+        "max_fanout": _max_fanout(subs),
+        "n_truncated_calls": sum(call.finish_reason in _CUT_REASONS for call in calls),
+        "n_failed_calls": sum(call.error is not None for call in calls),
+        "n_retried_calls": sum(call.attempts > 1 for call in calls),
+        "n_replayed_calls": sum(call.replayed for call in calls),
+        "input_tokens": _tokens(calls, "input"),
+        "cached_tokens": _tokens(calls, "cached"),
+        "output_tokens": _tokens(calls, "output"),
+        "reasoning_tokens": _tokens(calls, "reasoning"),
+        "root_input_tokens": _tokens(roots, "input"),
+        "root_output_tokens": _tokens(roots, "output"),
+        "sub_input_tokens": _tokens(subs, "input"),
+        "sub_output_tokens": _tokens(subs, "output"),
+        "judge_input_tokens": _tokens(judges, "input"),
+        "judge_output_tokens": _tokens(judges, "output"),
+        "peak_prompt_tokens": max((c.usage.input for c in calls if c.usage.input), default=None),
+        "cost_cold": _cost(calls, cost, 0),
+        "cost_observed": _cost(calls, cost, 1),
+        "judge_cost": _cost(judges, cost, 0),
+        "wall_seconds": trajectory.wall_seconds,
+        "critical_path_seconds": behaviour.critical_path(calls, trajectory.steps),
+        "service_seconds": sum(call.times.end - call.times.start for call in calls),
+        "queue_seconds": sum(call.times.start - call.times.submit for call in calls),
+        "n_steps": len(trajectory.steps),
+        "n_error_steps": sum(step.error is not None for step in trajectory.steps),
+        "step_cpu_seconds": sum(step.cpu_seconds for step in trajectory.steps),
+        "coverage": share,
+        "reread": reread,
+        "evidence_seen": seen,
+    }
+    row |= {f"score_{score.scorer}": score.value for score in scores}
+    row |= {f"note_{k}": v for k, v in trajectory.notes.items() if k not in _NOTES and _flat(v)}
+    return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
+
+
+def _flat(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _billed(calls: Iterable[Call]) -> list[Call]:
+    """Calls that count for money: a failed one only where the provider reported tokens for it."""
+    return [c for c in calls if c.error is None or c.usage.input is not None]
+
+
+def _tokens(calls: Sequence[Call], kind: str) -> int | None:
+    """Sum over calls; unknown as soon as one call does not say."""
+    values = [getattr(call.usage, kind) for call in _billed(calls)]
+    return None if None in values else sum(values)
+
+
+def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
+    values = [cost(call)[which] for call in _billed(calls)]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _first_sub_turn(roots: Sequence[Call], subs: Sequence[Call]) -> int | None:
+    turn_of = {call.id: call.turn for call in roots}
+    turns = [turn_of[call.parent] for call in subs if call.parent in turn_of]
+    return min(turns, default=None)
+
+
+def _max_fanout(subs: Sequence[Call]) -> int:
+    parents = [call.parent for call in subs]
+    return max((parents.count(parent) for parent in set(parents)), default=0)
+
+
+def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a typed table: every column of `COLUMNS`, then score, note and meta columns."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    extra = sorted(c for c in frame.columns if c not in COLUMNS)
+    frame = frame.reindex(columns=[*COLUMNS, *extra])
+    dtypes: dict[str, Any] = {
+        "int": "Int64",
+        "float": "Float64",
+        "bool": "boolean",
+        "str": "string",
+    }
+    typed = {name: frame[name].astype(dtypes[kind]) for name, (kind, _) in COLUMNS.items()}
+    for name in extra:
+        column = frame[name].convert_dtypes()
+        # A note that is a number in one cell and a word in another is kept as words.
+        typed[name] = column.astype("string") if column.dtype == object else column
+    return pd.DataFrame(typed)
+
+
+def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
+    """The records of these runs, one table. A run directory holds `records.parquet`.
+
+    Raises `RlmEvalError` naming the directory where there is none.
+    """
+    import pandas as pd
+
+    frames = []
+    for run_dir in run_dirs:
+        path = Path(run_dir) / FILE
+        if not path.is_file():
+            raise RlmEvalError(
+                f"{run_dir}: no {FILE} here; name the directory of a run "
+                "(`rlm-eval run` prints it when it ends)"
+            )
+        frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+        frame["run"] = frame["run"].fillna(Path(run_dir).name)
+        frames.append(frame)
+    if not frames:
+        raise RlmEvalError("no run named; give at least one run directory")
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)

@@ -1,0 +1,148 @@
+"""A record states what happened, and unknown stays unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synth import CELL, TEXT, call, sample, score, step, trajectory
+
+from rlm_eval import records
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.types import Answer, Call, Outcome, Role, Slice, Usage
+
+PRICED = lambda c: (0.01 * (c.usage.input or 0), 0.005 * (c.usage.input or 0))  # noqa: E731
+UNPRICED = lambda c: (None, None)  # noqa: E731
+
+
+def recursion() -> tuple[Call, ...]:
+    source = sample().context.hash
+    middle = len(TEXT) // 2
+    return (
+        call(0, 0.0, 2.0),
+        call(1, 2.0, 5.0, parent=0, role=Role.SUB, parts=("q", Slice(source, 0, middle))),
+        call(2, 4.0, 6.0, submit=2.0, parent=0, role=Role.SUB, parts=(Slice(source, 0, middle),)),
+        call(3, 8.0, 9.0, turn=1),
+    )
+
+
+def test_counts_roles_and_the_longest_chain() -> None:
+    item = sample()
+    row = records.record_of(
+        CELL, item, trajectory(item, recursion(), steps=(step(0),)), score(1.0), PRICED
+    )
+    assert (row["n_calls"], row["n_root_calls"], row["n_sub_calls"]) == (4, 2, 2)
+    assert row["used_recursion"] is True
+    assert row["max_fanout"] == 2
+    assert row["turns"] == 2
+    # root 2 s + block 0.5 s + the longer of two parallel sub-calls 3 s + root 1 s
+    assert row["critical_path_seconds"] == pytest.approx(6.5)
+    assert row["queue_seconds"] == pytest.approx(2.0)
+    assert row["service_seconds"] == pytest.approx(8.0)
+    assert row["input_tokens"] == 400
+    assert row["cost_cold"] == pytest.approx(4.0)
+    assert row["cost_observed"] == pytest.approx(2.0)
+    assert row["score_lenient"] == 1.0
+    assert row["meta_needle_depth"] == 0.5
+
+
+def test_coverage_counts_a_character_once_and_rereading_twice() -> None:
+    item = sample()
+    row = records.record_of(CELL, item, trajectory(item, recursion()), score(0.0), PRICED)
+    assert row["coverage"] == pytest.approx(0.5, abs=0.01)
+    assert row["reread"] == pytest.approx(2.0)
+    assert row["evidence_seen"] == 0.0
+    assert row["failure"] == "evidence_never_seen"
+
+
+def test_unknown_is_null_never_zero() -> None:
+    item = sample()
+    calls = (call(0, 0.0, 1.0, usage=Usage(input=5)), call(1, 1.0, 2.0, usage=Usage()))
+    row = records.record_of({}, item, trajectory(item, calls), (), UNPRICED)
+    unknown = [
+        "cost_cold",
+        "cost_observed",
+        "input_tokens",
+        "output_tokens",
+        "score",
+        "gpu_seconds",
+        "method",
+    ]
+    assert [row[name] for name in unknown] == [None] * len(unknown)
+    frame = records.to_frame([row])
+    assert frame[unknown].isna().all().all()
+
+
+def test_a_failed_call_without_usage_is_counted_but_not_billed() -> None:
+    item = sample()
+    calls = (call(0, 0, 1, usage=Usage(), error="ProviderError: 500"), call(1, 1, 2))
+    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
+    assert (row["n_failed_calls"], row["input_tokens"]) == (1, 100)
+
+
+def test_a_replayed_call_makes_the_chain_unknown() -> None:
+    item = sample()
+    calls = (call(0, 0, 1, replayed=True), call(1, 0, 2))
+    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
+    assert row["critical_path_seconds"] is None
+    assert row["n_replayed_calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "expected"),
+    [
+        (Outcome.PROVIDER_ERROR, 1.0, None),
+        (Outcome.CONTEXT_OVERFLOW, None, 0.0),
+        (Outcome.TRUNCATED, 1.0, 1.0),
+    ],
+)
+def test_outcome_decides_whether_a_score_exists(
+    outcome: Outcome, value: float | None, expected: float | None
+) -> None:
+    item = sample()
+    done = trajectory(item, (call(0, 0, 1),), outcome=outcome)
+    assert records.record_of(CELL, item, done, score(value), PRICED)["score"] == expected
+
+
+def test_failures_are_told_apart() -> None:
+    item = sample()
+    whole = Slice(item.context.hash, 0, len(TEXT))
+    seen = call(0, 0, 1, parts=(whole,))
+    held = call(0, 0, 1, parts=(whole,), reply="I found 7412")
+    last = call(1, 1, 2)
+    two = sample(evidence=((0, 6), (7, 13)))
+    cases = [
+        (item, trajectory(item, (seen,)), score(0.0), "seen_and_missed"),
+        (item, trajectory(item, (held, last)), score(0.0), "right_then_changed"),
+        (two, trajectory(two, (seen,)), score(0.0), "seen_and_misaggregated"),
+        (item, trajectory(item, (seen,)), score(0.0, None), "not_parsed"),
+        (item, trajectory(item, (seen,), outcome=Outcome.LIMIT_TURNS), score(0.0), "cut_off"),
+        (item, trajectory(item, (seen,), answer=Answer(None)), score(0.0), "no_answer"),
+        (replace(item, evidence=()), trajectory(item, (seen,)), score(0.0), "wrong"),
+        (item, trajectory(item, (seen,)), score(1.0), None),
+    ]
+    for of, done, verdict, expected in cases:
+        row = records.record_of(CELL, of, done, verdict, PRICED)
+        assert row["failure"] == expected
+
+
+def test_round_trip_through_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
+    item = sample()
+    rows = [
+        records.record_of(CELL, item, trajectory(item, recursion(), notes=n), score(0.5), UNPRICED)
+        for n in ({"recall": 0.5, "mixed": 1}, {"mixed": "word"}, {})
+    ]
+    frame = records.to_frame(rows)
+    frame.to_parquet(tmp_path / records.FILE)
+    back = records.load_records([tmp_path, tmp_path])
+    assert len(back) == 6
+    assert list(back.columns) == list(frame.columns)
+    assert back["cost_cold"].isna().all()
+    assert back["n_calls"].dtype == "Int64"
+    assert back["note_mixed"].iloc[1] == "word"
+
+
+def test_a_directory_without_records_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RlmEvalError, match=str(tmp_path)):
+        records.load_records([tmp_path])
