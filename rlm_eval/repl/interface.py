@@ -1,0 +1,228 @@
+"""What the REPL room offers: data, settings and roles. Nothing here starts a process.
+
+A REPL is a sandboxed Python process with a persistent namespace. Model-written code runs in it as
+blocks and calls named host functions (`llm_query`, ...); the host awaits them. What a block may
+use up is limited per block; a limit is an error that the model sees, never an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+JSON: TypeAlias = Any
+"""None, bool, int, float, str, and lists and dicts of these (dict keys may be any scalar)."""
+
+ContextValue: TypeAlias = "str | list[Any] | tuple[Any, ...] | dict[Any, Any] | None"
+"""What the variable `context` can be; `None` leaves the variable out."""
+
+HostFunction: TypeAlias = Callable[..., Awaitable[JSON]]
+"""Called with the JSON arguments of the model's code; its result goes back to that code.
+
+Raising `ReplCallError` raises `SubCallError` in the model's code, which may catch it. Arguments
+that do not fit the signature raise `TypeError` there. Any other exception ends the block: it is
+raised from `Repl.run`. A batch is one call with the whole list."""
+
+ISOLATION = ("strict", "best", "none")
+
+
+@dataclass(frozen=True)
+class ReplConfig:
+    """Settings of the REPL: isolation, what code may import, and the limits of one block."""
+
+    isolation: str = "strict"
+    """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, stamped."""
+    backend: str = "rlm_eval.repl.pool.SandboxPool"
+    """Dotted name of the backend class: the built-in one, or a remote sandbox."""
+    block_seconds: float = 60.0
+    """Wall seconds of one block; waiting for host calls does not count."""
+    block_cpu_seconds: float = 120.0
+    """Processor seconds of one block, all threads together."""
+    interrupt_grace_seconds: float = 0.4
+    """Seconds between the interrupt, which keeps the state, and the kill, which does not."""
+    memory_mb: int = 2048
+    """Address space of one worker beyond its context, in MiB; beyond it `MemoryError`."""
+    threads: int = 64
+    """Threads of one worker. New processes are never allowed under isolation."""
+    file_mb: int = 256
+    """Largest file a block may write, in MiB."""
+    open_files: int = 256
+    """Open descriptors of one worker."""
+    output_mb: int = 64
+    """Characters (in 2^20) that a block may print before it is stopped with `limit:output`."""
+    output_keep_chars: int = 1_000_000
+    """Characters of stdout, and of stderr, brought to the host: the head and the tail of more."""
+    message_mb: int = 512
+    """Largest single message between a worker and the host, in MiB (a batch, a value)."""
+    packages: list[str] = field(default_factory=list)
+    """Third-party packages that code may import; they and what they import are preloaded."""
+
+    def __post_init__(self) -> None:
+        if self.isolation not in ISOLATION:
+            raise ValueError(f"isolation={self.isolation!r}: use one of {', '.join(ISOLATION)}")
+        for name, value in asdict(self).items():
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"{name}={value}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A variable of the worker, brought to the host."""
+
+    text: str
+    """`str()` of it, made in the worker."""
+    type_name: str
+    """Name of its type."""
+    value: JSON = None
+    """The object itself where it is plain data (`is_plain`), tuples as lists; else `None`."""
+    is_plain: bool = False
+    """True where `value` holds the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What one block did."""
+
+    stdout: str
+    """Captured output; where more than `output_keep_chars`, its head and tail around a mark."""
+    stdout_chars: int
+    """Full length of stdout."""
+    stderr: str
+    """Captured stderr, then the traceback cut to the model's own lines; capped like stdout."""
+    stderr_chars: int
+    """Full length of stderr."""
+    error: str | None
+    """Exception type name; `limit:time`, `limit:cpu`, `limit:output`; `worker_lost`; or `None`."""
+    cpu_seconds: float | None
+    """The block's own processor time, measured by the host; `None` where it cannot be."""
+    wall_seconds: float
+    """Start to end, host calls included."""
+    waited_seconds: float
+    """The part of `wall_seconds` during which a host call was under way."""
+    n_calls: int
+    """Host calls made (a batch is one)."""
+    n_failed_calls: int
+    """Host calls that raised in the model's code."""
+    variables: Mapping[str, str]
+    """Name -> type name of the user's variables after the block; no functions, no modules."""
+    answer: Value | None = None
+    """`answer["content"]` once `answer["ready"]` is truthy, else `None`."""
+    restored: bool = False
+    """The worker was lost; a new one holds the state before this block."""
+    diverged: bool = False
+    """While restoring, an earlier block printed or raised something else than the first time."""
+
+
+@dataclass(frozen=True)
+class IsolationReport:
+    """The isolation that was found, by trying it. Goes into the manifest."""
+
+    tier: str
+    """`A` bubblewrap + Landlock + seccomp, `B` Landlock + seccomp, `C` seccomp without any file,
+    `none`, or the name of a remote backend."""
+    layers: Mapping[str, str]
+    """Layer -> what it blocks here, or why it is absent."""
+    canaries: Mapping[str, bool]
+    """Attempt, made by a real worker -> True where it was held."""
+    kernel: str
+    """Kernel release, architecture."""
+    python: str
+    """Version of the workers' interpreter."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Importable third-party packages and their versions."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know; how to get a stronger tier."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+
+class ReplCallError(Exception):
+    """Raised by a host function: the model's code sees `SubCallError` with the same fields.
+
+    `kind` is a stable short name (`ProviderError`, `Truncated`, ...); `results` is what a failed
+    batch did get, `None` in the failed places.
+    """
+
+    def __init__(self, message: str, kind: str = "error", results: JSON = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.results = results
+
+
+class ReplValueError(Exception):
+    """A variable cannot be brought to the host: its `str()` raised, hung or is too large."""
+
+
+class Repl(Protocol):
+    """One live REPL. Not for concurrent use: one operation at a time."""
+
+    async def run(self, code: str) -> BlockResult:
+        """Run a block in the persistent namespace.
+
+        Raises `errors.ReplCrash` where the worker was lost and its state could not be restored,
+        and whatever a host function raised other than `ReplCallError`.
+        """
+        ...
+
+    async def get(self, name: str) -> Value | None:
+        """The variable, or `None` where there is none. Raises `ReplValueError`, `ReplCrash`."""
+        ...
+
+    async def set(self, name: str, value: JSON) -> None:
+        """Bind a variable. Raises `ReplCrash`."""
+        ...
+
+
+class ReplPool(Protocol):
+    """Where REPLs come from: a backend, opened with `async with`; closing leaves nothing behind."""
+
+    @property
+    def report(self) -> IsolationReport:
+        """The isolation in force. Raises `RuntimeError` before the backend is opened."""
+        ...
+
+    async def __aenter__(self) -> ReplPool: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def open(
+        self,
+        context: ContextValue,
+        functions: Mapping[str, HostFunction],
+        *,
+        variables: Mapping[str, JSON] | None = None,
+        answer_dict: bool = False,
+        seed: int = 0,
+        key: str | None = None,
+    ) -> AbstractAsyncContextManager[Repl]:
+        """A new REPL with `context`, the functions and `variables` in its namespace.
+
+        `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`.
+        `key` is the content hash of the context where the caller knows it: REPLs that are open
+        at the same time on the same large context share its memory.
+        """
+        ...
+
+
+def clip(text: str, chars: int, side: str = "head", total: int | None = None) -> str:
+    """At most `chars` characters of `text` for a model, with a mark that says what is missing.
+
+    `side` is the part that is kept: `head`, `tail` or `middle` (both ends). `total` is the full
+    length where `text` itself was already capped. The mark is not counted in `chars`.
+    """
+    total = len(text) if total is None else total
+    if total <= chars and len(text) <= chars:
+        return text
+    mark = f"... [{total - chars:,} more characters] ..."
+    if side == "head":
+        return f"{text[:chars]}\n{mark}"
+    if side == "tail":
+        return f"{mark}\n{text[len(text) - chars :]}"
+    if side == "middle":
+        head = chars // 2
+        return f"{text[:head]}\n{mark}\n{text[len(text) - (chars - head) :]}"
+    raise ValueError(f"side={side!r}: use head, tail or middle")
