@@ -37,6 +37,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "seed": ("int", "Seed of the cell."),
     # -- what was asked
     "task": ("str", "Task."),
+    "task_variant": ("str", "Task settings other than the defaults; null = none."),
     "density": ("str", "How much must be processed as the context grows."),
     "generated": ("bool", "True where the data come from the harness's own generator."),
     "protected": ("bool", "True where the task's text must not leave the run directory."),
@@ -48,6 +49,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "method": ("str", "Method."),
     "root": ("str", "Root model as configured."),
     "sub": ("str", "Sub-model as configured; null where the method has none."),
+    "variant": ("str", "Method settings other than the defaults; null = none."),
+    "depth_limit": ("int", "Configured recursion depth; null where the method has none."),
     "prompt": ("str", "Name of the method's prompt."),
     "prompt_hash": ("str", "Hash of the method's prompt."),
     "isolation": ("str", "Sandbox in force; null where the method runs no code."),
@@ -112,25 +115,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 """Name -> (type, meaning). `score_<scorer>`, `note_<name>` and `meta_<name>` columns follow."""
 
-_CELL = [
-    "run",
-    "cell_id",
-    "seed",
-    "task",
-    "density",
-    "generated",
-    "protected",
-    "method",
-    "root",
-    "sub",
-    "prompt",
-    "prompt_hash",
-    "isolation",
-    "scripted",
-    "root_window",
-    "concurrency",
-    "prices",
-]
 _NOTES = ("re_rolls", "diverged_calls", "core_seconds", "gpu_seconds")
 _CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
@@ -146,8 +130,9 @@ def record_of(
     """The row of one finished sample.
 
     `cell` holds the resolved facts of the cell under the names of `COLUMNS` (run, cell_id, seed,
-    task, density, generated, protected, method, root, sub, prompt, prompt_hash, isolation,
-    scripted, root_window, concurrency, prices); a fact that is absent becomes null. Of the
+    task, task_variant, density, generated, protected, method, variant, depth_limit, root, sub,
+    prompt, prompt_hash, isolation, scripted, root_window, concurrency, prices); an absent fact
+    becomes null. Of the
     trajectory's notes, `re_rolls`, `diverged_calls`, `core_seconds` and `gpu_seconds` fill columns
     of their own.
     """
@@ -161,7 +146,7 @@ def record_of(
     outcome, answer = trajectory.outcome, trajectory.answer
     value = scores[0].value if scores else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row |= {name: cell.get(name) for name in _CELL}
+    row |= {name: value for name, value in cell.items() if name in COLUMNS}
     row |= {name: trajectory.notes.get(name) for name in _NOTES}
     row |= {
         "schema": SCHEMA_VERSION,

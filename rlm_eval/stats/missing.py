@@ -1,0 +1,53 @@
+"""What a mean may still be: bounds for missing and cut samples, and means over repeats.
+
+Not imputation: nothing is filled in, the reader gets both ends. Repeats of a sample are averaged
+before anything else (never n x K rows); pass@k follows Chen et al. 2021, pass^k tau-bench.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CUT_SHARE = 0.05
+"""Above this share of truncated or limited samples a mean is printed as bounds, not as a number."""
+
+
+def bounds(scores: ArrayLike, open_: ArrayLike) -> tuple[float, float]:
+    """(mean if every open sample were wrong, mean if every one were right).
+
+    `scores`: one per sample, NaN where there is none; `open_`: True where the score is not known
+    to be the method's own (missing, truncated, limited). NaN counts as open.
+    """
+    x = np.asarray(scores, dtype=float)
+    unknown = np.asarray(open_, dtype=bool) | np.isnan(x)
+    if not len(x):
+        return 0.0, 1.0
+    known = float(x[~unknown].sum())
+    return known / len(x), (known + int(unknown.sum())) / len(x)
+
+
+def average_repeats(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """One row per unit: the mean over its repeats of each value column; nulls are left out."""
+    return frame.groupby(list(by), sort=False, dropna=False)[list(values)].mean().reset_index()
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Chance that at least one of k draws out of n repeats is right."""
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} needs 1 <= k <= n repeats, n = {n}")
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def pass_hat_k(n: int, correct: int, k: int) -> float:
+    """Chance that all k draws out of n repeats are right."""
+    if not 1 <= k <= n:
+        raise ValueError(f"pass^{k} needs 1 <= k <= n repeats, n = {n}")
+    return math.comb(correct, k) / math.comb(n, k)

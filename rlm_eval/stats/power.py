@@ -1,0 +1,60 @@
+"""How many samples a difference needs, and what difference n samples can show.
+
+Paired binary scores follow the McNemar power formula; Card et al. 2020 on why it is printed
+beside every comparison that is not significant. Two-sided, normal approximation.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy import optimize, stats
+
+
+def samples_needed(
+    difference: float, discordant: float, power: float = 0.8, alpha: float = 0.05
+) -> int:
+    """Pairs needed to show `difference` when a share `discordant` of pairs disagrees.
+
+    Raises `ValueError` unless 0 < |difference| <= discordant <= 1.
+    """
+    delta = abs(difference)
+    if not 0 < delta <= discordant <= 1:
+        raise ValueError(
+            f"difference {difference} with discordant share {discordant}: "
+            "need 0 < |difference| <= discordant <= 1"
+        )
+    return math.ceil(_needed(delta, discordant, power, alpha))
+
+
+def _needed(delta: float, discordant: float, power: float, alpha: float) -> float:
+    z_alpha, z_beta = float(stats.norm.ppf(1 - alpha / 2)), float(stats.norm.ppf(power))
+    root = z_alpha * math.sqrt(discordant)
+    root += z_beta * math.sqrt(max(0.0, discordant - delta**2))
+    return root**2 / delta**2
+
+
+def detectable_difference(
+    n: int, discordant: float, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Smallest paired difference that n pairs show; at most the discordant share itself.
+
+    NaN where even that is out of reach of n pairs.
+    """
+    if n < 1 or _needed(discordant, discordant, power, alpha) > n:
+        return float("nan")
+    return float(
+        optimize.brentq(lambda d: _needed(d, discordant, power, alpha) - n, 1e-6, discordant)
+    )
+
+
+def detectable_mean_difference(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest difference of means that a standard error of the difference can show."""
+    return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * se
+
+
+def detectable_unpaired(
+    n: int, rate: float = 0.5, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Smallest difference of two independent groups of n samples around `rate`."""
+    return detectable_mean_difference(math.sqrt(2 * rate * (1 - rate) / n), power, alpha)

@@ -1,0 +1,123 @@
+"""Tests on pairs: vectors, type-I error, and the right test for the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rlm_eval.stats import paired, power
+
+
+def test_mcnemar_vectors() -> None:
+    assert paired.mcnemar(9, 2) == pytest.approx((0.065430, 0.038574), abs=1e-6)
+    assert paired.mcnemar(5, 0) == pytest.approx((0.0625, 0.03125), abs=1e-9)
+    assert paired.mcnemar(0, 0) == (1.0, 1.0)
+    assert paired.mcnemar(4, 4)[1] == pytest.approx(1.0)
+
+
+def test_mcnemar_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    expected = mcnemar([[10, 7], [3, 5]], exact=True).pvalue
+    assert paired.mcnemar(7, 3)[0] == pytest.approx(expected)
+
+
+def test_newcombe_vector() -> None:
+    assert paired.newcombe(40, 9, 2, 9) == pytest.approx((0.006268, 0.227053), abs=1e-6)
+
+
+def test_holm_vector() -> None:
+    assert paired.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert paired.holm([]) == []
+
+
+def test_power_table() -> None:
+    table = {50: (17, 21), 100: (12, 15), 150: (10, 12), 200: (9, 11)}
+    for n, expected in table.items():
+        found = [100 * power.detectable_difference(n, share) for share in (0.2, 0.3)]
+        assert np.allclose(found, expected, atol=0.75), (n, found)
+    assert 100 * power.detectable_difference(500, 0.2) == pytest.approx(5.6, abs=0.1)
+    assert 100 * power.detectable_unpaired(50) == pytest.approx(28, abs=0.5)
+    assert 100 * power.detectable_unpaired(150) == pytest.approx(16, abs=0.5)
+
+
+def test_power_is_its_own_inverse() -> None:
+    n = power.samples_needed(0.1, 0.25)
+    assert power.detectable_difference(n, 0.25) <= 0.1 < power.detectable_difference(n - 2, 0.25)
+    assert np.isnan(power.detectable_difference(5, 0.1))
+    with pytest.raises(ValueError, match="discordant"):
+        power.samples_needed(0.3, 0.2)
+
+
+def test_mid_p_keeps_its_size() -> None:
+    """Spec: .046 at n = 50 with 15 % discordant each way; the exact test gives .028."""
+    rng = np.random.default_rng(0)
+    tables = rng.multinomial(50, [0.15, 0.15, 0.7], 4000)
+    sizes = np.mean([[p < 0.05 for p in paired.mcnemar(b, c)] for b, c, _ in tables], axis=0)
+    assert sizes[0] < sizes[1]
+    assert sizes[1] == pytest.approx(0.046, abs=0.012)
+
+
+def test_sign_flip_counts_every_flip_of_whole_clusters() -> None:
+    assert paired.sign_flip([1, 1, 1, 1], ["a", "a", "b", "b"]) == pytest.approx(0.5)
+    assert paired.sign_flip(np.ones(10), np.arange(10)) == pytest.approx(2 / 1024)
+    assert paired.sign_flip(np.zeros(5), np.arange(5)) == 1.0
+    assert paired.sign_flip(np.ones(40), np.arange(40)) == pytest.approx(1 / 10_001)
+
+
+def test_sign_flip_keeps_its_size_in_clusters() -> None:
+    rng = np.random.default_rng(1)
+    rejected = 0
+    for _ in range(300):
+        effects = rng.normal(0, 1, 10).repeat(5)
+        rejected += (
+            paired.sign_flip(effects + rng.normal(0, 0.3, 50), np.arange(10).repeat(5)) < 0.05
+        )
+    assert rejected / 300 < 0.09
+
+
+def test_compare_chooses_by_the_data() -> None:
+    a, b = np.r_[np.ones(40), np.zeros(20)], np.r_[np.ones(30), np.zeros(30)]
+    independent = paired.compare(a, b, np.arange(60))
+    assert "McNemar" in independent.test
+    assert (independent.wins, independent.losses) == (10, 0)
+    assert independent.low > 0
+    assert "cluster sign flips" in paired.compare(a, b, np.arange(60) // 3).test
+    rng = np.random.default_rng(2)
+    graded = paired.compare(rng.random(50), rng.random(50), np.arange(50))
+    assert "bootstrap" in graded.test
+    assert graded.low <= graded.difference <= graded.high
+    assert graded.detectable > 0
+    with pytest.raises(ValueError, match="pairs"):
+        paired.compare([], [], [])
+
+
+def test_the_graded_interval_covers() -> None:
+    rng = np.random.default_rng(5)
+    hit = 0
+    for _ in range(60):
+        base = rng.beta(2, 1, 80)
+        found = paired.compare(base, np.clip(base - rng.exponential(0.1, 80), -1, 1), np.arange(80))
+        hit += found.low <= 0.1 <= found.high
+    assert hit >= 52
+
+
+def test_non_inferiority_needs_the_lower_end() -> None:
+    a = np.r_[np.ones(95), np.zeros(5)]
+    same = paired.compare(a, a, np.arange(100))
+    assert paired.non_inferior(same, 0.1)
+    few = paired.compare(a[:8], a[:8], np.arange(8))
+    assert not paired.non_inferior(few, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.5, 0.45, 0.55), "compatible"),
+        ((0.3, 0.2, 0.4), "lower"),
+        ((0.8, 0.7, 0.9), "higher"),
+        ((0.5, 0.2, 0.8), "n too small to tell"),
+    ],
+)
+def test_published_verdicts(interval: tuple[float, float, float], verdict: str) -> None:
+    assert paired.against_published(*interval, published=0.52) == verdict
