@@ -64,11 +64,15 @@ class EndpointUnusable(ModelError):
 
 
 class LimitReached(RlmEvalError):
-    """A trajectory's own limit would be exceeded by the next call."""
+    """A limit would be exceeded by the next call.
 
-    def __init__(self, outcome: Outcome, message: str) -> None:
+    `scope` names whose: only the sample's own is an outcome; a sweep's budget ends the run.
+    """
+
+    def __init__(self, outcome: Outcome, message: str, scope: str = "sample") -> None:
         super().__init__(message)
         self.outcome = outcome
+        self.scope = scope
 
 
 class ReplCrash(RlmEvalError):

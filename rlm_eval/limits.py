@@ -77,23 +77,27 @@ class Budget:
         """Raises `LimitReached` where the trajectory's time is over."""
         limit = self.limits.seconds
         if limit is not None and elapsed >= limit:
-            raise LimitReached(Outcome.LIMIT_TIME, f"{self.name}: {limit:g} s are over")
+            raise LimitReached(Outcome.LIMIT_TIME, f"{self.name}: {limit:g} s are over", self.name)
 
     def _check(self, wanted: Reservation) -> None:
         limits = self.limits
         if limits.calls is not None and self.calls + 1 > limits.calls:
-            raise LimitReached(Outcome.LIMIT_CALLS, f"{self.name}: {limits.calls} calls made")
+            raise LimitReached(
+                Outcome.LIMIT_CALLS, f"{self.name}: {limits.calls} calls made", self.name
+            )
         if limits.tokens is not None and self.tokens + wanted.tokens > limits.tokens:
             raise LimitReached(
                 Outcome.LIMIT_TOKENS,
                 f"{self.name}: {self.tokens} of {limits.tokens} tokens used or reserved, "
                 f"the next call may take {wanted.tokens}",
+                self.name,
             )
         if limits.cost is not None and self.cost + wanted.cost > limits.cost:
             raise LimitReached(
                 Outcome.LIMIT_COST,
                 f"{self.name}: ${self.cost:.4f} of ${limits.cost:.4f} used or reserved, "
                 f"the next call may cost ${wanted.cost:.4f}",
+                self.name,
             )
 
     def _add(self, tokens: int, cost: float, calls: int) -> None:

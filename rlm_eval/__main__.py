@@ -1,0 +1,7 @@
+"""`python -m rlm_eval` is `rlm-eval`."""
+
+import sys
+
+from rlm_eval.cli import main
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""One attempt at one sample: solve, settle the outcome, score. The only place that knows both sides.
+
+An exception becomes an outcome here and nowhere else; a bug in a task or a method is no outcome
+and stops the cell.
+"""
+
+from __future__ import annotations
+
+from rlm_eval.errors import LimitReached, ModelError, ReplCrash, EndpointUnusable
+from rlm_eval.methods import Method
+from rlm_eval.session import Session
+from rlm_eval.tasks import JudgedTask, Task
+from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
+
+_CUT_REASONS = ("length", "max_tokens")
+
+
+async def attempt(
+    task: Task, method: Method, sample: Sample, session: Session
+) -> tuple[Trajectory, tuple[Score, ...]]:
+    """Run `method` on `sample` and score what it gives.
+
+    Raises `EndpointUnusable` (no sample can succeed), `LimitReached` (the sweep's budget is
+    spent) and `asyncio.CancelledError`; none of them says anything about the sample.
+    """
+    answer, outcome, error = await _solve(method, sample, session)
+    wall = session.elapsed()
+    scores: tuple[Score, ...] = ()
+    if not outcome.is_missing:
+        scored = Answer(None) if outcome.scores_zero else answer
+        scores = task.score(sample, scored)
+        if isinstance(task, JudgedTask):
+            try:
+                scores = (await _judge(task, sample, scored, session), *scores)
+            except (ModelError, ValueError) as failure:
+                if isinstance(failure, EndpointUnusable):
+                    raise
+                outcome, error = Outcome.JUDGE_ERROR, f"judge: {failure}"
+                scores = ()
+    trajectory = Trajectory(
+        sample=sample.id,
+        epoch=session.epoch,
+        answer=answer,
+        outcome=outcome,
+        calls=tuple(session.calls),
+        steps=tuple(session.steps),
+        wall_seconds=wall,
+        error=error,
+        notes=dict(session.notes),
+    )
+    return trajectory, scores
+
+
+async def _solve(
+    method: Method, sample: Sample, session: Session
+) -> tuple[Answer, Outcome, str | None]:
+    partial = Answer(None)
+    try:
+        answer = await method.solve(sample, session)
+    except EndpointUnusable:
+        raise
+    except ModelError as error:
+        return session.partial or partial, error.outcome, f"{error.kind}: {error}"
+    except LimitReached as error:
+        if error.scope != "sample":
+            raise
+        return session.partial or partial, error.outcome, str(error)
+    except ReplCrash as error:
+        return session.partial or partial, Outcome.REPL_CRASH, str(error)
+    return answer, _outcome(answer, sample, session), None
+
+
+def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
+    """The outcome of an answer that came back: what its producing call says."""
+    if answer.outcome is not None:
+        return answer.outcome
+    for call in session.calls:
+        if call.id == answer.call and call.finish_reason in _CUT_REASONS:
+            # An output cap that is the benchmark's own protocol would have cut it as well.
+            cap, used = sample.output_cap, call.usage.output
+            if cap is None or used is None or used < cap:
+                return Outcome.TRUNCATED
+    return Outcome.OK if answer.text is not None else Outcome.NO_ANSWER
+
+
+async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Session) -> Score:
+    prompt = task.judge_prompt(sample, answer)
+    if prompt is None:
+        return Score("judge", 0.0)
+    call = await session.call(
+        [Message("user", prompt)], role=Role.JUDGE, position="judge", model="judge"
+    )
+    return task.judge_score(sample, answer, call.reply)

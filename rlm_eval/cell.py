@@ -1,0 +1,166 @@
+"""One cell of a sweep: task x length x method x root x sub x seed, as typed objects.
+
+A cell's identity is the hash of what determines its results: run-time knobs (fields with
+`metadata={"runtime": True}`: addresses, concurrency, paths) and the number of samples are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+from omegaconf import DictConfig, OmegaConf
+
+from rlm_eval.config import build, locate, parse_length
+from rlm_eval.errors import ConfigError
+from rlm_eval.limits import Limits
+from rlm_eval.methods import Method
+from rlm_eval.models import Model
+from rlm_eval.repl import ReplConfig
+from rlm_eval.tasks import Task
+
+_SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything one cell needs, built and checked."""
+
+    task: Task
+    method: Method
+    root: Model
+    sub: Model
+    judge: Model
+    length: int
+    """Nominal context length, tokens."""
+    n: int
+    """Samples."""
+    seed: int
+    epochs: int
+    """Repeats of each sample."""
+    max_samples: int
+    """Samples in flight."""
+    limits: Limits
+    """Of one sample."""
+    repl: ReplConfig
+    resolved: dict[str, Any]
+    """The composed configuration, for the manifest."""
+
+    @property
+    def id(self) -> str:
+        """Readable name and identity hash: the directory of the cell."""
+        parts = [self.task.name, str(self.length), self.method.name, self.root.name]
+        if self.sub is not self.root:
+            parts.append(self.sub.name)
+        name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
+        return f"{name[:96]}-{self.identity[:12]}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that determines the cell's results."""
+        facts = {
+            "task": {k: v for k, v in identity(self.task).items() if k != "n"},
+            "method": identity(self.method),
+            "root": identity(self.root),
+            "sub": identity(self.sub),
+            "judge": identity(self.judge) if getattr(self.task, "judge_prompt", None) else None,
+            "limits": identity(self.limits),
+            "repl": identity(self.repl),
+        }
+        return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def identity(value: Any) -> Any:
+    """`value` as JSON without run-time fields; a dataclass also gives its class name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            f.name: identity(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not f.metadata.get("runtime")
+        }
+        return {"class": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(k): identity(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [identity(v) for v in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def build_cell(config: DictConfig) -> Cell:
+    """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    length = parse_length(config.length)
+    shared = {name: config[name] for name in _SHARED} | {"length": length}
+    root = build(config.root, "root")
+    limits = _values(Limits, config.limits, "limits")
+    cell = Cell(
+        task=build(_with_shared(config.task, shared), "task"),
+        method=build(config.method, "method"),
+        root=root,
+        sub=root if config.sub.get("same") else build(config.sub, "sub"),
+        judge=root if config.judge.get("same") else build(config.judge, "judge"),
+        length=length,
+        n=_positive(config, "n"),
+        seed=int(config.seed),
+        epochs=_positive(config, "epochs"),
+        max_samples=_positive(config, "max_samples"),
+        limits=limits,
+        repl=build(config.repl, "repl"),
+        resolved=_plain(config),
+    )
+    if limits.needs_output_cap or _values(Limits, config.budget, "budget").needs_output_cap:
+        for slot in ("root", "sub"):
+            if getattr(cell, slot).sampling.max_output_tokens is None:
+                raise ConfigError(
+                    f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
+                    "what a call may cost at most must be known before it is made"
+                )
+    return cell
+
+
+def sweep_budget(config: DictConfig) -> Limits:
+    """The limits of the whole sweep."""
+    return _values(Limits, config.budget, "budget")
+
+
+def run_folder(config: DictConfig) -> Path:
+    """The run directory of a composed configuration."""
+    name = str(config.name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ConfigError(f"name={name!r}: letters, digits, '.', '_' and '-' only")
+    return Path(config.results) / name
+
+
+def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:
+    """The task's node, with the run-level values that its class has and its YAML does not set."""
+    if "_target_" not in node:
+        raise ConfigError("task: has no _target_; choose one: task=s_niah")
+    names = {f.name for f in dataclasses.fields(locate(str(node["_target_"]), "task"))}
+    own = {str(key): value for key, value in node.items()}
+    return {key: value for key, value in shared.items() if key in names} | own
+
+
+def _values(cls: type[Limits], node: DictConfig, path: str) -> Limits:
+    target = {"_target_": f"{cls.__module__}.{cls.__qualname__}"}
+    built: Limits = build({**target, **{str(k): v for k, v in node.items()}}, path)
+    return built
+
+
+def _positive(config: DictConfig, key: str) -> int:
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value}: give a whole number of 1 or more")
+    return value
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,73 @@
+"""The command line: `rlm-eval COMMAND ...`. Each module of `rlm_eval.commands` is one command.
+
+A command is a module with `main(argv) -> int`; the first line of its docstring is its help. It is
+imported only when called, so that `--version` and `--help` load nothing heavy.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlm_eval import __version__
+from rlm_eval.errors import RlmEvalError
+
+_FOLDER = Path(__file__).parent / "commands"
+
+
+def commands() -> dict[str, Path]:
+    """Command name -> its module's file."""
+    files = sorted(p for p in _FOLDER.glob("*.py") if p.stem != "__init__")
+    return {p.stem.replace("_", "-"): p for p in files}
+
+
+def _usage() -> str:
+    known = commands()
+    width = max(map(len, known))
+    lines = [
+        f"  {name:<{width}}  {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}"
+        for name, path in known.items()
+    ]
+    return "\n".join(
+        [
+            f"rlm-eval {__version__}: benchmark and evaluation harness for Recursive Language Models",
+            "",
+            "usage: rlm-eval COMMAND ...   (rlm-eval COMMAND --help tells more)",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"rlm-eval {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    known = commands()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3) or list(known)
+        print(f"rlm-eval: no command {name!r}; near: {', '.join(near)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"rlm_eval.commands.{known[name].stem}")
+    try:
+        code: int = module.main(rest)
+    except RlmEvalError as error:
+        print(f"rlm-eval {name}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0  # the reader of a pipe (`| head`) has seen enough
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

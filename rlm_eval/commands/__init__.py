@@ -1,0 +1,1 @@
+"""One module per command of `rlm-eval`; see `rlm_eval.cli`."""

@@ -1,0 +1,75 @@
+"""Run cells: any Hydra overrides, comma lists sweep; the same command again resumes.
+
+    rlm-eval run task=s_niah method=rlm,rag length=1k,4k n=20 model@root=coder-0.5b
+    rlm-eval run experiment=quickstart
+    rlm-eval run debug=scripted --cfg          (prints the composed configuration, runs nothing)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Expand the overrides, run every cell, write the records and the report."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval run",
+        description=__doc__,
+        epilog=_groups(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
+    parser.add_argument("--cfg", action="store_true", help="print the cells' configuration, run none")
+    parser.add_argument("-m", "--multirun", action="store_true", help="accepted: lists always sweep")
+    parser.add_argument("--no-report", action="store_true", help="write records, but no report")
+    arguments = parser.parse_args(argv)
+    return _run(arguments.overrides, print_only=arguments.cfg, report=not arguments.no_report)
+
+
+def _run(overrides: list[str], *, print_only: bool, report: bool) -> int:
+    import asyncio
+
+    from omegaconf import OmegaConf
+
+    from rlm_eval.cell import build_cell, run_folder, sweep_budget
+    from rlm_eval.grid import expand
+
+    configs = expand(overrides)
+    if print_only:
+        print("---\n".join(OmegaConf.to_yaml(config) for config in configs), end="")
+        return 0
+    cells = [build_cell(config) for config in configs]
+    folder = run_folder(configs[0])
+
+    from rlm_eval.results import write_records
+    from rlm_eval.run import Runner
+
+    try:
+        summary = asyncio.run(Runner(folder, cells, sweep_budget(configs[0])).run())
+    except asyncio.CancelledError:
+        print("stopped; the same command resumes", file=sys.stderr)
+        return 130
+    records = write_records(folder)
+    print(f"records: {records}")
+    if report:
+        from rlm_eval.report import report as write_report
+
+        for path in write_report([folder], folder / "report"):
+            print(path)
+    for cell, why in summary.unfinished.items():
+        print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
+    return 1 if summary.unfinished else 0
+
+
+def _groups() -> str:
+    """The config groups and what is in them, for `--help`."""
+    folder = Path(__file__).parent.parent.parent / "configs"
+    lines = ["config groups:"]
+    for group in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
+        names = sorted(p.stem for p in group.glob("*.yaml"))
+        if names:
+            lines.append(f"  {group.name}: {', '.join(names)}")
+    return "\n".join(lines)

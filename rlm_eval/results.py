@@ -1,0 +1,54 @@
+"""From a run directory to its records: one flat row per sample, prices of now, re-made at will."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.prices import call_cost, snapshot_name
+from rlm_eval.records import FILE, record_of, to_frame
+from rlm_eval.store import CellStore, stored_sample
+
+
+def cell_folders(run: Path) -> list[Path]:
+    """The cells of a run that were started. Raises `RlmEvalError` where there is none."""
+    found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
+    if not found:
+        raise RlmEvalError(f"{run}: no cells here; name a run directory, e.g. results/runs/scratch")
+    return found
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The records of one cell."""
+    store = CellStore(folder)
+    manifest = store.manifest
+    facts = manifest["facts"]
+    cell = {
+        **facts,
+        "run": folder.parent.parent.name,
+        "cell_id": manifest["identity"],
+        "prices": snapshot_name(),
+    }
+    config = manifest["config"]
+    keys = {facts["root"]: config["root"].get("price"), facts["sub"]: _sub_price(config)}
+    cost = call_cost(keys)
+    made = []
+    for line, attempt in store.load():
+        row = record_of(cell, stored_sample(line), attempt.trajectory, attempt.scores, cost)
+        made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
+    return made
+
+
+def write_records(run: Path) -> Path:
+    """Make `records.parquet` of every cell of a run; returns its path."""
+    table = to_frame(row for folder in cell_folders(run) for row in rows(folder))
+    path = run / FILE
+    table.to_parquet(path, index=False)
+    return path
+
+
+def _sub_price(config: dict[str, Any]) -> str | None:
+    sub = config["sub"]
+    price: str | None = (config["root"] if sub.get("same") else sub).get("price")
+    return price

@@ -1,0 +1,297 @@
+"""Runs cells: opens models, feeds samples to the method, stores what comes out, resumes.
+
+Order of events in a cell: lease, preflight, manifest and samples on disk, then calls; the
+completion marker last. The same command again finishes what is missing and redoes what failed for
+reasons outside the method (`Outcome.is_missing`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlm_eval.attempt import attempt
+from rlm_eval.cell import Cell, identity
+from rlm_eval.errors import LimitReached, RlmEvalError
+from rlm_eval.journal import AppendLog, Journal, count_torn
+from rlm_eval.lease import Lease
+from rlm_eval.limits import Budget, Limits
+from rlm_eval.manifest import manifest
+from rlm_eval.models import Client, Model
+from rlm_eval.models.gate import CALLER
+from rlm_eval.prices import cold_cost
+from rlm_eval.progress import CellProgress, Progress
+from rlm_eval.repl import ReplPool
+from rlm_eval.session import Endpoint, Session
+from rlm_eval.slices import SourceIndex
+from rlm_eval.store import Attempt, CellStore
+from rlm_eval.types import Outcome, Sample
+
+SLOTS = ("root", "sub", "judge")
+
+
+@dataclass
+class Summary:
+    """What a run came to."""
+
+    folder: Path
+    """The run directory."""
+    finished: list[str] = field(default_factory=list)
+    """Cells with a result for every sample."""
+    unfinished: dict[str, str] = field(default_factory=dict)
+    """Cell -> why it has samples without a result."""
+
+
+class Models:
+    """Opened models of a run: each opened once, closed after the last cell that uses it."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        """`cells` in the order in which they will run."""
+        self._last_use: dict[str, int] = {}
+        for index, cell in enumerate(cells):
+            for slot in SLOTS:
+                self._last_use[_model_key(getattr(cell, slot))] = index
+        self._stacks: dict[str, AsyncExitStack] = {}
+        self._clients: dict[str, Client] = {}
+
+    async def client(self, model: Model) -> Client:
+        """The model's client, opened now where it was not."""
+        key = _model_key(model)
+        if key not in self._clients:
+            stack = AsyncExitStack()
+            self._clients[key] = await stack.enter_async_context(model.open())
+            self._stacks[key] = stack
+        return self._clients[key]
+
+    async def release(self, index: int | None = None) -> None:
+        """Close what no cell behind `index` uses; everything where it is `None`."""
+        for key in list(self._stacks):
+            if index is None or self._last_use[key] <= index:
+                del self._clients[key]
+                await self._stacks.pop(key).aclose()
+
+
+def _model_key(model: Model) -> str:
+    return repr(model)
+
+
+class Runner:
+    """Runs the cells of one sweep in one process."""
+
+    def __init__(self, folder: Path, cells: Sequence[Cell], budget: Limits) -> None:
+        """`folder` is the run directory; `budget` limits the whole sweep."""
+        self.folder = folder
+        self.cells = cells
+        self.budget = Budget(budget, name="sweep")
+        self.progress = Progress()
+        self.summary = Summary(folder)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> Summary:
+        """Run every cell. A failing cell is told at once and does not stop the others."""
+        models = Models(self.cells)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(models.release)
+            stack.enter_context(_interrupts(self._stop, self.progress))
+            pools: dict[str, ReplPool] = {}
+            for index, cell in enumerate(self.cells):
+                key = repr(cell.repl)
+                if key not in pools:
+                    pools[key] = await stack.enter_async_context(ReplPool(cell.repl))
+                await self._run_or_report(cell, models, pools[key])
+                await models.release(index)
+                if self._stop.is_set():
+                    break
+        return self.summary
+
+    async def _run_or_report(self, cell: Cell, models: Models, pool: ReplPool) -> None:
+        why: str | None
+        try:
+            why = await self._run_cell(cell, models, pool)
+        except* RlmEvalError as group:
+            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
+        except* Exception as group:  # a bug in one task or method must not stop the other cells
+            traceback.print_exception(group)
+            why = f"{group.exceptions[0]!r} (traceback above)"
+        if why is None:
+            self.summary.finished.append(cell.id)
+        else:
+            self.summary.unfinished[cell.id] = why
+            self.progress.problem(cell.id, why)
+
+    async def _run_cell(self, cell: Cell, models: Models, pool: ReplPool) -> str | None:
+        """Run what the cell misses; says why it is unfinished, or `None`."""
+        folder = self.folder / "cells" / cell.id
+        folder.mkdir(parents=True, exist_ok=True)
+        async with Lease(folder):
+            samples = await asyncio.to_thread(lambda: list(cell.task.samples()))
+            store = CellStore(folder)
+            todo = [
+                (sample, epoch)
+                for epoch in range(cell.epochs)
+                for sample in samples
+                if _is_open(store, sample, epoch)
+            ]
+            progress = self.progress.cell(cell, store, samples, todo)
+            if not todo and (folder / "DONE").exists():
+                progress.done("from the journal")
+                return None
+            clients = {slot: await models.client(getattr(cell, slot)) for slot in _slots(cell)}
+            described = {slot: _describe(client) for slot, client in clients.items()}
+            store.begin(manifest(cell, await pool.report(), described), samples)
+            if torn := count_torn(folder / "journal.jsonl"):
+                self.progress.note(f"{cell.id}: {torn} torn journal line(s) skipped")
+            endpoints = {slot: _endpoint(getattr(cell, slot), clients[slot]) for slot in clients}
+            async with _cell_logs(folder) as logs:
+                await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
+            return self._close(cell, store, samples, progress)
+
+    async def _run_samples(
+        self,
+        cell: Cell,
+        store: CellStore,
+        todo: Sequence[tuple[Sample, int]],
+        endpoints: dict[str, Endpoint],
+        logs: _Logs,
+        pool: ReplPool,
+        progress: CellProgress,
+    ) -> None:
+        journal = Journal(logs.journal)
+        budget = Budget(Limits(), self.budget, "cell")
+        indexes = _Indexes()
+        queue = iter(todo)
+
+        async def work() -> None:
+            for sample, epoch in queue:
+                if self._stop.is_set():
+                    return
+                CALLER.set(sample.id)
+                session = Session(
+                    sample,
+                    epoch,
+                    endpoints,
+                    journal,
+                    Budget(cell.limits, budget),
+                    pool,
+                    await indexes.get(sample),
+                )
+                try:
+                    trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                except LimitReached as spent:
+                    self.progress.note(f"{spent}; stopping, the same command resumes")
+                    self._stop.set()
+                    return
+                before = store.attempts.get((sample.id, epoch))
+                rerolls = before.rerolls + 1 if before else 0
+                done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
+                store.append(logs.trajectories, logs.scores, done)
+                progress.finished(done)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(cell.max_samples, len(todo))):
+                group.create_task(work())
+
+    def _close(
+        self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
+    ) -> str | None:
+        results = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
+        missing = Counter(
+            "not run" if r is None else r.trajectory.outcome.value
+            for r in results
+            if r is None or r.trajectory.outcome.is_missing
+        )
+        if missing:
+            told = ", ".join(f"{count} {what}" for what, count in missing.items())
+            first = next((r.trajectory.error for r in results if r and r.trajectory.error), None)
+            progress.done("unfinished")
+            return f"{told}; first error: {first}" if first else told
+        store.finish({"samples": len(samples), "epochs": cell.epochs})
+        progress.done()
+        return None
+
+
+@dataclass(frozen=True)
+class _Logs:
+    journal: AppendLog
+    trajectories: AppendLog
+    scores: AppendLog
+
+
+@asynccontextmanager
+async def _cell_logs(folder: Path) -> AsyncIterator[_Logs]:
+    async with (
+        AppendLog(folder / "journal.jsonl") as journal,
+        AppendLog(folder / "trajectories.jsonl") as trajectories,
+        AppendLog(folder / "scores.jsonl") as scores,
+    ):
+        yield _Logs(journal, trajectories, scores)
+
+
+class _Indexes:
+    """Slice indexes of the contexts in use; questions over one context share its index."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, asyncio.Task[SourceIndex]] = {}
+
+    async def get(self, sample: Sample) -> SourceIndex:
+        key = sample.context.hash
+        if key not in self._latest:
+            build = asyncio.to_thread(lambda: SourceIndex(key, sample.context.text()))
+            self._latest[key] = asyncio.create_task(build)
+            while len(self._latest) > 4:  # a long context's index is as large as its text
+                self._latest.pop(next(iter(self._latest)))
+        return await self._latest[key]
+
+
+def _is_open(store: CellStore, sample: Sample, epoch: int) -> bool:
+    done = store.attempts.get((sample.id, epoch))
+    return done is None or done.trajectory.outcome.is_missing
+
+
+def _slots(cell: Cell) -> Iterable[str]:
+    return SLOTS if hasattr(cell.task, "judge_prompt") else ("root", "sub")
+
+
+def _endpoint(model: Model, client: Client) -> Endpoint:
+    return Endpoint(
+        name=model.name,
+        client=client,
+        sampling=model.sampling,
+        window=model.window,
+        cost=cold_cost(model.price),
+    )
+
+
+@contextmanager
+def _interrupts(stop: asyncio.Event, progress: Progress) -> Iterator[None]:
+    """Ctrl-C once finishes what is in flight; twice stops now (the journal keeps what is paid)."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupted() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        else:
+            progress.note("finishing the samples in flight; Ctrl-C again stops now")
+            stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

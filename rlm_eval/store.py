@@ -1,0 +1,211 @@
+"""A cell's directory: manifest first, append-only logs, completion marker last.
+
+    <run>/cells/<cell>/manifest.json       what determines the cell, and on what it ran
+                       samples.jsonl       the samples, without their contexts
+                       journal.jsonl       every model call (see `journal`)
+                       trajectories.jsonl  answer, outcome, executed blocks of finished attempts
+                       scores.jsonl        every scorer's verdict on each of them
+                       DONE                counts, once every sample has a result
+
+Plain JSON, one object a line. Of several attempts at one sample and epoch the last one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.journal import AppendLog, read_calls, read_lines
+from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
+
+SCHEMA_VERSION = 1
+
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by `value` as JSON, whole or not at all."""
+    draft = path.with_name(path.name + ".draft")
+    draft.write_bytes(orjson.dumps(value, option=_OPTIONS))
+    draft.replace(path)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One finished attempt at a sample, as stored."""
+
+    number: int
+    """Trajectory number in the cell's journal."""
+    trajectory: Trajectory
+    """What happened; its calls are read separately (`CellStore.load`)."""
+    scores: tuple[Score, ...]
+    """Verdicts, the headline first; empty where the sample is missing."""
+    rerolls: int
+    """Earlier finished attempts at the same sample and epoch."""
+    diverged: int
+    """Calls asked anew although stored replies existed."""
+
+
+@dataclass
+class CellStore:
+    """Reads and appends to one cell directory. Writing needs the cell's lease."""
+
+    folder: Path
+    """`<run>/cells/<cell>`."""
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    """Latest attempt by (sample id, epoch); calls left out."""
+
+    def __post_init__(self) -> None:
+        self._check_version()
+        scores = {
+            line["t"]: tuple(Score(**score) for score in line["scores"])
+            for line in read_lines(self.folder / "scores.jsonl")
+        }
+        for line in read_lines(self.folder / "trajectories.jsonl"):
+            self._keep(_attempt(line, scores.get(line["t"], ())))
+
+    def _check_version(self) -> None:
+        path = self.folder / "manifest.json"
+        if path.exists():
+            found = orjson.loads(path.read_bytes()).get("schema_version")
+            if found != SCHEMA_VERSION:
+                raise RlmEvalError(
+                    f"{path}: written with schema version {found}, this release reads "
+                    f"{SCHEMA_VERSION}; use the release that wrote it, or another run name"
+                )
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The stored manifest. Raises `RlmEvalError` where the cell was never started."""
+        path = self.folder / "manifest.json"
+        try:
+            loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise RlmEvalError(f"{path}: no manifest; is this a cell of a run?") from error
+        return loaded
+
+    def begin(self, manifest: Mapping[str, Any], samples: list[Sample]) -> None:
+        """Write manifest and samples; nothing is called before this returned."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest})
+        lines = [orjson.dumps(sample_line(s), option=orjson.OPT_APPEND_NEWLINE) for s in samples]
+        draft = self.folder / "samples.draft"
+        draft.write_bytes(b"".join(lines))
+        draft.replace(self.folder / "samples.jsonl")
+        (self.folder / "DONE").unlink(missing_ok=True)
+
+    def append(
+        self,
+        trajectories: AppendLog,
+        scores: AppendLog,
+        attempt: Attempt,
+    ) -> None:
+        """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
+        verdicts = [asdict(score) for score in attempt.scores]
+        scores.append({"t": attempt.number, "scores": verdicts})
+        trajectories.append(_line(attempt))
+        self._keep(attempt)
+
+    def finish(self, counts: Mapping[str, int]) -> None:
+        """Write the completion marker."""
+        write_json(self.folder / "DONE", dict(counts))
+
+    def load(self) -> Iterator[tuple[dict[str, Any], Attempt]]:
+        """(sample line, attempt with its calls) for every sample of the cell that has one."""
+        calls = read_calls(self.folder / "journal.jsonl")
+        for line in read_lines(self.folder / "samples.jsonl"):
+            for (sample, _), attempt in self.attempts.items():
+                if sample == line["id"]:
+                    own = tuple(calls.get(attempt.number, ()))
+                    yield line, _with_calls(attempt, own)
+
+    def _keep(self, attempt: Attempt) -> None:
+        key = (attempt.trajectory.sample, attempt.trajectory.epoch)
+        self.attempts[key] = attempt
+
+
+def sample_line(sample: Sample) -> dict[str, Any]:
+    """A sample as stored: everything but the context's text."""
+    context = sample.context
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "index": sample.index,
+        "question": sample.question,
+        "context": {
+            "hash": context.hash,
+            "chars": context.chars,
+            "tokens": context.tokens,
+            "tokenizer": context.tokenizer,
+        },
+        "target": sample.target,
+        "length": sample.length,
+        "cluster": sample.cluster,
+        "item": sample.item,
+        "evidence": sample.evidence,
+        "meta": dict(sample.meta),
+        "output_cap": sample.output_cap,
+    }
+
+
+def stored_sample(line: Mapping[str, Any]) -> Sample:
+    """The sample of a stored line; its context's text cannot be loaded from it."""
+
+    def absent() -> str:
+        raise RlmEvalError(
+            f"the text of context {line['context']['hash']} is not stored in the run; "
+            "rebuild it from the task"
+        )
+
+    fields = dict(line)
+    fields["context"] = Context(**line["context"], load=absent)
+    fields["evidence"] = tuple((start, end) for start, end in line["evidence"])
+    return Sample(**fields)
+
+
+def _line(attempt: Attempt) -> dict[str, Any]:
+    trajectory = attempt.trajectory
+    return {
+        "t": attempt.number,
+        "sample": trajectory.sample,
+        "epoch": trajectory.epoch,
+        "outcome": trajectory.outcome.value,
+        "answer": {
+            "text": trajectory.answer.text,
+            "value": trajectory.answer.value,
+            "call": trajectory.answer.call,
+            "provenance": trajectory.answer.provenance,
+        },
+        "error": trajectory.error,
+        "wall_seconds": round(trajectory.wall_seconds, 4),
+        "notes": dict(trajectory.notes),
+        "rerolls": attempt.rerolls,
+        "diverged": attempt.diverged,
+        "steps": [asdict(step) for step in trajectory.steps],
+    }
+
+
+def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
+    trajectory = Trajectory(
+        sample=line["sample"],
+        epoch=line["epoch"],
+        answer=Answer(**line["answer"]),
+        outcome=Outcome(line["outcome"]),
+        calls=(),
+        steps=tuple(Step(**{**step, "calls": tuple(step["calls"])}) for step in line["steps"]),
+        wall_seconds=line["wall_seconds"],
+        error=line["error"],
+        notes=line["notes"],
+    )
+    return Attempt(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
+
+
+def _with_calls(attempt: Attempt, calls: tuple[Any, ...]) -> Attempt:
+    from dataclasses import replace
+
+    return replace(attempt, trajectory=replace(attempt.trajectory, calls=calls))
