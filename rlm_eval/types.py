@@ -151,8 +151,12 @@ class Reply:
     """Requests sent for this reply, failed ones included."""
     queue_seconds: float = 0.0
     """Seconds spent waiting in our own queues and back-off."""
+    service_seconds: float | None = None
+    """Seconds from sending the request that succeeded to the end of the reply."""
     first_token_seconds: float | None = None
     """Seconds from sending to the first token; `None` where not streamed."""
+    failed_usage: Usage = Usage()
+    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +215,8 @@ class Step:
     """What the model was shown of stderr: tracebacks and warnings."""
     stderr_chars: int
     """Full length of stderr."""
-    cpu_seconds: float
-    """The block's own processor time."""
+    cpu_seconds: float | None
+    """The block's own processor time; `None` where it cannot be measured."""
     wall_seconds: float
     """Seconds from start to end, sub-calls included."""
     error: str | None = None

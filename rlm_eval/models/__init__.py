@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
-from rlm_eval.types import Message, Reply
+from rlm_eval.types import Message, Reply, Usage
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,39 @@ class Sampling:
     """Further request fields, passed through as they are."""
 
 
+def merged(base: Sampling, over: Sampling | None) -> Sampling:
+    """`base` with every field that `over` sets; `extra` is merged key by key."""
+    if over is None:
+        return base
+    values = {f.name: getattr(over, f.name) for f in fields(Sampling)}
+    chosen = {k: getattr(base, k) if v is None else v for k, v in values.items()}
+    return Sampling(**chosen | {"extra": {**base.extra, **over.extra}})
+
+
+@dataclass(frozen=True)
+class EndpointInfo:
+    """What is known of an opened model; goes into the manifest. Holds no key."""
+
+    model: str
+    """Model as the provider names it."""
+    base_url: str | None = None
+    """Address; `None` where there is no endpoint (scripted)."""
+    engine: str | None = None
+    """`llama.cpp`, `vllm`, `transformers`, `scripted`; `None` = not ours."""
+    version: str | None = None
+    """Engine version."""
+    command: tuple[str, ...] = ()
+    """Command line of a server that we started, keys left out."""
+    revision: str | None = None
+    """Revision or SHA-256 of the weights."""
+    chat_template_hash: str | None = None
+    """`types.text_hash` of the chat template, where the server tells it."""
+    window: int | None = None
+    """Context window that the server reports, in tokens."""
+    check_usage: Usage = field(default_factory=Usage)
+    """Tokens of the preflight request: paid, outside any sample."""
+
+
 class Client(Protocol):
     """An opened model."""
 
@@ -37,6 +70,13 @@ class Client(Protocol):
         """One chat completion, retries included.
 
         Raises a subclass of `errors.ModelError` where it failed for good.
+        """
+        ...
+
+    async def check(self) -> EndpointInfo:
+        """One cheap request that proves key, model name and chat template.
+
+        Raises a subclass of `errors.ModelError` whose message says what to change.
         """
         ...
 

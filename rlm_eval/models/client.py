@@ -1,0 +1,235 @@
+"""The client of one endpoint: no call lost, none charged twice, none left unexplained.
+
+It retries what is transient with back-off (holding no slot meanwhile), honours `Retry-After`,
+turns every failure into a typed error that says what was billed, and keeps the key out of
+everything. aiohttp, because it was measured: 1,000 calls at 256 in flight against a 50 ms server
+took it 0.5 s, and httpx 15 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
+from rlm_eval.models import EndpointInfo, Sampling, merged
+from rlm_eval.models.faults import TransientError, fault_of
+from rlm_eval.models.gate import Gate
+from rlm_eval.types import Message, Reply, Usage
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from rlm_eval.models.http import OpenAIModel
+
+
+class Stream(Protocol):
+    """Collects stream events into the body that an unstreamed reply has."""
+
+    done: bool
+
+    def feed(self, event: dict[str, Any]) -> bool: ...
+    def body(self) -> dict[str, Any]: ...
+
+
+class Dialect(Protocol):
+    """What differs between APIs."""
+
+    path: str
+
+    def headers(self, key: str | None) -> dict[str, str]: ...
+    def body(
+        self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
+    ) -> dict[str, Any]: ...
+    def reply(self, body: Any, prompt_bytes: int) -> Reply: ...
+    def stream(self) -> Stream: ...
+
+
+class HttpClient:
+    """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
+
+    def __init__(
+        self,
+        config: OpenAIModel,
+        base_url: str,
+        key: str | None,
+        info: EndpointInfo,
+        session: aiohttp.ClientSession,
+        gate: Gate,
+    ) -> None:
+        self.config, self.gate, self.info = config, gate, info
+        self.base_url = base_url
+        self._dialect = config.dialect
+        self._key, self._session = key, session
+        self._where = f"{config.name} ({config.model}) at {base_url}"
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        """One chat completion. Fields that `sampling` leaves open are the model's defaults."""
+        config = self.config
+        chosen = merged(config.sampling, sampling)
+        body = self._dialect.body(config.model, messages, chosen, config.stream)
+        payload = orjson.dumps(body)
+        estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
+        submitted, failed, in_service = time.monotonic(), Usage(), 0.0
+        for attempt in range(1, config.retries + 2):
+            entered = 0.0
+            try:
+                async with self.gate.slot(estimate) as entered:
+                    try:
+                        reply = await self._attempt(payload, entered)
+                    finally:
+                        in_service += time.monotonic() - entered
+            except TransientError as fault:
+                failed = added(failed, fault.usage)
+                await self._after(fault, entered, attempt, failed)
+                continue
+            except ModelError as error:
+                error.usage, error.attempts = added(failed, error.usage), attempt
+                raise
+            used = (reply.usage.input or 0) + (reply.usage.output or 0)
+            self.gate.went_well(used - estimate if used else 0.0)
+            return replace(
+                reply,
+                attempts=attempt,
+                failed_usage=failed,
+                queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
+            )
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _after(
+        self, fault: TransientError, entered: float, attempt: int, failed: Usage
+    ) -> None:
+        """Wait before the next attempt, or raise where there is none."""
+        if fault.throttled:
+            self.gate.too_many(entered, fault.retry_after)
+        after = fault.retry_after or 0.0
+        if attempt > self.config.retries or after > self.config.patience_s:
+            why = f"gave up after {attempt} attempt(s)"
+            if after > self.config.patience_s:
+                why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
+            raise ProviderError(
+                f"{self._where}: {why}: {fault}", usage=failed, attempts=attempt
+            ) from fault
+        pause = min(60.0, self.config.backoff_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        await asyncio.sleep(max(after, pause))
+
+    async def _attempt(self, payload: bytes, entered: float) -> Reply:
+        """One request. Raises `TransientError` or a `ModelError`."""
+        import aiohttp
+
+        config = self.config
+        timeout = aiohttp.ClientTimeout(
+            total=config.timeout_s,
+            sock_connect=min(30.0, config.timeout_s),
+            sock_read=config.stall_s if config.stream else None,
+        )
+        headers = {"Content-Type": "application/json", **config.headers}
+        headers |= self._dialect.headers(self._key)
+        first: float | None = None
+        try:
+            async with self._session.post(
+                self.base_url + self._dialect.path, data=payload, headers=headers, timeout=timeout
+            ) as response:
+                if response.status != 200:
+                    raised = fault_of(
+                        response.status,
+                        await response.read(),
+                        response.headers,
+                        where=self._where,
+                        key_env=config.api_key_env,
+                    )
+                    raise raised if isinstance(raised, TransientError) else self._safe(raised)
+                if config.stream:
+                    body, first = await self._collect(response.content)
+                else:
+                    body = orjson.loads(await response.read())
+        except TimeoutError as error:
+            seconds = time.monotonic() - entered
+            raise TransientError(f"no reply within {seconds:.0f} s") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise TransientError(f"{type(error).__name__}: {error}") from error
+        except orjson.JSONDecodeError as error:
+            raise TransientError(f"the reply is not JSON: {error}") from error
+        end = time.monotonic()
+        reply = self._dialect.reply(body, len(payload))
+        return replace(
+            reply,
+            service_seconds=end - entered,
+            first_token_seconds=None if first is None else first - entered,
+        )
+
+    async def _collect(self, lines: aiohttp.StreamReader) -> tuple[dict[str, Any], float | None]:
+        """The body of a stream of server-sent events, and when its first token came."""
+        stream, first, buffer = self._dialect.stream(), None, b""
+        async for chunk in lines.iter_any():
+            *whole, buffer = (buffer + chunk).split(b"\n")
+            for line in whole:
+                data = line.removeprefix(b"data:").strip()
+                if not line.startswith(b"data:") or data == b"[DONE]":
+                    continue
+                if stream.feed(orjson.loads(data)) and first is None:
+                    first = time.monotonic()
+        if not stream.done:
+            raise TransientError("the stream ended before the reply did")
+        return stream.body(), first
+
+    def _safe(self, error: ModelError) -> ModelError:
+        """`error` without the key, should the provider have echoed it."""
+        if self._key and self._key in str(error):
+            return type(error)(str(error).replace(self._key, "[key]"))
+        return error
+
+    async def check(self) -> EndpointInfo:
+        """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`."""
+        window = await self._reported_window()
+        if window is not None and self.config.window is not None and window < self.config.window:
+            raise EndpointUnusable(
+                f"{self._where}: the server's window is {window} tokens, the configuration says "
+                f"{self.config.window}; set window={window} or start the server with more"
+            )
+        sampling = Sampling(max_output_tokens=16, temperature=None)
+        once = replace(self.config, retries=min(1, self.config.retries), timeout_s=60.0)
+        probe = HttpClient(once, self.base_url, self._key, self.info, self._session, self.gate)
+        reply = await probe.complete([Message("user", "Reply with the word: ready")], sampling)
+        paid = added(reply.usage, reply.failed_usage)
+        return replace(
+            self.info, model=reply.model or self.info.model, window=window, check_usage=paid
+        )
+
+    async def _reported_window(self) -> int | None:
+        """Context length that `/models` tells (vLLM, some gateways), else `None`."""
+        import aiohttp
+
+        headers = self._dialect.headers(self._key)
+        try:
+            async with self._session.get(
+                f"{self.base_url}/models", headers=headers, timeout=aiohttp.ClientTimeout(total=10)
+            ) as response:
+                rows = orjson.loads(await response.read()).get("data", [])
+                for row in rows:
+                    if row.get("id") == self.config.model:
+                        found = row.get("max_model_len") or row.get("context_length")
+                        return found if isinstance(found, int) else None
+        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError):
+            return None  # optional knowledge; the completion request tells what is wrong
+        return None
+
+
+def added(a: Usage, b: Usage) -> Usage:
+    """Sum of two usages; unknown and known is known, unknown and unknown is unknown."""
+
+    def plus(x: int | None, y: int | None) -> int | None:
+        return x if y is None else y if x is None else x + y
+
+    return Usage(
+        plus(a.input, b.input),
+        plus(a.cached, b.cached),
+        plus(a.output, b.output),
+        plus(a.reasoning, b.reasoning),
+    )

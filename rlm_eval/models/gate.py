@@ -1,0 +1,130 @@
+"""How many requests an endpoint gets at once, and who goes next.
+
+One `Gate` per endpoint: a limit that is halved when the provider says "too many" and creeps back
+with success (additive increase, multiplicative decrease, as TCP does), a pause for `Retry-After`,
+requests and tokens per minute, and turns between samples: the caller that waits longest without
+a start goes first, so that one sample's thousand sub-calls do not starve the others.
+
+It does not retry; `http.HttpClient` does. Back-off happens outside the gate, holding no slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
+"""Whose turn it is counted as: the session sets it to its sample's id."""
+
+
+class Rate:
+    """At most `per_minute` units a minute, started evenly: one second's worth may burst.
+
+    A request is let in at once on credit and told how long to wait, so waiting is in order of
+    arrival without a lock.
+    """
+
+    def __init__(self, per_minute: float) -> None:
+        self.per_second = per_minute / 60
+        self._level = self.per_second
+        self._time = time.monotonic()
+
+    def take(self, units: float) -> float:
+        """Book `units`; seconds to wait before using them."""
+        now = time.monotonic()
+        refilled = self._level + (now - self._time) * self.per_second
+        # One request is always payable out of a full bucket, however small the rate.
+        self._level = min(refilled, max(self.per_second, units))
+        self._time = now
+        self._level -= units
+        return max(0.0, -self._level / self.per_second)
+
+    def correct(self, units: float) -> None:
+        """Book (or give back, where negative) the difference to what was estimated."""
+        self._level -= units
+
+
+class Gate:
+    """The entrance of one endpoint. See the module docstring."""
+
+    def __init__(self, limit: int, rpm: float | None = None, tpm: float | None = None) -> None:
+        self.ceiling = limit
+        self.limit = float(limit)
+        """Requests allowed at once now; between 1 and `ceiling`."""
+        self.in_flight = 0
+        self.throttled = 0
+        """Times the provider said "too many"."""
+        self._rpm = Rate(rpm) if rpm else None
+        self._tpm = Rate(tpm) if tpm else None
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._paused_until = 0.0
+        self._halved_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def slot(self, tokens: float) -> AsyncIterator[float]:
+        """Hold one of the slots; gives the monotonic time of entry. `tokens` is an estimate."""
+        delay = max(
+            self._rpm.take(1) if self._rpm else 0.0, self._tpm.take(tokens) if self._tpm else 0.0
+        )
+        if delay:
+            await asyncio.sleep(delay)
+        await self._enter(CALLER.get())
+        try:
+            yield time.monotonic()
+        finally:
+            self.in_flight -= 1
+            self._admit()
+
+    async def _enter(self, caller: str) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(caller, deque()).append(future)
+        self._admit()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # admitted and cancelled in one tick
+                self.in_flight -= 1
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        """Start as many as may start: callers in turn, each one's requests in order."""
+        wait = self._paused_until - time.monotonic()
+        if wait > 0:
+            if self._timer is None and self._queues:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._resume)
+            return
+        while self._queues and self.in_flight < int(self.limit):
+            caller, queue = next(iter(self._queues.items()))
+            future = queue.popleft()
+            if queue:
+                self._queues.move_to_end(caller)
+            else:
+                del self._queues[caller]
+            if not future.cancelled():
+                self.in_flight += 1
+                future.set_result(None)
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._admit()
+
+    def too_many(self, entered: float, retry_after: float | None) -> None:
+        """The provider refused a request that entered at `entered`: halve, and pause if asked."""
+        self.throttled += 1
+        if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
+            self.limit = max(1.0, self.limit / 2)
+            self._halved_at = time.monotonic()
+        if retry_after:
+            self._paused_until = max(self._paused_until, time.monotonic() + retry_after)
+
+    def went_well(self, tokens_over_estimate: float) -> None:
+        """A reply came: the limit grows by one per `limit` replies."""
+        self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
+        if self._tpm:
+            self._tpm.correct(tokens_over_estimate)

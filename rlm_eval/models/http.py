@@ -1,0 +1,144 @@
+"""Any endpoint over HTTP, attached to or started by us: the configuration.
+
+Hosted APIs, gateways, vLLM, llama.cpp and transformers serve speak the same dialect; a second one
+(`anthropic`) subclasses. The work is in `client.HttpClient`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.models import Client, EndpointInfo, Sampling
+from rlm_eval.models.client import Dialect, HttpClient
+from rlm_eval.models.gate import Gate
+from rlm_eval.models.openai_dialect import OpenAIDialect
+from rlm_eval.models.shared import shared
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True)
+class OpenAIModel:
+    """A model behind an OpenAI-compatible endpoint, attached to or started by us."""
+
+    name: str
+    """Name in tables."""
+    model: str
+    """Name in requests."""
+    base_url: str | None = None
+    """Address up to and including `/v1`; not needed where the server is spawned."""
+    api_key_env: str | None = None
+    """NAME of the environment variable that holds the key; `None` sends none."""
+    window: int | None = None
+    """Context window in tokens, prompt and reply together."""
+    price: str | None = None
+    """Key into the price table."""
+    revision: str | None = None
+    """Revision of the weights, where known."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """Defaults, as the model's maker recommends."""
+    server: str = "attach"
+    """`attach` to a running endpoint, or `spawn` one with `engine`."""
+    engine: Any = None
+    """How to start a server (`servers.Engine`); read only with `server: spawn`."""
+    concurrency: int = 32
+    """Most requests in flight at the endpoint."""
+    rpm: float | None = None
+    """Requests per minute that the account allows."""
+    tpm: float | None = None
+    """Tokens per minute that the account allows, input and output."""
+    timeout_s: float = 600.0
+    """Seconds for one attempt."""
+    stall_s: float = 120.0
+    """Seconds of silence after which a stream counts as dead."""
+    retries: int = 5
+    """Further attempts after a transient failure."""
+    backoff_s: float = 1.0
+    """First pause before a retry; doubles, with jitter, to at most a minute."""
+    patience_s: float = 600.0
+    """A `Retry-After` longer than this ends the call instead."""
+    stream: bool = False
+    """Stream replies, so that the first-token time is known."""
+    max_tokens_field: str = "max_tokens"
+    """`max_completion_tokens` for endpoints that want the newer name."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers; never a key."""
+
+    def __post_init__(self) -> None:
+        if self.server not in ("attach", "spawn"):
+            raise ValueError(f"server={self.server}: attach or spawn")
+        if self.server == "spawn" and self.engine is None:
+            raise ValueError("server=spawn needs an engine; or server=attach with base_url")
+        if self.server == "attach" and not self.base_url:
+            raise ValueError(
+                "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
+                + ("; or server=spawn" if self.engine is not None else "")
+            )
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
+        if self.concurrency < 1 or self.retries < 0:
+            raise ValueError("concurrency must be at least 1, retries at least 0")
+
+    @property
+    def dialect(self) -> Dialect:
+        """How this endpoint is spoken to."""
+        return OpenAIDialect(self.max_tokens_field)
+
+    def open(self) -> AbstractAsyncContextManager[Client]:
+        """A client; equal endpoints and servers are shared within the process."""
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Client]:
+        if self.server == "spawn":
+            from rlm_eval.models.servers import spawned
+
+            async with spawned(self.engine, self.model, self.window) as server:
+                info = replace(server.info, model=self.model)
+                async with self._client(server.base_url, server.key, info) as client:
+                    yield client
+            return
+        assert self.base_url is not None
+        key = None
+        if self.api_key_env:
+            key = os.environ.get(self.api_key_env)
+            if not key:
+                raise ConfigError(
+                    f"{self.name}: the environment variable {self.api_key_env} is not set; "
+                    f"export {self.api_key_env}=... or name another with api_key_env"
+                )
+        info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
+        async with self._client(self.base_url, key, info) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _client(
+        self, base_url: str, key: str | None, info: EndpointInfo
+    ) -> AsyncIterator[Client]:
+        limits = (self.concurrency, self.rpm, self.tpm)
+        place = ("endpoint", base_url, self.model, self.api_key_env, limits)
+        async with shared(place, lambda: _endpoint(base_url, limits)) as (session, gate):
+            yield HttpClient(self, base_url.rstrip("/"), key, info, session, gate)
+
+
+@asynccontextmanager
+async def _endpoint(
+    base_url: str, limits: tuple[int, float | None, float | None]
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
+    import aiohttp
+
+    # The gate limits; a second limit in the connector would only hide its queue. Proxies of the
+    # environment are for hosts elsewhere: a loopback server must not be asked through one.
+    loopback = urlsplit(base_url).hostname in _LOOPBACK
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
+    async with aiohttp.ClientSession(connector=connector, trust_env=not loopback) as session:
+        yield session, Gate(*limits)

@@ -1,0 +1,189 @@
+"""The chat completions dialect: requests, replies and streams, as hosted APIs, gateways, vLLM,
+llama.cpp and transformers serve speak it.
+
+Reads the reasoning fields (`reasoning_content`, `reasoning`, `<think>` in the text) and the usage
+details of the common providers into one shape. Not covered: tools, images, several choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlm_eval.errors import Refused
+from rlm_eval.models import Sampling
+from rlm_eval.models.faults import TransientError
+from rlm_eval.types import Message, Reply, Usage
+
+_FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+
+
+@dataclass(frozen=True)
+class OpenAIDialect:
+    """What is particular to the chat completions API."""
+
+    max_tokens_field: str = "max_tokens"
+    """`max_completion_tokens` where the provider wants the newer name."""
+
+    path = "/chat/completions"
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Headers that carry the key."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def body(
+        self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
+    ) -> dict[str, Any]:
+        """The request. `None` fields are left out: the provider's default."""
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+        }
+        for name in _FIELDS:
+            value = getattr(sampling, name)
+            if value is not None:
+                body[name] = value
+        if sampling.max_output_tokens is not None:
+            body[self.max_tokens_field] = sampling.max_output_tokens
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return body | sampling.extra
+
+    def reply(self, body: Any, prompt_bytes: int) -> Reply:
+        """The reply of a whole body. Raises `Refused` or `TransientError`, both with the usage."""
+        if not isinstance(body, dict):
+            raise TransientError("the reply is not a JSON object")
+        usage = usage_of(body.get("usage"), prompt_bytes)
+        choices = body.get("choices")
+        if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+            raise TransientError("the reply has no choice", usage=usage)
+        message = choices[0].get("message")
+        if not isinstance(message, dict):
+            raise TransientError("the choice has no message", usage=usage)
+        finish = str(choices[0].get("finish_reason") or "")
+        if finish == "content_filter":
+            raise Refused("the provider's content filter cut the reply", usage=usage)
+        content = plain_text(message.get("content"))
+        if message.get("refusal") and not content:
+            raise Refused(f"the model refused: {str(message['refusal'])[:200]}", usage=usage)
+        field = plain_text(message.get("reasoning_content")) or plain_text(message.get("reasoning"))
+        text, reasoning = split_reasoning(content, field)
+        return Reply(
+            text=text,
+            finish_reason=finish,
+            usage=usage,
+            reasoning=reasoning,
+            model=str(body.get("model") or ""),
+        )
+
+    def stream(self) -> OpenAIStream:
+        """A fresh collector of stream events."""
+        return OpenAIStream()
+
+
+class OpenAIStream:
+    """Collects the chunks of a stream into the body that an unstreamed reply has."""
+
+    def __init__(self) -> None:
+        self.done = False
+        """The end was announced; without it the connection was cut."""
+        self._body: dict[str, Any] = {}
+        self._message: dict[str, list[str]] = {}
+        self._finish: str | None = None
+
+    def feed(self, event: dict[str, Any]) -> bool:
+        """Take one chunk; true where it holds a token."""
+        if event.get("error") is not None:
+            raise TransientError(f"error inside the stream: {str(event['error'])[:300]}")
+        for name in ("model", "usage"):
+            if event.get(name):
+                self._body[name] = event[name]
+        got = False
+        for choice in event.get("choices") or []:
+            for name, value in (choice.get("delta") or {}).items():
+                if name != "role" and isinstance(value, str) and value:
+                    self._message.setdefault(name, []).append(value)
+                    got = True
+            if choice.get("finish_reason"):
+                self._finish, self.done = choice["finish_reason"], True
+        return got
+
+    def body(self) -> dict[str, Any]:
+        """The collected body. An event-less stream has no choice."""
+        message = {name: "".join(pieces) for name, pieces in self._message.items()}
+        empty = not message and self._finish is None
+        choices = [] if empty else [{"message": message, "finish_reason": self._finish}]
+        return self._body | {"choices": choices}
+
+
+def plain_text(content: Any) -> str:
+    """The text of a message field, be it a string, a list of parts or nothing."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+    return ""
+
+
+def split_reasoning(content: str, reasoning: str) -> tuple[str, str]:
+    """(text, reasoning), the same whether reasoning came as a field or in `<think>` tags.
+
+    A template may already have opened the tag in the prompt, so that only the closing one comes;
+    a reply cut while thinking has no closing one and no text.
+    """
+    head, closed, tail = content.partition("</think>")
+    if head.lstrip().startswith("<think>") or (closed and "<think>" not in head):
+        inside = head.lstrip().removeprefix("<think>").strip()
+        return tail.lstrip(), "\n".join(filter(None, (reasoning.strip(), inside)))
+    return (content.lstrip() if reasoning else content), reasoning.strip()
+
+
+def usage_of(usage: Any, prompt_bytes: int) -> Usage:
+    """Usage in one shape; a figure that cannot be true is unknown.
+
+    A token covers at least one byte of prompt, so far more input than bytes (with room for a chat
+    template) is absurd. Some providers leave reasoning out of the completion tokens but not out of
+    the total: the total decides.
+    """
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt_details = usage.get("prompt_tokens_details")
+    details = usage.get("completion_tokens_details")
+    cached = (
+        count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
+    )
+    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
+        cached = count(usage.get(name)) if cached is None else cached
+    reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    given, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    total = count(usage.get("total_tokens"))
+    if given is not None and output is not None and total is not None:
+        beyond = total - given - output
+        if 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
+            output, reasoning = output + beyond, beyond
+    return plausible(given, cached, output, reasoning, prompt_bytes)
+
+
+def plausible(
+    given: int | None,
+    cached: int | None,
+    output: int | None,
+    reasoning: int | None,
+    prompt_bytes: int,
+) -> Usage:
+    """`Usage` without the figures that cannot be true."""
+    if given is not None and not 0 < given <= 2 * prompt_bytes + 20_000:
+        given = None
+    if output is not None and output > 10_000_000:
+        output = None
+    if cached is not None and (given is None or cached > given):
+        cached = None
+    if reasoning is not None and (output is None or reasoning > output):
+        reasoning = None
+    return Usage(input=given, cached=cached, output=output, reasoning=reasoning)
+
+
+def count(value: Any) -> int | None:
+    """A whole number of tokens, else `None`."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
