@@ -6,8 +6,9 @@ and stops the cell.
 
 from __future__ import annotations
 
-from rlm_eval.errors import LimitReached, ModelError, ReplCrash, EndpointUnusable
+from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
 from rlm_eval.methods import Method
+from rlm_eval.methods.floor import Floor
 from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
@@ -23,7 +24,7 @@ async def attempt(
     Raises `EndpointUnusable` (no sample can succeed), `LimitReached` (the sweep's budget is
     spent) and `asyncio.CancelledError`; none of them says anything about the sample.
     """
-    answer, outcome, error = await _solve(method, sample, session)
+    answer, outcome, error = await _solve(task, method, sample, session)
     wall = session.elapsed()
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
@@ -52,9 +53,11 @@ async def attempt(
 
 
 async def _solve(
-    method: Method, sample: Sample, session: Session
+    task: Task, method: Method, sample: Sample, session: Session
 ) -> tuple[Answer, Outcome, str | None]:
     partial = Answer(None)
+    if isinstance(method, Floor) and method.needs_task:
+        return _floor(task, method, sample), Outcome.OK, None
     try:
         answer = await method.solve(sample, session)
     except EndpointUnusable:
@@ -68,6 +71,16 @@ async def _solve(
     except ReplCrash as error:
         return session.partial or partial, Outcome.REPL_CRASH, str(error)
     return answer, _outcome(answer, sample, session), None
+
+
+def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
+    """What the task itself answers without a model; a method never knows a task."""
+    if method.is_oracle:
+        return task.gold_answer(sample)
+    floors = task.floors()
+    if method.floor not in floors:
+        raise ConfigError(f"floor={method.floor}: {task.name} has {', '.join(floors) or 'none'}")
+    return method.solve_with(sample, floors[method.floor])
 
 
 def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:

@@ -1,7 +1,7 @@
 """One cell of a sweep: task x length x method x root x sub x seed, as typed objects.
 
-A cell's identity is the hash of what determines its results: run-time knobs (fields with
-`metadata={"runtime": True}`: addresses, concurrency, paths) and the number of samples are left out.
+A cell's identity is the hash of what determines its results: run-time knobs (the fields that a
+class names in `RUNTIME`: addresses, concurrency, paths) and the number of samples are left out.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ class Cell:
 def identity(value: Any) -> Any:
     """`value` as JSON without run-time fields; a dataclass also gives its class name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        runtime: frozenset[str] = getattr(type(value), "RUNTIME", frozenset())
         fields = {
             f.name: identity(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if not f.metadata.get("runtime")
+            if f.name not in runtime
         }
         return {"class": type(value).__name__, **fields}
     if isinstance(value, dict):

@@ -194,11 +194,11 @@ def _place(call: Call) -> dict[str, Any]:
 
 def _result(call: Call) -> dict[str, Any]:
     """What came of a call."""
-    usage, times = call.usage, call.times
+    times = call.times
     line: dict[str, Any] = {
         "model": call.model,
         "reply": call.reply,
-        "usage": [usage.input, usage.cached, usage.output, usage.reasoning],
+        "usage": _usage(call.usage),
         "times": [
             None if t is None else round(t, 4)
             for t in (times.submit, times.start, times.first_token, times.end)
@@ -212,7 +212,13 @@ def _result(call: Call) -> dict[str, Any]:
         line["attempts"] = call.attempts
     if call.error is not None:
         line["error"] = call.error
+    if call.failed_usage != Usage():
+        line["failed_usage"] = _usage(call.failed_usage)
     return line
+
+
+def _usage(usage: Usage) -> list[int | None]:
+    return [usage.input, usage.cached, usage.output, usage.reasoning]
 
 
 def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Prompt) -> Call:
@@ -233,6 +239,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         times=Times(*line["times"]),
         attempts=line.get("attempts", 1),
         error=line.get("error"),
+        failed_usage=Usage(*line.get("failed_usage", ())),
         replayed=place is not line,
     )
 

@@ -73,6 +73,10 @@ class Budget:
         used_cost = held.cost if cost is None else cost
         self._add(used_tokens - held.tokens, used_cost - held.cost, 0)
 
+    def spend(self, tokens: int, cost: float | None) -> None:
+        """Count what was billed beside a call: its failed attempts."""
+        self._add(tokens, cost or 0.0, 0)
+
     def check_seconds(self, elapsed: float) -> None:
         """Raises `LimitReached` where the trajectory's time is over."""
         limit = self.limits.seconds

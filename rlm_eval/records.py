@@ -222,7 +222,8 @@ def _billed(calls: Iterable[Call]) -> list[Call]:
 def _tokens(calls: Sequence[Call], kind: str) -> int | None:
     """Sum over calls; unknown as soon as one call does not say."""
     values = [getattr(call.usage, kind) for call in _billed(calls)]
-    return None if None in values else sum(values)
+    retried = sum(getattr(call.failed_usage, kind) or 0 for call in calls)
+    return None if None in values else sum(values) + retried
 
 
 def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:

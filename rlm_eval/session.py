@@ -21,7 +21,7 @@ import orjson
 from rlm_eval.errors import ModelError
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
-from rlm_eval.models import Client, Sampling
+from rlm_eval.models import Client, Sampling, merged
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
@@ -172,7 +172,7 @@ class Session:
         or `LimitReached` (nothing was sent).
         """
         endpoint = self._endpoints[model]
-        sampling = self._seeded(sampling or endpoint.sampling, position)
+        sampling = self._seeded(merged(endpoint.sampling, sampling), position)
         request = _request_hash(endpoint.name, messages, sampling)
         occurrence = self._occurrences[position, request]
         self._occurrences[position, request] += 1
@@ -248,12 +248,16 @@ class Session:
             self._keep(request, replace(draft, times=end, error="Cancelled: in flight", attempts=1))
             raise
         self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
+        if wasted := _total(reply.failed_usage):
+            self.budget.spend(wasted, endpoint.cost(reply.failed_usage))
         call = self._finished(draft, reply)
         self._keep(request, call)
         return call
 
     def _finished(self, draft: Call, reply: Reply) -> Call:
-        start = draft.times.submit + reply.queue_seconds
+        end = self.elapsed()
+        service = reply.service_seconds
+        start = draft.times.submit + reply.queue_seconds if service is None else end - service
         first = reply.first_token_seconds
         return replace(
             draft,
@@ -263,11 +267,12 @@ class Session:
             finish_reason=reply.finish_reason,
             usage=reply.usage,
             attempts=reply.attempts,
+            failed_usage=reply.failed_usage,
             times=Times(
                 submit=draft.times.submit,
                 start=start,
                 first_token=None if first is None else start + first,
-                end=self.elapsed(),
+                end=end,
             ),
         )
 

@@ -193,6 +193,8 @@ class Call:
     """Requests sent."""
     error: str | None = None
     """`kind: message` of the failure, else `None`."""
+    failed_usage: Usage = Usage()
+    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
 

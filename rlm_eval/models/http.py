@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from rlm_eval.errors import ConfigError
@@ -29,6 +29,12 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 @dataclass(frozen=True)
 class OpenAIModel:
     """A model behind an OpenAI-compatible endpoint, attached to or started by us."""
+
+    RUNTIME: ClassVar[frozenset[str]] = frozenset(
+        "base_url api_key_env price server concurrency rpm tpm timeout_s stall_s retries backoff_s "
+        "patience_s stream headers".split()
+    )
+    """Fields that change no reply: they are no part of a cell's identity."""
 
     name: str
     """Name in tables."""
