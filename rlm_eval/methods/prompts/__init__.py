@@ -5,6 +5,7 @@ A prompt is a Markdown file in this folder, or a user's own file; its hash goes 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def load_prompt(name: str, file: str | None = None) -> PromptText:
     """
     path = Path(file) if file else FOLDER / f"{name}.md"
     if not path.is_file():
-        known = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md"))
+        known = sorted(
+            p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md")
+        )
         raise ConfigError(f"prompt {path}: no such file; shipped prompts: {', '.join(known)}")
     return PromptText(path.stem if file else name, path.read_text(encoding="utf-8").strip())
+
+
+def fill(template: str, **values: str) -> str:
+    """`template` with each `{name}` replaced, in one pass: braces inside the values stay.
+
+    A placeholder that is not among `values` stays as it stands (prompts may show code).
+    """
+    return re.sub(r"\{(\w+)\}", lambda m: values.get(m.group(1), m.group()), template)

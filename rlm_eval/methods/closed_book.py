@@ -1,0 +1,40 @@
+"""Closed book: the question without its context. A score above chance says that data leaked.
+
+Ours; no paper's method. What is asked is the sample's question as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Message, Role, Sample
+
+
+@dataclass(frozen=True)
+class ClosedBook:
+    """One root call that never sees the context."""
+
+    prompt: str = "closed_book/guess"
+    """Shipped prompt, with `{question}`; `closed_book/plain` is the question alone."""
+    prompt_file: str | None = None
+    """A prompt of your own in its place."""
+    label: str = "closed_book"
+    """Name in tables."""
+
+    @property
+    def name(self) -> str:
+        """`closed_book`."""
+        return self.label
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt."""
+        return load_prompt(self.prompt, self.prompt_file).id
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """One root call."""
+        text = fill(load_prompt(self.prompt, self.prompt_file).text, question=sample.question)
+        call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
+        return Answer(text=call.reply, call=call.id)

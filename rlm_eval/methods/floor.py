@@ -1,0 +1,70 @@
+"""Floors and ceilings that need no model: what a score must be read against.
+
+`oracle` gives the gold answer (a scorer that does not give it 1 is wrong); the other floors are the
+task's own (`Task.floors()`: majority label, random choice, ...); `constant` always answers `text`.
+A method never knows a task, so the runner, which knows both, hands the answer function over:
+
+    if isinstance(method, Floor):
+        answer = method.solve_with(sample, task.gold_answer if method.is_oracle
+                                   else task.floors()[method.floor])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Sample
+
+AnswerFunction = Callable[[Sample], str]
+"""Of the task. That of the oracle is the only one that reads `sample.target`."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Answers without a model. See the module's docstring."""
+
+    floor: str = "oracle"
+    """`oracle`, `constant`, or a name that the task's `floors()` has."""
+    text: str = ""
+    """What `constant` answers."""
+    label: str = ""
+    """Name in tables; empty = `floor_` and the floor's name."""
+
+    def __post_init__(self) -> None:
+        if not self.floor:
+            raise ValueError("floor='': oracle, constant, or one of the task's floors")
+        if self.text and self.floor != "constant":
+            raise ValueError(f"text is what floor=constant answers; floor is {self.floor}")
+
+    @property
+    def name(self) -> str:
+        """`floor_oracle`, `floor_constant`, ..."""
+        return self.label or f"floor_{self.floor}"
+
+    @property
+    def prompt_id(self) -> str:
+        """There is no prompt."""
+        return "-"
+
+    @property
+    def is_oracle(self) -> bool:
+        """True where the answer function is the task's gold answer."""
+        return self.floor == "oracle"
+
+    @property
+    def needs_task(self) -> bool:
+        """False for `constant`, which `solve` answers by itself."""
+        return self.floor != "constant"
+
+    def solve_with(self, sample: Sample, answer: AnswerFunction) -> Answer:
+        """What the task's `answer` function says; makes no call."""
+        return Answer(text=answer(sample), provenance="program")
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:  # noqa: ARG002 - protocol
+        """The constant. Raises `ConfigError` for a floor that only the task can answer."""
+        if self.needs_task:
+            raise ConfigError(f"floor={self.floor}: the runner answers it through solve_with")
+        return Answer(text=self.text, provenance="program")

@@ -1,0 +1,82 @@
+"""Retrieval-augmented generation: the best chunks of the context and the question, one call.
+
+Not a method of the RLM paper (arXiv:2512.24601), so `rag_*` in every table, except as
+`prequery_bm25` (its appendix: the 40 best documents for the question as it stands, then one call),
+which is this class with that setting. Retrieval recall of the evidence is noted per sample, so that
+a wrong answer is told apart from a missed passage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_eval.methods.fitting import chars_per_token, evidence_kept
+from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.methods.retrieval import Chunks, within_budget
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Message, Role, Sample
+
+RETRIEVERS = ("bm25",)
+ORDERS = ("rank", "position")
+
+
+@dataclass(frozen=True)
+class Rag(Chunks):
+    """Retrieve, then ask once. See the module's docstring."""
+
+    retriever: str = "bm25"
+    """`bm25`."""
+    top_k: int | None = 4
+    """Chunks at most; null = as many as `token_budget` holds."""
+    token_budget: int | None = None
+    """Tokens of all chunks together at most; null = as many as `top_k` says."""
+    passage_order: str = "position"
+    """`rank` (best first) or `position` (as they stand in the context)."""
+    separator: str = "\n\n"
+    """Stands between two chunks in the prompt."""
+    prompt: str = "rag/plain"
+    """Shipped prompt, with `{passages}` and `{question}`."""
+    prompt_file: str | None = None
+    """A prompt of your own in its place."""
+    label: str = ""
+    """Name in tables; empty = `rag_` and the retriever."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retriever not in RETRIEVERS:
+            raise ValueError(f"retriever={self.retriever}: one of {', '.join(RETRIEVERS)}")
+        if self.passage_order not in ORDERS:
+            raise ValueError(f"passage_order={self.passage_order}: one of {', '.join(ORDERS)}")
+        sizes = [size for size in (self.top_k, self.token_budget) if size is not None]
+        if not sizes or min(sizes) < 1:
+            raise ValueError("top_k and token_budget: 1 or more; one of them may be null")
+
+    @property
+    def name(self) -> str:
+        """`rag_bm25`, ..."""
+        return self.label or f"rag_{self.retriever}"
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt."""
+        return load_prompt(self.prompt, self.prompt_file).id
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """Index (or take the cached index), retrieve, one root call."""
+        passages = await self.passages(sample)
+        ranked = passages.search(sample.question)
+        budget = self.token_budget
+        chars = None if budget is None else int(budget * chars_per_token(sample))
+        chosen = within_budget(passages, ranked, self.top_k, chars)
+        kept = [passages.spans[number] for number in chosen]
+        session.note("retrieved_chunks", len(chosen))
+        session.note("retrieval_recall", evidence_kept(sample.evidence, kept))
+        if self.passage_order == "position":
+            chosen.sort()
+        text = fill(
+            load_prompt(self.prompt, self.prompt_file).text,
+            passages=self.separator.join(passages.chunk(number) for number in chosen),
+            question=sample.question,
+        )
+        call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
+        return Answer(text=call.reply, call=call.id)

@@ -1,0 +1,134 @@
+"""Finding passages of a context: chunks, BM25, dense embeddings, and their fusion.
+
+`Chunks` is what every retrieving method inherits: how the context is cut and scored. An index is
+built once per context and setting, and kept by content in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm_eval.methods.fitting import Span, chars_per_token
+from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
+from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
+from rlm_eval.types import Context, Sample, canonical_text
+
+_KEPT_CHARS = 200_000_000  # of text whose indexes stay in memory: an index takes a few times that
+
+
+@dataclass(frozen=True)
+class Passages:
+    """A context cut into chunks, with its word index."""
+
+    text: str
+    """The canonical text."""
+    spans: list[Span]
+    """The chunks, in order."""
+    words: Bm25
+    """Scores of the chunks."""
+
+    def chunk(self, number: int) -> str:
+        """The text of one chunk."""
+        start, end = self.spans[number]
+        return self.text[start:end]
+
+    def search(self, query: str) -> list[int]:
+        """Chunks that share a word with `query`, best first."""
+        return ranking(self.words.scores(query))
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How a context is cut and how words are weighed. The paper leaves all of it open."""
+
+    chunk_by: str = "tokens"
+    """`tokens`, `lines` or `documents`."""
+    chunk_size: int = 200
+    """Tokens or lines per chunk; a document is one chunk."""
+    chunk_overlap: int = 0
+    """Tokens or lines that a chunk repeats of the one before it."""
+    k1: float = 1.5
+    """BM25: how soon repeated words stop counting."""
+    b: float = 0.75
+    """BM25: weight of the chunk's length, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_by not in UNITS:
+            raise ValueError(f"chunk_by={self.chunk_by}: one of {', '.join(UNITS)}")
+        if not 0 <= self.chunk_overlap < self.chunk_size:
+            raise ValueError(
+                f"chunk_overlap={self.chunk_overlap}: 0 or more, less than chunk_size="
+                f"{self.chunk_size}"
+            )
+        if self.k1 < 0 or not 0 <= self.b <= 1:
+            raise ValueError(f"k1={self.k1}, b={self.b}: k1 is 0 or more, b from 0 to 1")
+
+    async def passages(self, sample: Sample) -> Passages:
+        """The sample's context, cut and indexed; from the cache where it has been."""
+        key = (self.chunk_by, self.chunk_size, self.chunk_overlap, self.k1, self.b)
+        # A thread: indexing 10M tokens takes long enough to stall every other sample's calls.
+        passages: Passages = await asyncio.to_thread(
+            CACHE.get, sample.context, key, lambda: self._build(sample)
+        )
+        return passages
+
+    def _build(self, sample: Sample) -> Passages:
+        value = sample.context.value()
+        text = canonical_text(value)
+        spans = chunk_spans(
+            value, self.chunk_by, self.chunk_size, self.chunk_overlap, chars_per_token(sample)
+        )
+        return Passages(text, spans, Bm25([text[s:e] for s, e in spans], self.k1, self.b))
+
+
+@dataclass
+class _Cache:
+    """Built things by context hash and setting, the least recently used dropped first."""
+
+    entries: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    building: dict[Hashable, threading.Lock] = field(default_factory=dict)
+
+    def get(self, context: Context, setting: Hashable, build: Callable[[], Any]) -> Any:
+        """What `build` makes; made once however many samples ask at the same time."""
+        key = (context.hash, setting)
+        with self.lock:
+            own = self.building.setdefault(key, threading.Lock())
+        with own:
+            with self.lock:
+                if key in self.entries:
+                    self.entries.move_to_end(key)
+                    return self.entries[key][1]
+            made = build()
+            with self.lock:
+                self.entries[key] = (context.chars, made)
+                while len(self.entries) > 1 and self._chars() > _KEPT_CHARS:
+                    self.building.pop(self.entries.popitem(last=False)[0], None)
+            return made
+
+    def _chars(self) -> int:
+        return sum(chars for chars, _ in self.entries.values())
+
+
+CACHE = _Cache()
+"""Of this process; the content is the key, so that nothing in it can go stale."""
+
+
+def within_budget(
+    passages: Passages, ranked: Sequence[int], top_k: int | None, chars: int | None
+) -> list[int]:
+    """The first of `ranked`: `top_k` at most, `chars` characters in all at most."""
+    chosen: list[int] = []
+    for number in ranked[:top_k]:
+        start, end = passages.spans[number]
+        if chars is not None:
+            chars -= end - start
+            if chars < 0:
+                break
+        chosen.append(number)
+    return chosen

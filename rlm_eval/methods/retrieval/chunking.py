@@ -1,0 +1,91 @@
+"""Cutting a context into chunks: exact spans of its canonical text, by tokens, lines or documents.
+
+Nothing is rewritten, so that a chunk is a place in the context and retrieval recall is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.methods.fitting import Span
+from rlm_eval.types import DOCUMENT_SEPARATOR, canonical_text
+
+UNITS = ("tokens", "lines", "documents")
+
+_TAIL = 4  # a chunk by tokens ends at a line or word end within its last quarter, if there is one
+
+
+def chunk_spans(
+    value: str | tuple[str, ...], unit: str, size: int, overlap: int, chars_per_token: float
+) -> list[Span]:
+    """Spans of the canonical text of `value`, in order; chunks of white space are left out.
+
+    `size` and `overlap` are in tokens (at the rate `chars_per_token`) or in lines; of documents
+    each is one chunk whatever its length. Raises `ConfigError` where documents are asked of a
+    context that is one text.
+    """
+    if unit == "documents":
+        if isinstance(value, str):
+            raise ConfigError(
+                "chunk_by=documents: this task's context is one text; take chunk_by=lines or tokens"
+            )
+        spans = _documents(value)
+        text = canonical_text(value)
+    else:
+        text = canonical_text(value)
+        if unit == "lines":
+            spans = _lines(text, size, overlap)
+        else:
+            chars, back = (max(1, round(n * chars_per_token)) for n in (size, overlap))
+            spans = _pieces(text, chars, back if overlap else 0)
+    return [span for span in spans if text[span[0] : span[1]].strip()]
+
+
+def _documents(value: tuple[str, ...]) -> Iterator[Span]:
+    at = 0
+    for document in value:
+        yield at, at + len(document)
+        at += len(document) + len(DOCUMENT_SEPARATOR)
+
+
+def _lines(text: str, size: int, overlap: int) -> Iterator[Span]:
+    starts = [0]
+    while (at := text.find("\n", starts[-1])) >= 0:
+        starts.append(at + 1)
+    ends = [start - 1 for start in starts[1:]] + [len(text)]
+    for first in range(0, len(starts), size - overlap):
+        last = min(first + size, len(starts)) - 1
+        yield starts[first], ends[last]
+        if last == len(starts) - 1:
+            return
+
+
+def _pieces(text: str, chars: int, overlap: int) -> Iterator[Span]:
+    start = 0
+    while start < len(text):
+        end = _cut(text, start, start + chars)
+        yield start, end
+        if end == len(text):
+            return
+        # The overlap starts at a word too, and never so early that no progress is made.
+        back = max(end - overlap, start + 1)
+        start = end if not overlap else _word_start(text, back, end)
+
+
+def _cut(text: str, start: int, end: int) -> int:
+    """`end`, or a line or word end a little before it."""
+    if end >= len(text):
+        return len(text)
+    earliest = end - (end - start) // _TAIL
+    for mark in ("\n", " "):
+        at = text.rfind(mark, earliest, end)
+        if at > start:
+            return at + 1
+    return end
+
+
+def _word_start(text: str, at: int, end: int) -> int:
+    """The first word start in `text[at:end]`, else `at`."""
+    space = text.find(" ", at - 1, end)
+    return space + 1 if 0 <= space < end - 1 else at

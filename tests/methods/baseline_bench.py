@@ -1,0 +1,98 @@
+"""A scripted client, a session around it, and small samples: enough to pin a method's requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.journal import AppendLog, Journal
+from rlm_eval.limits import Budget, Limits
+from rlm_eval.models import EndpointInfo, Sampling
+from rlm_eval.repl import ReplConfig, open_pool
+from rlm_eval.session import Endpoint, Session
+from rlm_eval.slices import SourceIndex
+from rlm_eval.types import Context, Message, Reply, Sample, Usage, canonical_text, text_hash
+
+Request = list[tuple[str, str]]
+Script = Callable[[Request], str | Reply] | Sequence[str | Exception]
+
+
+@dataclass
+class ScriptedClient:
+    """Answers by a function or from a list, and keeps every request as (role, content) pairs."""
+
+    script: Script
+    requests: list[Request] = field(default_factory=list)
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        request = [(m.role, m.content) for m in messages]
+        self.requests.append(request)
+        if callable(self.script):
+            given: str | Reply | Exception = self.script(request)
+        else:
+            given = self.script[len(self.requests) - 1]
+        if isinstance(given, Exception):
+            raise given
+        if isinstance(given, Reply):
+            return given
+        return Reply(given, "stop", Usage(input=10, output=5))
+
+    async def check(self) -> EndpointInfo:
+        return EndpointInfo("scripted")
+
+
+def sample_of(
+    value: str | tuple[str, ...], question: str = "What is the code?", **facts: Any
+) -> Sample:
+    """A sample over `value`, measured at four characters a token."""
+    text = canonical_text(value)
+    context = Context(text_hash(text), len(text), -(-len(text) // 4), "approx4", lambda: value)
+    fields = {"target": "7391", "length": 1024, "cluster": "c0", "item": "i0"} | facts
+    return Sample("00ff00ff", "toy", 0, question, context, **fields)
+
+
+@dataclass
+class Bench:
+    """An open session and the clients behind its slots."""
+
+    session: Session
+    clients: Mapping[str, ScriptedClient]
+
+    def requests(self, slot: str = "root") -> list[Request]:
+        """What the model of a slot was asked, in order."""
+        return self.clients[slot].requests
+
+    def check_metered(self) -> None:
+        """Every request of every client is a call of the session, and no other call is."""
+        asked = sum(len(client.requests) for client in self.clients.values())
+        assert asked == len(self.session.calls)
+
+
+@asynccontextmanager
+async def open_bench(
+    folder: Path,
+    sample: Sample,
+    *,
+    windows: Mapping[str, int] | None = None,
+    repl: bool = False,
+    **scripts: Script,
+) -> AsyncIterator[Bench]:
+    """A session with a scripted model in each named slot (`root=[...]`); a REPL pool if asked."""
+    clients = {slot: ScriptedClient(script) for slot, script in scripts.items()}
+    endpoints = {
+        slot: Endpoint(slot, client, Sampling(), (windows or {}).get(slot), lambda usage: None)
+        for slot, client in clients.items()
+    }
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(AppendLog(folder / "journal.jsonl"))
+        pool = open_pool(ReplConfig(isolation="best")) if repl else None
+        if pool is not None:
+            await stack.enter_async_context(pool)
+        index = SourceIndex(sample.context.hash, sample.context.text())
+        session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)  # type: ignore[arg-type]  # no pool where no REPL is opened
+        bench = Bench(session, clients)
+        yield bench
+        bench.check_metered()
