@@ -1,0 +1,55 @@
+"""Multiple-choice scorers of LongBench-v2: the official extraction and a final-answer-first one.
+
+`official` follows THUDM/LongBench `pred.py` (`extract_answer`): only the literal phrase counts and
+its first occurrence wins. `recommended` is ours and reads the last stated choice, letters or the
+RLM paper's 0 to 3.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rlm_eval.scoring import reference_call
+from rlm_eval.types import Score
+
+LETTERS, DIGITS = "ABCD", "0123"
+
+
+def longbench_v2(gold: str, output: str) -> Score:
+    """1 where the first `The correct answer is (X)` (or without brackets) names the gold."""
+
+    def reference() -> tuple[float, str | None]:
+        text = output.replace("*", "")
+        match = re.search(r"The correct answer is \(([A-D])\)", text)
+        match = match or re.search(r"The correct answer is ([A-D])", text)
+        parsed = match.group(1) if match else None
+        return float(parsed == gold), parsed
+
+    return reference_call("official", reference)
+
+
+def last_choice(output: str, symbols: str = LETTERS) -> str | None:
+    """The choice stated last: `(B)`, `answer is B`, a boxed B, or a final line that is only B.
+
+    With `DIGITS`, any lone digit counts where none of these forms occurs.
+    """
+    text = re.sub(r"<think>.*?</think>", "", output, flags=re.DOTALL)
+    text = re.sub(r"[*`_$]", "", text)
+    one = f"[{symbols}{symbols.lower()}]"
+    forms = (
+        rf"\(\s*({one})\s*\)",
+        rf"\\boxed\{{\s*(?:\\text\{{)?\s*\(?({one})\b",
+        # An article is not a choice: "answer is A class named ..." goes on with a word.
+        rf"answer(?:\s+is|\s*:|\s+is\s*:)\s*(?:choice |option )?\(?({one})(?![\w'])(?!\s+[a-z])",
+        rf"(?:^|\n)\s*\(?({one})[).:]?\s*$",
+    )
+    found = [m for form in forms for m in re.finditer(form, text, re.IGNORECASE)]
+    if not found and symbols == DIGITS:
+        found = list(re.finditer(r"\b([0-3])\b", text))
+    return max(found, key=lambda m: m.start(1)).group(1).upper() if found else None
+
+
+def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
+    """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
+    parsed = last_choice(output or "", symbols)
+    return Score("recommended", float(parsed == gold), parsed)

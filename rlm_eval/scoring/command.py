@@ -1,0 +1,160 @@
+"""`rlm-eval score-answers`: score answers that were produced anywhere.
+
+Reads one JSON object a line (`gold`, `answer_type`, `output` and what a scorer needs besides) and
+prints one JSON object a line with `score`, in the same order; `null` where the reference raises.
+A pure command: no model, no data set, no run directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs
+from rlm_eval.types import Score
+
+Row = dict[str, Any]
+
+
+def _plain(score: Score, **more: Any) -> Row:
+    shown: Row = {"score": score.value, "parsed": score.parsed}
+    return shown | ({"flag": score.flag} if score.flag else {}) | more
+
+
+def _oolong(function: Callable[[object, str, object], Score]) -> Callable[[Row], Row]:
+    return lambda row: _plain(function(row["gold"], str(row["answer_type"]), row["output"]))
+
+
+def _ruler(function: Callable[[object, str], Score]) -> Callable[[Row], Row]:
+    def scored(row: Row) -> Row:
+        strict = match.ruler_strict(row["gold"], row["output"])
+        return _plain(function(row["gold"], row["output"]), strict=strict.value)
+
+    return scored
+
+
+def _longbench(row: Row) -> Row:
+    output = row["output"] if isinstance(row["output"], str) else ""
+    better = choice.choice_recommended(row["gold"], output)
+    return _plain(choice.longbench_v2(row["gold"], row["output"]), recommended=better.value)
+
+
+def _mrcr_openai(row: Row) -> Row:
+    prefix = row.get("random_string_to_prepend") or row.get("prefix")
+    if prefix is None:
+        _, found, prefix = str(row.get("answer_type", "")).partition("prefix=")
+        if not found:
+            raise KeyError("prefix")
+    return _plain(mrcr.mrcr_openai(row["gold"], row["output"], prefix))
+
+
+def _pairs(row: Row) -> Row:
+    better = pairs.pairs_recommended(row["gold"], row["output"])
+    return _plain(pairs.pairs_f1(row["gold"], row["output"]), recommended=better.value)
+
+
+def _browsecomp(row: Row) -> Row:
+    """The benchmark's pieces by `answer_type`; a judge's text where none is given."""
+    kind, output = str(row.get("answer_type") or "judge_text"), row["output"]
+    if kind == "citations":
+        return {"score": None, "citations": browsecomp.citations(output)}
+    if kind == "lists":
+        metrics = browsecomp.citation_metrics(output, row["gold"])
+        return {"score": metrics["precision"], **metrics}
+    if kind.startswith("calibration"):
+        error = None
+        if len(output) >= browsecomp.BIN:
+            error = browsecomp.calibration_error(output, row["gold"])
+        return {"score": error, "calibration_error": error}
+    if kind == "xor-sha256":
+        text = browsecomp.decrypt(output, row["password"])
+        return {"score": float(text == row["gold"]), "decrypted": text}
+    fields = browsecomp.parse_judge(output)
+    return {"score": float(bool(fields["correct"])), **fields}
+
+
+SCORERS: dict[str, Callable[[Row], Row]] = {
+    "oolong_official": _oolong(oolong.oolong_official),
+    "oolong_lenient": _oolong(oolong.oolong_lenient),
+    "oolong_fixed": _oolong(oolong.oolong_fixed),
+    "oolong_real": lambda row: _plain(oolong.oolong_real(row["gold"], row["output"])),
+    "ruler_all": _ruler(match.ruler_all),
+    "ruler_part": _ruler(match.ruler_part),
+    "longbench_v2": _longbench,
+    "mrcr_openai": _mrcr_openai,
+    "mrcr_v2": lambda row: _plain(mrcr.mrcr_v2(row["gold"], row["output"])),
+    "pairs_f1": _pairs,
+    "browsecomp_judge": _browsecomp,
+}
+"""The functions behind `--scorer`; tasks call the functions themselves, not this table."""
+
+
+def find_scorer(name: str) -> Callable[[Row], Row]:
+    """The scorer of that name. Raises `RlmEvalError` naming the near ones."""
+    if name not in SCORERS:
+        near = difflib.get_close_matches(name, SCORERS, 3) or list(SCORERS)
+        raise RlmEvalError(
+            f"--scorer {name}: unknown; near: {', '.join(near)}. "
+            "`rlm-eval score-answers --scorer list` names them all"
+        )
+    return SCORERS[name]
+
+
+def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
+    """One scored object per non-empty line. Raises `RlmEvalError` naming the bad line."""
+    scorer = find_scorer(name)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RlmEvalError(f"{place}:{number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise RlmEvalError(
+                f"{place}:{number}: expected a JSON object, got {type(row).__name__}"
+            )
+        try:
+            yield scorer(row)
+        except KeyError as error:
+            raise RlmEvalError(
+                f"{place}:{number}: the row has no field {error}; {name} needs it. "
+                f"Fields given: {', '.join(row) or 'none'}"
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RlmEvalError(f"{place}:{number}: {name} cannot read the row: {error}") from error
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; 0 where every line was scored, 2 after an error (on stderr)."""
+    parser = argparse.ArgumentParser("rlm-eval score-answers", description=__doc__)
+    parser.add_argument("--scorer", required=True, help="name of the scorer, or `list`")
+    parser.add_argument("answers", nargs="?", help="JSON lines; `-` reads standard input")
+    arguments = parser.parse_args(argv)
+    if arguments.scorer == "list":
+        print("\n".join(SCORERS))
+        return 0
+    if arguments.answers is None:
+        parser.error("IN.jsonl is missing: name a file of JSON lines, or - for standard input")
+    try:
+        find_scorer(arguments.scorer)
+        if arguments.answers == "-":
+            _print(score_lines(sys.stdin, arguments.scorer, "<stdin>"))
+        else:
+            with Path(arguments.answers).open(encoding="utf-8") as lines:
+                _print(score_lines(lines, arguments.scorer, arguments.answers))
+    except (RlmEvalError, OSError, UnicodeDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _print(rows: Iterator[Row]) -> None:
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))

@@ -1,0 +1,105 @@
+"""String-match scorers: RULER's two, a strict one with precision, and normalised answers.
+
+RULER follows NVIDIA/RULER `scripts/eval/synthetic/constants.py` and `evaluate.py` @c3f5e3b, per
+row and in [0, 1]. Substring matching rewards longer numbers and shotgun answers, so `strict`
+stands beside it. Not here: judges.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from rlm_eval.scoring import reference_call
+from rlm_eval.types import Score
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+def postprocess(output: str) -> str:
+    """RULER's clean-up of a prediction: control characters become newlines, ends stripped."""
+    return re.sub(r"[\x00-\x1f]", "\n", output.strip()).strip()
+
+
+def _golds(gold: object) -> list[str]:
+    return [str(g) for g in gold] if isinstance(gold, list | tuple) else [str(gold)]
+
+
+def ruler_all(gold: object, output: str) -> Score:
+    """Share of the gold strings that occur in the output, whatever stands around them."""
+
+    def reference() -> tuple[float, str | None]:
+        text, golds = postprocess(output), _golds(gold)
+        return sum(g.lower() in text.lower() for g in golds) / len(golds), text
+
+    return reference_call("official", reference)
+
+
+def ruler_part(gold: object, output: str) -> Score:
+    """1 where any gold string occurs in the output."""
+
+    def reference() -> tuple[float, str | None]:
+        text = postprocess(output)
+        return max(float(g.lower() in text.lower()) for g in _golds(gold)), text
+
+    return reference_call("official", reference)
+
+
+def _same_shape(gold: str) -> str | None:
+    """A pattern of every value that could be mistaken for `gold`; `None` for plain words."""
+    if gold.isdigit():
+        return rf"(?<![\w-])\d{{{len(gold)}}}(?![\w-])"
+    if re.fullmatch(_UUID, gold.lower()):
+        return rf"(?<![\w-]){_UUID}(?![\w-])"
+    if gold.isupper() and gold.isalpha():
+        return rf"(?<![\w-])[A-Z]{{{len(gold)}}}(?![\w-])"
+    return None
+
+
+def ruler_strict(gold: object, output: str) -> Score:
+    """Ours: whole-token recall times precision among the values of the gold's own shape.
+
+    A value inside a longer number does not count, and every other value of the same shape (another
+    7-digit number) lowers the score. Plain words have no shape: recall alone.
+    """
+    golds = dict.fromkeys(_golds(gold))
+    if not golds or not isinstance(output, str):
+        return Score("strict", 0.0 if golds else None)
+    text = postprocess(output)
+    folded = text.lower()
+    hits = [g for g in golds if re.search(rf"(?<![\w-]){re.escape(g.lower())}(?![\w-])", folded)]
+    named: set[str] = set()
+    for shape in sorted(filter(None, {_same_shape(g) for g in golds})):
+        flags = 0 if "A-Z" in shape else re.IGNORECASE
+        named |= {value.lower() for value in re.findall(shape, text, flags)}
+    named |= {g.lower() for g in hits}
+    precision = len(hits) / len(named) if named else 0.0
+    return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits))
+
+
+def normalize(text: str) -> str:
+    """NFKC, case-folded, without punctuation and English articles, single spaces."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    bare = "".join(" " if unicodedata.category(c)[0] in "PSZ" else c for c in folded)
+    return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
+
+
+_EXACT = re.compile(r"exact answer\W*:\W*(.+)", re.IGNORECASE)
+
+
+def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
+    """1 where the normalised answer equals a gold (or alias).
+
+    The answer is the last `Exact Answer:` line where there is one, else the whole output.
+    """
+    found = _EXACT.findall(output or "")
+    answer = normalize(found[-1] if found else output or "")
+    return Score("exact", float(answer in {normalize(g) for g in golds}), answer)
+
+
+def normalized_contains(golds: Sequence[str], output: str | None) -> Score:
+    """1 where a gold's normalised words stand together, as whole words, in the output."""
+    text = f" {normalize(output or '')} "
+    hits = [g for g in golds if f" {normalize(g)} " in text]
+    return Score("contains", float(bool(hits)), hits[0] if hits else None)

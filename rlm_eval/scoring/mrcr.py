@@ -1,0 +1,45 @@
+"""MRCR scorers: openai/mrcr's grading and Google DeepMind's MRCR v2.
+
+Both are difflib ratios behind a gate: the answer must repeat a random string. The order of the
+arguments and difflib's `autojunk` are the references' own, since the ratio depends on them.
+Sources: the openai/mrcr data card; google-deepmind/eval_hub `mrcr_v2/run_evaluation.py` @67b7fd2.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+
+from rlm_eval.scoring import reference_call
+from rlm_eval.types import Score
+
+HASH_CHARS = 12
+"""Length of the random string that opens a gold of MRCR v2."""
+
+
+def mrcr_openai(gold: str, output: str, prefix: str) -> Score:
+    """0 unless the output starts with `prefix`; else the ratio of the two remainders."""
+
+    def reference() -> tuple[float, str | None]:
+        if not output.startswith(prefix):
+            return 0.0, None
+        rest = output.removeprefix(prefix)
+        return float(SequenceMatcher(None, rest, gold.removeprefix(prefix)).ratio()), rest
+
+    return reference_call("official", reference)
+
+
+def mrcr_v2(gold: str, output: object) -> Score:
+    """0 without the gold's hash; else the ratio of what follows its last occurrence."""
+
+    def reference() -> tuple[float, str | None]:
+        target = gold.strip()
+        if not isinstance(output, str) or len(target) < HASH_CHARS:
+            return 0.0, None
+        text = output.strip()
+        start = text.rfind(target[:HASH_CHARS])
+        if start < 0:
+            return 0.0, None
+        rest = text[start + HASH_CHARS :].strip()
+        return SequenceMatcher(a=target[HASH_CHARS:].strip(), b=rest).ratio(), rest
+
+    return reference_call("official", reference)

@@ -1,0 +1,264 @@
+"""OOLONG scorers: synthetic (official, the RLM repository's lenient one, fixed) and real.
+
+Follows abertsch72/oolong `src/eval/eval_helpers.py` @adbf1cb (`official`, `real`) and
+alexzhang13/rlm `training/environments/oolong/oolong/env.py` @72d6940 (`lenient`), re-written from
+their behaviour. `fixed` is ours: a diagnostic that repairs the known parser bugs and never replaces
+`official`. Not here: how gold answers are made.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from datetime import datetime
+from typing import Any
+
+from rlm_eval.scoring import reference_call
+from rlm_eval.types import Score
+
+DECAY = 0.75
+"""A count that is off by d scores DECAY**d."""
+SHORT = 20
+"""Characters under which the official parser takes a candidate as it is."""
+PHRASES = ("more common", "less common", "same frequency")
+LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
+
+_NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
+
+
+def read_gold(gold: object) -> list[Any]:
+    """Every accepted answer of a gold string such as `[7]` or `[datetime.date(2023, 1, 3)]`.
+
+    Raises `ValueError`, `SyntaxError` or `TypeError` for anything that is not a list literal.
+    """
+    text = str(gold)
+    if "datetime" in text:
+        return [datetime.strptime(text, "[datetime.date(%Y, %m, %d)]")]
+    values = ast.literal_eval(text)
+    if not isinstance(values, list | tuple | str):
+        raise TypeError(f"gold {text!r} is not a list")
+    return list(values)
+
+
+def _parse_date(text: str, default: datetime | None = None) -> datetime:
+    from dateutil import parser
+
+    parsed: datetime = parser.parse(text, default=default)
+    return parsed
+
+
+def _decay(gold: object, predicted: str) -> float:
+    return float(DECAY ** abs(int(str(gold)) - int(predicted)))
+
+
+def _after_last_colon(output: str) -> str:
+    """The candidate; the strip comes before the deletions, as in the reference."""
+    if ":" not in output:
+        return output if len(output) < SHORT else output.split()[-1]
+    tail = output.split(":")[-1].strip()
+    return tail.replace("*", "").replace("[", "").replace("]", "")
+
+
+def _official(gold_text: object, answer_type: str, output: str) -> tuple[float, str]:
+    gold = read_gold(gold_text)[0]
+    candidate = _after_last_colon(output)
+    if ":" in output and len(candidate) >= SHORT:
+        candidate = next((p for p in PHRASES if p in candidate), candidate)
+    if candidate == str(gold):
+        return 1.0, candidate
+    if candidate in PHRASES:
+        return float(candidate in str(gold)), candidate
+    try:
+        if answer_type == _NUMERIC:
+            return _decay(gold, candidate), candidate
+        if answer_type == _DATE:
+            date = _parse_date(candidate)
+            return float(date == gold), str(date)
+    except Exception:  # noqa: BLE001 - so does the reference: what cannot be converted scores 0
+        return 0.0, candidate
+    return 0.0, candidate
+
+
+def oolong_official(gold: object, answer_type: str, output: object) -> Score:
+    """The benchmark's own scorer. Value in [0, 1]; `None` where the reference raises.
+
+    `gold` is the data set's answer string; `answer_type` its `ANSWER_TYPE.*` name.
+    """
+
+    def reference() -> tuple[float, str | None]:
+        if not isinstance(output, str):
+            raise TypeError("output is not a text")
+        return _official(gold, answer_type, output)
+
+    return reference_call("official", reference)
+
+
+def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, str]:
+    gold: Any
+    try:
+        gold = read_gold(gold_text)[0]
+    except (LookupError, SyntaxError, TypeError, ValueError):
+        gold = str(gold_text)
+    lowered, wanted = output.lower(), str(gold).lower()
+    found = max((lowered.rfind(p), p) for p in LENIENT_PHRASES)
+    candidate = found[1] if found[0] >= 0 else _after_last_colon(output)
+    if candidate.lower() == wanted:
+        return 1.0, candidate
+    try:
+        if answer_type == _NUMERIC:
+            return _decay(gold, candidate), candidate
+        if answer_type == _DATE:
+            return float(_parse_date(candidate) == gold), candidate
+    except Exception:  # noqa: BLE001 - so does the reference
+        return 0.0, candidate
+    anywhere = bool(wanted) and wanted not in LENIENT_PHRASES and wanted in lowered
+    return float(anywhere), candidate
+
+
+def oolong_lenient(gold: object, answer_type: str, output: object) -> Score:
+    """The RLM repository's scorer: case-folded, last phrase wins, gold anywhere counts 1."""
+    text = output if isinstance(output, str) else "" if output is None else str(output)
+    return reference_call("lenient", lambda: _lenient(gold, answer_type, text))
+
+
+_KEY = re.compile(r"\b(?:label|answer|user|date)\s*:", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.0+)?(?![\w]|\.\d)")
+_NEGATED = re.compile(
+    r"(?:\bnot|\bneither|n't)\s+(?:the\s+)?(?:more|less) common|not the same freq\w+"
+)
+_PHRASE = re.compile("|".join(PHRASES))
+_DATES = re.compile(
+    r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}/\d{1,2}/\d{4}"
+    r"|[A-Za-z]{3,9}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}"
+    r"|\d{1,2}(?:st|nd|rd|th)? (?:of )?[A-Za-z]{3,9}\.?,? \d{4}"
+)
+_EDGES = " \t\r\n.,;:!?\"'`“”‘’#()[]{}$"
+
+
+def _clean(output: str) -> str:
+    text = re.sub(r"<think>.*?</think>", "", output, flags=re.DOTALL)
+    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
+    return re.sub(r"[*`\[\]]", "", text)
+
+
+def _candidates(output: str) -> list[str]:
+    """Where the answer may stand, best first: behind a key, behind the last colon, at the end."""
+    text = _clean(output)
+    keys = list(_KEY.finditer(text))
+    behind_key = text[keys[-1].end() :].strip().split("\n")[0] if keys else ""
+    lines = text.strip().split("\n")
+    found = [behind_key, *([text.split(":")[-1]] if ":" in text else []), lines[-1], text]
+    return [c.strip(_EDGES) for c in found if c.strip(_EDGES)]
+
+
+def _complete_date(text: str) -> datetime | None:
+    """The date that `text` states in full, else `None`: missing parts differ with the default."""
+    match = _DATES.search(text)
+    try:
+        one = _parse_date(match.group() if match else text, datetime(2001, 1, 1))
+        two = _parse_date(match.group() if match else text, datetime(2002, 2, 2))
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    return one if one.date() == two.date() else None
+
+
+def _month_year(text: str) -> tuple[int, int] | None:
+    numeric = re.search(r"\b(\d{1,2})/(\d{4})\b|\b(\d{4})-(\d{1,2})\b", text)
+    if numeric:
+        month, year, year_first, month_last = numeric.groups()
+        return int(month or month_last), int(year or year_first)
+    try:
+        one = _parse_date(text, datetime(2001, 1, 1))
+        two = _parse_date(text, datetime(2002, 2, 1))
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    return (one.month, one.year) if (one.month, one.year) == (two.month, two.year) else None
+
+
+def _fixed(golds: list[Any], answer_type: str, output: str) -> tuple[float, str]:
+    kind, texts = answer_type.rpartition(".")[2], _candidates(output)
+    folded = [str(gold).casefold() for gold in golds]
+    if kind in ("NUMERIC", "USER"):
+        for text in texts:
+            numbers = [re.sub(r",|\.0+$", "", n) for n in _NUMBER.findall(text)]
+            if numbers and kind == "USER":
+                alone = set(numbers) <= set(folded)
+                return float(alone), " ".join(numbers)
+            if numbers:
+                number = (
+                    numbers[0] if text is texts[0] and _KEY.search(_clean(output)) else numbers[-1]
+                )
+                return _decay(golds[0], number), number
+    elif kind == "DATE":
+        for date in filter(None, map(_complete_date, texts)):
+            return float(date.date() == golds[0].date()), str(date)
+    elif kind == "MONTH_YEAR":
+        wanted = [_month_year(str(gold)) for gold in golds]
+        for month in filter(None, map(_month_year, texts)):
+            return float(month in wanted), f"{month[0]:02}/{month[1]}"
+    elif kind == "COMPARISON":
+        for text in texts:
+            phrase = _PHRASE.search(_NEGATED.sub("", text.lower()))
+            if phrase:
+                return float(phrase.group() in folded[0]), phrase.group()
+    elif texts:
+        named = {part.strip(_EDGES) for part in texts[0].casefold().split(",")}
+        ends = not _KEY.search(_clean(output)) and texts[-1].casefold().endswith(tuple(folded))
+        return float(texts[0].casefold() in folded or named <= set(folded) or ends), texts[0]
+    return 0.0, texts[0] if texts else ""
+
+
+def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
+    """Ours: the official scorer with its parser bugs repaired; a diagnostic, not a headline.
+
+    Repairs: strip after the deletions, trailing punctuation and quotes, thousands separators,
+    case, `\\boxed`, later colons, negated comparisons; any tied label counts.
+    """
+    text = output if isinstance(output, str) else ""
+
+    def repaired() -> tuple[float, str | None]:
+        golds = read_gold(gold)
+        value, parsed = _fixed(golds, answer_type, text)
+        plain = oolong_official(gold, answer_type, text)
+        # A repair never takes credit away, but a negated phrase did not deserve it.
+        if (plain.value or 0.0) > value and not answer_type.endswith("COMPARISON"):
+            return plain.value or 0.0, plain.parsed
+        return value, parsed
+
+    return reference_call("fixed", repaired)
+
+
+def _typed(text: str) -> int | str | list[str]:
+    """An integer, a list where there is a comma, else the text."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    return [item.strip() for item in text.split(",") if item.strip()] if "," in text else text
+
+
+def _real(gold_text: object, output: str) -> tuple[float, str]:
+    gold = _typed(gold_text) if isinstance(gold_text, str) else gold_text
+    boxed = re.search(r"\\boxed\{\\text\{([^}]*)\}\}", output)
+    boxed = boxed or re.search(r"\\boxed\{+([^}]*)\}+", output)
+    answer = _typed(boxed.group(1)) if boxed else output
+    value = 0.0
+    if isinstance(gold, int) and isinstance(answer, int):
+        value = float(DECAY ** abs(gold - answer))
+    elif isinstance(gold, str) and isinstance(answer, str):
+        value = float(gold.strip().lower() == answer.strip().lower())
+    elif isinstance(gold, list) and isinstance(answer, list):
+        value = len(set(gold) & set(answer)) / len(gold) if gold else 0.0
+    return value, str(answer)
+
+
+def oolong_real(gold: object, output: object) -> Score:
+    """The official scorer of OOLONG-real: typed by the gold, answers only inside `\\boxed{}`."""
+
+    def reference() -> tuple[float, str | None]:
+        if not isinstance(output, str):
+            raise TypeError("output is not a text")
+        return _real(gold, output)
+
+    return reference_call("official", reference)

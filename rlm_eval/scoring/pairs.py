@@ -1,0 +1,147 @@
+"""F1 over unordered pairs of user ids (OOLONG-Pairs), fast at millions of pairs.
+
+`official` follows the scorer of PrimeIntellect-ai/prime-envs (pull requests 422 and 550), with
+its behaviour at the edges: self pairs count as predictions, and with an empty gold only the
+literal texts "", "None" and "[]" are right. `recommended` is ours: quotes and the word "User" are
+read, self pairs are dropped, no pairs for no gold is right.
+
+A pair of ids is one packed integer, and a gold of 2 * 10^7 pairs need not be listed at all: it is
+given as the sets of users that make it (`PairSet`), and membership is tested per predicted pair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from rlm_eval.types import Score
+
+_BASE = 0x9E3779B97F
+# Above any id, odd and irregular: with a power of two, packed pairs of dense ids share their low
+# bits and a set of millions degenerates (42 s instead of 4 s for 4.5 million pairs).
+_STRICT = re.compile(r"\((\d+)\s*,\s*(\d+)\)")
+_BARE = re.compile(r"(\d+)\s*,\s*(\d+)")
+_ID = r"(?:user\s*(?:id)?\s*[:#]?\s*)?[\"'“‘]?\s*(?:user\s*)?(\d+)\s*[\"'”’]?"
+_TOLERANT = re.compile(rf"[(\[]\s*{_ID}\s*,\s*{_ID}\s*[)\]]", re.IGNORECASE)
+_EMPTY = ("", "None", "[]")
+
+
+def pack(first: int, second: int) -> int:
+    """One integer for an unordered pair of ids below `_BASE` (about 7 * 10**11)."""
+    return first * _BASE + second if first <= second else second * _BASE + first
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """All unordered pairs of different users with one in `a` and the other in `b`.
+
+    With `a == b` it is every pair within one set.
+    """
+
+    a: frozenset[int]
+    """Users in the first role."""
+    b: frozenset[int]
+    """Users in the second role."""
+
+    def __len__(self) -> int:
+        both = len(self.a & self.b)
+        return len(self.a) * len(self.b) - both * (both - 1) // 2 - both
+
+    def count(self, packed: set[int]) -> int:
+        """How many of the packed pairs belong to the set."""
+        a, b = self.a, self.b
+        unpacked = map(divmod, packed, repeat(_BASE))
+        if a == b:
+            return sum(u in a and v in a and u != v for u, v in unpacked)
+        return sum(((u in a and v in b) or (v in a and u in b)) and u != v for u, v in unpacked)
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Every pair once, lower id first, sorted."""
+        users = sorted(self.a | self.b)
+        for i, u in enumerate(users):
+            in_a, in_b = u in self.a, u in self.b
+            for v in users[i + 1 :]:
+                if (in_a and v in self.b) or (in_b and v in self.a):
+                    yield u, v
+
+    def to_json(self) -> dict[str, list[int]]:
+        """The JSON shape of a sample's target."""
+        return {"a": sorted(self.a), "b": sorted(self.b)}
+
+
+def read_object(value: Any) -> set[int] | None:
+    """Packed pairs of a Python list (tuple, set) of pairs; `None` where it is something else.
+
+    A pair is two integers, or their texts. Strings such as "(1, 2)" are not read here.
+    """
+    if not isinstance(value, list | tuple | set | frozenset):
+        return None
+    packed: set[int] = set()
+    for item in value:
+        if not isinstance(item, list | tuple | set | frozenset) or len(item) != 2:
+            return None
+        first, second = item
+        try:
+            packed.add(pack(int(first), int(second)))
+        except (TypeError, ValueError):
+            return None
+    return packed
+
+
+def _read(value: Any, wanted: re.Pattern[str]) -> set[int]:
+    """Packed pairs of a text, of a list of texts, or of a list of pairs."""
+    if not isinstance(value, str):
+        packed = read_object(value)
+        if packed is not None:
+            return packed
+        if isinstance(value, list | tuple):
+            return set().union(*(_read(str(item), wanted) for item in value))
+    text = str(value)
+    found = {pack(int(m[1]), int(m[2])) for m in wanted.finditer(text)}
+    return found or {pack(int(m[1]), int(m[2])) for m in _BARE.finditer(text)}
+
+
+def read_gold(gold: Any) -> PairSet | set[int]:
+    """A gold in any of its forms: `PairSet` (or its JSON), a text, a list of texts or of pairs."""
+    if isinstance(gold, PairSet):
+        return gold
+    if isinstance(gold, Mapping):
+        return PairSet(frozenset(gold["a"]), frozenset(gold["b"]))
+    return _read(gold, _STRICT)
+
+
+def _f1(predicted: set[int], gold: PairSet | set[int]) -> float:
+    hits = gold.count(predicted) if isinstance(gold, PairSet) else len(predicted & gold)
+    if not hits:
+        return 0.0
+    precision, recall = hits / len(predicted), hits / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _without_thinking(output: Any) -> Any:
+    if not isinstance(output, str):
+        return output
+    return re.sub(r"<think>.*?</think>", "", output, flags=re.DOTALL)
+
+
+def pairs_f1(gold: Any, output: Any) -> Score:
+    """F1 as the reference computes it. `output` is a text or a Python list of pairs."""
+    answer = _without_thinking("" if output is None else output)
+    wanted = read_gold(gold)
+    if not len(wanted):
+        literal = answer.strip() in _EMPTY if isinstance(answer, str) else not answer
+        return Score("official", float(literal), "0 pairs" if literal else None)
+    predicted = _read(answer, _STRICT)
+    return Score("official", _f1(predicted, wanted), f"{len(predicted)} pairs")
+
+
+def pairs_recommended(gold: Any, output: Any) -> Score:
+    """F1 with a tolerant reader; self pairs dropped; no pairs for an empty gold scores 1."""
+    answer = _without_thinking("" if output is None else output)
+    wanted = read_gold(gold)
+    predicted = {p for p in _read(answer, _TOLERANT) if p // _BASE != p % _BASE}
+    value = _f1(predicted, wanted) if len(wanted) else float(not predicted)
+    return Score("recommended", value, f"{len(predicted)} pairs")

@@ -1,0 +1,91 @@
+"""`rlm-eval score-answers` on whole files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlm_eval.scoring.command import SCORERS, main
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def golden(name):
+    return json.loads((GOLDEN / name).read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "name"),
+    [
+        ("oolong_official", "oolong_synth.json"),
+        ("oolong_lenient", "oolong_synth_rlm_env.json"),
+        ("oolong_real", "oolong_real.json"),
+        ("ruler_all", "ruler.json"),
+        ("ruler_part", "ruler.json"),
+        ("longbench_v2", "longbench_v2.json"),
+        ("mrcr_openai", "mrcr.json"),
+        ("mrcr_v2", "mrcr_v2_gdm.json"),
+        ("pairs_f1", "oolong_pairs_f1.json"),
+    ],
+)
+def test_scores_in_order(scorer, name, tmp_path, capsys):
+    rows = [r for r in golden(name) if not name.startswith("ruler") or r["task"] == scorer]
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    assert main(["--scorer", scorer, str(file)]) == 0
+    got = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
+    assert got == pytest.approx([row["expected"] for row in rows], abs=1e-6)
+
+
+def test_judge_fields_are_printed(tmp_path, capsys):
+    rows = [r for r in golden("browsecomp_plus.json") if r["answer_type"] == "judge_text"]
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    assert main(["--scorer", "browsecomp_judge", str(file)]) == 0
+    for line, row in zip(capsys.readouterr().out.splitlines(), rows, strict=True):
+        got = json.loads(line)
+        assert got.pop("score") == float(bool(row["expected"]["correct"]))
+        assert got == row["expected"]
+
+
+def test_null_where_the_reference_raises(tmp_path, capsys):
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"gold": "[", "answer_type": "ANSWER_TYPE.LABEL", "output": "x"}))
+    assert main(["--scorer", "oolong_official", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["score"] is None
+
+
+def test_list_and_near_names(tmp_path, capsys):
+    assert main(["--scorer", "list"]) == 0
+    assert capsys.readouterr().out.split() == list(SCORERS)
+    file = tmp_path / "in.jsonl"
+    file.write_text("{}\n")
+    assert main(["--scorer", "olong_official", str(file)]) == 2
+    assert "oolong_official" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [("{nope", "not JSON"), ("[1]", "expected a JSON object"), ('{"gold": "[1]"}', "'answer_type'")],
+)
+def test_a_bad_line_is_named(bad, said, tmp_path, capsys):
+    file = tmp_path / "in.jsonl"
+    good = json.dumps({"gold": "[1]", "answer_type": "ANSWER_TYPE.NUMERIC", "output": "1"})
+    file.write_text(f"{good}\n\n{bad}\n")
+    assert main(["--scorer", "oolong_official", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert f"{file}:3: " in error
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import sys, rlm_eval.scoring.command as c; "
+        "print([m for m in ('pandas', 'numpy', 'scipy', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

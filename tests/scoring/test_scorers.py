@@ -1,0 +1,139 @@
+"""What the golden rows do not say: raises, ours beside theirs, and pairs at scale."""
+
+import itertools
+
+import pytest
+
+from rlm_eval.scoring import browsecomp, choice, counted, match, mrcr, oolong, pairs
+
+NUMERIC, LABEL = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.LABEL"
+COMPARISON, DATE, USER = "ANSWER_TYPE.COMPARISON", "ANSWER_TYPE.DATE", "ANSWER_TYPE.USER"
+
+
+@pytest.mark.parametrize(
+    ("gold", "kind", "output"),
+    [
+        ("[12]", NUMERIC, " " * 25),  # no last token
+        ("[]", NUMERIC, "12"),
+        ("[12", NUMERIC, "12"),
+        ("12", NUMERIC, "12"),
+        ("[12]", NUMERIC, None),
+        ("[datetime.date(2023, 1, 3), datetime.date(2023, 1, 4)]", DATE, "x"),
+    ],
+)
+def test_a_raising_reference_scores_none_and_counts_zero(gold, kind, output):
+    score = oolong.oolong_official(gold, kind, output)
+    assert score.value is None
+    assert "raises" in score.flag
+    assert counted(score).value == 0.0
+    assert counted(score).flag == score.flag
+
+
+@pytest.mark.parametrize(
+    ("gold", "kind", "output", "expected"),
+    [
+        ("[44106]", USER, "User: #44106.", 1.0),
+        ("[44106]", USER, "User: 44106 or 44107", 0.0),
+        ("['entity', 'location']", LABEL, "Label: entity, location", 1.0),
+        ("['entity']", LABEL, "Label: abbreviation, entity", 0.0),
+        ("['more common than']", COMPARISON, "Answer: a is not more common than b", 0.0),
+        ("['more common']", COMPARISON, "Answer: more common than", 1.0),
+        ("[datetime.date(2023, 6, 29)]", DATE, "Date: June 2023", 0.0),
+        ("[1234]", NUMERIC, "<think>Answer: 5</think>There are 1,234", 1.0),
+        ("[12]", NUMERIC, "Answer: twelve", 0.0),
+    ],
+)
+def test_fixed(gold, kind, output, expected):
+    assert oolong.oolong_fixed(gold, kind, output).value == expected
+
+
+def test_strict_needle_wants_the_value_alone():
+    assert match.ruler_strict(["2694522"], "it is 2694522, not 1111111").value == 0.5
+    assert match.ruler_strict(["amber-fox"], "The amber-fox.").value == 1.0
+    assert match.ruler_strict(["amber-fox"], "amber-foxes").value == 0.0
+
+
+def test_normalised_answers():
+    golds = ["The Ålund Institute", "Alund Inst."]
+    assert match.normalized_exact(golds, "Reasons.\nExact Answer: ålund institute").value == 1.0
+    assert match.normalized_exact(golds, "It was the Ålund Institute, I think").value == 0.0
+    assert match.normalized_contains(golds, "It was the Ålund Institute, I think").value == 1.0
+    assert match.normalized_contains(["Ann"], "Annabel").value == 0.0
+    assert match.normalized_exact(golds, None).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("choice 2", "2"), ("0 is wrong, so \\boxed{3}", "3"), ("The answer is 1.", "1"), ("9", None)],
+)
+def test_choices_of_the_rlm_surface(output, expected):
+    assert choice.last_choice(output, choice.DIGITS) == expected
+
+
+def test_mrcr_of_no_text():
+    assert mrcr.mrcr_v2("short", "short").value == 0.0
+    assert mrcr.mrcr_v2("Ab3dEf6hIj9k x", None).value == 0.0
+    assert mrcr.mrcr_openai("abcx", None, "abc").value is None
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ('{"correct": true}', True),
+        ("<think>correct: no</think>\n**correct:** yes", True),
+        ('reasoning: fine\n{"note": 1, "correct": false}', False),
+        ("correct: no\nconfidence: 50%", False),
+    ],
+)
+def test_strict_verdict(text, verdict):
+    assert browsecomp.strict_verdict(text) is verdict
+
+
+@pytest.mark.parametrize(
+    "text", ["correct: yesterday", "incorrect: no", "", "correct: yes\ncorrect: no"]
+)
+def test_no_clear_verdict_raises(text):
+    with pytest.raises(ValueError, match="no clear verdict"):
+        browsecomp.strict_verdict(text)
+
+
+def test_calibration_needs_a_full_bin():
+    with pytest.raises(IndexError):
+        browsecomp.calibration_error([50.0] * 99, [1] * 99)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [({1, 2, 3}, {1, 2, 3}), ({1, 2, 3}, {3, 4}), ({1}, {1}), ((), {2})]
+)
+def test_a_pair_set_is_the_set_of_its_pairs(a, b):
+    gold = pairs.PairSet(frozenset(a), frozenset(b))
+    listed = [
+        (u, v)
+        for u, v in itertools.combinations(sorted({*a, *b}), 2)
+        if (u in a and v in b) or (v in a and u in b)
+    ]
+    assert list(gold.pairs()) == listed
+    assert len(gold) == len(listed)
+    assert pairs.pairs_f1(gold.to_json(), listed).value == 1.0
+    assert pairs.pairs_f1(gold, [*listed, (8, 9)]).value < 1.0
+
+
+def test_empty_gold_differs_between_reference_and_recommended():
+    assert pairs.pairs_f1("", "There are no such pairs.").value == 0.0
+    assert pairs.pairs_recommended("", "There are no such pairs.").value == 1.0
+    assert pairs.pairs_f1("", "[]").value == pairs.pairs_f1([], []).value == 1.0
+
+
+def test_answers_as_objects():
+    gold = ["(1, 2)", "(1, 3)"]
+    for value in ([(2, 1), [1, "3"]], {(1, 2), (1, 3)}, ["(1, 2)", "(3, 1)"]):
+        assert pairs.pairs_f1(gold, value).value == 1.0
+    assert pairs.pairs_f1(gold, None).value == 0.0
+    assert pairs.pairs_recommended(gold, '(User 1, User ID: 2), ("1", "3")').value == 1.0
+
+
+def test_half_a_million_pairs():
+    gold = pairs.PairSet(frozenset(range(10_000, 11_001)), frozenset(range(10_000, 11_001)))
+    text = "\n".join(f"({u}, {v})" for u, v in gold.pairs())
+    assert len(gold) == 500_500
+    assert pairs.pairs_f1(gold.to_json(), text).value == 1.0
