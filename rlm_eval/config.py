@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import importlib
 import re
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,36 +61,34 @@ def _build(values: dict[str, Any], path: str) -> Any:
     if target is None:
         raise ConfigError(f"{path}: has no _target_; compose it from its config group")
     cls = locate(str(target), path)
+    return _construct(cls, values, path)
+
+
+def _construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(key, names, 3) or names
             raise ConfigError(f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}")
-    nested = {
-        key: _build(dict(value), f"{path}.{key}")
-        for key, value in values.items()
-        if isinstance(value, dict) and "_target_" in value
-    }
-    plain = {key: value for key, value in values.items() if key not in nested}
+    hints = typing.get_type_hints(cls)
+    typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
     try:
-        return cls(**_typed(cls, plain, path), **nested)
+        return cls(**typed)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _typed(cls: type[Any], values: dict[str, Any], path: str) -> dict[str, Any]:
-    """`values` converted to the field types of `cls` by OmegaConf, one field at a time."""
-    import typing
-
-    hints = typing.get_type_hints(cls)
-    typed: dict[str, Any] = {}
-    for key, value in values.items():
-        schema = dataclasses.make_dataclass("Field", [(key, hints[key])])
-        try:
-            merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
-            typed[key] = getattr(OmegaConf.to_object(merged), key)
-        except OmegaConfBaseException as error:
-            full_key = getattr(error, "full_key", None) or key
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{path}.{full_key}: {reason}") from error
-    return typed
+def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
+    """`value` converted to the field type: nested dataclasses by us, the rest by OmegaConf."""
+    if isinstance(value, dict) and "_target_" in value:
+        return _build(dict(value), f"{path}.{key}")
+    if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return _construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
+    schema = dataclasses.make_dataclass("Field", [(key, hint)])
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+        return getattr(OmegaConf.to_object(merged), key)
+    except OmegaConfBaseException as error:
+        full_key = getattr(error, "full_key", None) or key
+        raise ConfigError(f"{path}.{full_key}: {str(error).splitlines()[0]}") from error

@@ -51,7 +51,8 @@ class Holder:
         if self.host != socket.gethostname():
             return None
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
+            started: float = psutil.Process(self.pid).create_time()
+            return abs(started - self.started) < 1.0
         except psutil.NoSuchProcess:
             return False
 

@@ -8,6 +8,8 @@ rsync's idea: hashes of aligned blocks of the source, looked up for every window
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,9 @@ _BLOCK = 16  # a run of MIN_RUN - 1 characters always holds one aligned block of
 _CHUNK = 1 << 20  # characters hashed at once: bounds the memory of indexing a 40 MB text
 _FIRST_BATCH = 64  # windows looked up at once after a run; doubled while nothing is found
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
+
+_Run = tuple[int, int, int]
+"""(start in the text, start in the source, length)."""
 
 _Hashes = npt.NDArray[np.uint64]
 _powers: list[_Hashes] = []
@@ -85,12 +90,7 @@ class SourceIndex:
         source_at = 0  # where the previous slice ended
         at, size = 0, _FIRST_BATCH
         while at <= len(text) - _BLOCK:
-            hits = self._hits(text, at, size)
-            run = None
-            for hit in hits:
-                run = self._run(text, at + hit, done, source_at)
-                if run is not None:
-                    break
+            run = self._first_run(text, at, self._hits(text, at, size), done, source_at)
             if run is None:
                 at, size = at + size, min(size * 2, _CHUNK)
                 continue
@@ -113,18 +113,30 @@ class SourceIndex:
         found: list[int] = np.flatnonzero(self._hashes[nearest] == windows).tolist()
         return found
 
-    def _run(self, text: str, at: int, floor: int, after: int) -> tuple[int, int, int] | None:
-        """(start in text, start in source, length) of the run through the window at `at`.
+    def _first_run(
+        self, text: str, at: int, hits: list[int], floor: int, after: int
+    ) -> _Run | None:
+        """The first run of `MIN_RUN` characters or more through one of the hit windows.
 
-        Nothing before `floor` is taken. Of several places in the source the first at or behind
-        `after` wins, else the first of all. `None` where the run is shorter than `MIN_RUN`.
+        Every place that repeats it has an aligned block within the `_BLOCK` windows behind its
+        first hit: of these the longest run wins, then the nearest that ends behind `after`, then
+        the first of all. Nothing of the text before `floor` is taken.
         """
+        for number, first in enumerate(hits):
+            near = (hit for hit in hits[number:] if hit < first + _BLOCK)
+            runs = {run for hit in near for run in self._runs(text, at + hit, floor, after)}
+            if runs:
+                return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
+        return None
+
+    def _runs(self, text: str, at: int, floor: int, after: int) -> Iterator[_Run]:
+        """Runs through the window at `at`: at the next place behind `after`, and at the first."""
         window = np.uint64(_window_hashes(text[at : at + _BLOCK])[0])
         low = int(np.searchsorted(self._hashes, window, side="left"))
         high = int(np.searchsorted(self._hashes, window, side="right"))
         places = self._places[low:high]  # ascending: the sort is stable
         next_place = int(np.searchsorted(places, after))
-        for index in dict.fromkeys((next_place, 0)):
+        for index in {next_place, 0}:
             if index >= len(places):
                 continue
             place = int(places[index])
@@ -133,8 +145,7 @@ class SourceIndex:
             back = _common_suffix(text, at, self.text, place, at - floor)
             ahead = _common_prefix(text, at, self.text, place)
             if back + ahead >= MIN_RUN:
-                return at - back, place - back, back + ahead
-        return None
+                yield at - back, place - back, back + ahead
 
 
 def decode(parts: tuple[PromptPart, ...], source: str) -> str:

@@ -1,0 +1,55 @@
+"""One writer per cell."""
+
+import os
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.lease import STALE_SECONDS, Lease, holder_of
+
+
+async def test_the_second_one_is_told_who_and_since_when(tmp_path):
+    async with Lease(tmp_path):
+        with pytest.raises(RlmEvalError, match=rf"process {os.getpid()} on .* since \d{{4}}-"):
+            async with Lease(tmp_path):
+                pass
+    assert holder_of(tmp_path) is None
+    async with Lease(tmp_path):
+        pass
+
+
+async def test_a_dead_process_holds_nothing(tmp_path):
+    code = (
+        "import asyncio, os, sys; from pathlib import Path; from rlm_eval.lease import Lease\n"
+        "async def main():\n"
+        "    async with Lease(Path(sys.argv[1])):\n"
+        "        os._exit(9)\n"
+        "asyncio.run(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == 9
+    assert (tmp_path / "lease.json").exists()
+    async with Lease(tmp_path):
+        pass
+
+
+async def test_another_machines_lease_goes_stale(tmp_path):
+    async with Lease(tmp_path):
+        path = tmp_path / "lease.json"
+        path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "host": "elsewhere"}))
+        assert holder_of(tmp_path) is not None
+        old = path.stat().st_mtime - STALE_SECONDS - 1
+        os.utime(path, (old, old))
+        assert holder_of(tmp_path) is None
+
+
+async def test_the_same_cluster_job_takes_over_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    async with Lease(tmp_path):
+        path = tmp_path / "lease.json"
+        path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "host": "elsewhere"}))
+        async with Lease(tmp_path):
+            pass
