@@ -68,7 +68,7 @@ def test_list_and_near_names(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("bad", "said"),
-    [("{nope", "not JSON"), ("[1]", "expected a JSON object"), ('{"gold": "[1]"}', "'answer_type'")],
+    [("{nope", "not JSON"), ("[1]", "a JSON object"), ('{"gold": "[1]"}', "'answer_type'")],
 )
 def test_a_bad_line_is_named(bad, said, tmp_path, capsys):
     file = tmp_path / "in.jsonl"
