@@ -59,6 +59,8 @@ class EndpointInfo:
     """`types.text_hash` of the chat template, where the server tells it."""
     window: int | None = None
     """Context window that the server reports, in tokens."""
+    gpus: int | None = None
+    """GPUs that a server of ours holds, 0 on a CPU; `None` = not ours."""
     check_usage: Usage = field(default_factory=Usage)
     """Tokens of the preflight request: paid, outside any sample."""
 

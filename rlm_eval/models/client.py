@@ -199,7 +199,7 @@ class HttpClient:
         reply = await probe.complete([Message("user", "Reply with the word: ready")], sampling)
         paid = added(reply.usage, reply.failed_usage)
         return replace(
-            self.info, model=reply.model or self.info.model, window=window, check_usage=paid
+            self.info, model=reply.model or self.info.model, window=window or self.info.window, check_usage=paid
         )
 
     async def _reported_window(self) -> int | None:

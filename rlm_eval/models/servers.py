@@ -1,0 +1,251 @@
+"""Local servers as managed child processes: start, wait for health, share, stop.
+
+One code path for llama.cpp, vLLM and transformers; each engine's file knows only its command line
+and what can be asked of it. Servers listen on 127.0.0.1 on a free port with a random key. Equal
+configurations share one server within the process; who holds a model open keeps it running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from rlm_eval.errors import EndpointUnusable
+from rlm_eval.models import EndpointInfo
+from rlm_eval.models.shared import shared
+from rlm_eval.types import text_hash
+
+STOP_S = 8.0
+"""Seconds that a stop may take before the whole group is killed."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to run."""
+
+    command: tuple[str, ...]
+    """Program and arguments; goes into the manifest, so it never holds the key."""
+    environment: dict[str, str]
+    """Added to ours; the key travels here."""
+    revision: str | None = None
+    """Revision or hash of the weights."""
+
+
+class Engine(Protocol):
+    """A kind of server: a frozen dataclass, nested as `engine` in a model's YAML."""
+
+    @property
+    def label(self) -> str:
+        """`llama.cpp`, `vllm`, `transformers`."""
+        ...
+
+    @property
+    def startup_s(self) -> float:
+        """Seconds after which a start counts as failed."""
+        ...
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the server holds; 0 on a CPU."""
+        ...
+
+    def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:
+        """The command line; fetches weights where needed (blocking)."""
+        ...
+
+    def version(self) -> str | None:
+        """Version of the engine's package; `None` where it cannot be told."""
+        ...
+
+
+class Server:
+    """One running server. Only `spawned` makes these."""
+
+    def __init__(self, engine: Engine, model: str, window: int | None) -> None:
+        self.engine, self.model, self.window = engine, model, window
+        self.key = secrets.token_urlsafe(24)
+        self.info = EndpointInfo(model, engine=engine.label)
+        self.base_url = ""
+        self.ready_at: float | None = None
+        """Monotonic time from which the server holds its devices for us."""
+        self._process: asyncio.subprocess.Process | None = None
+        self._folder: Path | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the supervisor; its descendants are the server."""
+        return self._process.pid if self._process else None
+
+    def last_words(self, lines: int = 12) -> str | None:
+        """Why the server is gone, in its own words; `None` while it runs."""
+        if self._process is None or self._process.returncode is None or self._folder is None:
+            return None
+        text = (self._folder / "log").read_text("utf-8", "replace").strip()
+        tail = "\n  ".join(text.splitlines()[-lines:]) or "(it said nothing)"
+        return f"exit code {self._process.returncode}; its last words:\n  {tail}"
+
+    async def ensure(self) -> None:
+        """Start, unless it runs already. Raises `EndpointUnusable` where it does not come up."""
+        async with self._lock:
+            if self._process is not None and self._process.returncode is None:
+                return
+            await self.stop()
+            for last_try in (False, True):
+                port = _free_port()
+                try:
+                    await self._start(port)
+                except EndpointUnusable:
+                    await self.stop()
+                    # Between choosing and binding, another program may have taken the port.
+                    if last_try or not _answers(port):
+                        raise
+                else:
+                    return
+
+    async def _start(self, port: int) -> None:
+        engine = self.engine
+        launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
+        self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
+        _say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}")
+        with (self._folder / "log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "rlm_eval.models.supervise", "--", *launch.command),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **launch.environment},
+                start_new_session=True,
+            )
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+        began = time.monotonic()
+        template = await self._healthy(began)
+        self.ready_at = time.monotonic()
+        _say(f"{engine.label}: ready after {self.ready_at - began:.1f} s")
+        self.info = EndpointInfo(
+            model=self.model,
+            base_url=self.base_url,
+            engine=engine.label,
+            version=engine.version(),
+            command=launch.command,
+            revision=launch.revision,
+            chat_template_hash=template,
+            window=self.window,
+            gpus=engine.gpus,
+        )
+
+    async def _healthy(self, began: float) -> str | None:
+        """Wait until `/health` answers 200; the hash of the chat template where it is told."""
+        import aiohttp
+
+        engine, told = self.engine, began
+        root = self.base_url.removesuffix("/v1")
+        headers = {"Authorization": f"Bearer {self.key}"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        assert self._process is not None
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+            while True:
+                now = time.monotonic()
+                if self._process.returncode is not None:
+                    raise EndpointUnusable(f"{engine.label} did not start: {self.last_words()}")
+                if now - began > engine.startup_s:
+                    raise EndpointUnusable(
+                        f"{engine.label} was not ready after {engine.startup_s:.0f} s; give it "
+                        f"more with engine.startup_s={2 * engine.startup_s:.0f}"
+                    )
+                if now - told > 10:
+                    told = now
+                    _say(f"{engine.label}: loading {self.model}, {now - began:.0f} s")
+                try:
+                    async with session.get(f"{root}/health") as response:
+                        if response.status == 200:
+                            break
+                except (aiohttp.ClientError, TimeoutError):
+                    pass  # not listening yet
+                await asyncio.sleep(0.2)
+            try:
+                async with session.get(f"{root}/props") as response:
+                    template = orjson.loads(await response.read()).get("chat_template")
+                    return text_hash(template) if template else None
+            except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
+                return None  # only llama.cpp tells
+
+    async def stop(self) -> None:
+        """End the server and everything it started."""
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()  # the supervisor's order to stop
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S)
+            except TimeoutError:
+                _kill_tree(process.pid)
+                await process.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+@asynccontextmanager
+async def spawned(engine: Engine, model: str, window: int | None) -> AsyncIterator[Server]:
+    """A running server for this configuration, shared within the process; started again where it
+    died between two users. Raises `EndpointUnusable` with the server's last words."""
+
+    @asynccontextmanager
+    async def hold() -> AsyncIterator[Server]:
+        server = Server(engine, model, window)
+        try:
+            yield server
+        finally:
+            await asyncio.shield(server.stop())
+
+    place: AbstractAsyncContextManager[Server] = shared(
+        ("server", repr(engine), model, window), hold
+    )
+    async with place as server:
+        await server.ensure()
+        yield server
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _kill_tree(pid: int) -> None:
+    import psutil
+
+    try:
+        parent = psutil.Process(pid)
+        doomed = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
+    for process in doomed:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,91 @@
+"""Runs a server so that nothing it starts outlives the harness: `python -m ... -- COMMAND`.
+
+The harness holds the other end of this process's stdin. When that end closes, because the harness
+stopped the server, crashed or was killed, everything started here gets TERM, then KILL. On Linux,
+processes that left the group (daemons, workers in sessions of their own) are adopted and ended
+too, and the server dies with this process should this one be killed.
+
+Not covered: a server that somebody else starts; a machine without POSIX signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+
+GRACE_S = 5.0
+"""Seconds between TERM and KILL."""
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _die_with_parent() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_tree(grace_s: float = GRACE_S) -> None:
+    """TERM, wait, KILL for every descendant of this process, until none is left."""
+    deadline = time.monotonic() + grace_s
+    asked: set[psutil.Process] = set()
+    while True:
+        children = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        ]
+        if not children:
+            return
+        late = time.monotonic() > deadline
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if late:
+                    child.kill()
+                elif child not in asked:
+                    child.terminate()
+        asked |= set(children)
+        psutil.wait_procs(children, timeout=0.1)
+
+
+def main() -> int:
+    """Run the command after `--`; its exit code, or 0 where it was stopped on request."""
+    command = sys.argv[sys.argv.index("--") + 1 :]
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda *_: None)  # the closed stdin is the one order to stop
+    # Safe although Python forks here: no other thread runs yet.
+    server = subprocess.Popen(  # noqa: S603 - the command is the user's own configuration
+        command,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent,
+    )
+    stopped = threading.Event()
+
+    def wait_for_order() -> None:
+        sys.stdin.buffer.read()
+        stopped.set()
+
+    threading.Thread(target=wait_for_order, daemon=True).start()
+    # A fork of the harness may hold the pipe open after it died; a new parent tells as well.
+    parent = os.getppid()
+    while server.poll() is None and os.getppid() == parent and not stopped.wait(0.1):
+        pass
+    code = server.poll()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        end_tree()
+    return 0 if code is None else code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
