@@ -22,7 +22,8 @@ SCHEMA_VERSION = 1
 FILE = "records.parquet"
 
 CallCost = Callable[[Call], tuple[float | None, float | None]]
-"""USD of one call: (every input token at full rate, with cache hits); `None` = no price known."""
+"""USD of one call, its failed attempts included: (every input token at full rate, with cache
+hits); `None` = no price known."""
 
 COLUMNS: dict[str, tuple[str, str]] = {
     # -- identity
@@ -115,7 +116,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 """Name -> (type, meaning). `score_<scorer>`, `note_<name>` and `meta_<name>` columns follow."""
 
-_NOTES = ("re_rolls", "diverged_calls", "core_seconds", "gpu_seconds")
+_NOTES = ("core_seconds", "gpu_seconds")
 _CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
@@ -129,12 +130,11 @@ def record_of(
 ) -> dict[str, Any]:
     """The row of one finished sample.
 
-    `cell` holds the resolved facts of the cell under the names of `COLUMNS` (run, cell_id, seed,
-    task, task_variant, density, generated, protected, method, variant, depth_limit, root, sub,
-    prompt, prompt_hash, isolation, scripted, root_window, concurrency, prices); an absent fact
-    becomes null. Of the
-    trajectory's notes, `re_rolls`, `diverged_calls`, `core_seconds` and `gpu_seconds` fill columns
-    of their own.
+    `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
+    seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
+    sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, prices, re_rolls,
+    diverged_calls. An absent fact becomes null. The notes `core_seconds` and `gpu_seconds` of the
+    trajectory fill columns of their own.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
@@ -200,7 +200,7 @@ def record_of(
         "queue_seconds": sum(call.times.start - call.times.submit for call in calls),
         "n_steps": len(trajectory.steps),
         "n_error_steps": sum(step.error is not None for step in trajectory.steps),
-        "step_cpu_seconds": sum(step.cpu_seconds for step in trajectory.steps),
+        "step_cpu_seconds": _sum([step.cpu_seconds for step in trajectory.steps]),
         "coverage": share,
         "reread": reread,
         "evidence_seen": seen,
@@ -214,22 +214,29 @@ def _flat(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _billed(calls: Iterable[Call]) -> list[Call]:
-    """Calls that count for money: a failed one only where the provider reported tokens for it."""
+def _sum(values: Sequence[Any]) -> Any:
+    """The sum; unknown as soon as one value is."""
+    return None if None in values else sum(values)
+
+
+def _answered(calls: Sequence[Call]) -> list[Call]:
+    """Calls whose own usage counts: a failed one only where the provider reported tokens for it."""
     return [c for c in calls if c.error is None or c.usage.input is not None]
 
 
 def _tokens(calls: Sequence[Call], kind: str) -> int | None:
-    """Sum over calls; unknown as soon as one call does not say."""
-    values = [getattr(call.usage, kind) for call in _billed(calls)]
-    retried = sum(getattr(call.failed_usage, kind) or 0 for call in calls)
-    return None if None in values else sum(values) + retried
+    """Sum over calls, billed failed attempts included; unknown as soon as one call does not say."""
+    own = [getattr(call.usage, kind) for call in _answered(calls)]
+    failed = [getattr(call.failed_usage, kind) or 0 for call in calls]
+    total: int | None = _sum(own + failed)
+    return total
 
 
 def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
-    values = [cost(call)[which] for call in _billed(calls)]
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    answered = {call.id for call in _answered(calls)}
+    billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
+    total: float | None = _sum([cost(call)[which] for call in billed])
+    return total
 
 
 def _first_sub_turn(roots: Sequence[Call], subs: Sequence[Call]) -> int | None:

@@ -85,7 +85,10 @@ def critical_path(calls: Sequence[Call], steps: Sequence[Step]) -> float | None:
         return None
     cpu: dict[int, float] = {}
     for step in steps:
-        cpu[step.call] = cpu.get(step.call, 0.0) + step.cpu_seconds
+        # A killed block has no processor time; without sub-calls its wall time is what was waited.
+        alone = 0.0 if step.calls else step.wall_seconds
+        own = alone if step.cpu_seconds is None else step.cpu_seconds
+        cpu[step.call] = cpu.get(step.call, 0.0) + own
     children: dict[int | None, list[Call]] = {}
     for call in calls:
         children.setdefault(call.parent, []).append(call)

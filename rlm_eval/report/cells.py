@@ -1,0 +1,200 @@
+"""From records to one row per table line: who, what, length; accuracy, cost, time, behaviour.
+
+Not a figure and not a file: the frame that tables and figures are drawn from. Repeats of a sample
+are averaged first; samples (in their clusters) are the units.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlm_eval.stats import intervals, missing
+
+KEYS = ["task", "task_variant", "length", "method", "variant", "root", "sub", "prompt"]
+"""What makes a line of the table; rows that agree in these are repeats or samples of one cell."""
+
+SERIES = ["method", "variant", "root", "sub", "prompt"]
+_QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
+_SPREAD = {
+    "cost": "cost_cold",
+    "observed": "cost_observed",
+    "tokens": "total_tokens",
+    "wall": "wall_seconds",
+    "path": "critical_path_seconds",
+}
+_MEANS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "root_tokens": "root_input_tokens",
+    "sub_tokens": "sub_input_tokens",
+    "calls": "n_calls",
+    "sub_calls": "n_sub_calls",
+    "turns": "turns",
+    "error_steps": "n_error_steps",
+    "coverage": "coverage",
+    "reread": "reread",
+    "evidence_seen": "evidence_seen",
+}
+_SUMS = {
+    "truncated_calls": "n_truncated_calls",
+    "failed_calls": "n_failed_calls",
+    "re_rolls": "re_rolls",
+    "diverged": "diverged_calls",
+    "replayed_calls": "n_replayed_calls",
+}
+_METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
+
+
+def prepare(records: pd.DataFrame) -> pd.DataFrame:
+    """Records with plain dtypes, a `series` label and totals; what all of the report works on."""
+    frame = records.copy()
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype):
+            frame[name] = frame[name].to_numpy(dtype=float, na_value=np.nan)
+    for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
+        if name != "length":
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    for name in ("scripted", "generated", "protected", "used_recursion"):
+        frame[name] = frame[name].fillna(False).astype(bool)
+    # Latency of a sample that was interrupted is that of two sittings: unknown.
+    resumed = frame["n_replayed_calls"].fillna(0) > 0
+    frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
+    frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
+    frame["series"] = _labels(frame)
+    frame["task_label"] = [
+        task + (f" ({variant})" if variant else "")
+        for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
+    ]
+    return frame
+
+
+def _labels(frame: pd.DataFrame) -> pd.Series:
+    """The shortest label that tells the series of this report apart: method, then what varies."""
+    kinds = frame[SERIES].drop_duplicates()
+    roots_vary = kinds["root"].nunique() > 1
+    labels = {}
+    for row in kinds.itertuples(index=False):
+        key = tuple(row)
+        method, variant, root, sub, prompt = key
+        parts = [str(method)]
+        if variant:
+            parts.append(f"[{variant}]")
+        pair = root if sub in ("", root) else f"{root} → {sub}"
+        if roots_vary or pair != root:
+            parts.append(f"({pair})")
+        same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
+        if len(same) > 1:
+            parts.append(f"prompt {prompt}")
+        labels[key] = " ".join(parts)
+    keys = frame[SERIES].itertuples(index=False, name=None)
+    return pd.Series([labels[key] for key in keys], index=frame.index, dtype=object)
+
+
+def series_order(frame: pd.DataFrame) -> list[str]:
+    """Series labels in a fixed order: baselines first, RLM last, then by name."""
+    pairs = frame[["method", "series"]].drop_duplicates()
+
+    def rank(pair: tuple[str, str]) -> tuple[int, str, str]:
+        known = [i for i, name in enumerate(_METHOD_ORDER) if pair[0].startswith(name)]
+        return (known[-1] if known else len(_METHOD_ORDER) - 2, pair[0], pair[1])
+
+    return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]
+
+
+def units(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per sample: scores averaged over repeats, the cluster kept, cut or missing marked."""
+    marked = frame.assign(
+        cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
+        lost=frame["score"].isna(),
+    )
+    by = ["task_label", "series", "length", "item", "sample_id"]
+    return (
+        marked.groupby(by, sort=False)
+        .agg(
+            score=("score", "mean"),
+            cluster=("cluster", "first"),
+            cut=("cut", "max"),
+            lost=("lost", "all"),
+        )
+        .reset_index()
+    )
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cell table of a prepared frame, sorted by task, length and series."""
+    rank = {name: i for i, name in enumerate(series_order(frame))}
+    rows = [_row(part) for _, part in frame.groupby([*KEYS, "series", "task_label"], sort=False)]
+    table = pd.DataFrame(rows)
+    order = table.assign(rank=table["series"].map(rank)).sort_values(
+        ["task_label", "length", "rank"]
+    )
+    return order.drop(columns="rank").reset_index(drop=True)
+
+
+def _row(part: pd.DataFrame) -> dict[str, Any]:
+    first = part.iloc[0]
+    samples = units(part)
+    scored = samples[~samples["lost"]]
+    accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
+    cut_share = float(samples["cut"].mean())
+    low, high = missing.bounds(samples["score"], samples["cut"] | samples["lost"])
+    counts = part["outcome"].value_counts()
+    row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
+    row |= {
+        "n": len(samples),
+        "repeats": part["epoch"].nunique(),
+        "n_scored": len(scored),
+        "clusters": accuracy.clusters,
+        "outcomes": " · ".join(f"{name} {count}" for name, count in counts.items()),
+        "missing": int(samples["lost"].sum()),
+        "cut_share": cut_share,
+        "overflow_share": float((part["outcome"] == "context_overflow").mean()),
+        "as_bounds": cut_share > missing.CUT_SHARE or bool(samples["lost"].any()),
+        "accuracy": accuracy.estimate,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "interval": accuracy.method,
+        "bound_low": low,
+        "bound_high": high,
+        "n_priced": int(part["cost_cold"].notna().sum()),
+        "n_timed": int(part["wall_seconds"].notna().sum()),
+        "recursion": int(part["used_recursion"].sum()),
+        "rows": len(part),
+        "window": first["root_window"],
+        "concurrency": first["concurrency"],
+        "scripted": bool(part["scripted"].any()),
+        "generated": bool(part["generated"].any()),
+        "protected": bool(part["protected"].any()),
+        "isolation": first["isolation"],
+        "prices": first["prices"],
+    }
+    for name, column in _SPREAD.items():
+        row |= _spread(name, part[column].to_numpy())
+    row |= {f"mean_{name}": part[column].mean() for name, column in _MEANS.items()}
+    row |= {name: part[column].fillna(0).sum() for name, column in _SUMS.items()}
+    for column in part.columns:
+        if column.startswith("score_"):
+            row[column] = part[column].astype(float).mean()
+    return row
+
+
+def _spread(name: str, values: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Mean, quantiles, max and total of what is known; all unknown where a value is missing.
+
+    A mean over the priced half of a cell would not be the cell's mean.
+    """
+    known = values[~np.isnan(values)]
+    # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
+    whole = len(known) == len(values) or name in ("wall", "path")
+    if not len(known) or not whole:
+        return {f"{name}_{q}": float("nan") for q in ("mean", *_QUANTILES, "max", "total")}
+    found = np.quantile(known, list(_QUANTILES.values()))
+    return {
+        f"{name}_mean": float(known.mean()),
+        **{f"{name}_{q}": float(v) for q, v in zip(_QUANTILES, found, strict=True)},
+        f"{name}_max": float(known.max()),
+        f"{name}_total": float(known.sum()),
+    }

@@ -1,0 +1,298 @@
+"""Figures over context length and money: the panels that a reader of a report looks at first.
+
+Each function takes the prepared records (`cells.prepare`) and the cell table (`cells.summarise`)
+and returns (figure, the data behind it). Behaviour, grids and heat maps are in `figures_more`.
+Conventions: `style`. Bands of accuracy are 95 % intervals; of cost and time, spread over samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlm_eval.report import cells, style
+
+Plot = tuple[Figure, pd.DataFrame]
+
+LATENCY = {"path": "critical path (s)", "wall": "wall time (s)"}
+
+
+@style.styled
+def length_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Accuracy, cost and latency against context length; one row of panels per task."""
+    series = cells.series_order(frame)
+    looks = style.looks(series)
+    tasks = list(dict.fromkeys(table["task_label"]))
+    money, money_label, money_note = money_of(table)
+    clock = "path" if table["path_median"].notna().any() else "wall"
+    figure, axes = style.canvas(len(tasks), 3)
+    for row, task in enumerate(tasks):
+        part = table[table["task_label"] == task]
+        draw_accuracy(axes[row, 0], part, looks)
+        axes[row, 0].set_title(f"{task}: score, {style.counted(part['n'])}")
+        draw_spread(axes[row, 1], part, looks, money, money_label)
+        axes[row, 1].set_title(f"{money_label.split(' (')[0]} per sample, {_known(part, money)}")
+        draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock])
+        axes[row, 2].set_title(f"latency per sample, {_known(part, clock)}")
+    caption = (
+        "Score: mean and 95 % interval per length. Cost and latency: median, 25–75 % (dark) and "
+        f"5–95 % (light) of samples. {money_note} {_latency_note(table, clock)} "
+        + shared_caption(frame, table)
+    )
+    finished = style.finish(figure, frame=frame, caption=caption, legend=looks)
+    return finished, table
+
+
+@style.styled
+def accuracy_by_task(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score against length, tasks side by side: the layout of arXiv:2512.24601, Figure 1."""
+    looks = style.looks(cells.series_order(frame))
+    tasks = list(dict.fromkeys(table["task_label"]))
+    figure, axes = style.canvas(1, len(tasks), sharey=True)
+    for axis, task in zip(axes[0], tasks, strict=True):
+        part = table[table["task_label"] == task]
+        draw_accuracy(axis, part, looks)
+        axis.set_title(f"{task}, {style.counted(part['n'])}")
+    caption = "Mean score with 95 % interval per length. " + shared_caption(frame, table)
+    columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
+    columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
+    return style.finish(figure, frame=frame, caption=caption, legend=looks), table[columns]
+
+
+def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    """One line per series; a cell that is only known as bounds is a bar without a mark."""
+    names = [name for name in looks if name in set(part["series"])]
+    for position, name in enumerate(names):
+        line = part[part["series"] == name].sort_values("length")
+        look = looks[name]
+        x = _dodged(line["length"], position, len(names))
+        sure = ~line["as_bounds"].to_numpy()
+        mean = np.where(sure, 100 * line["accuracy"], np.nan)
+        low = 100 * line["low"].to_numpy()
+        high = 100 * line["high"].to_numpy()
+        axis.fill_between(x, low, high, where=sure, color=look.colour, alpha=0.13, linewidth=0)
+        axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, zorder=3)
+        axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8, alpha=0.8)
+        if not sure.all():
+            bound = 100 * line[["bound_low", "bound_high"]].to_numpy()[~sure]
+            axis.vlines(
+                x[~sure], bound[:, 0], bound[:, 1], color=look.colour, linewidth=3, alpha=0.45
+            )
+            ends = np.concatenate([bound[:, 0], bound[:, 1]])
+            axis.plot(np.tile(x[~sure], 2), ends, "_", color=look.colour, markersize=7)
+    style.percent_axis(axis)
+    style.length_axis(axis, part["length"])
+    style.window_mark(axis, part["window"].dropna(), bool((part["overflow_share"] > 0).any()))
+
+
+def draw_spread(
+    axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look], what: str, label: str
+) -> None:
+    """Median line with 25–75 % and 5–95 % bands on a log axis; says so where nothing is known."""
+    style.length_axis(axis, part["length"])
+    names = [name for name in looks if name in set(part["series"])]
+    drawn = False
+    for position, name in enumerate(names):
+        line = part[part["series"] == name].sort_values("length")
+        line = line[line[f"{what}_median"].gt(0)]
+        if line.empty:
+            continue
+        drawn = True
+        look = looks[name]
+        x = _dodged(line["length"], position, len(names))
+        for low, high, alpha in (("p5", "p95", 0.08), ("p25", "p75", 0.2)):
+            ends = line[f"{what}_{low}"].clip(lower=1e-12), line[f"{what}_{high}"]
+            axis.fill_between(x, *ends, color=look.colour, alpha=alpha, linewidth=0)
+        axis.vlines(
+            x, line[f"{what}_p25"].clip(lower=1e-12), line[f"{what}_p75"], color=look.colour,
+            linewidth=0.8, alpha=0.8,
+        )  # fmt: skip
+        axis.plot(
+            x, line[f"{what}_median"], color=look.colour, marker=look.marker, linestyle=look.line
+        )
+    if drawn:
+        style.log_axis(axis, label)
+    else:
+        _empty(axis, "not reported\nby any model", label)
+
+
+@style.styled
+def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score against cost per length; dominated points are grey."""
+    looks = style.looks(cells.series_order(frame))
+    money, label, note = money_of(table)
+    groups: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["task_label", "length"]))
+    columns = min(3, len(groups))
+    figure, axes = style.canvas(-(-len(groups) // columns), columns)
+    rows = []
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis, ((task, length), group) in zip(axes.flat, groups, strict=False):
+        known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
+        if known.empty:
+            _empty(axis, "cost not known", label)
+        front = {i for i in known.index if not _dominated(known, f"{money}_mean", i)}
+        for index, row in known.iterrows():
+            look = looks[row["series"]]
+            colour = look.colour if index in front else "#AAAAAA"
+            x = row[f"{money}_mean"]
+            low, high = _mean_interval(frame, row, money)
+            axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
+            axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
+            axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
+            rows.append(
+                {"task": task, "length": length, "series": row["series"], "cost": x,
+                 "cost_low": low, "cost_high": high, "accuracy": row["accuracy"],
+                 "low": row["low"], "high": row["high"], "pareto": index in front, "n": row["n"]}
+            )  # fmt: skip
+        edge = known[known.index.isin(front)].sort_values(f"{money}_mean")
+        axis.plot(
+            edge[f"{money}_mean"], 100 * edge["accuracy"], color="#666666", linewidth=0.7, zorder=1
+        )
+        style.percent_axis(axis)
+        if len(known):
+            style.log_axis(axis, label, which="x")
+        axis.set_title(f"{task}, {style.tokens_label(length)}, {style.counted(group['n'])}")
+    caption = (
+        "Mean score against mean cost per sample, both with 95 % intervals (cost: bootstrap over "
+        "clusters). Grey: dominated (another point is at least as good and cheaper). "
+        f"{note} " + shared_caption(frame, table)
+    )
+    return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
+
+
+@style.styled
+def difference_by_length(
+    frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame
+) -> Plot:
+    """Paired difference of every series to the baseline against length (`compare.against`)."""
+    looks = style.looks(cells.series_order(frame))
+    tasks = list(dict.fromkeys(comparisons["task_label"]))
+    figure, axes = style.canvas(1, len(tasks), row_height=2.1, sharey=True)
+    baseline = comparisons["b"].iloc[0]
+    for axis, task in zip(axes[0], tasks, strict=True):
+        part = comparisons[comparisons["task_label"] == task]
+        style.length_axis(axis, part["length"])
+        names = list(dict.fromkeys(part["a"]))
+        for position, name in enumerate(names):
+            line = part[part["a"] == name].sort_values("length")
+            look = looks[name]
+            x = _dodged(line["length"], position, len(names))
+            axis.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=1)
+            axis.plot(x, 100 * line["difference"], color=look.colour, linestyle=look.line)
+            for at, row in zip(x, line.itertuples(), strict=True):
+                filled = look.colour if row.p_holm < 0.05 else "white"
+                axis.plot(
+                    at, 100 * row.difference, marker=look.marker, markerfacecolor=filled,
+                    markeredgecolor=look.colour,
+                )  # fmt: skip
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_title(f"{task}, {style.counted(part['n'])} pairs")
+    axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
+    caption = (
+        f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"
+        " after Holm over the points shown; hollow: not shown to differ (at this n, differences "
+        f"under {100 * comparisons['detectable'].median():.0f} pp would mostly go unseen). "
+        "Exploratory unless the comparisons were named before the run. "
+        + shared_caption(frame, table)
+    )
+    used = {name: looks[name] for name in dict.fromkeys(comparisons["a"])}
+    return style.finish(figure, frame=frame, caption=caption, legend=used), comparisons
+
+
+def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
+    """(column, axis label, note): US dollars where every cell has a price, else tokens."""
+    priced = table["cost_median"].notna() & (table["cost_max"] > 0)
+    if priced.all():
+        snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
+        return (
+            "cost",
+            "cost (USD, list price)",
+            f"Prices, every input token at full rate: {snapshot}.",
+        )
+    unknown = sorted(set(table.loc[~priced, "root"].astype(str)))
+    note = f"No price is known for {', '.join(unknown)}: the panel shows tokens, not money."
+    return "tokens", "tokens (input + output)", note
+
+
+def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What every figure states: outcomes, prompts, recursion that was really used, limits of n."""
+    counts = frame["outcome"].value_counts()
+    parts = ["Outcomes: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + "."]
+    if (table["overflow_share"] == 1).any():
+        parts.append("Where every sample overflowed the window nothing was spent or waited for.")
+    if table["as_bounds"].any():
+        parts.append(
+            "Bars with end ticks: more than 5 % of the samples were cut off, or some are missing; "
+            "the score lies between the ends (those wrong, those right)."
+        )
+    for method in dict.fromkeys(table["method"]):
+        own = table[table["method"] == method]
+        prompts = sorted({str(p) for p in own["prompt"] if p})
+        words = [f"prompt {', '.join(prompts)}"] if prompts else []
+        used, rows = int(own["recursion"].sum()), int(own["rows"].sum())
+        if method.startswith("rlm") or used:
+            words.append(f"{used} of {rows} samples made a sub-call")
+            if not used:
+                words.append("so its score is code search, not recursion")
+        if words:
+            parts.append(f"{method}: {', '.join(words)}.")
+    smallest = int(table["n"].min())
+    if smallest < 50:
+        parts.append(f"With n = {smallest} per point, small differences cannot be seen.")
+    if frame["scripted"].any():
+        parts.append("Replies are scripted: this says nothing about any model.")
+    if frame["generated"].any():
+        parts.append("The data come from this harness's own generator, not from a published set.")
+    return " ".join(parts)
+
+
+def _latency_note(table: pd.DataFrame, clock: str) -> str:
+    inflight = sorted({int(c) for c in table["concurrency"].dropna()})
+    words = "/".join(map(str, inflight)) or "unknown"
+    if clock == "path":
+        return f"Latency: longest chain of calls and code, queueing left out ({words} in flight)."
+    return f"Latency: wall time with {words} samples in flight."
+
+
+def _known(part: pd.DataFrame, what: str) -> str:
+    column = {"cost": "n_priced", "path": "n_timed", "wall": "n_timed"}.get(what, "rows")
+    return style.counted(part[column])
+
+
+def _dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
+    """Lengths moved apart by series, so that overlapping intervals stay readable."""
+    shift = 0.07 * (position - (count - 1) / 2)
+    return np.asarray(lengths, dtype=float) * 2**shift
+
+
+def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:
+    """True where another point is at least as good and as cheap, and better in one of the two."""
+    own, others = group.loc[index], group.drop(index)
+    reached = (others[money] <= own[money]) & (others["accuracy"] >= own["accuracy"])
+    better = (others[money] < own[money]) | (others["accuracy"] > own["accuracy"])
+    return bool((reached & better).any())
+
+
+def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, float]:
+    from rlm_eval.stats.intervals import bootstrap_ratio
+
+    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
+    part = frame[
+        (frame["series"] == row["series"])
+        & (frame["length"] == row["length"])
+        & (frame["task_label"] == row["task_label"])
+    ]
+    values = part[column].to_numpy()
+    return bootstrap_ratio(values, np.ones(len(values)), part["cluster"], draws=1_000)
+
+
+def _empty(axis: Axes, words: str, label: str) -> None:
+    """A panel never stays blank: it says what is not known."""
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#555555")
+    axis.set_yticks([])
+    axis.set_ylabel(label)

@@ -1,0 +1,264 @@
+"""How every figure looks: sizes, colours, axes, stamps, and what is saved beside it.
+
+Not a plot itself. Okabe & Ito's colours with a marker and a line style each, so that grey print
+and colour-blind readers lose nothing; fonts embedded (type 42) as conferences ask.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # files only: a display must never be needed
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), "-"]
+NARROW, WIDE = 3.25, 6.75
+"""Column and page width in inches."""
+
+RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.4,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "rlm_eval",
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+}
+_CAPTION_POINTS = 6.5
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Colour, marker and line of one series, the same in every figure of a report."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A figure on disk, and as SVG for the page."""
+
+    name: str
+    title: str
+    paths: tuple[Path, ...]
+    svg: str
+
+
+def looks(series: Sequence[str]) -> dict[str, Look]:
+    """A look per series label; beyond eight the colours repeat with another marker."""
+    return {
+        name: Look(
+            COLOURS[i % len(COLOURS)], MARKERS[(i + i // 8) % len(MARKERS)], LINES[i % len(LINES)]
+        )
+        for i, name in enumerate(series)
+    }
+
+
+def styled(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a figure function under `RC` without touching the caller's settings."""
+
+    @functools.wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        with mpl.rc_context(RC):
+            return function(*args, **kwargs)
+
+    return inner
+
+
+def canvas(
+    rows: int, columns: int, *, width: float = WIDE, row_height: float = 1.9, **shared: Any
+) -> tuple[Figure, np.ndarray[Any, Any]]:
+    """A figure and its axes as a 2-D array, laid out by `finish`."""
+    return plt.subplots(rows, columns, figsize=(width, rows * row_height), squeeze=False, **shared)
+
+
+def tokens_label(value: float) -> str:
+    """`8k`, `1M`: 1k is 1,024 tokens."""
+    if value >= 1024**2:
+        return f"{value / 1024**2:g}M"
+    return f"{value / 1024:g}k" if value >= 1024 else f"{value:g}"
+
+
+def length_axis(
+    axis: Axes, lengths: Iterable[float], label: str = "context length (tokens)"
+) -> None:
+    """log2 x axis with a tick at each length that was run."""
+    ticks = sorted({float(x) for x in lengths})
+    axis.set_xscale("log", base=2)
+    kept = ticks[:: max(1, -(-len(ticks) // 8))]
+    axis.xaxis.set_major_locator(FixedLocator(kept))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tokens_label(x)))
+    axis.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
+    axis.set_xlabel(label)
+
+
+def percent_axis(axis: Axes, label: str = "score (%)") -> None:
+    """y axis of a score, fixed at 0 to 100 %."""
+    axis.set_ylim(-4, 104)
+    axis.set_yticks([0, 25, 50, 75, 100])
+    axis.set_ylabel(label)
+
+
+def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
+    """Log axis with plain numbers at 1, 2 and 5, also where the data span less than a decade."""
+    getattr(axis, f"set_{which}scale")("log")
+    low, high = getattr(axis, f"get_{which}lim")()
+    if high / low < 10:
+        middle = (low * high) ** 0.5
+        low, high = min(low, middle / 3.3), max(high, middle * 3.3)
+        getattr(axis, f"set_{which}lim")(low, high)
+    ticks = getattr(axis, f"{which}axis")
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 150 else (1,), numticks=12))
+    ticks.set_minor_locator(NullLocator())
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    getattr(axis, f"set_{which}label")(label)
+
+
+def short(value: float) -> str:
+    """A number for an axis: 1,500, 20k, 2M, 0.003."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / min(size, 1e3 if suffix == 'k' else size):g}{suffix}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
+def window_mark(axis: Axes, windows: Iterable[float], overflow: bool) -> None:
+    """Dotted line at the root model's window; beyond it hatched where samples overflowed."""
+    low, high = axis.get_xlim()
+    known = sorted({float(w) for w in windows if np.isfinite(w)})
+    for window in known:
+        if low < window < high:
+            axis.axvline(window, color="#555555", linestyle=":", linewidth=1.0, zorder=1)
+            axis.annotate(
+                "window", (window, 1), xycoords=("data", "axes fraction"), fontsize=6,
+                color="#555555", ha="right", va="top", rotation=90, xytext=(-1, -2),
+                textcoords="offset points",
+            )  # fmt: skip
+    if known and overflow and known[0] < high:
+        axis.axvspan(
+            max(known[0], low), high, facecolor="none", edgecolor="#BBBBBB", hatch="////",
+            linewidth=0, zorder=0,
+        )  # fmt: skip
+
+
+def counted(values: Iterable[float]) -> str:
+    """`n = 20`, or the range where points differ."""
+    found = sorted({int(v) for v in values})
+    if not found:
+        return "n = 0"
+    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]}–{found[-1]}"
+
+
+def stamps(frame: pd.DataFrame) -> str:
+    """What must stand in the figure itself: scripted replies, generated data."""
+    words = []
+    if frame["scripted"].any():
+        words.append("SCRIPTED REPLIES: tests the machinery, no model answered")
+    if frame["generated"].any():
+        words.append("generated data")
+    return "  ·  ".join(words)
+
+
+def finish(
+    figure: Figure,
+    *,
+    frame: pd.DataFrame,
+    caption: str,
+    title: str = "",
+    legend: dict[str, Look] | None = None,
+    handles: list[Any] | None = None,
+) -> Figure:
+    """Title, one legend above the panels, the stamp, and the sentence below; then the layout."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(caption, int(width * 20.5))
+    below = (len(lines) * _CAPTION_POINTS * 1.35 + 8) / 72
+    stamp = stamps(frame)
+    if handles is None:
+        handles = [
+            Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name)
+            for name, k in (legend or {}).items()
+        ]
+    columns = max(1, min(len(handles), int(width * 15 / (6 + _longest(handles)))))
+    rows = -(-len(handles) // columns)
+    above = (13 if title else 0) + (10 if stamp else 0) + rows * 11 + 4
+    total = height + below + above / 72
+    figure.set_size_inches(width, total)
+    top = 1 - 2 / (72 * total)
+    for text, points, colour, weight in (
+        (title, 13, "black", "bold"), (stamp, 10, "#B00000", "normal"),
+    ):  # fmt: skip
+        if text:
+            figure.text(
+                0.5, top, text, ha="center", va="top", fontsize=points - 4, color=colour,
+                fontweight=weight,
+            )  # fmt: skip
+            top -= points / (72 * total)
+    if handles:
+        figure.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, top), ncols=columns,
+            frameon=False, borderaxespad=0, handlelength=2.6, columnspacing=1.2,
+        )  # fmt: skip
+    figure.text(
+        0.01, 4 / (72 * total), "\n".join(lines), fontsize=_CAPTION_POINTS, va="bottom",
+        color="#333333", linespacing=1.3,
+    )  # fmt: skip
+    figure.tight_layout(
+        rect=(0, below / total, 1, 1 - above / (72 * total)), pad=0.4, w_pad=1.0, h_pad=0.8
+    )
+    return figure
+
+
+def _longest(handles: Sequence[Any]) -> int:
+    return max((len(str(handle.get_label())) for handle in handles), default=0)
+
+
+def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame) -> Saved:
+    """PDF, PNG and the CSV behind the figure; the SVG is returned for the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv"))
+    text = io.StringIO()
+    with mpl.rc_context(RC):
+        # No dates in the files: the same records give the same bytes.
+        figure.savefig(paths[0], metadata={"CreationDate": None})
+        figure.savefig(paths[1])
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    data.to_csv(paths[2], index=False)
+    plt.close(figure)
+    svg = text.getvalue()
+    return Saved(name, title, paths, svg[svg.index("<svg") :])
