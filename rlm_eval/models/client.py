@@ -197,9 +197,11 @@ class HttpClient:
         once = replace(self.config, retries=min(1, self.config.retries), timeout_s=60.0)
         probe = HttpClient(once, self.base_url, self._key, self.info, self._session, self.gate)
         reply = await probe.complete([Message("user", "Reply with the word: ready")], sampling)
-        paid = added(reply.usage, reply.failed_usage)
         return replace(
-            self.info, model=reply.model or self.info.model, window=window or self.info.window, check_usage=paid
+            self.info,
+            model=reply.model or self.info.model,
+            window=window or self.info.window,
+            check_usage=added(reply.usage, reply.failed_usage),
         )
 
     async def _reported_window(self) -> int | None:

@@ -30,10 +30,12 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class OpenAIModel:
     """A model behind an OpenAI-compatible endpoint, attached to or started by us."""
 
-    RUNTIME: ClassVar[frozenset[str]] = frozenset(
-        "base_url api_key_env price server concurrency rpm tpm timeout_s stall_s retries backoff_s "
-        "patience_s stream headers".split()
-    )
+    # fmt: off
+    RUNTIME: ClassVar[frozenset[str]] = frozenset((
+        "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
+        "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
+    ))
+    # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
 
     name: str
