@@ -67,6 +67,7 @@ class Cell:
         facts = {
             "task": {k: v for k, v in identity(self.task).items() if k != "n"},
             "method": identity(self.method),
+            "prompt": self.method.prompt_id,
             "root": identity(self.root),
             "sub": identity(self.sub),
             "judge": identity(self.judge) if getattr(self.task, "judge_prompt", None) else None,

@@ -10,6 +10,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import psutil
 
 from rlm_eval import __version__
 from rlm_eval.cell import Cell
+from rlm_eval.models import Client
+from rlm_eval.repl import IsolationReport
 
 _PACKAGES = (
     "aiohttp", "bm25s", "datasets", "hydra-core", "numpy", "omegaconf", "pandas", "pyarrow",
@@ -26,9 +30,9 @@ _PACKAGES = (
 
 
 def manifest(
-    cell: Cell, isolation: dict[str, Any], endpoints: dict[str, Any], concurrency: dict[str, Any]
+    cell: Cell, isolation: IsolationReport | None, clients: Mapping[str, Client]
 ) -> dict[str, Any]:
-    """The manifest of a cell, JSON-shaped."""
+    """The manifest of a cell, JSON-shaped. `isolation` is `None` where no code is run."""
     return {
         "cell_id": cell.id,
         "identity": cell.identity,
@@ -46,13 +50,12 @@ def manifest(
             "root": cell.root.name,
             "sub": cell.sub.name,
             "root_window": cell.root.window,
-            "isolation": isolation.get("label"),
+            "isolation": None if isolation is None else f"tier {isolation.tier}",
             "scripted": bool(getattr(cell.root, "scripted", False)),
             "concurrency": cell.max_samples,
         },
-        "isolation": isolation,
-        "endpoints": endpoints,
-        "concurrency": concurrency,
+        "isolation": None if isolation is None else isolation.as_dict(),
+        "endpoints": {slot: asdict(client.info) for slot, client in clients.items()},
         "code": {"version": __version__, **git_state()},
         "packages": package_versions(),
         "machine": machine(),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlm_eval.attempt import attempt
-from rlm_eval.cell import Cell, identity
+from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, RlmEvalError
 from rlm_eval.journal import AppendLog, Journal, count_torn
 from rlm_eval.lease import Lease
@@ -27,7 +27,7 @@ from rlm_eval.models import Client, Model
 from rlm_eval.models.gate import CALLER
 from rlm_eval.prices import cold_cost
 from rlm_eval.progress import CellProgress, Progress
-from rlm_eval.repl import ReplPool
+from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
 from rlm_eval.store import Attempt, CellStore
@@ -99,21 +99,18 @@ class Runner:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(models.release)
             stack.enter_context(_interrupts(self._stop, self.progress))
-            pools: dict[str, ReplPool] = {}
+            pools = _Pools(stack)
             for index, cell in enumerate(self.cells):
-                key = repr(cell.repl)
-                if key not in pools:
-                    pools[key] = await stack.enter_async_context(ReplPool(cell.repl))
-                await self._run_or_report(cell, models, pools[key])
+                await self._run_or_report(cell, models, pools)
                 await models.release(index)
                 if self._stop.is_set():
                     break
         return self.summary
 
-    async def _run_or_report(self, cell: Cell, models: Models, pool: ReplPool) -> None:
+    async def _run_or_report(self, cell: Cell, models: Models, pools: _Pools) -> None:
         why: str | None
         try:
-            why = await self._run_cell(cell, models, pool)
+            why = await self._run_cell(cell, models, pools)
         except* RlmEvalError as group:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
         except* Exception as group:  # a bug in one task or method must not stop the other cells
@@ -125,7 +122,7 @@ class Runner:
             self.summary.unfinished[cell.id] = why
             self.progress.problem(cell.id, why)
 
-    async def _run_cell(self, cell: Cell, models: Models, pool: ReplPool) -> str | None:
+    async def _run_cell(self, cell: Cell, models: Models, pools: _Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self.folder / "cells" / cell.id
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,8 +140,9 @@ class Runner:
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(getattr(cell, slot)) for slot in _slots(cell)}
-            described = {slot: _describe(client) for slot, client in clients.items()}
-            store.begin(manifest(cell, await pool.report(), described), samples)
+            pool = await pools.get(cell)
+            isolation = pool.report if pool is not None else None
+            store.begin(manifest(cell, isolation, clients), samples)
             if torn := count_torn(folder / "journal.jsonl"):
                 self.progress.note(f"{cell.id}: {torn} torn journal line(s) skipped")
             endpoints = {slot: _endpoint(getattr(cell, slot), clients[slot]) for slot in clients}
@@ -159,7 +157,7 @@ class Runner:
         todo: Sequence[tuple[Sample, int]],
         endpoints: dict[str, Endpoint],
         logs: _Logs,
-        pool: ReplPool,
+        pool: ReplPool | None,
         progress: CellProgress,
     ) -> None:
         journal = Journal(logs.journal)
@@ -214,6 +212,23 @@ class Runner:
         store.finish({"samples": len(samples), "epochs": cell.epochs})
         progress.done()
         return None
+
+
+class _Pools:
+    """REPL pools by their settings, started when the first method that runs code needs one."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._open: dict[str, ReplPool] = {}
+
+    async def get(self, cell: Cell) -> ReplPool | None:
+        """The cell's pool; `None` where its method runs no code."""
+        if not cell.method.runs_code:
+            return None
+        key = repr(cell.repl)
+        if key not in self._open:
+            self._open[key] = await self._stack.enter_async_context(open_pool(cell.repl))
+        return self._open[key]
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,15 @@ class Session:
         endpoints: Mapping[str, Endpoint],
         journal: Journal,
         budget: Budget,
-        repls: ReplPool,
+        repls: ReplPool | None,
         index: SourceIndex,
         *,
         replay_only: bool = False,
     ) -> None:
         """`endpoints` has the slots `root` and `sub`, and `judge` where the task needs one.
 
-        `index` is that of the sample's canonical context. With `replay_only` a call that the
+        `index` is that of the sample's canonical context; `repls` is `None` where the method runs
+        no code. With `replay_only` a call that the
         journal does not hold raises `ModelError` instead of going out.
         """
         self.sample = sample
@@ -129,7 +130,7 @@ class Session:
 
     def elapsed(self) -> float:
         """Seconds since the sample's start."""
-        return time.monotonic() - self._started
+        return round(time.monotonic() - self._started, 4)
 
     def add_step(self, step: Step) -> None:
         """Keep an executed block."""
@@ -150,6 +151,7 @@ class Session:
         **options: Any,
     ) -> AbstractAsyncContextManager[Repl]:
         """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
+        assert self._repls is not None, "a method that opens a REPL says runs_code"
         seed = int(self.sample.id[:8], 16) + self.epoch
         return self._repls.open(context, functions, seed=seed, **options)
 
@@ -257,7 +259,8 @@ class Session:
     def _finished(self, draft: Call, reply: Reply) -> Call:
         end = self.elapsed()
         service = reply.service_seconds
-        start = draft.times.submit + reply.queue_seconds if service is None else end - service
+        waited = draft.times.submit + reply.queue_seconds
+        start = round(waited if service is None else end - service, 4)
         first = reply.first_token_seconds
         return replace(
             draft,
@@ -271,7 +274,7 @@ class Session:
             times=Times(
                 submit=draft.times.submit,
                 start=start,
-                first_token=None if first is None else start + first,
+                first_token=None if first is None else round(start + first, 4),
                 end=end,
             ),
         )

@@ -21,6 +21,11 @@ class Method(Protocol):
         """Name and hash of the prompts it uses (`own@3f2a91bc`); `-` where it has none."""
         ...
 
+    @property
+    def runs_code(self) -> bool:
+        """True where model-written code runs: only then is a sandbox started and required."""
+        ...
+
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Answer `sample.question` over `sample.context`; every call goes through `session`.
 

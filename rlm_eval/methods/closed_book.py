@@ -29,6 +29,11 @@ class ClosedBook:
         return self.label
 
     @property
+    def runs_code(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def prompt_id(self) -> str:
         """Name and hash of the prompt."""
         return load_prompt(self.prompt, self.prompt_file).id

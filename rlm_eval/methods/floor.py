@@ -45,6 +45,11 @@ class Floor:
         return self.label or f"floor_{self.floor}"
 
     @property
+    def runs_code(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def prompt_id(self) -> str:
         """There is no prompt."""
         return "-"

@@ -57,6 +57,11 @@ class LongContext:
         return self.label or f"long_context{cut}"
 
     @property
+    def runs_code(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def prompt_id(self) -> str:
         """Name and hash of the prompt."""
         return self._prompt.id

@@ -57,6 +57,11 @@ class Rag(Chunks):
         return self.label or f"rag_{self.retriever}"
 
     @property
+    def runs_code(self) -> bool:
+        """No."""
+        return False
+
+    @property
     def prompt_id(self) -> str:
         """Name and hash of the prompt."""
         return load_prompt(self.prompt, self.prompt_file).id

@@ -1,0 +1,161 @@
+"""The meter and the journal: nothing unmetered, nothing lost, nothing asked twice."""
+
+import asyncio
+
+import pytest
+
+from rlm_eval.errors import LimitReached, ProviderError
+from rlm_eval.journal import count_torn, read_calls
+from rlm_eval.limits import Limits
+from rlm_eval.models import Sampling
+from rlm_eval.slices import decode
+from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
+
+from bench import Answering, sample_of, session_over
+
+TEXT = " ".join(f"line {n} says that {n * 7919 % 1000} is the number of the day." for n in range(400))
+
+
+def user(text: str) -> list[Message]:
+    return [Message("user", text)]
+
+
+async def test_a_finished_call_is_on_disk_before_its_reply_is_used(tmp_path):
+    client = Answering(lambda messages: "seven")
+    async with session_over(client, tmp_path, sample_of(TEXT)) as session:
+        prompt = "Look:\n" + TEXT[1000:5000] + "\nWhat?"
+        call = await session.call(user(prompt), role=Role.SUB, position="t0.b0", depth=1, parent=0)
+        stored = read_calls(tmp_path / "journal.jsonl")[session.trajectory]
+    assert stored == [call]
+    (_, parts), *_ = call.prompt.messages
+    assert Slice(sample_of(TEXT).context.hash, 1000, 5000) in parts
+    assert decode(parts, TEXT) == prompt
+    assert call.usage == Usage(input=10, output=5)
+
+
+async def test_resume_serves_what_was_answered_and_asks_the_rest(tmp_path):
+    client = Answering(lambda messages: messages[-1].content.upper())
+    sample = sample_of(TEXT)
+
+    async def ask(session, words):
+        return [
+            (await session.call(user(w), role=Role.SUB, position="t0.b0")).reply for w in words
+        ]
+
+    async with session_over(client, tmp_path, sample) as session:
+        assert await ask(session, ["a", "b", "a"]) == ["A", "B", "A"]
+    async with session_over(client, tmp_path, sample) as session:
+        # Another order, one call more: matched by request and occurrence, not by order.
+        assert await ask(session, ["b", "a", "a", "c"]) == ["B", "A", "A", "C"]
+        assert [call.replayed for call in session.calls] == [True, True, True, False]
+        assert session.diverged == 1
+        again = read_calls(tmp_path / "journal.jsonl")[session.trajectory]
+        assert [call.reply for call in again] == ["B", "A", "A", "C"]
+    assert [m[-1].content for m in client.asked] == ["a", "b", "a", "c"]
+
+
+async def test_another_request_epoch_or_sampling_is_not_served_from_the_journal(tmp_path):
+    client = Answering(lambda messages: "x")
+    sample = sample_of(TEXT)
+    async with session_over(client, tmp_path, sample) as session:
+        await session.call(user("q"), role=Role.ROOT, position="t0")
+    for options in ({"epoch": 1}, {"sampling": Sampling(temperature=0.5)}):
+        async with session_over(client, tmp_path, sample, **options) as session:
+            call = await session.call(user("q"), role=Role.ROOT, position="t0")
+            assert not call.replayed
+    async with session_over(client, tmp_path, sample) as session:
+        assert not (await session.call(user("q"), role=Role.ROOT, position="t1")).replayed
+    assert len(client.asked) == 4
+
+
+async def test_a_torn_last_record_is_skipped_and_told(tmp_path):
+    client = Answering(lambda messages: "x")
+    sample = sample_of(TEXT)
+    async with session_over(client, tmp_path, sample) as session:
+        await session.call(user("one"), role=Role.ROOT, position="t0")
+        await session.call(user("two"), role=Role.ROOT, position="t1")
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert count_torn(path) == 1
+    async with session_over(client, tmp_path, sample) as session:
+        assert (await session.call(user("one"), role=Role.ROOT, position="t0")).replayed
+        assert not (await session.call(user("two"), role=Role.ROOT, position="t1")).replayed
+    assert len(read_calls(path)[1]) == 2
+
+
+async def test_a_failed_call_is_kept_charged_and_never_served(tmp_path):
+    error = ProviderError("down", usage=Usage(input=4, output=1), attempts=3)
+    client = Answering(lambda messages: error)
+    sample = sample_of(TEXT)
+    async with session_over(client, tmp_path, sample) as session:
+        with pytest.raises(ProviderError):
+            await session.call(user("q"), role=Role.ROOT, position="t0")
+        assert session.calls[0].error == "ProviderError: down"
+        assert session.budget.tokens == 5
+    client.answer = lambda messages: "now"
+    async with session_over(client, tmp_path, sample) as session:
+        assert (await session.call(user("q"), role=Role.ROOT, position="t0")).reply == "now"
+
+
+async def test_a_cancelled_call_is_recorded_as_in_flight(tmp_path):
+    client = Answering(lambda messages: "late", latency=30)
+    async with session_over(client, tmp_path, sample_of(TEXT)) as session:
+        task = asyncio.create_task(session.call(user("q"), role=Role.ROOT, position="t0"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert session.calls[0].error.startswith("Cancelled")
+
+
+async def test_concurrent_calls_cannot_overspend_together(tmp_path):
+    client = Answering(lambda messages: "x", latency=0.05)
+    limits = Limits(tokens=250)
+    sampling = Sampling(max_output_tokens=90)
+    async with session_over(
+        client, tmp_path, sample_of(TEXT), limits=limits, sampling=sampling
+    ) as session:
+        calls = [session.call(user(str(n)), role=Role.SUB, position="b") for n in range(6)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [r for r in results if isinstance(r, LimitReached)]
+    assert len(refused) == 4
+    assert {r.outcome for r in refused} == {Outcome.LIMIT_TOKENS}
+    assert len(client.asked) == 2
+
+
+async def test_billed_failed_attempts_count(tmp_path):
+    reply = Reply("x", "stop", Usage(input=5, output=1), attempts=2, failed_usage=Usage(5, None, 0))
+    client = Answering(lambda messages: reply)
+    async with session_over(client, tmp_path, sample_of(TEXT)) as session:
+        call = await session.call(user("q"), role=Role.ROOT, position="t0")
+        assert session.budget.tokens == 11
+        assert read_calls(tmp_path / "journal.jsonl")[session.trajectory] == [call]
+
+
+async def test_a_seed_differs_by_sample_epoch_and_place_but_not_by_run(tmp_path):
+    seeds = []
+
+    class Seeing(Answering):
+        async def complete(self, messages, sampling):
+            seeds.append(sampling.seed)
+            return await super().complete(messages, sampling)
+
+    for identity, epoch, position in [
+        ("0000aaaa", 0, "t0"),
+        ("0000aaaa", 1, "t0"),
+        ("0000aaaa", 0, "t1"),
+        ("0000bbbb", 0, "t0"),
+        ("0000aaaa", 0, "t0"),
+    ]:
+        folder = tmp_path / str(len(seeds))
+        folder.mkdir()
+        async with session_over(
+            Seeing(lambda messages: "x"),
+            folder,
+            sample_of(TEXT, identity=identity),
+            sampling=Sampling(seed=3),
+            epoch=epoch,
+        ) as session:
+            await session.call(user("q"), role=Role.ROOT, position=position)
+    assert len(set(seeds[:4])) == 4
+    assert seeds[4] == seeds[0]
