@@ -1,0 +1,27 @@
+"""Where downloaded and generated files are kept: one named folder outside the repository."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """`$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: everything in it is remade."""
+    given = os.environ.get("RLM_EVAL_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "rlm_eval"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: readers and a second writer never see half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

