@@ -1,0 +1,263 @@
+"""The loop of a Recursive Language Model: ask, run the blocks, show what they printed, again.
+
+One `Loop` is one root or one child over its own context and REPL. The words are the protocol's,
+the money is the session's; here is only the order of things. After arXiv:2512.24601, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlm_eval.errors import LimitReached
+from rlm_eval.methods.rlm.parsing import Parsed, Tag
+from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
+from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
+from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
+from rlm_eval.types import Answer, Call, Message, Outcome, Role, Step
+
+_CUT = ("length", "max_tokens", "MAX_TOKENS")
+
+
+class Loop:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        context: Any,
+        question: str | None,
+        *,
+        depth: int = 0,
+        prefix: str = "",
+        parent: int | None = None,
+        slot: str = "root",
+    ) -> None:
+        """`prefix` is the path of the place that asked for this loop; `slot` its model."""
+        config = tree.config
+        kind, lengths = lengths_of(context)
+        turns = config.max_turns if depth == 0 else config.child_max_turns or config.max_turns
+        self.tree, self.context, self.slot = tree, context, slot
+        self.prefix, self.parent = prefix, parent
+        self.view = View(question, kind, lengths, depth, config.depth, turns)
+        self.words = config.protocol
+        self.shown = Shown(config.output_chars, config.output_side)
+        self.subcalls = SubCalls(
+            tree, depth, Place(prefix, 0, parent), self._run_child, self.words.one_argument_children
+        )
+        self.history: list[Message] = []
+        self.names: set[str] = set()
+
+    async def run(self, key: str | None = None) -> Answer:
+        """Turns until an answer, a limit or the last turn. `key` is the context's hash, if known.
+
+        Raises what the session and the REPL raise; `LimitReached` where a limit ends the loop.
+        """
+        functions = self.subcalls.functions()
+        async with self.tree.session.open_repl(
+            self.context, functions, answer_dict=self.words.answer_dict, key=key
+        ) as repl:
+            if self.words.setup:
+                await repl.run(self.words.setup)
+            self.history = self.words.opening(self.view)
+            for turn in range(self.view.max_turns):
+                await self._compact(turn)
+                answer = await self._turn(repl, turn)
+                if answer is not None:
+                    return answer
+                if self.tree.stop is not None:
+                    return await self._stopped(turn + 1, self.tree.stop)
+        if self.tree.config.turns_out == "ask":
+            return await self._last(self.view.max_turns, Outcome.LIMIT_TURNS)
+        partial = self.tree.session.partial
+        text = partial.text if partial and self.view.depth == 0 else None
+        return Answer(text, provenance="fallback", outcome=Outcome.LIMIT_TURNS)
+
+    async def _ask(
+        self, turn: int, messages: list[Message], part: str = "", role: Role | None = None
+    ) -> Call:
+        if role is None:
+            role = Role.CHILD_ROOT if self.view.depth else Role.ROOT
+        return await self.tree.session.call(
+            messages,
+            role=role,
+            position=f"{self.prefix}t{turn}{part}",
+            model=self.slot,
+            depth=self.view.depth,
+            turn=turn,
+            parent=self.parent,
+        )
+
+    async def _turn(self, repl: Repl, turn: int) -> Answer | None:
+        prompt = self.words.turn_prompt(self.view, turn)
+        messages = self.history + ([prompt] if prompt else [])
+        if self.words.keeps_turn_prompt:
+            self.history = messages
+        try:
+            call = await self._ask(turn, messages)
+        except LimitReached as error:
+            if self.tree.config.on_limit == "last_turn":
+                return await self._last(turn, error.outcome)
+            raise
+        reply = strip_reasoning(call.reply)
+        parsed = self.words.parse(reply, cut=call.finish_reason in _CUT)
+        ran: list[Ran] = []
+        found: Answer | None = None
+        for number, code in enumerate(parsed.blocks):
+            ran.append(Ran(code, await self._run(repl, code, turn, number, call)))
+            found = found or await self._look(repl, ran[-1], call)
+            if found and not self.words.runs_all_blocks:
+                break
+        if found is None and parsed.tag is not None:
+            found = await self._tagged(repl, parsed.tag, call)
+        self._count(parsed)
+        self.history = self.history + self.words.observe(reply, ran, self.shown)
+        if found is None:
+            await self._offer(repl, reply, parsed, call)
+            return None
+        stop = self.tree.stop
+        return found if stop is None else _with_outcome(found, stop.outcome)
+
+    async def _run(self, repl: Repl, code: str, turn: int, number: int, call: Call) -> Any:
+        """Run one block and keep its step."""
+        session = self.tree.session
+        position = f"{self.prefix}t{turn}.b{number}"
+        self.subcalls.place = Place(position, turn, call.id)
+        before = len(session.calls)
+        result = await repl.run(code)
+        self.names = set(result.variables)
+        cpu = result.cpu_seconds
+        session.add_step(
+            Step(
+                call=call.id,
+                position=position,
+                code=code,
+                stdout=clip(result.stdout, self.shown.chars, self.shown.side, result.stdout_chars),
+                stdout_chars=result.stdout_chars,
+                stderr=clip(result.stderr, self.shown.chars, self.shown.side, result.stderr_chars),
+                stderr_chars=result.stderr_chars,
+                # Where the kernel does not tell, the time not spent waiting is the closest bound.
+                cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
+                wall_seconds=result.wall_seconds,
+                error=result.error,
+                calls=tuple(
+                    sorted(
+                        c.id
+                        for c in session.calls[before:]
+                        if c.position == position or c.position.startswith(f"{position}/")
+                    )
+                ),
+            )
+        )
+        for name, hit in (("repl_restored", result.restored), ("repl_diverged", result.diverged)):
+            self.tree.notes[name] += hit
+        return result
+
+    async def _look(self, repl: Repl, ran: Ran, call: Call) -> Answer | None:
+        """The answer that a block left in the namespace."""
+        if ran.result.answer is not None:
+            return self._answer(ran.result.answer, call)
+        for name in self.words.final_names:
+            if name in ran.result.variables:
+                value = await _value(repl, name)
+                if value is not None:
+                    return self._answer(value, call)
+        return None
+
+    def _answer(self, value: Value, call: Call) -> Answer:
+        """An answer out of the REPL, and where its words come from."""
+        text = value.text.strip()
+        for other in reversed(self.tree.session.calls):
+            if other.parent == call.id and text and other.reply.strip() == text:
+                return Answer(value.text, _plain(value), other.id, "sub_call")
+        written = text and len(text) >= 2 and text in call.reply
+        kind = "root_text" if written else "variable"
+        return Answer(value.text, _plain(value), call.id, kind)
+
+    async def _tagged(self, repl: Repl, tag: Tag, call: Call) -> Answer | None:
+        """The answer of a FINAL tag; `None` where FINAL_VAR names nothing."""
+        if tag.is_variable:
+            value = await _value(repl, tag.content)
+            if value is None:
+                self.tree.notes["parser_final_var_unknown"] += 1
+                return None
+            return self._answer(value, call)
+        if tag.content.isidentifier() and tag.content in self.names:
+            self.tree.notes["parser_final_names_variable"] += 1
+        return Answer(tag.content, call=call.id)
+
+    def _count(self, parsed: Parsed) -> None:
+        self.tree.notes.update(f"parser_{mode}" for mode in parsed.modes)
+
+    async def _offer(self, repl: Repl, reply: str, parsed: Parsed, call: Call) -> None:
+        """Keep the best answer so far for the case that a limit ends the trajectory."""
+        if self.view.depth:
+            return
+        text, provenance = "" if parsed.blocks else reply.strip(), "fallback"
+        if self.words.answer_dict and parsed.blocks:
+            draft = await _value(repl, "answer")
+            value = draft.value if draft and isinstance(draft.value, dict) else {}
+            text, provenance = str(value.get("content", "")), "variable"
+        if text:
+            self.tree.session.offer(Answer(text, call=call.id, provenance=provenance))
+
+    async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
+        """A limit was hit inside a block."""
+        if self.tree.config.on_limit == "last_turn" and self.view.depth == 0:
+            return await self._last(turn, stop.outcome)
+        raise stop
+
+    async def _last(self, turn: int, outcome: Outcome) -> Answer:
+        """One more request, for the answer alone; its reply is not run."""
+        call = await self._ask(turn, [*self.history, self.words.last_request])
+        text = strip_reasoning(call.reply)
+        return Answer(text, call=call.id, provenance="fallback", outcome=outcome)
+
+    async def _compact(self, turn: int) -> None:
+        """Replace a long history by the model's own summary of it (wording ours, recorded)."""
+        config = self.tree.config
+        limit = config.compact_chars
+        if limit is None or sum(len(m.content) for m in self.history) < limit or turn == 0:
+            return
+        request = Message("user", config.compaction.request)
+        call = await self._ask(turn, [*self.history, request], ".summary", Role.SUMMARY)
+        self.tree.notes["compactions"] += 1
+        self.history = [
+            *self.words.opening(self.view),
+            Message("assistant", strip_reasoning(call.reply)),
+            Message("user", config.compaction.resume),
+        ]
+
+    async def _run_child(
+        self, place: Place, position: str, context: Any, question: str | None, slot: str
+    ) -> str:
+        """A child loop; its answer as text, or an error in the code that asked."""
+        child = Loop(
+            self.tree,
+            context,
+            question,
+            depth=self.view.depth + 1,
+            prefix=f"{position}.",
+            parent=place.call,
+            slot=slot,
+        )
+        answer = await child.run()
+        if answer.text is None:
+            raise ReplCallError(f"no answer within {child.view.max_turns} turns", "NoAnswer")
+        return answer.text
+
+
+async def _value(repl: Repl, name: str) -> Value | None:
+    try:
+        return await repl.get(name)
+    except ReplValueError:
+        return None  # its own __str__ failed: nothing that could be an answer
+
+
+def _plain(value: Value) -> Any:
+    """The object for scorers that take it as it is; a text is its own object."""
+    return value.value if value.is_plain and not isinstance(value.value, str) else None
+
+
+def _with_outcome(answer: Answer, outcome: Outcome) -> Answer:
+    return Answer(answer.text, answer.value, answer.call, answer.provenance, outcome)

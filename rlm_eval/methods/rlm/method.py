@@ -1,0 +1,131 @@
+"""The Recursive Language Model as a method: its settings, every one of them recorded.
+
+The context is a variable of a Python REPL; the root model writes code that slices it and asks
+sub-models about the slices (arXiv:2512.24601). Which dialect is spoken is `protocol`; what the
+paper leaves free is a field here. Sampling and output caps are the models' own settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm_eval.methods.prompts import load_prompt
+from rlm_eval.methods.rlm.loop import Loop
+from rlm_eval.methods.rlm.own import Own
+from rlm_eval.methods.rlm.protocol import RlmProtocol
+from rlm_eval.methods.rlm.subcalls import Tree
+from rlm_eval.methods.text import sections
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Context, Sample, canonical_text
+
+_CHOICES = {
+    "turns_out": ("ask", "end"),
+    "on_limit": ("end", "last_turn"),
+    "output_side": ("head", "tail", "middle"),
+    "context_type": ("as_given", "text", "documents"),
+    "failed_sub_calls": ("raise", "text"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """The words of a compaction; ours for every protocol."""
+
+    request: str
+    """Asks for the summary."""
+    resume: str
+    """Follows it."""
+
+
+@dataclass(frozen=True)
+class RLM:
+    """See the module's docstring."""
+
+    protocol: RlmProtocol = field(default_factory=Own)
+    """The dialect: prompts, parsing, what the root is shown."""
+    depth: int = 1
+    """0: no sub-calls; 1: `llm_query`; N: `rlm_query` makes child loops down to depth N - 1."""
+    max_turns: int = 30
+    """Turns of the root."""
+    child_max_turns: int | None = None
+    """Turns of a child; `None` = as the root."""
+    turns_out: str = "ask"
+    """When turns run out: `ask` for an answer once more, or `end` with the best one so far."""
+    on_limit: str = "end"
+    """When tokens, cost, calls or time run out: `end`, or try one `last_turn` that still fits."""
+    output_chars: int = 20_000
+    """Characters of a block's output that the root is shown."""
+    output_side: str = "head"
+    """Which part of a longer output: `head`, `tail`, `middle`."""
+    context_type: str = "as_given"
+    """`as_given`: documents as a list, else a str; `text`: always one str; `documents`: a list."""
+    sub_models: list[str] = field(default_factory=lambda: ["sub"])
+    """Model slot of `llm_query`, by the depth of the asking loop; the last one repeats."""
+    child_models: list[str] = field(default_factory=lambda: ["sub"])
+    """Model slot of a child loop, by the depth of the asking loop; the last one repeats."""
+    max_concurrent_sub_calls: int | None = None
+    """Plain sub-calls of a sample under way at once; `None` = as many as the endpoint takes."""
+    max_sub_calls_per_block: int | None = None
+    """Prompts that one block may send; more is an error that the model sees."""
+    failed_sub_calls: str = "raise"
+    """`raise` in the model's code; `text`: hand over `Error: ...`, as the official code does."""
+    compact_chars: int | None = None
+    """Characters of history above which it is replaced by a summary; `None` = never."""
+    label: str = ""
+    """Name in tables; empty = derived."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)}: one of {', '.join(allowed)}")
+        for name in ("max_turns", "output_chars", "child_max_turns", "max_concurrent_sub_calls",
+                     "max_sub_calls_per_block", "compact_chars"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: at least 1")
+        if self.depth < 0:
+            raise ValueError(f"depth={self.depth}: 0 (no sub-calls) or more")
+        if not (self.sub_models and self.child_models):
+            raise ValueError("sub_models and child_models name at least one slot each")
+        self.protocol.check(self.depth)
+
+    @property
+    def name(self) -> str:
+        """`rlm_<protocol>`, with the depth where it is not 1."""
+        depth = "" if self.depth == 1 else f"_d{self.depth}"
+        return self.label or f"rlm_{self.protocol.name}{depth}"
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the protocol's prompt."""
+        return self.protocol.prompt_id
+
+    @property
+    def compaction(self) -> Compaction:
+        """The words of a compaction."""
+        return Compaction(**sections(load_prompt("rlm/compaction").text))
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """One trajectory. Parser modes and the like become notes of the trajectory."""
+        most = self.max_concurrent_sub_calls
+        tree = Tree(self, session, gate=asyncio.Semaphore(most) if most else None)
+        context = context_value(sample.context, self.context_type)
+        key = sample.context.hash if isinstance(context, str) else None
+        try:
+            return await Loop(tree, context, sample.question).run(key)
+        finally:
+            for name, count in tree.notes.items():
+                if count:
+                    session.note(name, count)
+
+
+def context_value(context: Context, context_type: str) -> Any:
+    """The variable `context`: a str, or a list of documents."""
+    value = context.value()
+    if context_type == "text":
+        return canonical_text(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return [value] if context_type == "documents" else value

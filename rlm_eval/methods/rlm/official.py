@@ -1,0 +1,285 @@
+"""The published dialects: `paper_v1`, `paper_v1_strict`, `official_0_1_1`, `official_latest`.
+
+Every long text is read out of the official wheels (`wheels.py`) or a user's file, never stored
+here. What differs from the paper's own text (arXiv:2512.24601 v1, appendix D):
+
+- `paper_v1` reads rlms 0.1.0. Its system prompt adds lines on `llm_query_batched`, `SHOW_VARS`
+  and a warning about FINAL_VAR; the metadata sentence is a second message (assistant) instead of
+  the end of the system prompt; braces in its examples reach the model doubled, as 0.1.0 sends
+  them. FINAL is greedy, FINAL_VAR is looked up, an unknown variable continues the loop.
+- `paper_v1_strict` is the code of December 2025 (commit 08e0813) bug for bug: FINAL ends at its
+  first bracket, and the answer is the parser's own tuple as text, the variable not looked up.
+- `official_0_1_1` is the depth study's dialect: FINAL with `rlm_query`; metadata as a user message.
+- `official_latest` is rlms 0.1.3: `answer` dict, kept `Turn i/N`, joined outputs.
+
+The compaction texts and the environment (our REPL, not `exec` in the harness) are ours everywhere.
+Not reproduced: a raising cell that loses its variables, and `history` in the REPL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.methods.prompts import PromptText, fill, load_prompt
+from rlm_eval.methods.rlm import wheels
+from rlm_eval.methods.rlm.parsing import Blocks, Parsed, Tag, parse
+from rlm_eval.methods.rlm.protocol import Ran, Shown, View
+from rlm_eval.repl import BlockResult
+from rlm_eval.types import Message
+
+_LATER = "The history before is your previous interactions with the REPL environment. "
+_SIMPLE = {"str", "int", "float", "bool", "list", "dict", "tuple"}
+_MOST_LENGTHS = 100
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
+
+# Helpers that the official environments offer, written for our REPL. Private names stay hidden.
+_SHOW_VARS = """
+def SHOW_VARS():
+    _hidden = {hidden}
+    _named = {{k: type(v).__name__ for k, v in globals().items() if not k.startswith("_")
+              and k not in _hidden and not callable(v) and type(v).__name__ != "module"}}
+    return f"Available variables: {{_named}}" if _named else "No variables created yet."
+context_0 = context
+"""
+_FINAL_VAR = """
+def FINAL_VAR(name):
+    global _final_var
+    if isinstance(name, str) and name not in globals():
+        return f"Error: Variable '{name}' not found. Create it in a block first."
+    _final_var = str(globals()[name] if isinstance(name, str) else name)
+    return _final_var
+"""
+
+
+@dataclass(frozen=True)
+class _Official:
+    """What the four dialects share."""
+
+    prompt_file: str | None = None
+    """A verbatim system prompt of your own (the paper's appendix, say) in place of the wheel's.
+
+    `{context_type}`, `{context_total_length}` and `{context_lengths}` in it are filled in; where
+    it has them, no metadata message follows."""
+    addition: str = ""
+    """Appended to the system prompt: what a paper added for one model."""
+
+    dialect: ClassVar[str]
+    version: ClassVar[str]
+    metadata_role: ClassVar[str] = "user"
+    keeps_turn_prompt: ClassVar[bool] = False
+    answer_dict: ClassVar[bool] = False
+    final_names: ClassVar[tuple[str, ...]] = ()
+    runs_all_blocks: ClassVar[bool] = True
+    one_argument_children: ClassVar[bool] = True
+    greedy: ClassVar[bool] = True
+    has_children: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """The dialect."""
+        return self.dialect
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the system prompt."""
+        return self._prompt.id
+
+    @property
+    def _prompt(self) -> PromptText:
+        if self.prompt_file:
+            prompt = load_prompt(self.dialect, self.prompt_file)
+        else:
+            prompt = PromptText(f"{self.dialect}/rlms-{self.version}", self._shipped())
+        text = prompt.text + (f"\n\n{self.addition}" if self.addition else "")
+        return PromptText(prompt.name, text)
+
+    def _shipped(self) -> str:
+        return wheels.constant(self.version, "RLM_SYSTEM_PROMPT")
+
+    def check(self, max_depth: int) -> None:
+        """See `RlmProtocol.check`."""
+        if max_depth == 0 and not self.prompt_file:
+            raise ConfigError(
+                f"method.depth=0: no release of rlms has a prompt without sub-calls for "
+                f"{self.dialect}; give one as method.protocol.prompt_file=PATH, or use protocol own"
+            )
+        if max_depth > 1 and not (self.has_children or self.prompt_file):
+            raise ConfigError(
+                f"method.depth={max_depth}: the prompt of {self.dialect} does not know rlm_query; "
+                "use official_0_1_1, official_latest or own, or give method.protocol.prompt_file"
+            )
+
+    @property
+    def setup(self) -> str:
+        """SHOW_VARS, and FINAL_VAR where the dialect has it."""
+        hidden = {"answer"} if self.answer_dict else set()
+        code = _SHOW_VARS.format(hidden=repr(hidden or ()))
+        return code if self.answer_dict else code + _FINAL_VAR
+
+    def opening(self, view: View) -> list[Message]:
+        """System prompt and metadata."""
+        system = self._prompt.text
+        values = self._metadata_values(view)
+        if self.prompt_file and any("{" + name + "}" in system for name in values):
+            return [Message("system", fill(system, **values))]
+        metadata = fill(
+            wheels.local(self.version, "build_rlm_system_prompt", "metadata_prompt"), **values
+        )
+        return [Message("system", system), Message(self.metadata_role, metadata)]
+
+    def _metadata_values(self, view: View) -> dict[str, str]:
+        lengths = str(list(view.lengths[:_MOST_LENGTHS]))
+        if len(view.lengths) > _MOST_LENGTHS:
+            lengths += f"... [{len(view.lengths) - _MOST_LENGTHS} others]"
+        return {
+            "context_type": view.context_type,
+            "context_total_length": str(sum(view.lengths)),
+            "context_lengths": lengths,
+        }
+
+    def turn_prompt(self, view: View, turn: int) -> Message:
+        """The safeguard before the first turn, then the reminder."""
+        if view.question:
+            text = wheels.constant(self.version, "USER_PROMPT_WITH_ROOT")
+            text = text.replace("{root_prompt}", view.question)
+        else:
+            text = wheels.constant(self.version, "USER_PROMPT")
+        first = (
+            wheels.local(self.version, "build_user_prompt", "safeguard") if turn == 0 else _LATER
+        )
+        return Message("user", first + text)
+
+    def parse(self, reply: str, *, cut: bool) -> Parsed:
+        """`repl` fences, and FINAL tags anywhere at the start of a line."""
+        return parse(
+            reply, blocks=Blocks.REPL, tags=not self.answer_dict, greedy=self.greedy, cut=cut
+        )
+
+    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+        """One user message per block, the code repeated."""
+        messages = [Message("assistant", reply)]
+        for block in ran:
+            output = shown.official(output_text(block.result, self.answer_dict))
+            text = f"Code executed:\n```python\n{block.code}\n```\n\nREPL output:\n{output}"
+            messages.append(Message("user", text))
+        return messages
+
+    @property
+    def last_request(self) -> Message:
+        """The official request, as the assistant (some servers refuse or continue that)."""
+        return Message("assistant", wheels.message(self.version, "_default_answer"))
+
+
+@dataclass(frozen=True)
+class PaperV1(_Official):
+    """The paper's main protocol. See the module's docstring."""
+
+    dialect: ClassVar[str] = "paper_v1"
+    version: ClassVar[str] = "0.1.0"
+    metadata_role: ClassVar[str] = "assistant"
+    has_children: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class PaperV1Strict(PaperV1):
+    """The code of December 2025, bug for bug. See the module's docstring."""
+
+    dialect: ClassVar[str] = "paper_v1_strict"
+    greedy: ClassVar[bool] = False
+
+    def parse(self, reply: str, *, cut: bool) -> Parsed:
+        """The tag as the text of the tuple that this code returned."""
+        parsed = super().parse(reply, cut=cut)
+        if parsed.tag is None:
+            return parsed
+        kind = "FINAL_VAR" if parsed.tag.is_variable else "FINAL"
+        return replace(parsed, tag=Tag(str((kind, parsed.tag.content)), is_variable=False))
+
+
+@dataclass(frozen=True)
+class Official011(_Official):
+    """FINAL with `rlm_query`: the depth study (arXiv:2512.24601 v3)."""
+
+    dialect: ClassVar[str] = "official_0_1_1"
+    version: ClassVar[str] = "0.1.1"
+    final_names: ClassVar[tuple[str, ...]] = ("_final_var",)
+
+    def _shipped(self) -> str:
+        # This release formats its template: braces are unescaped and no custom tools are listed.
+        return super()._shipped().format(custom_tools_section="")
+
+
+@dataclass(frozen=True)
+class OfficialLatest(_Official):
+    """rlms 0.1.3: the `answer` dict, a growing prefix, the orchestrator's advice."""
+
+    dialect: ClassVar[str] = "official_latest"
+    version: ClassVar[str] = "0.1.3"
+    keeps_turn_prompt: ClassVar[bool] = True
+    answer_dict: ClassVar[bool] = True
+
+    orchestrator: bool = True
+    """Append the orchestrator addendum, as the release does by default."""
+
+    def _shipped(self) -> str:
+        system = super()._shipped().format(custom_tools_section="")
+        if not self.orchestrator:
+            return system
+        return f"{system}\n\n{wheels.constant(self.version, 'ORCHESTRATOR_ADDENDUM')}"
+
+    def opening(self, view: View) -> list[Message]:
+        """System prompt, then question and metadata."""
+        values = self._metadata_values(view)
+        metadata = fill(
+            wheels.local(self.version, "build_rlm_system_prompt", "metadata_body"), **values
+        )
+        if view.question:
+            frame = wheels.local(self.version, "build_rlm_system_prompt", "metadata_prompt")
+            metadata = fill(frame, root_prompt=view.question, metadata_body=metadata)
+        return [Message("system", self._prompt.text), Message("user", metadata)]
+
+    def turn_prompt(self, view: View, turn: int) -> Message:
+        """`Turn i/N:`, the safeguard before the first."""
+        text = fill(
+            wheels.constant(self.version, "USER_PROMPT"),
+            iter_1=str(turn + 1),
+            max_iter=str(view.max_turns),
+        )
+        first = wheels.local(self.version, "build_user_prompt", "safeguard") if turn == 0 else ""
+        return Message("user", first + text)
+
+    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+        """One user message with every block's output; the code is not repeated."""
+        parts = []
+        for number, block in enumerate(ran, 1):
+            head = f"REPL output (block {number}):" if len(ran) > 1 else "REPL output:"
+            parts.append(f"{head}\n{shown.official(output_text(block.result, self.answer_dict))}")
+        messages = [Message("assistant", reply)]
+        return [*messages, Message("user", "\n\n".join(parts))] if parts else messages
+
+
+def output_text(result: BlockResult, answer_dict: bool) -> str:
+    """A block's output in the official wording: stdout, error without traceback, variables."""
+    parts = [f"\n{result.stdout}"] if result.stdout else []
+    error = short_error(result.stderr)
+    if error:
+        parts.append(f"\n{error}")
+    first = (["answer"] if answer_dict else []) + ["context_0", "context"]
+    named = [n for n, kind in result.variables.items() if kind in _SIMPLE and n[0] != "_"]
+    names = first + [name for name in named if name not in first]
+    parts.append(f"REPL variables: {names}\n")
+    return "\n\n".join(parts)
+
+
+def short_error(stderr: str) -> str:
+    """Captured stderr with a closing traceback reduced to `Type: message`, as `exec` shows it."""
+    found = list(_TRACEBACK.finditer(stderr))
+    if not found:
+        return stderr
+    lines = stderr[found[-1].end() :].rstrip("\n").split("\n")
+    last = next((i for i, line in enumerate(lines) if line and not line[0].isspace()), 0)
+    return f"{stderr[: found[-1].start()]}\n" + "\n".join(lines[last:])

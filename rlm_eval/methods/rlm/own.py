@@ -1,0 +1,142 @@
+"""`own`: our dialect. A short prompt, one worked example as chat turns, a strictly growing history.
+
+The example is of another task than any that is shipped, with another wording and answer type. It
+was chosen for small open models (see the prompt's card in the documentation): its score is not
+that of the paper's prompt. The idea of the example as chat turns, and the three ways to finish, are
+measured there; the `answer` dict follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.methods.rlm.parsing import Blocks, Parsed, parse
+from rlm_eval.methods.rlm.protocol import Ran, Shown, View
+from rlm_eval.methods.text import sections
+from rlm_eval.repl import clip
+from rlm_eval.types import Message
+
+ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
+_NEEDED = {"system", "opening", "opening_no_question", "no_block", "last"}
+
+
+@dataclass(frozen=True)
+class Own:
+    """See the module's docstring."""
+
+    answer_mode: str = "answer_dict"
+    """`answer_dict`, `final_variable` (the loop ends when `Final` is set) or `final_tags`."""
+    example: bool = True
+    """Show the worked example."""
+    prompt: str = "rlm/own"
+    """Shipped prompt file."""
+    prompt_file: str | None = None
+    """A prompt file of your own in its place, with the same sections."""
+    addition: str = ""
+    """Appended to the system prompt: for one model, say."""
+
+    keeps_turn_prompt: ClassVar[bool] = True
+    runs_all_blocks: ClassVar[bool] = False
+    one_argument_children: ClassVar[bool] = False
+    setup: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if self.answer_mode not in ANSWER_MODES:
+            raise ValueError(f"answer_mode={self.answer_mode}: one of {', '.join(ANSWER_MODES)}")
+        missing = _NEEDED - set(self._sections)
+        if missing:
+            raise ValueError(f"prompt {self.prompt_id}: no section {', '.join(sorted(missing))}")
+
+    @property
+    def name(self) -> str:
+        """`own`, with the answer mode where it is not the default."""
+        return "own" if self.answer_mode == "answer_dict" else f"own_{self.answer_mode}"
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt file."""
+        return load_prompt(self.prompt, self.prompt_file).id
+
+    @property
+    def answer_dict(self) -> bool:
+        """See `RlmProtocol.answer_dict`."""
+        return self.answer_mode == "answer_dict"
+
+    @property
+    def final_names(self) -> tuple[str, ...]:
+        """`Final` in that mode."""
+        return ("Final",) if self.answer_mode == "final_variable" else ()
+
+    @property
+    def _sections(self) -> dict[str, str]:
+        return sections(load_prompt(self.prompt, self.prompt_file).text)
+
+    def check(self, max_depth: int) -> None:
+        """A prompt file of the user's may lack the words for sub-calls."""
+        have = self._sections
+        for depth, name in ((1, "sub_call_lines"), (2, "recursion_lines")):
+            if max_depth >= depth and name not in have:
+                raise ConfigError(f"method.depth={max_depth}: {self.prompt_file} has no === {name}")
+
+    def opening(self, view: View) -> list[Message]:
+        """System prompt, the worked example as turns, the question."""
+        part = self._sections
+        lines = [part["sub_call_lines"]] if view.sub_calls else []
+        lines += [part["recursion_lines"]] if view.recursion else []
+        system = fill(
+            part["system"],
+            context_type=view.context_type,
+            sub_call_lines="\n".join(lines),
+            finish_line=part[f"finish_{self.answer_mode}"],
+        )
+        system = "\n".join(line for line in [*system.split("\n"), self.addition] if line)
+        messages = [Message("system", system)]
+        if self.example:
+            messages += [
+                Message("user", part["example_opening"]),
+                Message("assistant", part["example_code"]),
+                Message("user", part["example_output"]),
+                Message("assistant", part[f"example_finish_{self.answer_mode}"]),
+            ]
+        kind = "opening" if view.question else "opening_no_question"
+        opening = fill(part[kind], question=view.question or "", chars=str(sum(view.lengths)))
+        return [*messages, Message("user", opening)]
+
+    def turn_prompt(self, view: View, turn: int) -> Message | None:  # noqa: ARG002 the role's form
+        """None: the output itself asks for the next step."""
+        return None
+
+    def parse(self, reply: str, *, cut: bool) -> Parsed:
+        """`repl` and `python` fences; FINAL tags in that mode, outside code only."""
+        tags = self.answer_mode == "final_tags"
+        parsed = parse(reply, blocks=Blocks.LENIENT, tags=tags, cut=cut)
+        if parsed.tag and "final_in_fence" in parsed.modes:
+            return Parsed(parsed.blocks, None, parsed.modes)
+        return parsed
+
+    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+        """The reply, then one message with what the blocks printed."""
+        messages = [Message("assistant", reply)]
+        if not ran:
+            return [*messages, Message("user", self._sections["no_block"])]
+        outputs = [_output(block, shown) for block in ran]
+        return [*messages, Message("user", "Output:\n" + "\n".join(outputs))]
+
+    @property
+    def last_request(self) -> Message:
+        """Asks for the bare answer."""
+        return Message("user", self._sections["last"])
+
+
+def _output(block: Ran, shown: Shown) -> str:
+    result = block.result
+    parts = []
+    for text, chars in ((result.stdout, result.stdout_chars), (result.stderr, result.stderr_chars)):
+        bare = text.rstrip("\n")
+        total = max(len(bare), chars - (len(text) - len(bare)))
+        parts += [clip(bare, shown.chars, shown.side, total)] if bare else []
+    return "\n".join(parts) or "(nothing was printed)"

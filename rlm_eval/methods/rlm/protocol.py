@@ -1,0 +1,159 @@
+"""What a protocol is: the words between the loop and the root model, as data and pure functions.
+
+A protocol makes the opening messages, reads a reply (blocks, answer) and words what the blocks
+printed. It never calls a model, runs code or keeps state; the loop does (`loop.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rlm_eval.methods.rlm.parsing import Parsed
+from rlm_eval.repl import BlockResult, clip
+from rlm_eval.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the root (or a child's root) is told about its task."""
+
+    question: str | None
+    """`None` where a child got its whole prompt as context (the official one-argument form)."""
+    context_type: str
+    """`str`, `list` or `dict`."""
+    lengths: tuple[int, ...]
+    """Characters of each part of the context."""
+    depth: int
+    """0 for the root."""
+    max_depth: int
+    """0: no sub-calls; 1: plain sub-calls; N: child loops down to depth N - 1."""
+    max_turns: int
+    """Turns of this loop."""
+
+    @property
+    def sub_calls(self) -> bool:
+        """True where the code may call a model at all."""
+        return self.max_depth > 0
+
+    @property
+    def recursion(self) -> bool:
+        """True where `rlm_query` makes a child loop instead of falling back to `llm_query`."""
+        return self.depth + 1 < self.max_depth
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How much of a block's output the root is shown."""
+
+    chars: int
+    """Characters of one block's output."""
+    side: str
+    """Which part is kept: `head`, `tail`, `middle`."""
+
+    def official(self, text: str) -> str:
+        """Cut as the official code words it (which knows only `head`)."""
+        if len(text) <= self.chars:
+            return text
+        if self.side == "head":
+            return f"{text[: self.chars]}... + [{len(text) - self.chars} chars...]"
+        return clip(text, self.chars, self.side)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One executed block."""
+
+    code: str
+    """As it ran."""
+    result: BlockResult
+    """What it did."""
+
+
+class RlmProtocol(Protocol):
+    """The words of a dialect. Everything here is pure."""
+
+    @property
+    def name(self) -> str:
+        """As in tables: `own`, `paper_v1`, ..."""
+        ...
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of its prompt."""
+        ...
+
+    @property
+    def keeps_turn_prompt(self) -> bool:
+        """False where the turn prompt is sent but not kept in the history (`paper_v1`)."""
+        ...
+
+    @property
+    def answer_dict(self) -> bool:
+        """True where `answer["ready"] = True` ends the loop."""
+        ...
+
+    @property
+    def final_names(self) -> tuple[str, ...]:
+        """Variables that end the loop as soon as they are set, their value being the answer."""
+        ...
+
+    @property
+    def runs_all_blocks(self) -> bool:
+        """True where the blocks behind the one that answered still run."""
+        ...
+
+    @property
+    def one_argument_children(self) -> bool:
+        """True for the official `rlm_query(prompt, model)`, else `rlm_query(context, query)`."""
+        ...
+
+    def check(self, max_depth: int) -> None:
+        """Raises `ConfigError` where the dialect has no words for this depth."""
+        ...
+
+    @property
+    def setup(self) -> str:
+        """Code run before the first turn; empty for none."""
+        ...
+
+    def opening(self, view: View) -> list[Message]:
+        """The messages before the first turn."""
+        ...
+
+    def turn_prompt(self, view: View, turn: int) -> Message | None:
+        """What is said before reply number `turn` (from 0)."""
+        ...
+
+    def parse(self, reply: str, *, cut: bool) -> Parsed:
+        """Blocks and tag; `cut` where the reply stopped at its output limit."""
+        ...
+
+    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+        """The messages that a turn leaves in the history."""
+        ...
+
+    @property
+    def last_request(self) -> Message:
+        """Asks for an answer when no turn is left."""
+        ...
+
+
+def lengths_of(value: Any) -> tuple[str, tuple[int, ...]]:
+    """(type, characters of each part) of a context, as the paper's metadata line has them."""
+    if isinstance(value, str):
+        return "str", (len(value),)
+    if isinstance(value, dict):
+        return "dict", tuple(_length(part) for part in value.values())
+    parts = tuple(_length(p["content"] if _is_chat(p) else p) for p in value)
+    return "list", parts or (0,)
+
+
+def _is_chat(part: Any) -> bool:
+    return isinstance(part, dict) and "content" in part
+
+
+def _length(part: Any) -> int:
+    return len(part if isinstance(part, str) else json.dumps(part, default=str))
