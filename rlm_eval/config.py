@@ -69,7 +69,9 @@ def _construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
     for key in values:
         if key not in names:
             near = difflib.get_close_matches(key, names, 3) or names
-            raise ConfigError(f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}")
+            raise ConfigError(
+                f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}"
+            )
     hints = typing.get_type_hints(cls)
     typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
     try:

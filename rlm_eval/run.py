@@ -16,6 +16,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
+
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, RlmEvalError
@@ -30,7 +32,7 @@ from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
-from rlm_eval.store import Attempt, CellStore
+from rlm_eval.store import Attempt, CellStore, write_json
 from rlm_eval.types import Outcome, Sample
 
 SLOTS = ("root", "sub", "judge")
@@ -77,6 +79,13 @@ class Models:
                 await self._stacks.pop(key).aclose()
 
 
+def plan(folder: Path, cells: Sequence[Cell]) -> None:
+    """Add the cells to the run's plan (`plan.json`), so that `status` can name the missing ones."""
+    path = folder / "plan.json"
+    known = orjson.loads(path.read_bytes())["cells"] if path.exists() else []
+    write_json(path, {"cells": list(dict.fromkeys([*known, *(cell.id for cell in cells)]))})
+
+
 def _model_key(model: Model) -> str:
     return repr(model)
 
@@ -96,6 +105,8 @@ class Runner:
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         models = Models(self.cells)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(models.release)
             stack.enter_context(_interrupts(self._stop, self.progress))
@@ -121,6 +132,7 @@ class Runner:
         else:
             self.summary.unfinished[cell.id] = why
             self.progress.problem(cell.id, why)
+            write_json(self.folder / "cells" / cell.id / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: Models, pools: _Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
@@ -210,6 +222,7 @@ class Runner:
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
         store.finish({"samples": len(samples), "epochs": cell.epochs})
+        (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
 
@@ -273,7 +286,12 @@ def _slots(cell: Cell) -> Iterable[str]:
     return SLOTS if hasattr(cell.task, "judge_prompt") else ("root", "sub")
 
 
-def _endpoint(model: Model, client: Client) -> Endpoint:
+def offline_endpoints(cell: Cell) -> dict[str, Endpoint]:
+    """The cell's endpoints with nobody behind them: for replays."""
+    return {slot: _endpoint(getattr(cell, slot), None) for slot in SLOTS}
+
+
+def _endpoint(model: Model, client: Client | None) -> Endpoint:
     return Endpoint(
         name=model.name,
         client=client,

@@ -47,8 +47,8 @@ class Endpoint:
 
     name: str
     """Configured name."""
-    client: Client
-    """Who completes."""
+    client: Client | None
+    """Who completes; `None` in a replay, where nothing is sent."""
     sampling: Sampling
     """Defaults of the model, the run's overrides included."""
     window: int | None
@@ -69,14 +69,11 @@ class Session:
         budget: Budget,
         repls: ReplPool | None,
         index: SourceIndex,
-        *,
-        replay_only: bool = False,
     ) -> None:
         """`endpoints` has the slots `root` and `sub`, and `judge` where the task needs one.
 
         `index` is that of the sample's canonical context; `repls` is `None` where the method runs
-        no code. With `replay_only` a call that the
-        journal does not hold raises `ModelError` instead of going out.
+        no code.
         """
         self.sample = sample
         self.epoch = epoch
@@ -89,7 +86,6 @@ class Session:
         self._journal = journal
         self._repls = repls
         self._index = index
-        self._replay_only = replay_only
         self._stored: Replies = journal.replies(sample.id, epoch)
         self._trajectory = journal.start(sample.id, epoch, sample.context.hash)
         self._occurrences: Counter[tuple[str, str]] = Counter()
@@ -198,9 +194,9 @@ class Session:
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             return self._serve_again(endpoint, stored, draft)
-        if self._replay_only:
+        if endpoint.client is None:
             raise ModelError(f"replay: {position} asks what the journal does not hold")
-        return await self._send(endpoint, messages, sampling, request, draft)
+        return await self._send(endpoint, endpoint.client, messages, sampling, request, draft)
 
     def _serve_again(self, endpoint: Endpoint, stored: Mapping[str, Any], draft: Call) -> Call:
         place = {
@@ -222,6 +218,7 @@ class Session:
     async def _send(
         self,
         endpoint: Endpoint,
+        client: Client,
         messages: Sequence[Message],
         sampling: Sampling,
         request: str,
@@ -232,7 +229,7 @@ class Session:
         most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
         held = self.budget.reserve(_total(most) or 0, endpoint.cost(most))
         try:
-            reply = await endpoint.client.complete(messages, sampling)
+            reply = await client.complete(messages, sampling)
         except ModelError as error:
             failed = replace(
                 draft,

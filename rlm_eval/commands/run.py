@@ -1,8 +1,8 @@
 """Run cells: any Hydra overrides, comma lists sweep; the same command again resumes.
 
-    rlm-eval run task=s_niah method=rlm,rag length=1k,4k n=20 model@root=coder-0.5b
-    rlm-eval run experiment=quickstart
-    rlm-eval run debug=scripted --cfg          (prints the composed configuration, runs nothing)
+rlm-eval run task=s_niah method=rlm,rag length=1k,4k n=20 model@root=coder-0.5b
+rlm-eval run experiment=quickstart
+rlm-eval run debug=scripted --cfg          (prints the composed configuration, runs nothing)
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
-    parser.add_argument("--cfg", action="store_true", help="print the cells' configuration, run none")
-    parser.add_argument("-m", "--multirun", action="store_true", help="accepted: lists always sweep")
+    parser.add_argument(
+        "--cfg", action="store_true", help="print the cells' configuration, run none"
+    )
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="accepted: lists always sweep"
+    )
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
     arguments = parser.parse_args(argv)
     return _run(arguments.overrides, print_only=arguments.cfg, report=not arguments.no_report)

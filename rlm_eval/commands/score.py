@@ -1,0 +1,64 @@
+"""Score a stored run again, offline: with today's scorers, or shown under one named scorer.
+
+rlm-eval score results/runs/scratch
+rlm-eval score results/runs/scratch --scorer lenient
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Rebuild each cell's task, score its stored answers, print the means, re-make the records."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.results import cell_folders, write_records
+
+    for folder in cell_folders(arguments.run):
+        means = _score_cell(folder)
+        wanted = arguments.scorer or next(iter(means), "")
+        told = "no such scorer" if wanted not in means else f"{means[wanted]:.4f}"
+        print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
+    print(write_records(arguments.run))
+    return 0
+
+
+def _score_cell(folder: Path) -> dict[str, float]:
+    """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
+    import orjson
+    from omegaconf import OmegaConf
+
+    from rlm_eval.cell import build_cell
+    from rlm_eval.store import CellStore
+    from rlm_eval.types import Answer
+
+    store = CellStore(folder)
+    task = build_cell(OmegaConf.create(store.manifest["config"])).task
+    samples = {sample.id: sample for sample in task.samples()}
+    values: dict[str, list[float]] = {}
+    with (folder / "scores.jsonl").open("ab") as file:
+        for (sample_id, _), attempt in store.attempts.items():
+            outcome = attempt.trajectory.outcome
+            if sample_id not in samples or outcome.is_missing:
+                continue
+            answer = Answer(None) if outcome.scores_zero else attempt.trajectory.answer
+            # A judge's verdict was paid for and stays; the deterministic scorers run anew.
+            judged = tuple(score for score in attempt.scores if score.scorer == "judge")
+            scores = (*judged, *task.score(samples[sample_id], answer))
+            line = {"t": attempt.number, "scores": [asdict(score) for score in scores]}
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            for score in scores:
+                if score.value is not None:
+                    values.setdefault(score.scorer, []).append(score.value)
+    return {name: sum(found) / len(found) for name, found in values.items()}

@@ -1,0 +1,12 @@
+"""Score answers produced anywhere: one JSON object a line in, one with its score a line out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """See `rlm_eval.scoring.command`."""
+    from rlm_eval.scoring.command import main as score_answers
+
+    return score_answers(list(argv))
