@@ -7,18 +7,18 @@ are ours, because the paper leaves them open; its "most recent tokens" variant i
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rlm_eval.errors import ContextOverflow
+from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.fitting import MARGIN, Span, chars_per_token, estimate_tokens, evidence_kept
-from rlm_eval.methods.prompts import PromptText, fill, load_prompt
+from rlm_eval.methods.prompts import fill
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Call, Message, Role, Sample
 
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")
-_PLACES = {"c": "{context}", "q": "{question}"}
+_NAMES = {"c": "context", "q": "question"}
 _CUT = "\n[...]\n"  # stands where the middle was
 _MOST_TRIES = 8  # a tokenizer that needs twice the estimated tokens still ends within these
 _SHRINK = 0.9
@@ -35,7 +35,7 @@ class LongContext:
     reserve_tokens: int = 1024
     """Tokens of the window left free for the reply where the context is cut."""
     prompt: str = "long_context/plain"
-    """Shipped prompt: a block with `{context}` and one with `{question}`, `---` between them."""
+    """Shipped prompt: part context with `{context}`, part question with `{question}`."""
     prompt_file: str | None = None
     """A prompt of your own in its place."""
     label: str = ""
@@ -48,7 +48,8 @@ class LongContext:
             raise ValueError(f"over_window={self.over_window}: one of {', '.join(POLICIES)}")
         if self.reserve_tokens < 0:
             raise ValueError(f"reserve_tokens={self.reserve_tokens}: 0 or more")
-        self._message("", "")
+        if "CTX" not in self._message("CTX", ""):
+            raise ValueError(f"prompt {self.prompt_id}: part context has no {{context}}")
 
     @property
     def name(self) -> str:
@@ -64,11 +65,7 @@ class LongContext:
     @property
     def prompt_id(self) -> str:
         """Name and hash of the prompt."""
-        return self._prompt.id
-
-    @property
-    def _prompt(self) -> PromptText:
-        return load_prompt(self.prompt, self.prompt_file)
+        return load_parts(self.prompt, self.prompt_file, ("context", "question"))[0].id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """One root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
@@ -109,15 +106,9 @@ class LongContext:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _message(self, context: str, question: str) -> str:
-        blocks = re.split(r"\n-{3,}\n", self._prompt.text)
-        by_kind = {kind: b for kind in "cq" for b in blocks if _PLACES[kind] in b}
-        if len(blocks) != 2 or len(by_kind) != 2:
-            raise ValueError(
-                f"prompt {self._prompt.name}: needs two blocks with a line --- between them, one "
-                "with {context} and one with {question}"
-            )
-        parts = (by_kind[kind] for kind in ORDERS[self.order])
-        return fill("\n\n".join(parts), context=context, question=question)
+        _, parts = load_parts(self.prompt, self.prompt_file, ("context", "question"))
+        blocks = (parts[_NAMES[letter]] for letter in ORDERS[self.order])
+        return fill("\n\n".join(blocks), context=context, question=question)
 
 
 def _kept(length: int, room: int, policy: str) -> list[Span]:

@@ -50,6 +50,10 @@ class Rag(Chunks):
         sizes = [size for size in (self.top_k, self.token_budget) if size is not None]
         if not sizes or min(sizes) < 1:
             raise ValueError("top_k and token_budget: 1 or more; one of them may be null")
+        prompt = load_prompt(self.prompt, self.prompt_file)
+        for place in ("{passages}", "{question}"):
+            if place not in prompt.text:
+                raise ValueError(f"prompt {prompt.name}: has no {place}")
 
     @property
     def name(self) -> str:

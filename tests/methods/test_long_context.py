@@ -96,8 +96,7 @@ def test_refused_settings(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fail, head, tail, middle"):
         LongContext(over_window="drop")
     prompt = tmp_path / "mine.md"
-    prompt.write_text("{context} {question}")
-    with pytest.raises(ValueError, match="two blocks"):
-        LongContext(prompt_file=str(prompt))
+    prompt.write_text("=== question\nMine: {question}")
+    assert LongContext(prompt_file=str(prompt)).prompt_id.startswith("mine@")
     with pytest.raises(ConfigError, match="long_context/plain"):
         LongContext(prompt="long_context/none")

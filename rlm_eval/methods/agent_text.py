@@ -1,0 +1,49 @@
+"""What the text-driven baselines share: prompts in parts, and lines that begin with a word.
+
+Not the RLM's protocols (`methods/rlm`): these agents end with a line `ANSWER: ...`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rlm_eval.methods.prompts import PromptText, load_prompt
+from rlm_eval.methods.text import sections
+
+
+def load_parts(
+    prompt: str, file: str | None, needed: Sequence[str], whole: str = ""
+) -> tuple[PromptText, dict[str, str]]:
+    """The prompt, for its identity, and its parts by name.
+
+    A user's `file` replaces the parts of the shipped `prompt` that it has; one without any part is
+    taken as the part `whole` (a paper's system prompt, as it was printed). Raises `ConfigError`
+    where a file is missing and `ValueError` where a part of `needed` is.
+    """
+    shipped = load_prompt(prompt)
+    parts, name = sections(shipped.text), shipped.name
+    if file is not None:
+        own = load_prompt(prompt, file)
+        name = own.name
+        parts |= sections(own.text) or ({whole: own.text} if whole else {})
+    for part in needed:
+        if part not in parts:
+            raise ValueError(f"prompt {name}: no part '=== {part}'; needed: {', '.join(needed)}")
+    text = "\n".join(f"=== {part}\n{parts[part]}" for part in needed)
+    return PromptText(name, text), parts
+
+
+def directive(reply: str, words: Sequence[str]) -> tuple[str, str] | None:
+    """The first line that begins with one of `words` and a colon: (word, what follows).
+
+    `ANSWER:` takes the rest of the reply, the others the rest of their line. Case and Markdown's
+    emphasis around the word do not matter.
+    """
+    pattern = rf"^[ \t>*_#-]*({'|'.join(words)})[*_]*:[*_]*(.*)"
+    match = re.search(pattern, reply, re.IGNORECASE | re.MULTILINE)
+    if match is None:
+        return None
+    word = match.group(1).upper()
+    text = reply[match.start(2) :] if word == "ANSWER" else match.group(2)
+    return word, text.strip()

@@ -1,0 +1,243 @@
+"""CodeAct: the model thinks in text, acts in Python, and answers with a line `ANSWER: ...`.
+
+CodeAct (arXiv:2402.01030) as the RLM paper (arXiv:2512.24601) compares with it: the context stands
+in the prompt and not in the interpreter. Its variants are switches: `search` gives a function
+`SEARCH(query)` over the chunks (then the context may be left out of the prompt, where it does not
+fit), `sub_calls` gives `llm_query`. The prompts are ours: that of the variant with sub-calls was
+never printed. The interpreter is the RLM's own sandboxed REPL.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rlm_eval.errors import EndpointUnusable, ModelError
+from rlm_eval.methods.agent_text import directive, load_parts
+from rlm_eval.methods.concurrent import all_of
+from rlm_eval.methods.fitting import Span, evidence_kept
+from rlm_eval.methods.prompts import fill
+from rlm_eval.methods.retrieval import Chunks, Passages
+from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample, Step
+
+SIDES = ("head", "tail", "middle")
+_PARTS = (
+    "system",
+    "search",
+    "sub_calls",
+    "task",
+    "task_search",
+    "output",
+    "early",
+    "format",
+    "last",
+)
+_BLOCK = re.compile(r"^```(?:python|py)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CodeAct(Chunks):
+    """Think, run Python, answer. See the module's docstring."""
+
+    context_in_prompt: bool = True
+    """False leaves the context to `search`."""
+    search: bool = False
+    """Whether the REPL has `SEARCH(query)`."""
+    sub_calls: bool = False
+    """Whether the REPL has `llm_query(prompt)` and `llm_query_batched(prompts)`."""
+    search_k: int = 5
+    """Chunks per search."""
+    max_turns: int = 20
+    """Replies of the model before it is told to answer."""
+    output_chars: int = 20_000
+    """Characters that the model is shown of a block's stdout, and of its stderr."""
+    truncate_side: str = "head"
+    """Which part of a longer output stays: `head`, `tail` or `middle`."""
+    prompt: str = "codeact/plain"
+    """Shipped prompt, in parts."""
+    prompt_file: str | None = None
+    """A prompt of your own; without parts it is the system prompt, as the paper's."""
+    label: str = ""
+    """Name in tables; empty = derived."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.context_in_prompt or self.search):
+            raise ValueError("context_in_prompt=false needs search=true: nothing else reads it")
+        if min(self.search_k, self.max_turns, self.output_chars) < 1:
+            raise ValueError("search_k, max_turns and output_chars: 1 or more")
+        if self.truncate_side not in SIDES:
+            raise ValueError(f"truncate_side={self.truncate_side}: one of {', '.join(SIDES)}")
+        load_parts(self.prompt, self.prompt_file, _PARTS, "system")
+
+    @property
+    def name(self) -> str:
+        """`codeact`, `codeact_bm25`, `codeact_sub`."""
+        derived = "codeact" + "_bm25" * self.search + "_sub" * self.sub_calls
+        return self.label or derived
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt."""
+        return load_parts(self.prompt, self.prompt_file, _PARTS, "system")[0].id
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """A root call per turn; after the last one a call that asks for the answer at once."""
+        _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
+        passages = await self.passages(sample) if self.search else None
+        tools = _Tools(self, sample, session, passages)
+        async with session.open_repl(None, tools.functions()) as repl:
+            return await self._talk(sample, session, parts, tools, repl)
+
+    async def _talk(
+        self,
+        sample: Sample,
+        session: Session,
+        parts: dict[str, str],
+        tools: _Tools,
+        repl: Repl,
+    ) -> Answer:
+        messages = self._opening(sample, parts)
+        odd = early = 0
+        for turn in range(self.max_turns):
+            call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
+            reply = strip_reasoning(call.reply)
+            blocks = [match.group(1).strip("\n") for match in _BLOCK.finditer(reply)]
+            answer = directive(_BLOCK.sub("", reply), ("ANSWER",))
+            if answer is not None and not blocks:
+                return Answer(text=answer[1], call=call.id)
+            if blocks:
+                shown = [
+                    await self._run(session, repl, tools, call, i, b) for i, b in enumerate(blocks)
+                ]
+                observed = fill(parts["output"], output="\n\n".join(shown))
+                if answer is not None:
+                    # It was written before the output was seen: a guess, not yet an answer.
+                    early += 1
+                    observed += "\n\n" + parts["early"]
+            else:
+                odd += 1
+                observed = parts["format"]
+            messages += [Message("assistant", call.reply), Message("user", observed)]
+            session.note("format_errors", odd)
+            session.note("early_answers", early)
+        messages.append(Message("user", parts["last"]))
+        call = await session.call(
+            messages, role=Role.ROOT, position=f"t{self.max_turns}", turn=self.max_turns
+        )
+        reply = strip_reasoning(call.reply)
+        answer = directive(reply, ("ANSWER",))
+        return Answer(
+            text=answer[1] if answer else reply,
+            call=call.id,
+            provenance="fallback",
+            outcome=Outcome.LIMIT_TURNS,
+        )
+
+    def _opening(self, sample: Sample, parts: dict[str, str]) -> list[Message]:
+        tools = "\n".join(
+            fill(parts[part], k=str(self.search_k))
+            for part, on in (("search", self.search), ("sub_calls", self.sub_calls))
+            if on
+        )
+        task = parts["task" if self.context_in_prompt else "task_search"]
+        text = sample.context.text() if self.context_in_prompt else ""
+        return [
+            Message("system", fill(parts["system"], tools=tools).strip()),
+            Message("user", fill(task, context=text, question=sample.question)),
+        ]
+
+    async def _run(
+        self, session: Session, repl: Repl, tools: _Tools, call: Call, number: int, code: str
+    ) -> str:
+        """Run one block, keep it as a step, and return what the model is shown."""
+        position = f"t{call.turn}.b{number}"
+        tools.block(call, position)
+        result = await repl.run(code)
+        stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
+        stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
+        session.add_step(
+            Step(
+                call=call.id,
+                position=position,
+                code=code,
+                stdout=stdout,
+                stdout_chars=result.stdout_chars,
+                stderr=stderr,
+                stderr_chars=result.stderr_chars,
+                cpu_seconds=result.cpu_seconds,
+                wall_seconds=result.wall_seconds,
+                error=result.error,
+                calls=tuple(c.id for c in session.calls if c.position == position),
+            )
+        )
+        limit = f"[{result.error}]" if result.error and result.error.startswith("limit:") else ""
+        shown = [part.rstrip() for part in (stdout, stderr, limit) if part.strip()]
+        return "\n".join(shown) or "(no output)"
+
+
+class _Tools:
+    """The host functions of one sample, and where the block stands that calls them."""
+
+    def __init__(
+        self, method: CodeAct, sample: Sample, session: Session, passages: Passages | None
+    ) -> None:
+        self._method = method
+        self._sample = sample
+        self._session = session
+        self._passages = passages
+        self._call: Call | None = None
+        self._position = ""
+        self._found: list[Span] = []
+        self._searches = 0
+
+    def block(self, call: Call, position: str) -> None:
+        """The block at `position` of the reply `call` is about to run."""
+        self._call, self._position = call, position
+
+    def functions(self) -> dict[str, HostFunction]:
+        """What the REPL gets."""
+        functions: dict[str, HostFunction] = {}
+        if self._method.search:
+            functions["SEARCH"] = self._search
+        if self._method.sub_calls:
+            functions |= {"llm_query": self._ask, "llm_query_batched": self._ask_all}
+        return functions
+
+    async def _search(self, query: str) -> list[str]:
+        assert self._passages is not None
+        if not isinstance(query, str):
+            raise ReplCallError("SEARCH takes one string", "TypeError")
+        hits = self._passages.search(query)[: self._method.search_k]
+        self._found += [self._passages.spans[hit] for hit in hits]
+        self._searches += 1
+        self._session.note("searches", self._searches)
+        recall = evidence_kept(self._sample.evidence, self._found)
+        self._session.note("retrieval_recall", recall)
+        return [self._passages.chunk(hit) for hit in hits]
+
+    async def _ask(self, prompt: str) -> str:
+        assert self._call is not None
+        if not isinstance(prompt, str):
+            raise ReplCallError("llm_query takes one string", "TypeError")
+        try:
+            call = await self._session.call(
+                [Message("user", prompt)],
+                role=Role.SUB,
+                position=self._position,
+                model="sub",
+                depth=1,
+                turn=self._call.turn,
+                parent=self._call.id,
+            )
+        except EndpointUnusable:
+            raise
+        except ModelError as error:
+            raise ReplCallError(str(error), error.kind) from error
+        return call.reply
+
+    async def _ask_all(self, prompts: list[str]) -> list[str]:
+        return await all_of([self._ask(prompt) for prompt in prompts])

@@ -1,0 +1,104 @@
+"""ReAct with BM25: the model searches the context until it answers; it never sees it whole.
+
+ReAct (arXiv:2210.03629) over a word index, as the RLM paper's first public version (a blog post)
+compared with: 5 documents a search, or 10 where each line is a document. The prompts, the form of a
+search and the number of turns are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_eval.methods.agent_text import directive, load_parts
+from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
+from rlm_eval.methods.prompts import fill
+from rlm_eval.methods.retrieval import Chunks, Passages
+from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.repl import clip
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Message, Outcome, Role, Sample
+
+_PARTS = ("system", "task", "results", "nothing", "format", "last")
+
+
+@dataclass(frozen=True)
+class React(Chunks):
+    """Think, search, answer. See the module's docstring."""
+
+    max_turns: int = 10
+    """Replies of the model before it is told to answer."""
+    search_k: int = 5
+    """Chunks per search."""
+    result_tokens: int = 2000
+    """Tokens shown of one chunk at most."""
+    prompt: str = "react/plain"
+    """Shipped prompt: parts system, task, results, nothing, format, last."""
+    prompt_file: str | None = None
+    """A prompt of your own; without parts it is the system prompt."""
+    label: str = "react_bm25"
+    """Name in tables."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.max_turns, self.search_k, self.result_tokens) < 1:
+            raise ValueError("max_turns, search_k and result_tokens: 1 or more")
+        load_parts(self.prompt, self.prompt_file, _PARTS, "system")
+
+    @property
+    def name(self) -> str:
+        """`react_bm25`."""
+        return self.label
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt."""
+        return load_parts(self.prompt, self.prompt_file, _PARTS, "system")[0].id
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """A root call per turn; after the last one a call that asks for the answer at once."""
+        _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
+        passages = await self.passages(sample)
+        found: list[Span] = []
+        searches = odd = 0
+        messages = [
+            Message("system", fill(parts["system"], k=str(self.search_k))),
+            Message("user", fill(parts["task"], question=sample.question)),
+        ]
+        for turn in range(self.max_turns):
+            session.note("searches", searches)
+            session.note("format_errors", odd)
+            session.note("retrieval_recall", evidence_kept(sample.evidence, found))
+            call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
+            said = directive(strip_reasoning(call.reply), ("SEARCH", "ANSWER"))
+            if said is not None and said[0] == "ANSWER":
+                return Answer(text=said[1], call=call.id)
+            if said is None:
+                odd += 1
+                observed = parts["format"]
+            else:
+                searches += 1
+                hits = passages.search(said[1])[: self.search_k]
+                found += [passages.spans[hit] for hit in hits]
+                observed = self._results(parts, sample, passages, hits)
+            messages += [Message("assistant", call.reply), Message("user", observed)]
+        messages.append(Message("user", parts["last"]))
+        call = await session.call(
+            messages, role=Role.ROOT, position=f"t{self.max_turns}", turn=self.max_turns
+        )
+        reply = strip_reasoning(call.reply)
+        said = directive(reply, ("ANSWER",))
+        return Answer(
+            text=said[1] if said else reply,
+            call=call.id,
+            provenance="fallback",
+            outcome=Outcome.LIMIT_TURNS,
+        )
+
+    def _results(
+        self, parts: dict[str, str], sample: Sample, passages: Passages, hits: list[int]
+    ) -> str:
+        if not hits:
+            return parts["nothing"]
+        most = int(self.result_tokens * chars_per_token(sample))
+        texts = (f"[{n}]\n{clip(passages.chunk(hit), most)}" for n, hit in enumerate(hits, start=1))
+        return fill(parts["results"], results="\n\n".join(texts))

@@ -1,0 +1,206 @@
+"""Reading with notes: the context is summarised piece by piece, then the question is answered.
+
+The summary (compaction) agent of the RLM paper (arXiv:2512.24601): inputs are fed until the window
+is full, what matters for the question is summarised, and reading goes on; an input larger than the
+window is cut into pieces. The paper's sizes and prompts are unknown: these are ours, in the prompt
+file and the fields below. `map_reduce` summarises every piece by itself and merges; it is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.methods.agent_text import load_parts
+from rlm_eval.methods.concurrent import all_of
+from rlm_eval.methods.fitting import MARGIN, Span, chars_per_token
+from rlm_eval.methods.prompts import fill
+from rlm_eval.methods.retrieval.chunking import chunk_spans
+from rlm_eval.methods.survival import Survival
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Call, Message, Role, Sample, canonical_text
+
+MODES = ("iterative", "map_reduce")
+_PARTS = ("fold", "map", "merge", "answer", "tail")
+_WORDS_PER_TOKEN = 0.7
+_EMPTY = "(none yet)"
+
+
+@dataclass(frozen=True)
+class SummaryAgent:
+    """Summarise, then answer. See the module's docstring."""
+
+    mode: str = "iterative"
+    """`iterative` (one running summary) or `map_reduce`."""
+    summariser: str = "sub"
+    """Slot of the model that summarises: `sub` (the paper takes a smaller model) or `root`."""
+    piece_tokens: int | None = None
+    """Tokens of context per summary; null = what both models' windows hold."""
+    reserve_tokens: int = 8192
+    """Tokens of the window left for the reply and the framing."""
+    summary_tokens: int = 4096
+    """Tokens of a summary at most: stated in the prompt, and longer ones are cut."""
+    overlap_tokens: int = 0
+    """Tokens that a piece repeats of the one before it."""
+    keep_tail: bool = True
+    """`iterative`: the last piece goes to the root word for word instead of being summarised."""
+    prompt: str = "summary/plain"
+    """Shipped prompt: parts fold, map, merge, answer, tail."""
+    prompt_file: str | None = None
+    """A prompt of your own in its place."""
+    label: str = ""
+    """Name in tables; empty = derived."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode={self.mode}: one of {', '.join(MODES)}")
+        if min(self.summary_tokens, self.piece_tokens or 1) < 1 or self.reserve_tokens < 0:
+            raise ValueError("summary_tokens and piece_tokens: 1 or more; reserve_tokens: not < 0")
+        if self.overlap_tokens < 0 or self.overlap_tokens >= (self.piece_tokens or 1 << 40):
+            raise ValueError(f"overlap_tokens={self.overlap_tokens}: less than a piece")
+        load_parts(self.prompt, self.prompt_file, _PARTS)
+
+    @property
+    def name(self) -> str:
+        """`summary_agent` or `summary_map_reduce`."""
+        return self.label or ("summary_agent" if self.mode == "iterative" else "summary_map_reduce")
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the prompt."""
+        return load_parts(self.prompt, self.prompt_file, _PARTS)[0].id
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """Summaries by the summariser, one root call at the end.
+
+        Raises `ConfigError` where neither `piece_tokens` nor the model's window is known.
+        """
+        value = sample.context.value()
+        reading = _Reading(self, sample, session, canonical_text(value))
+        size = self._piece_tokens(sample, session)
+        spans = chunk_spans(value, "tokens", size, self.overlap_tokens, chars_per_token(sample))
+        if self.mode == "iterative":
+            tail = spans.pop() if spans and self.keep_tail else None
+            summary = await reading.fold(spans)
+        else:
+            tail = None
+            summary = await reading.map_reduce(spans, int(size * chars_per_token(sample)))
+        call = await reading.answer(summary, tail)
+        reading.note(summary, tail)
+        return Answer(text=call.reply, call=call.id)
+
+    def _piece_tokens(self, sample: Sample, session: Session) -> int:
+        if self.piece_tokens is not None:
+            return self.piece_tokens
+        known = [w for w in (session.root_window, session.sub_window) if w is not None]
+        if not known:
+            raise ConfigError(
+                f"{self.name}: the models' windows are unknown; set method.piece_tokens, or window "
+                "in a model's configuration"
+            )
+        window = min(known)
+        question = len(sample.question) / chars_per_token(sample)
+        room = window * (1 - MARGIN) - self.reserve_tokens - self.summary_tokens - question
+        if room < self.overlap_tokens + 1:
+            raise ConfigError(
+                f"{self.name}: a window of {window} tokens leaves no room for a piece; lower "
+                "method.reserve_tokens and method.summary_tokens, or set method.piece_tokens"
+            )
+        return int(room)
+
+
+class _Reading:
+    """One sample being read."""
+
+    def __init__(self, method: SummaryAgent, sample: Sample, session: Session, text: str) -> None:
+        self.method = method
+        self.sample = sample
+        self.session = session
+        self.text = text
+        _, self.parts = load_parts(method.prompt, method.prompt_file, _PARTS)
+        self.limit = int(method.summary_tokens * chars_per_token(sample))
+        self.survival = Survival(sample, text)
+        self.clipped = 0
+
+    async def fold(self, spans: list[Span]) -> str:
+        """One running summary over the pieces."""
+        summary = ""
+        for turn, (start, end) in enumerate(spans):
+            piece = self.text[start:end]
+            summary = await self._summarise("fold", f"p{turn}", turn, piece, summary)
+            self.survival.seen(summary, end)
+        return summary
+
+    async def map_reduce(self, spans: list[Span], room: int) -> str:
+        """A summary of each piece, merged in groups of `room` characters until one is left."""
+        jobs = [
+            self._summarise("map", f"m0.p{i}", i, self.text[start:end])
+            for i, (start, end) in enumerate(spans)
+        ]
+        summaries = await all_of(jobs)
+        level = 0
+        self.survival.seen("\n\n".join(summaries), len(self.text))
+        while len(summaries) > 1:
+            level += 1
+            groups = _groups(summaries, room)
+            jobs = [
+                self._summarise("merge", f"m{level}.p{i}", i, "\n\n".join(group))
+                for i, group in enumerate(groups)
+            ]
+            summaries = await all_of(jobs)
+            self.survival.seen("\n\n".join(summaries), len(self.text))
+        return summaries[0] if summaries else ""
+
+    async def _summarise(
+        self, part: str, position: str, turn: int, piece: str, summary: str = ""
+    ) -> str:
+        words = max(1, int(self.method.summary_tokens * _WORDS_PER_TOKEN))
+        text = fill(
+            self.parts[part],
+            question=self.sample.question,
+            summary=summary or _EMPTY,
+            piece=piece,
+            words=str(words),
+        )
+        call = await self.session.call(
+            [Message("user", text)],
+            role=Role.SUMMARY,
+            position=position,
+            model=self.method.summariser,
+            turn=turn,
+        )
+        self.clipped += len(call.reply) > self.limit
+        return call.reply[: self.limit].strip()
+
+    async def answer(self, summary: str, tail: Span | None) -> Call:
+        """The root's answer from the summary and the unsummarised end."""
+        end = ""
+        if tail is not None:
+            end = fill("\n" + self.parts["tail"] + "\n", piece=self.text[tail[0] : tail[1]])
+        text = fill(
+            self.parts["answer"],
+            summary=summary or _EMPTY,
+            tail=end,
+            question=self.sample.question,
+        )
+        return await self.session.call([Message("user", text)], role=Role.ROOT, position="answer")
+
+    def note(self, summary: str, tail: Span | None) -> None:
+        """What became of the evidence on the way."""
+        self.session.note("summaries", sum(c.role is Role.SUMMARY for c in self.session.calls))
+        self.session.note("clipped_summaries", self.clipped)
+        self.session.note("evidence_by_summary", self.survival.log)
+        self.session.note("evidence_kept", self.survival.share(summary, len(self.text), tail))
+
+
+def _groups(summaries: list[str], room: int) -> list[list[str]]:
+    """Neighbours together, `room` characters a group, but at least two: each level halves."""
+    groups: list[list[str]] = [[]]
+    for summary in summaries:
+        taken = sum(map(len, groups[-1]))
+        if len(groups[-1]) >= 2 and taken + len(summary) > room:
+            groups.append([])
+        groups[-1].append(summary)
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        groups[-2] += groups.pop()
+    return groups
