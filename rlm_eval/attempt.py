@@ -1,4 +1,4 @@
-"""One attempt at one sample: solve, settle the outcome, score. The only place that knows both sides.
+"""One attempt at one sample: solve, settle the outcome, score. Only here both sides are known.
 
 An exception becomes an outcome here and nowhere else; a bug in a task or a method is no outcome
 and stops the cell.

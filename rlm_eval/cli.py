@@ -28,19 +28,21 @@ def commands() -> dict[str, Path]:
 def _usage() -> str:
     known = commands()
     width = max(map(len, known))
-    lines = [
-        f"  {name:<{width}}  {(ast.get_docstring(ast.parse(path.read_text())) or '').splitlines()[0]}"
-        for name, path in known.items()
-    ]
+    lines = [f"  {name:<{width}}  {_help_of(path)}" for name, path in known.items()]
     return "\n".join(
         [
-            f"rlm-eval {__version__}: benchmark and evaluation harness for Recursive Language Models",
+            f"rlm-eval {__version__}: evaluation harness for Recursive Language Models",
             "",
             "usage: rlm-eval COMMAND ...   (rlm-eval COMMAND --help tells more)",
             "",
             *lines,
         ]
     )
+
+
+def _help_of(path: Path) -> str:
+    """First line of a module's docstring, read without importing it."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

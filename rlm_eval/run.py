@@ -33,7 +33,7 @@ from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
 from rlm_eval.store import Attempt, CellStore, write_json
-from rlm_eval.types import Outcome, Sample
+from rlm_eval.types import Sample
 
 SLOTS = ("root", "sub", "judge")
 
@@ -124,7 +124,7 @@ class Runner:
             why = await self._run_cell(cell, models, pools)
         except* RlmEvalError as group:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-        except* Exception as group:  # a bug in one task or method must not stop the other cells
+        except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             traceback.print_exception(group)
             why = f"{group.exceptions[0]!r} (traceback above)"
         if why is None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from bench import Answering, sample_of, session_over
 
 from rlm_eval.errors import LimitReached, ProviderError
 from rlm_eval.journal import count_torn, read_calls
@@ -11,9 +12,9 @@ from rlm_eval.models import Sampling
 from rlm_eval.slices import decode
 from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
 
-from bench import Answering, sample_of, session_over
-
-TEXT = " ".join(f"line {n} says that {n * 7919 % 1000} is the number of the day." for n in range(400))
+TEXT = " ".join(
+    f"line {n} says that {n * 7919 % 1000} is the number of the day." for n in range(400)
+)
 
 
 def user(text: str) -> list[Message]:
@@ -38,9 +39,7 @@ async def test_resume_serves_what_was_answered_and_asks_the_rest(tmp_path):
     sample = sample_of(TEXT)
 
     async def ask(session, words):
-        return [
-            (await session.call(user(w), role=Role.SUB, position="t0.b0")).reply for w in words
-        ]
+        return [(await session.call(user(w), role=Role.SUB, position="t0.b0")).reply for w in words]
 
     async with session_over(client, tmp_path, sample) as session:
         assert await ask(session, ["a", "b", "a"]) == ["A", "B", "A"]
