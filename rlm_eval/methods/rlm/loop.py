@@ -116,7 +116,11 @@ class Loop:
             await self._offer(repl, reply, parsed, call)
             return None
         stop = self.tree.stop
-        return found if stop is None else _with_outcome(found, stop.outcome)
+        if stop is None:
+            return found
+        if stop.scope != "sample":
+            raise stop  # the sweep's budget is spent: that says nothing about this sample
+        return _with_outcome(found, stop.outcome)
 
     async def _run(self, repl: Repl, code: str, turn: int, number: int, call: Call) -> Any:
         """Run one block and keep its step."""
