@@ -42,6 +42,10 @@ class Task(Protocol):
         """Every scorer's verdict, the headline first. `answer.text` may be `None` (no answer)."""
         ...
 
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold in the form a perfect method would give it: scores 1 (the `oracle` method)."""
+        ...
+
     def floors(self) -> Mapping[str, Floor]:
         """Answer functions that need no model, by name; the score a method has to beat."""
         ...

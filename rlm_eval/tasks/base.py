@@ -1,0 +1,319 @@
+"""What every task shares: exact lengths, identity by content, and a cache of generated samples.
+
+A generated task is `GeneratedTask` plus one method, `draft(index)`. Nothing here knows a benchmark.
+Samples depend on (configuration, seed, index) and never on `n`, so that a longer run extends a
+shorter one. Everything is drawn from `rng(...)`, whose stream is the same on every machine;
+`hash()` and the iteration order of sets are never used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.tasks import Floor
+from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
+from rlm_eval.types import (
+    Answer,
+    Context,
+    Density,
+    Sample,
+    Score,
+    canonical_text,
+    text_hash,
+)
+
+TOLERANCE = 0.005
+"""Share of the nominal length by which a generated sample may fall short of it."""
+
+
+def rng(*parts: object) -> random.Random:
+    """A generator seeded by what determines the thing drawn."""
+    return random.Random("|".join(map(str, parts)))
+
+
+def data(name: str) -> Any:
+    """A JSON file of `rlm_eval/tasks/data`."""
+    return orjson.loads((Path(__file__).parent / "data" / name).read_bytes())
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One sample before it has an identity."""
+
+    question: str
+    """What the method is asked."""
+    context: str | tuple[str, ...]
+    """The long input: a text, or documents."""
+    target: Any
+    """The gold, JSON-shaped."""
+    cluster: str
+    """Equal for samples that share a context or a base item."""
+    item: str
+    """The underlying item, equal across lengths."""
+    tokens: int | None = None
+    """Measured tokens of the canonical text; `None` = measure it now."""
+    evidence: tuple[tuple[int, int], ...] = ()
+    """Character spans of the canonical text."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Scalars for analysis."""
+
+
+def make_context(
+    value: str | tuple[str, ...], tokenizer: Tokenizer, tokens: int | None = None
+) -> Context:
+    """A context kept in the cache folder and read back on demand.
+
+    Documents are stored each by itself, so that nested document sets share them.
+    """
+    text = canonical_text(value)
+    hashed = text_hash(text)
+    if isinstance(value, str):
+        _keep(_context_path(hashed), value)
+    else:
+        for document in value:
+            _keep(_context_path(text_hash(document)), document)
+        _keep(_context_path(hashed, ".json"), json.dumps([text_hash(d) for d in value]))
+    counted = tokenizer.count(text) if tokens is None else tokens
+    load = _Stored(hashed, isinstance(value, tuple))
+    return Context(hashed, len(text), counted, tokenizer.name, load)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Reads a context of the cache folder; checked against its hash."""
+
+    hash: str
+    documents: bool
+
+    def __call__(self) -> str | tuple[str, ...]:
+        if not self.documents:
+            return self._read(self.hash)
+        names = json.loads(_context_path(self.hash, ".json").read_text("utf-8"))
+        return tuple(self._read(name) for name in names)
+
+    def _read(self, name: str) -> str:
+        path = _context_path(name)
+        text = path.read_bytes().decode("utf-8", "surrogatepass")
+        if text_hash(text) != name:
+            raise RlmEvalError(f"{path} was changed; delete it and run again")
+        return text
+
+
+def _context_path(hashed: str, suffix: str = ".txt") -> Path:
+    return cache_dir() / "contexts" / hashed[:2] / f"{hashed}{suffix}"
+
+
+def _keep(path: Path, text: str) -> None:
+    if not path.exists():
+        write_atomic(path, text.encode("utf-8", "surrogatepass"))
+
+
+def make_sample(
+    task: str, index: int, length: int, draft: Draft, context: Context, output_cap: int | None
+) -> Sample:
+    """A sample identified by its question, context and gold."""
+    facts = [draft.question, context.hash, draft.target]
+    return Sample(
+        id=text_hash(json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)),
+        task=task,
+        index=index,
+        question=draft.question,
+        context=context,
+        target=draft.target,
+        length=length,
+        cluster=draft.cluster,
+        item=draft.item,
+        evidence=draft.evidence,
+        meta=draft.meta,
+        output_cap=output_cap,
+    )
+
+
+def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """The samples as they are. Raises `ConfigError` where two are the same."""
+    seen: dict[str, int] = {}
+    for sample in samples:
+        first = seen.setdefault(sample.id, sample.index)
+        if first != sample.index:
+            raise ConfigError(
+                f"{sample.task}: samples {first} and {sample.index} have the same question, "
+                "context and gold; drop one of them, or use epochs= to repeat samples"
+            )
+        yield sample
+
+
+@dataclass(frozen=True)
+class GeneratedTask(ABC):
+    """A task whose data come from our own generator."""
+
+    name: str = ""
+    """Name in tables; never a real benchmark's own."""
+    n: int = 50
+    """Samples."""
+    seed: int = 0
+    """Of the samples."""
+    length: int = 4096
+    """Nominal tokens: context, question and answer budget together."""
+    tokenizer: str = DEFAULT
+    """Measures the length; independent of the model."""
+
+    VERSION: ClassVar[int] = 1  # raise it whenever the same configuration gives other samples
+    ANSWER_BUDGET: ClassVar[int] = 128  # tokens of the length kept free for the answer
+    OUTPUT_CAP: ClassVar[int | None] = None  # the benchmark's own limit on new tokens
+    density: ClassVar[Density] = Density.CONSTANT
+    generated: ClassVar[bool] = True
+    protected: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.length < 256:
+            raise ValueError(f"n={self.n} must be 1 or more, length={self.length} 256 or more")
+
+    @abstractmethod
+    def draft(self, index: int) -> Draft:
+        """Sample number `index`."""
+
+    @abstractmethod
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """See `tasks.Task`."""
+
+    @abstractmethod
+    def floors(self) -> Mapping[str, Floor]:
+        """See `tasks.Task`."""
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold in the form a perfect method would give it."""
+        target = sample.target
+        return Answer(", ".join(target) if isinstance(target, list) else str(target))
+
+    def outside_facts(self) -> Any:
+        """What determines the samples beside the fields (the hash of a user's file)."""
+        return None
+
+    @property
+    def counter(self) -> Tokenizer:
+        """The task's tokenizer."""
+        return get_tokenizer(self.tokenizer)
+
+    def room(self, question: str) -> int:
+        """Tokens left for the context beside the question and the answer budget."""
+        room = self.length - self.counter.count(question) - self.ANSWER_BUDGET
+        if room < 32:
+            raise ConfigError(f"{self.name}: length={self.length} leaves no room for a context")
+        return room
+
+    def samples(self) -> Iterator[Sample]:
+        """The cell's samples, from the cache where it has them."""
+        return distinct(self._samples())
+
+    def _samples(self) -> Iterator[Sample]:
+        path = self._cache_path()
+        rows: list[bytes] = path.read_bytes().splitlines() if path.exists() else []
+        known = len(rows)
+        for index in range(self.n):
+            sample = self._restore(index, rows[index]) if index < len(rows) else None
+            if sample is None:
+                draft = self.draft(index)
+                context = make_context(draft.context, self.counter, draft.tokens)
+                sample = make_sample(self.name, index, self.length, draft, context, self.OUTPUT_CAP)
+                rows[index : index + 1] = [_row(sample)]
+                known = 0
+            yield sample
+        if known < self.n:
+            write_atomic(path, b"\n".join(rows))
+
+    def _cache_path(self) -> Path:
+        fields = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("n", "name")
+        }
+        facts = [type(self).__name__, self.VERSION, fields, self.outside_facts()]
+        key = text_hash(json.dumps(facts, sort_keys=True, default=str))
+        return cache_dir() / "samples" / f"{type(self).__name__}-{key[:16]}.jsonl"
+
+    def _restore(self, index: int, row: bytes) -> Sample | None:
+        """The sample of a cached row; `None` where its context is gone."""
+        stored = orjson.loads(row)
+        load = _Stored(stored["context"][0], stored.pop("documents"))
+        suffix = ".json" if load.documents else ".txt"
+        if not _context_path(load.hash, suffix).exists():
+            return None
+        hashed, chars, tokens, tokenizer = stored["context"]
+        stored["context"] = Context(hashed, chars, tokens, tokenizer, load)
+        stored["evidence"] = tuple((start, end) for start, end in stored["evidence"])
+        return Sample(**stored | {"task": self.name, "index": index})
+
+
+def _row(sample: Sample) -> bytes:
+    facts = {f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)}
+    context = sample.context
+    facts["context"] = [context.hash, context.chars, context.tokens, context.tokenizer]
+    assert isinstance(context.load, _Stored)
+    facts["documents"] = context.load.documents
+    return orjson.dumps(facts)
+
+
+def top_up(costs: Sequence[float], remaining: float, slack: float, most: int = 3) -> list[int]:
+    """Positions of up to `most` different units whose costs fill `remaining` within `slack`.
+
+    Empty where nothing fits (or nothing is needed). The fewest and earliest units are taken.
+    """
+    if remaining <= slack:
+        return []
+    ordered = sorted(range(len(costs)), key=lambda i: -costs[i])
+
+    def search(left: float, start: int, depth: int) -> list[int] | None:
+        for place in range(start, len(ordered)):
+            cost = costs[ordered[place]]
+            if cost > left:
+                continue
+            if cost >= left - slack:
+                return [ordered[place]]
+            if depth > 1:
+                rest = search(left - cost, place + 1, depth - 1)
+                if rest is not None:
+                    return [ordered[place], *rest]
+            if cost * depth < left - slack:
+                return None
+        return None
+
+    for depth in range(1, most + 1):
+        found = search(remaining, 0, depth)
+        if found is not None:
+            return found
+    return []
+
+
+def fit(
+    make: Callable[[float, float], str], room: int, length: int, tokenizer: Tokenizer
+) -> tuple[str, int]:
+    """A text of at most `room` tokens that falls short by less than half the tolerance.
+
+    `make(budget, slack)` builds one by arithmetic: at most `budget` tokens, at least
+    `budget - slack`. The result is measured once; where a tokenizer is not additive over the units
+    the budget is corrected and the text made again. Returns the text and its measured tokens.
+    Raises `RlmEvalError` where the units are too coarse.
+    """
+    slack = max(TOLERANCE * length / 2, 2.0)
+    budget = float(room)
+    for _ in range(8):
+        text = make(budget, slack / 2)
+        tokens = tokenizer.count(text)
+        if room - slack <= tokens <= room:
+            return text, tokens
+        budget += room - slack / 4 - tokens
+    raise RlmEvalError(
+        f"cannot fill {room} tokens of {tokenizer.name} to within {slack:.0f}: the last try has "
+        f"{tokens}; use a longer length or another tokenizer"
+    )
