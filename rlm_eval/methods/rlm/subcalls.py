@@ -38,6 +38,8 @@ class Tree:
     """The one meter."""
     stop: LimitReached | None = None
     """The first limit that a call in some block ran into; the loops end after their blocks."""
+    failed: ModelError | ReplCrash | None = None
+    """The last sub-call's failure."""
     notes: Counter[str] = field(default_factory=Counter)
     """Counts for the trajectory's notes."""
     gate: asyncio.Semaphore | None = None
@@ -238,6 +240,7 @@ class SubCalls:
             self.tree.stop = self.tree.stop or error
             raise ReplCallError(str(error), "LimitReached") from error
         except (ModelError, ReplCrash) as error:
+            self.tree.failed = error
             raise ReplCallError(str(error), type(error).__name__) from error
 
 

@@ -1,0 +1,116 @@
+"""Fixed programs: the RLM's machinery with a program that we wrote in place of the root model.
+
+They tell what the root model's own strategy adds: the same REPL, sub-calls and accounts, no root
+calls. A program is a Markdown file: `=== code` runs in the REPL, which has `context`, `question`,
+the other sections under `prompts`, the settings under `settings` and the `answer` dict. `map`
+is the chunk-then-reduce strategy that arXiv:2512.24601 describes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.methods.prompts import load_prompt
+from rlm_eval.methods.rlm.method import RLM, context_value
+from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
+from rlm_eval.methods.text import sections
+from rlm_eval.repl import BlockResult
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Sample, Step
+
+
+class ProgramError(RlmEvalError):
+    """A fixed program raised: a mistake in the program or its settings, not of a model."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program, run once per sample. See the module's docstring."""
+
+    program: str = "map"
+    """Shipped program: a file of `prompts/program/`."""
+    program_file: str | None = None
+    """A program file of your own in its place."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Numbers and words of the program; unknown ones do nothing (see the program's file)."""
+    sub_model: str = "sub"
+    """Slot of the model that is asked."""
+    max_concurrent_sub_calls: int | None = None
+    """Sub-calls under way at once; `None` = as many as the endpoint takes."""
+    label: str = ""
+    """Name in tables; empty = derived."""
+
+    def __post_init__(self) -> None:
+        if "code" not in self._parts:
+            raise ConfigError(f"program {self.prompt_id}: no section === code")
+
+    @property
+    def name(self) -> str:
+        """`program_<name>`."""
+        return self.label or f"program_{self.program}"
+
+    @property
+    def prompt_id(self) -> str:
+        """Name and hash of the program's file."""
+        return load_prompt(f"program/{self.program}", self.program_file).id
+
+    @property
+    def _parts(self) -> dict[str, str]:
+        return sections(load_prompt(f"program/{self.program}", self.program_file).text)
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        """Run the program. Raises `ProgramError` where it raises, and what the session raises."""
+        most = self.max_concurrent_sub_calls
+        config = RLM(sub_models=[self.sub_model], max_concurrent_sub_calls=most)
+        tree = Tree(config, session, gate=asyncio.Semaphore(most) if most else None)
+        parts = self._parts
+        code = parts.pop("code")
+        calls = SubCalls(tree, 0, Place("t0.b0", 0, None), _no_child, one_argument=False)
+        context = context_value(sample.context, "as_given")
+        variables = {"question": sample.question, "prompts": parts, "settings": self.settings}
+        async with session.open_repl(
+            context, calls.functions(), variables=variables, answer_dict=True
+        ) as repl:
+            result = await repl.run(code)
+        session.add_step(_step(code, result, session))
+        if tree.stop is not None:
+            raise tree.stop
+        if result.error == "SubCallError" and tree.failed is not None:
+            raise tree.failed
+        if result.error is not None:
+            raise ProgramError(f"{self.prompt_id}: {result.stderr.strip()[-500:]}")
+        value = result.answer
+        if value is None:
+            return Answer(None, provenance="program")
+        producer = next((c for c in session.calls if c.reply.strip() == value.text.strip()), None)
+        return Answer(
+            value.text,
+            value.value if value.is_plain and not isinstance(value.value, str) else None,
+            producer.id if producer else None,
+            "program",
+        )
+
+
+async def _no_child(*_: Any) -> str:
+    raise LookupError("programs make no child loops")
+
+
+def _step(code: str, result: BlockResult, session: Session) -> Step:
+    cpu = result.cpu_seconds
+    return Step(
+        # No model wrote the block: it stands under the first call it made.
+        call=session.calls[0].id if session.calls else 0,
+        position="t0.b0",
+        code=code,
+        stdout=result.stdout,
+        stdout_chars=result.stdout_chars,
+        stderr=result.stderr,
+        stderr_chars=result.stderr_chars,
+        cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
+        wall_seconds=result.wall_seconds,
+        error=result.error,
+        calls=tuple(sorted(call.id for call in session.calls)),
+    )
