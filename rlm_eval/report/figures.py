@@ -52,7 +52,7 @@ def accuracy_by_task(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Score against length, tasks side by side: the layout of arXiv:2512.24601, Figure 1."""
     looks = style.looks(cells.series_order(frame))
     tasks = list(dict.fromkeys(table["task_label"]))
-    figure, axes = style.canvas(1, len(tasks), sharey=True)
+    figure, axes = style.canvas(1, len(tasks), width=style.width_for(len(tasks)), sharey=True)
     for axis, task in zip(axes[0], tasks, strict=True):
         part = table[table["task_label"] == task]
         draw_accuracy(axis, part, looks)
@@ -172,7 +172,8 @@ def difference_by_length(
     """Paired difference of every series to the baseline against length (`compare.against`)."""
     looks = style.looks(cells.series_order(frame))
     tasks = list(dict.fromkeys(comparisons["task_label"]))
-    figure, axes = style.canvas(1, len(tasks), row_height=2.1, sharey=True)
+    width = style.width_for(len(tasks))
+    figure, axes = style.canvas(1, len(tasks), width=width, row_height=2.1, sharey=True)
     baseline = comparisons["b"].iloc[0]
     for axis, task in zip(axes[0], tasks, strict=True):
         part = comparisons[comparisons["task_label"] == task]

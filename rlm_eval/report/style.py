@@ -107,6 +107,11 @@ def canvas(
     return plt.subplots(rows, columns, figsize=(width, rows * row_height), squeeze=False, **shared)
 
 
+def width_for(panels: int) -> float:
+    """Width of a row of panels: one or two do not fill a page."""
+    return {1: 4.3, 2: 5.6}.get(panels, WIDE)
+
+
 def tokens_label(value: float) -> str:
     """`8k`, `1M`: 1k is 1,024 tokens."""
     if value >= 1024**2:

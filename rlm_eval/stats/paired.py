@@ -16,6 +16,8 @@ from scipy import stats
 from rlm_eval.stats.intervals import bootstrap_ratio, cluster_se, cluster_sums, wilson
 from rlm_eval.stats.power import detectable_difference, detectable_mean_difference
 
+WIDE = 0.3
+"""An interval wider than this that holds a published number agrees with almost anything."""
 EXACT_CLUSTERS = 14
 """Up to this many clusters all 2^G sign flips are counted; above, 10,000 are drawn."""
 
@@ -171,9 +173,7 @@ def non_inferior(comparison: Comparison, margin: float) -> bool:
 
 
 def against_published(value: float, low: float, high: float, published: float) -> str:
-    """Verdict in words on our interval and a published number; wide intervals decide nothing."""
-    if high - low > 0.3:
-        return "n too small to tell"
-    if low <= published <= high:
-        return "compatible"
-    return "lower" if value < published else "higher"
+    """Verdict in words on our interval and a published number whose own interval is unknown."""
+    if not low <= published <= high:
+        return "lower" if value < published else "higher"
+    return "n too small to tell" if high - low > WIDE else "compatible"

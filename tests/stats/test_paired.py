@@ -117,6 +117,7 @@ def test_non_inferiority_needs_the_lower_end() -> None:
         ((0.3, 0.2, 0.4), "lower"),
         ((0.8, 0.7, 0.9), "higher"),
         ((0.5, 0.2, 0.8), "n too small to tell"),
+        ((0.3, 0.1, 0.5), "lower"),
     ],
 )
 def test_published_verdicts(interval: tuple[float, float, float], verdict: str) -> None:

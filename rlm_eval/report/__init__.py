@@ -1,0 +1,92 @@
+"""From records to what a person reads: tables, figures, one page, a card; comparison, viewer.
+
+The functions here are the commands' whole interface. They import pandas and matplotlib only when
+called, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ContextOf = Callable[[Mapping[str, Any], str], str | None]
+"""(cell manifest, sample id) -> canonical text of its context, rebuilt; `None` = not available."""
+
+
+def report(
+    run_dirs: Sequence[Path], out: Path, *, context_of: ContextOf | None = None
+) -> list[Path]:
+    """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
+
+    `context_of` rebuilds contexts, so that the page can show slices at their place.
+    Returns what was written, the page first. Raises `RlmEvalError` without records.
+    """
+    from rlm_eval.records import load_records
+    from rlm_eval.report import card, cells, comparison, formats, html, plots, tables, trajectories
+    from rlm_eval.report.caveats import caveats
+
+    run_dirs, out = [Path(run) for run in run_dirs], Path(out)
+    frame = cells.prepare(load_records(run_dirs))
+    table = cells.summarise(frame)
+    comparisons = comparison.against(frame, cells.series_order(frame)[0])
+    known = card.manifests(run_dirs)
+    limits = caveats(frame, table)
+    built = tables.build(frame, table, comparisons)
+    out.mkdir(parents=True, exist_ok=True)
+    written = formats.write(built, table, out / "tables")
+    figures = plots.draw(frame, table, comparisons, out / "figures")
+    written += [path for figure in figures for path in figure.paths]
+    text = card.card(run_dirs, table, known, limits)
+    (out / "CARD.md").write_text(text, encoding="utf-8")
+    page = html.page(
+        facts=card.facts(run_dirs, table, known),
+        stamp=html.stamp_of(frame),
+        caveats=limits,
+        tables=built,
+        figures=figures,
+        shown=trajectories.embed(run_dirs, frame, context_of),
+    )
+    (out / "report.html").write_text(page, encoding="utf-8")
+    return [out / "report.html", out / "CARD.md", *written]
+
+
+def compare(
+    run_dirs: Sequence[Path],
+    a: str,
+    b: str,
+    *,
+    margin: float | None = None,
+    planned_by: str | None = None,
+) -> str:
+    """The text of `rlm-eval compare A B`; see `comparison.compare_text`."""
+    from rlm_eval.records import load_records
+    from rlm_eval.report.comparison import compare_text
+
+    records = load_records([Path(run) for run in run_dirs])
+    return compare_text(records, a, b, margin=margin, planned_by=planned_by)
+
+
+def power(
+    *,
+    difference: float | None = None,
+    n: int | None = None,
+    discordant: Sequence[float] = (0.1, 0.2, 0.3, 0.4),
+) -> str:
+    """The text of `rlm-eval power`; see `comparison.power_text`."""
+    from rlm_eval.report.comparison import power_text
+
+    return power_text(difference=difference, n=n, discordant=discordant)
+
+
+def view(
+    run_dirs: Sequence[Path],
+    *,
+    port: int = 0,
+    context_of: ContextOf | None = None,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve the trajectories of these runs on 127.0.0.1 until interrupted; see `server.serve`."""
+    from rlm_eval.report.server import serve
+
+    serve([Path(run) for run in run_dirs], port=port, context_of=context_of, ready=ready)

@@ -1,0 +1,75 @@
+"""CARD.md: what was run, on what, with which limits, and the command that runs it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.records import FILE
+from rlm_eval.report import style
+
+
+def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The manifests of every cell of these runs, in a fixed order."""
+    found = (path for run in run_dirs for path in sorted(run.glob("cells/*/manifest.json")))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+
+
+def card(
+    run_dirs: Sequence[Path],
+    table: pd.DataFrame,
+    known: Sequence[dict[str, Any]],
+    limits: Sequence[str],
+) -> str:
+    """The text of the run card."""  # fmt: skip
+    lines = ["# Run card", ""]
+    for title, value in facts(run_dirs, table, known).items():
+        lines.append(f"- **{title}**: {value}")
+    lines += ["", "## Limits", "", *(f"- {limit}" for limit in limits)]
+    commands = list(dict.fromkeys(" ".join(m.get("command", [])) for m in known))
+    if commands:
+        lines += ["", "## Run it again", "", "```", *commands, "```"]
+    return "\n".join([*lines, ""])
+
+
+def facts(
+    run_dirs: Sequence[Path], table: pd.DataFrame, known: Sequence[dict[str, Any]]
+) -> dict[str, str]:
+    """What was run, in words, by title."""
+    first = known[0] if known else {}
+    code, machine = first.get("code", {}), first.get("machine", {})
+    started = sorted(str(m["started"]) for m in known if m.get("started"))
+    packages = ", ".join(f"{k} {v}" for k, v in first.get("packages", {}).items())
+    revision = str(code.get("git") or "unknown")[:12]
+    found = {
+        "runs": ", ".join(run.name for run in run_dirs),
+        "tasks": _names(table["task_label"]),
+        "lengths": ", ".join(style.tokens_label(x) for x in sorted(set(table["length"]))),
+        "methods": _names(table["series"]),
+        "models": _names(pd.concat([table["root"], table["sub"]])),
+        "prompts": _names(table["prompt"]) or "none",
+        "samples": f"{table['n'].sum()} in {len(table)} cells, {style.counted(table['n'])} each",
+        "prices": _names(table["prices"].dropna()) or "none known",
+        "sandbox": _names(table["isolation"].dropna()) or "no code was run",
+        "started": f"{started[0]} to {started[-1]}" if started else "unknown",
+        "code": f"rlm_eval {code.get('version', 'unknown')}, revision {revision}"
+        + (" with uncommitted changes" if code.get("dirty") else ""),
+        "machine": ", ".join(f"{k} {v}" for k, v in machine.items()) or "unknown",
+        "packages": ", ".join(f"{k} {v}" for k, v in first.get("packages", {}).items())
+        or "unknown",
+    }
+    for run in run_dirs:
+        path = run / FILE
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[f"SHA-256 of {run.name}/{FILE}"] = digest
+    return found
+
+
+def _names(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(str(v) for v in values if v))

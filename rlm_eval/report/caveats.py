@@ -1,0 +1,118 @@
+"""What the reader should not conclude: every threat to a report's numbers that the records show.
+
+Each is a sentence with its count. Not a verdict on the method; absence here is no certificate
+either (contamination and prompt choice cannot be seen from records).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from rlm_eval.report import style
+from rlm_eval.stats import missing, power
+from rlm_eval.stats.intervals import FEW_CLUSTERS
+
+
+def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """Sentences for this report, the gravest first."""
+    return [
+        *_origin(frame, table),
+        *_endings(frame, table),
+        *_sizes(table),
+        *_measures(frame, table),
+    ]
+
+
+def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
+    if frame["scripted"].any():
+        yield "Replies are scripted. Nothing here says anything about a model."
+    if frame["generated"].any():
+        names = sorted(set(frame.loc[frame["generated"], "task"]))
+        yield (
+            f"Data of {', '.join(names)} come from this harness's own generator: do not compare "
+            "with numbers published for a data set of a similar name."
+        )
+    rlm = table[table["method"].str.startswith("rlm")]
+    for series, own in rlm.groupby("series"):
+        used, rows = int(own["recursion"].sum()), int(own["rows"].sum())
+        if used < rows:
+            tail = ": this is code search, not recursion" if not used else ""
+            yield f"{series}: {rows - used} of {rows} samples made no sub-call{tail}."
+    shown = sorted({str(v) for v in table["isolation"].dropna() if "none" in str(v)})
+    if shown:
+        yield f"Model-written code ran without a sandbox ({', '.join(shown)})."
+
+
+def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
+    cut = table[table["cut_share"] > missing.CUT_SHARE]
+    if len(cut):
+        yield (
+            f"{len(cut)} of {len(table)} cells had more than 5 % of samples cut off by an output "
+            "cap or a limit. Their scores are bounds and are not compared."
+        )
+    if lost := int(table["missing"].sum()):
+        yield (
+            f"{lost} samples have no result (provider or judge errors, cancelled): run the same "
+            "command again to redo them. Scores of their cells are bounds."
+        )
+    overflow = table[table["overflow_share"] > 0]
+    if len(overflow):
+        names = sorted(set(overflow["series"]))
+        yield (
+            f"{', '.join(names)}: prompts longer than the window score 0 (context_overflow); that "
+            "is a fact about the window, not about reading."
+        )
+    if rolled := int(table["re_rolls"].sum()):
+        yield f"{rolled} samples were redone after an error; redone samples had a second chance."
+    if diverged := int(table["diverged"].sum()):
+        yield f"{diverged} calls of resumed samples differed from the first attempt."
+    cut_calls = int(frame["n_truncated_calls"].fillna(0).sum())
+    if cut_calls:
+        yield f"{cut_calls} model calls stopped at their output cap (not all produced an answer)."
+
+
+def _sizes(table: pd.DataFrame) -> Iterator[str]:
+    smallest = int(table["n"].min())
+    if smallest < 100:
+        shown = power.detectable_unpaired(smallest)
+        limit = f"about {100 * shown:.0f} pp" if shown < 1 else "any size"
+        yield (
+            f"n is as small as {smallest} per cell: unpaired differences under {limit} mostly go "
+            "unseen. No significant difference is not equality."
+        )
+    few = table[(table["clusters"] < FEW_CLUSTERS) & (table["clusters"] < table["n"])]
+    if len(few):
+        yield (
+            f"{len(few)} cells rest on fewer than {FEW_CLUSTERS} contexts; their intervals are "
+            "rough, whatever the number of questions."
+        )
+    if table["repeats"].max() == 1:
+        yield "One repeat per sample: the run-to-run spread of the models is not measured."
+
+
+def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
+    unpriced = sorted(set(table.loc[table["cost_median"].isna(), "root"]))
+    if unpriced:
+        yield f"No price is known for {', '.join(unpriced)}: money is unknown there, not zero."
+    failed = int(table["failed_calls"].sum())
+    if failed:
+        yield f"{failed} calls failed for good; what they cost is known only where it was reported."
+    crowded = sorted({int(c) for c in table["concurrency"].dropna() if c > 1})
+    if crowded:
+        yield (
+            f"Samples ran {'/'.join(map(str, crowded))} at a time: wall times include waiting for "
+            "each other. Take latency claims from a run with one at a time."
+        )
+    if resumed := int((frame["n_replayed_calls"].fillna(0) > 0).sum()):
+        yield f"{resumed} samples were resumed after an interruption and are not timed."
+    names = sorted(set(frame["tokenizer"].dropna().astype(str)))
+    if len(names) > 1:
+        yield f"Lengths were measured with several tokenizers: {', '.join(names)}."
+    if frame["protected"].any():
+        yield "Text of protected tasks is left out of this report."
+    lengths = table["length"].nunique()
+    if lengths == 1:
+        only = style.tokens_label(float(table["length"].iloc[0]))
+        yield f"One context length ({only}): nothing here is a trend."

@@ -1,0 +1,234 @@
+"""`rlm-eval compare`: A minus B on the same samples, in numbers and in words.
+
+Pairs are joined by sample; samples that either side lacks are left out and counted. No verdict
+where more than 5 % of a side was cut off. Against a published number only our own interval counts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.report import cells, style
+from rlm_eval.stats import missing, paired
+from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
+
+_SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
+_NO_VERDICT = "no verdict: more than 5 % cut off"
+
+
+def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Every other series compared with `baseline`, per task and length; Holm over all of it.
+
+    Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, p_holm, verdict.
+    """
+    rows = [
+        row
+        for series in cells.series_order(frame)
+        if series != baseline
+        for row in pairs(frame[frame["series"] == series], frame[frame["series"] == baseline])
+    ]
+    return _with_holm(pd.DataFrame(rows))
+
+
+def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
+    """One comparison per task and length that both sides have."""
+    rows = []
+    names = [", ".join(cells.series_order(side)) for side in (a, b)]
+    for key, left in _sides(a):
+        right = dict(_sides(b)).get(key)
+        if right is None:
+            continue
+        both = left.merge(right, on="sample_id", suffixes=("_a", "_b"))
+        both = both[~(both["lost_a"] | both["lost_b"])]
+        if both.empty:
+            continue
+        found = paired.compare(both["score_a"], both["score_b"], both["cluster_a"])
+        row: dict[str, Any] = {"task_label": key[0], "length": key[1], "a": names[0], "b": names[1]}
+        row |= {name: getattr(found, name) for name in found.__slots__}
+        row["unpaired"] = len(left) + len(right) - 2 * len(both)
+        row["cut"] = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
+        row |= _cost_ratio(both)
+        rows.append(row)
+    return rows
+
+
+def _sides(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+    money = frame.groupby(["task_label", "length", "sample_id"], sort=False)["cost_cold"]
+    costs = money.mean().rename("cost").reset_index()
+    merged = cells.units(frame).merge(costs, on=["task_label", "length", "sample_id"])
+    return _groups(merged)
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+    """(task, length) -> rows."""
+    keyed: Any = frame.groupby(["task_label", "length"])
+    return [((str(task), float(length)), part) for (task, length), part in keyed]
+
+
+def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
+    a, b = both["cost_a"].to_numpy(dtype=float), both["cost_b"].to_numpy(dtype=float)
+    if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
+        return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
+    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=2_000)
+    return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
+
+
+def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:
+    if rows.empty:
+        return rows
+    rows["p_holm"] = paired.holm(rows["p"].tolist())
+    rows["verdict"] = [_verdict(row) for row in rows.to_dict("records")]
+    return rows
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    if row["cut"] > missing.CUT_SHARE:
+        return _NO_VERDICT
+    if row["p_holm"] < 0.05:
+        return "A higher" if row["difference"] > 0 else "A lower"
+    if math.isnan(row["detectable"]):
+        return f"not shown to differ; {row['n']} pairs would seldom show it if they did"
+    return f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more"
+
+
+def compare_text(
+    records: pd.DataFrame,
+    a: str,
+    b: str,
+    *,
+    margin: float | None = None,
+    planned_by: str | None = None,
+) -> str:
+    """The text of `rlm-eval compare A B`.
+
+    `a` names a method, model, prompt, run or series; `b` too, or is a published score (`0.44`,
+    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp). `planned_by` names the suite that
+    listed the comparison before the run; without it the text says "exploratory".
+    Raises `RlmEvalError` for a name that matches nothing, listing the near ones.
+    """
+    frame = cells.prepare(records)
+    published = _number(b)
+    left = select(frame, a)
+    if published is not None:
+        return "\n".join([*_status(frame, planned_by), *_published(left, published)])
+    right = select(frame, b)
+    rows = _with_holm(pd.DataFrame(pairs(left, right)))
+    if rows.empty:
+        raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
+    lines = [*_status(frame, planned_by), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
+    for row in rows.to_dict("records"):
+        lines.append("")
+        lines += _lines(row, margin)
+    if len(rows) > 1:
+        lines += ["", f"p values after Holm over the {len(rows)} comparisons above."]
+    return "\n".join(lines)
+
+
+def _status(frame: pd.DataFrame, planned_by: str | None) -> list[str]:
+    planned = f"named beforehand by {planned_by}" if planned_by else None
+    lines = [planned or "exploratory: these comparisons were not named before the run"]
+    if stamp := style.stamps(frame):
+        lines.append(stamp)
+    return lines
+
+
+def _lines(row: dict[Any, Any], margin: float | None) -> list[str]:
+    lines = [
+        f"{row['task_label']} at {style.tokens_label(row['length'])}: "
+        f"n = {row['n']} pairs in {row['clusters']} clusters"
+        + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
+        f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "
+        f"{100 * row['difference']:+.1f} pp [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+        f"  p = {row['p']:.4f}, after Holm {row['p_holm']:.4f} ({row['test']})",
+        f"  A better on {row['wins']}, B better on {row['losses']}, "
+        f"same on {row['n'] - row['wins'] - row['losses']}",
+        f"  {row['verdict']}",
+    ]
+    if margin is not None:
+        shown = row["cut"] <= missing.CUT_SHARE and row["low"] > -margin
+        word = "shown" if shown else "not shown"
+        lines.append(f"  A is at most {100 * margin:g} pp below B: {word}")
+    if math.isnan(row["cost_ratio"]):
+        lines.append("  cost ratio: unknown (a price is missing)")
+    else:
+        lines.append(
+            f"  cost A / B: {row['cost_ratio']:.2f} "
+            f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
+        )
+    return lines
+
+
+def _published(frame: pd.DataFrame, published: float) -> list[str]:
+    lines = [f"published: {100 * published:.1f} % (its own uncertainty is not known)"]
+    for (task, length), part in _groups(frame):
+        samples = cells.units(part)
+        scored = samples[~samples["lost"]]
+        found = mean_interval(scored["score"], scored["cluster"])
+        if samples["cut"].mean() > missing.CUT_SHARE:
+            verdict = _NO_VERDICT
+        else:
+            verdict = paired.against_published(found.estimate, found.low, found.high, published)
+        lines.append(
+            f"{task} at {style.tokens_label(length)}: {100 * found.estimate:.1f} % "
+            f"[{100 * found.low:.1f}, {100 * found.high:.1f}], n = {found.n}, {found.method}: "
+            f"{verdict}"
+        )
+    return lines
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text.strip().rstrip("%")) / (100 if "%" in text else 1)
+    except ValueError:
+        return None
+    if not 0 <= value <= 1:
+        raise RlmEvalError(f"{text}: a published score is given as 0.44 or 44%")
+    return value
+
+
+def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The records that a name means: a series label, method, variant, model, prompt or run."""
+    for column in _SELECTORS:
+        part = frame[frame[column] == name]
+        if not part.empty:
+            return part
+    known = sorted({str(v) for c in _SELECTORS for v in frame[c].unique() if v})
+    near = difflib.get_close_matches(name, known, 5) or known[:20]
+    raise RlmEvalError(f"{name!r} is in none of these runs; near: {', '.join(near)}")
+
+
+def power_text(
+    *,
+    difference: float | None = None,
+    n: int | None = None,
+    discordant: Sequence[float] = (0.1, 0.2, 0.3, 0.4),
+) -> str:
+    """The text of `rlm-eval power`: samples for a difference, or the difference that n shows.
+
+    Raises `RlmEvalError` unless exactly one of the two is given.
+    """
+    from rlm_eval.stats import power
+
+    if (difference is None) == (n is None):
+        raise RlmEvalError("power: give either difference=0.1 or n=50")
+    lines = ["paired right/wrong scores, 80 % power, two-sided 5 %", "discordant pairs   answer"]
+    for share in discordant:
+        if n is not None:
+            found = power.detectable_difference(n, share)
+            answer = "nothing: n is too small" if math.isnan(found) else f"{100 * found:.1f} pp"
+        elif difference is not None and 0 < abs(difference) <= share:
+            answer = f"{power.samples_needed(difference, share)} samples"
+        else:
+            answer = "impossible: a difference cannot exceed the share of pairs that differ"
+        lines.append(f"{100 * share:>9.0f} %        {answer}")
+    if n is not None:
+        unpaired = 100 * power.detectable_unpaired(n)
+        lines.append(f"without pairing, around 50 %: {unpaired:.0f} pp")
+    return "\n".join(lines)

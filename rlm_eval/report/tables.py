@@ -1,0 +1,253 @@
+"""The tables of a report, as text a person reads: outcome counts first, then what they allow.
+
+`cells.summarise` holds the numbers; here they become words, rounded once; `formats` writes them.
+Unknown is the word `unknown`, never 0 and never blank.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.report import style
+from rlm_eval.stats.behaviour import FAILURES
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, ready to print."""
+
+    name: str
+    """File name without its ending."""
+    title: str
+    """Heading."""
+    note: str
+    """What a reader must know to read it."""
+    rows: pd.DataFrame
+    """Text in every cell; sort keys are made from it."""
+
+
+def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -> list[Table]:
+    """All tables of a report, in reading order."""
+    found = [
+        _outcomes(frame, table), _accuracy(table), _cost(table), _latency(table), _behaviour(table),
+    ]  # fmt: skip
+    if not comparisons.empty:
+        found.append(_comparisons(comparisons))
+    failures = _failures(frame)
+    return [*found, failures] if not failures.rows.empty else found
+
+
+def _line(row: Any) -> dict[str, Any]:
+    length = style.tokens_label(row["length"])
+    return {"task": row["task_label"], "length": length, "method": row["series"], "n": row["n"]}
+
+
+def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
+    kinds = list(frame["outcome"].value_counts().index)
+    keys = ["task_label", "length", "series"]
+    counts = frame.groupby([*keys, "outcome"]).size().unstack(fill_value=0)
+    rows = []
+    for row in table.to_dict("records"):
+        own = counts.loc[tuple(row[k] for k in keys)]
+        line = _line(row) | {"repeats": row["repeats"], "scored": row["n_scored"]}
+        line |= {kind: int(own[kind]) for kind in kinds}
+        line |= {
+            "calls cut at output cap": int(row["truncated_calls"]),
+            "failed calls": int(row["failed_calls"]),
+            "re-rolled": int(row["re_rolls"]),
+        }
+        rows.append(line)
+    note = (
+        "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
+        "judge_error and cancelled are missing, not scored."
+    )
+    return Table("outcomes", "How the samples ended", note, pd.DataFrame(rows))
+
+
+def _accuracy(table: pd.DataFrame) -> Table:
+    scorers = [c for c in table.columns if c.startswith("score_")]
+    rows = []
+    for row in table.to_dict("records"):
+        line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
+        line |= {"95 % interval": _interval(row), "how": _how(row)}
+        if len(scorers) > 1:
+            line |= {f"{c.removeprefix('score_')} %": _percent(row[c]) for c in scorers}
+        rows.append(line)
+    note = (
+        "Mean score. Samples that share a context are one cluster; repeats are averaged first. "
+        "Where more than 5 % were cut off or some are missing, the score is printed as bounds: "
+        "those samples counted wrong, and counted right."
+    )
+    return Table("accuracy", "Score", note, pd.DataFrame(rows))
+
+
+def _score(row: Any) -> str:
+    if row["as_bounds"]:
+        return f"{100 * row['bound_low']:.1f} to {100 * row['bound_high']:.1f}"
+    return _percent(row["accuracy"])
+
+
+def _interval(row: Any) -> str:
+    if row["as_bounds"]:
+        return "bounds"
+    return f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _how(row: Any) -> str:
+    if row["as_bounds"]:
+        return f"{100 * row['cut_share']:.0f} % cut off, {row['missing']} missing"
+    return str(row["interval"])
+
+
+def _cost(table: pd.DataFrame) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        line = _line(row)
+        line |= {
+            "USD mean": _money(row["cost_mean"]),
+            "median": _money(row["cost_median"]),
+            "p25 to p75": _range(row, "cost", "p25", "p75", _money),
+            "p95": _high(row, "cost", _money),
+            "max": _money(row["cost_max"]),
+            "total": _money(row["cost_total"]),
+            "mean, cache hits seen": _money(row["observed_mean"]),
+            "tokens in": _count(row["mean_input_tokens"]),
+            "tokens out": _count(row["mean_output_tokens"]),
+            "in, root": _count(row["mean_root_tokens"]),
+            "in, sub": _count(row["mean_sub_tokens"]),
+        }
+        rows.append(line)
+    prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
+    note = (
+        "List price per sample, every input token at full rate unless it says otherwise; judges "
+        f"left out; means of tokens per sample. Prices: {prices}. p95 needs n >= 72; below, see "
+        "max. A failed request for which the provider reported no tokens is not in here."
+    )
+    return Table("cost", "Cost", note, pd.DataFrame(rows))
+
+
+def _latency(table: pd.DataFrame) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        line = _line(row) | {"timed": row["n_timed"], "in flight": _count(row["concurrency"])}
+        for name, label in (("wall", "wall s"), ("path", "critical path s")):
+            line |= {
+                f"{label}, median": _seconds(row[f"{name}_median"]),
+                f"{label}, p25 to p75": _range(row, name, "p25", "p75", _seconds),
+                f"{label}, p95": _high(row, name, _seconds),
+                f"{label}, max": _seconds(row[f"{name}_max"]),
+            }
+        rows.append(line)
+    note = (
+        "Wall: start to end with that many samples in flight. Critical path: longest chain of "
+        "calls and code, queueing left out. Resumed samples are not timed. For a latency claim "
+        "use a latency run (one sample at a time, warm-up discarded)."
+    )
+    return Table("latency", "Latency", note, pd.DataFrame(rows))
+
+
+def _behaviour(table: pd.DataFrame) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        line = _line(row) | {
+            "calls": _one(row["mean_calls"]),
+            "turns": _one(row["mean_turns"]),
+            "sub-calls": _one(row["mean_sub_calls"]),
+            "with a sub-call": f"{row['recursion']} of {row['rows']}",
+            "coverage %": _percent(row["mean_coverage"]),
+            "re-read": _one(row["mean_reread"]),
+            "evidence seen %": _percent(row["mean_evidence_seen"]),
+            "error blocks": _one(row["mean_error_steps"]),
+            "prompt": row["prompt"] or "none",
+            "isolation": row["isolation"] if isinstance(row["isolation"], str) else "no code run",
+        }
+        rows.append(line)
+    note = (
+        "Means per sample. Coverage: share of the context that some model call was shown. "
+        "Re-read: times each shown character was sent. An RLM score without sub-calls is code "
+        "search, not recursion."
+    )
+    return Table("behaviour", "What the methods did", note, pd.DataFrame(rows))
+
+
+def _comparisons(comparisons: pd.DataFrame) -> Table:
+    rows = [
+        {
+            "task": row["task_label"],
+            "length": style.tokens_label(row["length"]),
+            "A": row["a"],
+            "B": row["b"],
+            "pairs": row["n"],
+            "A - B, pp": f"{100 * row['difference']:+.1f}",
+            "95 % interval": f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+            "A better": row["wins"],
+            "B better": row["losses"],
+            "p": f"{row['p']:.4f}",
+            "p, Holm": f"{row['p_holm']:.4f}",
+            "cost A / B": _one(row["cost_ratio"]),
+            "verdict": row["verdict"],
+        }
+        for row in comparisons.to_dict("records")
+    ]
+    tests = "; ".join(sorted(set(comparisons["test"])))
+    note = (
+        f"The same samples on both sides. Tests: {tests}. Exploratory unless a suite named these "
+        "comparisons before the run."
+    )
+    return Table("comparisons", "Paired differences", note, pd.DataFrame(rows))
+
+
+def _failures(frame: pd.DataFrame) -> Table:
+    wrong = frame[frame["failure"].notna() & (frame["failure"] != "")]
+    note = "Wrong answers by where they went wrong. " + "; ".join(
+        f"{kind}: {words}" for kind, words in FAILURES.items() if kind in set(wrong["failure"])
+    )
+    if wrong.empty:
+        return Table("failures", "Error analysis", note, pd.DataFrame())
+    keys = ["task_label", "length", "series"]
+    counts: Any = wrong.groupby([*keys, "failure"]).size().unstack(fill_value=0)
+    rows = []
+    for key, own in zip(counts.index, counts.to_dict("records"), strict=True):
+        line = {"task": key[0], "length": style.tokens_label(key[1]), "method": key[2]}
+        rows.append(line | {"wrong": sum(own.values())} | own)
+    return Table("failures", "Error analysis", note, pd.DataFrame(rows))
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not math.isnan(float(value))
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f}" if _known(value) else UNKNOWN
+
+
+def _money(value: Any) -> str:
+    return f"{value:.3g}" if _known(value) else UNKNOWN
+
+
+def _seconds(value: Any) -> str:
+    return f"{value:.3g}" if _known(value) else UNKNOWN
+
+
+def _count(value: Any) -> str:
+    return f"{value:,.0f}" if _known(value) else UNKNOWN
+
+
+def _one(value: Any) -> str:
+    return f"{value:.2f}" if _known(value) else UNKNOWN
+
+
+def _range(row: Any, name: str, low: str, high: str, form: Any) -> str:
+    if not _known(row[f"{name}_{low}"]):
+        return UNKNOWN
+    return f"{form(row[f'{name}_{low}'])} to {form(row[f'{name}_{high}'])}"
+
+
+def _high(row: Any, name: str, form: Any) -> str:
+    return form(row[f"{name}_p95"]) if row["n"] >= 72 else "n < 72"

@@ -1,0 +1,177 @@
+"""Stored trajectories as plain JSON for the page and the viewer: prompts as pieces with places.
+
+Text is pooled (a growing chat repeats its past) and given once. Slices of the context keep their
+place; their text is added where the context can be rebuilt. Protected tasks give lengths and
+hashes only. Nothing is escaped here: the page puts every text in as text, never as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.stats.behaviour import merge, slices_of
+from rlm_eval.store import Attempt, CellStore, stored_sample
+from rlm_eval.types import Sample, Slice, text_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlm_eval.report import ContextOf
+
+BUDGET = 20_000_000
+"""Characters of trajectory text that one page embeds; the rest is shown by `rlm-eval view`."""
+_LONGEST = 100_000  # characters of one text; more helps no reader of a page
+_JOURNAL = 64_000_000  # bytes of a journal that a report reads; larger ones are for `view`
+
+
+@dataclass
+class Pool:
+    """Texts by number, each kept once, up to a budget."""
+
+    hidden: bool = False
+    """True leaves out all text (protected tasks)."""
+    left: int = BUDGET
+    """Characters that still fit."""
+    longest: int = _LONGEST
+    """Characters kept of one text."""
+    texts: list[Any] = field(default_factory=list)
+    """The texts; what was left out is `{"chars": n, "hash": h, "head": text}`."""
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, text: str | None) -> int | None:
+        """The number of this text."""
+        if text is None:
+            return None
+        key = f"{self.hidden}{text}"
+        if key not in self._numbers:
+            self._numbers[key] = len(self.texts)
+            self.texts.append(self._kept(text))
+        return self._numbers[key]
+
+    def _kept(self, text: str) -> Any:
+        room = 0 if self.hidden else max(0, min(self.longest, self.left))
+        if len(text) <= room:
+            self.left -= len(text)
+            return text
+        self.left -= room
+        facts = {"chars": len(text), "hash": text_hash(text), "head": text[:room]}
+        return facts | ({"protected": True} if self.hidden else {})
+
+
+def as_json(
+    sample: Sample, attempt: Attempt, pool: Pool, context: str | None = None
+) -> dict[str, Any]:
+    """One trajectory; every text is a number in `pool`. `context` fills the slices' text."""
+    trajectory = attempt.trajectory
+    spans = slices_of(trajectory.calls, sample.context.hash)
+    return {
+        "sample": sample.id,
+        "index": sample.index,
+        "epoch": trajectory.epoch,
+        "question": pool.add(sample.question),
+        "target": pool.add(str(sample.target)),
+        "answer": pool.add(trajectory.answer.text),
+        "provenance": trajectory.answer.provenance,
+        "error": pool.add(trajectory.error),
+        "wall": trajectory.wall_seconds,
+        "context": {"hash": sample.context.hash, "chars": sample.context.chars},
+        "evidence": [list(span) for span in sample.evidence],
+        "scores": [[s.scorer, s.value, pool.add(s.parsed), s.flag] for s in attempt.scores],
+        "read": [
+            [start, end, None if context is None else pool.add(context[start:end])]
+            for start, end in merge(spans)
+        ],
+        "calls": [_call(call, sample.context.hash, pool) for call in trajectory.calls],
+        "steps": [
+            {
+                "call": step.call,
+                "code": pool.add(step.code),
+                "stdout": pool.add(step.stdout),
+                "stdout_chars": step.stdout_chars,
+                "stderr": pool.add(step.stderr),
+                "seconds": step.wall_seconds,
+                "error": step.error,
+                "calls": list(step.calls),
+            }
+            for step in trajectory.steps
+        ],
+    }
+
+
+def _call(call: Any, source: str, pool: Pool) -> dict[str, Any]:
+    def part(value: Slice | str) -> Any:
+        if isinstance(value, str):
+            return pool.add(value)
+        return [value.start, value.end] if value.source == source else pool.add("[other text]")
+
+    return {
+        "id": call.id,
+        "parent": call.parent,
+        "depth": call.depth,
+        "role": call.role.value,
+        "turn": call.turn,
+        "model": call.model,
+        "prompt": [[role, [part(p) for p in parts]] for role, parts in call.prompt.messages],
+        "reply": pool.add(call.reply),
+        "reasoning": pool.add(call.reasoning) if call.reasoning else None,
+        "finish": call.finish_reason,
+        "usage": [call.usage.input, call.usage.cached, call.usage.output],
+        "times": [call.times.submit, call.times.start, call.times.end],
+        "error": pool.add(call.error),
+        "replayed": call.replayed,
+    }
+
+
+def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, Attempt]]:
+    """(cell manifest, sample, attempt with its calls) of every finished sample of a run."""
+    for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
+        store = CellStore(folder)
+        manifest = store.manifest
+        for line, attempt in store.load():
+            yield manifest, stored_sample(line), attempt
+
+
+def embed(
+    run_dirs: Sequence[Path], frame: pd.DataFrame, context_of: ContextOf | None, per_cell: int = 20
+) -> dict[str, Any]:
+    """What `report.html` embeds: the first samples of every cell until the budget is spent.
+
+    Wrong and cut-off samples come first: they are what a reader looks for.
+    """
+    rows = {
+        (row["run"], row["cell_id"], row["sample_id"], row["epoch"]): row
+        for row in frame.sort_values("score", na_position="first", kind="stable")
+        .groupby(["run", "cell_id"], sort=False)
+        .head(per_cell)
+        .to_dict("records")
+    }
+    pool = Pool()
+    items = []
+    for run in run_dirs:
+        for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
+            journal = folder / "journal.jsonl"
+            if pool.left <= 0 or (journal.exists() and journal.stat().st_size > _JOURNAL):
+                continue
+            store = CellStore(folder)
+            manifest = store.manifest
+            pool.hidden = bool(manifest["facts"].get("protected"))
+            for line, attempt in store.load():
+                sample = stored_sample(line)
+                key = (run.name, manifest["identity"], sample.id, attempt.trajectory.epoch)
+                row = rows.get(key)
+                if row is None or pool.left <= 0:
+                    continue
+                context = context_of(manifest, sample.id) if context_of else None
+                items.append(listed(row) | as_json(sample, attempt, pool, context))
+    return {"texts": pool.texts, "items": items, "total": len(frame)}
+
+
+def listed(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What the list of trajectories shows and filters by."""
+    names = ["run", "series", "task_label", "length", "outcome", "failure", "score", "cost_cold"]
+    values = {name: row[name] for name in names}
+    # NaN is no JSON; null is what "unknown" means here too.
+    return {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
