@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from rlm_eval.errors import ModelError
+from rlm_eval.errors import ConfigError, ModelError
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
@@ -124,6 +124,10 @@ class Session:
         stored = sum(len(calls) for calls in self._stored.by_key.values())
         return sum(not call.replayed for call in self.calls) if stored else 0
 
+    def model_of(self, slot: str) -> str:
+        """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""
+        return self._endpoint(slot).name
+
     def elapsed(self) -> float:
         """Seconds since the sample's start."""
         return round(time.monotonic() - self._started, 4)
@@ -169,7 +173,7 @@ class Session:
         are told apart by their order. Raises `ModelError` (the failed call is kept and metered)
         or `LimitReached` (nothing was sent).
         """
-        endpoint = self._endpoints[model]
+        endpoint = self._endpoint(model)
         sampling = self._seeded(merged(endpoint.sampling, sampling), position)
         request = _request_hash(endpoint.name, messages, sampling)
         occurrence = self._occurrences[position, request]
@@ -197,6 +201,14 @@ class Session:
         if endpoint.client is None:
             raise ModelError(f"replay: {position} asks what the journal does not hold")
         return await self._send(endpoint, endpoint.client, messages, sampling, request, draft)
+
+    def _endpoint(self, slot: str) -> Endpoint:
+        if slot not in self._endpoints:
+            raise ConfigError(
+                f"no model in the slot {slot!r}; this run has {', '.join(self._endpoints)}: "
+                f"add model@{slot}=NAME"
+            )
+        return self._endpoints[slot]
 
     def _serve_again(self, endpoint: Endpoint, stored: Mapping[str, Any], draft: Call) -> Call:
         place = {

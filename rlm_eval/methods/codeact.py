@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rlm_eval.errors import EndpointUnusable, ModelError
+from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError
 from rlm_eval.methods.agent_text import directive, load_parts
 from rlm_eval.methods.concurrent import all_of
 from rlm_eval.methods.fitting import Span, evidence_kept
@@ -220,9 +220,30 @@ class _Tools:
         return [self._passages.chunk(hit) for hit in hits]
 
     async def _ask(self, prompt: str) -> str:
+        reply = await self._try(prompt)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def _ask_all(self, prompts: list[str]) -> list[str]:
+        if not isinstance(prompts, list):
+            raise ReplCallError("llm_query_batched takes a list of strings", "TypeError")
+        replies = await all_of([self._try(prompt) for prompt in prompts])
+        failures = [reply for reply in replies if isinstance(reply, Exception)]
+        if failures:
+            for failure in failures:
+                if isinstance(failure, LimitReached):
+                    raise failure
+            got = [None if isinstance(reply, Exception) else reply for reply in replies]
+            message = f"{len(failures)} of {len(prompts)} calls failed, the first: {failures[0]}"
+            raise ReplCallError(message, "error", got)
+        return [str(reply) for reply in replies]
+
+    async def _try(self, prompt: str) -> str | ReplCallError | LimitReached:
+        """One sub-call; its failure as a value, so that a batch's other calls are not lost."""
         assert self._call is not None
         if not isinstance(prompt, str):
-            raise ReplCallError("llm_query takes one string", "TypeError")
+            return ReplCallError("a prompt is a string", "TypeError")
         try:
             call = await self._session.call(
                 [Message("user", prompt)],
@@ -235,9 +256,8 @@ class _Tools:
             )
         except EndpointUnusable:
             raise
+        except LimitReached as error:
+            return error
         except ModelError as error:
-            raise ReplCallError(str(error), error.kind) from error
+            return ReplCallError(str(error), error.kind)
         return call.reply
-
-    async def _ask_all(self, prompts: list[str]) -> list[str]:
-        return await all_of([self._ask(prompt) for prompt in prompts])

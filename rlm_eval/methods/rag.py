@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from rlm_eval.methods.fitting import chars_per_token, evidence_kept
 from rlm_eval.methods.prompts import fill, load_prompt
-from rlm_eval.methods.retrieval import Chunks, within_budget
+from rlm_eval.methods.retrieval import Chunks, Passages, within_budget
+from rlm_eval.methods.retrieval.bm25 import ranking
+from rlm_eval.methods.retrieval.dense import SLOT, dense_scores
+from rlm_eval.methods.retrieval.fusion import fuse
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Message, Role, Sample
 
-RETRIEVERS = ("bm25",)
+RETRIEVERS = ("bm25", "dense", "hybrid")
 ORDERS = ("rank", "position")
 
 
@@ -25,13 +28,19 @@ class Rag(Chunks):
     """Retrieve, then ask once. See the module's docstring."""
 
     retriever: str = "bm25"
-    """`bm25`."""
+    """`bm25`, `dense` (embeddings), or `hybrid` (both, by reciprocal rank fusion)."""
     top_k: int | None = 4
     """Chunks at most; null = as many as `token_budget` holds."""
     token_budget: int | None = None
     """Tokens of all chunks together at most; null = as many as `top_k` says."""
     passage_order: str = "position"
     """`rank` (best first) or `position` (as they stand in the context)."""
+    query_prefix: str = ""
+    """Stands before an embedded question, where the embedder was trained so (`query: `)."""
+    passage_prefix: str = ""
+    """Stands before an embedded chunk."""
+    embed_batch: int = 64
+    """Chunks per embedding call."""
     separator: str = "\n\n"
     """Stands between two chunks in the prompt."""
     prompt: str = "rag/plain"
@@ -48,6 +57,8 @@ class Rag(Chunks):
         if self.passage_order not in ORDERS:
             raise ValueError(f"passage_order={self.passage_order}: one of {', '.join(ORDERS)}")
         sizes = [size for size in (self.top_k, self.token_budget) if size is not None]
+        if self.embed_batch < 1:
+            raise ValueError(f"embed_batch={self.embed_batch}: 1 or more")
         if not sizes or min(sizes) < 1:
             raise ValueError("top_k and token_budget: 1 or more; one of them may be null")
         prompt = load_prompt(self.prompt, self.prompt_file)
@@ -73,7 +84,7 @@ class Rag(Chunks):
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Index (or take the cached index), retrieve, one root call."""
         passages = await self.passages(sample)
-        ranked = passages.search(sample.question)
+        ranked = await self._ranked(sample, passages, session)
         budget = self.token_budget
         chars = None if budget is None else int(budget * chars_per_token(sample))
         chosen = within_budget(passages, ranked, self.top_k, chars)
@@ -89,3 +100,24 @@ class Rag(Chunks):
         )
         call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
         return Answer(text=call.reply, call=call.id)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Models besides root and sub that the run must open."""
+        return () if self.retriever == "bm25" else (SLOT,)
+
+    async def _ranked(self, sample: Sample, passages: Passages, session: Session) -> list[int]:
+        """Chunks, best first."""
+        by_words = passages.search(sample.question) if self.retriever != "dense" else []
+        if self.retriever == "bm25" or not passages.spans:
+            return by_words
+        scores = await dense_scores(
+            session,
+            passages,
+            self.index_key(sample),
+            self.query_prefix + sample.question,
+            self.passage_prefix,
+            self.embed_batch,
+        )
+        by_meaning = ranking(scores, None)
+        return by_meaning if self.retriever == "dense" else fuse([by_words, by_meaning])

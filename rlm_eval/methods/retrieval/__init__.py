@@ -16,7 +16,7 @@ from typing import Any
 from rlm_eval.methods.fitting import Span, chars_per_token
 from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
-from rlm_eval.types import Context, Sample, canonical_text
+from rlm_eval.types import Sample, canonical_text
 
 _KEPT_CHARS = 200_000_000  # of text whose indexes stay in memory: an index takes a few times that
 
@@ -68,12 +68,16 @@ class Chunks:
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1={self.k1}, b={self.b}: k1 is 0 or more, b from 0 to 1")
 
+    def index_key(self, sample: Sample) -> Hashable:
+        """What an index of the sample's context depends on."""
+        settings = (self.chunk_by, self.chunk_size, self.chunk_overlap, self.k1, self.b)
+        return (sample.context.hash, chars_per_token(sample), *settings)
+
     async def passages(self, sample: Sample) -> Passages:
         """The sample's context, cut and indexed; from the cache where it has been."""
-        key = (self.chunk_by, self.chunk_size, self.chunk_overlap, self.k1, self.b)
         # A thread: indexing 10M tokens takes long enough to stall every other sample's calls.
         passages: Passages = await asyncio.to_thread(
-            CACHE.get, sample.context, key, lambda: self._build(sample)
+            CACHE.get, self.index_key(sample), sample.context.chars, lambda: self._build(sample)
         )
         return passages
 
@@ -88,15 +92,14 @@ class Chunks:
 
 @dataclass
 class _Cache:
-    """Built things by context hash and setting, the least recently used dropped first."""
+    """Built things by `Chunks.index_key`, the least recently used dropped first."""
 
     entries: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     building: dict[Hashable, threading.Lock] = field(default_factory=dict)
 
-    def get(self, context: Context, setting: Hashable, build: Callable[[], Any]) -> Any:
-        """What `build` makes; made once however many samples ask at the same time."""
-        key = (context.hash, setting)
+    def get(self, key: Hashable, chars: int, build: Callable[[], Any]) -> Any:
+        """What `build` makes of `chars` characters; made once, however many ask at a time."""
         with self.lock:
             own = self.building.setdefault(key, threading.Lock())
         with own:
@@ -106,7 +109,7 @@ class _Cache:
                     return self.entries[key][1]
             made = build()
             with self.lock:
-                self.entries[key] = (context.chars, made)
+                self.entries[key] = (chars, made)
                 while len(self.entries) > 1 and self._chars() > _KEPT_CHARS:
                     self.building.pop(self.entries.popitem(last=False)[0], None)
             return made

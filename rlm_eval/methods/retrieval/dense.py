@@ -1,0 +1,98 @@
+"""Dense retrieval: embeddings of the chunks by the model in the session's slot `embed`.
+
+Calls go through the session like any other (role `embed`). The vectors of a context are made once
+per process and kept by content; the sample that asks first pays for them, and says so in a note.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rlm_eval.errors import BadRequest
+from rlm_eval.methods.concurrent import all_of
+from rlm_eval.methods.retrieval import Passages
+from rlm_eval.session import Session
+from rlm_eval.types import Message, Role
+
+SLOT = "embed"
+_LOG = logging.getLogger(__name__)
+_KEPT_BYTES = 1 << 30
+
+Vectors = npt.NDArray[np.float32]
+"""One row of length 1 per text."""
+
+_cache: OrderedDict[Hashable, Vectors] = OrderedDict()
+_locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+
+async def dense_scores(
+    session: Session, passages: Passages, key: Hashable, query: str, prefix: str, batch: int
+) -> npt.NDArray[np.float32]:
+    """Cosine similarity of `query` to every chunk.
+
+    `key` names the context and its cutting; `prefix` stands before each chunk; `batch` chunks go
+    into one call. Raises what the session raises.
+    """
+    vectors = await _chunk_vectors(session, passages, key, prefix, batch)
+    found = await _embed(session, [query], "embed.query")
+    if found.shape[1] != vectors.shape[1]:
+        raise BadRequest(f"embeddings of {found.shape[1]} and {vectors.shape[1]} dimensions")
+    scores: npt.NDArray[np.float32] = vectors @ found[0]
+    return scores
+
+
+async def _chunk_vectors(
+    session: Session, passages: Passages, key: Hashable, prefix: str, batch: int
+) -> Vectors:
+    full = (key, prefix, session.model_of(SLOT))
+    async with _locks[full]:
+        if full in _cache:
+            _cache.move_to_end(full)
+            return _cache[full]
+        count = len(passages.spans)
+        texts = [
+            [prefix + passages.chunk(n) for n in range(first, min(first + batch, count))]
+            for first in range(0, count, batch)
+        ]
+        started = time.monotonic()
+        done = [await _embed(session, texts[0], "embed.b0")]
+        seconds = time.monotonic() - started
+        # One request at a time is the slowest it can be: what the endpoint takes at once is faster.
+        _LOG.info(
+            "embedding %d chunks: %.0f a second by the first request, at most %.0f s",
+            count,
+            len(texts[0]) / max(seconds, 1e-9),
+            seconds * len(texts),
+        )
+        done += await all_of(
+            [_embed(session, t, f"embed.b{i}") for i, t in enumerate(texts) if i > 0]
+        )
+        vectors = np.concatenate(done)
+        session.note("embedded_chunks", count)
+        session.note("embed_seconds", round(time.monotonic() - started, 3))
+        _cache[full] = vectors
+        while len(_cache) > 1 and sum(v.nbytes for v in _cache.values()) > _KEPT_BYTES:
+            _locks.pop(_cache.popitem(last=False)[0], None)
+        return vectors
+
+
+async def _embed(session: Session, texts: Sequence[str], position: str) -> Vectors:
+    """Unit vectors of `texts`, by one call whose reply is their vectors as base64."""
+    call = await session.call(
+        [Message("user", text) for text in texts], role=Role.EMBED, position=position, model=SLOT
+    )
+    flat = np.frombuffer(base64.b64decode(call.reply), dtype="<f2").astype(np.float32)
+    if not flat.size or flat.size % len(texts):
+        raise BadRequest(f"{flat.size} numbers do not make {len(texts)} vectors")
+    vectors = flat.reshape(len(texts), -1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.maximum(lengths, np.float32(1e-9))
+    return unit
