@@ -25,6 +25,7 @@ from rlm_eval.repl.interface import (
     ReplConfig,
     ReplPool,
     ReplValueError,
+    SandboxError,
     Value,
     clip,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ReplConfig",
     "ReplPool",
     "ReplValueError",
+    "SandboxError",
     "Value",
     "clip",
     "open_pool",

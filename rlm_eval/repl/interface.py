@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from rlm_eval.errors import RlmEvalError
+
 JSON: TypeAlias = Any
 """None, bool, int, float, str, and lists and dicts of these (dict keys may be any scalar)."""
 
@@ -151,6 +153,10 @@ class ReplCallError(Exception):
         super().__init__(message)
         self.kind = kind
         self.results = results
+
+
+class SandboxError(RlmEvalError):
+    """This machine does not offer the isolation asked for; names what to install or switch."""
 
 
 class ReplValueError(Exception):

@@ -1,0 +1,216 @@
+"""The host's end of one worker: untrusted frames in, orders and replies out, limits enforced.
+
+Every size, id and type from a worker is checked; nothing is unpickled. Time, processor time and
+calls are measured here, not by the worker. A lost worker is replaced and its state made again by
+running the earlier blocks with their recorded replies: the same in every tier, and exact where
+the code is deterministic (fixed hash seed, seeded `random`). How a process is started and
+signalled is the `Link`'s business (`pool.py`, `docker.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlm_eval.repl import wire
+from rlm_eval.repl.wire import HEAD, Op, WireError
+
+_SMALL = 1 << 14
+_MAX_IN_FLIGHT = 1024
+Frame = tuple[int, int, Any, tuple[int, int]]
+"""Operation, id, value, and (bytes, checksum) of the body."""
+
+
+class Link(Protocol):
+    """One started worker process."""
+
+    sock: socket.socket
+    """The host's end of its channel; closed by the connection."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens where the process is gone."""
+        ...
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time so far, measured outside the worker; `None` where it cannot be."""
+        ...
+
+    async def ended(self) -> int | None:
+        """Wait until the process is gone and cleaned up: exit code, or minus the signal."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Cuts the byte stream into frames; large bodies are received in place, without a copy."""
+
+    def __init__(
+        self,
+        max_bytes: int,
+        on_frame: Callable[[Frame], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._buffer = bytearray(_SMALL)
+        self._filled = 0
+        self._transport: asyncio.Transport | None = None
+        self.lost: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return memoryview(self._buffer)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        try:
+            while self._filled >= HEAD.size and self._take():
+                pass
+        except WireError as error:
+            self.drop(f"the worker sent a frame that cannot be: {error}")
+
+    def _take(self) -> bool:
+        """Hand over one frame, if it is complete."""
+        op, number, json_bytes, n_texts, body = HEAD.unpack_from(self._buffer)
+        end = HEAD.size + body
+        if end > self._max_bytes or json_bytes + 8 * n_texts > body:
+            raise WireError(f"{end:,} bytes, of them {json_bytes:,} of JSON and {n_texts:,} texts")
+        if self._filled < end:
+            if end > len(self._buffer):
+                larger = bytearray(end)
+                larger[: self._filled] = memoryview(self._buffer)[: self._filled]
+                self._buffer = larger
+            return False
+        with memoryview(self._buffer) as view, view[HEAD.size : end] as part:
+            value = wire.unpack(json_bytes, n_texts, part)
+            mark = (body, zlib.crc32(part))
+            rest = bytes(view[end : self._filled])
+        if len(self._buffer) > _SMALL:
+            self._buffer = bytearray(max(_SMALL, len(rest)))
+        self._buffer[: len(rest)] = rest
+        self._filled = len(rest)
+        if self.lost is None:
+            self._on_frame((op, number, value, mark))
+        return True
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(f"the channel was closed ({exc})" if exc else "the channel was closed")
+
+    def send(self, op: Op, number: int, value: Any) -> None:
+        """Write a frame. Raises `WireError` where `value` is not plain data."""
+        frame = wire.pack(op, number, value)
+        if self._transport is not None and self.lost is None:
+            self._transport.writelines(frame)
+
+    def hold(self, held: bool) -> None:
+        """Stop reading while too many calls are under way."""
+        if self._transport is not None and self.lost is None:
+            if held and self._transport.is_reading():
+                self._transport.pause_reading()
+            elif not held and not self._transport.is_reading():
+                self._transport.resume_reading()
+
+    def drop(self, why: str) -> None:
+        """Close at once; `why` is told once."""
+        if self.lost is None:
+            self.lost = why
+            if self._transport is not None:
+                self._transport.abort()
+            self._on_lost(why)
+
+
+class BlockClock:
+    """Wall time that stops during host calls, and processor time; ends a block in two steps.
+
+    First an interrupt, which keeps the state; after the grace a kill, which does not.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        seconds: float,
+        cpu_seconds: float,
+        grace: float,
+        interrupt: Callable[[], None],
+        kill: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._link = link
+        self._seconds = seconds
+        self._cpu_seconds = cpu_seconds
+        self._grace = grace
+        self._interrupt = interrupt
+        self._kill = kill
+        self._began = self._loop.time()
+        self._cpu_began = link.cpu_seconds()
+        self._waited = 0.0
+        self._calls = 0
+        self._call_began = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self.reached: str | None = None
+        """`limit:time`, `limit:cpu`, `stopped`: why the block was interrupted."""
+        self._tick()
+
+    def wall(self) -> float:
+        """Seconds since the block began."""
+        return self._loop.time() - self._began
+
+    def waited(self) -> float:
+        """Seconds during which a host call was under way."""
+        current = self._loop.time() - self._call_began if self._calls else 0.0
+        return self._waited + current
+
+    def cpu(self) -> float | None:
+        """Processor seconds of the block so far."""
+        now = self._link.cpu_seconds()
+        return None if now is None or self._cpu_began is None else now - self._cpu_began
+
+    def call_began(self) -> None:
+        """A host call is under way."""
+        if not self._calls:
+            self._call_began = self._loop.time()
+        self._calls += 1
+
+    def call_ended(self) -> None:
+        """One host call less; with the last one the block's time goes on."""
+        self._calls -= 1
+        if not self._calls:
+            self._waited += self._loop.time() - self._call_began
+            if self.reached is None:
+                self._tick()
+
+    def stop(self, why: str) -> None:
+        """Interrupt now, kill after the grace."""
+        if self.reached is None:
+            self.reached = why
+            self.close()
+            self._interrupt()
+            self._handle = self._loop.call_later(self._grace, self._kill)
+
+    def close(self) -> None:
+        """No more ticks."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _tick(self) -> None:
+        self.close()
+        left = self._seconds - (self.wall() - self.waited())
+        cpu_left = self._cpu_seconds - (self.cpu() or 0.0)
+        if left <= 0:
+            self.stop("limit:time")
+        elif cpu_left <= 0:
+            self.stop("limit:cpu")
+        else:
+            # Threads outside the interpreter's lock may use several processors at once.
+            wait = min(max(left, 0.05) if self._calls else left, max(cpu_left / 4, 0.02))
+            self._handle = self._loop.call_later(wait, self._tick)

@@ -1,0 +1,115 @@
+"""Frames between the host and a worker: a small JSON head, and every longer text as raw UTF-8.
+
+Both sides load this file; it needs only the standard library. Nothing is ever unpickled. Raw texts
+are what makes a batch of a thousand long prompts cheap: they are never escaped or parsed.
+
+A frame is `HEAD` (operation, id, bytes of JSON, number of texts, bytes of the whole body), then
+the lengths of the texts (u64 each), the JSON, the texts. In the JSON, `{"$": 3}` stands for the
+fourth text and `{"$": [[key, value], ...]}` for a dict that plain JSON would not keep as it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+HEAD = struct.Struct("!BIIIQ")
+SHORT = 200
+"""Texts up to this many characters stay in the JSON."""
+
+
+class Op(IntEnum):
+    """What a frame is."""
+
+    # host -> worker
+    RUN = 1
+    GET = 2
+    SET = 3
+    REPLY = 4
+    RAISE = 5
+    # worker -> host
+    READY = 16
+    DONE = 17
+    CALL = 18
+
+
+class WireError(ValueError):
+    """A frame that no honest peer sends, or a value that cannot be sent."""
+
+
+def _flat(value: Any, texts: list[bytes]) -> Any:
+    """`value` as JSON-ready data; longer texts are moved to `texts`."""
+    if isinstance(value, str):
+        if len(value) <= SHORT:
+            return value
+        texts.append(value.encode("utf-8", "surrogatepass"))
+        return {"$": len(texts) - 1}
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_flat(item, texts) for item in value]
+    if isinstance(value, dict):
+        if "$" not in value and all(type(key) is str for key in value):
+            return {key: _flat(item, texts) for key, item in value.items()}
+        pairs = []
+        for key, item in value.items():
+            if not (key is None or isinstance(key, str | bool | int | float)):
+                raise WireError(f"a dict key of type {type(key).__name__} is not plain data")
+            pairs.append([_flat(key, texts), _flat(item, texts)])
+        return {"$": pairs}
+    raise WireError(f"a value of type {type(value).__name__} is not plain data")
+
+
+def _restore(value: Any, texts: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_restore(item, texts) for item in value]
+    if isinstance(value, dict):
+        if "$" not in value:
+            return {key: _restore(item, texts) for key, item in value.items()}
+        stands_for = value["$"]
+        if isinstance(stands_for, int):
+            return texts[stands_for]
+        return {_restore(key, texts): _restore(item, texts) for key, item in stands_for}
+    return value
+
+
+def pack(op: int, number: int, value: Any) -> list[bytes]:
+    """The frame as buffers, to be written one after the other.
+
+    Raises `WireError` where `value` is not plain data (None, bool, int, float, str, list, tuple,
+    dict with scalar keys), RecursionError where it is nested too deeply.
+    """
+    texts: list[bytes] = []
+    data = json.dumps(_flat(value, texts), separators=(",", ":")).encode("ascii")
+    lengths = [len(text) for text in texts]
+    body = 8 * len(lengths) + len(data) + sum(lengths)
+    head = HEAD.pack(op, number, len(data), len(lengths), body)
+    return [head + struct.pack(f"!{len(lengths)}Q", *lengths) + data, *texts]
+
+
+def size(frame: Sequence[bytes | memoryview]) -> int:
+    """Bytes of a frame."""
+    return sum(len(part) for part in frame)
+
+
+def unpack(json_bytes: int, n_texts: int, body: memoryview) -> Any:
+    """The value in a frame's body. Raises `WireError` for anything that does not add up."""
+    start = 8 * n_texts
+    if start + json_bytes > len(body):
+        raise WireError("a frame's parts are longer than the frame")
+    lengths = struct.unpack_from(f"!{n_texts}Q", body)
+    if start + json_bytes + sum(lengths) != len(body):
+        raise WireError("a frame's parts do not add up to its length")
+    at = start + json_bytes
+    texts: list[str] = []
+    try:
+        for length in lengths:
+            texts.append(codecs.utf_8_decode(body[at : at + length], "surrogatepass", True)[0])
+            at += length
+        return _restore(json.loads(bytes(body[start : start + json_bytes])), texts)
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise WireError(f"a frame cannot be read: {type(error).__name__}: {error}") from error

@@ -1,0 +1,226 @@
+"""The worker: one process, one persistent namespace, blocks run in it one after the other.
+
+Standard library only; starts in a child of the fork server, already confined. It trusts nothing
+that the model's code may have changed: the scaffold has its own copies of the modules it uses
+(see `zygote`), the code gets a copy of `builtins`, and the names the host gave are put back
+before each block. What the code can still break is its own process, which the host replaces.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ast
+import asyncio
+import builtins
+import mmap
+import os
+import random
+import signal
+import sys
+import types
+from inspect import CO_COROUTINE
+from typing import Any
+
+from rlm_eval.repl import wire
+from rlm_eval.repl.channel import Channel, Interrupted
+from rlm_eval.repl.output import (
+    BLOCK_FILE,
+    Capture,
+    OutputLimit,
+    describe,
+    remember_source,
+)
+from rlm_eval.repl.wire import HEAD, Op
+
+_NAME_CHARS = 120
+_MAX_NAMES = 2000
+
+
+class SubCallError(RuntimeError):
+    """A call to the host failed. `kind` says how; `results` is what a batch did get."""
+
+    __module__ = "builtins"
+
+    def __init__(self, message: str, kind: str = "error", results: Any = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.results = results
+
+
+def read_context(fd: int) -> Any:
+    """The context from its file: one frame, its texts decoded straight from the mapping."""
+    length = os.fstat(fd).st_size
+    with mmap.mmap(fd, length, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+        _, _, json_bytes, n_texts, _ = HEAD.unpack_from(view)
+        with view[HEAD.size :] as body:
+            return wire.unpack(json_bytes, n_texts, body)
+
+
+class Worker:
+    """The namespace and its blocks."""
+
+    def __init__(self, fd: int, settings: dict[str, Any], context: list[Any]) -> None:
+        self.channel = Channel(fd, settings["message_bytes"])
+        keep, most = settings["output_keep_chars"], settings["output_chars"]
+        self.stdout, self.stderr = Capture(keep, most), Capture(keep, most)
+        self.module = types.ModuleType("__main__")
+        self.names = self.module.__dict__
+        self.blocks = 0
+        # `import builtins` in the model's code gives this copy: patching it reaches only that code.
+        own_builtins = types.ModuleType("builtins")
+        own_builtins.__dict__.update(builtins.__dict__)
+        sys.modules["builtins"] = own_builtins
+        sys.modules["__main__"] = self.module
+        self.given: dict[str, Any] = {
+            "__name__": "__main__",
+            "__builtins__": own_builtins,
+            "SubCallError": SubCallError,
+            "SHOW_VARS": self._show_variables,
+        }
+        for name in settings["functions"]:
+            self.given[name] = self._host_function(name)
+        self.names.update(self.given)
+        if context:
+            self.names["context"] = context[0]
+        if settings["answer_dict"]:
+            self.names["answer"] = {"content": "", "ready": False}
+        self.hidden = {*self.names, "context", "answer"}
+        random.seed(settings["seed"])
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(settings["seed"] % 2**32)
+
+    def _host_function(self, name: str) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            op, _, value = self.channel.call(name, args, kwargs)
+            if op == Op.REPLY:
+                return value
+            kind, message, results = value
+            raise (
+                TypeError(message) if kind == "TypeError" else SubCallError(message, kind, results)
+            )
+
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    def _variables(self) -> dict[str, str]:
+        """Name -> type name of what the code made; functions, classes and modules left out."""
+        skip = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+        return {
+            name[:_NAME_CHARS]: type.__getattribute__(type(value), "__name__")[:_NAME_CHARS]
+            for name, value in list(self.names.items())[:_MAX_NAMES]
+            if type(name) is str
+            and name[:1] != "_"
+            and name not in self.hidden
+            and not issubclass(type(value), skip)
+        }
+
+    def _show_variables(self) -> str:
+        """The user's variables and their types, as one line of text."""
+        return f"Available variables: {self._variables()}"
+
+    def _value(self, value: Any) -> dict[str, Any]:
+        """A variable as the host gets it. Runs the value's own `str()`."""
+        described = {"type": type(value).__name__[:_NAME_CHARS], "plain": True, "value": value}
+        if type(value) is str:
+            return described
+        described["text"] = str(value)
+        try:
+            wire.pack(Op.DONE, 0, value)
+        except (ValueError, RecursionError):
+            described |= {"plain": False, "value": None}
+        return described
+
+    def _prepare(self) -> None:
+        """Undo what code may have done to the process."""
+        self.names.update(self.given)
+        sys.stdout, sys.stderr = self.stdout, self.stderr
+        sys.settrace(None)
+        sys.setprofile(None)
+        sys.setrecursionlimit(1000)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, self.channel.on_signal)
+
+    def _execute(self, code: str) -> Any:
+        """Run a block to its end; the answer as `_value` gives it, or None."""
+        name = BLOCK_FILE.format(self.blocks)
+        remember_source(name, code)
+        compiled = compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        if compiled.co_flags & CO_COROUTINE:
+            asyncio.run(eval(compiled, self.names))  # noqa: S307 - that is what a REPL is for
+        else:
+            exec(compiled, self.names)  # noqa: S102
+        answer = self.names.get("answer")
+        if isinstance(answer, dict) and dict.get(answer, "ready"):
+            return self._value(dict.get(answer, "content", ""))
+        return None
+
+    def _guarded(self, action: Any) -> tuple[Any, str | None]:
+        """Run the model's code: its result, and the name of what it raised.
+
+        The second `try` is for an interrupt that arrives while the first one is being handled.
+        """
+        result, error = None, None
+        try:
+            try:
+                self.channel.running = True
+                result = action()
+                self.channel.running = False
+            except BaseException as raised:  # noqa: BLE001 - whatever the code raises is its result
+                error = type(raised).__name__[:_NAME_CHARS]
+                if isinstance(raised, OutputLimit):
+                    error = "limit:output"
+                elif isinstance(raised, Interrupted):
+                    error = "limit:interrupted"
+                trace = raised.__traceback__
+                self.channel.running = not isinstance(raised, Interrupted)
+                self.stderr.write(describe(raised, trace))
+                self.channel.running = False
+        except BaseException as raised:  # noqa: BLE001 - a second one, or the traceback's own
+            self.channel.running = False
+            error = error or "limit:interrupted"
+            if not isinstance(raised, OutputLimit):
+                self.stderr.take()
+                self.stderr.write(f"{error} (no traceback could be made)\n")
+        return result, error
+
+    def _run(self, number: int, code: str) -> None:
+        self.blocks += 1
+        self._prepare()
+        answer, error = self._guarded(lambda: self._execute(code))
+        done = {"error": error, "variables": self._variables(), "answer": answer}
+        done |= {"stdout": self.stdout.take(), "stderr": self.stderr.take()}
+        self._finish(number, done)
+
+    def _get(self, number: int, name: str) -> None:
+        self._prepare()
+        if name not in self.names or name in self.given:
+            self._finish(number, {"found": False})
+            return
+        value, error = self._guarded(lambda: self._value(self.names[name]))
+        text = self.stderr.take()[0]
+        self._finish(number, {"found": True, "value": value, "error": error, "message": text})
+
+    def _finish(self, number: int, done: dict[str, Any]) -> None:
+        """Report; threads that the code left running are counted so that the host stops them."""
+        done["threads"] = _thread._count()
+        try:
+            self.channel.send(Op.DONE, number, done)
+        except (ValueError, RecursionError, MemoryError) as error:
+            small = {"error": type(error).__name__, "message": str(error)[:500], "found": True}
+            small["stderr"] = (f"the result cannot be sent: {str(error)[:500]}\n", 0)
+            self.channel.send(Op.DONE, number, done | small | {"answer": None, "value": None})
+
+    def serve(self) -> None:
+        """Handle orders until the host closes the channel."""
+        self._prepare()
+        self.channel.send(Op.READY, 0, {"python": sys.version.split()[0]})
+        while True:
+            op, number, value = self.channel.request()
+            if op == Op.RUN:
+                self._run(number, value)
+            elif op == Op.GET:
+                self._get(number, value)
+            elif op == Op.SET:
+                name, bound = value
+                self.names[name] = bound
+                self._finish(number, {})

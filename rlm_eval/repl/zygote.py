@@ -1,0 +1,334 @@
+"""The fork server: a small, warm, single-threaded interpreter whose children become workers.
+
+It never runs the model's code. The host asks over a SOCK_SEQPACKET socket with descriptors
+attached (worker socket, context file); each child confines itself and then serves. A template is
+a child that has decoded a large context and serves forks in turn, so that REPLs on one context
+share its memory. When the host's end closes, however that happens, everything started here is
+killed and the scratch folder removed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from typing import Any
+
+from rlm_eval.repl import confine, worker
+
+_PLACEHOLDER = 0x7ABCDEF1  # stands for the worker's process id in the prepared seccomp filter
+_OWN_COPIES = ("json", "traceback", "linecache", "struct", "rlm_eval")
+_MESSAGE = 1 << 18
+
+
+def wipe(folder: str) -> None:
+    """Remove a folder whatever is in it: no recursion, no long paths, no symlink followed.
+
+    Nested folders are moved up one level at a time, so a nest of any depth goes.
+    """
+    moved = 0
+    try:
+        while entries := list(os.scandir(folder)):
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+                    continue
+                os.chmod(entry.path, 0o700)
+                for inner in list(os.scandir(entry.path)):
+                    if inner.is_dir(follow_symlinks=False):
+                        moved += 1
+                        os.chmod(inner.path, 0o700)
+                        os.rename(inner.path, f"{folder}/.moved{moved}.{random.getrandbits(64)}")
+                    else:
+                        os.unlink(inner.path)
+                os.rmdir(entry.path)
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return
+
+
+class ForkServer:
+    """Forks workers and templates on request, reaps them, cleans up after them."""
+
+    def __init__(self, control: socket.socket, policy: dict[str, Any], context: list[Any]) -> None:
+        self.control = control
+        self.policy = policy
+        self.context = context
+        self.children: dict[int, tuple[int, str | None]] = {}  # pid -> (request, scratch folder)
+        self.rules: int | None = None
+        self.filter = b""
+        self.wake: tuple[int, int] = (-1, -1)
+
+    def say(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        socket.send_fds(self.control, [json.dumps(message).encode()], fds)
+
+    def walls(self) -> None:
+        """Prepare once what every worker applies."""
+        policy = self.policy
+        if policy["landlock"]:
+            self.rules = confine.landlock_rules(
+                policy["readable"], [policy["scratch"], "/dev/null"], policy["max_abi"]
+            )
+        if policy["seccomp"]:
+            self.filter = confine.seccomp_program(_PLACEHOLDER, paths=policy["paths"])
+
+    def serve(self) -> None:
+        """Handle requests until the host is gone."""
+        self.wake = os.pipe()
+        for end in self.wake:
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self.wake[1], warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(self.wake[0], select.POLLIN)
+        self.control.setblocking(False)
+        try:
+            while True:
+                for fd, _ in poll.poll():
+                    if fd == self.wake[0]:
+                        os.read(fd, 4096)
+                self.reap()
+                try:
+                    data, fds, _, _ = socket.recv_fds(self.control, _MESSAGE, 4)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    return
+                self.handle(json.loads(data), fds)
+        except OSError:
+            return  # the host's end is gone
+        finally:
+            self.end()
+
+    def reap(self) -> None:
+        """Collect ended children, tell the host, remove their folders."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            request, folder = self.children.pop(pid, (0, None))
+            if folder:
+                wipe(folder)
+            if request:
+                self.say({"exit": request, "status": os.waitstatus_to_exitcode(status)})
+
+    def end(self) -> None:
+        """Kill and collect all children."""
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        for pid, (_, folder) in self.children.items():
+            os.waitpid(pid, 0)
+            if folder:
+                wipe(folder)
+
+    def handle(self, request: dict[str, Any], fds: list[int]) -> None:
+        folder = None
+        if request["op"] == "worker" and self.policy["scratch"]:
+            folder = f"{self.policy['scratch']}/{request['id']}"
+            os.mkdir(folder, 0o700)
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                self.control.close()
+                for end in self.wake:
+                    os.close(end)
+                if folder is None and request["op"] == "template":
+                    self.become_template(fds)
+                else:
+                    self.become_worker(request, fds, folder)
+                code = 0
+            except BaseException:  # noqa: BLE001 - a child must end here, and say why
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        self.children[pid] = (request["id"], folder)
+        for fd in fds:
+            os.close(fd)
+        handle = os.pidfd_open(pid)
+        self.say({"started": request["id"]}, (handle,))
+        os.close(handle)
+
+    def become_template(self, fds: list[int]) -> None:
+        confine.die_with_parent()
+        control = socket.socket(fileno=fds[0])
+        context = worker.read_context(fds[1])
+        os.close(fds[1])
+        gc.collect()
+        gc.freeze()
+        template = ForkServer(control, self.policy, [context])
+        template.rules, template.filter = self.rules, self.filter
+        template.say({"ready": {}})
+        template.serve()
+
+    def become_worker(self, request: dict[str, Any], fds: list[int], folder: str | None) -> None:
+        policy = self.policy
+        os.setsid()
+        pid = os.getpid()
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # where memory runs out, a worker goes first, not the harness
+        address_space = _address_space() + policy["memory_bytes"]
+        if len(fds) > 1:
+            address_space += 8 * os.fstat(fds[1]).st_size
+        if policy["users"]:
+            first, count = policy["users"]
+            user = first + request["id"] % count
+            if folder:
+                os.chown(folder, user, user)
+            confine.become(user, policy["keep_reading"])
+        elif policy["seccomp"]:
+            confine.drop_capabilities()
+        confine.die_with_parent()
+        if folder:
+            os.chdir(folder)
+            os.environ["HOME"] = os.environ["TMPDIR"] = folder
+        if policy["own_namespace"]:
+            confine.own_user_namespace()
+        confine.limit(
+            address_space=address_space,
+            file_bytes=policy["file_bytes"],
+            open_files=policy["open_files"],
+            processes=policy["processes"],
+        )
+        if self.rules is not None:
+            confine.landlock(self.rules)
+            os.close(self.rules)
+            if folder:
+                # A second layer: of the scratch folders only its own.
+                roots = confine.landlock_rules(
+                    policy["roots"], [folder, "/dev/null"], policy["max_abi"]
+                )
+                confine.landlock(roots)
+                os.close(roots)
+        if self.filter:
+            confine.seccomp(
+                self.filter.replace(struct.pack("I", _PLACEHOLDER), struct.pack("I", pid))
+            )
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):  # from here on an error has nowhere to be printed
+            os.dup2(null, fd)
+        os.close(null)
+        context = self.context
+        if len(fds) > 1:
+            context = [worker.read_context(fds[1])]
+            os.close(fds[1])
+        worker.Worker(fds[0], {**policy["worker"], **request["settings"]}, context).serve()
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _find_users(policy: dict[str, Any]) -> None:
+    """As root: a user per worker, out of those this user namespace has."""
+    with open("/proc/self/uid_map") as file:
+        rows = [[int(x) for x in line.split()] for line in file]
+    inside, _, count = max(rows, key=lambda row: row[2])
+    if count > 1 << 31:
+        first, count = (1 << 30) + (os.getpid() & 0xFFFF) * 4096, 4096
+    elif count > 4096:
+        first, count = inside + count - 4096, 4096
+    else:
+        return
+    library = os.path.dirname(os.__file__)
+    for keep_reading in (False, True):
+
+        def attempt(keep: bool = keep_reading) -> None:
+            confine.become(first, keep)
+            os.listdir(library)
+            for path in policy["site"]:
+                os.listdir(path)
+
+        if confine.tried(attempt) is None:
+            policy["users"], policy["keep_reading"] = [first, count], keep_reading
+            return
+
+
+def _preload(policy: dict[str, Any]) -> dict[str, Any]:
+    """Import what workers will want; the scaffold keeps its own copies of what it uses."""
+    for name in list(sys.modules):
+        if name.split(".")[0] in _OWN_COPIES:
+            del sys.modules[name]
+    missing = {}
+    for name in policy["preload"]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # not every build has every optional module (sqlite3, lzma)
+    sys.path += policy["site"]
+    for name in policy["packages"]:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            missing[name] = str(error)
+    found = {}
+    for site in policy["site"]:
+        for module in list(sys.modules.values()):
+            path = getattr(module, "__file__", None) or ""
+            if path.startswith(site + "/"):
+                top = path[len(site) + 1 :].split("/")[0]
+                found[top] = f"{site}/{top}"
+    policy["readable"] += found.values()
+    policy["readable"] += [f"{path}.libs" for path in found.values()]
+    policy["roots"] += policy["site"]
+    return {"packages": sorted(found), "missing": missing}
+
+
+def main() -> None:
+    """Entry: the control socket's number is the last argument, its first message the policy."""
+    control = socket.socket(fileno=int(sys.argv[-1]))
+    policy = json.loads(control.recv(_MESSAGE))
+    found = {
+        "landlock_abi": confine.landlock_abi(),
+        "seccomp": confine.tried(
+            lambda: confine.seccomp(confine.seccomp_program(os.getpid(), paths=True))
+        ),
+        "user_namespaces": confine.tried(confine.own_user_namespace),
+        "python": sys.version.split()[0],
+    }
+    policy |= {"users": None, "keep_reading": False, "own_namespace": False}
+    if policy["seccomp"]:
+        if os.geteuid() == 0:
+            _find_users(policy)
+        if policy["users"]:
+            threads = "a user of its own"
+        elif found["user_namespaces"] is None:
+            threads = "a user namespace of its own"
+            policy["own_namespace"] = True
+        else:
+            threads = ""
+            soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+            policy["processes"] = 32768 if soft == resource.RLIM_INFINITY else soft // 2
+        found["threads_counted_by"] = threads
+    else:
+        policy["processes"] = None
+    found |= _preload(policy)
+    server = ForkServer(control, policy, [])
+    if policy["landlock"] and not found["landlock_abi"]:
+        found["error"] = "Landlock is not available"
+    elif policy["seccomp"] and found["seccomp"]:
+        found["error"] = f"seccomp: {found['seccomp']}"
+    else:
+        server.walls()
+    gc.collect()
+    gc.freeze()
+    server.say({"ready": found})
+    server.serve()
+    if policy["scratch"]:
+        wipe(policy["scratch"])
