@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -23,7 +24,7 @@ from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.repl import ReplConfig
-from rlm_eval.tasks import Task
+from rlm_eval.tasks import JudgedTask, Task
 
 _SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
 
@@ -34,9 +35,8 @@ class Cell:
 
     task: Task
     method: Method
-    root: Model
-    sub: Model
-    judge: Model
+    models: Mapping[str, Model]
+    """By slot: those that the method calls, and `judge` where the task needs one."""
     length: int
     """Nominal context length, tokens."""
     n: int
@@ -55,9 +55,8 @@ class Cell:
     @property
     def id(self) -> str:
         """Readable name and identity hash: the directory of the cell."""
-        parts = [self.task.name, str(self.length), self.method.name, self.root.name]
-        if self.sub is not self.root:
-            parts.append(self.sub.name)
+        parts = [self.task.name, str(self.length), self.method.name]
+        parts += dict.fromkeys(self.models[slot].name for slot in self.method.slots)
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
         return f"{name[:96]}-{self.identity[:12]}"
 
@@ -68,9 +67,7 @@ class Cell:
             "task": {k: v for k, v in identity(self.task).items() if k != "n"},
             "method": identity(self.method),
             "prompt": self.method.prompt_id,
-            "root": identity(self.root),
-            "sub": identity(self.sub),
-            "judge": identity(self.judge) if getattr(self.task, "judge_prompt", None) else None,
+            "models": {slot: identity(model) for slot, model in self.models.items()},
             "limits": identity(self.limits),
             "repl": identity(self.repl),
         }
@@ -100,14 +97,14 @@ def build_cell(config: DictConfig) -> Cell:
     """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
     length = parse_length(config.length)
     shared = {name: config[name] for name in _SHARED} | {"length": length}
-    root = build(config.root, "root")
+    task: Task = build(_with_shared(config.task, shared), "task")
+    method: Method = build(config.method, "method")
+    judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _values(Limits, config.limits, "limits")
     cell = Cell(
-        task=build(_with_shared(config.task, shared), "task"),
-        method=build(config.method, "method"),
-        root=root,
-        sub=root if config.sub.get("same") else build(config.sub, "sub"),
-        judge=root if config.judge.get("same") else build(config.judge, "judge"),
+        task=task,
+        method=method,
+        models=_models(config, [*method.slots, *judged]),
         length=length,
         n=_positive(config, "n"),
         seed=int(config.seed),
@@ -118,13 +115,28 @@ def build_cell(config: DictConfig) -> Cell:
         resolved=_plain(config),
     )
     if limits.needs_output_cap or _values(Limits, config.budget, "budget").needs_output_cap:
-        for slot in ("root", "sub"):
-            if getattr(cell, slot).sampling.max_output_tokens is None:
+        for slot, model in cell.models.items():
+            if model.sampling.max_output_tokens is None:
                 raise ConfigError(
                     f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
                     "what a call may cost at most must be known before it is made"
                 )
     return cell
+
+
+def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
+    """The models in these slots; `same` is the root model again, the very same object."""
+    built: dict[str, Model] = {}
+    for slot in slots:
+        node = config.get(slot)
+        if node is None:
+            raise ConfigError(
+                f"model@{slot}: {config.method['_target_'].rpartition('.')[2]} needs a model here; "
+                f"add model@{slot}=NAME"
+            )
+        source = "root" if node.get("same") else slot
+        built[slot] = built.get(source) or build(config[source], source)
+    return built
 
 
 def sweep_budget(config: DictConfig) -> Limits:

@@ -47,11 +47,11 @@ def manifest(
             "method": cell.method.name,
             "prompt": cell.method.prompt_id.partition("@")[0],
             "prompt_hash": cell.method.prompt_id.partition("@")[2] or None,
-            "root": cell.root.name,
-            "sub": cell.sub.name,
-            "root_window": cell.root.window,
+            "root": _name(cell, "root"),
+            "sub": _name(cell, "sub"),
+            "root_window": cell.models["root"].window if "root" in cell.models else None,
             "isolation": None if isolation is None else f"tier {isolation.tier}",
-            "scripted": bool(getattr(cell.root, "scripted", False)),
+            "scripted": any(getattr(model, "scripted", False) for model in cell.models.values()),
             "concurrency": cell.max_samples,
         },
         "isolation": None if isolation is None else isolation.as_dict(),
@@ -62,6 +62,11 @@ def manifest(
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def _name(cell: Cell, slot: str) -> str | None:
+    model = cell.models.get(slot)
+    return None if model is None else model.name
 
 
 def git_state() -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Progress:
     ) -> CellProgress:
         """Start the line of a cell."""
         total = len(samples) * cell.epochs
-        label = f"{cell.task.name} {cell.length} {cell.method.name} {cell.root.name}"
+        models = dict.fromkeys(model.name for model in cell.models.values())
+        label = " ".join([cell.task.name, str(cell.length), cell.method.name, *models])
         kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
         line = CellProgress(self, label, total, len(todo))
         for attempt in kept:

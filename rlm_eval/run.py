@@ -35,9 +35,6 @@ from rlm_eval.slices import SourceIndex
 from rlm_eval.store import Attempt, CellStore, write_json
 from rlm_eval.types import Sample
 
-SLOTS = ("root", "sub", "judge")
-
-
 @dataclass
 class Summary:
     """What a run came to."""
@@ -57,14 +54,14 @@ class Models:
         """`cells` in the order in which they will run."""
         self._last_use: dict[str, int] = {}
         for index, cell in enumerate(cells):
-            for slot in SLOTS:
-                self._last_use[_model_key(getattr(cell, slot))] = index
+            for model in cell.models.values():
+                self._last_use[repr(model)] = index
         self._stacks: dict[str, AsyncExitStack] = {}
         self._clients: dict[str, Client] = {}
 
     async def client(self, model: Model) -> Client:
         """The model's client, opened now where it was not."""
-        key = _model_key(model)
+        key = repr(model)
         if key not in self._clients:
             stack = AsyncExitStack()
             self._clients[key] = await stack.enter_async_context(model.open())
@@ -84,10 +81,6 @@ def plan(folder: Path, cells: Sequence[Cell]) -> None:
     path = folder / "plan.json"
     known = orjson.loads(path.read_bytes())["cells"] if path.exists() else []
     write_json(path, {"cells": list(dict.fromkeys([*known, *(cell.id for cell in cells)]))})
-
-
-def _model_key(model: Model) -> str:
-    return repr(model)
 
 
 class Runner:
@@ -151,13 +144,13 @@ class Runner:
             if not todo and (folder / "DONE").exists():
                 progress.done("from the journal")
                 return None
-            clients = {slot: await models.client(getattr(cell, slot)) for slot in _slots(cell)}
+            clients = {slot: await models.client(m) for slot, m in cell.models.items()}
             pool = await pools.get(cell)
             isolation = pool.report if pool is not None else None
             store.begin(manifest(cell, isolation, clients), samples)
             if torn := count_torn(folder / "journal.jsonl"):
                 self.progress.note(f"{cell.id}: {torn} torn journal line(s) skipped")
-            endpoints = {slot: _endpoint(getattr(cell, slot), clients[slot]) for slot in clients}
+            endpoints = {slot: _endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with _cell_logs(folder) as logs:
                 await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             return self._close(cell, store, samples, progress)
@@ -282,13 +275,9 @@ def _is_open(store: CellStore, sample: Sample, epoch: int) -> bool:
     return done is None or done.trajectory.outcome.is_missing
 
 
-def _slots(cell: Cell) -> Iterable[str]:
-    return SLOTS if hasattr(cell.task, "judge_prompt") else ("root", "sub")
-
-
 def offline_endpoints(cell: Cell) -> dict[str, Endpoint]:
     """The cell's endpoints with nobody behind them: for replays."""
-    return {slot: _endpoint(getattr(cell, slot), None) for slot in SLOTS}
+    return {slot: _endpoint(model, None) for slot, model in cell.models.items()}
 
 
 def _endpoint(model: Model, client: Client | None) -> Endpoint:

@@ -23,7 +23,12 @@ class Method(Protocol):
 
     @property
     def runs_code(self) -> bool:
-        """True where model-written code runs: only then is a sandbox started and required."""
+        """True where code runs in a REPL: only then is a sandbox started and required."""
+        ...
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The models it calls (`root`, `sub`, ...): others are neither opened nor recorded."""
         ...
 
     async def solve(self, sample: Sample, session: Session) -> Answer:

@@ -6,6 +6,7 @@ Ours; no paper's method. What is asked is the sample's question as it stands.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.session import Session
@@ -15,6 +16,9 @@ from rlm_eval.types import Answer, Message, Role, Sample
 @dataclass(frozen=True)
 class ClosedBook:
     """One root call that never sees the context."""
+
+    runs_code: ClassVar[bool] = False
+    slots: ClassVar[tuple[str, ...]] = ("root",)
 
     prompt: str = "closed_book/guess"
     """Shipped prompt, with `{question}`; `closed_book/plain` is the question alone."""
@@ -27,11 +31,6 @@ class ClosedBook:
     def name(self) -> str:
         """`closed_book`."""
         return self.label
-
-    @property
-    def runs_code(self) -> bool:
-        """No."""
-        return False
 
     @property
     def prompt_id(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError
 from rlm_eval.methods.agent_text import directive, load_parts
@@ -41,6 +42,8 @@ _BLOCK = re.compile(r"^```(?:python|py)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTIL
 @dataclass(frozen=True)
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = True
 
     context_in_prompt: bool = True
     """False leaves the context to `search`."""
@@ -78,6 +81,11 @@ class CodeAct(Chunks):
         """`codeact`, `codeact_bm25`, `codeact_sub`."""
         derived = "codeact" + "_bm25" * self.search + "_sub" * self.sub_calls
         return self.label or derived
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Models it calls."""
+        return ("root", "sub") if self.sub_calls else ("root",)
 
     @property
     def prompt_id(self) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.session import Session
@@ -25,6 +26,9 @@ AnswerFunction = Callable[[Sample], str]
 @dataclass(frozen=True)
 class Floor:
     """Answers without a model. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = False
+    slots: ClassVar[tuple[str, ...]] = ()
 
     floor: str = "oracle"
     """`oracle`, `constant`, or a name that the task's `floors()` has."""
@@ -43,11 +47,6 @@ class Floor:
     def name(self) -> str:
         """`floor_oracle`, `floor_constant`, ..."""
         return self.label or f"floor_{self.floor}"
-
-    @property
-    def runs_code(self) -> bool:
-        """No."""
-        return False
 
     @property
     def prompt_id(self) -> str:

@@ -8,6 +8,7 @@ are ours, because the paper leaves them open; its "most recent tokens" variant i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.errors import ContextOverflow
 from rlm_eval.methods.agent_text import load_parts
@@ -27,6 +28,9 @@ _SHRINK = 0.9
 @dataclass(frozen=True)
 class LongContext:
     """Context and question in one message. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = False
+    slots: ClassVar[tuple[str, ...]] = ("root",)
 
     order: str = "context_first"
     """`context_first`, `question_first`, or `both` (the question before and after)."""
@@ -56,11 +60,6 @@ class LongContext:
         """`long_context`, with the cutting policy where one is set."""
         cut = "" if self.over_window == "fail" else f"_{self.over_window}"
         return self.label or f"long_context{cut}"
-
-    @property
-    def runs_code(self) -> bool:
-        """No."""
-        return False
 
     @property
     def prompt_id(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.methods.prompts import load_prompt
@@ -29,6 +29,8 @@ class ProgramError(RlmEvalError):
 @dataclass(frozen=True)
 class Program:
     """One program, run once per sample. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = True
 
     program: str = "map"
     """Shipped program: a file of `prompts/program/`."""
@@ -51,6 +53,11 @@ class Program:
     def name(self) -> str:
         """`program_<name>`."""
         return self.label or f"program_{self.program}"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Models it calls."""
+        return (self.sub_model,)
 
     @property
     def prompt_id(self) -> str:

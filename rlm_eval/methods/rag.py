@@ -9,6 +9,7 @@ a wrong answer is told apart from a missed passage.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.methods.fitting import chars_per_token, evidence_kept
 from rlm_eval.methods.prompts import fill, load_prompt
@@ -26,6 +27,8 @@ ORDERS = ("rank", "position")
 @dataclass(frozen=True)
 class Rag(Chunks):
     """Retrieve, then ask once. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = False
 
     retriever: str = "bm25"
     """`bm25`, `dense` (embeddings), or `hybrid` (both, by reciprocal rank fusion)."""
@@ -72,9 +75,9 @@ class Rag(Chunks):
         return self.label or f"rag_{self.retriever}"
 
     @property
-    def runs_code(self) -> bool:
-        """No."""
-        return False
+    def slots(self) -> tuple[str, ...]:
+        """Models it calls."""
+        return ("root",) if self.retriever == "bm25" else ("root", SLOT)
 
     @property
     def prompt_id(self) -> str:
@@ -100,11 +103,6 @@ class Rag(Chunks):
         )
         call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
         return Answer(text=call.reply, call=call.id)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """Models besides root and sub that the run must open."""
-        return () if self.retriever == "bm25" else (SLOT,)
 
     async def _ranked(self, sample: Sample, passages: Passages, session: Session) -> list[int]:
         """Chunks, best first."""

@@ -8,6 +8,7 @@ search and the number of turns are ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.methods.agent_text import directive, load_parts
 from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
@@ -24,6 +25,9 @@ _PARTS = ("system", "task", "results", "nothing", "format", "last")
 @dataclass(frozen=True)
 class React(Chunks):
     """Think, search, answer. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = False
+    slots: ClassVar[tuple[str, ...]] = ("root",)
 
     max_turns: int = 10
     """Replies of the model before it is told to answer."""

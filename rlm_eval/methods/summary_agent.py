@@ -9,6 +9,7 @@ file and the fields below. `map_reduce` summarises every piece by itself and mer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods.agent_text import load_parts
@@ -29,6 +30,8 @@ _EMPTY = "(none yet)"
 @dataclass(frozen=True)
 class SummaryAgent:
     """Summarise, then answer. See the module's docstring."""
+
+    runs_code: ClassVar[bool] = False
 
     mode: str = "iterative"
     """`iterative` (one running summary) or `map_reduce`."""
@@ -64,6 +67,11 @@ class SummaryAgent:
     def name(self) -> str:
         """`summary_agent` or `summary_map_reduce`."""
         return self.label or ("summary_agent" if self.mode == "iterative" else "summary_map_reduce")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Models it calls."""
+        return tuple(dict.fromkeys(("root", self.summariser)))
 
     @property
     def prompt_id(self) -> str:

@@ -172,7 +172,8 @@ class Loop:
         """An answer out of the REPL, and where its words come from."""
         text = value.text.strip()
         for other in reversed(self.tree.session.calls):
-            if other.parent == call.id and text and other.reply.strip() == text:
+            mine = other.role is Role.SUB and other.position.startswith(f"{self.prefix}t")
+            if mine and text and other.reply.strip() == text:
                 return Answer(value.text, _plain(value), other.id, "sub_call")
         written = text and len(text) >= 2 and text in call.reply
         kind = "root_text" if written else "variable"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm.loop import Loop
@@ -42,6 +42,8 @@ class Compaction:
 @dataclass(frozen=True)
 class RLM:
     """See the module's docstring."""
+
+    runs_code: ClassVar[bool] = True
 
     protocol: RlmProtocol = field(default_factory=Own)
     """The dialect: prompts, parsing, what the root is shown."""
@@ -96,6 +98,11 @@ class RLM:
         """`rlm_<protocol>`, with the depth where it is not 1."""
         depth = "" if self.depth == 1 else f"_d{self.depth}"
         return self.label or f"rlm_{self.protocol.name}{depth}"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Models it calls."""
+        return tuple(dict.fromkeys(("root", *self.sub_models, *self.child_models)))
 
     @property
     def prompt_id(self) -> str:

@@ -19,7 +19,7 @@ Not reproduced: a raising cell that loses its variables, and `history` in the RE
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from rlm_eval.methods.prompts import PromptText, fill, load_prompt
 from rlm_eval.methods.rlm import wheels
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, Tag, parse
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View
+from rlm_eval.methods.text import sections
 from rlm_eval.repl import BlockResult
 from rlm_eval.types import Message
 
@@ -63,7 +64,9 @@ class _Official:
     """A verbatim system prompt of your own (the paper's appendix, say) in place of the wheel's.
 
     `{context_type}`, `{context_total_length}` and `{context_lengths}` in it are filled in; where
-    it has them, no metadata message follows."""
+    it has them, no metadata message follows. A file in sections (`=== system`, `=== metadata`,
+    `=== turn`, `=== turn_no_question`, `=== first`, `=== last`) replaces those words too; what it
+    leaves out comes from the wheel."""
     addition: str = ""
     """Appended to the system prompt: what a paper added for one model."""
 
@@ -85,20 +88,35 @@ class _Official:
 
     @property
     def prompt_id(self) -> str:
-        """Name and hash of the system prompt."""
-        return self._prompt.id
-
-    @property
-    def _prompt(self) -> PromptText:
+        """Name and hash of the user's file, else of the wheel's system prompt."""
         if self.prompt_file:
-            prompt = load_prompt(self.dialect, self.prompt_file)
-        else:
-            prompt = PromptText(f"{self.dialect}/rlms-{self.version}", self._shipped())
-        text = prompt.text + (f"\n\n{self.addition}" if self.addition else "")
-        return PromptText(prompt.name, text)
+            return load_prompt(self.dialect, self.prompt_file).id
+        return PromptText(f"{self.dialect}/rlms-{self.version}", self._words("system")).id
 
-    def _shipped(self) -> str:
-        return wheels.constant(self.version, "RLM_SYSTEM_PROMPT")
+    def _words(self, name: str) -> str:
+        """One text of the dialect: the user's, else the wheel's."""
+        if self.prompt_file:
+            text = load_prompt(self.dialect, self.prompt_file).text
+            given = sections(text) or {"system": text}
+            if name in given:
+                return given[name]
+        return self._shipped(name)
+
+    def _shipped(self, name: str) -> str:
+        version = self.version
+        match name:
+            case "system":
+                return wheels.constant(version, "RLM_SYSTEM_PROMPT")
+            case "metadata":
+                return wheels.local(version, "build_rlm_system_prompt", "metadata_prompt")
+            case "turn":
+                return wheels.constant(version, "USER_PROMPT_WITH_ROOT")
+            case "turn_no_question":
+                return wheels.constant(version, "USER_PROMPT")
+            case "first":
+                return wheels.local(version, "build_user_prompt", "safeguard")
+            case _:
+                return wheels.message(version, "_default_answer")
 
     def check(self, max_depth: int) -> None:
         """See `RlmProtocol.check`."""
@@ -122,14 +140,15 @@ class _Official:
 
     def opening(self, view: View) -> list[Message]:
         """System prompt and metadata."""
-        system = self._prompt.text
-        values = self._metadata_values(view)
-        if self.prompt_file and any("{" + name + "}" in system for name in values):
-            return [Message("system", fill(system, **values))]
-        metadata = fill(
-            wheels.local(self.version, "build_rlm_system_prompt", "metadata_prompt"), **values
-        )
-        return [Message("system", system), Message(self.metadata_role, metadata)]
+        system, values = self._words("system"), self._metadata_values(view)
+        filled = fill(system, **values) if self.prompt_file else system
+        messages = [Message("system", filled + (f"\n\n{self.addition}" if self.addition else ""))]
+        if filled != system:
+            return messages
+        return [*messages, Message(self.metadata_role, self._metadata(view, values))]
+
+    def _metadata(self, view: View, values: Mapping[str, str]) -> str:  # noqa: ARG002 a subclass's
+        return fill(self._words("metadata"), **values)
 
     def _metadata_values(self, view: View) -> dict[str, str]:
         lengths = str(list(view.lengths[:_MOST_LENGTHS]))
@@ -144,14 +163,12 @@ class _Official:
     def turn_prompt(self, view: View, turn: int) -> Message:
         """The safeguard before the first turn, then the reminder."""
         if view.question:
-            text = wheels.constant(self.version, "USER_PROMPT_WITH_ROOT")
-            text = text.replace("{root_prompt}", view.question)
+            text = self._words("turn").replace("{root_prompt}", view.question)
         else:
-            text = wheels.constant(self.version, "USER_PROMPT")
-        first = (
-            wheels.local(self.version, "build_user_prompt", "safeguard") if turn == 0 else _LATER
+            text = self._words("turn_no_question")
+        return Message(
+            "user", (f"{self._words('first').rstrip()}\n\n" if turn == 0 else _LATER) + text
         )
-        return Message("user", first + text)
 
     def parse(self, reply: str, *, cut: bool) -> Parsed:
         """`repl` fences, and FINAL tags anywhere at the start of a line."""
@@ -171,7 +188,7 @@ class _Official:
     @property
     def last_request(self) -> Message:
         """The official request, as the assistant (some servers refuse or continue that)."""
-        return Message("assistant", wheels.message(self.version, "_default_answer"))
+        return Message("assistant", self._words("last"))
 
 
 @dataclass(frozen=True)
@@ -208,9 +225,10 @@ class Official011(_Official):
     version: ClassVar[str] = "0.1.1"
     final_names: ClassVar[tuple[str, ...]] = ("_final_var",)
 
-    def _shipped(self) -> str:
+    def _shipped(self, name: str) -> str:
+        text = super()._shipped(name)
         # This release formats its template: braces are unescaped and no custom tools are listed.
-        return super()._shipped().format(custom_tools_section="")
+        return text.format(custom_tools_section="") if name == "system" else text
 
 
 @dataclass(frozen=True)
@@ -225,32 +243,28 @@ class OfficialLatest(_Official):
     orchestrator: bool = True
     """Append the orchestrator addendum, as the release does by default."""
 
-    def _shipped(self) -> str:
-        system = super()._shipped().format(custom_tools_section="")
-        if not self.orchestrator:
-            return system
-        return f"{system}\n\n{wheels.constant(self.version, 'ORCHESTRATOR_ADDENDUM')}"
+    def _shipped(self, name: str) -> str:
+        version = self.version
+        if name == "metadata":
+            return wheels.local(version, "build_rlm_system_prompt", "metadata_body")
+        if name == "turn":
+            return wheels.constant(version, "USER_PROMPT")
+        if name != "system":
+            return super()._shipped(name)
+        system = super()._shipped(name).format(custom_tools_section="")
+        addendum = wheels.constant(version, "ORCHESTRATOR_ADDENDUM") if self.orchestrator else ""
+        return f"{system}\n\n{addendum}" if addendum else system
 
-    def opening(self, view: View) -> list[Message]:
-        """System prompt, then question and metadata."""
-        values = self._metadata_values(view)
-        metadata = fill(
-            wheels.local(self.version, "build_rlm_system_prompt", "metadata_body"), **values
-        )
-        if view.question:
-            frame = wheels.local(self.version, "build_rlm_system_prompt", "metadata_prompt")
-            metadata = fill(frame, root_prompt=view.question, metadata_body=metadata)
-        return [Message("system", self._prompt.text), Message("user", metadata)]
+    def _metadata(self, view: View, values: Mapping[str, str]) -> str:
+        metadata = super()._metadata(view, values)
+        # As `build_rlm_system_prompt` words it.
+        return f"Answer the following: {view.question}\n\n{metadata}" if view.question else metadata
 
     def turn_prompt(self, view: View, turn: int) -> Message:
         """`Turn i/N:`, the safeguard before the first."""
-        text = fill(
-            wheels.constant(self.version, "USER_PROMPT"),
-            iter_1=str(turn + 1),
-            max_iter=str(view.max_turns),
-        )
-        first = wheels.local(self.version, "build_user_prompt", "safeguard") if turn == 0 else ""
-        return Message("user", first + text)
+        place = {"iter_1": str(turn + 1), "max_iter": str(view.max_turns)}
+        first = f"{self._words('first').rstrip()}\n\n" if turn == 0 else ""
+        return Message("user", first + fill(self._words("turn"), **place))
 
     def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
         """One user message with every block's output; the code is not repeated."""
