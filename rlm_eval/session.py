@@ -128,6 +128,10 @@ class Session:
         """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""
         return self._endpoint(slot).name
 
+    def window_of(self, slot: str) -> int | None:
+        """Window of the model in `slot`, tokens, or `None`. Raises `ConfigError` likewise."""
+        return self._endpoint(slot).window
+
     def elapsed(self) -> float:
         """Seconds since the sample's start."""
         return round(time.monotonic() - self._started, 4)

@@ -22,6 +22,7 @@ from rlm_eval.session import Session
 from rlm_eval.types import Answer, Call, Message, Role, Sample, canonical_text
 
 MODES = ("iterative", "map_reduce")
+SLOTS = ("sub", "root", "summary")
 _PARTS = ("fold", "map", "merge", "answer", "tail")
 _WORDS_PER_TOKEN = 0.7
 _EMPTY = "(none yet)"
@@ -36,7 +37,7 @@ class SummaryAgent:
     mode: str = "iterative"
     """`iterative` (one running summary) or `map_reduce`."""
     summariser: str = "sub"
-    """Slot of the model that summarises: `sub` (the paper takes a smaller model) or `root`."""
+    """Slot of the model that summarises: `sub`, `root`, or `summary` (the paper: a smaller one)."""
     piece_tokens: int | None = None
     """Tokens of context per summary; null = what both models' windows hold."""
     reserve_tokens: int = 8192
@@ -57,6 +58,8 @@ class SummaryAgent:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"mode={self.mode}: one of {', '.join(MODES)}")
+        if self.summariser not in SLOTS:
+            raise ValueError(f"summariser={self.summariser}: one of {', '.join(SLOTS)}")
         if min(self.summary_tokens, self.piece_tokens or 1) < 1 or self.reserve_tokens < 0:
             raise ValueError("summary_tokens and piece_tokens: 1 or more; reserve_tokens: not < 0")
         if self.overlap_tokens < 0 or self.overlap_tokens >= (self.piece_tokens or 1 << 40):
@@ -100,7 +103,7 @@ class SummaryAgent:
     def _piece_tokens(self, sample: Sample, session: Session) -> int:
         if self.piece_tokens is not None:
             return self.piece_tokens
-        known = [w for w in (session.root_window, session.sub_window) if w is not None]
+        known = [w for slot in self.slots if (w := session.window_of(slot)) is not None]
         if not known:
             raise ConfigError(
                 f"{self.name}: the models' windows are unknown; set method.piece_tokens, or window "

@@ -76,8 +76,8 @@ async def test_without_an_embedder_the_way_out_is_told(tmp_path: Path) -> None:
     async with open_bench(tmp_path, sample, root=[]) as bench:
         with pytest.raises(ConfigError, match="model@embed=NAME"):
             await rag(retriever="dense").solve(sample, bench.session)
-    assert rag(retriever="dense").slots == ("embed",)
-    assert rag().slots == ()
+    assert rag(retriever="dense").slots == ("root", "embed")
+    assert rag().slots == ("root",)
 
 
 async def test_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
