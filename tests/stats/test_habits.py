@@ -1,9 +1,9 @@
 """Each metric of a trajectory's habits, on trajectories made by hand."""
 
+from trajectories import call, root, step, sub, trajectory
+
 from rlm_eval.stats.habits import METRICS, batches, fanout, habits, turns_after_known
 from rlm_eval.types import Role, Slice
-
-from trajectories import call, root, step, sub, trajectory
 
 
 def cut(start, end):

@@ -1,6 +1,7 @@
 """Every trait and every label, on blocks such as models write."""
 
 import pytest
+from trajectories import root, step, sub, trajectory
 
 from rlm_eval.stats.strategy import (
     TRAITS,
@@ -11,8 +12,6 @@ from rlm_eval.stats.strategy import (
     trajectory_label,
     turn_labels,
 )
-
-from trajectories import root, step, sub, trajectory
 
 BLOCKS = {
     "broken": "for line in context\n  print(line)",
@@ -45,7 +44,7 @@ def test_each_trait_is_the_label_of_a_block_that_shows_it(name):
             {"keyword_scan", "aggregation"},
         ),
         (
-            "while at < len(context):\n    out.append(llm_query(context[at:at + 500]))\n    at += 500",
+            "while at < len(context):\n    out.append(llm_query(context[at:at + 9]))\n    at += 9",
             {"chunk_map", "aggregation"},
         ),
         ("for i in range(10):\n    llm_query(context[i * n:(i + 1) * n])", {"chunk_map"}),

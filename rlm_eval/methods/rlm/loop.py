@@ -162,10 +162,9 @@ class Loop:
         if ran.result.answer is not None:
             return self._answer(ran.result.answer, call)
         for name in self.words.final_names:
-            if name in ran.result.variables:
-                value = await _value(repl, name)
-                if value is not None:
-                    return self._answer(value, call)
+            value = await _value(repl, name)
+            if value is not None and value.type_name != "NoneType":
+                return self._answer(value, call)
         return None
 
     def _answer(self, value: Value, call: Call) -> Answer:

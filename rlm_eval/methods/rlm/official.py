@@ -40,10 +40,12 @@ _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 # Helpers that the official environments offer, written for our REPL. Private names stay hidden.
 _SHOW_VARS = """
 def SHOW_VARS():
-    _hidden = {hidden}
-    _named = {{k: type(v).__name__ for k, v in globals().items() if not k.startswith("_")
-              and k not in _hidden and not callable(v) and type(v).__name__ != "module"}}
-    return f"Available variables: {{_named}}" if _named else "No variables created yet."
+    _named = {"context_0": type(context).__name__, "context": type(context).__name__}
+    for _name, _value in list(globals().items()):
+        _kind = type(_value).__name__
+        if _name[0] != "_" and _name != "answer" and not callable(_value) and _kind != "module":
+            _named[_name] = _kind
+    return f"Available variables: {_named}"
 context_0 = context
 """
 _FINAL_VAR = """
@@ -134,9 +136,7 @@ class _Official:
     @property
     def setup(self) -> str:
         """SHOW_VARS, and FINAL_VAR where the dialect has it."""
-        hidden = {"answer"} if self.answer_dict else set()
-        code = _SHOW_VARS.format(hidden=repr(hidden or ()))
-        return code if self.answer_dict else code + _FINAL_VAR
+        return _SHOW_VARS if self.answer_dict else _SHOW_VARS + _FINAL_VAR
 
     def opening(self, view: View) -> list[Message]:
         """System prompt and metadata."""
