@@ -60,8 +60,7 @@ def facts(
         "code": f"rlm_eval {code.get('version', 'unknown')}, revision {revision}"
         + (" with uncommitted changes" if code.get("dirty") else ""),
         "machine": ", ".join(f"{k} {v}" for k, v in machine.items()) or "unknown",
-        "packages": ", ".join(f"{k} {v}" for k, v in first.get("packages", {}).items())
-        or "unknown",
+        "packages": packages or "unknown",
     }
     for run in run_dirs:
         path = run / FILE

@@ -77,10 +77,11 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
     smallest = int(table["n"].min())
     if smallest < 100:
         shown = power.detectable_unpaired(smallest)
-        limit = f"about {100 * shown:.0f} pp" if shown < 1 else "any size"
+        unseen = f"unpaired differences under {100 * shown:.0f} pp mostly go unseen"
         yield (
-            f"n is as small as {smallest} per cell: unpaired differences under {limit} mostly go "
-            "unseen. No significant difference is not equality."
+            f"n is as small as {smallest} per cell: "
+            f"{unseen if shown < 1 else 'hardly any difference can be shown'}. No significant "
+            "difference is not equality."
         )
     few = table[(table["clusters"] < FEW_CLUSTERS) & (table["clusters"] < table["n"])]
     if len(few):

@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer one request."""
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        port = self.server.server_address[1]
+        port = self.request.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         given = query.pop("key", "")
         if self.headers.get("Host") not in hosts or not secrets.compare_digest(given, self.key):
@@ -183,16 +183,14 @@ def open_server(
     """(bound server, address with its key). Raises `RlmEvalError` for a port in use."""
     library = Library(run_dirs, context_of)
     key = secrets.token_urlsafe(24)
-    data = {"source": "server", "key": key, "choices": library.choices()}
+    data: dict[str, Any] = {"source": "server", "key": key, "choices": library.choices()}
     data |= {"contexts": context_of is not None}
     page = html.document("rlm_eval trajectories", '<div id="viewer"></div>', data, _POLICY).encode()
     handler = type("Handler", (_Handler,), {"library": library, "key": key, "page": page})
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
-        raise RlmEvalError(
-            f"port {port}: {error.strerror}; leave it out to get a free one"
-        ) from error
+        raise RlmEvalError(f"port {port}: {error.strerror}; port=0 takes a free one") from error
     server.daemon_threads = True
     return server, f"http://127.0.0.1:{server.server_address[1]}/?key={key}"
 
