@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.types import Call, Role, Usage
+from rlm_eval.types import Call, Usage
 
 _FILE = Path(__file__).parent / "data" / "prices.json"
 _MILLION = 1_000_000
@@ -103,23 +103,19 @@ def cold_cost(key: str | None) -> Callable[[Usage], float | None]:
     return of
 
 
-def call_cost(
-    keys: Mapping[str, str | None],
-) -> Callable[[Call], tuple[float | None, float | None]]:
-    """(cold, observed) list price of a call, its billed failed attempts included.
+Bill = tuple[float | None, float | None]
+"""(every prompt token at the full rate, with cache hits), US dollars; `None` = unknown."""
 
-    `keys` maps configured names to price keys, the root's first, the sub-model's last. A call names
-    the model as the provider did, so that a dated version is matched by the longest configured
-    name that it starts with, and else by the call's role.
+
+def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
+    """The list price of a call, its billed failed attempts included.
+
+    `keys` maps the run's model slots (`Call.slot`) to price keys.
     """
-    prices = {name: price_of(key) for name, key in keys.items()}
-    by_length = sorted(prices, key=len, reverse=True)
-    root, sub = next(iter(prices), ""), next(reversed(prices), "")
-    roles = {Role.ROOT: root, Role.CHILD_ROOT: root, Role.SUB: sub}
+    prices = {slot: price_of(key) for slot, key in keys.items()}
 
-    def of(call: Call) -> tuple[float | None, float | None]:
-        name = next((name for name in by_length if call.model.startswith(name)), None)
-        price = prices.get(name or roles.get(call.role, ""))
+    def of(call: Call) -> Bill:
+        price = prices.get(call.slot)
         failed = [] if call.failed_usage == Usage() else [_whole(call.failed_usage)]
         costs = [cost(usage, price) for usage in (call.usage, *failed)]
         cold = [None if c is None else c.cold for c in costs]

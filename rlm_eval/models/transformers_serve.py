@@ -1,0 +1,64 @@
+"""`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
+
+It loads the model that the first request names, so readiness of the port is not readiness of the
+model: the preflight request pays for the loading. It knows no API key, and so relies on listening
+on 127.0.0.1 alone. Not covered: continuous batching across processes, tensor parallelism.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlm_eval.errors import MissingDependency
+from rlm_eval.models.servers import Launch
+from rlm_eval.models.vllm import distribution
+
+
+@dataclass(frozen=True)
+class TransformersServe:
+    """A `transformers serve` process; satisfies `servers.Engine`."""
+
+    source: str
+    """Repository on the hub, or a local folder; requests must name the same (`model`)."""
+    revision: str | None = None
+    """Commit of the repository, appended to the name as transformers wants it."""
+    python: str | None = None
+    """Interpreter of the environment that has transformers; `None` = this one."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:0`, ..."""
+    dtype: str = "auto"
+    """`auto`, `bfloat16`, `float16` or `float32`."""
+    extra: list[str] = field(default_factory=list)
+    """Further arguments, as on the command line."""
+    startup_s: float = 300.0
+    """Seconds after which a start counts as failed."""
+
+    @property
+    def label(self) -> str:
+        """See `servers.Engine`."""
+        return "transformers"
+
+    @property
+    def gpus(self) -> int:
+        """See `servers.Engine`."""
+        return 0 if self.device == "cpu" else 1
+
+    def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:  # noqa: ARG002
+        """See `servers.Engine`. The window is the model's own; there is no key."""
+        python = self.python or sys.executable
+        if self.version() is None:
+            raise MissingDependency(
+                f"{python} has no transformers: pip install 'rlm-eval[transformers]' torch, or "
+                "name another interpreter with root.engine.python=/path/to/bin/python"
+            )
+        script = Path(python).parent / "transformers"
+        pinned = f"{self.source}@{self.revision}" if self.revision else self.source
+        command = (str(script), "serve", "--host", "127.0.0.1", "--port", str(port))
+        options = ("--device", self.device, "--dtype", self.dtype, *self.extra)
+        return Launch((*command, *options, pinned), {}, revision=self.revision)
+
+    def version(self) -> str | None:
+        """Version of transformers; `None` where it is not installed."""
+        return distribution(self.python or sys.executable, "transformers")
