@@ -189,6 +189,8 @@ def _place(call: Call) -> dict[str, Any]:
         line["depth"] = call.depth
     if call.turn:
         line["turn"] = call.turn
+    if call.slot != call.role.value:
+        line["slot"] = call.slot
     return line
 
 
@@ -230,6 +232,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         role=Role(place["role"]),
         turn=place.get("turn", 0),
         position=place["position"],
+        slot=place.get("slot", place["role"]),
         model=line["model"],
         prompt=prompt,
         reply=line["reply"],

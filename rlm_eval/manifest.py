@@ -20,7 +20,8 @@ import psutil
 
 from rlm_eval import __version__
 from rlm_eval.cell import Cell
-from rlm_eval.models import Client
+from rlm_eval.models import EndpointInfo
+from rlm_eval.prices import snapshot_name
 from rlm_eval.repl import IsolationReport
 
 _PACKAGES = (
@@ -30,7 +31,7 @@ _PACKAGES = (
 
 
 def manifest(
-    cell: Cell, isolation: IsolationReport | None, clients: Mapping[str, Client]
+    cell: Cell, isolation: IsolationReport | None, endpoints: Mapping[str, EndpointInfo]
 ) -> dict[str, Any]:
     """The manifest of a cell, JSON-shaped. `isolation` is `None` where no code is run."""
     return {
@@ -55,7 +56,9 @@ def manifest(
             "concurrency": cell.max_samples,
         },
         "isolation": None if isolation is None else isolation.as_dict(),
-        "endpoints": {slot: asdict(client.info) for slot, client in clients.items()},
+        "endpoints": {slot: asdict(info) for slot, info in endpoints.items()},
+        "prices": {slot: model.price for slot, model in cell.models.items()},
+        "price_table": snapshot_name(),
         "code": {"version": __version__, **git_state()},
         "packages": package_versions(),
         "machine": machine(),

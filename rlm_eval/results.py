@@ -30,9 +30,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
     }
-    config = manifest["config"]
-    keys = {facts["root"]: config["root"].get("price"), facts["sub"]: _sub_price(config)}
-    cost = call_cost(keys)
+    cost = call_cost(manifest["prices"])
     made = []
     for line, attempt in store.load():
         row = record_of(cell, stored_sample(line), attempt.trajectory, attempt.scores, cost)
@@ -46,9 +44,3 @@ def write_records(run: Path) -> Path:
     path = run / FILE
     table.to_parquet(path, index=False)
     return path
-
-
-def _sub_price(config: dict[str, Any]) -> str | None:
-    sub = config["sub"]
-    price: str | None = (config["root"] if sub.get("same") else sub).get("price")
-    return price

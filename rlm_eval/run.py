@@ -25,7 +25,7 @@ from rlm_eval.journal import AppendLog, Journal, count_torn
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.manifest import manifest
-from rlm_eval.models import Client, Model
+from rlm_eval.models import Client, EndpointInfo, Model
 from rlm_eval.models.gate import CALLER
 from rlm_eval.prices import cold_cost
 from rlm_eval.progress import CellProgress, Progress
@@ -58,21 +58,28 @@ class Models:
                 self._last_use[repr(model)] = index
         self._stacks: dict[str, AsyncExitStack] = {}
         self._clients: dict[str, Client] = {}
+        self._infos: dict[str, EndpointInfo] = {}
 
     async def client(self, model: Model) -> Client:
-        """The model's client, opened now where it was not."""
+        """The model's client; opened and proved by one cheap request where it was not."""
         key = repr(model)
         if key not in self._clients:
-            stack = AsyncExitStack()
-            self._clients[key] = await stack.enter_async_context(model.open())
-            self._stacks[key] = stack
+            self._stacks[key] = AsyncExitStack()
+            client = await self._stacks[key].enter_async_context(model.open())
+            self._infos[key] = await client.check()
+            self._clients[key] = client
         return self._clients[key]
+
+    async def info(self, model: Model) -> EndpointInfo:
+        """What the first request to the model told."""
+        await self.client(model)
+        return self._infos[repr(model)]
 
     async def release(self, index: int | None = None) -> None:
         """Close what no cell behind `index` uses; everything where it is `None`."""
         for key in list(self._stacks):
             if index is None or self._last_use[key] <= index:
-                del self._clients[key]
+                self._clients.pop(key, None)
                 await self._stacks.pop(key).aclose()
 
 
@@ -147,7 +154,8 @@ class Runner:
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
             pool = await pools.get(cell)
             isolation = pool.report if pool is not None else None
-            store.begin(manifest(cell, isolation, clients), samples)
+            infos = {slot: await models.info(m) for slot, m in cell.models.items()}
+            store.begin(manifest(cell, isolation, infos), samples)
             if torn := count_torn(folder / "journal.jsonl"):
                 self.progress.note(f"{cell.id}: {torn} torn journal line(s) skipped")
             endpoints = {slot: _endpoint(cell.models[slot], clients[slot]) for slot in clients}

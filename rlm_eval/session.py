@@ -189,6 +189,7 @@ class Session:
             role=role,
             turn=turn,
             position=position,
+            slot=model,
             model=endpoint.name,
             prompt=Prompt(tuple((m.role, self._encode(m.content, role)) for m in messages)),
             reply="",
@@ -222,6 +223,7 @@ class Session:
             "role": draft.role.value,
             "turn": draft.turn,
             "position": draft.position,
+            "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
         # It was paid for once: the limits see it again, so that they end a trajectory where they

@@ -175,6 +175,8 @@ class Call:
     """Turn of the trajectory (or child trajectory) that made it, from 0."""
     position: str
     """Path of the asking place; with the request's hash and occurrence it keys the journal."""
+    slot: str
+    """Which of the run's models: `root`, `sub`, `judge`, `embed`, ..."""
     model: str
     """Model as the provider named it, else as configured."""
     prompt: Prompt

@@ -82,6 +82,7 @@ def call(
         "role": role,
         "turn": 0,
         "position": f"t{number}",
+        "slot": role.value,
         "model": "model-a",
         "prompt": Prompt((("user", parts),)),
         "reply": reply,
