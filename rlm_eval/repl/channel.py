@@ -19,7 +19,6 @@ from rlm_eval.repl import wire
 from rlm_eval.repl.wire import HEAD, Op
 
 _CHUNK = 1 << 18
-_BUFFERS = 256
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +47,7 @@ class Channel:
         self._fd = fd
         self._max_bytes = max_bytes
         self._buffer = bytearray()
+        self._outbox = wire.Outbox()
         self._reading = _thread.allocate_lock()
         self._writing = _thread.allocate_lock()
         self._slots: dict[int, _Slot] = {}
@@ -105,7 +105,7 @@ class Channel:
 
     def send(self, op: Op, number: int, value: Any) -> None:
         """Write one frame. Raises `WireError` where the value cannot or may not be sent."""
-        frame: list[bytes | memoryview] = [*wire.pack(op, number, value)]
+        frame = wire.pack(op, number, value)
         if wire.size(frame) > self._max_bytes:
             raise wire.WireError(
                 f"{wire.size(frame):,} bytes in one message; at most {self._max_bytes:,} pass"
@@ -113,12 +113,10 @@ class Channel:
         self.mask()
         try:
             with self._writing:
-                while frame:
-                    written = writev(self._fd, frame[:_BUFFERS])
-                    while frame and written >= len(frame[0]):
-                        written -= len(frame.pop(0))
-                    if written:
-                        frame[0] = memoryview(frame[0])[written:]
+                outbox = self._outbox
+                outbox.add(frame)
+                while outbox:
+                    outbox.wrote(writev(self._fd, outbox.buffers()))
         except OSError:
             os._exit(71)  # the host is gone, or the code closed the channel
         finally:

@@ -159,6 +159,7 @@ def landlock(rules: int) -> None:
 # ------------------------------------------------------------------------------------- seccomp
 
 _LOAD, _JUMP, _EQUAL, _AT_LEAST, _BITS_SET, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
+_AND = 0x54
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NAMESPACES = 0x7E020080
 _THREAD = 0x00010000
@@ -172,6 +173,14 @@ _NEVER = (
     "landlock_create_ruleset",
     "landlock_add_rule",
     "landlock_restrict_self",
+)
+# Call, argument, values refused: undoing `die_with_parent`; having the kernel signal another
+# process when a descriptor is ready (any signal, to any process of the user); typing into a
+# terminal.
+_NOT_WITH = (
+    ("prctl", 0, (1,)),
+    ("fcntl", 1, (8, 10, 15)),
+    ("ioctl", 1, (0x8901, 0x8902, 0x5412, 0x541C)),
 )
 
 
@@ -192,7 +201,7 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         program.append(struct.pack("HBBI", code, yes, no, value))
 
     def when(call: str, *checks: tuple[int, int, int, int], otherwise: int) -> None:
-        """`checks` are (code, value, yes, no) on an argument already loaded by the first."""
+        """`checks` are (code, value, yes, no) on an argument that the first one loads."""
         add(_EQUAL, special[call], 0, len(checks) + 1)
         for code, value, yes, no in checks:
             add(code, value, yes, no)
@@ -231,7 +240,7 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
             (_RETURN, _ALLOW, 0, 0),
             otherwise=refuse,
         )
-    # prlimit64 may read, not set; prctl may not undo `die_with_parent`.
+    # prlimit64 may read, not set: its third argument, a pointer, must be null.
     when(
         "prlimit64",
         (_LOAD, 32, 0, 0),
@@ -241,7 +250,21 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         (_RETURN, _ALLOW, 0, 0),
         otherwise=refuse,
     )
-    when("prctl", (_LOAD, 16, 0, 0), (_EQUAL, 1, 1, 0), (_RETURN, _ALLOW, 0, 0), otherwise=refuse)
+    # A pair of datagram sockets can send to any named socket; a pair of streams cannot.
+    when(
+        "socketpair",
+        (_LOAD, 16, 0, 0),
+        (_EQUAL, 1, 0, 4),
+        (_LOAD, 24, 0, 0),
+        (_AND, 0xF, 0, 0),
+        (_EQUAL, 1, 0, 1),
+        (_RETURN, _ALLOW, 0, 0),
+        otherwise=refuse,
+    )
+    for call, argument, values in _NOT_WITH:
+        checks = [(_EQUAL, value, len(values) - i, 0) for i, value in enumerate(values)]
+        load = (_LOAD, 16 + 8 * argument, 0, 0)
+        when(call, load, *checks, (_RETURN, _ALLOW, 0, 0), otherwise=refuse)
     add(_RETURN, _ALLOW)
     return b"".join(program)
 

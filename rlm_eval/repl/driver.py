@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_eval.errors import ReplCrash
-from rlm_eval.repl.host import _MAX_IN_FLIGHT, BlockClock, Connection, Frame, Link
+from rlm_eval.repl.host import MAX_IN_FLIGHT, BlockClock, Connection, Frame, Link
 from rlm_eval.repl.interface import (
     JSON,
     BlockResult,
@@ -159,12 +159,11 @@ class WorkerRepl:
 
     async def _start(self) -> None:
         self._link = link = await self._launch()
-        loop = asyncio.get_running_loop()
         ready = self._expect()
         self._starting = True
-        self._connection = Connection(self._config.message_mb << 20, self._on_frame, self._on_lost)
-        connection = self._connection
-        await loop.create_connection(lambda: connection, sock=link.sock)
+        self._connection = Connection(
+            link.sock, self._config.message_mb << 20, self._on_frame, self._on_lost
+        )
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await ready
@@ -333,7 +332,7 @@ class WorkerRepl:
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if len(self._tasks) >= _MAX_IN_FLIGHT:
+        if len(self._tasks) >= MAX_IN_FLIGHT:
             connection.hold(True)
 
     async def _serve(

@@ -19,7 +19,8 @@ from rlm_eval.repl import wire
 from rlm_eval.repl.wire import HEAD, Op, WireError
 
 _SMALL = 1 << 14
-_MAX_IN_FLIGHT = 1024
+_WRITES_AT_ONCE = 16
+MAX_IN_FLIGHT = 1024
 Frame = tuple[int, int, Any, tuple[int, int]]
 """Operation, id, value, and (bytes, checksum) of the body."""
 
@@ -43,34 +44,48 @@ class Link(Protocol):
         ...
 
 
-class Connection(asyncio.BufferedProtocol):
-    """Cuts the byte stream into frames; large bodies are received in place, without a copy."""
+class Connection:
+    """Cuts a socket's bytes into frames; long bodies are received in place, without a copy.
+
+    On the loop's own readiness callbacks: a transport would copy what it sends twice.
+    """
 
     def __init__(
         self,
+        sock: socket.socket,
         max_bytes: int,
         on_frame: Callable[[Frame], None],
         on_lost: Callable[[str], None],
     ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
         self._max_bytes = max_bytes
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._buffer = bytearray(_SMALL)
         self._filled = 0
-        self._transport: asyncio.Transport | None = None
+        self._outbox = wire.Outbox()
+        self._reading = False
+        self._writing = False
         self.lost: str | None = None
+        self.hold(False)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return memoryview(self._buffer)[self._filled :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
+    def _readable(self) -> None:
         try:
-            while self._filled >= HEAD.size and self._take():
+            with memoryview(self._buffer) as view, view[self._filled :] as room:
+                count = self._sock.recv_into(room)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.drop(f"the channel broke: {error}")
+            return
+        if not count:
+            self.drop("the channel was closed")
+            return
+        self._filled += count
+        try:
+            while self._filled >= HEAD.size and self.lost is None and self._take():
                 pass
         except WireError as error:
             self.drop(f"the worker sent a frame that cannot be: {error}")
@@ -95,36 +110,51 @@ class Connection(asyncio.BufferedProtocol):
             self._buffer = bytearray(max(_SMALL, len(rest)))
         self._buffer[: len(rest)] = rest
         self._filled = len(rest)
-        if self.lost is None:
-            self._on_frame((op, number, value, mark))
+        self._on_frame((op, number, value, mark))
         return True
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.drop(f"the channel was closed ({exc})" if exc else "the channel was closed")
 
     def send(self, op: Op, number: int, value: Any) -> None:
         """Write a frame. Raises `WireError` where `value` is not plain data."""
         frame = wire.pack(op, number, value)
-        if self._transport is not None and self.lost is None:
-            self._transport.writelines(frame)
+        if self.lost is None:
+            self._outbox.add(frame)
+            if not self._writing:
+                self._writable()
+
+    def _writable(self) -> None:
+        try:
+            for _ in range(_WRITES_AT_ONCE):
+                if not self._outbox:
+                    break
+                self._outbox.wrote(self._sock.sendmsg(self._outbox.buffers()))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.drop(f"the channel broke: {error}")
+            return
+        if bool(self._outbox) != self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._loop.add_writer(self._sock, self._writable)
+            else:
+                self._loop.remove_writer(self._sock)
 
     def hold(self, held: bool) -> None:
         """Stop reading while too many calls are under way."""
-        if self._transport is not None and self.lost is None:
-            if held and self._transport.is_reading():
-                self._transport.pause_reading()
-            elif not held and not self._transport.is_reading():
-                self._transport.resume_reading()
+        if self.lost is None and held == self._reading:
+            self._reading = not held
+            if held:
+                self._loop.remove_reader(self._sock)
+            else:
+                self._loop.add_reader(self._sock, self._readable)
 
     def drop(self, why: str) -> None:
         """Close at once; `why` is told once."""
         if self.lost is None:
             self.lost = why
-            if self._transport is not None:
-                self._transport.abort()
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock.close()
             self._on_lost(why)
 
 

@@ -360,7 +360,9 @@ class SandboxPool:
         return ProcessLink(ours, handle, ended)
 
     @asynccontextmanager
-    async def _template(self, frame: list[bytes], key: str | None) -> AsyncIterator[ForkClient]:
+    async def _template(
+        self, frame: list[bytes | str], key: str | None
+    ) -> AsyncIterator[ForkClient]:
         """The fork server of a large context, shared by those who have it open."""
         key = f"{key or hash(tuple(frame))}:{hash(frame[0])}:{wire.size(frame)}"
         if key not in self._templates:
@@ -380,7 +382,7 @@ class SandboxPool:
                     await template.ended
                     os.close(template.handle)
 
-    async def _make_template(self, frame: list[bytes]) -> _Template:
+    async def _make_template(self, frame: list[bytes | str]) -> _Template:
         self._next += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         file = _context_file(frame)
@@ -398,13 +400,13 @@ class SandboxPool:
         return _Template(client, handle, ended)
 
 
-def _context_file(frame: list[bytes]) -> int:
+def _context_file(frame: list[bytes | str]) -> int:
     """A context as an anonymous file: it never goes through a pipe or a command line."""
     fd = os.memfd_create("context")
-    for part in frame:
-        view = memoryview(part)
-        while view:
-            view = view[os.write(fd, view) :]
+    outbox = wire.Outbox()
+    outbox.add(frame)
+    while outbox:
+        outbox.wrote(os.writev(fd, outbox.buffers()))
     return fd
 
 

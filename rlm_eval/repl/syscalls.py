@@ -30,6 +30,9 @@ DENIED = """
     setresuid:117:147 setreuid:113:145 setrlimit:160:164 settimeofday:164:170 setuid:105:146
     setxattr:188:5 setxattrat:463:463 shmat:30:196 shmctl:31:195 shmget:29:194 socket:41:198
     statmount:457:457 swapoff:168:225 swapon:167:224 sysfs:139:- syslog:103:116 truncate:76:45
+    rt_sigqueueinfo:129:138 rt_tgsigqueueinfo:297:240 ioprio_set:251:30 sched_setparam:142:118
+    msgsnd:69:189 msgrcv:70:188 msgctl:71:187 semop:65:193 semctl:66:191 semtimedop:220:192
+    mq_unlink:241:181 process_mrelease:448:448 set_mempolicy_home_node:450:450
     umount2:166:39 unshare:272:97 uselib:134:- userfaultfd:323:282 ustat:136:- utime:132:-
     utimensat:280:88 utimes:235:- vhangup:153:58
 """
@@ -47,6 +50,7 @@ PATHS = """
 SPECIAL = """
     kill:62:129 tkill:200:130 tgkill:234:131 fork:57:- vfork:58:- clone:56:220 clone3:435:435
     execve:59:221 execveat:322:281 prlimit64:302:261 prctl:157:167 seccomp:317:277
+    fcntl:72:25 ioctl:16:29 socketpair:53:199
     landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446
 """
 """Refused depending on their arguments, or needed to set the walls up."""

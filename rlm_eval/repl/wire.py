@@ -13,11 +13,14 @@ from __future__ import annotations
 import codecs
 import json
 import struct
+from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
 HEAD = struct.Struct("!BIIIQ")
+_BATCH = 1 << 19
+_BUFFERS = 64
 SHORT = 200
 """Texts up to this many characters stay in the JSON."""
 
@@ -41,12 +44,13 @@ class WireError(ValueError):
     """A frame that no honest peer sends, or a value that cannot be sent."""
 
 
-def _flat(value: Any, texts: list[bytes]) -> Any:
+def _flat(value: Any, texts: list[bytes | str]) -> Any:
     """`value` as JSON-ready data; longer texts are moved to `texts`."""
     if isinstance(value, str):
         if len(value) <= SHORT:
             return value
-        texts.append(value.encode("utf-8", "surrogatepass"))
+        # An ASCII text is as long in bytes as in characters, and need not be encoded yet.
+        texts.append(value if value.isascii() else value.encode("utf-8", "surrogatepass"))
         return {"$": len(texts) - 1}
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -77,13 +81,13 @@ def _restore(value: Any, texts: Sequence[str]) -> Any:
     return value
 
 
-def pack(op: int, number: int, value: Any) -> list[bytes]:
-    """The frame as buffers, to be written one after the other.
+def pack(op: int, number: int, value: Any) -> list[bytes | str]:
+    """The frame as parts, to be written one after the other through an `Outbox`.
 
     Raises `WireError` where `value` is not plain data (None, bool, int, float, str, list, tuple,
     dict with scalar keys), RecursionError where it is nested too deeply.
     """
-    texts: list[bytes] = []
+    texts: list[bytes | str] = []
     data = json.dumps(_flat(value, texts), separators=(",", ":")).encode("ascii")
     lengths = [len(text) for text in texts]
     body = 8 * len(lengths) + len(data) + sum(lengths)
@@ -91,9 +95,42 @@ def pack(op: int, number: int, value: Any) -> list[bytes]:
     return [head + struct.pack(f"!{len(lengths)}Q", *lengths) + data, *texts]
 
 
-def size(frame: Sequence[bytes | memoryview]) -> int:
+def size(frame: Sequence[bytes | str]) -> int:
     """Bytes of a frame."""
     return sum(len(part) for part in frame)
+
+
+class Outbox:
+    """Frames on their way out. Texts become bytes when their turn comes, not all at once."""
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes | str] = deque()
+        self._ready: deque[memoryview] = deque()
+        self._ready_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._parts or self._ready)
+
+    def add(self, frame: Sequence[bytes | str]) -> None:
+        """Queue a frame."""
+        self._parts.extend(frame)
+
+    def buffers(self) -> list[memoryview]:
+        """What to write next, for `writev` or `sendmsg`."""
+        while self._parts and self._ready_bytes < _BATCH and len(self._ready) < _BUFFERS:
+            part = self._parts.popleft()
+            data = part if isinstance(part, bytes) else part.encode("ascii")
+            self._ready.append(memoryview(data))
+            self._ready_bytes += len(data)
+        return list(self._ready)
+
+    def wrote(self, count: int) -> None:
+        """So many bytes of `buffers()` were written."""
+        self._ready_bytes -= count
+        while self._ready and count >= len(self._ready[0]):
+            count -= len(self._ready.popleft())
+        if count:
+            self._ready[0] = self._ready[0][count:]
 
 
 def unpack(json_bytes: int, n_texts: int, body: memoryview) -> Any:

@@ -21,6 +21,7 @@ import socket
 import struct
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from rlm_eval.repl import confine, worker
@@ -331,4 +332,5 @@ def main() -> None:
     server.say({"ready": found})
     server.serve()
     if policy["scratch"]:
-        wipe(policy["scratch"])
+        with suppress(OSError):  # the root of a mount goes with its namespace
+            wipe(policy["scratch"])
