@@ -267,52 +267,52 @@ def _row(sample: Sample) -> bytes:
 def top_up(costs: Sequence[float], remaining: float, slack: float, most: int = 3) -> list[int]:
     """Positions of up to `most` different units whose costs fill `remaining` within `slack`.
 
-    Empty where nothing fits (or nothing is needed). The fewest and earliest units are taken.
+    Empty where nothing fits (or nothing is needed). The fewest units are taken, the dearest first.
     """
-    if remaining <= slack:
-        return []
-    ordered = sorted(range(len(costs)), key=lambda i: -costs[i])
+    places: dict[float, list[int]] = {}
+    for place, cost in enumerate(costs):
+        places.setdefault(cost, []).append(place)
+    distinct_costs = sorted(places, reverse=True)
 
-    def search(left: float, start: int, depth: int) -> list[int] | None:
-        for place in range(start, len(ordered)):
-            cost = costs[ordered[place]]
-            if cost > left:
-                continue
-            if cost >= left - slack:
-                return [ordered[place]]
-            if depth > 1:
-                rest = search(left - cost, place + 1, depth - 1)
-                if rest is not None:
-                    return [ordered[place], *rest]
+    def search(left: float, start: int, depth: int) -> list[float] | None:
+        for i in range(start, len(distinct_costs)):
+            cost = distinct_costs[i]
             if cost * depth < left - slack:
                 return None
+            if left - slack <= cost <= left:
+                return [cost]
+            if depth > 1 and cost < left:
+                rest = search(left - cost, i, depth - 1)
+                if rest is not None and [cost, *rest].count(cost) <= len(places[cost]):
+                    return [cost, *rest]
         return None
 
-    for depth in range(1, most + 1):
-        found = search(remaining, 0, depth)
-        if found is not None:
-            return found
+    if remaining > slack:
+        for depth in range(1, most + 1):
+            found = search(remaining, 0, depth)
+            if found is not None:
+                return [places[cost].pop(0) for cost in found]
     return []
 
 
 def fit(
     make: Callable[[float, float], str], room: int, length: int, tokenizer: Tokenizer
 ) -> tuple[str, int]:
-    """A text of at most `room` tokens that falls short by less than half the tolerance.
+    """A text of at most `room` tokens that falls short of it by less than the tolerance.
 
     `make(budget, slack)` builds one by arithmetic: at most `budget` tokens, at least
     `budget - slack`. The result is measured once; where a tokenizer is not additive over the units
     the budget is corrected and the text made again. Returns the text and its measured tokens.
     Raises `RlmEvalError` where the units are too coarse.
     """
-    slack = max(TOLERANCE * length / 2, 2.0)
+    slack = max(TOLERANCE * length * 0.9, 2.0)
     budget = float(room)
     for _ in range(8):
-        text = make(budget, slack / 2)
+        text = make(budget, slack * 0.6)
         tokens = tokenizer.count(text)
         if room - slack <= tokens <= room:
             return text, tokens
-        budget += room - slack / 4 - tokens
+        budget += room - slack / 5 - tokens
     raise RlmEvalError(
         f"cannot fill {room} tokens of {tokenizer.name} to within {slack:.0f}: the last try has "
         f"{tokens}; use a longer length or another tokenizer"

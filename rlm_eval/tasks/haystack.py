@@ -1,0 +1,292 @@
+"""Filler of exact length, and needles put into it at given depths.
+
+`noise` and `needle` have RULER's shape (NVIDIA/RULER `niah.py` @c3f5e3b); `prose` is our own
+grammar, in which no sentence occurs twice (a keyed permutation of some 10^12 combinations), 7-digit
+numbers and the asked key's words also stand in the filler, and a longer text begins with the
+shorter one; `mixed` is logs, code, chat and prose; `file` is the user's text. Not the questions.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.tasks.base import data, fit, rng, top_up
+from rlm_eval.tokens import Tokenizer
+
+KINDS = ("prose", "noise", "needle", "mixed", "file")
+_NOISE = ("The grass is green.", " The sky is blue.", " The sun is yellow.", " Here we go.")
+_NOISE_LINE = "".join(_NOISE) + " There and back again.\n"
+_NOISE_PARTS = ["Here we go.\n", *("".join(_NOISE[: i + 1]) + "\n" for i in range(4))] * 2
+_SPARE = 240  # units beyond the budget, from which the last ones are chosen to fit
+_NUMBER_EVERY, _WORD_EVERY = 12, 8  # one sentence in so many holds a decoy
+
+Ints = npt.NDArray[np.uint64]
+
+
+class Permutation:
+    """A keyed bijection of 0 .. size-1, evaluated for whole arrays (four Feistel rounds)."""
+
+    def __init__(self, size: int, source: random.Random) -> None:
+        self.size = size
+        self._half = max(1, math.ceil(math.log2(size) / 2))
+        self._keys = [source.getrandbits(62) * 2 + 1 for _ in range(4)]
+
+    def __call__(self, values: Ints) -> Ints:
+        result = self._round(values)
+        outside = np.nonzero(result >= self.size)[0]
+        while outside.size:  # walk on until every value is back inside
+            result[outside] = self._round(result[outside])
+            outside = outside[result[outside] >= self.size]
+        return result
+
+    def _round(self, values: Ints) -> Ints:
+        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        left, right = values >> half, values & mask
+        for key in self._keys:
+            mixed = (right + np.uint64(key & 0xFFFFFFFF)) * np.uint64(key)
+            mixed ^= mixed >> np.uint64(29)
+            left, right = right, left ^ ((mixed * np.uint64(key)) >> np.uint64(37)) & mask
+        return (left << half) | right
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The grammar: one list of phrases per place in the sentence, and what each costs."""
+
+    texts: list[list[str]]
+    costs: list[npt.NDArray[np.float64]]
+    bare_opening: npt.NDArray[np.float64]
+    ending: npt.NDArray[np.float64]
+    number_tails: list[str]
+    number_costs: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+@functools.lru_cache(maxsize=4)
+def _columns(tokenizer: Tokenizer) -> _Columns:
+    words = data("words.json")
+    names = ("openings", "adjectives", "nouns", "verbs", "objects", "tails")
+    texts = [[f" {phrase}" for phrase in words[name]] for name in names]
+    texts[5] = [f"{tail}." for tail in texts[5]]
+    tails = [f" {tail}." for tail in words["number_tails"]]
+
+    def cost(phrases: Sequence[str]) -> npt.NDArray[np.float64]:
+        return np.array([tokenizer.cost(phrase) for phrase in phrases])
+
+    numbered = [tail.format(4821730) for tail in tails]
+    return _Columns(
+        texts=texts,
+        costs=[cost(column) for column in texts],
+        bare_opening=cost([opening[1:] for opening in texts[0]]),
+        ending=cost([f"{tail}\n" for tail in texts[5]]),
+        number_tails=tails,
+        number_costs=(cost(numbered), cost([f"{tail}\n" for tail in numbered])),
+    )
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Sentences 0, 1, 2, ... of one text."""
+
+    tokenizer: Tokenizer
+    seed: str
+    """Determines the text."""
+    key_words: tuple[tuple[int, str], ...] = ()
+    """Decoy words: (1, adjective) or (2, noun)."""
+    avoid: frozenset[str] = frozenset()
+    """Numbers that must not occur."""
+    decoys: bool = True
+    """7-digit numbers and `key_words` in the filler."""
+
+    def __call__(self, budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """Units worth `budget` tokens and `_SPARE` more, and what each costs."""
+        columns, source = _columns(self.tokenizer), rng("prose", self.seed)
+        mean = sum(float(cost.mean()) for cost in columns.costs)
+        count = int(budget / mean * 1.15) + _SPARE
+        order = Permutation(math.prod(map(len, columns.texts)), source)
+        numbers = Permutation(9_000_000, source)
+        places = np.arange(count, dtype=np.uint64)
+        rest = order(places)
+        ends = (rest >> np.uint64(3)) % np.uint64(6) == 0  # the sentence ends its paragraph
+        starts = np.concatenate(([True], ends[:-1]))
+        picks = []
+        for column in columns.texts:
+            rest, pick = np.divmod(rest, np.uint64(len(column)))
+            picks.append(pick.astype(np.int64))
+        texts = [[column[i] for i in p.tolist()] for column, p in zip(columns.texts, picks)]  # noqa: B905
+        cost = [column[p] for column, p in zip(columns.costs, picks, strict=True)]
+        cost[0] = np.where(starts, columns.bare_opening[picks[0]], cost[0])
+        cost[5] = np.where(ends, columns.ending[picks[5]], cost[5])
+        if self.decoys:
+            values = numbers(places[::_NUMBER_EVERY]).tolist()
+            for n, drawn in zip(range(0, count, _NUMBER_EVERY), values, strict=True):
+                number = str(1_000_000 + drawn)
+                if number not in self.avoid:
+                    which = n // _NUMBER_EVERY % len(columns.number_tails)
+                    texts[5][n] = columns.number_tails[which].format(number)
+                    cost[5][n] = columns.number_costs[int(ends[n])][which]
+            for n in range(5, count if self.key_words else 0, _WORD_EVERY):
+                place, word = self.key_words[n // _WORD_EVERY % len(self.key_words)]
+                texts[place][n] = f" {word}"
+                cost[place][n] = self.tokenizer.cost(f" {word}")
+        for n in np.nonzero(starts)[0].tolist():
+            texts[0][n] = texts[0][n][1:]
+        for n in np.nonzero(ends)[0].tolist():
+            texts[5][n] += "\n"
+        return list(map("".join, zip(*texts, strict=True))), np.sum(cost, axis=0)
+
+
+Filler = Callable[[float], tuple[list[str], npt.NDArray[np.float64]]]
+"""`filler(budget)`: units worth at least `budget` tokens, some to spare, and what each costs."""
+
+
+def lines(tokenizer: Tokenizer, make: Callable[[int], str]) -> Filler:
+    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline)."""
+
+    def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
+        units: list[str] = []
+        costs: list[float] = []
+        total, spare = 0.0, 0
+        while spare < _SPARE:
+            units.append(f"{make(len(units))}\n")
+            costs.append(tokenizer.cost(units[-1]))
+            total += costs[-1]
+            spare += total > budget
+        units += _NOISE_PARTS  # short lines, where those of the task are all of one length
+        return units, np.array(costs + [tokenizer.cost(part) for part in _NOISE_PARTS])
+
+    return filler
+
+
+def noise(tokenizer: Tokenizer) -> Filler:
+    """RULER's repeated sentences, one line each; the spare ones are their beginnings."""
+
+    def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
+        cost = tokenizer.cost(_NOISE_LINE)
+        count = int(budget / cost) + 1
+        costs = [cost] * count + [tokenizer.cost(part) for part in _NOISE_PARTS]
+        return [_NOISE_LINE] * count + _NOISE_PARTS, np.array(costs)
+
+    return filler
+
+
+def mixed(tokenizer: Tokenizer, seed: str, avoid: frozenset[str]) -> Filler:
+    """Log lines, code, chat and prose, one line each; no line twice."""
+    words = data("words.json")
+    adjectives, nouns, names = words["adjectives"], words["nouns"], words["first_names"]
+    prose = itertools.cycle(  # cycled only where a text is far longer than its share of prose
+        Prose(tokenizer, seed, avoid=avoid)(2**17)[0]
+    )
+    source = rng("mixed", seed)
+
+    def make(n: int) -> str:
+        draw, pick = source.randrange, source.choice
+        kind, number = draw(4), str(1_000_000 + draw(9_000_000))
+        number = "1000001" if number in avoid else number
+        clock = f"{n // 3600 % 24:02d}:{n // 60 % 60:02d}:{n % 60:02d}"
+        if kind == 0:
+            level = pick(("INFO", "WARN", "DEBUG", "ERROR"))
+            return (
+                f"2026-{1 + n // 86400 % 12:02d}-{1 + n // 7200 % 28:02d}T{clock} {level} "
+                f"{pick(nouns)}-service[{draw(99999)}]: job {number} on {pick(adjectives)}-"
+                f"{pick(nouns)} took {draw(9000)} ms"
+            )
+        if kind == 1:
+            name = f"{pick(adjectives)}_{pick(nouns)}_{n}"
+            return f"def {name}({pick(nouns)}, limit={draw(99)}): return limit * {number}"
+        if kind == 2:
+            return (
+                f"[{clock}] {pick(names)}: the {pick(adjectives)} {pick(nouns)} again? "
+                f"see ticket {number}, {pick(names)} has the {pick(nouns)}"
+            )
+        return next(prose).strip()
+
+    return lines(tokenizer, make)
+
+
+def from_file(tokenizer: Tokenizer, path: Path) -> Filler:
+    """The user's text from its beginning, cut at the ends of sentences or lines."""
+    text = re.sub(r"[ \t]+", " ", path.read_text("utf-8"))
+    pieces = [p for p in re.split(r"(?<=[.!?])(?= )|(?<=\n)", text) if p.strip()]
+
+    def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
+        costs = np.array([tokenizer.cost(piece) for piece in pieces])
+        if costs.sum() < budget:
+            raise ConfigError(
+                f"{path} has about {int(costs.sum())} tokens, the length asks for {int(budget)}; "
+                "give a longer file or a shorter length (a text is never repeated)"
+            )
+        return pieces, costs
+
+    return filler
+
+
+def file_hash(path: str) -> str:
+    """Identity of a user's file. Raises `ConfigError` where it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"file {path!r} cannot be read: {error.strerror}") from error
+
+
+def build(
+    filler: Filler,
+    needles: Sequence[tuple[float, str]],
+    room: int,
+    length: int,
+    tokenizer: Tokenizer,
+) -> tuple[str, int, list[tuple[int, int]]]:
+    """Text, tokens and the needles' character spans; `needles` are (depth in [0, 1], sentence).
+
+    `room` is what the text may take in tokens, `length` the nominal length of the tolerance.
+    """
+    needle_cost = sum(tokenizer.cost(f" {sentence}\n") for _, sentence in needles)
+
+    def make(budget: float, slack: float) -> str:
+        units, costs = filler(max(0.0, budget - needle_cost))
+        return _insert(_trim(units, costs, budget - needle_cost, slack), needles)
+
+    text, tokens = fit(make, room, length, tokenizer)
+    starts = [text.index(sentence) for _, sentence in needles]
+    return text, tokens, [(s, s + len(n)) for s, (_, n) in zip(starts, needles, strict=True)]
+
+
+def _trim(
+    units: list[str], costs: npt.NDArray[np.float64], budget: float, slack: float
+) -> list[str]:
+    """The first units, and a few chosen later ones that fill `budget` to within `slack`."""
+    total = np.cumsum(costs)
+    full = int(np.searchsorted(total, budget, side="right"))
+    for kept in range(full, max(full - 8, -1), -1):
+        left = budget - (float(total[kept - 1]) if kept else 0.0)
+        inline = kept > 0 and not units[kept - 1].endswith("\n")
+        spare = [
+            i
+            for i in range(full, min(full + _SPARE + 16, len(units)))
+            if units[i].startswith(" ") == inline and units[i].endswith("\n") != inline
+        ]
+        extra = top_up(costs[spare].tolist(), left, slack)
+        if extra or left <= slack:
+            return units[:kept] + [units[spare[i]] for i in extra]
+    return units[:full]
+
+
+def _insert(units: list[str], needles: Sequence[tuple[float, str]]) -> str:
+    """The units with each needle after the share `depth` of them, between whole sentences."""
+    parts = list(units)
+    placed = sorted(((round(d * len(units)), s) for d, s in needles), reverse=True)
+    for place, sentence in placed:
+        at_line = place == 0 or parts[place - 1].endswith("\n")
+        parts.insert(place, f"{sentence}\n" if at_line else f" {sentence}")
+    return "".join(parts)
