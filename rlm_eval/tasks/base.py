@@ -67,6 +67,8 @@ class Draft:
     """Character spans of the canonical text."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Scalars for analysis."""
+    length: int | None = None
+    """Nominal tokens where the row has its own; `None` = the task's."""
 
 
 def make_context(
@@ -131,7 +133,7 @@ def make_sample(
         question=draft.question,
         context=context,
         target=draft.target,
-        length=length,
+        length=draft.length or length,
         cluster=draft.cluster,
         item=draft.item,
         evidence=draft.evidence,

@@ -1,0 +1,174 @@
+"""Tasks whose samples are rows of a data set: of the hub at a pinned revision, or of a local file.
+
+Only the rows and columns that are asked for are read: the hub's Parquet files are streamed with the
+filter pushed down, local files are filtered as they are read. Nothing is decided here about what a
+row means.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft, distinct, make_context, make_sample
+from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
+from rlm_eval.types import Answer, Density, Sample, Score
+
+Condition = tuple[str, str, Any]
+"""(column, `==` or `in`, value), as pyarrow's filters have it."""
+
+
+def hub_rows(
+    repository: str,
+    revision: str,
+    split: str,
+    *,
+    config: str | None = None,
+    columns: Sequence[str] | None = None,
+    where: Sequence[Condition] = (),
+    parquet: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Rows of a data set of the hub, streamed; `where` is pushed down to its Parquet files.
+
+    Raises `MissingDependency` naming the ways out where the hub cannot be reached.
+    """
+    import datasets
+
+    pushed: dict[str, Any] = {}
+    if parquet and columns:
+        pushed["columns"] = list(columns)
+    if parquet and where:
+        pushed["filters"] = list(where)
+    try:
+        rows = datasets.load_dataset(
+            repository, config, split=split, revision=revision, streaming=True, **pushed
+        )
+        for row in rows:
+            if _holds(row, where):
+                yield dict(row)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise MissingDependency(
+            f"{repository}@{revision} ({split}) cannot be read: {str(error).splitlines()[0][:300]}. "
+            "Either reach the hub (HF_ENDPOINT names a mirror), or set task.path to a local file "
+            "with the same columns, or use the generated task of the same shape."
+        ) from error
+
+
+def file_rows(path: str, where: Sequence[Condition] = ()) -> Iterator[dict[str, Any]]:
+    """Rows of a local `.jsonl`, `.json` (a list), `.parquet` or `.csv` file, in its order.
+
+    Raises `ConfigError` where it cannot be read.
+    """
+    file = Path(path)
+    readers = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet, ".csv": _csv}
+    if file.suffix not in readers:
+        raise ConfigError(f"path={path}: the name must end in {', '.join(readers)}")
+    if not file.is_file():
+        raise ConfigError(f"path={path}: no such file")
+    for row in readers[file.suffix](file):
+        if _holds(row, where):
+            yield row
+
+
+def _holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
+    for column, operator, value in where:
+        if column not in row:
+            raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
+        if not (row[column] in value if operator == "in" else row[column] == value):
+            return False
+    return True
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    raise ConfigError(f"{file}, line {number}: {error}") from error
+
+
+def _json(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        rows = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    yield from rows
+
+
+def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=16):
+        yield from batch.to_pylist()
+
+
+def _csv(file: Path) -> Iterator[dict[str, Any]]:
+    import csv
+    import sys
+
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a context of megabytes
+    with file.open(newline="", encoding="utf-8") as lines:
+        yield from csv.DictReader(lines)
+
+
+@dataclass(frozen=True)
+class LoadedTask(ABC):
+    """A task whose samples are rows. A subclass gives `drafts()`, `score()` and `floors()`."""
+
+    name: str = ""
+    """Name in tables."""
+    n: int = 50
+    """Samples, at most; the data set may have fewer."""
+    tokenizer: str = DEFAULT
+    """Measures the contexts."""
+    path: str | None = None
+    """Local file with the same columns; `None` = the hub."""
+
+    OUTPUT_CAP: ClassVar[int | None] = None
+    density: ClassVar[Density] = Density.CONSTANT
+    generated: ClassVar[bool] = False
+    protected: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n={self.n} must be 1 or more")
+
+    @abstractmethod
+    def drafts(self) -> Iterator[Draft]:
+        """All samples, in a fixed order; read no further than asked."""
+
+    @abstractmethod
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """See `tasks.Task`."""
+
+    @abstractmethod
+    def floors(self) -> Mapping[str, Floor]:
+        """See `tasks.Task`."""
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold as text."""
+        return Answer(str(sample.target))
+
+    @property
+    def counter(self) -> Tokenizer:
+        """The task's tokenizer."""
+        return get_tokenizer(self.tokenizer)
+
+    def samples(self) -> Iterator[Sample]:
+        """The first `n` samples. A row's own nominal length, else its measured tokens, keys it."""
+        return distinct(self._samples())
+
+    def _samples(self) -> Iterator[Sample]:
+        for index, draft in enumerate(itertools.islice(self.drafts(), self.n)):
+            context = make_context(draft.context, self.counter, draft.tokens)
+            yield make_sample(self.name, index, context.tokens, draft, context, self.OUTPUT_CAP)
