@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
@@ -27,6 +28,13 @@ _KEY = "RLM_EVAL_SERVER_KEY"
 @dataclass(frozen=True)
 class LlamaCpp:
     """A llama.cpp server; satisfies `servers.Engine`."""
+
+    # fmt: off
+    RUNTIME: ClassVar[frozenset[str]] = frozenset((
+        "threads", "slots", "batch", "prompt_cache_mib", "startup_s",
+    ))
+    # fmt: on
+    """Fields that change no reply: they are no part of a cell's identity."""
 
     weights: Weights
     """The GGUF file."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
@@ -19,6 +20,13 @@ from rlm_eval.models.vllm import distribution
 @dataclass(frozen=True)
 class TransformersServe:
     """A `transformers serve` process; satisfies `servers.Engine`."""
+
+    # fmt: off
+    RUNTIME: ClassVar[frozenset[str]] = frozenset((
+        "python", "device", "startup_s",
+    ))
+    # fmt: on
+    """Fields that change no reply: they are no part of a cell's identity."""
 
     source: str
     """Repository on the hub, or a local folder; requests must name the same (`model`)."""

@@ -15,9 +15,11 @@ import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
+from rlm_eval.paths import cache_dir
 
 _MODULE = "vllm.entrypoints.openai.api_server"
 
@@ -26,12 +28,19 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 class VLLM:
     """A vLLM server; satisfies `servers.Engine`."""
 
+    # fmt: off
+    RUNTIME: ClassVar[frozenset[str]] = frozenset((
+        "python", "tensor_parallel", "data_parallel", "gpu_memory", "environment", "startup_s",
+    ))
+    # fmt: on
+    """Fields that change no reply: they are no part of a cell's identity."""
+
     source: str
-    """Repository on the hub, or a local folder."""
+    """Repository on the hub, or a local folder; `{cache}` stands for our cache folder."""
     revision: str | None = None
     """Commit of the repository."""
     python: str | None = None
-    """Interpreter of the environment that has vLLM; `None` = this one."""
+    """Interpreter of the environment that has vLLM; `None` = this one; `{cache}` as in `source`."""
     tensor_parallel: int = 1
     """GPUs that one copy of the model is split over."""
     data_parallel: int = 1
@@ -99,17 +108,21 @@ class VLLM:
 
     @property
     def _python(self) -> str:
-        return self.python or sys.executable
+        return _placed(self.python) if self.python else sys.executable
 
     def _program(self) -> list[str]:
         script = shutil.which("vllm", path=str(Path(self._python).parent))
         if script and _works(script):
-            return [script, "serve", self.source]
-        return [self._python, "-m", _MODULE, "--model", self.source]
+            return [script, "serve", _placed(self.source)]
+        return [self._python, "-m", _MODULE, "--model", _placed(self.source)]
 
     def version(self) -> str | None:
         """Version and distribution, as `vllm 0.32.0`; `None` where vLLM is not installed."""
         return distribution(self._python, "vllm")
+
+
+def _placed(path: str) -> str:
+    return path.replace("{cache}", str(cache_dir()))
 
 
 @cache

