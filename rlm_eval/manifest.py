@@ -46,6 +46,7 @@ def manifest(
             "length": cell.length,
             "seed": cell.seed,
             "method": cell.method.name,
+            "depth_limit": getattr(cell.method, "depth", None),
             "prompt": cell.method.prompt_id.partition("@")[0],
             "prompt_hash": cell.method.prompt_id.partition("@")[2] or None,
             "root": _name(cell, "root"),
@@ -63,7 +64,7 @@ def manifest(
         "packages": package_versions(),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["rlm-eval", *sys.argv[1:]],
     }
 
 
