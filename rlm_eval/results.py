@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, record_of, to_frame
 from rlm_eval.store import CellStore, stored_sample
+from rlm_eval.types import Sample
 
 
 def cell_folders(run: Path) -> list[Path]:
@@ -44,3 +49,20 @@ def write_records(run: Path) -> Path:
     path = run / FILE
     table.to_parquet(path, index=False)
     return path
+
+
+class ContextSource:
+    """Rebuilds the contexts of stored samples from their tasks: they are never in the run."""
+
+    def __init__(self) -> None:
+        self._cell: str | None = None
+        self._samples: dict[str, Sample] = {}
+
+    def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
+        """Canonical text of a sample's context; `None` where the task does not make it again."""
+        if manifest["cell_id"] != self._cell:
+            task = build_cell(OmegaConf.create(manifest["config"])).task
+            self._samples = {s.id: s for s in task.samples()}
+            self._cell = manifest["cell_id"]
+        found = self._samples.get(sample)
+        return None if found is None else found.context.text()

@@ -57,12 +57,11 @@ def _run(overrides: list[str], *, print_only: bool, report: bool) -> int:
         print("stopped; the same command resumes", file=sys.stderr)
         return 130
     records = write_records(folder)
-    print(f"records: {records}")
     if report:
-        from rlm_eval.report import report as write_report
+        from rlm_eval.commands.report import make
 
-        for path in write_report([folder], folder / "report"):
-            print(path)
+        print(make([folder], folder / "report"))
+    print(f"records: {records}")
     for cell, why in summary.unfinished.items():
         print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
     return 1 if summary.unfinished else 0

@@ -1,0 +1,28 @@
+"""Browse a run's trajectories, whole contexts included, on a local page.
+
+rlm-eval view results/runs/quickstart
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve on 127.0.0.1 until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval view",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.report import view
+    from rlm_eval.results import ContextSource
+
+    view(arguments.runs, port=arguments.port, context_of=ContextSource())
+    return 0
