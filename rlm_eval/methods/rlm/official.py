@@ -37,17 +37,8 @@ _SIMPLE = {"str", "int", "float", "bool", "list", "dict", "tuple"}
 _MOST_LENGTHS = 100
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 
-# Helpers that the official environments offer, written for our REPL. Private names stay hidden.
-_SHOW_VARS = """
-def SHOW_VARS():
-    _named = {"context_0": type(context).__name__, "context": type(context).__name__}
-    for _name, _value in list(globals().items()):
-        _kind = type(_value).__name__
-        if _name[0] != "_" and _name != "answer" and not callable(_value) and _kind != "module":
-            _named[_name] = _kind
-    return f"Available variables: {_named}"
-context_0 = context
-"""
+# What the official environment has beyond our REPL (SHOW_VARS is there already).
+_CONTEXT_0 = "context_0 = context"
 _FINAL_VAR = """
 def FINAL_VAR(name):
     global _final_var
@@ -135,8 +126,8 @@ class _Official:
 
     @property
     def setup(self) -> str:
-        """SHOW_VARS, and FINAL_VAR where the dialect has it."""
-        return _SHOW_VARS if self.answer_dict else _SHOW_VARS + _FINAL_VAR
+        """`context_0`, and FINAL_VAR where the dialect has it."""
+        return _CONTEXT_0 if self.answer_dict else f"{_CONTEXT_0}\n{_FINAL_VAR}"
 
     def opening(self, view: View) -> list[Message]:
         """System prompt and metadata."""
