@@ -285,8 +285,8 @@ def _trim(
 def _insert(units: list[str], needles: Sequence[tuple[float, str]]) -> str:
     """The units with each needle after the share `depth` of them, between whole sentences."""
     parts = list(units)
-    placed = sorted(((round(d * len(units)), s) for d, s in needles), reverse=True)
-    for place, sentence in placed:
+    placed = sorted(((round(d * len(units)), s) for d, s in needles), key=lambda pair: pair[0])
+    for place, sentence in reversed(placed):  # needles at one place keep their order
         at_line = place == 0 or parts[place - 1].endswith("\n")
         parts.insert(place, f"{sentence}\n" if at_line else f" {sentence}")
     return "".join(parts)

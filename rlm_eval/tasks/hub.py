@@ -55,8 +55,9 @@ def hub_rows(
             if _holds(row, where):
                 yield dict(row)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise MissingDependency(
-            f"{repository}@{revision} ({split}) cannot be read: {str(error).splitlines()[0][:300]}. "
+            f"{repository}@{revision} ({split}) cannot be read: {reason}. "
             "Either reach the hub (HF_ENDPOINT names a mirror), or set task.path to a local file "
             "with the same columns, or use the generated task of the same shape."
         ) from error
