@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.stats import behaviour
+from rlm_eval.stats.habits import habits
 from rlm_eval.types import Call, Role, Sample, Score, Trajectory
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "reread": ("float", "Times each shown character was sent to a model."),
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
-"""Name -> (type, meaning). `score_<scorer>`, `note_<name>` and `meta_<name>` columns follow."""
+"""Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
+code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`)."""
 
 _NOTES = ("core_seconds", "gpu_seconds")
 _CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
@@ -207,6 +209,8 @@ def record_of(
     }
     row |= {f"score_{score.scorer}": score.value for score in scores}
     row |= {f"note_{k}": v for k, v in trajectory.notes.items() if k not in _NOTES and _flat(v)}
+    if trajectory.steps or subs:
+        row |= {f"habit_{name}": found for name, found in habits(trajectory).items()}
     return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
 
 

@@ -27,10 +27,10 @@ def report(
     from rlm_eval.report.caveats import caveats
 
     run_dirs, out = [Path(run) for run in run_dirs], Path(out)
-    frame = cells.prepare(load_records(run_dirs))
+    known = card.manifests(run_dirs)
+    frame = cells.prepare(load_records(run_dirs), known)
     table = cells.summarise(frame)
     comparisons = comparison.against(frame, cells.series_order(frame)[0])
-    known = card.manifests(run_dirs)
     limits = caveats(frame, table)
     built = tables.build(frame, table, comparisons)
     out.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ are averaged first; samples (in their clusters) are the units.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,12 @@ _SUMS = {
 _METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
 
 
-def prepare(records: pd.DataFrame) -> pd.DataFrame:
-    """Records with plain dtypes, a `series` label and totals; what all of the report works on."""
+def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """Records with plain dtypes, a `series` label and totals; what all of the report works on.
+
+    Cells that agree in all `KEYS` but differ in their configuration are never merged: their
+    variant names the differing settings (from the manifests), or the cell where they are absent.
+    """
     frame = records.copy()
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype):
@@ -62,6 +67,7 @@ def prepare(records: pd.DataFrame) -> pd.DataFrame:
     # Latency of a sample that was interrupted is that of two sittings: unknown.
     resumed = frame["n_replayed_calls"].fillna(0) > 0
     frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
+    frame["variant"] = _variants(frame, {m["identity"]: m.get("config", {}) for m in manifests})
     frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
     frame["series"] = _labels(frame)
     frame["task_label"] = [
@@ -69,6 +75,34 @@ def prepare(records: pd.DataFrame) -> pd.DataFrame:
         for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
     ]
     return frame
+
+
+def _variants(frame: pd.DataFrame, configs: Mapping[str, Any]) -> pd.Series:
+    """The variant column, told apart where several configurations share a table line."""
+    cells = frame[[*KEYS, "seed", "cell_id"]].drop_duplicates()
+    names = {}
+    for _, group in cells.groupby([*KEYS, "seed"], dropna=False, sort=False):
+        leaves = {c: dict(_leaves(configs.get(c, {}))) for c in group["cell_id"]}
+        keys = sorted({key for found in leaves.values() for key in found})
+        differing = [k for k in keys if len({repr(v.get(k)) for v in leaves.values()}) > 1]
+        for cell, variant in zip(group["cell_id"], group["variant"], strict=True):
+            own = [f"{key.removeprefix('method.')}={leaves[cell].get(key)}" for key in differing]
+            told = [variant, *(own or [str(cell)[-6:]])] if len(group) > 1 else [variant]
+            names[cell] = ", ".join(part for part in told if part)
+    return frame["cell_id"].map(names)
+
+
+_RUNTIME = ("name", "results", "max_samples", "experiment", "debug", "n", "epochs", "port", "url")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a configuration, run-time settings left out."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key not in _RUNTIME:
+                yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
 
 
 def _labels(frame: pd.DataFrame) -> pd.Series:

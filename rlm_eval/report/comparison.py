@@ -34,7 +34,7 @@ def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         if series != baseline
         for row in pairs(frame[frame["series"] == series], frame[frame["series"] == baseline])
     ]
-    return _with_holm(pd.DataFrame(rows))
+    return with_holm(pd.DataFrame(rows))
 
 
 def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
@@ -80,7 +80,19 @@ def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 
-def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:
+def pooled(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
+    """One comparison over all tasks and lengths of both sides; `None` without shared samples."""
+    both = cells.units(a).merge(cells.units(b), on=["length", "sample_id"], suffixes=("_a", "_b"))
+    both = both[~(both["lost_a"] | both["lost_b"])]
+    if both.empty:
+        return None
+    found = paired.compare(both["score_a"], both["score_b"], both["cluster_a"])
+    cut = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
+    return {name: getattr(found, name) for name in found.__slots__} | {"cut": cut}
+
+
+def with_holm(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with p values adjusted over all of them, and a verdict in words."""
     if rows.empty:
         return rows
     rows["p_holm"] = paired.holm(rows["p"].tolist())
@@ -119,7 +131,7 @@ def compare_text(
     if published is not None:
         return "\n".join([*_status(frame, planned_by), *_published(left, published)])
     right = select(frame, b)
-    rows = _with_holm(pd.DataFrame(pairs(left, right)))
+    rows = with_holm(pd.DataFrame(pairs(left, right)))
     if rows.empty:
         raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
     lines = [*_status(frame, planned_by), f"A = {a}, B = {b}; difference = A - B, paired by sample"]

@@ -117,7 +117,7 @@ def draw_spread(
     if drawn:
         style.log_axis(axis, label)
     else:
-        _empty(axis, "not reported\nby any model", label)
+        empty(axis, "not reported\nby any model", label)
 
 
 @style.styled
@@ -134,7 +134,7 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     for axis, ((task, length), group) in zip(axes.flat, groups, strict=False):
         known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
         if known.empty:
-            _empty(axis, "cost not known", label)
+            empty(axis, "cost not known", label)
         front = {i for i in known.index if not _dominated(known, f"{money}_mean", i)}
         for index, row in known.iterrows():
             look = looks[row["series"]]
@@ -292,7 +292,7 @@ def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, fl
     return bootstrap_ratio(values, np.ones(len(values)), part["cluster"], draws=1_000)
 
 
-def _empty(axis: Axes, words: str, label: str) -> None:
+def empty(axis: Axes, words: str, label: str) -> None:
     """A panel never stays blank: it says what is not known."""
     axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#555555")
     axis.set_yticks([])

@@ -36,8 +36,10 @@ def page(
         _section("What was run", _facts(facts)),
         _table(tables[0]),
         _section("What not to conclude", _list(caveats)),
-        *(_table(table) for table in tables[1:]),
-        *(_figure(figure) for figure in figures),
+        _table(tables[1]),
+        *(_figure(figure) for figure in figures[:1]),
+        *(_table(table) for table in tables[2:]),
+        *(_figure(figure) for figure in figures[1:]),
         _trajectories(shown),
     ]
     return document("rlm_eval report", "".join(parts), {"source": "embedded", **shown})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlm_eval.report import figures, style
+from rlm_eval.report import distributions, figures, maps, style
 
 Drawing = tuple[str, str, Callable[[], figures.Plot]]
 """(file name, title, function that draws)."""
@@ -45,3 +45,31 @@ def _chosen(
             lambda: figures.difference_by_length(frame, table, comparisons),
         )
         yield "pareto", "Score against cost", lambda: figures.pareto(frame, table)
+    yield (
+        "quartiles",
+        "Cost and run time by quartile",
+        lambda: distributions.quartiles(frame, table),
+    )
+    if frame["wall_seconds"].gt(0).any():
+        yield (
+            "runtime_histogram",
+            "Run time, distribution",
+            lambda: distributions.histograms(frame, table),
+        )
+    yield "behaviour", "What the methods did", lambda: distributions.behaviour(frame, table)
+    if not comparisons.empty and table["length"].nunique() > 1:
+        yield "crossover", "Crossover length", lambda: distributions.crossover(frame, table)
+    if maps.pair_method(frame) is not None:
+        yield "model_grid", "Root and sub-model pairs", lambda: maps.model_grid(frame, table)
+    if frame["depth_limit"].nunique() > 1:
+        yield (
+            "depth_by_length",
+            "Recursion depth by length",
+            lambda: maps.depth_by_length(frame, table),
+        )
+    if "meta_depth" in frame and frame["meta_depth"].nunique() > 1:
+        yield (
+            "position_by_length",
+            "Needle position by length",
+            lambda: maps.position_by_length(frame, table),
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -215,10 +215,7 @@ def finish(
     below = (len(lines) * _CAPTION_POINTS * 1.35 + 8) / 72
     stamp = stamps(frame)
     if handles is None:
-        handles = [
-            Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name)
-            for name, k in (legend or {}).items()
-        ]
+        handles = line_handles(legend or {})
     columns = max(1, min(len(handles), int(width * 15 / (6 + _longest(handles)))))
     rows = -(-len(handles) // columns)
     above = (13 if title else 0) + (10 if stamp else 0) + rows * 11 + 4
@@ -247,6 +244,14 @@ def finish(
         rect=(0, below / total, 1, 1 - above / (72 * total)), pad=0.4, w_pad=1.0, h_pad=0.8
     )
     return figure
+
+
+def line_handles(looks: Mapping[str, Look]) -> list[Any]:
+    """Legend entries of lines with marks."""
+    return [
+        Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name)
+        for name, k in looks.items()
+    ]
 
 
 def _longest(handles: Sequence[Any]) -> int:

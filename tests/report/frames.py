@@ -22,17 +22,19 @@ def frame(
     priced: bool = True,
     roots: Sequence[str] = ("model-a",),
     subs: Sequence[str] = ("",),
+    depths: Sequence[int] = (1,),
     seed: int = 0,
 ) -> pd.DataFrame:
     """Records of a full grid; scores fall with length, RLM falls least."""
     rng = np.random.default_rng(seed)
     parts = [
-        _cell(rng, task, method, length, n, per_cluster, priced, root, sub)
+        _cell(rng, task, method, length, n, per_cluster, priced, root, sub, depth)
         for task in tasks
         for method in methods
         for root in roots
         for sub in subs
         for length in lengths
+        for depth in (depths if method == "rlm" else (1,))
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -47,6 +49,7 @@ def _cell(
     priced: bool,
     root: str,
     sub: str,
+    depth: int,
 ) -> pd.DataFrame:
     doublings = np.log2(length / 1024)
     rate = {"long_context": 0.97 - 0.17 * doublings, "rag": 0.7, "rlm": 0.9 - 0.03 * doublings}
@@ -59,7 +62,8 @@ def _cell(
     wall = 0.5 + inputs / 400
     facts = {
         "run": "synthetic",
-        "cell_id": f"{task}-{method}-{length}-{root}-{sub}",
+        "cell_id": f"{task}-{method}-{length}-{root}-{sub}-{depth}",
+        "variant": f"depth={depth}" if depth > 1 else None,
         "sample_id": [f"{task}-{length}-{i}" for i in index],
         "item": [f"{task}-{i}" for i in index],
         "cluster": [f"{task}-{i // per_cluster}" for i in index],
@@ -103,8 +107,10 @@ def _cell(
         "coverage": np.clip(inputs / length, 0, 1),
         "reread": rng.uniform(1, 3, n),
         "provenance": "variable" if is_rlm else "root_text",
-        "meta_needle_depth": np.round(index / max(1, n - 1), 2),
+        "meta_depth": np.round(index / max(1, n - 1), 2),
         "score_official": score,
+        "habit_strategy": rng.choice(["search", "chunk_map", "ask"], n) if is_rlm else None,
+        "depth_limit": depth if is_rlm else None,
     }
     made = records.to_frame(pd.DataFrame(facts).to_dict("records"))
     if method == "long_context":

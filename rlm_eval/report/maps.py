@@ -1,0 +1,187 @@
+"""Heat maps: root and sub-model pairs, recursion depth by length, needle position by length.
+
+As in `figures`: each takes the prepared records and the cell table, returns (figure, its data).
+Every field prints its number, so that colour only helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rlm_eval.report import comparison, figures, style
+from rlm_eval.report.figures import Plot
+
+
+@style.styled
+def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Root by sub-model: score, cost, critical path; differences along rows and columns."""
+    method = pair_method(frame)
+    own = frame[frame["method"] == method]
+    tasks = list(dict.fromkeys(own["task_label"]))
+    money, label, note = figures.money_of(table)
+    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
+    figure, axes = style.canvas(len(tasks), 3, row_height=0.7 + 0.42 * own["root"].nunique())
+    rows = []
+    for row, task in enumerate(tasks):
+        part = own[own["task_label"] == task]
+        roots, subs = sorted(part["root"].unique()), sorted(part["sub"].unique())
+        score = part.pivot_table(index="root", columns="sub", values="score", aggfunc="mean")
+        score = score.reindex(index=roots, columns=subs)
+        notes = _differences(part, roots, subs)
+        rows += [line | {"task": task} for line in notes.values()]
+        texts = [
+            [_pair_text(score.iloc[i, j], notes.get((r, s))) for j, s in enumerate(subs)]
+            for i, r in enumerate(roots)
+        ]
+        count = style.counted(part.groupby(["root", "sub"]).size())
+        heat(axes[row, 0], 100 * score, texts, f"{task}: score (%), {count}", limits=(0, 100))
+        shown = {column: label, "critical_path_seconds": "critical path (s)"}
+        for axis, (values, name) in zip(axes[row, 1:], shown.items(), strict=True):
+            found = part.pivot_table(index="root", columns="sub", values=values, aggfunc="median")
+            found = found.reindex(index=roots, columns=subs)
+            heat(axis, found, None, f"{task}: {name}", colours="cividis_r")
+        for axis in axes[row]:
+            axis.set_xlabel("sub-model")
+        axes[row, 0].set_ylabel("root model")
+    caption = (
+        f"{method}, all lengths together; cost and time are medians per sample. Under a score: its "
+        "paired difference in pp to the first sub-model of the row (→) and the first root of the "
+        "column (↓); * p < 0.05 after Holm over the row and column comparisons of a task. "
+        f"{note} " + figures.shared_caption(own, table[table["method"] == method])
+    )
+    return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
+
+
+def pair_method(frame: pd.DataFrame) -> str | None:
+    """The method with most (root, sub) pairs; `None` where none has two."""
+    pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()
+    rlm = pairs[[name for name in pairs.index if str(name).startswith("rlm")]]
+    return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None
+
+
+def _differences(
+    part: pd.DataFrame, roots: Sequence[str], subs: Sequence[str]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Per pair: paired difference to the first of its row and of its column."""
+    cell = {key: own for key, own in part.groupby(["root", "sub"])}  # noqa: C416 - typed keys
+    lines: list[dict[str, Any]] = []
+    for r in roots:
+        for s in subs:
+            for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
+                if (r, s) in cell and base in cell and base != (r, s):
+                    merged = comparison.pooled(cell[r, s], cell[base])
+                    if merged is not None:
+                        lines.append(merged | {"root": r, "sub": s, "kind": kind})
+    adjusted = comparison.with_holm(pd.DataFrame(lines)).to_dict("records")
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in adjusted:
+        entry = found.setdefault((line["root"], line["sub"]), {k: line[k] for k in ("root", "sub")})
+        names = ("difference", "low", "high", "p_holm", "n")
+        entry |= {f"{line['kind']}_{name}": line[name] for name in names}
+    return found
+
+
+def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
+    if not np.isfinite(score):
+        return "not run"
+    words = []
+    for kind, arrow in (("row", "→"), ("column", "↓")):
+        if notes and f"{kind}_difference" in notes:
+            star = "*" if notes[f"{kind}_p_holm"] < 0.05 else ""
+            words.append(f"{arrow}{100 * notes[f'{kind}_difference']:+.0f}{star}")
+    return f"{100 * score:.0f}" + (f"\n{' '.join(words)}" if words else "")
+
+
+@style.styled
+def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score by configured recursion depth and length."""
+    own = frame[frame["depth_limit"].notna()]
+    return _by_length(
+        own.assign(row=own["depth_limit"].astype(int)), table, "recursion depth",
+        ["task_label"], "Score (%) by the configured recursion depth and length.",
+    )  # fmt: skip
+
+
+@style.styled
+def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score by the needle's place in the context and length, one map per series."""
+    own = frame[frame["meta_depth"].notna()]
+    place = (own["meta_depth"].astype(float).clip(0, 0.999) * 5).astype(int)
+    labels = np.array(["0–20", "20–40", "40–60", "60–80", "80–100"])
+    return _by_length(
+        own.assign(row=labels[place]), table, "needle at (% of context)",
+        ["task_label", "series"], "Score (%) by where the needle lies and length.",
+    )  # fmt: skip
+
+
+def _by_length(
+    own: pd.DataFrame, table: pd.DataFrame, label: str, by: list[str], words: str
+) -> Plot:
+    keyed: Any = own.groupby(by, sort=False)
+    groups = list(keyed)
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    height = 0.7 + 0.24 * own["row"].nunique()
+    figure, axes = style.canvas(rows, columns, width=style.width_for(columns), row_height=height)
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis, (key, part) in zip(axes.flat, groups, strict=False):
+        keys = part.groupby(["row", "length"])
+        score, count = keys["score"].mean().unstack(), keys.size().unstack()
+        over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
+        texts = [
+            [
+                _field(score.iloc[i, j], count.iloc[i, j], over.iloc[i, j])
+                for j in range(score.shape[1])
+            ]
+            for i in range(score.shape[0])
+        ]
+        score.columns = pd.Index([style.tokens_label(float(c)) for c in score.columns])
+        heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
+        axis.set_xlabel("context length (tokens)")
+        axis.set_ylabel(label)
+    data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
+    caption = (
+        f"{words} Small: n of the field; ⊘: context_overflow in more than half of them. Fields of "
+        "few samples are noise. "
+        + figures.shared_caption(own, table[table["series"].isin(set(own["series"]))])
+    )
+    return style.finish(figure, frame=own, caption=caption), data
+
+
+def _field(score: float, count: float, over: float) -> str:
+    if not np.isfinite(count) or not np.isfinite(score):
+        return ""
+    return f"{100 * score:.0f}{' ⊘' if over > 0.5 else ''}\n{int(count)}"
+
+
+def heat(
+    axis: Axes,
+    values: pd.DataFrame,
+    texts: Sequence[Sequence[str]] | None,
+    title: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    colours: str = "cividis",
+) -> None:
+    """A labelled heat map whose every field prints its value."""
+    numbers = values.to_numpy(dtype=float)
+    low, high = limits or (np.nanmin(numbers), np.nanmax(numbers))
+    image = axis.imshow(numbers, aspect="auto", cmap=colours, vmin=low, vmax=high)
+    axis.set_xticks(range(numbers.shape[1]), [str(c) for c in values.columns])
+    axis.set_yticks(range(numbers.shape[0]), [str(r) for r in values.index])
+    axis.grid(visible=False)
+    axis.set_title(title)
+    shades = image.cmap(image.norm(np.nan_to_num(numbers, nan=low)))
+    for (i, j), number in np.ndenumerate(numbers):
+        plain = style.short(float(f"{number:.3g}")) if np.isfinite(number) else ""
+        dark = shades[i, j, :3] @ (0.3, 0.59, 0.11) < 0.5
+        axis.text(
+            j, i, texts[i][j] if texts else plain, ha="center", va="center", fontsize=6,
+            color="white" if dark else "black",
+        )  # fmt: skip
