@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,8 @@ class FakeServer:
     in_flight: int = 0
     peak: int = 0
     """Most requests at once."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first request."""
     _runner: web.AppRunner | None = None
 
     @property
@@ -192,9 +194,8 @@ class FakeServer:
         app.router.add_post("/v1/chat/completions", self._openai)
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_get("/health", lambda _r: _json({"status": "ok"}))
-        app.router.add_get("/_totals", lambda _r: _json(self.totals))
-        app.router.add_get("/_log", lambda _r: _json(self.log))
+        for path, value in {"/health": {}, "/_totals": self.totals, "/_log": self.log}.items():
+            app.router.add_get(path, _teller(value))
         app.router.add_post("/_faults", self._set_faults)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -255,6 +256,7 @@ class FakeServer:
             {"model": model, "time": time.monotonic(), "request": request,
              "fault": asdict(fault) if fault else None}
         )  # fmt: skip
+        self.arrived.set()
         counts = self.totals[model]
         counts["requests"] += 1
         self.in_flight += 1
@@ -279,7 +281,8 @@ class FakeServer:
         kind = fault.kind if fault else ""
         if fault and kind == "status":
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-            return _json(shape.error("trouble", "server_error"), fault.status, headers)
+            told = f"trouble with {self._key_of(http)}"  # some servers do echo keys
+            return _json(shape.error(told, "server_error"), fault.status, headers)
         if fault and kind == "hang":
             await asyncio.sleep(fault.seconds)
         if kind == "drop":
@@ -464,11 +467,19 @@ class AnthropicShape(OpenAIShape):
             delta = {"stop_reason": reason}
             events.append({"type": "message_delta", "delta": delta, "usage": usage})
             events.append({"type": "message_stop"})
-        return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
+        lines = [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
+        return [*lines[:-1], b"data: {broken\n\n"] if kind == "bad_json" else lines
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.json_response(body, status=status, headers=headers)
+
+
+def _teller(value: Any) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def tell(_http: web.Request) -> web.Response:
+        return _json(value)
+
+    return tell
 
 
 class FakeProcess:

