@@ -22,26 +22,26 @@ CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
 
 
 class Rate:
-    """At most `per_minute` units a minute, started evenly: one second's worth may burst.
+    """At most `per_minute` units a minute, started evenly; three seconds' worth may burst.
 
     A request is let in at once on credit and told how long to wait, so waiting is in order of
-    arrival without a lock.
+    arrival without a lock. One that is larger than the bucket waits for a full one.
     """
 
     def __init__(self, per_minute: float) -> None:
         self.per_second = per_minute / 60
-        self._level = self.per_second
+        self.bucket = max(1.0, 3 * self.per_second)
+        self._level = self.bucket
         self._time = time.monotonic()
 
     def take(self, units: float) -> float:
         """Book `units`; seconds to wait before using them."""
         now = time.monotonic()
-        refilled = self._level + (now - self._time) * self.per_second
-        # One request is always payable out of a full bucket, however small the rate.
-        self._level = min(refilled, max(self.per_second, units))
+        self._level = min(self.bucket, self._level + (now - self._time) * self.per_second)
         self._time = now
+        missing = min(units, self.bucket) - self._level
         self._level -= units
-        return max(0.0, -self._level / self.per_second)
+        return max(0.0, missing / self.per_second)
 
     def correct(self, units: float) -> None:
         """Book (or give back, where negative) the difference to what was estimated."""

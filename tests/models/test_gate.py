@@ -1,0 +1,127 @@
+"""The entrance of an endpoint: limits, turns, halving and slow recovery, rates."""
+
+import asyncio
+import time
+
+import pytest
+
+from rlm_eval.models import Sampling
+from rlm_eval.models.gate import CALLER, Gate, Rate
+from rlm_eval.models.http import OpenAIModel
+from rlm_eval.types import Message
+from tests.fake_server import FakeServer, Fault, every, in_order
+
+
+async def occupy(gate: Gate, name: str, order: list[str]):
+    CALLER.set(name)
+    async with gate.slot(1):
+        order.append(name)
+        await asyncio.sleep(0)
+
+
+async def test_callers_take_turns_however_many_requests_one_has():
+    gate, order = Gate(1), []
+    async with asyncio.TaskGroup() as group:
+        for name in ["busy"] * 50 + ["late", "later"]:
+            group.create_task(occupy(gate, name, order))
+    assert len(order) == 52
+    assert order.index("late") <= 3
+    assert order.index("later") <= 4
+
+
+async def test_no_more_than_the_limit_is_inside_and_none_is_lost():
+    gate, peak, done = Gate(7), 0, 0
+
+    async def one(number):
+        nonlocal peak, done
+        async with gate.slot(1):
+            peak = max(peak, gate.in_flight)
+            await asyncio.sleep(0.001 * (number % 3))
+        done += 1
+
+    tasks = [asyncio.create_task(one(number)) for number in range(100)]
+    await asyncio.sleep(0.002)
+    for task in tasks[::9]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert peak == 7
+    assert done == results.count(None) >= 80
+    assert gate.in_flight == 0
+
+
+async def test_one_burst_of_refusals_halves_once_and_success_restores_slowly():
+    gate = Gate(16)
+    entered = time.monotonic()
+    for _ in range(10):
+        gate.too_many(entered, None)
+    assert gate.limit == 8
+    await asyncio.sleep(0.001)
+    gate.too_many(time.monotonic(), None)
+    assert gate.limit == 4
+    for _ in range(4):
+        gate.went_well(0)
+    assert 4.8 < gate.limit < 5.1
+    for _ in range(1000):
+        gate.went_well(0)
+    assert gate.limit == 16
+
+
+async def test_the_limit_never_falls_below_one():
+    gate = Gate(2)
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+        gate.too_many(time.monotonic(), None)
+    assert gate.limit == 1
+    async with gate.slot(1):
+        assert gate.in_flight == 1
+
+
+async def test_a_refused_endpoint_is_sent_less_at_once():
+    plan = in_order(*[None] * 8, *[Fault("status", 429)] * 8)
+    async with FakeServer(faults=plan, latency=0.01) as server:
+        config = OpenAIModel("x", "m", base_url=server.url, concurrency=8, backoff_s=0.001)
+        async with config.open() as client:
+            ask = [Message("user", "hello")]
+            replies = [client.complete(ask, Sampling()) for _ in range(20)]
+            replies = await asyncio.gather(*replies)
+            assert client.gate.throttled == 8
+            assert client.gate.limit < 8
+    assert len(server.log) == 20 + 8
+    assert sum(reply.attempts for reply in replies) == 28
+
+
+async def test_every_third_request_failing_costs_no_call():
+    async with FakeServer(faults=every(3, Fault("status", 503))) as server:
+        config = OpenAIModel("x", "m", base_url=server.url, backoff_s=0.001, retries=20)
+        async with config.open() as client:
+            asked = [f"question {number}" for number in range(60)]
+            calls = [client.complete([Message("user", text)], Sampling()) for text in asked]
+            replies = await asyncio.gather(*calls)
+    assert [reply.text for reply in replies] == asked
+    assert server.total["replies"] == 60
+    assert sum(reply.usage.input for reply in replies) == server.total["prompt_tokens"]
+
+
+def test_a_rate_books_in_order_after_a_burst_of_three_seconds():
+    rate = Rate(per_minute=60)
+    assert [rate.take(1) for _ in range(3)] == [0, 0, 0]
+    assert rate.take(1) == pytest.approx(1, abs=0.05)
+    assert rate.take(1) == pytest.approx(2, abs=0.05)
+    rate.correct(-2)
+    assert rate.take(1) == pytest.approx(1, abs=0.05)
+
+
+def test_a_request_larger_than_the_bucket_goes_first_and_is_paid_for_later():
+    rate = Rate(per_minute=600)
+    assert rate.take(300) == 0
+    assert rate.take(1) == pytest.approx(27.1, abs=0.1)
+
+
+async def test_requests_per_minute_are_kept_on_the_wire():
+    async with FakeServer() as server:
+        config = OpenAIModel("x", "m", base_url=server.url, rpm=120)
+        async with config.open() as client:
+            ask = [Message("user", "hello")]
+            await asyncio.gather(*[client.complete(ask, Sampling()) for _ in range(7)])
+    times = [entry["time"] for entry in server.log]
+    assert times[-1] - times[0] >= 0.45
