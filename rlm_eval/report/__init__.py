@@ -79,6 +79,27 @@ def power(
     return power_text(difference=difference, n=n, discordant=discordant)
 
 
+def export(
+    run_dirs: Sequence[Path],
+    out: Path,
+    kind: str,
+    *,
+    context_of: ContextOf | None = None,
+    min_score: float = 1.0,
+) -> list[Path]:
+    """Write an export; `kind` is `tables`, `hub` or `chat` (`export.KINDS`).
+
+    Raises `RlmEvalError` for another kind.
+    """
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.report.export import KINDS
+
+    if kind not in KINDS:
+        raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
+    runs = [Path(run) for run in run_dirs]
+    return KINDS[kind](runs, Path(out), context_of=context_of, min_score=min_score)
+
+
 def view(
     run_dirs: Sequence[Path],
     *,

@@ -109,9 +109,9 @@ def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 @style.styled
 def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score by the needle's place in the context and length, one map per series."""
+    """Score by the needle's place (the sample's `depth`, percent) and length, per series."""
     own = frame[frame["meta_depth"].notna()]
-    place = (own["meta_depth"].astype(float).clip(0, 0.999) * 5).astype(int)
+    place = (own["meta_depth"].astype(float).clip(0, 99.9) / 20).astype(int)
     labels = np.array(["0–20", "20–40", "40–60", "60–80", "80–100"])
     return _by_length(
         own.assign(row=labels[place]), table, "needle at (% of context)",
@@ -177,11 +177,11 @@ def heat(
     axis.set_yticks(range(numbers.shape[0]), [str(r) for r in values.index])
     axis.grid(visible=False)
     axis.set_title(title)
-    shades = image.cmap(image.norm(np.nan_to_num(numbers, nan=low)))
+    shades = np.asarray(image.to_rgba(np.nan_to_num(numbers, nan=low)))[..., :3]
+    dark = shades @ np.array([0.3, 0.59, 0.11]) < 0.5
     for (i, j), number in np.ndenumerate(numbers):
         plain = style.short(float(f"{number:.3g}")) if np.isfinite(number) else ""
-        dark = shades[i, j, :3] @ (0.3, 0.59, 0.11) < 0.5
         axis.text(
             j, i, texts[i][j] if texts else plain, ha="center", va="center", fontsize=6,
-            color="white" if dark else "black",
+            color="white" if dark[i, j] else "black",
         )  # fmt: skip

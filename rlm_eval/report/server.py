@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.records import load_records
-from rlm_eval.report import cells, html, trajectories
+from rlm_eval.report import html, trajectories
 from rlm_eval.store import CellStore, stored_sample
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ class Library:
 
     def __init__(self, run_dirs: Sequence[Path], context_of: ContextOf | None = None) -> None:
         """Raises `RlmEvalError` where a run has no records."""
-        self.rows: list[dict[Any, Any]] = cells.prepare(load_records(run_dirs)).to_dict("records")
+        frame = cells.prepare(load_records(run_dirs), card.manifests(run_dirs))
+        self.rows = frame.to_dict("records")
         self.context_of = context_of
         self._folders = {
             (run.name, json.loads(path.read_text())["identity"]): path.parent

@@ -107,7 +107,7 @@ def _cell(
         "coverage": np.clip(inputs / length, 0, 1),
         "reread": rng.uniform(1, 3, n),
         "provenance": "variable" if is_rlm else "root_text",
-        "meta_depth": np.round(index / max(1, n - 1), 2),
+        "meta_depth": np.round(100 * index / max(1, n - 1)),
         "score_official": score,
         "habit_strategy": rng.choice(["search", "chunk_map", "ask"], n) if is_rlm else None,
         "depth_limit": depth if is_rlm else None,

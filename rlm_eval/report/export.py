@@ -1,0 +1,227 @@
+"""Exports: records with documented columns, a data set folder for the Hub, chat data for training.
+
+Not reports. Text of protected tasks never leaves the run directory; contexts are never exported,
+only their hashes. Chat data are successful trajectories as messages, so that training can start
+from an evaluation; it keeps the evaluation's samples out of nobody's training set: say so there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.records import COLUMNS, SCHEMA_VERSION, load_records
+from rlm_eval.report.trajectories import attempts
+from rlm_eval.stats.behaviour import FAILURES
+from rlm_eval.stats.habits import METRICS
+from rlm_eval.store import Attempt
+from rlm_eval.types import Call, Outcome, Role, Sample, Slice
+
+if TYPE_CHECKING:
+    from rlm_eval.report import ContextOf
+
+
+def columns(frame: pd.DataFrame) -> dict[str, str]:
+    """Column -> meaning, for every column of a record table."""
+    families = {"score_": "Score by this scorer.", "note_": "Noted by the method.",
+                "meta_": "Property of the sample."}  # fmt: skip
+    found = {}
+    for name in frame.columns:
+        if name in COLUMNS:
+            found[name] = COLUMNS[name][1]
+        elif name.startswith("habit_"):
+            found[name] = METRICS.get(name.removeprefix("habit_"), "Habit of the trajectory.")
+        else:
+            prefix = name.split("_")[0] + "_"
+            found[name] = families.get(prefix, "") + f" {name.removeprefix(prefix)}"
+    return {name: words.strip() for name, words in found.items()}
+
+
+def tables(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
+    """`records.parquet`, `records.jsonl` and `columns.json`."""
+    frame = load_records(run_dirs)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "records.parquet", out / "records.jsonl", out / "columns.json"]
+    frame.to_parquet(paths[0], index=False)
+    frame.to_json(paths[1], orient="records", lines=True)
+    about = {"schema_version": SCHEMA_VERSION, "columns": columns(frame), "failures": FAILURES}
+    paths[2].write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def hub(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
+    """A data set repository: records, trajectories without contexts, README with its card."""
+    frame = load_records(run_dirs)
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    records = out / "data" / "records-00000-of-00001.parquet"
+    calls = out / "data" / "calls-00000-of-00001.parquet"
+    frame.to_parquet(records, index=False)
+    lines = [line for run in run_dirs for line in _call_lines(Path(run))]
+    pd.DataFrame(lines, columns=list(_CALL_COLUMNS)).to_parquet(calls, index=False)
+    readme = out / "README.md"
+    readme.write_text(_dataset_card(frame, len(lines)), encoding="utf-8")
+    return [records, calls, readme]
+
+
+_CALL_COLUMNS = {
+    "run": "Name of the run.",
+    "cell_id": "Hash of the cell's configuration.",
+    "sample_id": "Sample.",
+    "epoch": "Repeat.",
+    "call": "Number within the trajectory.",
+    "parent": "Call whose code made it.",
+    "depth": "0 = root.",
+    "role": "root, sub, child_root, judge, ...",
+    "turn": "Turn.",
+    "model": "Model as the provider named it.",
+    "slices": "[start, end] of the context's characters in the prompt.",
+    "reply": "Reply; null for protected tasks.",
+    "code": "Blocks that the reply ran; null for protected tasks.",
+    "finish_reason": "In the provider's words.",
+    "input_tokens": "Prompt tokens.",
+    "output_tokens": "Completion tokens.",
+    "seconds": "Own seconds of the call.",
+}
+
+
+def _call_lines(run: Path) -> Iterator[dict[str, Any]]:
+    for manifest, sample, attempt in attempts(run):
+        hidden = bool(manifest["facts"].get("protected"))
+        steps = attempt.trajectory.steps
+        for call in attempt.trajectory.calls:
+            parts = [part for _, parts in call.prompt.messages for part in parts]
+            yield {
+                "run": run.name,
+                "cell_id": manifest["identity"],
+                "sample_id": sample.id,
+                "epoch": attempt.trajectory.epoch,
+                "call": call.id,
+                "parent": call.parent,
+                "depth": call.depth,
+                "role": call.role.value,
+                "turn": call.turn,
+                "model": call.model,
+                "slices": [[p.start, p.end] for p in parts if isinstance(p, Slice)],
+                "reply": None if hidden else call.reply,
+                "code": None if hidden else [s.code for s in steps if s.call == call.id],
+                "finish_reason": call.finish_reason,
+                "input_tokens": call.usage.input,
+                "output_tokens": call.usage.output,
+                "seconds": call.times.end - call.times.start,
+            }
+
+
+def _dataset_card(frame: pd.DataFrame, calls: int) -> str:
+    def names(column: str) -> str:
+        return ", ".join(sorted({str(v) for v in frame[column].dropna()})) or "none"
+
+    described = [f"- `{name}`: {words}" for name, words in columns(frame).items()]
+    described_calls = [f"- `{name}`: {words}" for name, words in _CALL_COLUMNS.items()]
+    return "\n".join(
+        [
+            "---",
+            "license: other",
+            "tags: [long-context, evaluation, recursive-language-models]",
+            "configs:",
+            "- config_name: records",
+            "  data_files: data/records-*.parquet",
+            "  default: true",
+            "- config_name: calls",
+            "  data_files: data/calls-*.parquet",
+            "---",
+            "# Evaluation records of rlm_eval",
+            "",
+            f"{len(frame)} records, {calls} model calls. Tasks: {names('task')}. Methods: "
+            f"{names('method')}. Models: {names('root')}. Prices: {names('prices')}.",
+            "",
+            "Replies belong under the terms of the models that wrote them; set `license` "
+            "accordingly before publishing. Contexts are not included, only the places that calls "
+            "read; text of protected tasks is null. Do not train on it what you want to evaluate.",
+            *(
+                ["", "Some replies are scripted: no model answered."]
+                if frame["scripted"].any()
+                else []
+            ),
+            "",
+            "## records",
+            "",
+            *described,
+            "",
+            "## calls",
+            "",
+            *described_calls,
+            "",
+        ]
+    )
+
+
+def chat(
+    run_dirs: Sequence[Path],
+    out: Path,
+    *,
+    context_of: ContextOf | None = None,
+    min_score: float = 1.0,
+    **_: Any,
+) -> list[Path]:
+    """`chat.jsonl`: the root conversation of every successful trajectory as messages.
+
+    Only outcome `ok` with a headline score of `min_score` or more. A trajectory whose prompts
+    show parts of the context needs `context_of`; without it, it is left out and counted.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path, skipped = out / "chat.jsonl", 0
+    with path.open("w", encoding="utf-8") as file:
+        for run in run_dirs:
+            for manifest, sample, attempt in attempts(Path(run)):
+                if manifest["facts"].get("protected") or not _succeeded(attempt, min_score):
+                    continue
+                messages = _conversation(sample, attempt, manifest, context_of)
+                if messages is None:
+                    skipped += 1
+                    continue
+                line = {"messages": messages, "sample_id": sample.id, "task": sample.task}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    if skipped and not path.stat().st_size:
+        raise RlmEvalError(
+            f"{skipped} trajectories show context text that cannot be rebuilt here; "
+            "run the export where the task's data are"
+        )
+    return [path]
+
+
+def _succeeded(attempt: Attempt, min_score: float) -> bool:
+    value = attempt.scores[0].value if attempt.scores else None
+    return attempt.trajectory.outcome is Outcome.OK and value is not None and value >= min_score
+
+
+def _conversation(
+    sample: Sample, attempt: Attempt, manifest: dict[str, Any], context_of: ContextOf | None
+) -> list[dict[str, str]] | None:
+    """The last root call's prompt and its reply; `None` where a slice has no text."""
+    roots = [c for c in attempt.trajectory.calls if c.role is Role.ROOT and c.error is None]
+    if not roots:
+        return None
+    last: Call = roots[-1]
+    context: str | None = None
+    messages = []
+    for role, parts in last.prompt.messages:
+        texts = []
+        for part in parts:
+            if isinstance(part, Slice):
+                context = context or (context_of(manifest, sample.id) if context_of else None)
+                if context is None:
+                    return None
+                texts.append(context[part.start : part.end])
+            else:
+                texts.append(part)
+        messages.append({"role": role, "content": "".join(texts)})
+    return [*messages, {"role": "assistant", "content": last.reply}]
+
+
+KINDS: dict[str, Callable[..., list[Path]]] = {"tables": tables, "hub": hub, "chat": chat}
+"""What `rlm-eval export` can write."""
