@@ -261,10 +261,10 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         (_RETURN, _ALLOW, 0, 0),
         otherwise=refuse,
     )
-    for call, argument, values in _NOT_WITH:
+    for restricted, argument, values in _NOT_WITH:
         checks = [(_EQUAL, value, len(values) - i, 0) for i, value in enumerate(values)]
         load = (_LOAD, 16 + 8 * argument, 0, 0)
-        when(call, load, *checks, (_RETURN, _ALLOW, 0, 0), otherwise=refuse)
+        when(restricted, load, *checks, (_RETURN, _ALLOW, 0, 0), otherwise=refuse)
     add(_RETURN, _ALLOW)
     return b"".join(program)
 

@@ -67,13 +67,10 @@ class Worker:
         self.names = self.module.__dict__
         self.blocks = 0
         # `import builtins` in the model's code gives this copy: patching it reaches only that code.
-        own_builtins = types.ModuleType("builtins")
-        own_builtins.__dict__.update(builtins.__dict__)
-        sys.modules["builtins"] = own_builtins
-        sys.modules["__main__"] = self.module
+        self.builtins = types.ModuleType("builtins")
         self.given: dict[str, Any] = {
             "__name__": "__main__",
-            "__builtins__": own_builtins,
+            "__builtins__": self.builtins,
             "SubCallError": SubCallError,
             "SHOW_VARS": self._show_variables,
         }
@@ -133,6 +130,8 @@ class Worker:
     def _prepare(self) -> None:
         """Undo what code may have done to the process."""
         self.names.update(self.given)
+        self.builtins.__dict__.update(builtins.__dict__)
+        sys.modules["builtins"], sys.modules["__main__"] = self.builtins, self.module
         sys.stdout, sys.stderr = self.stdout, self.stderr
         sys.settrace(None)
         sys.setprofile(None)

@@ -181,11 +181,14 @@ class ForkServer:
         policy = self.policy
         os.setsid()
         pid = os.getpid()
+        null = os.open("/dev/null", os.O_RDWR)
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")  # where memory runs out, a worker goes first, not the harness
-        address_space = _address_space() + policy["memory_bytes"]
+        context = self.context
         if len(fds) > 1:
-            address_space += 8 * os.fstat(fds[1]).st_size
+            context = [worker.read_context(fds[1])]
+            os.close(fds[1])
+        address_space = _address_space() + policy["memory_bytes"]
         if policy["users"]:
             first, count = policy["users"]
             user = first + request["id"] % count
@@ -220,15 +223,11 @@ class ForkServer:
             confine.seccomp(
                 self.filter.replace(struct.pack("I", _PLACEHOLDER), struct.pack("I", pid))
             )
-        null = os.open("/dev/null", os.O_RDWR)
+        ready = worker.Worker(fds[0], {**policy["worker"], **request["settings"]}, context)
         for fd in (0, 1, 2):  # from here on an error has nowhere to be printed
             os.dup2(null, fd)
         os.close(null)
-        context = self.context
-        if len(fds) > 1:
-            context = [worker.read_context(fds[1])]
-            os.close(fds[1])
-        worker.Worker(fds[0], {**policy["worker"], **request["settings"]}, context).serve()
+        ready.serve()
 
 
 def _address_space() -> int:
