@@ -32,6 +32,6 @@ install_into_venv() {
     "$(find_python)" -m venv "$VENV"
   fi
   echo "Installing rlm-eval[$extras] into $VENV (pip's cache: $PIP_CACHE_DIR)" >&2
-  "$VENV/bin/python" -m pip install -q -c constraints.txt -e ".[$extras]"
+  "$VENV/bin/python" -m pip install -q --use-pep517 -c constraints.txt -e ".[$extras]"
   echo "$wanted" >"$stamp"
 }
