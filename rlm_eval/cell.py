@@ -24,7 +24,9 @@ from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.repl import ReplConfig
+from rlm_eval.shards import Shard, parse_shard
 from rlm_eval.tasks import JudgedTask, Task
+from rlm_eval.types import Sample
 
 _SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
 
@@ -51,6 +53,22 @@ class Cell:
     repl: ReplConfig
     resolved: dict[str, Any]
     """The composed configuration, for the manifest."""
+    shard: Shard | None = None
+    """The part of the samples that this process runs; `None` = all."""
+
+    @property
+    def folder(self) -> Path:
+        """Its directory, relative to the run's."""
+        return Path("shards" if self.shard else "cells") / self.name_in_plan
+
+    @property
+    def name_in_plan(self) -> str:
+        """Its id; of a shard also which."""
+        return f"{self.id}/{self.shard.folder}" if self.shard else self.id
+
+    def share(self, samples: list[Sample]) -> list[Sample]:
+        """The samples that this process runs."""
+        return samples if self.shard is None else self.shard.of_samples(samples)
 
     @property
     def id(self) -> str:
@@ -113,6 +131,7 @@ def build_cell(config: DictConfig) -> Cell:
         limits=limits,
         repl=build(config.repl, "repl"),
         resolved=_plain(config),
+        shard=parse_shard(config.get("shard")),
     )
     if limits.needs_output_cap or _values(Limits, config.budget, "budget").needs_output_cap:
         for slot, model in cell.models.items():

@@ -5,7 +5,7 @@ The runner maps them to outcomes (`types.Outcome`); nothing else turns an error 
 
 from __future__ import annotations
 
-from rlm_eval.types import Outcome, Usage
+from rlm_eval.types import Call, Outcome, Usage
 
 
 class RlmEvalError(Exception):
@@ -77,3 +77,10 @@ class LimitReached(RlmEvalError):
 
 class ReplCrash(RlmEvalError):
     """A REPL worker was lost and its state could not be restored."""
+
+
+def error_of(call: Call) -> ModelError:
+    """The error that a failed call ended with, as it was stored (`Call.error`)."""
+    kind, _, message = (call.error or "").partition(": ")
+    known: dict[str, type[ModelError]] = {c.__name__: c for c in ModelError.__subclasses__()}
+    return known.get(kind, ModelError)(message, usage=call.usage, attempts=call.attempts)

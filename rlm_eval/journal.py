@@ -15,94 +15,25 @@ A call survives `kill -9` as soon as `append` returned, and a lost machine once 
 
 from __future__ import annotations
 
-import asyncio
-import os
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.log import AppendLog, line_at, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
-SYNC_SECONDS = 0.05
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
-
-
-class AppendLog:
-    """An append-only file of JSON lines with group fsync. Use as an async context manager."""
-
-    def __init__(self, path: Path) -> None:
-        """Opens `path` for appending, ending a torn last line first."""
-        self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")
-        self._dirty = asyncio.Event()
-        self._syncer: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> AppendLog:
-        self._syncer = asyncio.create_task(self._sync_loop())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._syncer is not None:
-            self._syncer.cancel()
-            await asyncio.gather(self._syncer, return_exceptions=True)
-        os.fsync(self._fd)
-        os.close(self._fd)
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one line. Raises `RlmEvalError` where the disk takes no more."""
-        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            raise RlmEvalError(
-                f"{self.path}: cannot write ({error.strerror}); free the disk and run the same "
-                "command again, nothing finished is lost"
-            ) from error
-        if written != len(line):
-            raise RlmEvalError(
-                f"{self.path}: the disk is full; free it and run the same command again"
-            )
-        self._dirty.set()
-
-    async def _sync_loop(self) -> None:
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(SYNC_SECONDS / 2)
-            self._dirty.clear()
-            await asyncio.to_thread(os.fsync, self._fd)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a log; a torn or damaged one is skipped (`count_torn` tells)."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-
-
-def count_torn(path: Path) -> int:
-    """Lines of a log that are not whole JSON objects."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        whole = sum(1 for _ in read_lines(path))
-        return sum(1 for line in file if line.strip()) - whole
-
+_FINAL_ERRORS = ("ContextOverflow", "Refused")  # the same request would fail the same way
 
 Key = tuple[str, str]
 """(position, request hash)."""
+
+Who = tuple[str, int]
+"""(sample id, epoch)."""
 
 
 @dataclass
@@ -110,41 +41,63 @@ class Replies:
     """Stored calls of one sample and epoch, handed out by place, request and occurrence."""
 
     by_key: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    unused: int = 0
+    """Calls that were answered once and not taken again."""
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Keep a call line for `take`."""
+        self.by_key[line["position"], line["request"]].append(line)
+        self.unused += 1
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
         """The stored call line, or `None` where this was never answered."""
         stored = self.by_key.get((position, request), ())
-        return stored[occurrence] if occurrence < len(stored) else None
+        if occurrence >= len(stored):
+            return None
+        self.unused -= 1
+        return stored[occurrence]
 
 
 class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
-    def __init__(self, log: AppendLog) -> None:
-        """Reads the whole of `log.path` once."""
+    def __init__(self, log: AppendLog, wanted: Mapping[Who, int] | None = None) -> None:
+        """Reads the whole of `log.path` once.
+
+        `wanted` names the samples that will run, each with the first trajectory whose replies
+        still count (those before a redo do not); `None` keeps everything.
+        """
         self._log = log
-        self._texts: dict[str, int] = {}
-        self._replies: dict[tuple[str, int], Replies] = defaultdict(Replies)
-        self._trajectories = 0
-        self._calls = 0
-        owner: dict[int, tuple[str, int]] = {}
-        for line in read_lines(log.path):
-            kind = line["k"]
-            if kind == "start":
+        self._texts: dict[bytes, int] = {}
+        self._replies: dict[Who, Replies] = defaultdict(Replies)
+        self._trajectories = self._calls = self._next_text = 0
+        self.torn = 0
+        """Damaged lines that were skipped."""
+        owner: dict[int, Who] = {}
+        for _, line in read_places(log.path):
+            if line is None:
+                self.torn += 1
+            elif line["k"] == "start":
                 owner[line["t"]] = (line["sample"], line["epoch"])
                 self._trajectories = max(self._trajectories, line["t"] + 1)
-            elif kind == "text":
-                self._texts[line["v"]] = line["id"]
-            elif kind == "call":
+            elif line["k"] == "text":
+                self._texts[_digest(line["v"])] = line["id"]
+                self._next_text = max(self._next_text, line["id"] + 1)
+            elif line["k"] == "call":
                 self._calls = max(self._calls, line["c"] + 1)
-                if "error" not in line and line["t"] in owner:
-                    del line["prompt"]  # the asking trajectory has it; keep memory small
-                    key = (line["position"], line["request"])
-                    self._replies[owner[line["t"]]].by_key[key].append(line)
+                who = owner.get(line["t"])
+                first = 0 if wanted is None or who is None else wanted.get(who)
+                if who is not None and first is not None and line["t"] >= first:
+                    self._keep(who, line)
+
+    def _keep(self, who: Who, line: dict[str, Any]) -> None:
+        if line.get("error", "").partition(":")[0] in ("", *_FINAL_ERRORS):
+            del line["prompt"]  # the asking trajectory has it; keep memory small
+            self._replies[who].add(line)
 
     def replies(self, sample: str, epoch: int) -> Replies:
         """What earlier attempts at this sample and epoch have already been answered."""
-        return self._replies[sample, epoch]
+        return self._replies.pop((sample, epoch), None) or Replies()
 
     def start(self, sample: str, epoch: int, context: str) -> int:
         """Begin a trajectory; returns its number in this file."""
@@ -159,25 +112,39 @@ class Journal:
         """Store a finished call."""
         line: dict[str, Any] = {"k": "call", "t": trajectory, "c": self._calls, "request": request}
         self._calls += 1
+        texts: list[dict[str, Any]] = []
         prompt = [
-            [role, *(self._part(part) for part in parts)] for role, parts in call.prompt.messages
+            [role, *(self._part(part, texts) for part in parts)]
+            for role, parts in call.prompt.messages
         ]
-        self._log.append(line | _place(call) | {"prompt": prompt} | _result(call))
+        try:
+            self._log.append(*texts, line | _place(call) | {"prompt": prompt} | _result(call))
+        except RlmEvalError:
+            for text in texts:  # not on disk: a later call must not refer to them
+                del self._texts[_digest(text["v"])]
+            raise
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
         """Note that a trajectory was served a stored reply."""
         self._log.append({"k": "again", "t": trajectory, "of": stored["c"]} | _place(call))
 
-    def _part(self, part: PromptPart) -> int | str | list[int]:
+    def _part(self, part: PromptPart, texts: list[dict[str, Any]]) -> int | str | list[int]:
+        """The part as stored; a literal that is named for the first time is added to `texts`."""
         if isinstance(part, Slice):
             return [part.start, part.end]
         if len(part) < _SHARED_TEXT:
             return part
-        number = self._texts.get(part)
+        digest = _digest(part)
+        number = self._texts.get(digest)
         if number is None:
-            number = self._texts[part] = len(self._texts)
-            self._log.append({"k": "text", "id": number, "v": part})
+            number = self._texts[digest] = self._next_text
+            self._next_text += 1
+            texts.append({"k": "text", "id": number, "v": part})
         return number
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _place(call: Call) -> dict[str, Any]:
@@ -247,32 +214,66 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
     )
 
 
+class Calls:
+    """The calls of a journal by trajectory, read where they stand: a journal may be large."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads `path` once and keeps the places of its lines."""
+        self._path = path
+        self._texts: dict[int, int] = {}
+        self._contexts: dict[int, str] = {}
+        self._calls: dict[int, int] = {}  # number -> place
+        self._of: dict[int, list[tuple[int, dict[str, Any] | None]]] = defaultdict(list)
+        for place, line in read_places(path):
+            if line is None:
+                continue
+            if line["k"] == "start":
+                self._contexts[line["t"]] = line["context"]
+            elif line["k"] == "text":
+                self._texts[line["id"]] = place
+            elif line["k"] == "call":
+                self._calls[line["c"]] = place
+                self._of[line["t"]].append((line["c"], None))
+            elif line["k"] == "again" and line["of"] in self._calls:
+                self._of[line["t"]].append((line["of"], line))
+
+    def __iter__(self) -> Iterator[int]:
+        """The trajectories that have calls."""
+        return iter(self._of)
+
+    def of(self, trajectory: int) -> tuple[Call, ...]:
+        """The calls of a trajectory as they were written, prompts as slices of its context."""
+        texts: dict[int, str] = {}
+        context = self._contexts.get(trajectory, "")
+        calls = []
+        for line, again in self.lines(trajectory):
+            messages = [
+                (role, tuple(self._prompt_part(part, texts, context) for part in parts))
+                for role, *parts in line["prompt"]
+            ]
+            calls.append(stored_call(line, again or line, Prompt(tuple(messages))))
+        return tuple(calls)
+
+    def lines(self, trajectory: int) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+        """(call line, the `again` line that took it over or `None`) of a trajectory."""
+        with self._path.open("rb") as file:
+            for number, again in self._of.get(trajectory, ()):
+                yield line_at(file, self._calls[number]), again
+
+    def _prompt_part(self, part: Any, texts: dict[int, str], context: str) -> PromptPart:
+        if isinstance(part, str):
+            return part
+        if not isinstance(part, int):
+            return Slice(context, part[0], part[1])
+        if part not in texts:
+            with self._path.open("rb") as file:
+                at = self._texts.get(part)
+                damaged = f"[text {part} of the journal is damaged]"
+                texts[part] = damaged if at is None else line_at(file, at)["v"]
+        return texts[part]
+
+
 def read_calls(path: Path) -> dict[int, list[Call]]:
-    """Every call of a journal by trajectory number, prompts as slices of the contexts."""
-    texts: dict[int, str] = {}
-    contexts: dict[int, str] = {}
-    lines: dict[int, dict[str, Any]] = {}
-    prompts: dict[int, Prompt] = {}
-    calls: dict[int, list[Call]] = defaultdict(list)
-    for line in read_lines(path):
-        kind = line["k"]
-        if kind == "start":
-            contexts[line["t"]] = line["context"]
-        elif kind == "text":
-            texts[line["id"]] = line["v"]
-        elif kind == "call":
-            lines[line["c"]] = line
-            prompts[line["c"]] = _prompt(line["prompt"], texts, contexts.get(line["t"], ""))
-            calls[line["t"]].append(stored_call(line, line, prompts[line["c"]]))
-        elif kind == "again" and line["of"] in lines:
-            calls[line["t"]].append(stored_call(lines[line["of"]], line, prompts[line["of"]]))
-    return dict(calls)
-
-
-def _prompt(messages: Sequence[Sequence[Any]], texts: Mapping[int, str], context: str) -> Prompt:
-    def part(value: Any) -> PromptPart:
-        if isinstance(value, int):
-            return texts[value]
-        return value if isinstance(value, str) else Slice(context, value[0], value[1])
-
-    return Prompt(tuple((role, tuple(part(v) for v in parts)) for role, *parts in messages))
+    """Every call of a journal by trajectory number: for small ones."""
+    calls = Calls(path)
+    return {number: list(calls.of(number)) for number in calls}

@@ -73,9 +73,15 @@ class Budget:
         used_cost = held.cost if cost is None else cost
         self._add(used_tokens - held.tokens, used_cost - held.cost, 0)
 
-    def spend(self, tokens: int, cost: float | None) -> None:
-        """Count what was billed beside a call: its failed attempts."""
-        self._add(tokens, cost or 0.0, 0)
+    def recount(self, tokens: int, cost: float | None) -> None:
+        """Count what an earlier process paid for: not for the parents, who know it already."""
+        self.tokens += tokens
+        self.cost += cost or 0.0
+        self.calls += 1
+
+    def spend(self, tokens: int, cost: float | None, calls: int = 0) -> None:
+        """Count what was billed outside a reservation: failed attempts, earlier processes."""
+        self._add(tokens, cost or 0.0, calls)
 
     def check_seconds(self, elapsed: float) -> None:
         """Raises `LimitReached` where the trajectory's time is over."""

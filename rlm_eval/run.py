@@ -8,11 +8,10 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
-import signal
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +20,10 @@ import orjson
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, RlmEvalError
-from rlm_eval.journal import AppendLog, Journal, count_torn
+from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
+from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest
 from rlm_eval.models import Client, EndpointInfo, Model
 from rlm_eval.models.gate import CALLER
@@ -31,9 +31,13 @@ from rlm_eval.prices import cold_cost
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint, Session
+from rlm_eval.shards import shard_facts
 from rlm_eval.slices import SourceIndex
+from rlm_eval.spending import total
+from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, write_json
-from rlm_eval.types import Sample
+from rlm_eval.types import Outcome, Sample
+
 
 @dataclass
 class Summary:
@@ -87,20 +91,36 @@ def plan(folder: Path, cells: Sequence[Cell]) -> None:
     """Add the cells to the run's plan (`plan.json`), so that `status` can name the missing ones."""
     path = folder / "plan.json"
     known = orjson.loads(path.read_bytes())["cells"] if path.exists() else []
-    write_json(path, {"cells": list(dict.fromkeys([*known, *(cell.id for cell in cells)]))})
+    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
+    if new:  # a job of a submitted sweep finds its cells planned and leaves the file alone
+        write_json(path, {"cells": [*known, *dict.fromkeys(new)]})
 
 
 class Runner:
     """Runs the cells of one sweep in one process."""
 
-    def __init__(self, folder: Path, cells: Sequence[Cell], budget: Limits) -> None:
-        """`folder` is the run directory; `budget` limits the whole sweep."""
+    def __init__(
+        self,
+        folder: Path,
+        cells: Sequence[Cell],
+        budget: Limits,
+        redo: Collection[Outcome] = (),
+        warning: int | None = None,
+        grace: float = 60.0,
+    ) -> None:
+        """`folder` is the run directory; `budget` limits the whole sweep, earlier runs included.
+
+        Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
+        `Stop.signals`.
+        """
         self.folder = folder
         self.cells = cells
         self.budget = Budget(budget, name="sweep")
         self.progress = Progress()
         self.summary = Summary(folder)
-        self._stop = asyncio.Event()
+        self.stop = Stop(self.progress.note)
+        self._redo = frozenset(redo)
+        self._signals = self.stop.signals(warning, grace)
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
@@ -109,14 +129,21 @@ class Runner:
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(models.release)
-            stack.enter_context(_interrupts(self._stop, self.progress))
+            stack.enter_context(self._signals)
+            if self.budget.limits != Limits():
+                earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
+                self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
             pools = _Pools(stack)
             for index, cell in enumerate(self.cells):
+                if self.stop.asked and not (self._folder(cell) / "DONE").exists():
+                    self.summary.unfinished[cell.name_in_plan] = "stopped before it began"
+                    continue
                 await self._run_or_report(cell, models, pools)
                 await models.release(index)
-                if self._stop.is_set():
-                    break
         return self.summary
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.folder / cell.folder
 
     async def _run_or_report(self, cell: Cell, models: Models, pools: _Pools) -> None:
         why: str | None
@@ -124,28 +151,34 @@ class Runner:
             why = await self._run_cell(cell, models, pools)
         except* RlmEvalError as group:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
+        except* OSError as group:
+            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
+            why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             traceback.print_exception(group)
             why = f"{group.exceptions[0]!r} (traceback above)"
+        name = cell.name_in_plan
         if why is None:
-            self.summary.finished.append(cell.id)
+            self.summary.finished.append(name)
         else:
-            self.summary.unfinished[cell.id] = why
-            self.progress.problem(cell.id, why)
-            write_json(self.folder / "cells" / cell.id / "unfinished.json", {"why": why})
+            self.summary.unfinished[name] = why
+            self.progress.problem(name, why)
+            with suppress(OSError):  # a full disk has been told already
+                write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: Models, pools: _Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
-        folder = self.folder / "cells" / cell.id
+        folder = self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder):
-            samples = await asyncio.to_thread(lambda: list(cell.task.samples()))
+            whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
+            samples = cell.share(whole)
             store = CellStore(folder)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
                 for sample in samples
-                if _is_open(store, sample, epoch)
+                if store.is_open(who := (sample.id, epoch)) or self._is_redone(store, who)
             ]
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
@@ -155,9 +188,7 @@ class Runner:
             pool = await pools.get(cell)
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
-            store.begin(manifest(cell, isolation, infos), samples)
-            if torn := count_torn(folder / "journal.jsonl"):
-                self.progress.note(f"{cell.id}: {torn} torn journal line(s) skipped")
+            store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
             endpoints = {slot: _endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with _cell_logs(folder) as logs:
                 await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
@@ -173,14 +204,20 @@ class Runner:
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> None:
-        journal = Journal(logs.journal)
+        for sample, epoch in todo:
+            if not store.is_open((sample.id, epoch)):
+                store.set_aside(logs.trajectories, (sample.id, epoch))
+        wanted = {(s.id, epoch): store.since.get((s.id, epoch), 0) for s, epoch in todo}
+        journal = await asyncio.to_thread(Journal, logs.journal, wanted)
+        if journal.torn:
+            self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         budget = Budget(Limits(), self.budget, "cell")
         indexes = _Indexes()
         queue = iter(todo)
 
         async def work() -> None:
             for sample, epoch in queue:
-                if self._stop.is_set():
+                if self.stop.asked:
                     return
                 CALLER.set(sample.id)
                 session = Session(
@@ -195,8 +232,7 @@ class Runner:
                 try:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
                 except LimitReached as spent:
-                    self.progress.note(f"{spent}; stopping, the same command resumes")
-                    self._stop.set()
+                    self.stop.ask(f"{spent}; stopping: raise it and run the same command again")
                     return
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
@@ -208,18 +244,22 @@ class Runner:
             for _ in range(min(cell.max_samples, len(todo))):
                 group.create_task(work())
 
+    def _is_redone(self, store: CellStore, who: tuple[str, int]) -> bool:
+        done = store.attempts.get(who)
+        return done is not None and done.trajectory.outcome in self._redo
+
     def _close(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
     ) -> str | None:
-        results = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
-        missing = Counter(
-            "not run" if r is None else r.trajectory.outcome.value
-            for r in results
-            if r is None or r.trajectory.outcome.is_missing
-        )
+        everyone = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
+        missing = [store.attempts.get(who) for who in everyone if store.is_open(who)]
         if missing:
-            told = ", ".join(f"{count} {what}" for what, count in missing.items())
-            first = next((r.trajectory.error for r in results if r and r.trajectory.error), None)
+            counts = Counter(
+                r.trajectory.outcome.value if r and r.trajectory.outcome.is_missing else "not run"
+                for r in missing
+            )
+            told = ", ".join(f"{count} {what}" for what, count in counts.items())
+            first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
         store.finish({"samples": len(samples), "epochs": cell.epochs})
@@ -278,11 +318,6 @@ class _Indexes:
         return await self._latest[key]
 
 
-def _is_open(store: CellStore, sample: Sample, epoch: int) -> bool:
-    done = store.attempts.get((sample.id, epoch))
-    return done is None or done.trajectory.outcome.is_missing
-
-
 def offline_endpoints(cell: Cell) -> dict[str, Endpoint]:
     """The cell's endpoints with nobody behind them: for replays."""
     return {slot: _endpoint(model, None) for slot, model in cell.models.items()}
@@ -296,27 +331,6 @@ def _endpoint(model: Model, client: Client | None) -> Endpoint:
         window=model.window,
         cost=cold_cost(model.price),
     )
-
-
-@contextmanager
-def _interrupts(stop: asyncio.Event, progress: Progress) -> Iterator[None]:
-    """Ctrl-C once finishes what is in flight; twice stops now (the journal keeps what is paid)."""
-    loop, main = asyncio.get_running_loop(), asyncio.current_task()
-
-    def interrupted() -> None:
-        if stop.is_set() and main is not None:
-            main.cancel()
-        else:
-            progress.note("finishing the samples in flight; Ctrl-C again stops now")
-            stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

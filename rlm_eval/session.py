@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from rlm_eval.errors import ConfigError, ModelError
+from rlm_eval.errors import ConfigError, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
@@ -39,6 +39,7 @@ from rlm_eval.types import (
 )
 
 _CHARS_PER_TOKEN = 3.0  # a careful guess: reservations should rather be too large
+_OFF_LOOP_CHARS = 200_000  # longer prompts are encoded beside the event loop
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,8 @@ class Session:
 
     @property
     def diverged(self) -> int:
-        """Calls asked anew although earlier attempts had answers stored for this sample."""
-        stored = sum(len(calls) for calls in self._stored.by_key.values())
-        return sum(not call.replayed for call in self.calls) if stored else 0
+        """Replies of earlier attempts that this one did not ask for: it asked something else."""
+        return self._stored.unused
 
     def model_of(self, slot: str) -> str:
         """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""
@@ -191,7 +191,7 @@ class Session:
             position=position,
             slot=model,
             model=endpoint.name,
-            prompt=Prompt(tuple((m.role, self._encode(m.content, role)) for m in messages)),
+            prompt=Prompt(()),
             reply="",
             reasoning="",
             finish_reason="",
@@ -200,6 +200,7 @@ class Session:
             attempts=0,
         )
         self._next_id += 1
+        draft = replace(draft, prompt=await self._encoded_prompt(messages, role))
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             return self._serve_again(endpoint, stored, draft)
@@ -226,11 +227,13 @@ class Session:
             "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
-        # It was paid for once: the limits see it again, so that they end a trajectory where they
-        # ended it before.
-        self.budget.reserve(_total(call.usage) or 0, endpoint.cost(call.usage))
+        # It was paid for once: the sample's limits see it again, so that they end the trajectory
+        # where they ended it before.
+        self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
         self._journal.write_again(self._trajectory, stored, call)
         self.calls.append(call)
+        if call.error is not None:
+            raise error_of(call)
         return call
 
     async def _send(
@@ -297,6 +300,14 @@ class Session:
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)
         self.calls.append(call)
+
+    async def _encoded_prompt(self, messages: Sequence[Message], role: Role) -> Prompt:
+        long = sum(len(m.content) for m in messages) > _OFF_LOOP_CHARS
+
+        def encode() -> Prompt:
+            return Prompt(tuple((m.role, self._encode(m.content, role)) for m in messages))
+
+        return await asyncio.to_thread(encode) if long else encode()
 
     def _encode(self, text: str, role: Role) -> tuple[PromptPart, ...]:
         if role not in (Role.ROOT, Role.CHILD_ROOT):

@@ -12,15 +12,18 @@ Plain JSON, one object a line. Of several attempts at one sample and epoch the l
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.journal import AppendLog, read_calls, read_lines
+from rlm_eval.journal import Calls
+from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -30,8 +33,16 @@ _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a file by `value` as JSON, whole or not at all."""
+    write_whole(path, orjson.dumps(value, option=_OPTIONS))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file, whole or not at all, also where the machine disappears."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_bytes(orjson.dumps(value, option=_OPTIONS))
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 
@@ -58,7 +69,9 @@ class CellStore:
     folder: Path
     """`<run>/cells/<cell>`."""
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
-    """Latest attempt by (sample id, epoch); calls left out."""
+    """Latest attempt by (sample id, epoch); calls and steps left out."""
+    since: dict[tuple[str, int], int] = field(default_factory=dict)
+    """First trajectory that counts, where a redo set earlier ones aside."""
 
     def __post_init__(self) -> None:
         self._check_version()
@@ -66,8 +79,28 @@ class CellStore:
             line["t"]: tuple(Score(**score) for score in line["scores"])
             for line in read_lines(self.folder / "scores.jsonl")
         }
-        for line in read_lines(self.folder / "trajectories.jsonl"):
-            self._keep(_attempt(line, scores.get(line["t"], ())))
+        self._places: dict[int, int] = {}  # trajectory -> its line
+        for place, line in read_places(self.folder / "trajectories.jsonl"):
+            if line is not None and "redo" in line:
+                self.since[line["sample"], line["epoch"]] = line["redo"]
+            elif line is not None:
+                self._places[line["t"]] = place
+                self._keep(_attempt({**line, "steps": ()}, scores.get(line["t"], ())))
+
+    def is_open(self, who: tuple[str, int]) -> bool:
+        """True where (sample id, epoch) has no result yet that says something about the method."""
+        done = self.attempts.get(who)
+        return (
+            done is None
+            or done.trajectory.outcome.is_missing
+            or done.number < self.since.get(who, 0)
+        )
+
+    def set_aside(self, trajectories: AppendLog, who: tuple[str, int]) -> None:
+        """Open a finished sample again: its replies are asked anew, its result stays on disk."""
+        first = self.attempts[who].number + 1
+        trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
+        self.since[who] = first
 
     def _check_version(self) -> None:
         path = self.folder / "manifest.json"
@@ -93,10 +126,11 @@ class CellStore:
         """Write manifest and samples; nothing is called before this returned."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest})
-        lines = [orjson.dumps(sample_line(s), option=orjson.OPT_APPEND_NEWLINE) for s in samples]
-        draft = self.folder / "samples.draft"
-        draft.write_bytes(b"".join(lines))
-        draft.replace(self.folder / "samples.jsonl")
+        now = {sample.id for sample in samples}
+        path = self.folder / "samples.jsonl"
+        # A smaller n than before runs fewer samples; it takes none away.
+        before = [line for line in read_lines(path) if line["id"] not in now]
+        write_whole(path, b"".join(map(dumped, [*map(sample_line, samples), *before])))
         (self.folder / "DONE").unlink(missing_ok=True)
 
     def append(
@@ -117,16 +151,22 @@ class CellStore:
 
     def load(self) -> Iterator[tuple[dict[str, Any], Attempt]]:
         """(sample line, attempt with its calls) for every sample of the cell that has one."""
-        calls = read_calls(self.folder / "journal.jsonl")
+        calls = Calls(self.folder / "journal.jsonl")
+        found = defaultdict(list)
+        for (sample, _), attempt in sorted(self.attempts.items()):
+            found[sample].append(attempt)
         for line in read_lines(self.folder / "samples.jsonl"):
-            for (sample, _), attempt in self.attempts.items():
-                if sample == line["id"]:
-                    own = tuple(calls.get(attempt.number, ()))
-                    yield line, _with_calls(attempt, own)
+            for attempt in found[line["id"]]:
+                with (self.folder / "trajectories.jsonl").open("rb") as file:
+                    steps = _steps(line_at(file, self._places[attempt.number]))
+                own = calls.of(attempt.number)
+                whole = replace(attempt.trajectory, calls=own, steps=steps)
+                yield line, replace(attempt, trajectory=whole)
 
     def _keep(self, attempt: Attempt) -> None:
-        key = (attempt.trajectory.sample, attempt.trajectory.epoch)
-        self.attempts[key] = attempt
+        trajectory = replace(attempt.trajectory, calls=(), steps=())
+        who = (trajectory.sample, trajectory.epoch)
+        self.attempts[who] = replace(attempt, trajectory=trajectory)
 
 
 def sample_line(sample: Sample) -> dict[str, Any]:
@@ -197,7 +237,7 @@ def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
         answer=Answer(**line["answer"]),
         outcome=Outcome(line["outcome"]),
         calls=(),
-        steps=tuple(Step(**{**step, "calls": tuple(step["calls"])}) for step in line["steps"]),
+        steps=_steps(line),
         wall_seconds=line["wall_seconds"],
         error=line["error"],
         notes=line["notes"],
@@ -205,7 +245,5 @@ def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
     return Attempt(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
 
 
-def _with_calls(attempt: Attempt, calls: tuple[Any, ...]) -> Attempt:
-    from dataclasses import replace
-
-    return replace(attempt, trajectory=replace(attempt.trajectory, calls=calls))
+def _steps(line: Mapping[str, Any]) -> tuple[Step, ...]:
+    return tuple(Step(**{**step, "calls": tuple(step["calls"])}) for step in line["steps"])

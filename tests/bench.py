@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlm_eval.journal import AppendLog, Journal
+from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget, Limits
+from rlm_eval.log import AppendLog
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.repl import ReplPool
 from rlm_eval.session import Endpoint, Session

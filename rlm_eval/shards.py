@@ -1,0 +1,206 @@
+"""A large cell in parts: every part a process of its own, merged with a proof that nothing misses.
+
+Shard 3/16 (counted from 1) runs samples 2, 18, 34, ... of the cell. A shard's directory is that of
+a cell (`store`), under `<run>/shards/<cell>/<k>-of-<n>/`; the merged one stands under `cells/` and
+holds `merged.json`: what was counted and compared. Resuming goes on in the merged cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import orjson
+
+from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.log import dumped, read_lines
+from rlm_eval.store import CellStore, write_json
+from rlm_eval.types import Sample
+
+T = TypeVar("T")
+LOGS = ("samples.jsonl", "journal.jsonl", "trajectories.jsonl", "scores.jsonl")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One part of a cell."""
+
+    number: int
+    """From 1."""
+    of: int
+    """Parts in all."""
+
+    @property
+    def folder(self) -> str:
+        """Name of its directory."""
+        return f"{self.number:0{len(str(self.of))}d}-of-{self.of}"
+
+    def of_samples(self, samples: Sequence[T]) -> list[T]:
+        """Its samples."""
+        return list(samples[self.number - 1 :: self.of])
+
+
+def parse_shard(value: object) -> Shard | None:
+    """`3/16`, or nothing. Raises `ConfigError`."""
+    if value in (None, ""):
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", str(value).strip())
+    if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
+        raise ConfigError(f"shard={value}: give part/parts counted from 1, as shard=3/16")
+    return Shard(int(match.group(1)), int(match.group(2)))
+
+
+def shard_facts(shard: Shard | None, whole: Sequence[Sample]) -> dict[str, Any]:
+    """What the manifest of a shard says, so that a merge can prove that the parts fit."""
+    if shard is None:
+        return {}
+    facts = {"number": shard.number, "of": shard.of, "samples": len(whole)}
+    return {"shard": {**facts, "samples_hash": _hash(sample.id for sample in whole)}}
+
+
+def shard_folders(run: Path, cell: str) -> list[Path]:
+    """The shards of a cell that were started."""
+    return sorted(p.parent for p in (run / "shards" / cell).glob("*/manifest.json"))
+
+
+def missing_shards(run: Path, cell: str) -> list[str]:
+    """The shards that are not done, by name. Raises `RlmEvalError` where none was started."""
+    folders = shard_folders(run, cell)
+    if not folders:
+        raise RlmEvalError(f"{run}: no shards of {cell} here")
+    parts = {CellStore(folder).manifest["shard"]["of"] for folder in folders}
+    if len(parts) > 1:
+        raise RlmEvalError(
+            f"{run / 'shards' / cell}: parts of several divisions ({sorted(parts)}); keep one"
+        )
+    wanted = [Shard(k + 1, *parts).folder for k in range(*parts)]
+    return [name for name in wanted if not (run / "shards" / cell / name / "DONE").exists()]
+
+
+def merge(run: Path, cell: str) -> Path:
+    """One cell of all its shards; returns its directory.
+
+    Raises `RlmEvalError` where a shard is not done, where the parts do not fit, or where the
+    merged cell was gone on with.
+    """
+    if missing := missing_shards(run, cell):
+        raise RlmEvalError(f"{cell}: not done yet: shards {', '.join(missing)}")
+    folders = shard_folders(run, cell)
+    manifests = [CellStore(folder).manifest for folder in folders]
+    first = manifests[0]
+    for key, what in (("identity", "configurations"), ("samples_hash", "samples")):
+        values = {m.get(key) or m["shard"][key] for m in manifests}
+        if len(values) > 1:
+            raise RlmEvalError(f"{cell}: the shards ran different {what}; run them again")
+    target = run / "cells" / cell
+    if target.exists() and not _may_replace(target):
+        raise RlmEvalError(f"{target} was gone on with since it was merged; it is left alone")
+    draft = run / "shards" / cell / "merging"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    facts = {k: v for k, v in first.items() if k not in ("shard", "schema_version")}
+    differing = sorted(
+        k for k in ("code", "packages", "machine") if any(m[k] != first[k] for m in manifests)
+    )
+    CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
+    parts = _copy(folders, draft)
+    proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
+    write_json(draft / "merged.json", proof)
+    CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(exist_ok=True)
+    draft.rename(target)
+    return target
+
+
+def _may_replace(target: Path) -> bool:
+    """True where nothing but an earlier merge is there."""
+    path = target / "merged.json"
+    return path.exists() and orjson.loads(path.read_bytes())["files"] == _hashes(target)
+
+
+def _copy(folders: Sequence[Path], draft: Path) -> list[dict[str, Any]]:
+    """Join the logs; numbers of trajectories, calls and texts go on from part to part."""
+    shift = {"t": 0, "c": 0, "x": 0}
+    parts = []
+    samples: list[dict[str, Any]] = []
+    for folder in folders:
+        top: Counter[str] = Counter()
+        samples += read_lines(folder / "samples.jsonl")
+        for name in LOGS[1:]:
+            with (draft / name).open("ab") as out:
+                _append(out, read_lines(folder / name), shift, top)
+        parts.append({"shard": folder.name, "calls": top["n"], "files": _hashes(folder)})
+        for key in shift:
+            shift[key] += top[key]
+    with (draft / "samples.jsonl").open("wb") as out:
+        out.writelines(map(dumped, sorted(samples, key=lambda line: line["index"])))
+    return parts
+
+
+def _append(
+    out: BinaryIO, lines: Iterator[dict[str, Any]], shift: Mapping[str, int], top: Counter[str]
+) -> None:
+    for line in lines:
+        kind = line.get("k")
+        top["n"] += kind == "call"
+        for key, own in (("t", "t"), ("c", "c"), ("of", "c"), ("redo", "t")):
+            if key in line:
+                top[own] = max(top[own], line[key] + (key != "redo"))
+                line[key] += shift[own]
+        if kind == "text":
+            top["x"] = max(top["x"], line["id"] + 1)
+            line["id"] += shift["x"]
+        if kind == "call":
+            line["prompt"] = [
+                [role, *(p + shift["x"] if isinstance(p, int) else p for p in message)]
+                for role, *message in line["prompt"]
+            ]
+        out.write(dumped(line))
+
+
+def _prove(
+    draft: Path, whole: Mapping[str, Any], epochs: int, parts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Read the merged cell back and compare it with what the shards planned and counted."""
+    store = CellStore(draft)
+    ids = [line["id"] for line in read_lines(draft / "samples.jsonl")]
+    everyone = {(name, epoch) for name in ids for epoch in range(epochs)}
+    calls = sum(line["k"] == "call" for line in read_lines(draft / "journal.jsonl"))
+    checks = {
+        "every planned sample is there, in order": _hash(ids) == whole["samples_hash"],
+        "no sample is there twice": len(set(ids)) == len(ids) == whole["samples"],
+        "every sample and epoch has a result": not any(map(store.is_open, everyone)),
+        "no other result is there": set(store.attempts) == everyone,
+        "every call is there": calls == sum(part["calls"] for part in parts),
+    }
+    if failed := [what for what, holds in checks.items() if not holds]:
+        raise RlmEvalError(f"{draft}: not merged; does not hold: {'; '.join(failed)}")
+    return {
+        "checks": sorted(checks),
+        "samples": len(ids),
+        "epochs": epochs,
+        "calls": calls,
+        "parts": parts,
+        "files": _hashes(draft),
+    }
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: _file_hash(folder / name) for name in LOGS if (folder / name).exists()}
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(names: Iterator[str] | Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()

@@ -1,0 +1,78 @@
+"""What a cell has paid for so far, from its journal: calls, tokens, money at list price.
+
+Counts every call that was ever sent, whether its trajectory was finished, redone or abandoned;
+`records` counts per finished sample instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from rlm_eval.journal import stored_call
+from rlm_eval.log import read_lines
+from rlm_eval.prices import call_cost
+from rlm_eval.types import Prompt, Usage
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Sums over calls."""
+
+    calls: int = 0
+    """Calls sent."""
+    tokens: int = 0
+    """Input and output tokens, as far as they were told."""
+    cost: float = 0.0
+    """US dollars of the calls that have a price, cache discounts ignored."""
+    unpriced: int = 0
+    """Answered calls whose price or usage is unknown."""
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.calls + other.calls,
+            self.tokens + other.tokens,
+            self.cost + other.cost,
+            self.unpriced + other.unpriced,
+        )
+
+    def __str__(self) -> str:
+        told = f"{self.calls:,} calls, {self.tokens:,} tokens"
+        if not self.calls:
+            return "nothing"
+        if self.unpriced == self.calls:
+            return f"{told}, price unknown"
+        more = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
+        return f"{told}, ${self.cost:.4f}{more}"
+
+
+def spent(folder: Path) -> Spending:
+    """Of one cell's (or shard's) directory; nothing where it was never started."""
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        return Spending()
+    bill = call_cost(orjson.loads(manifest.read_bytes())["prices"])
+    calls = tokens = unpriced = 0
+    cost = 0.0
+    for line in read_lines(folder / "journal.jsonl"):
+        if line["k"] != "call":
+            continue
+        call = stored_call(line, line, Prompt(()))
+        calls += 1
+        tokens += _tokens(call.usage) + _tokens(call.failed_usage)
+        price = bill(call)[0]
+        cost += price or 0.0
+        unpriced += price is None and (call.error is None or call.usage.input is not None)
+    return Spending(calls, tokens, cost, unpriced)
+
+
+def total(folders: Iterable[Path]) -> Spending:
+    """Of several."""
+    return sum(map(spent, folders), Spending())
+
+
+def _tokens(usage: Usage) -> int:
+    return (usage.input or 0) + (usage.output or 0)

@@ -1,0 +1,64 @@
+"""When a run ends early: Ctrl-C, a spent budget, or a cluster's warning that the job will be ended.
+
+Asked once, a run finishes the samples in flight and starts no more; asked twice, or when a
+warning's time is over, it is cancelled: every finished call is in the journal by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Whether the run goes on."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        """`note` tells the user."""
+        self._note = note
+        self.asked = False
+        """No further sample is started."""
+        self.warned = False
+        """A cluster is about to end the job: it is to be queued again."""
+
+    def ask(self, why: str) -> None:
+        """End the run after the samples in flight."""
+        self.asked = True
+        self._note(why)
+
+    @contextmanager
+    def signals(self, warning: int | None, grace: float) -> Iterator[None]:
+        """Listen while the run lasts.
+
+        `warning` is the signal that a cluster sends before it ends a job; the samples in flight
+        then have `grace` seconds.
+        """
+        loop, main = asyncio.get_running_loop(), asyncio.current_task()
+        assert main is not None
+        timers: list[asyncio.TimerHandle] = []
+
+        def interrupted() -> None:
+            if self.asked:
+                main.cancel()
+            else:
+                self.ask("finishing the samples in flight; Ctrl-C again stops now")
+
+        def about_to_end() -> None:
+            self.warned = True
+            self.ask(f"this job ends soon: the samples in flight have {grace:.0f} s")
+            timers.append(loop.call_later(grace, main.cancel))
+
+        handlers = {signal.SIGINT: interrupted, signal.SIGTERM: interrupted}
+        if warning is not None:
+            handlers[signal.Signals(warning)] = about_to_end
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+            for timer in timers:
+                timer.cancel()
