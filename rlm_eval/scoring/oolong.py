@@ -13,7 +13,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from rlm_eval.scoring import reference_call
+from rlm_eval.scoring import counted, reference_call
 from rlm_eval.types import Score
 
 DECAY = 0.75
@@ -262,3 +262,18 @@ def oolong_real(gold: object, output: object) -> Score:
         return _real(gold, output)
 
     return reference_call("official", reference)
+
+
+def oolong_scores(gold: str, answer_type: str, text: str | None) -> tuple[Score, ...]:
+    """All scorers of a synthetic question, the headline first; counts also by relative error.
+
+    `relative` is max(0, 1 - d / gold): DECAY**d says nothing about counts in the thousands.
+    """
+    arguments = gold, answer_type, text or ""
+    scores = [oolong_official(*arguments), oolong_lenient(*arguments), oolong_fixed(*arguments)]
+    if answer_type == _NUMERIC:
+        wanted, parsed = int(read_gold(gold)[0]), scores[-1].parsed or ""
+        found = re.fullmatch(r"-?\d+", parsed.strip())
+        off = abs(int(parsed) - wanted) / max(wanted, 1) if found else 1.0
+        scores.append(Score("relative", max(0.0, 1.0 - off), parsed))
+    return tuple(counted(score) for score in scores)

@@ -1,0 +1,290 @@
+"""`oolong_gen`: our licence-clean data of OOLONG-synth's shape (trec_coarse), never its name.
+
+Windows and questions follow the benchmark (arXiv:2511.02817), with its generator's faults repaired
+and with comparisons that a sample of the lines cannot answer (30 % of the headline set). The same
+question is asked at every length over nested windows, its gold computed anew. Not the hub's data:
+that is `oolong_synth`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, ClassVar, NamedTuple
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.scoring.oolong import oolong_scores, read_gold
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask, fit, rng
+from rlm_eval.tasks.oolong_golds import Table, reread
+from rlm_eval.tasks.oolong_grammar import LABELS
+from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_names, written
+from rlm_eval.tasks.oolong_window import (
+    Row,
+    Window,
+    frame,
+    line_spans,
+    official_lines,
+    parse,
+    render,
+)
+from rlm_eval.tokens import get_tokenizer
+from rlm_eval.types import Answer, Density, Sample, Score
+
+LONGEST = 120
+"""Tokens kept for any question where the questions of a window share one text."""
+_EARLY = 12
+_TRIES = 40
+_HEADLINE = ("close", "", "", "close", "", "", "close", "same", "", "")
+_OTHERS: tuple[str, ...] = (
+    "C4",
+    "T4",
+    "T9",
+    "U1",
+    "C1",
+    "T8",
+    "T1",
+    "C3range",
+    "C2",
+    "T3",
+    "T7",
+    "C1range",
+)
+_OTHERS = (*_OTHERS, "U4", "T2", "C4range", "U2", "C2range")
+_KINDS = {
+    "user": ("C1user", "C4user", "C3user", "U5", "C2user"),
+    "month": ("C1month", "C4month", "C3month", "C2month"),
+}
+
+
+class Text(NamedTuple):
+    """A window at a length."""
+
+    rows: list[Row]
+    text: str
+    tokens: int
+    lines: list[tuple[datetime, int, str]]
+    """Read back from the labelled rendering: (date, user, label)."""
+
+
+@functools.lru_cache(maxsize=2)
+def base_window(seed: int, number: int, tokenizer: str) -> Window:
+    """Window `number` of a seed, shared by all lengths."""
+    return Window(f"oolong_gen|{seed}|{number}", get_tokenizer(tokenizer).cost)
+
+
+@functools.lru_cache(maxsize=2)
+def window_text(
+    seed: int, number: int, tokenizer: str, room: int, length: int, lines: int, labelled: bool
+) -> Text:
+    """The window cut to `room` tokens, or to `lines` lines where that is not 0."""
+    window, counter = base_window(seed, number, tokenizer), get_tokenizer(tokenizer)
+    labels, made = window.priors.order, list[Row]()
+
+    def make(budget: float, slack: float) -> str:
+        frames = counter.count("".join(frame(round(budget / 35), labels)))
+        made[:] = window.arranged(window.fill(budget - frames, slack))
+        return render(made, labels)
+
+    if lines:
+        made[:] = window.arranged(window.first(lines))
+        text = render(made, labels)
+        tokens = counter.count(text)
+    else:
+        text, tokens = fit(make, room, length, counter)
+    shown = render(made, labels, with_labels=True)
+    read = [(datetime.fromordinal(r.day), r.user, r.label) for r in parse(shown)]
+    if labelled:
+        text, tokens = shown, counter.count(shown)
+    return Text(made, text, tokens, read)
+
+
+@dataclass(frozen=True)
+class OolongGen(GeneratedTask):
+    """See the module's docstring."""
+
+    name: str = "oolong_gen"
+    """Name in tables."""
+    size: str = "tokens"
+    """`tokens` (the length is exact) or `official_lines` (the benchmark's lines per length)."""
+    scope: str = "headline"
+    """`headline` (whole window and date ranges), `user` or `month` (subsets a filter finds)."""
+    questions_per_window: int = 5
+    """Questions that share a base window; they are one cluster."""
+    with_labels: bool = False
+    """Show each line's label: the ablation that leaves only counting. The text is then longer."""
+
+    VERSION: ClassVar[int] = 1
+    density: ClassVar[Density] = Density.LINEAR
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size not in ("tokens", "official_lines"):
+            raise ValueError(f"size={self.size}: tokens or official_lines")
+        if self.scope not in ("headline", *_KINDS):
+            raise ValueError(f"scope={self.scope}: headline, {', '.join(_KINDS)}")
+        if self.questions_per_window < 1:
+            raise ValueError(f"questions_per_window={self.questions_per_window}: 1 or more")
+
+    def _kinds(self, index: int) -> Iterator[str]:
+        """What sample `index` asks, then what it asks where the window has no clear answer."""
+        if self.scope != "headline":
+            others, start = _KINDS[self.scope], index
+        else:
+            cycle, place = divmod(index, len(_HEADLINE))
+            if _HEADLINE[place]:
+                yield f"C3{_HEADLINE[place]}"
+            blanks = [not kind for kind in _HEADLINE]
+            others, start = _OTHERS, cycle * sum(blanks) + sum(blanks[:place])
+        yield from (others[(start + step) % len(others)] for step in range(len(others)))
+
+    def _text(self, window: int, question: str | None) -> Text:
+        """The window's text beside a question; `None` = one text for all of its questions."""
+        room = self.length - self.ANSWER_BUDGET - LONGEST
+        if question is not None:
+            room = self.room(question)
+        lines = official_lines(self.length) if self.size == "official_lines" else 0
+        return window_text(
+            self.seed, window, self.tokenizer, max(room, 0), self.length, lines, self.with_labels
+        )
+
+    def draft(self, index: int) -> Draft:
+        """A question over its window, which it shares where the length can absorb that."""
+        form, gold, made = _chosen(self, index)
+        window = base_window(self.seed, index // self.questions_per_window, self.tokenizer)
+        return self._draft(form, gold, made, window)
+
+    def choose(self, index: int) -> tuple[Form, Gold, Text]:
+        """The question of a sample: the first of its kinds that the window answers clearly."""
+        number = index // self.questions_per_window
+        window = base_window(self.seed, number, self.tokenizer)
+        first = number * self.questions_per_window
+        taken = {_chosen(self, earlier)[0] for earlier in range(first, index)}
+        shared = self.length * TOLERANCE > 2 * LONGEST or self.size == "official_lines"
+        for kind in self._kinds(index):
+            source = rng(window.key, "forms", index, kind)
+            candidates = forms(kind, window.priors, window.first(_EARLY), source)
+            for form in itertools.islice(candidates, _TRIES):
+                if form in taken:
+                    continue
+                made = self._text(number, None if shared else ask(form, _UNKNOWN, LABELS))
+                gold = Table(made.rows).gold(form)
+                if gold is not None and (form.kind != "C3" or gold.margin or kind == "C3same"):
+                    return form, gold, made
+        raise RlmEvalError(f"{self.name}: window {number} answers no question; use a longer length")
+
+    def _draft(self, form: Form, gold: Gold, made: Text, window: Window) -> Draft:
+        question = ask(form, gold, window.priors.order)
+        again = reread(form, gold, made.lines)
+        if again != gold.value:
+            raise RlmEvalError(f"{question!r}: gold {gold.value!r}, read back {again!r}")
+        spans = line_spans(made.text)
+        evidence = [(spans[0][0], spans[-1][1])]
+        users = (form.user, form.other) if form.kind == "U5" else ()
+        if form.scope != "global":
+            pairs = zip(spans, made.rows, strict=True)
+            evidence = [s for s, row in pairs if (row.user in users if users else form.holds(row))]
+        close = kind_is_close(form, gold, made.rows)
+        meta: dict[str, Any] = official_names(form) | {
+            "kind": form.kind,
+            "scope": form.scope,
+            "margin": gold.margin,
+            "support": gold.support,
+            "close": close,
+            "lines": len(made.rows),
+            "size": self.size,
+        }
+        return Draft(
+            question,
+            made.text,
+            written(gold.value),
+            cluster=window.key,
+            item=f"{window.key}|{form.item}",
+            tokens=made.tokens,
+            evidence=tuple(evidence),
+            meta=meta,
+        )
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """`official`, `lenient`, `fixed`; counts also by relative error."""
+        return oolong_scores(sample.target, sample.meta["answer_type"], answer.text)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold in the form that the question asks for."""
+        return Answer(gold_text(sample))
+
+    def floors(self) -> Mapping[str, Floor]:
+        """Answers that need no model; see `oolong_floors`."""
+        return oolong_floors()
+
+
+_UNKNOWN = Gold("", 0, 0)
+
+
+@functools.lru_cache(maxsize=8)
+def _chosen(task: OolongGen, index: int) -> tuple[Form, Gold, Text]:
+    return task.choose(index)
+
+
+def kind_is_close(form: Form, gold: Gold, rows: list[Row]) -> bool:
+    """True for comparisons whose gap is 0.35 to 0.6 square roots of the count, and 5 or more."""
+    if form.kind != "C3" or gold.margin < 5:
+        return False
+    count = sum(form.holds(row) and row.label in (form.a, form.b) for row in rows) / 2
+    return 0.35 <= gold.margin / math.sqrt(count) <= 0.6
+
+
+def gold_text(sample: Sample) -> str:
+    """A synthetic question's gold as an answer in the asked form."""
+    gold = read_gold(sample.target)[0]
+    kind = str(sample.meta["answer_type"]).rpartition(".")[2]
+    if isinstance(gold, date):
+        return f"Date: {gold:%m/%d/%Y}"
+    return f"{ {'LABEL': 'Label', 'USER': 'User'}.get(kind, 'Answer') }: {gold}"
+
+
+def oolong_floors() -> dict[str, Floor]:
+    """By name: one constant per answer type, and what users and dates alone give away.
+
+    `no_labels` answers exactly what needs no label (U1, U2, T1, T2, T3), else as the constants do.
+    """
+    return {
+        "constant_label": lambda s: _constant(s, "LABEL"),
+        "more_common": lambda s: _constant(s, "COMPARISON"),
+        "n_over_6": lambda s: _constant(s, "NUMERIC"),
+        "no_labels": _no_labels,
+        "empty": lambda _: "",
+    }
+
+
+def _constant(sample: Sample, wanted: str | None = None) -> str:
+    kind = str(sample.meta["answer_type"]).rpartition(".")[2]
+    if wanted not in (None, kind):
+        return ""
+    if kind == "LABEL":
+        listed = sample.question.rpartition("labels: ")[2]
+        return f"Label: {listed.split(',')[0].strip('. ')}"
+    if kind == "COMPARISON":
+        return "Answer: more common than" if "[X] before" not in sample.question else "more common"
+    return f"Answer: {round(int(sample.meta['lines']) / 6)}" if kind == "NUMERIC" else ""
+
+
+def _no_labels(sample: Sample) -> str:
+    question = sample.question
+    second = "second most" in question
+    if "In the above data, which user is represented" in question:
+        form = Form("U2" if second else "U1")
+    elif "In the above data, which date is represented" in question:
+        form = Form("T2" if second else "T1")
+    elif "dates are represented exactly" in question:
+        form = Form("T3")
+    else:
+        return _constant(sample)
+    gold = Table(parse(sample.context.text())).gold(form)
+    if gold is None:
+        return ""
+    return gold_text(replace(sample, target=written(gold.value)))

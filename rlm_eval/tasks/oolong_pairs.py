@@ -1,0 +1,219 @@
+"""OOLONG-Pairs: all pairs of users that satisfy a condition on their labels, 20 queries.
+
+Over the benchmark's own windows (`oolong_pairs`: trec_coarse of `oolongbench/oolong-synth`) or over
+ours (`oolong_pairs_gen`). A gold is two sets of users, never a list of up to 2 * 10^7 pairs, and an
+answer may be an object: as text it outgrows every output limit. Labelling is linear in the lines
+and the join is code; only without code is the work quadratic. arXiv:2512.24601, appendix E.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
+from rlm_eval.tasks.hub import LoadedTask, file_rows
+from rlm_eval.tasks.oolong_gen import base_window, window_text
+from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
+from rlm_eval.tasks.oolong_synth import hub_windows
+from rlm_eval.tasks.oolong_window import line_spans, official_lines, parse
+from rlm_eval.types import Answer, Density, Sample, Score
+
+REPOSITORY, REVISION = "mit-oasys/oolong-pairs", "d1e1522b86ac0c169bbc890b0471408aaa29e8fa"
+_SUFFIX = (
+    "\n\nThe answer must be sorted by the first user ID of each pair, for example "
+    "(22740, 35839), (35839, 52032). If there is no answer, return an empty list []."
+)
+
+
+class _Pairs:
+    """What both tasks share; the fields and the samples are theirs."""
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """F1 as the reference computes it, and with the tolerant reader."""
+        given = answer.value if isinstance(answer.value, list | tuple | set) else answer.text
+        return pairs_f1(sample.target, given), pairs_recommended(sample.target, given)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """Every pair on a line of its own."""
+        gold = read_gold(sample.target)
+        assert isinstance(gold, PairSet)
+        return Answer("\n".join(f"({u}, {v})" for u, v in gold.pairs()) or "[]")
+
+    def floors(self) -> Mapping[str, Floor]:
+        """`all_pairs` lists every pair of users of the context (F1 19.9 at 32K), `empty` none."""
+        return {"all_pairs": _all_pairs, "empty": lambda _: "[]"}
+
+
+def _all_pairs(sample: Sample) -> str:
+    users = sorted({row.user for row in parse(sample.context.text())})
+    return "\n".join(f"({u}, {v})" for i, u in enumerate(users) for v in users[i + 1 :])
+
+
+def _pairs_draft(query: int, question: str, gold: PairSet, text: str, **more: Any) -> Draft:
+    users = len({row.user for row in parse(text)})
+    spans = line_spans(text)
+    size = len(gold)
+    everyone = users * (users - 1) // 2
+    floor = 2 * size / (size + everyone) if size else 0.0
+    meta = {"query": query, "pairs": size, "users": users, "floor_all_pairs": floor}
+    span = (spans[0][0], spans[-1][1])
+    return Draft(question, text, gold.to_json(), evidence=(span,), meta=meta, **more)
+
+
+def _check_surface(surface: str) -> None:
+    if surface not in ("official", "rlm"):
+        raise ValueError(f"surface={surface}: official or rlm")
+
+
+def _surface(question: str, surface: str) -> str:
+    return question if surface == "official" else f"Answer the following: {question}{_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class OolongPairsGen(_Pairs, GeneratedTask):
+    """The 20 queries over windows of `oolong_gen`; sample i asks query i mod 20."""
+
+    name: str = "oolong_pairs_gen"
+    """Name in tables."""
+    n: int = QUERIES
+    """Samples; every 20 share a base window."""
+    surface: str = "rlm"
+    """`official` (the query alone) or `rlm` (with the RLM paper's suffix)."""
+    size: str = "tokens"
+    """`tokens` or `official_lines`, as in `oolong_gen`."""
+
+    LONGEST: ClassVar[int] = 240
+    density: ClassVar[Density] = Density.QUADRATIC
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_surface(self.surface)
+        if self.size not in ("tokens", "official_lines"):
+            raise ValueError(f"size={self.size}: tokens or official_lines")
+
+    def draft(self, index: int) -> Draft:
+        """A query over its window; the shorter lengths fit the text to each query."""
+        place, query = divmod(index, QUERIES)
+        query += 1
+        question = _surface(query_text(query), self.surface)
+        number = _rich_window(self.seed, place, self.tokenizer)
+        room = self.room(question)
+        if self.length * TOLERANCE > self.LONGEST:
+            room = self.length - self.ANSWER_BUDGET - self.LONGEST
+        lines = official_lines(self.length) if self.size == "official_lines" else 0
+        made = window_text(self.seed, number, self.tokenizer, room, self.length, lines, False)
+        window = base_window(self.seed, number, self.tokenizer)
+        return _pairs_draft(
+            query,
+            question,
+            pairs_of(made.rows)[query],
+            made.text,
+            cluster=window.key,
+            item=f"{window.key}|{query}",
+            tokens=made.tokens,
+        )
+
+
+_RICH_LINES = 220
+"""Lines (8K tokens) within which every query must have a pair."""
+
+
+@functools.lru_cache(maxsize=64)
+def _rich_window(seed: int, place: int, tokenizer: str) -> int:
+    """Number of the `place`-th window in which every query has a pair at 8K tokens."""
+    found, number = -1, -1
+    while found < place:
+        number += 1
+        rows = base_window(seed, number, tokenizer).first(_RICH_LINES)
+        found += all(pairs_of(rows).values())
+    return number
+
+
+@dataclass(frozen=True)
+class OolongPairs(_Pairs, LoadedTask):
+    """The 20 queries over the benchmark's own trec_coarse window of a length."""
+
+    name: str = "oolong_pairs"
+    """Name in tables."""
+    n: int = QUERIES
+    """Queries, from the first."""
+    length: int = 32768
+    """Nominal tokens (`context_len` of the window): a power of 2 from 1024."""
+    surface: str = "rlm"
+    """`official` (the query alone) or `rlm` (with the RLM paper's suffix)."""
+    golds: str = "derived"
+    """`derived` (from the labels) or `official` (the published file; both must agree)."""
+    golds_path: str | None = None
+    """Local copy of the published file; `None` = the hub."""
+
+    density: ClassVar[Density] = Density.QUADRATIC
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_surface(self.surface)
+        if self.golds not in ("derived", "official"):
+            raise ValueError(f"golds={self.golds}: derived or official")
+
+    def drafts(self) -> Iterator[Draft]:
+        """The queries over the first window that has all users of the published golds."""
+        published = self._published() if self.golds == "official" else {}
+        users = {user for _, gold in published.values() for pair in gold for user in pair}
+        for window in hub_windows(self.length, self.path):
+            rows = parse(window["context_window_text_with_labels"])
+            if users <= {row.user for row in rows}:
+                break
+        else:
+            raise ConfigError(
+                f"{self.name}: no trec_coarse window of context_len={self.length} has all users of "
+                "the golds; give matching path and golds_path, or golds=derived"
+            )
+        derived = pairs_of(rows)
+        for query in range(1, QUERIES + 1):
+            question, pairs = published.get(query, (query_text(query), None))
+            if pairs is not None and pairs != set(derived[query].pairs()):
+                raise RlmEvalError(
+                    f"{self.name}: published gold of query {query} is not the labels'"
+                )
+            key = f"oolong_pairs|{self.length}|{window['context_window_id']}"
+            yield _pairs_draft(
+                query,
+                _surface(question, self.surface),
+                derived[query],
+                window["context_window_text"],
+                cluster=key,
+                item=f"oolong_pairs|{query}",
+            )
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples, keyed by the nominal length."""
+        return (replace(sample, length=self.length) for sample in super().samples())
+
+    def _published(self) -> dict[int, tuple[str, set[tuple[int, int]]]]:
+        """Question and pairs of every query, from the published file."""
+        rows = file_rows(self.golds_path or _published_file(self.length))
+        return {int(row["id"]): (row["question"], _listed(row["answer"])) for row in rows}
+
+
+def _listed(answer: Sequence[str]) -> set[tuple[int, int]]:
+    found = (re.findall(r"\d+", pair) for pair in answer)
+    return {(int(u), int(v)) for u, v in found}
+
+
+def _published_file(length: int) -> str:
+    from huggingface_hub import hf_hub_download
+
+    file = f"data/oolong-pairs-{length}.json"
+    try:
+        return str(hf_hub_download(REPOSITORY, file, repo_type="dataset", revision=REVISION))
+    except (OSError, ValueError) as error:
+        raise MissingDependency(
+            f"{REPOSITORY}/{file}@{REVISION} cannot be had: {str(error).splitlines()[0]}. "
+            "Set task.golds_path to a local copy, or task.golds=derived"
+        ) from error
