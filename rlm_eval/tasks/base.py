@@ -9,6 +9,7 @@ shorter one. Everything is drawn from `rng(...)`, whose stream is the same on ev
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 from abc import ABC, abstractmethod
@@ -42,8 +43,9 @@ def rng(*parts: object) -> random.Random:
     return random.Random("|".join(map(str, parts)))
 
 
+@functools.cache
 def data(name: str) -> Any:
-    """A JSON file of `rlm_eval/tasks/data`."""
+    """A JSON file of `rlm_eval/tasks/data`, read once; not to be changed."""
     return orjson.loads((Path(__file__).parent / "data" / name).read_bytes())
 
 

@@ -8,7 +8,6 @@ item is met at every length. Not here: RULER's variable tracking and frequent wo
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 import uuid
@@ -189,14 +188,8 @@ def _draw(source: random.Random, kind: str) -> str:
         return str(source.randrange(1_000_000, 10_000_000))
     if kind == "uuids":
         return str(uuid.UUID(int=source.getrandbits(128), version=4))
-    adjectives, nouns = _word_lists()
-    return f"{source.choice(adjectives)}-{source.choice(nouns)}"
-
-
-@functools.lru_cache(maxsize=1)
-def _word_lists() -> tuple[list[str], list[str]]:
     words = data("words.json")
-    return words["adjectives"], words["nouns"]
+    return f"{source.choice(words['adjectives'])}-{source.choice(words['nouns'])}"
 
 
 def _word_places(keys: list[str]) -> tuple[tuple[int, str], ...]:

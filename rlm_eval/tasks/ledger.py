@@ -1,0 +1,247 @@
+"""Ledger: add up or count the entries of a document of any length (up to millions of lines).
+
+The running-sum task that base models fail at and code does exactly, made so that it must be read:
+other currencies, quotes, reversals that name an earlier entry only by number, amounts in words.
+The question form stays the same at every length, the lines of a shorter text open the longer one,
+and the gold is recomputed. Our own task; it follows no benchmark.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
+from rlm_eval.types import Answer, Density, Sample, Score
+
+STYLES = ("ledger", "server_log", "contract")
+ASKS = ("sum", "sum_account", "count_account", "sum_above")
+_ACCOUNTS = 8
+_ABOVE = 1000  # bound of `sum_above`, euros
+_FILL = 60  # tokens kept free for filler lines, which fit the length exactly
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line before it is rendered."""
+
+    n: int
+    date: str
+    account: str
+    kind: str
+    currency: str
+    amount: int
+    ref: int
+    memo: str
+
+
+@dataclass(frozen=True)
+class Ledger(GeneratedTask):
+    """See the module's docstring."""
+
+    name: str = "ledger"
+    style: str = "ledger"
+    """`ledger`, `server_log` or `contract`."""
+    ask: str = "mix"
+    """`sum` of all, `sum_account`, `count_account`, `sum_above` 1,000, or `mix` in turn."""
+
+    density: ClassVar[Density] = Density.LINEAR
+    ANSWER_BUDGET: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.style not in STYLES or self.ask not in (*ASKS, "mix"):
+            raise ValueError(f"style: {', '.join(STYLES)}; ask: {', '.join(ASKS)}, mix")
+
+    def draft(self, index: int) -> Draft:
+        """One sample; the gold is computed from the table and again from the rendered text."""
+        words = data("words.json")
+        source = rng("ledger accounts", self.seed, index)
+        accounts = [f"{name} & Co" for name in source.sample(words["last_names"], _ACCOUNTS)]
+        ask = ASKS[index % len(ASKS)] if self.ask == "mix" else self.ask
+        asked = None if ask == "sum" else accounts[0]
+        question = self._question(ask, accounts[0])
+        kept: list[_Entry] = []
+
+        def make(budget: float, slack: float) -> str:
+            kept.clear()
+            lines, spent = [], 0.0
+            for entry in _entries(rng("ledger", self.seed, index), accounts):
+                line = self._render(entry)
+                cost = self.counter.cost(line)
+                if spent + cost > budget - _FILL:
+                    break
+                kept.append(entry)
+                lines.append(line)
+                spent += cost
+            fillers = [f"{line}\n" for line in data("ledger.json")["fillers"]] * 4
+            while budget - spent > _FILL / 2:
+                lines.append(fillers[6])
+                spent += self.counter.cost(fillers[6])
+            costs = [self.counter.cost(line) for line in fillers]
+            lines += [fillers[i] for i in top_up(costs, budget - spent, slack)]
+            return "".join(lines)
+
+        text, tokens = fit(make, self.room(question), self.length, self.counter)
+        gold = _gold(kept, ask, asked)
+        reread = _gold(list(_parse(text, self.style)), ask, asked)
+        if gold != reread:
+            raise AssertionError(f"ledger {self.seed}/{index}: {gold} by table, {reread} by text")
+        item = f"ledger-{self.style}-{self.seed}-{index}"
+        meta = {"ask": ask, "lines": len(kept), "style": self.style}
+        return Draft(question, text, gold, item, item, tokens, (), meta)
+
+    def _question(self, ask: str, account: str) -> str:
+        texts = data("ledger.json")
+        kept, rules = texts["kept"][self.style], texts["rules"][self.style]
+        core = {
+            "sum": f"What is the total of all {kept}?",
+            "sum_account": f"What is the total of all {kept} of {account}?",
+            "count_account": f"How many {kept} does {account} have?",
+            "sum_above": f"What is the total of all {kept} of {account} that are above {_ABOVE:,}?",
+        }[ask]
+        return f"{rules} {core} Answer with one whole number."
+
+    def _render(self, entry: _Entry) -> str:
+        template: str = _templates(self.style)[entry.kind]
+        amount = in_words(entry.amount) if entry.kind == "words" else f"{entry.amount:,}"
+        return template.format(**vars(entry) | {"amount": amount}) + "\n"
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The last number of the answer: equal to the gold; and 1 - relative error, at least 0."""
+        found = re.findall(r"-?\d[\d,]*", answer.text or "")
+        if not found:
+            return Score("exact", 0.0), Score("relative", 0.0)
+        value, gold = int(found[-1].replace(",", "")), int(sample.target)
+        relative = max(0.0, 1.0 - abs(value - gold) / max(gold, 1))
+        return Score("exact", float(value == gold), str(value)), Score("relative", relative)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """Adding (or counting) every amount after EUR, whatever its line says; nothing."""
+        return {"regex_sum": self._regex_floor, "zero": lambda _: "0"}
+
+    def _regex_floor(self, sample: Sample) -> str:
+        lines = sample.context.text().splitlines()
+        match = re.search(r"of ([A-Z]\w+ & Co)|does ([A-Z]\w+ & Co)", sample.question)
+        account = next(filter(None, match.groups())) if match else ""
+        found = [
+            int(m.group(1).replace(",", ""))
+            for line in lines
+            if account in line and "EUR" in line and (m := re.search(r"(\d[\d,]*)\D*$", line))
+        ]
+        return str(len(found) if "How many" in sample.question else sum(found))
+
+
+def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:
+    """Entries 1, 2, 3, ... without end; a reversal names an earlier entry of its account once."""
+    memos, open_entries = data("ledger.json")["memos"], dict[str, list[int]]()
+    day = datetime.date(2021, 1, 4)
+    n = 0
+    while True:
+        n += 1
+        account, draw = source.choice(accounts), source.random()
+        amount = int(10 ** source.uniform(0.7, 3.6))
+        kind, currency, ref = "booked", "EUR", 0
+        earlier = open_entries.setdefault(account, [])
+        if draw < 0.10:
+            currency = source.choice(("USD", "GBP", "CHF"))
+        elif draw < 0.18:
+            kind = "words"
+        elif draw < 0.24:
+            kind = "note"
+        elif draw < 0.31 and earlier:
+            kind, ref = "reversal", earlier.pop(source.randrange(len(earlier)))
+        if kind in ("booked", "words"):
+            earlier.append(n)
+            del earlier[:-50]  # only recent entries are reversed: bounded memory
+        if source.random() < 0.02:
+            day += datetime.timedelta(days=1)
+        memo = source.choice(memos)
+        yield _Entry(n, day.isoformat(), account, kind, currency, amount, ref, memo)
+
+
+def _gold(entries: list[_Entry], ask: str, account: str | None) -> int:
+    void = {entry.ref for entry in entries if entry.kind == "reversal"}
+    amounts = [
+        entry.amount
+        for entry in entries
+        if entry.kind in ("booked", "words")
+        and entry.currency == "EUR"
+        and entry.n not in void
+        and (account is None or entry.account == account)
+        and (ask != "sum_above" or entry.amount > _ABOVE)
+    ]
+    return len(amounts) if ask == "count_account" else sum(amounts)
+
+
+def _templates(style: str) -> dict[str, str]:
+    """The line templates of a style, by kind of entry."""
+    templates: dict[str, str] = _TEXTS[style]
+    return templates
+
+
+_TEXTS: dict[str, Any] = data("ledger.json")
+_FIELDS = {"n": r"\d+", "ref": r"\d+", "date": r"[\d-]+", "account": r"[A-Z]\w+ & Co"}
+_FIELDS |= {"currency": "[A-Z]{3}", "memo": r"[a-z ]+", "amount": r"[\d,]+"}
+
+
+def _parse(text: str, style: str) -> Iterator[_Entry]:
+    """The entries as a reader finds them: from the rendered lines alone."""
+    patterns = {}
+    for kind, template in _templates(style).items():
+        fields = _FIELDS | ({"amount": "[a-z -]+"} if kind == "words" else {})
+        pattern = re.escape(template)
+        for field, shape in fields.items():
+            pattern = pattern.replace(rf"\{{{field}\}}", f"(?P<{field}>{shape})")
+        patterns[kind] = re.compile(pattern)
+    for line in text.splitlines():
+        for kind, compiled in patterns.items():
+            match = compiled.fullmatch(line)
+            if match:
+                got = {"currency": "EUR", "amount": "0", "ref": "0"} | match.groupdict()
+                amount = got["amount"]
+                value = from_words(amount) if kind == "words" else int(amount.replace(",", ""))
+                yield _Entry(
+                    int(got["n"]), got["date"], got["account"], kind, got["currency"], value,
+                    int(got["ref"]), got["memo"],
+                )  # fmt: skip
+                break
+
+
+_SMALL = (  # noqa: SIM905 - thirty quoted words are harder to read
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
+
+
+def in_words(number: int) -> str:
+    """`number` (below a million) in English words."""
+    if number >= 1000:
+        rest = f" {in_words(number % 1000)}" if number % 1000 else ""
+        return f"{in_words(number // 1000)} thousand{rest}"
+    if number >= 100:
+        rest = f" and {in_words(number % 100)}" if number % 100 else ""
+        return f"{_SMALL[number // 100]} hundred{rest}"
+    if number >= 20:
+        return _TENS[number // 10] + (f"-{_SMALL[number % 10]}" if number % 10 else "")
+    return _SMALL[number]
+
+
+def from_words(text: str) -> int:
+    """The number that English words name: the inverse of `in_words`, by another way."""
+    total = part = 0
+    for word in re.split(r"[ -]", text):
+        if word in _SMALL:
+            part += _SMALL.index(word)
+        elif word in _TENS:
+            part += _TENS.index(word) * 10
+        elif word == "hundred":
+            part *= 100
+        elif word == "thousand":
+            total, part = total + part * 1000, 0
+    return total + part

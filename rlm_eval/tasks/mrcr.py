@@ -1,0 +1,239 @@
+"""MRCR: repeat the i-th of several equal requests' answers out of a long conversation.
+
+`MrcrV2Gen` makes conversations of Google DeepMind's MRCR v2 shape (Michelangelo, arXiv 2409.12640;
+google-deepmind/eval_hub `mrcr_v2` @67b7fd2); `MrcrV2` and `MrcrOpenai` load the published files.
+The RLM paper (v3) uses v2. With code the task is a regular expression over `User: Write a ...`:
+state tool use beside every number. A wrong needle still scores 0.15 to 0.5.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rlm_eval.scoring import counted
+from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
+from rlm_eval.tasks.hub import LoadedTask, file_rows, hub_rows
+from rlm_eval.types import Answer, Sample, Score
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+NEEDLES = (2, 4, 8)
+
+
+def _check_needles(needles: int) -> None:
+    if needles not in NEEDLES:
+        raise ValueError(f"needles={needles}: 2, 4 or 8")
+
+
+@dataclass(frozen=True)
+class MrcrV2Gen(GeneratedTask):
+    """Conversations with `needles` equal requests among near misses, generated."""
+
+    name: str = "mrcr_v2_gen"
+    needles: int = 8
+    """Requests of the same format, topic and style."""
+
+    ANSWER_BUDGET: ClassVar[int] = 320
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_needles(self.needles)
+
+    def draft(self, index: int) -> Draft:
+        """One sample; a longer one has more filler turns around the same needles."""
+        texts = data("mrcr.json")
+        source = rng("mrcr", self.seed, index)
+        form, topic, style = (source.choice(texts[k]) for k in ("formats", "topics", "styles"))
+        asked = source.randrange(self.needles)
+        code = "".join(source.choices(string.ascii_letters + string.digits, k=HASH_CHARS))
+        request = (form, topic, style)
+        answers = [_answer(source, texts, topic) for _ in range(self.needles)]
+        needles = [_turn(request, answer) for answer in answers]
+        places = sorted(source.random() for _ in needles)
+        question = (
+            f"Prepend {code} to the {ORDINALS[asked]} {form} about {topic} in a {style} style. "
+            "Do not include any other text in your response."
+        )
+        opening = f"{'=' * 8} CONVERSATION {'=' * 8}\n\n"
+
+        def make(budget: float, slack: float) -> str:
+            budget -= self.counter.cost(opening) + sum(map(self.counter.cost, needles))
+            turns, costs, spent = [], [], 0.0
+            filler = rng("mrcr filler", self.seed, index)
+            while spent <= budget:
+                turns.append(_turn(*_near_miss(filler, texts, request)))
+                costs.append(self.counter.cost(turns[-1]))
+                spent += costs[-1]
+            left = budget - sum(costs[:-1])
+            short = [_turn((form, t, "short"), answer) for t in texts["topics"][:10] if t != topic
+                     for answer in _shorts(filler, texts, t)]  # fmt: skip
+            turns = turns[:-1]
+            while left > 120:  # single-line turns, then a choice of them that fits exactly
+                turns.append(short.pop())
+                left -= self.counter.cost(turns[-1])
+            chosen = top_up([self.counter.cost(turn) for turn in short], left, slack)
+            turns += [short[i] for i in chosen]
+            spots = [round(place * len(turns)) for place in places]
+            for spot, needle in reversed(list(zip(spots, needles, strict=True))):
+                turns.insert(spot, needle)
+            return opening + "".join(turns)
+
+        text, tokens = fit(make, self.room(question), self.length, self.counter)
+        start = text.index(needles[asked])
+        item = f"mrcr-{self.needles}-{self.seed}-{index}"
+        meta = {"needles": self.needles, "asked": asked + 1, "depth": round(places[asked] * 100)}
+        gold, span = code + answers[asked], ((start, start + len(needles[asked])),)
+        return Draft(question, text, gold, item, item, tokens, span, meta)
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The reference's ratio; 0, flagged, where it raises."""
+        return (counted(mrcr_v2(sample.target, answer.text or "")),)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """What a regular expression finds; the first equal request, whichever was asked."""
+        return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
+
+
+def _turn(request: tuple[str, str, str], answer: str) -> str:
+    form, topic, style = request
+    return f"User: Write a {form} about {topic} in a {style} style.\n\nAssistant: {answer}\n\n"
+
+
+def _line(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
+    words = data("words.json")
+    return (
+        str(source.choice(texts["lines"])).format(
+            topic=topic,
+            a=source.choice(words["adjectives"]),
+            n=source.choice(words["nouns"]),
+            o=source.choice(words["objects"]),
+            v=source.choice(words["verbs"]),
+            tail=source.choice(words["tails"]),
+        )
+    )  # fmt: skip
+
+
+def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
+    lines = (_line(source, texts, topic) for _ in range(source.randrange(7, 16)))
+    return "\n".join(line[0].upper() + line[1:] for line in lines)
+
+
+def _shorts(source: Any, texts: Mapping[str, list[str]], topic: str) -> list[str]:
+    line = _line(source, texts, topic)
+    return [line, line.split(",")[0] + ".", topic, f"{topic} and {topic}"]
+
+
+def _near_miss(
+    source: Any, texts: Mapping[str, list[str]], request: tuple[str, str, str]
+) -> tuple[tuple[str, str, str], str]:
+    """A request that shares format or topic with the asked one as often as not, never all three."""
+    while True:
+        form, topic, style = (source.choice(texts[k]) for k in ("formats", "topics", "styles"))
+        draw = source.random()
+        if draw < 0.25:
+            form = request[0]
+        elif draw < 0.5:
+            topic = request[1]
+        elif draw < 0.6:
+            form, topic = request[:2]
+        if (form, topic, style) != request:
+            return (form, topic, style), _answer(source, texts, topic)
+
+
+def _regex(sample: Sample, *, first: bool = False) -> str:
+    match = re.search(r"Prepend (\S+) to the (\w+) (.+) in a (.+) style\.", sample.question)
+    if match is None:
+        return ""
+    code, ordinal, thing, style = match.groups()
+    request = re.escape(f"User: Write a {thing} in a {style} style.")
+    pattern = rf"{request}\s+Assistant: (.*?)(?=\s*\nUser: Write a |\s*\Z)"
+    found = re.findall(pattern, sample.context.text(), re.DOTALL)
+    place = 0 if first or ordinal not in ORDINALS else ORDINALS.index(ordinal)
+    return code + found[place].strip() if place < len(found) else ""
+
+
+@dataclass(frozen=True)
+class MrcrV2(LoadedTask):
+    """Google's MRCR v2: its CSV files, downloaded by the user (`path`)."""
+
+    name: str = "mrcr_v2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is None:
+            raise ValueError("path: the CSV file of google-deepmind/eval_hub's mrcr_v2")
+
+    def drafts(self) -> Iterator[Draft]:
+        """One per row: the last paragraph is the question, what stands before it the context."""
+        for number, row in enumerate(file_rows(str(self.path))):
+            start = row["queries"].rindex("Prepend ")
+            question, context = row["queries"][start:].strip(), row["queries"][:start]
+            name = str(number)
+            nominal = int(row["context_len"])
+            meta = {"needles": str(row.get("view_ops", "")), "nominal": nominal}
+            yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The reference's ratio; 0, flagged, where it raises."""
+        return (counted(mrcr_v2(sample.target, answer.text or "")),)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """See `MrcrV2Gen`."""
+        return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
+
+
+@dataclass(frozen=True)
+class MrcrOpenai(LoadedTask):
+    """openai/mrcr (MIT) at a pinned revision, or a local file with its columns."""
+
+    name: str = "mrcr_openai"
+    needles: int = 8
+    """2, 4 or 8."""
+    revision: str = "main"
+    """Of the hub's data set; the December 2025 correction needs a later one: pin yours."""
+    length: int = 131072
+    """Nominal: the upper end of the token bin (8192, 16384, ... 1048576)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_needles(self.needles)
+
+    def drafts(self) -> Iterator[Draft]:
+        """The rows of the bin (prompt and answer under o200k, as on the card)."""
+        wanted = [("n_needles", "==", self.needles)]
+        if self.path is None:
+            rows = hub_rows("openai/mrcr", self.revision, "train", where=wanted)
+        else:
+            rows = file_rows(self.path, wanted)
+        for number, row in enumerate(rows):
+            if not self.length * 1.5 <= row["n_chars"] <= self.length * 7:
+                continue  # far outside the bin in characters: not worth tokenising
+            *turns, last = json.loads(row["prompt"])
+            tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
+            tokens += self.counter.count(row["answer"])
+            if not self._lower <= tokens <= self.length:
+                continue
+            context = "".join(f"{t['role'].capitalize()}: {t['content']}\n\n" for t in turns)
+            prefix = row["random_string_to_prepend"]
+            meta = {"prefix": prefix, "needles": row["n_needles"]}
+            name = str(number)
+            target = row["answer"]
+            yield Draft(last["content"], context, target, name, name, meta=meta, length=self.length)
+
+    @property
+    def _lower(self) -> int:
+        return 4096 if self.length == 8192 else self.length // 2 + 1
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The card's ratio."""
+        return (counted(mrcr_openai(sample.target, answer.text or "", sample.meta["prefix"])),)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """The string that must be prepended, and nothing after it."""
+        return {"prefix_only": lambda sample: str(sample.meta["prefix"])}
