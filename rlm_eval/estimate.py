@@ -1,0 +1,138 @@
+"""What a sweep will cost, before anything is called: a rehearsal on the scripted model.
+
+One sample per cell is really run, with a script in place of every model: the requests of long
+context, RAG and summaries are then exact. What a root model's own code will do cannot be known, so
+that methods that run code get a wide range around the script's map over chunks. An earlier run's
+records, where given, take the place of the rehearsal.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm_eval.attempt import attempt
+from rlm_eval.cell import Cell
+from rlm_eval.journal import Journal
+from rlm_eval.limits import Budget, Limits
+from rlm_eval.log import AppendLog
+from rlm_eval.models import Model
+from rlm_eval.models.scripted import ScriptedModel
+from rlm_eval.prices import cold_cost
+from rlm_eval.repl import open_pool
+from rlm_eval.session import Endpoint, Session
+from rlm_eval.slices import SourceIndex
+from rlm_eval.types import Call, Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AGENT_RANGE = (0.3, 4.0)
+"""Low and high factor for methods whose model decides what is called."""
+FIXED_RANGE = (0.9, 1.2)
+"""For the others: tokenizers differ."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected spending of one cell."""
+
+    cell: str
+    """Cell id."""
+    samples: int
+    """Samples times epochs."""
+    calls: float
+    """Model calls."""
+    input: float
+    """Prompt tokens."""
+    output: float
+    """Completion tokens."""
+    cost: float | None
+    """US dollars at list price; `None` = no price known."""
+    low: float
+    """Factor for the low end."""
+    high: float
+    """Factor for the high end."""
+    source: str
+    """`rehearsal`, or the run whose records were used."""
+
+
+async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
+    """Run the cell's first sample on a script and scale it up.
+
+    `reply_tokens` is what a reply is taken to have: a script's own length means nothing.
+    """
+    sample = next(iter(cell.task.samples()))
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = await stack.enter_async_context(AppendLog(folder / "journal.jsonl"))
+        pool = (
+            await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
+        )
+        endpoints = {
+            slot: await stack.enter_async_context(_scripted(model))
+            for slot, model in cell.models.items()
+        }
+        index = SourceIndex(sample.context.hash, sample.context.text())
+        session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)
+        await attempt(cell.task, cell.method, sample, session)
+    calls = [replace(c, usage=replace(c.usage, output=reply_tokens)) for c in session.calls]
+    n = cell.n * cell.epochs
+    low, high = AGENT_RANGE if cell.method.runs_code else FIXED_RANGE
+    cost = _cost(cell, calls)
+    return Estimate(
+        cell=cell.id,
+        samples=n,
+        calls=n * len(calls),
+        input=n * sum(c.usage.input or 0 for c in calls),
+        output=n * reply_tokens * len(calls),
+        cost=None if cost is None else n * cost,
+        low=low,
+        high=high,
+        source="rehearsal",
+    )
+
+
+def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None:
+    """Scale the records of the same task, length and method; `None` where there are none."""
+    same = records[
+        (records["task"] == cell.task.name)
+        & (records["length"] == cell.length)
+        & (records["method"] == cell.method.name)
+    ]
+    tokens = same["input_tokens"].dropna()
+    if tokens.empty:
+        return None
+    n, mean = cell.n * cell.epochs, float(tokens.mean())
+    usage = Usage(input=round(mean), output=round(float(same["output_tokens"].mean())))
+    slot = cell.method.slots[0] if cell.method.slots else None
+    cost = None if slot is None else cold_cost(cell.models[slot].price)(usage)
+    return Estimate(
+        cell=cell.id,
+        samples=n,
+        calls=n * float(same["n_calls"].mean()),
+        input=n * mean,
+        output=n * float(same["output_tokens"].mean()),
+        cost=None if cost is None else n * cost,
+        low=float(tokens.quantile(0.25)) / mean,
+        high=float(tokens.quantile(0.95)) / mean,
+        source=run,
+    )
+
+
+@asynccontextmanager
+async def _scripted(model: Model) -> AsyncIterator[Endpoint]:
+    """A script in the place of `model`, with its name and window."""
+    stand_in = ScriptedModel(name=model.name, window=model.window)
+    async with stand_in.open() as client:
+        yield Endpoint(model.name, client, stand_in.sampling, model.window, lambda _: None)
+
+
+def _cost(cell: Cell, calls: Sequence[Call]) -> float | None:
+    costs = [cold_cost(cell.models[call.slot].price)(call.usage) for call in calls]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None

@@ -1,0 +1,61 @@
+"""What the documentation shows works as it is shown."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlm_eval.cli import commands
+from rlm_eval.config import build
+from rlm_eval.grid import expand
+from rlm_eval.types import Answer
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands() -> list[str]:
+    """Every `rlm-eval ...` line of the shell blocks, comments removed."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.S):
+            joined = block.replace("\\\n", " ")
+            found += [
+                line.split(" #")[0].strip()
+                for line in joined.splitlines()
+                if line.strip().startswith("rlm-eval ")
+            ]
+    return found
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_a_shown_command_exists_and_its_overrides_compose(line):
+    _, name, *arguments = shlex.split(line)
+    assert name in commands()
+    if name in ("run", "estimate", "submit"):
+        assert expand([a for a in arguments if "=" in a and not a.startswith("--")])
+
+
+def test_links_of_the_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_shown_task_is_a_whole_one(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert code is not None
+    (tmp_path / "my_tasks.py").write_text(code.group(1))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+    fields = {"n": 4, "seed": 1, "length": 1024, "tokenizer": "approx4"}
+    task = build({"_target_": "my_tasks.Parity", **fields}, "task")
+    samples = list(task.samples())
+    assert [s.index for s in samples] == [0, 1, 2, 3]
+    for sample in samples:
+        assert task.score(sample, task.gold_answer(sample))[0].value == 1.0
+        assert task.score(sample, Answer(None))[0].value == 0.0
+    sys.modules.pop("my_tasks")
