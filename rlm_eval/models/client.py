@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     import aiohttp
 
     from rlm_eval.models.http import OpenAIModel
+
+
+_CACHE_METRIC = re.compile(
+    r"^(\w+:prefix_cache_(?:queries|hits)_total)(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
+)
 
 
 class Stream(Protocol):
@@ -51,23 +57,61 @@ class Dialect(Protocol):
     def stream(self) -> Stream: ...
 
 
+class Host(Protocol):
+    """Where the endpoint is. A server of ours may die and come back under another address."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def info(self) -> EndpointInfo: ...
+
+    def last_words(self) -> str | None:
+        """Why it is gone; `None` while it runs or where it is not ours."""
+        ...
+
+    async def ensure(self) -> None:
+        """Start it again where it is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An endpoint that is not ours."""
+
+    base_url: str
+    info: EndpointInfo
+
+    def last_words(self) -> str | None:
+        """Not known."""
+        return None
+
+    async def ensure(self) -> None:
+        """Not our business."""
+
+
 class HttpClient:
     """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
 
     def __init__(
         self,
         config: OpenAIModel,
-        base_url: str,
+        host: Host,
         key: str | None,
-        info: EndpointInfo,
         session: aiohttp.ClientSession,
         gate: Gate,
     ) -> None:
-        self.config, self.gate, self.info = config, gate, info
-        self.base_url = base_url
+        self.config, self.gate = config, gate
+        self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
-        self._key, self._session = key, session
-        self._where = f"{config.name} ({config.model}) at {base_url}"
+
+    @property
+    def base_url(self) -> str:
+        """Address up to and including `/v1`."""
+        return self._host.base_url.rstrip("/")
+
+    @property
+    def _where(self) -> str:
+        return f"{self.config.name} ({self.config.model}) at {self.base_url}"
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         """One chat completion. Fields that `sampling` leaves open are the model's defaults."""
@@ -155,6 +199,8 @@ class HttpClient:
             seconds = time.monotonic() - entered
             raise TransientError(f"no reply within {seconds:.0f} s") from error
         except (aiohttp.ClientError, ConnectionError) as error:
+            if (gone := self._host.last_words()) is not None:
+                raise EndpointUnusable(f"{self._where}: the server is gone, {gone}") from error
             raise TransientError(f"{type(error).__name__}: {error}") from error
         except orjson.JSONDecodeError as error:
             raise TransientError(f"the reply is not JSON: {error}") from error
@@ -182,7 +228,11 @@ class HttpClient:
         return stream.body(), first
 
     async def check(self) -> EndpointInfo:
-        """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`."""
+        """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`.
+
+        A server of ours that died is started again.
+        """
+        await self._host.ensure()
         window = await self._reported_window()
         if window is not None and self.config.window is not None and window < self.config.window:
             raise EndpointUnusable(
@@ -191,14 +241,34 @@ class HttpClient:
             )
         sampling = Sampling(max_output_tokens=16, temperature=None)
         once = replace(self.config, retries=min(1, self.config.retries), timeout_s=60.0)
-        probe = HttpClient(once, self.base_url, self._key, self.info, self._session, self.gate)
+        probe = HttpClient(once, self._host, self._key, self._session, self.gate)
         reply = await probe.complete([Message("user", "Reply with the word: ready")], sampling)
+        info = self._host.info
         return replace(
-            self.info,
-            model=reply.model or self.info.model,
-            window=window or self.info.window,
+            info,
+            model=reply.model or info.model,
+            window=window or info.window,
             check_usage=added(reply.usage, reply.failed_usage),
         )
+
+    async def counters(self) -> dict[str, float]:
+        """Prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:
+        `vllm:prefix_cache_queries_total` and `_hits_total`, in tokens); empty where it has none.
+        """
+        import aiohttp
+
+        url = self.base_url.removesuffix("/v1") + "/metrics"
+        found: dict[str, float] = {}
+        try:
+            async with self._session.get(
+                url, headers=self._dialect.headers(self._key), timeout=aiohttp.ClientTimeout(10)
+            ) as response:
+                text = await response.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return found
+        for name, value in _CACHE_METRIC.findall(text if response.status == 200 else ""):
+            found[name] = found.get(name, 0.0) + float(value)
+        return found
 
     async def _reported_window(self) -> int | None:
         """Context length that `/models` tells (vLLM, some gateways), else `None`."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.models import Client, EndpointInfo, Sampling
-from rlm_eval.models.client import Dialect, HttpClient
+from rlm_eval.models.client import Dialect, Elsewhere, Host, HttpClient
 from rlm_eval.models.gate import Gate
 from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.shared import shared
@@ -110,10 +110,11 @@ class OpenAIModel:
         if self.server == "spawn":
             from rlm_eval.models.servers import spawned
 
-            async with spawned(self.engine, self.model, self.window) as server:
-                info = replace(server.info, model=self.model)
-                async with self._client(server.base_url, server.key, info) as client:
-                    yield client
+            async with (
+                spawned(self.engine, self.model, self.window) as server,
+                self._client(server, server.key) as client,
+            ):
+                yield client
             return
         assert self.base_url is not None
         key = None
@@ -125,17 +126,15 @@ class OpenAIModel:
                     f"export {self.api_key_env}=... or name another with api_key_env"
                 )
         info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
-        async with self._client(self.base_url, key, info) as client:
+        async with self._client(Elsewhere(self.base_url, info), key) as client:
             yield client
 
     @asynccontextmanager
-    async def _client(
-        self, base_url: str, key: str | None, info: EndpointInfo
-    ) -> AsyncIterator[Client]:
+    async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         limits = (self.concurrency, self.rpm, self.tpm)
-        place = ("endpoint", base_url, self.model, self.api_key_env, limits)
-        async with shared(place, lambda: _endpoint(base_url, limits)) as (session, gate):
-            yield HttpClient(self, base_url.rstrip("/"), key, info, session, gate)
+        place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
+        async with shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate):
+            yield HttpClient(self, host, key, session, gate)
 
 
 @asynccontextmanager

@@ -109,12 +109,11 @@ def _echo(_config: ScriptedModel, messages: Sequence[Message]) -> str:
 
 def _player(_config: ScriptedModel, messages: Sequence[Message]) -> str:
     whole = "\n".join(m.content for m in messages if m.role != "assistant")
-    key = asked_key(whole)
+    keys = asked_keys(whole)
     if "llm_query" in whole:
-        return _root_reply(whole, key)
-    if key is None:
-        return "none"
-    return ", ".join(numbers_for(key, whole)) or "none"
+        return _root_reply(whole, keys, again=any(_OPENING in m.content for m in messages))
+    found = [number for key in keys for number in numbers_for(key, whole)]
+    return ", ".join(found) or "none"
 
 
 _PROGRAMS: dict[str, Callable[[ScriptedModel, Sequence[Message]], str]] = {
@@ -123,38 +122,51 @@ _PROGRAMS: dict[str, Callable[[ScriptedModel, Sequence[Message]], str]] = {
     "echo": _echo,
 }
 
-_ASKED = re.compile(
-    r"(?:number|value|code)s? (?:is |are |was )?(?:(?:given |noted )?for|of|assigned to|belongs to)"
-    r" (?:the )?[\"'“]?(?P<key>[\w][\w -]*?)[\"'”]?(?: mentioned| in the| given|\?)"
-)
+_RULER = re.compile(r"(?:magic \w+|number) for (.+?) mentioned")
+_WORD_KEY = re.compile(r"(?<![\w-])[a-z]+-[a-z]+(?![\w-])")
+_OPENING = "I ask the sub-model about each chunk."
 
 
-def asked_key(text: str) -> str | None:
-    """What the last question of a prompt asks about: `... number for KEY ...?`."""
-    found = [m.group("key") for m in _ASKED.finditer(text)]
-    return found[-1] if found else None
+def asked_keys(text: str) -> list[str]:
+    """The keys in the last question that names one: of RULER's form, else hyphenated words."""
+    for question in reversed(re.findall(r"[^.?!\n]*\?", text)):
+        if ruler := _RULER.search(question):
+            return re.split(r",? and |, ", ruler.group(1))
+        if keys := _WORD_KEY.findall(question):
+            return keys
+    return []
 
 
 def numbers_for(key: str, text: str) -> list[str]:
     """Numbers of four digits or more in the sentences that name the key and ask nothing."""
     numbers: dict[str, None] = {}
+    named = re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])")
     for sentence in re.split(r"(?<=[.!?])\s+|\n", text):
-        if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", sentence) and "?" not in sentence:
-            numbers |= dict.fromkeys(re.findall(r"\d{4,}", sentence))
+        if "?" not in sentence and named.search(sentence):
+            numbers |= dict.fromkeys(re.findall(r"\d{4,}", named.sub("", sentence)))
     return list(numbers)
 
 
-def _root_reply(prompt: str, key: str | None) -> str:
-    """One block that asks the sub-model about each chunk and finishes with what it found."""
+def _root_reply(prompt: str, keys: list[str], again: bool) -> str:
+    """One block that asks the sub-model about each chunk, and the end in the prompt's way."""
     fence = "repl" if "```repl" in prompt else "python"
-    question = f"What is the number for {key} in the text?"
-    return f"""I ask the sub-model about each chunk.
+    if 'answer["content"]' in prompt:
+        finish = 'answer["content"] = result\nanswer["ready"] = True'
+    elif "`Final`" in prompt:
+        finish = "Final = result"
+    elif again:
+        return "FINAL_VAR(result)"
+    else:
+        finish = "print(result)"
+    question = f"What is the number for {', '.join(keys)} mentioned in the text?"
+    return f"""{_OPENING}
 ```{fence}
 text = context if isinstance(context, str) else "\\n\\n".join(context)
 size = max(2000, len(text) // 4)
 chunks = [text[i : i + size + 300] for i in range(0, len(text), size)]
-replies = llm_query_batched([f"{{chunk}}\\n\\n{question}" for chunk in chunks])
-found = [reply for reply in replies if reply.strip() != "none"]
-answer["content"] = found[0] if found else "none"
-answer["ready"] = True
+asked = {question!r}
+replies = llm_query_batched([chunk + "\\n\\n" + asked for chunk in chunks])
+found = [number for reply in replies for number in reply.split(", ") if number != "none"]
+result = ", ".join(dict.fromkeys(found)) or "none"
+{finish}
 ```"""

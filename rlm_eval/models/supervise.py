@@ -13,15 +13,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
 
-GRACE_S = 5.0
+GRACE_S = 3.0
 """Seconds between TERM and KILL."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -64,27 +64,23 @@ def main() -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: None)  # the closed stdin is the one order to stop
-    # Safe although Python forks here: no other thread runs yet.
+    # The hook after the fork is safe: this process has no other thread.
     server = subprocess.Popen(  # noqa: S603 - the command is the user's own configuration
         command,
         stdin=subprocess.DEVNULL,
         preexec_fn=_die_with_parent,
     )
-    stopped = threading.Event()
-
-    def wait_for_order() -> None:
-        sys.stdin.buffer.read()
-        stopped.set()
-
-    threading.Thread(target=wait_for_order, daemon=True).start()
     # A fork of the harness may hold the pipe open after it died; a new parent tells as well.
     parent = os.getppid()
-    while server.poll() is None and os.getppid() == parent and not stopped.wait(0.1):
-        pass
+    while server.poll() is None and os.getppid() == parent:
+        if select.select([0], [], [], 0.1)[0] and not os.read(0, 1024):
+            break
     code = server.poll()
     with contextlib.suppress(psutil.NoSuchProcess):
         end_tree()
-    return 0 if code is None else code
+    if code is None:
+        return 0
+    return code if code >= 0 else 128 - code  # ended by a signal, as shells count
 
 
 if __name__ == "__main__":

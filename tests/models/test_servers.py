@@ -1,0 +1,154 @@
+"""Managed servers, with the fake server as the child: started, shared, stopped with their own."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rlm_eval.errors import EndpointUnusable
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import OpenAIModel
+from rlm_eval.models.servers import Launch
+from rlm_eval.types import Message
+
+ROOT = Path(__file__).parents[2]
+ASK = [Message("user", "hello")]
+
+SERVER = """
+import os, runpy, sys
+sys.argv = [sys.argv[1], "--port", sys.argv[2], "--api-key", os.environ["FAKE_KEY"]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+STUBBORN = (
+    """
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True)
+"""
+    + SERVER
+)
+"""A server that ignores TERM and has a child which does so too, in a session of its own."""
+
+
+@dataclass(frozen=True)
+class FakeEngine:
+    """The fake server, or any program in its place."""
+
+    code: str = SERVER
+    startup_s: float = 20.0
+    label: str = "fake"
+    gpus: int = 0
+
+    def launch(self, model, window, port, key):
+        fake = str(ROOT / "tests" / "fake_server.py")
+        return Launch((sys.executable, "-c", self.code, fake, str(port)), {"FAKE_KEY": key}, "r1")
+
+    def version(self):
+        return "fake 1"
+
+
+def local(**fields):
+    fields = {"model": "m", "engine": FakeEngine(), **fields}
+    return OpenAIModel("local", server="spawn", **fields)
+
+
+def descendants():
+    return {p.pid for p in psutil.Process().children(recursive=True)}
+
+
+async def test_one_server_for_equal_models_and_nothing_left_behind():
+    before = descendants()
+    engine = FakeEngine(code=STUBBORN)
+    async with local(engine=engine).open() as root:
+        async with local(engine=engine, concurrency=3).open() as sub:
+            assert root.base_url == sub.base_url
+            assert (await sub.complete(ASK, Sampling())).text == "hello"
+        assert (await root.complete(ASK, Sampling())).text == "hello"
+        started = descendants() - before
+        assert len(started) >= 3  # the supervisor, the server, its stubborn child
+        async with local(model="other").open() as other:
+            assert other.base_url != root.base_url
+        info = await root.check()
+    assert not [pid for pid in started if psutil.pid_exists(pid)]
+    assert (info.engine, info.version, info.revision, info.gpus) == ("fake", "fake 1", "r1", 0)
+    assert info.command[0] == sys.executable
+    assert info.base_url.startswith("http://127.0.0.1:")
+
+
+async def test_a_server_that_dies_at_once_is_quoted():
+    engine = FakeEngine(code="print('loading'); raise SystemExit('no such weights: x.gguf')")
+    with pytest.raises(EndpointUnusable, match=r"(?s)exit code 1.*no such weights: x.gguf"):
+        async with local(engine=engine).open():
+            pass
+
+
+async def test_a_server_that_never_answers_is_given_up_and_ended():
+    before = descendants()
+    engine = FakeEngine(code="import time; time.sleep(600)", startup_s=0.5)
+    with pytest.raises(EndpointUnusable, match=r"not ready after 0 s.*engine.startup_s="):
+        async with local(engine=engine).open():
+            pass
+    assert descendants() == before
+
+
+async def test_a_server_killed_in_the_middle_stops_the_cell_and_comes_back_for_the_next():
+    config = local(retries=8, backoff_s=0.1)
+    async with config.open() as held:
+        old = held.base_url
+        supervisor = psutil.Process(
+            next(p.pid for p in psutil.Process().children() if "supervise" in "".join(p.cmdline()))
+        )
+        serving = next(p for p in supervisor.children() if "fake_server" in "".join(p.cmdline()))
+        serving.kill()
+        with pytest.raises(EndpointUnusable, match=r"the server is gone, exit code 137"):
+            await held.complete(ASK, Sampling())
+        await held.check()
+        assert held.base_url != old
+        assert (await held.complete(ASK, Sampling())).text == "hello"
+
+
+async def test_cancelling_a_start_leaves_nothing():
+    before = descendants()
+    engine = FakeEngine(code="import time; time.sleep(600)")
+
+    async def hold():
+        async with local(engine=engine).open():
+            pass
+
+    task = asyncio.create_task(hold())
+    await asyncio.sleep(0.5)
+    assert descendants() - before
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert descendants() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_harness_that_dies_takes_its_servers_along(number, tmp_path):
+    code = (
+        "import asyncio\nfrom tests.models.test_servers import STUBBORN, FakeEngine, local\n"
+        "async def hold():\n"
+        "    async with local(engine=FakeEngine(STUBBORN)).open() as client:\n"
+        "        print(client.base_url, flush=True)\n"
+        "        await asyncio.sleep(600)\n"
+        "asyncio.run(hold())"
+    )
+    harness = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert harness.stdout.readline().startswith(b"http://127.0.0.1:")
+    started = psutil.Process(harness.pid).children(recursive=True)
+    assert len(started) >= 3
+    os.kill(harness.pid, number)
+    harness.communicate(timeout=20)
+    gone, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    assert len(gone) == len(started)
