@@ -158,8 +158,8 @@ def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 
 @dataclass(frozen=True)
-class GeneratedTask(ABC):
-    """A task whose data come from our own generator."""
+class CachedTask(ABC):
+    """A task whose data come from our own generator, of whatever size the generator gives."""
 
     name: str = ""
     """Name in tables; never a real benchmark's own."""
@@ -167,21 +167,18 @@ class GeneratedTask(ABC):
     """Samples."""
     seed: int = 0
     """Of the samples."""
-    length: int = 4096
-    """Nominal tokens: context, question and answer budget together."""
     tokenizer: str = DEFAULT
     """Measures the length; independent of the model."""
 
     VERSION: ClassVar[int] = 1  # raise it whenever the same configuration gives other samples
-    ANSWER_BUDGET: ClassVar[int] = 128  # tokens of the length kept free for the answer
     OUTPUT_CAP: ClassVar[int | None] = None  # the benchmark's own limit on new tokens
     density: ClassVar[Density] = Density.CONSTANT
     generated: ClassVar[bool] = True
     protected: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.length < 256:
-            raise ValueError(f"n={self.n} must be 1 or more, length={self.length} 256 or more")
+        if self.n < 1:
+            raise ValueError(f"n={self.n} must be 1 or more")
 
     @abstractmethod
     def draft(self, index: int) -> Draft:
@@ -209,13 +206,6 @@ class GeneratedTask(ABC):
         """The task's tokenizer."""
         return get_tokenizer(self.tokenizer)
 
-    def room(self, question: str) -> int:
-        """Tokens left for the context beside the question and the answer budget."""
-        room = self.length - self.counter.count(question) - self.ANSWER_BUDGET
-        if room < 32:
-            raise ConfigError(f"{self.name}: length={self.length} leaves no room for a context")
-        return room
-
     def samples(self) -> Iterator[Sample]:
         """The cell's samples, from the cache where it has them."""
         return distinct(self._samples())
@@ -227,14 +217,19 @@ class GeneratedTask(ABC):
         for index in range(self.n):
             sample = self._restore(index, rows[index]) if index < len(rows) else None
             if sample is None:
-                draft = self.draft(index)
+                draft = self._drafted(index)
                 context = make_context(draft.context, self.counter, draft.tokens)
-                sample = make_sample(self.name, index, self.length, draft, context, self.OUTPUT_CAP)
+                sample = make_sample(
+                    self.name, index, context.tokens, draft, context, self.OUTPUT_CAP
+                )
                 rows[index : index + 1] = [_row(sample)]
                 known = 0
             yield sample
         if known < self.n:
             write_atomic(path, b"\n".join(rows))
+
+    def _drafted(self, index: int) -> Draft:
+        return self.draft(index)
 
     def _cache_path(self) -> Path:
         fields = {
@@ -257,6 +252,31 @@ class GeneratedTask(ABC):
         stored["context"] = Context(hashed, chars, tokens, tokenizer, load)
         stored["evidence"] = tuple((start, end) for start, end in stored["evidence"])
         return Sample(**stored | {"task": self.name, "index": index})
+
+
+@dataclass(frozen=True)
+class GeneratedTask(CachedTask):
+    """A generated task of an exact length."""
+
+    length: int = 4096
+    """Nominal tokens: context, question and answer budget together."""
+
+    ANSWER_BUDGET: ClassVar[int] = 128  # tokens of the length kept free for the answer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < 256:
+            raise ValueError(f"length={self.length} must be 256 or more")
+
+    def _drafted(self, index: int) -> Draft:
+        return dataclasses.replace(self.draft(index), length=self.length)
+
+    def room(self, question: str) -> int:
+        """Tokens left for the context beside the question and the answer budget."""
+        room = self.length - self.counter.count(question) - self.ANSWER_BUDGET
+        if room < 32:
+            raise ConfigError(f"{self.name}: length={self.length} leaves no room for a context")
+        return room
 
 
 def _row(sample: Sample) -> bytes:
