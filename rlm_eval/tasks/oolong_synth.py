@@ -39,7 +39,8 @@ _RLM_PREFIX = (
     "line has a User ID, which need not be unique, an instance (the question itself) and sometimes "
     "a date. The answer to each question falls into one of 6 categories: 'numeric value', "
     "'entity', 'location', 'description and abstract concept', 'abbreviation', 'human being'. No "
-    "line states its category: it has to be inferred from the question. Do not guess or approximate.\n\n"
+    "line states its category: it has to be inferred from the question. Do not guess or "
+    "approximate.\n\n"
     "Answer the following: "
 )
 """The RLM paper's paragraph before each question, in our words."""
