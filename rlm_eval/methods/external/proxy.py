@@ -1,0 +1,148 @@
+"""A loopback endpoint that speaks chat completions and hands every request to one session.
+
+What an external engine spends is therefore counted by our meter, held to our limits and journalled,
+whatever the engine itself believes. The models are named by slot (`root`, `sub`). The sampling is
+the run's own, as for every other method: what the engine asks for is ignored, and noted.
+Not covered: streams, tools, several choices (refused with a clear message).
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.errors import ContextOverflow, EndpointUnusable, LimitReached, ModelError
+from rlm_eval.session import Session
+from rlm_eval.types import Call, Message, Role
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_REFUSED = ("stream", "tools", "functions")
+_OWN = {"model", "messages", "stream", "n"}
+_LARGEST_BODY = 1 << 30
+
+
+class Proxy:
+    """The endpoint of one sample. Made by `open_proxy`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.key = secrets.token_urlsafe(24)
+        self.url = ""
+        """Address up to and including `/v1`."""
+        self.stop: LimitReached | EndpointUnusable | None = None
+        """What ends the sample, whatever the engine makes of it."""
+        self.failure: ModelError | None = None
+        """The last call that failed."""
+        self._ignored: set[str] = set()
+        self._turns = 0
+        self._last_root: int | None = None
+
+    async def complete(self, request: web.Request) -> web.Response:
+        """`POST /v1/chat/completions`."""
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self.key.encode()):
+            return _error(401, "wrong key", "invalid_api_key")
+        body = await request.json()
+        slot, messages = body.get("model"), body.get("messages")
+        if slot not in ("root", "sub") or not isinstance(messages, list):
+            return _error(404, f"model {slot!r}: there are root and sub", "model_not_found")
+        for name in _REFUSED:
+            if body.get(name):
+                return _error(400, f"{name} is not supported by this endpoint", "unsupported")
+        if asked := {name for name, value in body.items() if value is not None} - _OWN:
+            self._ignored |= asked
+            self._session.note("engine_sampling_ignored", ",".join(sorted(self._ignored)))
+        try:
+            call = await self._call(slot, [_message(m) for m in messages])
+        except (LimitReached, EndpointUnusable) as error:
+            self.stop = error
+            return _error(403, str(error), "limit_reached")
+        except ModelError as error:
+            self.failure = error
+            code = "context_length_exceeded" if isinstance(error, ContextOverflow) else error.kind
+            # Retries were made by our own client; 400 keeps the engine's from adding more.
+            return _error(400, str(error), code)
+        return _json(_completion(call))
+
+    async def _call(self, slot: str, messages: list[Message]) -> Call:
+        if slot == "sub":
+            return await self._session.call(
+                messages,
+                role=Role.SUB,
+                position="engine.sub",
+                model="sub",
+                depth=1,
+                turn=max(0, self._turns - 1),
+                parent=self._last_root,
+            )
+        turn = self._turns
+        self._turns += 1
+        call = await self._session.call(messages, role=Role.ROOT, position="engine", turn=turn)
+        self._last_root = call.id
+        return call
+
+
+@asynccontextmanager
+async def open_proxy(session: Session) -> AsyncIterator[Proxy]:
+    """Serve `session` on a free port of 127.0.0.1, behind a random key."""
+    from aiohttp import web
+
+    proxy = Proxy(session)
+    app = web.Application(client_max_size=_LARGEST_BODY)
+    app.router.add_post("/v1/chat/completions", proxy.complete)
+    # An engine that is killed must not leave its paid calls running.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        proxy.url = f"http://{host}:{port}/v1"
+        yield proxy
+    finally:
+        await runner.cleanup()
+
+
+def _message(message: dict[str, Any]) -> Message:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content)
+    return Message(str(message.get("role", "user")), str(content or ""))
+
+
+def _completion(call: Call) -> dict[str, Any]:
+    usage = call.usage
+    body: dict[str, Any] = {
+        "id": f"call-{call.id}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "sub" if call.role is Role.SUB else "root",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": call.reply},
+                "finish_reason": call.finish_reason,
+            }
+        ],
+    }
+    if usage.input is not None and usage.output is not None:
+        body["usage"] = {
+            "prompt_tokens": usage.input,
+            "completion_tokens": usage.output,
+            "total_tokens": usage.input + usage.output,
+        }
+    return body
+
+
+def _error(status: int, message: str, code: str) -> web.Response:
+    return _json({"error": {"message": message, "type": "proxy", "code": code}}, status)
+
+
+def _json(body: dict[str, Any], status: int = 200) -> web.Response:
+    from aiohttp import web
+
+    return web.json_response(body, status=status)

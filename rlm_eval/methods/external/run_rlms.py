@@ -1,0 +1,49 @@
+"""Runs one job with the official package `rlms` (github.com/alexzhang13/rlm), in its environment.
+
+A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+code 3 where the package is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def main(path: str) -> int:
+    """Answer the job at `path`."""
+    job = json.loads(Path(path).read_text("utf-8"))
+    try:
+        from rlm import RLM  # type: ignore[import-not-found, unused-ignore]  # not installed here
+    except ImportError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+
+    def endpoint(slot: str) -> dict[str, object]:
+        # The harness's own client has already retried what can be retried.
+        where = {"base_url": job["base_url"], "api_key": job["api_key"]}
+        return {"model_name": slot, "max_retries": 0, **where}
+
+    engine = RLM(
+        backend="openai",
+        backend_kwargs=endpoint("root"),
+        other_backends=["openai"],
+        other_backend_kwargs=[endpoint("sub")],
+        **job["settings"],
+    )
+    done = engine.completion(job["context"], root_prompt=job["question"])
+    usage = done.usage_summary
+    counted = {
+        "calls": sum(m.total_calls for m in usage.model_usage_summaries.values()),
+        "input_tokens": usage.total_input_tokens,
+        "output_tokens": usage.total_output_tokens,
+    }
+    result = {"answer": done.response, "usage": counted, "version": version("rlms")}
+    Path(job["result"]).write_text(json.dumps(result), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

@@ -1,0 +1,174 @@
+"""External engines: real child processes against the loopback proxy."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from baseline_bench import Bench, open_bench, sample_of
+
+from rlm_eval.errors import LimitReached, MissingDependency, ProviderError, ReplCrash
+from rlm_eval.limits import Budget, Limits
+from rlm_eval.methods.external import External
+from rlm_eval.types import Outcome, Role
+
+ENGINE = """
+import json, os, sys, urllib.request
+from pathlib import Path
+job = json.loads(Path(sys.argv[1]).read_text())
+
+def ask(model, content, **more):
+    body = {"model": model, "messages": [{"role": "user", "content": content}], **more}
+    key = more.pop("key", job["api_key"])
+    request = urllib.request.Request(
+        job["base_url"] + "/chat/completions",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, **json.load(error)}
+
+def finish(answer, **usage):
+    Path(job["result"]).write_text(json.dumps({"answer": answer, "usage": usage}))
+"""
+
+
+def engine(folder: Path, code: str, **settings: Any) -> External:
+    script = folder / "engine.py"
+    script.write_text(ENGINE + code)
+    return External(engine="toy", runner=str(script), **settings)
+
+
+async def solve(method: External, bench: Bench, sample: Any) -> Any:
+    return await method.solve(sample, bench.session)
+
+
+async def test_every_request_is_a_call_of_ours(tmp_path: Path) -> None:
+    sample = sample_of(("one", "two"), "Q?")
+    code = """
+plan = ask("root", job["question"], temperature=0.3)
+part = ask("sub", " ".join(job["context"]))
+text = plan["choices"][0]["message"]["content"] + part["choices"][0]["message"]["content"]
+finish(text + str(plan["usage"]["prompt_tokens"]), calls=1, input_tokens=10, output_tokens=5)
+"""
+    async with open_bench(tmp_path, sample, root=["A"], sub=["B"]) as bench:
+        answer = await solve(engine(tmp_path, code), bench, sample)
+        assert bench.requests("root") == [[("user", "Q?")]]
+        assert bench.requests("sub") == [[("user", "one two")]]
+    assert answer.text == "AB10"
+    root, sub = bench.session.calls
+    assert (root.role, sub.role, sub.depth, sub.parent) == (Role.ROOT, Role.SUB, 1, root.id)
+    notes = bench.session.notes
+    assert notes["engine_calls"] == 1
+    assert notes["engine_missed_calls"] == 1
+    assert notes["engine_missed_tokens"] == 15
+    assert notes["engine_sampling_ignored"] == "temperature"
+
+
+async def test_refusals_of_the_proxy(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    code = """
+job2, job["api_key"] = job["api_key"], "guess"
+codes = [ask("root", "x")["status"]]
+job["api_key"] = job2
+codes += [ask("gpt-9", "x")["status"], ask("root", "x", stream=True)["status"]]
+finish(codes)
+"""
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        answer = await solve(engine(tmp_path, code), bench, sample)
+    assert answer.text == "[401, 404, 400]"
+
+
+async def test_a_limit_ends_the_engine(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    code = "import time\nwhile True:\n    ask('root', 'again')\n    time.sleep(0.01)\n"
+    async with open_bench(tmp_path, sample, root=lambda r: "x", sub=[]) as bench:
+        bench.session.budget = Budget(Limits(calls=3))
+        with pytest.raises(LimitReached):
+            await solve(engine(tmp_path, code), bench, sample)
+        assert len(bench.requests("root")) == 3
+    assert not _left_over(tmp_path)
+
+
+async def test_a_hanging_engine_is_killed_with_its_children(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    code = """
+import subprocess, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "child-of-toy-engine"])
+time.sleep(300)
+"""
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        answer = await solve(engine(tmp_path, code, seconds=1.0), bench, sample)
+    assert (answer.text, answer.outcome) == (None, Outcome.LIMIT_TIME)
+    assert not _left_over(tmp_path)
+
+
+async def test_cancelling_leaves_nothing(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        code = f"Path({str(tmp_path / 'up')!r}).touch()\nimport time\ntime.sleep(300)"
+        task = asyncio.create_task(solve(engine(tmp_path, code), bench, sample))
+        while not (tmp_path / "up").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not _left_over(tmp_path)
+
+
+async def test_failures_are_told_apart(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    async with open_bench(tmp_path, sample, root=[ProviderError("down")], sub=[]) as bench:
+        with pytest.raises(ReplCrash, match=r"ended with code 1.*ZeroDivisionError"):
+            await solve(engine(tmp_path, "1/0"), bench, sample)
+        with pytest.raises(ProviderError, match="down"):
+            await solve(engine(tmp_path, "ask('root', 'x')['choices']"), bench, sample)
+        with pytest.raises(MissingDependency, match=r"method\.python"):
+            await solve(engine(tmp_path, "sys.exit(3)"), bench, sample)
+    with pytest.raises(ValueError, match="shipped engines: rlms"):
+        External(engine="nothing")
+
+
+async def test_the_engine_sees_no_key_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
+    sample = sample_of("text", "Q?")
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        answer = await solve(engine(tmp_path, "finish(dict(os.environ))"), bench, sample)
+    assert "planted" not in answer.text
+    assert "PATH" in answer.text
+
+
+def _left_over(folder: Path) -> list[str]:
+    commands = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if str(folder / "engine.py") in command or "child-of-toy-engine" in command:
+            commands.append(command)
+    return commands
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "RLM_EVAL_RLMS_PYTHON" not in os.environ,
+    reason="RLM_EVAL_RLMS_PYTHON names no interpreter that has rlms 0.1.3",
+)
+async def test_the_official_package(tmp_path: Path) -> None:
+    sample = sample_of("The code is 7391. " * 20, "What is the code?")
+    block = (
+        "```repl\nanswer['content'] = llm_query('Find it: ' + context)\nanswer['ready'] = True\n```"
+    )
+    method = External(python=os.environ["RLM_EVAL_RLMS_PYTHON"], settings={"max_iterations": 4})
+    async with open_bench(tmp_path, sample, root=lambda r: block, sub=lambda r: "7391") as bench:
+        answer = await solve(method, bench, sample)
+        (request,) = bench.requests("sub")
+        assert request[-1][1].startswith("Find it: The code is 7391.")
+    assert answer.text == "7391"
+    assert bench.session.notes["engine_missed_calls"] == 0
+    assert bench.session.notes["engine_version"] == "0.1.3"
