@@ -12,14 +12,15 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.scoring.oolong import oolong_scores, read_gold
+from rlm_eval.scoring.oolong import oolong_scores
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask, fit, rng
+from rlm_eval.tasks.oolong_floors import classified, gold_text, oolong_floors
 from rlm_eval.tasks.oolong_golds import Table, reread
 from rlm_eval.tasks.oolong_grammar import LABELS
 from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_names, written
@@ -203,7 +204,7 @@ class OolongGen(GeneratedTask):
             made.text,
             written(gold.value),
             cluster=window.key,
-            item=f"{window.key}|{form.item}",
+            item=f"{window.key.replace('|', '/')}|{form.written}",
             tokens=made.tokens,
             evidence=tuple(evidence),
             meta=meta,
@@ -219,7 +220,7 @@ class OolongGen(GeneratedTask):
 
     def floors(self) -> Mapping[str, Floor]:
         """Answers that need no model; see `oolong_floors`."""
-        return oolong_floors()
+        return oolong_floors() | {"bag_of_words": classified}
 
 
 _UNKNOWN = Gold("", 0, 0)
@@ -236,55 +237,3 @@ def kind_is_close(form: Form, gold: Gold, rows: list[Row]) -> bool:
         return False
     count = sum(form.holds(row) and row.label in (form.a, form.b) for row in rows) / 2
     return 0.35 <= gold.margin / math.sqrt(count) <= 0.6
-
-
-def gold_text(sample: Sample) -> str:
-    """A synthetic question's gold as an answer in the asked form."""
-    gold = read_gold(sample.target)[0]
-    kind = str(sample.meta["answer_type"]).rpartition(".")[2]
-    if isinstance(gold, date):
-        return f"Date: {gold:%m/%d/%Y}"
-    return f"{ {'LABEL': 'Label', 'USER': 'User'}.get(kind, 'Answer') }: {gold}"
-
-
-def oolong_floors() -> dict[str, Floor]:
-    """By name: one constant per answer type, and what users and dates alone give away.
-
-    `no_labels` answers exactly what needs no label (U1, U2, T1, T2, T3), else as the constants do.
-    """
-    return {
-        "constant_label": lambda s: _constant(s, "LABEL"),
-        "more_common": lambda s: _constant(s, "COMPARISON"),
-        "n_over_6": lambda s: _constant(s, "NUMERIC"),
-        "no_labels": _no_labels,
-        "empty": lambda _: "",
-    }
-
-
-def _constant(sample: Sample, wanted: str | None = None) -> str:
-    kind = str(sample.meta["answer_type"]).rpartition(".")[2]
-    if wanted not in (None, kind):
-        return ""
-    if kind == "LABEL":
-        listed = sample.question.rpartition("labels: ")[2]
-        return f"Label: {listed.split(',')[0].strip('. ')}"
-    if kind == "COMPARISON":
-        return "Answer: more common than" if "[X] before" not in sample.question else "more common"
-    return f"Answer: {round(int(sample.meta['lines']) / 6)}" if kind == "NUMERIC" else ""
-
-
-def _no_labels(sample: Sample) -> str:
-    question = sample.question
-    second = "second most" in question
-    if "In the above data, which user is represented" in question:
-        form = Form("U2" if second else "U1")
-    elif "In the above data, which date is represented" in question:
-        form = Form("T2" if second else "T1")
-    elif "dates are represented exactly" in question:
-        form = Form("T3")
-    else:
-        return _constant(sample)
-    gold = Table(parse(sample.context.text())).gold(form)
-    if gold is None:
-        return ""
-    return gold_text(replace(sample, target=written(gold.value)))

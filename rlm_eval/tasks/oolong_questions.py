@@ -8,6 +8,7 @@ asked. Not here: the answers (`oolong_golds`).
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -47,9 +48,15 @@ class Form:
         return "month" if self.month else "range" if self.days[0] != self.days[1] else "global"
 
     @property
-    def item(self) -> str:
-        """Name of the form within its window."""
-        return "/".join(str(value) for value in astuple(self) if value and value != (0, 0))
+    def written(self) -> str:
+        """The form as JSON; `read` takes it back."""
+        return json.dumps(astuple(self))
+
+    @classmethod
+    def read(cls, text: str) -> Form:
+        """The form that `written` gave."""
+        kind, a, b, user, other, month, (first, last) = json.loads(text)
+        return cls(kind, a, b, user, other, month, (first, last))
 
     def holds(self, row: Row) -> bool:
         """True for the lines of the subset."""

@@ -19,7 +19,7 @@ from rlm_eval.scoring.oolong import oolong_scores, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
-from rlm_eval.tasks.oolong_gen import gold_text, oolong_floors
+from rlm_eval.tasks.oolong_floors import gold_text, oolong_floors
 from rlm_eval.tasks.oolong_window import line_spans
 from rlm_eval.types import Answer, Density, Sample, Score
 
@@ -192,5 +192,5 @@ class OolongSynth(LoadedTask):
         return Answer(gold_text(sample))
 
     def floors(self) -> Mapping[str, Floor]:
-        """Answers that need no model; see `oolong_gen.oolong_floors`."""
+        """Answers that need no model; see `oolong_floors`."""
         return oolong_floors()

@@ -126,6 +126,7 @@ def test_floors():
     assert scores["empty"] == 0.0
     assert scores["no_labels"] > scores["more_common"] > 0.0
     assert scores["no_labels"] < 0.5
+    assert scores["no_labels"] < scores["bag_of_words"] < 1.0
     metadata = [s for s in made.samples() if s.meta["kind"] in ("U1", "U2", "T1", "T2", "T3")]
     assert metadata
     for sample in metadata:
@@ -165,6 +166,7 @@ def test_two_code_paths_agree_on_windows_full_of_ties(kind):
             gold = Table(rows).gold(form)
             if gold is not None:
                 answered += 1
+                assert Form.read(form.written) == form
                 assert reread(form, gold, lines) == gold.value
                 assert read_gold(written(gold.value))
                 assert ask(form, gold, LABELS).count("'") % 2 == 0
