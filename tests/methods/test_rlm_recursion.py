@@ -1,5 +1,7 @@
 """Sub-calls and child loops: who is asked, where it stands in the tree, what the code sees."""
 
+import itertools
+
 import pytest
 from bench import Answering
 from rlm_bench import TEXT, block, rlm_bench, sample_of, shout, turns
@@ -26,7 +28,7 @@ async def test_the_roots_history_is_a_strictly_growing_prefix(tmp_path):
     _, bench = await solve(tmp_path, turns(*replies))
     requests = bench.root.asked
     assert len(requests) == 5
-    for before, after in zip(requests, requests[1:], strict=False):
+    for before, after in itertools.pairwise(requests):
         assert after[: len(before)] == before
 
 
@@ -122,7 +124,9 @@ async def test_each_depth_has_its_model(tmp_path):
     _, bench = await solve(tmp_path, either, either, method=method)
     models = {(c.role, c.depth): c.model for c in bench.session.calls}
     assert models == {
-        (Role.ROOT, 0): "root-model", (Role.CHILD_ROOT, 1): "root-model", (Role.SUB, 2): "root-model",
+        (Role.ROOT, 0): "root-model",
+        (Role.CHILD_ROOT, 1): "root-model",
+        (Role.SUB, 2): "root-model",
     }  # fmt: skip
     assert bench.sub.asked == []
 

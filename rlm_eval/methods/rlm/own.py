@@ -21,7 +21,7 @@ from rlm_eval.repl import clip
 from rlm_eval.types import Message
 
 ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
-_NEEDED = {"system", "opening", "opening_no_question", "no_block", "last"}
+_NEEDED = {"system", "opening", "opening_no_question", "output", "nothing", "no_block", "last"}
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ class Own:
         messages = [Message("assistant", reply)]
         if not ran:
             return [*messages, Message("user", self._sections["no_block"])]
-        outputs = [_output(block, shown) for block in ran]
-        return [*messages, Message("user", "Output:\n" + "\n".join(outputs))]
+        nothing = self._sections["nothing"]
+        outputs = "\n".join(_output(block, shown) or nothing for block in ran)
+        return [*messages, Message("user", fill(self._sections["output"], output=outputs))]
 
     @property
     def last_request(self) -> Message:
@@ -139,4 +140,4 @@ def _output(block: Ran, shown: Shown) -> str:
         bare = text.rstrip("\n")
         total = max(len(bare), chars - (len(text) - len(bare)))
         parts += [clip(bare, shown.chars, shown.side, total)] if bare else []
-    return "\n".join(parts) or "(nothing was printed)"
+    return "\n".join(parts)
