@@ -113,6 +113,8 @@ def identity(value: Any) -> Any:
 
 def build_cell(config: DictConfig) -> Cell:
     """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
     shared = {name: config[name] for name in _SHARED} | {"length": length}
     task: Task = build(_with_shared(config.task, shared), "task")

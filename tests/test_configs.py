@@ -1,0 +1,121 @@
+"""Every YAML composes and builds; a grid expands as told; what is unknown is named with its kin."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from rlm_eval.cell import build_cell
+from rlm_eval.errors import ConfigError
+from rlm_eval.grid import CONFIG_DIR, expand
+
+PLACEHOLDERS = {
+    "openai": ["root.base_url=http://127.0.0.1:1/v1", "root.model=some/model"],
+    "embedding": ["root.model=some/model"],
+    "vllm": ["root.model=some/model"],
+}
+"""Entries that are meant to be completed on the command line."""
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+def built(*overrides: str):
+    return [build_cell(config) for config in expand(overrides)]
+
+
+@pytest.mark.parametrize("name", names("task"))
+def test_every_task_builds_and_names_its_class(name):
+    own = PLACEHOLDERS.get(name, [])
+    (cell,) = built(f"task={name}", *own, "model@root=scripted", "length=2k", "seed=3", "n=5")
+    assert cell.resolved["task"]["_target_"].endswith(type(cell.task).__name__)
+    assert cell.task.name
+
+
+@pytest.mark.parametrize("name", names("method"))
+def test_every_method_builds(name):
+    embed = ["model@embed=embedding", "embed.model=some/model"]  # rag_dense, rag_hybrid need one
+    (cell,) = built(f"method={name}", "model@root=scripted", *embed)
+    assert cell.resolved["method"]["_target_"].endswith(type(cell.method).__name__)
+    assert cell.method.name
+    assert isinstance(cell.method.runs_code, bool)
+
+
+@pytest.mark.parametrize("name", sorted(set(names("model")) - {"same"}))
+def test_every_model_builds_as_root_and_as_sub(name):
+    own = PLACEHOLDERS.get(name, [])
+    (cell,) = built("method=rlm", f"model@root={name}", *own)
+    assert cell.models["sub"] is cell.models["root"]
+    other = [text.replace("root.", "sub.") for text in own]
+    (cell,) = built("method=rlm", "model@root=scripted", f"model@sub={name}", *other)
+    assert cell.models["sub"] is not cell.models["root"]
+
+
+@pytest.mark.parametrize("group", ["experiment", "debug"])
+def test_every_overlay_builds_all_its_cells(group):
+    for name in names(group):
+        cells = built(f"{group}={name}")
+        assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_a_grid_is_the_product_of_its_lists():
+    cells = built("debug=scripted", "method=long_context,rag", "length=1k,2k,4k")
+    assert [(c.length, c.method.name) for c in cells] == [
+        (length, method)
+        for method in ("long_context", "rag_bm25")
+        for length in (1024, 2048, 4096)
+    ] or len(cells) == 6
+
+
+def test_an_override_replaces_an_overlays_sweep():
+    cells = built("debug=scripted", "method=rag", "length=4k")
+    assert [(c.length, c.method.name) for c in cells] == [(4096, "rag_bm25")]
+
+
+def test_knobs_of_the_run_do_not_change_a_cells_identity():
+    (one,) = built("model@root=openai", *PLACEHOLDERS["openai"], "n=5")
+    (two,) = built(
+        "model@root=openai",
+        "root.base_url=http://127.0.0.1:2/v1",
+        "root.model=some/model",
+        "root.concurrency=3",
+        "n=9",
+        "max_samples=1",
+        "name=other",
+    )
+    (three,) = built("model@root=openai", *PLACEHOLDERS["openai"], "root.sampling.temperature=0.1")
+    assert one.identity == two.identity
+    assert one.identity != three.identity
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=s_nia"], "task=s_nia: no such task; near: s_niah"),
+        (["method=rlmm"], "no such method; near: rlm"),
+        (["lenght=4k"], "lenght: unknown key; near: length"),
+        (["method.topk=3", "method=rag"], "method.*top_?k"),
+        (["length=4q"], "give tokens as"),
+        (["n=0"], "n=0"),
+        (["n=a,b,"], "override"),
+        (["name=../x"], "name="),
+        (["limits.tokens=1000", "model@root=scripted"], "max_output_tokens"),
+        (["limits.tokens=-1"], "limits: tokens=-1"),
+        (["task=custom"], "task.path has no value"),
+        (["method=rag_dense"], "model@embed: Rag needs a model here"),
+    ],
+)
+def test_bad_input_is_one_clear_error(overrides, message):
+    from rlm_eval.cell import run_folder
+
+    with pytest.raises(ConfigError, match=message):
+        for config in expand(overrides):
+            run_folder(config)
+            build_cell(config)
+
+
+def test_composing_leaves_the_configs_alone():
+    before = {p: p.read_bytes() for p in Path(CONFIG_DIR).rglob("*.yaml")}
+    OmegaConf.to_yaml(expand(["debug=scripted"])[0])
+    assert before == {p: p.read_bytes() for p in Path(CONFIG_DIR).rglob("*.yaml")}

@@ -1,0 +1,41 @@
+"""The whole main job, as its user types it, on the scripted model."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parent.parent
+
+
+def rlm_eval(*arguments: str, cwd: Path, env: dict[str, str] | None = None):
+    return subprocess.run(
+        [sys.executable, "-m", "rlm_eval", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
+    done = rlm_eval("run", "debug=scripted", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results/runs/debug-scripted"
+    table = pd.read_parquet(run / "records.parquet")
+    assert len(table) == 12
+    assert set(table["outcome"]) == {"ok"}
+    assert table["scripted"].all()
+    assert set(table["method"]) == {"long_context", "rag_bm25", "rlm_own"}
+    items = [set(table[table["length"] == length]["item"]) for length in (1024, 2048)]
+    assert items[0] == items[1]  # common random numbers
+    report = (run / "report" / "report.html").read_text()
+    assert "scripted" in report
+    assert list((run / "report").glob("**/*.png"))
+    again = rlm_eval("run", "debug=scripted", "--no-report", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stderr.count("from the journal") == 6
