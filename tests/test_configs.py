@@ -13,6 +13,8 @@ PLACEHOLDERS = {
     "openai": ["root.base_url=http://127.0.0.1:1/v1", "root.model=some/model"],
     "embedding": ["root.model=some/model"],
     "vllm": ["root.model=some/model"],
+    "custom": ["task.path=questions.jsonl"],
+    "mrcr_v2": ["task.path=mrcr_v2.csv"],
 }
 """Entries that are meant to be completed on the command line."""
 
