@@ -75,11 +75,19 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-            config = compose("run", overrides=list(overrides))
+            names = _top_level_names(config_dir)
+            config = compose("run", overrides=[_field(o, names) for o in overrides])
         OmegaConf.resolve(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, overrides, config_dir)) from error
     return config
+
+
+def _field(override: str, names: Sequence[str]) -> str:
+    """`root.concurrency=3` although the YAML says only what differs; `build` knows the fields."""
+    key = override.partition("=")[0]
+    known = "." in key and "@" not in key and key.partition(".")[0] in names
+    return f"++{override}" if known else override
 
 
 def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> str:

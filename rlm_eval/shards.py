@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import orjson
 
@@ -25,6 +26,15 @@ from rlm_eval.types import Sample
 
 T = TypeVar("T")
 LOGS = ("samples.jsonl", "journal.jsonl", "trajectories.jsonl", "scores.jsonl")
+
+
+class HasShard(Protocol):
+    """A cell, as far as it matters here."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def shard(self) -> Shard | None: ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,15 @@ def missing_shards(run: Path, cell: str) -> list[str]:
     return [name for name in wanted if not (run / "shards" / cell / name / "DONE").exists()]
 
 
+def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
+    """Merge the cells whose last shard has just ended; says what came of it."""
+    for cell in dict.fromkeys(cell.id for cell in cells if cell.shard is not None):
+        if missing := missing_shards(run, cell):
+            yield f"{cell}: {len(missing)} shards to go"
+        else:
+            yield f"{cell}: merged into {merge(run, cell)}"
+
+
 def merge(run: Path, cell: str) -> Path:
     """One cell of all its shards; returns its directory.
 
@@ -101,9 +120,7 @@ def merge(run: Path, cell: str) -> Path:
     target = run / "cells" / cell
     if target.exists() and not _may_replace(target):
         raise RlmEvalError(f"{target} was gone on with since it was merged; it is left alone")
-    draft = run / "shards" / cell / "merging"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    draft = Path(tempfile.mkdtemp(prefix="merging-", dir=run / "shards" / cell))
     facts = {k: v for k, v in first.items() if k not in ("shard", "schema_version")}
     differing = sorted(
         k for k in ("code", "packages", "machine") if any(m[k] != first[k] for m in manifests)
@@ -113,10 +130,16 @@ def merge(run: Path, cell: str) -> Path:
     proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
     write_json(draft / "merged.json", proof)
     CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})
+    draft.chmod(folders[0].stat().st_mode)
     if target.exists():
         shutil.rmtree(target)
     target.parent.mkdir(exist_ok=True)
-    draft.rename(target)
+    try:
+        draft.rename(target)
+    except OSError:  # another shard ended in the same moment, and was first
+        if not (target / "merged.json").exists():
+            raise
+        shutil.rmtree(draft)
     return target
 
 
@@ -202,5 +225,5 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash(names: Iterator[str] | Sequence[str]) -> str:
+def _hash(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()

@@ -11,6 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm_eval.types import Outcome
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,12 +32,33 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="accepted: lists always sweep"
     )
+    parser.add_argument(
+        "--redo",
+        metavar="outcome=NAME[,NAME]",
+        help="do finished samples with these outcomes again (truncated, limit:tokens, ...); "
+        "what failed for reasons outside the method is always done again",
+    )
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
     arguments = parser.parse_args(argv)
-    return _run(arguments.overrides, print_only=arguments.cfg, report=not arguments.no_report)
+    redo = _outcomes(arguments.redo)
+    return _run(arguments.overrides, redo, arguments.cfg, report=not arguments.no_report)
 
 
-def _run(overrides: list[str], *, print_only: bool, report: bool) -> int:
+def _outcomes(text: str | None) -> list[Outcome]:
+    """The outcomes named by `--redo`."""
+    from rlm_eval.errors import ConfigError
+    from rlm_eval.types import Outcome
+
+    if text is None:
+        return []
+    try:
+        return [Outcome(name) for name in text.removeprefix("outcome=").split(",")]
+    except ValueError as error:
+        known = ", ".join(outcome.value for outcome in Outcome)
+        raise ConfigError(f"--redo {text}: {error}; the outcomes are {known}") from error
+
+
+def _run(overrides: list[str], redo: list[Outcome], print_only: bool, *, report: bool) -> int:
     import asyncio
 
     from omegaconf import OmegaConf
@@ -50,18 +75,22 @@ def _run(overrides: list[str], *, print_only: bool, report: bool) -> int:
 
     from rlm_eval.results import write_records
     from rlm_eval.run import Runner
+    from rlm_eval.shards import merge_done
 
     try:
-        summary = asyncio.run(Runner(folder, cells, sweep_budget(configs[0])).run())
+        summary = asyncio.run(Runner(folder, cells, sweep_budget(configs[0]), redo).run())
     except asyncio.CancelledError:
         print("stopped; the same command resumes", file=sys.stderr)
         return 130
-    records = write_records(folder)
-    if report:
-        from rlm_eval.commands.report import make
+    for told in merge_done(folder, cells):
+        print(told, file=sys.stderr)
+    if any((folder / "cells").glob("*/manifest.json")):
+        records = write_records(folder)
+        if report:
+            from rlm_eval.commands.report import make
 
-        print(make([folder], folder / "report"))
-    print(f"records: {records}")
+            print(make([folder], folder / "report"))
+        print(f"records: {records}")
     for cell, why in summary.unfinished.items():
         print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
     return 1 if summary.unfinished else 0

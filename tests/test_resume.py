@@ -1,0 +1,224 @@
+"""Runs that survive: kills, a full disk, Ctrl-C, a second process, failures, a larger n, a redo."""
+
+import asyncio
+import os
+import re
+import resource
+import signal
+import time
+
+import pytest
+from fake_server import FakeServer, Fault, Out, every, rules
+from runs import (
+    RULES,
+    asked,
+    cell_folder,
+    cells_of,
+    contexts,
+    overrides,
+    prompts_in,
+    records,
+    run_here,
+    server_process,
+    start,
+)
+
+from rlm_eval.commands.replay import main as replay
+from rlm_eval.lease import Lease
+from rlm_eval.log import count_torn, read_lines
+from rlm_eval.types import Outcome
+
+KEY = "sk-planted-0a1b2c3d4e5f"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def answered(folder) -> int:
+    journals = (folder / "test" / "cells").glob("*/journal.jsonl")
+    return sum(line["k"] == "call" for path in journals for line in read_lines(path))
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the server has no event for this
+            await asyncio.sleep(0.01)
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_run_resumes_without_asking_anything_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PLANTED_KEY", KEY)
+    with server_process(tmp_path, "--latency", "0.1", "--api-key", KEY) as server:
+        given = overrides(
+            tmp_path, server.url, "root.api_key_env=PLANTED_KEY", "root.concurrency=4"
+        )
+        texts = contexts(given)
+        first = start(given)
+        wait_for(lambda: answered(tmp_path) >= 15)
+        first.kill()
+        first.communicate()
+        journal = cell_folder(tmp_path) / "journal.jsonl"
+        assert not (cell_folder(tmp_path) / "DONE").exists()
+        done = prompts_in(journal, texts)
+        before = len(server.get("/_log"))
+        with journal.open("ab") as file:  # as if the kill had torn a line
+            file.write(b'{"k":"call","t":0,"c":99,"request":"0a')
+        second = start(given)
+        _, told = second.communicate(timeout=120)
+        assert second.returncode == 0, told
+        assert "1 torn journal line(s) skipped" in told
+        log = server.get("/_log")
+    assert len(done) >= 15
+    assert not set(done) & set(asked(log[before:])), "a finished call was sent again"
+    assert max(asked(log).values()) <= 2  # what was in flight at the kill, once more
+
+    table = records(tmp_path)
+    assert [(r["outcome"], r["score"]) for r in table] == [("ok", 1.0)] * 4
+    assert len({r["sample_id"] for r in table}) == 4
+    assert {r["diverged_calls"] for r in table} == {0}
+    assert sum(r["n_replayed_calls"] for r in table) > 0
+    assert count_torn(journal) == 1
+    final = prompts_in(journal, texts)
+    assert len(final) == len(set(final)) == sum(r["n_calls"] for r in table)
+
+    for path in tmp_path.glob("test/**/*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+    assert replay([str(tmp_path / "test")]) == 0  # the server is gone
+    assert capsys.readouterr().out.count("same") == 4
+
+
+async def test_a_second_process_is_told_who_holds_the_cell(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "n=1")
+        (cell,) = cells_of(given)
+        folder = tmp_path / "test" / cell.folder
+        folder.mkdir(parents=True)
+        async with Lease(folder):
+            other = await asyncio.to_thread(start, given)
+            _, told = await asyncio.to_thread(other.communicate)
+        assert other.returncode == 1
+        assert f"is being written by process {os.getpid()} on " in told
+        assert not server.log
+
+
+async def test_ctrl_c_once_finishes_what_is_in_flight(tmp_path):
+    async with FakeServer(reply=rules(RULES), latency=0.05) as server:
+        given = overrides(tmp_path, server.url)
+        run = asyncio.create_task(run_here(given))
+        await until(lambda: len(server.log) >= 3)
+        os.kill(os.getpid(), signal.SIGINT)
+        summary = await run
+        assert list(summary.unfinished.values()) == ["2 not run"]
+        assert [r["outcome"] for r in records(tmp_path)] == ["ok", "ok"]
+        assert not (await run_here(given)).unfinished
+        assert [r["outcome"] for r in records(tmp_path)] == ["ok"] * 4
+        assert max(asked(server.log).values()) == 1
+
+
+async def test_ctrl_c_twice_stops_now(tmp_path):
+    async with FakeServer(reply=rules(RULES), latency=0.05) as server:
+        given = overrides(tmp_path, server.url)
+        run = asyncio.create_task(run_here(given))
+        await until(lambda: len(server.log) >= 8)
+        server.latency = 60
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        server.latency = 0
+        assert not (cell_folder(tmp_path) / "lease.json").exists()
+        done = set(prompts_in(cell_folder(tmp_path) / "journal.jsonl", contexts(given)))
+        before = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert done
+        assert not done & set(asked(server.log[before:]))
+        assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+
+
+async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url)
+        texts = contexts(given)  # makes the contexts, which are larger than the limit to come
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        try:
+            summary = await run_here(given)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        (why,) = summary.unfinished.values()
+        assert re.search(r"cannot write \(.*\); make room and run the same command again", why)
+        journal = cell_folder(tmp_path) / "journal.jsonl"
+        assert 5_000 < journal.stat().st_size <= 10_000
+        assert count_torn(journal) == 0
+        done, before = set(prompts_in(journal, texts)), len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert len(done) > 3
+        assert not done & set(asked(server.log[before:]))
+        assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+
+
+async def test_failures_of_the_provider_are_redone_and_counted_and_a_larger_n_adds(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "root.retries=0")
+        server.faults = every(3, Fault("status", 503))
+        summary = await run_here(given)
+        assert "provider_error" in next(iter(summary.unfinished.values()))
+        outcomes = {r["sample_id"]: r["outcome"] for r in records(tmp_path)}
+        assert set(outcomes.values()) == {"ok", "provider_error"}
+        server.faults = None
+        assert not (await run_here(given)).unfinished
+        for row in records(tmp_path):
+            assert row["outcome"] == "ok"
+            assert row["re_rolls"] == (outcomes[row["sample_id"]] == "provider_error")
+        sent = len(server.log)
+        assert not (await run_here([*given, "n=6"])).unfinished
+        assert len(records(tmp_path)) == 6
+        assert len(asked(server.log[sent:])) == 2
+        assert not (await run_here(given)).unfinished  # the smaller n takes nothing away
+        assert len(records(tmp_path)) == 6
+
+
+async def test_redo_asks_anew_and_an_interrupted_redo_goes_on(tmp_path):
+    play, seconds = rules(RULES), 0.0
+    async with FakeServer(lambda request: Out(play(request), seconds=seconds)) as server:
+        given = overrides(tmp_path, server.url, "n=2", "max_samples=1")
+        server.faults = lambda n, request: Fault("length") if n == 1 else None
+        given = [*given, "method=long_context"]
+        await run_here(given)
+        assert sorted(r["outcome"] for r in records(tmp_path)) == ["ok", "truncated"]
+        sent = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert len(server.log) == sent  # a truncated sample is a result
+        server.faults = None
+        run = asyncio.create_task(run_here(given, [Outcome.TRUNCATED]))
+        await until(lambda: len(server.log) > sent)  # the preflight
+        seconds = 60.0
+        await until(lambda: asked(server.log[sent:]))
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        seconds = 0.0
+        assert not (await run_here(given)).unfinished  # without --redo: it is still to be done
+        table = records(tmp_path)
+        assert [r["outcome"] for r in table] == ["ok", "ok"]
+        assert sorted(r["re_rolls"] for r in table) == [0, 1]
+        assert {r["n_replayed_calls"] for r in table} == {0}
+
+
+async def test_a_budget_counts_what_earlier_processes_spent(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "max_samples=1")
+        for calls in (2, 2, 3):
+            await run_here([*given, f"budget.calls={calls}"])
+            assert sum(asked(server.log).values()) == calls
+        assert not (await run_here(given)).unfinished
+        assert sum(asked(server.log).values()) == 4
