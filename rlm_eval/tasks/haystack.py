@@ -111,12 +111,15 @@ class Prose:
 
     def __call__(self, budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Units worth `budget` tokens and `_SPARE` more, and what each costs."""
+        mean = sum(float(cost.mean()) for cost in _columns(self.tokenizer).costs)
+        return self.take(0, int(budget / mean * 1.15) + _SPARE)
+
+    def take(self, first: int, count: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """`count` sentences from number `first` on, and what each costs."""
         columns, source = _columns(self.tokenizer), rng("prose", self.seed)
-        mean = sum(float(cost.mean()) for cost in columns.costs)
-        count = int(budget / mean * 1.15) + _SPARE
         order = Permutation(math.prod(map(len, columns.texts)), source)
         numbers = Permutation(9_000_000, source)
-        places = np.arange(count, dtype=np.uint64)
+        places = np.arange(first, first + count, dtype=np.uint64)
         rest = order(places)
         ends = (rest >> np.uint64(3)) % np.uint64(6) == 0  # the sentence ends its paragraph
         starts = np.concatenate(([True], ends[:-1]))
@@ -255,7 +258,7 @@ def build(
 
     def make(budget: float, slack: float) -> str:
         units, costs = filler(max(0.0, budget - needle_cost))
-        return _insert(_trim(units, costs, budget - needle_cost, slack), needles)
+        return insert(_trim(units, costs, budget - needle_cost, slack), needles)
 
     text, tokens = fit(make, room, length, tokenizer)
     starts = [text.index(sentence) for _, sentence in needles]
@@ -282,7 +285,7 @@ def _trim(
     return units[:full]
 
 
-def _insert(units: list[str], needles: Sequence[tuple[float, str]]) -> str:
+def insert(units: list[str], needles: Sequence[tuple[float, str]]) -> str:
     """The units with each needle after the share `depth` of them, between whole sentences."""
     parts = list(units)
     placed = sorted(((round(d * len(units)), s) for d, s in needles), key=lambda pair: pair[0])
