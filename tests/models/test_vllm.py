@@ -1,0 +1,136 @@
+"""vLLM and transformers serve: command lines; and vLLM's CPU build for real (slow).
+
+The real test needs `scripts/vllm_cpu_env.sh` (an environment of its own and a tiny random model);
+it is run where the environment is absent, and the test skipped where it cannot be made.
+"""
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from omegaconf import OmegaConf
+
+from rlm_eval.config import build
+from rlm_eval.errors import ContextOverflow, EndpointUnusable, MissingDependency
+from rlm_eval.models import Sampling
+from rlm_eval.models.transformers_serve import TransformersServe
+from rlm_eval.models.vllm import VLLM
+from rlm_eval.types import Message
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.setattr(VLLM, "version", lambda self: "vllm test")
+    monkeypatch.setattr(TransformersServe, "version", lambda self: "transformers test")
+
+
+def words(engine, window=8192):
+    return list(engine.launch("served", window, 4711, "secret").command)
+
+
+def test_vllms_command_line(installed):
+    engine = VLLM(
+        source="ORG/NAME", revision="abc", tensor_parallel=4, data_parallel=2, dtype="bfloat16",
+        prefix_caching=False, quantization="fp8", gpu_memory=0.8, extra=["--enforce-eager"],
+    )  # fmt: skip
+    command = words(engine)
+    assert command[:5] == [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", "ORG/NAME",
+    ]  # fmt: skip
+    options = " ".join(command[5:])
+    for pair in (
+        "--served-model-name served", "--host 127.0.0.1", "--port 4711", "--dtype bfloat16",
+        "--tensor-parallel-size 4", "--data-parallel-size 2", "--max-model-len 8192",
+        "--revision abc", "--quantization fp8", "--gpu-memory-utilization 0.8",
+        "--no-enable-prefix-caching", "--enable-prompt-tokens-details", "--enforce-eager",
+    ):  # fmt: skip
+        assert pair in options
+    assert "secret" not in options
+    assert engine.launch("served", 1, 1, "secret").environment["VLLM_API_KEY"] == "secret"
+    assert engine.gpus == 8
+    plain = words(VLLM(source="x"), window=None)
+    assert "--max-model-len" not in plain
+    assert "--enable-prefix-caching" in plain
+
+
+def test_the_console_script_is_used_where_it_works(installed, tmp_path):
+    for name, code in (("works", 0), ("broken", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "python").symlink_to(sys.executable)
+        (folder / "vllm").write_text(f"#!/bin/sh\nexit {code}\n")
+        (folder / "vllm").chmod(0o755)
+    script = words(VLLM(source="x", python=str(tmp_path / "works" / "python")))
+    assert script[:3] == [str(tmp_path / "works" / "vllm"), "serve", "x"]
+    module = words(VLLM(source="x", python=str(tmp_path / "broken" / "python")))
+    assert module[0] == str(tmp_path / "broken" / "python")
+
+
+def test_transformers_command_line(installed):
+    command = words(TransformersServe(source="ORG/NAME", revision="abc", device="cuda:0"))
+    assert command[1:6] == ["serve", "--host", "127.0.0.1", "--port", "4711"]
+    assert command[-1] == "ORG/NAME@abc"
+    assert "--device cuda:0" in " ".join(command)
+
+
+@pytest.mark.parametrize("engine", [VLLM(source="x"), TransformersServe(source="x")])
+def test_an_engine_that_is_not_installed_says_what_to_do(engine):
+    engine = dataclasses.replace(engine, python=sys.executable)
+    if engine.version() is not None:
+        pytest.skip("it is installed here")
+    with pytest.raises(MissingDependency, match=r"(?s)pip install.*root.engine.python="):
+        words(engine)
+
+
+@pytest.mark.slow
+async def test_vllm_on_the_cpu_serves_root_and_sub():
+    made = await asyncio.to_thread(
+        subprocess.run, [str(ROOT / "scripts" / "vllm_cpu_env.sh")],
+        capture_output=True, text=True, timeout=900, env=None,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip(f"vLLM's CPU environment cannot be made here: {made.stderr[-300:]}")
+    node = OmegaConf.load(ROOT / "configs" / "model" / "tiny-random.yaml")
+    model = build(OmegaConf.merge(node, {"window": 4096, "retries": 1}), "root")
+    short = Sampling(temperature=0.0, max_output_tokens=16)
+    async with model.open() as client, dataclasses.replace(model, name="sub").open() as sub:
+        info = await client.check()
+        assert info.engine == "vllm"
+        assert info.version.startswith("vllm")
+        assert info.window == 4096
+        assert info.gpus == 0
+        first = await client.complete([Message("user", "The quick brown fox. " * 40)], short)
+        assert first.usage.output == 16
+        assert first.finish_reason == "length"
+        turns = [Message("user", "The quick brown fox. " * 40), Message("assistant", "So.")]
+        turns.append(Message("user", "Go on."))
+        second = await client.complete(turns, short)
+        assert 512 <= second.usage.cached < second.usage.input  # blocks of 128 tokens
+        counters = await client.counters()
+        assert (
+            0
+            < counters["vllm:prefix_cache_hits_total"]
+            < (counters["vllm:prefix_cache_queries_total"])
+        )
+        asked = [[Message("user", f"Chunk {n}: what is it?")] for n in range(8)]
+        replies = await asyncio.gather(*[sub.complete(ask, short) for ask in asked])
+        assert all(reply.usage.output for reply in replies)
+        with pytest.raises(ContextOverflow, match="4096"):
+            await client.complete([Message("user", "word " * 2000)], short)
+        beyond = Sampling(max_output_tokens=5000)
+        with pytest.raises(ContextOverflow, match="4096"):
+            await client.complete([Message("user", "word")], beyond)
+        long = Sampling(temperature=1.0, max_output_tokens=3500, extra={"ignore_eos": True})
+        task = asyncio.create_task(client.complete([Message("user", "Tell.")], long))
+        await asyncio.sleep(1)
+        processes = psutil.Process().children(recursive=True)
+        next(p for p in processes if "api_server" in " ".join(p.cmdline()[:4])).kill()
+        with pytest.raises(EndpointUnusable, match="the server is gone"):
+            await task
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
