@@ -114,8 +114,12 @@ class HttpClient:
         return f"{self.config.name} ({self.config.model}) at {self.base_url}"
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
-        """One chat completion. Fields that `sampling` leaves open are the model's defaults."""
+        """One chat completion. Fields that `sampling` leaves open are the model's defaults.
+
+        A server of ours that dies during the call is an error; one that died before is restarted.
+        """
         config = self.config
+        await self._host.ensure()
         chosen = merged(config.sampling, sampling)
         body = self._dialect.body(config.model, messages, chosen, config.stream)
         payload = orjson.dumps(body)

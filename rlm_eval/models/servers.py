@@ -90,6 +90,10 @@ class Server:
         """Process id of the supervisor; its descendants are the server."""
         return self._process.pid if self._process else None
 
+    @property
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     def last_words(self, lines: int = 12) -> str | None:
         """Why the server is gone, in its own words; `None` while it runs."""
         if self._process is None or self._process.returncode is None or self._folder is None:
@@ -100,8 +104,10 @@ class Server:
 
     async def ensure(self) -> None:
         """Start, unless it runs already. Raises `EndpointUnusable` where it does not come up."""
+        if self._runs:
+            return
         async with self._lock:
-            if self._process is not None and self._process.returncode is None:
+            if self._runs:
                 return
             await self.stop()
             for last_try in (False, True):
