@@ -258,14 +258,14 @@ def build(
 
     def make(budget: float, slack: float) -> str:
         units, costs = filler(max(0.0, budget - needle_cost))
-        return insert(_trim(units, costs, budget - needle_cost, slack), needles)
+        return insert(trim(units, costs, budget - needle_cost, slack), needles)
 
     text, tokens = fit(make, room, length, tokenizer)
     starts = [text.index(sentence) for _, sentence in needles]
     return text, tokens, [(s, s + len(n)) for s, (_, n) in zip(starts, needles, strict=True)]
 
 
-def _trim(
+def trim(
     units: list[str], costs: npt.NDArray[np.float64], budget: float, slack: float
 ) -> list[str]:
     """The first units, and a few chosen later ones that fill `budget` to within `slack`."""
