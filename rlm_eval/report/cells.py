@@ -116,7 +116,7 @@ def _labels(frame: pd.DataFrame) -> pd.Series:
         parts = [str(method)]
         if variant:
             parts.append(f"[{variant}]")
-        pair = root if sub in ("", root) else f"{root} → {sub}"
+        pair = root if sub in ("", root) else f"{root} > {sub}"
         if roots_vary or pair != root:
             parts.append(f"({pair})")
         same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
@@ -138,13 +138,13 @@ def series_order(frame: pd.DataFrame) -> list[str]:
     return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]
 
 
-def units(frame: pd.DataFrame) -> pd.DataFrame:
+def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     """One row per sample: scores averaged over repeats, the cluster kept, cut or missing marked."""
     marked = frame.assign(
         cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
         lost=frame["score"].isna(),
     )
-    by = ["task_label", "series", "length", "item", "sample_id"]
+    by = list(dict.fromkeys(["task_label", "series", "length", "item", "sample_id", *extra]))
     return (
         marked.groupby(by, sort=False)
         .agg(
@@ -160,7 +160,9 @@ def units(frame: pd.DataFrame) -> pd.DataFrame:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """The cell table of a prepared frame, sorted by task, length and series."""
     rank = {name: i for i, name in enumerate(series_order(frame))}
-    rows = [_row(part) for _, part in frame.groupby([*KEYS, "series", "task_label"], sort=False)]
+    keys = [*KEYS, "series", "task_label"]
+    samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
+    rows = [_row(part, samples[key]) for key, part in frame.groupby(keys, sort=False)]
     table = pd.DataFrame(rows)
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
@@ -168,9 +170,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="rank").reset_index(drop=True)
 
 
-def _row(part: pd.DataFrame) -> dict[str, Any]:
+def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     first = part.iloc[0]
-    samples = units(part)
     scored = samples[~samples["lost"]]
     accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
     cut_share = float(samples["cut"].mean())

@@ -41,8 +41,9 @@ def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
     """One comparison per task and length that both sides have."""
     rows = []
     names = [", ".join(cells.series_order(side)) for side in (a, b)]
+    others = dict(_sides(b))
     for key, left in _sides(a):
-        right = dict(_sides(b)).get(key)
+        right = others.get(key)
         if right is None:
             continue
         both = left.merge(right, on="sample_id", suffixes=("_a", "_b"))
@@ -76,7 +77,7 @@ def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
     a, b = both["cost_a"].to_numpy(dtype=float), both["cost_b"].to_numpy(dtype=float)
     if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
         return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
-    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=2_000)
+    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=1_000, method="percentile")
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 
@@ -206,7 +207,14 @@ def _number(text: str) -> float | None:
 
 
 def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The records that a name means: a series label, method, variant, model, prompt or run."""
+    """The records that a name means: a series label, method, variant, model, prompt or run.
+
+    `rlm_own:gpt-5` means a method with a root model. Raises `RlmEvalError` listing near names.
+    """
+    method, _, root = name.partition(":")
+    part = frame[(frame["method"] == method) & (frame["root"] == root)]
+    if not part.empty:
+        return part
     for column in _SELECTORS:
         part = frame[frame[column] == name]
         if not part.empty:

@@ -54,8 +54,8 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             else:
                 figures.empty(axis, "not known", name)
     caption = (
-        "Per sample, all lengths together. Mark: median; thick: 25–75 %; thin: 5–95 %; black tick: "
-        f"mean. {note} {inflight(table)} " + figures.shared_caption(frame, table)
+        "Per sample, all lengths together. Mark: median; thick: 25 to 75 %; thin: 5 to 95 %; "
+        f"black tick: mean. {note} {inflight(table)} " + figures.shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption), pd.DataFrame(rows)
 
@@ -111,7 +111,9 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             if both["length"].nunique() < 2:
                 figures.empty(axis, "fewer than two\nshared lengths", "draws (%)")
                 continue
-            found = trend(both["length"], both["item"], both["score_x"] - both["score_y"])
+            found = trend(
+                both["length"], both["item"], both["score_x"] - both["score_y"], draws=1_000
+            )
             lengths = sorted(both["length"].unique())
             edges = np.geomspace(lengths[0], lengths[-1], 4 * len(lengths) + 1)
             inside = found.draws[(found.draws > 0) & np.isfinite(found.draws)]
@@ -131,7 +133,7 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             facts |= {"slope": found.slope, "slope_low": found.slope_low}
             rows.append(facts | {"slope_high": found.slope_high})
     caption = (
-        f"Length from which a series scores above {baseline} and stays above, in 2,000 bootstrap "
+        f"Length from which a series scores above {baseline} and stays above, in 1,000 bootstrap "
         "draws of whole items (all lengths of an item together). Slope: change of the difference "
         "per doubling of the length, 95 % interval. " + figures.shared_caption(frame, table)
     )

@@ -39,8 +39,8 @@ def length_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock])
         axes[row, 2].set_title(f"latency per sample, {_known(part, clock)}")
     caption = (
-        "Score: mean and 95 % interval per length. Cost and latency: median, 25–75 % (dark) and "
-        f"5–95 % (light) of samples. {money_note} {_latency_note(table, clock)} "
+        "Score: mean and 95 % interval per length. Cost and latency: median, 25 to 75 % (dark) and "
+        f"5 to 95 % (light) of samples. {money_note} {_latency_note(table, clock)} "
         + shared_caption(frame, table)
     )
     finished = style.finish(figure, frame=frame, caption=caption, legend=looks)
@@ -92,7 +92,7 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
 def draw_spread(
     axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look], what: str, label: str
 ) -> None:
-    """Median line with 25–75 % and 5–95 % bands on a log axis; says so where nothing is known."""
+    """Median line and two bands of quantiles on a log axis; says so where nothing is known."""
     style.length_axis(axis, part["length"])
     names = [name for name in looks if name in set(part["series"])]
     drawn = False
@@ -125,7 +125,10 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Score against cost per length; dominated points are grey."""
     looks = style.looks(cells.series_order(frame))
     money, label, note = money_of(table)
-    groups: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["task_label", "length"]))
+    # Shortest, middle and longest: a panel for each of ten lengths would say the same slowly.
+    lengths = np.sort(table["length"].unique())
+    kept = table[table["length"].isin({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
+    groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
     columns = min(3, len(groups))
     figure, axes = style.canvas(-(-len(groups) // columns), columns)
     rows = []
@@ -289,7 +292,8 @@ def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, fl
         & (frame["task_label"] == row["task_label"])
     ]
     values = part[column].to_numpy()
-    return bootstrap_ratio(values, np.ones(len(values)), part["cluster"], draws=1_000)
+    ones = np.ones(len(values))
+    return bootstrap_ratio(values, ones, part["cluster"], draws=1_000, method="percentile")
 
 
 def empty(axis: Axes, words: str, label: str) -> None:

@@ -50,8 +50,8 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         axes[row, 0].set_ylabel("root model")
     caption = (
         f"{method}, all lengths together; cost and time are medians per sample. Under a score: its "
-        "paired difference in pp to the first sub-model of the row (→) and the first root of the "
-        "column (↓); * p < 0.05 after Holm over the row and column comparisons of a task. "
+        "paired difference in pp to the first sub-model of the row (r) and the first root of the "
+        "column (c); * p < 0.05 after Holm over the row and column comparisons of a task. "
         f"{note} " + figures.shared_caption(own, table[table["method"] == method])
     )
     return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
@@ -90,7 +90,7 @@ def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
     if not np.isfinite(score):
         return "not run"
     words = []
-    for kind, arrow in (("row", "→"), ("column", "↓")):
+    for kind, arrow in (("row", "r"), ("column", "c")):
         if notes and f"{kind}_difference" in notes:
             star = "*" if notes[f"{kind}_p_holm"] < 0.05 else ""
             words.append(f"{arrow}{100 * notes[f'{kind}_difference']:+.0f}{star}")
@@ -112,7 +112,7 @@ def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Score by the needle's place (the sample's `depth`, percent) and length, per series."""
     own = frame[frame["meta_depth"].notna()]
     place = (own["meta_depth"].astype(float).clip(0, 99.9) / 20).astype(int)
-    labels = np.array(["0–20", "20–40", "40–60", "60–80", "80–100"])
+    labels = np.array(["0 to 20", "20 to 40", "40 to 60", "60 to 80", "80 to 100"])
     return _by_length(
         own.assign(row=labels[place]), table, "needle at (% of context)",
         ["task_label", "series"], "Score (%) by where the needle lies and length.",
@@ -147,7 +147,7 @@ def _by_length(
         axis.set_ylabel(label)
     data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
     caption = (
-        f"{words} Small: n of the field; ⊘: context_overflow in more than half of them. Fields of "
+        f"{words} Small: n of the field; x: context_overflow in more than half of them. Fields of "
         "few samples are noise. "
         + figures.shared_caption(own, table[table["series"].isin(set(own["series"]))])
     )
@@ -157,7 +157,7 @@ def _by_length(
 def _field(score: float, count: float, over: float) -> str:
     if not np.isfinite(count) or not np.isfinite(score):
         return ""
-    return f"{100 * score:.0f}{' ⊘' if over > 0.5 else ''}\n{int(count)}"
+    return f"{100 * score:.0f}{' x' if over > 0.5 else ''}\n{int(count)}"
 
 
 def heat(

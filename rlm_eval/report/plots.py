@@ -1,4 +1,7 @@
-"""Which figures a report gets: those that its records can fill, each saved with its data."""
+"""Which figures a report gets: those that its records can fill, each saved with its data.
+
+A distribution of fewer than ten samples is not drawn: it would show noise with authority.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +53,14 @@ def _chosen(
         "Cost and run time by quartile",
         lambda: distributions.quartiles(frame, table),
     )
-    if frame["wall_seconds"].gt(0).any():
+    if frame["wall_seconds"].gt(0).sum() >= 10 * frame["series"].nunique():
         yield (
             "runtime_histogram",
             "Run time, distribution",
             lambda: distributions.histograms(frame, table),
         )
     yield "behaviour", "What the methods did", lambda: distributions.behaviour(frame, table)
-    if not comparisons.empty and table["length"].nunique() > 1:
+    if not comparisons.empty and table["length"].nunique() > 1 and table["n"].min() >= 10:
         yield "crossover", "Crossover length", lambda: distributions.crossover(frame, table)
     if maps.pair_method(frame) is not None:
         yield "model_grid", "Root and sub-model pairs", lambda: maps.model_grid(frame, table)
@@ -67,7 +70,7 @@ def _chosen(
             "Recursion depth by length",
             lambda: maps.depth_by_length(frame, table),
         )
-    if "meta_depth" in frame and frame["meta_depth"].nunique() > 1:
+    if "meta_depth" in frame and frame["meta_depth"].nunique() > 1 and table["n"].min() >= 10:
         yield (
             "position_by_length",
             "Needle position by length",

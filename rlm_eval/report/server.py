@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.report import html, trajectories
+from rlm_eval.records import load_records
+from rlm_eval.report import card, cells, html, trajectories
 from rlm_eval.store import CellStore, stored_sample
 
 if TYPE_CHECKING:

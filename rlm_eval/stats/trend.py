@@ -53,21 +53,28 @@ def trend(
     with np.errstate(invalid="ignore"):  # a draw may miss every item of a length
         curves = (chosen @ sums) / (chosen @ counts)
         curve = sums.sum(axis=0) / counts.sum(axis=0)
-    slopes = np.array([_slope(axis, row) for row in curves])
+    slopes = _slopes(axis, curves)
     crossings = np.array([_crossover(axis, row) for row in curves])
     low, high = np.nanquantile(slopes, [0.025, 0.975])
     point = _crossover(axis, curve)
     inside = np.isfinite(point) and point > 0
     return Trend(
-        _slope(axis, curve), float(low), float(high), float(point) if inside else None, crossings
+        float(_slopes(axis, curve[None, :])[0]),
+        float(low),
+        float(high),
+        float(point) if inside else None,
+        crossings,
     )
 
 
-def _slope(lengths: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
-    known = np.isfinite(curve)
-    if known.sum() < 2:
-        return float("nan")
-    return float(np.polyfit(np.log2(lengths[known]), curve[known], 1)[0])
+def _slopes(lengths: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least-squares slope per doubling of each curve; NaN with fewer than two known points."""
+    known = np.isfinite(curves)
+    x = np.where(known, np.log2(lengths), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = x - np.nanmean(x, axis=1, keepdims=True)
+        slopes = np.nansum(x * curves, axis=1) / np.nansum(x**2, axis=1)
+    return np.asarray(np.where(known.sum(axis=1) < 2, np.nan, slopes))
 
 
 def _crossover(lengths: NDArray[np.float64], curve: NDArray[np.float64]) -> float:

@@ -1,0 +1,42 @@
+"""Seconds that a report takes: made-up records of a full sweep, 100,000 by default.
+
+    python benchmarks/harness_overhead/report.py [records]
+
+Prints wall and processor seconds of `report` (tables, figures as PDF, PNG and SVG, page, card),
+imports included, and what was written. The target is 10 s for 100,000 records on two cores.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "report"))
+
+
+def main(records: int) -> None:
+    """Make the records, time the report."""
+    import frames
+
+    lengths = [2**k * 1024 for k in range(3, 11)]
+    tasks = ["s_niah", "oolong_like", "pairs_like"]
+    cells = len(lengths) * len(tasks) * len(frames.METHODS)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "made_up"
+        run.mkdir()
+        made = frames.frame(tasks=tasks, lengths=lengths, n=-(-records // cells))
+        made.to_parquet(run / "records.parquet")
+        started, worked = time.perf_counter(), time.process_time()
+        from rlm_eval.report import report
+
+        written = report([run], Path(folder) / "out")
+        wall, cpu = time.perf_counter() - started, time.process_time() - worked
+        size = sum(path.stat().st_size for path in written) / 1e6
+        print(f"{len(made):,} records, {cells} cells: {wall:.1f} s wall, {cpu:.1f} s processor")
+        print(f"{len(written)} files, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
