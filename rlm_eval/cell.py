@@ -160,6 +160,13 @@ def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
     return built
 
 
+def merged(config: DictConfig, over: dict[str, Any]) -> DictConfig:
+    """`config` with top-level values replaced."""
+    result = config.copy()
+    result.update(over)
+    return result
+
+
 def sweep_budget(config: DictConfig) -> Limits:
     """The limits of the whole sweep."""
     return _values(Limits, config.budget, "budget")

@@ -273,6 +273,30 @@ class Calls:
         return texts[part]
 
 
+class Tape(Journal):
+    """The calls of one finished attempt, errors too, in the place of a journal; writes nothing."""
+
+    def __init__(self, calls: Calls, trajectory: int) -> None:
+        self._own = Replies()
+        self._number = trajectory
+        for line, _ in calls.lines(trajectory):
+            self._own.add(line)
+
+    def replies(self, sample: str, epoch: int) -> Replies:  # noqa: ARG002 - it holds one attempt
+        """The attempt's calls."""
+        return self._own
+
+    def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
+        """The number that it had."""
+        return self._number
+
+    def write(self, trajectory: int, request: str, call: Call) -> None:
+        """Nothing."""
+
+    def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
+        """Nothing."""
+
+
 def read_calls(path: Path) -> dict[int, list[Call]]:
     """Every call of a journal by trajectory number: for small ones."""
     calls = Calls(path)

@@ -19,13 +19,13 @@ import orjson
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, RlmEvalError
+from rlm_eval.errors import LimitReached, ModelError, RlmEvalError
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest
-from rlm_eval.models import Client, EndpointInfo, Model
+from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.models.gate import CALLER
 from rlm_eval.prices import cold_cost
 from rlm_eval.progress import CellProgress, Progress
@@ -36,7 +36,7 @@ from rlm_eval.slices import SourceIndex
 from rlm_eval.spending import total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, write_json
-from rlm_eval.types import Outcome, Sample
+from rlm_eval.types import Message, Outcome, Reply, Sample
 
 
 @dataclass
@@ -318,12 +318,29 @@ class _Indexes:
         return await self._latest[key]
 
 
-def offline_endpoints(cell: Cell) -> dict[str, Endpoint]:
-    """The cell's endpoints with nobody behind them: for replays."""
-    return {slot: _endpoint(model, None) for slot, model in cell.models.items()}
+@dataclass(frozen=True)
+class _Nobody:
+    """A client for replays: what the journal does not hold was never asked."""
+
+    outcome: Outcome
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
+        """Raises `LimitReached` where a limit kept the call from being made, else `ModelError`."""
+        if self.outcome.value.startswith("limit:"):
+            raise LimitReached(self.outcome, "here the stored attempt met its limit")
+        raise ModelError("replay: the stored attempt made no such request")
+
+    async def check(self) -> EndpointInfo:
+        """Nothing is asked."""
+        return EndpointInfo("nobody")
 
 
-def _endpoint(model: Model, client: Client | None) -> Endpoint:
+def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
+    """The cell's endpoints with nobody behind them, to replay an attempt that ended so."""
+    return {slot: _endpoint(model, _Nobody(outcome)) for slot, model in cell.models.items()}
+
+
+def _endpoint(model: Model, client: Client) -> Endpoint:
     return Endpoint(
         name=model.name,
         client=client,

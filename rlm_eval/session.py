@@ -48,8 +48,8 @@ class Endpoint:
 
     name: str
     """Configured name."""
-    client: Client | None
-    """Who completes; `None` in a replay, where nothing is sent."""
+    client: Client
+    """Who completes."""
     sampling: Sampling
     """Defaults of the model, the run's overrides included."""
     window: int | None
@@ -204,9 +204,7 @@ class Session:
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             return self._serve_again(endpoint, stored, draft)
-        if endpoint.client is None:
-            raise ModelError(f"replay: {position} asks what the journal does not hold")
-        return await self._send(endpoint, endpoint.client, messages, sampling, request, draft)
+        return await self._send(endpoint, messages, sampling, request, draft)
 
     def _endpoint(self, slot: str) -> Endpoint:
         if slot not in self._endpoints:
@@ -239,7 +237,6 @@ class Session:
     async def _send(
         self,
         endpoint: Endpoint,
-        client: Client,
         messages: Sequence[Message],
         sampling: Sampling,
         request: str,
@@ -250,7 +247,7 @@ class Session:
         most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
         held = self.budget.reserve(_total(most) or 0, endpoint.cost(most))
         try:
-            reply = await client.complete(messages, sampling)
+            reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
             failed = replace(
                 draft,

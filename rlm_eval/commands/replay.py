@@ -2,21 +2,24 @@
 
     rlm-eval replay results/runs/scratch --sample 3f2a91bc
 
-Nothing is sent and the run is not changed; a call that the journal does not hold is reported.
+Nothing is sent and the run is not changed. Each finished attempt gets its own replies and errors
+again; a request that it did not make then is reported by its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm_eval.store import Attempt
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print, per sample, whether the replay came to the stored answer; 1 where one did not."""
+    """Print, per sample, whether the replay came to the stored result; 1 where one did not."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval replay",
         description=__doc__,
@@ -29,36 +32,36 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.results import cell_folders
 
     folders = cell_folders(arguments.run)
-    same = [asyncio.run(_replay_cell(folder, arguments.sample)) for folder in folders]
-    return 0 if all(same) else 1
+    results = [asyncio.run(_replay_cell(folder, arguments.sample)) for folder in folders]
+    same, seen = (sum(counts) for counts in zip(*results, strict=True))
+    print(f"{same} of {seen} came to the stored result")
+    return 0 if same == seen else 1
 
 
-async def _replay_cell(folder: Path, prefix: str) -> bool:
+async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
+    """(attempts that came to the stored result, attempts replayed)."""
     from contextlib import AsyncExitStack
 
     from omegaconf import OmegaConf
 
     from rlm_eval.attempt import attempt
     from rlm_eval.cell import build_cell
-    from rlm_eval.journal import AppendLog, Journal
+    from rlm_eval.journal import Calls, Tape
     from rlm_eval.limits import Budget
     from rlm_eval.repl import open_pool
     from rlm_eval.run import offline_endpoints
     from rlm_eval.session import Session
     from rlm_eval.slices import SourceIndex
-    from rlm_eval.store import CellStore
+    from rlm_eval.store import Attempt, CellStore
 
     store = CellStore(folder)
     cell = build_cell(OmegaConf.create(store.manifest["config"]))
-    all_same = True
+    calls = Calls(folder / "journal.jsonl")
+    same = seen = 0
     async with AsyncExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        shutil.copy(folder / "journal.jsonl", scratch)
-        log = await stack.enter_async_context(AppendLog(Path(scratch) / "journal.jsonl"))
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )
-        journal = Journal(log)
         for sample in cell.task.samples():
             for epoch in range(cell.epochs):
                 stored = store.attempts.get((sample.id, epoch))
@@ -67,20 +70,34 @@ async def _replay_cell(folder: Path, prefix: str) -> bool:
                 session = Session(
                     sample,
                     epoch,
-                    offline_endpoints(cell),
-                    journal,
+                    offline_endpoints(cell, stored.trajectory.outcome),
+                    Tape(calls, stored.number),
                     Budget(cell.limits),
                     pool,
-                    SourceIndex(sample.context.hash, sample.context.text()),
+                    SourceIndex(sample.context.hash, ""),  # nobody reads these prompts
                 )
                 trajectory, scores = await attempt(cell.task, cell.method, sample, session)
-                same = trajectory.answer.text == stored.trajectory.answer.text
-                all_same &= same
-                told = (
-                    "same" if same else f"differs: {trajectory.error or trajectory.answer.text!r}"
-                )
-                value = scores[0].value if scores else None
-                print(
-                    f"{folder.name}  {sample.id[:8]}  {trajectory.outcome.value}  {value}  {told}"
-                )
-    return all_same
+                now = Attempt(stored.number, trajectory, scores, 0, 0)
+                same += _said(now) == _said(stored)
+                seen += 1
+                print(f"{folder.name}  {sample.id[:8]}  {_told(now, stored)}")
+    return same, seen
+
+
+def _said(attempt: Attempt) -> tuple[object, ...]:
+    trajectory = attempt.trajectory
+    values = tuple((score.scorer, score.value) for score in attempt.scores)
+    return trajectory.outcome, trajectory.answer.text, values
+
+
+def _told(now: Attempt, stored: Attempt) -> str:
+    """What came out, and what came out then where it differs."""
+
+    def words(attempt: Attempt) -> str:
+        outcome, text, values = _said(attempt)
+        score = attempt.scores[0].value if values else None
+        why = f" ({attempt.trajectory.error})" if attempt.trajectory.error else ""
+        return f"{outcome}  {score}  {str(text)[:200]!r}{why}"
+
+    same = _said(now) == _said(stored)
+    return f"{words(now)}  same" if same else f"{words(now)}  DIFFERS from  {words(stored)}"

@@ -1,4 +1,4 @@
-"""Show a run's cells: done, running (by whom, since when), failed (why), missing.
+"""Show a run's cells: done, running (where, since when), queued, failed (why), missing; the cost.
 
 rlm-eval status results/runs/scratch
 """
@@ -24,37 +24,52 @@ def main(argv: Sequence[str]) -> int:
     run = parser.parse_args(argv).run
 
     from rlm_eval.errors import RlmEvalError
+    from rlm_eval.queue import cell_jobs
+    from rlm_eval.spending import total
 
     plan = run / "plan.json"
     if not plan.exists():
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
-    states = {
-        name: state(run / "cells" / name) for name in orjson.loads(plan.read_bytes())["cells"]
-    }
-    for name, told in states.items():
+    names: list[str] = orjson.loads(plan.read_bytes())["cells"]
+    jobs = cell_jobs(run)
+    folders = {name: run / ("shards" if "/" in name else "cells") / name for name in names}
+    done = 0
+    for name, folder in folders.items():
+        told = state(folder, *jobs.get(name, (None, None)))
+        done += told.startswith("done")
         print(f"{name}  {told}")
-    done = sum(told.startswith("done") for told in states.values())
-    print(f"{done} of {len(states)} cells done")
-    return 0 if done == len(states) else 1
+    for cell in sorted({name.partition("/")[0] for name in names if "/" in name}):
+        merged = (run / "cells" / cell / "merged.json").exists()
+        print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")
+    print(f"{done} of {len(names)} cells done; spent: {total(folders.values())}")
+    return 0 if done == len(names) else 1
 
 
-def state(folder: Path) -> str:
-    """One cell in words."""
+def state(folder: Path, job: str | None = None, queued: str | None = None) -> str:
+    """One cell in words; `job` was submitted for it and is `queued` in the cluster's words."""
     from rlm_eval.lease import holder_of
     from rlm_eval.store import CellStore
 
-    if not (folder / "manifest.json").exists():
-        why = folder / "unfinished.json"
-        return f"failed: {orjson.loads(why.read_bytes())['why']}" if why.exists() else "missing"
-    store = CellStore(folder)
-    with (folder / "samples.jsonl").open("rb") as file:
-        total = sum(1 for _ in file)
-    counted = f"{len(store.attempts)} of {total} samples"
+    counted = ""
+    if (folder / "samples.jsonl").exists():
+        store = CellStore(folder)
+        facts = store.manifest
+        with (folder / "samples.jsonl").open("rb") as file:
+            total = sum(1 for _ in file) * facts["config"]["epochs"]
+        finished = sum(not store.is_open(who) for who in store.attempts)
+        counted = f"{finished} of {total} samples  "
     if (folder / "DONE").exists():
-        return f"done  {counted}"
+        return f"done  {counted}".rstrip()
     if holder := holder_of(folder):
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
-        return f"running on {holder.host} (process {holder.pid}) since {since}  {counted}"
+        of_job = f", job {job}" if job else ""
+        return f"running  {counted}on {holder.host} (process {holder.pid}{of_job}) since {since}"
+    if queued is not None:
+        return f"queued  {counted}job {job}: {queued}"
     why = folder / "unfinished.json"
-    reason = orjson.loads(why.read_bytes())["why"] if why.exists() else "interrupted"
-    return f"unfinished  {counted}: {reason}"
+    if why.exists():
+        return f"failed  {counted}{orjson.loads(why.read_bytes())['why']}"
+    gone = f"job {job} has ended; see jobs/log and submit again" if job else ""
+    if counted:
+        return f"interrupted  {counted}{gone or 'the same command resumes'}"
+    return f"missing  {gone}".rstrip()

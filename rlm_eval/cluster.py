@@ -1,0 +1,242 @@
+"""A sweep as jobs of a cluster: what each job runs, how it is submitted, how it is queued again.
+
+A job is a file, `<run>/jobs/<number>.json`: cells with their configuration as it was when they were
+submitted. Running one is `run_job`, whoever starts it: submitit (Slurm, or this machine) or a plain
+`sbatch` script that calls `rlm-eval job`. Jobs are idempotent: one that was preempted, killed or
+queued again resumes from the journals. Not here: the queue's own states (`queue`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from rlm_eval.errors import MissingDependency, RlmEvalError
+from rlm_eval.store import write_json
+
+if TYPE_CHECKING:
+    from rlm_eval.cell import Cell
+
+EXECUTORS = ("slurm", "local")
+WARNING = signal.SIGUSR2
+"""What the cluster is asked to send before it ends a job; submitit's own default."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs run and what each of them gets. One YAML per site in `configs/cluster/`."""
+
+    executor: str = "slurm"
+    """`slurm`, or `local`: processes of this machine, all at once."""
+    pack: int = 1
+    """Cells per job; 0 = all that use the same models, so that a server is started once."""
+    shards: int = 1
+    """Jobs per cell: each runs its part of the samples."""
+    partition: str | None = None
+    """Slurm partition; `None` = the site's default."""
+    time_min: int = 240
+    """Minutes after which the cluster ends a job; it is queued again where it is not done."""
+    cpus: int = 4
+    """Processors per job."""
+    mem_gb: float = 16
+    """Memory per job, GiB."""
+    gpus: int = 0
+    """GPUs per job, where `gpus_of` does not name its models."""
+    gpus_of: dict[str, int] = field(default_factory=dict)
+    """GPUs that a model needs, by its name; a job gets the sum over its models."""
+    at_once: int = 100
+    """Most jobs of an array that run at the same time."""
+    array_limit: int = 1000
+    """Most jobs of one array (Slurm's MaxArraySize)."""
+    warning_s: int = 120
+    """Seconds before its end at which a job is warned; samples in flight get all but 30 of them."""
+    requeues: int = 50
+    """Times that one job is queued again at most."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before the job: modules, activation of an environment."""
+    python: str | None = None
+    """Interpreter of the job; `None` = the submitting one."""
+    slurm: dict[str, Any] = field(default_factory=dict)
+    """Further parameters of submitit's Slurm executor: account, qos, constraint, ..."""
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise ValueError(f"executor={self.executor}: one of {', '.join(EXECUTORS)}")
+        for name in ("shards", "time_min", "cpus", "at_once", "array_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
+        if self.warning_s < 1 or self.pack < 0 or self.requeues < 0:
+            raise ValueError("warning_s: 1 or more; pack and requeues: 0 or more")
+
+    @property
+    def grace(self) -> float:
+        """Seconds that the samples in flight get after the warning."""
+        return max(self.warning_s - 30, self.warning_s / 2)
+
+    def gpus_for(self, cells: Sequence[Cell]) -> int:
+        """GPUs of a job that runs these cells one after the other."""
+
+        def of(cell: Cell) -> int:
+            names = {model.name for model in cell.models.values()}
+            known = [self.gpus_of[name] for name in sorted(names) if name in self.gpus_of]
+            return sum(known) if known else self.gpus
+
+        return max(map(of, cells))
+
+
+def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
+    """Cells by job: only cells with the same models share one, in grid order."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(repr(sorted(map(repr, cell.models.values()))), []).append(cell)
+    size = pack or len(cells)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+def write_jobs(run: Path, jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> list[int]:
+    """Write the jobs' files; their numbers go on from those that the run has."""
+    folder = run / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    first = max((int(p.stem) for p in folder.glob("*.json")), default=-1) + 1
+    for number, cells in enumerate(jobs, first):
+        content = {
+            "cells": [cell.name_in_plan for cell in cells],
+            "configs": [cell.resolved for cell in cells],
+            "gpus": cluster.gpus_for(cells),
+            "grace": cluster.grace,
+            "requeues": cluster.requeues,
+        }
+        write_json(folder / f"{number}.json", content)
+    return list(range(first, first + len(jobs)))
+
+
+def read_job(run: Path, number: int) -> dict[str, Any]:
+    """A job's file. Raises `RlmEvalError` where there is none."""
+    path = run / "jobs" / f"{number}.json"
+    try:
+        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(f"{path}: no such job; `rlm-eval submit` writes them") from error
+    return loaded
+
+
+@dataclass(frozen=True)
+class Job:
+    """What submitit pickles: a run directory and a number."""
+
+    run: str
+    """Absolute path."""
+    number: int
+    """Of the job's file."""
+
+    def __call__(self) -> None:
+        """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
+        unfinished = run_job(Path(self.run), self.number)
+        if unfinished:
+            raise RlmEvalError("; ".join(f"{name}: {why}" for name, why in unfinished.items()))
+
+    def checkpoint(self, *_: Any, **__: Any) -> Any:
+        """The same job again: a warning may come before the run listens to it."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    __submitit_checkpoint__ = checkpoint  # the name differs between releases
+
+
+def run_job(run: Path, number: int) -> dict[str, str]:
+    """Run a job's cells; cell -> why it is unfinished. Queues the job again where it was warned."""
+    import asyncio
+
+    from omegaconf import OmegaConf
+
+    from rlm_eval.cell import build_cell, sweep_budget
+    from rlm_eval.run import Runner
+    from rlm_eval.shards import merge_done
+
+    job = read_job(run, number)
+    configs = [OmegaConf.create(config) for config in job["configs"]]
+    cells = [build_cell(config) for config in configs]
+    runner = Runner(run, cells, sweep_budget(configs[0]), (), WARNING, job["grace"])
+    try:
+        unfinished = asyncio.run(runner.run()).unfinished
+    except asyncio.CancelledError:
+        unfinished = {"job": "stopped; submit it again"}
+    for told in merge_done(run, cells):
+        print(told, file=sys.stderr)
+    if unfinished and runner.stop.warned:
+        _requeue(job["requeues"])
+    return unfinished
+
+
+def _requeue(most: int) -> None:
+    """Queue this Slurm job again; returns where that cannot be, and else not at all."""
+    job = os.environ.get("SLURM_JOB_ID")
+    times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if job is None or times >= most:
+        why = "no Slurm job" if job is None else f"queued again {times} times already"
+        print(f"not queued again ({why}); `rlm-eval submit` resumes", file=sys.stderr)
+        return
+    print(f"queueing job {job} again", file=sys.stderr, flush=True)
+    subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
+    time.sleep(120)  # Slurm ends this process; a result of it would end the job
+    sys.exit(1)
+
+
+def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str]:
+    """Send jobs to the cluster and return at once; job number -> the cluster's id."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise MissingDependency(
+            "submitting needs submitit: pip install 'rlm-eval[cluster]'; "
+            "or use scripts/rlm_eval.sbatch with the files of `rlm-eval submit --plan`"
+        ) from error
+    by_gpus: dict[int, list[int]] = {}
+    for number in numbers:
+        by_gpus.setdefault(read_job(run, number)["gpus"], []).append(number)
+    arrays = [
+        (gpus, of_gpus[i : i + cluster.array_limit])
+        for gpus, of_gpus in by_gpus.items()
+        for i in range(0, len(of_gpus), cluster.array_limit)
+    ]
+    ids: dict[int, str] = {}
+    for gpus, array in arrays:
+        executor = submitit.AutoExecutor(run.resolve() / "jobs" / "log", cluster=cluster.executor)
+        executor.update_parameters(**_parameters(cluster, gpus, run.name))
+        jobs = executor.submit_array([Job(str(run.resolve()), number) for number in array])
+        ids |= {number: job.job_id for number, job in zip(array, jobs, strict=True)}
+    for number, job_id in ids.items():
+        told = {"id": job_id, "executor": cluster.executor, "at": time.time()}
+        write_json(run / "jobs" / f"{number}.json", read_job(run, number) | {"submitted": told})
+    return ids
+
+
+def _parameters(cluster: Cluster, gpus: int, name: str) -> dict[str, Any]:
+    """In submitit's words; what only Slurm knows is ignored by the local executor."""
+    chosen: dict[str, Any] = {
+        "name": re.sub(r"\W+", "-", name),
+        "timeout_min": cluster.time_min,
+        "cpus_per_task": cluster.cpus,
+        "mem_gb": cluster.mem_gb,
+        "gpus_per_node": gpus or None,
+        "slurm_partition": cluster.partition,
+        "slurm_signal_delay_s": cluster.warning_s,
+        "slurm_array_parallelism": cluster.at_once,
+        "slurm_setup": cluster.setup or None,
+        "slurm_python": cluster.python,
+        **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
+    }
+    extra = {"requeue": "", **(chosen.pop("slurm_additional_parameters", None) or {})}
+    chosen["slurm_additional_parameters"] = extra
+    return {key: value for key, value in chosen.items() if value is not None}

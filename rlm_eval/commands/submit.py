@@ -1,0 +1,66 @@
+"""Send a sweep to a cluster as job arrays and return at once; the same overrides as `run`.
+
+rlm-eval submit cluster=slurm cluster.partition=gpu experiment=length_sweep
+rlm-eval submit cluster=slurm cluster.shards=16 task=s_niah method=rlm length=1M n=800
+rlm-eval submit --plan experiment=length_sweep      (job files for an sbatch script of your own)
+
+The same command again submits only what is neither done nor queued nor running.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plan the cells, write the jobs' files, submit them, say how to follow."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval submit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
+    parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.cell import build_cell, merged, run_folder
+    from rlm_eval.cluster import Cluster, packed, submit, write_jobs
+    from rlm_eval.config import build
+    from rlm_eval.grid import expand
+    from rlm_eval.lease import holder_of
+    from rlm_eval.queue import cell_jobs
+    from rlm_eval.run import plan
+
+    configs = expand(arguments.overrides)
+    run = run_folder(configs[0])
+    cluster: Cluster = build(configs[0].cluster, "cluster")
+    if cluster.shards > 1:
+        parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
+        configs = [merged(config, {"shard": part}) for config in configs for part in parts]
+    cells = [build_cell(config) for config in configs]
+    run.mkdir(parents=True, exist_ok=True)
+    plan(run, cells)
+    queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
+    todo = [
+        cell
+        for cell in cells
+        if cell.name_in_plan not in queued
+        and not (run / cell.folder / "DONE").exists()
+        and holder_of(run / cell.folder) is None
+    ]
+    left = len(cells) - len(todo)
+    print(f"{len(cells)} cells" + (f", {left} of them done, queued or running" if left else ""))
+    if not todo:
+        return 0
+    numbers = write_jobs(run, packed(todo, cluster.pack), cluster)
+    if arguments.plan:
+        print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
+        print(f"one of them: rlm-eval job {run} NUMBER")
+        print(f"all: sbatch --array={numbers[0]}-{numbers[-1]} scripts/rlm_eval.sbatch {run}")
+        return 0
+    for number, job_id in submit(run, numbers, cluster).items():
+        print(f"job {number}: {cluster.executor} {job_id}")
+    print(f"follow with: rlm-eval status {run}")
+    print(f"then:        rlm-eval report {run}")
+    return 0

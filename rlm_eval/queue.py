@@ -1,0 +1,75 @@
+"""What a cluster's queue says about submitted jobs: one question for all of them.
+
+Slurm is asked through `squeue`, which knows waiting and running jobs; a job it does not know has
+ended. Local jobs are processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+JobState = str | None
+"""In words while the job waits or runs; `None` once it has ended."""
+
+
+def submitted_jobs(run: Path) -> list[dict[str, Any]]:
+    """The files of the jobs that were submitted, oldest first, with their `number`."""
+    paths = sorted((run / "jobs").glob("*.json"), key=lambda path: int(path.stem))
+    jobs = [{"number": int(path.stem), **orjson.loads(path.read_bytes())} for path in paths]
+    return [job for job in jobs if "submitted" in job]
+
+
+def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
+    """Job number -> its state."""
+    slurm = _squeue() if any(j["submitted"]["executor"] == "slurm" for j in jobs) else {}
+    return {
+        job["number"]: slurm.get(job["submitted"]["id"])
+        if job["submitted"]["executor"] == "slurm"
+        else _process(int(job["submitted"]["id"]))
+        for job in jobs
+    }
+
+
+def cell_jobs(run: Path) -> dict[str, tuple[str, JobState]]:
+    """Cell -> (id of the last job that has it, that job's state)."""
+    jobs = submitted_jobs(run)
+    states = job_states(jobs)
+    return {
+        name: (job["submitted"]["id"], states[job["number"]])
+        for job in jobs
+        for name in job["cells"]
+    }
+
+
+def _squeue() -> dict[str, str]:
+    """Job id (`12` or `12_3`) -> state, of everything in Slurm's queue."""
+    squeue = shutil.which("squeue")
+    if squeue is None:
+        return {}
+    done = subprocess.run(  # noqa: S603 - the site's own
+        [squeue, "--noheader", "--array", "--format=%i|%T|%r"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    states = {}
+    for line in done.stdout.splitlines():
+        job, state, reason = line.strip().split("|", 2)
+        told = state.lower()
+        states[job] = told if reason in ("None", "") else f"{told} ({reason})"
+    return states
+
+
+def _process(pid: int) -> JobState:
+    try:
+        state = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return None
+    return None if state == psutil.STATUS_ZOMBIE else "running"

@@ -1,0 +1,100 @@
+"""A cell in parts gives what the whole cell gives, and nothing is merged that is not complete."""
+
+import orjson
+import pytest
+from fake_server import FakeServer, rules
+from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_here
+
+from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.log import count_torn
+from rlm_eval.shards import Shard, merge, merge_done, parse_shard
+from rlm_eval.types import Outcome
+
+TIMES = ("seconds", "concurrency", "run", "replayed")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def comparable(rows):
+    """Rows by sample, without what differs between any two runs."""
+    return {
+        (row["sample_id"], row["epoch"]): {
+            k: v for k, v in row.items() if not any(word in k for word in TIMES)
+        }
+        for row in rows
+    }
+
+
+async def test_merged_shards_equal_the_whole_cell(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        whole = tmp_path / "whole"
+        await run_here(overrides(whole, server.url, "n=5", "epochs=2"))
+        sent = len(server.log)
+        given = overrides(tmp_path, server.url, "n=5", "epochs=2")
+        run = tmp_path / "test"
+        (cell,) = cells_of(given)
+        for part in ("2/3", "3/3"):
+            assert not (await run_here([*given, f"shard={part}"])).unfinished
+            (told,) = merge_done(run, cells_of([*given, f"shard={part}"]))
+            assert told.endswith("to go")
+        with pytest.raises(RlmEvalError, match="not done yet: shards 1-of-3"):
+            merge(run, cell.id)
+        await run_here([*given, "shard=1/3"])
+        (told,) = merge_done(run, cells_of([*given, "shard=1/3"]))
+        assert "merged into" in told
+        assert asked(server.log[sent:]) == asked(server.log[:sent])
+
+        assert comparable(records(tmp_path)) == comparable(records(whole))
+        folder = cell_folder(tmp_path)
+        assert not any(count_torn(path) for path in folder.glob("*.jsonl"))
+        proof = orjson.loads((folder / "merged.json").read_bytes())
+        assert (proof["samples"], proof["epochs"], len(proof["checks"])) == (5, 2, 5)
+        assert proof["calls"] == sum(r["n_calls"] for r in records(whole))
+
+        # A merged cell is a cell like any other: it resumes, and is then no longer replaced.
+        merge(run, cell.id)
+        sent = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert len(server.log) == sent
+        assert not (await run_here([*given, "n=6"])).unfinished
+        assert len(records(tmp_path)) == 12
+        with pytest.raises(RlmEvalError, match="gone on with since it was merged"):
+            merge(run, cell.id)
+
+
+async def test_a_shard_that_lost_something_is_not_merged(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context")
+        await run_here([*given, "shard=1/2,2/2"])
+        (cell,) = cells_of(given)
+        path = tmp_path / "test" / "shards" / cell.id / "2-of-2" / "trajectories.jsonl"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        with pytest.raises(RlmEvalError, match="every sample and epoch has a result"):
+            merge(tmp_path / "test", cell.id)
+        assert not (tmp_path / "test" / "cells" / cell.id).exists()
+
+
+async def test_a_redo_inside_a_shard_survives_the_merge(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context")
+        await run_here([*given, "shard=1/2,2/2"])
+        await run_here([*given, "shard=1/2,2/2"], [Outcome.OK])
+        (cell,) = cells_of(given)
+        merge(tmp_path / "test", cell.id)
+        assert [r["re_rolls"] for r in records(tmp_path)] == [1] * 4
+        sent = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert len(server.log) == sent
+
+
+def test_parts_are_counted_from_one():
+    assert parse_shard("3/16") == Shard(3, 16)
+    assert parse_shard(None) is None
+    samples = list(range(10))
+    assert sorted(s for k in (1, 2, 3) for s in Shard(k, 3).of_samples(samples)) == samples
+    for bad in ("0/4", "5/4", "1", "a/b", "-1/2"):
+        with pytest.raises(ConfigError, match="part/parts counted from 1"):
+            parse_shard(bad)
