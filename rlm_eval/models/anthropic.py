@@ -13,7 +13,7 @@ from typing import Any
 
 from rlm_eval.errors import Refused
 from rlm_eval.models import Sampling
-from rlm_eval.models.client import Dialect
+from rlm_eval.models.endpoint import Dialect
 from rlm_eval.models.faults import TransientError
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.openai_dialect import count, plausible

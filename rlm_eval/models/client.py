@@ -13,13 +13,14 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
 from rlm_eval.models import EndpointInfo, Sampling, merged
+from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
 from rlm_eval.types import Message, Reply, Usage
@@ -33,60 +34,6 @@ if TYPE_CHECKING:
 _CACHE_METRIC = re.compile(
     r"^(\w+:prefix_cache_(?:queries|hits)_total)(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
-
-
-class Stream(Protocol):
-    """Collects stream events into the body that an unstreamed reply has."""
-
-    done: bool
-
-    def feed(self, event: dict[str, Any]) -> bool: ...
-    def body(self) -> dict[str, Any]: ...
-
-
-class Dialect(Protocol):
-    """What differs between APIs."""
-
-    path: str
-
-    def headers(self, key: str | None) -> dict[str, str]: ...
-    def body(
-        self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
-    ) -> dict[str, Any]: ...
-    def reply(self, body: Any, prompt_bytes: int) -> Reply: ...
-    def stream(self) -> Stream: ...
-
-
-class Host(Protocol):
-    """Where the endpoint is. A server of ours may die and come back under another address."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def info(self) -> EndpointInfo: ...
-
-    def last_words(self) -> str | None:
-        """Why it is gone; `None` while it runs or where it is not ours."""
-        ...
-
-    async def ensure(self) -> None:
-        """Start it again where it is gone."""
-        ...
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """An endpoint that is not ours."""
-
-    base_url: str
-    info: EndpointInfo
-
-    def last_words(self) -> str | None:
-        """Not known."""
-        return None
-
-    async def ensure(self) -> None:
-        """Not our business."""
 
 
 class HttpClient:

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.models import Client, EndpointInfo, Sampling
-from rlm_eval.models.client import Dialect, Elsewhere, Host, HttpClient
+from rlm_eval.models.client import HttpClient
+from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
 from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.shared import shared
