@@ -70,13 +70,17 @@ class MrcrV2Gen(GeneratedTask):
                 turns.append(_turn(*_near_miss(filler, texts, request)))
                 costs.append(self.counter.cost(turns[-1]))
                 spent += costs[-1]
-            left = budget - sum(costs[:-1])
-            short = [_turn((form, t, "short"), answer) for t in texts["topics"][:10] if t != topic
-                     for answer in _shorts(filler, texts, t)]  # fmt: skip
-            turns = turns[:-1]
-            while left > 120:  # single-line turns, then a choice of them that fits exactly
-                turns.append(short.pop())
+            kept = len(turns) - 1
+            if kept and budget - sum(costs[:kept]) < 20:  # less than the shortest turn takes
+                kept -= 1
+            turns, left = turns[:kept], budget - sum(costs[:kept])
+            short = [_turn((form, t, "short"), answer) for t in texts["topics"] if t != topic
+                     for answer in _shorts(t)]  # fmt: skip
+            while left > 60:  # short turns, then one that fits exactly
+                turns.append(_turn((form, topic, "short"), _line(filler, texts, topic)))
                 left -= self.counter.cost(turns[-1])
+            if left < 20:
+                left += self.counter.cost(turns.pop())
             chosen = top_up([self.counter.cost(turn) for turn in short], left, slack)
             turns += [short[i] for i in chosen]
             spots = [round(place * len(turns)) for place in places]
@@ -124,9 +128,9 @@ def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
     return "\n".join(line[0].upper() + line[1:] for line in lines)
 
 
-def _shorts(source: Any, texts: Mapping[str, list[str]], topic: str) -> list[str]:
-    line = _line(source, texts, topic)
-    return [line, line.split(",")[0] + ".", topic, f"{topic} and {topic}"]
+def _shorts(topic: str) -> list[str]:
+    """Answers of few words, each a little longer than the one before."""
+    return [", ".join([topic] * count) for count in range(1, 40, 2)]
 
 
 def _near_miss(
