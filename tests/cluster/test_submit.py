@@ -1,0 +1,75 @@
+"""Submitting: what becomes a job, what a job does, what status says. Local jobs are processes."""
+
+import json
+import time
+
+import pytest
+from runs import cells_of, overrides, server_process
+
+from rlm_eval.cluster import Cluster, packed, write_jobs
+from rlm_eval.commands.status import main as status
+from rlm_eval.commands.submit import main as submit
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+URL = "http://127.0.0.1:9/v1"
+
+
+def test_only_cells_of_the_same_models_share_a_job(tmp_path):
+    one = cells_of(overrides(tmp_path, URL, "length=1k,2k,4k"))
+    two = cells_of(overrides(tmp_path, URL, "root.model=other", "length=1k,2k"))
+    mixed = [one[0], two[0], one[1], two[1], one[2]]
+    assert packed(mixed, 0) == [one, two]
+    assert packed(mixed, 2) == [one[:2], one[2:], two]
+    assert packed(mixed, 1) == [[c] for c in (*one, *two)]
+
+
+def test_gpus_follow_the_models_of_a_job(tmp_path):
+    (cell,) = cells_of(
+        [*overrides(tmp_path, URL), "model@sub=openai", "sub.model=small", f"sub.base_url={URL}"]
+    )
+    cluster = Cluster(gpus=8, gpus_of={"fake": 4, "small": 1})
+    assert cluster.gpus_for([cell]) == 5
+    assert Cluster(gpus=8, gpus_of={"else": 4}).gpus_for([cell]) == 8
+
+
+def test_a_job_keeps_the_configuration_that_was_submitted(tmp_path):
+    cells = cells_of(overrides(tmp_path, URL, "n=3"))
+    (number,) = write_jobs(tmp_path / "run", [cells], Cluster())
+    (again,) = write_jobs(tmp_path / "run", [cells], Cluster())
+    assert (number, again) == (0, 1)
+    content = json.loads((tmp_path / "run" / "jobs" / "0.json").read_text())
+    assert content["configs"][0]["n"] == 3
+    assert content["cells"] == [cells[0].id]
+
+
+def test_a_sweep_as_local_jobs_with_one_failing_cell(tmp_path, capsys):
+    pytest.importorskip("submitit")
+    with server_process(tmp_path, "--latency", "0.02") as server:
+        given = overrides(
+            tmp_path, server.url, "method=long_context", "n=2", "cluster=local", "cluster.pack=1"
+        )
+        bad = [text for text in given if not text.startswith("root.base_url")]
+        assert submit([*given, "cluster.shards=2"]) == 0
+        assert "2 cells\n" in capsys.readouterr().out
+        assert submit([*bad, f"root.base_url={URL}", "root.retries=0", "length=1k"]) == 0
+        end = time.monotonic() + 120
+        while "running" in (told := say(capsys, tmp_path)) or "queued" in told:
+            assert time.monotonic() < end, told
+            time.sleep(0.5)
+        assert told.count("done  1 of 1 samples") == 2
+        assert "shards merged" in told
+        assert "failed" in told
+        assert "2 of 3 cells done; spent: 2 calls" in told
+        submit([*given, "cluster.shards=2"])
+        assert "2 of them done" in capsys.readouterr().out
+
+
+def say(capsys, folder) -> str:
+    capsys.readouterr()
+    status([str(folder / "test")])
+    return capsys.readouterr().out
