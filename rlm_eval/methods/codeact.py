@@ -55,6 +55,8 @@ class CodeAct(Chunks):
     """Chunks per search."""
     max_turns: int = 20
     """Replies of the model before it is told to answer."""
+    format_patience: int = 3
+    """Replies in a row with neither code nor answer, after which the last one is the answer."""
     output_chars: int = 20_000
     """Characters that the model is shown of a block's stdout, and of its stderr."""
     truncate_side: str = "head"
@@ -70,8 +72,8 @@ class CodeAct(Chunks):
         super().__post_init__()
         if not (self.context_in_prompt or self.search):
             raise ValueError("context_in_prompt=false needs search=true: nothing else reads it")
-        if min(self.search_k, self.max_turns, self.output_chars) < 1:
-            raise ValueError("search_k, max_turns and output_chars: 1 or more")
+        if min(self.search_k, self.max_turns, self.output_chars, self.format_patience) < 1:
+            raise ValueError("search_k, max_turns, output_chars, format_patience: 1 or more")
         if self.truncate_side not in SIDES:
             raise ValueError(f"truncate_side={self.truncate_side}: one of {', '.join(SIDES)}")
         load_parts(self.prompt, self.prompt_file, _PARTS, "system")
@@ -109,14 +111,21 @@ class CodeAct(Chunks):
         repl: Repl,
     ) -> Answer:
         messages = self._opening(sample, parts)
-        odd = early = 0
+        odd = early = in_a_row = 0
         for turn in range(self.max_turns):
+            session.note("format_errors", odd)
+            session.note("early_answers", early)
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
             reply = strip_reasoning(call.reply)
             blocks = [match.group(1).strip("\n") for match in _BLOCK.finditer(reply)]
             answer = directive(_BLOCK.sub("", reply), ("ANSWER",))
             if answer is not None and not blocks:
                 return Answer(text=answer[1], call=call.id)
+            in_a_row = 0 if blocks else in_a_row + 1
+            odd += not blocks
+            session.note("format_errors", odd)
+            if in_a_row == self.format_patience:
+                return Answer(text=reply, call=call.id, provenance="fallback")
             if blocks:
                 shown = [
                     await self._run(session, repl, tools, call, i, b) for i, b in enumerate(blocks)
@@ -127,11 +136,8 @@ class CodeAct(Chunks):
                     early += 1
                     observed += "\n\n" + parts["early"]
             else:
-                odd += 1
                 observed = parts["format"]
             messages += [Message("assistant", call.reply), Message("user", observed)]
-            session.note("format_errors", odd)
-            session.note("early_answers", early)
         messages.append(Message("user", parts["last"]))
         call = await session.call(
             messages, role=Role.ROOT, position=f"t{self.max_turns}", turn=self.max_turns

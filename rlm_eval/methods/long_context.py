@@ -91,7 +91,8 @@ class LongContext:
         for attempt in range(_MOST_TRIES):
             kept = _kept(len(text), room, self.over_window)
             session.note("total_tokens", sample.context.tokens)
-            session.note("kept_tokens", estimate_tokens(sample, sum(e - s for s, e in kept)))
+            tokens = estimate_tokens(sample, sum(e - s for s, e in kept))
+            session.note("kept_tokens", min(tokens, sample.context.tokens))
             session.note("evidence_kept", evidence_kept(sample.evidence, kept))
             content = _CUT.join(text[start:end] for start, end in kept)
             message = Message("user", self._message(content, sample.question))

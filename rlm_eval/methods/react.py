@@ -31,6 +31,8 @@ class React(Chunks):
 
     max_turns: int = 10
     """Replies of the model before it is told to answer."""
+    format_patience: int = 3
+    """Replies in a row with neither search nor answer, after which the last one is the answer."""
     search_k: int = 5
     """Chunks per search."""
     result_tokens: int = 2000
@@ -44,8 +46,9 @@ class React(Chunks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.max_turns, self.search_k, self.result_tokens) < 1:
-            raise ValueError("max_turns, search_k and result_tokens: 1 or more")
+        sizes = (self.max_turns, self.format_patience, self.search_k, self.result_tokens)
+        if min(sizes) < 1:
+            raise ValueError("max_turns, format_patience, search_k, result_tokens: 1 or more")
         load_parts(self.prompt, self.prompt_file, _PARTS, "system")
 
     @property
@@ -63,7 +66,7 @@ class React(Chunks):
         _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
         passages = await self.passages(sample)
         found: list[Span] = []
-        searches = odd = 0
+        searches = odd = in_a_row = 0
         messages = [
             Message("system", fill(parts["system"], k=str(self.search_k))),
             Message("user", fill(parts["task"], question=sample.question)),
@@ -73,11 +76,16 @@ class React(Chunks):
             session.note("format_errors", odd)
             session.note("retrieval_recall", evidence_kept(sample.evidence, found))
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
-            said = directive(strip_reasoning(call.reply), ("SEARCH", "ANSWER"))
+            reply = strip_reasoning(call.reply)
+            said = directive(reply, ("SEARCH", "ANSWER"))
             if said is not None and said[0] == "ANSWER":
                 return Answer(text=said[1], call=call.id)
+            in_a_row = in_a_row + 1 if said is None else 0
+            odd += said is None
+            session.note("format_errors", odd)
+            if in_a_row == self.format_patience:
+                return Answer(text=reply, call=call.id, provenance="fallback")
             if said is None:
-                odd += 1
                 observed = parts["format"]
             else:
                 searches += 1

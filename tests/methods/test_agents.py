@@ -153,6 +153,16 @@ async def test_codeact_out_of_turns_and_clipped_output(tmp_path: Path) -> None:
     assert bench.session.steps[0].stdout_chars == 501
 
 
+async def test_an_answer_without_the_word_is_taken_in_the_end(tmp_path: Path) -> None:
+    sample = sample_of(DOCUMENTS, QUESTION)
+    for method in (CodeAct(), React(chunk_by="documents")):
+        async with open_bench(tmp_path, sample, repl=True, root=["It is 7391."] * 3) as bench:
+            answer = await method.solve(sample, bench.session)
+        assert (answer.text, answer.call, answer.provenance) == ("It is 7391.", 2, "fallback")
+        assert bench.session.notes["format_errors"] == 3
+        (tmp_path / "journal.jsonl").unlink()
+
+
 def test_refused_settings() -> None:
     with pytest.raises(ValueError, match="search=true"):
         CodeAct(context_in_prompt=False)
