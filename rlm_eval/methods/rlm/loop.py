@@ -6,6 +6,7 @@ the money is the session's; here is only the order of things. After arXiv:2512.2
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rlm_eval.errors import LimitReached
@@ -96,9 +97,7 @@ class Loop:
         try:
             call = await self._ask(turn, messages)
         except LimitReached as error:
-            if self.tree.config.on_limit == "last_turn":
-                return await self._last(turn, error.outcome)
-            raise
+            return await self._stopped(turn, error)
         reply = strip_reasoning(call.reply)
         parsed = self.words.parse(reply, cut=call.finish_reason in _CUT)
         ran: list[Ran] = []
@@ -120,7 +119,7 @@ class Loop:
             return found
         if stop.scope != "sample":
             raise stop  # the sweep's budget is spent: that says nothing about this sample
-        return _with_outcome(found, stop.outcome)
+        return replace(found, outcome=stop.outcome)
 
     async def _run(self, repl: Repl, code: str, turn: int, number: int, call: Call) -> Any:
         """Run one block and keep its step."""
@@ -206,8 +205,9 @@ class Loop:
             self.tree.session.offer(Answer(text, call=call.id, provenance=provenance))
 
     async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
-        """A limit was hit inside a block."""
-        if self.tree.config.on_limit == "last_turn" and self.view.depth == 0:
+        """A limit was hit: by this loop's own request, or inside its block."""
+        asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
+        if asks and stop.scope == "sample":
             return await self._last(turn, stop.outcome)
         raise stop
 
@@ -261,7 +261,3 @@ async def _value(repl: Repl, name: str) -> Value | None:
 def _plain(value: Value) -> Any:
     """The object for scorers that take it as it is; a text is its own object."""
     return value.value if value.is_plain and not isinstance(value.value, str) else None
-
-
-def _with_outcome(answer: Answer, outcome: Outcome) -> Answer:
-    return Answer(answer.text, answer.value, answer.call, answer.provenance, outcome)
