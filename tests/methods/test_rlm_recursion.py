@@ -1,5 +1,6 @@
 """Sub-calls and child loops: who is asked, where it stands in the tree, what the code sees."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -132,25 +133,17 @@ async def test_each_depth_has_its_model(tmp_path):
 
 
 async def test_children_of_a_batch_run_at_once_and_keep_their_order(tmp_path):
-    most = now = 0
+    all_here = asyncio.Barrier(8)
 
     async def complete(messages, sampling):
-        nonlocal most, now
-        import asyncio
-
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.05)
-        now -= 1
-        own = messages[-1].content
-        return Reply(block(f"x = context\n{FINISH}") if own else "", "stop", Usage(1, 0, 1))
+        await asyncio.wait_for(all_here.wait(), 30)  # one after the other they would never meet
+        return Reply(block(f"x = context\n{FINISH}"), "stop", Usage(1, 0, 1))
 
     sub = Answering(shout)
     sub.complete = complete
     code = "x = ' '.join(rlm_query_batched([f'c{n}' for n in range(8)], 'q'))"
     answer, _ = await solve(tmp_path, turns(block(code), block(FINISH)), sub, method=RLM(depth=2))
     assert answer.text == " ".join(f"c{n}" for n in range(8))
-    assert most == 8
 
 
 async def test_a_failed_sub_call_raises_in_the_models_code(tmp_path):
