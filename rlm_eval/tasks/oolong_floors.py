@@ -58,7 +58,8 @@ def _constant(sample: Sample, wanted: str | None = None) -> str:
         return f"Label: {listed.split(',')[0].strip('. ')}"
     if kind == "COMPARISON":
         return "Answer: more common than" if "[X] before" not in sample.question else "more common"
-    return f"Answer: {round(int(sample.meta['lines']) / 6)}" if kind == "NUMERIC" else ""
+    lines = sample.meta["lines"] if sample.meta["scope"] == "global" else len(sample.evidence)
+    return f"Answer: {round(lines / 6)}" if kind == "NUMERIC" else ""
 
 
 def _no_labels(sample: Sample) -> str:

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
 from rlm_eval.errors import RlmEvalError
@@ -27,11 +27,12 @@ from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_nam
 from rlm_eval.tasks.oolong_window import (
     Row,
     Window,
+    block_span,
     frame,
     line_spans,
     official_lines,
-    parse,
     render,
+    reread_labels,
 )
 from rlm_eval.tokens import get_tokenizer
 from rlm_eval.types import Answer, Density, Sample, Score
@@ -68,17 +69,17 @@ class Text(NamedTuple):
     rows: list[Row]
     text: str
     tokens: int
-    lines: list[tuple[datetime, int, str]]
+    lines: list[tuple[date, int, str]]
     """Read back from the labelled rendering: (date, user, label)."""
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def base_window(seed: int, number: int, tokenizer: str) -> Window:
     """Window `number` of a seed, shared by all lengths."""
     return Window(f"oolong_gen|{seed}|{number}", get_tokenizer(tokenizer).cost)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def window_text(
     seed: int, number: int, tokenizer: str, room: int, length: int, lines: int, labelled: bool
 ) -> Text:
@@ -97,11 +98,10 @@ def window_text(
         tokens = counter.count(text)
     else:
         text, tokens = fit(make, room, length, counter)
-    shown = render(made, labels, with_labels=True)
-    read = [(datetime.fromordinal(r.day), r.user, r.label) for r in parse(shown)]
     if labelled:
-        text, tokens = shown, counter.count(shown)
-    return Text(made, text, tokens, read)
+        text = render(made, labels, with_labels=True)
+        tokens = counter.count(text)
+    return Text(made, text, tokens, reread_labels(made))
 
 
 @dataclass(frozen=True)
@@ -143,39 +143,42 @@ class OolongGen(GeneratedTask):
             others, start = _OTHERS, cycle * sum(blanks) + sum(blanks[:place])
         yield from (others[(start + step) % len(others)] for step in range(len(others)))
 
-    def _text(self, window: int, question: str | None) -> Text:
-        """The window's text beside a question; `None` = one text for all of its questions."""
-        room = self.length - self.ANSWER_BUDGET - LONGEST
-        if question is not None:
-            room = self.room(question)
-        lines = official_lines(self.length) if self.size == "official_lines" else 0
+    def _text(self, window: int, form: Form) -> Text:
+        """The window's text beside a question: fitted to it, or one for all where that is exact."""
+        room, lines = 0, 0
+        if self.size == "official_lines":
+            lines = official_lines(self.length)
+        elif self.length * TOLERANCE > 2 * LONGEST:
+            room = self.length - self.ANSWER_BUDGET - LONGEST
+        else:
+            room = self.room(ask(form, _UNKNOWN, LABELS))
         return window_text(
-            self.seed, window, self.tokenizer, max(room, 0), self.length, lines, self.with_labels
+            self.seed, window, self.tokenizer, room, self.length, lines, self.with_labels
         )
 
     def draft(self, index: int) -> Draft:
         """A question over its window, which it shares where the length can absorb that."""
-        form, gold, made = _chosen(self, index)
-        window = base_window(self.seed, index // self.questions_per_window, self.tokenizer)
-        return self._draft(form, gold, made, window)
+        form, number = _chosen(self, index), index // self.questions_per_window
+        made = self._text(number, form)
+        gold = Table(made.rows).gold(form)
+        assert gold is not None
+        return self._draft(form, gold, made, base_window(self.seed, number, self.tokenizer))
 
-    def choose(self, index: int) -> tuple[Form, Gold, Text]:
+    def choose(self, index: int) -> Form:
         """The question of a sample: the first of its kinds that the window answers clearly."""
         number = index // self.questions_per_window
         window = base_window(self.seed, number, self.tokenizer)
         first = number * self.questions_per_window
-        taken = {_chosen(self, earlier)[0] for earlier in range(first, index)}
-        shared = self.length * TOLERANCE > 2 * LONGEST or self.size == "official_lines"
+        taken = {_chosen(self, earlier) for earlier in range(first, index)}
         for kind in self._kinds(index):
             source = rng(window.key, "forms", index, kind)
             candidates = forms(kind, window.priors, window.first(_EARLY), source)
             for form in itertools.islice(candidates, _TRIES):
                 if form in taken:
                     continue
-                made = self._text(number, None if shared else ask(form, _UNKNOWN, LABELS))
-                gold = Table(made.rows).gold(form)
+                gold = Table(self._text(number, form).rows).gold(form)
                 if gold is not None and (form.kind != "C3" or gold.margin or kind == "C3same"):
-                    return form, gold, made
+                    return form
         raise RlmEvalError(f"{self.name}: window {number} answers no question; use a longer length")
 
     def _draft(self, form: Form, gold: Gold, made: Text, window: Window) -> Draft:
@@ -183,11 +186,10 @@ class OolongGen(GeneratedTask):
         again = reread(form, gold, made.lines)
         if again != gold.value:
             raise RlmEvalError(f"{question!r}: gold {gold.value!r}, read back {again!r}")
-        spans = line_spans(made.text)
-        evidence = [(spans[0][0], spans[-1][1])]
+        evidence = [block_span(made.text)]
         users = (form.user, form.other) if form.kind == "U5" else ()
         if form.scope != "global":
-            pairs = zip(spans, made.rows, strict=True)
+            pairs = zip(line_spans(made.text), made.rows, strict=True)
             evidence = [s for s, row in pairs if (row.user in users if users else form.holds(row))]
         close = kind_is_close(form, gold, made.rows)
         meta: dict[str, Any] = official_names(form) | {
@@ -226,8 +228,8 @@ class OolongGen(GeneratedTask):
 _UNKNOWN = Gold("", 0, 0)
 
 
-@functools.lru_cache(maxsize=8)
-def _chosen(task: OolongGen, index: int) -> tuple[Form, Gold, Text]:
+@functools.lru_cache(maxsize=256)
+def _chosen(task: OolongGen, index: int) -> Form:
     return task.choose(index)
 
 

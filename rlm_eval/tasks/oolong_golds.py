@@ -11,7 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from typing import TypeVar
 
 from rlm_eval.tasks.oolong_questions import LESS, MONTHS, MORE, SAME, Form, Gold
@@ -161,14 +161,14 @@ _SOLVERS: dict[str, Callable[[Form, list[Row]], Gold | None]] = {
 }
 
 
-def reread(form: Form, gold: Gold, lines: Sequence[tuple[datetime, int, str]]) -> str | int | date:
+def reread(form: Form, gold: Gold, lines: Sequence[tuple[date, int, str]]) -> str | int | date:
     """Second code path: the answer from (date, user, label) of the labelled text, read back.
 
     Works by sorting and scanning, shares no code with `Table`. `gold` gives T3's count only.
     """
     part = [line for line in lines if _in_subset(form, line)]
     labels = [label for _, _, label in part]
-    days = [moment.date() for moment, _, _ in part]
+    days = [day for day, _, _ in part]
     mine = [user for _, user, label in part if label == form.a]
     kind = form.kind
     if kind in ("C1", "C2"):
@@ -200,16 +200,16 @@ def reread(form: Form, gold: Gold, lines: Sequence[tuple[datetime, int, str]]) -
     return _reread_months(form, sorted(zip(months, labels, strict=True)))
 
 
-def _in_subset(form: Form, line: tuple[datetime, int, str]) -> bool:
-    moment, user, _ = line
+def _in_subset(form: Form, line: tuple[date, int, str]) -> bool:
+    day, user, _ = line
     if form.kind[0] != "C" or form.scope == "global":
         return True
     if form.scope == "user":
         return user == form.user
     if form.scope == "month":
-        return moment.month == form.month
+        return day.month == form.month
     low, high = map(date.fromordinal, form.days)
-    return low <= moment.date() <= high
+    return low <= day <= high
 
 
 def _longest_runs(values: Sequence[_Value]) -> list[_Value]:

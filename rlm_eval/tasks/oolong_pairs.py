@@ -22,7 +22,7 @@ from rlm_eval.tasks.hub import LoadedTask, file_rows
 from rlm_eval.tasks.oolong_gen import base_window, window_text
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import hub_windows
-from rlm_eval.tasks.oolong_window import line_spans, official_lines, parse
+from rlm_eval.tasks.oolong_window import block_span, official_lines, parse
 from rlm_eval.types import Answer, Density, Sample, Score
 
 REPOSITORY, REVISION = "mit-oasys/oolong-pairs", "d1e1522b86ac0c169bbc890b0471408aaa29e8fa"
@@ -56,15 +56,14 @@ def _all_pairs(sample: Sample) -> str:
     return "\n".join(f"({u}, {v})" for i, u in enumerate(users) for v in users[i + 1 :])
 
 
-def _pairs_draft(query: int, question: str, gold: PairSet, text: str, **more: Any) -> Draft:
-    users = len({row.user for row in parse(text)})
-    spans = line_spans(text)
+def _pairs_draft(
+    query: int, question: str, gold: PairSet, text: str, users: int, **more: Any
+) -> Draft:
     size = len(gold)
     everyone = users * (users - 1) // 2
     floor = 2 * size / (size + everyone) if size else 0.0
     meta = {"query": query, "pairs": size, "users": users, "floor_all_pairs": floor}
-    span = (spans[0][0], spans[-1][1])
-    return Draft(question, text, gold.to_json(), evidence=(span,), meta=meta, **more)
+    return Draft(question, text, gold.to_json(), evidence=(block_span(text),), meta=meta, **more)
 
 
 def _check_surface(surface: str) -> None:
@@ -108,17 +107,26 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         if self.length * TOLERANCE > self.LONGEST:
             room = self.length - self.ANSWER_BUDGET - self.LONGEST
         lines = official_lines(self.length) if self.size == "official_lines" else 0
-        made = window_text(self.seed, number, self.tokenizer, room, self.length, lines, False)
+        asked = (self.seed, number, self.tokenizer, room, self.length, lines, False)
+        made, (gold, users) = window_text(*asked), _answers(*asked)
         window = base_window(self.seed, number, self.tokenizer)
         return _pairs_draft(
             query,
             question,
-            pairs_of(made.rows)[query],
+            gold[query],
             made.text,
+            users,
             cluster=window.key,
             item=f"{window.key}|{query}",
             tokens=made.tokens,
         )
+
+
+@functools.lru_cache(maxsize=2)
+def _answers(*asked: Any) -> tuple[dict[int, PairSet], int]:
+    """The golds of all queries over a window's text, and its users; once for the 20 queries."""
+    rows = window_text(*asked).rows
+    return pairs_of(rows), len({row.user for row in rows})
 
 
 _RICH_LINES = 220
@@ -187,6 +195,7 @@ class OolongPairs(_Pairs, LoadedTask):
                 _surface(question, self.surface),
                 derived[query],
                 window["context_window_text"],
+                len({row.user for row in rows}),
                 cluster=key,
                 item=f"oolong_pairs|{query}",
             )

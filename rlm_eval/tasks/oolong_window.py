@@ -15,7 +15,8 @@ import functools
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ CLOSE = 0.475
 """Gap of close labels, in square roots of their count (middle of 0.35 to 0.6)."""
 BLOCK = 128
 _LAST = 8
-_LINE = re.compile(r"^Date: (.*?) \|\| User: (\d+) \|\| Instance: (.*)$")
+_PIECE = 4096
+_DAYS = list(range(FIRST_DAY, LAST_DAY + 1))
+_LINE = re.compile(r"^Date: (.*?) \|\| User: (\d+) \|\| Instance: (.*)$", re.MULTILINE)
 _TAG = " || Label: "
 
 
@@ -85,24 +88,50 @@ def frame(n: int, labels: Sequence[str]) -> tuple[str, str]:
 def render(rows: Sequence[Row], labels: Sequence[str], with_labels: bool = False) -> str:
     """The whole window as text."""
     before, after = frame(len(rows), labels)
-    return before + "".join([render_line(row, with_labels) + "\n" for row in rows]) + after
+    return "".join([before, *_blocks(rows, with_labels), after])
+
+
+def _blocks(rows: Sequence[Row], with_labels: bool) -> Iterator[str]:
+    """The lines in pieces: 30,000 small strings at once would outweigh the text they make."""
+    for start in range(0, len(rows), _PIECE):
+        part = rows[start : start + _PIECE]
+        yield "".join([render_line(row, with_labels) + "\n" for row in part])
 
 
 def parse(text: str) -> list[Row]:
     """The lines of a window, official or ours; labels where the text shows them."""
-    rows = []
-    for line in text.split("\n"):
-        match = _LINE.match(line)
-        if match:
-            instance, _, label = match[3].partition(_TAG)
-            rows.append(Row(_day_of(match[1]), int(match[2]), instance, label))
-    return rows
+    return list(_parsed(text))
+
+
+def _parsed(text: str) -> Iterator[Row]:
+    for match in _LINE.finditer(text):
+        instance, _, label = match[3].partition(_TAG)
+        yield Row(_day_of(match[1]), int(match[2]), instance, label)
+
+
+def reread_labels(rows: Sequence[Row]) -> list[tuple[date, int, str]]:
+    """(date, user, label) of the lines, from their labelled rendering read back."""
+    known = {label: label for label in LABELS}  # one string per label, not one per line
+    shown = (row for block in _blocks(rows, with_labels=True) for row in _parsed(block))
+    return [(_date_of(row.day), row.user, known[row.label]) for row in shown]
+
+
+_date_of = functools.lru_cache(maxsize=4096)(date.fromordinal)
+
+
+def block_span(text: str) -> tuple[int, int]:
+    """Character span from the first line to the end of the last; (0, 0) without lines."""
+    first = _LINE.search(text)
+    if first is None:
+        return 0, 0
+    last = max(text.rfind("\nDate: "), 0)
+    end = text.find("\n", last + 1)
+    return first.start(), end if end >= 0 else len(text)
 
 
 def line_spans(text: str) -> list[tuple[int, int]]:
     """Character span of every line of a window, in order."""
-    found = re.finditer(r"^Date: .*? \|\| User: \d+ \|\| Instance: .*$", text, re.MULTILINE)
-    return [match.span() for match in found]
+    return [match.span() for match in _LINE.finditer(text)]
 
 
 class Priors(NamedTuple):
@@ -141,7 +170,7 @@ class Window:
         self.key, self.cost = key, cost
         self.priors = draw_priors(rng(key, "priors"))
         self._rows: list[Row] = []
-        self._places: list[float] = []
+        self._places = array("d")
         self._blocks: list[float] = []
         self._head = cost(render_line(Row(LAST_DAY, 12_345, "", "")).rstrip())
         self._counts = dict.fromkeys(LABELS, 0)
@@ -149,7 +178,7 @@ class Window:
         self._users, self._days = rng(key, "users"), rng(key, "days")
         self._order = rng(key, "order")
         self._makers = {label: text_maker(label, rng(key, "text", label)) for label in LABELS}
-        self._ids = list(range(10_000, 100_000))
+        self._ids = array("L", range(10_000, 100_000))
         self._users.shuffle(self._ids)
 
     def _due(self) -> str:
@@ -187,7 +216,7 @@ class Window:
 
     def _arrive(self) -> Row:
         label = self._due()
-        day = FIRST_DAY + int(self._days.random() * (LAST_DAY - FIRST_DAY + 1))
+        day = _DAYS[int(self._days.random() * len(_DAYS))]
         row = Row(day, self._user(), self._fresh(self._makers[label]), label)
         self._counts[label] += 1
         self._rows.append(row)

@@ -4,7 +4,7 @@ import itertools
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 import pytest
 
@@ -161,7 +161,7 @@ def test_two_code_paths_agree_on_windows_full_of_ties(kind):
         source = random.Random(f"{kind}{seed}")
         span = source.choice([10, 90, LAST_DAY - FIRST_DAY])
         rows = random_rows(source, source.choice([8, 60, 400]), list(range(10000, 10012)), span)
-        lines = [(datetime.fromordinal(row.day), row.user, row.label) for row in rows]
+        lines = [(date.fromordinal(row.day), row.user, row.label) for row in rows]
         for form in itertools.islice(forms(kind, priors, rows, source), 5):
             gold = Table(rows).gold(form)
             if gold is not None:
