@@ -57,6 +57,11 @@ class HttpClient:
         return self._host.base_url.rstrip("/")
 
     @property
+    def held_s(self) -> float | None:
+        """Seconds that a server of ours was ready so far (`prices.device_seconds`); else `None`."""
+        return self._host.held_s
+
+    @property
     def _where(self) -> str:
         return f"{self.config.name} ({self.config.model}) at {self.base_url}"
 

@@ -39,6 +39,8 @@ class Host(Protocol):
     def base_url(self) -> str: ...
     @property
     def info(self) -> EndpointInfo: ...
+    @property
+    def held_s(self) -> float | None: ...
 
     def last_words(self) -> str | None:
         """Why it is gone; `None` while it runs or where it is not ours."""
@@ -55,6 +57,7 @@ class Elsewhere:
 
     base_url: str
     info: EndpointInfo
+    held_s: float | None = None
 
     def last_words(self) -> str | None:
         """Not known."""

@@ -79,8 +79,8 @@ class Server:
         self.key = secrets.token_urlsafe(24)
         self.info = EndpointInfo(model, engine=engine.label)
         self.base_url = ""
-        self.ready_at: float | None = None
-        """Monotonic time from which the server holds its devices for us."""
+        self._ready_at: float | None = None
+        self._held_before = 0.0
         self._process: asyncio.subprocess.Process | None = None
         self._folder: Path | None = None
         self._lock = asyncio.Lock()
@@ -89,6 +89,12 @@ class Server:
     def pid(self) -> int | None:
         """Process id of the supervisor; its descendants are the server."""
         return self._process.pid if self._process else None
+
+    @property
+    def held_s(self) -> float:
+        """Seconds that the server was ready so far: with its GPUs, what it held."""
+        now = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+        return self._held_before + now
 
     @property
     def _runs(self) -> bool:
@@ -139,8 +145,8 @@ class Server:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         began = time.monotonic()
         template = await self._healthy(began)
-        self.ready_at = time.monotonic()
-        _say(f"{engine.label}: ready after {self.ready_at - began:.1f} s")
+        self._ready_at = time.monotonic()
+        _say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
         self.info = EndpointInfo(
             model=self.model,
             base_url=self.base_url,
@@ -191,6 +197,7 @@ class Server:
 
     async def stop(self) -> None:
         """End the server and everything it started."""
+        self._held_before, self._ready_at = self.held_s, None
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None

@@ -1,20 +1,19 @@
 """`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
 
-It loads the model that the first request names, so readiness of the port is not readiness of the
-model: the preflight request pays for the loading. It knows no API key, and so relies on listening
-on 127.0.0.1 alone. Not covered: continuous batching across processes, tensor parallelism.
+The model is loaded before the port answers, and serves every request, whatever model it names.
+The server knows no API key, and so relies on listening on 127.0.0.1 alone. Not covered: prefix
+caching, tensor parallelism, a window smaller than the model's own.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
-from rlm_eval.models.vllm import distribution
+from rlm_eval.models.vllm import distribution, in_cache, interpreter
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class TransformersServe:
     """Fields that change no reply: they are no part of a cell's identity."""
 
     source: str
-    """Repository on the hub, or a local folder; requests must name the same (`model`)."""
+    """Repository on the hub, or a local folder; `{cache}` stands for our cache folder."""
     revision: str | None = None
     """Commit of the repository, appended to the name as transformers wants it."""
     python: str | None = None
@@ -55,18 +54,19 @@ class TransformersServe:
 
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:  # noqa: ARG002
         """See `servers.Engine`. The window is the model's own; there is no key."""
-        python = self.python or sys.executable
+        python = interpreter(self.python)
         if self.version() is None:
             raise MissingDependency(
                 f"{python} has no transformers: pip install 'rlm-eval[transformers]' torch, or "
                 "name another interpreter with root.engine.python=/path/to/bin/python"
             )
         script = Path(python).parent / "transformers"
-        pinned = f"{self.source}@{self.revision}" if self.revision else self.source
+        source = in_cache(self.source)
+        pinned = f"{source}@{self.revision}" if self.revision else source
         command = (str(script), "serve", "--host", "127.0.0.1", "--port", str(port))
         options = ("--device", self.device, "--dtype", self.dtype, *self.extra)
         return Launch((*command, *options, pinned), {}, revision=self.revision)
 
     def version(self) -> str | None:
         """Version of transformers; `None` where it is not installed."""
-        return distribution(self.python or sys.executable, "transformers")
+        return distribution(interpreter(self.python), "transformers")

@@ -108,20 +108,26 @@ class VLLM:
 
     @property
     def _python(self) -> str:
-        return _placed(self.python) if self.python else sys.executable
+        return interpreter(self.python)
 
     def _program(self) -> list[str]:
         script = shutil.which("vllm", path=str(Path(self._python).parent))
         if script and _works(script):
-            return [script, "serve", _placed(self.source)]
-        return [self._python, "-m", _MODULE, "--model", _placed(self.source)]
+            return [script, "serve", in_cache(self.source)]
+        return [self._python, "-m", _MODULE, "--model", in_cache(self.source)]
 
     def version(self) -> str | None:
         """Version and distribution, as `vllm 0.32.0`; `None` where vLLM is not installed."""
         return distribution(self._python, "vllm")
 
 
-def _placed(path: str) -> str:
+def interpreter(python: str | None) -> str:
+    """The configured interpreter, else this one."""
+    return in_cache(python) if python else sys.executable
+
+
+def in_cache(path: str) -> str:
+    """`path` with our cache folder in place of `{cache}`."""
     return path.replace("{cache}", str(cache_dir()))
 
 

@@ -79,6 +79,7 @@ async def test_one_server_for_equal_models_and_nothing_left_behind():
         async with local(model="other").open() as other:
             assert other.base_url != root.base_url
         info = await root.check()
+        assert 0 < root.held_s < 60
     assert not [pid for pid in started if psutil.pid_exists(pid)]
     assert (info.engine, info.version, info.revision, info.gpus) == ("fake", "fake 1", "r1", 0)
     assert info.command[0] == sys.executable
