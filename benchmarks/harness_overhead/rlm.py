@@ -87,7 +87,7 @@ async def serve() -> None:
 async def one(job: str, client: Client, pool: ReplPool, folder: Path, number: int) -> float:
     """Seconds of one completion of ours, journal and slices included."""
     sample = sample_of("line of the context\n" * 50, f"job={job};", f"{number:08x}")
-    endpoint = Endpoint("bench", client, Sampling(), None, lambda usage: None)
+    endpoint = Endpoint("bench", client, Sampling(), None, lambda _: None)
     method = RLM(depth=2 if job == "depth" else 1)
     async with AppendLog(folder / f"{job}{number}.jsonl") as log:
         index = SourceIndex(sample.context.hash, sample.context.text())
@@ -192,12 +192,7 @@ class Official:
         self.process.wait(10)
 
 
-async def measure(repeats: int, rlms_python: str | None) -> list[dict[str, Any]]:
-    server = subprocess.Popen(
-        [sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    url = json.loads(server.stdout.readline())["url"]
+async def measure(url: str, repeats: int, rlms_python: str | None) -> list[dict[str, Any]]:
     official = Official(rlms_python, url) if rlms_python else None
     rows = []
     try:
@@ -230,8 +225,6 @@ async def measure(repeats: int, rlms_python: str | None) -> list[dict[str, Any]]
     finally:
         if official:
             official.close()
-        server.terminate()
-        server.wait()
     return rows
 
 
@@ -256,7 +249,15 @@ def main() -> None:
     if arguments.serve:
         asyncio.run(serve())
         return
-    rows = asyncio.run(measure(arguments.repeats, arguments.rlms_python))
+    command = [sys.executable, __file__, "--serve"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        rows = asyncio.run(measure(url, arguments.repeats, arguments.rlms_python))
+    finally:
+        server.terminate()
+        server.wait()
     if arguments.json:
         print(json.dumps(rows, indent=1))
 

@@ -1,0 +1,70 @@
+"""One question over the user's own files: what `rlm-eval ask` runs. No gold, so nothing is scored.
+
+One file is a text; several are documents, each under a line with its name. Not a benchmark: for
+rows with answers use `custom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft, make_context, make_sample
+from rlm_eval.tokens import DEFAULT, get_tokenizer
+from rlm_eval.types import Answer, Density, Sample, Score
+
+
+@dataclass(frozen=True)
+class Files:
+    """See the module's docstring."""
+
+    question: str
+    """What is asked."""
+    paths: list[str]
+    """Text files, UTF-8."""
+    name: str = "files"
+    tokenizer: str = DEFAULT
+    """Measures the length."""
+    length: int = 0
+    """Ignored: the files have their own length."""
+    documents: list[str] = field(default_factory=list)
+    """Texts in place of files, for callers who have them at hand."""
+
+    density: ClassVar[Density] = Density.CONSTANT
+    generated: ClassVar[bool] = False
+    protected: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise ValueError("question: nothing is asked")
+        if not (self.paths or self.documents):
+            raise ValueError("paths: name at least one file")
+
+    def samples(self) -> Iterator[Sample]:
+        """The one sample. Raises `ConfigError` naming a file that cannot be read as text."""
+        texts = [*self.documents, *(self._read(path) for path in self.paths)]
+        value = texts[0] if len(texts) == 1 else tuple(texts)
+        context = make_context(value, get_tokenizer(self.tokenizer))
+        draft = Draft(self.question, value, None, "ask", "ask", context.tokens)
+        yield make_sample(self.name, 0, context.tokens, draft, context, None)
+
+    def _read(self, path: str) -> str:
+        try:
+            text = Path(path).expanduser().read_bytes().decode("utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 text; convert it first ({error})") from error
+        return text if len(self.paths) + len(self.documents) == 1 else f"# {path}\n{text}"
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
+        """Nothing: there is no gold."""
+        return ()
+
+    def floors(self) -> Mapping[str, Floor]:
+        """None."""
+        return {}
