@@ -213,5 +213,6 @@ def _groups(summaries: list[str], room: int) -> list[list[str]]:
             groups.append([])
         groups[-1].append(summary)
     if len(groups) > 1 and len(groups[-1]) == 1:
-        groups[-2] += groups.pop()
+        last = groups.pop()
+        groups[-1] += last
     return groups

@@ -1,0 +1,55 @@
+"""Every baseline once on the default real model, at a small length: it runs, and is metered."""
+
+from pathlib import Path
+
+import pytest
+from runs import cells_of
+
+from rlm_eval.cell import run_folder, sweep_budget
+from rlm_eval.grid import expand
+from rlm_eval.paths import cache_dir
+from rlm_eval.results import rows
+from rlm_eval.run import Runner
+from rlm_eval.types import Outcome
+
+BASELINES = {
+    "long_context": [],
+    "rag": [],
+    "closed_book": [],
+    "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=3"],
+    "summary_agent": ["method.piece_tokens=400", "method.summary_tokens=150"],
+    "summary_map_reduce": ["method.piece_tokens=400", "method.summary_tokens=150"],
+    "codeact": ["method.max_turns=3"],
+    "codeact_sub": ["method.max_turns=3"],
+    "codeact_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=3"],
+    "floor_oracle": [],
+}
+WEIGHTS = cache_dir() / "weights"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not list(WEIGHTS.glob("*/qwen2.5-coder-0.5b*.gguf")),
+    reason="the default model is not in the cache; the quickstart fetches it",
+)
+async def test_every_baseline_on_a_real_model(tmp_path: Path) -> None:
+    common = ["task=s_niah", "model@root=coder-0.5b", "length=1k", "n=1", f"results={tmp_path}"]
+    common += ["root.sampling.max_output_tokens=300", "root.sampling.temperature=0", "name=real"]
+    given = {m: [f"method={m}", *more, *common] for m, more in BASELINES.items()}
+    cells = {m: cells_of(overrides)[0] for m, overrides in given.items()}
+    config = expand(given["rag"])[0]
+    folder = run_folder(config)
+    summary = await Runner(folder, list(cells.values()), sweep_budget(config)).run()
+    assert not summary.unfinished
+    for method, cell in cells.items():
+        (row,) = rows(folder / "cells" / cell.id)
+        shown = {k: row[k] for k in ("outcome", "score", "n_calls", "input_tokens", "wall_seconds")}
+        print(method, shown)  # what it came to is shown with -s; a small model may fail any of them
+        missing = [o.value for o in Outcome if o.is_missing]
+        assert row["outcome"] not in [*missing, Outcome.CONTEXT_OVERFLOW, Outcome.REPL_CRASH]
+        if method == "floor_oracle":
+            assert (row["n_calls"], row["score"]) == (0, 1.0)
+        else:
+            assert row["n_calls"] >= 1
+            assert row["input_tokens"] > 0
+            assert row["output_tokens"] > 0
