@@ -133,9 +133,10 @@ class Server:
         launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
         _say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}")
+        supervise = (sys.executable, "-m", "rlm_eval.models.supervise", str(self._folder), "--")
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "rlm_eval.models.supervise", "--", *launch.command),
+                *(*supervise, *launch.command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""Runs a server so that nothing it starts outlives the harness: `python -m ... -- COMMAND`.
+"""Runs a server so that nothing it starts outlives the harness: `... FOLDER -- COMMAND`.
 
 The harness holds the other end of this process's stdin. When that end closes, because the harness
 stopped the server, crashed or was killed, everything started here gets TERM, then KILL. On Linux,
@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,8 +60,11 @@ def end_tree(grace_s: float = GRACE_S) -> None:
 
 
 def main() -> int:
-    """Run the command after `--`; its exit code, or 0 where it was stopped on request."""
-    command = sys.argv[sys.argv.index("--") + 1 :]
+    """Run the command after `--`; its exit code, or 0 where it was stopped on request.
+
+    The folder before it holds the server's log: it is removed here where the harness cannot.
+    """
+    folder, _, *command = sys.argv[1:]
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: None)  # the closed stdin is the one order to stop
@@ -78,6 +82,8 @@ def main() -> int:
     code = server.poll()
     with contextlib.suppress(psutil.NoSuchProcess):
         end_tree()
+    if os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
     if code is None:
         return 0
     return code if code >= 0 else 128 - code  # ended by a signal, as shells count

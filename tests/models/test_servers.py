@@ -154,8 +154,11 @@ def test_a_harness_that_dies_takes_its_servers_along(number, code):
     assert harness.stdout.readline().startswith(b"http://127.0.0.1:")
     started = psutil.Process(harness.pid).children(recursive=True)
     assert len(started) >= 2
+    folder = Path(next(w for w in started[0].cmdline() if "rlm_eval_server_" in w))
+    assert (folder / "log").exists()
     os.kill(harness.pid, number)
     harness.communicate(timeout=20)
     gone, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
     assert len(gone) == len(started)
+    assert not folder.exists()
