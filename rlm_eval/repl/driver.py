@@ -28,6 +28,7 @@ from rlm_eval.repl.wire import Op, WireError
 
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
+_RESTORE_ATTEMPTS = 3
 _INTERRUPTED = "limit:interrupted"
 _WHY = {
     "limit:time": "the block ran longer than {config.block_seconds:g} s",
@@ -134,28 +135,17 @@ class WorkerRepl:
     async def set(self, name: str, value: JSON) -> None:
         """See `interface.Repl.set`."""
         await self._ensure()
-        binding = _Binding(name, value)
+        self._log.append(_Binding(name, value))
         try:
             await self._order(Op.SET, [name, value])
         except _Lost:
             await self._restore()
-            await self._apply(binding)
-        self._log.append(binding)
 
     # -- starting, restoring, ending
 
     async def start(self) -> None:
         """A worker with the variables of the log so far. Raises `ReplCrash`."""
-        await self._start()
-        for binding in self._log:
-            assert isinstance(binding, _Binding)
-            await self._apply(binding)
-
-    async def _apply(self, binding: _Binding) -> None:
-        try:
-            await self._order(Op.SET, [binding.name, binding.value])
-        except _Lost as lost:
-            raise ReplCrash(f"the worker was lost while {binding.name} was set: {lost}") from None
+        await self._restore()
 
     async def _start(self) -> None:
         self._link = link = await self._launch()
@@ -186,20 +176,31 @@ class WorkerRepl:
 
         Raises `ReplCrash` where the log cannot be run again.
         """
-        await self._reap()
-        await self._start()
+        for attempt in range(_RESTORE_ATTEMPTS):
+            await self._reap()
+            try:
+                await self._start()
+                return await self._run_log()
+            except _Lost as lost:
+                # It may have been killed from outside (memory) once more; what the code does
+                # itself, it does again.
+                if attempt + 1 == _RESTORE_ATTEMPTS:
+                    await self._reap()
+                    raise ReplCrash(
+                        f"a REPL's state could not be made again after its worker was lost: {lost}"
+                    ) from None
+        raise AssertionError
+
+    async def _run_log(self) -> bool:
         diverged = False
-        for number, entry in enumerate(self._log):
+        for entry in self._log:
             if isinstance(entry, _Binding):
-                await self._apply(entry)
+                await self._order(Op.SET, [entry.name, entry.value])
                 continue
             again, self._again = _Block(entry.code), entry
             self._replay = {key: deque(replies) for key, replies in entry.replies.items()}
             try:
                 await self._run_block(again)
-            except _Lost as lost:
-                await self._reap()
-                raise ReplCrash(f"block {number} could not be run again: {lost}") from None
             finally:
                 self._replay = self._again = None
             diverged |= entry.interrupted or again.trace != entry.trace

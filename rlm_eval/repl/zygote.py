@@ -295,7 +295,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[-1]))
     policy = json.loads(control.recv(_MESSAGE))
     found = {
-        "landlock_abi": confine.landlock_abi(),
+        "landlock_abi": min(confine.landlock_abi(), policy["max_abi"]),
         "seccomp": confine.tried(
             lambda: confine.seccomp(confine.seccomp_program(os.getpid(), paths=True))
         ),

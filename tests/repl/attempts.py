@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,8 @@ os.execv('/bin/sh', ['sh'])
         "call('name_to_handle_at', 303, -100, b'/', ctypes.create_string_buffer(200),\n"
         "     ctypes.create_string_buffer(8), 0)\n"
         "call('seccomp', 317, 1, 0, 0)\ncall('clone newuser', 56, 0x10000000 | 17, 0, 0, 0, 0)\n"
-        "call('clone', 56, 17, 0, 0, 0, 0)\ncall('clone3', 435, ctypes.create_string_buffer(88), 88)\n"
+        "call('clone', 56, 17, 0, 0, 0, 0)\n"
+        "call('clone3', 435, ctypes.create_string_buffer(88), 88)\n"
         "call('newer than the list', 467, 0, 0)\ncall('pdeathsig', 157, 1, 0, 0, 0, 0)\n"
         "call('prlimit', 302, 0, 6, (ctypes.c_uint64 * 2)(1 << 40, 1 << 40), 0)\n"
         "call('inotify', 294, 0)\ncall('shmget', 29, 0, 4096, 0o1600)\n"
@@ -298,7 +300,7 @@ LIMITS = [
         "import sys\nwhile True: sys.stdout.buffer.write(b'x' * 100000)",
         "limit:output",
     ),
-    Attempt("writing to descriptor 1", "import os\nwhile True: os.write(1, b'x' * 1000)", "limit:time"),
+    Attempt("writing to fd 1", "import os\nwhile True: os.write(1, b'x' * 1000)", "limit:time"),
     Attempt(
         "a large file",
         "with open('large', 'wb') as f:\n    while True: f.write(bytes(1 << 20))",
@@ -349,7 +351,9 @@ BREAKAGE = [
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\nwhile True: pass",
         "limit:time",
     ),
-    Attempt("an alarm", "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.001)\nwhile True: 1"),
+    Attempt(
+        "an alarm", "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.001)\nwhile True: 1"
+    ),
     Attempt(
         "a tracer",
         "import sys, threading\ndef t(*a): raise ValueError\nsys.settrace(t); threading.settrace(t)\n"
@@ -401,7 +405,10 @@ BREAKAGE = [
 class Host:
     """What there is to reach: a secret file, listeners, another REPL."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, stack: AsyncExitStack) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        stack.callback(self.close)
         self.folder = folder / "host"
         self.folder.mkdir(mode=0o777)
         self.folder.chmod(0o777)
@@ -440,7 +447,9 @@ class Host:
         return (
             (self.folder / "secret").read_text() == "the secret"
             and names == {"secret", "unix", "datagram"}
-            and not any(Path(p).exists() for p in ("/tmp/rlm-eval-escape", "/dev/shm/rlm-eval-escape"))
+            and not any(
+                Path(p).exists() for p in ("/tmp/rlm-eval-escape", "/dev/shm/rlm-eval-escape")
+            )
         )
 
     def fill(self, code: str) -> str:
@@ -460,10 +469,10 @@ async def echo(value: Any) -> Any:
     return value
 
 
-async def offer_another(host: Host, pool: SandboxPool, stack: Any) -> None:
+async def offer_another(host: Host, pool: SandboxPool, stack: AsyncExitStack) -> None:
     """A second REPL, with something of its own, to be looked for."""
     other = await stack.enter_async_context(pool.open(None, {}))
-    if "A" in pool.report.tier or "B" in pool.report.tier:
+    if pool.report.tier != "C":
         made = await other.run("import os\nopen('mine', 'w').write('x')\nprint(os.getcwd())")
         host.places["other_scratch"] = made.stdout.strip()
     host.places["other_pid"] = other._link.pid
@@ -504,27 +513,19 @@ def offered(level: str) -> str | None:
 
 async def main() -> None:
     """All attempts at all levels that can be had; prints {level: {attempt: what is wrong}}."""
-    from contextlib import AsyncExitStack
-
     found: dict[str, Any] = {"user": os.geteuid()}
     for level, (tier, abi) in LEVELS.items():
         if trouble := offered(level):
             found[level] = trouble
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder).chmod(0o755)
-            host = Host(Path(folder))
-            try:
-                async with (
-                    SandboxPool(CONFIG, tier, abi) as pool,
-                    AsyncExitStack() as stack,
-                ):
-                    await offer_another(host, pool, stack)
-                    found[level] = await attempts(pool, host, tier)
-            except SandboxError as error:
-                found[level] = str(error)
-            finally:
-                host.close()
+        try:
+            async with AsyncExitStack() as stack:
+                host = Host(stack)
+                pool = await stack.enter_async_context(SandboxPool(CONFIG, tier, abi))
+                await offer_another(host, pool, stack)
+                found[level] = await attempts(pool, host, tier)
+        except SandboxError as error:
+            found[level] = str(error)
     print(json.dumps(found))
 
 
@@ -540,6 +541,16 @@ async def attempts(pool: SandboxPool, host: Host, tier: str) -> dict[str, str]:
     return dict(
         zip([one.name for one in chosen], await asyncio.gather(*map(run, chosen)), strict=True)
     )
+
+
+async def controls() -> dict[str, bool]:
+    """Without isolation: which of the harmless attempts do work."""
+    async with AsyncExitStack() as stack:
+        host = Host(stack)
+        pool = await stack.enter_async_context(SandboxPool(CONFIG, "none"))
+        await offer_another(host, pool, stack)
+        chosen = [one for one in ESCAPES if one.control]
+        return {one.name: "ESCAPED" in (await attempt(pool, host, one))[1] for one in chosen}
 
 
 if __name__ == "__main__":
