@@ -17,12 +17,13 @@ import hashlib
 import importlib.util
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,8 @@ _RANKS = {
 }
 _WHEEL = "litellm==1.80.0"  # pure Python (any platform), 10.5 MB; carries both files
 _IN_WHEEL = "litellm/litellm_core_utils/tokenizers"
+_PIECE = 1 << 18  # characters
+_CUT = re.compile(r"\n(?=[A-Za-z0-9])")
 _lock = threading.Lock()
 
 
@@ -129,8 +132,30 @@ def _tiktoken_counter(name: str) -> Callable[[str], int]:
                 del os.environ["TIKTOKEN_CACHE_DIR"]
             else:
                 os.environ["TIKTOKEN_CACHE_DIR"] = before
-    # The array form takes 4 bytes a token where a list of Python integers takes 36.
-    return lambda text: int(encoding.encode_to_numpy(text, disallowed_special=()).size)
+
+    def count(text: str) -> int:
+        # The array form takes 4 bytes a token where a list of Python integers takes 36.
+        return sum(
+            int(encoding.encode_to_numpy(piece, disallowed_special=()).size)
+            for piece in _pieces(text)
+        )
+
+    return count
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """`text` cut after newlines before a letter or digit, where both encodings begin a token.
+
+    A text of megabytes would need three times its size while it is encoded whole.
+    """
+    start = 0
+    while len(text) - start > _PIECE:
+        cut = _CUT.search(text, start + _PIECE)
+        if cut is None:
+            break
+        yield text[start : cut.end()]
+        start = cut.end()
+    yield text[start:] if start else text
 
 
 def _fetch_ranks(name: str) -> Path:

@@ -111,9 +111,13 @@ def _parsed(text: str) -> Iterator[Row]:
 
 def reread_labels(rows: Sequence[Row]) -> list[tuple[date, int, str]]:
     """(date, user, label) of the lines, from their labelled rendering read back."""
-    known = {label: label for label in LABELS}  # one string per label, not one per line
+    labels: dict[str, str] = {}  # one object per label and per user, not one per line
+    users: dict[int, int] = {}
     shown = (row for block in _blocks(rows, with_labels=True) for row in _parsed(block))
-    return [(_date_of(row.day), row.user, known[row.label]) for row in shown]
+    return [
+        (_date_of(day), users.setdefault(user, user), labels.setdefault(label, label))
+        for day, user, _, label in shown
+    ]
 
 
 _date_of = functools.lru_cache(maxsize=4096)(date.fromordinal)
@@ -178,7 +182,7 @@ class Window:
         self._users, self._days = rng(key, "users"), rng(key, "days")
         self._order = rng(key, "order")
         self._makers = {label: text_maker(label, rng(key, "text", label)) for label in LABELS}
-        self._ids = array("L", range(10_000, 100_000))
+        self._ids = array("I", range(10_000, 100_000))
         self._users.shuffle(self._ids)
 
     def _due(self) -> str:
