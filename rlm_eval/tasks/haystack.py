@@ -115,7 +115,10 @@ class Prose:
         return self.take(0, int(budget / mean * 1.15) + _SPARE)
 
     def take(self, first: int, count: int) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """`count` sentences from number `first` on, and what each costs."""
+        """`count` sentences from number `first` on, and what each costs.
+
+        Where decoys stand counts from `first`: without them, pieces of one text fit together.
+        """
         columns, source = _columns(self.tokenizer), rng("prose", self.seed)
         order = Permutation(math.prod(map(len, columns.texts)), source)
         numbers = Permutation(9_000_000, source)
