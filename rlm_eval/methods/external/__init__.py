@@ -102,7 +102,8 @@ class External:
         await asyncio.to_thread(path.write_text, json.dumps(job), "utf-8")
         python = self.python or sys.executable
         # By its file, with -P: its folder must not hide modules of the standard library.
-        command = (sys.executable, "-P", str(_SUPERVISE), "--", python, "-P", str(self._runner))
+        supervise = (sys.executable, "-P", str(_SUPERVISE), str(folder), "--")
+        command = (*supervise, python, "-P", str(self._runner))
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
         environment |= {"TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         with (folder / "log").open("wb") as output:
