@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from baseline_bench import Bench, open_bench, sample_of
+from baseline_bench import Bench, Request, open_bench, sample_of
 
 from rlm_eval.errors import LimitReached, MissingDependency, ProviderError, ReplCrash
 from rlm_eval.limits import Budget, Limits
@@ -154,21 +154,47 @@ def _left_over(folder: Path) -> list[str]:
     return commands
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+official = pytest.mark.skipif(
     "RLM_EVAL_RLMS_PYTHON" not in os.environ,
     reason="RLM_EVAL_RLMS_PYTHON names no interpreter that has rlms 0.1.3",
 )
+ASK_ONE = """```repl
+answer['content'] = llm_query('Find it: ' + context)
+answer['ready'] = True
+```"""
+ASK_CHILDREN = """```repl
+answer['content'] = str(rlm_query_batched(['first part', 'second part']))
+answer['ready'] = True
+```"""
+
+
+@pytest.mark.slow
+@official
 async def test_the_official_package(tmp_path: Path) -> None:
     sample = sample_of("The code is 7391. " * 20, "What is the code?")
-    block = (
-        "```repl\nanswer['content'] = llm_query('Find it: ' + context)\nanswer['ready'] = True\n```"
-    )
     method = External(python=os.environ["RLM_EVAL_RLMS_PYTHON"], settings={"max_iterations": 4})
-    async with open_bench(tmp_path, sample, root=lambda r: block, sub=lambda r: "7391") as bench:
+    async with open_bench(tmp_path, sample, root=lambda r: ASK_ONE, sub=lambda r: "7391") as bench:
         answer = await solve(method, bench, sample)
         (request,) = bench.requests("sub")
         assert request[-1][1].startswith("Find it: The code is 7391.")
     assert answer.text == "7391"
     assert bench.session.notes["engine_missed_calls"] == 0
     assert bench.session.notes["engine_version"] == "0.1.3"
+
+
+@pytest.mark.slow
+@official
+async def test_the_official_package_does_not_count_its_children(tmp_path: Path) -> None:
+    def root(request: Request) -> str:
+        if "Find it" in request[-1][1]:
+            return "a sub-call that went to the root model"
+        return ASK_CHILDREN if "What is the code?" in str(request) else ASK_ONE
+
+    sample = sample_of("The code is 7391. " * 20, "What is the code?")
+    settings = {"max_depth": 2, "max_iterations": 3}
+    method = External(python=os.environ["RLM_EVAL_RLMS_PYTHON"], settings=settings)
+    async with open_bench(tmp_path, sample, root=root, sub=lambda r: "never asked") as bench:
+        await solve(method, bench, sample)
+        assert (len(bench.requests("root")), bench.requests("sub")) == (5, [])
+    assert bench.session.notes["engine_calls"] == 1
+    assert bench.session.notes["engine_missed_calls"] == 4
