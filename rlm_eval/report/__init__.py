@@ -87,12 +87,12 @@ def export(
     context_of: ContextOf | None = None,
     min_score: float = 1.0,
 ) -> list[Path]:
-    """Write an export; `kind` is `tables`, `hub` or `chat` (`export.KINDS`).
+    """Write an export; `kind` is `tables`, `hub` or `chat` (`exports.KINDS`).
 
     Raises `RlmEvalError` for another kind.
     """
     from rlm_eval.errors import RlmEvalError
-    from rlm_eval.report.export import KINDS
+    from rlm_eval.report.exports import KINDS
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")

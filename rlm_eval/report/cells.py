@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlm_eval.records import COLUMNS
 from rlm_eval.stats import intervals, missing
 
 KEYS = ["task", "task_variant", "length", "method", "variant", "root", "sub", "prompt"]
@@ -55,10 +56,14 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     Cells that agree in all `KEYS` but differ in their configuration are never merged: their
     variant names the differing settings (from the manifests), or the cell where they are absent.
     """
-    frame = records.copy()
+    extra = [name for name in records.columns if name not in COLUMNS]
+    frame = records.reindex(columns=[*COLUMNS, *extra])
     for name in frame.columns:
-        if isinstance(frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype):
-            frame[name] = frame[name].to_numpy(dtype=float, na_value=np.nan)
+        kind = COLUMNS[name][0] if name in COLUMNS else ""
+        if kind in ("int", "float") or isinstance(
+            frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype
+        ):
+            frame[name] = pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan)
     for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
         if name != "length":
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")

@@ -97,41 +97,44 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     looks = style.looks(order)
     baseline, others = order[0], order[1:]
     tasks = list(dict.fromkeys(frame["task_label"]))
-    figure, axes = style.canvas(len(tasks), len(others), row_height=1.7)
+    # Nine panels at most: the last series (RLM) of every task, baselines left out first.
+    shown = [(task, name) for task in tasks for name in others[-max(1, 9 // len(tasks)) :]][:9]
+    columns = min(3, len(shown))
+    width = style.width_for(columns)
+    figure, axes = style.canvas(-(-len(shown) // columns), columns, width=width, row_height=1.7)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
     samples = cells.units(frame[frame["score"].notna()])
     rows = []
-    for row, task in enumerate(tasks):
+    for axis, (task, name) in zip(axes.flat, shown, strict=False):
         part = samples[samples["task_label"] == task]
-        for axis, name in zip(axes[row], others, strict=True):
-            both = part[part["series"] == name].merge(
-                part[part["series"] == baseline], on=["length", "item", "sample_id"]
-            )
-            items = both["item"].nunique()
-            axis.set_title(f"{task}: {name}, n = {items} items")
-            if both["length"].nunique() < 2:
-                figures.empty(axis, "fewer than two\nshared lengths", "draws (%)")
-                continue
-            found = trend(
-                both["length"], both["item"], both["score_x"] - both["score_y"], draws=1_000
-            )
-            lengths = sorted(both["length"].unique())
-            edges = np.geomspace(lengths[0], lengths[-1], 4 * len(lengths) + 1)
-            inside = found.draws[(found.draws > 0) & np.isfinite(found.draws)]
-            share = 100 * np.histogram(inside, edges)[0] / len(found.draws)
-            axis.stairs(share, edges, fill=True, color=looks[name].colour, alpha=0.6)
-            style.length_axis(axis, lengths, "crossover length (tokens)")
-            axis.set_ylabel("draws (%)")
-            ahead, never = (100 * np.mean(found.draws == x) for x in (0.0, np.inf))
-            axis.text(
+        both = part[part["series"] == name].merge(
+            part[part["series"] == baseline], on=["length", "item", "sample_id"]
+        )
+        items = both["item"].nunique()
+        axis.set_title(f"{task}: {name}, n = {items} items")
+        if both["length"].nunique() < 2:
+            figures.empty(axis, "fewer than two\nshared lengths", "draws (%)")
+            continue
+        found = trend(both["length"], both["item"], both["score_x"] - both["score_y"], draws=1_000)
+        lengths = sorted(both["length"].unique())
+        edges = np.geomspace(lengths[0], lengths[-1], 4 * len(lengths) + 1)
+        inside = found.draws[(found.draws > 0) & np.isfinite(found.draws)]
+        share = 100 * np.histogram(inside, edges)[0] / len(found.draws)
+        axis.stairs(share, edges, fill=True, color=looks[name].colour, alpha=0.6)
+        style.length_axis(axis, lengths, "crossover length (tokens)")
+        axis.set_ylabel("draws (%)")
+        ahead, never = (100 * np.mean(found.draws == x) for x in (0.0, np.inf))
+        axis.text(
                 0.97, 0.95, f"ahead throughout {ahead:.0f} %\nnever ahead {never:.0f} %\n"
                 f"slope {100 * found.slope:+.1f} pp/doubling\n"
                 f"[{100 * found.slope_low:+.1f}, {100 * found.slope_high:+.1f}]",
                 transform=axis.transAxes, ha="right", va="top", fontsize=6,
             )  # fmt: skip
-            facts = {"task": task, "series": name, "baseline": baseline, "items": items}
-            facts |= {"crossover": found.crossover, "ahead_share": ahead, "never_share": never}
-            facts |= {"slope": found.slope, "slope_low": found.slope_low}
-            rows.append(facts | {"slope_high": found.slope_high})
+        facts = {"task": task, "series": name, "baseline": baseline, "items": items}
+        facts |= {"crossover": found.crossover, "ahead_share": ahead, "never_share": never}
+        facts |= {"slope": found.slope, "slope_low": found.slope_low}
+        rows.append(facts | {"slope_high": found.slope_high})
     caption = (
         f"Length from which a series scores above {baseline} and stays above, in 1,000 bootstrap "
         "draws of whole items (all lengths of an item together). Slope: change of the difference "

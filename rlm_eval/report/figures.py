@@ -293,7 +293,7 @@ def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, fl
     ]
     values = part[column].to_numpy()
     ones = np.ones(len(values))
-    return bootstrap_ratio(values, ones, part["cluster"], draws=1_000, method="percentile")
+    return bootstrap_ratio(values, ones, part["cluster"], draws=500, method="percentile")
 
 
 def empty(axis: Axes, words: str, label: str) -> None:

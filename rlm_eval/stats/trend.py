@@ -49,7 +49,7 @@ def trend(
     np.add.at(sums, (who, at), np.asarray(differences, dtype=float))
     np.add.at(counts, (who, at), 1.0)
     rng = np.random.default_rng(seed)
-    chosen = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws)
+    chosen = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws).astype(float)
     with np.errstate(invalid="ignore"):  # a draw may miss every item of a length
         curves = (chosen @ sums) / (chosen @ counts)
         curve = sums.sum(axis=0) / counts.sum(axis=0)

@@ -33,19 +33,24 @@ def sample_of(index: int, length: int) -> Sample:
     )
 
 
-def write(run: Path, *, lengths: tuple[int, ...] = (1024, 2048), n: int = 3) -> Path:
+def write(
+    run: Path, *, lengths: tuple[int, ...] = (1024, 2048), n: int = 3, protected: bool = False
+) -> Path:
     """Two methods, each length, n samples; one reply holds markup, one sample is wrong."""
     rows: list[dict[str, Any]] = []
     for method in ("long_context", "rlm"):
         for length in lengths:
-            rows += asyncio.run(_cell(run, method, length, n))
+            rows += asyncio.run(_cell(run, method, length, n, protected))
     records.to_frame(rows).to_parquet(run / records.FILE)
     return run
 
 
-async def _cell(run: Path, method: str, length: int, n: int) -> list[dict[str, Any]]:
+async def _cell(
+    run: Path, method: str, length: int, n: int, protected: bool
+) -> list[dict[str, Any]]:
     identity = f"id-{method}-{length}"
     facts = CELL | {"method": method, "sub": "model-a", "prompt": "own_short"}
+    facts |= {"protected": protected}
     folder = run / "cells" / f"{method}-{length}"
     store = CellStore(folder)
     samples = [sample_of(i, length) for i in range(n)]

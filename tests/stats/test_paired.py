@@ -31,6 +31,13 @@ def test_holm_vector() -> None:
     assert paired.holm([]) == []
 
 
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(3).random(30) ** 3
+    assert paired.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1])
+
+
 def test_power_table() -> None:
     table = {50: (17, 21), 100: (12, 15), 150: (10, 12), 200: (9, 11)}
     for n, expected in table.items():

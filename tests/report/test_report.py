@@ -1,0 +1,279 @@
+"""The report says what the records allow, and no more; every file it promises is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import frames
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import runs
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.records import load_records
+from rlm_eval.report import (
+    cells,
+    comparison,
+    exports,
+    figures,
+    plots,
+    power,
+    report,
+    style,
+    tables,
+    trajectories,
+)
+from rlm_eval.report.caveats import caveats
+from rlm_eval.report.formats import latex, markdown
+
+
+def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    frame = cells.prepare(frames.frame(**changes))  # type: ignore[arg-type]
+    return frame, cells.summarise(frame)
+
+
+def with_outcome(frame: pd.DataFrame, outcome: str, share: float, score: float | None) -> None:
+    chosen = frame["index"] < share * frame["index"].max()
+    frame.loc[chosen, "outcome"] = outcome
+    frame.loc[chosen, "score"] = score
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    runs.write(folder)
+    report([folder], folder / "out", context_of=runs.context_of)
+    return folder / "out"
+
+
+def test_every_promised_file_is_there(written: Path) -> None:
+    for name in ("outcomes", "accuracy", "cost", "latency", "behaviour", "comparisons"):
+        for ending in ("csv", "md", "tex"):
+            assert (written / "tables" / f"{name}.{ending}").stat().st_size > 50
+    for name in ("length_panels", "difference", "pareto", "quartiles", "behaviour"):
+        for ending in ("pdf", "png", "csv"):
+            assert (written / "figures" / f"{name}.{ending}").stat().st_size > 50
+    card = (written / "CARD.md").read_text()
+    assert "rlm-eval run x=1" in card
+    assert re.search(r"records.parquet\*\*: [0-9a-f]{64}", card)
+
+
+def test_the_page_needs_no_network_and_escapes_what_models_wrote(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    assert runs.HOSTILE not in page
+    assert page.count("<script") == 2
+    body = page.split("<body>")[1].split('<script type="application/json"')[0]
+    assert not re.search(r'(?:src|href)="https?:', body)
+    assert "default-src 'none'" in page
+    assert "SCRIPTED REPLIES" in page
+
+
+def test_fonts_are_embedded_as_truetype(written: Path) -> None:
+    pdf = (written / "figures" / "length_panels.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_outcomes_come_before_scores() -> None:
+    frame, table = made()
+    names = [t.name for t in tables.build(frame, table, pd.DataFrame())]
+    assert names[:2] == ["outcomes", "accuracy"]
+
+
+def test_cut_samples_turn_a_score_into_bounds() -> None:
+    frame = frames.frame(methods=("rlm",), lengths=(1024, 2048), n=20)
+    with_outcome(frame, "truncated", 0.2, 1.0)
+    ready = cells.prepare(frame)
+    table = cells.summarise(ready)
+    assert table["as_bounds"].all()
+    assert (table["bound_high"] - table["bound_low"]).round(3).eq(0.2).all()
+    accuracy = tables.build(ready, table, pd.DataFrame())[1].rows
+    assert accuracy["score %"].str.contains(" to ").all()
+    assert accuracy["95 % interval"].eq("bounds").all()
+    assert any("bounds" in line for line in caveats(ready, table))
+
+
+def test_missing_samples_are_not_wrong_ones() -> None:
+    frame = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
+    with_outcome(frame, "provider_error", 0.2, None)
+    row = cells.summarise(cells.prepare(frame)).iloc[0]
+    assert (row["n"], row["n_scored"], row["missing"]) == (20, 16, 4)
+    assert row["bound_high"] - row["bound_low"] == pytest.approx(0.2)
+
+
+def test_unknown_price_plots_tokens_and_says_so() -> None:
+    frame, table = made(priced=False)
+    figure, _ = figures.length_panels(frame, table)
+    assert figure.axes[1].get_ylabel().startswith("tokens")
+    assert "not money" in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    costs = tables.build(frame, table, pd.DataFrame())[2].rows
+    assert costs["USD mean"].eq("unknown").all()
+
+
+def test_one_unpriced_sample_makes_the_cells_cost_unknown() -> None:
+    frame = frames.frame(methods=("rlm",), lengths=(1024,))
+    frame.loc[3, "cost_cold"] = None
+    assert np.isnan(cells.summarise(cells.prepare(frame)).iloc[0]["cost_mean"])
+
+
+def test_no_tokens_at_all_is_said_in_the_panel() -> None:
+    frame = frames.frame(priced=False)
+    frame["input_tokens"] = None
+    ready = cells.prepare(frame)
+    figure, _ = figures.length_panels(ready, cells.summarise(ready))
+    assert "not reported" in figure.axes[1].texts[0].get_text()
+
+
+def test_the_figure_states_scripts_generators_prompts_and_recursion() -> None:
+    frame = frames.frame()
+    frame["scripted"] = True
+    frame.loc[frame["method"] == "rlm", "used_recursion"] = False
+    ready = cells.prepare(frame)
+    figure, _ = figures.length_panels(ready, cells.summarise(ready))
+    words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    for phrase in (
+        "SCRIPTED", "generated data", "prompt own_short", "0 of 60 samples made a sub-call",
+        "code search, not recursion", "context_overflow 20",
+    ):  # fmt: skip
+        assert phrase in words
+    assert "n = 20" in figure.axes[0].get_title()
+    assert figure.axes[0].get_ylim() == (-4, 104)
+
+
+def test_the_window_is_marked_and_the_overflow_hatched() -> None:
+    frame, table = made(lengths=(1024, 2048, 4096, 8192))
+    axis = figures.accuracy_by_task(frame, table)[0].axes[0]
+    assert any(line.get_linestyle() == ":" for line in axis.lines)
+    assert any(patch.get_hatch() for patch in axis.patches)
+
+
+def test_a_figure_leaves_the_callers_settings_alone() -> None:
+    before = dict(mpl.rcParams)
+    figures.length_panels(*made())
+    assert dict(mpl.rcParams) == before
+
+
+def test_repeats_do_not_add_samples() -> None:
+    frame = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
+    again = frame.assign(epoch=1)
+    row = cells.summarise(cells.prepare(pd.concat([frame, again], ignore_index=True))).iloc[0]
+    assert (row["n"], row["repeats"], row["rows"]) == (20, 2, 40)
+
+
+def test_cells_of_different_settings_are_never_merged() -> None:
+    one = frames.frame(methods=("rag",), lengths=(1024,))
+    two = one.assign(cell_id="other")
+    both = pd.concat([one, two], ignore_index=True)
+    manifests = [
+        {"identity": one["cell_id"].iloc[0], "config": {"method": {"top_k": 4}}},
+        {"identity": "other", "config": {"method": {"top_k": 8}}},
+    ]
+    ready = cells.prepare(both, manifests)
+    assert sorted(ready["series"].unique()) == ["rag [top_k=4]", "rag [top_k=8]"]
+    assert cells.prepare(both)["series"].nunique() == 2
+
+
+def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
+    records = frames.frame(
+        methods=("rag", "rlm"), lengths=(1024, 2048), n=10, depths=(0, 1),
+        roots=("big",), subs=("mid", "small"),
+    )  # fmt: skip
+    frame = cells.prepare(records)
+    table = cells.summarise(frame)
+    found = comparison.against(frame, cells.series_order(frame)[0])
+    names = {name: plot for name, _, plot in plots._chosen(frame, table, found)}
+    assert {"model_grid", "depth_by_length", "position_by_length", "crossover"} <= set(names)
+    for name in ("model_grid", "depth_by_length", "crossover"):
+        figure, data = names[name]()
+        saved = style.save(figure, tmp_path, name, name, data)
+        assert saved.svg.startswith("<svg")
+        assert len(data)
+
+
+def test_comparison_text() -> None:
+    records = frames.frame(lengths=(1024,), n=40)
+    text = comparison.compare_text(records, "rlm", "rag", margin=0.1)
+    assert "exploratory" in text
+    assert "n = 40 pairs" in text
+    assert re.search(r"cost A / B: [23]\.\d+ \[", text)
+    assert "named beforehand by smoke" in comparison.compare_text(
+        records, "rlm", "rag", planned_by="smoke"
+    )
+    assert "compatible" in comparison.compare_text(records, "rlm", "92%")
+    assert comparison.compare_text(records, "rlm", "0.1").endswith("higher")
+    with pytest.raises(RlmEvalError, match="near: rlm"):
+        comparison.compare_text(records, "rlmm", "rag")
+    assert comparison.select(cells.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
+
+
+def test_no_verdict_where_samples_were_cut_off() -> None:
+    records = frames.frame(lengths=(1024,), n=40)
+    records.loc[(records["method"] == "rlm") & (records["index"] < 5), "outcome"] = "limit:turns"
+    assert "no verdict" in comparison.compare_text(records, "rlm", "rag")
+    assert "no verdict" in comparison.compare_text(records, "rlm", "50%")
+
+
+def test_power_text() -> None:
+    assert "17.3 pp" in power(n=50)
+    assert "155 samples" in power(difference=0.1)
+    with pytest.raises(RlmEvalError, match="either"):
+        power()
+
+
+def test_tables_escape_their_formats() -> None:
+    rows = pd.DataFrame({"a|b": ["x|y"], "c_d": ["5 % & <1>"]})
+    assert "x\\|y" in markdown(rows)
+    assert r"5 \% \& $<$1$>$" in latex(tables.Table("t", "T", "n", rows))
+
+
+def test_protected_text_stays_in_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    runs.write(folder, protected=True)
+    frame = cells.prepare(load_records([folder]))
+    page = str(trajectories.embed([folder], frame, runs.context_of))
+    assert len(trajectories.embed([folder], frame, runs.context_of)["items"]) == 12
+    exports.KINDS["hub"]([folder], tmp_path / "hub")
+    exports.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
+    calls = pd.read_parquet(next((tmp_path / "hub" / "data").glob("calls*")))
+    for text in ("red door", "llm_query", "gate keeper"):
+        assert text not in page
+    assert calls["reply"].isna().all()
+    assert (tmp_path / "chat" / "chat.jsonl").read_text() == ""
+
+
+def test_exports(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    runs.write(folder)
+    paths = exports.KINDS["tables"]([folder], tmp_path / "tables")
+    read = pd.read_json(paths[1], lines=True)
+    assert len(read) == 12
+    about = pd.read_json(paths[2], typ="series")
+    assert set(read.columns) == set(about["columns"])
+    assert all(about["columns"].values())
+    exports.KINDS["hub"]([folder], tmp_path / "hub")
+    from datasets import load_dataset
+
+    loaded = load_dataset(
+        "parquet", data_files=str(tmp_path / "hub/data/calls-*.parquet"), split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert loaded.num_rows == 6 * 1 + 6 * 4
+    (chat,) = exports.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
+    lines = pd.read_json(chat, lines=True)
+    assert len(lines) == 6  # of 12, those that are right and not cut off
+    assert lines["messages"][0][-1]["role"] == "assistant"
+    assert "gate keeper" in lines["messages"][0][0]["content"]
+
+
+def test_the_command_line_module_imports_nothing_heavy() -> None:
+    heavy = ("pandas", "matplotlib", "scipy")
+    code = f"import sys, rlm_eval.report; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
