@@ -212,9 +212,14 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
     ]
     ids: dict[int, str] = {}
     for gpus, array in arrays:
-        executor = submitit.AutoExecutor(run.resolve() / "jobs" / "log", cluster=cluster.executor)
-        executor.update_parameters(**_parameters(cluster, gpus, run.name))
-        jobs = executor.submit_array([Job(str(run.resolve()), number) for number in array])
+        try:
+            log = run.resolve() / "jobs" / "log"
+            executor = submitit.AutoExecutor(log, cluster=cluster.executor)
+            executor.update_parameters(**_parameters(cluster, gpus, run.name))
+            jobs = executor.submit_array([Job(str(run.resolve()), number) for number in array])
+        except (RuntimeError, NameError) as error:  # no Slurm here, an unknown parameter, a refusal
+            why = str(error).strip().splitlines()[0]
+            raise RlmEvalError(f"not submitted ({cluster.executor}): {why}") from error
         ids |= {number: job.job_id for number, job in zip(array, jobs, strict=True)}
     for number, job_id in ids.items():
         told = {"id": job_id, "executor": cluster.executor, "at": time.time()}
@@ -237,6 +242,6 @@ def _parameters(cluster: Cluster, gpus: int, name: str) -> dict[str, Any]:
         "slurm_python": cluster.python,
         **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
     }
-    extra = {"requeue": "", **(chosen.pop("slurm_additional_parameters", None) or {})}
+    extra = {"requeue": True, **(chosen.pop("slurm_additional_parameters", None) or {})}
     chosen["slurm_additional_parameters"] = extra
     return {key: value for key, value in chosen.items() if value is not None}

@@ -234,6 +234,8 @@ class Runner:
                 except LimitReached as spent:
                     self.stop.ask(f"{spent}; stopping: raise it and run the same command again")
                     return
+                if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
+                    continue  # whoever ends the run may have ended the worker: it is run again
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
                 done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)

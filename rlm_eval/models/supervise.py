@@ -68,6 +68,8 @@ def main() -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: None)  # the closed stdin is the one order to stop
+    # A cluster's warning goes to every process of a job; it is meant for the harness. Inherited.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     # The hook after the fork is safe: this process has no other thread.
     server = subprocess.Popen(  # noqa: S603 - the command is the user's own configuration
         command,

@@ -19,8 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +47,7 @@ TEMPLATE_BYTES = 4 << 20
 """Contexts at least this large are decoded once and shared by the REPLs open on them."""
 _FORKS_AT_ONCE = 16
 _START_SECONDS = 60.0
+_OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 
 
 class ProcessLink:
@@ -254,15 +261,16 @@ class SandboxPool:
             command = sandbox.command(theirs.fileno())
             if program:
                 command = sandbox.bubblewrap_command(program, self._config, scratch) + command
-            process = subprocess.Popen(  # noqa: S603, ASYNC220 - returns at once
-                command,
-                pass_fds=[theirs.fileno()],
-                env=sandbox.ENVIRONMENT,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with _deaf_to(_OF_THE_JOB):
+                process = subprocess.Popen(  # noqa: S603, ASYNC220 - returns at once
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    env=sandbox.ENVIRONMENT,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         stack.push_async_callback(_end_process, process)
         self._client = ForkClient(ours)
         stack.callback(self._client.close)
@@ -410,6 +418,20 @@ def _context_file(frame: list[bytes | str]) -> int:
     while outbox:
         outbox.wrote(os.writev(fd, outbox.buffers()))
     return fd
+
+
+@contextmanager
+def _deaf_to(signals: set[signal.Signals]) -> Iterator[None]:
+    """Children started here never see these signals, nor do theirs: the mask is inherited.
+
+    A cluster signals every process of a job. What ends a worker must not look like a crash of the
+    model's code while the harness finishes the samples in flight.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _end_process(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,157 @@
+"""Real jobs on a real one-node Slurm (`scripts/slurm_one_node.sh`): as root on Debian or Ubuntu."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from runs import ROOT, asked, cell_folder, contexts, overrides, prompts_in, records, server_process
+
+from rlm_eval.commands.status import main as status
+from rlm_eval.commands.submit import main as submit
+from rlm_eval.log import read_lines
+
+pytestmark = pytest.mark.slow
+SCRIPT = ROOT / "scripts" / "slurm_one_node.sh"
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):
+        pytest.skip("a one-node Slurm is started as root, and installed by apt")
+    pytest.importorskip("submitit")
+    folder = tmp_path_factory.mktemp("slurm")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SLURM_TEST_DIR", str(folder))
+    patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    patch.setenv("PYTHONPATH", str(ROOT))
+    started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=300)
+    if started.returncode != 0:
+        pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
+    yield
+    subprocess.run(["scancel", "--user=root"], check=False, timeout=60)
+    subprocess.run([SCRIPT, "down"], check=False, timeout=60)
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def small(folder, url, *more: str) -> list[str]:
+    """One processor, little memory, 10 s for what is in flight at a warning."""
+    own = ("cluster=slurm", "cluster.cpus=1", "cluster.mem_gb=1", "cluster.warning_s=20")
+    return overrides(folder, url, *own, *more)
+
+
+def wait(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, squeue()
+        time.sleep(0.3)
+
+
+def squeue() -> str:
+    command = ["squeue", "--noheader", "--array", "--format=%i %T %r"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def say(capsys, folder) -> str:
+    capsys.readouterr()
+    status([str(folder / "test")])
+    return capsys.readouterr().out
+
+
+def calls_in(folder) -> int:
+    paths = list((folder / "test" / "cells").glob("*/journal.jsonl"))
+    return sum(line["k"] == "call" for path in paths for line in read_lines(path))
+
+
+def requests_in(folder, texts) -> set[str]:
+    return set(prompts_in(cell_folder(folder) / "journal.jsonl", texts))
+
+
+def start_requeued(job: str) -> None:
+    """Slurm holds a requeued job for two minutes; a test need not."""
+    wait(lambda: "BeginTime" in squeue() or "PENDING" in squeue(), 60)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+def test_an_array_with_one_failing_cell(slurm, tmp_path, capsys):
+    with server_process(tmp_path, "--latency", "0.02") as server:
+        given = small(tmp_path, server.url, "method=long_context", "n=2", "length=1k,2k,3k")
+        submit(given)
+        bad = [text for text in given if not text.startswith(("root.base_url", "length"))]
+        submit([*bad, "root.base_url=http://127.0.0.1:9/v1", "root.retries=0", "length=4k"])
+        wait(lambda: not squeue().strip())
+        told = say(capsys, tmp_path)
+    assert told.count("done  2 of 2 samples") == 3
+    assert "failed  " in told
+    assert "3 of 4 cells done" in told
+
+
+@pytest.mark.parametrize("how", ["preempted", "warned"])
+def test_a_job_is_queued_again_and_resumes(slurm, tmp_path, capsys, how):
+    with server_process(tmp_path, "--latency", "0.3") as server:
+        given = small(tmp_path, server.url, "n=12", "root.concurrency=2", "cluster.partition=low")
+        texts = contexts(given)
+        submit(given)
+        wait(lambda: calls_in(tmp_path) >= 6)
+        job = squeue().split()[0]
+        assert "running" in say(capsys, tmp_path)
+        if how == "preempted":
+            whole = f"--cpus-per-task={os.cpu_count()}"
+            high = ["sbatch", "--partition=high", whole, "--mem=100", "--output=/dev/null"]
+            subprocess.run([*high, "--wrap", "sleep 3"], check=True)
+        else:
+            subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        wait(lambda: f"{job} PENDING" in squeue(), 60)
+        done = requests_in(tmp_path, texts)
+        before = len(server.get("/_log"))
+        assert "queued" in say(capsys, tmp_path)
+        wait(lambda: "high" not in squeue(), 60)
+        start_requeued(job)
+        wait(lambda: not squeue().strip(), 180)
+        log = server.get("/_log")
+        assert "1 of 1 cells done" in say(capsys, tmp_path)
+    assert len(done) >= 6
+    assert not done & set(asked(log[before:]))
+    assert [r["score"] for r in records(tmp_path)] == [1.0] * 12
+
+
+def test_a_job_killed_by_sigkill_is_submitted_again(slurm, tmp_path, capsys):
+    with server_process(tmp_path, "--latency", "0.3") as server:
+        given = small(tmp_path, server.url, "n=8", "root.concurrency=2")
+        texts = contexts(given)
+        submit(given)
+        wait(lambda: calls_in(tmp_path) >= 6)
+        lines = cell_folder(tmp_path) / "lease.json"
+        psutil.Process(next(read_lines(lines))["pid"]).kill()
+        wait(lambda: not squeue().strip(), 60)
+        assert "has ended; see jobs/log and submit again" in say(capsys, tmp_path)
+        done = requests_in(tmp_path, texts)
+        before = len(server.get("/_log"))
+        submit(given)
+        wait(lambda: not squeue().strip(), 120)
+        assert "1 of 1 cells done" in say(capsys, tmp_path)
+        log = server.get("/_log")
+    assert not done & set(asked(log[before:]))
+    assert [r["score"] for r in records(tmp_path)] == [1.0] * 8
+
+
+def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RLM_EVAL", f"{sys.executable} -m rlm_eval")
+    with server_process(tmp_path, "--latency", "0.02") as server:
+        submit(["--plan", *small(tmp_path, server.url, "n=2", "cluster.shards=2")])
+        script = str(ROOT / "scripts" / "rlm_eval.sbatch")
+        size = ["--cpus-per-task=1", "--mem=1G", f"--output={tmp_path}/%a.out"]
+        subprocess.run(["sbatch", "--array=0-1", *size, script, str(tmp_path / "test")], check=True)
+        wait(lambda: not squeue().strip(), 120)
+        told = say(capsys, tmp_path)
+    assert "shards merged" in told
+    assert "2 of 2 cells done" in told
