@@ -1,0 +1,94 @@
+"""No attempt gets out, and none stops the REPL: at every level, as root and as an ordinary user."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from attempts import BREAKAGE, ESCAPES, LEVELS, LIMITS, controls
+
+import rlm_eval
+from rlm_eval.repl import sandbox
+
+NOBODY = 65534
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+WHO = ("whoever runs the tests", "an ordinary user")
+
+
+def ordinary_python() -> str | None:
+    """An interpreter that an ordinary user can start."""
+    check = "import asyncio, sys; sys.exit(sys.version_info < (3, 11))"
+    for path in (sandbox.interpreter(), shutil.which("python3", path="/usr/bin:/usr/local/bin")):
+        # Through a shell: setpriv itself may still start what only root may reach.
+        command = [*AS_NOBODY, "/bin/sh", "-c", 'exec "$0" -c "$1"', str(path), check]
+        if path and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+@cache
+def results(who: str, folder: str) -> dict:
+    """Every attempt at every level, run once: {level: {attempt: what is wrong}}."""
+    command = [sys.executable]
+    place = Path(folder)
+    if who == "an ordinary user":
+        if os.geteuid() != 0:
+            pytest.skip("the tests are run by an ordinary user already")
+        python = ordinary_python() if shutil.which("setpriv") else None
+        if python is None:
+            pytest.skip("no setpriv, or no Python >= 3.11 that an ordinary user may start")
+        command = [*AS_NOBODY, "/bin/sh", "-c", 'exec "$0" "$@"', python]
+    package = Path(rlm_eval.__file__).parent
+    shutil.copytree(package / "repl", place / "rlm_eval" / "repl", dirs_exist_ok=True)
+    for name in ("__init__.py", "types.py", "errors.py"):
+        shutil.copy(package / name, place / "rlm_eval" / name)
+    shutil.copy(Path(__file__).parent / "attempts.py", place)
+    place.chmod(0o755)
+    done = subprocess.run(
+        [*command, str(place / "attempts.py")],
+        env={"PYTHONPATH": str(place), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        return {level: {"": done.stderr} for level in LEVELS}
+    found = json.loads(done.stdout)
+    assert (found["user"] == NOBODY) == (who == "an ordinary user")
+    return found
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """A folder that every user may enter; pytest's own are private."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as path:
+        yield path
+
+
+@pytest.mark.parametrize("name", [one.name for one in ESCAPES + LIMITS + BREAKAGE])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("who", WHO)
+def test_held(who, level, name, folder):
+    found = results(who, folder)[level]
+    if isinstance(found, str):
+        pytest.skip(f"tier {level} is not to be had here: {found}")
+    tier = LEVELS[level][0]
+    one = next(one for one in ESCAPES + LIMITS + BREAKAGE if one.name == name)
+    if tier not in one.levels:
+        pytest.skip(f"means nothing in tier {tier}")
+    assert found.get(name, found.get("")) == ""
+
+
+async def test_attempts_would_work_without_isolation():
+    """Else that they are held would say nothing."""
+    worked = await controls()
+    assert worked
+    assert all(worked.values()), worked
