@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 
+import psutil
 import pytest
 from fake_server import FakeServer, Fault, Out, every, rules
 from runs import (
@@ -143,6 +144,20 @@ async def test_ctrl_c_twice_stops_now(tmp_path):
         assert done
         assert not done & set(asked(server.log[before:]))
         assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+
+
+async def test_signals_to_every_process_of_a_job_do_not_touch_the_model_s_code(tmp_path):
+    async with FakeServer(reply=rules(RULES), latency=0.05) as server:
+        run = asyncio.create_task(run_here(overrides(tmp_path, server.url)))
+        await until(lambda: len(server.log) >= 6)
+        children = psutil.Process().children(recursive=True)
+        assert len(children) >= 2
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            for child in children:
+                child.send_signal(number)
+        assert not (await run).unfinished
+        assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+        assert not any("note_repl_restored" in r for r in records(tmp_path))
 
 
 async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
