@@ -15,6 +15,7 @@ PLACEHOLDERS = {
     "vllm": ["root.model=some/model"],
     "custom": ["task.path=questions.jsonl"],
     "mrcr_v2": ["task.path=mrcr_v2.csv"],
+    "mrcr_openai": ["task.path=mrcr.parquet"],
 }
 """Entries that are meant to be completed on the command line."""
 

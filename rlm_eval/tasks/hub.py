@@ -8,6 +8,7 @@ row means.
 from __future__ import annotations
 
 import itertools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ def hub_rows(
     if parquet and where:
         pushed["filters"] = list(where)
     try:
+        revision = revision if Path(repository).is_dir() else full_revision(repository, revision)
         rows = datasets.load_dataset(
             repository, config, split=split, revision=revision, streaming=True, **pushed
         )
@@ -61,6 +63,25 @@ def hub_rows(
             "Either reach the hub (HF_ENDPOINT names a mirror), or set task.path to a local file "
             "with the same columns, or use the generated task of the same shape."
         ) from error
+
+
+def full_revision(repository: str, revision: str) -> str:
+    """The full commit hash that a short one begins; other names as they are.
+
+    The hub serves full hashes only. Raises `MissingDependency` where no single commit fits.
+    """
+    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    commits = HfApi().list_repo_commits(repository, repo_type="dataset")
+    found = {commit.commit_id for commit in commits if commit.commit_id.startswith(revision)}
+    if len(found) != 1:
+        raise MissingDependency(
+            f"{repository}: no single commit begins with {revision} (found {len(found)}); "
+            "set task.revision to a full hash"
+        )
+    return found.pop()
 
 
 def file_rows(path: str, where: Sequence[Condition] = ()) -> Iterator[dict[str, Any]]:

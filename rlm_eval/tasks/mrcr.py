@@ -199,20 +199,25 @@ class MrcrOpenai(LoadedTask):
     name: str = "mrcr_openai"
     needles: int = 8
     """2, 4 or 8."""
-    revision: str = "main"
-    """Of the hub's data set; the December 2025 correction needs a later one: pin yours."""
+    revision: str | None = None
+    """Commit of the hub's data set, later than its correction of December 2025. No default: the
+    right one could not be verified here, and an unpinned number is not a number."""
     length: int = 131072
     """Nominal: the upper end of the token bin (8192, 16384, ... 1048576)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_needles(self.needles)
+        if self.path is None and self.revision is None:
+            raise ValueError(
+                "revision: name a commit of openai/mrcr (after December 2025), or path"
+            )
 
     def drafts(self) -> Iterator[Draft]:
         """The rows of the bin (prompt and answer under o200k, as on the card)."""
         wanted = [("n_needles", "==", self.needles)]
         if self.path is None:
-            rows = hub_rows("openai/mrcr", self.revision, "train", where=wanted)
+            rows = hub_rows("openai/mrcr", str(self.revision), "train", where=wanted)
         else:
             rows = file_rows(self.path, wanted)
         for number, row in enumerate(rows):

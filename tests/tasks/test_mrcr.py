@@ -98,5 +98,7 @@ def test_openais_rows_of_one_bin(tmp_path):
     assert task.score(sample, Answer(" abcdefghijoooo"))[0].value == 0.0
     [longer] = MrcrOpenai(path=str(path), tokenizer="approx4", length=16384).samples()
     assert longer.meta["prefix"] == "abcdefghij"
+    with pytest.raises(ValueError, match="name a commit"):
+        MrcrOpenai()
     with pytest.raises(ValueError, match="needles=3"):
         MrcrOpenai(needles=3)

@@ -1,0 +1,129 @@
+import json
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import OmegaConf
+
+from rlm_eval.config import build
+from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.tasks.custom import Custom
+from rlm_eval.tasks.hub import file_rows, full_revision, hub_rows
+from rlm_eval.tasks.validate import passed, validate
+from rlm_eval.types import Answer
+
+ROWS = [
+    {"context": "The cat is grey.", "question": "Colour of the cat?", "answer": "grey", "id": "a"},
+    {
+        "context": ["Doc one.", "Ann lives in Ulm."],
+        "question": "Where?",
+        "answer": ["Ulm", "Ulm/D"],
+    },
+]
+
+
+def _jsonl(tmp_path, rows, name="rows.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_rows_become_samples(tmp_path):
+    task = Custom(path=_jsonl(tmp_path, ROWS), tokenizer="approx4")
+    one, two = task.samples()
+    assert one.context.value() == "The cat is grey."
+    assert two.context.value() == ("Doc one.", "Ann lives in Ulm.")
+    assert (one.item, two.item) == ("a", "2")
+    assert task.score(one, Answer(" Grey. "))[0].value == 1.0
+    assert task.score(two, Answer("ulm d"))[0].value == 1.0
+    assert task.score(two, Answer(None))[0].value == 0.0
+    assert passed(validate(task))
+
+
+def test_parquet_and_own_column_names(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["It rains."], "ask": ["Weather?"], "gold": ["rain"]}), path)
+    task = Custom(
+        path=str(path), context="text", question="ask", answer="gold", metric="contains",
+        tokenizer="approx4",
+    )  # fmt: skip
+    [sample] = task.samples()
+    assert task.score(sample, Answer("I think rain."))[0].value == 1.0
+
+
+def test_one_yaml_is_enough(tmp_path):
+    path = _jsonl(tmp_path, ROWS)
+    config = OmegaConf.load("configs/task/custom.yaml")
+    config.path, config.tokenizer = path, "approx4"
+    assert len(list(build(config, "task").samples())) == 2
+
+
+def test_a_scorer_by_name_reads_the_rows_columns(tmp_path):
+    row = {"context": "c", "question": "q", "answer": "PREFIXtext", "prefix": "PREFIX"}
+    task = Custom(path=_jsonl(tmp_path, [row]), metric="mrcr_openai", tokenizer="approx4")
+    [sample] = task.samples()
+    assert task.score(sample, Answer("PREFIXtext"))[0].value == 1.0
+    assert task.score(sample, Answer("text"))[0].value == 0.0
+    bare = _jsonl(tmp_path, [{k: row[k] for k in ("context", "question", "answer")}], "b.jsonl")
+    task = Custom(path=bare, metric="mrcr_openai", tokenizer="approx4")
+    [sample] = task.samples()
+    with pytest.raises(ConfigError, match="needs the column 'prefix'"):
+        task.score(sample, Answer("x"))
+
+
+def test_errors_name_the_place(tmp_path):
+    with pytest.raises(ValueError, match="path"):
+        Custom()
+    with pytest.raises(ValueError, match="metric=rouge"):
+        Custom(path="x.jsonl", metric="rouge")
+    missing = _jsonl(tmp_path, [{"context": "c", "query": "q", "answer": "a"}], "m.jsonl")
+    with pytest.raises(ConfigError, match="row 1: no question; the row has context, query, answer"):
+        list(Custom(path=missing, tokenizer="approx4").samples())
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"context": "c"}\n{oops\n')
+    with pytest.raises(ConfigError, match="line 2"):
+        list(file_rows(str(broken)))
+    with pytest.raises(ConfigError, match="no such file"):
+        list(file_rows(str(tmp_path / "none.jsonl")))
+    with pytest.raises(ConfigError, match="must end in"):
+        list(file_rows(str(tmp_path / "rows.txt")))
+
+
+def test_rows_can_be_filtered(tmp_path):
+    path = _jsonl(tmp_path, [{"a": i, "b": i % 2} for i in range(6)])
+    assert [r["a"] for r in file_rows(path, [("b", "==", 1)])] == [1, 3, 5]
+    assert [r["a"] for r in file_rows(path, [("a", "in", [0, 5])])] == [0, 5]
+    with pytest.raises(ConfigError, match="no column 'c'"):
+        list(file_rows(path, [("c", "==", 1)]))
+
+
+def test_the_hubs_path_streams_columns_and_filters_of_parquet(tmp_path, monkeypatch):
+    """The same `datasets` call as for the hub, on a local folder of Parquet files."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", "x"], "heavy": ["h" * 9] * 3})
+    pq.write_table(table, folder / "train.parquet")
+    rows = list(
+        hub_rows(str(folder), "main", "train", columns=["a", "b"], where=[("b", "==", "x")])
+    )
+    assert rows == [{"a": 1, "b": "x"}, {"a": 3, "b": "x"}]
+
+
+def test_a_short_revision_is_completed_from_the_hubs_commits(monkeypatch):
+    """The hub serves full hashes only; the list of commits stands in for the hub here."""
+    commits = [SimpleNamespace(commit_id=c * 40) for c in "abcab"]
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_commits", lambda *_, **__: commits)
+    assert full_revision("some/data", "ccccccc") == "c" * 40
+    assert full_revision("some/data", "main") == "main"
+    assert full_revision("some/data", "d" * 40) == "d" * 40
+    with pytest.raises(MissingDependency, match="no single commit"):
+        full_revision("some/data", "0123abc")
+
+
+def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingDependency, match=r"task\.path"):
+        list(hub_rows("nobody/nothing", "main", "train"))
