@@ -15,11 +15,16 @@ ContextOf = Callable[[Mapping[str, Any], str], str | None]
 
 
 def report(
-    run_dirs: Sequence[Path], out: Path, *, context_of: ContextOf | None = None
+    run_dirs: Sequence[Path],
+    out: Path,
+    *,
+    context_of: ContextOf | None = None,
+    published: Path | None = None,
 ) -> list[Path]:
     """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
 
-    `context_of` rebuilds contexts, so that the page can show slices at their place.
+    `context_of` rebuilds contexts, so that the page can show slices at their place. `published`
+    is a CSV of published scores (task, label, length, score) to draw as hollow marks.
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
     from rlm_eval.records import load_records
@@ -35,7 +40,8 @@ def report(
     built = tables.build(frame, table, comparisons)
     out.mkdir(parents=True, exist_ok=True)
     written = formats.write(built, table, out / "tables")
-    figures = plots.draw(frame, table, comparisons, out / "figures")
+    marks = None if published is None else plots.read_published(published)
+    figures = plots.draw(frame, table, comparisons, out / "figures", marks)
     written += [path for figure in figures for path in figure.paths]
     text = card.card(run_dirs, table, known, limits)
     (out / "CARD.md").write_text(text, encoding="utf-8")

@@ -1,8 +1,9 @@
 """Figures over context length and money: the panels that a reader of a report looks at first.
 
 Each function takes the prepared records (`cells.prepare`) and the cell table (`cells.summarise`)
-and returns (figure, the data behind it). Behaviour, grids and heat maps are in `figures_more`.
-Conventions: `style`. Bands of accuracy are 95 % intervals; of cost and time, spread over samples.
+and returns (figure, the data behind it). Contrasts of series, distributions and heat maps are in
+`contrasts`, `distributions` and `maps`. Conventions: `style`. Bands of scores are 95 % intervals;
+bands of cost and time are the spread over samples.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ LATENCY = {"path": "critical path (s)", "wall": "wall time (s)"}
 
 
 @style.styled
-def length_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Accuracy, cost and latency against context length; one row of panels per task."""
-    series = cells.series_order(frame)
-    looks = style.looks(series)
+def length_panels(
+    frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None = None
+) -> Plot:
+    """Score, cost and latency against context length; one row of panels per task.
+
+    `published` (task, label, length, score in [0, 1]) is drawn as hollow marks and never compared.
+    """
+    looks = style.looks(cells.series_order(frame))
     tasks = list(dict.fromkeys(table["task_label"]))
     money, money_label, money_note = money_of(table)
     clock = "path" if table["path_median"].notna().any() else "wall"
@@ -38,17 +43,34 @@ def length_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         axes[row, 1].set_title(f"{money_label.split(' (')[0]} per sample, {_known(part, money)}")
         draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock])
         axes[row, 2].set_title(f"latency per sample, {_known(part, clock)}")
+        _draw_published(axes[row, 0], task, published)
     caption = (
         "Score: mean and 95 % interval per length. Cost and latency: median, 25 to 75 % (dark) and "
         f"5 to 95 % (light) of samples. {money_note} {_latency_note(table, clock)} "
+        + _published_note(published)
         + shared_caption(frame, table)
     )
-    finished = style.finish(figure, frame=frame, caption=caption, legend=looks)
-    return finished, table
+    return style.finish(figure, frame=frame, caption=caption, legend=looks), table
 
 
 @style.styled
-def accuracy_by_task(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+def document_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score, cost and latency against the number of documents (the sample's `documents`)."""
+    own = frame[frame["meta_documents"].notna()]
+    counts = own.groupby(["task_label", "length"])["meta_documents"].mean()
+    keys = pd.MultiIndex.from_frame(table[["task_label", "length"]])
+    chosen = table.assign(length=counts.reindex(keys).to_numpy(), window=np.nan)
+    chosen = chosen[chosen["length"].notna()]
+    figure, data = length_panels(own, chosen)
+    for axis in figure.axes:
+        style.length_axis(axis, chosen["length"], "documents", form=lambda x: f"{x:,.0f}")
+    return figure, data.rename(columns={"length": "documents"})
+
+
+@style.styled
+def accuracy_by_task(
+    frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None = None
+) -> Plot:
     """Score against length, tasks side by side: the layout of arXiv:2512.24601, Figure 1."""
     looks = style.looks(cells.series_order(frame))
     tasks = list(dict.fromkeys(table["task_label"]))
@@ -56,11 +78,36 @@ def accuracy_by_task(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     for axis, task in zip(axes[0], tasks, strict=True):
         part = table[table["task_label"] == task]
         draw_accuracy(axis, part, looks)
+        _draw_published(axis, task, published)
         axis.set_title(f"{task}, {style.counted(part['n'])}")
-    caption = "Mean score with 95 % interval per length. " + shared_caption(frame, table)
+    caption = "Mean score with 95 % interval per length. " + _published_note(published)
+    caption += shared_caption(frame, table)
     columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
     return style.finish(figure, frame=frame, caption=caption, legend=looks), table[columns]
+
+
+def _draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> None:
+    """Hollow marks, one shape per published series, named beside the last mark."""
+    if published is None:
+        return
+    own = published[published["task"] == task]
+    for marker, (label, points) in zip("ovs^DPX*", own.groupby("label"), strict=False):
+        line = points.sort_values("length")
+        axis.plot(
+            line["length"], 100 * line["score"], marker, markerfacecolor="none", color="#555555",
+            markersize=6, linestyle="none",
+        )  # fmt: skip
+        axis.annotate(
+            str(label), (line["length"].iloc[-1], 100 * line["score"].iloc[-1]), fontsize=5.5,
+            color="#555555", xytext=(0, 5), textcoords="offset points", ha="right",
+        )  # fmt: skip
+
+
+def _published_note(published: pd.DataFrame | None) -> str:
+    if published is None:
+        return ""
+    return "Hollow grey: published, read off a plot, so approximate; not compared with. "
 
 
 def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) -> None:
@@ -69,7 +116,7 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
     for position, name in enumerate(names):
         line = part[part["series"] == name].sort_values("length")
         look = looks[name]
-        x = _dodged(line["length"], position, len(names))
+        x = dodged(line["length"], position, len(names))
         sure = ~line["as_bounds"].to_numpy()
         mean = np.where(sure, 100 * line["accuracy"], np.nan)
         low = 100 * line["low"].to_numpy()
@@ -103,7 +150,7 @@ def draw_spread(
             continue
         drawn = True
         look = looks[name]
-        x = _dodged(line["length"], position, len(names))
+        x = dodged(line["length"], position, len(names))
         for low, high, alpha in (("p5", "p95", 0.08), ("p25", "p75", 0.2)):
             ends = line[f"{what}_{low}"].clip(lower=1e-12), line[f"{what}_{high}"]
             axis.fill_between(x, *ends, color=look.colour, alpha=alpha, linewidth=0)
@@ -118,94 +165,6 @@ def draw_spread(
         style.log_axis(axis, label)
     else:
         empty(axis, "not reported\nby any model", label)
-
-
-@style.styled
-def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score against cost per length; dominated points are grey."""
-    looks = style.looks(cells.series_order(frame))
-    money, label, note = money_of(table)
-    # Shortest, middle and longest: a panel for each of ten lengths would say the same slowly.
-    lengths = np.sort(table["length"].unique())
-    kept = table[table["length"].isin({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
-    groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
-    columns = min(3, len(groups))
-    figure, axes = style.canvas(-(-len(groups) // columns), columns)
-    rows = []
-    for axis in axes.flat[len(groups) :]:
-        axis.set_visible(False)
-    for axis, ((task, length), group) in zip(axes.flat, groups, strict=False):
-        known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
-        if known.empty:
-            empty(axis, "cost not known", label)
-        front = {i for i in known.index if not _dominated(known, f"{money}_mean", i)}
-        for index, row in known.iterrows():
-            look = looks[row["series"]]
-            colour = look.colour if index in front else "#AAAAAA"
-            x = row[f"{money}_mean"]
-            low, high = _mean_interval(frame, row, money)
-            axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
-            axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
-            axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
-            rows.append(
-                {"task": task, "length": length, "series": row["series"], "cost": x,
-                 "cost_low": low, "cost_high": high, "accuracy": row["accuracy"],
-                 "low": row["low"], "high": row["high"], "pareto": index in front, "n": row["n"]}
-            )  # fmt: skip
-        edge = known[known.index.isin(front)].sort_values(f"{money}_mean")
-        axis.plot(
-            edge[f"{money}_mean"], 100 * edge["accuracy"], color="#666666", linewidth=0.7, zorder=1
-        )
-        style.percent_axis(axis)
-        if len(known):
-            style.log_axis(axis, label, which="x")
-        axis.set_title(f"{task}, {style.tokens_label(length)}, {style.counted(group['n'])}")
-    caption = (
-        "Mean score against mean cost per sample, both with 95 % intervals (cost: bootstrap over "
-        "clusters). Grey: dominated (another point is at least as good and cheaper). "
-        f"{note} " + shared_caption(frame, table)
-    )
-    return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
-
-
-@style.styled
-def difference_by_length(
-    frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame
-) -> Plot:
-    """Paired difference of every series to the baseline against length (`compare.against`)."""
-    looks = style.looks(cells.series_order(frame))
-    tasks = list(dict.fromkeys(comparisons["task_label"]))
-    width = style.width_for(len(tasks))
-    figure, axes = style.canvas(1, len(tasks), width=width, row_height=2.1, sharey=True)
-    baseline = comparisons["b"].iloc[0]
-    for axis, task in zip(axes[0], tasks, strict=True):
-        part = comparisons[comparisons["task_label"] == task]
-        style.length_axis(axis, part["length"])
-        names = list(dict.fromkeys(part["a"]))
-        for position, name in enumerate(names):
-            line = part[part["a"] == name].sort_values("length")
-            look = looks[name]
-            x = _dodged(line["length"], position, len(names))
-            axis.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=1)
-            axis.plot(x, 100 * line["difference"], color=look.colour, linestyle=look.line)
-            for at, row in zip(x, line.itertuples(), strict=True):
-                filled = look.colour if row.p_holm < 0.05 else "white"
-                axis.plot(
-                    at, 100 * row.difference, marker=look.marker, markerfacecolor=filled,
-                    markeredgecolor=look.colour,
-                )  # fmt: skip
-        axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_title(f"{task}, {style.counted(part['n'])} pairs")
-    axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
-    caption = (
-        f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"
-        " after Holm over the points shown; hollow: not shown to differ (at this n, differences "
-        f"under {100 * comparisons['detectable'].median():.0f} pp would mostly go unseen). "
-        "Exploratory unless the comparisons were named before the run. "
-        + shared_caption(frame, table)
-    )
-    used = {name: looks[name] for name in dict.fromkeys(comparisons["a"])}
-    return style.finish(figure, frame=frame, caption=caption, legend=used), comparisons
 
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
@@ -268,32 +227,10 @@ def _known(part: pd.DataFrame, what: str) -> str:
     return style.counted(part[column])
 
 
-def _dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
+def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
     """Lengths moved apart by series, so that overlapping intervals stay readable."""
     shift = 0.07 * (position - (count - 1) / 2)
     return np.asarray(lengths, dtype=float) * 2**shift
-
-
-def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:
-    """True where another point is at least as good and as cheap, and better in one of the two."""
-    own, others = group.loc[index], group.drop(index)
-    reached = (others[money] <= own[money]) & (others["accuracy"] >= own["accuracy"])
-    better = (others[money] < own[money]) | (others["accuracy"] > own["accuracy"])
-    return bool((reached & better).any())
-
-
-def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, float]:
-    from rlm_eval.stats.intervals import bootstrap_ratio
-
-    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
-    part = frame[
-        (frame["series"] == row["series"])
-        & (frame["length"] == row["length"])
-        & (frame["task_label"] == row["task_label"])
-    ]
-    values = part[column].to_numpy()
-    ones = np.ones(len(values))
-    return bootstrap_ratio(values, ones, part["cluster"], draws=500, method="percentile")
 
 
 def empty(axis: Axes, words: str, label: str) -> None:

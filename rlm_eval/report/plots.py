@@ -10,44 +10,67 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlm_eval.report import distributions, figures, maps, style
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.report import contrasts, distributions, figures, maps, style
 
 Drawing = tuple[str, str, Callable[[], figures.Plot]]
 """(file name, title, function that draws)."""
 
 
+def read_published(path: Path) -> pd.DataFrame:
+    """Published scores to draw: columns task, label, length (tokens), score in [0, 1]."""
+    found = pd.read_csv(path, comment="#")
+    missing = {"task", "label", "length", "score"} - set(found.columns)
+    if missing:
+        raise RlmEvalError(f"{path}: column {', '.join(sorted(missing))} is missing")
+    return found
+
+
 def draw(
-    frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame, folder: Path
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    folder: Path,
+    published: pd.DataFrame | None = None,
 ) -> list[style.Saved]:
     """Draw and save every figure that applies."""
     saved = []
-    for name, title, plot in _chosen(frame, table, comparisons):
+    for name, title, plot in _chosen(frame, table, comparisons, published):
         figure, data = plot()
         saved.append(style.save(figure, folder, name, title, data))
     return saved
 
 
 def _chosen(
-    frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
     yield (
         "length_panels",
         "Score, cost and latency against context length",
-        lambda: figures.length_panels(frame, table),
+        lambda: figures.length_panels(frame, table, published),
     )
     if table["task_label"].nunique() > 1:
         yield (
             "accuracy_by_task",
             "Score against length, tasks side by side",
-            lambda: figures.accuracy_by_task(frame, table),
+            lambda: figures.accuracy_by_task(frame, table, published),
+        )
+    if "meta_documents" in frame and frame["meta_documents"].nunique() > 1:
+        yield (
+            "documents",
+            "Score, cost and latency against the number of documents",
+            lambda: figures.document_panels(frame, table),
         )
     if not comparisons.empty:
         yield (
             "difference",
             "Paired difference to the baseline",
-            lambda: figures.difference_by_length(frame, table, comparisons),
+            lambda: contrasts.difference_by_length(frame, table, comparisons),
         )
-        yield "pareto", "Score against cost", lambda: figures.pareto(frame, table)
+        yield "pareto", "Score against cost", lambda: contrasts.pareto(frame, table)
     yield (
         "quartiles",
         "Cost and run time by quartile",

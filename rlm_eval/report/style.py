@@ -123,7 +123,10 @@ def tokens_label(value: float) -> str:
 
 
 def length_axis(
-    axis: Axes, lengths: Iterable[float], label: str = "context length (tokens)"
+    axis: Axes,
+    lengths: Iterable[float],
+    label: str = "context length (tokens)",
+    form: Callable[[float], str] | None = None,
 ) -> None:
     """log2 x axis with a tick at each length that was run."""
     ticks = sorted({float(x) for x in lengths})
@@ -131,7 +134,7 @@ def length_axis(
     kept = ticks[:: max(1, -(-len(ticks) // 8))]
     axis.xaxis.set_major_locator(FixedLocator(kept))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tokens_label(x)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: (form or tokens_label)(x)))
     axis.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
     axis.set_xlabel(label)
 

@@ -170,8 +170,9 @@ def embed(
 
 
 def listed(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the list of trajectories shows and filters by."""
+    """What the list of trajectories shows and filters by; unknown is null."""
+    import pandas as pd
+
     names = ["run", "series", "task_label", "length", "outcome", "failure", "score", "cost_cold"]
     values = {name: row[name] for name in names}
-    # NaN is no JSON; null is what "unknown" means here too.
-    return {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
+    return {name: None if pd.isna(value) else value for name, value in values.items()}

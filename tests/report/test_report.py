@@ -186,7 +186,7 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
     frame = cells.prepare(records)
     table = cells.summarise(frame)
     found = comparison.against(frame, cells.series_order(frame)[0])
-    names = {name: plot for name, _, plot in plots._chosen(frame, table, found)}
+    names = {name: plot for name, _, plot in plots._chosen(frame, table, found, None)}
     assert {"model_grid", "depth_by_length", "position_by_length", "crossover"} <= set(names)
     for name in ("model_grid", "depth_by_length", "crossover"):
         figure, data = names[name]()
@@ -277,3 +277,24 @@ def test_the_command_line_module_imports_nothing_heavy() -> None:
     code = f"import sys, rlm_eval.report; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_documents_get_an_axis_of_their_own() -> None:
+    frame = frames.frame(lengths=(75_000, 750_000))
+    frame["meta_documents"] = frame["length"].astype(int) // 7_500
+    ready = cells.prepare(frame)
+    figure, data = figures.document_panels(ready, cells.summarise(ready))
+    assert figure.axes[0].get_xlabel() == "documents"
+    assert sorted(set(data["documents"])) == [10, 100]
+
+
+def test_published_marks_are_hollow_and_said_to_be_approximate(tmp_path: Path) -> None:
+    path = tmp_path / "published.csv"
+    path.write_text("task,label,length,score\ns_niah,paper RLM,2048,0.9\n")
+    figure, _ = figures.accuracy_by_task(*made(), plots.read_published(path))
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert [line.get_ydata()[0] for line in hollow] == [90]
+    assert "approximate" in figure.texts[-1].get_text()
+    path.write_text("task,score\n")
+    with pytest.raises(RlmEvalError, match="label"):
+        plots.read_published(path)

@@ -1,0 +1,123 @@
+"""Figures that set series against each other: score against money, paired differences.
+
+As in `figures`: each takes the prepared records and the cell table, returns (figure, its data).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlm_eval.report import cells, style
+from rlm_eval.report.figures import Plot, dodged, empty, money_of, shared_caption
+from rlm_eval.stats.intervals import bootstrap_ratio
+
+
+@style.styled
+def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score against cost per length; dominated points are grey."""
+    looks = style.looks(cells.series_order(frame))
+    money, label, note = money_of(table)
+    # Shortest, middle and longest: a panel for each of ten lengths would say the same slowly.
+    lengths = np.sort(table["length"].unique())
+    kept = table[table["length"].isin({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
+    groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
+    columns = min(3, len(groups))
+    figure, axes = style.canvas(-(-len(groups) // columns), columns)
+    rows = []
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis, ((task, length), group) in zip(axes.flat, groups, strict=False):
+        known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
+        if known.empty:
+            empty(axis, "cost not known", label)
+        front = {i for i in known.index if not _dominated(known, f"{money}_mean", i)}
+        for index, row in known.iterrows():
+            look = looks[row["series"]]
+            colour = look.colour if index in front else "#AAAAAA"
+            x = row[f"{money}_mean"]
+            low, high = _mean_interval(frame, row, money)
+            axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
+            axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
+            axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
+            rows.append(
+                {"task": task, "length": length, "series": row["series"], "cost": x,
+                 "cost_low": low, "cost_high": high, "accuracy": row["accuracy"],
+                 "low": row["low"], "high": row["high"], "pareto": index in front, "n": row["n"]}
+            )  # fmt: skip
+        edge = known[known.index.isin(front)].sort_values(f"{money}_mean")
+        axis.plot(
+            edge[f"{money}_mean"], 100 * edge["accuracy"], color="#666666", linewidth=0.7, zorder=1
+        )
+        style.percent_axis(axis)
+        if len(known):
+            style.log_axis(axis, label, which="x")
+        axis.set_title(f"{task}, {style.tokens_label(length)}, {style.counted(group['n'])}")
+    caption = (
+        "Mean score against mean cost per sample, both with 95 % intervals (cost: bootstrap over "
+        "clusters). Grey: dominated (another point is at least as good and cheaper). "
+        f"{note} " + shared_caption(frame, table)
+    )
+    return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
+
+
+@style.styled
+def difference_by_length(
+    frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame
+) -> Plot:
+    """Paired difference of every series to the baseline against length (`compare.against`)."""
+    looks = style.looks(cells.series_order(frame))
+    tasks = list(dict.fromkeys(comparisons["task_label"]))
+    width = style.width_for(len(tasks))
+    figure, axes = style.canvas(1, len(tasks), width=width, row_height=2.1, sharey=True)
+    baseline = comparisons["b"].iloc[0]
+    for axis, task in zip(axes[0], tasks, strict=True):
+        part = comparisons[comparisons["task_label"] == task]
+        style.length_axis(axis, part["length"])
+        names = list(dict.fromkeys(part["a"]))
+        for position, name in enumerate(names):
+            line = part[part["a"] == name].sort_values("length")
+            look = looks[name]
+            x = dodged(line["length"], position, len(names))
+            axis.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=1)
+            axis.plot(x, 100 * line["difference"], color=look.colour, linestyle=look.line)
+            for at, row in zip(x, line.itertuples(), strict=True):
+                filled = look.colour if row.p_holm < 0.05 else "white"
+                axis.plot(
+                    at, 100 * row.difference, marker=look.marker, markerfacecolor=filled,
+                    markeredgecolor=look.colour,
+                )  # fmt: skip
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set_title(f"{task}, {style.counted(part['n'])} pairs")
+    axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
+    caption = (
+        f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"
+        " after Holm over the points shown; hollow: not shown to differ (at this n, differences "
+        f"under {100 * comparisons['detectable'].median():.0f} pp would mostly go unseen). "
+        "Exploratory unless the comparisons were named before the run. "
+        + shared_caption(frame, table)
+    )
+    used = {name: looks[name] for name in dict.fromkeys(comparisons["a"])}
+    return style.finish(figure, frame=frame, caption=caption, legend=used), comparisons
+
+
+def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:
+    """True where another point is at least as good and as cheap, and better in one of the two."""
+    own, others = group.loc[index], group.drop(index)
+    reached = (others[money] <= own[money]) & (others["accuracy"] >= own["accuracy"])
+    better = (others[money] < own[money]) | (others["accuracy"] > own["accuracy"])
+    return bool((reached & better).any())
+
+
+def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, float]:
+    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
+    part = frame[
+        (frame["series"] == row["series"])
+        & (frame["length"] == row["length"])
+        & (frame["task_label"] == row["task_label"])
+    ]
+    values = part[column].to_numpy()
+    ones = np.ones(len(values))
+    return bootstrap_ratio(values, ones, part["cluster"], draws=500, method="percentile")
