@@ -252,6 +252,7 @@ def _find_users(policy: dict[str, Any]) -> None:
         def attempt(keep: bool = keep_reading) -> None:
             confine.become(first, keep)
             os.listdir(library)
+            os.chdir(policy["scratch"])
             for path in policy["site"]:
                 os.listdir(path)
 
@@ -272,11 +273,14 @@ def _preload(policy: dict[str, Any]) -> dict[str, Any]:
         except ImportError:
             continue  # not every build has every optional module (sqlite3, lzma)
     sys.path += policy["site"]
+    n_own = len(sys.path) - len(policy["site"])
     for name in policy["packages"]:
         try:
             importlib.import_module(name)
         except ImportError as error:
             missing[name] = str(error)
+    # Their own modules are found through them; anything else there is as if not installed.
+    del sys.path[n_own:]
     found = {}
     for site in policy["site"]:
         for module in list(sys.modules.values()):
