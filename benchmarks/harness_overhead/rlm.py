@@ -4,9 +4,9 @@
 
 The fake server answers after 50 ms from a script, in a process of its own; all sides talk to it in
 the same run, alternated, best of `--repeats` (interference only slows). Ours writes its journal
-and runs the code in sandboxed workers; "bare" sends the same requests with aiohttp and no REPL.
-`--rlms-python` is the interpreter of an environment with `rlms` installed; without it that column
-is empty. What each row should reach is in `AIMS`.
+and runs the code in sandboxed workers; "bare" sends the same chains of requests with aiohttp and
+no REPL. `--rlms-python` is the interpreter of an environment with `rlms` installed; without it that
+column is empty. What each row should reach is in `AIMS`: on an idle machine, two cores at least.
 """
 
 from __future__ import annotations
@@ -51,13 +51,20 @@ SCRIPTS = {
     "depth": [f"x = rlm_query_batched(['part %d' % n for n in range({CHILDREN})])\n{FINISH}"],
     "child": ["x = llm_query('sub of ' + context)\nprint(x)", FINISH],
 }
-IDEAL = {
-    "empty": 2 * LATENCY,
-    "batch": None,  # the bare client's own time
-    "loop": (LOOP + 1) * LATENCY,
-    "depth": 4 * LATENCY,
-    "many": 2 * LATENCY,
+CHAINS = {
+    "empty": (2, 0, 0),
+    "batch": (1, BATCH, 1),
+    "loop": (1 + LOOP, 0, 0),
+    "many": (0, AT_ONCE, 2),
+    "depth": (1, CHILDREN, 3),
 }
+"""(requests one after the other, chains at once after them, requests of each chain)."""
+IDEAL = {
+    name: (first + length) * LATENCY
+    for name, (first, _, length) in CHAINS.items()
+    if name != "batch"
+}
+"""Seconds of pure latency; a batch wider than the limit in flight has only the bare client."""
 AIMS = {
     "empty": "at most 1.5 x the ideal",
     "batch": "at most 1.6 x bare, a quarter of official",
@@ -124,8 +131,8 @@ async def ours(url: str) -> AsyncIterator[Callable[[str], Awaitable[float]]]:
             yield run
 
 
-async def bare(url: str) -> float:
-    """The requests of `batch` by a plain client, 256 in flight."""
+async def bare(url: str, job: str) -> float:
+    """The chain of requests of a job by a plain client: no REPL, no journal, 256 in flight."""
     gate = asyncio.Semaphore(256)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -136,8 +143,15 @@ async def bare(url: str) -> float:
             async with gate, session.post(url + "/chat/completions", json=body) as response:
                 await response.json()
 
+        async def chain(length: int) -> None:
+            for n in range(length):
+                await ask(n)
+
+        await ask(0)
         began = time.perf_counter()
-        await asyncio.gather(*[ask(n) for n in range(BATCH)])
+        first, width, length = CHAINS[job]
+        await chain(first)
+        await asyncio.gather(*[chain(length) for _ in range(width)])
         return time.perf_counter() - began
 
 
@@ -192,19 +206,20 @@ class Official:
         self.process.wait(10)
 
 
-async def measure(url: str, repeats: int, rlms_python: str | None) -> list[dict[str, Any]]:
+async def measure(
+    url: str, jobs: list[str], repeats: int, rlms_python: str | None
+) -> list[dict[str, Any]]:
     official = Official(rlms_python, url) if rlms_python else None
     rows = []
     try:
         if official:
             await official.run("empty")
         async with ours(url) as run:
-            for job in ("empty", "batch", "loop", "many", "depth"):
+            for job in jobs:
                 mine, theirs, plain, failed = [], [], [], 0
                 for _ in range(repeats):
                     mine.append(await run(job))
-                    if job == "batch":
-                        plain.append(await bare(url))
+                    plain.append(await bare(url, job))
                     if official:
                         kind = ("empty", 16) if job == "many" else (job, 1)
                         seconds, failures = await official.run(*kind)
@@ -213,7 +228,8 @@ async def measure(url: str, repeats: int, rlms_python: str | None) -> list[dict[
                 rows.append(
                     {
                         "job": job,
-                        "ideal": IDEAL[job] if IDEAL.get(job) else min(plain),
+                        "ideal": IDEAL.get(job),
+                        "bare": min(plain),
                         "ours": min(mine),
                         "ours_median": statistics.median(mine),
                         "official": min(theirs) if theirs else None,
@@ -229,13 +245,13 @@ async def measure(url: str, repeats: int, rlms_python: str | None) -> list[dict[
 
 
 def line(row: dict[str, Any]) -> str:
-    theirs = "-" if row["official"] is None else f"{row['official']:.3f}"
+    theirs = "-" if row["official"] is None else f"{row['official']:.3f} s"
     failed = f" ({row['official_failures']} failed)" if row["official_failures"] else ""
-    ratio = row["ours"] / row["ideal"]
+    ideal = f"{row['ideal']:.2f} s" if row["ideal"] else "-"
     return (
-        f"{row['job']:6} ideal or bare {row['ideal']:.3f} s  ours {row['ours']:.3f} s"
-        f" (x{ratio:.2f}, median {row['ours_median']:.3f})  official {theirs} s{failed}"
-        f"  aim: {row['aim']}"
+        f"{row['job']:6} ideal {ideal}  bare {row['bare']:.3f} s  ours {row['ours']:.3f} s"
+        f" (x{row['ours'] / row['bare']:.2f} of bare; median {row['ours_median']:.3f})"
+        f"  official {theirs}{failed}  aim: {row['aim']}"
     )
 
 
@@ -243,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rlms-python", default=None)
+    parser.add_argument("--jobs", default=",".join(CHAINS), help="comma list")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -254,7 +271,9 @@ def main() -> None:
     try:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]
-        rows = asyncio.run(measure(url, arguments.repeats, arguments.rlms_python))
+        rows = asyncio.run(
+            measure(url, arguments.jobs.split(","), arguments.repeats, arguments.rlms_python)
+        )
     finally:
         server.terminate()
         server.wait()
