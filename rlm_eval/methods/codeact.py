@@ -16,7 +16,7 @@ from typing import ClassVar
 from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError
 from rlm_eval.methods.agent_text import directive, load_parts
 from rlm_eval.methods.concurrent import all_of
-from rlm_eval.methods.fitting import Span, evidence_kept
+from rlm_eval.methods.fitting import Span, evidence_kept, refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.text import strip_reasoning
@@ -111,6 +111,8 @@ class CodeAct(Chunks):
         repl: Repl,
     ) -> Answer:
         messages = self._opening(sample, parts)
+        chars = sum(len(message.content) for message in messages)
+        refuse_overflow(sample, session.root_model, session.root_window, chars)
         odd = early = in_a_row = 0
         for turn in range(self.max_turns):
             session.note("format_errors", odd)

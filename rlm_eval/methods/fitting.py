@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rlm_eval.errors import ContextOverflow
 from rlm_eval.types import Sample
 
 MARGIN = 0.05
@@ -26,6 +27,20 @@ def chars_per_token(sample: Sample) -> float:
 def estimate_tokens(sample: Sample, chars: int) -> int:
     """Tokens of `chars` characters of text such as the sample's context, rounded up."""
     return -int(-chars // chars_per_token(sample))
+
+
+def refuse_overflow(sample: Sample, model: str, window: int | None, chars: int) -> None:
+    """Raises `ContextOverflow` where a prompt of `chars` characters cannot fit the window.
+
+    Some servers cut a long prompt silently, and none needs to be sent 40 MB to refuse them. Within
+    `MARGIN` of the window, or where it is unknown, the server decides.
+    """
+    tokens = estimate_tokens(sample, chars)
+    if window is not None and tokens > window * (1 + MARGIN):
+        raise ContextOverflow(
+            f"the prompt takes about {tokens} tokens, the window of {model} has {window}: "
+            "nothing was sent"
+        )
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

@@ -12,7 +12,14 @@ from typing import ClassVar
 
 from rlm_eval.errors import ContextOverflow
 from rlm_eval.methods.agent_text import load_parts
-from rlm_eval.methods.fitting import MARGIN, Span, chars_per_token, estimate_tokens, evidence_kept
+from rlm_eval.methods.fitting import (
+    MARGIN,
+    Span,
+    chars_per_token,
+    estimate_tokens,
+    evidence_kept,
+    refuse_overflow,
+)
 from rlm_eval.methods.prompts import fill
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Call, Message, Role, Sample
@@ -73,13 +80,9 @@ class LongContext:
         framing = estimate_tokens(sample, len(self._message("", sample.question)))
         room = len(text)
         if window is not None and self.over_window == "fail":
-            total = sample.context.tokens + framing
-            if total > window * (1 + MARGIN):
-                session.note("total_tokens", sample.context.tokens)
-                raise ContextOverflow(
-                    f"the prompt takes about {total} tokens, the window of {session.root_model} "
-                    f"has {window}: nothing was sent (over_window=fail)"
-                )
+            session.note("total_tokens", sample.context.tokens)
+            chars = len(self._message(text, sample.question))
+            refuse_overflow(sample, session.root_model, window, chars)
         elif window is not None:
             usable = window * (1 - MARGIN) - self.reserve_tokens - framing
             room = max(0, min(room, int(usable * chars_per_token(sample))))

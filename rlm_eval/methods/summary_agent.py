@@ -8,6 +8,7 @@ file and the fields below. `map_reduce` summarises every piece by itself and mer
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,7 +88,9 @@ class SummaryAgent:
         Raises `ConfigError` where neither `piece_tokens` nor the model's window is known.
         """
         value = sample.context.value()
-        reading = _Reading(self, sample, session, canonical_text(value))
+        text = canonical_text(value)
+        # A thread: finding the evidence's marks in 10M tokens takes seconds.
+        reading = await asyncio.to_thread(_Reading, self, sample, session, text)
         size = self._piece_tokens(sample, session)
         spans = chunk_spans(value, "tokens", size, self.overlap_tokens, chars_per_token(sample))
         if self.mode == "iterative":

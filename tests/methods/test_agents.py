@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from baseline_bench import open_bench, sample_of
 
-from rlm_eval.errors import ProviderError
+from rlm_eval.errors import ContextOverflow, ProviderError
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.react import React
@@ -170,3 +170,11 @@ def test_refused_settings() -> None:
         CodeAct(truncate_side="left")
     with pytest.raises(ValueError, match="max_turns"):
         React(max_turns=0)
+
+
+async def test_codeact_over_the_window_sends_nothing(tmp_path: Path) -> None:
+    sample = sample_of("text " * 1000, "Q?")
+    windows = {"root": 500}
+    async with open_bench(tmp_path, sample, windows=windows, repl=True, root=[]) as bench:
+        with pytest.raises(ContextOverflow, match="window of root has 500"):
+            await CodeAct().solve(sample, bench.session)
