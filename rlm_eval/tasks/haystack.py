@@ -112,7 +112,12 @@ class Prose:
     def __call__(self, budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Units worth `budget` tokens and `_SPARE` more, and what each costs."""
         mean = sum(float(cost.mean()) for cost in _columns(self.tokenizer).costs)
-        return self.take(0, int(budget / mean * 1.15) + _SPARE)
+        count = int(budget / mean * 1.02) + _SPARE
+        while True:
+            units, costs = self.take(0, count)
+            if float(costs[: -_SPARE // 2].sum()) >= budget:
+                return units, costs
+            count = count * 6 // 5
 
     def take(self, first: int, count: int) -> tuple[list[str], npt.NDArray[np.float64]]:
         """`count` sentences from number `first` on, and what each costs.

@@ -9,8 +9,9 @@ and the gold is recomputed. Our own task; it follows no benchmark.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,19 +66,22 @@ class Ledger(GeneratedTask):
         ask = ASKS[index % len(ASKS)] if self.ask == "mix" else self.ask
         asked = None if ask == "sum" else accounts[0]
         question = self._question(ask, accounts[0])
-        kept: list[_Entry] = []
+        kept = 0
+
+        def entries() -> Iterator[_Entry]:
+            return _entries(rng("ledger", self.seed, index), accounts)
 
         def make(budget: float, slack: float) -> str:
-            kept.clear()
+            nonlocal kept
             lines, spent = [], 0.0
-            for entry in _entries(rng("ledger", self.seed, index), accounts):
+            for entry in entries():
                 line = self._render(entry)
                 cost = self.counter.cost(line)
                 if spent + cost > budget - _FILL:
                     break
-                kept.append(entry)
                 lines.append(line)
                 spent += cost
+            kept = len(lines)
             fillers = [f"{line}\n" for line in data("ledger.json")["fillers"]] * 4
             while budget - spent > _FILL / 2:
                 lines.append(fillers[6])
@@ -87,12 +91,12 @@ class Ledger(GeneratedTask):
             return "".join(lines)
 
         text, tokens = fit(make, self.room(question), self.length, self.counter)
-        gold = _gold(kept, ask, asked)
-        reread = _gold(list(_parse(text, self.style)), ask, asked)
+        gold = _gold(lambda: itertools.islice(entries(), kept), ask, asked)
+        reread = _gold(lambda: _parse(text, self.style), ask, asked)
         if gold != reread:
             raise AssertionError(f"ledger {self.seed}/{index}: {gold} by table, {reread} by text")
         item = f"ledger-{self.style}-{self.seed}-{index}"
-        meta = {"ask": ask, "lines": len(kept), "style": self.style}
+        meta = {"ask": ask, "lines": kept, "style": self.style}
         return Draft(question, text, gold, item, item, tokens, (), meta)
 
     def _question(self, ask: str, account: str) -> str:
@@ -164,18 +168,21 @@ def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:
         yield _Entry(n, day.isoformat(), account, kind, currency, amount, ref, memo)
 
 
-def _gold(entries: list[_Entry], ask: str, account: str | None) -> int:
-    void = {entry.ref for entry in entries if entry.kind == "reversal"}
-    amounts = [
-        entry.amount
-        for entry in entries
-        if entry.kind in ("booked", "words")
-        and entry.currency == "EUR"
-        and entry.n not in void
-        and (account is None or entry.account == account)
-        and (ask != "sum_above" or entry.amount > _ABOVE)
-    ]
-    return len(amounts) if ask == "count_account" else sum(amounts)
+def _gold(entries: Callable[[], Iterator[_Entry]], ask: str, account: str | None) -> int:
+    """The answer, in two passes over the entries: they are never all in memory."""
+    void = {entry.ref for entry in entries() if entry.kind == "reversal"}
+    counted = total = 0
+    for entry in entries():
+        if (
+            entry.kind in ("booked", "words")
+            and entry.currency == "EUR"
+            and entry.n not in void
+            and (account is None or entry.account == account)
+            and (ask != "sum_above" or entry.amount > _ABOVE)
+        ):
+            counted += 1
+            total += entry.amount
+    return counted if ask == "count_account" else total
 
 
 def _templates(style: str) -> dict[str, str]:
@@ -198,7 +205,8 @@ def _parse(text: str, style: str) -> Iterator[_Entry]:
         for field, shape in fields.items():
             pattern = pattern.replace(rf"\{{{field}\}}", f"(?P<{field}>{shape})")
         patterns[kind] = re.compile(pattern)
-    for line in text.splitlines():
+    for row in re.finditer(r"[^\n]+", text):
+        line = row.group()
         for kind, compiled in patterns.items():
             match = compiled.fullmatch(line)
             if match:
