@@ -16,12 +16,12 @@ BASELINES = {
     "long_context": [],
     "rag": [],
     "closed_book": [],
-    "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=3"],
+    "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "summary_agent": ["method.piece_tokens=400", "method.summary_tokens=150"],
     "summary_map_reduce": ["method.piece_tokens=400", "method.summary_tokens=150"],
-    "codeact": ["method.max_turns=3"],
-    "codeact_sub": ["method.max_turns=3"],
-    "codeact_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=3"],
+    "codeact": ["method.max_turns=2"],
+    "codeact_sub": ["method.max_turns=2"],
+    "codeact_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "floor_oracle": [],
 }
 WEIGHTS = cache_dir() / "weights"
@@ -34,7 +34,7 @@ WEIGHTS = cache_dir() / "weights"
 )
 async def test_every_baseline_on_a_real_model(tmp_path: Path) -> None:
     common = ["task=s_niah", "model@root=coder-0.5b", "length=1k", "n=1", f"results={tmp_path}"]
-    common += ["root.sampling.max_output_tokens=300", "root.sampling.temperature=0", "name=real"]
+    common += ["root.sampling.max_output_tokens=120", "root.sampling.temperature=0", "name=real"]
     given = {m: [f"method={m}", *more, *common] for m, more in BASELINES.items()}
     cells = {m: cells_of(overrides)[0] for m, overrides in given.items()}
     config = expand(given["rag"])[0]
