@@ -6,6 +6,8 @@ and stops the cell.
 
 from __future__ import annotations
 
+import asyncio
+
 from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
@@ -25,6 +27,7 @@ async def attempt(
     spent) and `asyncio.CancelledError`; none of them says anything about the sample.
     """
     answer, outcome, error = await _solve(task, method, sample, session)
+    await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
     wall = session.elapsed()
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:

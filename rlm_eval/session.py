@@ -136,6 +136,9 @@ class Session:
         """Seconds since the sample's start."""
         return round(time.monotonic() - self._started, 4)
 
+    def _catch_up(self, seconds: float) -> None:
+        self._started -= max(0.0, seconds - self.elapsed())
+
     def add_step(self, step: Step) -> None:
         """Keep an executed block."""
         self.steps.append(step)
@@ -229,6 +232,9 @@ class Session:
         # where they ended it before.
         self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
         self._journal.write_again(self._trajectory, stored, call)
+        # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
+        # of its batch are asked in the same moment as it was.
+        asyncio.get_running_loop().call_soon(self._catch_up, call.times.end)
         self.calls.append(call)
         if call.error is not None:
             raise error_of(call)

@@ -336,7 +336,8 @@ class Trajectory:
     steps: tuple[Step, ...]
     """Every executed block."""
     wall_seconds: float
-    """Start to end, at the run's concurrency; replayed time not included."""
+    """Start to end, at the run's concurrency; what a resumed attempt took from the journal counts
+    with the time that it took then."""
     error: str | None = None
     """Message of the failure that ended it."""
     notes: Mapping[str, Any] = field(default_factory=dict)

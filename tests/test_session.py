@@ -57,6 +57,22 @@ async def test_resume_serves_what_was_answered_and_asks_the_rest(tmp_path):
         assert session.diverged == 3  # two of "a" and "b", "c" were paid for and not asked again
 
 
+async def test_the_clock_of_a_resumed_sample_goes_on_behind_what_is_stored(tmp_path):
+    client = Answering(lambda messages: "x", latency=0.2)
+    sample = sample_of(TEXT)
+    async with session_over(client, tmp_path, sample) as session:
+        first = await session.call(user("a"), role=Role.SUB, position="t0.b0")
+    client.latency = 0.0
+    async with session_over(client, tmp_path, sample) as session:
+        ask = [session.call(user(w), role=Role.SUB, position="t0.b0") for w in ("a", "b")]
+        again, beside = await asyncio.gather(*ask)
+        behind = await session.call(user("c"), role=Role.SUB, position="t0.b1")
+        assert (again.replayed, again.times) == (True, first.times)
+        assert beside.times.submit < first.times.end  # asked in one batch with "a"
+        assert behind.times.submit >= first.times.end >= 0.2
+        assert session.elapsed() >= 0.2
+
+
 async def test_another_request_epoch_or_sampling_is_not_served_from_the_journal(tmp_path):
     client = Answering(lambda messages: "x")
     sample = sample_of(TEXT)
