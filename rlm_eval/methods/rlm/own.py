@@ -1,9 +1,8 @@
 """`own`: our dialect. A short prompt, one worked example as chat turns, a strictly growing history.
 
 The example is of another task than any that is shipped, with another wording and answer type. It
-was chosen for small open models (see the prompt's card in the documentation): its score is not
-that of the paper's prompt. The idea of the example as chat turns, and the three ways to finish, are
-measured there; the `answer` dict follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
+was chosen on a small open model (`docs/rlm.md` says how), so its score is not that of the paper's
+prompt. The `answer` dict follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
 """
 
 from __future__ import annotations
