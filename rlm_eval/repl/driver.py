@@ -10,7 +10,6 @@ import inspect
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_eval.errors import ReplCrash
@@ -24,41 +23,21 @@ from rlm_eval.repl.interface import (
     ReplValueError,
     Value,
 )
+from rlm_eval.repl.record import (
+    INTERRUPTED,
+    Binding,
+    Block,
+    Reply,
+    result,
+    text_of,
+    value_of,
+    why,
+)
 from rlm_eval.repl.wire import Op, WireError
 
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
 _RESTORE_ATTEMPTS = 3
-_INTERRUPTED = "limit:interrupted"
-_WHY = {
-    "limit:time": "the block ran longer than {config.block_seconds:g} s",
-    "limit:cpu": "the block used more than {config.block_cpu_seconds:g} s of processor time",
-    "stopped": "the block was stopped",
-}
-
-Reply = tuple[Op, JSON]
-
-
-@dataclass
-class _Block:
-    """A block as it ran, and what its calls were told: enough to run it again."""
-
-    code: str
-    replies: dict[tuple[int, int], list[Reply | None]] = field(default_factory=dict)
-    """Checksum of a call -> its replies in order; `None` = it never got one."""
-    trace: tuple[Any, ...] = ()
-    """Error and hashes of the output: compared when the block is run again."""
-    interrupted: bool = False
-    calls: int = 0
-    failed: int = 0
-
-
-@dataclass
-class _Binding:
-    """A variable set by the host."""
-
-    name: str
-    value: JSON
 
 
 class _Lost(Exception):
@@ -78,14 +57,14 @@ class WorkerRepl:
         self._config = config
         self._launch = launch
         self._functions = functions
-        self._log: list[_Block | _Binding] = [_Binding(k, v) for k, v in variables.items()]
+        self._log: list[Block | Binding] = [Binding(k, v) for k, v in variables.items()]
         self._link: Link | None = None
         self._connection: Connection | None = None
         self._orders = 0
         self._reply: asyncio.Future[Any] | None = None
-        self._block: _Block | None = None
+        self._block: Block | None = None
         self._replay: dict[tuple[int, int], deque[Reply | None]] | None = None
-        self._again: _Block | None = None
+        self._again: Block | None = None
         self._starting = False
         self._clock: BlockClock | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,13 +77,13 @@ class WorkerRepl:
     async def run(self, code: str) -> BlockResult:
         """See `interface.Repl.run`."""
         await self._ensure()
-        block = _Block(code)
+        block = Block(code)
         try:
             done, clock = await self._run_block(block)
         except _Lost as lost:
             clock, error = self._last_clock, self._last_clock.reached or "worker_lost"
             wall, waited = clock.wall(), clock.waited()
-            reason = _WHY[error].format(config=self._config) if error in _WHY else str(lost)
+            reason = why(error, self._config) or str(lost)
             if self._fatal is not None:
                 raise self._fatal from None
             diverged = await self._restore()
@@ -116,7 +95,7 @@ class WorkerRepl:
         self._log.append(block)
         if self._fatal is not None:
             raise self._fatal
-        return self._result(block, done, clock)
+        return result(block, done, clock, self._config)
 
     async def get(self, name: str) -> Value | None:
         """See `interface.Repl.get`."""
@@ -130,12 +109,12 @@ class WorkerRepl:
             return None
         if done.get("error"):
             raise ReplValueError(f"{name}: {done.get('message')}")
-        return _value(done.get("value"))
+        return value_of(done.get("value"))
 
     async def set(self, name: str, value: JSON) -> None:
         """See `interface.Repl.set`."""
         await self._ensure()
-        self._log.append(_Binding(name, value))
+        self._log.append(Binding(name, value))
         try:
             await self._order(Op.SET, [name, value])
         except _Lost:
@@ -194,10 +173,10 @@ class WorkerRepl:
     async def _run_log(self) -> bool:
         diverged = False
         for entry in self._log:
-            if isinstance(entry, _Binding):
+            if isinstance(entry, Binding):
                 await self._order(Op.SET, [entry.name, entry.value])
                 continue
-            again, self._again = _Block(entry.code), entry
+            again, self._again = Block(entry.code), entry
             self._replay = {key: deque(replies) for key, replies in entry.replies.items()}
             try:
                 await self._run_block(again)
@@ -234,12 +213,12 @@ class WorkerRepl:
         self._reply = asyncio.get_running_loop().create_future()
         return self._reply
 
-    async def _run_block(self, block: _Block) -> tuple[dict[str, Any], BlockClock]:
+    async def _run_block(self, block: Block) -> tuple[dict[str, Any], BlockClock]:
         self._block = block
         done = await self._order(Op.RUN, block.code)
         clock = self._last_clock
-        block.interrupted = done.get("error") == _INTERRUPTED
-        outputs = (_text(done.get("stdout")), _text(done.get("stderr")))
+        block.interrupted = done.get("error") == INTERRUPTED
+        outputs = (text_of(done.get("stdout")), text_of(done.get("stderr")))
         block.trace = (done.get("error"), *(hash(text) for text, _ in outputs))
         return done, clock
 
@@ -339,7 +318,7 @@ class WorkerRepl:
     async def _serve(
         self,
         connection: Connection,
-        block: _Block,
+        block: Block,
         clock: BlockClock,
         number: int,
         function: HostFunction,
@@ -375,50 +354,3 @@ class WorkerRepl:
         except WireError as error:
             self._fatal = self._fatal or error
             clock.stop("stopped")
-
-    def _result(self, block: _Block, done: dict[str, Any], clock: BlockClock) -> BlockResult:
-        stdout, stderr = _text(done.get("stdout")), _text(done.get("stderr"))
-        error = done.get("error")
-        if block.interrupted:
-            error = clock.reached or _INTERRUPTED
-            reason = _WHY.get(error, "the block was interrupted").format(config=self._config)
-            note = f"{error}: {reason}; variables assigned so far are kept.\n"
-            stderr = (stderr[0] + note, stderr[1] + len(note))
-        answer = done.get("answer")
-        names = done.get("variables")
-        return BlockResult(
-            stdout=stdout[0],
-            stdout_chars=stdout[1],
-            stderr=stderr[0],
-            stderr_chars=stderr[1],
-            error=None if error is None else str(error),
-            cpu_seconds=clock.cpu(),
-            wall_seconds=clock.wall(),
-            waited_seconds=clock.waited(),
-            n_calls=block.calls,
-            n_failed_calls=block.failed,
-            variables={str(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {},
-            answer=None if answer is None else _value(answer),
-        )
-
-
-def _text(captured: Any) -> tuple[str, int]:
-    """(text, full length) as a worker claims it, made consistent."""
-    if not (isinstance(captured, list) and len(captured) == 2):
-        return "", 0
-    text, chars = captured
-    text = text if isinstance(text, str) else ""
-    return text, max(len(text), chars) if isinstance(chars, int) else len(text)
-
-
-def _value(described: Any) -> Value:
-    """A variable as a worker described it. Raises `ReplValueError` where it makes no sense."""
-    if isinstance(described, dict):
-        value, text = described.get("value"), described.get("text")
-        if text is None and isinstance(value, str):
-            text = value
-        if isinstance(text, str):
-            plain = described.get("plain") is True
-            kind = str(described.get("type"))
-            return Value(text, kind, value if plain else None, plain)
-    raise ReplValueError("the worker described a value in a way that cannot be")

@@ -216,7 +216,7 @@ CANARIES = {
     "run a program": "import os; os.execv('/bin/true', ['true'])",
     "trace another process": (
         "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True)\n"
-        "if libc.ptrace(16, os.getppid(), 0, 0): raise OSError(ctypes.get_errno(), 'ptrace')"
+        "if libc.ptrace(0x4206, os.getppid(), 0, 0): raise OSError(ctypes.get_errno(), 'ptrace')"
     ),
     "find the host's environment variables": (
         "import os\nif 'RLM_EVAL_CANARY' not in os.environ: raise KeyError('not there')"

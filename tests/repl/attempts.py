@@ -523,7 +523,7 @@ async def main() -> None:
         try:
             async with AsyncExitStack() as stack:
                 host = Host(stack)
-                pool = await stack.enter_async_context(SandboxPool(CONFIG, tier, abi))
+                pool = await stack.enter_async_context(SandboxPool(CONFIG, tier, {"max_abi": abi}))
                 await offer_another(host, pool, stack)
                 found[level] = await attempts(pool, host, tier)
         except SandboxError as error:

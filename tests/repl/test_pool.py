@@ -147,14 +147,14 @@ def test_a_killed_harness_leaves_nothing():
 
 async def test_strict_refuses_what_is_too_weak():
     with pytest.raises(SandboxError) as refused:
-        async with SandboxPool(ReplConfig(), max_abi=0):
+        async with SandboxPool(ReplConfig(), overrides={"max_abi": 0}):
             pass
     for word in ("tier B", "Landlock", "bubblewrap", "repl.isolation=best", "repl.isolation=none"):
         assert word in str(refused.value)
 
 
 async def test_best_goes_one_step_further_and_says_so():
-    async with SandboxPool(ReplConfig(isolation="best"), max_abi=0) as pool:
+    async with SandboxPool(ReplConfig(isolation="best"), overrides={"max_abi": 0}) as pool:
         assert pool.report.tier == "C"
         assert any("no files" in note for note in pool.report.notes)
         assert all(pool.report.canaries.values())

@@ -1,0 +1,175 @@
+"""The host's side of a fork server: its control socket, and the processes it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from rlm_eval.errors import ReplCrash
+from rlm_eval.repl import wire
+
+START_SECONDS = 60.0
+_FORKS_AT_ONCE = 16
+OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+"""What a cluster or a terminal sends to every process of a job."""
+
+
+class ProcessLink:
+    """A worker started by the fork server, known by a descriptor that no other process inherits."""
+
+    def __init__(self, sock: socket.socket, handle: int, ended: asyncio.Future[int]) -> None:
+        self.sock = sock
+        self._handle = handle
+        self._ended = ended
+        self._clock: int | None = None
+        with open(f"/proc/self/fdinfo/{handle}") as file:
+            found = re.search(r"^Pid:\s*(\d+)", file.read(), re.MULTILINE)
+        self.pid = int(found.group(1)) if found else None
+        if self.pid:
+            self._clock = (~self.pid << 3) | 2  # clock_getcpuclockid(3): the process's own clock
+
+    def signal(self, number: int) -> None:
+        """See `host.Link`."""
+        if self._handle >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def cpu_seconds(self) -> float | None:
+        """See `host.Link`."""
+        if self._clock is None or self._ended.done():
+            return None
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:
+            return None
+
+    async def ended(self) -> int | None:
+        """See `host.Link`."""
+        try:
+            return await asyncio.shield(self._ended)
+        finally:
+            handle, self._handle = self._handle, -1
+            if handle >= 0:
+                os.close(handle)
+
+
+class ForkClient:
+    """The host's end of a fork server's control socket."""
+
+    def __init__(self, control: socket.socket) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._loop = asyncio.get_running_loop()
+        self._started: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, asyncio.Future[int]] = {}
+        self._slots = asyncio.Semaphore(_FORKS_AT_ONCE)
+        self.ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self.lost = False
+        self._loop.add_reader(control.fileno(), self._read)
+
+    async def start(
+        self, request: dict[str, Any], fds: list[int]
+    ) -> tuple[int, asyncio.Future[int]]:
+        """Fork: (process descriptor, the future exit code). Raises `ReplCrash`."""
+        number = request["id"]
+        async with self._slots:
+            if self.lost:
+                raise ReplCrash("the fork server has ended")
+            self._started[number] = started = self._loop.create_future()
+            self._ended[number] = ended = self._loop.create_future()
+            try:
+                socket.send_fds(self._control, [json.dumps(request).encode()], fds)
+                async with asyncio.timeout(START_SECONDS):
+                    return await started, ended
+            except (OSError, TimeoutError) as error:
+                raise ReplCrash(f"the fork server cannot be reached: {error}") from error
+            finally:
+                self._started.pop(number, None)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._control, 1 << 18, 4)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self.close()
+                return
+            message = json.loads(data)
+            if "ready" in message:
+                self.ready.set_result(message["ready"])
+            elif "started" in message:
+                waiting = self._started.get(message["started"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(fds[0])
+                else:  # whoever asked is gone: nobody else will end it
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(fds[0], signal.SIGKILL)
+                    os.close(fds[0])
+            elif "exit" in message:
+                ended = self._ended.pop(message["exit"], None)
+                if ended is not None and not ended.done():
+                    ended.set_result(message["status"])
+
+    def close(self) -> None:
+        """Close the socket: the fork server ends, with all it started."""
+        if self.lost:
+            return
+        self.lost = True
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+        error = ReplCrash("the fork server has ended")
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        for started in self._started.values():
+            if not started.done():
+                started.set_exception(error)
+        for ended in self._ended.values():
+            if not ended.done():
+                ended.set_result(-signal.SIGKILL)
+        self._ended.clear()
+
+
+def context_file(frame: Sequence[bytes | str]) -> int:
+    """A context as an anonymous file: it never goes through a pipe or a command line."""
+    fd = os.memfd_create("context")
+    outbox = wire.Outbox()
+    outbox.add(frame)
+    while outbox:
+        outbox.wrote(os.writev(fd, outbox.buffers()))
+    return fd
+
+
+@contextmanager
+def deaf_to(signals: set[signal.Signals]) -> Iterator[None]:
+    """Children started here never see these signals, nor do theirs: the mask is inherited.
+
+    A cluster signals every process of a job. What ends a worker must not look like a crash of the
+    model's code while the harness finishes the samples in flight.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def end_process(process: subprocess.Popen[bytes]) -> None:
+    """The fork server ends by itself when its socket closes; else it is killed."""
+    for _ in range(1000):
+        if process.poll() is not None:
+            return
+        await asyncio.sleep(0.005)
+    process.kill()
+    process.wait()
