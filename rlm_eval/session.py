@@ -93,6 +93,8 @@ class Session:
         self._encoded: dict[str, tuple[PromptPart, ...]] = {}
         self._next_id = 0
         self._started = time.monotonic()
+        # The clock stands while stored replies are taken: what that takes now says nothing.
+        self._held_at: float | None = 0.0 if self._stored.unused else None
 
     @property
     def root_model(self) -> str:
@@ -134,10 +136,22 @@ class Session:
 
     def elapsed(self) -> float:
         """Seconds since the sample's start."""
+        if self._held_at is not None:
+            return self._held_at
         return round(time.monotonic() - self._started, 4)
 
     def _catch_up(self, seconds: float) -> None:
-        self._started -= max(0.0, seconds - self.elapsed())
+        """What is taken from the journal took its time then."""
+        if self._held_at is not None:
+            self._held_at = max(self._held_at, seconds)
+        else:
+            self._started -= max(0.0, seconds - self.elapsed())
+
+    def _start_clock(self) -> None:
+        """From here on time is spent anew: nothing is left in the journal, or it is not asked."""
+        if self._held_at is not None:
+            self._started = time.monotonic() - self._held_at
+            self._held_at = None
 
     def add_step(self, step: Step) -> None:
         """Keep an executed block."""
@@ -235,6 +249,8 @@ class Session:
         # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
         # of its batch are asked in the same moment as it was.
         asyncio.get_running_loop().call_soon(self._catch_up, call.times.end)
+        if not self._stored.unused:
+            self._start_clock()
         self.calls.append(call)
         if call.error is not None:
             raise error_of(call)
@@ -248,6 +264,7 @@ class Session:
         request: str,
         draft: Call,
     ) -> Call:
+        self._start_clock()
         self.budget.check_seconds(self.elapsed())
         prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
         most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
