@@ -60,6 +60,28 @@ def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+_MATCHES = (cells.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
+
+
+def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Series of A with the series of B that they are to be paired with.
+
+    Two runs pair equal series, two models equal methods, two methods equal models. Raises
+    `RlmEvalError` where a name means several series that cannot be told apart so.
+    """
+    if a["series"].nunique() == 1 and b["series"].nunique() == 1:
+        return [(a, b)]
+    for keys in _MATCHES:
+        left, right = ({key: part for key, part in side.groupby(keys)} for side in (a, b))  # noqa: C416 - typed keys
+        shared = [key for key in left if key in right]
+        if shared and all(p[k]["series"].nunique() == 1 for p in (left, right) for k in shared):
+            return [(left[key], right[key]) for key in shared]
+    raise RlmEvalError(
+        "several series on a side; name one of: "
+        + "; ".join(cells.series_order(a) + cells.series_order(b))
+    )
+
+
 def _sides(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
     money = frame.groupby(["task_label", "length", "sample_id"], sort=False)["cost_cold"]
     costs = money.mean().rename("cost").reset_index()
@@ -132,7 +154,9 @@ def compare_text(
     if published is not None:
         return "\n".join([*_status(frame, planned_by), *_published(left, published)])
     right = select(frame, b)
-    rows = with_holm(pd.DataFrame(pairs(left, right)))
+    rows = with_holm(
+        pd.DataFrame([row for one, other in matched(left, right) for row in pairs(one, other)])
+    )
     if rows.empty:
         raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
     lines = [*_status(frame, planned_by), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
@@ -154,7 +178,7 @@ def _status(frame: pd.DataFrame, planned_by: str | None) -> list[str]:
 
 def _lines(row: dict[Any, Any], margin: float | None) -> list[str]:
     lines = [
-        f"{row['task_label']} at {style.tokens_label(row['length'])}: "
+        f"{row['task_label']} at {style.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
         f"n = {row['n']} pairs in {row['clusters']} clusters"
         + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
         f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "

@@ -47,7 +47,8 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
                 axis.plot(values.mean(), place, marker="|", color="black", markersize=8)
                 facts = dict(zip(("p5", "p25", "median", "p75", "p95"), q, strict=True))
                 rows.append({"task": task, "series": one, "what": column, "n": len(values)} | facts)
-            axis.set_yticks(range(len(series)), list(reversed(series)))
+            names = list(reversed(series)) if axis is axes[row, 0] else [""] * len(series)
+            axis.set_yticks(range(len(series)), names)
             axis.set_ylim(-0.6, len(series) - 0.4)
             if len(part):
                 style.log_axis(axis, name, which="x")

@@ -33,7 +33,9 @@ def length_panels(
     looks = style.looks(cells.series_order(frame))
     tasks = list(dict.fromkeys(table["task_label"]))
     money, money_label, money_note = money_of(table)
-    clock = "path" if table["path_median"].notna().any() else "wall"
+    # Replies from a script take no time: their critical path is 0 and cannot be drawn.
+    waited = table["path_median"].gt(0) | table["overflow_share"].eq(1)
+    clock = "path" if waited.all() else "wall"
     figure, axes = style.canvas(len(tasks), 3)
     for row, task in enumerate(tasks):
         part = table[table["task_label"] == task]
@@ -229,7 +231,7 @@ def _known(part: pd.DataFrame, what: str) -> str:
 
 def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
     """Lengths moved apart by series, so that overlapping intervals stay readable."""
-    shift = 0.07 * (position - (count - 1) / 2)
+    shift = min(0.07, 0.35 / count) * (position - (count - 1) / 2)
     return np.asarray(lengths, dtype=float) * 2**shift
 
 

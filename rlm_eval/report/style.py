@@ -128,12 +128,13 @@ def length_axis(
     label: str = "context length (tokens)",
     form: Callable[[float], str] | None = None,
 ) -> None:
-    """log2 x axis with a tick at each length that was run."""
+    """log2 x axis with a tick at each length that was run, five labels at most."""
     ticks = sorted({float(x) for x in lengths})
     axis.set_xscale("log", base=2)
-    kept = ticks[:: max(1, -(-len(ticks) // 8))]
+    kept = ticks[:: max(1, -(-len(ticks) // 5))]
     axis.xaxis.set_major_locator(FixedLocator(kept))
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_locator(FixedLocator(ticks))
+    axis.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: (form or tokens_label)(x)))
     axis.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
     axis.set_xlabel(label)

@@ -250,4 +250,6 @@ def _range(row: Any, name: str, low: str, high: str, form: Any) -> str:
 
 
 def _high(row: Any, name: str, form: Any) -> str:
-    return form(row[f"{name}_p95"]) if row["n"] >= 72 else "n < 72"
+    if row["n"] < 72 and _known(row[f"{name}_p95"]):
+        return "n < 72"
+    return str(form(row[f"{name}_p95"]))

@@ -211,6 +211,18 @@ def test_comparison_text() -> None:
     assert comparison.select(cells.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
 
 
+def test_sides_of_several_series_are_paired_like_with_like() -> None:
+    one = frames.frame(lengths=(1024,), roots=("big", "small"), n=12)
+    two = frames.frame(lengths=(1024,), roots=("big", "small"), n=12, seed=1).assign(run="later")
+    both = pd.concat([one, two], ignore_index=True)
+    assert comparison.compare_text(one, "rlm", "rag").count("n = 12 pairs") == 2
+    assert comparison.compare_text(one, "big", "small").count("n = 12 pairs") == 3
+    assert comparison.compare_text(both, "synthetic", "later").count("n = 12 pairs") == 6
+    several = frames.frame(lengths=(1024,), methods=("rlm",), roots=("big",), subs=("x", "y"))
+    with pytest.raises(RlmEvalError, match="name one of"):
+        comparison.compare_text(pd.concat([several, one]), "big", "small")
+
+
 def test_no_verdict_where_samples_were_cut_off() -> None:
     records = frames.frame(lengths=(1024,), n=40)
     records.loc[(records["method"] == "rlm") & (records["index"] < 5), "outcome"] = "limit:turns"
