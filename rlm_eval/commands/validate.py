@@ -1,0 +1,46 @@
+"""Prove, without a model, that tasks score what they should.
+
+rlm-eval validate                                   every task whose data can be had
+rlm-eval validate s_niah ledger length=32k n=10     these, with overrides as for `run`
+rlm-eval validate custom task.path=my.jsonl         your own rows
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the proofs of each task; 1 where one failed."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval validate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("tasks", nargs="*", metavar="TASK or KEY=VALUE")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.cell import build_cell
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.grid import CONFIG_DIR, expand
+    from rlm_eval.tasks.validate import lines, passed, validate
+
+    overrides = [text for text in arguments.tasks if "=" in text]
+    named = [text for text in arguments.tasks if "=" not in text]
+    names = named or sorted(path.stem for path in (CONFIG_DIR / "task").glob("*.yaml"))
+    good, missing = True, []
+    for name in names:
+        try:
+            (config,) = expand([f"task={name}", "model@root=scripted", *overrides])
+            cell = build_cell(config)
+            proofs = validate(cell.task, cell.n)
+        except RlmEvalError as error:
+            if named:
+                raise
+            missing.append(f"{name}: not checked: {error}")
+            continue
+        print("\n".join(lines(cell.task.name, proofs)), flush=True)
+        good = good and passed(proofs)
+    print("\n".join(missing))
+    return 0 if good else 1
