@@ -276,7 +276,7 @@ LIMITS = [
     Attempt("sleeping", "import time\ntime.sleep(100)", "limit:time"),
     Attempt(
         "an endless loop that swallows interrupts",
-        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "while True:\n    try:\n        while True: n = 1\n    except BaseException: pass",
         "limit:time",
     ),
     Attempt("a loop in C", "sum(iter(int, 1))", "limit:time"),
