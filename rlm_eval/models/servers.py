@@ -98,15 +98,26 @@ class Server:
 
     @property
     def _runs(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self._process is not None and self._exit_code is None
+
+    @property
+    def _exit_code(self) -> str | None:
+        """Of the server, or of its supervisor where that one was killed."""
+        if self._process is None or self._folder is None:
+            return None
+        told = self._folder / "exit"
+        if told.exists():
+            return told.read_text()
+        return None if self._process.returncode is None else str(self._process.returncode)
 
     def last_words(self, lines: int = 12) -> str | None:
         """Why the server is gone, in its own words; `None` while it runs."""
-        if self._process is None or self._process.returncode is None or self._folder is None:
+        code = self._exit_code
+        if code is None or self._folder is None:
             return None
         text = (self._folder / "log").read_text("utf-8", "replace").strip()
         tail = "\n  ".join(text.splitlines()[-lines:]) or "(it said nothing)"
-        return f"exit code {self._process.returncode}; its last words:\n  {tail}"
+        return f"exit code {code}; its last words:\n  {tail}"
 
     async def ensure(self) -> None:
         """Start, unless it runs already. Raises `EndpointUnusable` where it does not come up."""
@@ -168,11 +179,10 @@ class Server:
         root = self.base_url.removesuffix("/v1")
         headers = {"Authorization": f"Bearer {self.key}"}
         timeout = aiohttp.ClientTimeout(total=10)
-        assert self._process is not None
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             while True:
                 now = time.monotonic()
-                if self._process.returncode is not None:
+                if not self._runs:
                     raise EndpointUnusable(f"{engine.label} did not start: {self.last_words()}")
                 if now - began > engine.startup_s:
                     raise EndpointUnusable(

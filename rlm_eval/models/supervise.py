@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -62,7 +63,8 @@ def end_tree(grace_s: float = GRACE_S) -> None:
 def main() -> int:
     """Run the command after `--`; its exit code, or 0 where it was stopped on request.
 
-    The folder before it holds the server's log: it is removed here where the harness cannot.
+    The folder before it holds the server's log, and gets its exit code in a file `exit`; it is
+    removed here where the harness cannot.
     """
     folder, _, *command = sys.argv[1:]
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -82,13 +84,15 @@ def main() -> int:
         if select.select([0], [], [], 0.1)[0] and not os.read(0, 1024):
             break
     code = server.poll()
+    if code is not None:
+        # A signal is counted as shells do. Written at once: what is left may take long to end.
+        code = code if code >= 0 else 128 - code
+        Path(folder, "exit").write_text(str(code))
     with contextlib.suppress(psutil.NoSuchProcess):
         end_tree()
     if os.getppid() != parent:
         shutil.rmtree(folder, ignore_errors=True)
-    if code is None:
-        return 0
-    return code if code >= 0 else 128 - code  # ended by a signal, as shells count
+    return code or 0
 
 
 if __name__ == "__main__":
