@@ -81,8 +81,8 @@ async def test_labels_are_counted_in_code(tmp_path):
 async def test_a_failed_sub_call_is_the_samples_outcome_and_a_bug_is_not(tmp_path):
     with pytest.raises(ProviderError, match="down"):
         await solve(tmp_path, Program(), lambda _: ProviderError("down"))
+    method = Program(settings={"chunk_chars": 100})
     with pytest.raises(LimitReached):
-        method = Program(settings={"chunk_chars": 100})
         await solve(tmp_path, method, lambda _: "x", limits=Limits(calls=2))
     file = tmp_path / "broken.md"
     file.write_text("=== code\nprint(nothing_here)\n")
