@@ -19,7 +19,7 @@ from rlm_eval.scoring.browsecomp import decrypt, strict_verdict
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, distinct, make_sample, rng
-from rlm_eval.tasks.hub import LoadedTask, file_rows, full_revision, hub_rows
+from rlm_eval.tasks.hub import LoadedTask, file_rows, hub_rows, hub_table
 from rlm_eval.types import (
     DOCUMENT_SEPARATOR,
     Answer,
@@ -199,21 +199,16 @@ class _Corpus:
     @classmethod
     def open(cls, path: str | None, revision: str) -> _Corpus:
         """Raises `ConfigError` where it cannot be read."""
-        import datasets
+        if path is None:
+            table = hub_table(CORPUS, revision, "train")
+        else:
+            import datasets
 
-        try:
-            if path is None:
-                revision = full_revision(CORPUS, revision)
-                table = datasets.load_dataset(CORPUS, split="train", revision=revision)
-            else:
-                kind = "parquet" if path.endswith(".parquet") else "json"
+            kind = "parquet" if path.endswith(".parquet") else "json"
+            try:
                 table = datasets.load_dataset(kind, data_files=path, split="train")
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            place = CORPUS if path is None else f"corpus_path={path}"
-            raise ConfigError(
-                f"{place} cannot be read: {error}. Set task.corpus_path to a local file "
-                "with the columns docid and text"
-            ) from error
+            except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+                raise ConfigError(f"corpus_path={path}: {error}") from error
         return cls(table, {str(docid): i for i, docid in enumerate(table["docid"])})
 
 

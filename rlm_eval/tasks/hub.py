@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import itertools
 import re
+import urllib.error
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
 
-from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, distinct, make_context, make_sample
 from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
@@ -41,28 +44,58 @@ def hub_rows(
 
     Raises `MissingDependency` naming the ways out where the hub cannot be reached.
     """
-    import datasets
-
     pushed: dict[str, Any] = {}
     if parquet and columns:
         pushed["columns"] = list(columns)
     if parquet and where:
         pushed["filters"] = list(where)
-    try:
-        revision = revision if Path(repository).is_dir() else full_revision(repository, revision)
+    with _reaching(f"{repository}@{revision} ({split})", "task.path"):
+        import datasets
+
+        if not Path(repository).is_dir():
+            revision = full_revision(repository, revision)
         rows = datasets.load_dataset(
             repository, config, split=split, revision=revision, streaming=True, **pushed
         )
         for row in rows:
             if _holds(row, where):
                 yield dict(row)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def hub_table(repository: str, revision: str, split: str) -> Any:
+    """A whole data set of the hub, downloaded once and memory-mapped: rows by number."""
+    with _reaching(f"{repository}@{revision} ({split})", "task.corpus_path"):
+        import datasets
+
+        revision = full_revision(repository, revision)
+        return datasets.load_dataset(repository, split=split, revision=revision)
+
+
+@contextmanager
+def _reaching(what: str, field: str) -> Iterator[None]:
+    """Turns whatever the hub's client raises into one error that names the ways out."""
+    try:
+        yield
+    except RlmEvalError:
+        raise
+    except Exception as error:  # the client's HTTP library changes, and with it its exceptions
+        reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
         raise MissingDependency(
-            f"{repository}@{revision} ({split}) cannot be read: {reason}. "
-            "Either reach the hub (HF_ENDPOINT names a mirror), or set task.path to a local file "
-            "with the same columns, or use the generated task of the same shape."
+            f"{what} cannot be read: {reason}. Either reach the hub (HF_ENDPOINT names a mirror), "
+            f"or set {field} to a local file with the same columns, or use the generated task of "
+            "the same shape."
         ) from error
+
+
+def _probe() -> None:
+    """Raises `OSError` at once where the hub is out of reach: its client retries for minutes."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's
+    with suppress(urllib.error.HTTPError):  # it answers
+        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310
 
 
 def full_revision(repository: str, revision: str) -> str:
@@ -70,6 +103,7 @@ def full_revision(repository: str, revision: str) -> str:
 
     The hub serves full hashes only. Raises `MissingDependency` where no single commit fits.
     """
+    _probe()
     if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
         return revision
     from huggingface_hub import HfApi
