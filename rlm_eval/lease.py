@@ -11,9 +11,11 @@ import asyncio
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import orjson
 import psutil
@@ -78,21 +80,46 @@ class Lease:
         self._folder = folder
         self._path = folder / "lease.json"
         self._renewal: asyncio.Task[None] | None = None
+        self._mine = b""
+        self._lost = False
 
     async def __aenter__(self) -> Lease:
         me = Holder.me()
-        other = holder_of(self._folder)
-        if other is not None and not (me.job is not None and me.job == other.job):
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
-            raise RlmEvalError(
-                f"{self._folder} is being written by process {other.pid} on {other.host} "
-                f"since {since}; wait for it, or stop it and run the same command again"
-            )
-        draft = self._path.with_suffix(f".{me.pid}")
-        draft.write_bytes(orjson.dumps(asdict(me)))
-        draft.replace(self._path)
-        self._renewal = asyncio.create_task(self._renew())
+        self._mine = orjson.dumps(asdict(me))
+        draft = self._path.with_suffix(f".{me.host}-{me.pid}")
+        draft.write_bytes(self._mine)
+        try:
+            self._take(me, draft)
+        finally:
+            draft.unlink(missing_ok=True)
+        self._renewal = asyncio.create_task(self._renew(asyncio.current_task()))
         return self
+
+    def _take(self, me: Holder, draft: Path) -> None:
+        """A link is made by one process only, also on network file systems."""
+        for _ in range(3):
+            try:
+                os.link(draft, self._path)
+            except FileExistsError:
+                self._break(me)
+            else:
+                return
+        raise RlmEvalError(f"{self._folder}: several processes want it at once; try again")
+
+    def _break(self, me: Holder) -> None:
+        """Remove a lease that nobody holds. Raises `RlmEvalError` where somebody does."""
+        other = holder_of(self._folder)
+        if other is not None:
+            # A living process of the same job and machine is another task of it, no predecessor.
+            gone = me.job is not None and me.job == other.job and other.is_alive_here() is None
+            if not gone:
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
+                raise RlmEvalError(
+                    f"{self._folder} is being written by process {other.pid} on {other.host} "
+                    f"since {since}; wait for it, or stop it and run the same command again"
+                )
+        with suppress(FileNotFoundError):
+            self._path.unlink()
 
     async def __aexit__(
         self,
@@ -103,9 +130,26 @@ class Lease:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        if self._is_mine():
+            self._path.unlink(missing_ok=True)
+        elif isinstance(error, asyncio.CancelledError) and self._lost:
+            raise RlmEvalError(
+                f"{self._folder}: another process took it over while this one did not run for "
+                f"{STALE_SECONDS:g} s; nothing more is written here"
+            ) from error
 
-    async def _renew(self) -> None:
+    def _is_mine(self) -> bool:
+        try:
+            return self._path.read_bytes() == self._mine
+        except FileNotFoundError:
+            return False
+
+    async def _renew(self, owner: asyncio.Task[Any] | None) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
+            if not self._is_mine():
+                self._lost = True
+                assert owner is not None
+                owner.cancel()
+                return
             os.utime(self._path)

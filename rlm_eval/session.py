@@ -39,7 +39,7 @@ from rlm_eval.types import (
 )
 
 _CHARS_PER_TOKEN = 3.0  # a careful guess: reservations should rather be too large
-_OFF_LOOP_CHARS = 200_000  # longer prompts are encoded beside the event loop
+_OFF_LOOP_CHARS = 20_000  # longer prompts are encoded beside the event loop
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ rsync's idea: hashes of aligned blocks of the source, looked up for every window
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +23,8 @@ _BLOCK = 16  # a run of MIN_RUN - 1 characters always holds one aligned block of
 _CHUNK = 1 << 20  # characters hashed at once: bounds the memory of indexing a 40 MB text
 _FIRST_BATCH = 64  # windows looked up at once after a run; doubled while nothing is found
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
+
+_EIGHTH, _SEVEN = np.uint64(3), np.uint64(7)
 
 _Run = tuple[int, int, int]
 """(start in the text, start in the source, length)."""
@@ -72,6 +75,13 @@ class SourceIndex:
         order = np.argsort(blocks, kind="stable")
         self._hashes = blocks[order]
         self._places = (order * _BLOCK).astype(np.int64)
+        # Most windows of a text stand nowhere in the source: 16 bits a block tell it without the
+        # search in the sorted hashes, which misses the processor's caches.
+        width = max(10, (16 * len(blocks)).bit_length())
+        self._shift = np.uint64(64 - width)
+        flags = np.zeros(1 << width, dtype=np.bool_)
+        flags[self._hashes >> self._shift] = True
+        self._filter = np.packbits(flags, bitorder="little")
 
     def encode(self, text: str) -> tuple[PromptPart, ...]:
         """`text` as literals and slices of this source; joined they give `text`."""
@@ -87,55 +97,77 @@ class SourceIndex:
     def _encode_runs(self, text: str) -> tuple[PromptPart, ...]:
         parts: list[PromptPart] = []
         done = 0  # text[:done] is encoded
-        source_at = 0  # where the previous slice ended
+        after = 0  # where the previous slice ended
         at, size = 0, _FIRST_BATCH
         while at <= len(text) - _BLOCK:
-            run = self._first_run(text, at, self._hits(text, at, size), done, source_at)
-            if run is None:
-                at, size = at + size, min(size * 2, _CHUNK)
-                continue
-            start, place, length = run
-            if start > done:
-                parts.append(text[done:start])
-            parts.append(Slice(self.name, place, place + length))
-            at = done = start + length
-            source_at = place + length
-            size = _FIRST_BATCH
+            hashes = _window_hashes(text[at : at + size + _BLOCK - 1])
+            hits = self._hits(hashes)
+            number = 0
+            while number < len(hits):
+                run = self._run_at(text, at, hashes, hits, number, done, after)
+                if run is None:
+                    number += 1
+                    continue
+                start, place, length = run
+                if start > done:
+                    parts.append(text[done:start])
+                parts.append(Slice(self.name, place, place + length))
+                done, after = start + length, place + length
+                number = bisect_left(hits, done - at, number)
+            at += len(hashes)
+            # A run far beyond the batch: what was hashed for nothing must not grow. Else look at
+            # more at once, as many short runs or none at all are ahead.
+            size = _FIRST_BATCH if done > at + 4 * size else min(size * 2, _CHUNK)
+            at = max(at, done)
         if done < len(text):
             parts.append(text[done:])
         return tuple(parts)
 
-    def _hits(self, text: str, at: int, size: int) -> list[int]:
-        """Offsets from `at` of the next `size` windows whose hash some block of the source has."""
-        windows = _window_hashes(text[at : at + size + _BLOCK - 1])
-        nearest = np.searchsorted(self._hashes, windows)
+    def _hits(self, hashes: _Hashes) -> list[int]:
+        """Offsets of the windows whose hash some block of the source has."""
+        bits = hashes >> self._shift
+        maybe = np.flatnonzero(
+            (self._filter[bits >> _EIGHTH] >> (bits & _SEVEN).astype(np.uint8)) & 1
+        )
+        nearest = np.searchsorted(self._hashes, hashes[maybe])
         nearest[nearest == len(self._hashes)] = 0
-        found: list[int] = np.flatnonzero(self._hashes[nearest] == windows).tolist()
+        found: list[int] = maybe[self._hashes[nearest] == hashes[maybe]].tolist()
         return found
 
-    def _first_run(
-        self, text: str, at: int, hits: list[int], floor: int, after: int
+    def _run_at(
+        self,
+        text: str,
+        at: int,
+        hashes: _Hashes,
+        hits: list[int],
+        number: int,
+        floor: int,
+        after: int,
     ) -> _Run | None:
-        """The first run of `MIN_RUN` characters or more through one of the hit windows.
+        """The run of `MIN_RUN` characters or more through a hit window; the batch starts at `at`.
 
         Every place that repeats it has an aligned block within the `_BLOCK` windows behind its
         first hit: of these the longest run wins, then the nearest that ends behind `after`, then
         the first of all. Nothing of the text before `floor` is taken.
         """
-        for number, first in enumerate(hits):
-            near = (hit for hit in hits[number:] if hit < first + _BLOCK)
-            runs = {run for hit in near for run in self._runs(text, at + hit, floor, after)}
-            if runs:
-                return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
-        return None
+        runs: set[_Run] = set()
+        for hit in hits[number : number + _BLOCK]:
+            if hit >= hits[number] + _BLOCK:
+                break
+            runs |= set(self._runs(text, at + hit, hashes[hit], floor, after))
+        return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]), default=None)
 
-    def _runs(self, text: str, at: int, floor: int, after: int) -> Iterator[_Run]:
+    def _runs(
+        self, text: str, at: int, window: np.uint64, floor: int, after: int
+    ) -> Iterator[_Run]:
         """Runs through the window at `at`: at the next place behind `after`, and at the first."""
-        window = np.uint64(_window_hashes(text[at : at + _BLOCK])[0])
-        low = int(np.searchsorted(self._hashes, window, side="left"))
-        high = int(np.searchsorted(self._hashes, window, side="right"))
-        places = self._places[low:high]  # ascending: the sort is stable
-        next_place = int(np.searchsorted(places, after))
+        low = int(self._hashes.searchsorted(window, side="left"))
+        if low + 1 < len(self._hashes) and self._hashes[low + 1] == window:
+            high = int(self._hashes.searchsorted(window, side="right"))
+            places = self._places[low:high]  # ascending: the sort is stable
+            next_place = int(places.searchsorted(after))
+        else:
+            places, next_place = self._places[low : low + 1], 0
         for index in {next_place, 0}:
             if index >= len(places):
                 continue
@@ -156,7 +188,7 @@ def decode(parts: tuple[PromptPart, ...], source: str) -> str:
 def _common_prefix(a: str, i: int, b: str, j: int) -> int:
     """Length of the longest common prefix of `a[i:]` and `b[j:]`, by galloping."""
     limit = min(len(a) - i, len(b) - j)
-    length, step = 0, 64
+    length, step = 0, 256
     while length < limit:
         size = min(step, limit - length)
         if a[i + length : i + length + size] == b[j + length : j + length + size]:

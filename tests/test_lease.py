@@ -1,5 +1,6 @@
 """One writer per cell."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import orjson
 import pytest
 
+from rlm_eval import lease
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import STALE_SECONDS, Lease, holder_of
 
@@ -53,3 +55,25 @@ async def test_the_same_cluster_job_takes_over_at_once(tmp_path, monkeypatch):
         path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "host": "elsewhere"}))
         async with Lease(tmp_path):
             pass
+
+
+async def test_another_task_of_the_same_job_is_no_predecessor(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    async with Lease(tmp_path):
+        with pytest.raises(RlmEvalError, match="is being written"):
+            async with Lease(tmp_path):
+                pass
+
+
+async def test_whoever_lost_the_cell_stops_writing(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    path = tmp_path / "lease.json"
+
+    async def write() -> None:
+        async with Lease(tmp_path):
+            path.write_bytes(path.read_bytes().replace(b'"host":"', b'"host":"else-'))
+            await asyncio.sleep(10)
+
+    with pytest.raises(RlmEvalError, match="another process took it over"):
+        await write()
+    assert b"else-" in path.read_bytes()

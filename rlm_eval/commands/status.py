@@ -31,6 +31,12 @@ def main(argv: Sequence[str]) -> int:
     if not plan.exists():
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
     names: list[str] = orjson.loads(plan.read_bytes())["cells"]
+    # Processes that plan at the same moment may lose each other's entries: a cell that was started
+    # counts in any case. A merged one is told by its shards.
+    started = sorted(p.parent.name for p in (run / "cells").glob("*/lease.json"))
+    started += sorted(p.parent.name for p in (run / "cells").glob("*/manifest.json"))
+    shards = {name.partition("/")[0] for name in names if "/" in name}
+    names += [name for name in dict.fromkeys(started) if name not in (*names, *shards)]
     jobs = cell_jobs(run)
     folders = {name: run / ("shards" if "/" in name else "cells") / name for name in names}
     done = 0
@@ -38,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         told = state(folder, *jobs.get(name, (None, None)))
         done += told.startswith("done")
         print(f"{name}  {told}")
-    for cell in sorted({name.partition("/")[0] for name in names if "/" in name}):
+    for cell in sorted(shards):
         merged = (run / "cells" / cell / "merged.json").exists()
         print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")
     print(f"{done} of {len(names)} cells done; spent: {total(folders.values())}")
