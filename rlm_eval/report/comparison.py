@@ -99,7 +99,7 @@ def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
     a, b = both["cost_a"].to_numpy(dtype=float), both["cost_b"].to_numpy(dtype=float)
     if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
         return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
-    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=1_000, method="percentile")
+    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=500, method="percentile")
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 

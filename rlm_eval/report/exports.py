@@ -1,8 +1,8 @@
 """Exports: records with documented columns, a data set folder for the Hub, chat data for training.
 
-Not reports. Text of protected tasks never leaves the run directory; contexts are never exported,
-only their hashes. Chat data are successful trajectories as messages, so that training can start
-from an evaluation; it keeps the evaluation's samples out of nobody's training set: say so there.
+Not reports. Text of protected tasks never leaves the run directory. Contexts stay behind too, but
+for the parts that a chat line's own prompt shows. Chat data are successful trajectories as
+messages, so that training can start from an evaluation: do not evaluate on those samples again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rlm_eval.report import comparison, figures, style
+from rlm_eval.report import cells, comparison, figures, style
 from rlm_eval.report.figures import Plot
 
 
@@ -101,16 +101,22 @@ def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
 def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Score by configured recursion depth and length."""
     own = frame[frame["depth_limit"].notna()]
+    # A method's name carries its depth, so maps are told apart by models and prompt.
+    by = [name for name in ("root", "sub", "prompt") if own[name].nunique() > 1]
     return _by_length(
         own.assign(row=own["depth_limit"].astype(int)), table, "recursion depth",
-        ["task_label"], "Score (%) by the configured recursion depth and length.",
+        ["task_label", *by], "Score (%) by the configured recursion depth and length.",
     )  # fmt: skip
 
 
 @style.styled
 def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score by the needle's place (the sample's `depth`, percent) and length, per series."""
-    own = frame[frame["meta_depth"].notna()]
+    """Score by the needle's place (the sample's `depth`, percent) and length.
+
+    For the baseline and the last two series (RLM), so that the maps stay readable.
+    """
+    order = cells.series_order(frame)
+    own = frame[frame["meta_depth"].notna() & frame["series"].isin([order[0], *order[-2:]])]
     place = (own["meta_depth"].astype(float).clip(0, 99.9) / 20).astype(int)
     labels = np.array(["0 to 20", "20 to 40", "40 to 60", "60 to 80", "80 to 100"])
     return _by_length(
@@ -123,7 +129,7 @@ def _by_length(
     own: pd.DataFrame, table: pd.DataFrame, label: str, by: list[str], words: str
 ) -> Plot:
     keyed: Any = own.groupby(by, sort=False)
-    groups = list(keyed)
+    groups = list(keyed)[:9]
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
     height = 0.7 + 0.24 * own["row"].nunique()
@@ -147,8 +153,8 @@ def _by_length(
         axis.set_ylabel(label)
     data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
     caption = (
-        f"{words} Small: n of the field; x: context_overflow in more than half of them. Fields of "
-        "few samples are noise. "
+        f"{words} Nine maps at most. Small: n of the field; x: context_overflow in more than half "
+        "of them. Fields of few samples are noise. "
         + figures.shared_caption(own, table[table["series"].isin(set(own["series"]))])
     )
     return style.finish(figure, frame=own, caption=caption), data

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import ndtri
 
 FEW_CLUSTERS = 8
 """Below this the cluster-robust interval is too narrow to trust and the reader is told."""
@@ -44,7 +45,7 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     """Wilson's score interval; `n` may be an effective, fractional size."""
     if n <= 0:
         return 0.0, 1.0
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import ndtri
 
 
 def samples_needed(
@@ -28,7 +29,7 @@ def samples_needed(
 
 
 def _needed(delta: float, discordant: float, power: float, alpha: float) -> float:
-    z_alpha, z_beta = float(stats.norm.ppf(1 - alpha / 2)), float(stats.norm.ppf(power))
+    z_alpha, z_beta = float(ndtri(1 - alpha / 2)), float(ndtri(power))
     root = z_alpha * math.sqrt(discordant)
     root += z_beta * math.sqrt(max(0.0, discordant - delta**2))
     return root**2 / delta**2
@@ -50,7 +51,7 @@ def detectable_difference(
 
 def detectable_mean_difference(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """Smallest difference of means that a standard error of the difference can show."""
-    return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * se
+    return float(ndtri(1 - alpha / 2) + ndtri(power)) * se
 
 
 def detectable_unpaired(

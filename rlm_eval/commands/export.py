@@ -1,0 +1,41 @@
+"""Export runs: documented records, a data set folder for the Hub, or chat data for training.
+
+rlm-eval export tables results/runs/quickstart -o results/export
+rlm-eval export hub results/runs/quickstart -o results/hub
+rlm-eval export chat results/runs/quickstart -o results/chat --min-score 1
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Re-make the records, write the export, print what was written."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", help="tables, hub or chat")
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder")
+    parser.add_argument("--min-score", type=float, default=1.0, help="chat: least score kept")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.report import export
+    from rlm_eval.results import ContextSource, write_records
+
+    for run in arguments.runs:
+        write_records(run)
+    for path in export(
+        arguments.runs,
+        arguments.out,
+        arguments.kind,
+        context_of=ContextSource(),
+        min_score=arguments.min_score,
+    ):
+        print(path)
+    return 0
