@@ -66,6 +66,11 @@ class Engine(Protocol):
         """The command line; fetches weights where needed (blocking)."""
         ...
 
+    def chat_template(self, model: str) -> str | None:
+        """The template beside the weights, asked once the server is ready; `None` where it is not
+        found, or where the server itself tells it."""
+        ...
+
     def version(self) -> str | None:
         """Version of the engine's package; `None` where it cannot be told."""
         ...
@@ -156,7 +161,9 @@ class Server:
             )
         self.base_url = f"http://127.0.0.1:{port}/v1"
         began = time.monotonic()
-        template = await self._healthy(began)
+        template = await self._healthy(began) or await asyncio.to_thread(
+            engine.chat_template, self.model
+        )
         self._ready_at = time.monotonic()
         _say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
         self.info = EndpointInfo(
@@ -166,13 +173,13 @@ class Server:
             version=engine.version(),
             command=launch.command,
             revision=launch.revision,
-            chat_template_hash=template,
+            chat_template_hash=text_hash(template) if template else None,
             window=self.window,
             gpus=engine.gpus,
         )
 
     async def _healthy(self, began: float) -> str | None:
-        """Wait until `/health` answers 200; the hash of the chat template where it is told."""
+        """Wait until `/health` answers 200; the chat template where the server tells it."""
         import aiohttp
 
         engine, told = self.engine, began
@@ -201,8 +208,7 @@ class Server:
                 await asyncio.sleep(0.2)
             try:
                 async with session.get(f"{root}/props") as response:
-                    template = orjson.loads(await response.read()).get("chat_template")
-                    return text_hash(template) if template else None
+                    return orjson.loads(await response.read()).get("chat_template") or None
             except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
                 return None  # only llama.cpp tells
 

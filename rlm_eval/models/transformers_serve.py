@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch
-from rlm_eval.models.vllm import distribution, interpreter
+from rlm_eval.models.vllm import distribution, interpreter, template_of
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,8 @@ class TransformersServe:
     def version(self) -> str | None:
         """Version of transformers; `None` where it is not installed."""
         return distribution(interpreter(self.python), "transformers")
+
+    def chat_template(self, model: str) -> str | None:
+        """See `servers.Engine`."""
+        source, _, revision = model.partition("@")
+        return template_of(source, revision or None)

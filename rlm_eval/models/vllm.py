@@ -8,6 +8,7 @@ OpenAI-compatible server (docs.vllm.ai).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -106,6 +107,10 @@ class VLLM:
             revision=self.revision,
         )
 
+    def chat_template(self, model: str) -> str | None:  # noqa: ARG002
+        """See `servers.Engine`."""
+        return template_of(in_cache(self.source), self.revision)
+
     @property
     def _python(self) -> str:
         return interpreter(self.python)
@@ -129,6 +134,24 @@ def interpreter(python: str | None) -> str:
 def in_cache(path: str) -> str:
     """`path` with our cache folder in place of `{cache}`."""
     return path.replace("{cache}", str(cache_dir()))
+
+
+def template_of(source: str, revision: str | None) -> str | None:
+    """The chat template beside the weights, in a folder or the hub's local cache; else `None`."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def find(name: str) -> Path | None:
+        if Path(source).is_dir():
+            return path if (path := Path(source, name)).is_file() else None
+        found = try_to_load_from_cache(source, name, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    if path := find("chat_template.jinja"):
+        return path.read_text()
+    if path := find("tokenizer_config.json"):
+        template = json.loads(path.read_text()).get("chat_template")
+        return template if isinstance(template, str) else None
+    return None
 
 
 @cache

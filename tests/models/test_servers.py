@@ -15,7 +15,7 @@ from rlm_eval.errors import EndpointUnusable
 from rlm_eval.models import Sampling
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.servers import Launch
-from rlm_eval.types import Message
+from rlm_eval.types import Message, text_hash
 
 ROOT = Path(__file__).parents[2]
 ASK = [Message("user", "hello")]
@@ -53,6 +53,9 @@ class FakeEngine:
         command = (sys.executable, "-c", self.code, fake, str(port))
         return Launch(command, {"FAKE_KEY": key, "FAKE_LATENCY": str(self.latency)}, "r1")
 
+    def chat_template(self, model):
+        return f"template of {model}"
+
     def version(self):
         return "fake 1"
 
@@ -82,6 +85,7 @@ async def test_one_server_for_equal_models_and_nothing_left_behind():
         assert 0 < root.held_s < 60
     assert not [pid for pid in started if psutil.pid_exists(pid)]
     assert (info.engine, info.version, info.revision, info.gpus) == ("fake", "fake 1", "r1", 0)
+    assert info.chat_template_hash == text_hash("template of m")
     assert info.command[0] == sys.executable
     assert info.base_url.startswith("http://127.0.0.1:")
 

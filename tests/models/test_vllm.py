@@ -74,6 +74,15 @@ def test_the_console_script_is_used_where_it_works(installed, tmp_path):
     assert module[0] == str(tmp_path / "broken" / "python")
 
 
+def test_the_chat_template_is_read_beside_the_weights(tmp_path):
+    assert VLLM(source=str(tmp_path)).chat_template("m") is None
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "old form"}')
+    assert VLLM(source=str(tmp_path)).chat_template("m") == "old form"
+    (tmp_path / "chat_template.jinja").write_text("new form")
+    assert TransformersServe().chat_template(str(tmp_path)) == "new form"
+    assert VLLM(source="no-such/repository", revision="abc").chat_template("m") is None
+
+
 def test_transformers_command_line(installed):
     launch = TransformersServe(device="cuda:0").launch("ORG/NAME@abc", None, 4711, "secret")
     assert launch.command[1:6] == ("serve", "--host", "127.0.0.1", "--port", "4711")
@@ -130,6 +139,7 @@ async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
         assert info.version.startswith("vllm")
         assert info.window == 4096
         assert info.gpus == 0
+        assert len(info.chat_template_hash) == 32
         first = await client.complete([Message("user", "The quick brown fox. " * 40)], short)
         assert first.usage.output == 16
         assert first.finish_reason == "length"
