@@ -269,14 +269,14 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
     return b"".join(program)
 
 
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
 def seccomp(program: bytes) -> None:
     """Install a filter for good."""
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
     buffer = ctypes.create_string_buffer(program, len(program))
-    described = Program(len(program) // 8, ctypes.addressof(buffer))
+    described = _Program(len(program) // 8, ctypes.addressof(buffer))
     no_new_privileges()
     number = syscalls.numbers(syscalls.SPECIAL, MACHINE)["seccomp"]
     _check(_libc.syscall(number, 1, 0, ctypes.byref(described)), "seccomp")

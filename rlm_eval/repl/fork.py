@@ -19,6 +19,8 @@ from rlm_eval.repl import wire
 
 START_SECONDS = 60.0
 _FORKS_AT_ONCE = 16
+_SO_SNDBUFFORCE = 32
+_BUFFER_BYTES = 1 << 21
 OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 """What a cluster or a terminal sends to every process of a job."""
 
@@ -139,6 +141,14 @@ class ForkClient:
             if not ended.done():
                 ended.set_result(-signal.SIGKILL)
         self._ended.clear()
+
+
+def large_buffer(sock: socket.socket) -> None:
+    """Fewer switches between host and worker per large message; memory is used only then."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
+    except PermissionError:  # not root: up to the system's maximum
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
 
 
 def context_file(frame: Sequence[bytes | str]) -> int:

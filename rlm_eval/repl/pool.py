@@ -36,6 +36,7 @@ from rlm_eval.repl.fork import (
     context_file,
     deaf_to,
     end_process,
+    large_buffer,
 )
 from rlm_eval.repl.interface import (
     JSON,
@@ -252,6 +253,8 @@ class SandboxPool:
         self._next += 1
         request = {"op": "worker", "id": self._next, "settings": settings}
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            large_buffer(end)
         with theirs:
             fds = [theirs.fileno()] + ([file] if file >= 0 else [])
             try:

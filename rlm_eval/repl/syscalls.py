@@ -5,6 +5,8 @@ The x86_64 column is checked by the escape suite; the aarch64 column has never b
 
 from __future__ import annotations
 
+from functools import cache
+
 DENIED = """
     _sysctl:156:- accept:43:202 accept4:288:242 acct:163:89 add_key:248:217 adjtimex:159:171
     bind:49:200 bpf:321:280 cachestat:451:451 chmod:90:- chown:92:- chroot:161:51
@@ -59,6 +61,7 @@ NEWEST = 466
 """Calls above this number are refused as unknown: what a later kernel adds is not allowed yet."""
 
 
+@cache
 def numbers(table: str, machine: str) -> dict[str, int]:
     """Name -> number on `machine` (`platform.machine()`); names it lacks are left out."""
     column = {"x86_64": 1, "aarch64": 2}[machine]

@@ -68,6 +68,7 @@ class ForkServer:
         self.rules: int | None = None
         self.filter = b""
         self.wake: tuple[int, int] = (-1, -1)
+        self.address_space = 0
 
     def say(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         socket.send_fds(self.control, [json.dumps(message).encode()], fds)
@@ -84,6 +85,7 @@ class ForkServer:
 
     def serve(self) -> None:
         """Handle requests until the host is gone."""
+        self.address_space = _address_space()
         self.wake = os.pipe()
         for end in self.wake:
             os.set_blocking(end, False)
@@ -170,7 +172,6 @@ class ForkServer:
         control = socket.socket(fileno=fds[0])
         context = worker.read_context(fds[1])
         os.close(fds[1])
-        gc.collect()
         gc.freeze()
         template = ForkServer(control, self.policy, [context])
         template.rules, template.filter = self.rules, self.filter
@@ -182,13 +183,12 @@ class ForkServer:
         os.setsid()
         pid = os.getpid()
         null = os.open("/dev/null", os.O_RDWR)
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # where memory runs out, a worker goes first, not the harness
         context = self.context
+        address_space = self.address_space + policy["memory_bytes"]
         if len(fds) > 1:
             context = [worker.read_context(fds[1])]
+            address_space += 8 * os.fstat(fds[1]).st_size
             os.close(fds[1])
-        address_space = _address_space() + policy["memory_bytes"]
         if policy["users"]:
             first, count = policy["users"]
             user = first + request["id"] % count
@@ -298,6 +298,8 @@ def main() -> None:
     """Entry: the control socket's number is the last argument, its first message the policy."""
     control = socket.socket(fileno=int(sys.argv[-1]))
     policy = json.loads(control.recv(_MESSAGE))
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # inherited: where memory runs out, the largest worker goes first
     found = {
         "landlock_abi": min(confine.landlock_abi(), policy["max_abi"]),
         "seccomp": confine.tried(

@@ -49,6 +49,8 @@ class Attempt:
     """What the block must end with, where that is certain."""
     levels: str = "ABC"
     """Tiers in which it is meaningful."""
+    lost: bool | None = None
+    """Whether the worker must be replaced, where that is certain."""
     control: bool = False
     """Harmless where it does work: without isolation it must, or it proves nothing."""
 
@@ -272,14 +274,15 @@ os.execv('/bin/sh', ['sh'])
 ]
 
 LIMITS = [
-    Attempt("an endless loop", "while True: pass", "limit:time"),
-    Attempt("sleeping", "import time\ntime.sleep(100)", "limit:time"),
+    Attempt("an endless loop", "while True: pass", "limit:time", lost=False),
+    Attempt("sleeping", "import time\ntime.sleep(100)", "limit:time", lost=False),
     Attempt(
         "an endless loop that swallows interrupts",
-        "while True:\n    try:\n        while True: n = 1\n    except BaseException: pass",
+        "import time\nwhile True:\n    try: time.sleep(10)\n    except BaseException: pass",
         "limit:time",
+        lost=True,
     ),
-    Attempt("a loop in C", "sum(iter(int, 1))", "limit:time"),
+    Attempt("a loop in C", "sum(iter(int, 1))", "limit:time", lost=True),
     Attempt("a regular expression without end", "import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
     Attempt("a fork bomb", "import os\nwhile True: os.fork()", "PermissionError"),
     Attempt(
@@ -490,6 +493,8 @@ async def attempt(pool: SandboxPool, host: Host, one: Attempt) -> tuple[BlockRes
             wrong.append(result.stdout)
         if result.error != one.error and (one.error or one in ESCAPES):
             wrong.append(f"ended with {result.error} instead of {one.error}: {result.stderr}")
+        if one.lost is not None and result.restored != one.lost:
+            wrong.append(f"the worker was lost: {result.restored}")
         if not host.unharmed():
             wrong.append("the host was changed")
         if one.name != "deleting everything":
