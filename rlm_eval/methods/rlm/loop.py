@@ -6,6 +6,8 @@ the money is the session's; here is only the order of things. After arXiv:2512.2
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -55,19 +57,26 @@ class Loop:
         Raises what the session and the REPL raise; `LimitReached` where a limit ends the loop.
         """
         functions = self.subcalls.functions()
-        async with self.tree.session.open_repl(
-            self.context, functions, answer_dict=self.words.answer_dict, key=key
-        ) as repl:
-            if self.words.setup:
-                await repl.run(self.words.setup)
-            self.history = self.words.opening(self.view)
-            for turn in range(self.view.max_turns):
-                await self._compact(turn)
-                answer = await self._turn(repl, turn)
-                if answer is not None:
-                    return answer
-                if self.tree.stop is not None:
-                    return await self._stopped(turn + 1, self.tree.stop)
+        self.history = self.words.opening(self.view)
+        # The first request needs no REPL: it is under way while the worker starts.
+        first = asyncio.create_task(self._request(0))
+        try:
+            async with self.tree.session.open_repl(
+                self.context, functions, answer_dict=self.words.answer_dict, key=key
+            ) as repl:
+                if self.words.setup:
+                    await repl.run(self.words.setup)
+                for turn in range(self.view.max_turns):
+                    await self._compact(turn)
+                    asked = first if turn == 0 else self._request(turn)
+                    answer = await self._turn(repl, turn, asked)
+                    if answer is not None:
+                        return answer
+                    if self.tree.stop is not None:
+                        return await self._stopped(turn + 1, self.tree.stop)
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
         if self.tree.config.turns_out == "ask":
             return await self._last(self.view.max_turns, Outcome.LIMIT_TURNS)
         partial = self.tree.session.partial
@@ -89,13 +98,17 @@ class Loop:
             parent=self.parent,
         )
 
-    async def _turn(self, repl: Repl, turn: int) -> Answer | None:
+    async def _request(self, turn: int) -> Call:
+        """The root's (or child root's) request of a turn."""
         prompt = self.words.turn_prompt(self.view, turn)
         messages = self.history + ([prompt] if prompt else [])
         if self.words.keeps_turn_prompt:
             self.history = messages
+        return await self._ask(turn, messages)
+
+    async def _turn(self, repl: Repl, turn: int, asked: Awaitable[Call]) -> Answer | None:
         try:
-            call = await self._ask(turn, messages)
+            call = await asked
         except LimitReached as error:
             return await self._stopped(turn, error)
         reply = strip_reasoning(call.reply)
