@@ -195,6 +195,7 @@ class Session:
         or `LimitReached` (nothing was sent).
         """
         endpoint = self._endpoint(model)
+        messages = [_sendable(message) for message in messages]
         sampling = self._seeded(merged(endpoint.sampling, sampling), position)
         request = _request_hash(endpoint.name, messages, sampling)
         occurrence = self._occurrences[position, request]
@@ -344,6 +345,17 @@ class Session:
         mix = f"{sampling.seed}|{self.sample.id}|{self.epoch}|{position}".encode()
         seed = int.from_bytes(hashlib.blake2b(mix, digest_size=4).digest()) >> 1
         return replace(sampling, seed=seed)
+
+
+def _sendable(message: Message) -> Message:
+    """The message; half a surrogate pair, which code can make and UTF-8 cannot, becomes `?`."""
+    if message.content.isascii():
+        return message
+    try:
+        message.content.encode()
+    except UnicodeEncodeError:
+        return Message(message.role, message.content.encode("utf-8", "replace").decode())
+    return message
 
 
 def _request_hash(model: str, messages: Sequence[Message], sampling: Sampling) -> str:

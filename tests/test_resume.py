@@ -237,3 +237,34 @@ async def test_a_budget_counts_what_earlier_processes_spent(tmp_path):
             assert sum(asked(server.log).values()) == calls
         assert not (await run_here(given)).unfinished
         assert sum(asked(server.log).values()) == 4
+
+
+async def test_a_replay_gives_limits_and_errors_again(tmp_path, capsys):
+    async with FakeServer(reply=rules(RULES), window=1500) as server:
+        given = overrides(tmp_path, server.url, "n=1", "method=long_context,rlm", "limits.calls=4")
+        assert not (await run_here(given)).unfinished
+        sent = len(server.log)
+        assert await asyncio.to_thread(replay, [str(tmp_path / "test")]) == 0
+        assert len(server.log) == sent
+    told = capsys.readouterr().out
+    assert "2 of 2 came to the stored result" in told
+    assert "context_overflow  0.0" in told
+    assert "limit:calls" in told
+
+
+async def test_whatever_a_model_s_code_makes_can_be_sent_and_stored(tmp_path):
+    first = "```python\nprint('SAW', llm_query('x' + chr(0xd800)), chr(0xdc00))\n```"
+    last = "```python\nanswer['content'] = [2**80, chr(0xd801)]\nanswer['ready'] = True\n```"
+    table = [
+        {"match": "In every turn write.*SAW", "reply": last},
+        {"match": "In every turn write", "reply": first},
+        {"match": "", "reply": "fine"},
+    ]
+    async with FakeServer(reply=rules(table)) as server:
+        given = overrides(tmp_path, server.url, "n=1")
+        assert not (await run_here(given)).unfinished
+        assert "x?" in asked(server.log)
+        assert not any(map(count_torn, cell_folder(tmp_path).glob("*.jsonl")))
+        sent = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert len(server.log) == sent

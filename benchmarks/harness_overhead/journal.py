@@ -119,7 +119,8 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
             f"{name}: {count} calls over {len(text) / 1e6:.0f} MB: journal "
             f"{path.stat().st_size / 1e6:.2f} MB, decoded exactly: {exact}; a call "
             f"{sum(spent) / count:.3f} ms on average, {spent[count // 2]:.3f} ms median, "
-            f"{spent[int(count * 0.99)]:.3f} ms at 99 %, of which slices {encoding:.3f} ms; index once {indexing:.1f} s of wall time"
+            f"{spent[int(count * 0.99)]:.3f} ms at 99 %, of which slices {encoding:.3f} ms; index "
+            f"once {indexing:.1f} s of wall time"
         )
 
 
