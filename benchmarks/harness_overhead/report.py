@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "report"))
 
 def main(records: int) -> None:
     """Make the records, time the report."""
-    import frames
+    import made_frames as frames
 
     lengths = [2**k * 1024 for k in range(3, 11)]
     tasks = ["s_niah", "oolong_like", "pairs_like"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import made_runs as runs
 import pytest
-import runs
 from browser import CHROMIUM, Page, chromium
 
 from rlm_eval.report import report

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synth import CELL, TEXT, call, sample, score, step, trajectory
+from made_samples import CELL, TEXT, call, sample, score, step, trajectory
 
 from rlm_eval import records
 from rlm_eval.errors import RlmEvalError

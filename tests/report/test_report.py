@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import frames
+import made_frames as frames
+import made_runs as runs
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-import runs
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records

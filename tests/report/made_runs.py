@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from synth import CELL, call, sample, score, step, trajectory
+from made_samples import CELL, call, sample, score, step, trajectory
 
 from rlm_eval import records
 from rlm_eval.journal import AppendLog, Journal
