@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
-install_into_venv dev,local
+install_into_venv dev,local,cluster
 exec "$VENV/bin/python" -m pytest "$@"
