@@ -51,6 +51,7 @@ PRELOAD = """
 """What is imported once, before any fork. Other modules load when the code imports them (A, B)."""
 
 _ROOT_KEEPS = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL")
+_SCRATCH_BYTES = 4 << 30
 _STDLIB_LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
 _BOOT = """
 import sys, types
@@ -134,6 +135,7 @@ def policy(config: ReplConfig, tier: str, scratch: str) -> dict[str, Any]:
         "roots": roots,
         "landlock": tier in ("A", "B"),
         "max_abi": 99,
+        "user_namespaces": True,
         "seccomp": confined,
         "paths": tier != "C",
         "memory_bytes": config.memory_mb << 20,
@@ -178,7 +180,8 @@ def bubblewrap_command(program: str, config: ReplConfig, scratch: str) -> list[s
         elif os.path.exists(path) and not any(path.startswith(f"{b}/") for b in bound):
             args += ["--ro-bind", path, path]
             bound.append(path)
-    args += ["--proc", "/proc", "--dev", "/dev", "--perms", "0711", "--tmpfs", scratch]
+    args += ["--proc", "/proc", "--dev", "/dev", "--perms", "0711"]
+    args += ["--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
     for name, value in ENVIRONMENT.items():
         args += ["--setenv", name, value]
     return [*args, "--"]

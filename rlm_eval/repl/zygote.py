@@ -314,7 +314,7 @@ def main() -> None:
             _find_users(policy)
         if policy["users"]:
             threads = "a user of its own"
-        elif found["user_namespaces"] is None:
+        elif policy["user_namespaces"] and found["user_namespaces"] is None:
             threads = "a user namespace of its own"
             policy["own_namespace"] = True
         else:

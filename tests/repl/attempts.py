@@ -34,8 +34,14 @@ CONFIG = ReplConfig(
     open_files=64,
     message_mb=8,
 )
-LEVELS = {"A": ("A", 99), "B": ("B", 99), "B, Landlock ABI 1": ("B", 1), "C": ("C", 99)}
-"""Level -> (tier, newest Landlock ABI to use)."""
+OLD = {"max_abi": 1, "user_namespaces": False}
+LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "A": ("A", {}),
+    "B": ("B", {}),
+    "B on Linux 5.13 without user namespaces": ("B", OLD),
+    "C": ("C", {}),
+}
+"""Level -> (tier, what the machine is taken to lack)."""
 
 
 @dataclass(frozen=True)
@@ -510,25 +516,23 @@ async def attempt(pool: SandboxPool, host: Host, one: Attempt) -> tuple[BlockRes
 
 def offered(level: str) -> str | None:
     """Why this machine does not offer a level; `None` where it does."""
-    tier, abi = LEVELS[level]
+    tier, _ = LEVELS[level]
     if tier == "A":
         return sandbox.bubblewrap_trouble(sandbox.bubblewrap())
-    if tier == "B" and landlock_abi() < abi < 99:
-        return "no Landlock"
-    return None
+    return "no Landlock" if tier == "B" and not landlock_abi() else None
 
 
 async def main() -> None:
     """All attempts at all levels that can be had; prints {level: {attempt: what is wrong}}."""
     found: dict[str, Any] = {"user": os.geteuid()}
-    for level, (tier, abi) in LEVELS.items():
+    for level, (tier, lacks) in LEVELS.items():
         if trouble := offered(level):
             found[level] = trouble
             continue
         try:
             async with AsyncExitStack() as stack:
                 host = Host(stack)
-                pool = await stack.enter_async_context(SandboxPool(CONFIG, tier, {"max_abi": abi}))
+                pool = await stack.enter_async_context(SandboxPool(CONFIG, tier, lacks))
                 await offer_another(host, pool, stack)
                 found[level] = await attempts(pool, host, tier)
         except SandboxError as error:
