@@ -159,6 +159,7 @@ OFFICIAL = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from rlm import RLM
+out = sys.stdout  # its threads swap sys.stdout and may leave another one behind
 def one(job):
     rlm = RLM(backend="openai", max_depth=2 if job == "depth" else 1, backend_kwargs={
         "model_name": "m", "base_url": sys.argv[1], "api_key": "x"})
@@ -166,8 +167,7 @@ def one(job):
     try:
         done = rlm.completion("line of the context\\n" * 50, root_prompt=f"job={job};")
         return time.perf_counter() - began, bool(done.response)
-    except Exception as error:
-        print(error, file=sys.stderr)
+    except Exception:
         return time.perf_counter() - began, False
 for line in sys.stdin:
     job, width = line.split()
@@ -175,7 +175,7 @@ for line in sys.stdin:
     with ThreadPoolExecutor(int(width)) as threads:
         done = list(threads.map(one, [job] * int(width)))
     seconds = time.perf_counter() - began if int(width) > 1 else done[0][0]
-    print(json.dumps([seconds, sum(not ok for _, ok in done)]), flush=True)
+    print(json.dumps([seconds, sum(not ok for _, ok in done)]), file=out, flush=True)
 """
 
 
