@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm_eval.models import Sampling
@@ -49,7 +49,8 @@ class EmbeddingDialect(OpenAIDialect):
 
         if not isinstance(body, dict):
             raise TransientError("the reply is not a JSON object")
-        usage = usage_of(body.get("usage"), prompt_bytes)
+        # Embeddings have no completion: their known zero keeps the call's cost known.
+        usage = replace(usage_of(body.get("usage"), prompt_bytes), output=0)
         try:
             rows = sorted(body["data"], key=lambda row: row["index"])
             vectors = np.array([row["embedding"] for row in rows], dtype="<f2")

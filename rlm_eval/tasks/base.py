@@ -197,6 +197,11 @@ class CachedTask(ABC):
         target = sample.target
         return Answer(", ".join(target) if isinstance(target, list) else str(target))
 
+    @property
+    def exact_length(self) -> bool:
+        """True where samples have the nominal length to within `TOLERANCE`."""
+        return True
+
     def outside_facts(self) -> Any:
         """What determines the samples beside the fields (the hash of a user's file)."""
         return None

@@ -131,6 +131,11 @@ class OolongGen(GeneratedTask):
         if self.questions_per_window < 1:
             raise ValueError(f"questions_per_window={self.questions_per_window}: 1 or more")
 
+    @property
+    def exact_length(self) -> bool:
+        """Not where the benchmark's line count or the shown labels decide."""
+        return self.size == "tokens" and not self.with_labels
+
     def _kinds(self, index: int) -> Iterator[str]:
         """What sample `index` asks, then what it asks where the window has no clear answer."""
         if self.scope != "headline":
