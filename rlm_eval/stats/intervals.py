@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import ndtri
 
 FEW_CLUSTERS = 8
@@ -81,6 +80,8 @@ def mean_interval(
     successes or failures or fewer than `FEW_CLUSTERS` clusters: Wilson at the effective size
     n/deff. Else the cluster-robust t interval with G-1 degrees of freedom, cut to [0, 1].
     """
+    from scipy import stats  # slow to import: only where it is used
+
     x = np.asarray(values, dtype=float)
     n = len(x)
     if n == 0:
@@ -159,6 +160,8 @@ def bootstrap_ratio(
 
     BCa where it is defined; where the draws are all equal, percentile (a point).
     """
+    from scipy import stats  # slow to import: only where it is used
+
     tops, _, _ = cluster_sums(top, clusters)
     bottoms, _, _ = cluster_sums(bottom, clusters)
     if len(tops) < 2:
@@ -187,6 +190,8 @@ def quantile_ranks(n: int, q: float, level: float = 0.95) -> tuple[int, int] | N
 
     An interval for the 90th percentile needs n >= 36, for the 95th n >= 72.
     """
+    from scipy import stats  # slow to import: only where it is used
+
     alpha = 1 - level
     low = int(stats.binom.ppf(alpha / 2, n, q))
     high = int(stats.binom.ppf(1 - alpha / 2, n, q)) + 1
