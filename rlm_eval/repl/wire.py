@@ -44,13 +44,18 @@ class WireError(ValueError):
     """A frame that no honest peer sends, or a value that cannot be sent."""
 
 
-def _flat(value: Any, texts: list[bytes | str]) -> Any:
+def _flat(value: Any, texts: list[list[bytes | str]]) -> Any:
     """`value` as JSON-ready data; longer texts are moved to `texts`."""
     if isinstance(value, str):
         if len(value) <= SHORT:
             return value
         # An ASCII text is as long in bytes as in characters, and need not be encoded yet.
-        texts.append(value if value.isascii() else value.encode("utf-8", "surrogatepass"))
+        pieces = range(0, len(value), _BATCH)
+        texts.append(
+            [value]
+            if value.isascii()
+            else [value[i : i + _BATCH].encode("utf-8", "surrogatepass") for i in pieces]
+        )
         return {"$": len(texts) - 1}
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -87,12 +92,13 @@ def pack(op: int, number: int, value: Any) -> list[bytes | str]:
     Raises `WireError` where `value` is not plain data (None, bool, int, float, str, list, tuple,
     dict with scalar keys), RecursionError where it is nested too deeply.
     """
-    texts: list[bytes | str] = []
+    texts: list[list[bytes | str]] = []
     data = json.dumps(_flat(value, texts), separators=(",", ":")).encode("ascii")
-    lengths = [len(text) for text in texts]
+    lengths = [sum(map(len, pieces)) for pieces in texts]
     body = 8 * len(lengths) + len(data) + sum(lengths)
     head = HEAD.pack(op, number, len(data), len(lengths), body)
-    return [head + struct.pack(f"!{len(lengths)}Q", *lengths) + data, *texts]
+    start = head + struct.pack(f"!{len(lengths)}Q", *lengths) + data
+    return [start, *(piece for pieces in texts for piece in pieces)]
 
 
 def size(frame: Sequence[bytes | str]) -> int:
@@ -104,7 +110,7 @@ class Outbox:
     """Frames on their way out. Texts become bytes when their turn comes, not all at once."""
 
     def __init__(self) -> None:
-        self._parts: deque[bytes | str] = deque()
+        self._parts: deque[bytes | tuple[str, int]] = deque()
         self._ready: deque[memoryview] = deque()
         self._ready_bytes = 0
 
@@ -113,15 +119,21 @@ class Outbox:
 
     def add(self, frame: Sequence[bytes | str]) -> None:
         """Queue a frame."""
-        self._parts.extend(frame)
+        for part in frame:
+            if isinstance(part, bytes):
+                self._parts.append(part)
+            else:
+                self._parts.extend((part, start) for start in range(0, len(part), _BATCH))
 
     def buffers(self) -> list[memoryview]:
         """What to write next, for `writev` or `sendmsg`."""
         while self._parts and self._ready_bytes < _BATCH and len(self._ready) < _BUFFERS:
             part = self._parts.popleft()
-            data = part if isinstance(part, bytes) else part.encode("ascii")
-            self._ready.append(memoryview(data))
-            self._ready_bytes += len(data)
+            if isinstance(part, tuple):
+                text, start = part
+                part = text[start : start + _BATCH].encode("ascii")
+            self._ready.append(memoryview(part))
+            self._ready_bytes += len(part)
         return list(self._ready)
 
     def wrote(self, count: int) -> None:
