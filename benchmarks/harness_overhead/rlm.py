@@ -209,14 +209,15 @@ class Official:
 async def measure(
     url: str, jobs: list[str], repeats: int, rlms_python: str | None
 ) -> list[dict[str, Any]]:
-    official = Official(rlms_python, url) if rlms_python else None
     rows = []
-    try:
-        if official:
-            await official.run("empty")
-        async with ours(url) as run:
-            for job in jobs:
-                mine, theirs, plain, failed = [], [], [], 0
+    async with ours(url) as run:
+        for job in jobs:
+            mine, theirs, plain, failed = [], [], [], 0
+            # One process per job: after concurrent completions its working directory is gone.
+            official = Official(rlms_python, url) if rlms_python else None
+            try:
+                if official:
+                    await official.run("empty")
                 for _ in range(repeats):
                     mine.append(await run(job))
                     plain.append(await bare(url, job))
@@ -225,22 +226,22 @@ async def measure(
                         seconds, failures = await official.run(*kind)
                         theirs.append(seconds)
                         failed += failures
-                rows.append(
-                    {
-                        "job": job,
-                        "ideal": IDEAL.get(job),
-                        "bare": min(plain),
-                        "ours": min(mine),
-                        "ours_median": statistics.median(mine),
-                        "official": min(theirs) if theirs else None,
-                        "official_failures": failed if official else None,
-                        "aim": AIMS[job],
-                    }
-                )
-                print(line(rows[-1]), flush=True)
-    finally:
-        if official:
-            official.close()
+            finally:
+                if official:
+                    official.close()
+            rows.append(
+                {
+                    "job": job,
+                    "ideal": IDEAL.get(job),
+                    "bare": min(plain),
+                    "ours": min(mine),
+                    "ours_median": statistics.median(mine),
+                    "official": min(theirs) if theirs else None,
+                    "official_failures": failed if official else None,
+                    "aim": AIMS[job],
+                }
+            )
+            print(line(rows[-1]), flush=True)
     return rows
 
 
