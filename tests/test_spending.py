@@ -1,0 +1,47 @@
+"""Money so far, from the journals: of every call that was sent, redone and abandoned ones too."""
+
+import pytest
+from fake_server import FakeServer, Fault, every, rules, tokens_of
+from runs import RULES, cell_folder, overrides, records, run_here
+
+from rlm_eval.commands.status import main as status
+from rlm_eval.prices import table
+from rlm_eval.spending import Spending, spent
+
+PRICE = sorted(table())[0]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+async def test_money_so_far_is_that_of_every_call_sent(tmp_path, capsys):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, f"root.price={PRICE}", "n=2", "root.retries=0")
+        server.faults = every(9, Fault("status", 503))
+        await run_here(given)
+        server.faults = None
+        assert not (await run_here(given)).unfinished
+        served = server.total
+    told = spent(cell_folder(tmp_path))
+    first = [e["request"]["messages"][-1]["content"] for e in server.log]
+    preflight = [text for text in first if text.startswith("Reply with the word")]
+    assert told.calls == served["requests"] - len(preflight)
+    outside = sum(tokens_of(text) + tokens_of("none") for text in preflight)
+    assert told.tokens == served["prompt_tokens"] + served["completion_tokens"] - outside
+    assert told.unpriced == 0
+    # What the failed attempt asked and the second one did not ask again was paid for, too.
+    assert told.cost > sum(r["cost_cold"] for r in records(tmp_path)) > 0
+    assert status([str(tmp_path / "test")]) == 0
+    assert f"spent: {told}" in capsys.readouterr().out
+    assert f"${told.cost:.4f}" in str(told)
+
+
+async def test_an_unknown_price_is_not_nothing(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        await run_here(overrides(tmp_path, server.url, "n=1"))
+    told = spent(cell_folder(tmp_path))
+    assert told.unpriced == told.calls == 11
+    assert str(told).endswith("price unknown")
+    assert str(told + Spending(1, 10, 0.5)).endswith("$0.5000 and 11 calls of unknown price")
