@@ -7,8 +7,12 @@ import pytest
 from runs import cells_of, overrides, server_process
 
 from rlm_eval.cluster import Cluster, packed, write_jobs
+from rlm_eval.commands.run import main as run
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
+from rlm_eval.config import build
+from rlm_eval.errors import ConfigError
+from rlm_eval.grid import CONFIG_DIR, expand
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +21,23 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 URL = "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIG_DIR / "cluster").glob("*.yaml")))
+def test_every_site_builds(path):
+    (config,) = expand([f"cluster={path.stem}", "cluster.gpus_of={a: 2}", "cluster.slurm.qos=x"])
+    cluster = build(config.cluster, "cluster")
+    assert isinstance(cluster, Cluster)
+    assert (cluster.gpus_of, cluster.slurm) == ({"a": 2}, {"qos": "x"})
+
+
+def test_a_wrong_value_of_a_site_names_its_key():
+    (config,) = expand(["cluster=slurm", "cluster.partitoin=x"])
+    with pytest.raises(ConfigError, match="cluster.partitoin: unknown key of Cluster; near: part"):
+        build(config.cluster, "cluster")
+    (config,) = expand(["cluster=slurm", "cluster.executor=pbs"])
+    with pytest.raises(ConfigError, match="one of slurm, local"):
+        build(config.cluster, "cluster")
 
 
 def test_only_cells_of_the_same_models_share_a_job(tmp_path):
@@ -73,3 +94,8 @@ def say(capsys, folder) -> str:
     capsys.readouterr()
     status([str(folder / "test")])
     return capsys.readouterr().out
+
+
+def test_an_unknown_outcome_names_the_known_ones():
+    with pytest.raises(ConfigError, match="outcomes are ok, truncated"):
+        run(["--redo", "outcome=truncted"])
