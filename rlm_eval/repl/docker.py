@@ -135,7 +135,7 @@ class DockerPool:
         command = ["docker", "run", "--rm", "-i", f"--name={name}", "--network=none", "--read-only"]
         command += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
         command += [f"--memory={config.memory_mb}m", f"--pids-limit={config.threads}"]
-        command += ["--tmpfs=/work:mode=1777", "--workdir=/work", "--env=PYTHONHASHSEED=0"]
+        command += ["--tmpfs=/scratch:mode=1777", "--workdir=/scratch", "--env=PYTHONHASHSEED=0"]
         command += [f"--volume={sandbox.HERE}:/harness/repl:ro", IMAGE]
         command += ["python", "-P", "-s", "-B", "-c", _BOOT, json.dumps(worker)]
         ours, theirs = socket.socketpair()

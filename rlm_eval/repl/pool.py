@@ -139,9 +139,11 @@ class SandboxPool:
         program = sandbox.bubblewrap() if tier == "A" else None
         if tier == "A" and (trouble := sandbox.bubblewrap_trouble(program)):
             raise SandboxError(f"bubblewrap {trouble}")
-        scratch = tempfile.mkdtemp(prefix="rlm-eval-repl-")
-        os.chmod(scratch, 0o711)  # noqa: S103 - workers of other users pass through, none lists it
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch = sandbox.SCRATCH  # exists only inside, so that a killed harness leaves nothing
+        if tier != "A":
+            scratch = tempfile.mkdtemp(prefix="rlm-eval-repl-")
+            os.chmod(scratch, 0o711)  # noqa: S103 - other users pass through, none lists it
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         try:
             policy = sandbox.policy(self._config, tier, scratch) | self._overrides
         except ValueError as error:

@@ -51,6 +51,8 @@ PRELOAD = """
 """What is imported once, before any fork. Other modules load when the code imports them (A, B)."""
 
 _ROOT_KEEPS = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL")
+SCRATCH = "/scratch"
+"""Where tier A's scratch folders lie, inside the sandbox."""
 _SCRATCH_BYTES = 4 << 30
 _STDLIB_LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
 _BOOT = """
