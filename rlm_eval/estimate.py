@@ -31,6 +31,8 @@ from rlm_eval.types import Call, Usage
 if TYPE_CHECKING:
     import pandas as pd
 
+REPLY_TOKENS = 400
+"""Completion tokens that a reply is taken to have: a script's own length means nothing."""
 AGENT_RANGE = (0.3, 4.0)
 """Low and high factor for methods whose model decides what is called."""
 FIXED_RANGE = (0.9, 1.2)

@@ -3,8 +3,8 @@
     python -m rlm_eval.hydra_app --multirun hydra/launcher=submitit_slurm length=4k,8k method=rlm
 
 `rlm-eval run` and `submit` do more: cells share servers, sweeps resume as a whole, one failing cell
-stops no other, and an experiment's `sweep:` is expanded (here lists are given on the command line).
-Results go to the same run directory, Hydra's own files into its `hydra/` (`configs/hydra_app.yaml`).
+stops no other, and an experiment's `sweep:` is expanded (here lists come on the command line).
+Results go to the same run directory, Hydra's own files into its `hydra/`.
 """
 
 from __future__ import annotations

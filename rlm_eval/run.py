@@ -19,24 +19,22 @@ import orjson
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ModelError, RlmEvalError
+from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest
-from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.models.gate import CALLER
-from rlm_eval.prices import cold_cost
 from rlm_eval.progress import CellProgress, Progress
-from rlm_eval.repl import ReplPool, open_pool
+from rlm_eval.repl import ReplPool
+from rlm_eval.resources import Indexes, Models, Pools, endpoint
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
-from rlm_eval.slices import SourceIndex
 from rlm_eval.spending import total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, write_json
-from rlm_eval.types import Message, Outcome, Reply, Sample
+from rlm_eval.types import Outcome, Sample
 
 
 @dataclass
@@ -49,42 +47,6 @@ class Summary:
     """Cells with a result for every sample."""
     unfinished: dict[str, str] = field(default_factory=dict)
     """Cell -> why it has samples without a result."""
-
-
-class Models:
-    """Opened models of a run: each opened once, closed after the last cell that uses it."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """`cells` in the order in which they will run."""
-        self._last_use: dict[str, int] = {}
-        for index, cell in enumerate(cells):
-            for model in cell.models.values():
-                self._last_use[repr(model)] = index
-        self._stacks: dict[str, AsyncExitStack] = {}
-        self._clients: dict[str, Client] = {}
-        self._infos: dict[str, EndpointInfo] = {}
-
-    async def client(self, model: Model) -> Client:
-        """The model's client; opened and proved by one cheap request where it was not."""
-        key = repr(model)
-        if key not in self._clients:
-            self._stacks[key] = AsyncExitStack()
-            client = await self._stacks[key].enter_async_context(model.open())
-            self._infos[key] = await client.check()
-            self._clients[key] = client
-        return self._clients[key]
-
-    async def info(self, model: Model) -> EndpointInfo:
-        """What the first request to the model told."""
-        await self.client(model)
-        return self._infos[repr(model)]
-
-    async def release(self, index: int | None = None) -> None:
-        """Close what no cell behind `index` uses; everything where it is `None`."""
-        for key in list(self._stacks):
-            if index is None or self._last_use[key] <= index:
-                self._clients.pop(key, None)
-                await self._stacks.pop(key).aclose()
 
 
 def plan(folder: Path, cells: Sequence[Cell]) -> None:
@@ -133,7 +95,8 @@ class Runner:
             if self.budget.limits != Limits():
                 earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
                 self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
-            pools = _Pools(stack)
+            await self._prove_endpoints(models)
+            pools = Pools(stack)
             for index, cell in enumerate(self.cells):
                 if self.stop.asked and not (self._folder(cell) / "DONE").exists():
                     self.summary.unfinished[cell.name_in_plan] = "stopped before it began"
@@ -142,10 +105,24 @@ class Runner:
                 await models.release(index)
         return self.summary
 
+    async def _prove_endpoints(self, models: Models) -> None:
+        """One cheap request to every endpoint that runs already: a typo fails now, not in an hour.
+
+        Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
+        by its own cells. Servers of ours are proved when they start.
+        """
+        for cell in self.cells:
+            if (self._folder(cell) / "DONE").exists():
+                continue
+            for model in cell.models.values():
+                if getattr(model, "server", None) == "attach":
+                    with suppress(ProviderError):
+                        await models.client(model)
+
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
 
-    async def _run_or_report(self, cell: Cell, models: Models, pools: _Pools) -> None:
+    async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
         try:
             why = await self._run_cell(cell, models, pools)
@@ -166,7 +143,7 @@ class Runner:
             with suppress(OSError):  # a full disk has been told already
                 write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
-    async def _run_cell(self, cell: Cell, models: Models, pools: _Pools) -> str | None:
+    async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +166,7 @@ class Runner:
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
-            endpoints = {slot: _endpoint(cell.models[slot], clients[slot]) for slot in clients}
+            endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with _cell_logs(folder) as logs:
                 await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             return self._close(cell, store, samples, progress)
@@ -212,7 +189,7 @@ class Runner:
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         budget = Budget(Limits(), self.budget, "cell")
-        indexes = _Indexes()
+        indexes = Indexes()
         queue = iter(todo)
 
         async def work() -> None:
@@ -270,23 +247,6 @@ class Runner:
         return None
 
 
-class _Pools:
-    """REPL pools by their settings, started when the first method that runs code needs one."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
-        self._open: dict[str, ReplPool] = {}
-
-    async def get(self, cell: Cell) -> ReplPool | None:
-        """The cell's pool; `None` where its method runs no code."""
-        if not cell.method.runs_code:
-            return None
-        key = repr(cell.repl)
-        if key not in self._open:
-            self._open[key] = await self._stack.enter_async_context(open_pool(cell.repl))
-        return self._open[key]
-
-
 @dataclass(frozen=True)
 class _Logs:
     journal: AppendLog
@@ -302,54 +262,6 @@ async def _cell_logs(folder: Path) -> AsyncIterator[_Logs]:
         AppendLog(folder / "scores.jsonl") as scores,
     ):
         yield _Logs(journal, trajectories, scores)
-
-
-class _Indexes:
-    """Slice indexes of the contexts in use; questions over one context share its index."""
-
-    def __init__(self) -> None:
-        self._latest: dict[str, asyncio.Task[SourceIndex]] = {}
-
-    async def get(self, sample: Sample) -> SourceIndex:
-        key = sample.context.hash
-        if key not in self._latest:
-            build = asyncio.to_thread(lambda: SourceIndex(key, sample.context.text()))
-            self._latest[key] = asyncio.create_task(build)
-            while len(self._latest) > 4:  # a long context's index is as large as its text
-                self._latest.pop(next(iter(self._latest)))
-        return await self._latest[key]
-
-
-@dataclass(frozen=True)
-class _Nobody:
-    """A client for replays: what the journal does not hold was never asked."""
-
-    outcome: Outcome
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
-        """Raises `LimitReached` where a limit kept the call from being made, else `ModelError`."""
-        if self.outcome.value.startswith("limit:"):
-            raise LimitReached(self.outcome, "here the stored attempt met its limit")
-        raise ModelError("replay: the stored attempt made no such request")
-
-    async def check(self) -> EndpointInfo:
-        """Nothing is asked."""
-        return EndpointInfo("nobody")
-
-
-def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
-    """The cell's endpoints with nobody behind them, to replay an attempt that ended so."""
-    return {slot: _endpoint(model, _Nobody(outcome)) for slot, model in cell.models.items()}
-
-
-def _endpoint(model: Model, client: Client) -> Endpoint:
-    return Endpoint(
-        name=model.name,
-        client=client,
-        sampling=model.sampling,
-        window=model.window,
-        cost=cold_cost(model.price),
-    )
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

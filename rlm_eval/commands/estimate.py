@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         "--from", dest="run", type=Path, help="use this run's records where they fit"
     )
     parser.add_argument(
-        "--reply-tokens", type=int, default=400, help="completion tokens per call (default 400)"
+        "--reply-tokens", type=int, default=400, help="completion tokens per call (default: 400)"
     )
     parser.add_argument(
         "--tokens-per-second", type=float, help="prompt and completion tokens served per second"

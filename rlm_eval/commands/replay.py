@@ -49,7 +49,7 @@ async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
     from rlm_eval.journal import Calls, Tape
     from rlm_eval.limits import Budget
     from rlm_eval.repl import open_pool
-    from rlm_eval.run import offline_endpoints
+    from rlm_eval.resources import offline_endpoints
     from rlm_eval.session import Session
     from rlm_eval.slices import SourceIndex
     from rlm_eval.store import Attempt, CellStore

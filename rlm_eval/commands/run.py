@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rlm_eval.cell import Cell
     from rlm_eval.types import Outcome
 
 
@@ -38,10 +39,13 @@ def main(argv: Sequence[str]) -> int:
         help="do finished samples with these outcomes again (truncated, limit:tokens, ...); "
         "what failed for reasons outside the method is always done again",
     )
+    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
     arguments = parser.parse_args(argv)
+    if arguments.cfg:
+        return _print_configs(arguments.overrides)
     redo = _outcomes(arguments.redo)
-    return _run(arguments.overrides, redo, arguments.cfg, report=not arguments.no_report)
+    return _run(arguments.overrides, redo, yes=arguments.yes, report=not arguments.no_report)
 
 
 def _outcomes(text: str | None) -> list[Outcome]:
@@ -58,20 +62,51 @@ def _outcomes(text: str | None) -> list[Outcome]:
         raise ConfigError(f"--redo {text}: {error}; the outcomes are {known}") from error
 
 
-def _run(overrides: list[str], redo: list[Outcome], print_only: bool, *, report: bool) -> int:
+def _print_configs(overrides: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    from rlm_eval.grid import expand
+
+    print("---\n".join(OmegaConf.to_yaml(config) for config in expand(overrides)), end="")
+    return 0
+
+
+def _confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
+    """Ask (or raise `ConfigError` where nobody is there) before more than `above` is spent."""
+    open_cells = [
+        cell
+        for cell in cells
+        if any(model.price for model in cell.models.values())
+        and not (folder / cell.folder / "DONE").exists()
+    ]
+    if yes or not open_cells:
+        return
     import asyncio
 
-    from omegaconf import OmegaConf
+    from rlm_eval.errors import ConfigError
+    from rlm_eval.estimate import REPLY_TOKENS, rehearse
+
+    costs = [asyncio.run(rehearse(cell, REPLY_TOKENS)).cost or 0.0 for cell in open_cells]
+    expected = sum(costs)
+    if expected <= above:
+        return
+    told = f"about ${expected:,.2f} expected (`rlm-eval estimate` tells more), over ${above:g}"
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{told}: add --yes, or raise confirm_above")
+    if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was called")
+
+
+def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) -> int:
+    import asyncio
 
     from rlm_eval.cell import build_cell, run_folder, sweep_budget
     from rlm_eval.grid import expand
 
     configs = expand(overrides)
-    if print_only:
-        print("---\n".join(OmegaConf.to_yaml(config) for config in configs), end="")
-        return 0
     cells = [build_cell(config) for config in configs]
     folder = run_folder(configs[0])
+    _confirm(folder, cells, float(configs[0].confirm_above), yes=yes)
 
     from rlm_eval.results import write_records
     from rlm_eval.run import Runner

@@ -13,8 +13,8 @@ def call(number: int, role: Role, **fields: Any) -> Call:
     parts = tuple(fields.pop("prompt", ("?",)))
     given: dict[str, Any] = {
         "parent": None, "depth": 0, "turn": 0, "position": f"t{number}", "slot": "root",
-        "model": "m", "reply": "", "reasoning": "", "finish_reason": "stop", "usage": Usage(10, 0, 5),
-        "attempts": 1,
+        "model": "m", "reply": "", "reasoning": "", "finish_reason": "stop",
+        "usage": Usage(10, 0, 5), "attempts": 1,
     }  # fmt: skip
     return Call(
         id=number,
