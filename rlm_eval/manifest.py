@@ -55,6 +55,7 @@ def manifest(
             "isolation": None if isolation is None else f"tier {isolation.tier}",
             "scripted": any(getattr(model, "scripted", False) for model in cell.models.values()),
             "concurrency": cell.max_samples,
+            "remark": _remark(cell) or None,
         },
         "isolation": None if isolation is None else isolation.as_dict(),
         "endpoints": {slot: asdict(info) for slot, info in endpoints.items()},
@@ -66,6 +67,13 @@ def manifest(
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": ["rlm-eval", *sys.argv[1:]],
     }
+
+
+def _remark(cell: Cell) -> str:
+    """What figures must say of the method and the models, each sentence once."""
+    sources = [cell.method, *cell.models.values()]
+    said = [str(getattr(source, "remark", "")) for source in sources]
+    return " ".join(dict.fromkeys(sentence for sentence in said if sentence))
 
 
 def _name(cell: Cell, slot: str) -> str | None:

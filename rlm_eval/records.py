@@ -59,6 +59,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "scripted": ("bool", "True where the replies come from a script, not from a model."),
     "root_window": ("int", "Context window of the root model, tokens."),
     "concurrency": ("int", "Samples in flight during the run."),
+    "remark": ("str", "What every figure with this row must say of its method and models."),
     # -- how it ended
     "outcome": ("str", "Typed outcome (`types.Outcome`)."),
     "score": ("float", "Headline score in [0, 1]; null = not scored."),
@@ -134,8 +135,8 @@ def record_of(
 
     `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
-    sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, prices, re_rolls,
-    diverged_calls. An absent fact becomes null. The notes `core_seconds` and `gpu_seconds` of the
+    sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
+    re_rolls, diverged_calls. An absent fact becomes null. The notes `core_seconds` and `gpu_seconds` of the
     trajectory fill columns of their own.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]

@@ -45,6 +45,8 @@ class Summary:
     """The run directory."""
     finished: list[str] = field(default_factory=list)
     """Cells with a result for every sample."""
+    attempted: int = 0
+    """Samples that were run now, not taken from an earlier run."""
     unfinished: dict[str, str] = field(default_factory=dict)
     """Cell -> why it has samples without a result."""
 
@@ -217,6 +219,7 @@ class Runner:
                 rerolls = before.rerolls + 1 if before else 0
                 done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
                 store.append(logs.trajectories, logs.scores, done)
+                self.summary.attempted += 1
                 progress.finished(done)
 
         async with asyncio.TaskGroup() as group:

@@ -34,7 +34,12 @@ def make(runs: Sequence[Path], out: Path) -> str:
     from rlm_eval.report import report
     from rlm_eval.results import ContextSource
 
-    page, *_ = report(runs, out, context_of=ContextSource())
+    report(runs, out, context_of=ContextSource())
+    return told(out)
+
+
+def told(out: Path) -> str:
+    """What a written report says, and where it is."""
     figure = out / "figures" / "length_panels.png"
     score = (out / "tables" / "accuracy.md").read_text(encoding="utf-8").rstrip()
-    return f"{score}\n\nfigure: {figure}\ntables: {out / 'tables'}\npage:   {page}"
+    return f"{score}\n\nfigure: {figure}\ntables: {out / 'tables'}\npage:   {out / 'report.html'}"

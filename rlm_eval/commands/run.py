@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlm_eval.cell import Cell
+    from rlm_eval.run import Summary
     from rlm_eval.types import Outcome
 
 
@@ -108,7 +109,6 @@ def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) 
     folder = run_folder(configs[0])
     _confirm(folder, cells, float(configs[0].confirm_above), yes=yes)
 
-    from rlm_eval.results import write_records
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
@@ -120,15 +120,25 @@ def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) 
     for told in merge_done(folder, cells):
         print(told, file=sys.stderr)
     if any((folder / "cells").glob("*/manifest.json")):
-        records = write_records(folder)
-        if report:
-            from rlm_eval.commands.report import make
-
-            print(make([folder], folder / "report"))
-        print(f"records: {records}")
+        _tell(folder, summary, report=report)
     for cell, why in summary.unfinished.items():
         print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
     return 1 if summary.unfinished else 0
+
+
+def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
+    """Make records and report, unless nothing was added; say what they say and where they are."""
+    from rlm_eval.commands.report import make, told
+    from rlm_eval.records import FILE
+    from rlm_eval.results import write_records
+
+    out = folder / "report"
+    is_new = bool(summary.attempted) or not (folder / FILE).exists()
+    if is_new:
+        write_records(folder)
+    if report:
+        print(make([folder], out) if is_new or not (out / "report.html").exists() else told(out))
+    print(f"records: {folder / FILE}")
 
 
 def _groups() -> str:

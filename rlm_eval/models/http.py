@@ -35,6 +35,7 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
+        "remark",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -83,6 +84,8 @@ class OpenAIModel:
     """`max_completion_tokens` for endpoints that want the newer name."""
     headers: dict[str, str] = field(default_factory=dict)
     """Further headers; never a key."""
+    remark: str = ""
+    """A sentence that every figure with this model's numbers must carry."""
 
     def __post_init__(self) -> None:
         if self.server not in ("attach", "spawn"):

@@ -100,6 +100,11 @@ class RLM:
         return self.label or f"rlm_{self.protocol.name}{depth}"
 
     @property
+    def remark(self) -> str:
+        """A sentence that every figure with this protocol's numbers must carry."""
+        return str(getattr(self.protocol, "remark", ""))
+
+    @property
     def slots(self) -> tuple[str, ...]:
         """Models it calls."""
         return tuple(dict.fromkeys(("root", *self.sub_models, *self.child_models)))

@@ -38,6 +38,9 @@ class Own:
     addition: str = ""
     """Appended to the system prompt: for one model, say."""
 
+    remark: ClassVar[str] = (
+        "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other seeds."
+    )
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
     one_argument_children: ClassVar[bool] = False
