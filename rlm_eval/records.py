@@ -136,8 +136,8 @@ def record_of(
     `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
     sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
-    re_rolls, diverged_calls. An absent fact becomes null. The notes `core_seconds` and `gpu_seconds` of the
-    trajectory fill columns of their own.
+    re_rolls, diverged_calls. An absent fact becomes null. The notes `core_seconds` and
+    `gpu_seconds` of the trajectory fill columns of their own.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
