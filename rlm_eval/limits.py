@@ -57,10 +57,14 @@ class Budget:
         self.cost = 0.0
         self.calls = 0
 
-    def reserve(self, tokens: int, cost: float | None) -> Reservation:
-        """Hold room for one call. Raises `LimitReached` where it does not fit, holding nothing."""
+    def reserve(self, tokens: int, cost: float | None, *, closing: bool = False) -> Reservation:
+        """Hold room for one call. Raises `LimitReached` where it does not fit, holding nothing.
+
+        A `closing` call, the one that a reached limit still allows, passes over this budget's own
+        limits, not over those of its parents.
+        """
         reservation = Reservation(tokens, cost or 0.0)
-        budget: Budget | None = self
+        budget = self.parent if closing else self
         while budget is not None:
             budget._check(reservation)
             budget = budget.parent

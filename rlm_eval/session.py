@@ -187,12 +187,14 @@ class Session:
         turn: int = 0,
         parent: int | None = None,
         sampling: Sampling | None = None,
+        closing: bool = False,
     ) -> Call:
         """Ask a model and return the finished call.
 
         `position` is the deterministic path of the asking place; equal requests at one position
         are told apart by their order. Raises `ModelError` (the failed call is kept and metered)
-        or `LimitReached` (nothing was sent).
+        or `LimitReached` (nothing was sent). A `closing` call is the one that a reached limit of
+        the sample still allows; a sweep's budget it does not pass over.
         """
         endpoint = self._endpoint(model)
         messages = [_sendable(message) for message in messages]
@@ -222,7 +224,7 @@ class Session:
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             return self._serve_again(endpoint, stored, draft)
-        return await self._send(endpoint, messages, sampling, request, draft)
+        return await self._send(endpoint, messages, sampling, request, draft, closing=closing)
 
     def _endpoint(self, slot: str) -> Endpoint:
         if slot not in self._endpoints:
@@ -264,12 +266,15 @@ class Session:
         sampling: Sampling,
         request: str,
         draft: Call,
+        *,
+        closing: bool,
     ) -> Call:
         self._start_clock()
-        self.budget.check_seconds(self.elapsed())
+        if not closing:
+            self.budget.check_seconds(self.elapsed())
         prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
         most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
-        held = self.budget.reserve(_total(most) or 0, endpoint.cost(most))
+        held = self.budget.reserve(_total(most) or 0, endpoint.cost(most), closing=closing)
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:

@@ -51,3 +51,14 @@ def test_time():
 def test_a_limit_is_positive(name):
     with pytest.raises(ValueError, match=name):
         Limits(**{name: 0})
+
+
+def test_a_closing_call_passes_over_its_own_limit_alone():
+    sweep = Budget(Limits(calls=2), name="sweep")
+    sample = Budget(Limits(calls=1), sweep)
+    sample.reserve(1, None)
+    sample.reserve(1, None, closing=True)
+    assert (sample.calls, sweep.calls) == (2, 2)
+    with pytest.raises(LimitReached) as caught:
+        sample.reserve(1, None, closing=True)
+    assert caught.value.scope == "sweep"

@@ -234,13 +234,15 @@ async def test_an_answer_given_after_the_limit_was_hit_keeps_the_outcome(tmp_pat
     assert (answer.text, answer.outcome) == ("what I have", Outcome.LIMIT_CALLS)
 
 
-async def test_a_last_turn_where_the_setting_allows_and_it_fits(tmp_path):
+@pytest.mark.parametrize("limits", [Limits(tokens=3000), Limits(calls=1)], ids=["tokens", "calls"])
+async def test_a_last_turn_where_the_setting_allows_one(tmp_path, limits):
     code = "x = llm_query('long ' * 4000)"
     root = turns(block(code), "It is 77.")
-    limits, sampling = Limits(tokens=3000), Sampling(max_output_tokens=100)
+    sampling = Sampling(max_output_tokens=100)
     method = RLM(on_limit="last_turn")
     answer, bench = await solve(tmp_path, root, method=method, limits=limits, sampling=sampling)
-    assert (answer.text, answer.outcome) == ("It is 77.", Outcome.LIMIT_TOKENS)
+    outcome = Outcome.LIMIT_TOKENS if limits.tokens else Outcome.LIMIT_CALLS
+    assert (answer.text, answer.outcome) == ("It is 77.", outcome)
     assert answer.provenance == "fallback"
     assert bench.sub.asked == []
 

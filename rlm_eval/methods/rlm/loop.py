@@ -84,7 +84,13 @@ class Loop:
         return Answer(text, provenance="fallback", outcome=Outcome.LIMIT_TURNS)
 
     async def _ask(
-        self, turn: int, messages: list[Message], part: str = "", role: Role | None = None
+        self,
+        turn: int,
+        messages: list[Message],
+        part: str = "",
+        role: Role | None = None,
+        *,
+        closing: bool = False,
     ) -> Call:
         if role is None:
             role = Role.CHILD_ROOT if self.view.depth else Role.ROOT
@@ -96,6 +102,7 @@ class Loop:
             depth=self.view.depth,
             turn=turn,
             parent=self.parent,
+            closing=closing,
         )
 
     async def _request(self, turn: int) -> Call:
@@ -221,12 +228,13 @@ class Loop:
         """A limit was hit: by this loop's own request, or inside its block."""
         asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
         if asks and stop.scope == "sample":
-            return await self._last(turn, stop.outcome)
+            return await self._last(turn, stop.outcome, closing=True)
         raise stop
 
-    async def _last(self, turn: int, outcome: Outcome) -> Answer:
+    async def _last(self, turn: int, outcome: Outcome, *, closing: bool = False) -> Answer:
         """One more request, for the answer alone; its reply is not run."""
-        call = await self._ask(turn, [*self.history, self.words.last_request])
+        messages = [*self.history, self.words.last_request]
+        call = await self._ask(turn, messages, closing=closing)
         text = strip_reasoning(call.reply)
         return Answer(text, call=call.id, provenance="fallback", outcome=outcome)
 

@@ -56,7 +56,8 @@ class RLM:
     turns_out: str = "ask"
     """When turns run out: `ask` for an answer once more, or `end` with the best one so far."""
     on_limit: str = "end"
-    """When tokens, cost, calls or time run out: `end`, or try one `last_turn` that still fits."""
+    """When tokens, cost, calls or time run out: `end`, or one `last_turn`, a single call beyond the
+    sample's limit (never beyond the sweep's budget), for the answer alone."""
     output_chars: int = 20_000
     """Characters of a block's output that the root is shown."""
     output_side: str = "head"
