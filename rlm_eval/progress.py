@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rlm_eval.cell import Cell
+from rlm_eval.prices import call_cost
+from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
 from rlm_eval.store import Attempt, CellStore
 from rlm_eval.types import Call, Sample
@@ -38,7 +40,8 @@ class Progress:
         models = dict.fromkeys(model.name for model in cell.models.values())
         label = " ".join([cell.task.name, str(cell.length), cell.method.name, *models])
         kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
-        line = CellProgress(self, label, total, len(todo))
+        prices = {slot: model.price for slot, model in cell.models.items()}
+        line = CellProgress(self, label, total, len(todo), call_cost(prices))
         for attempt in kept:
             if attempt is not None and not attempt.trajectory.outcome.is_missing:
                 line.count(attempt)
@@ -66,10 +69,12 @@ class Progress:
 
 
 class CellProgress:
-    """The line of one cell: done, outcomes, accuracy with its interval, tokens, time left."""
+    """The line of one cell: done, outcomes, accuracy with its interval, tokens, money, time."""
 
-    def __init__(self, progress: Progress, label: str, total: int, todo: int) -> None:
-        """`total` samples of which `todo` are to be run now."""
+    def __init__(
+        self, progress: Progress, label: str, total: int, todo: int, cost: CallCost
+    ) -> None:
+        """`total` samples of which `todo` are to be run now; `cost` prices a call."""
         self._progress = progress
         self._label = label
         self._total = total
@@ -78,6 +83,8 @@ class CellProgress:
         self._outcomes: Counter[str] = Counter()
         self._scores: list[float] = []
         self._tokens = 0
+        self._cost = cost
+        self._spent = 0.0
         self._errors = 0
         self._started = time.monotonic()
         progress.rewrite(self.text())
@@ -87,7 +94,9 @@ class CellProgress:
         self._outcomes[attempt.trajectory.outcome.value] += 1
         if attempt.scores and attempt.scores[0].value is not None:
             self._scores.append(attempt.scores[0].value)
-        self._tokens += sum(_tokens(call) for call in attempt.trajectory.calls)
+        for call in attempt.trajectory.calls:
+            self._tokens += _tokens(call)
+            self._spent += self._cost(call)[0] or 0.0
 
     def finished(self, attempt: Attempt) -> None:
         """A sample ended just now."""
@@ -115,6 +124,9 @@ class CellProgress:
             parts.append(f"acc {mean:.0%} [{low:.0%}, {high:.0%}]")
         if self._tokens:
             parts.append(f"{self._tokens:,} tok")
+        if self._spent and self._now:  # of this process; an unknown price adds nothing
+            projected = self._spent * self._todo / self._now
+            parts.append(f"${self._spent:,.2f} of about ${projected:,.2f}")
         elapsed = time.monotonic() - self._started
         if 0 < self._now < self._todo:
             parts.append(f"{elapsed * (self._todo - self._now) / self._now:.0f} s left")
