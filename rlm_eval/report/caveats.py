@@ -18,11 +18,19 @@ from rlm_eval.stats.intervals import FEW_CLUSTERS
 def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Sentences for this report, the gravest first."""
     return [
+        *remarks(frame),
         *_origin(frame, table),
         *_endings(frame, table),
         *_sizes(table),
         *_measures(frame, table),
     ]
+
+
+def remarks(frame: pd.DataFrame) -> list[str]:
+    """What must be said of the models and methods, each sentence once, with its full stop."""
+    texts = [str(text) for text in frame["remark"].dropna().unique()]
+    sentences = (sentence for text in texts for sentence in text.split(". "))
+    return list(dict.fromkeys(f"{sentence.rstrip('.')}." for sentence in sentences))
 
 
 def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:

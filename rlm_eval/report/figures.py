@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlm_eval.report import cells, style
+from rlm_eval.report.caveats import remarks
 
 Plot = tuple[Figure, pd.DataFrame]
 
@@ -211,16 +212,10 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
         parts.append(f"With n = {smallest} per point, small differences cannot be seen.")
     if frame["scripted"].any():
         parts.append("Replies are scripted: this says nothing about any model.")
-    remarks = [str(text) for text in frame["remark"].dropna().unique()]
-    parts += dict.fromkeys(sentence for text in remarks for sentence in _sentences(text))
+    parts += remarks(frame)
     if frame["generated"].any():
         parts.append("The data come from this harness's own generator, not from a published set.")
     return " ".join(parts)
-
-
-def _sentences(text: str) -> list[str]:
-    """The sentences of a remark, each with its full stop."""
-    return [f"{sentence.rstrip('.')}." for sentence in text.split(". ")]
 
 
 def _latency_note(table: pd.DataFrame, clock: str) -> str:

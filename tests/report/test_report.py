@@ -145,6 +145,18 @@ def test_the_figure_states_scripts_generators_prompts_and_recursion() -> None:
     assert figure.axes[0].get_ylim() == (-4, 104)
 
 
+def test_what_must_be_said_of_a_model_is_said_once_in_figure_and_page() -> None:
+    frame = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=10)
+    frame["remark"] = ["A small model. Its prompt was selected.", "A small model."] * 10
+    ready = cells.prepare(frame)
+    table = cells.summarise(ready)
+    figure, _ = figures.length_panels(ready, table)
+    caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+    assert caption.count("A small model.") == 1
+    assert "Its prompt was selected." in caption
+    assert caveats(ready, table)[:2] == ["A small model.", "Its prompt was selected."]
+
+
 def test_the_window_is_marked_and_the_overflow_hatched() -> None:
     frame, table = made(lengths=(1024, 2048, 4096, 8192))
     axis = figures.accuracy_by_task(frame, table)[0].axes[0]
