@@ -21,7 +21,7 @@ from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
 from rlm_eval.journal import Journal
-from rlm_eval.lease import Lease
+from rlm_eval.lease import Lease, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest
@@ -114,7 +114,8 @@ class Runner:
         by its own cells. Servers of ours are proved when they start.
         """
         for cell in self.cells:
-            if (self._folder(cell) / "DONE").exists():
+            folder = self._folder(cell)
+            if (folder / "DONE").exists() or holder_of(folder) is not None:
                 continue
             for model in cell.models.values():
                 if getattr(model, "server", None) == "attach":
