@@ -71,7 +71,7 @@ class Session:
         repls: ReplPool | None,
         index: SourceIndex,
     ) -> None:
-        """`endpoints` has the slots `root` and `sub`, and `judge` where the task needs one.
+        """`endpoints` are the models that the method calls, and `judge` where the task needs one.
 
         `index` is that of the sample's canonical context; `repls` is `None` where the method runs
         no code.
@@ -97,26 +97,6 @@ class Session:
         self._held_at: float | None = 0.0 if self._stored.unused else None
 
     @property
-    def root_model(self) -> str:
-        """Configured name of the root model."""
-        return self._endpoints["root"].name
-
-    @property
-    def sub_model(self) -> str:
-        """Configured name of the sub model."""
-        return self._endpoints["sub"].name
-
-    @property
-    def root_window(self) -> int | None:
-        """Window of the root model, tokens."""
-        return self._endpoints["root"].window
-
-    @property
-    def sub_window(self) -> int | None:
-        """Window of the sub model, tokens."""
-        return self._endpoints["sub"].window
-
-    @property
     def trajectory(self) -> int:
         """Number of this trajectory in the cell's journal."""
         return self._trajectory
@@ -125,6 +105,11 @@ class Session:
     def diverged(self) -> int:
         """Replies of earlier attempts that this one did not ask for: it asked something else."""
         return self._stored.unused
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The models of this run: what the method named, and `judge` where the task needs one."""
+        return tuple(self._endpoints)
 
     def model_of(self, slot: str) -> str:
         """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""

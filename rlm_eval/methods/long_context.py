@@ -76,13 +76,13 @@ class LongContext:
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """One root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
         text = sample.context.text()
-        window = session.root_window
+        window = session.window_of("root")
         framing = estimate_tokens(sample, len(self._message("", sample.question)))
         room = len(text)
         if window is not None and self.over_window == "fail":
             session.note("total_tokens", sample.context.tokens)
             chars = len(self._message(text, sample.question))
-            refuse_overflow(sample, session.root_model, window, chars)
+            refuse_overflow(sample, session.model_of("root"), window, chars)
         elif window is not None:
             usable = window * (1 - MARGIN) - self.reserve_tokens - framing
             room = max(0, min(room, int(usable * chars_per_token(sample))))
@@ -103,7 +103,7 @@ class LongContext:
                 return await session.call([message], role=Role.ROOT, position=f"t{attempt}")
             except ContextOverflow:
                 last = attempt == _MOST_TRIES - 1
-                if self.over_window == "fail" or session.root_window is None or last:
+                if self.over_window == "fail" or session.window_of("root") is None or last:
                     raise
                 room = int(min(room, len(text)) * _SHRINK)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -64,7 +64,7 @@ class Bench:
 async def rlm_bench(
     folder: Path,
     root: Callable[[Sequence[Message]], str | Reply | Exception] | Client,
-    sub: Callable[[Sequence[Message]], str | Reply | Exception] | Client = shout,
+    sub: Callable[[Sequence[Message]], str | Reply | Exception] | Client | None = shout,
     *,
     sample: Sample | None = None,
     limits: Limits | None = None,
@@ -77,6 +77,7 @@ async def rlm_bench(
     endpoints = {
         slot: Endpoint(f"{slot}-model", client, sampling or Sampling(), None, lambda usage: None)
         for slot, client in zip(("root", "sub"), clients, strict=True)
+        if slot == "root" or sub is not None
     }
     async with AppendLog(folder / "journal.jsonl") as log, _pool(pool, repl) as opened:
         index = SourceIndex(sample.context.hash, sample.context.text())

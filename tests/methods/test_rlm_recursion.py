@@ -354,3 +354,12 @@ async def test_documents_are_a_list_and_text_where_asked(tmp_path):
 def test_wrong_settings_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         RLM(**{field: value})
+
+
+async def test_a_run_whose_every_call_is_the_roots_needs_no_sub_model(tmp_path):
+    method = RLM(sub_models=["root"], child_models=["root"])
+    assert method.slots == ("root",)
+    code = "try: llm_query('hi', model='nobody')\nexcept Exception as error: x = str(error)"
+    root = turns(block(code), block(FINISH))
+    answer, _ = await solve(tmp_path, root, None, method=method)
+    assert answer.text == "model 'nobody' is not available; use root-model"

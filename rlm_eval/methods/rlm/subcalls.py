@@ -176,10 +176,11 @@ class SubCalls:
         if model is None:
             return by_depth[min(depth, len(by_depth) - 1)]
         session = self.tree.session
-        known = {"root": "root", "sub": "sub", session.root_model: "root"}
-        known |= {session.sub_model: "sub"}
+        slots = sorted(slot for slot in session.slots if slot in ("root", "sub"))
+        known = {slot: slot for slot in slots}
+        known |= {session.model_of(slot): slot for slot in slots}
         if model not in known:
-            names = ", ".join(dict.fromkeys([session.sub_model, session.root_model]))
+            names = ", ".join(dict.fromkeys(session.model_of(slot) for slot in reversed(slots)))
             raise ReplCallError(f"model {model!r} is not available; use {names}", "ValueError")
         return known[model]
 
