@@ -34,7 +34,7 @@ _POLICY = (
 )
 
 
-class Library:
+class Shelf:
     """What the viewer may ask for. Reads a cell's journal when one of its samples is opened."""
 
     def __init__(self, run_dirs: Sequence[Path], context_of: ContextOf | None = None) -> None:
@@ -135,7 +135,7 @@ class Library:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    library: Library
+    shelf: Shelf
     key: str
     page: bytes
 
@@ -153,9 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, self.page, "text/html; charset=utf-8")
             return
         routes: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
-            "/list": self.library.list,
-            "/trajectory": self.library.trajectory,
-            "/context": self.library.context,
+            "/list": self.shelf.list,
+            "/trajectory": self.shelf.trajectory,
+            "/context": self.shelf.context,
         }
         try:
             body = json.dumps(routes[url.path](query), allow_nan=False).encode()
@@ -182,12 +182,12 @@ def open_server(
     run_dirs: Sequence[Path], *, port: int = 0, context_of: ContextOf | None = None
 ) -> tuple[ThreadingHTTPServer, str]:
     """(bound server, address with its key). Raises `RlmEvalError` for a port in use."""
-    library = Library(run_dirs, context_of)
+    shelf = Shelf(run_dirs, context_of)
     key = secrets.token_urlsafe(24)
-    data: dict[str, Any] = {"source": "server", "key": key, "choices": library.choices()}
+    data: dict[str, Any] = {"source": "server", "key": key, "choices": shelf.choices()}
     data |= {"contexts": context_of is not None}
     page = html.document("rlm_eval trajectories", '<div id="viewer"></div>', data, _POLICY).encode()
-    handler = type("Handler", (_Handler,), {"library": library, "key": key, "page": page})
+    handler = type("Handler", (_Handler,), {"shelf": shelf, "key": key, "page": page})
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
