@@ -77,9 +77,12 @@ def requests_in(folder, texts) -> set[str]:
 
 
 def start_requeued(job: str) -> None:
-    """Slurm holds a requeued job for two minutes; a test need not."""
+    """Slurm holds a requeued job for two minutes; a test need not.
+
+    Not at once: a node refuses a job started in the second in which its credential was revoked.
+    """
     wait(lambda: "BeginTime" in squeue() or "PENDING" in squeue(), 60)
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now+3"], check=True)
 
 
 def test_an_array_with_one_failing_cell(slurm, tmp_path, capsys):
