@@ -26,6 +26,10 @@ def read_published(path: Path) -> pd.DataFrame:
     return found
 
 
+FEW = 3
+"""With fewer samples than this in every cell only the panels against length are drawn."""
+
+
 def draw(
     frame: pd.DataFrame,
     table: pd.DataFrame,
@@ -64,6 +68,8 @@ def _chosen(
             "Score, cost and latency against the number of documents",
             lambda: figures.document_panels(frame, table),
         )
+    if table["n"].max() < FEW:
+        return
     if not comparisons.empty:
         yield (
             "difference",
