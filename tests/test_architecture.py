@@ -77,7 +77,11 @@ def test_modules_fit_on_a_few_screens():
     too_long = {name: count for name, count in lines.items() if count > 400}
     assert not too_long
     assert statistics.median(lines.values()) <= 200
-    assert sum(code_lines(path) for path in MODULES.values()) < 20_000
+
+
+@pytest.mark.xfail(strict=True, reason="the design's bound; about 18,000 lines of code stand today")
+def test_the_package_stays_small():
+    assert sum(code_lines(path) for path in MODULES.values()) < 10_000
 
 
 def code_lines(path: Path) -> int:
