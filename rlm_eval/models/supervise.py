@@ -38,7 +38,8 @@ def _die_with_parent() -> None:
 
 
 def end_tree(grace_s: float = GRACE_S) -> None:
-    """TERM, wait, KILL for every descendant of this process, until none is left."""
+    """TERM, wait, KILL for every descendant of this process, until none is left, not even as a
+    zombie: in a container the first process may never collect what it inherits."""
     deadline = time.monotonic() + grace_s
     asked: set[psutil.Process] = set()
     while True:
@@ -48,6 +49,7 @@ def end_tree(grace_s: float = GRACE_S) -> None:
             if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
         ]
         if not children:
+            _collect_zombies()
             return
         late = time.monotonic() > deadline
         for child in children:
@@ -58,6 +60,12 @@ def end_tree(grace_s: float = GRACE_S) -> None:
                     child.terminate()
         asked |= set(children)
         psutil.wait_procs(children, timeout=0.1)
+
+
+def _collect_zombies() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def main() -> int:

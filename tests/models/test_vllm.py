@@ -165,4 +165,4 @@ async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
         next(p for p in processes if "api_server" in " ".join(p.cmdline()[:4])).kill()
         with pytest.raises(EndpointUnusable, match="the server is gone"):
             await task
-    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not [p for p in processes if p.is_running()]
