@@ -57,6 +57,8 @@ def estimate(overrides: list[str], run: Path | None, reply_tokens: int) -> list[
 
 def table(estimates: Sequence[Estimate], tokens_per_second: float | None) -> str:
     """The estimates as text, the assumptions below."""
+    from rlm_eval.prices import snapshot_name
+
     lines = [f"{'cell':<64} {'samples':>7} {'calls':>8} {'input':>12} {'output':>10}  US dollars"]
     for one in estimates:
         money = "unknown" if one.cost is None else _range(one.cost, one)
@@ -81,7 +83,8 @@ def table(estimates: Sequence[Estimate], tokens_per_second: float | None) -> str
         )
     lines.append(
         "assumed: the first sample stands for all; where code is run, a scripted root that maps "
-        "sub-calls over the context, and a wide range around it; list prices without cache hits"
+        "sub-calls over the context, and a wide range around it; list prices without cache hits "
+        f"({snapshot_name()})"
     )
     return "\n".join(lines)
 
