@@ -24,8 +24,7 @@ CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
 class Rate:
     """At most `per_minute` units a minute, started evenly; three seconds' worth may burst.
 
-    A request is let in at once on credit and told how long to wait, so waiting is in order of
-    arrival without a lock. One that is larger than the bucket waits for a full one.
+    One request that is larger than the bucket waits for a full one.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -34,17 +33,15 @@ class Rate:
         self._level = self.bucket
         self._time = time.monotonic()
 
-    def take(self, units: float) -> float:
-        """Book `units`; seconds to wait before using them."""
+    def wait(self, units: float) -> float:
+        """Seconds until `units` may be used; books nothing."""
         now = time.monotonic()
         self._level = min(self.bucket, self._level + (now - self._time) * self.per_second)
         self._time = now
-        missing = min(units, self.bucket) - self._level
-        self._level -= units
-        return max(0.0, missing / self.per_second)
+        return max(0.0, (min(units, self.bucket) - self._level) / self.per_second)
 
-    def correct(self, units: float) -> None:
-        """Book (or give back, where negative) the difference to what was estimated."""
+    def book(self, units: float) -> None:
+        """Use `units`, or give back, where negative."""
         self._level -= units
 
 
@@ -60,7 +57,7 @@ class Gate:
         """Times the provider said "too many"."""
         self._rpm = Rate(rpm) if rpm else None
         self._tpm = Rate(tpm) if tpm else None
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
         self._paused_until = 0.0
         self._halved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -68,21 +65,16 @@ class Gate:
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:
         """Hold one of the slots; gives the monotonic time of entry. `tokens` is an estimate."""
-        delay = max(
-            self._rpm.take(1) if self._rpm else 0.0, self._tpm.take(tokens) if self._tpm else 0.0
-        )
-        if delay:
-            await asyncio.sleep(delay)
-        await self._enter(CALLER.get())
+        await self._enter(CALLER.get(), tokens)
         try:
             yield time.monotonic()
         finally:
             self.in_flight -= 1
             self._admit()
 
-    async def _enter(self, caller: str) -> None:
+    async def _enter(self, caller: str, tokens: float) -> None:
         future = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(caller, deque()).append(future)
+        self._queues.setdefault(caller, deque()).append((future, tokens))
         self._admit()
         try:
             await future
@@ -94,21 +86,36 @@ class Gate:
 
     def _admit(self) -> None:
         """Start as many as may start: callers in turn, each one's requests in order."""
-        wait = self._paused_until - time.monotonic()
-        if wait > 0:
-            if self._timer is None and self._queues:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._resume)
-            return
         while self._queues and self.in_flight < int(self.limit):
             caller, queue = next(iter(self._queues.items()))
-            future = queue.popleft()
-            if queue:
-                self._queues.move_to_end(caller)
-            else:
-                del self._queues[caller]
+            future, tokens = queue[0]
             if not future.cancelled():
+                # Whose turn it is decides who waits for the rates, too, not who asked first.
+                if (wait := self._wait(tokens)) > 0:
+                    if self._timer is None:
+                        self._timer = asyncio.get_running_loop().call_later(wait, self._resume)
+                    return
+                self._book(1, tokens)
                 self.in_flight += 1
                 future.set_result(None)
+                self._queues.move_to_end(caller)
+            queue.popleft()
+            if not queue:
+                del self._queues[caller]
+
+    def _wait(self, tokens: float) -> float:
+        """Seconds until the next request may go, by pause and rates."""
+        return max(
+            self._paused_until - time.monotonic(),
+            self._rpm.wait(1) if self._rpm else 0.0,
+            self._tpm.wait(tokens) if self._tpm else 0.0,
+        )
+
+    def _book(self, requests: float, tokens: float) -> None:
+        if self._rpm:
+            self._rpm.book(requests)
+        if self._tpm:
+            self._tpm.book(tokens)
 
     def _resume(self) -> None:
         self._timer = None
@@ -126,5 +133,4 @@ class Gate:
     def went_well(self, tokens_over_estimate: float) -> None:
         """A reply came: the limit grows by one per `limit` replies."""
         self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
-        if self._tpm:
-            self._tpm.correct(tokens_over_estimate)
+        self._book(0, tokens_over_estimate)

@@ -102,19 +102,46 @@ async def test_every_third_request_failing_costs_no_call():
     assert sum(reply.usage.input for reply in replies) == server.total["prompt_tokens"]
 
 
-def test_a_rate_books_in_order_after_a_burst_of_three_seconds():
-    rate = Rate(per_minute=60)
-    assert [rate.take(1) for _ in range(3)] == [0, 0, 0]
-    assert rate.take(1) == pytest.approx(1, abs=0.05)
-    assert rate.take(1) == pytest.approx(2, abs=0.05)
-    rate.correct(-2)
-    assert rate.take(1) == pytest.approx(1, abs=0.05)
+def test_a_rate_lets_three_seconds_worth_burst():
+    rate, waits = Rate(per_minute=60), []
+    for _ in range(4):
+        waits.append(rate.wait(1))
+        rate.book(1)
+    assert waits == [0, 0, 0, pytest.approx(1, abs=0.05)]
+    assert rate.wait(1) == pytest.approx(2, abs=0.05)
+    rate.book(-2)
+    assert rate.wait(1) == 0
 
 
 def test_a_request_larger_than_the_bucket_goes_first_and_is_paid_for_later():
     rate = Rate(per_minute=600)
-    assert rate.take(300) == 0
-    assert rate.take(1) == pytest.approx(27.1, abs=0.1)
+    assert rate.wait(300) == 0
+    rate.book(300)
+    assert rate.wait(1) == pytest.approx(27.1, abs=0.1)
+
+
+async def test_a_sample_that_asks_much_does_not_use_up_the_rate_of_the_others():
+    gate, order = Gate(64, rpm=1200), []
+    async with asyncio.TaskGroup() as group:
+        for name in ["busy"] * 70 + ["late"]:
+            group.create_task(occupy(gate, name, order))
+    # Sixty may burst; whoever came last with one request goes next, not after the other ten.
+    assert order.index("late") <= 62
+    assert gate.in_flight == 0
+
+
+async def test_a_cancelled_wait_for_the_rate_uses_none_of_it():
+    gate = Gate(4, rpm=60)
+    for _ in range(3):
+        async with gate.slot(1):
+            pass
+    waiting = [asyncio.create_task(occupy(gate, str(n), [])) for n in range(3)]
+    await asyncio.sleep(0.05)
+    waiting[0].cancel()
+    waiting[1].cancel()
+    began = time.monotonic()
+    await waiting[2]
+    assert time.monotonic() - began < 1.5  # one second's worth, not three
 
 
 async def test_requests_per_minute_are_kept_on_the_wire():
@@ -125,3 +152,23 @@ async def test_requests_per_minute_are_kept_on_the_wire():
             await asyncio.gather(*[client.complete(ask, Sampling()) for _ in range(7)])
     times = [entry["time"] for entry in server.log]
     assert times[-1] - times[0] >= 0.45
+
+
+async def test_tokens_per_minute_are_kept_on_the_wire_and_corrected_by_what_was_used():
+    async with FakeServer() as server:
+        # Each request is estimated at 17 + 400 tokens, and used far fewer.
+        config = OpenAIModel("x", "m", base_url=server.url, tpm=24000, concurrency=1)
+        async with config.open() as client:
+            ask = [Message("user", "hello")]
+            sampling = Sampling(max_output_tokens=400)
+            began = time.monotonic()
+            await asyncio.gather(*[client.complete(ask, sampling) for _ in range(8)])
+            one_by_one = time.monotonic() - began
+        server.latency = 0.5
+        config = OpenAIModel("x", "m", base_url=server.url, tpm=24001, concurrency=8)
+        async with config.open() as client:
+            await asyncio.gather(*[client.complete(ask, sampling) for _ in range(4)])
+    times = [entry["time"] for entry in server.log]
+    assert one_by_one < 4.0  # the estimates alone would have taken over five seconds
+    assert times[10] - times[8] >= 0.1  # 1,200 tokens may burst, three requests want 1,251
+    assert times[11] - times[8] >= 0.45  # what the first two did not use is given back then
