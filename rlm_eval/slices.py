@@ -2,14 +2,14 @@
 
 Every maximal run of `MIN_RUN` characters or more that also stands in the source becomes a place
 in it; the rest stays literal text. Decoding gives back the very same string. A run that stands in
-the source more than once is put at the nearest place after the previous one. The search is
-rsync's idea: hashes of aligned blocks of the source, looked up for every window of the text.
+the source more than once is put at the nearest place after the previous one, and text that goes on
+where the previous run ended (quoted or numbered lines) is taken as its continuation. The search
+is rsync's idea: hashes of aligned blocks of the source, looked up for every window of the text.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ MIN_RUN = 32
 
 _BLOCK = 16  # a run of MIN_RUN - 1 characters always holds one aligned block of this size
 _CHUNK = 1 << 20  # characters hashed at once: bounds the memory of indexing a 40 MB text
-_FIRST_BATCH = 64  # windows looked up at once after a run; doubled while nothing is found
+_FIRST_BATCH = 64  # windows looked up at once after a run; more while nothing is found
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 
 _EIGHTH, _SEVEN = np.uint64(3), np.uint64(7)
@@ -75,12 +75,14 @@ class SourceIndex:
         order = np.argsort(blocks, kind="stable")
         self._hashes = blocks[order]
         self._places = (order * _BLOCK).astype(np.int64)
-        # Most windows of a text stand nowhere in the source: 16 bits a block tell it without the
-        # search in the sorted hashes, which misses the processor's caches.
+        # Most windows of a text stand nowhere in the source: two flags among 16 bits a block tell
+        # it without the search in the sorted hashes, which misses the processor's caches.
         width = max(10, (16 * len(blocks)).bit_length())
-        self._shift = np.uint64(64 - width)
+        self._first, self._second = np.uint64(64 - width), np.uint64(max(0, 64 - 2 * width))
+        self._mask = np.uint64((1 << width) - 1)
         flags = np.zeros(1 << width, dtype=np.bool_)
-        flags[self._hashes >> self._shift] = True
+        flags[blocks >> self._first] = True
+        flags[(blocks >> self._second) & self._mask] = True
         self._filter = np.packbits(flags, bitorder="little")
 
     def encode(self, text: str) -> tuple[PromptPart, ...]:
@@ -100,46 +102,56 @@ class SourceIndex:
         after = 0  # where the previous slice ended
         at, size = 0, _FIRST_BATCH
         while at <= len(text) - _BLOCK:
-            hashes = _window_hashes(text[at : at + size + _BLOCK - 1])
-            hits = self._hits(hashes)
+            hits, lows = self._hits(_window_hashes(text[at : at + size + _BLOCK - 1]))
             number = 0
             while number < len(hits):
-                run = self._run_at(text, at, hashes, hits, number, done, after)
-                if run is None:
-                    number += 1
-                    continue
-                start, place, length = run
-                if start > done:
-                    parts.append(text[done:start])
-                parts.append(Slice(self.name, place, place + length))
-                done, after = start + length, place + length
+                run = self._run_at(text, at, hits, lows, number, done, after)
+                number += 1
+                while run is not None:
+                    start, place, length = run
+                    if start > done:
+                        parts.append(text[done:start])
+                    parts.append(Slice(self.name, place, place + length))
+                    done, after = start + length, place + length
+                    run = self._onward(text, done, after)
                 number = bisect_left(hits, done - at, number)
-            at += len(hashes)
+            at += size
             # A run far beyond the batch: what was hashed for nothing must not grow. Else look at
             # more at once, as many short runs or none at all are ahead.
-            size = _FIRST_BATCH if done > at + 4 * size else min(size * 2, _CHUNK)
+            size = _FIRST_BATCH if done > at + 3 * size else min(size * 4, _CHUNK)
             at = max(at, done)
         if done < len(text):
             parts.append(text[done:])
         return tuple(parts)
 
-    def _hits(self, hashes: _Hashes) -> list[int]:
-        """Offsets of the windows whose hash some block of the source has."""
-        bits = hashes >> self._shift
-        maybe = np.flatnonzero(
-            (self._filter[bits >> _EIGHTH] >> (bits & _SEVEN).astype(np.uint8)) & 1
-        )
-        nearest = np.searchsorted(self._hashes, hashes[maybe])
+    def _hits(self, hashes: _Hashes) -> tuple[list[int], list[int]]:
+        """Windows whose hash some block of the source has: offsets, places in the sorted hashes."""
+        maybe = np.flatnonzero(self._flags(hashes >> self._first))
+        maybe = maybe[self._flags((hashes[maybe] >> self._second) & self._mask) != 0]
+        wanted = hashes[maybe]
+        nearest = self._hashes.searchsorted(wanted)
         nearest[nearest == len(self._hashes)] = 0
-        found: list[int] = maybe[self._hashes[nearest] == hashes[maybe]].tolist()
+        found = self._hashes[nearest] == wanted
+        return maybe[found].tolist(), nearest[found].tolist()
+
+    def _flags(self, bits: _Hashes) -> npt.NDArray[np.uint8]:
+        # `clip` only because it is the fastest: every index is inside.
+        flags = self._filter.take((bits >> _EIGHTH).view(np.int64), mode="clip")
+        found: npt.NDArray[np.uint8] = (flags >> (bits & _SEVEN).astype(np.uint8)) & np.uint8(1)
         return found
+
+    def _onward(self, text: str, done: int, after: int) -> _Run | None:
+        """The run that begins in the source where the previous one ended, with little between."""
+        head = self.text[after : after + _BLOCK]
+        at = text.find(head, done, done + MIN_RUN) if len(head) == _BLOCK else -1
+        return None if at < 0 else self._run(text, at, after, done)
 
     def _run_at(
         self,
         text: str,
         at: int,
-        hashes: _Hashes,
         hits: list[int],
+        lows: list[int],
         number: int,
         floor: int,
         after: int,
@@ -150,34 +162,36 @@ class SourceIndex:
         first hit: of these the longest run wins, then the nearest that ends behind `after`, then
         the first of all. Nothing of the text before `floor` is taken.
         """
-        runs: set[_Run] = set()
-        for hit in hits[number : number + _BLOCK]:
+        runs: list[_Run] = []
+        for hit, low in zip(
+            hits[number : number + _BLOCK], lows[number : number + _BLOCK], strict=True
+        ):
             if hit >= hits[number] + _BLOCK:
                 break
-            runs |= set(self._runs(text, at + hit, hashes[hit], floor, after))
-        return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]), default=None)
+            for place in self._places_of(low, after):
+                # A hash may lie; a run may be too short.
+                if run := self._run(text, at + hit, place, floor):
+                    runs.append(run)  # noqa: PERF401
+        if len(runs) < 2:
+            return runs[0] if runs else None
+        return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
 
-    def _runs(
-        self, text: str, at: int, window: np.uint64, floor: int, after: int
-    ) -> Iterator[_Run]:
-        """Runs through the window at `at`: at the next place behind `after`, and at the first."""
-        low = int(self._hashes.searchsorted(window, side="left"))
-        if low + 1 < len(self._hashes) and self._hashes[low + 1] == window:
-            high = int(self._hashes.searchsorted(window, side="right"))
-            places = self._places[low:high]  # ascending: the sort is stable
-            next_place = int(places.searchsorted(after))
-        else:
-            places, next_place = self._places[low : low + 1], 0
-        for index in {next_place, 0}:
-            if index >= len(places):
-                continue
-            place = int(places[index])
-            if self.text[place : place + _BLOCK] != text[at : at + _BLOCK]:
-                continue  # a hash collision
-            back = _common_suffix(text, at, self.text, place, at - floor)
-            ahead = _common_prefix(text, at, self.text, place)
-            if back + ahead >= MIN_RUN:
-                yield at - back, place - back, back + ahead
+    def _places_of(self, low: int, after: int) -> list[int]:
+        """Where the block at `low` in the sorted hashes stands: next behind `after`, and first."""
+        window = self._hashes[low]
+        first = int(self._places[low])
+        if low + 1 == len(self._hashes) or self._hashes[low + 1] != window:
+            return [first]
+        high = int(self._hashes.searchsorted(window, side="right"))
+        places = self._places[low:high]  # ascending: the sort is stable
+        following = int(places.searchsorted(after))
+        return [first] if following in (0, len(places)) else [int(places[following]), first]
+
+    def _run(self, text: str, at: int, place: int, floor: int) -> _Run | None:
+        """The run through text[at] and source[place], as long as it goes."""
+        ahead = _common_prefix(text, at, self.text, place)
+        back = _common_suffix(text, at, self.text, place, at - floor)
+        return (at - back, place - back, back + ahead) if back + ahead >= MIN_RUN else None
 
 
 def decode(parts: tuple[PromptPart, ...], source: str) -> str:
@@ -186,20 +200,21 @@ def decode(parts: tuple[PromptPart, ...], source: str) -> str:
 
 
 def _common_prefix(a: str, i: int, b: str, j: int) -> int:
-    """Length of the longest common prefix of `a[i:]` and `b[j:]`, by galloping."""
+    """Length of the longest common prefix of `a[i:]` and `b[j:]`: galloping, then halving."""
     limit = min(len(a) - i, len(b) - j)
-    length, step = 0, 256
-    while length < limit:
-        size = min(step, limit - length)
-        if a[i + length : i + length + size] == b[j + length : j + length + size]:
-            length += size
-            step *= 2
-        elif size == 1:
-            break
+    same, different = 0, min(64, limit)
+    while a[i + same : i + different] == b[j + same : j + different]:
+        if different == limit:
+            return limit
+        same, different = different, min(3 * different - 2 * same, limit)
+    # a[i:][:same] is common, a[i:][:different] is not
+    while different - same > 1:
+        half = (same + different) // 2
+        if a[i + same : i + half] == b[j + same : j + half]:
+            same = half
         else:
-            step = max(size // 2, 1)
-            limit = min(limit, length + size)
-    return length
+            different = half
+    return same
 
 
 def _common_suffix(a: str, i: int, b: str, j: int, most: int) -> int:

@@ -1,5 +1,6 @@
 """Prompts as slices: decoding is exact, runs are found where they stand."""
 
+import itertools
 import random
 
 import pytest
@@ -51,6 +52,23 @@ def test_a_shorter_run_stays_literal():
 def test_a_chunk_with_instructions_is_one_slice():
     prompt = "Find the number:\n" + CONTEXT[3000:9000] + "\nAnswer:"
     assert slices(prompt) == [Slice("ctx", 3000, 9000)]
+
+
+@given(st.integers(0, len(CONTEXT) - MIN_RUN), st.integers(MIN_RUN, 6000))
+@settings(max_examples=100, deadline=None)
+def test_a_piece_of_the_context_is_one_slice(start, length):
+    piece = CONTEXT[start : start + length]
+    assert slices(piece) == [Slice("ctx", start, start + len(piece))]
+
+
+def test_quoted_lines_go_on_where_the_line_before_ended():
+    lines = [words(seed, 12) for seed in range(10, 30)]
+    source = "\n".join([*lines, *lines])
+    parts = SourceIndex("s", source).encode("\n".join(f"> {line}" for line in lines))
+    found = [part for part in parts if isinstance(part, Slice)]
+    assert len(found) == len(lines)
+    assert found[0].start == 0
+    assert all(one.end == two.start for one, two in itertools.pairwise(found))
 
 
 def test_the_whole_context_is_one_slice():
