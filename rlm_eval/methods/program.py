@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError, RlmEvalError
-from rlm_eval.methods.prompts import load_prompt
+from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
 from rlm_eval.methods.text import sections
@@ -36,6 +36,8 @@ class Program:
     """Shipped program: a file of `prompts/program/`."""
     program_file: str | None = None
     """A program file of your own in its place."""
+    wording: str | None = None
+    """Shipped prompt (`program/map_brief`) whose sections replace the program's own words."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Numbers and words of the program; unknown ones do nothing (see the program's file)."""
     sub_model: str = "sub"
@@ -48,6 +50,8 @@ class Program:
     def __post_init__(self) -> None:
         if "code" not in self._parts:
             raise ConfigError(f"program {self.prompt_id}: no section === code")
+        if self._words.keys() - self._own.keys():
+            raise ConfigError(f"wording={self.wording}: is for another program than {self.program}")
 
     @property
     def name(self) -> str:
@@ -61,12 +65,23 @@ class Program:
 
     @property
     def prompt_id(self) -> str:
-        """Name and hash of the program's file."""
-        return load_prompt(f"program/{self.program}", self.program_file).id
+        """Name and hash of the program's file, or of its wording and the file together."""
+        own = load_prompt(f"program/{self.program}", self.program_file)
+        if self.wording is None:
+            return own.id
+        return PromptText(self.wording, f"{load_prompt(self.wording).text}\n{own.text}").id
+
+    @property
+    def _own(self) -> dict[str, str]:
+        return sections(load_prompt(f"program/{self.program}", self.program_file).text)
+
+    @property
+    def _words(self) -> dict[str, str]:
+        return sections(load_prompt(self.wording).text) if self.wording else {}
 
     @property
     def _parts(self) -> dict[str, str]:
-        return sections(load_prompt(f"program/{self.program}", self.program_file).text)
+        return self._own | self._words
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Run the program. Raises `ProgramError` where it raises, and what the session raises."""

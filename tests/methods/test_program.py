@@ -91,3 +91,26 @@ async def test_a_failed_sub_call_is_the_samples_outcome_and_a_bug_is_not(tmp_pat
     file.write_text("no code\n")
     with pytest.raises(ConfigError, match="no section === code"):
         Program(program_file=str(file))
+
+
+@pytest.mark.parametrize("program", ["map", "grep", "label_count"])
+async def test_a_second_wording_changes_the_words_and_nothing_else(tmp_path, program):
+    asked = []
+    for name, wording in (("one", None), ("two", f"program/{program}_brief")):
+        (tmp_path / name).mkdir()
+        method = Program(program, wording=wording, settings={"chunk_chars": 1000})
+        _, bench = await solve(tmp_path / name, method, lambda _: "1: ferry")
+        asked.append([messages[0].content for messages in bench.sub.asked])
+    assert len(asked[0]) == len(asked[1])
+    for one, two in zip(*asked, strict=True):
+        assert one != two
+        assert "How many did entry 77 take?" in two
+        assert "{" not in two
+        assert all(line in two for line in LINES if line in one)
+
+
+def test_a_wording_belongs_to_its_program():
+    assert Program("map").prompt_id.startswith("program/map@")
+    assert Program("map", wording="program/map_brief").prompt_id.startswith("program/map_brief@")
+    with pytest.raises(ConfigError, match="for another program than grep"):
+        Program("grep", wording="program/map_brief")

@@ -1,8 +1,9 @@
 """`own`: our dialect. A short prompt, one worked example as chat turns, a strictly growing history.
 
-The example is of another task than any that is shipped, with another wording and answer type. It
-was chosen on a small open model (`docs/rlm.md` says how), so its score is not that of the paper's
-prompt. The `answer` dict follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
+The example is of another task than any that is shipped, with another wording and answer type.
+`rlm/own` was chosen on a small open model (`docs/rlm.md` says how), `rlm/survey`, a second wording,
+was tried on none: their scores are not those of the paper's prompt. The `answer` dict follows rlms
+0.1.3, FINAL tags arXiv:2512.24601.
 """
 
 from __future__ import annotations
@@ -38,9 +39,6 @@ class Own:
     addition: str = ""
     """Appended to the system prompt: for one model, say."""
 
-    remark: ClassVar[str] = (
-        "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other seeds."
-    )
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
     one_argument_children: ClassVar[bool] = False
@@ -62,6 +60,15 @@ class Own:
     def prompt_id(self) -> str:
         """Name and hash of the prompt file."""
         return load_prompt(self.prompt, self.prompt_file).id
+
+    @property
+    def remark(self) -> str:
+        """What the selection of the default prompt means for its scores."""
+        if self.prompt != "rlm/own" or self.prompt_file:
+            return ""
+        return (
+            "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other seeds."
+        )
 
     @property
     def answer_dict(self) -> bool:
