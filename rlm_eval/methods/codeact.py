@@ -227,7 +227,7 @@ class _Tools:
         assert self._passages is not None
         if not isinstance(query, str):
             raise ReplCallError("SEARCH takes one string", "TypeError")
-        hits = self._passages.search(query)[: self._method.search_k]
+        hits = self._passages.search(query, self._method.search_k)
         self._found += [self._passages.spans[hit] for hit in hits]
         self._searches += 1
         self._session.note("searches", self._searches)

@@ -106,9 +106,8 @@ class Rag(Chunks):
 
     async def _ranked(self, sample: Sample, passages: Passages, session: Session) -> list[int]:
         """Chunks, best first."""
-        by_words = passages.search(sample.question) if self.retriever != "dense" else []
         if self.retriever == "bm25" or not passages.spans:
-            return by_words
+            return passages.search(sample.question, self.top_k)
         scores = await dense_scores(
             session,
             passages,
@@ -117,5 +116,6 @@ class Rag(Chunks):
             self.passage_prefix,
             self.embed_batch,
         )
-        by_meaning = ranking(scores, None)
-        return by_meaning if self.retriever == "dense" else fuse([by_words, by_meaning])
+        if self.retriever == "dense":
+            return ranking(scores, None, self.top_k)
+        return fuse([passages.search(sample.question), ranking(scores, None)])

@@ -89,7 +89,7 @@ class React(Chunks):
                 observed = parts["format"]
             else:
                 searches += 1
-                hits = passages.search(said[1])[: self.search_k]
+                hits = passages.search(said[1], self.search_k)
                 found += [passages.spans[hit] for hit in hits]
                 observed = self._results(parts, sample, passages, hits)
             messages += [Message("assistant", call.reply), Message("user", observed)]

@@ -1,6 +1,7 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 from baseline_bench import sample_of
 from hypothesis import given
@@ -128,3 +129,14 @@ def test_refused_settings() -> None:
         Chunks(chunk_overlap=200)
     with pytest.raises(ValueError, match="k1"):
         Chunks(b=2)
+
+
+@given(st.lists(st.integers(-1, 3), max_size=30), st.integers(1, 30), st.sampled_from([0.0, None]))
+def test_the_best_few_are_the_head_of_the_whole_ranking(
+    values: list[int], most: int, threshold: float | None
+) -> None:
+    scores = np.array(values, dtype=np.float32)
+    expected = sorted(range(len(values)), key=lambda n: (-values[n], n))
+    expected = [n for n in expected if threshold is None or values[n] > threshold]
+    assert ranking(scores, threshold) == expected
+    assert ranking(scores, threshold, most) == expected[:most]

@@ -37,9 +37,9 @@ class Passages:
         start, end = self.spans[number]
         return self.text[start:end]
 
-    def search(self, query: str) -> list[int]:
-        """Chunks that share a word with `query`, best first."""
-        return ranking(self.words.scores(query))
+    def search(self, query: str, most: int | None = None) -> list[int]:
+        """Chunks that share a word with `query`, best first, `most` at most."""
+        return ranking(self.words.scores(query), most=most)
 
 
 @dataclass(frozen=True)
