@@ -205,8 +205,9 @@ def _comparisons(comparisons: pd.DataFrame) -> Table:
 
 def _failures(frame: pd.DataFrame) -> Table:
     wrong = frame[frame["failure"].notna() & (frame["failure"] != "")]
+    kinds = set(wrong["failure"].unique())
     note = "Wrong answers by where they went wrong. " + "; ".join(
-        f"{kind}: {words}" for kind, words in FAILURES.items() if kind in set(wrong["failure"])
+        f"{kind}: {words}" for kind, words in FAILURES.items() if kind in kinds
     )
     if wrong.empty:
         return Table("failures", "Error analysis", note, pd.DataFrame())

@@ -7,19 +7,18 @@ Samples that share a context are one cluster; where every sample has its own, cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
 
 FEW_CLUSTERS = 8
 """Below this the cluster-robust interval is too narrow to trust and the reader is told."""
-
-Statistic = Callable[[NDArray[np.int64]], float]
-"""A number from the indices of the samples drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,6 @@ def mean_interval(
     successes or failures or fewer than `FEW_CLUSTERS` clusters: Wilson at the effective size
     n/deff. Else the cluster-robust t interval with G-1 degrees of freedom, cut to [0, 1].
     """
-    from scipy import stats  # slow to import: only where it is used
-
     x = np.asarray(values, dtype=float)
     n = len(x)
     if n == 0:
@@ -100,7 +97,7 @@ def mean_interval(
             )
     if groups < 2:
         return Interval(mean, 0.0, 1.0, n, groups, "one cluster: nothing can be said")
-    half = float(stats.t.ppf(0.5 + level / 2, groups - 1)) * cluster_se(x, labels)
+    half = float(stdtrit(groups - 1, 0.5 + level / 2)) * cluster_se(x, labels)
     name = "t" if groups == n else "cluster-robust t"
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n, groups, name)
 
@@ -120,30 +117,33 @@ def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> fl
     return len(x) / max(1.0, effect)
 
 
-def bootstrap(
-    clusters: Sequence[str] | ArrayLike,
-    statistic: Statistic,
-    *,
-    draws: int = 2_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[tuple[float, float], NDArray[np.float64]]:
-    """Percentile interval and draws of any statistic, resampling whole clusters.
+@functools.lru_cache(2)
+def _multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of `groups` clusters is in each of `draws` resamples, shape (draws, groups).
 
-    For a mean or a ratio of sums use `bootstrap_ratio`, which is vectorised and offers BCa.
+    Kept: the comparisons of a report resample the same number of clusters again and again.
     """
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    members = [np.flatnonzero(index == group) for group in range(index.max() + 1)]
     rng = np.random.default_rng(seed)
-    found = np.empty(draws)
-    for draw in range(draws):
-        chosen = rng.integers(0, len(members), len(members))
-        found[draw] = statistic(np.concatenate([members[group] for group in chosen]))
-    tail = (1 - level) / 2
-    finite = found[np.isfinite(found)]
-    if not len(finite):
-        return (float("nan"), float("nan")), found
-    return (float(np.quantile(finite, tail)), float(np.quantile(finite, 1 - tail))), found
+    found = np.empty((draws, groups), dtype=np.uint8)  # above 255 once in 10^500 draws
+    step = max(1, 2_000_000 // groups)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        chosen = rng.integers(0, groups, (rows, groups)) + groups * np.arange(rows)[:, None]
+        counts = np.bincount(chosen.ravel(), minlength=rows * groups)
+        found[start : start + rows] = counts.reshape(rows, groups)
+    return found
+
+
+def affordable(draws: int, groups: int) -> int:
+    """Draws such that a matrix of draws by groups stays under 100 MB; at least 1,000."""
+    return min(draws, max(1_000, 100_000_000 // groups))
+
+
+def product(matrix: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`matrix @ vectors` of a matrix of small integers, made float a few million at a time."""
+    step = max(1, 1_000_000 // matrix.shape[1])
+    parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
+    return np.concatenate(parts)
 
 
 def bootstrap_ratio(
@@ -158,31 +158,40 @@ def bootstrap_ratio(
 ) -> tuple[float, float]:
     """Interval of sum(top)/sum(bottom) over whole clusters; a mean has `bottom` = 1.
 
-    BCa where it is defined; where the draws are all equal, percentile (a point).
+    `method`: `BCa`, or `percentile`. Where the clusters' ratios are all equal, a point.
     """
-    from scipy import stats  # slow to import: only where it is used
-
     tops, _, _ = cluster_sums(top, clusters)
     bottoms, _, _ = cluster_sums(bottom, clusters)
     if len(tops) < 2:
         return float("nan"), float("nan")
-
-    def ratio(index: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
-        return np.asarray(tops[index].sum(axis=axis) / bottoms[index].sum(axis=axis))
-
-    spread = np.ptp(tops / np.where(bottoms == 0, 1, bottoms)) > 0
-    draw: Any = stats.bootstrap  # its stubs know no statistic of indices
-    result = draw(
-        (np.arange(len(tops)),),
-        ratio,
-        n_resamples=draws,
-        # A batch bounds the index matrix to a few million entries.
-        batch=max(1, min(draws, 2_000_000 // len(tops))),
-        confidence_level=level,
-        method=method if spread else "percentile",
-        rng=np.random.default_rng(seed),
+    sums = product(
+        _multiplicities(len(tops), affordable(draws, len(tops)), seed),
+        np.column_stack([tops, bottoms]),
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = sums[:, 0] / sums[:, 1]
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if method == "BCa" and np.ptp(tops / np.where(bottoms == 0, 1, bottoms)) > 0:
+        tails = _bca_tails(tops, bottoms, found, tails)
+    low, high = np.nanquantile(found, tails)
+    return float(low), float(high)
+
+
+def _bca_tails(
+    tops: NDArray[np.float64],
+    bottoms: NDArray[np.float64],
+    found: NDArray[np.float64],
+    tails: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Efron's shares of the draws for these tails: bias and acceleration (jackknife) corrected."""
+    whole = tops.sum() / bottoms.sum()
+    # Draws that equal the estimate count half, as scipy's bootstrap counts them.
+    bias = ndtri(np.clip((np.mean(found < whole) + np.mean(found <= whole)) / 2, 1e-9, 1 - 1e-9))
+    left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
+    away = left_out.mean() - left_out
+    acceleration = (away**3).sum() / (6 * max((away**2).sum(), 1e-300) ** 1.5)
+    moved = bias + ndtri(tails)
+    return np.asarray(ndtr(bias + moved / (1 - acceleration * moved)))
 
 
 def quantile_ranks(n: int, q: float, level: float = 0.95) -> tuple[int, int] | None:
@@ -190,12 +199,14 @@ def quantile_ranks(n: int, q: float, level: float = 0.95) -> tuple[int, int] | N
 
     An interval for the 90th percentile needs n >= 36, for the 95th n >= 72.
     """
-    from scipy import stats  # slow to import: only where it is used
+    low, high = _binomial_quantile((1 - level) / 2, n, q), _binomial_quantile((1 + level) / 2, n, q)
+    return (low, high + 1) if low >= 1 and high < n else None
 
-    alpha = 1 - level
-    low = int(stats.binom.ppf(alpha / 2, n, q))
-    high = int(stats.binom.ppf(1 - alpha / 2, n, q)) + 1
-    return (low, high) if low >= 1 and high <= n else None
+
+def _binomial_quantile(share: float, n: int, q: float) -> int:
+    """Least k with P(X <= k) >= share for X ~ Binomial(n, q)."""
+    k = max(0, math.ceil(bdtrik(share, n, q)))
+    return k - 1 if k and bdtr(k - 1, n, q) >= share else k
 
 
 def quantile_interval(

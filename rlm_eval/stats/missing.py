@@ -7,14 +7,9 @@ before anything else (never n x K rows); pass@k follows Chen et al. 2021, pass^k
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CUT_SHARE = 0.05
 """Above this share of truncated or limited samples a mean is printed as bounds, not as a number."""
@@ -32,11 +27,6 @@ def bounds(scores: ArrayLike, open_: ArrayLike) -> tuple[float, float]:
         return 0.0, 1.0
     known = float(x[~unknown].sum())
     return known / len(x), (known + int(unknown.sum())) / len(x)
-
-
-def average_repeats(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
-    """One row per unit: the mean over its repeats of each value column; nulls are left out."""
-    return frame.groupby(list(by), sort=False, dropna=False)[list(values)].mean().reset_index()
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -6,14 +6,22 @@ Lydersen & Laake 2013 (mid-p McNemar); Newcombe 1998 (method 10); Holm 1979; Koe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, stdtrit
 
-from rlm_eval.stats.intervals import bootstrap_ratio, cluster_se, cluster_sums, wilson
+from rlm_eval.stats.intervals import (
+    affordable,
+    bootstrap_ratio,
+    cluster_se,
+    cluster_sums,
+    product,
+    wilson,
+)
 from rlm_eval.stats.power import detectable_difference, detectable_mean_difference
 
 WIDE = 0.3
@@ -58,8 +66,9 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
     if n == 0:
         return 1.0, 1.0
     least = min(only_a, only_b)
-    tail = float(stats.binom.cdf(least, n, 0.5))
-    return min(1.0, 2 * tail), min(1.0, 2 * tail - float(stats.binom.pmf(least, n, 0.5)))
+    tail = float(bdtr(least, n, 0.5))
+    below = float(bdtr(least - 1, n, 0.5)) if least else 0.0
+    return min(1.0, 2 * tail), min(1.0, tail + below)
 
 
 def newcombe(
@@ -85,6 +94,12 @@ def newcombe(
     return float(p_a - p_b - below), float(p_a - p_b + above)
 
 
+@functools.lru_cache(2)
+def _signs(groups: int, draws: int, seed: int) -> NDArray[np.int8]:
+    """Random signs, shape (draws, groups); kept as in `intervals`."""
+    return np.random.default_rng(seed).integers(0, 2, (draws, groups), dtype=np.int8) * 2 - 1
+
+
 def sign_flip(
     differences: ArrayLike,
     clusters: Sequence[str] | ArrayLike,
@@ -102,13 +117,8 @@ def sign_flip(
     if groups <= EXACT_CLUSTERS:
         bits = (np.arange(2**groups)[:, None] >> np.arange(groups)) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ sums) >= observed))
-    rng = np.random.default_rng(seed)
-    reached, left = 0, draws
-    while left:
-        batch = min(left, max(1, 2_000_000 // groups))
-        signs = rng.integers(0, 2, (batch, groups), dtype=np.int8) * 2 - 1
-        reached += int((np.abs(signs @ sums) >= observed).sum())
-        left -= batch
+    draws = affordable(draws, groups)
+    reached = int((np.abs(product(_signs(groups, draws, seed), sums)) >= observed).sum())
     return (1 + reached) / (1 + draws)
 
 
@@ -146,7 +156,7 @@ def compare(
         se = cluster_se(d, labels)
         detectable = detectable_mean_difference(se)
         if binary or groups < 2 or np.ptp(d) == 0:
-            half = float(stats.t.ppf(0.5 + level / 2, groups - 1)) * se if groups > 1 else np.inf
+            half = float(stdtrit(groups - 1, 0.5 + level / 2)) * se if groups > 1 else np.inf
             low, high = max(-1.0, delta - half), min(1.0, delta + half)
             test = "cluster sign flips, cluster-robust t interval"
         else:

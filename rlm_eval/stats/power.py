@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from scipy import optimize
 from scipy.special import ndtri
 
 
@@ -44,9 +43,10 @@ def detectable_difference(
     """
     if n < 1 or _needed(discordant, discordant, power, alpha) > n:
         return float("nan")
-    return float(
-        optimize.brentq(lambda d: _needed(d, discordant, power, alpha) - n, 1e-6, discordant)
-    )
+    # `_needed` = n with difference = sqrt(discordant) sin(angle), solved for the angle.
+    z_alpha, z_beta = float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    angle = math.atan2(z_beta, math.sqrt(n)) + math.asin(z_alpha / math.hypot(math.sqrt(n), z_beta))
+    return math.sqrt(discordant) * math.sin(angle)
 
 
 def detectable_mean_difference(se: float, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -114,11 +114,17 @@ def test_bootstrap_of_a_ratio_covers_and_keeps_clusters_whole() -> None:
     assert whole == (0.5, 0.5)
 
 
-def test_cluster_bootstrap_of_a_median() -> None:
-    rng = np.random.default_rng(4)
-    x = rng.normal(5, 1, 120)
-    (low, high), draws = intervals.bootstrap(
-        np.repeat(np.arange(40), 3), lambda i: float(np.median(x[i])), draws=400
-    )
-    assert low < 5 < high
-    assert len(draws) == 400
+def test_bca_agrees_with_scipy() -> None:
+    from scipy.stats import bootstrap
+
+    x = np.random.default_rng(4).beta(2, 1, 60)
+    expected = bootstrap((x,), np.mean, n_resamples=4_000, rng=np.random.default_rng(0))
+    found = intervals.bootstrap_ratio(x, np.ones(60), np.arange(60), draws=4_000)
+    assert found == pytest.approx(tuple(expected.confidence_interval), abs=1e-12)
+
+
+def test_a_bootstrap_of_very_many_clusters_stays_small() -> None:
+    x = np.random.default_rng(4).random(120_000)
+    low, high = intervals.bootstrap_ratio(x, np.ones(len(x)), np.arange(len(x)))
+    assert low < float(x.mean()) < high
+    assert high - low < 0.01

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from rlm_eval.stats import behaviour, missing, trend
@@ -41,12 +40,6 @@ def test_bounds() -> None:
     assert missing.bounds([1, 0, np.nan, 1], [False, False, True, False]) == (0.5, 0.75)
     assert missing.bounds([1, 0, 1, 1], [True, False, False, False]) == (0.5, 0.75)
     assert missing.bounds([], []) == (0.0, 1.0)
-
-
-def test_repeats_are_averaged_and_nulls_left_out() -> None:
-    frame = pd.DataFrame({"item": ["a", "a", "b", "b"], "score": [1.0, 0.0, None, 1.0]})
-    means = missing.average_repeats(frame, ["item"], ["score"])
-    assert means["score"].tolist() == [0.5, 1.0]
 
 
 def test_pass_at_k() -> None:
