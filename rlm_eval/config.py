@@ -61,10 +61,11 @@ def _build(values: dict[str, Any], path: str) -> Any:
     if target is None:
         raise ConfigError(f"{path}: has no _target_; compose it from its config group")
     cls = locate(str(target), path)
-    return _construct(cls, values, path)
+    return construct(cls, values, path)
 
 
-def _construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
+def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
+    """Build the dataclass `cls`; as `build`, for a node whose class is known."""
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     for key in values:
         if key not in names:
@@ -86,7 +87,7 @@ def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
         return _build(dict(value), f"{path}.{key}")
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
-        return _construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
+        return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
     schema = dataclasses.make_dataclass("Field", [(key, hint)])
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
