@@ -28,7 +28,17 @@ def report(
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
     from rlm_eval.records import load_records
-    from rlm_eval.report import card, cells, comparison, formats, html, plots, tables, trajectories
+    from rlm_eval.report import (
+        card,
+        cells,
+        comparison,
+        formats,
+        html,
+        plots,
+        studies,
+        tables,
+        trajectories,
+    )
     from rlm_eval.report.caveats import caveats
 
     run_dirs, out = [Path(run) for run in run_dirs], Path(out)
@@ -37,7 +47,7 @@ def report(
     table = cells.summarise(frame)
     comparisons = comparison.against(frame, cells.series_order(frame)[0])
     limits = caveats(frame, table)
-    built = tables.build(frame, table, comparisons)
+    built = tables.build(frame, table, comparisons) + studies.build(frame)
     out.mkdir(parents=True, exist_ok=True)
     written = formats.write(built, table, out / "tables")
     marks = None if published is None else plots.read_published(published)

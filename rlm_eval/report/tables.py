@@ -77,7 +77,7 @@ def _accuracy(table: pd.DataFrame) -> Table:
         line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         line |= {"95 % interval": _interval(row), "how": _how(row)}
         if len(scorers) > 1:
-            line |= {f"{c.removeprefix('score_')} %": _percent(row[c]) for c in scorers}
+            line |= {f"{c.removeprefix('score_')} %": percent(row[c]) for c in scorers}
         rows.append(line)
     note = (
         "Mean score. Samples that share a context are one cluster; repeats are averaged first. "
@@ -90,7 +90,7 @@ def _accuracy(table: pd.DataFrame) -> Table:
 def _score(row: Any) -> str:
     if row["as_bounds"]:
         return f"{100 * row['bound_low']:.1f} to {100 * row['bound_high']:.1f}"
-    return _percent(row["accuracy"])
+    return percent(row["accuracy"])
 
 
 def _interval(row: Any) -> str:
@@ -110,13 +110,13 @@ def _cost(table: pd.DataFrame) -> Table:
     for row in table.to_dict("records"):
         line = _line(row)
         line |= {
-            "USD mean": _money(row["cost_mean"]),
-            "median": _money(row["cost_median"]),
-            "p25 to p75": _range(row, "cost", "p25", "p75", _money),
-            "p95": _high(row, "cost", _money),
-            "max": _money(row["cost_max"]),
-            "total": _money(row["cost_total"]),
-            "mean, cache hits seen": _money(row["observed_mean"]),
+            "USD mean": money(row["cost_mean"]),
+            "median": money(row["cost_median"]),
+            "p25 to p75": _range(row, "cost", "p25", "p75", money),
+            "p95": _high(row, "cost", money),
+            "max": money(row["cost_max"]),
+            "total": money(row["cost_total"]),
+            "mean, cache hits seen": money(row["observed_mean"]),
             "tokens in": _count(row["mean_input_tokens"]),
             "tokens out": _count(row["mean_output_tokens"]),
             "in, root": _count(row["mean_root_tokens"]),
@@ -156,14 +156,14 @@ def _behaviour(table: pd.DataFrame) -> Table:
     rows = []
     for row in table.to_dict("records"):
         line = _line(row) | {
-            "calls": _one(row["mean_calls"]),
-            "turns": _one(row["mean_turns"]),
-            "sub-calls": _one(row["mean_sub_calls"]),
+            "calls": one(row["mean_calls"]),
+            "turns": one(row["mean_turns"]),
+            "sub-calls": one(row["mean_sub_calls"]),
             "with a sub-call": f"{row['recursion']} of {row['rows']}",
-            "coverage %": _percent(row["mean_coverage"]),
-            "re-read": _one(row["mean_reread"]),
-            "evidence seen %": _percent(row["mean_evidence_seen"]),
-            "error blocks": _one(row["mean_error_steps"]),
+            "coverage %": percent(row["mean_coverage"]),
+            "re-read": one(row["mean_reread"]),
+            "evidence seen %": percent(row["mean_evidence_seen"]),
+            "error blocks": one(row["mean_error_steps"]),
             "prompt": row["prompt"] or "none",
             "isolation": row["isolation"] if isinstance(row["isolation"], str) else "no code run",
         }
@@ -190,7 +190,7 @@ def _comparisons(comparisons: pd.DataFrame) -> Table:
             "B better": row["losses"],
             "p": f"{row['p']:.4f}",
             "p, Holm": f"{row['p_holm']:.4f}",
-            "cost A / B": _one(row["cost_ratio"]),
+            "cost A / B": one(row["cost_ratio"]),
             "verdict": row["verdict"],
         }
         for row in comparisons.to_dict("records")
@@ -224,11 +224,13 @@ def _known(value: Any) -> bool:
     return value is not None and not math.isnan(float(value))
 
 
-def _percent(value: Any) -> str:
+def percent(value: Any) -> str:
+    """A share in percent."""
     return f"{100 * value:.1f}" if _known(value) else UNKNOWN
 
 
-def _money(value: Any) -> str:
+def money(value: Any) -> str:
+    """US dollars (or tokens), three digits."""
     return f"{value:.3g}" if _known(value) else UNKNOWN
 
 
@@ -240,7 +242,8 @@ def _count(value: Any) -> str:
     return f"{value:,.0f}" if _known(value) else UNKNOWN
 
 
-def _one(value: Any) -> str:
+def one(value: Any) -> str:
+    """A mean, two decimals."""
     return f"{value:.2f}" if _known(value) else UNKNOWN
 
 

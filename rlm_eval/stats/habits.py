@@ -25,11 +25,14 @@ METRICS = {
     "max_sub_call_chars": "characters of a plain sub-call's prompt, largest",
     "unmatched_share": "share of the sub-calls' prompt characters not found in the context",
     "error_turns": "root turns in which some block raised or hit a block limit",
+    "syntax_error_blocks": "blocks that were no Python",
     "verification_turns": "root turns in which a sub-call was asked to verify something",
     "turns_after_known": "root turns between the first sight of the answer and the last turn",
     "wasted_calls": "sub-calls that failed, came back empty, or repeated an earlier request",
 }
 """Metric -> definition. A metric that needs sub-calls is `None` where there are none."""
+
+_NO_PYTHON = ("SyntaxError", "IndentationError", "TabError")
 
 
 def habits(trajectory: Trajectory) -> dict[str, Scalar]:
@@ -48,6 +51,7 @@ def habits(trajectory: Trajectory) -> dict[str, Scalar]:
         "max_sub_call_chars": max(sizes, default=None),
         "unmatched_share": unmatched_share(plain),
         "error_turns": error_turns(trajectory),
+        "syntax_error_blocks": sum(step.error in _NO_PYTHON for step in trajectory.steps),
         "verification_turns": len(verifying),
         "turns_after_known": turns_after_known(trajectory),
         "wasted_calls": wasted_calls(trajectory.calls),

@@ -64,6 +64,12 @@ def test_error_turns_count_turns_and_not_blocks_or_children():
     assert habits(trajectory([root(0), root(1), root(2)], steps))["error_turns"] == 2
 
 
+def test_syntax_errors_are_counted_by_block_at_every_depth():
+    steps = [step(0, error="SyntaxError"), step(0, call=77, error="IndentationError"), step(1)]
+    steps.append(step(1, error="NameError"))
+    assert habits(trajectory([root(0), root(1)], steps))["syntax_error_blocks"] == 2
+
+
 def test_turns_after_the_answer_was_in_sight():
     calls = [root(turn) for turn in range(5)]
     steps = [step(0), step(1, stdout="it is 48151"), step(2), step(3, stdout="48151"), step(4)]

@@ -1,0 +1,193 @@
+"""Tables that a study makes possible: wordings of a prompt, equal budgets, right against wrong.
+
+Each exists only where the records hold what it needs: two prompts of a method, two methods on the
+same task, sub-calls. Not the standing tables of every report (`tables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlm_eval.report import cells, style
+from rlm_eval.report.tables import Table, money, one, percent
+from rlm_eval.stats import missing
+from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.stats.paired import holm
+from rlm_eval.stats.spread import Spread, spread
+
+RIGHT = 0.5
+"""Score from which an answer of a graded task counts as right."""
+_WHO = ["method", "variant", "root", "sub"]
+
+
+def build(frame: pd.DataFrame) -> list[Table]:
+    """Those that the frame (`cells.prepare`) allows, in reading order."""
+    found = [prompts(frame), budgets(frame), right_and_wrong(frame)]
+    return [table for table in found if not table.rows.empty]
+
+
+def prompts(frame: pd.DataFrame) -> Table:
+    """Per method, task and length: mean, worst and best over its prompts, and the range."""
+    lines = []
+    found = []
+    for who, part in frame.groupby(_WHO, sort=False):
+        if part["prompt"].nunique() < 2:
+            continue
+        units = cells.units(part, ["prompt"])
+        places = list(units.groupby(["task_label", "length"], sort=True))
+        if len(places) > 1:
+            places.append((("all together", np.nan), units))
+        for (task, length), own in places:
+            line = {"task": task, "length": _length(length), "method": _who(who, frame)}
+            seen = _spread(own)
+            cut = own.groupby("prompt")["cut"].mean().max() > missing.CUT_SHARE
+            if seen is not None:
+                lines.append(line | _wordings(*seen) | {"cut": cut})
+                found.append(seen[1])
+    for line, p in zip(lines, holm([s.p for s in found]), strict=True):
+        line["p, Holm"] = f"{p:.4f}"
+        line["verdict"] = (
+            "no verdict: more than 5 % cut off"
+            if line.pop("cut")
+            else "the wording matters"
+            if p < 0.05
+            else "not shown to matter"
+        )
+    note = (
+        "Each method with every prompt it was run with, on the samples that all of them answered. "
+        "Range: best mean minus worst. By chance: the range to be expected if the wording did not "
+        "matter, from 2,000 exchanges of the prompts within each cluster; p from the same, after "
+        "Holm over this table. A method is as good as its worst reasonable prompt until shown "
+        "otherwise."
+    )
+    return Table("prompts", "Sensitivity to the prompt", note, pd.DataFrame(lines))
+
+
+def _spread(units: pd.DataFrame) -> tuple[list[str], Spread] | None:
+    """The prompts' names and their spread over the samples that all of them answered."""
+    keys = ["task_label", "length", "sample_id"]
+    scores = units.pivot_table(index=keys, columns="prompt", values="score").dropna()
+    if scores.shape[1] < 2 or scores.empty:
+        return None
+    clusters = units.drop_duplicates(keys).set_index(keys)["cluster"].loc[scores.index]
+    return list(scores.columns), spread(scores.to_numpy(), clusters.to_numpy())
+
+
+def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
+    order = np.argsort(seen.means)
+    worst, best = int(order[0]), int(order[-1])
+    return {
+        "prompts": len(names),
+        "n": seen.n,
+        "clusters": seen.clusters,
+        "mean %": percent(seen.mean),
+        "worst %": percent(seen.means[worst]),
+        "worst prompt": names[worst],
+        "best %": percent(seen.means[best]),
+        "best prompt": names[best],
+        "range, pp": f"{100 * seen.range:.1f}",
+        "by chance, pp": f"{100 * seen.by_chance:.1f}",
+        "p": f"{seen.p:.4f}",
+    }
+
+
+def budgets(frame: pd.DataFrame) -> Table:
+    """What each method scores where every sample may spend the same: one row per budget."""
+    lines: list[dict[str, Any]] = []
+    columns: list[str] = []
+    for (task, length), part in frame.groupby(["task_label", "length"], sort=True):
+        spent, unit = _spent(part)
+        if part["series"].nunique() < 2 or spent is None:
+            continue
+        samples = _affordable(part, spent)
+        means = samples.groupby("series", sort=False)["spent"].mean()
+        for series, budget in means[means > 0].sort_values().items():
+            line = {"task": task, "length": _length(length), "budget": f"what {series} spends"}
+            line |= {"per sample": money(budget), "unit": unit}
+            for name, own in samples.groupby("series", sort=False):
+                line[str(name)] = _within(own, float(budget))
+                columns += [str(name)] if str(name) not in columns else []
+            lines.append(line)
+    order = [name for name in cells.series_order(frame) if name in columns]
+    rows = pd.DataFrame(lines)
+    if not rows.empty:
+        rows = rows[[*rows.columns.difference(order, sort=False), *order]].fillna("not run")
+    note = (
+        "Equal budgets, from what was observed: a sample counts with its score where it cost no "
+        "more than the budget, else as wrong, as if it had been stopped there without an answer "
+        "(a lower bound for a method that would answer when stopped). Score % [95 % interval]. "
+        "Budgets are the mean costs of the methods, cold list price; tokens where a price is "
+        "unknown."
+    )
+    return Table("budgets", "Score within equal budgets", note, rows)
+
+
+def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """What each row cost, and in what; `None` where neither money nor tokens are known of all."""
+    known = part[part["score"].notna()]
+    for column, unit in (("cost_cold", "USD"), ("total_tokens", "tokens")):
+        # An overflow was refused before anything was spent.
+        values = part[column].where(part["outcome"] != "context_overflow", 0.0)
+        if not known.empty and values[known.index].notna().all() and values.sum() > 0:
+            return values, unit
+    return None, ""
+
+
+def _affordable(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
+    scored = part.assign(spent=spent)[part["score"].notna()]
+    return scored[["series", "sample_id", "cluster", "score", "spent"]]
+
+
+def _within(own: pd.DataFrame, budget: float) -> str:
+    """Score of a series where each sample may cost `budget`; repeats averaged."""
+    worth = own["score"].where(own["spent"] <= budget * (1 + 1e-9), 0.0)
+    units = own.assign(worth=worth).groupby("sample_id").agg({"worth": "mean", "cluster": "first"})
+    found = mean_interval(units["worth"].to_numpy(), units["cluster"].to_numpy())
+    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def right_and_wrong(frame: pd.DataFrame) -> Table:
+    """Sub-calls and broken code of the trajectories that ended right, and of those that did not."""
+    lines = []
+    recursing = frame[frame["series"].isin(frame[frame["used_recursion"]]["series"].unique())]
+    scored = recursing[recursing["score"].notna()]
+    for (task, length, series), part in scored.groupby(
+        ["task_label", "length", "series"], sort=True
+    ):
+        line = {"task": task, "length": _length(length), "method": series}
+        for word, own in (("right", part["score"] >= RIGHT), ("wrong", part["score"] < RIGHT)):
+            line |= {word: int(own.sum())} | dict(_habits(part[own], word))
+        lines.append(line)
+    note = (
+        f"Right: a score of {RIGHT} or more. Means per trajectory; the share with a syntax error "
+        "counts trajectories with at least one block that was no Python. The measures of "
+        "arXiv:2512.24601 v3, figures 4b and 10, whose bound for graded scores is not stated."
+    )
+    title = "Sub-calls and broken code, right and wrong answers"
+    return Table("right_and_wrong", title, note, pd.DataFrame(lines))
+
+
+def _habits(part: pd.DataFrame, word: str) -> Iterator[tuple[str, str]]:
+    calls = part["n_sub_calls"] + part["n_child_calls"].fillna(0)
+    yield f"sub-calls, {word}", one(calls.mean())
+    yield f"coverage %, {word}", percent(part["coverage"].mean())
+    broken = part.get("habit_syntax_error_blocks", pd.Series(dtype=float)).astype(float).dropna()
+    yield f"syntax error %, {word}", percent((broken > 0).mean())
+
+
+def _who(who: Any, frame: pd.DataFrame) -> str:
+    """Method, variant and models, the models only where they tell series apart."""
+    method, variant, root, sub = who
+    pair = root if sub in ("", root) else f"{root} > {sub}"
+    several = len(frame[["root", "sub"]].drop_duplicates()) > 1
+    return " ".join(
+        [str(method), *([f"[{variant}]"] if variant else []), *([f"({pair})"] if several else [])]
+    )
+
+
+def _length(length: Any) -> str:
+    return "all" if pd.isna(length) else style.tokens_label(length)
