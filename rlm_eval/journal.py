@@ -8,6 +8,7 @@ One JSON object a line, append-only; kinds of line (fields equal to their defaul
   A prompt is a list of `[role, part, ...]`; a part is literal text, the number of a text line, or
   `[start, end]` in the sample's context.
 - `{"k":"again","t":5,"of":41,...}`: trajectory 5 took the reply of call 41 from the journal.
+- `{"k":"count","request":HASH,"tokens":812}`: a prompt's tokens by the model's own tokenizer.
 
 A call survives `kill -9` as soon as `append` returned, and a lost machine once the group commit
 (every 50 ms at most) has run. A torn last line is reported and skipped.
@@ -62,7 +63,8 @@ class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
     def __init__(self, log: AppendLog, wanted: Mapping[Who, int] | None = None) -> None:
-        """Reads the whole of `log.path` once.
+        """Reads the whole of `log.path` once. Numbers of lines that a lost machine took are not
+        given again: what still refers to them must not meet another text or trajectory.
 
         `wanted` names the samples that will run, each with the first trajectory whose replies
         still count (those before a redo do not); `None` keeps everything.
@@ -73,18 +75,26 @@ class Journal:
         self._trajectories = self._calls = self._next_text = 0
         self.torn = 0
         """Damaged lines that were skipped."""
+        self.counts: dict[str, int] = {}
+        """Tokens of prompts that were counted, by request: what is asked may depend on them."""
         owner: dict[int, Who] = {}
         for _, line in read_places(log.path):
             if line is None:
                 self.torn += 1
-            elif line["k"] == "start":
+                continue
+            self._trajectories = max(self._trajectories, line.get("t", -1) + 1)
+            if line["k"] == "start":
                 owner[line["t"]] = (line["sample"], line["epoch"])
-                self._trajectories = max(self._trajectories, line["t"] + 1)
             elif line["k"] == "text":
                 self._texts[_digest(line["v"])] = line["id"]
                 self._next_text = max(self._next_text, line["id"] + 1)
+            elif line["k"] == "count":
+                self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
                 self._calls = max(self._calls, line["c"] + 1)
+                named = (part for _, *parts in line["prompt"] for part in parts)
+                texts = [part for part in named if isinstance(part, int)]
+                self._next_text = max(self._next_text, 1 + max(texts, default=-1))
                 who = owner.get(line["t"])
                 first = 0 if wanted is None or who is None else wanted.get(who)
                 if who is not None and first is not None and line["t"] >= first:
@@ -123,6 +133,11 @@ class Journal:
             for text in texts:  # not on disk: a later call must not refer to them
                 del self._texts[_digest(text["v"])]
             raise
+
+    def write_count(self, request: str, tokens: int) -> None:
+        """Keep the tokens of a prompt."""
+        self.counts[request] = tokens
+        self._log.append({"k": "count", "request": request, "tokens": tokens})
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
         """Note that a trajectory was served a stored reply."""
@@ -223,6 +238,8 @@ class Calls:
         self._texts: dict[int, int] = {}
         self._contexts: dict[int, str] = {}
         self._calls: dict[int, int] = {}  # number -> place
+        self.counts: dict[str, int] = {}
+        """See `Journal.counts`."""
         self._of: dict[int, list[tuple[int, dict[str, Any] | None]]] = defaultdict(list)
         for place, line in read_places(path):
             if line is None:
@@ -231,6 +248,8 @@ class Calls:
                 self._contexts[line["t"]] = line["context"]
             elif line["k"] == "text":
                 self._texts[line["id"]] = place
+            elif line["k"] == "count":
+                self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
                 self._calls[line["c"]] = place
                 self._of[line["t"]].append((line["c"], None))
@@ -278,6 +297,7 @@ class Tape(Journal):
 
     def __init__(self, calls: Calls, trajectory: int) -> None:
         self._own = Replies()
+        self.counts = calls.counts
         self._number = trajectory
         for line, _ in calls.lines(trajectory):
             self._own.add(line)

@@ -61,15 +61,23 @@ class Holder:
 
 def holder_of(folder: Path) -> Holder | None:
     """Who holds the cell now; `None` where nobody does, or only a dead process."""
+    found = _last_holder(folder, time.time())
+    return None if found is None or _is_gone(*found) else found[0]
+
+
+def _last_holder(folder: Path, now: float) -> tuple[Holder, float] | None:
+    """Who wrote the lease, and how many seconds ago it was renewed."""
     path = folder / "lease.json"
     try:
         holder = Holder(**orjson.loads(path.read_bytes()))
-        age = time.time() - path.stat().st_mtime
+        return holder, now - path.stat().st_mtime
     except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
         return None
+
+
+def _is_gone(holder: Holder, age: float) -> bool:
     alive = holder.is_alive_here()
-    gone = age > STALE_SECONDS if alive is None else not alive
-    return None if gone else holder
+    return age > STALE_SECONDS if alive is None else not alive
 
 
 class Lease:
@@ -82,6 +90,8 @@ class Lease:
         self._renewal: asyncio.Task[None] | None = None
         self._mine = b""
         self._lost = False
+        self.taken_over = ""
+        """Whose lease was replaced, in words; empty where it was free."""
 
     async def __aenter__(self) -> Lease:
         me = Holder.me()
@@ -101,23 +111,28 @@ class Lease:
             try:
                 os.link(draft, self._path)
             except FileExistsError:
-                self._break(me)
+                # By the clock of the file system: those of two machines may differ.
+                self._break(me, draft.stat().st_mtime)
             else:
                 return
         raise RlmEvalError(f"{self._folder}: several processes want it at once; try again")
 
-    def _break(self, me: Holder) -> None:
+    def _break(self, me: Holder, now: float) -> None:
         """Remove a lease that nobody holds. Raises `RlmEvalError` where somebody does."""
-        other = holder_of(self._folder)
-        if other is not None:
+        found = _last_holder(self._folder, now)
+        if found is not None:
+            other, age = found
+            who = f"process {other.pid} on {other.host}"
             # A living process of the same job and machine is another task of it, no predecessor.
-            gone = me.job is not None and me.job == other.job and other.is_alive_here() is None
-            if not gone:
+            requeued = me.job is not None and me.job == other.job and other.is_alive_here() is None
+            if not requeued and not _is_gone(other, age):
                 since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
                 raise RlmEvalError(
-                    f"{self._folder} is being written by process {other.pid} on {other.host} "
-                    f"since {since}; wait for it, or stop it and run the same command again"
+                    f"{self._folder} is being written by {who} since {since}, last sign of life "
+                    f"{max(0.0, age):.0f} s ago; wait for it, or stop it and run the same command "
+                    f"again (another machine's counts as lost after {STALE_SECONDS:g} s)"
                 )
+            self.taken_over = f"taken over from {who}, which left {max(0.0, age):.0f} s ago"
         with suppress(FileNotFoundError):
             self._path.unlink()
 

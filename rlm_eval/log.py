@@ -31,6 +31,8 @@ class AppendLog:
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")
+        if not size:
+            sync_folder(path.parent)
         self._dirty = asyncio.Event()
         self._failed: OSError | None = None
         self._syncer: asyncio.Task[None] | None = None
@@ -45,6 +47,13 @@ class AppendLog:
             await asyncio.gather(self._syncer, return_exceptions=True)
         os.fsync(self._fd)
         os.close(self._fd)
+
+    async def sync(self) -> None:
+        """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
+        try:
+            await asyncio.to_thread(os.fsync, self._fd)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more."""
@@ -76,6 +85,18 @@ class AppendLog:
                 await asyncio.to_thread(os.fsync, self._fd)
             except OSError as error:  # the next append tells: nothing more is paid for in vain
                 self._failed = error
+
+
+def sync_folder(folder: Path) -> None:
+    """A file that was made or renamed in `folder` keeps its name if the machine disappears."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(number)
 
 
 def dumped(record: Mapping[str, Any]) -> bytes:

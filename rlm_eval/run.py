@@ -33,7 +33,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import total
 from rlm_eval.stopping import Stop
-from rlm_eval.store import Attempt, CellStore, write_json
+from rlm_eval.store import Attempt, CellStore, check_run, write_json
 from rlm_eval.types import Outcome, Sample
 
 
@@ -90,6 +90,7 @@ class Runner:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         models = Models(self.cells)
         self.folder.mkdir(parents=True, exist_ok=True)
+        check_run(self.folder)
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(models.release)
@@ -150,7 +151,9 @@ class Runner:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
-        async with Lease(folder):
+        async with Lease(folder) as lease:
+            if lease.taken_over:
+                self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
             store = CellStore(folder)
@@ -219,6 +222,8 @@ class Runner:
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
                 done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
+                # A machine that disappears must not leave a result without its calls.
+                await logs.journal.sync()
                 store.append(logs.trajectories, logs.scores, done)
                 self.summary.attempted += 1
                 progress.finished(done)

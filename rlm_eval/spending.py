@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from rlm_eval.journal import stored_call
 from rlm_eval.log import read_lines
 from rlm_eval.prices import call_cost
+from rlm_eval.store import read_manifest
 from rlm_eval.types import Prompt, Usage
 
 
@@ -51,10 +50,9 @@ class Spending:
 
 def spent(folder: Path) -> Spending:
     """Of one cell's (or shard's) directory; nothing where it was never started."""
-    manifest = folder / "manifest.json"
-    if not manifest.exists():
+    if not (folder / "manifest.json").exists():
         return Spending()
-    bill = call_cost(orjson.loads(manifest.read_bytes())["prices"])
+    bill = call_cost(read_manifest(folder)["prices"])
     calls = tokens = unpriced = 0
     cost = 0.0
     for line in read_lines(folder / "journal.jsonl"):

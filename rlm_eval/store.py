@@ -23,7 +23,7 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places
+from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places, sync_folder
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -36,6 +36,30 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, orjson.dumps(value, option=_OPTIONS))
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
+    path = folder / "manifest.json"
+    try:
+        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(f"{path}: no manifest; is this a cell of a run?") from error
+    except orjson.JSONDecodeError as error:
+        raise RlmEvalError(f"{path}: damaged ({error}); move the cell's folder away") from error
+    if (found := loaded.get("schema_version")) != SCHEMA_VERSION:
+        raise RlmEvalError(
+            f"{path}: written with schema version {found}, this release reads "
+            f"{SCHEMA_VERSION}; use the release that wrote it, or another run name"
+        )
+    return loaded
+
+
+def check_run(run: Path) -> None:
+    """Raises `RlmEvalError` where a cell or shard of the run has another layout."""
+    for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
+        for path in sorted(run.glob(pattern)):
+            read_manifest(path.parent)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     draft = path.with_name(path.name + ".draft")
@@ -44,6 +68,7 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    sync_folder(path.parent)
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,8 @@ class CellStore:
     """First trajectory that counts, where a redo set earlier ones aside."""
 
     def __post_init__(self) -> None:
-        self._check_version()
+        if (self.folder / "manifest.json").exists():
+            read_manifest(self.folder)
         scores = {
             line["t"]: tuple(Score(**score) for score in line["scores"])
             for line in read_lines(self.folder / "scores.jsonl")
@@ -83,9 +109,9 @@ class CellStore:
         for place, line in read_places(self.folder / "trajectories.jsonl"):
             if line is not None and "redo" in line:
                 self.since[line["sample"], line["epoch"]] = line["redo"]
-            elif line is not None:
+            elif line is not None and line["t"] in scores:  # else a lost machine took them
                 self._places[line["t"]] = place
-                self._keep(_attempt({**line, "steps": ()}, scores.get(line["t"], ())))
+                self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
 
     def is_open(self, who: tuple[str, int]) -> bool:
         """True where (sample id, epoch) has no result yet that says something about the method."""
@@ -102,25 +128,10 @@ class CellStore:
         trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
         self.since[who] = first
 
-    def _check_version(self) -> None:
-        path = self.folder / "manifest.json"
-        if path.exists():
-            found = orjson.loads(path.read_bytes()).get("schema_version")
-            if found != SCHEMA_VERSION:
-                raise RlmEvalError(
-                    f"{path}: written with schema version {found}, this release reads "
-                    f"{SCHEMA_VERSION}; use the release that wrote it, or another run name"
-                )
-
     @property
     def manifest(self) -> dict[str, Any]:
         """The stored manifest. Raises `RlmEvalError` where the cell was never started."""
-        path = self.folder / "manifest.json"
-        try:
-            loaded: dict[str, Any] = orjson.loads(path.read_bytes())
-        except FileNotFoundError as error:
-            raise RlmEvalError(f"{path}: no manifest; is this a cell of a run?") from error
-        return loaded
+        return read_manifest(self.folder)
 
     def begin(self, manifest: Mapping[str, Any], samples: list[Sample]) -> None:
         """Write manifest and samples; nothing is called before this returned."""

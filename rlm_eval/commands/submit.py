@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.lease import holder_of
     from rlm_eval.queue import cell_jobs
     from rlm_eval.run import plan
+    from rlm_eval.store import check_run
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
     cells = [build_cell(config) for config in configs]
     run.mkdir(parents=True, exist_ok=True)
+    check_run(run)
     plan(run, cells)
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
     todo = [

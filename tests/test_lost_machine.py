@@ -1,0 +1,109 @@
+"""A machine that disappears: what its disk may look like afterwards, and whose cell it then is."""
+
+import os
+import time
+
+import orjson
+import pytest
+from fake_server import FakeServer, rules
+from runs import (
+    RULES,
+    asked,
+    cell_folder,
+    cells_of,
+    contexts,
+    overrides,
+    prompts_in,
+    records,
+    run_here,
+)
+
+from rlm_eval.lease import STALE_SECONDS
+from rlm_eval.log import count_torn, dumped, read_lines
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def torn(data: bytes) -> bytes:
+    """Cut inside the last record."""
+    return data[: data.rstrip().rindex(b"\n") + 30]
+
+
+def zeros(data: bytes) -> bytes:
+    """The file had its length, its last blocks never reached the disk."""
+    cut = len(torn(data))
+    return data[:cut] + bytes(max(4096, len(data) - cut))
+
+
+@pytest.mark.parametrize("damage", [torn, zeros])
+async def test_a_damaged_journal_costs_only_what_it_lost(tmp_path, damage, capsys):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url)
+        texts = contexts(given)
+        await run_here(given)
+        undisturbed = [(r["sample_id"], r["n_calls"], r["score"]) for r in records(tmp_path)]
+        folder = cell_folder(tmp_path)
+        journal = folder / "journal.jsonl"
+        journal.write_bytes(damage(journal.read_bytes()))
+        (folder / "DONE").unlink()
+        # Two of the four results had not reached the disk either; one of them lost its scores only.
+        for name, kept in (("trajectories.jsonl", 3), ("scores.jsonl", 2)):
+            lines = (folder / name).read_bytes().splitlines(keepends=True)
+            (folder / name).write_bytes(b"".join(lines[:kept]))
+        kept_calls = set(prompts_in(journal, texts))
+        before = len(server.log)
+        assert not (await run_here(given)).unfinished
+        assert "torn journal line(s) skipped" in capsys.readouterr().err
+        again = asked(server.log[before:])
+        assert not kept_calls & set(again)
+        assert sum(again.values()) == 1
+        assert count_torn(journal) == 1
+        starts = [line["t"] for line in read_lines(journal) if line["k"] == "start"]
+        assert len(set(starts)) == len(starts)
+        told = [(r["sample_id"], r["n_calls"], r["score"]) for r in records(tmp_path)]
+        assert told == undisturbed
+
+
+async def test_numbers_that_a_hole_took_are_not_given_again(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "n=2", "max_samples=1")
+        await run_here([*given, "n=1"])
+        journal = cell_folder(tmp_path) / "journal.jsonl"
+        lines = list(read_lines(journal))
+        named = max(line["id"] for line in lines if line["k"] == "text")
+        # The named texts and the trajectory's start are gone, what refers to them is not.
+        left = [line for line in lines if line["k"] != "start" and line.get("v") is None]
+        journal.write_bytes(b"".join(map(dumped, left)))
+        assert not (await run_here(given)).unfinished
+        added = [line for line in read_lines(journal) if line["k"] in ("text", "start")]
+        assert min(line["id"] for line in added if line["k"] == "text") > named
+        assert [line["t"] for line in added if line["k"] == "start"] == [1]
+
+
+def other_machine(folder, age: float) -> None:
+    """A lease that another machine renewed `age` seconds ago."""
+    holder = {"host": "elsewhere", "pid": 7, "started": 0.0, "job": None, "since": time.time() - 99}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lease.json").write_bytes(orjson.dumps(holder))
+    then = time.time() - age
+    os.utime(folder / "lease.json", (then, then))
+
+
+async def test_a_dead_machines_cell_is_taken_over_with_a_word(tmp_path, capsys):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=1")
+        (cell,) = cells_of(given)
+        folder = tmp_path / "test" / cell.folder
+        other_machine(folder, age=STALE_SECONDS / 2)
+        (why,) = (await run_here(given)).unfinished.values()
+        assert "is being written by process 7 on elsewhere since" in why
+        assert "last sign of life 3" in why
+        assert not asked(server.log)
+        capsys.readouterr()
+        other_machine(folder, age=STALE_SECONDS + 15)
+        assert not (await run_here(given)).unfinished
+        assert "taken over from process 7 on elsewhere, which left 7" in capsys.readouterr().err
+        assert not (folder / "lease.json").exists()
