@@ -43,7 +43,7 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
         if key not in fixed_keys and key not in swept:
             _, parsed = _split([f"{key}={values}"])
             swept[key] = parsed.get(key) or [f"{key}={values}"]
-    composed = {(): base}
+    composed: dict[tuple[str, ...], DictConfig] = {(): base}
     cells = []
     for cell in itertools.product(*swept.values()):
         # Composing takes a fifth of a second; lengths and seeds are set on what is composed.
