@@ -1,15 +1,18 @@
-"""What a run says while it runs: one line per cell, the first failures as they happen.
+"""What a run says while it runs, on standard error: results go to standard output.
 
-On a terminal the line of the running cell is rewritten in place; without one, a cell is one line
-when it ends. Everything goes to standard error: standard output is for results.
+On a terminal a live table of the run's cells; without one, one line per cell when it ends. The
+first failures of a cell are told as they happen, in both.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rlm_eval.cell import Cell
 from rlm_eval.prices import call_cost
@@ -18,15 +21,59 @@ from rlm_eval.stats.intervals import wilson
 from rlm_eval.store import Attempt, CellStore
 from rlm_eval.types import Call, Sample
 
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
 _SHOWN_ERRORS = 3  # per cell: the first ones tell, the rest are counted
+_REFRESH_SECONDS = 1.0
+_COLUMNS = ("cell", "done", "outcomes", "accuracy", "tokens", "spent", "time", "")
 
 
 class Progress:
-    """Prints the lines of a run."""
+    """The cells of a run. Live as an async context manager, where there is a terminal."""
 
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._open_line = False
+    def __init__(self, cells: Sequence[Cell] = ()) -> None:
+        """`cells` in the order in which they will run."""
+        self._names = {cell.name_in_plan: _label(cell) for cell in cells}
+        self._lines: dict[str, CellProgress] = {}
+        self._ended: dict[str, str] = {}
+        self._live: Live | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._room: int | None = None
+
+    async def __aenter__(self) -> Progress:
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self._live = Live(
+                get_renderable=self.table,
+                console=console,
+                auto_refresh=False,
+                redirect_stdout=False,
+            )
+            self._room = max(3, console.height - 4)
+            self._live.start(refresh=True)
+            self._ticker = asyncio.create_task(self._tick(self._live))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._live is None or self._ticker is None:
+            return
+        self._ticker.cancel()
+        await asyncio.gather(self._ticker, return_exceptions=True)
+        self._room = None  # what stays on the terminal is the whole table
+        self._live.vertical_overflow = "visible"
+        self._live.refresh()
+        self._live.stop()
+        self._live = None
+
+    async def _tick(self, live: Live) -> None:
+        while True:
+            live.refresh()
+            await asyncio.sleep(_REFRESH_SECONDS)
 
     def cell(
         self,
@@ -37,57 +84,80 @@ class Progress:
     ) -> CellProgress:
         """Start the line of a cell."""
         total = len(samples) * cell.epochs
-        models = dict.fromkeys(model.name for model in cell.models.values())
-        label = " ".join([cell.task.name, str(cell.length), cell.method.name, *models])
         kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
         prices = {slot: model.price for slot, model in cell.models.items()}
-        line = CellProgress(self, label, total, len(todo), call_cost(prices))
+        line = CellProgress(self, cell, total, len(todo), call_cost(prices))
         for attempt in kept:
             if attempt is not None and not attempt.trajectory.outcome.is_missing:
                 line.count(attempt)
+        self._names.setdefault(cell.name_in_plan, line.label)
+        self._lines[cell.name_in_plan] = line
         return line
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        self._end_line()
         print(text, file=sys.stderr, flush=True)
 
     def problem(self, cell: str, why: str) -> None:
         """A cell that did not finish."""
+        self._ended[cell] = "unfinished"
         self.note(f"UNFINISHED {cell}: {why}")
 
-    def rewrite(self, text: str) -> None:
-        """The running cell's line, in place; nothing without a terminal."""
-        if self._live:
-            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
-            self._open_line = True
+    def end(self, cell: str, line: CellProgress, how: str) -> None:
+        """A cell's line is final."""
+        self._ended[cell] = how
+        if self._live is None:
+            self.note(f"{line.text()}  {how}")
 
-    def _end_line(self) -> None:
-        if self._open_line:
-            print("\r\x1b[2K", end="", file=sys.stderr)
-            self._open_line = False
+    def table(self) -> Table:
+        """The cells as a table; around the running one where not all fit on the terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        names = list(self._names)
+        room = len(names) if self._room is None else self._room
+        at = next((i for i, name in enumerate(names) if name not in self._ended), len(names))
+        first = max(0, min(at - room // 3, len(names) - room))
+        ended = sum(how != "unfinished" for how in self._ended.values())
+        lines = self._lines.values()
+        told = [f"{ended} of {len(names)} cells done", f"{sum(x.tokens for x in lines):,} tokens"]
+        if spent := sum(line.spent for line in lines):
+            told.append(f"${spent:,.2f}")
+        table = Table(box=None, pad_edge=False, caption=", ".join(told), caption_justify="left")
+        for name in _COLUMNS:
+            right = name in ("done", "tokens")
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for name in names[first : first + room]:
+            line = self._lines.get(name)
+            cells = [self._names[name], *(line.cells() if line else [""] * 6)]
+            state = self._ended.get(name, "running" if line else "waiting")
+            table.add_row(*(Text(cell) for cell in (*cells, state)))  # no markup in a model's name
+        return table
 
 
 class CellProgress:
     """The line of one cell: done, outcomes, accuracy with its interval, tokens, money, time."""
 
     def __init__(
-        self, progress: Progress, label: str, total: int, todo: int, cost: CallCost
+        self, progress: Progress, cell: Cell, total: int, todo: int, cost: CallCost
     ) -> None:
         """`total` samples of which `todo` are to be run now; `cost` prices a call."""
+        self.label = _label(cell)
+        self.tokens = 0
+        """Input and output tokens of the samples that count."""
+        self.spent = 0.0
+        """US dollars; an unknown price adds nothing."""
+        self._name = cell.name_in_plan
         self._progress = progress
-        self._label = label
         self._total = total
         self._todo = todo
         self._now = 0
         self._outcomes: Counter[str] = Counter()
         self._scores: list[float] = []
-        self._tokens = 0
         self._cost = cost
-        self._spent = 0.0
         self._errors = 0
         self._started = time.monotonic()
-        progress.rewrite(self.text())
+        self._seconds: float | None = None
 
     def count(self, attempt: Attempt) -> None:
         """Take a finished attempt into the line."""
@@ -95,8 +165,8 @@ class CellProgress:
         if attempt.scores and attempt.scores[0].value is not None:
             self._scores.append(attempt.scores[0].value)
         for call in attempt.trajectory.calls:
-            self._tokens += _tokens(call)
-            self._spent += self._cost(call)[0] or 0.0
+            self.tokens += _tokens(call)
+            self.spent += self._cost(call)[0] or 0.0
 
     def finished(self, attempt: Attempt) -> None:
         """A sample ended just now."""
@@ -107,32 +177,42 @@ class CellProgress:
             self._errors += 1
             if self._errors <= _SHOWN_ERRORS:
                 what = f"{trajectory.outcome.value}: {trajectory.error}"
-                self._progress.note(f"{self._label}: sample {trajectory.sample[:8]} {what}")
-        self._progress.rewrite(self.text())
+                self._progress.note(f"{self.label}: sample {trajectory.sample[:8]} {what}")
 
     def done(self, how: str = "done") -> None:
         """The cell ended: its line stays."""
-        self._progress.note(f"{self.text()}  {how}")
+        self._seconds = time.monotonic() - self._started
+        self._progress.end(self._name, self, how)
 
     def text(self) -> str:
         """The line."""
+        done, outcomes, accuracy, tokens, *rest = self.cells()
+        named = [accuracy and f"acc {accuracy}", tokens and f"{tokens} tok"]
+        return "  ".join(filter(None, [f"{self.label:<52} {done}", outcomes, *named, *rest]))
+
+    def cells(self) -> tuple[str, ...]:
+        """Done, outcomes, accuracy, tokens, money, time; empty where there is nothing to say."""
+        done = f"{sum(self._outcomes.values())}/{self._total}"
         outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
-        parts = [f"{self._label:<52} {sum(self._outcomes.values())}/{self._total}", outcomes]
+        accuracy = money = seconds = ""
         if self._scores:
             low, high = wilson(sum(self._scores), len(self._scores))
             mean = sum(self._scores) / len(self._scores)
-            parts.append(f"acc {mean:.0%} [{low:.0%}, {high:.0%}]")
-        if self._tokens:
-            parts.append(f"{self._tokens:,} tok")
-        if self._spent and self._now:  # of this process; an unknown price adds nothing
-            projected = self._spent * self._todo / self._now
-            parts.append(f"${self._spent:,.2f} of about ${projected:,.2f}")
-        elapsed = time.monotonic() - self._started
-        if 0 < self._now < self._todo:
-            parts.append(f"{elapsed * (self._todo - self._now) / self._now:.0f} s left")
-        elif self._now:
-            parts.append(f"{elapsed:.0f} s")
-        return "  ".join(part for part in parts if part)
+            accuracy = f"{mean:.0%} [{low:.0%}, {high:.0%}]"
+        tokens = f"{self.tokens:,}" if self.tokens else ""
+        if self._now:  # of this process
+            share = self._todo / self._now
+            money = f"${self.spent:,.2f} of about ${self.spent * share:,.2f}" if self.spent else ""
+            elapsed = self._seconds or time.monotonic() - self._started
+            is_over = self._seconds is not None or self._now == self._todo
+            seconds = f"{elapsed:.0f} s" if is_over else f"{elapsed * (share - 1):.0f} s left"
+        return done, outcomes, accuracy, tokens, money, seconds
+
+
+def _label(cell: Cell) -> str:
+    models = dict.fromkeys(model.name for model in cell.models.values())
+    shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
+    return " ".join([cell.task.name, str(cell.length), cell.method.name, *models, *shard])
 
 
 def _tokens(call: Call) -> int:

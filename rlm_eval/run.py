@@ -80,7 +80,7 @@ class Runner:
         self.folder = folder
         self.cells = cells
         self.budget = Budget(budget, name="sweep")
-        self.progress = Progress()
+        self.progress = Progress(cells)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)
@@ -93,6 +93,7 @@ class Runner:
         check_run(self.folder)
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
             stack.enter_context(self._signals)
             if self.budget.limits != Limits():

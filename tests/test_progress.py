@@ -1,6 +1,15 @@
 """The line of a cell: what it has done, what it cost so far, what it will have cost."""
 
-from runs import cells_of
+import contextlib
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+
+from rich.console import Console
+from runs import ROOT, cells_of
 
 from rlm_eval.progress import Progress
 from rlm_eval.store import Attempt, CellStore
@@ -31,3 +40,60 @@ def test_a_line_counts_outcomes_accuracy_tokens_and_money(tmp_path, capsys):
     assert "$0.27 of about $0.54" in line.text()  # 100k in at 1.25, 1k out at 10 dollars a million
     line.finished(finished("c", Outcome.PROVIDER_ERROR, 0.0))
     assert "provider_error" in capsys.readouterr().err
+
+
+def shown(progress: Progress, width: int = 150) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(progress.table())
+    return console.export_text()
+
+
+def test_a_table_tells_the_state_of_every_cell(tmp_path):
+    cells = cells_of(
+        ["model@root=gpt-5", "method=long_context", "tokenizer=approx4", "n=4", "length=1k,2k,4k"]
+    )
+    progress = Progress(cells)
+    samples = list(cells[1].task.samples())
+    todo = [(sample, 0) for sample in samples]
+    progress.cell(cells[0], CellStore(tmp_path), samples, []).done("from the journal")
+    line = progress.cell(cells[1], CellStore(tmp_path), samples, todo)
+    line.finished(finished("a", Outcome.OK, 1.0))
+    head, one, two, three, total, *_ = shown(progress).splitlines()
+    assert head.split() == ["cell", "done", "outcomes", "accuracy", "tokens", "spent", "time"]
+    assert one.startswith("s_niah 1024 long_context gpt-5")
+    assert one.rstrip().endswith("from the journal")
+    assert "1/4" in two
+    assert "$0.14 of about $0.54" in two
+    assert two.rstrip().endswith("running")
+    assert three.rstrip().endswith("waiting")
+    assert total.startswith("1 of 3 cells done, 101,000 tokens, $0.14")
+    progress.problem(cells[1].name_in_plan, "the server is gone")
+    assert shown(progress).splitlines()[2].rstrip().endswith("unfinished")
+
+
+def test_on_a_terminal_the_table_is_live_and_stays(tmp_path):
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "rlm_eval", "run", "debug=scripted", "--no-report"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "130",
+             "LINES": "7", "RLM_EVAL_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # Linux's word for the end of a terminal
+        while part := os.read(ours, 65536):
+            written += part
+    os.close(ours)
+    results, _ = done.communicate(timeout=60)
+    assert done.returncode == 0
+    assert "records.parquet" in results  # standard output is for results
+    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
+    assert "0 of 6 cells done" in told
+    assert "running" in told
+    assert "6 of 6 cells done" in told
+    final = told.rpartition("cell ")[2]
+    assert final.count(" 2/2 ") == 6  # more than the terminal's seven lines hold
