@@ -18,6 +18,7 @@ from rlm_eval.prices import cold_cost
 from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint
 from rlm_eval.slices import SourceIndex
+from rlm_eval.tokens import get_tokenizer
 from rlm_eval.types import Message, Outcome, Reply, Sample
 
 
@@ -115,11 +116,21 @@ def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
 
 
 def endpoint(model: Model, client: Client) -> Endpoint:
-    """An opened model as a session uses it."""
+    """An opened model as a session uses it. A tokenizer that it names counts, else its client."""
+    named: str | None = getattr(model, "tokenizer", None)
+
+    async def count(messages: Sequence[Message]) -> int:
+        def work() -> int:
+            return sum(get_tokenizer(str(named)).count(m.content) for m in messages)
+
+        return await asyncio.to_thread(work)
+
     return Endpoint(
         name=model.name,
         client=client,
         sampling=model.sampling,
         window=model.window,
         cost=cold_cost(model.price),
+        count=count if named else getattr(client, "count_tokens", None),
+        counter=named or "server",
     )

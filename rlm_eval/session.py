@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +56,10 @@ class Endpoint:
     """Context window, tokens; `None` = unknown."""
     cost: Callable[[Usage], float | None]
     """List price of a call without cache discounts, US dollars; `None` = no price known."""
+    count: Callable[[Sequence[Message]], Awaitable[int | None]] | None = None
+    """Tokens of a prompt under the model's own tokenizer; `None` = nobody here can tell."""
+    counter: str = "server"
+    """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
 
 
 class Session:
@@ -118,6 +122,29 @@ class Session:
     def window_of(self, slot: str) -> int | None:
         """Window of the model in `slot`, tokens, or `None`. Raises `ConfigError` likewise."""
         return self._endpoint(slot).window
+
+    def reply_cap_of(self, slot: str) -> int:
+        """Most tokens of a reply of the model in `slot`, 0 where there is no cap."""
+        return self._endpoint(slot).sampling.max_output_tokens or 0
+
+    def counter_of(self, slot: str) -> str:
+        """Who counts the tokens of the model in `slot`: `Endpoint.counter`."""
+        return self._endpoint(slot).counter
+
+    async def count_tokens(self, messages: Sequence[Message], model: str = "root") -> int | None:
+        """Tokens of a prompt under the model's own tokenizer; `None` where nobody can tell.
+
+        Free: no call of a model. Kept in the journal, so that what depends on it is asked again in
+        the same words. Raises `ProviderError` where the one who counts does not answer.
+        """
+        endpoint = self._endpoint(model)
+        request = _request_hash(endpoint.name, messages, Sampling())
+        if request not in self._journal.counts:
+            told = None if endpoint.count is None else await endpoint.count(messages)
+            if told is None:
+                return None
+            self._journal.write_count(request, told)
+        return self._journal.counts[request]
 
     def elapsed(self) -> float:
         """Seconds since the sample's start."""

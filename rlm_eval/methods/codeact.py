@@ -111,8 +111,7 @@ class CodeAct(Chunks):
         repl: Repl,
     ) -> Answer:
         messages = self._opening(sample, parts)
-        chars = sum(len(message.content) for message in messages)
-        refuse_overflow(sample, session.model_of("root"), session.window_of("root"), chars)
+        await refuse_overflow(sample, session, "root", messages)
         odd = early = in_a_row = 0
         for turn in range(self.max_turns):
             session.note("format_errors", odd)

@@ -1,18 +1,30 @@
 """How much of a context fits a window, and whether the evidence is in what was kept.
 
-Not a tokenizer: tokens of a part are estimated at the context's own rate of characters per token,
-which the task measured. A model's tokenizer may differ, hence `MARGIN`.
+The model's own tokenizer decides, where its server or a name in its configuration tells it
+(`Session.count_tokens`). Elsewhere tokens are estimated at the context's own rate of characters per
+token, which the task measured under its tokenizer; then nothing may hang on the estimate being
+right: a cut leaves room for its error, and of a whole prompt the server decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from rlm_eval.errors import ContextOverflow
-from rlm_eval.types import Sample
+from rlm_eval.session import Session
+from rlm_eval.types import Message, Sample
 
 MARGIN = 0.05
-"""Share of a window by which an estimate may be wrong."""
+"""Share of a window that pieces of a context leave free, since their sizes are estimates."""
+CAREFUL = 0.75
+"""Share of an estimated room that a cut keeps: a tokenizer may take a third more tokens."""
+CERTAIN = 2.0
+"""An estimate of that many windows is an overflow under any tokenizer."""
+FRAME = 64
+"""Tokens for a chat template, which a tokenizer called by its name does not count."""
+
+_SLACK = 8  # tokens of a room that may stay unused
+_MOST_COUNTS = 16  # of prompts per cut; the rate is nearly constant, so that three or four do
 
 Span = tuple[int, int]
 """First character and one past the last."""
@@ -29,18 +41,56 @@ def estimate_tokens(sample: Sample, chars: int) -> int:
     return -int(-chars // chars_per_token(sample))
 
 
-def refuse_overflow(sample: Sample, model: str, window: int | None, chars: int) -> None:
-    """Raises `ContextOverflow` where a prompt of `chars` characters cannot fit the window.
+async def refuse_overflow(
+    sample: Sample, session: Session, slot: str, messages: Sequence[Message]
+) -> None:
+    """Raises `ContextOverflow` where the prompt does not fit the window of the model in `slot`.
 
-    Some servers cut a long prompt silently, and none needs to be sent 40 MB to refuse them. Within
-    `MARGIN` of the window, or where it is unknown, the server decides.
+    Some servers cut a long prompt silently, and none needs to be sent 40 MB to refuse them. Where
+    the window is unknown, or nobody can count and it is not `CERTAIN`, the server decides.
     """
-    tokens = estimate_tokens(sample, chars)
-    if window is not None and tokens > window * (1 + MARGIN):
+    window = session.window_of(slot)
+    if window is None:
+        return
+    estimate = estimate_tokens(sample, sum(len(message.content) for message in messages))
+    if estimate * CERTAIN <= window:
+        return
+    if estimate > window * CERTAIN:
+        found, about = estimate, "about "
+    else:
+        found, about = await session.count_tokens(messages, slot) or 0, ""
+    if found > window:
         raise ContextOverflow(
-            f"the prompt takes about {tokens} tokens, the window of {model} has {window}: "
-            "nothing was sent"
+            f"the prompt takes {about}{found} tokens, the window of {session.model_of(slot)} has "
+            f"{window}: nothing was sent"
         )
+
+
+async def largest_fit(
+    count: Callable[[int], Awaitable[int]], chars: int, rate: float, most: int
+) -> int:
+    """Characters of a context in the longest prompt found that takes at most `most` tokens.
+
+    `count` tells the tokens of a prompt with so many of the context's `chars` characters; `rate` is
+    a first guess of characters per token. At most `_SLACK` tokens stay unused. 0 where not even the
+    prompt without the context fits.
+    """
+    bare = await count(0)
+    low, tokens, high = 0, bare, chars + 1
+    guess = min(chars, int((most - bare) * rate))
+    for _ in range(_MOST_COUNTS):
+        if not low < guess < high:
+            guess = (low + high) // 2
+        if guess == low or most - tokens <= _SLACK:
+            break
+        found = await count(guess)
+        if found <= most:
+            low, tokens = guess, found
+        else:
+            high = guess
+        rate = guess / max(1, found - bare)
+        guess = min(chars, guess + int((most - _SLACK / 2 - found) * rate))
+    return low
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

@@ -7,17 +7,21 @@ are ours, because the paper leaves them open; its "most recent tokens" variant i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rlm_eval.errors import ContextOverflow
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.fitting import (
-    MARGIN,
+    CAREFUL,
+    CERTAIN,
+    FRAME,
     Span,
     chars_per_token,
     estimate_tokens,
     evidence_kept,
+    largest_fit,
     refuse_overflow,
 )
 from rlm_eval.methods.prompts import fill
@@ -28,8 +32,8 @@ ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")
 _NAMES = {"c": "context", "q": "question"}
 _CUT = "\n[...]\n"  # stands where the middle was
-_MOST_TRIES = 8  # a tokenizer that needs twice the estimated tokens still ends within these
-_SHRINK = 0.9
+_SHRINK = 0.8
+_PIECE = 1 << 20  # characters counted at a time
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class LongContext:
     over_window: str = "fail"
     """`fail`; `head` or `tail` keeps that end; `middle` keeps both ends and drops the middle."""
     reserve_tokens: int = 1024
-    """Tokens of the window left free for the reply where the context is cut."""
+    """Tokens of the window left free where the context is cut; never less than a reply may take."""
     prompt: str = "long_context/plain"
     """Shipped prompt: part context with `{context}`, part question with `{question}`."""
     prompt_file: str | None = None
@@ -59,7 +63,7 @@ class LongContext:
             raise ValueError(f"over_window={self.over_window}: one of {', '.join(POLICIES)}")
         if self.reserve_tokens < 0:
             raise ValueError(f"reserve_tokens={self.reserve_tokens}: 0 or more")
-        if "CTX" not in self._message("CTX", ""):
+        if "CTX" not in self.message("CTX", "").content:
             raise ValueError(f"prompt {self.prompt_id}: part context has no {{context}}")
 
     @property
@@ -76,42 +80,99 @@ class LongContext:
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """One root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
         text = sample.context.text()
-        window = session.window_of("root")
-        framing = estimate_tokens(sample, len(self._message("", sample.question)))
-        room = len(text)
-        if window is not None and self.over_window == "fail":
-            session.note("total_tokens", sample.context.tokens)
-            chars = len(self._message(text, sample.question))
-            refuse_overflow(sample, session.model_of("root"), window, chars)
-        elif window is not None:
-            usable = window * (1 - MARGIN) - self.reserve_tokens - framing
-            room = max(0, min(room, int(usable * chars_per_token(sample))))
-        call = await self._ask(sample, session, text, room)
+        session.note("total_tokens", sample.context.tokens)
+        session.note("tokens_by", sample.context.tokenizer)
+        if self.over_window == "fail" or session.window_of("root") is None:
+            whole = self.message(text, sample.question)
+            await refuse_overflow(sample, session, "root", [whole])
+            self.note_kept(sample, session, [(0, len(text))], sample.context.tokens)
+            call = await session.call([whole], role=Role.ROOT, position="t0")
+        else:
+            call = await _Cut(self, sample, session, text).ask()
         return Answer(text=call.reply, call=call.id)
 
-    async def _ask(self, sample: Sample, session: Session, text: str, room: int) -> Call:
-        """Ask about `room` characters; a cut that the server still refuses is cut further."""
-        for attempt in range(_MOST_TRIES):
-            kept = _kept(len(text), room, self.over_window)
-            session.note("total_tokens", sample.context.tokens)
-            tokens = estimate_tokens(sample, sum(e - s for s, e in kept))
-            session.note("kept_tokens", min(tokens, sample.context.tokens))
-            session.note("evidence_kept", evidence_kept(sample.evidence, kept))
-            content = _CUT.join(text[start:end] for start, end in kept)
-            message = Message("user", self._message(content, sample.question))
-            try:
-                return await session.call([message], role=Role.ROOT, position=f"t{attempt}")
-            except ContextOverflow:
-                last = attempt == _MOST_TRIES - 1
-                if self.over_window == "fail" or session.window_of("root") is None or last:
-                    raise
-                room = int(min(room, len(text)) * _SHRINK)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _message(self, context: str, question: str) -> str:
+    def message(self, context: str, question: str) -> Message:
+        """The one message."""
         _, parts = load_parts(self.prompt, self.prompt_file, ("context", "question"))
         blocks = (parts[_NAMES[letter]] for letter in ORDERS[self.order])
-        return fill("\n\n".join(blocks), context=context, question=question)
+        return Message("user", fill("\n\n".join(blocks), context=context, question=question))
+
+    def note_kept(
+        self, sample: Sample, session: Session, kept: Sequence[Span], tokens: int
+    ) -> None:
+        """What the record says of the kept spans."""
+        session.note("kept_tokens", tokens)
+        session.note("evidence_kept", evidence_kept(sample.evidence, kept))
+
+
+class _Cut:
+    """One context that may have to be cut to the root's window."""
+
+    def __init__(self, method: LongContext, sample: Sample, session: Session, text: str) -> None:
+        self.method, self.sample, self.session, self.text = method, sample, session, text
+        self.counts = False
+        """Whether the model's own tokenizer is at hand."""
+
+    async def ask(self) -> Call:
+        """Ask about as much as fits; what the server still refuses is cut further, down to none."""
+        room, tries = await self._room(), 0
+        total = await self._total() if self.counts else self.sample.context.tokens
+        self.session.note("total_tokens", total)
+        while True:
+            kept = _kept(len(self.text), room, self.method.over_window)
+            message = self._prompt(room)
+            tokens = total if room == len(self.text) else await self._tokens(message, kept)
+            self.method.note_kept(self.sample, self.session, kept, tokens)
+            try:
+                return await self.session.call([message], role=Role.ROOT, position=f"t{tries}")
+            except ContextOverflow:
+                if room == 0:
+                    raise
+            tries += 1
+            room = int(room * _SHRINK**tries)
+
+    async def _room(self) -> int:
+        """Characters of the context that fit beside the question and a reply."""
+        session, length, rate = self.session, len(self.text), chars_per_token(self.sample)
+        window = session.window_of("root") or 0
+        reply = max(self.method.reserve_tokens, session.reply_cap_of("root"))
+        most = window - reply - FRAME
+        guess = int(most * rate) - len(self._prompt(0).content)
+        if length * CERTAIN <= guess:
+            return length
+        self.counts = await self._count(self._prompt(0)) is not None
+        if not self.counts:
+            session.note("tokens_by", "estimate")
+            return length if length <= guess else max(0, int(guess * CAREFUL))
+        session.note("tokens_by", session.counter_of("root"))
+
+        async def count(room: int) -> int:
+            return await self._count(self._prompt(room)) or 0
+
+        return await largest_fit(count, length, rate, most)
+
+    def _prompt(self, room: int) -> Message:
+        kept = _kept(len(self.text), room, self.method.over_window)
+        content = _CUT.join(self.text[start:end] for start, end in kept)
+        return self.method.message(content, self.sample.question)
+
+    async def _count(self, message: Message) -> int | None:
+        return await self.session.count_tokens([message])
+
+    async def _tokens(self, message: Message, kept: Sequence[Span]) -> int:
+        """What the kept text adds to the prompt."""
+        if self.counts:
+            bare = await self._count(self._prompt(0)) or 0
+            return (await self._count(message) or 0) - bare
+        tokens = estimate_tokens(self.sample, sum(end - start for start, end in kept))
+        return min(tokens, self.sample.context.tokens)
+
+    async def _total(self) -> int:
+        """Tokens of the whole context, counted in pieces: it may be many windows long."""
+        empty = await self._count(Message("user", "")) or 0
+        starts = range(0, len(self.text), _PIECE)
+        pieces = [Message("user", self.text[start : start + _PIECE]) for start in starts]
+        return sum([(await self._count(piece) or 0) - empty for piece in pieces])
 
 
 def _kept(length: int, room: int, policy: str) -> list[Span]:

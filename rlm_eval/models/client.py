@@ -15,11 +15,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import orjson
 
 from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
 from rlm_eval.models import EndpointInfo, Sampling, merged
+from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
@@ -50,6 +52,7 @@ class HttpClient:
         self.config, self.gate = config, gate
         self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
+        self._count = ServerCount(self._ask, self._dialect, config.model, config.sampling)
 
     @property
     def base_url(self) -> str:
@@ -225,6 +228,36 @@ class HttpClient:
         for name, value in _CACHE_METRIC.findall(text if response.status == 200 else ""):
             found[name] = found.get(name, 0.0) + float(value)
         return found
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """See `models.counting.ServerCount.count`."""
+        await self._host.ensure()
+        return await self._count.count(messages)
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        """See `models.counting.Ask`."""
+        import aiohttp
+
+        url, error = urljoin(self.base_url + "/", path), ""
+        headers = {**self.config.headers, **self._dialect.headers(self._key)}
+        timeout = aiohttp.ClientTimeout(total=self.config.timeout_s)
+        for attempt in range(self.config.retries + 1):
+            try:
+                async with self._session.post(
+                    url, json=body, headers=headers, timeout=timeout
+                ) as response:
+                    if response.status < 500 and response.status != 429:
+                        words = await response.read()
+                        return orjson.loads(words) if response.status == 200 else None
+                    error = f"HTTP {response.status}"
+                    if response.status == 501:
+                        return None
+            except orjson.JSONDecodeError:
+                return None
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
+                error = f"{type(fault).__name__}: {fault}"
+            await asyncio.sleep(min(60.0, self.config.backoff_s * 2**attempt))
+        raise ProviderError(f"{self._where}: tokens cannot be counted at {url}: {error}")
 
     async def _reported_window(self) -> int | None:
         """Context length that `/models` tells (vLLM, some gateways), else `None`."""

@@ -35,7 +35,7 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "remark",
+        "remark", "tokenizer",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -56,6 +56,8 @@ class OpenAIModel:
     """US dollars per GPU-hour of a server that we spawn; `None` = GPU-seconds are given alone."""
     revision: str | None = None
     """Revision of the weights, where known."""
+    tokenizer: str | None = None
+    """Its own tokenizer by name (`tokens.get_tokenizer`), where the server does not count."""
     sampling: Sampling = field(default_factory=Sampling)
     """Defaults, as the model's maker recommends."""
     server: str = "attach"

@@ -73,7 +73,7 @@ class ScriptedClient:
         """The program's reply. Raises `ContextOverflow` above the window."""
         config = self.config
         cap = merged(config.sampling, sampling).max_output_tokens
-        given = tokens_of("".join(m.content for m in messages))
+        given = await self.count_tokens(messages)
         if config.window is not None and given + (cap or 0) > config.window:
             raise ContextOverflow(
                 f"{config.name}: {given} prompt tokens and {cap or 0} of reply exceed the window "
@@ -87,6 +87,10 @@ class ScriptedClient:
         seconds = config.latency_s + config.token_s * tokens_of(text)
         await asyncio.sleep(seconds)
         return Reply(text, finish, usage, model=config.name, service_seconds=seconds)
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """As `complete` counts them."""
+        return tokens_of("".join(m.content for m in messages))
 
     async def check(self) -> EndpointInfo:
         """Nothing can be wrong."""

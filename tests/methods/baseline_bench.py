@@ -77,13 +77,29 @@ async def open_bench(
     sample: Sample,
     *,
     windows: Mapping[str, int] | None = None,
+    counts: Callable[[str], int] | None = None,
+    cap: int | None = None,
     repl: bool = False,
     **scripts: Script,
 ) -> AsyncIterator[Bench]:
-    """A session with a scripted model in each named slot (`root=[...]`); a REPL pool if asked."""
+    """A session with a scripted model in each named slot (`root=[...]`); a REPL pool if asked.
+
+    `counts` is the models' own tokenizer, `None` = nobody tells; `cap` ends their replies.
+    """
     clients = {slot: ScriptedClient(script) for slot, script in scripts.items()}
+
+    async def count(messages: Sequence[Message]) -> int | None:
+        return sum(counts(m.content) for m in messages) if counts else None
+
     endpoints = {
-        slot: Endpoint(slot, client, Sampling(), (windows or {}).get(slot), lambda usage: None)
+        slot: Endpoint(
+            slot,
+            client,
+            Sampling(max_output_tokens=cap),
+            (windows or {}).get(slot),
+            lambda usage: None,
+            count,
+        )
         for slot, client in clients.items()
     }
     async with AsyncExitStack() as stack:

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
-from baseline_bench import open_bench, sample_of
+from baseline_bench import Request, open_bench, sample_of
 
 from rlm_eval.errors import ConfigError, ContextOverflow
+from rlm_eval.methods.fitting import FRAME
 from rlm_eval.methods.long_context import LongContext
 from rlm_eval.types import Role
 
@@ -78,16 +79,102 @@ async def test_cutting(
 
 
 async def test_a_server_that_counts_more_tokens_gets_less(tmp_path: Path) -> None:
+    """However far off the estimate is, it decides no outcome: at last only the question is left."""
     sample = sample_of(TEXT)
-    script = [ContextOverflow("too long"), ContextOverflow("too long"), "r"]
+
+    def script(request: Request) -> str:
+        if len(request[0][1]) > 60:
+            raise ContextOverflow("too long")
+        return "r"
+
     async with open_bench(tmp_path, sample, windows={"root": 500}, root=script) as bench:
         answer = await LongContext(over_window="head", reserve_tokens=50).solve(
             sample, bench.session
         )
         lengths = [len(request[0][1]) for request in bench.requests()]
-    assert lengths == sorted(lengths, reverse=True)
-    assert len(set(lengths)) == 3
-    assert answer.call == 2
+    assert lengths == sorted(set(lengths), reverse=True)
+    assert answer.call == len(lengths) - 1
+    assert lengths[-1] <= 60 < lengths[-2]
+    assert bench.session.notes["tokens_by"] == "estimate"
+
+
+def own_tokens(text: str) -> int:
+    """A tokenizer that takes every digit alone and five letters together."""
+    digits = sum(c.isdigit() for c in text)
+    return digits + -(-(len(text) - digits) // 5)
+
+
+NUMBERS = "".join(f"{i * 7919:09d} " * 3 + "of one account and another one\n" for i in range(300))
+
+
+@pytest.mark.parametrize("policy", ["head", "tail", "middle"])
+@pytest.mark.parametrize("text", [TEXT, NUMBERS, TEXT + NUMBERS])
+async def test_a_cut_is_exact_under_the_models_own_tokenizer(
+    tmp_path: Path, policy: str, text: str
+) -> None:
+    sample = sample_of(text, evidence=(NEEDLE,))
+    method = LongContext(over_window=policy, reserve_tokens=50)
+    windows = {"root": 700}
+    async with open_bench(
+        tmp_path, sample, windows=windows, counts=own_tokens, root=["r"]
+    ) as bench:
+        await method.solve(sample, bench.session)
+        (((_, content),),) = bench.requests()
+    most = 700 - 50 - FRAME
+    assert most - 10 <= own_tokens(content) <= most
+    notes = bench.session.notes
+    bare = own_tokens(content.replace(content.removesuffix("\n\nWhat is the code?"), ""))
+    marker = own_tokens("\n[...]\n") if policy == "middle" else 0
+    assert abs(notes["kept_tokens"] - (own_tokens(content) - bare - marker)) <= 2
+    assert abs(notes["total_tokens"] - own_tokens(text)) <= 2
+    assert notes["tokens_by"] == "server"
+
+
+async def test_a_reply_may_take_more_than_the_reserve(tmp_path: Path) -> None:
+    sample = sample_of(TEXT)
+    method = LongContext(over_window="tail", reserve_tokens=0)
+    windows = {"root": 700}
+    async with open_bench(
+        tmp_path, sample, windows=windows, counts=own_tokens, cap=300, root=["r"]
+    ) as bench:
+        await method.solve(sample, bench.session)
+        (((_, content),),) = bench.requests()
+    assert own_tokens(content) <= 700 - 300 - FRAME
+
+
+@pytest.mark.parametrize(("window", "fits"), [(1000, True), (950, False)])
+async def test_whether_the_whole_fits_is_the_models_own_count(
+    tmp_path: Path, window: int, fits: bool
+) -> None:
+    sample = sample_of("words and words " * 300)  # 1200 tokens by the task's count, 960 by its own
+    async with open_bench(
+        tmp_path, sample, windows={"root": window}, counts=own_tokens, root=["r"]
+    ) as bench:
+        if fits:
+            await LongContext().solve(sample, bench.session)
+        else:
+            with pytest.raises(ContextOverflow, match="takes 964 tokens, the window of root"):
+                await LongContext().solve(sample, bench.session)
+        assert len(bench.requests()) == fits
+
+
+async def test_where_nobody_counts_the_server_decides(tmp_path: Path) -> None:
+    sample = sample_of(TEXT)  # an estimate of 1250 tokens
+    async with open_bench(tmp_path, sample, windows={"root": 900}, root=["r"]) as bench:
+        await LongContext().solve(sample, bench.session)
+        assert len(bench.requests()) == 1
+
+
+async def test_the_journal_keeps_the_counts_so_that_a_replay_cuts_alike(tmp_path: Path) -> None:
+    sample, windows = sample_of(NUMBERS), {"root": 700}
+    method = LongContext(over_window="tail", reserve_tokens=50)
+    for counts in (own_tokens, None):  # the second time nobody is there to count
+        async with open_bench(
+            tmp_path, sample, windows=windows, counts=counts, root=["r"]
+        ) as bench:
+            await method.solve(sample, bench.session)
+            (call,) = bench.session.calls
+            assert call.replayed == (counts is None)
 
 
 def test_refused_settings(tmp_path: Path) -> None:

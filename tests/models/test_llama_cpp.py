@@ -62,6 +62,8 @@ async def test_the_life_of_a_server():
             assert reply.usage.output == second.usage.output
         with pytest.raises(ContextOverflow, match=r"exceeds the available context size"):
             await client.complete([Message("user", "word " * 2000)], COLD)
+        # The server counts a prompt as it will bill it, template included.
+        assert await client.count_tokens(turn) == second.usage.input
         # A stop in the middle of a request, then a kill in the middle of one.
         long = Sampling(temperature=1.0, max_output_tokens=800)
         task = asyncio.create_task(client.complete([Message("user", "Tell a story.")], long))
