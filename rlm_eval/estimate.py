@@ -21,7 +21,7 @@ from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.models import Model
-from rlm_eval.models.scripted import ScriptedModel
+from rlm_eval.models.scripted import CHARS_PER_TOKEN, ScriptedModel
 from rlm_eval.prices import cold_cost
 from rlm_eval.repl import open_pool
 from rlm_eval.session import Endpoint, Session
@@ -75,17 +75,23 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )
+        # The script's tokens are of four characters: the windows are made to hold as much text.
+        rate = sample.context.chars / max(1, sample.context.tokens) / CHARS_PER_TOKEN
         endpoints = {
-            slot: await stack.enter_async_context(_scripted(model))
+            slot: await stack.enter_async_context(_scripted(model, rate))
             for slot, model in cell.models.items()
         }
         index = SourceIndex(sample.context.hash, sample.context.text())
         session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)
         await attempt(cell.task, cell.method, sample, session)
-    calls = [replace(c, usage=replace(c.usage, output=reply_tokens)) for c in session.calls]
+    calls = [
+        replace(c, usage=Usage(input=round((c.usage.input or 0) / rate), output=reply_tokens))
+        for c in session.calls
+    ]
     n = cell.n * cell.epochs
     low, high = AGENT_RANGE if cell.method.runs_code else FIXED_RANGE
-    cost = _cost(cell, calls)
+    failed = any(call.error is not None for call in calls)
+    cost = None if failed else _cost(cell, calls)
     return Estimate(
         cell=cell.id,
         samples=n,
@@ -127,9 +133,10 @@ def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None
 
 
 @asynccontextmanager
-async def _scripted(model: Model) -> AsyncIterator[Endpoint]:
-    """A script in the place of `model`, with its name and window."""
-    stand_in = ScriptedModel(name=model.name, window=model.window)
+async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
+    """A script in the place of `model`, with its name and a window of the same text."""
+    window = None if model.window is None else round(model.window * rate)
+    stand_in = ScriptedModel(name=model.name, window=window)
     async with stand_in.open() as client:
         yield Endpoint(model.name, client, stand_in.sampling, model.window, lambda _: None)
 

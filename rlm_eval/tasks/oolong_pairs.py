@@ -21,6 +21,7 @@ from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
 from rlm_eval.tasks.hub import LoadedTask, file_rows
 from rlm_eval.tasks.oolong_gen import base_window, window_text
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
+from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong_synth import hub_windows
 from rlm_eval.tasks.oolong_window import block_span, official_lines, parse
 from rlm_eval.types import Answer, Density, Sample, Score
@@ -160,6 +161,8 @@ class OolongPairs(_Pairs, LoadedTask):
     """`derived` (from the labels) or `official` (the published file; both must agree)."""
     golds_path: str | None = None
     """Local copy of the published file; `None` = the hub."""
+    revision: str = WINDOWS_REVISION
+    """Of the windows (`oolongbench/oolong-synth`); the golds' own is fixed."""
 
     density: ClassVar[Density] = Density.QUADRATIC
 
@@ -173,7 +176,7 @@ class OolongPairs(_Pairs, LoadedTask):
         """The queries over the first window that has all users of the published golds."""
         published = self._published() if self.golds == "official" else {}
         users = {user for _, gold in published.values() for pair in gold for user in pair}
-        for window in hub_windows(self.length, self.path):
+        for window in hub_windows(self.length, self.path, self.revision):
             rows = parse(window["context_window_text_with_labels"])
             if users <= {row.user for row in rows}:
                 break

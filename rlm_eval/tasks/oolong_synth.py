@@ -57,13 +57,15 @@ def synth_rows(
     return hub_rows(REPOSITORY, revision, split, columns=columns, where=where)
 
 
-def hub_windows(length: int, path: str | None) -> Iterator[dict[str, Any]]:
+def hub_windows(
+    length: int, path: str | None, revision: str = REVISION
+) -> Iterator[dict[str, Any]]:
     """The distinct trec_coarse windows of a nominal length, labelled text included."""
     columns = ["context_len", "dataset", "context_window_id"]
     columns += ["context_window_text", "context_window_text_with_labels"]
     where: list[Condition] = [("dataset", "==", "trec_coarse"), ("context_len", "==", length)]
     seen = set()
-    for row in synth_rows(path, REVISION, where, columns):
+    for row in synth_rows(path, revision, where, columns):
         if row["context_window_id"] not in seen:
             seen.add(row["context_window_id"])
             yield row
