@@ -218,8 +218,8 @@ class WorkerRepl:
         done = await self._order(Op.RUN, block.code)
         clock = self._last_clock
         block.interrupted = done.get("error") == INTERRUPTED
-        outputs = (text_of(done.get("stdout")), text_of(done.get("stderr")))
-        block.trace = (done.get("error"), *(hash(text) for text, _ in outputs))
+        out, err = done["stdout"], done["stderr"] = text_of(done, "stdout"), text_of(done, "stderr")
+        block.trace = (done.get("error"), hash(out[0]), hash(err[0]))
         return done, clock
 
     async def _order(self, op: Op, value: Any) -> dict[str, Any]:

@@ -10,19 +10,22 @@ signalled is the `Link`'s business (`pool.py`, `docker.py`).
 from __future__ import annotations
 
 import asyncio
+import mmap
 import socket
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from rlm_eval.repl import wire
 from rlm_eval.repl.wire import HEAD, Op, WireError
 
 _SMALL = 1 << 14
+_LARGE = 1 << 22
 _WRITES_AT_ONCE = 16
 MAX_IN_FLIGHT = 1024
 Frame = tuple[int, int, Any, tuple[int, int]]
-"""Operation, id, value, and (bytes, checksum) of the body."""
+"""Operation, id, value, and for a call (bytes, checksum) of the body."""
 
 
 class Link(Protocol):
@@ -44,6 +47,16 @@ class Link(Protocol):
         ...
 
 
+def _room(size: int) -> bytearray | mmap.mmap:
+    """Memory for a frame: in large pages where it is long, since touching small ones costs more."""
+    if size < _LARGE:
+        return bytearray(size)
+    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without large pages
+        room.madvise(mmap.MADV_HUGEPAGE)
+    return room
+
+
 class Connection:
     """Cuts a socket's bytes into frames; long bodies are received in place, without a copy.
 
@@ -63,7 +76,7 @@ class Connection:
         self._max_bytes = max_bytes
         self._on_frame = on_frame
         self._on_lost = on_lost
-        self._buffer = bytearray(_SMALL)
+        self._buffer: bytearray | mmap.mmap = bytearray(_SMALL)
         self._filled = 0
         self._outbox = wire.Outbox()
         self._reading = False
@@ -98,13 +111,13 @@ class Connection:
             raise WireError(f"{end:,} bytes, of them {json_bytes:,} of JSON and {n_texts:,} texts")
         if self._filled < end:
             if end > len(self._buffer):
-                larger = bytearray(end)
-                larger[: self._filled] = memoryview(self._buffer)[: self._filled]
+                larger = _room(end)
+                larger[: self._filled] = self._buffer[: self._filled]
                 self._buffer = larger
             return False
         with memoryview(self._buffer) as view, view[HEAD.size : end] as part:
             value = wire.unpack(json_bytes, n_texts, part)
-            mark = (body, zlib.crc32(part))
+            mark = (body, zlib.crc32(part) if op == Op.CALL else 0)
             rest = bytes(view[end : self._filled])
         if len(self._buffer) > _SMALL:
             self._buffer = bytearray(max(_SMALL, len(rest)))
@@ -189,7 +202,7 @@ class BlockClock:
         self._handle: asyncio.TimerHandle | None = None
         self.reached: str | None = None
         """`limit:time`, `limit:cpu`, `stopped`: why the block was interrupted."""
-        self._tick()
+        self._wait(seconds, cpu_seconds)
 
     def wall(self) -> float:
         """Seconds since the block began."""
@@ -241,6 +254,9 @@ class BlockClock:
         elif cpu_left <= 0:
             self.stop("limit:cpu")
         else:
-            # Threads outside the interpreter's lock may use several processors at once.
-            wait = min(max(left, 0.05) if self._calls else left, max(cpu_left / 4, 0.02))
-            self._handle = self._loop.call_later(wait, self._tick)
+            self._wait(max(left, 0.05) if self._calls else left, cpu_left)
+
+    def _wait(self, seconds: float, cpu_seconds: float) -> None:
+        # Threads outside the interpreter's lock may use several processors at once.
+        wait = min(seconds, max(cpu_seconds / 4, 0.02))
+        self._handle = self._loop.call_later(wait, self._tick)

@@ -50,7 +50,7 @@ def result(
     block: Block, done: dict[str, Any], clock: BlockClock, config: ReplConfig
 ) -> BlockResult:
     """The result of a block that came to an end in its worker."""
-    stdout, stderr = text_of(done.get("stdout")), text_of(done.get("stderr"))
+    stdout, stderr = done["stdout"], done["stderr"]
     error = done.get("error")
     if block.interrupted:
         error = clock.reached or INTERRUPTED
@@ -75,8 +75,9 @@ def result(
     )
 
 
-def text_of(captured: Any) -> tuple[str, int]:
+def text_of(done: dict[str, Any], stream: str) -> tuple[str, int]:
     """(text, full length) as a worker claims it, made consistent."""
+    captured = done.get(stream)
     if not (isinstance(captured, list) and len(captured) == 2):
         return "", 0
     text, chars = captured

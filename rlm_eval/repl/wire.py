@@ -23,6 +23,11 @@ _BATCH = 1 << 19
 _BUFFERS = 64
 SHORT = 200
 """Texts up to this many characters stay in the JSON."""
+_STRING = {str}
+_SCALAR = (bool, int, float)
+_KEY = (str, *_SCALAR, type(None))
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().decode
 
 
 class Op(IntEnum):
@@ -44,29 +49,36 @@ class WireError(ValueError):
     """A frame that no honest peer sends, or a value that cannot be sent."""
 
 
-def _flat(value: Any, texts: list[list[bytes | str]]) -> Any:
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _utf8_bytes(text: str) -> int:
+    """Length of a long text as UTF-8, found without holding all of it twice."""
+    if text.isascii():
+        return len(text)
+    return sum(len(_utf8(text[i : i + _BATCH])) for i in range(0, len(text), _BATCH))
+
+
+def _flat(value: Any, texts: list[bytes | str]) -> Any:
     """`value` as JSON-ready data; longer texts are moved to `texts`."""
     if isinstance(value, str):
         if len(value) <= SHORT:
             return value
         # An ASCII text is as long in bytes as in characters, and need not be encoded yet.
-        pieces = range(0, len(value), _BATCH)
-        texts.append(
-            [value]
-            if value.isascii()
-            else [value[i : i + _BATCH].encode("utf-8", "surrogatepass") for i in pieces]
-        )
+        short = len(value) <= _BATCH and not value.isascii()
+        texts.append(_utf8(value) if short else value)
         return {"$": len(texts) - 1}
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, _SCALAR):
         return value
     if isinstance(value, list | tuple):
         return [_flat(item, texts) for item in value]
     if isinstance(value, dict):
-        if "$" not in value and all(type(key) is str for key in value):
+        if "$" not in value and {*map(type, value)} <= _STRING:
             return {key: _flat(item, texts) for key, item in value.items()}
         pairs = []
         for key, item in value.items():
-            if not (key is None or isinstance(key, str | bool | int | float)):
+            if not isinstance(key, _KEY):
                 raise WireError(f"a dict key of type {type(key).__name__} is not plain data")
             pairs.append([_flat(key, texts), _flat(item, texts)])
         return {"$": pairs}
@@ -92,18 +104,21 @@ def pack(op: int, number: int, value: Any) -> list[bytes | str]:
     Raises `WireError` where `value` is not plain data (None, bool, int, float, str, list, tuple,
     dict with scalar keys), RecursionError where it is nested too deeply.
     """
-    texts: list[list[bytes | str]] = []
-    data = json.dumps(_flat(value, texts), separators=(",", ":")).encode("ascii")
-    lengths = [sum(map(len, pieces)) for pieces in texts]
+    texts: list[bytes | str] = []
+    data = _encode(_flat(value, texts)).encode("ascii")
+    if not texts:
+        return [HEAD.pack(op, number, len(data), 0, len(data)) + data]
+    lengths = [len(text) if isinstance(text, bytes) else _utf8_bytes(text) for text in texts]
     body = 8 * len(lengths) + len(data) + sum(lengths)
     head = HEAD.pack(op, number, len(data), len(lengths), body)
-    start = head + struct.pack(f"!{len(lengths)}Q", *lengths) + data
-    return [start, *(piece for pieces in texts for piece in pieces)]
+    return [head + struct.pack(f"!{len(lengths)}Q", *lengths) + data, *texts]
 
 
 def size(frame: Sequence[bytes | str]) -> int:
     """Bytes of a frame."""
-    return sum(len(part) for part in frame)
+    start = frame[0]
+    assert isinstance(start, bytes)
+    return int(HEAD.size + HEAD.unpack_from(start)[4])
 
 
 class Outbox:
@@ -131,7 +146,7 @@ class Outbox:
             part = self._parts.popleft()
             if isinstance(part, tuple):
                 text, start = part
-                part = text[start : start + _BATCH].encode("ascii")
+                part = _utf8(text[start : start + _BATCH])
             self._ready.append(memoryview(part))
             self._ready_bytes += len(part)
         return list(self._ready)
@@ -159,6 +174,8 @@ def unpack(json_bytes: int, n_texts: int, body: memoryview) -> Any:
         for length in lengths:
             texts.append(codecs.utf_8_decode(body[at : at + length], "surrogatepass", True)[0])
             at += length
-        return _restore(json.loads(bytes(body[start : start + json_bytes])), texts)
+        data = str(body[start : start + json_bytes], "ascii")
+        value = _decode(data)
+        return _restore(value, texts) if '"$"' in data else value
     except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise WireError(f"a frame cannot be read: {type(error).__name__}: {error}") from error
