@@ -3,7 +3,8 @@
 The summary (compaction) agent of the RLM paper (arXiv:2512.24601): inputs are fed until the window
 is full, what matters for the question is summarised, and reading goes on; an input larger than the
 window is cut into pieces. The paper's sizes and prompts are unknown: these are ours, in the prompt
-file and the fields below. `map_reduce` summarises every piece by itself and merges; it is ours.
+file and the fields below. Sizes are estimates, so a piece that a model's window refuses all the
+same is halved: no outcome hangs on them. `map_reduce` (each piece by itself, then merges) is ours.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.errors import ConfigError, ContextOverflow
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.concurrent import all_of
 from rlm_eval.methods.fitting import MARGIN, Span, chars_per_token
 from rlm_eval.methods.prompts import fill
-from rlm_eval.methods.retrieval.chunking import chunk_spans
+from rlm_eval.methods.retrieval.chunking import chunk_spans, halves
 from rlm_eval.methods.survival import Survival
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Call, Message, Role, Sample, canonical_text
@@ -100,7 +101,6 @@ class SummaryAgent:
             tail = None
             summary = await reading.map_reduce(spans, int(size * chars_per_token(sample)))
         call = await reading.answer(summary, tail)
-        reading.note(summary, tail)
         return Answer(text=call.reply, call=call.id)
 
     def _piece_tokens(self, sample: Sample, session: Session) -> int:
@@ -134,36 +134,67 @@ class _Reading:
         _, self.parts = load_parts(method.prompt, method.prompt_file, _PARTS)
         self.limit = int(method.summary_tokens * chars_per_token(sample))
         self.survival = Survival(sample, text)
-        self.clipped = 0
+        self.clipped = self.split = self.turns = 0
 
-    async def fold(self, spans: list[Span]) -> str:
-        """One running summary over the pieces."""
-        summary = ""
-        for turn, (start, end) in enumerate(spans):
-            piece = self.text[start:end]
-            summary = await self._summarise("fold", f"p{turn}", turn, piece, summary)
+    async def fold(self, spans: list[Span], summary: str = "") -> str:
+        """One running summary over the pieces. One that a model's window refuses is halved."""
+        waiting = spans[::-1]
+        while waiting:
+            start, end = waiting.pop()
+            turn, piece = self.turns, self.text[start:end]
+            try:
+                summary = await self._summarise("fold", f"p{turn}", turn, piece, summary)
+            except ContextOverflow as error:
+                waiting += self._halves((start, end), error)[::-1]
+                continue
+            self.turns += 1
             self.survival.seen(summary, end)
         return summary
 
+    def _halves(self, span: Span, error: ContextOverflow) -> list[Span]:
+        """The piece in two; raises `error` where it is too small for its size to be the reason."""
+        parts = halves(self.text, span)
+        if len(parts) == 1:
+            raise error
+        self.split += 1
+        return parts
+
+    async def _map(self, span: Span, position: str, turn: int) -> list[str]:
+        """The summary of one piece, or of its halves."""
+        try:
+            return [await self._summarise("map", position, turn, self.text[slice(*span)])]
+        except ContextOverflow as error:
+            parts = self._halves(span, error)
+        first, second = [await self._map(part, position, turn) for part in parts]
+        return first + second
+
     async def map_reduce(self, spans: list[Span], room: int) -> str:
         """A summary of each piece, merged in groups of `room` characters until one is left."""
-        jobs = [
-            self._summarise("map", f"m0.p{i}", i, self.text[start:end])
-            for i, (start, end) in enumerate(spans)
-        ]
-        summaries = await all_of(jobs)
+        jobs = [self._map(span, f"m0.p{i}", i) for i, span in enumerate(spans)]
+        summaries = [summary for found in await all_of(jobs) for summary in found]
         level = 0
         self.survival.seen("\n\n".join(summaries), len(self.text))
         while len(summaries) > 1:
             level += 1
             groups = _groups(summaries, room)
-            jobs = [
-                self._summarise("merge", f"m{level}.p{i}", i, "\n\n".join(group))
-                for i, group in enumerate(groups)
-            ]
-            summaries = await all_of(jobs)
+            jobs = [self._merge(group, f"m{level}.p{i}", i) for i, group in enumerate(groups)]
+            summaries = [summary for found in await all_of(jobs) for summary in found]
             self.survival.seen("\n\n".join(summaries), len(self.text))
         return summaries[0] if summaries else ""
+
+    async def _merge(self, group: list[str], position: str, turn: int) -> list[str]:
+        """One summary of several; two, each of a part of them, where they are too long together."""
+        if len(group) == 1:
+            return group
+        try:
+            return [await self._summarise("merge", position, turn, "\n\n".join(group))]
+        except ContextOverflow:
+            if len(group) == 2:
+                raise
+        half = len(group) // 2
+        parts = group[:half], group[half:]
+        first, second = [await self._merge(part, position, turn) for part in parts]
+        return first + second
 
     async def _summarise(
         self, part: str, position: str, turn: int, piece: str, summary: str = ""
@@ -187,10 +218,26 @@ class _Reading:
         return call.reply[: self.limit].strip()
 
     async def answer(self, summary: str, tail: Span | None) -> Call:
-        """The root's answer from the summary and the unsummarised end."""
+        """The root's answer from the summary and the unsummarised end.
+
+        Where that is too much for the root, the end is summarised too, by halves.
+        """
+        while True:
+            self._note(summary, tail)
+            try:
+                return await self._ask(summary, tail)
+            except ContextOverflow:
+                if tail is None:
+                    raise
+            first, *rest = halves(self.text, tail)
+            self.split += bool(rest)
+            summary = await self.fold([first], summary)
+            tail = rest[0] if rest else None
+
+    async def _ask(self, summary: str, tail: Span | None) -> Call:
         end = ""
         if tail is not None:
-            end = fill("\n" + self.parts["tail"] + "\n", piece=self.text[tail[0] : tail[1]])
+            end = fill("\n" + self.parts["tail"] + "\n", piece=self.text[slice(*tail)])
         text = fill(
             self.parts["answer"],
             summary=summary or _EMPTY,
@@ -199,10 +246,12 @@ class _Reading:
         )
         return await self.session.call([Message("user", text)], role=Role.ROOT, position="answer")
 
-    def note(self, summary: str, tail: Span | None) -> None:
+    def _note(self, summary: str, tail: Span | None) -> None:
         """What became of the evidence on the way."""
-        self.session.note("summaries", sum(c.role is Role.SUMMARY for c in self.session.calls))
+        made = [c for c in self.session.calls if c.role is Role.SUMMARY and c.error is None]
+        self.session.note("summaries", len(made))
         self.session.note("clipped_summaries", self.clipped)
+        self.session.note("split_pieces", self.split)
         self.session.note("evidence_by_summary", self.survival.log)
         self.session.note("evidence_kept", self.survival.share(summary, len(self.text), tail))
 

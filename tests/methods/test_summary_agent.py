@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from baseline_bench import Request, open_bench, sample_of
+from baseline_bench import Request, Script, open_bench, sample_of
 
-from rlm_eval.errors import ConfigError, ProviderError
+from rlm_eval.errors import ConfigError, ContextOverflow, ProviderError
 from rlm_eval.methods.agent_text import directive, load_parts
 from rlm_eval.methods.summary_agent import SummaryAgent
 from rlm_eval.types import Reply, Role, Usage
@@ -136,3 +136,58 @@ def test_directives() -> None:
     assert directive("ANSWER: a\nb\n", words) == ("ANSWER", "a\nb")
     assert directive("the answer: no line begins so", words) is None
     assert directive("SEARCH: x\nANSWER: y", words) == ("SEARCH", "x")
+
+
+def refusing(most: int, reply: str) -> Script:
+    """A model whose window holds `most` characters."""
+
+    def answer(request: Request) -> str:
+        if len(request[0][1]) > most:
+            raise ContextOverflow("too long")
+        return reply
+
+    return answer
+
+
+LINES = "".join(f"line {n:03d} goes on and on\n" for n in range(200))
+
+
+@pytest.mark.parametrize("mode", ["iterative", "map_reduce"])
+async def test_a_piece_that_is_refused_is_halved(tmp_path: Path, mode: str) -> None:
+    """The estimate allows 3,200 characters a piece, the model reads 1,500 a prompt."""
+    sample = sample_of(LINES)
+    agent = SummaryAgent(mode=mode, piece_tokens=800, summary_tokens=20)
+    script = refusing(1500, "brief")
+    async with open_bench(tmp_path, sample, sub=script, root=refusing(1500, "7391")) as bench:
+        answer = await agent.solve(sample, bench.session)
+        asked = [r[0][1] for slot in ("sub", "root") for r in bench.requests(slot)]
+        assert bench.session.notes["split_pieces"] >= 3
+        good = [c for c in bench.session.calls if c.role is Role.SUMMARY and c.error is None]
+        assert bench.session.notes["summaries"] == len(good)
+    assert answer.text == "7391"
+    read = [text for text in asked if len(text) <= 1500]
+    for n in range(200):  # every line was read whole, by one prompt
+        assert sum(f"line {n:03d} goes on and on" in text for text in read) == 1
+
+
+@pytest.mark.parametrize("mode", ["iterative", "map_reduce"])
+async def test_where_the_question_alone_is_too_long_the_window_is_the_reason(
+    tmp_path: Path, mode: str
+) -> None:
+    sample = sample_of(LINES)
+    agent = SummaryAgent(mode=mode, piece_tokens=800, summary_tokens=20)
+    async with open_bench(tmp_path, sample, sub=refusing(50, ""), root=["x"]) as bench:
+        with pytest.raises(ContextOverflow):
+            await agent.solve(sample, bench.session)
+        assert len(bench.requests("sub")) < 30
+
+
+async def test_many_summaries_too_long_together_are_merged_by_fewer(tmp_path: Path) -> None:
+    sample = sample_of(LINES)
+    agent = SummaryAgent(mode="map_reduce", piece_tokens=200, summary_tokens=100)
+    script = refusing(1300, "w" * 400)
+    async with open_bench(tmp_path, sample, sub=script, root=["7391"]) as bench:
+        assert (await agent.solve(sample, bench.session)).text == "7391"
+        refused = [c for c in bench.session.calls if c.error]
+        assert refused
+        assert all(".p" in c.position for c in refused)

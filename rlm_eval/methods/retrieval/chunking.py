@@ -13,6 +13,7 @@ from rlm_eval.types import DOCUMENT_SEPARATOR, canonical_text
 
 UNITS = ("tokens", "lines", "documents")
 
+_TINY = 64  # characters
 _TAIL = 4  # a chunk by tokens ends at a line or word end within its last quarter, if there is one
 
 
@@ -71,6 +72,15 @@ def _pieces(text: str, chars: int, overlap: int) -> Iterator[Span]:
         # The overlap starts at a word too, and never so early that no progress is made.
         back = max(end - overlap, start + 1)
         start = end if not overlap else _word_start(text, back, end)
+
+
+def halves(text: str, span: Span) -> list[Span]:
+    """The span in two, at a line or word end where there is one; itself where it is tiny."""
+    start, end = span
+    if end - start < _TINY:
+        return [span]
+    middle = _cut(text, start, (start + end) // 2)
+    return [(start, middle), (middle, end)]
 
 
 def _cut(text: str, start: int, end: int) -> int:
