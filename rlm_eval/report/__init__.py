@@ -13,18 +13,22 @@ from typing import Any
 ContextOf = Callable[[Mapping[str, Any], str], str | None]
 """(cell manifest, sample id) -> canonical text of its context, rebuilt; `None` = not available."""
 
+Additions = Callable[[Any], tuple[list[Any], Any]]
+"""Prepared records -> (`tables.Table`s, published scores: a frame of task, label, length, score in
+[0, 1], or `None`)."""
+
 
 def report(
     run_dirs: Sequence[Path],
     out: Path,
     *,
     context_of: ContextOf | None = None,
-    published: Path | None = None,
+    additions: Additions | None = None,
 ) -> list[Path]:
     """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
 
-    `context_of` rebuilds contexts, so that the page can show slices at their place. `published`
-    is a CSV of published scores (task, label, length, score) to draw as hollow marks.
+    `context_of` rebuilds contexts, so that the page can show slices at their place. `additions`
+    makes what a suite has to say: further tables, and published scores to draw as hollow marks.
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
     from rlm_eval.records import load_records
@@ -41,30 +45,32 @@ def report(
     )
     from rlm_eval.report.caveats import caveats
 
-    run_dirs, out = [Path(run) for run in run_dirs], Path(out)
-    known = card.manifests(run_dirs)
-    frame = cells.prepare(load_records(run_dirs), known)
-    table = cells.summarise(frame)
-    comparisons = comparison.against(frame, cells.series_order(frame)[0])
-    limits = caveats(frame, table)
-    built = tables.build(frame, table, comparisons) + studies.build(frame)
-    out.mkdir(parents=True, exist_ok=True)
-    written = formats.write(built, table, out / "tables")
-    marks = None if published is None else plots.read_published(published)
-    figures = plots.draw(frame, table, comparisons, out / "figures", marks)
-    written += [path for figure in figures for path in figure.paths]
-    text = card.card(run_dirs, table, known, limits)
-    (out / "CARD.md").write_text(text, encoding="utf-8")
-    page = html.page(
-        facts=card.facts(run_dirs, table, known),
-        stamp=html.stamp_of(frame),
-        caveats=limits,
-        tables=built,
-        figures=figures,
-        shown=trajectories.embed(run_dirs, frame, context_of),
-    )
-    (out / "report.html").write_text(page, encoding="utf-8")
-    return [out / "report.html", out / "CARD.md", *written]
+    with plots.second_process() as second:
+        run_dirs, out = [Path(run) for run in run_dirs], Path(out)
+        known = card.manifests(run_dirs)
+        frame = cells.prepare(load_records(run_dirs), known)
+        table = cells.summarise(frame)
+        comparisons = comparison.against(frame, cells.series_order(frame)[0])
+        limits = caveats(frame, table)
+        built = tables.build(frame, table, comparisons) + studies.build(frame)
+        more, marks = ([], None) if additions is None else additions(frame)
+        built[2:2] = more
+        out.mkdir(parents=True, exist_ok=True)
+        written = formats.write(built, table, out / "tables")
+        figures = plots.draw(frame, table, comparisons, out / "figures", marks, second)
+        written += [path for figure in figures for path in figure.paths]
+        text = card.card(run_dirs, table, known, limits)
+        (out / "CARD.md").write_text(text, encoding="utf-8")
+        page = html.page(
+            facts=card.facts(run_dirs, table, known),
+            stamp=html.stamp_of(frame),
+            caveats=limits,
+            tables=built,
+            figures=figures,
+            shown=trajectories.embed(run_dirs, frame, context_of),
+        )
+        (out / "report.html").write_text(page, encoding="utf-8")
+        return [out / "report.html", out / "CARD.md", *written]
 
 
 def compare(
@@ -73,14 +79,13 @@ def compare(
     b: str,
     *,
     margin: float | None = None,
-    planned_by: str | None = None,
 ) -> str:
     """The text of `rlm-eval compare A B`; see `comparison.compare_text`."""
     from rlm_eval.records import load_records
     from rlm_eval.report.comparison import compare_text
 
     records = load_records([Path(run) for run in run_dirs])
-    return compare_text(records, a, b, margin=margin, planned_by=planned_by)
+    return compare_text(records, a, b, margin=margin)
 
 
 def power(
