@@ -50,6 +50,8 @@ class Cell:
     """Samples in flight."""
     limits: Limits
     """Of one sample."""
+    budget: Limits
+    """Of the whole cell, earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
     """The composed configuration, for the manifest."""
@@ -121,6 +123,7 @@ def build_cell(config: DictConfig) -> Cell:
     method: Method = build(config.method, "method")
     judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _values(Limits, config.limits, "limits")
+    budget = _values(Limits, config.get("cell_budget", {}), "cell_budget")
     cell = Cell(
         task=task,
         method=method,
@@ -131,11 +134,12 @@ def build_cell(config: DictConfig) -> Cell:
         epochs=_positive(config, "epochs"),
         max_samples=_positive(config, "max_samples"),
         limits=limits,
+        budget=budget,
         repl=build(config.repl, "repl"),
         resolved=_plain(config),
         shard=parse_shard(config.get("shard")),
     )
-    if limits.needs_output_cap or _values(Limits, config.budget, "budget").needs_output_cap:
+    if any(of.needs_output_cap for of in (limits, budget, sweep_budget(config))):
         for slot, model in cell.models.items():
             if model.sampling.max_output_tokens is None:
                 raise ConfigError(

@@ -23,7 +23,8 @@ class MissingDependency(RlmEvalError):
 class ModelError(RlmEvalError):
     """A model call failed for good, retries included.
 
-    `usage` is what the provider billed for the failed attempts, where it said so.
+    `usage` is what the provider billed for the failed attempts, where it said so;
+    `service_seconds` are those of the last one, where it was sent.
     """
 
     outcome: Outcome = Outcome.PROVIDER_ERROR
@@ -32,6 +33,7 @@ class ModelError(RlmEvalError):
         super().__init__(message)
         self.usage = usage or Usage()
         self.attempts = attempts
+        self.service_seconds: float | None = None
 
     @property
     def kind(self) -> str:

@@ -1,4 +1,4 @@
-"""Limits of a trajectory and budgets of a sweep: reserved before a call, settled after it.
+"""Limits of a trajectory, budgets of a cell and a sweep: reserved before a call, settled after it.
 
 A reservation counts in-flight calls too, so that concurrent siblings cannot overspend together.
 Budgets nest: what a sample spends, its cell and its sweep have spent.
@@ -77,11 +77,11 @@ class Budget:
         used_cost = held.cost if cost is None else cost
         self._add(used_tokens - held.tokens, used_cost - held.cost, 0)
 
-    def recount(self, tokens: int, cost: float | None) -> None:
+    def recount(self, tokens: int, cost: float | None, calls: int = 1) -> None:
         """Count what an earlier process paid for: not for the parents, who know it already."""
         self.tokens += tokens
         self.cost += cost or 0.0
-        self.calls += 1
+        self.calls += calls
 
     def spend(self, tokens: int, cost: float | None, calls: int = 0) -> None:
         """Count what was billed outside a reservation: failed attempts, earlier processes."""

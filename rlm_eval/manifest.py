@@ -59,13 +59,21 @@ def manifest(
         },
         "isolation": None if isolation is None else isolation.as_dict(),
         "endpoints": {slot: asdict(info) for slot, info in endpoints.items()},
-        "prices": {slot: model.price for slot, model in cell.models.items()},
-        "price_table": snapshot_name(),
+        **price_facts(cell),
         "code": {"version": __version__, **git_state()},
         "packages": package_versions(),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": ["rlm-eval", *sys.argv[1:]],
+    }
+
+
+def price_facts(cell: Cell) -> dict[str, Any]:
+    """What the cell's money rests on: no part of its identity, so that it may change later."""
+    return {
+        "prices": {slot: model.price for slot, model in cell.models.items()},
+        "gpu_hour_usd": {s: getattr(m, "gpu_hour_usd", None) for s, m in cell.models.items()},
+        "price_table": snapshot_name(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Money: dated list prices, what a call costs, and who used how much of a local server.
+"""Money: dated list prices, and what a call costs by them.
 
 Prices are data (`data/prices.json`, refreshed by `scripts/refresh_prices.py`); the file named by
 `RLM_EVAL_PRICES` has the same form and wins. An unknown price is `None`, never 0. Prices of
@@ -116,7 +116,7 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 
     def of(call: Call) -> Bill:
         price = prices.get(call.slot)
-        failed = [] if call.failed_usage == Usage() else [_whole(call.failed_usage)]
+        failed = [] if call.failed_usage == Usage() else [whole(call.failed_usage)]
         costs = [cost(usage, price) for usage in (call.usage, *failed)]
         cold = [None if c is None else c.cold for c in costs]
         observed = [None if c is None else c.observed for c in costs]
@@ -125,7 +125,7 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
     return of
 
 
-def _whole(usage: Usage) -> Usage:
+def whole(usage: Usage) -> Usage:
     """A failed attempt may report its prompt alone: it made no reply that is to be paid."""
     return usage if usage.output is not None else replace(usage, output=0)
 
@@ -208,24 +208,3 @@ def _rates(place: str, row: Mapping[str, Any], also: Iterable[str] = ()) -> Rate
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{place}.{name}={value}: dollars per million tokens, at least 0")
     return Rates(**values)
-
-
-def device_seconds(
-    calls: Mapping[str, Iterable[tuple[float, float]]], held_s: float, devices: float
-) -> tuple[dict[str, float], float]:
-    """(device-seconds per sample, idle device-seconds) of a server held for `held_s` seconds.
-
-    `calls` has the (start, end) of each sample's calls on one clock; `devices` are GPUs, or cores
-    on a CPU. A sample's share is its model-seconds x devices / mean calls in flight while busy,
-    so that shares and idle time add up to the whole.
-    """
-    spans = {sample: list(pairs) for sample, pairs in calls.items()}
-    seconds = {s: sum(end - start for start, end in pairs) for s, pairs in spans.items()}
-    busy, last = 0.0, -math.inf
-    for start, end in sorted(pair for pairs in spans.values() for pair in pairs):
-        busy += max(0.0, end - max(start, last))
-        last = max(last, end)
-    total = sum(seconds.values())
-    in_flight = total / busy if busy else 1.0
-    shares = {sample: value * devices / in_flight for sample, value in seconds.items()}
-    return shares, max(0.0, held_s - busy) * devices

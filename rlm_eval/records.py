@@ -8,17 +8,21 @@ of finished or running runs. Unknown is null, never 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
-from rlm_eval.types import Call, Role, Sample, Score, Trajectory
+from rlm_eval.types import Call, Role, Sample, Score, Trajectory, Usage
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rlm_eval.accounts import Share
 
 SCHEMA_VERSION = 1
 FILE = "records.parquet"
@@ -101,14 +105,21 @@ COLUMNS: dict[str, tuple[str, str]] = {
     # -- money and time
     "cost_cold": ("float", "USD at list price, every input token at full rate; null = unknown."),
     "cost_observed": ("float", "USD at list price with the cache hits seen; null = unknown."),
+    "cost_with_gpu": (
+        "float",
+        "USD: GPU seconds of servers of ours at `gpu_hour_usd`, other calls cold; null = unknown.",
+    ),
+    "failed_cost": ("float", "USD of failed attempts, cold, which the costs above contain."),
     "judge_cost": ("float", "USD of the judges, cold; null = unknown."),
     "prices": ("str", "Price table and its date."),
-    "core_seconds": ("float", "Processor seconds of a local server; null = not measured."),
-    "gpu_seconds": ("float", "GPU seconds of a local server; null = not measured."),
+    "core_seconds": ("float", "Share of the cores of servers of ours, judges too; null = none."),
+    "gpu_seconds": ("float", "Share of the GPUs of servers of ours, judges too; null = none."),
     "wall_seconds": ("float", "Start to end at the run's concurrency."),
     "critical_path_seconds": ("float", "Longest chain of calls and code: an unloaded wait."),
-    "service_seconds": ("float", "Sum of the calls' own seconds."),
-    "queue_seconds": ("float", "Sum of the calls' seconds in our queues and back-off."),
+    "service_seconds": ("float", "Sum of the calls' own seconds: from sending (last) to the end."),
+    "queue_seconds": ("float", "Sum of the calls' waits in our queues, for retries, to be sent."),
+    "first_token_seconds": ("float", "Mean wait for a call's first token; null = not streamed."),
+    "token_seconds": ("float", "Mean seconds per later token of a call; null = not streamed."),
     # -- code and reading
     "n_steps": ("int", "Executed code blocks."),
     "n_error_steps": ("int", "Blocks that raised or hit a block limit."),
@@ -118,9 +129,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
 """Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
-code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`)."""
+code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`) and `depth<d>_calls`,
+`depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
 
-_NOTES = ("core_seconds", "gpu_seconds")
 _CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
@@ -131,14 +142,15 @@ def record_of(
     trajectory: Trajectory,
     scores: Sequence[Score],
     cost: CallCost,
+    shares: Mapping[str, Share] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The row of one finished sample.
 
     `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
     sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
-    re_rolls, diverged_calls. An absent fact becomes null. The notes `core_seconds` and
-    `gpu_seconds` of the trajectory fill columns of their own.
+    re_rolls, diverged_calls. An absent fact becomes null. `shares` tells, by the calls' slot, what
+    a second of a call comes to on servers of ours.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
@@ -151,7 +163,6 @@ def record_of(
     value = scores[0].value if scores else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {name: value for name, value in cell.items() if name in COLUMNS}
-    row |= {name: trajectory.notes.get(name) for name in _NOTES}
     row |= {
         "schema": SCHEMA_VERSION,
         "sample_id": sample.id,
@@ -197,11 +208,17 @@ def record_of(
         "peak_prompt_tokens": max((c.usage.input for c in calls if c.usage.input), default=None),
         "cost_cold": _cost(calls, cost, 0),
         "cost_observed": _cost(calls, cost, 1),
+        "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
+        "failed_cost": _cost([replace(c, usage=Usage()) for c in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
+        "core_seconds": _share(trajectory.calls, shares, "core_s"),
+        "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
         "wall_seconds": trajectory.wall_seconds,
         "critical_path_seconds": behaviour.critical_path(calls, trajectory.steps),
         "service_seconds": sum(call.times.end - call.times.start for call in calls),
         "queue_seconds": sum(call.times.start - call.times.submit for call in calls),
+        "first_token_seconds": _mean(map(behaviour.first_token_seconds, calls)),
+        "token_seconds": _mean(map(behaviour.token_seconds, calls)),
         "n_steps": len(trajectory.steps),
         "n_error_steps": sum(step.error is not None for step in trajectory.steps),
         "step_cpu_seconds": _sum([step.cpu_seconds for step in trajectory.steps]),
@@ -210,9 +227,10 @@ def record_of(
         "evidence_seen": seen,
     }
     row |= {f"score_{score.scorer}": score.value for score in scores}
-    row |= {f"note_{k}": v for k, v in trajectory.notes.items() if k not in _NOTES and _flat(v)}
+    row |= {f"note_{k}": v for k, v in trajectory.notes.items() if _flat(v)}
     if trajectory.steps or subs:
         row |= {f"habit_{name}": found for name, found in habits(trajectory).items()}
+        row |= _by_depth(calls)
     return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
 
 
@@ -243,6 +261,41 @@ def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
     billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
     total: float | None = _sum([cost(call)[which] for call in billed])
     return total
+
+
+def _cost_with_gpu(
+    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, Share]
+) -> float | None:
+    ours = [call for call in calls if call.slot in shares]
+    hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
+    parts = [_used(call, shares[call.slot].gpu_usd) for call in ours]
+    total: float | None = _sum([hosted, *parts])
+    return total
+
+
+def _share(calls: Sequence[Call], shares: Mapping[str, Share], kind: str) -> float | None:
+    found = [_used(c, getattr(shares[c.slot], kind)) for c in calls if c.slot in shares]
+    known = [value for value in found if value is not None]
+    return sum(known) if known else None
+
+
+def _used(call: Call, rate: float | None) -> float | None:
+    return None if rate is None else rate * (call.times.end - call.times.start)
+
+
+def _by_depth(calls: Sequence[Call]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for depth in sorted({call.depth for call in calls}):
+        own = [call for call in calls if call.depth == depth]
+        found[f"depth{depth}_calls"] = len(own)
+        for kind in ("input", "output"):
+            found[f"depth{depth}_{kind}_tokens"] = _tokens(own, kind)
+    return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _first_sub_turn(roots: Sequence[Call], subs: Sequence[Call]) -> int | None:

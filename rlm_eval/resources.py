@@ -10,9 +10,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
+from rlm_eval.accounts import Accounts
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ModelError
+from rlm_eval.limits import Budget
 from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.prices import cold_cost
 from rlm_eval.repl import ReplPool, open_pool
@@ -25,8 +28,13 @@ from rlm_eval.types import Message, Outcome, Reply, Sample
 class Models:
     """Opened models of a run: each opened once, closed after the last cell that uses it."""
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """`cells` in the order in which they will run."""
+    def __init__(self, cells: Sequence[Cell], run: Path, budget: Budget) -> None:
+        """`cells` in the order in which they will run, of the run directory `run`.
+
+        What proving an endpoint costs is spent from `budget`, the sweep's.
+        """
+        self.accounts = Accounts(run)
+        self._budget = budget
         self._last_use: dict[str, int] = {}
         for index, cell in enumerate(cells):
             for model in cell.models.values():
@@ -42,6 +50,10 @@ class Models:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(model.open())
                 self._infos[key] = await client.check()
+                usage = self._infos[key].check_usage
+                tokens = (usage.input or 0) + (usage.output or 0)
+                self._budget.spend(tokens, cold_cost(model.price)(usage))
+                await self.accounts.opened(key, model, client, self._infos[key])
                 self._stacks[key] = stack.pop_all()  # proved: it stays open
             self._clients[key] = client
         return self._clients[key]
@@ -56,6 +68,7 @@ class Models:
         for key in list(self._stacks):
             if index is None or self._last_use[key] <= index:
                 self._clients.pop(key, None)
+                await self.accounts.closing(key)
                 await self._stacks.pop(key).aclose()
 
 
@@ -108,6 +121,9 @@ class _Nobody:
     async def check(self) -> EndpointInfo:
         """Nothing is asked."""
         return EndpointInfo("nobody")
+
+    async def account(self) -> None:
+        """Nothing was done."""
 
 
 def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:

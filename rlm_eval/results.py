@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from rlm_eval import accounts
 from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
@@ -36,9 +37,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         "prices": snapshot_name(),
     }
     cost = call_cost(manifest["prices"])
+    known = accounts.servers(folder.parent.parent)
+    shares = accounts.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
     made = []
     for line, attempt in store.load():
-        row = record_of(cell, stored_sample(line), attempt.trajectory, attempt.scores, cost)
+        sample = stored_sample(line)
+        row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
     return made
 

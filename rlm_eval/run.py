@@ -24,14 +24,14 @@ from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
-from rlm_eval.manifest import manifest
+from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
-from rlm_eval.spending import total
+from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_run, write_json
 from rlm_eval.types import Outcome, Sample
@@ -71,15 +71,16 @@ class Runner:
         redo: Collection[Outcome] = (),
         warning: int | None = None,
         grace: float = 60.0,
+        budget_name: str = "sweep",
     ) -> None:
-        """`folder` is the run directory; `budget` limits the whole sweep, earlier runs included.
+        """`folder` is the run directory; `budget` limits these cells, earlier runs included.
 
         Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
         `Stop.signals`.
         """
         self.folder = folder
         self.cells = cells
-        self.budget = Budget(budget, name="sweep")
+        self.budget = Budget(budget, name=budget_name)
         self.progress = Progress(cells)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
@@ -88,7 +89,7 @@ class Runner:
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
-        models = Models(self.cells)
+        models = Models(self.cells, self.folder, self.budget)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_run(self.folder)
         plan(self.folder, self.cells)
@@ -99,6 +100,8 @@ class Runner:
             if self.budget.limits != Limits():
                 earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
                 self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
+                proofs = first_requests(self.folder)
+                self.budget.spend(proofs.tokens, proofs.cost)
             await self._prove_endpoints(models)
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
@@ -166,6 +169,7 @@ class Runner:
             ]
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
+                store.amend(price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -174,9 +178,13 @@ class Runner:
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
             endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
-            async with _cell_logs(folder) as logs:
-                await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
-            return self._close(cell, store, samples, progress)
+            async with (
+                models.accounts.cell(cell.name_in_plan, clients),
+                _cell_logs(folder) as logs,
+            ):
+                full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
+            why = self._close(cell, store, samples, progress)
+            return f"{full}; {why}" if full and why else why
 
     async def _run_samples(
         self,
@@ -187,7 +195,8 @@ class Runner:
         logs: _Logs,
         pool: ReplPool | None,
         progress: CellProgress,
-    ) -> None:
+    ) -> str | None:
+        """Run these samples; says so where a budget ended it."""
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
@@ -195,13 +204,17 @@ class Runner:
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
-        budget = Budget(Limits(), self.budget, "cell")
+        budget = Budget(cell.budget, self.budget, "cell")
+        if cell.budget != Limits():
+            earlier = await asyncio.to_thread(spent, store.folder)
+            budget.recount(earlier.tokens, earlier.cost, earlier.calls)
         indexes = Indexes()
         queue = iter(todo)
+        full: list[str] = []
 
         async def work() -> None:
             for sample, epoch in queue:
-                if self.stop.asked:
+                if self.stop.asked or full:
                     return
                 CALLER.set(sample.id)
                 session = Session(
@@ -215,8 +228,11 @@ class Runner:
                 )
                 try:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
-                except LimitReached as spent:
-                    self.stop.ask(f"{spent}; stopping: raise it and run the same command again")
+                except LimitReached as limit:
+                    told = f"{limit}; raise it and run the same command again"
+                    full.append(told)
+                    if limit.scope != "cell":
+                        self.stop.ask(f"{told}; stopping")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
                     continue  # whoever ends the run may have ended the worker: it is run again
@@ -232,6 +248,7 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(cell.max_samples, len(todo))):
                 group.create_task(work())
+        return full[0] if full else None
 
     def _is_redone(self, store: CellStore, who: tuple[str, int]) -> bool:
         done = store.attempts.get(who)

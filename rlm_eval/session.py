@@ -22,6 +22,7 @@ from rlm_eval.errors import ConfigError, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
+from rlm_eval.prices import whole
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
@@ -260,6 +261,8 @@ class Session:
         # It was paid for once: the sample's limits see it again, so that they end the trajectory
         # where they ended it before.
         self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
+        if wasted := _total(call.failed_usage):
+            self.budget.recount(wasted, endpoint.cost(whole(call.failed_usage)), calls=0)
         self._journal.write_again(self._trajectory, stored, call)
         # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
         # of its batch are asked in the same moment as it was.
@@ -290,11 +293,13 @@ class Session:
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
+            now, own = self.elapsed(), error.service_seconds
+            start = draft.times.submit if own is None else round(now - own, 4)
             failed = replace(
                 draft,
                 usage=error.usage,
                 attempts=error.attempts,
-                times=replace(draft.times, end=self.elapsed()),
+                times=replace(draft.times, start=start, end=now),
                 error=f"{error.kind}: {error}",
             )
             # An unknown bill of a failed call counts as nothing here: it was most likely free.
@@ -307,7 +312,7 @@ class Session:
             raise
         self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
         if wasted := _total(reply.failed_usage):
-            self.budget.spend(wasted, endpoint.cost(reply.failed_usage))
+            self.budget.spend(wasted, endpoint.cost(whole(reply.failed_usage)))
         call = self._finished(draft, reply)
         self._keep(request, call)
         return call

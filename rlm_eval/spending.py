@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlm_eval import accounts
 from rlm_eval.journal import stored_call
 from rlm_eval.log import read_lines
-from rlm_eval.prices import call_cost
+from rlm_eval.prices import call_cost, cold_cost
 from rlm_eval.store import read_manifest
 from rlm_eval.types import Prompt, Usage
 
@@ -70,6 +71,19 @@ def spent(folder: Path) -> Spending:
 def total(folders: Iterable[Path]) -> Spending:
     """Of several."""
     return sum(map(spent, folders), Spending())
+
+
+def first_requests(run: Path) -> Spending:
+    """Of the requests that proved the run's endpoints: they belong to no sample and no cell."""
+    calls = tokens = unpriced = 0
+    cost = 0.0
+    for _, key, usage in accounts.checks(run):
+        price = cold_cost(key)(usage)
+        calls += 1
+        tokens += _tokens(usage)
+        cost += price or 0.0
+        unpriced += price is None
+    return Spending(calls, tokens, cost, unpriced)
 
 
 def _tokens(usage: Usage) -> int:

@@ -144,6 +144,12 @@ class CellStore:
         write_whole(path, b"".join(map(dumped, [*map(sample_line, samples), *before])))
         (self.folder / "DONE").unlink(missing_ok=True)
 
+    def amend(self, facts: Mapping[str, Any]) -> None:
+        """Replace facts of the manifest that determine nothing: prices."""
+        known = self.manifest
+        if any(known.get(name) != value for name, value in facts.items()):
+            write_json(self.folder / "manifest.json", {**known, **facts})
+
     def append(
         self,
         trajectories: AppendLog,

@@ -170,6 +170,8 @@ class FakeServer:
     """`openai`, `deepseek` or `bare` (no details)."""
     reasoning_field: str = "reasoning_content"
     """`reasoning_content`, `reasoning` or `think` (inside the text)."""
+    metrics: bool = False
+    """Tell of a prefix cache on `/metrics`, in vLLM's words."""
     chunk_seconds: float = 0.0
     """Pause between the chunks of a stream."""
     port: int = 0
@@ -197,6 +199,8 @@ class FakeServer:
         for path, value in {"/health": {}, "/_totals": self.totals, "/_log": self.log}.items():
             app.router.add_get(path, _teller(value))
         app.router.add_post("/_faults", self._set_faults)
+        if self.metrics:
+            app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=4096)
@@ -223,6 +227,16 @@ class FakeServer:
             chosen = in_order(*(Fault(**f) if f else None for f in plan.get("in_order", [])))
             self.faults = lambda n, request: chosen(n - start, request)
         return _json({})
+
+    async def _metrics(self, _http: web.Request) -> web.Response:
+        figures = {"queries": self.total["prompt_tokens"], "hits": self.total["cached_tokens"]}
+        return web.Response(
+            text="# HELP vllm:prefix_cache_queries_total tokens\n"
+            + "".join(
+                f'vllm:prefix_cache_{name}_total{{engine="0"}} {float(value)}\n'
+                for name, value in figures.items()
+            )
+        )
 
     async def _models(self, _http: web.Request) -> web.Response:
         rows = [{"id": name, "object": "model"} for name in self.models or ["fake"]]

@@ -12,7 +12,6 @@ from rlm_eval.prices import (
     call_cost,
     cold_cost,
     cost,
-    device_seconds,
     parse,
     price_of,
     table,
@@ -109,13 +108,3 @@ def test_the_users_own_prices_win(tmp_path, monkeypatch):
 def test_a_malformed_entry_is_named(change, words):
     with pytest.raises(ValueError, match=words):
         parse("k", {**ROW, **change})
-
-
-def test_shares_and_idle_time_add_up_to_what_the_server_held():
-    calls = {"a": [(1.0, 4.0), (2.0, 6.0)], "b": [(5.0, 9.0), (12.0, 13.0)], "c": []}
-    shares, idle = device_seconds(calls, held_s=20, devices=2)
-    assert idle == pytest.approx((20 - 9) * 2)
-    assert sum(shares.values()) + idle == pytest.approx(40)
-    assert shares["a"] / shares["b"] == pytest.approx(7 / 5)
-    assert shares["c"] == 0
-    assert device_seconds({}, held_s=5, devices=1) == ({}, 5)

@@ -61,8 +61,27 @@ class EndpointInfo:
     """Context window that the server reports, in tokens."""
     gpus: int | None = None
     """GPUs that a server of ours holds, 0 on a CPU; `None` = not ours."""
+    cores: int | None = None
+    """Cores that a server of ours computes on where it holds no GPU; `None` = not ours, or GPUs."""
     check_usage: Usage = field(default_factory=Usage)
     """Tokens of the preflight request: paid, outside any sample."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the server behind a client did so far, beyond what single calls tell."""
+
+    server: str
+    """Which: equal for clients of one server."""
+    held_s: float | None = None
+    """Seconds that a server of ours was ready; `None` = not ours."""
+    busy_s: float = 0.0
+    """Seconds of them with a call of this process in flight."""
+    model_s: float = 0.0
+    """Sum of these calls' own seconds: divided by `busy_s`, the mean number in flight."""
+    prefix_cache: dict[str, float] = field(default_factory=dict)
+    """Prompt tokens looked up (`queries`) and found (`hits`) in the server's prefix cache, by
+    anyone since it started; empty where it does not tell."""
 
 
 class Client(Protocol):
@@ -80,6 +99,10 @@ class Client(Protocol):
 
         Raises a subclass of `errors.ModelError` whose message says what to change.
         """
+        ...
+
+    async def account(self) -> Account | None:
+        """What its server did so far; `None` where there is nothing to tell. Never raises."""
         ...
 
 

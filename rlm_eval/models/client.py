@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 import orjson
 
 from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
-from rlm_eval.models import EndpointInfo, Sampling, merged
+from rlm_eval.models import Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _CACHE_METRIC = re.compile(
-    r"^(\w+:prefix_cache_(?:queries|hits)_total)(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
+    r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
 
 
@@ -53,16 +53,12 @@ class HttpClient:
         self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
         self._count = ServerCount(self._ask, self._dialect, config.model, config.sampling)
+        self._tells_cache = True
 
     @property
     def base_url(self) -> str:
         """Address up to and including `/v1`."""
         return self._host.base_url.rstrip("/")
-
-    @property
-    def held_s(self) -> float | None:
-        """Seconds that a server of ours was ready so far (`prices.device_seconds`); else `None`."""
-        return self._host.held_s
 
     @property
     def _where(self) -> str:
@@ -85,7 +81,8 @@ class HttpClient:
             try:
                 async with self.gate.slot(estimate) as entered:
                     try:
-                        reply = await self._attempt(payload, entered)
+                        with self._host.meter.call():
+                            reply = await self._attempt(payload, entered)
                     finally:
                         in_service += time.monotonic() - entered
             except TransientError as fault:
@@ -94,6 +91,7 @@ class HttpClient:
                 continue
             except ModelError as error:
                 error.usage, error.attempts = added(failed, error.usage), attempt
+                error.service_seconds = time.monotonic() - entered
                 raise
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
             self.gate.went_well(used - estimate if used else 0.0)
@@ -116,9 +114,9 @@ class HttpClient:
             why = f"gave up after {attempt} attempt(s)"
             if after > self.config.patience_s:
                 why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
-            raise ProviderError(
-                f"{self._where}: {why}: {fault}", usage=failed, attempts=attempt
-            ) from fault
+            error = ProviderError(f"{self._where}: {why}: {fault}", usage=failed, attempts=attempt)
+            error.service_seconds = time.monotonic() - entered
+            raise error from fault
         pause = min(60.0, self.config.backoff_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
         await asyncio.sleep(max(after, pause))
 
@@ -210,23 +208,35 @@ class HttpClient:
             check_usage=added(reply.usage, reply.failed_usage),
         )
 
-    async def counters(self) -> dict[str, float]:
+    async def account(self) -> Account | None:
+        """See `models.Client.account`."""
+        held = self._host.held
+        cache = await self._prefix_cache()
+        if held is None:
+            return Account(self.base_url, prefix_cache=cache) if cache else None
+        return Account(*held, *self._host.meter.read(), cache)
+
+    async def _prefix_cache(self) -> dict[str, float]:
         """Prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:
         `vllm:prefix_cache_queries_total` and `_hits_total`, in tokens); empty where it has none.
         """
         import aiohttp
 
+        if not self._tells_cache:
+            return {}
+
         url = self.base_url.removesuffix("/v1") + "/metrics"
         found: dict[str, float] = {}
         try:
             async with self._session.get(
-                url, headers=self._dialect.headers(self._key), timeout=aiohttp.ClientTimeout(10)
+                url, headers=self._dialect.headers(self._key), timeout=aiohttp.ClientTimeout(5)
             ) as response:
                 text = await response.text()
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
             return found
         for name, value in _CACHE_METRIC.findall(text if response.status == 200 else ""):
             found[name] = found.get(name, 0.0) + float(value)
+        self._tells_cache = bool(found)  # a hosted API is asked once
         return found
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlm_eval.models import EndpointInfo, Sampling
@@ -32,6 +34,35 @@ class Dialect(Protocol):
     def stream(self) -> Stream: ...
 
 
+class Meter:
+    """Seconds with a call in flight, and the sum of the calls' own seconds, of one server."""
+
+    def __init__(self) -> None:
+        self._busy_s = self._model_s = 0.0
+        self._in_flight = 0
+        self._until = time.monotonic()
+
+    def read(self) -> tuple[float, float]:
+        """(busy seconds, model-seconds) so far."""
+        now = time.monotonic()
+        if self._in_flight:
+            self._busy_s += now - self._until
+            self._model_s += (now - self._until) * self._in_flight
+        self._until = now
+        return self._busy_s, self._model_s
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around a request: from sending it to the end of its reply."""
+        self.read()
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self.read()
+            self._in_flight -= 1
+
+
 class Host(Protocol):
     """Where the endpoint is. A server of ours may die and come back under another address."""
 
@@ -40,7 +71,11 @@ class Host(Protocol):
     @property
     def info(self) -> EndpointInfo: ...
     @property
-    def held_s(self) -> float | None: ...
+    def meter(self) -> Meter: ...
+    @property
+    def held(self) -> tuple[str, float] | None:
+        """(server, seconds that it was ready so far); `None` where it is not ours."""
+        ...
 
     def last_words(self) -> str | None:
         """Why it is gone; `None` while it runs or where it is not ours."""
@@ -57,7 +92,8 @@ class Elsewhere:
 
     base_url: str
     info: EndpointInfo
-    held_s: float | None = None
+    meter: Meter = field(default_factory=Meter)
+    held: None = None
 
     def last_words(self) -> str | None:
         """Not known."""

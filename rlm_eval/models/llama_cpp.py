@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
-from rlm_eval.models.servers import Launch
+from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.models.weights import Weights
 
 _KEY = "RLM_EVAL_SERVER_KEY"
@@ -35,6 +35,8 @@ class LlamaCpp:
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
+
+    EMBEDDINGS: ClassVar[bool] = False
 
     weights: Weights
     """The GGUF file."""
@@ -65,6 +67,12 @@ class LlamaCpp:
         """See `servers.Engine`."""
         return 1 if self.gpu_layers else 0
 
+    @property
+    def cores(self) -> int:
+        """See `servers.Engine`."""
+        cores = usable_cores()
+        return self.threads or (cores - 1 if cores > 2 else cores)
+
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:
         """See `servers.Engine`."""
         if self.version() is None:
@@ -72,17 +80,17 @@ class LlamaCpp:
                 "llama.cpp needs the package xllamacpp: pip install 'rlm-eval[local]'"
             )
         file = self.weights.locate()
-        cores = usable_cores()
         settings = {
             "model": str(file),
             "alias": model,
             "port": port,
             "n_ctx": (window or 4096) * self.slots,
             "slots": self.slots,
-            "threads": self.threads or (cores - 1 if cores > 2 else cores),
+            "threads": self.cores,
             "gpu_layers": self.gpu_layers,
             "batch": self.batch,
             "prompt_cache_mib": self.prompt_cache_mib,
+            "embeddings": self.EMBEDDINGS,
         }
         return Launch(
             (sys.executable, "-m", "rlm_eval.models.llama_cpp", json.dumps(settings)),
@@ -102,11 +110,12 @@ class LlamaCpp:
             return None
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@dataclass(frozen=True)
+class LlamaCppEmbeddings(LlamaCpp):
+    """The same server for `/v1/embeddings` alone: the mean over a text's tokens. A text may have as
+    many tokens as `batch`."""
+
+    EMBEDDINGS: ClassVar[bool] = True
 
 
 def serve(settings: dict[str, str | int], key: str) -> None:
@@ -126,6 +135,9 @@ def serve(settings: dict[str, str | int], key: str) -> None:
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.cache_ram_mib = settings["prompt_cache_mib"]
     params.endpoint_metrics, params.ui = True, False
+    if settings["embeddings"]:
+        params.embedding, params.n_ubatch = True, settings["batch"]
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     _server = xllamacpp.Server(params)  # serves in threads of its own while it is referenced
     stopped = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -96,6 +96,9 @@ class ScriptedClient:
         """Nothing can be wrong."""
         return EndpointInfo(self.config.name, engine="scripted", window=self.config.window)
 
+    async def account(self) -> None:
+        """There is no server."""
+
 
 def tokens_of(text: str) -> int:
     """Simulated tokens: four characters each, rounded up."""
@@ -166,7 +169,7 @@ def _root_reply(prompt: str, keys: list[str], again: bool) -> str:
     return f"""{_OPENING}
 ```{fence}
 text = context if isinstance(context, str) else "\\n\\n".join(context)
-size = max(2000, len(text) // 4)
+size = max(2000, min(len(text) // 4, 400_000))
 chunks = [text[i : i + size + 300] for i in range(0, len(text), size)]
 asked = {question!r}
 replies = llm_query_batched([chunk + "\\n\\n" + asked for chunk in chunks])

@@ -25,6 +25,7 @@ import orjson
 
 from rlm_eval.errors import EndpointUnusable
 from rlm_eval.models import EndpointInfo
+from rlm_eval.models.endpoint import Meter
 from rlm_eval.models.shared import shared
 from rlm_eval.types import text_hash
 
@@ -62,6 +63,11 @@ class Engine(Protocol):
         """GPUs that the server holds; 0 on a CPU."""
         ...
 
+    @property
+    def cores(self) -> int:
+        """Cores that it computes on where it holds no GPU."""
+        ...
+
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:
         """The command line; fetches weights where needed (blocking)."""
         ...
@@ -82,6 +88,8 @@ class Server:
     def __init__(self, engine: Engine, model: str, window: int | None) -> None:
         self.engine, self.model, self.window = engine, model, window
         self.key = secrets.token_urlsafe(24)
+        self.meter = Meter()
+        self._name = f"{engine.label}-{secrets.token_hex(4)}"
         self.info = EndpointInfo(model, engine=engine.label)
         self.base_url = ""
         self._ready_at: float | None = None
@@ -96,10 +104,10 @@ class Server:
         return self._process.pid if self._process else None
 
     @property
-    def held_s(self) -> float:
-        """Seconds that the server was ready so far: with its GPUs, what it held."""
+    def held(self) -> tuple[str, float]:
+        """A name of its own, and the seconds that it was ready so far, restarts included."""
         now = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
-        return self._held_before + now
+        return self._name, self._held_before + now
 
     @property
     def _runs(self) -> bool:
@@ -176,6 +184,7 @@ class Server:
             chat_template_hash=text_hash(template) if template else None,
             window=self.window,
             gpus=engine.gpus,
+            cores=None if engine.gpus else engine.cores,
         )
 
     async def _healthy(self, began: float) -> str | None:
@@ -214,7 +223,7 @@ class Server:
 
     async def stop(self) -> None:
         """End the server and everything it started."""
-        self._held_before, self._ready_at = self.held_s, None
+        self._held_before, self._ready_at = self.held[1], None
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
@@ -248,6 +257,13 @@ async def spawned(engine: Engine, model: str, window: int | None) -> AsyncIterat
     async with place as server:
         await server.ensure()
         yield server
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
-from rlm_eval.models.servers import Launch
+from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.models.vllm import distribution, interpreter, template_of
 
 
@@ -47,6 +47,11 @@ class TransformersServe:
     def gpus(self) -> int:
         """See `servers.Engine`."""
         return 0 if self.device == "cpu" else 1
+
+    @property
+    def cores(self) -> int:
+        """See `servers.Engine`."""
+        return usable_cores()
 
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:  # noqa: ARG002
         """See `servers.Engine`. The window is the model's own; there is no key."""

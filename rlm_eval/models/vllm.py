@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
-from rlm_eval.models.servers import Launch
+from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.paths import cache_dir
 
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -78,6 +78,11 @@ class VLLM:
     def gpus(self) -> int:
         """See `servers.Engine`."""
         return 0 if self.cpu else self.tensor_parallel * self.data_parallel
+
+    @property
+    def cores(self) -> int:
+        """See `servers.Engine`."""
+        return int(self.environment.get("OMP_NUM_THREADS") or usable_cores())
 
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:
         """See `servers.Engine`."""

@@ -115,6 +115,20 @@ def _longest_chain(
     return best[-1] if best else 0.0
 
 
+def first_token_seconds(call: Call) -> float | None:
+    """From sending the request to the first token (TTFT); `None` where it was not streamed."""
+    first = call.times.first_token
+    return None if first is None else first - call.times.start
+
+
+def token_seconds(call: Call) -> float | None:
+    """Seconds per output token behind the first, as vLLM's benchmark defines TPOT."""
+    first, tokens = call.times.first_token, call.usage.output
+    if first is None or tokens is None or tokens < 2:
+        return None
+    return (call.times.end - first) / (tokens - 1)
+
+
 def failure(
     sample: Sample, trajectory: Trajectory, scores: Sequence[Score], seen: float | None
 ) -> str | None:

@@ -23,7 +23,7 @@ ASK = [Message("user", "hello")]
 SERVER = """
 import os, runpy, sys
 sys.argv = [sys.argv[1], "--port", sys.argv[2], "--api-key", os.environ["FAKE_KEY"]]
-sys.argv += ["--latency", os.environ["FAKE_LATENCY"]]
+sys.argv += ["--latency", os.environ["FAKE_LATENCY"], "--reply", os.environ["FAKE_REPLY"]]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 STUBBORN = (
@@ -46,12 +46,15 @@ class FakeEngine:
     startup_s: float = 20.0
     label: str = "fake"
     gpus: int = 0
+    cores: int = 1
     latency: float = 0.0
+    reply: str = "echo"
 
     def launch(self, model, window, port, key):
         fake = str(ROOT / "tests" / "fake_server.py")
         command = (sys.executable, "-c", self.code, fake, str(port))
-        return Launch(command, {"FAKE_KEY": key, "FAKE_LATENCY": str(self.latency)}, "r1")
+        environment = {"FAKE_KEY": key, "FAKE_LATENCY": str(self.latency), "FAKE_REPLY": self.reply}
+        return Launch(command, environment, "r1")
 
     def chat_template(self, model):
         return f"template of {model}"
@@ -82,7 +85,8 @@ async def test_one_server_for_equal_models_and_nothing_left_behind():
         async with local(model="other").open() as other:
             assert other.base_url != root.base_url
         info = await root.check()
-        assert 0 < root.held_s < 60
+        account = await root.account()
+        assert 0 < account.busy_s <= account.model_s < account.held_s < 60
     assert not [pid for pid in started if psutil.pid_exists(pid)]
     assert (info.engine, info.version, info.revision, info.gpus) == ("fake", "fake 1", "r1", 0)
     assert info.chat_template_hash == text_hash("template of m")
