@@ -47,10 +47,12 @@ from rlm_eval.repl.interface import (
     ReplConfig,
     SandboxError,
 )
+from rlm_eval.repl.memory import WORKER_BYTES, Memory, entered, free_bytes, held_bytes, left
 from rlm_eval.repl.report import describe
 
 TEMPLATE_BYTES = 4 << 20
 """Contexts at least this large are decoded once and shared by the REPLs open on them."""
+_MEMORY_SHARE = 0.8
 
 
 @dataclass
@@ -79,6 +81,7 @@ class SandboxPool:
         self._next = 0
         self._templates: dict[str, asyncio.Task[_Template]] = {}
         self._users: dict[str, int] = {}
+        self._memory = Memory(0)
         self._stack = AsyncExitStack()
 
     @property
@@ -97,6 +100,7 @@ class SandboxPool:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors per worker
         self._stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self._memory = Memory(int(_MEMORY_SHARE * free_bytes()))
         try:
             await self._establish()
         except BaseException:
@@ -231,13 +235,20 @@ class SandboxPool:
         async with AsyncExitStack() as stack:
             client, file = self._client, -1
             shared = f"{key}:{type(context).__name__}:{len(context)}" if key and context else None
+            size = held_bytes(context)
+            new = 0 if shared in self._templates or size < TEMPLATE_BYTES else size
+            await self._memory.wait(WORKER_BYTES + new)
+            self._memory.take(WORKER_BYTES)
+            stack.callback(self._memory.give, WORKER_BYTES)
+            entered()
+            stack.callback(left)
             if shared in self._templates:
-                client = await stack.enter_async_context(self._template(shared, []))
+                client = await stack.enter_async_context(self._template(shared, [], size))
             elif context is not None:
                 frame = wire.pack(0, 0, context)
                 if wire.size(frame) >= TEMPLATE_BYTES:
                     shared = shared or f"{hash(tuple(frame))}:{wire.size(frame)}"
-                    client = await stack.enter_async_context(self._template(shared, frame))
+                    client = await stack.enter_async_context(self._template(shared, frame, size))
                 else:
                     file = context_file(frame)
                     stack.callback(os.close, file)
@@ -267,10 +278,13 @@ class SandboxPool:
         return ProcessLink(ours, handle, ended)
 
     @asynccontextmanager
-    async def _template(self, key: str, frame: list[bytes | str]) -> AsyncIterator[ForkClient]:
+    async def _template(
+        self, key: str, frame: list[bytes | str], size: int
+    ) -> AsyncIterator[ForkClient]:
         """The fork server of a large context, shared by those who have it open."""
         if key not in self._templates:
             self._templates[key] = asyncio.create_task(self._make_template(frame))
+            self._memory.take(size)
         self._users[key] = self._users.get(key, 0) + 1
         try:
             template = await asyncio.shield(self._templates[key])
@@ -280,6 +294,7 @@ class SandboxPool:
             if not self._users[key]:
                 del self._users[key]
                 task = self._templates.pop(key)
+                self._memory.give(size)
                 with suppress(ReplCrash):
                     template = await task
                     template.client.close()

@@ -1,0 +1,95 @@
+"""REPLs that do not fit into memory wait; none waits for itself, and none for ever."""
+
+import asyncio
+from contextvars import Context
+
+import pytest
+
+from rlm_eval.repl import ReplConfig
+from rlm_eval.repl.memory import WORKER_BYTES, Memory, free_bytes, held_bytes
+from rlm_eval.repl.pool import SandboxPool
+
+TEXT = "words and words " * 400_000
+
+
+@pytest.fixture
+async def small():
+    """A pool with room for two REPLs on one context of 6 MB."""
+    async with SandboxPool(ReplConfig()) as pool:
+        assert pool._memory.used == 0
+        assert pool._memory.total > WORKER_BYTES
+        pool._memory = Memory(2 * WORKER_BYTES + held_bytes(TEXT))
+        yield pool
+        assert pool._memory.used == 0
+
+
+def stranger(pool, text, key):
+    """A task that holds no REPL yet opens one: what it read there."""
+
+    async def run():
+        async with pool.open(text, {}, key=key) as repl:
+            return (await repl.run("print(len(context))")).stdout
+
+    return asyncio.create_task(run(), context=Context())
+
+
+async def test_one_that_does_not_fit_waits_until_others_are_closed(small, caplog):
+    async with small.open(TEXT, {}, key="k"):
+        # The context is counted once, so that another on it fits; one on another does not.
+        assert await stranger(small, TEXT, "k") == f"{len(TEXT)}\n"
+        assert "REPLs wait" not in caplog.text
+        other = stranger(small, TEXT + "more", "l")
+        cancelled = stranger(small, TEXT + "more", "l")
+        await asyncio.sleep(0.2)
+        assert not other.done()
+        assert "REPLs wait for memory" in caplog.text
+        cancelled.cancel()
+    assert await other == f"{len(TEXT) + 4}\n"
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+
+
+async def test_a_child_does_not_wait_for_its_parent(small):
+    small._memory = Memory(1)
+
+    async def child(text):
+        async with small.open(text, {}) as repl:
+            return (await repl.run("print(context)")).stdout
+
+    async def parent(number):
+        async with small.open(None, {"rlm_query": child}) as repl:
+            return (await repl.run(f"print(rlm_query('{number}'), end='')")).stdout
+
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*map(parent, range(3))) == ["0\n", "1\n", "2\n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/job/step", "job", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:memory:/job/step",
+            "memory/job",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_a_cgroup_allows_less_than_the_machine(tmp_path, line, folder, names):
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:   8000 kB\n")
+    (proc / "self" / "cgroup").write_text(f"3:cpu:/x\n{line}\n")
+    assert free_bytes(proc, groups) == 8000 << 10
+    limit, usage, cache = names
+    step, job = groups / folder / "step", groups / folder
+    step.mkdir(parents=True)
+    for group, most in ((step, "max"), (job, "500000")):
+        (group / limit).write_text(f"{most}\n")
+        (group / usage).write_text("200000\n")
+        (group / "memory.stat").write_text(f"anon 5\n{cache} 50000\n")
+    assert free_bytes(proc, groups) == 350_000
+
+
+def test_an_emoji_costs_four_bytes_a_character():
+    assert held_bytes(["x" * 1000, {"a": "x" * 999 + "😀"}]) > 5000
