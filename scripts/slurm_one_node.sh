@@ -102,6 +102,14 @@ up() {
 }
 
 down() {
+  # Jobs first: a daemon that is gone ends none.
+  if is_up; then
+    scancel --quiet --user="$(id -un)" || true
+    for _ in $(seq 200); do
+      [ -n "$(squeue --noheader 2>/dev/null)" ] || break
+      sleep 0.1
+    done
+  fi
   for name in slurmd slurmctld munged; do
     ! runs "$name" || kill "$(cat "$dir/run/$name.pid")"
   done

@@ -1,7 +1,9 @@
 """Real jobs on a real one-node Slurm (`scripts/slurm_one_node.sh`): as root on Debian or Ubuntu."""
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -9,13 +11,27 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from runs import ROOT, asked, cell_folder, contexts, overrides, prompts_in, records, server_process
+from runs import (
+    ROOT,
+    asked,
+    cell_folder,
+    cells_of,
+    contexts,
+    overrides,
+    prompts_in,
+    records,
+    server_process,
+)
 
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.log import read_lines
+from rlm_eval.paths import cache_dir
+from rlm_eval.queue import cell_jobs
 
 pytestmark = pytest.mark.slow
+WEIGHTS = cache_dir() / "weights"
 SCRIPT = ROOT / "scripts" / "slurm_one_node.sh"
 
 
@@ -33,7 +49,6 @@ def slurm(tmp_path_factory):
     if started.returncode != 0:
         pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
     yield
-    subprocess.run(["scancel", "--user=root"], check=False, timeout=60)
     subprocess.run([SCRIPT, "down"], check=False, timeout=60)
     patch.undo()
 
@@ -158,3 +173,46 @@ def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch
         told = say(capsys, tmp_path)
     assert "shards merged" in told
     assert "2 of 2 cells done" in told
+
+
+def test_packed_cells_share_the_server_that_their_job_starts(slurm, tmp_path, capsys):
+    pytest.importorskip("xllamacpp")
+    own = ["cluster=slurm", "cluster.cpus=1", "cluster.mem_gb=2", "cluster.warning_s=40",
+           "cluster.pack=0", "task=s_niah", "method=long_context", "tokenizer=approx4", "n=6",
+           "max_samples=1", "length=512,1k", "model@root=smollm2", "name=test",
+           "root.sampling.max_output_tokens=8", f"results={tmp_path}"]  # fmt: skip
+    other = [*own, "root.sampling.temperature=0.0"]  # other models, as far as a job is concerned
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "weights").symlink_to(WEIGHTS)
+    calm, warned = ([tmp_path / "test" / c.folder for c in cells_of(g)] for g in (own, other))
+    try:
+        cells_of(own)[0].models["root"].engine.weights.locate()
+    except RlmEvalError as error:
+        pytest.skip(str(error))
+    submit(own)
+    submit(other)
+    assert len(list((tmp_path / "test" / "jobs").glob("*.json"))) == 2
+    wait(lambda: any(read_lines(warned[0] / "trajectories.jsonl")), 300)
+    servers = {server_of(warned[0])}
+    job = cell_jobs(tmp_path / "test")[warned[0].name][0]
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    wait(lambda: f"{job} PENDING" in squeue(), 120)
+    start_requeued(job)
+    wait(lambda: not squeue().strip(), 480)
+    assert "4 of 4 cells done" in say(capsys, tmp_path)
+    assert server_of(calm[0]) == server_of(calm[1])
+    servers |= {server_of(calm[0]), server_of(warned[1])}
+    assert len(servers) == 3  # the job that was queued again started one of its own
+    for folder in (*calm, *warned):
+        outcomes = [line["outcome"] for line in read_lines(folder / "trajectories.jsonl")]
+        assert len(outcomes) == 6
+        assert not {"provider_error", "cancelled"} & set(outcomes)
+    for port in servers:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, "a server outlived its job"
+
+
+def server_of(folder) -> int:
+    """Port of the server that a cell was run on."""
+    url = json.loads((folder / "manifest.json").read_text())["endpoints"]["root"]["base_url"]
+    return int(url.rpartition(":")[2].split("/")[0])
