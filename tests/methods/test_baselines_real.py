@@ -29,6 +29,33 @@ WEIGHTS = cache_dir() / "weights"
 
 @pytest.mark.slow
 @pytest.mark.skipif(
+    not list(WEIGHTS.glob("*/SmolLM2-135M*.gguf")),
+    reason="the embedder's weights are not in the cache; model@root=smollm2 fetches them",
+)
+@pytest.mark.parametrize("method", ["rag_dense", "rag_hybrid"])
+async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -> None:
+    """A server of ours gives the vectors; they are metered, and what they find is measured."""
+    given = [f"method={method}", "method.chunk_size=40", "method.top_k=3", "method.embed_batch=4"]
+    given += ["model@embed=smollm2-embed", "model@root=scripted", "task=s_niah", "length=512"]
+    # A context of its own: vectors are kept by content in the process.
+    given += ["n=1", f"seed={len(method)}", f"results={tmp_path}", "name=dense"]
+    (cell,) = cells_of(given)
+    config = expand(given)[0]
+    folder = run_folder(config)
+    summary = await Runner(folder, [cell], sweep_budget(config)).run()
+    assert not summary.unfinished
+    (row,) = rows(folder / "cells" / cell.id)
+    assert row["outcome"] == Outcome.OK
+    chunks = row["note_embedded_chunks"]
+    assert chunks > 5
+    assert row["n_other_calls"] == -(-chunks // 4) + 1  # the chunks by fours, and the question
+    assert row["input_tokens"] - row["root_input_tokens"] > 100
+    assert row["note_embed_first_rate"] > 0
+    assert 0 <= row["note_retrieval_recall"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
     not list(WEIGHTS.glob("*/qwen2.5-coder-0.5b*.gguf")),
     reason="the default model is not in the cache; the quickstart fetches it",
 )

@@ -25,6 +25,7 @@ from rlm_eval.types import Message, Role
 SLOT = "embed"
 _LOG = logging.getLogger(__name__)
 _KEPT_BYTES = 1 << 30
+_LONG_S = 5.0  # an estimate above it is shown, others go to the log alone
 
 Vectors = npt.NDArray[np.float32]
 """One row of length 1 per text."""
@@ -66,12 +67,15 @@ async def _chunk_vectors(
         done = [await _embed(session, texts[0], "embed.b0")]
         seconds = time.monotonic() - started
         # One request at a time is the slowest it can be: what the endpoint takes at once is faster.
-        _LOG.info(
-            "embedding %d chunks: %.0f a second by the first request, at most %.0f s",
+        rate, left = len(texts[0]) / max(seconds, 1e-9), seconds * (len(texts) - 1)
+        _LOG.log(
+            logging.WARNING if left > _LONG_S else logging.INFO,
+            "embedding %d chunks: %.0f a second by the first request, at most %.0f s more",
             count,
-            len(texts[0]) / max(seconds, 1e-9),
-            seconds * len(texts),
+            rate,
+            left,
         )
+        session.note("embed_first_rate", round(rate, 1))
         done += await all_of(
             [_embed(session, t, f"embed.b{i}") for i, t in enumerate(texts) if i > 0]
         )
