@@ -4,8 +4,9 @@
     python benchmarks/harness_overhead/repl.py --tier B --json repl.json
     python benchmarks/harness_overhead/repl.py --only start,round_trip
 
-Every row prints what was measured beside its target. Where the official `rlms` package can be
-imported, its local REPL (in the harness's own process, no isolation) is measured in the same run.
+Every row prints what was measured beside its target. The official `rlms` package's local REPL (in
+its harness's own process, no isolation) is measured in the same run, in the environment that
+scripts/rlms_envs.sh makes or with the interpreter that --rlms-python names.
 Times are wall clock of this machine as it is: run it on an idle one. The load average is printed.
 """
 
@@ -18,7 +19,9 @@ import os
 import platform
 import random
 import signal
+import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -29,6 +32,7 @@ from typing import Any
 
 import psutil
 
+from rlm_eval.paths import cache_dir
 from rlm_eval.repl import ReplConfig
 from rlm_eval.repl.pool import SandboxPool
 
@@ -76,16 +80,44 @@ async def start(pool: SandboxPool) -> list[Row]:
     return [Row("isolated worker start, median / p95", text, "12 / 25 ms", met)]
 
 
+BARE = """
+import json, os
+names = {}
+while order := os.read(0, 1 << 16):
+    exec(compile(json.loads(order), "<block>", "exec"), names)
+    os.write(0, json.dumps({"error": None, "stdout": ""}).encode())
+"""
+"""The least that runs a block in another process: nothing captured, limited or isolated."""
+
+
 async def round_trip(pool: SandboxPool) -> list[Row]:
-    times = []
+    """Ours and the bare one in turns, so that whatever else the machine does meets both."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    command = [sys.executable, "-I", "-c", BARE]
+    process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno())
+    theirs.close()
+
+    async def bare() -> None:
+        await loop.sock_sendall(ours, json.dumps("x = 1").encode())
+        json.loads(await loop.sock_recv(ours, 1 << 16))
+
+    times: dict[str, list[float]] = {"ours": [], "bare": []}
     async with pool.open("context", {}) as repl:
-        for _ in range(1000):
-            began = time.perf_counter()
-            await repl.run("x = 1")
-            times.append(timed(began))
-    median = statistics.median(times)
-    text = f"{median:.2f} ms (p95 {p95(times):.2f})"
-    return [Row("block round trip, median", text, "0.3 ms", median <= 0.3)]
+        for name, action in (("ours", lambda: repl.run("x = 1")), ("bare", bare)) * 10:
+            for _ in range(200):
+                began = time.perf_counter()
+                await action()
+                times[name].append(timed(began))
+    ours.close()
+    await process.wait()
+    median, floor = (statistics.median(times[name]) for name in ("ours", "bare"))
+    text = f"{median:.2f} ms (p95 {p95(times['ours']):.2f})"
+    return [
+        Row("block round trip, median", text, "0.3 ms", median <= 0.3),
+        Row("  a bare process in the same seconds", f"{floor:.2f} ms", "-", True),
+    ]
 
 
 async def contexts(pool: SandboxPool) -> list[Row]:
@@ -240,33 +272,45 @@ async def storm(pool: SandboxPool) -> list[Row]:
     return [Row("64 REPLs x 200 blocks, random kills", text, "0 failures, 0 leaks", met)]
 
 
-def official() -> list[Row]:
-    """The official package's local REPL, where it is installed: no isolation, no time limit."""
-    here = str(Path(__file__).parent)  # holds an rlm.py of ours
-    sys.path[:] = [path for path in sys.path if path != here]
-    try:
-        from rlm.environments.local_repl import LocalREPL
-    except ImportError as error:
-        return [Row(f"rlms: not measured ({error})", "-", "-", True)]
-    times, trips = [], []
-    for _ in range(50):
+OFFICIAL = """
+import json, statistics, time
+from importlib.metadata import version
+from rlm.environments.local_repl import LocalREPL
+
+def timed(action, repeats):
+    times = []
+    for _ in range(repeats):
         began = time.perf_counter()
-        repl = LocalREPL(context_payload="context")
-        times.append(timed(began))
-        repl.cleanup()
-    repl = LocalREPL(context_payload="context")
-    for _ in range(500):
-        began = time.perf_counter()
-        repl.execute_code("x = 1")
-        trips.append(timed(began))
-    repl.cleanup()
-    began = time.perf_counter()
-    LocalREPL(context_payload="a line of some forty characters, or so.\n" * 1_000_000).cleanup()
-    return [
-        Row("rlms local: start (no isolation)", f"{statistics.median(times):.2f} ms", "-", True),
-        Row("rlms local: block round trip", f"{statistics.median(trips):.3f} ms", "-", True),
-        Row("rlms local: 40 MB context", f"{timed(began):.0f} ms", "-", True),
-    ]
+        action()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+def start(context="context"):
+    LocalREPL(context_payload=context).cleanup()
+
+repl = LocalREPL(context_payload="context")
+found = {
+    "start": timed(start, 50),
+    "block round trip": timed(lambda: repl.execute_code("x = 1"), 500),
+    "40 MB context": timed(lambda: start("a line of some forty characters, or so.\\n" * 10**6), 3),
+}
+repl.cleanup()
+print(json.dumps({"version": version("rlms"), "milliseconds": found}))
+"""
+"""Measures the official package's local REPL, which runs in the process of its harness."""
+
+
+def official(python: Path) -> list[Row]:
+    """The official package in an environment of its own: no isolation, no time limit."""
+    if not python.exists():
+        return [Row("rlms: not measured (scripts/rlms_envs.sh installs it)", "-", "-", True)]
+    done = subprocess.run([python, "-c", OFFICIAL], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return [Row(f"rlms: not measured ({done.stderr.strip()[-200:]})", "-", "-", True)]
+    found = json.loads(done.stdout.splitlines()[-1])
+    name = f"rlms {found['version']} local"
+    rows = found["milliseconds"].items()
+    return [Row(f"{name}: {what}", f"{took:.3g} ms", "none held", True) for what, took in rows]
 
 
 ROWS: dict[str, Callable[[SandboxPool], Awaitable[list[Row]]]] = {
@@ -296,13 +340,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tier", choices=("A", "B", "C"), help="default: the strongest")
     parser.add_argument("--only", default=",".join(ROWS), help="rows, comma-separated")
+    envs = cache_dir() / "rlms"  # what scripts/rlms_envs.sh makes
+    parser.add_argument("--rlms-python", type=Path, default=envs / "0.1.3" / "bin" / "python")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, ")
     print(f"load average {os.getloadavg()[0]:.1f} at the start")
     print(f"  {'what':<46}{'target':<22}measured")
     tier, rows = asyncio.run(measure(options.only.split(","), options.tier))
-    for row in official():
+    for row in official(options.rlms_python):
         rows.append(row)
         print(f"  {row.what:<46}{row.target:<22}{row.measured}")
     load = os.getloadavg()[0]
