@@ -18,15 +18,15 @@ JobState = str | None
 """In words while the job waits or runs; `None` once it has ended."""
 
 
-def submitted_jobs(run: Path) -> list[dict[str, Any]]:
-    """The files of the jobs that were submitted, oldest first, with their `number`."""
+def jobs_of(run: Path) -> list[dict[str, Any]]:
+    """The files of a run's jobs, oldest first, with their `number`; not all were submitted."""
     paths = sorted((run / "jobs").glob("*.json"), key=lambda path: int(path.stem))
-    jobs = [{"number": int(path.stem), **orjson.loads(path.read_bytes())} for path in paths]
-    return [job for job in jobs if "submitted" in job]
+    return [{"number": int(path.stem), **orjson.loads(path.read_bytes())} for path in paths]
 
 
 def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
-    """Job number -> its state."""
+    """Job number -> its state, of those that were submitted."""
+    jobs = [job for job in jobs if "submitted" in job]
     slurm = _squeue() if any(j["submitted"]["executor"] == "slurm" for j in jobs) else {}
     return {
         job["number"]: slurm.get(job["submitted"]["id"])
@@ -38,11 +38,12 @@ def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
 
 def cell_jobs(run: Path) -> dict[str, tuple[str, JobState]]:
     """Cell -> (id of the last job that has it, that job's state)."""
-    jobs = submitted_jobs(run)
+    jobs = jobs_of(run)
     states = job_states(jobs)
     return {
         name: (job["submitted"]["id"], states[job["number"]])
         for job in jobs
+        if job["number"] in states
         for name in job["cells"]
     }
 

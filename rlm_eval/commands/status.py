@@ -24,8 +24,10 @@ def main(argv: Sequence[str]) -> int:
     run = parser.parse_args(argv).run
 
     from rlm_eval.errors import RlmEvalError
-    from rlm_eval.queue import cell_jobs
-    from rlm_eval.spending import total
+    from rlm_eval.limits import Limits
+    from rlm_eval.queue import cell_jobs, jobs_of
+    from rlm_eval.shares import pot
+    from rlm_eval.spending import first_requests, total
 
     plan = run / "plan.json"
     if not plan.exists():
@@ -48,6 +50,13 @@ def main(argv: Sequence[str]) -> int:
         merged = (run / "cells" / cell / "merged.json").exists()
         print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")
     print(f"{done} of {len(names)} cells done; spent: {total(folders.values())}")
+    if (proofs := first_requests(run)).calls:
+        print(f"endpoints proved: {proofs}")
+    if configs := [config for job in jobs_of(run) for config in job["configs"]]:
+        budget = Limits(**configs[-1]["budget"])
+        if budget != Limits():
+            again = "; `rlm-eval submit` again hands out what is free" if done < len(names) else ""
+            print(f"budget: {pot(run, budget)}{again}")
     return 0 if done == len(names) else 1
 
 

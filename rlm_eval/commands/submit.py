@@ -24,13 +24,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.cell import build_cell, merged, run_folder
+    from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.cluster import Cluster, packed, submit, write_jobs
     from rlm_eval.config import build
     from rlm_eval.grid import expand
     from rlm_eval.lease import holder_of
+    from rlm_eval.limits import Limits
     from rlm_eval.queue import cell_jobs
     from rlm_eval.run import plan
+    from rlm_eval.shares import pot, shares
     from rlm_eval.store import check_run
 
     configs = expand(arguments.overrides)
@@ -55,7 +57,9 @@ def main(argv: Sequence[str]) -> int:
     print(f"{len(cells)} cells" + (f", {left} of them done, queued or running" if left else ""))
     if not todo:
         return 0
-    numbers = write_jobs(run, packed(todo, cluster.pack), cluster)
+    jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
+    own = [] if budget == Limits() else shares(run, budget, jobs)
+    numbers = write_jobs(run, jobs, cluster, own)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
@@ -63,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     for number, job_id in submit(run, numbers, cluster).items():
         print(f"job {number}: {cluster.executor} {job_id}")
+    if own:
+        print(f"budget: {pot(run, budget)}")
     print(f"follow with: rlm-eval status {run}")
     print(f"then:        rlm-eval report {run}")
     return 0
