@@ -35,7 +35,6 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
     """
     fixed, swept = _split(overrides)
     base = _compose(fixed, config_dir)
-    names = _top_level_names(config_dir)
     fixed_keys = {_key(override) for override in fixed}
     own = base.get("sweep") or {}
     for name, values in own.items():
@@ -43,23 +42,47 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
         if key not in fixed_keys and key not in swept:
             _, parsed = _split([f"{key}={values}"])
             swept[key] = parsed.get(key) or [f"{key}={values}"]
-    composed: dict[tuple[str, ...], DictConfig] = {(): base}
-    cells = []
-    for cell in itertools.product(*swept.values()):
-        # Composing takes a fifth of a second; lengths and seeds are set on what is composed.
-        plain = [o for o in cell if (k := _key(o)) in names and not (config_dir / k).is_dir()]
-        chosen = tuple(o for o in cell if o not in plain)
-        if chosen not in composed:
-            composed[chosen] = _compose([*fixed, *chosen], config_dir)
-        config = composed[chosen].copy()
-        for text in plain:
-            config[_key(text)] = OverridesParser.create().parse_override(text).value()
+    return product(fixed, [[[o] for o in values] for values in swept.values()], config_dir)
+
+
+def product(
+    fixed: Sequence[str], axes: Sequence[Sequence[Sequence[str]]], config_dir: Path = CONFIG_DIR
+) -> list[DictConfig]:
+    """The configurations of every combination; an axis is a list of lists of overrides.
+
+    Composing takes a fifth of a second and what an override changes stands under its own top-level
+    key, so that each alternative is composed once and put together with the others; where two
+    axes set the same key the later one wins. Overlays change anything and come outermost.
+    Raises `ConfigError`.
+    """
+    for index, axis in enumerate(axes):
+        if any(_key(o) in _APPENDED_GROUPS for alternative in axis for o in alternative):
+            rest = [*axes[:index], *axes[index + 1 :]]
+            return [c for own in axis for c in product([*fixed, *own], rest, config_dir)]
+    base = _compose(fixed, config_dir)
+    made = [[_nodes(fixed, own, config_dir) for own in axis] for axis in axes]
+    found = []
+    for nodes in itertools.product(*made):
+        config = base.copy()
+        for own in nodes:
+            config.update(own)
         try:
             OmegaConf.resolve(config)
         except OmegaConfBaseException as error:
             raise ConfigError(" ".join(str(error).split())) from error
-        cells.append(config)
-    return cells
+        found.append(config)
+    return found
+
+
+def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
+    """What these overrides change: top-level key -> node. A plain value needs no composing."""
+    keys = {_key(o).rpartition("@")[2].partition(".")[0] for o in own}
+    names = _top_level_names(config_dir)
+    if all(k in names and not (config_dir / k).is_dir() for k in map(_key, own)):
+        parser = OverridesParser.create()
+        return {_key(o): parser.parse_override(o).value() for o in own}
+    composed = _compose([*fixed, *own], config_dir)
+    return {key: composed[key] for key in keys}
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -96,6 +119,13 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
             config = compose("run", overrides=[_field(o, names) for o in overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, overrides, config_dir)) from error
+    slots = [o.partition("=")[0].partition("@")[2] for o in overrides]  # +model@extra=...
+    for key in map(str, config):
+        if key not in names and key not in slots:
+            raise ConfigError(_unknown(key, names))
+    for group in ("task", "method"):
+        if config.get(group) is None:
+            raise ConfigError(f"{group}: none is chosen; add {group}=NAME")
     return config
 
 
@@ -121,12 +151,17 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> st
         names = _top_level_names(config_dir)
         unknown = [k for o in overrides if (k := _key(o).split("@")[0].split(".")[0]) not in names]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], names, 3) or names
-            return f"{unknown[0]}: unknown key; near: {', '.join(near)}"
+            return _unknown(unknown[0], names)
     return message
+
+
+def _unknown(key: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, names, 3) or names
+    return f"{key}: unknown key; near: {', '.join(near)}"
 
 
 def _top_level_names(config_dir: Path) -> list[str]:
     loaded: Any = OmegaConf.load(config_dir / "run.yaml")
     groups = [p.name for p in config_dir.iterdir() if p.is_dir()]
-    return sorted({*(str(k) for k in loaded if k != "defaults"), *groups, "root", "sub", "judge"})
+    slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
+    return sorted({*(str(k) for k in loaded if k != "defaults"), *groups, *filter(None, slots)})

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlm_eval.cell import build_cell
+from rlm_eval.commands.run import main as run
 from rlm_eval.errors import ConfigError
 from rlm_eval.grid import CONFIG_DIR, expand
 
@@ -51,6 +52,7 @@ def test_every_model_builds_as_root_and_as_sub(name):
     own = PLACEHOLDERS.get(name, [])
     (cell,) = built("method=rlm", f"model@root={name}", *own)
     assert cell.models["sub"] is cell.models["root"]
+    assert cell.resolved["root"]["_target_"].endswith(type(cell.models["root"]).__name__)
     other = [text.replace("root.", "sub.") for text in own]
     (cell,) = built("method=rlm", "model@root=scripted", f"model@sub={name}", *other)
     assert cell.models["sub"] is not cell.models["root"]
@@ -61,6 +63,28 @@ def test_every_overlay_builds_all_its_cells(group):
     for name in names(group):
         cells = built(f"{group}={name}")
         assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_no_configuration_is_left_untried():
+    """Sites: tests/cluster/test_submit.py; the other entry: test_hydra_app.py."""
+    tried = {"task", "method", "model", "experiment", "debug", "cluster"}
+    folders = {
+        path.parent.relative_to(CONFIG_DIR).as_posix() for path in CONFIG_DIR.rglob("*.yaml")
+    }
+    assert folders - {"local", "."} == tried
+    assert set(names(".")) == {"run", "hydra_app"}
+
+
+def test_the_help_of_run_has_a_line_for_every_group(capsys):
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    _, _, told = capsys.readouterr().out.partition("config groups")
+    lines = {line.split()[0]: line for line in told.splitlines()[1:]}
+    assert set(lines) == {"task", "method", "model", "experiment", "debug", "cluster"}
+    for group, line in lines.items():
+        about, _, listed = line.partition(": ")
+        assert len(about.split()) > 2
+        assert listed.split(", ") == names(group)
 
 
 def test_a_grid_is_the_product_of_its_lists():
@@ -97,6 +121,10 @@ def test_knobs_of_the_run_do_not_change_a_cells_identity():
         (["task=s_nia"], "task=s_nia: no such task; near: s_niah"),
         (["method=rlmm"], "no such method; near: rlm"),
         (["lenght=4k"], "lenght: unknown key; near: length"),
+        (["+lenght=4k"], "lenght: unknown key; near: length"),
+        (["root.concurency=3"], "root.concurency: unknown key of OpenAIModel; near: concurrency"),
+        (["model@root=smolm2"], "no such model; near: smollm2"),
+        (["~method"], "method: none is chosen; add method=NAME"),
         (["method.topk=3", "method=rag"], "method.*top_?k"),
         (["length=4q"], "give tokens as"),
         (["n=0"], "n=0"),

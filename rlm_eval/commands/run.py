@@ -8,6 +8,7 @@ rlm-eval run debug=scripted --cfg          (prints the composed configuration, r
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,11 +143,14 @@ def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
 
 
 def _groups() -> str:
-    """The config groups and what is in them, for `--help`."""
+    """The config groups, what they are by their comments in run.yaml, and what is in them."""
     folder = Path(__file__).parent.parent.parent / "configs"
-    lines = ["config groups:"]
-    for group in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
-        names = sorted(p.stem for p in group.glob("*.yaml"))
-        if names:
-            lines.append(f"  {group.name}: {', '.join(names)}")
+    if not folder.is_dir():
+        return ""
+    told = (folder / "run.yaml").read_text(encoding="utf-8")
+    about = dict(re.findall(r"^  - (\w+)(?:@root)?: .*# (.*)", told, re.MULTILINE))
+    lines = ["config groups (GROUP=NAME):"]
+    for name, text in about.items():
+        if names := sorted(path.stem for path in folder.glob(f"{name}/*.yaml")):
+            lines.append(f"  {name:<10} {text}: {', '.join(names)}")
     return "\n".join(lines)
