@@ -13,16 +13,17 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError
 from rlm_eval.methods.agent_text import directive, load_parts
-from rlm_eval.methods.concurrent import all_of
 from rlm_eval.methods.fitting import Span, evidence_kept, refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
+from rlm_eval.methods.rlm.method import RLM
+from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
+from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import strip_reasoning
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 from rlm_eval.session import Session
-from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample, Step
+from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample
 
 SIDES = ("head", "tail", "middle")
 _PARTS = (
@@ -168,34 +169,25 @@ class CodeAct(Chunks):
     async def _run(
         self, session: Session, repl: Repl, tools: _Tools, call: Call, number: int, code: str
     ) -> str:
-        """Run one block, keep it as a step, and return what the model is shown."""
+        """Run one block, keep it as a step, and return what the model is shown.
+
+        Raises `LimitReached` where a call of the block met a limit of the sample.
+        """
         position = f"t{call.turn}.b{number}"
-        tools.block(call, position)
+        tools.calls.place = Place(position, call.turn, call.id)
         result = await repl.run(code)
         stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
         stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
-        session.add_step(
-            Step(
-                call=call.id,
-                position=position,
-                code=code,
-                stdout=stdout,
-                stdout_chars=result.stdout_chars,
-                stderr=stderr,
-                stderr_chars=result.stderr_chars,
-                cpu_seconds=result.cpu_seconds,
-                wall_seconds=result.wall_seconds,
-                error=result.error,
-                calls=tuple(c.id for c in session.calls if c.position == position),
-            )
-        )
+        session.add_step(step_of(session, call.id, position, code, result, (stdout, stderr)))
+        if tools.calls.tree.stop is not None:
+            raise tools.calls.tree.stop
         limit = f"[{result.error}]" if result.error and result.error.startswith("limit:") else ""
         shown = [part.rstrip() for part in (stdout, stderr, limit) if part.strip()]
         return "\n".join(shown) or "(no output)"
 
 
 class _Tools:
-    """The host functions of one sample, and where the block stands that calls them."""
+    """The host functions of one sample."""
 
     def __init__(
         self, method: CodeAct, sample: Sample, session: Session, passages: Passages | None
@@ -204,14 +196,11 @@ class _Tools:
         self._sample = sample
         self._session = session
         self._passages = passages
-        self._call: Call | None = None
-        self._position = ""
+        tree = Tree(RLM(sub_models=["sub"]), session)
+        self.calls = SubCalls(tree, 0, Place("", 0, None), no_child, one_argument=False)
+        """The sub-calls of the block that is running."""
         self._found: list[Span] = []
         self._searches = 0
-
-    def block(self, call: Call, position: str) -> None:
-        """The block at `position` of the reply `call` is about to run."""
-        self._call, self._position = call, position
 
     def functions(self) -> dict[str, HostFunction]:
         """What the REPL gets."""
@@ -219,7 +208,8 @@ class _Tools:
         if self._method.search:
             functions["SEARCH"] = self._search
         if self._method.sub_calls:
-            functions |= {"llm_query": self._ask, "llm_query_batched": self._ask_all}
+            functions["llm_query"] = self.calls.llm_query
+            functions["llm_query_batched"] = self.calls.llm_query_batched
         return functions
 
     async def _search(self, query: str) -> list[str]:
@@ -233,46 +223,3 @@ class _Tools:
         recall = evidence_kept(self._sample.evidence, self._found)
         self._session.note("retrieval_recall", recall)
         return [self._passages.chunk(hit) for hit in hits]
-
-    async def _ask(self, prompt: str) -> str:
-        reply = await self._try(prompt)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    async def _ask_all(self, prompts: list[str]) -> list[str]:
-        if not isinstance(prompts, list):
-            raise ReplCallError("llm_query_batched takes a list of strings", "TypeError")
-        replies = await all_of([self._try(prompt) for prompt in prompts])
-        failures = [reply for reply in replies if isinstance(reply, Exception)]
-        if failures:
-            for failure in failures:
-                if isinstance(failure, LimitReached):
-                    raise failure
-            got = [None if isinstance(reply, Exception) else reply for reply in replies]
-            message = f"{len(failures)} of {len(prompts)} calls failed, the first: {failures[0]}"
-            raise ReplCallError(message, "error", got)
-        return [str(reply) for reply in replies]
-
-    async def _try(self, prompt: str) -> str | ReplCallError | LimitReached:
-        """One sub-call; its failure as a value, so that a batch's other calls are not lost."""
-        assert self._call is not None
-        if not isinstance(prompt, str):
-            return ReplCallError("a prompt is a string", "TypeError")
-        try:
-            call = await self._session.call(
-                [Message("user", prompt)],
-                role=Role.SUB,
-                position=self._position,
-                model="sub",
-                depth=1,
-                turn=self._call.turn,
-                parent=self._call.id,
-            )
-        except EndpointUnusable:
-            raise
-        except LimitReached as error:
-            return error
-        except ModelError as error:
-            return ReplCallError(str(error), error.kind)
-        return call.reply

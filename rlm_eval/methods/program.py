@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
-from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
+from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
+from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
-from rlm_eval.repl import BlockResult
 from rlm_eval.session import Session
-from rlm_eval.types import Answer, Sample, Step
+from rlm_eval.types import Answer, Sample
 
 
 class ProgramError(RlmEvalError):
@@ -90,14 +90,17 @@ class Program:
         tree = Tree(config, session, gate=asyncio.Semaphore(most) if most else None)
         parts = self._parts
         code = parts.pop("code")
-        calls = SubCalls(tree, 0, Place("t0.b0", 0, None), _no_child, one_argument=False)
+        calls = SubCalls(tree, 0, Place("t0.b0", 0, None), no_child, one_argument=False)
         context = context_value(sample.context, "as_given")
         variables = {"question": sample.question, "prompts": parts, "settings": self.settings}
         async with session.open_repl(
             context, calls.functions(), variables=variables, answer_dict=True
         ) as repl:
             result = await repl.run(code)
-        session.add_step(_step(code, result, session))
+        # No model wrote the block: it stands under the first call it made.
+        first = session.calls[0].id if session.calls else 0
+        shown = (result.stdout, result.stderr)
+        session.add_step(step_of(session, first, "t0.b0", code, result, shown))
         if tree.stop is not None:
             raise tree.stop
         if result.error == "SubCallError" and tree.failed is not None:
@@ -114,25 +117,3 @@ class Program:
             producer.id if producer else None,
             "program",
         )
-
-
-async def _no_child(*_: Any) -> str:
-    raise LookupError("programs make no child loops")
-
-
-def _step(code: str, result: BlockResult, session: Session) -> Step:
-    cpu = result.cpu_seconds
-    return Step(
-        # No model wrote the block: it stands under the first call it made.
-        call=session.calls[0].id if session.calls else 0,
-        position="t0.b0",
-        code=code,
-        stdout=result.stdout,
-        stdout_chars=result.stdout_chars,
-        stderr=result.stderr,
-        stderr_chars=result.stderr_chars,
-        cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
-        wall_seconds=result.wall_seconds,
-        error=result.error,
-        calls=tuple(sorted(call.id for call in session.calls)),
-    )

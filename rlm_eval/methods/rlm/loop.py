@@ -15,9 +15,10 @@ from rlm_eval.errors import LimitReached
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
+from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import strip_reasoning
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
-from rlm_eval.types import Answer, Call, Message, Outcome, Role, Step
+from rlm_eval.types import Answer, Call, Message, Outcome, Role
 
 _CUT = ("length", "max_tokens", "MAX_TOKENS")
 
@@ -146,32 +147,14 @@ class Loop:
         session = self.tree.session
         position = f"{self.prefix}t{turn}.b{number}"
         self.subcalls.place = Place(position, turn, call.id)
-        before = len(session.calls)
         result = await repl.run(code)
         self.names = set(result.variables)
-        cpu = result.cpu_seconds
-        session.add_step(
-            Step(
-                call=call.id,
-                position=position,
-                code=code,
-                stdout=clip(result.stdout, self.shown.chars, self.shown.side, result.stdout_chars),
-                stdout_chars=result.stdout_chars,
-                stderr=clip(result.stderr, self.shown.chars, self.shown.side, result.stderr_chars),
-                stderr_chars=result.stderr_chars,
-                # Where the kernel does not tell, the time not spent waiting is the closest bound.
-                cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
-                wall_seconds=result.wall_seconds,
-                error=result.error,
-                calls=tuple(
-                    sorted(
-                        c.id
-                        for c in session.calls[before:]
-                        if c.position == position or c.position.startswith(f"{position}/")
-                    )
-                ),
-            )
+        chars, side = self.shown.chars, self.shown.side
+        shown = (
+            clip(result.stdout, chars, side, result.stdout_chars),
+            clip(result.stderr, chars, side, result.stderr_chars),
         )
+        session.add_step(step_of(session, call.id, position, code, result, shown))
         for name, hit in (("repl_restored", result.restored), ("repl_diverged", result.diverged)):
             self.tree.notes[name] += hit
         return result

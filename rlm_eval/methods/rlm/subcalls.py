@@ -250,3 +250,8 @@ def _list(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     raise ReplCallError(f"a batch must be a list, not {type(value).__name__}", "TypeError")
+
+
+async def no_child(*_: Any) -> str:
+    """`SubCalls.child` of a method that makes no child loops."""
+    raise LookupError("no child loops here")

@@ -1,0 +1,35 @@
+"""The step of a trajectory that an executed block becomes, the same for every method with code."""
+
+from __future__ import annotations
+
+from rlm_eval.repl import BlockResult
+from rlm_eval.session import Session
+from rlm_eval.types import Step
+
+
+def step_of(
+    session: Session,
+    call: int,
+    position: str,
+    code: str,
+    result: BlockResult,
+    shown: tuple[str, str],
+) -> Step:
+    """The block at `position`, written by the call `call`; `shown` is (stdout, stderr) as shown."""
+    stdout, stderr = shown
+    cpu = result.cpu_seconds
+    own = (c.id for c in session.calls if f"{c.position}/".startswith(f"{position}/"))
+    return Step(
+        call=call,
+        position=position,
+        code=code,
+        stdout=stdout,
+        stdout_chars=result.stdout_chars,
+        stderr=stderr,
+        stderr_chars=result.stderr_chars,
+        # Where the kernel does not tell, the time not spent waiting is the closest bound.
+        cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
+        wall_seconds=result.wall_seconds,
+        error=result.error,
+        calls=tuple(sorted(own)),
+    )
