@@ -17,7 +17,15 @@ from rlm_eval.repl import sandbox
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 CONTAINER = "an ordinary user in a container without user namespaces"
-WHO = ("whoever runs the tests", "an ordinary user", CONTAINER)
+ENGINES_ROOT = "root with the rights that a container engine leaves it"
+WHO = ("whoever runs the tests", "an ordinary user", CONTAINER, ENGINES_ROOT)
+_LEFT = "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw"
+_LEFT += " sys_chroot mknod audit_write setfcap"  # Docker's defaults
+AS_ENGINES_ROOT = (
+    "setpriv",
+    ",+".join(["--bounding-set=-all", *_LEFT.split()]),
+    "--inh-caps=-all",
+)
 
 
 @cache
@@ -51,7 +59,9 @@ def results(who: str, folder: str) -> dict:
     """Every attempt at every level, run once: {level: {attempt: what is wrong}}."""
     place = Path(folder)
     command = [*(container() if who == CONTAINER else ()), sys.executable]
-    if who != WHO[0] and os.geteuid() == 0:
+    if who == ENGINES_ROOT:
+        command = [*AS_ENGINES_ROOT, *command]
+    elif who != WHO[0] and os.geteuid() == 0:
         python = ordinary_python() if shutil.which("setpriv") else None
         if python is None:
             pytest.skip("no setpriv, or no Python >= 3.11 that an ordinary user may start")
@@ -74,7 +84,7 @@ def results(who: str, folder: str) -> dict:
     if done.returncode:
         return {level: {"": done.stderr} for level in LEVELS}
     found = json.loads(done.stdout)
-    assert (found["user"] == 0) == (who == WHO[0] and os.geteuid() == 0)
+    assert (found["user"] == 0) == (os.geteuid() == 0 and who in (WHO[0], ENGINES_ROOT))
     return found
 
 
@@ -93,10 +103,12 @@ def folder():
 def test_held(who, level, name, folder):
     if who == WHO[1] and os.geteuid() != 0:
         pytest.skip("the tests are run by an ordinary user already")
+    if who == ENGINES_ROOT and not (os.geteuid() == 0 and shutil.which("setpriv")):
+        pytest.skip("needs root and setpriv")
     if who == CONTAINER and not container():
         pytest.skip("no bubblewrap that can forbid user namespaces (0.8 or newer)")
     found = results(who, folder)[level]
-    if who == CONTAINER:  # tier A is not to be had in there, tier B is
+    if who in (CONTAINER, ENGINES_ROOT):  # tier A is not to be had in there, tier B is
         assert isinstance(found, str) == (level == "A"), found
     if isinstance(found, str):
         pytest.skip(f"tier {level} is not to be had here: {found}")
