@@ -1,8 +1,9 @@
-"""Export runs: documented records, a data set folder for the Hub, or chat data for training.
+"""Export runs: documented records, a data set folder for the Hub, chat data, Inspect logs.
 
 rlm-eval export tables results/runs/quickstart -o results/export
 rlm-eval export hub results/runs/quickstart -o results/hub
 rlm-eval export chat results/runs/quickstart -o results/chat --min-score 1
+rlm-eval export inspect results/runs/quickstart -o results/inspect
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", help="tables, hub or chat")
+    parser.add_argument("kind", help="tables, hub, chat or inspect")
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder")
     parser.add_argument("--min-score", type=float, default=1.0, help="chat: least score kept")

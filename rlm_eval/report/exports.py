@@ -16,6 +16,7 @@ import pandas as pd
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import COLUMNS, SCHEMA_VERSION, load_records
+from rlm_eval.report.inspect_log import inspect_logs
 from rlm_eval.report.trajectories import attempts
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.stats.habits import METRICS
@@ -223,5 +224,10 @@ def _conversation(
     return [*messages, {"role": "assistant", "content": last.reply}]
 
 
-KINDS: dict[str, Callable[..., list[Path]]] = {"tables": tables, "hub": hub, "chat": chat}
+KINDS: dict[str, Callable[..., list[Path]]] = {
+    "tables": tables,
+    "hub": hub,
+    "chat": chat,
+    "inspect": inspect_logs,
+}
 """What `rlm-eval export` can write."""
