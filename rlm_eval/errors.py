@@ -24,7 +24,8 @@ class ModelError(RlmEvalError):
     """A model call failed for good, retries included.
 
     `usage` is what the provider billed for the failed attempts, where it said so;
-    `service_seconds` are those of the last one, where it was sent.
+    `service_seconds` are those of the last one, where it was sent; `lost_attempts` as in
+    `types.Call`.
     """
 
     outcome: Outcome = Outcome.PROVIDER_ERROR
@@ -34,6 +35,7 @@ class ModelError(RlmEvalError):
         self.usage = usage or Usage()
         self.attempts = attempts
         self.service_seconds: float | None = None
+        self.lost_attempts = 0
 
     @property
     def kind(self) -> str:

@@ -198,6 +198,8 @@ def _result(call: Call) -> dict[str, Any]:
         line["error"] = call.error
     if call.failed_usage != Usage():
         line["failed_usage"] = _usage(call.failed_usage)
+    if call.lost_attempts:
+        line["lost"] = call.lost_attempts
     return line
 
 
@@ -225,6 +227,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         attempts=line.get("attempts", 1),
         error=line.get("error"),
         failed_usage=Usage(*line.get("failed_usage", ())),
+        lost_attempts=line.get("lost", 0),
         replayed=place is not line,
     )
 

@@ -117,7 +117,8 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
     def of(call: Call) -> Bill:
         price = prices.get(call.slot)
         failed = [] if call.failed_usage == Usage() else [whole(call.failed_usage)]
-        costs = [cost(usage, price) for usage in (call.usage, *failed)]
+        own = call.usage if call.error is None else whole(call.usage)
+        costs = [cost(usage, price) for usage in (own, *failed)]
         cold = [None if c is None else c.cold for c in costs]
         observed = [None if c is None else c.observed for c in costs]
         return _sum(cold), _sum(observed)
@@ -126,7 +127,7 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 
 
 def whole(usage: Usage) -> Usage:
-    """A failed attempt may report its prompt alone: it made no reply that is to be paid."""
+    """A failed attempt may tell its prompt alone: it made no reply that is to be paid."""
     return usage if usage.output is not None else replace(usage, output=0)
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.prices import whole
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
@@ -87,6 +88,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
     "n_failed_calls": ("int", "Calls that failed for good."),
     "n_retried_calls": ("int", "Calls that needed more than one request."),
+    "n_lost_attempts": ("int", "Attempts whose reply was lost on its way: perhaps billed."),
     "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
     "diverged_calls": ("int", "Calls of a resumed sample that the journal did not know."),
     "re_rolls": ("int", "Times the sample was redone after an error."),
@@ -194,6 +196,7 @@ def record_of(
         "n_truncated_calls": sum(call.finish_reason in _CUT_REASONS for call in calls),
         "n_failed_calls": sum(call.error is not None for call in calls),
         "n_retried_calls": sum(call.attempts > 1 for call in calls),
+        "n_lost_attempts": sum(call.lost_attempts for call in trajectory.calls),
         "n_replayed_calls": sum(call.replayed for call in calls),
         "input_tokens": _tokens(calls, "input"),
         "cached_tokens": _tokens(calls, "cached"),
@@ -209,7 +212,7 @@ def record_of(
         "cost_cold": _cost(calls, cost, 0),
         "cost_observed": _cost(calls, cost, 1),
         "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
-        "failed_cost": _cost([replace(c, usage=Usage()) for c in calls], cost, 0),
+        "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
         "core_seconds": _share(trajectory.calls, shares, "core_s"),
         "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
@@ -261,6 +264,11 @@ def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
     billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
     total: float | None = _sum([cost(call)[which] for call in billed])
     return total
+
+
+def _failed_part(call: Call) -> Call:
+    usage = call.failed_usage if call.error is None else call.usage
+    return replace(call, usage=whole(usage), failed_usage=Usage(), error="")
 
 
 def _cost_with_gpu(

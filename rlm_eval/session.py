@@ -299,6 +299,7 @@ class Session:
                 draft,
                 usage=error.usage,
                 attempts=error.attempts,
+                lost_attempts=error.lost_attempts,
                 times=replace(draft.times, start=start, end=now),
                 error=f"{error.kind}: {error}",
             )
@@ -308,7 +309,9 @@ class Session:
             raise
         except asyncio.CancelledError:
             end = replace(draft.times, end=self.elapsed())
-            self._keep(request, replace(draft, times=end, error="Cancelled: in flight", attempts=1))
+            cancelled = "Cancelled: in flight"
+            call = replace(draft, times=end, error=cancelled, attempts=1, lost_attempts=1)
+            self._keep(request, call)
             raise
         self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
         if wasted := _total(reply.failed_usage):
@@ -332,6 +335,7 @@ class Session:
             usage=reply.usage,
             attempts=reply.attempts,
             failed_usage=reply.failed_usage,
+            lost_attempts=reply.lost_attempts,
             times=Times(
                 submit=draft.times.submit,
                 start=start,

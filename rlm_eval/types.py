@@ -157,6 +157,8 @@ class Reply:
     """Seconds from sending to the first token; `None` where not streamed."""
     failed_usage: Usage = Usage()
     """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    lost_attempts: int = 0
+    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ class Call:
     """`kind: message` of the failure, else `None`."""
     failed_usage: Usage = Usage()
     """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    lost_attempts: int = 0
+    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
 

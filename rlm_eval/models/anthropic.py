@@ -114,7 +114,8 @@ class AnthropicStream:
         """Take one event; true where it holds a token."""
         kind = event.get("type")
         if kind == "error":
-            raise TransientError(f"error inside the stream: {str(event.get('error'))[:300]}")
+            told = str(event.get("error"))[:300]
+            raise TransientError(f"error inside the stream: {told}", lost=True)
         if kind == "message_start":
             self._body = dict(event["message"])
             self._usage.update(self._body.get("usage") or {})

@@ -75,7 +75,7 @@ class HttpClient:
         body = self._dialect.body(config.model, messages, chosen, config.stream)
         payload = orjson.dumps(body)
         estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
-        submitted, failed, in_service = time.monotonic(), Usage(), 0.0
+        submitted, failed, in_service, lost = time.monotonic(), Usage(), 0.0, 0
         for attempt in range(1, config.retries + 2):
             entered = 0.0
             try:
@@ -86,12 +86,12 @@ class HttpClient:
                     finally:
                         in_service += time.monotonic() - entered
             except TransientError as fault:
-                failed = added(failed, fault.usage)
-                await self._after(fault, entered, attempt, failed)
+                failed, lost = added(failed, fault.usage), lost + fault.lost
+                await self._after(fault, entered, attempt, failed, lost)
                 continue
             except ModelError as error:
                 error.usage, error.attempts = added(failed, error.usage), attempt
-                error.service_seconds = time.monotonic() - entered
+                error.service_seconds, error.lost_attempts = time.monotonic() - entered, lost
                 raise
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
             self.gate.went_well(used - estimate if used else 0.0)
@@ -99,12 +99,13 @@ class HttpClient:
                 reply,
                 attempts=attempt,
                 failed_usage=failed,
+                lost_attempts=lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
             )
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _after(
-        self, fault: TransientError, entered: float, attempt: int, failed: Usage
+        self, fault: TransientError, entered: float, attempt: int, failed: Usage, lost: int
     ) -> None:
         """Wait before the next attempt, or raise where there is none."""
         if fault.throttled:
@@ -115,7 +116,7 @@ class HttpClient:
             if after > self.config.patience_s:
                 why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
             error = ProviderError(f"{self._where}: {why}: {fault}", usage=failed, attempts=attempt)
-            error.service_seconds = time.monotonic() - entered
+            error.service_seconds, error.lost_attempts = time.monotonic() - entered, lost
             raise error from fault
         pause = min(60.0, self.config.backoff_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
         await asyncio.sleep(max(after, pause))
@@ -152,15 +153,18 @@ class HttpClient:
                     body, first = await self._collect(response.content)
                 else:
                     body = orjson.loads(await response.read())
+        except aiohttp.ConnectionTimeoutError as error:
+            raise TransientError(f"no connection: {error}") from error
         except TimeoutError as error:
             seconds = time.monotonic() - entered
-            raise TransientError(f"no reply within {seconds:.0f} s") from error
+            raise TransientError(f"no reply within {seconds:.0f} s", lost=True) from error
         except (aiohttp.ClientError, ConnectionError) as error:
             if (gone := self._host.last_words()) is not None:
                 raise EndpointUnusable(f"{self._where}: the server is gone, {gone}") from error
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise TransientError(f"{type(error).__name__}: {error}", lost=sent) from error
         except orjson.JSONDecodeError as error:
-            raise TransientError(f"the reply is not JSON: {error}") from error
+            raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
         end = time.monotonic()
         reply = self._dialect.reply(body, len(payload))
         return replace(
@@ -181,7 +185,7 @@ class HttpClient:
                 if stream.feed(orjson.loads(data)) and first is None:
                     first = time.monotonic()
         if not stream.done:
-            raise TransientError("the stream ended before the reply did")
+            raise TransientError("the stream ended before the reply did", lost=True)
         return stream.body(), first
 
     async def check(self) -> EndpointInfo:

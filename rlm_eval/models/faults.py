@@ -56,11 +56,14 @@ class TransientError(Exception):
         throttled: bool = False,
         retry_after: float | None = None,
         usage: Usage | None = None,
+        lost: bool = False,
     ) -> None:
+        """`lost`: the request was sent, and nothing tells whether its reply will be billed."""
         super().__init__(message)
         self.throttled = throttled
         self.retry_after = retry_after
         self.usage = usage or Usage()
+        self.lost = lost
 
 
 def seconds_until(headers: Mapping[str, str]) -> float | None:

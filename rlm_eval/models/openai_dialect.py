@@ -95,7 +95,8 @@ class OpenAIStream:
     def feed(self, event: dict[str, Any]) -> bool:
         """Take one chunk; true where it holds a token."""
         if event.get("error") is not None:
-            raise TransientError(f"error inside the stream: {str(event['error'])[:300]}")
+            told = str(event["error"])[:300]
+            raise TransientError(f"error inside the stream: {told}", lost=True)
         for name in ("model", "usage"):
             if event.get(name):
                 self._body[name] = event[name]

@@ -1,0 +1,125 @@
+"""Every fault of an endpoint ends, through a whole run, in its outcome, charged if billed."""
+
+import pytest
+from fake_server import FakeServer, Fault, rules
+from runs import RULES, overrides, records, run_here
+
+from rlm_eval.prices import price_of
+
+PRICE = "gpt-4o-mini"
+OWN = [
+    "method=long_context", "length=1k", "n=1", f"root.price={PRICE}", "root.retries=1",
+    "root.backoff_s=0.001", "root.timeout_s=0.5", "root.stall_s=0.3",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _shared_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def proof(request) -> bool:
+    return request["messages"][-1]["content"].startswith("Reply with the word")
+
+
+async def one_sample(tmp_path, fault: Fault, times: int, *more: str):
+    """(row or `None`, summary, server) of a sample whose first `times` requests meet the fault."""
+    met = 0
+
+    def plan(_number, request):
+        nonlocal met
+        if proof(request) or met == times:
+            return None
+        met += 1
+        return fault
+
+    server = FakeServer(reply=rules(RULES), faults=plan)
+    async with server:
+        summary = await run_here(overrides(tmp_path, server.url, *OWN, *more))
+    sent = [entry["request"] for entry in server.log if not proof(entry["request"])]
+    return next(iter(records(tmp_path)), None), summary, len(sent)
+
+
+RETRIED = {
+    # fault: (streamed, its reply was lost on the way, its tokens were told)
+    Fault("status", 429): (False, False, False),
+    Fault("status", 429, retry_after="0.05"): (False, False, False),
+    Fault("status", 500): (False, False, False),
+    Fault("status", 502): (False, False, False),
+    Fault("drop"): (False, True, False),
+    Fault("reset"): (False, True, False),
+    Fault("stall"): (True, True, False),
+    Fault("hang"): (False, True, False),
+    Fault("bad_json"): (False, True, False),
+    Fault("empty_choices"): (False, False, True),
+}
+
+
+@pytest.mark.parametrize(("fault", "facts"), RETRIED.items())
+async def test_a_transient_fault_is_retried_and_else_a_provider_error(tmp_path, fault, facts):
+    streamed, lost, told = facts
+    how = f"root.stream={str(streamed).lower()}"
+    row, _, sent = await one_sample(tmp_path / "once", fault, 1, how)
+    assert (row["outcome"], row["score"], sent) == ("ok", 1.0, 2)
+    assert (row["n_retried_calls"], row["n_lost_attempts"]) == (1, lost)
+    assert row["cost_cold"] == pytest.approx(paid(row))
+    assert bool(row["failed_cost"]) == told
+    prompt = row["input_tokens"] / (1 + told)
+    # For good: no outcome that says something about the method; the same command tries again.
+    row, summary, sent = await one_sample(tmp_path / "always", fault, 9, how)
+    assert (row["outcome"], row["score"], sent) == ("provider_error", None, 2)
+    assert "1 provider_error" in summary.unfinished.popitem()[1]
+    assert (row["n_failed_calls"], row["n_lost_attempts"]) == (1, 2 * lost)
+    assert row["input_tokens"] == 2 * prompt * told
+    assert row["failed_cost"] == row["cost_cold"]
+    assert row["cost_cold"] == pytest.approx(paid(row))
+
+
+def paid(row) -> float:
+    rates = price_of(PRICE).base
+    return (row["input_tokens"] * rates.input + row["output_tokens"] * rates.output) / 1e6
+
+
+async def test_nobody_listens_any_more(tmp_path):
+    row, summary, sent = await one_sample(tmp_path, Fault("hang"), 0)
+    assert (row["outcome"], sent, summary.unfinished) == ("ok", 1, {})
+    given = overrides(tmp_path, "http://127.0.0.1:9/v1", *OWN, "seed=1")
+    (why,) = (await run_here(given)).unfinished.values()
+    assert "Cannot connect" in why  # proved before the cell: no sample was run
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "score"),
+    [
+        (Fault("content_filter"), "refused", None),
+        (Fault("refusal"), "refused", None),
+        (Fault("prompt_filter"), "refused", None),
+        (Fault("length"), "truncated", 0.0),
+        (Fault("no_usage"), "ok", 1.0),
+        (Fault("absurd_usage"), "ok", 1.0),
+        (Fault("status", 400), "provider_error", None),
+        *(
+            (Fault(f"context:{name}"), "context_overflow", 0.0)
+            for name in ("openai", "openai_input", "vllm", "vllm_old", "llama_cpp", "anthropic")
+        ),
+    ],
+)
+async def test_a_final_fault_is_asked_once_and_has_its_outcome(tmp_path, fault, outcome, score):
+    row, _, sent = await one_sample(tmp_path, fault, 9)
+    assert (row["outcome"], sent) == (outcome, 1)
+    assert row["score"] == score or outcome == "refused"
+    assert row["n_retried_calls"] == row["n_lost_attempts"] == 0
+    billed = fault.kind in ("content_filter", "refusal", "length")
+    assert bool(row["cost_cold"]) == billed
+    if fault.kind.endswith("usage"):
+        assert (row["cost_cold"], row["input_tokens"]) == (None, None)  # unknown, not nothing
+    elif billed:
+        assert row["cost_cold"] == pytest.approx(paid(row))
+
+
+@pytest.mark.parametrize("kind", ["auth", "unknown_model"])
+async def test_what_no_sample_can_survive_stops_the_cell_and_is_no_outcome(tmp_path, kind):
+    row, summary, sent = await one_sample(tmp_path, Fault(kind), 9, "n=3", "max_samples=1")
+    assert (row, sent, summary.attempted) == (None, 1, 0)
+    (why,) = summary.unfinished.values()
+    assert {"auth": "authentication failed", "unknown_model": "does not exist"}[kind] in why
