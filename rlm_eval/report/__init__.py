@@ -108,7 +108,7 @@ def export(
     context_of: ContextOf | None = None,
     min_score: float = 1.0,
 ) -> list[Path]:
-    """Write an export; `kind` is `tables`, `hub` or `chat` (`exports.KINDS`).
+    """Write an export; `kind` is `tables`, `hub`, `chat` or `inspect` (`exports.KINDS`).
 
     Raises `RlmEvalError` for another kind.
     """
