@@ -112,6 +112,8 @@ class _PathBeneath(ctypes.Structure):
 
 def landlock_abi() -> int:
     """Version of Landlock, 0 where the kernel has none or it is switched off."""
+    if MACHINE not in syscalls.MACHINES:
+        return 0
     number = syscalls.numbers(syscalls.SPECIAL, MACHINE)["landlock_create_ruleset"]
     return max(int(_libc.syscall(number, None, ctypes.c_size_t(0), 1)), 0)
 

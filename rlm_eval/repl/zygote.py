@@ -328,10 +328,10 @@ def main() -> None:
         policy["processes"] = None
     found |= _preload(policy)
     server = ForkServer(control, policy, [])
-    if policy["landlock"] and not found["landlock_abi"]:
-        found["error"] = "Landlock is not available"
-    elif policy["seccomp"] and found["seccomp"]:
+    if policy["seccomp"] and found["seccomp"]:
         found["error"] = f"seccomp: {found['seccomp']}"
+    elif policy["landlock"] and not found["landlock_abi"]:
+        found["error"] = "Landlock is not available"
     else:
         server.walls()
     gc.collect()

@@ -114,8 +114,8 @@ def test_held(who, level, name, folder):
         pytest.skip(f"tier {level} is not to be had here: {found}")
     tier = LEVELS[level][0]
     one = next(one for one in ESCAPES + LIMITS + BREAKAGE if one.name == name)
-    if tier not in one.levels:
-        pytest.skip(f"means nothing in tier {tier}")
+    if not one.means_something(tier):
+        pytest.skip(f"means nothing in tier {tier} on this machine")
     assert found.get(name, found.get("")) == ""
 
 
