@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
+from rlm_eval.scoring import visible
+
 BIN = 100
 """Samples per calibration bin in the reference."""
 _FLAGS = re.IGNORECASE | re.DOTALL
@@ -63,15 +65,15 @@ def strict_verdict(text: str) -> bool:
     Reasoning in `<think>` is removed first. Raises `ValueError` where there is no clear verdict:
     the judge is then asked again, and counts as wrong in the end.
     """
-    visible = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)
-    for candidate in reversed(re.findall(r"\{[^{}]*\}", visible)):
+    said = visible(text)
+    for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):
         try:
             verdict = json.loads(candidate).get("correct")
         except json.JSONDecodeError:
             continue
         if isinstance(verdict, bool):
             return verdict
-    lines = re.findall(r"^[ \t*]*correct[ \t*]*:[ \t*]*(yes|no)\b", visible, re.I | re.M)
+    lines = re.findall(r"^[ \t*]*correct[ \t*]*:[ \t*]*(yes|no)\b", said, re.I | re.M)
     if not lines or len({line.lower() for line in lines}) > 1:
         raise ValueError(
             'no clear verdict: expected {"correct": true|false} or a line correct: yes'

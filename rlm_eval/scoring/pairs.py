@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+from rlm_eval.scoring import visible
 from rlm_eval.types import Score
 
 _BASE = 0x9E3779B97F
@@ -121,15 +122,13 @@ def _f1(predicted: set[int], gold: PairSet | set[int]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _without_thinking(output: Any) -> Any:
-    if not isinstance(output, str):
-        return output
-    return re.sub(r"<think>.*?</think>", "", output, flags=re.DOTALL)
+def _answer(output: Any) -> Any:
+    return visible(output or "") if output is None or isinstance(output, str) else output
 
 
 def pairs_f1(gold: Any, output: Any) -> Score:
     """F1 as the reference computes it. `output` is a text or a Python list of pairs."""
-    answer = _without_thinking("" if output is None else output)
+    answer = _answer(output)
     wanted = read_gold(gold)
     if not len(wanted):
         literal = answer.strip() in _EMPTY if isinstance(answer, str) else not answer
@@ -140,7 +139,7 @@ def pairs_f1(gold: Any, output: Any) -> Score:
 
 def pairs_recommended(gold: Any, output: Any) -> Score:
     """F1 with a tolerant reader; self pairs dropped; no pairs for an empty gold scores 1."""
-    answer = _without_thinking("" if output is None else output)
+    answer = _answer(output)
     wanted = read_gold(gold)
     predicted = {p for p in _read(answer, _TOLERANT) if p // _BASE != p % _BASE}
     value = _f1(predicted, wanted) if len(wanted) else float(not predicted)

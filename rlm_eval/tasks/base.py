@@ -158,31 +158,24 @@ def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 
 @dataclass(frozen=True)
-class CachedTask(ABC):
-    """A task whose data come from our own generator, of whatever size the generator gives."""
+class SampledTask(ABC):
+    """What generated and loaded tasks share."""
 
     name: str = ""
-    """Name in tables; never a real benchmark's own."""
+    """Name in tables; of generated data never a real benchmark's own."""
     n: int = 50
-    """Samples."""
-    seed: int = 0
-    """Of the samples."""
+    """Samples; a data set may have fewer."""
     tokenizer: str = DEFAULT
-    """Measures the length; independent of the model."""
+    """Measures the contexts; independent of the model."""
 
-    VERSION: ClassVar[int] = 1  # raise it whenever the same configuration gives other samples
     OUTPUT_CAP: ClassVar[int | None] = None  # the benchmark's own limit on new tokens
     density: ClassVar[Density] = Density.CONSTANT
-    generated: ClassVar[bool] = True
+    generated: ClassVar[bool] = False
     protected: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n={self.n} must be 1 or more")
-
-    @abstractmethod
-    def draft(self, index: int) -> Draft:
-        """Sample number `index`."""
 
     @abstractmethod
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
@@ -198,6 +191,26 @@ class CachedTask(ABC):
         return Answer(", ".join(target) if isinstance(target, list) else str(target))
 
     @property
+    def counter(self) -> Tokenizer:
+        """The task's tokenizer."""
+        return get_tokenizer(self.tokenizer)
+
+
+@dataclass(frozen=True)
+class CachedTask(SampledTask):
+    """A task whose data come from our own generator, of whatever size the generator gives."""
+
+    seed: int = 0
+    """Of the samples."""
+
+    VERSION: ClassVar[int] = 1  # raise it whenever the same configuration gives other samples
+    generated: ClassVar[bool] = True
+
+    @abstractmethod
+    def draft(self, index: int) -> Draft:
+        """Sample number `index`."""
+
+    @property
     def exact_length(self) -> bool:
         """True where samples have the nominal length to within `TOLERANCE`."""
         return True
@@ -205,11 +218,6 @@ class CachedTask(ABC):
     def outside_facts(self) -> Any:
         """What determines the samples beside the fields (the hash of a user's file)."""
         return None
-
-    @property
-    def counter(self) -> Tokenizer:
-        """The task's tokenizer."""
-        return get_tokenizer(self.tokenizer)
 
     def samples(self) -> Iterator[Sample]:
         """The cell's samples, from the cache where it has them."""

@@ -11,20 +11,18 @@ import itertools
 import re
 import urllib.error
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
 from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
-from rlm_eval.tasks import Floor
-from rlm_eval.tasks.base import Draft, distinct, make_context, make_sample
-from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.tasks.base import Draft, SampledTask, distinct, make_context, make_sample
+from rlm_eval.types import Sample
 
 Condition = tuple[str, str, Any]
 """(column, `==` or `in`, value), as pyarrow's filters have it."""
@@ -178,47 +176,15 @@ def _csv(file: Path) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class LoadedTask(ABC):
+class LoadedTask(SampledTask):
     """A task whose samples are rows. A subclass gives `drafts()`, `score()` and `floors()`."""
 
-    name: str = ""
-    """Name in tables."""
-    n: int = 50
-    """Samples, at most; the data set may have fewer."""
-    tokenizer: str = DEFAULT
-    """Measures the contexts."""
     path: str | None = None
     """Local file with the same columns; `None` = the hub."""
-
-    OUTPUT_CAP: ClassVar[int | None] = None
-    density: ClassVar[Density] = Density.CONSTANT
-    generated: ClassVar[bool] = False
-    protected: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n={self.n} must be 1 or more")
 
     @abstractmethod
     def drafts(self) -> Iterator[Draft]:
         """All samples, in a fixed order; read no further than asked."""
-
-    @abstractmethod
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """See `tasks.Task`."""
-
-    @abstractmethod
-    def floors(self) -> Mapping[str, Floor]:
-        """See `tasks.Task`."""
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold as text."""
-        return Answer(str(sample.target))
-
-    @property
-    def counter(self) -> Tokenizer:
-        """The task's tokenizer."""
-        return get_tokenizer(self.tokenizer)
 
     def samples(self) -> Iterator[Sample]:
         """The first `n` samples. A row's own nominal length, else its measured tokens, keys it."""
