@@ -1,7 +1,10 @@
 """What the documentation shows works as it is shown."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,3 +62,33 @@ def test_the_shown_task_is_a_whole_one(tmp_path, monkeypatch):
         assert task.score(sample, task.gold_answer(sample))[0].value == 1.0
         assert task.score(sample, Answer(None))[0].value == 0.0
     sys.modules.pop("my_tasks")
+
+
+def shown_files(page: Path) -> dict[str, str]:
+    """The fenced blocks of a page that begin with the comment `# path`, by that path."""
+    blocks = re.findall(
+        r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", page.read_text(), re.S
+    )
+    return {path: f"# {path}\n{text}" for path, text in blocks}
+
+
+def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
+    """In a clone of its own: the files as shown, each with its shown test."""
+    files = shown_files(ROOT / "docs" / "extending.md")
+    assert {Path(name).suffix for name in files} == {".py", ".yaml"}
+    assert len(files) == 9
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "rlm_eval").symlink_to(ROOT / "rlm_eval")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "RLM_EVAL_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "4 passed" in done.stdout

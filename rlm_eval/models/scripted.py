@@ -116,6 +116,8 @@ def _echo(_config: ScriptedModel, messages: Sequence[Message]) -> str:
 
 def _player(_config: ScriptedModel, messages: Sequence[Message]) -> str:
     whole = "\n".join(m.content for m in messages if m.role != "assistant")
+    if judged := _JUDGE.search(whole):
+        return f'{{"correct": {str(judged[1].lower() in judged[2].lower()).lower()}}}'
     keys = asked_keys(whole)
     if "llm_query" in whole:
         return _root_reply(whole, keys, again=any(_OPENING in m.content for m in messages))
@@ -130,6 +132,7 @@ _PROGRAMS: dict[str, Callable[[ScriptedModel, Sequence[Message]], str]] = {
 }
 
 _RULER = re.compile(r"(?:magic \w+|number) for (.+?) mentioned")
+_JUDGE = re.compile(r"^Reference answer: (.+?)\n+Answer to grade: (.+)", re.MULTILINE | re.DOTALL)
 _WORD_KEY = re.compile(r"(?<![\w-])[a-z]+-[a-z]+(?![\w-])")
 _OPENING = "I ask the sub-model about each chunk."
 

@@ -7,7 +7,8 @@ import pytest
 from rlm_eval.errors import ContextOverflow
 from rlm_eval.models import Sampling
 from rlm_eval.models.scripted import ScriptedModel, asked_keys, numbers_for
-from rlm_eval.types import Message, Usage
+from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
+from rlm_eval.types import Answer, Context, Message, Sample, Usage
 
 TEXT = (
     "The tall-harbor is old. One of the special magic numbers for tall-harbor is: 1234567. "
@@ -76,6 +77,21 @@ async def test_as_a_root_it_writes_a_block_that_runs_and_finds(prompt, end):
     if "FINAL_VAR" in prompt:
         last = await say(ScriptedModel(), prompt, reply.text, "Output: 1234567")
         assert last.text == "FINAL_VAR(result)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"), [("Exact Answer: it is\nHolm", True), ("no", False)]
+)
+async def test_as_a_judge_it_looks_for_the_reference_in_the_answer(answer, verdict):
+    task = BrowseCompPlus()
+    sample = Sample("s", "t", 0, "Where is it?", context(), ["Holm"], 1024, "c", "i")
+    prompt = task.judge_prompt(sample, Answer(answer))
+    reply = await say(ScriptedModel(), prompt)
+    assert task.judge_score(sample, Answer(answer), reply.text).value == float(verdict)
+
+
+def context():
+    return Context("h", 1, 1, "approx4", lambda: "x")
 
 
 async def test_tokens_limits_and_the_window_are_simulated():
