@@ -7,6 +7,7 @@ from fake_server import FakeServer
 from runs import overrides, run_here
 
 from rlm_eval.commands.run import main
+from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, EndpointUnusable
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
@@ -32,6 +33,8 @@ def test_an_expensive_run_is_refused_where_nobody_can_be_asked(tmp_path, monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     run = [*PRICED, "length=128k", "n=500", f"results={tmp_path}"]
-    with pytest.raises(ConfigError, match=r"\$\d+\.\d\d expected.*--yes"):
-        main(run)
-    assert not (tmp_path / "scratch").exists()
+    for command in (main, submit):
+        with pytest.raises(ConfigError, match=r"\$\d+\.\d\d expected.*--yes"):
+            command(run)
+        assert not (tmp_path / "scratch" / "cells").exists()
+        assert not (tmp_path / "scratch" / "jobs").exists()

@@ -73,7 +73,7 @@ def _print_configs(overrides: list[str]) -> int:
     return 0
 
 
-def _confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
+def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
     """Ask (or raise `ConfigError` where nobody is there) before more than `above` is spent."""
     open_cells = [
         cell
@@ -108,7 +108,7 @@ def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) 
     configs = expand(overrides)
     cells = [build_cell(config) for config in configs]
     folder = run_folder(configs[0])
-    _confirm(folder, cells, float(configs[0].confirm_above), yes=yes)
+    confirm(folder, cells, float(configs[0].confirm_above), yes=yes)
 
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done

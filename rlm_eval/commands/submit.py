@@ -21,11 +21,13 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
+    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
     arguments = parser.parse_args(argv)
 
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.cluster import Cluster, packed, submit, write_jobs
+    from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
     from rlm_eval.grid import expand
     from rlm_eval.lease import holder_of
@@ -57,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"{len(cells)} cells" + (f", {left} of them done, queued or running" if left else ""))
     if not todo:
         return 0
+    once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell are one
+    confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
     own = [] if budget == Limits() else shares(run, budget, jobs)
     numbers = write_jobs(run, jobs, cluster, own)
