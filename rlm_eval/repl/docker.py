@@ -1,7 +1,7 @@
 """REPLs in Docker containers: the example of a remote backend. NOT RUN: no engine was at hand.
 
-Written against the documented command line of Docker 24; until an engine has run it, treat it as
-a template. One container per REPL, the worker on its standard input and output, the same frames
+Written against the documented command line of Docker 24; its own half is tested over a stand-in
+that starts the worker behind two pipes. Until an engine has run it, treat it as a template. One container per REPL, the worker on its standard input and output, the same frames
 as the built-in backend; what the container may do is Docker's business. Set
 `repl.backend=rlm_eval.repl.docker.DockerPool`.
 """
@@ -40,11 +40,11 @@ for name, path in (("rlm_eval", "/harness"), ("rlm_eval.repl", "/harness/repl"))
     module = sys.modules[name] = types.ModuleType(name)
     module.__path__ = [path]
 from rlm_eval.repl import worker
-channel = os.dup(0)  # standard input and output are one socket
+channel, out = os.dup(0), os.dup(1)  # in the container two pipes, outside one socket
 null = os.open("/dev/null", os.O_RDWR)
 for fd in (0, 1, 2):
     os.dup2(null, fd)
-worker.Worker(channel, json.loads(sys.argv[1]), []).serve()
+worker.Worker(channel, json.loads(sys.argv[1]), [], out).serve()
 """
 
 

@@ -3,9 +3,7 @@
 import subprocess
 import sys
 
-import pytest
-
-from rlm_eval.repl import ReplConfig, SandboxError, open_pool, sandbox
+from rlm_eval.repl import sandbox
 
 
 def test_doctor_prints_layers_attempts_and_advice():
@@ -19,10 +17,3 @@ def test_doctor_prints_layers_attempts_and_advice():
     assert rows["send a UDP packet"][2] == "held"  # seccomp does
     assert "repl.isolation=strict uses tier" in done.stdout
     assert "has not been run" in done.stdout
-
-
-async def test_docker_without_docker_says_what_to_do(monkeypatch):
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(SandboxError, match="install Docker"):
-        async with open_pool(ReplConfig(backend="rlm_eval.repl.docker.DockerPool")):
-            pass
