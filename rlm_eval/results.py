@@ -13,6 +13,7 @@ from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, record_of, to_frame
+from rlm_eval.spending import first_requests
 from rlm_eval.store import CellStore, stored_sample
 from rlm_eval.types import Sample
 
@@ -45,6 +46,25 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
     return made
+
+
+def outside_samples(run: Path) -> dict[str, str]:
+    """What the run's processes held and asked outside samples, in words by title; what is known."""
+    known, found = accounts.servers(run), {}
+    for kind, (held, idle) in accounts.device_seconds(known).items():
+        share = f" ({idle / held:.0%})" if held else ""
+        found[f"{kind}-seconds held"] = (
+            f"{held:,.0f} from ready to stop, of them {idle:,.0f}{share} without a sample's call"
+        )
+    for server in known:
+        if cache := server["prefix_cache"]:
+            asked, hits = cache["queries"], cache["hits"]
+            name = f"prefix cache of {', '.join(server['models'])}"
+            told = f"{hits:,.0f} of {asked:,.0f} prompt tokens found"
+            found[name] = f"{found[name]}; {told}" if name in found else told
+    if (proofs := first_requests(run)).calls:
+        found["endpoints proved"] = str(proofs)
+    return found
 
 
 def write_records(run: Path) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 
+import pandas as pd
 import pytest
 from fake_server import FakeServer, Out, rules
 from runs import RULES, overrides, records, run_here
@@ -59,9 +60,30 @@ async def test_shares_and_idle_time_add_up_to_what_the_servers_held(tmp_path):
     assert {row["cost_cold"] for row in rows} == {None}
     for row in rows:  # 3.60 dollars an hour are a tenth of a cent a second
         assert row["cost_with_gpu"] == pytest.approx(row["gpu_seconds"] / 1000)
+    tell_all(run)
     # A price that was learnt later needs no call.
     assert not (await run_here([*given, "n=5", "root.gpu_hour_usd=7.2"])).attempted
     assert records(tmp_path)[0]["cost_with_gpu"] == pytest.approx(rows[0]["cost_with_gpu"] * 2)
+
+
+def tell_all(run):
+    """The report says whose money it is, and what was held for nothing."""
+    from rlm_eval.records import load_records
+    from rlm_eval.report import card, cells, figures, tables
+    from rlm_eval.results import write_records
+
+    write_records(run)
+    frame = cells.prepare(load_records([run]))
+    table = cells.summarise(frame)
+    column, label, note = figures.money_of(table)
+    assert (column, label) == ("cost", "cost (USD, GPU time)")
+    assert "fake: GPU time at the price given per hour, idle time left out" in note
+    shown = next(t for t in tables.build(frame, table, pd.DataFrame()) if t.name == "cost")
+    assert "GPU time at the price given" in shown.note
+    assert float(shown.rows["GPU s"].iloc[0]) == pytest.approx(frame["gpu_seconds"].mean(), 0.01)
+    told = card.facts([run], table, [])
+    assert "from ready to stop" in told["GPU-seconds held"]
+    assert told["endpoints proved"].startswith("2 calls")
 
 
 async def test_a_killed_process_leaves_what_it_held_so_far(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from rlm_eval.records import FILE
 from rlm_eval.report import style
+from rlm_eval.results import outside_samples
 
 
 def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
@@ -63,6 +64,8 @@ def facts(
         "packages": packages or "unknown",
     }
     for run in run_dirs:
+        label = f"{run.name}: " if len(run_dirs) > 1 else ""
+        found |= {f"{label}{title}": told for title, told in outside_samples(run).items()}
         path = run / FILE
         if path.is_file():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -108,6 +108,11 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     failed = int(table["failed_calls"].sum())
     if failed:
         yield f"{failed} calls failed for good; what they cost is known only where it was reported."
+    if lost := int(table["lost_attempts"].sum()):
+        yield (
+            f"{lost} replies were lost on their way and asked for again; the provider may have "
+            "billed them, and no cost here contains that."
+        )
     crowded = sorted({int(c) for c in table["concurrency"].dropna() if c > 1})
     if crowded:
         yield (

@@ -39,6 +39,12 @@ _MEANS = {
     "coverage": "coverage",
     "reread": "reread",
     "evidence_seen": "evidence_seen",
+    "gpu_seconds": "gpu_seconds",
+    "core_seconds": "core_seconds",
+    "service": "service_seconds",
+    "queue": "queue_seconds",
+    "first_token": "first_token_seconds",
+    "token": "token_seconds",
 }
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
@@ -46,6 +52,7 @@ _SUMS = {
     "re_rolls": "re_rolls",
     "diverged": "diverged_calls",
     "replayed_calls": "n_replayed_calls",
+    "lost_attempts": "n_lost_attempts",
 }
 _METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
 
@@ -69,6 +76,9 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
+    # GPU time at its price stands in for a list price; captions say so.
+    frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
+    frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
     # Latency of a sample that was interrupted is that of two sittings: unknown.
     resumed = frame["n_replayed_calls"].fillna(0) > 0
     frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
@@ -210,6 +220,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "protected": bool(part["protected"].any()),
         "isolation": first["isolation"],
         "prices": first["prices"],
+        "gpu_priced": bool(part["gpu_priced"].any()),
     }
     for name, column in _SPREAD.items():
         row |= _spread(name, part[column].to_numpy())

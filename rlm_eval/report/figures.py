@@ -110,7 +110,7 @@ def _draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> No
 def _published_note(published: pd.DataFrame | None) -> str:
     if published is None:
         return ""
-    return "Hollow grey: published, read off a plot, so approximate; not compared with. "
+    return "Hollow grey: published (~: read off a plot, so approximate), not tested here. "
 
 
 def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) -> None:
@@ -175,11 +175,14 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     priced = table["cost_median"].notna() & (table["cost_max"] > 0)
     if priced.all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
-        return (
-            "cost",
-            "cost (USD, list price)",
-            f"Prices, every input token at full rate: {snapshot}.",
-        )
+        listed = f"Prices, every input token at full rate: {snapshot}."
+        ours = sorted(set(table.loc[table["gpu_priced"], "root"].astype(str)))
+        if not ours:
+            return "cost", "cost (USD, list price)", listed
+        note = f"{', '.join(ours)}: GPU time at the price given per hour, idle time left out."
+        if table["gpu_priced"].all():
+            return "cost", "cost (USD, GPU time)", note
+        return "cost", "cost (USD, list price or GPU time)", f"{note} Others: {listed}"
     unknown = sorted(set(table.loc[~priced, "root"].astype(str)))
     note = f"No price is known for {', '.join(unknown)}: the panel shows tokens, not money."
     return "tokens", "tokens (input + output)", note

@@ -38,7 +38,7 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
         _outcomes(frame, table), _accuracy(table), _cost(table), _latency(table), _behaviour(table),
     ]  # fmt: skip
     if not comparisons.empty:
-        found.append(_comparisons(comparisons))
+        found.append(differences(comparisons))
     failures = _failures(frame)
     return [*found, failures] if not failures.rows.empty else found
 
@@ -122,6 +122,9 @@ def _cost(table: pd.DataFrame) -> Table:
             "in, root": _count(row["mean_root_tokens"]),
             "in, sub": _count(row["mean_sub_tokens"]),
         }
+        for kind in ("GPU", "core"):
+            if table[f"mean_{kind.lower()}_seconds"].notna().any():
+                line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
         rows.append(line)
     prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
     note = (
@@ -129,6 +132,12 @@ def _cost(table: pd.DataFrame) -> Table:
         f"left out; means of tokens per sample. Prices: {prices}. p95 needs n >= 72; below, see "
         "max. A failed request for which the provider reported no tokens is not in here."
     )
+    if table["gpu_priced"].any():
+        names = ", ".join(sorted(set(table.loc[table["gpu_priced"], "root"].astype(str))))
+        note += (
+            f" {names}: not list prices but GPU time at the price given per hour: a call's share "
+            "of its server while calls were in flight, idle time left out."
+        )
     return Table("cost", "Cost", note, pd.DataFrame(rows))
 
 
@@ -143,10 +152,16 @@ def _latency(table: pd.DataFrame) -> Table:
                 f"{label}, p95": _high(row, name, _seconds),
                 f"{label}, max": _seconds(row[f"{name}_max"]),
             }
+        line |= {"calls' own s": _seconds(row["mean_service"])}
+        line |= {"queued s": _seconds(row["mean_queue"])}
+        if table["mean_first_token"].notna().any():
+            line |= {"first token s": _seconds(row["mean_first_token"])}
+            line |= {"s per token": _seconds(row["mean_token"])}
         rows.append(line)
     note = (
         "Wall: start to end with that many samples in flight. Critical path: longest chain of "
-        "calls and code, queueing left out. Resumed samples are not timed. For a latency claim "
+        "calls and code, queueing left out. The calls' own seconds, and those before they were "
+        "sent, are sums, means over samples. Resumed samples are not timed. For a latency claim "
         "use a latency run (one sample at a time, warm-up discarded)."
     )
     return Table("latency", "Latency", note, pd.DataFrame(rows))
@@ -176,7 +191,8 @@ def _behaviour(table: pd.DataFrame) -> Table:
     return Table("behaviour", "What the methods did", note, pd.DataFrame(rows))
 
 
-def _comparisons(comparisons: pd.DataFrame) -> Table:
+def differences(comparisons: pd.DataFrame) -> Table:
+    """Paired differences, one line per comparison (`report.comparison`)."""
     rows = [
         {
             "task": row["task_label"],
