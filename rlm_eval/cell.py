@@ -51,7 +51,7 @@ class Cell:
     limits: Limits
     """Of one sample."""
     budget: Limits
-    """Of the whole cell, earlier processes included."""
+    """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
     """The composed configuration, for the manifest."""
@@ -124,6 +124,12 @@ def build_cell(config: DictConfig) -> Cell:
     judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _values(Limits, config.limits, "limits")
     budget = _values(Limits, config.get("cell_budget", {}), "cell_budget")
+    shard = parse_shard(config.get("shard"))
+    if shard is not None:  # shards do not see each other
+        try:
+            budget = budget.part(shard.of)
+        except ValueError as error:
+            raise ConfigError(f"cell_budget: too little for {shard.of} shards: {error}") from error
     cell = Cell(
         task=task,
         method=method,
@@ -137,7 +143,7 @@ def build_cell(config: DictConfig) -> Cell:
         budget=budget,
         repl=build(config.repl, "repl"),
         resolved=_plain(config),
-        shard=parse_shard(config.get("shard")),
+        shard=shard,
     )
     if any(of.needs_output_cap for of in (limits, budget, sweep_budget(config))):
         for slot, model in cell.models.items():

@@ -31,6 +31,11 @@ class Limits:
             if value is not None and value <= 0:
                 raise ValueError(f"{name}={value}: a limit is positive; null means none")
 
+    def part(self, of: int) -> Limits:
+        """One of `of` equal parts. Raises `ValueError` where a part would be nothing."""
+        tokens, calls = (None if v is None else v // of for v in (self.tokens, self.calls))
+        return Limits(tokens, None if self.cost is None else self.cost / of, calls, self.seconds)
+
     @property
     def needs_output_cap(self) -> bool:
         """True where a call's largest cost must be known beforehand."""

@@ -90,6 +90,14 @@ async def test_a_redo_inside_a_shard_survives_the_merge(tmp_path):
         assert len(server.log) == sent
 
 
+def test_a_cells_budget_is_split_over_its_shards(tmp_path):
+    given = [*overrides(tmp_path, "http://127.0.0.1:9/v1"), "cell_budget.calls=10"]
+    (shard,) = cells_of([*given, "shard=2/4"])
+    assert shard.budget.calls == 2
+    with pytest.raises(ConfigError, match="cell_budget: too little for 16 shards"):
+        cells_of([*given, "shard=2/16"])
+
+
 def test_parts_are_counted_from_one():
     assert parse_shard("3/16") == Shard(3, 16)
     assert parse_shard(None) is None
