@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlm_eval.errors import ConfigError
@@ -64,8 +64,9 @@ def product(
     found = []
     for nodes in itertools.product(*made):
         config = base.copy()
-        for own in nodes:
-            config.update(own)
+        with open_dict(config):
+            for own in nodes:
+                config.update(own)
         try:
             OmegaConf.resolve(config)
         except OmegaConfBaseException as error:
@@ -82,7 +83,7 @@ def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[s
         parser = OverridesParser.create()
         return {_key(o): parser.parse_override(o).value() for o in own}
     composed = _compose([*fixed, *own], config_dir)
-    return {key: composed[key] for key in keys}
+    return {key: composed[key] for key in keys if key in composed}
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

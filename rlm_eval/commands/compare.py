@@ -1,6 +1,8 @@
 """Compare two methods, models or runs on the samples that both answered.
 
 rlm-eval compare long_context rlm_own --run results/runs/quickstart
+rlm-eval compare rlm_own 56.5% --run results/runs/quickstart    (a published score)
+rlm-eval compare --run results/runs/length_sweep    (what its suite named beforehand)
 """
 
 from __future__ import annotations
@@ -17,22 +19,20 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", help="a method, a model, or method:model")
-    parser.add_argument("b", help="what it is compared with")
+    parser.add_argument("a", nargs="?", help="a method, a model, or method:model")
+    parser.add_argument("b", nargs="?", help="what it is compared with, or a published score")
     parser.add_argument("--run", dest="runs", action="append", type=Path, required=True)
     parser.add_argument("--margin", type=float, help="non-inferiority margin, in points of score")
-    parser.add_argument("--planned-by", help="suite that named this comparison before the run")
     arguments = parser.parse_args(argv)
 
+    if arguments.a is None:
+        from rlm_eval.suites.findings import family_text
+
+        print("\n\n".join(family_text(run) for run in arguments.runs))
+        return 0
+    if arguments.b is None:
+        parser.error("name two sides, or none for the comparisons that a suite named")
     from rlm_eval.report import compare
 
-    print(
-        compare(
-            arguments.runs,
-            arguments.a,
-            arguments.b,
-            margin=arguments.margin,
-            planned_by=arguments.planned_by,
-        )
-    )
+    print(compare(arguments.runs, arguments.a, arguments.b, margin=arguments.margin))
     return 0

@@ -1,6 +1,7 @@
 """Write tables, figures and one self-contained page about any set of runs.
 
 rlm-eval report results/runs/a results/runs/b -o results/report
+rlm-eval report results/runs/a --published benchmarks/rlm_paper_table1/expected.csv
 """
 
 from __future__ import annotations
@@ -19,27 +20,41 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, help="folder; default: report/ in the first run")
+    parser.add_argument(
+        "--published",
+        type=Path,
+        metavar="FILE",
+        help="draw these published scores as hollow marks (columns as in a suite's expected.csv; "
+        "a suite's run shows its own)",
+    )
     arguments = parser.parse_args(argv)
 
     from rlm_eval.results import write_records
 
     for run in arguments.runs:
         write_records(run)
-    print(make(arguments.runs, arguments.out or arguments.runs[0] / "report"))
+    out = arguments.out or arguments.runs[0] / "report"
+    print(make(arguments.runs, out, arguments.published))
     return 0
 
 
-def make(runs: Sequence[Path], out: Path) -> str:
+def make(runs: Sequence[Path], out: Path, published: Path | None = None) -> str:
     """Write the report; what a person wants to know at once, as text."""
     from rlm_eval.report import report
     from rlm_eval.results import ContextSource
+    from rlm_eval.suites.findings import additions
 
-    report(runs, out, context_of=ContextSource())
+    report(runs, out, context_of=ContextSource(), additions=additions(runs, published))
     return told(out)
 
 
 def told(out: Path) -> str:
     """What a written report says, and where it is."""
     figure = out / "figures" / "length_panels.png"
-    score = (out / "tables" / "accuracy.md").read_text(encoding="utf-8").rstrip()
+    shown = [
+        path.read_text(encoding="utf-8").rstrip()
+        for name in ("accuracy", "planned", "published")
+        if (path := out / "tables" / f"{name}.md").exists()
+    ]
+    score = "\n\n".join(shown)
     return f"{score}\n\nfigure: {figure}\ntables: {out / 'tables'}\npage:   {out / 'report.html'}"

@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from rlm_eval.cell import Cell
     from rlm_eval.run import Summary
     from rlm_eval.types import Outcome
@@ -46,11 +48,11 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.cfg:
         return _print_configs(arguments.overrides)
-    redo = _outcomes(arguments.redo)
+    redo = outcomes(arguments.redo)
     return _run(arguments.overrides, redo, yes=arguments.yes, report=not arguments.no_report)
 
 
-def _outcomes(text: str | None) -> list[Outcome]:
+def outcomes(text: str | None) -> list[Outcome]:
     """The outcomes named by `--redo`."""
     from rlm_eval.errors import ConfigError
     from rlm_eval.types import Outcome
@@ -100,21 +102,40 @@ def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> 
 
 
 def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) -> int:
-    import asyncio
-
-    from rlm_eval.cell import build_cell, run_folder, sweep_budget
+    from rlm_eval.cell import build_cell
     from rlm_eval.grid import expand
 
     configs = expand(overrides)
     cells = [build_cell(config) for config in configs]
-    folder = run_folder(configs[0])
-    confirm(folder, cells, float(configs[0].confirm_above), yes=yes)
+    return execute(configs[0], cells, redo, yes=yes, report=report)
+
+
+def execute(
+    config: DictConfig,
+    cells: Sequence[Cell],
+    redo: Sequence[Outcome] = (),
+    *,
+    yes: bool,
+    report: bool,
+    begin: Callable[[Path], None] = lambda _: None,
+) -> int:
+    """Confirm, run or resume the cells, make records and report; returns the exit code.
+
+    `config` holds what concerns the whole run; `begin` is called with its folder before any call.
+    """
+    import asyncio
+
+    from rlm_eval.cell import run_folder, sweep_budget
+
+    folder = run_folder(config)
+    confirm(folder, cells, float(config.confirm_above), yes=yes)
+    begin(folder)
 
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
     try:
-        summary = asyncio.run(Runner(folder, cells, sweep_budget(configs[0]), redo).run())
+        summary = asyncio.run(Runner(folder, cells, sweep_budget(config), redo).run())
     except asyncio.CancelledError:
         print("stopped; the same command resumes", file=sys.stderr)
         return 130

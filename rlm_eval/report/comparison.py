@@ -46,18 +46,28 @@ def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
         right = others.get(key)
         if right is None:
             continue
-        both = left.merge(right, on="sample_id", suffixes=("_a", "_b"))
-        both = both[~(both["lost_a"] | both["lost_b"])]
-        if both.empty:
-            continue
-        found = paired.compare(both["score_a"], both["score_b"], both["cluster_a"])
         row: dict[str, Any] = {"task_label": key[0], "length": key[1], "a": names[0], "b": names[1]}
-        row |= {name: getattr(found, name) for name in found.__slots__}
-        row["unpaired"] = len(left) + len(right) - 2 * len(both)
-        row["cut"] = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
-        row |= _cost_ratio(both)
-        rows.append(row)
+        if (found := _paired(left, right)) is not None:
+            rows.append(row | found)
     return rows
+
+
+def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
+    """One comparison over all samples that both sides have; `None` where they share none."""
+    return _paired(cells.units(a), cells.units(b))
+
+
+def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
+    kept = ["sample_id", "score", "cut", "lost", "cost"]
+    both = left[[*kept, "cluster"]].merge(right[kept], on="sample_id", suffixes=("_a", "_b"))
+    both = both[~(both["lost_a"] | both["lost_b"])]
+    if both.empty:
+        return None
+    found = paired.compare(both["score_a"], both["score_b"], both["cluster"])
+    row: dict[str, Any] = {name: getattr(found, name) for name in found.__slots__}
+    row["unpaired"] = len(left) + len(right) - 2 * len(both)
+    row["cut"] = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
+    return row | _cost_ratio(both)
 
 
 _MATCHES = (cells.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
@@ -83,10 +93,7 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.Dat
 
 
 def _sides(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
-    money = frame.groupby(["task_label", "length", "sample_id"], sort=False)["cost_cold"]
-    costs = money.mean().rename("cost").reset_index()
-    merged = cells.units(frame).merge(costs, on=["task_label", "length", "sample_id"])
-    return _groups(merged)
+    return _groups(cells.units(frame))
 
 
 def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
@@ -99,7 +106,7 @@ def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
     a, b = both["cost_a"].to_numpy(dtype=float), both["cost_b"].to_numpy(dtype=float)
     if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
         return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
-    low, high = bootstrap_ratio(a, b, both["cluster_a"], draws=500, method="percentile")
+    low, high = bootstrap_ratio(a, b, both["cluster"], draws=500, method="percentile")
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 
@@ -114,11 +121,14 @@ def pooled(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
     return {name: getattr(found, name) for name in found.__slots__} | {"cut": cut}
 
 
-def with_holm(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with p values adjusted over all of them, and a verdict in words."""
+def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
+    """The rows with p values adjusted over all of them, and a verdict in words.
+
+    `not_run` comparisons of the same family have no row yet: they count with p = 1.
+    """
     if rows.empty:
         return rows
-    rows["p_holm"] = paired.holm(rows["p"].tolist())
+    rows["p_holm"] = paired.holm([*rows["p"], *[1.0] * not_run])[: len(rows)]
     rows["verdict"] = [_verdict(row) for row in rows.to_dict("records")]
     return rows
 
@@ -139,45 +149,42 @@ def compare_text(
     b: str,
     *,
     margin: float | None = None,
-    planned_by: str | None = None,
 ) -> str:
-    """The text of `rlm-eval compare A B`.
+    """The text of `rlm-eval compare A B`: exploratory, since nobody named it before the run.
 
     `a` names a method, model, prompt, run or series; `b` too, or is a published score (`0.44`,
-    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp). `planned_by` names the suite that
-    listed the comparison before the run; without it the text says "exploratory".
+    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp).
     Raises `RlmEvalError` for a name that matches nothing, listing the near ones.
     """
     frame = cells.prepare(records)
     published = _number(b)
     left = select(frame, a)
     if published is not None:
-        return "\n".join([*_status(frame, planned_by), *_published(left, published)])
+        return "\n".join([*_status(frame), *_published(left, published)])
     right = select(frame, b)
     rows = with_holm(
         pd.DataFrame([row for one, other in matched(left, right) for row in pairs(one, other)])
     )
     if rows.empty:
         raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
-    lines = [*_status(frame, planned_by), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
+    told = [*_status(frame), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
     for row in rows.to_dict("records"):
-        lines.append("")
-        lines += _lines(row, margin)
+        told += ["", *lines(row, margin)]
     if len(rows) > 1:
-        lines += ["", f"p values after Holm over the {len(rows)} comparisons above."]
-    return "\n".join(lines)
+        told += ["", f"p values after Holm over the {len(rows)} comparisons above."]
+    return "\n".join(told)
 
 
-def _status(frame: pd.DataFrame, planned_by: str | None) -> list[str]:
-    planned = f"named beforehand by {planned_by}" if planned_by else None
-    lines = [planned or "exploratory: these comparisons were not named before the run"]
+def _status(frame: pd.DataFrame) -> list[str]:
+    told = ["exploratory: these comparisons were not named before the run"]
     if stamp := style.stamps(frame):
-        lines.append(stamp)
-    return lines
+        told.append(stamp)
+    return told
 
 
-def _lines(row: dict[Any, Any], margin: float | None) -> list[str]:
-    lines = [
+def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
+    """One comparison in words; `margin` asks for non-inferiority."""
+    told = [
         f"{row['task_label']} at {style.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
         f"n = {row['n']} pairs in {row['clusters']} clusters"
         + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
@@ -191,15 +198,15 @@ def _lines(row: dict[Any, Any], margin: float | None) -> list[str]:
     if margin is not None:
         shown = row["cut"] <= missing.CUT_SHARE and row["low"] > -margin
         word = "shown" if shown else "not shown"
-        lines.append(f"  A is at most {100 * margin:g} pp below B: {word}")
+        told.append(f"  A is at most {100 * margin:g} pp below B: {word}")
     if math.isnan(row["cost_ratio"]):
-        lines.append("  cost ratio: unknown (a price is missing)")
+        told.append("  cost ratio: unknown (a price is missing)")
     else:
-        lines.append(
+        told.append(
             f"  cost A / B: {row['cost_ratio']:.2f} "
             f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
         )
-    return lines
+    return told
 
 
 def _published(frame: pd.DataFrame, published: float) -> list[str]:

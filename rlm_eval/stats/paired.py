@@ -7,6 +7,7 @@ Lydersen & Laake 2013 (mid-p McNemar); Newcombe 1998 (method 10); Holm 1979; Koe
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -184,8 +185,18 @@ def non_inferior(comparison: Comparison, margin: float) -> bool:
     return comparison.low > -margin
 
 
-def against_published(value: float, low: float, high: float, published: float) -> str:
-    """Verdict in words on our interval and a published number whose own interval is unknown."""
-    if not low <= published <= high:
+def against_published(
+    value: float, low: float, high: float, published: float, n: int | None = None
+) -> str:
+    """Verdict in words on our interval and a published number.
+
+    With the `n` behind it the published number has a Wilson interval too, and the difference
+    Newcombe's (1998, method 10); without, its own uncertainty is unknown and left out.
+    """
+    below, above = (published, published) if n is None else wilson(published * n, n)
+    difference = value - published
+    least = difference - math.hypot(value - low, above - published)
+    most = difference + math.hypot(high - value, published - below)
+    if least > 0 or most < 0:
         return "lower" if value < published else "higher"
-    return "n too small to tell" if high - low > WIDE else "compatible"
+    return "n too small to tell" if most - least > WIDE else "compatible"

@@ -1,0 +1,105 @@
+"""List the named benchmarks, or run one: estimate, run or resume, report, compare.
+
+rlm-eval suite                                        (the suites, and whether they were run)
+rlm-eval suite smoke
+rlm-eval suite length_sweep model@root=gpt-5 length=8k,32k n=50
+rlm-eval suite length_sweep task=ledger method=rlm,rag ledger:n=10
+rlm-eval suite smoke debug=scripted n=2               (a script in place of every model)
+
+Overrides are those of `rlm-eval run`. `task=` and `method=` choose among the suite's ids; `ID:` in
+front of an override limits it to one part, task, method or set of models. The same command again
+resumes; the run is in results/runs/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm_eval.cell import Cell
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a suite, or tell what there is."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval suite",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", help="folder in benchmarks/")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, or ID:override")
+    parser.add_argument("--estimate", action="store_true", help="tell the cost, call nothing")
+    parser.add_argument("--cells", action="store_true", help="list the cells, call nothing")
+    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
+    parser.add_argument("--redo", metavar="outcome=NAME[,NAME]", help="as for `rlm-eval run`")
+    parser.add_argument("--no-report", action="store_true", help="write records, but no report")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="run nothing: copy the small files of the finished run to results/published/NAME",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.name is None:
+        print(_list())
+        return 0
+
+    from rlm_eval.cell import run_folder
+    from rlm_eval.suites.plan import cells_of, write_record
+    from rlm_eval.suites.schema import load
+
+    suite = load(arguments.name)
+    configs, cells, places = cells_of(suite, arguments.overrides)
+    if arguments.cells:
+        print("\n".join(f"{cell.id}  n={cell.n}" for cell in cells))
+        return 0
+    if arguments.estimate:
+        print(_estimate(cells))
+        return 0
+    if arguments.publish:
+        from rlm_eval.suites.publish import publish
+
+        print("\n".join(str(path) for path in publish(run_folder(configs[0]), suite)))
+        return 0
+
+    from rlm_eval.commands.run import execute, outcomes
+
+    return execute(
+        configs[0],
+        cells,
+        outcomes(arguments.redo),
+        yes=arguments.yes,
+        report=not arguments.no_report,
+        begin=lambda folder: write_record(folder, suite, arguments.overrides, places),
+    )
+
+
+def _list() -> str:
+    """One line per suite: its title, and what was run of it with a real model."""
+    from rlm_eval.suites.publish import state
+    from rlm_eval.suites.schema import load, names
+
+    known = names()
+    width = max(map(len, known), default=0)
+    return "\n".join(f"{name:<{width}}  {load(name).title}  [{state(name)}]" for name in known)
+
+
+def _estimate(cells: Sequence[Cell]) -> str:
+    """The table of `rlm-eval estimate`; tasks whose data are not at hand are named below it."""
+    import asyncio
+
+    from rlm_eval.commands.estimate import table
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.estimate import REPLY_TOKENS, rehearse
+
+    found, without = [], {}
+    for cell in cells:
+        if cell.task.name in without:
+            continue
+        try:
+            found.append(asyncio.run(rehearse(cell, REPLY_TOKENS)))
+        except RlmEvalError as error:
+            without[cell.task.name] = str(error)
+    lines = [table(found, None)] if found else []
+    return "\n".join([*lines, *(f"not estimated: {t}: {why}" for t, why in without.items())])

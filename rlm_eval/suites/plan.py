@@ -1,0 +1,317 @@
+"""From a suite to its cells, and the record of what was planned: `<run>/suite.json`.
+
+Each combination of a part's entries goes through the grid of `rlm-eval run`. `suite.json` is
+written before the first call: which cell stands where, and the comparisons named beforehand, so
+that a finding rests on the plan as it stood then and not on a file edited since.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from omegaconf import DictConfig
+
+from rlm_eval.cell import Cell, build_cell
+from rlm_eval.config import parse_length
+from rlm_eval.errors import ConfigError
+from rlm_eval.grid import product
+from rlm_eval.paths import write_atomic
+from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
+
+FILE = "suite.json"
+_AXES = {"task": "tasks", "method": "methods"}
+_SCOPED = re.compile(r"^([^:=]+):(.+)$")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands in the suite's grid: ids of suite.yaml."""
+
+    part: str
+    task: str
+    length: int
+    """Tokens."""
+    seed: int
+    method: str
+    models: str
+    called: str
+    """The models really configured, `root > sub`: others where the command line replaced them."""
+    cell: str
+    """Identity of the cell: `cell_id` of its records."""
+    as_named: bool
+    """False where the command line changed the suite's own settings for this cell."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One test of the family: the cells of A against the cells of B."""
+
+    a: str
+    b: str
+    part: str
+    task: str
+    length: int
+    within: str
+    """What both sides share beside task and length: the models, or the method."""
+    cells_a: frozenset[str]
+    cells_b: frozenset[str]
+    margin: float | None
+
+
+def cells_of(
+    suite: Suite, given: Sequence[str]
+) -> tuple[list[DictConfig], list[Cell], list[Place]]:
+    """Configurations and cells in order, each once, and the places they take.
+
+    `given` are the overrides of the command line. Raises `ConfigError`.
+    """
+    overrides = _parse(suite, given)
+    cells: dict[str, tuple[DictConfig, Cell]] = {}
+    places: dict[tuple[str, ...], Place] = {}
+    for part in suite.parts:
+        for (models, task, method), config in _combinations(suite, part, overrides):
+            cell = build_cell(config)
+            known = cells.get(cell.identity)
+            if known is None or known[1].n < cell.n:
+                cells[cell.identity] = config, cell
+            chosen = (part.name, task.id, method.id, models.id)
+            place = Place(
+                part.name, task.id, cell.length, cell.seed, method.id, models.id,
+                _called(config), cell.identity, overrides.harmless(chosen),
+            )  # fmt: skip
+            # A task of fixed size is the same cell at every length: it is one place.
+            places.setdefault((*chosen, cell.identity), place)
+    if not cells:
+        raise ConfigError(f"suite {suite.name}: these overrides select nothing")
+    configs, built = zip(*cells.values(), strict=True)
+    return list(configs), list(built), list(places.values())
+
+
+def _called(config: DictConfig) -> str:
+    """`root > sub` as configured, whatever a method uses of them."""
+    sub = config.sub.get("name")
+    return str(config.root.name) + (f" > {sub}" if sub else "")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Overrides of the command line, by what they are about."""
+
+    everywhere: Mapping[str, str]
+    scoped: Sequence[tuple[str, str, str]]
+    """(id, key, value)."""
+    selected: Mapping[str, list[str]]
+    """`tasks` or `methods` -> ids to keep."""
+
+    @property
+    def debug(self) -> bool:
+        """True where a script takes the place of every model."""
+        return "debug" in self.everywhere
+
+    def about(self, *names: str) -> dict[str, str]:
+        """The overrides limited to one of these ids."""
+        return {key: value for scope, key, value in self.scoped if scope in names}
+
+    def harmless(self, names: Sequence[str]) -> bool:
+        """True where no override changes what a cell of these ids measures."""
+        return all(_HARMLESS.fullmatch(key) for key in (*self.everywhere, *self.about(*names)))
+
+
+def _parse(suite: Suite, given: Sequence[str]) -> _Given:
+    everywhere: dict[str, str] = {}
+    scoped, selected = [], {}
+    known = [name for axis in ("parts", "tasks", "methods", "models") for name in ids(suite, axis)]
+    for text in given:
+        key, equals, value = text.lstrip("+").partition("=")
+        if not equals:
+            raise ConfigError(f"override {text!r}: write key=value")
+        if found := _SCOPED.match(key):
+            if found[1] not in known:
+                raise ConfigError(f"{text}: {found[1]} is no id of this suite: {', '.join(known)}")
+            scoped.append((found[1], found[2], value))
+        elif key in _AXES:
+            axis = _AXES[key]
+            selected[axis] = value.split(",")
+            if unknown := set(selected[axis]) - set(ids(suite, axis)):
+                raise ConfigError(
+                    f"{text}: {min(unknown)} is none of the suite's {axis}: "
+                    f"{', '.join(ids(suite, axis))}"
+                )
+        elif "," in value and key not in ("length", "seed") and not value.startswith(("[", "'")):
+            raise ConfigError(f"{text}: a suite sweeps its own axes; use `rlm-eval run` for others")
+        else:
+            everywhere[key] = value
+    return _Given(everywhere, scoped, selected)
+
+
+def _combinations(
+    suite: Suite, part: Part, given: _Given
+) -> Iterator[tuple[tuple[Entry, Entry, Entry], DictConfig]]:
+    """(models, task, method) and the configuration, the shortest lengths first."""
+    tasks, methods = (
+        [e for e in getattr(part, axis) if e.id in given.selected.get(axis, [e.id])]
+        for axis in ("tasks", "methods")
+    )
+    models: list[Entry] = []
+    for entry in part.models or [Entry("default", {})]:
+        changed = _models(entry, given)
+        if changed.overrides not in [known.overrides for known in models]:
+            models.append(changed)
+    own: dict[str, str] = {
+        "name": suite.name + ("-scripted" if given.debug else ""),
+        "n": str(part.n),
+        **suite.overrides,
+        **part.overrides,
+    }
+    if given.debug:
+        own = {k: v for k, v in own.items() if k not in ("n", "tokenizer") and _stays(k)}
+    fixed = own | dict(given.everywhere) | given.about(part.name)
+    lengths = fixed.pop("length", ",".join(part.lengths) or "4k").split(",")
+    seeds = fixed.pop("seed", ",".join(map(str, part.seeds))).split(",")
+    listed = [_alternatives(entries, given) for entries in (models, tasks, methods)]
+    axes = [[[f"length={x}"] for x in lengths], [[f"seed={x}"] for x in seeds], *listed]
+    ids_of = itertools.product(lengths, seeds, models, tasks, methods)
+    for (_, _, *chosen), config in zip(ids_of, product(_written(fixed), axes), strict=True):
+        yield (chosen[0], chosen[1], chosen[2]), config
+
+
+def _alternatives(axis: Sequence[Entry], given: _Given) -> list[list[str]]:
+    """Each entry's overrides; those of the command line for the same keys come last."""
+    found = []
+    for entry in axis:
+        nodes = {_node(key) for key in entry.overrides}
+        over = {k: v for k, v in given.everywhere.items() if _node(k) in nodes}
+        found.append(_written({**entry.overrides, **over, **given.about(entry.id)}))
+    return found
+
+
+def _node(key: str) -> str:
+    """The top-level key that an override changes."""
+    return key.rpartition("@")[2].partition(".")[0]
+
+
+def _written(values: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def _models(entry: Entry, given: _Given) -> Entry:
+    """A set of models after the command line: scripts under `debug`, else with slots replaced."""
+    own = dict(entry.overrides)
+    if given.debug:
+        own = {key: value for key, value in own.items() if _stays(key)}
+        for slot in SLOTS:
+            name = entry.overrides.get(f"model@{slot}")
+            if name not in (None, "same", "null"):
+                own |= {f"model@{slot}": "scripted", f"{slot}.name": f"scripted-{name}"}
+    slots = {k: v for k, v in given.everywhere.items() if k.startswith("model@")}
+    return replace(entry, overrides=own | slots)
+
+
+def _stays(key: str) -> bool:
+    """False for settings of a model that a script in its place does not have."""
+    slot, dot, rest = key.partition(".")
+    return not dot or slot not in SLOTS or rest.startswith("sampling.")
+
+
+_HARMLESS = re.compile(
+    r"(name|results|n|epochs|length|seed|max_samples|confirm_above|shard|cluster|(cluster|budget)\..+"
+    r"|.+\.(path|base_url|server|api_key_env|concurrency|tier))"
+)
+"""Settings that leave a result comparable; length and n are compared by themselves."""
+
+
+def contrasts(places: Sequence[Place], planned: Sequence[Planned], suite: Suite) -> list[Contrast]:
+    """The family: every comparison named beforehand, per part, task, length and what is shared."""
+    found = []
+    for one in planned:
+        methods, models = zip(side(suite, one.a, "a"), side(suite, one.b, "b"), strict=True)
+        sides = [_side(places, one, m, s) for m, s in zip(methods, models, strict=True)]
+        free = methods[0] is None, models[0] is None
+        keyed = [_keyed(chosen, *free) for chosen in sides]
+        for key, a in keyed[0].items():
+            if b := keyed[1].get(key):
+                part, task, length, _, within = key
+                found.append(Contrast(one.a, one.b, part, task, length, within, a, b, one.margin))
+    return found
+
+
+def _side(
+    places: Sequence[Place], one: Planned, method: str | None, models: str | None
+) -> list[Place]:
+    lengths = [parse_length(length) for length in one.lengths]
+    return [
+        p for p in places
+        if p.part in (one.parts or [p.part]) and p.task in (one.tasks or [p.task])
+        and p.length in (lengths or [p.length])
+        and p.method in ([method] if method else one.methods or [p.method])
+        and p.models in ([models] if models else one.models or [p.models])
+    ]  # fmt: skip
+
+
+def _keyed(
+    places: Sequence[Place], any_method: bool, any_models: bool
+) -> dict[tuple[str, str, int, str, str], frozenset[str]]:
+    """(part, task, length, models' id, what is shared) -> cells; those of all seeds together."""
+    found: dict[tuple[str, str, int, str, str], set[str]] = {}
+    for p in places:
+        within = p.method if any_method else p.called if any_models else ""
+        key = (p.part, p.task, p.length, p.models if any_models else "", within)
+        found.setdefault(key, set()).add(p.cell)
+    return {key: frozenset(cells) for key, cells in found.items()}
+
+
+@dataclass(frozen=True)
+class Record:
+    """`suite.json`: the plan as it stood before the first call."""
+
+    suite: str
+    overrides: list[str]
+    """Of the command line."""
+    started: str
+    """When the plan was written."""
+    places: list[Place]
+    comparisons: list[Planned]
+    changed: bool = False
+    """True where the comparisons in suite.yaml were changed after the run had begun."""
+
+
+def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[Place]) -> None:
+    """Write the plan, or add the cells of further overrides to the one that is there."""
+    record = Record(
+        suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
+    )
+    if (known := read_record(folder)) is not None:
+        # What was run again with other settings takes the place of what was run before.
+        taken = {replace(place, cell="", as_named=True) for place in places}
+        kept = [p for p in known.places if replace(p, cell="", as_named=True) not in taken]
+        record = replace(
+            known,
+            places=[*kept, *places],
+            comparisons=suite.comparisons,
+            changed=known.changed or known.comparisons != suite.comparisons,
+        )
+        if record == known:
+            return
+    write_atomic(folder / FILE, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2))
+
+
+def read_record(folder: Path) -> Record | None:
+    """The plan of a run directory; `None` where it is no suite's."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    values: dict[str, Any] = orjson.loads(path.read_bytes())
+    values["places"] = [_made(Place, one) for one in values["places"]]
+    values["comparisons"] = [_made(Planned, one) for one in values["comparisons"]]
+    return Record(**values)
+
+
+def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    return cls(**{f.name: values[f.name] for f in fields(cls)})

@@ -1,0 +1,128 @@
+"""results/published/<suite>/: the small files of a real run that this project shows as its own.
+
+Copies, never computes: manifests, records (scalars only), tables, figures, the run card. Scripted
+replies are refused; cells that are not finished are named in the README beside the numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.records import FILE as RECORDS
+from rlm_eval.records import load_records
+from rlm_eval.suites.plan import FILE as PLAN
+from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.schema import Suite
+
+PUBLISHED = Path("results/published")
+RUNS = Path("results/runs")
+LONGEST = 200
+"""Characters of a record's text above which it is left out: replies are not published."""
+
+
+def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
+    """Make the report anew and copy its small files to `root`/<suite>; returns them.
+
+    Raises `RlmEvalError` for scripted replies, protected tasks' text or a run without a plan.
+    """
+    from rlm_eval.commands.report import make
+    from rlm_eval.results import write_records
+
+    if read_record(run) is None:
+        raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
+    write_records(run)
+    records = load_records([run])
+    if records["scripted"].any():
+        raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
+    make([run], run / "report")
+    out = root / suite.name
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    for name in records.select_dtypes(include=["string", "object"]):
+        text = records[name].astype("string")
+        if text.str.len().max() > LONGEST and name != "remark":
+            records = records.drop(columns=name)
+    records.to_parquet(out / RECORDS, index=False)
+    written = [out / RECORDS, _json(out / "manifest.json", _manifest(run))]
+    copied = [run / "report" / "CARD.md", run / PLAN]
+    copied += sorted((run / "report" / "tables").glob("*.csv"))
+    copied += sorted((run / "report" / "tables").glob("*.md"))
+    copied += sorted((run / "report" / "figures").iterdir())
+    for path in copied:
+        inside = path.relative_to(run / "report" if path.name != PLAN else run)
+        (out / inside).parent.mkdir(exist_ok=True)
+        written.append(Path(shutil.copyfile(path, out / inside)))
+    return [*written, _readme(out, run, suite)]
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    """The manifests of all cells; what they share stands once."""
+    cells = {p.parent.name: orjson.loads(p.read_bytes()) for p in _manifests(run)}
+    first = next(iter(cells.values()))
+    shared = {k: v for k, v in first.items() if all(m.get(k) == v for m in cells.values())}
+    own = {n: {k: v for k, v in m.items() if k not in shared} for n, m in cells.items()}
+    return {"of every cell": shared, "cells": own}
+
+
+def _manifests(run: Path) -> Iterator[Path]:
+    return iter(sorted(run.glob("cells/*/manifest.json")))
+
+
+def _json(path: Path, value: Any) -> Path:
+    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    return path
+
+
+def _readme(out: Path, run: Path, suite: Suite) -> Path:
+    """What lies here, and what is missing from it."""
+    done, planned = _progress(run)
+    lines = [
+        f"# {suite.name}: measured by this project",
+        "",
+        f"{suite.title}. {done} of {planned} cells are finished"
+        + ("." if done == planned else ": the others are **not run**, or only in part."),
+        "",
+        f"- [CARD.md](CARD.md): what was run, on what, with which limits, and the command; "
+        f"[the suite's card](../../../benchmarks/{suite.name}/README.md)",
+        "- `tables/`: outcomes first, then scores, cost, latency, behaviour, comparisons",
+        "- `figures/`: each with the CSV behind it",
+        f"- `{RECORDS}`: one row per sample, without texts; `manifest.json`: configuration, code,",
+        f"  packages and machine of every cell; `{PLAN}`: the plan, written before the first call",
+        "",
+    ]
+    path = out / "README.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _progress(run: Path) -> tuple[int, int]:
+    """(finished, planned) cells of a suite's run."""
+    record = read_record(run)
+    planned = {place.cell for place in record.places} if record else set()
+    done = {
+        orjson.loads(path.read_bytes())["identity"]
+        for path in _manifests(run)
+        if (path.parent / "DONE").exists()
+    }
+    return len(done & planned), len(planned)
+
+
+def state(name: str, root: Path = PUBLISHED, runs: Path = RUNS) -> str:
+    """What was run of a suite with a real model, in words."""
+    told = []
+    if (path := root / name / "manifest.json").exists():
+        cells = orjson.loads(path.read_bytes())
+        facts = [{**cells["of every cell"], **own}["facts"] for own in cells["cells"].values()]
+        roots = sorted({str(fact["root"]) for fact in facts})
+        told.append(f"published: {', '.join(roots)}")
+    if read_record(runs / name) is not None:
+        done, planned = _progress(runs / name)
+        told.append(f"run here: {done} of {planned} cells")
+    return "; ".join(told) or "not yet run"
