@@ -146,6 +146,30 @@ async def test_ctrl_c_twice_stops_now(tmp_path):
         assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
 
 
+def test_ctrl_c_at_the_command_line_tells_by_its_exit_code(tmp_path):
+    with server_process(tmp_path, "--latency", "0.3") as server:
+        given = overrides(tmp_path, server.url, "root.concurrency=2")
+        once = start(given)
+        wait_for(lambda: answered(tmp_path) >= 2)
+        once.send_signal(signal.SIGINT)
+        _, told = once.communicate(timeout=120)
+        assert once.returncode == 1
+        assert "finishing the samples in flight; Ctrl-C again stops now" in told
+        assert re.search(r"UNFINISHED .*: 2 not run", told)
+        twice = start(given)
+        before = answered(tmp_path)
+        wait_for(lambda: answered(tmp_path) >= before + 2)
+        for _ in range(2):
+            twice.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, told = twice.communicate(timeout=60)
+        assert twice.returncode == 130
+        assert told.rstrip().endswith("stopped; the same command resumes")
+        last = start(given)
+        assert last.wait(timeout=120) == 0
+    assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+
+
 async def test_signals_to_every_process_of_a_job_do_not_touch_the_model_s_code(tmp_path):
     async with FakeServer(reply=rules(RULES), latency=0.05) as server:
         run = asyncio.create_task(run_here(overrides(tmp_path, server.url)))
