@@ -1,8 +1,10 @@
 """REPLs in Docker containers: the example of a remote backend. NOT RUN: no engine was at hand.
 
 Written against the documented command line of Docker 24; its own half is tested over a stand-in
-that starts the worker behind two pipes. Until an engine has run it, treat it as a template. One container per REPL, the worker on its standard input and output, the same frames
-as the built-in backend; what the container may do is Docker's business. Set
+that starts the worker behind two pipes. Until an engine has run it, treat it as a template.
+
+One container per REPL, the worker on its standard input and output, the same frames as the
+built-in backend; what the container may do is Docker's business. Set
 `repl.backend=rlm_eval.repl.docker.DockerPool`.
 """
 
