@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         action="store_true",
         help="run nothing: copy the small files of the finished run to results/published/NAME",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.name is None:
         print(_list())
         return 0
