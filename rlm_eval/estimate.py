@@ -22,7 +22,7 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.models import Model
 from rlm_eval.models.scripted import CHARS_PER_TOKEN, ScriptedModel
-from rlm_eval.prices import cold_cost
+from rlm_eval.prices import cold_cost, price_of, why_unknown
 from rlm_eval.repl import open_pool
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
@@ -61,6 +61,8 @@ class Estimate:
     """Factor for the high end."""
     source: str
     """`rehearsal`, or the run whose records were used."""
+    unpriced: tuple[str, ...]
+    """For each model without a price: what to do."""
 
 
 async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
@@ -102,6 +104,7 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
         low=low,
         high=high,
         source="rehearsal",
+        unpriced=_unpriced(cell),
     )
 
 
@@ -116,9 +119,7 @@ def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None
     if tokens.empty:
         return None
     n, mean = cell.n * cell.epochs, float(tokens.mean())
-    usage = Usage(input=round(mean), output=round(float(same["output_tokens"].mean())))
-    slot = cell.method.slots[0] if cell.method.slots else None
-    cost = None if slot is None else cold_cost(cell.models[slot].price)(usage)
+    cost = _cost_of_records(cell, same)
     return Estimate(
         cell=cell.id,
         samples=n,
@@ -129,7 +130,37 @@ def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None
         low=float(tokens.quantile(0.25)) / mean,
         high=float(tokens.quantile(0.95)) / mean,
         source=run,
+        unpriced=_unpriced(cell),
     )
+
+
+def _cost_of_records(cell: Cell, same: pd.DataFrame) -> float | None:
+    """Of a mean sample, by the cell's own prices: a call of mean length of each of its models.
+
+    Prices rise with the length of a call, so that a sum over calls must not be priced as one.
+    """
+    means = same.mean(numeric_only=True)
+    calls = {
+        "root": means["n_root_calls"],
+        "sub": means["n_sub_calls"] + means["n_child_calls"],
+    }
+    total = 0.0
+    for slot, count in calls.items():
+        if not count:
+            continue
+        tokens = [means[f"{slot}_{kind}_tokens"] for kind in ("input", "output")]
+        usage = Usage(input=round(tokens[0] / count), output=round(tokens[1] / count))
+        model = cell.models.get(slot)
+        cost = None if model is None else cold_cost(model.price)(usage)
+        if cost is None:
+            return None
+        total += float(count) * cost
+    return total
+
+
+def _unpriced(cell: Cell) -> tuple[str, ...]:
+    models = [model for model in cell.models.values() if price_of(model.price) is None]
+    return tuple(dict.fromkeys(why_unknown(model.name, model.price) for model in models))
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--tokens-per-second", type=float, help="prompt and completion tokens served per second"
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     estimates = estimate(arguments.overrides, arguments.run, arguments.reply_tokens)
     print(table(estimates, arguments.tokens_per_second))
     return 0
@@ -76,7 +76,8 @@ def table(estimates: Sequence[Estimate], tokens_per_second: float | None) -> str
         most = sum((e.cost or 0.0) * e.high for e in estimates)
         lines.append(f"money: ${sum(costs):,.2f} expected, ${least:,.2f} to ${most:,.2f}")
     else:
-        lines.append("money: unknown for the cells that say so; their models have no price")
+        lines.append("money: unknown for the cells that say so")
+        lines += dict.fromkeys(f"  {why}" for e in estimates for why in e.unpriced)
     if tokens_per_second:
         lines.append(
             f"time: {tokens / tokens_per_second / 3600:.1f} h at {tokens_per_second:g} tok/s"

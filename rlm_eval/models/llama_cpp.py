@@ -98,9 +98,9 @@ class LlamaCpp:
             revision=self.weights.identity,
         )
 
-    def chat_template(self, model: str) -> str | None:  # noqa: ARG002
-        """See `servers.Engine`: it lies in the weights, and the server tells it."""
-        return None
+    def found(self, model: str) -> tuple[str | None, str | None]:  # noqa: ARG002
+        """See `servers.Engine`: the template lies in the weights, and the server tells it."""
+        return None, None
 
     def version(self) -> str | None:
         """Version of the xllamacpp wheel; `None` where it is not installed."""

@@ -72,9 +72,9 @@ class Engine(Protocol):
         """The command line; fetches weights where needed (blocking)."""
         ...
 
-    def chat_template(self, model: str) -> str | None:
-        """The template beside the weights, asked once the server is ready; `None` where it is not
-        found, or where the server itself tells it."""
+    def found(self, model: str) -> tuple[str | None, str | None]:
+        """(chat template, commit) beside the weights, asked once the server is ready; `None` where
+        it is not found, or where the server itself tells it."""
         ...
 
     def version(self) -> str | None:
@@ -87,7 +87,7 @@ class Server:
 
     def __init__(self, engine: Engine, model: str, window: int | None) -> None:
         self.engine, self.model, self.window = engine, model, window
-        self.key = secrets.token_urlsafe(24)
+        self.key = secrets.token_hex(24)  # no first dash: a command line may carry it
         self.meter = Meter()
         self._name = f"{engine.label}-{secrets.token_hex(4)}"
         self.info = EndpointInfo(model, engine=engine.label)
@@ -169,9 +169,9 @@ class Server:
             )
         self.base_url = f"http://127.0.0.1:{port}/v1"
         began = time.monotonic()
-        template = await self._healthy(began) or await asyncio.to_thread(
-            engine.chat_template, self.model
-        )
+        told = await self._healthy(began)
+        template, commit = await asyncio.to_thread(engine.found, self.model)
+        template = told or template
         self._ready_at = time.monotonic()
         _say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
         self.info = EndpointInfo(
@@ -180,7 +180,7 @@ class Server:
             engine=engine.label,
             version=engine.version(),
             command=launch.command,
-            revision=launch.revision,
+            revision=commit or launch.revision,
             chat_template_hash=text_hash(template) if template else None,
             window=self.window,
             gpus=engine.gpus,

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
 from rlm_eval.models.servers import Launch, usable_cores
-from rlm_eval.models.vllm import distribution, interpreter, template_of
+from rlm_eval.models.vllm import distribution, found_beside, interpreter
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class TransformersServe:
         """Version of transformers; `None` where it is not installed."""
         return distribution(interpreter(self.python), "transformers")
 
-    def chat_template(self, model: str) -> str | None:
+    def found(self, model: str) -> tuple[str | None, str | None]:
         """See `servers.Engine`."""
         source, _, revision = model.partition("@")
-        return template_of(source, revision or None)
+        return found_beside(source, revision or None)

@@ -112,9 +112,9 @@ class VLLM:
             revision=self.revision,
         )
 
-    def chat_template(self, model: str) -> str | None:  # noqa: ARG002
+    def found(self, model: str) -> tuple[str | None, str | None]:  # noqa: ARG002
         """See `servers.Engine`."""
-        return template_of(in_cache(self.source), self.revision)
+        return found_beside(in_cache(self.source), self.revision)
 
     @property
     def _python(self) -> str:
@@ -141,8 +141,8 @@ def in_cache(path: str) -> str:
     return path.replace("{cache}", str(cache_dir()))
 
 
-def template_of(source: str, revision: str | None) -> str | None:
-    """The chat template beside the weights, in a folder or the hub's local cache; else `None`."""
+def found_beside(source: str, revision: str | None) -> tuple[str | None, str | None]:
+    """(chat template, commit) of weights in a folder or the hub's local cache, where known."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:
@@ -151,12 +151,16 @@ def template_of(source: str, revision: str | None) -> str | None:
         found = try_to_load_from_cache(source, name, revision=revision)
         return Path(found) if isinstance(found, str) else None
 
-    if path := find("chat_template.jinja"):
-        return path.read_text()
-    if path := find("tokenizer_config.json"):
-        template = json.loads(path.read_text()).get("chat_template")
-        return template if isinstance(template, str) else None
-    return None
+    def commit(path: Path) -> str | None:
+        return path.parent.name if path.parent.parent.name == "snapshots" else None
+
+    path = find("tokenizer_config.json")
+    if own := find("chat_template.jinja"):
+        return own.read_text(), commit(own)
+    if path is None:
+        return None, None
+    template = json.loads(path.read_text()).get("chat_template")
+    return (template if isinstance(template, str) else None), commit(path)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def facts(
         "lengths": ", ".join(style.tokens_label(x) for x in sorted(set(table["length"]))),
         "methods": _names(table["series"]),
         "models": _names(pd.concat([table["root"], table["sub"]])),
+        "weights": "; ".join(dict.fromkeys(_weights(known))) or "not ours",
         "prompts": _names(table["prompt"]) or "none",
         "samples": f"{table['n'].sum()} in {len(table)} cells, {style.counted(table['n'])} each",
         "prices": _names(table["prices"].dropna()) or "none known",
@@ -71,6 +72,15 @@ def facts(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[f"SHA-256 of {run.name}/{FILE}"] = digest
     return found
+
+
+def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What the servers of ours served: a revision is known, or its absence is said."""
+    for manifest in known:
+        for slot, info in manifest.get("endpoints", {}).items():
+            if info.get("gpus") is not None:
+                revision = info.get("revision") or "unknown, so that no one can run it again"
+                yield f"{slot}: {info.get('model')} on {info.get('version')}, revision {revision}"
 
 
 def _names(values: pd.Series) -> str:

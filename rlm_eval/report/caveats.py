@@ -104,7 +104,10 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
 def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     unpriced = sorted(set(table.loc[table["cost_median"].isna(), "root"]))
     if unpriced:
-        yield f"No price is known for {', '.join(unpriced)}: money is unknown there, not zero."
+        yield (
+            f"No price is known for {', '.join(unpriced)}: money is unknown there, not zero. Name "
+            "one with root.price, or root.gpu_hour_usd for a server of ours."
+        )
     failed = int(table["failed_calls"].sum())
     if failed:
         yield f"{failed} calls failed for good; what they cost is known only where it was reported."

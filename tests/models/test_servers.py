@@ -56,8 +56,8 @@ class FakeEngine:
         environment = {"FAKE_KEY": key, "FAKE_LATENCY": str(self.latency), "FAKE_REPLY": self.reply}
         return Launch(command, environment, "r1")
 
-    def chat_template(self, model):
-        return f"template of {model}"
+    def found(self, model):
+        return f"template of {model}", None
 
     def version(self):
         return "fake 1"

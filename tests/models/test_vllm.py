@@ -75,12 +75,24 @@ def test_the_console_script_is_used_where_it_works(installed, tmp_path):
 
 
 def test_the_chat_template_is_read_beside_the_weights(tmp_path):
-    assert VLLM(source=str(tmp_path)).chat_template("m") is None
+    assert VLLM(source=str(tmp_path)).found("m") == (None, None)
     (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "old form"}')
-    assert VLLM(source=str(tmp_path)).chat_template("m") == "old form"
+    assert VLLM(source=str(tmp_path)).found("m") == ("old form", None)
     (tmp_path / "chat_template.jinja").write_text("new form")
-    assert TransformersServe().chat_template(str(tmp_path)) == "new form"
-    assert VLLM(source="no-such/repository", revision="abc").chat_template("m") is None
+    assert TransformersServe().found(str(tmp_path)) == ("new form", None)
+    assert VLLM(source="no-such/repository", revision="abc").found("m") == (None, None)
+
+
+def test_the_commit_that_was_served_is_recorded_where_none_was_pinned(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = tmp_path / "models--org--name" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "chat_template.jinja").write_text("{{ messages }}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(commit)
+    assert VLLM(source="org/name").found("m") == ("{{ messages }}", commit)
+    assert TransformersServe().found(f"org/name@{commit}") == ("{{ messages }}", commit)
 
 
 def test_transformers_command_line(installed):
