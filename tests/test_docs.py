@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.cli import commands
+from rlm_eval.cli import commands, main
 from rlm_eval.config import build
 from rlm_eval.grid import expand
+from rlm_eval.suites.plan import _parse
+from rlm_eval.suites.schema import load
 from rlm_eval.types import Answer
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*/README.md")),
+]
 
 
 def shown_commands() -> list[str]:
@@ -39,6 +45,40 @@ def test_a_shown_command_exists_and_its_overrides_compose(line):
     assert name in commands()
     if name in ("run", "estimate", "submit"):
         assert expand([a for a in arguments if "=" in a and not a.startswith("--")])
+    if name == "suite" and arguments:
+        options = {"--estimate", "--yes", "--cells", "--publish", "--no-report"}
+        given = [a for a in arguments[1:] if a not in options]
+        # Parsed and not composed: a whole suite takes minutes, and test_suites runs every one.
+        assert _parse(load(arguments[0]), given)
+
+
+def test_options_may_stand_among_overrides_as_the_pages_show(capsys):
+    assert main(["run", "debug=scripted", "--cfg", "n=3"]) == 0
+    assert "'n': 3" in capsys.readouterr().out
+
+
+def test_the_rehearsal_writes_its_files_and_names_ids_that_the_suites_have(tmp_path):
+    page = (ROOT / "docs" / "reproducing.md").read_text()
+    shown = re.search(r"^python (scripts/stand_in_data.py) \S+ (.+)$", page, re.M)
+    assert shown is not None
+    done = subprocess.run(
+        [sys.executable, shown[1], str(tmp_path), *shown[2].split()],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    first, *commands_ = done.stdout.splitlines()
+    assert first == "export BROWSECOMP_PLUS_CANARY=stand-in"
+    assert len(commands_) == len(shown[2].split())
+    for line in commands_:
+        _, _, name, *given = line.split()
+        assert _parse(load(name), given)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "oolong.jsonl", "codeqa.json", "browsecomp_queries.jsonl", "browsecomp_corpus.jsonl",
+    }  # fmt: skip
 
 
 def test_links_of_the_pages_lead_somewhere():

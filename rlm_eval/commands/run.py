@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.cfg:
         return _print_configs(arguments.overrides)
     redo = outcomes(arguments.redo)

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.cluster import Cluster, packed, submit, write_jobs
