@@ -44,7 +44,7 @@ class Place:
     called: str
     """The models really configured, `root > sub`: others where the command line replaced them."""
     cell: str
-    """Identity of the cell: `cell_id` of its records."""
+    """Identity of the cell: `cell_id` of its records; empty = not selected by any command yet."""
     as_named: bool
     """False where the command line changed the suite's own settings for this cell."""
 
@@ -90,8 +90,30 @@ def cells_of(
             places.setdefault((*chosen, cell.identity), place)
     if not cells:
         raise ConfigError(f"suite {suite.name}: these overrides select nothing")
+    for place in _left_out(suite, overrides):
+        places.setdefault((*_ids(place), str(place.length), str(place.seed)), place)
     configs, built = zip(*cells.values(), strict=True)
     return list(configs), list(built), list(places.values())
+
+
+def _ids(place: Place) -> tuple[str, str, str, str]:
+    return place.part, place.task, place.method, place.models
+
+
+def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
+    """What the command line did not select: it stays in the family, as not run."""
+    for part in suite.parts:
+        chosen = {id(e) for axis in _AXES.values() for e in given.kept(part, axis)}
+        for task, method in itertools.product(part.tasks, part.methods):
+            if id(task) in chosen and id(method) in chosen:
+                continue
+            lengths, seeds = _lengths_and_seeds(part, given.everywhere)
+            for models in _all_models(part, given):
+                for length, seed in itertools.product(lengths, seeds):
+                    yield Place(
+                        part.name, task.id, parse_length(length), int(seed), method.id, models.id,
+                        models.id, "", True,
+                    )  # fmt: skip
 
 
 def _called(config: DictConfig) -> str:
@@ -114,6 +136,11 @@ class _Given:
     def debug(self) -> bool:
         """True where a script takes the place of every model."""
         return "debug" in self.everywhere
+
+    def kept(self, part: Part, axis: str) -> list[Entry]:
+        """The part's tasks or methods that are selected."""
+        entries: list[Entry] = getattr(part, axis)
+        return [e for e in entries if e.id in self.selected.get(axis, [e.id])]
 
     def about(self, *names: str) -> dict[str, str]:
         """The overrides limited to one of these ids."""
@@ -155,15 +182,8 @@ def _combinations(
     suite: Suite, part: Part, given: _Given
 ) -> Iterator[tuple[tuple[Entry, Entry, Entry], DictConfig]]:
     """(models, task, method) and the configuration, the shortest lengths first."""
-    tasks, methods = (
-        [e for e in getattr(part, axis) if e.id in given.selected.get(axis, [e.id])]
-        for axis in ("tasks", "methods")
-    )
-    models: list[Entry] = []
-    for entry in part.models or [Entry("default", {})]:
-        changed = _models(entry, given)
-        if changed.overrides not in [known.overrides for known in models]:
-            models.append(changed)
+    tasks, methods = given.kept(part, "tasks"), given.kept(part, "methods")
+    models = _all_models(part, given)
     own: dict[str, str] = {
         "name": suite.name + ("-scripted" if given.debug else ""),
         "n": str(part.n),
@@ -173,13 +193,28 @@ def _combinations(
     if given.debug:
         own = {k: v for k, v in own.items() if k not in ("n", "tokenizer") and _stays(k)}
     fixed = own | dict(given.everywhere) | given.about(part.name)
-    lengths = fixed.pop("length", ",".join(part.lengths) or "4k").split(",")
-    seeds = fixed.pop("seed", ",".join(map(str, part.seeds))).split(",")
+    lengths, seeds = _lengths_and_seeds(part, fixed)
+    fixed = {key: value for key, value in fixed.items() if key not in ("length", "seed")}
     listed = [_alternatives(entries, given) for entries in (models, tasks, methods)]
     axes = [[[f"length={x}"] for x in lengths], [[f"seed={x}"] for x in seeds], *listed]
     ids_of = itertools.product(lengths, seeds, models, tasks, methods)
     for (_, _, *chosen), config in zip(ids_of, product(_written(fixed), axes), strict=True):
         yield (chosen[0], chosen[1], chosen[2]), config
+
+
+def _lengths_and_seeds(part: Part, given: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    lengths = given.get("length", ",".join(part.lengths) or "4k").split(",")
+    return lengths, given.get("seed", ",".join(map(str, part.seeds))).split(",")
+
+
+def _all_models(part: Part, given: _Given) -> list[Entry]:
+    """The sets of models after the command line, each once."""
+    found: list[Entry] = []
+    for entry in part.models or [Entry("default", {})]:
+        changed = _models(entry, given)
+        if changed.overrides not in [known.overrides for known in found]:
+            found.append(changed)
+    return found
 
 
 def _alternatives(axis: Sequence[Entry], given: _Given) -> list[list[str]]:
@@ -237,7 +272,7 @@ def contrasts(places: Sequence[Place], planned: Sequence[Planned], suite: Suite)
         keyed = [_keyed(chosen, *free) for chosen in sides]
         for key, a in keyed[0].items():
             if b := keyed[1].get(key):
-                part, task, length, _, within = key
+                part, task, length, within = key
                 found.append(Contrast(one.a, one.b, part, task, length, within, a, b, one.margin))
     return found
 
@@ -257,13 +292,12 @@ def _side(
 
 def _keyed(
     places: Sequence[Place], any_method: bool, any_models: bool
-) -> dict[tuple[str, str, int, str, str], frozenset[str]]:
-    """(part, task, length, models' id, what is shared) -> cells; those of all seeds together."""
-    found: dict[tuple[str, str, int, str, str], set[str]] = {}
+) -> dict[tuple[str, str, int, str], frozenset[str]]:
+    """(part, task, length, what is shared) -> cells; those of all seeds together."""
+    found: dict[tuple[str, str, int, str], set[str]] = {}
     for p in places:
-        within = p.method if any_method else p.called if any_models else ""
-        key = (p.part, p.task, p.length, p.models if any_models else "", within)
-        found.setdefault(key, set()).add(p.cell)
+        within = p.method if any_method else p.models if any_models else ""
+        found.setdefault((p.part, p.task, p.length, within), set()).add(p.cell)
     return {key: frozenset(cells) for key, cells in found.items()}
 
 
@@ -288,12 +322,14 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
         suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
     )
     if (known := read_record(folder)) is not None:
-        # What was run again with other settings takes the place of what was run before.
-        taken = {replace(place, cell="", as_named=True) for place in places}
-        kept = [p for p in known.places if replace(p, cell="", as_named=True) not in taken]
+        # What is run again with other settings takes the place of what was run before.
+        merged = {(*_ids(p), p.length, p.seed): p for p in known.places}
+        merged |= {
+            k: p for p in places if ((k := (*_ids(p), p.length, p.seed)) not in merged) or p.cell
+        }
         record = replace(
             known,
-            places=[*kept, *places],
+            places=list(merged.values()),
             comparisons=suite.comparisons,
             changed=known.changed or known.comparisons != suite.comparisons,
         )

@@ -105,7 +105,8 @@ def _readme(out: Path, run: Path, suite: Suite) -> Path:
 def _progress(run: Path) -> tuple[int, int]:
     """(finished, planned) cells of a suite's run."""
     record = read_record(run)
-    planned = {place.cell for place in record.places} if record else set()
+    places = record.places if record else []
+    planned = {place.cell or place for place in places}
     done = {
         orjson.loads(path.read_bytes())["identity"]
         for path in _manifests(run)
