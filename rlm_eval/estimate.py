@@ -73,7 +73,9 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
     sample = next(iter(cell.task.samples()))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        log = await stack.enter_async_context(AppendLog(folder / "journal.jsonl"))
+        log = await stack.enter_async_context(
+            AppendLog(folder / "journal.jsonl", cell.task.protected)
+        )
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )

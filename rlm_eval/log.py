@@ -1,15 +1,19 @@
 """Append-only logs of JSON lines that survive kills, full disks and lost machines.
 
 Not a database: one writer (`lease`), readers at any time. A line is on its way to the disk when
-`append` returned (it survives `kill -9`), and on the disk once the group commit has run.
+`append` returned (it survives `kill -9`), and on the disk once the group commit has run. Lines of a
+protected task are sealed, packed so that no search finds their text; readers need not know.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import errno
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,9 +28,10 @@ SYNC_SECONDS = 0.05
 class AppendLog:
     """An append-only file of JSON lines with group fsync. Use as an async context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sealed: bool = False) -> None:
         """Opens `path` for appending, ending a torn last line first."""
         self.path = path
+        self._sealed = sealed
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
@@ -57,7 +62,7 @@ class AppendLog:
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more."""
-        lines = b"".join(map(dumped, records))
+        lines = b"".join(dumped(record, self._sealed) for record in records)
         if self._failed is not None:
             raise self._refused(self._failed)
         try:
@@ -99,8 +104,11 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def dumped(record: Mapping[str, Any]) -> bytes:
+def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
     """A line of a log."""
+    if sealed:
+        packed = base64.b64encode(zlib.compress(dumped(record), 1)).decode()
+        return dumped({"sealed": packed})
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
@@ -116,6 +124,11 @@ def parsed(line: bytes) -> dict[str, Any] | None:
         try:
             value = json.loads(line)
         except ValueError:
+            return None
+    if isinstance(value, dict) and set(value) == {"sealed"}:
+        try:
+            return parsed(zlib.decompress(base64.b64decode(value["sealed"])))
+        except (binascii.Error, zlib.error):
             return None
     return value if isinstance(value, dict) else None
 

@@ -180,7 +180,7 @@ class Runner:
             endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
-                _cell_logs(folder) as logs,
+                _cell_logs(folder, cell.task.protected) as logs,
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             why = self._close(cell, store, samples, progress)
@@ -282,11 +282,11 @@ class _Logs:
 
 
 @asynccontextmanager
-async def _cell_logs(folder: Path) -> AsyncIterator[_Logs]:
+async def _cell_logs(folder: Path, sealed: bool) -> AsyncIterator[_Logs]:
     async with (
-        AppendLog(folder / "journal.jsonl") as journal,
-        AppendLog(folder / "trajectories.jsonl") as trajectories,
-        AppendLog(folder / "scores.jsonl") as scores,
+        AppendLog(folder / "journal.jsonl", sealed) as journal,
+        AppendLog(folder / "trajectories.jsonl", sealed) as trajectories,
+        AppendLog(folder / "scores.jsonl", sealed) as scores,
     ):
         yield _Logs(journal, trajectories, scores)
 

@@ -21,7 +21,7 @@ import orjson
 
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.log import dumped, read_lines
-from rlm_eval.store import CellStore, write_json
+from rlm_eval.store import CellStore, read_manifest, write_json
 from rlm_eval.types import Sample
 
 T = TypeVar("T")
@@ -154,22 +154,28 @@ def _copy(folders: Sequence[Path], draft: Path) -> list[dict[str, Any]]:
     shift = {"t": 0, "c": 0, "x": 0}
     parts = []
     samples: list[dict[str, Any]] = []
+    sealed = bool(read_manifest(folders[0])["facts"]["protected"])
     for folder in folders:
         top: Counter[str] = Counter()
         samples += read_lines(folder / "samples.jsonl")
         for name in LOGS[1:]:
             with (draft / name).open("ab") as out:
-                _append(out, read_lines(folder / name), shift, top)
+                _append(out, read_lines(folder / name), shift, top, sealed)
         parts.append({"shard": folder.name, "calls": top["n"], "files": _hashes(folder)})
         for key in shift:
             shift[key] += top[key]
     with (draft / "samples.jsonl").open("wb") as out:
-        out.writelines(map(dumped, sorted(samples, key=lambda line: line["index"])))
+        samples.sort(key=lambda line: line["index"])
+        out.writelines(dumped(line, sealed) for line in samples)
     return parts
 
 
 def _append(
-    out: BinaryIO, lines: Iterator[dict[str, Any]], shift: Mapping[str, int], top: Counter[str]
+    out: BinaryIO,
+    lines: Iterator[dict[str, Any]],
+    shift: Mapping[str, int],
+    top: Counter[str],
+    sealed: bool,
 ) -> None:
     for line in lines:
         kind = line.get("k")
@@ -186,7 +192,7 @@ def _append(
                 [role, *(p + shift["x"] if isinstance(p, int) else p for p in message)]
                 for role, *message in line["prompt"]
             ]
-        out.write(dumped(line))
+        out.write(dumped(line, sealed))
 
 
 def _prove(

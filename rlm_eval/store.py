@@ -141,7 +141,9 @@ class CellStore:
         path = self.folder / "samples.jsonl"
         # A smaller n than before runs fewer samples; it takes none away.
         before = [line for line in read_lines(path) if line["id"] not in now]
-        write_whole(path, b"".join(map(dumped, [*map(sample_line, samples), *before])))
+        sealed = bool(manifest["facts"]["protected"])
+        lines = [*map(sample_line, samples), *before]
+        write_whole(path, b"".join(dumped(line, sealed) for line in lines))
         (self.folder / "DONE").unlink(missing_ok=True)
 
     def amend(self, facts: Mapping[str, Any]) -> None:

@@ -36,10 +36,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _score_cell(folder: Path) -> dict[str, float]:
     """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
-    import orjson
     from omegaconf import OmegaConf
 
     from rlm_eval.cell import build_cell
+    from rlm_eval.log import dumped
     from rlm_eval.store import CellStore
     from rlm_eval.types import Answer
 
@@ -57,7 +57,7 @@ def _score_cell(folder: Path) -> dict[str, float]:
             judged = tuple(score for score in attempt.scores if score.scorer == "judge")
             scores = (*judged, *task.score(samples[sample_id], answer))
             line = {"t": attempt.number, "scores": [asdict(score) for score in scores]}
-            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            file.write(dumped(line, task.protected))
             for score in scores:
                 if score.value is not None:
                     values.setdefault(score.scorer, []).append(score.value)

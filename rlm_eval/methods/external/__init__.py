@@ -15,6 +15,8 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,18 +100,16 @@ class External:
             "settings": self.settings,
             "result": str(folder / "result.json"),
         }
-        path = folder / "job.json"
-        await asyncio.to_thread(path.write_text, json.dumps(job), "utf-8")
         python = self.python or sys.executable
         # By its file, with -P: its folder must not hide modules of the standard library.
         supervise = (sys.executable, "-P", str(_SUPERVISE), str(folder), "--")
         command = (*supervise, python, "-P", str(self._runner))
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
         environment |= {"TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-        with (folder / "log").open("wb") as output:
+        with (folder / "log").open("wb") as output, _file_of(json.dumps(job), folder) as path:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                str(path),
+                path,
                 stdin=asyncio.subprocess.PIPE,  # the leash: closing it ends the whole tree
                 stdout=output,
                 stderr=output,
@@ -117,11 +117,11 @@ class External:
                 cwd=folder,
                 start_new_session=True,
             )
-        code: int | None = None
-        try:
-            code = await self._watch(process, proxy)
-        finally:
-            await _end(process)
+            code: int | None = None
+            try:
+                code = await self._watch(process, proxy)
+            finally:
+                await _end(process)
         if proxy.stop is not None:
             raise proxy.stop
         if code is None:
@@ -165,6 +165,21 @@ class External:
             tokens = sum((u.input or 0) + (u.output or 0) for u in known)
             missed = tokens - told["input_tokens"] - (told.get("output_tokens") or 0)
             session.note("engine_missed_tokens", missed)
+
+
+@contextmanager
+def _file_of(text: str, folder: Path) -> Iterator[str]:
+    """A path that an engine can read `text` at: in memory where the system can, so that the data of
+    a protected task reach no disk; else in `folder`."""
+    if not hasattr(os, "memfd_create"):
+        path = folder / "job.json"
+        path.write_text(text, "utf-8")
+        yield str(path)
+        return
+    with os.fdopen(os.memfd_create("job"), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
