@@ -96,34 +96,47 @@ def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
 
 
 def budgets(frame: pd.DataFrame) -> Table:
-    """What each method scores where every sample may spend the same: one row per budget."""
+    """What each method of a root model scores where every sample may spend the same."""
     lines: list[dict[str, Any]] = []
-    columns: list[str] = []
-    for (task, length), part in frame.groupby(["task_label", "length"], sort=True):
+    columns: dict[str, None] = {}
+    several = frame["root"].nunique() > 1
+    for (task, length, root), part in frame.groupby(["task_label", "length", "root"], sort=True):
         spent, unit = _spent(part)
         if part["series"].nunique() < 2 or spent is None:
             continue
-        samples = _affordable(part, spent)
-        means = samples.groupby("series", sort=False)["spent"].mean()
-        for series, budget in means[means > 0].sort_values().items():
-            line = {"task": task, "length": _length(length), "budget": f"what {series} spends"}
-            line |= {"per sample": money(budget), "unit": unit}
-            for name, own in samples.groupby("series", sort=False):
-                line[str(name)] = _within(own, float(budget))
-                columns += [str(name)] if str(name) not in columns else []
-            lines.append(line)
-    order = [name for name in cells.series_order(frame) if name in columns]
+        samples = _affordable(part.assign(series=_without_models(part["series"])), spent)
+        columns |= dict.fromkeys(samples["series"])
+        for budget, names in _rungs(samples.groupby("series")["spent"].mean()):
+            line = {"task": task, "length": _length(length)} | ({"root": root} if several else {})
+            line |= {"budget": f"what {names} spends", "per sample": money(budget), "unit": unit}
+            own = {str(n): _within(rows, budget) for n, rows in samples.groupby("series")}
+            lines.append(line | own)
     rows = pd.DataFrame(lines)
     if not rows.empty:
-        rows = rows[[*rows.columns.difference(order, sort=False), *order]].fillna("not run")
+        rows = rows[[*rows.columns.difference(list(columns), sort=False), *columns]].fillna("")
     note = (
         "Equal budgets, from what was observed: a sample counts with its score where it cost no "
         "more than the budget, else as wrong, as if it had been stopped there without an answer "
         "(a lower bound for a method that would answer when stopped). Score % [95 % interval]. "
-        "Budgets are the mean costs of the methods, cold list price; tokens where a price is "
-        "unknown."
+        "Budgets are the mean costs of the methods, cold list price, alike ones (15 %) once; "
+        "tokens where a price is unknown."
     )
     return Table("budgets", "Score within equal budgets", note, rows)
+
+
+def _without_models(series: pd.Series) -> pd.Series:
+    """Series labels without their models, where they stay apart."""
+    short = series.str.replace(r" \([^()]*\)", "", regex=True)
+    return short if short.nunique() == series.nunique() else series
+
+
+def _rungs(means: pd.Series) -> Iterator[tuple[float, str]]:
+    """The distinct budgets, smallest first, each with the method that spends it."""
+    last = 0.0
+    for series, budget in means.sort_values().items():
+        if budget > last * 1.15:
+            last = float(budget)
+            yield last, str(series)
 
 
 def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
