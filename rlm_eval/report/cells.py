@@ -66,14 +66,16 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     extra = [name for name in records.columns if name not in COLUMNS]
     frame = records.reindex(columns=[*COLUMNS, *extra])
     for name in frame.columns:
-        kind = COLUMNS[name][0] if name in COLUMNS else ""
-        if kind in ("int", "float") or isinstance(
+        kind = COLUMNS[name][0] if name in COLUMNS else name.partition("_")[0]
+        if kind in ("int", "float", "score") or isinstance(
             frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype
         ):
             frame[name] = pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan)
     for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
         if name != "length":
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    for name in ("cluster", "item"):  # only told apart, never shown: numbers are faster
+        frame[name] = pd.factorize(frame[name])[0]
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
     # GPU time at its price stands in for a list price; captions say so.
@@ -138,8 +140,9 @@ def _labels(frame: pd.DataFrame) -> pd.Series:
         if len(same) > 1:
             parts.append(f"prompt {prompt}")
         labels[key] = " ".join(parts)
-    keys = frame[SERIES].itertuples(index=False, name=None)
-    return pd.Series([labels[key] for key in keys], index=frame.index, dtype=object)
+    groups = frame.groupby(SERIES, sort=False, dropna=False)
+    names = [labels[tuple(key)] for key in groups.size().index]
+    return groups.ngroup().map(dict(enumerate(names)))
 
 
 def series_order(frame: pd.DataFrame) -> list[str]:
@@ -154,7 +157,7 @@ def series_order(frame: pd.DataFrame) -> list[str]:
 
 
 def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per sample: scores averaged over repeats, the cluster kept, cut or missing marked."""
+    """One row per sample: score and cost averaged over repeats, cut or missing marked."""
     marked = frame.assign(
         cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
         lost=frame["score"].isna(),
@@ -164,6 +167,7 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
         marked.groupby(by, sort=False)
         .agg(
             score=("score", "mean"),
+            cost=("cost_cold", "mean"),
             cluster=("cluster", "first"),
             cut=("cut", "max"),
             lost=("lost", "all"),
@@ -177,8 +181,14 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     rank = {name: i for i, name in enumerate(series_order(frame))}
     keys = [*KEYS, "series", "task_label"]
     samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
-    rows = [_row(part, samples[key]) for key, part in frame.groupby(keys, sort=False)]
-    table = pd.DataFrame(rows)
+    groups = frame.groupby(keys, sort=False)
+    table = pd.DataFrame([_row(part, samples[key]) for key, part in groups])
+    scorers = [name for name in frame.columns if name.startswith("score_")]
+    means = groups[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
+    sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
+    means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
+    sums.columns = pd.Index(list(_SUMS))
+    table = pd.concat([table, means, sums], axis="columns")
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
     )
@@ -224,11 +234,6 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     }
     for name, column in _SPREAD.items():
         row |= _spread(name, part[column].to_numpy())
-    row |= {f"mean_{name}": part[column].mean() for name, column in _MEANS.items()}
-    row |= {name: part[column].fillna(0).sum() for name, column in _SUMS.items()}
-    for column in part.columns:
-        if column.startswith("score_"):
-            row[column] = part[column].astype(float).mean()
     return row
 
 

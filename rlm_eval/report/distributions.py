@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -126,6 +127,7 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         style.length_axis(axis, lengths, "crossover length (tokens)")
         axis.set_ylabel("draws (%)")
         ahead, never = (100 * np.mean(found.draws == x) for x in (0.0, np.inf))
+        axis.set_ylim(top=1.7 * max(share.max(), 1))  # room for the words
         axis.text(
                 0.97, 0.95, f"ahead throughout {ahead:.0f} %\nnever ahead {never:.0f} %\n"
                 f"slope {100 * found.slope:+.1f} pp/doubling\n"
@@ -150,13 +152,17 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     looks = style.looks(cells.series_order(frame))
     lines: dict[str, tuple[str, str]] = {
         "mean_calls": ("calls per sample", "linear"),
-        "recursion_share": ("samples with a sub-call (%)", "percent"),
-        "mean_coverage": ("context shown to models (%)", "percent"),
+        "recursion_share": ("with a sub-call (%)", "percent"),
+        "mean_coverage": ("context shown (%)", "percent"),
     }
     data = table.assign(recursion_share=table["recursion"] / table["rows"])
     data = data.groupby(["series", "length"], as_index=False)[list(lines)].mean()
-    figure, axes = style.canvas(1, 4)
-    for axis, (column, (label, kind)) in zip(axes[0], lines.items(), strict=False):
+    coded = cells.series_order(frame[frame["habit_strategy"].notna()]) if _coded(frame) else []
+    heights = [1.9, 0.7 + 0.17 * len(coded)]
+    figure = plt.figure(figsize=(style.WIDE, sum(heights)))
+    grid = figure.add_gridspec(2, len(lines), height_ratios=heights)
+    for i, (column, (label, kind)) in enumerate(lines.items()):
+        axis = figure.add_subplot(grid[0, i])
         for name, look in looks.items():
             own = data[data["series"] == name]
             factor = 100 if kind == "percent" else 1
@@ -171,9 +177,10 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
         axis.set_title(style.counted(table["n"]))
-    handles = _strategies(axes[0, 3], frame, list(looks))
+    handles = _strategies(figure.add_subplot(grid[1, :]), frame, coded)
     caption = (
-        "Means over tasks. Shown: share of the context's characters that reached any model call. "
+        "Means over tasks; with a sub-call: share of the samples. Context shown: share of its "
+        "characters that reached any model call. "
         "Strategies are read from the code by rules, not by a model. "
         + " ".join(f"{name}: {TRAJECTORY_LABELS[name]}." for name in handles)
         + " "
@@ -199,14 +206,19 @@ _FILLS = list(
 """Greys and hatches: the colours belong to the series."""
 
 
+def _coded(frame: pd.DataFrame) -> bool:
+    return "habit_strategy" in frame and bool(frame["habit_strategy"].notna().any())
+
+
 def _strategies(axis: Axes, frame: pd.DataFrame, series: list[str]) -> dict[str, Any]:
     """Stacked shares of the strategies per series that ran code; what was drawn, for the legend."""
-    if "habit_strategy" not in frame or frame["habit_strategy"].isna().all():
-        figures.empty(axis, "no code was run", "strategy (%)")
+    if not series:
+        figures.empty(axis, "no code was run", "")
+        axis.set_xlabel("strategy (%)")
         return {}
     known = frame[frame["habit_strategy"].notna()]
     shares = pd.crosstab(known["series"], known["habit_strategy"], normalize="index")
-    shares = shares.reindex([name for name in series if name in shares.index])
+    shares = shares.reindex(series[::-1])
     left = np.zeros(len(shares))
     used = {}
     for i, name in enumerate(label for label in TRAJECTORY_LABELS if label in shares):

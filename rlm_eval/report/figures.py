@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rlm_eval.report import cells, style
 from rlm_eval.report.caveats import remarks
@@ -53,7 +54,8 @@ def length_panels(
         + _published_note(published)
         + shared_caption(frame, table)
     )
-    return style.finish(figure, frame=frame, caption=caption, legend=looks), table
+    handles = _handles(looks, published)
+    return style.finish(figure, frame=frame, caption=caption, handles=handles), table
 
 
 @style.styled
@@ -87,24 +89,34 @@ def accuracy_by_task(
     caption += shared_caption(frame, table)
     columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
-    return style.finish(figure, frame=frame, caption=caption, legend=looks), table[columns]
+    handles = _handles(looks, published)
+    return style.finish(figure, frame=frame, caption=caption, handles=handles), table[columns]
+
+
+def _published_marks(published: pd.DataFrame | None) -> dict[str, str]:
+    """Published series -> its mark."""
+    labels = [] if published is None else sorted(published["label"].astype(str).unique())
+    return {name: "ovs^DPX*"[i % 8] for i, name in enumerate(labels)}
 
 
 def _draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> None:
-    """Hollow marks, one shape per published series, named beside the last mark."""
+    """Hollow marks, one shape per published series (`_handles`)."""
     if published is None:
         return
-    own = published[published["task"] == task]
-    for marker, (label, points) in zip("ovs^DPX*", own.groupby("label"), strict=False):
-        line = points.sort_values("length")
-        axis.plot(
-            line["length"], 100 * line["score"], marker, markerfacecolor="none", color="#555555",
-            markersize=6, linestyle="none",
-        )  # fmt: skip
-        axis.annotate(
-            str(label), (line["length"].iloc[-1], 100 * line["score"].iloc[-1]), fontsize=5.5,
-            color="#555555", xytext=(0, 5), textcoords="offset points", ha="right",
-        )  # fmt: skip
+    for name, marker in _published_marks(published).items():
+        line = published[(published["task"] == task) & (published["label"].astype(str) == name)]
+        axis.plot(line["length"], 100 * line["score"], marker, **_HOLLOW)
+
+
+_HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "color": "#555555", "markersize": 6,
+                           "linestyle": "none", "zorder": 4}  # fmt: skip
+
+
+def _handles(looks: dict[str, style.Look], published: pd.DataFrame | None) -> list[Any]:
+    """Legend entries: the series that were run, then the published ones."""
+    marks = _published_marks(published)
+    hollow = [Line2D([], [], marker=mark, label=name, **_HOLLOW) for name, mark in marks.items()]
+    return style.line_handles(looks) + hollow
 
 
 def _published_note(published: pd.DataFrame | None) -> str:
@@ -172,7 +184,9 @@ def draw_spread(
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     """(column, axis label, note): US dollars where every cell has a price, else tokens."""
-    priced = table["cost_median"].notna() & (table["cost_max"] > 0)
+    # A cell whose every sample overflowed spent nothing, and that is known.
+    spent = table["cost_max"].gt(0) | table["overflow_share"].eq(1)
+    priced = table["cost_median"].notna() & spent
     if priced.all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
         listed = f"Prices, every input token at full rate: {snapshot}."

@@ -44,7 +44,8 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         for axis, (values, name) in zip(axes[row, 1:], shown.items(), strict=True):
             found = part.pivot_table(index="root", columns="sub", values=values, aggfunc="median")
             found = found.reindex(index=roots, columns=subs)
-            heat(axis, found, None, f"{task}: {name}", colours="cividis_r")
+            heat(axis, found, None, name, colours="cividis_r")
+            axis.set_yticks(range(len(roots)), [""] * len(roots))
         for axis in axes[row]:
             axis.set_xlabel("sub-model")
         axes[row, 0].set_ylabel("root model")
@@ -179,7 +180,10 @@ def heat(
     numbers = values.to_numpy(dtype=float)
     low, high = limits or (np.nanmin(numbers), np.nanmax(numbers))
     image = axis.imshow(numbers, aspect="auto", cmap=colours, vmin=low, vmax=high)
-    axis.set_xticks(range(numbers.shape[1]), [str(c) for c in values.columns])
+    labels = [str(c) for c in values.columns]
+    if len(labels) > 5 and max(map(len, labels)) > 2:
+        labels = [name if i % 2 == 0 else "" for i, name in enumerate(labels)]
+    axis.set_xticks(range(len(labels)), labels)
     axis.set_yticks(range(numbers.shape[0]), [str(r) for r in values.index])
     axis.grid(visible=False)
     axis.set_title(title)

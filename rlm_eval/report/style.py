@@ -225,7 +225,7 @@ def finish(
     stamp = stamps(frame)
     if handles is None:
         handles = line_handles(legend or {})
-    columns = max(1, min(len(handles), int(width * 15 / (6 + _longest(handles)))))
+    columns = max(1, min(len(handles), int(width / (0.5 + 0.056 * _longest(handles)))))
     rows = -(-len(handles) // columns)
     above = (13 if title else 0) + (10 if stamp else 0) + rows * 11 + 4
     total = height + below + above / 72
@@ -249,8 +249,17 @@ def finish(
         0.01, 4 / (72 * total), "\n".join(lines), fontsize=_CAPTION_POINTS, va="bottom",
         color="#333333", linespacing=1.3,
     )  # fmt: skip
+    _fit_titles(figure, width)
     _lay_out(figure, height, below)
     return figure
+
+
+def _fit_titles(figure: Figure, width: float) -> None:
+    """Where a panel's title is wider than the panel, all titles smaller, on lines as needed."""
+    rooms = {axis: axis.get_position().width * width / 0.058 for axis in figure.axes}  # letters
+    if any(len(axis.get_title()) > room for axis, room in rooms.items()):
+        for axis, room in rooms.items():
+            axis.set_title(textwrap.fill(axis.get_title(), int(room * 1.1)), fontsize=6.5)
 
 
 def _lay_out(figure: Figure, height: float, below: float) -> None:

@@ -10,6 +10,7 @@ from made_samples import CELL, TEXT, call, sample, score, step, trajectory
 
 from rlm_eval import records
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.prices import call_cost
 from rlm_eval.types import Answer, Call, Outcome, Role, Slice, Usage
 
 PRICED = lambda c: (0.01 * (c.usage.input or 0), 0.005 * (c.usage.input or 0))  # noqa: E731
@@ -45,6 +46,34 @@ def test_counts_roles_and_the_longest_chain() -> None:
     assert row["cost_observed"] == pytest.approx(2.0)
     assert row["score_lenient"] == 1.0
     assert row["meta_needle_depth"] == 0.5
+
+
+def test_tokens_by_depth_and_the_times_of_streamed_calls() -> None:
+    item = sample()
+    streamed = [replace(c, times=replace(c.times, first_token=c.times.start + 0.5)) for c in
+                recursion()[:2]]  # fmt: skip
+    made = trajectory(item, (*streamed, *recursion()[2:]))
+    row = records.record_of(CELL, item, made, score(1.0), PRICED)
+    assert (row["depth0_calls"], row["depth1_calls"]) == (2, 2)
+    assert (row["depth0_input_tokens"], row["depth1_output_tokens"]) == (200, 40)
+    assert row["first_token_seconds"] == pytest.approx(0.5)
+    # 1.5 s and 2.5 s for the 19 tokens behind the first
+    assert row["token_seconds"] == pytest.approx((1.5 + 2.5) / 2 / 19)
+    plain = records.record_of(CELL, item, trajectory(item, recursion()), score(1.0), PRICED)
+    assert plain["first_token_seconds"] is plain["token_seconds"] is None
+
+
+def test_failed_attempts_are_told_apart_and_are_in_the_cost() -> None:
+    item = sample()
+    calls = (
+        call(0, 0.0, 1.0, failed_usage=Usage(input=100)),
+        call(1, 1.0, 2.0, usage=Usage(input=50), error="ProviderError: 500", lost_attempts=2),
+    )
+    cost = call_cost({"root": "gpt-4o-mini"})
+    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), cost)
+    assert row["failed_cost"] == pytest.approx(150 * 0.15e-6)
+    assert row["cost_cold"] == pytest.approx(250 * 0.15e-6 + 20 * 0.6e-6)
+    assert row["n_lost_attempts"] == 2
 
 
 def test_coverage_counts_a_character_once_and_rereading_twice() -> None:

@@ -190,6 +190,48 @@ def test_cells_of_different_settings_are_never_merged() -> None:
     assert cells.prepare(both)["series"].nunique() == 2
 
 
+LONG = ("gpt-5", "qwen3-coder-480b-a35b-instruct")
+
+
+def test_long_names_overlap_nothing(tmp_path: Path) -> None:
+    """Six series of long model names: no title leaves its figure, no panel meets another."""
+    frame = cells.prepare(frames.frame(
+        tasks=("s_niah", "browsecomp_gen"), methods=("rag", "rlm"), lengths=(16_384, 1_048_576),
+        n=12, roots=LONG, subs=LONG[1:], depths=(1, 2),
+    ))  # fmt: skip
+    frame["meta_documents"] = frame["length"] // 6_200
+    table = cells.summarise(frame)
+    found = comparison.against(frame, cells.series_order(frame)[0])
+    names = []
+    for name, _, plot in plots._chosen(frame, table, found, None):
+        figure, _ = plot()
+        figure.canvas.draw()
+        page = figure.bbox
+        panels = [axis for axis in figure.axes if axis.get_visible()]
+        for axis in panels:
+            title = axis.title.get_window_extent()
+            assert page.x0 - 5 <= title.x0, (name, axis.get_title())
+            assert title.x1 <= page.x1 + 5, (name, axis.get_title())
+        boxes = [axis.bbox for axis in panels]
+        assert all(box.width > 40 and box.height > 15 for box in boxes), name
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[i + 1 :]), name
+        names.append(name)
+        mpl.pyplot.close(figure)
+    assert set(names) == {
+        "length_panels", "accuracy_by_task", "documents", "difference", "pareto", "quartiles",
+        "runtime_histogram", "behaviour", "crossover", "model_grid", "depth_by_length",
+        "position_by_length",
+    }  # fmt: skip
+
+
+def test_a_cell_that_overflowed_throughout_has_a_known_cost_of_nothing() -> None:
+    frame = frames.frame(methods=("long_context", "rlm"), lengths=(1024, 4096))
+    frame.loc[frame["outcome"] == "context_overflow", ["cost_cold", "cost_observed"]] = 0.0
+    ready = cells.prepare(frame)
+    assert figures.money_of(cells.summarise(ready))[0] == "cost"
+
+
 def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
     records = frames.frame(
         methods=("rag", "rlm"), lengths=(1024, 2048), n=10, depths=(0, 1),
