@@ -39,6 +39,7 @@ class Accounts:
         self._checks: list[dict[str, Any]] = []
         self._servers: dict[str, dict[str, Any]] = {}
         self._cache: dict[str, dict[str, float]] = {}  # last seen counters, by server
+        self._lock = asyncio.Lock()
 
     async def opened(self, key: str, model: Model, client: Client, info: EndpointInfo) -> None:
         """A model was opened under `key`, and proved by a request that belongs to no sample."""
@@ -84,6 +85,10 @@ class Accounts:
         self, cell: str = "", before: Mapping[str, tuple[Account, list[str]]] | None = None
     ) -> None:
         """Take the present figures into the file; those of a running `cell` too."""
+        async with self._lock:
+            await self._write(cell, before or {})
+
+    async def _write(self, cell: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:
         for client in list(self._clients.values()):
             account = await client.account()
             if account is None or account.server not in self._servers:
@@ -93,7 +98,7 @@ class Accounts:
                 "held_s": account.held_s,
                 "prefix_cache": self._counted(server.get("prefix_cache"), account),
             }
-            if before and account.server in before:
+            if account.server in before:
                 began, slots = before[account.server]
                 server["cells"][cell] = {
                     "slots": slots,

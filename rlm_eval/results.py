@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ def cell_folders(run: Path) -> list[Path]:
     return found
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    """The records of one cell."""
+def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The records of one cell; `known` are the run's servers, read where they are not given."""
     store = CellStore(folder)
     manifest = store.manifest
     facts = manifest["facts"]
@@ -38,7 +38,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         "prices": snapshot_name(),
     }
     cost = call_cost(manifest["prices"])
-    known = accounts.servers(folder.parent.parent)
+    known = accounts.servers(folder.parent.parent) if known is None else known
     shares = accounts.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
     made = []
     for line, attempt in store.load():
@@ -69,7 +69,8 @@ def outside_samples(run: Path) -> dict[str, str]:
 
 def write_records(run: Path) -> Path:
     """Make `records.parquet` of every cell of a run; returns its path."""
-    table = to_frame(row for folder in cell_folders(run) for row in rows(folder))
+    known = accounts.servers(run)
+    table = to_frame(row for folder in cell_folders(run) for row in rows(folder, known))
     path = run / FILE
     table.to_parquet(path, index=False)
     return path
