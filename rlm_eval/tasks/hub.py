@@ -187,10 +187,12 @@ class LoadedTask(SampledTask):
         """All samples, in a fixed order; read no further than asked."""
 
     def samples(self) -> Iterator[Sample]:
-        """The first `n` samples. A row's own nominal length, else its measured tokens, keys it."""
+        """The first `n` samples, keyed by a row's own nominal length, else by the power of two
+        that holds its measured tokens: rows of all sizes make lines of a table, not one each."""
         return distinct(self._samples())
 
     def _samples(self) -> Iterator[Sample]:
         for index, draft in enumerate(itertools.islice(self.drafts(), self.n)):
             context = make_context(draft.context, self.counter, draft.tokens)
-            yield make_sample(self.name, index, context.tokens, draft, context, self.OUTPUT_CAP)
+            length = 1 << max(0, context.tokens - 1).bit_length()
+            yield make_sample(self.name, index, length, draft, context, self.OUTPUT_CAP)
