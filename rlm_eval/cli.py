@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FOLDER = Path(__file__).parent / "commands"
 
 
@@ -68,6 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        told = "make room and run the same command again: nothing finished is lost"
+        print(f"rlm-eval {name}: {error}; {told}", file=sys.stderr)
+        return 2
     return code
 
 

@@ -1,6 +1,7 @@
 """A machine that disappears: what its disk may look like afterwards, and whose cell it then is."""
 
 import os
+import subprocess
 import time
 
 import orjson
@@ -16,6 +17,8 @@ from runs import (
     prompts_in,
     records,
     run_here,
+    server_process,
+    start,
 )
 
 from rlm_eval.lease import STALE_SECONDS
@@ -81,6 +84,46 @@ async def test_numbers_that_a_hole_took_are_not_given_again(tmp_path):
         added = [line for line in read_lines(journal) if line["k"] in ("text", "start")]
         assert min(line["id"] for line in added if line["k"] == "text") > named
         assert [line["t"] for line in added if line["k"] == "start"] == [1]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], check=False
+    ).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_is_full_ends_every_run_cleanly(tmp_path, tiny_disk):
+    """Ever more room: each run goes on where the last one found none."""
+    with server_process(tmp_path) as server:
+        given = overrides(tiny_disk, server.url)
+        texts = contexts(given)
+        for size in range(16, 200, 16):
+            subprocess.run(["mount", "-o", f"remount,size={size}k", tiny_disk], check=True)
+            written = prompts_in_all(tiny_disk, texts)
+            before = len(server.get("/_log"))
+            process = start(given)
+            _, told = process.communicate(timeout=120)
+            assert not set(written) & set(asked(server.get("/_log")[before:]))
+            assert "Traceback" not in told
+            if process.returncode == 0:
+                break
+            assert "No space left on device" in told
+            assert "make room and run the same command again" in told or "resumes" in told
+        assert size > 32
+        assert process.returncode == 0
+    assert [r["score"] for r in records(tiny_disk)] == [1.0] * 4
+    assert sum(map(count_torn, cell_folder(tiny_disk).glob("*.jsonl"))) == 0
+
+
+def prompts_in_all(folder, texts) -> list[str]:
+    paths = (folder / "test" / "cells").glob("*/journal.jsonl")
+    return [text for path in paths for text in prompts_in(path, texts)]
 
 
 def other_machine(folder, age: float) -> None:
