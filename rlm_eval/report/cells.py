@@ -91,7 +91,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
         task + (f" ({variant})" if variant else "")
         for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
     ]
-    return frame
+    return frame.copy()  # in one piece: columns were set one by one
 
 
 def _variants(frame: pd.DataFrame, configs: Mapping[str, Any]) -> pd.Series:
