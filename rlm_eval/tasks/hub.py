@@ -8,11 +8,12 @@ row means.
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 import urllib.error
 import urllib.request
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,13 @@ from rlm_eval.tasks.base import Draft, SampledTask, distinct, make_context, make
 from rlm_eval.types import Sample
 
 Condition = tuple[str, str, Any]
-"""(column, `==` or `in`, value), as pyarrow's filters have it."""
+"""(column, `==`, `in`, `>=` or `<=`, value), as pyarrow's filters have it."""
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "in": lambda found, wanted: found in wanted,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
 
 
 def hub_rows(
@@ -133,10 +140,10 @@ def file_rows(path: str, where: Sequence[Condition] = ()) -> Iterator[dict[str, 
 
 
 def _holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
-    for column, operator, value in where:
+    for column, relation, value in where:
         if column not in row:
             raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
-        if not (row[column] in value if operator == "in" else row[column] == value):
+        if not _HOLDS[relation](row[column], value):
             return False
     return True
 

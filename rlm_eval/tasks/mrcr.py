@@ -19,11 +19,12 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
-from rlm_eval.tasks.hub import LoadedTask, file_rows, hub_rows
+from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
 from rlm_eval.types import Answer, Sample, Score
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)
+_COLUMNS = ("prompt", "answer", "random_string_to_prepend")
 
 
 def _check_needles(needles: int) -> None:
@@ -215,14 +216,15 @@ class MrcrOpenai(LoadedTask):
 
     def drafts(self) -> Iterator[Draft]:
         """The rows of the bin (prompt and answer under o200k, as on the card)."""
-        wanted = [("n_needles", "==", self.needles)]
+        wanted: list[Condition] = [("n_needles", "==", self.needles)]
+        # Far outside the bin in characters: neither fetched nor tokenised.
+        wanted += [("n_chars", ">=", self.length * 1.5), ("n_chars", "<=", self.length * 7)]
         if self.path is None:
-            rows = hub_rows("openai/mrcr", str(self.revision), "train", where=wanted)
+            revision, columns = str(self.revision), [*_COLUMNS, "n_needles", "n_chars"]
+            rows = hub_rows("openai/mrcr", revision, "train", columns=columns, where=wanted)
         else:
             rows = file_rows(self.path, wanted)
         for number, row in enumerate(rows):
-            if not self.length * 1.5 <= row["n_chars"] <= self.length * 7:
-                continue  # far outside the bin in characters: not worth tokenising
             *turns, last = json.loads(row["prompt"])
             tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
             tokens += self.counter.count(row["answer"])
@@ -231,7 +233,7 @@ class MrcrOpenai(LoadedTask):
             context = "".join(f"{t['role'].capitalize()}: {t['content']}\n\n" for t in turns)
             prefix = row["random_string_to_prepend"]
             meta = {"prefix": prefix, "needles": row["n_needles"]}
-            name = str(number)
+            name = f"{self.needles}-{self.length}-{number}"  # no row is in two bins
             target = row["answer"]
             yield Draft(last["content"], context, target, name, name, meta=meta, length=self.length)
 

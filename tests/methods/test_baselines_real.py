@@ -7,6 +7,7 @@ from runs import cells_of
 
 from rlm_eval.cell import run_folder, sweep_budget
 from rlm_eval.grid import expand
+from rlm_eval.methods.fitting import FRAME
 from rlm_eval.paths import cache_dir
 from rlm_eval.results import rows
 from rlm_eval.run import Runner
@@ -16,6 +17,8 @@ BASELINES = {
     "long_context": [],
     "rag": [],
     "closed_book": [],
+    "prequery_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.top_k=5"],
+    "program_grep": [],
     "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "summary_agent": ["method.piece_tokens=400", "method.summary_tokens=150"],
     "summary_map_reduce": ["method.piece_tokens=400", "method.summary_tokens=150"],
@@ -52,6 +55,27 @@ async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -
     assert row["input_tokens"] - row["root_input_tokens"] > 100
     assert row["note_embed_first_rate"] > 0
     assert 0 <= row["note_retrieval_recall"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not list(WEIGHTS.glob("*/SmolLM2-135M*.gguf")), reason="no weights of smollm2 in the cache"
+)
+async def test_a_cut_is_exact_on_a_real_server(tmp_path: Path) -> None:
+    """The server counts: the prompt it bills is the longest that leaves room for a reply."""
+    given = ["method=long_context_tail", "method.reserve_tokens=40", "model@root=smollm2"]
+    given += ["root.window=512", "root.sampling.max_output_tokens=20", "task=ledger", "length=1k"]
+    given += ["n=1", f"results={tmp_path}", "name=cut"]
+    config = expand(given)[0]
+    folder = run_folder(config)
+    summary = await Runner(folder, cells_of(given), sweep_budget(config)).run()
+    assert not summary.unfinished
+    (row,) = rows(next((folder / "cells").iterdir()))
+    most = 512 - 40 - FRAME
+    assert most - 12 <= row["input_tokens"] <= most
+    assert row["note_tokens_by"] == "server"
+    assert 0 < row["note_kept_tokens"] < row["note_total_tokens"]
+    assert (row["n_root_calls"], row["n_failed_calls"]) == (1, 0)
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def test_rows_can_be_filtered(tmp_path):
     path = _jsonl(tmp_path, [{"a": i, "b": i % 2} for i in range(6)])
     assert [r["a"] for r in file_rows(path, [("b", "==", 1)])] == [1, 3, 5]
     assert [r["a"] for r in file_rows(path, [("a", "in", [0, 5])])] == [0, 5]
+    assert [r["a"] for r in file_rows(path, [("a", ">=", 2.5), ("a", "<=", 4)])] == [3, 4]
     with pytest.raises(ConfigError, match="no column 'c'"):
         list(file_rows(path, [("c", "==", 1)]))
 
@@ -109,6 +110,8 @@ def test_the_hubs_path_streams_columns_and_filters_of_parquet(tmp_path, monkeypa
         hub_rows(str(folder), "main", "train", columns=["a", "b"], where=[("b", "==", "x")])
     )
     assert rows == [{"a": 1, "b": "x"}, {"a": 3, "b": "x"}]
+    above = hub_rows(str(folder), "main", "train", columns=["a"], where=[("a", ">=", 1.5)])
+    assert list(above) == [{"a": 2}, {"a": 3}]
 
 
 def test_a_short_revision_is_completed_from_the_hubs_commits(monkeypatch):
