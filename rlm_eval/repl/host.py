@@ -10,18 +10,16 @@ signalled is the `Link`'s business (`pool.py`, `docker.py`).
 from __future__ import annotations
 
 import asyncio
-import mmap
 import socket
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from rlm_eval.repl import wire
 from rlm_eval.repl.wire import HEAD, Op, WireError
 
 _SMALL = 1 << 14
-_LARGE = 1 << 22
+_SPARE_BYTES = 1 << 26
 _WRITES_AT_ONCE = 16
 MAX_IN_FLIGHT = 1024
 Frame = tuple[int, int, Any, tuple[int, int]]
@@ -47,14 +45,9 @@ class Link(Protocol):
         ...
 
 
-def _room(size: int) -> bytearray | mmap.mmap:
-    """Memory for a frame: in large pages where it is long, since touching small ones costs more."""
-    if size < _LARGE:
-        return bytearray(size)
-    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without large pages
-        room.madvise(mmap.MADV_HUGEPAGE)
-    return room
+_spare: list[bytearray] = []
+"""At most one buffer of a long frame, for the next one: touching new memory costs more than reading
+into old."""
 
 
 class Connection:
@@ -76,7 +69,7 @@ class Connection:
         self._max_bytes = max_bytes
         self._on_frame = on_frame
         self._on_lost = on_lost
-        self._buffer: bytearray | mmap.mmap = bytearray(_SMALL)
+        self._buffer = bytearray(_SMALL)
         self._filled = 0
         self._outbox = wire.Outbox()
         self._reading = False
@@ -111,8 +104,8 @@ class Connection:
             raise WireError(f"{end:,} bytes, of them {json_bytes:,} of JSON and {n_texts:,} texts")
         if self._filled < end:
             if end > len(self._buffer):
-                larger = _room(end)
-                larger[: self._filled] = self._buffer[: self._filled]
+                larger = _spare.pop() if _spare and len(_spare[0]) >= end else bytearray(end)
+                larger[: self._filled] = memoryview(self._buffer)[: self._filled]
                 self._buffer = larger
             return False
         with memoryview(self._buffer) as view, view[HEAD.size : end] as part:
@@ -120,6 +113,8 @@ class Connection:
             mark = (body, zlib.crc32(part) if op == Op.CALL else 0)
             rest = bytes(view[end : self._filled])
         if len(self._buffer) > _SMALL:
+            if len(self._buffer) <= _SPARE_BYTES:
+                _spare[:] = [self._buffer]
             self._buffer = bytearray(max(_SMALL, len(rest)))
         self._buffer[: len(rest)] = rest
         self._filled = len(rest)

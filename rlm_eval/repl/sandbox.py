@@ -29,7 +29,6 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
     "MALLOC_ARENA_MAX": "2",  # otherwise arenas use up the address space: 132 threads, not 243
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large texts in large pages: a third of the time
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
@@ -55,7 +54,6 @@ _ROOT_KEEPS = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "
 SCRATCH = "/scratch"
 """Where tier A's scratch folders lie, inside the sandbox."""
 _SCRATCH_BYTES = 4 << 30
-_LARGE_PAGES = "/sys/kernel/mm/transparent_hugepage"  # where the C library looks whether it may
 _STDLIB_LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
 _BOOT = """
 import sys, types
@@ -177,7 +175,7 @@ def bubblewrap_command(program: str, config: ReplConfig, scratch: str) -> list[s
         args += ["--unshare-user", "--unshare-cgroup-try", "--cap-drop", "ALL"]
     bound: list[str] = []
     wanted = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime"]
-    wanted += [sys.base_prefix, str(HERE), *package_folders(config), _LARGE_PAGES]
+    wanted += [sys.base_prefix, str(HERE), *package_folders(config)]
     for path in wanted:
         if os.path.islink(path) and path.count("/") == 1:
             args += ["--symlink", os.readlink(path), path]

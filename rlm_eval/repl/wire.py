@@ -72,6 +72,8 @@ def _flat(value: Any, texts: list[bytes | str]) -> Any:
     if value is None or isinstance(value, _SCALAR):
         return value
     if isinstance(value, list | tuple):
+        if {*map(type, value)} == _STRING and max(map(len, value)) <= SHORT:
+            return value  # a batch of short texts: nothing to be done for each
         return [_flat(item, texts) for item in value]
     if isinstance(value, dict):
         if "$" not in value and {*map(type, value)} <= _STRING:

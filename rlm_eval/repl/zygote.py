@@ -29,7 +29,6 @@ from rlm_eval.repl import confine, worker
 _PLACEHOLDER = 0x7ABCDEF1  # stands for the worker's process id in the prepared seccomp filter
 _OWN_COPIES = ("json", "traceback", "linecache", "struct", "rlm_eval")
 _MESSAGE = 1 << 18
-_NICE = 5  # of workers, so that busy ones do not slow the harness and its servers down
 
 
 def wipe(folder: str) -> None:
@@ -182,7 +181,6 @@ class ForkServer:
     def become_worker(self, request: dict[str, Any], fds: list[int], folder: str | None) -> None:
         policy = self.policy
         os.setsid()
-        os.nice(_NICE)
         pid = os.getpid()
         null = os.open("/dev/null", os.O_RDWR)
         context = self.context
