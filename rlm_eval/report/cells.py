@@ -29,6 +29,7 @@ _SPREAD = {
 }
 _MEANS = {
     "input_tokens": "input_tokens",
+    "cached_tokens": "cached_tokens",
     "output_tokens": "output_tokens",
     "root_tokens": "root_input_tokens",
     "sub_tokens": "sub_input_tokens",
@@ -78,6 +79,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
         frame[name] = pd.factorize(frame[name])[0]
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
+    frame = frame.copy()  # in one piece: the columns were set one by one
     # GPU time at its price stands in for a list price; captions say so.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
@@ -91,7 +93,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
         task + (f" ({variant})" if variant else "")
         for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
     ]
-    return frame.copy()  # in one piece: columns were set one by one
+    return frame
 
 
 def _variants(frame: pd.DataFrame, configs: Mapping[str, Any]) -> pd.Series:
