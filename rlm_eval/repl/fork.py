@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -151,13 +151,14 @@ def large_buffer(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
 
 
-def context_file(frame: Sequence[bytes | str]) -> int:
+def context_file(context: Any) -> int:
     """A context as an anonymous file: it never goes through a pipe or a command line."""
     fd = os.memfd_create("context")
-    outbox = wire.Outbox()
-    outbox.add(frame)
-    while outbox:
-        outbox.wrote(os.writev(fd, outbox.buffers()))
+    try:
+        wire.store(fd, context)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

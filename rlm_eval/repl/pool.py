@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm_eval.errors import ReplCrash
-from rlm_eval.repl import sandbox, wire
+from rlm_eval.repl import sandbox
 from rlm_eval.repl.driver import WorkerRepl
 from rlm_eval.repl.fork import (
     OF_THE_JOB,
@@ -242,17 +242,12 @@ class SandboxPool:
             stack.callback(self._memory.give, WORKER_BYTES)
             entered()
             stack.callback(left)
-            if shared in self._templates:
-                client = await stack.enter_async_context(self._template(shared, [], size))
+            if shared in self._templates or size >= TEMPLATE_BYTES:
+                shared = shared or f"of {id(stack)} alone"
+                client = await stack.enter_async_context(self._template(shared, context, size))
             elif context is not None:
-                frame = wire.pack(0, 0, context)
-                if wire.size(frame) >= TEMPLATE_BYTES:
-                    shared = shared or f"{hash(tuple(frame))}:{wire.size(frame)}"
-                    client = await stack.enter_async_context(self._template(shared, frame, size))
-                else:
-                    file = context_file(frame)
-                    stack.callback(os.close, file)
-                del frame
+                file = context_file(context)
+                stack.callback(os.close, file)
 
             async def launch() -> ProcessLink:
                 return await self._launch(client, settings, file)
@@ -279,11 +274,11 @@ class SandboxPool:
 
     @asynccontextmanager
     async def _template(
-        self, key: str, frame: list[bytes | str], size: int
+        self, key: str, context: ContextValue, size: int
     ) -> AsyncIterator[ForkClient]:
         """The fork server of a large context, shared by those who have it open."""
         if key not in self._templates:
-            self._templates[key] = asyncio.create_task(self._make_template(frame))
+            self._templates[key] = asyncio.create_task(self._make_template(context))
             self._memory.take(size)
         self._users[key] = self._users.get(key, 0) + 1
         try:
@@ -301,10 +296,10 @@ class SandboxPool:
                     await template.ended
                     os.close(template.handle)
 
-    async def _make_template(self, frame: list[bytes | str]) -> _Template:
+    async def _make_template(self, context: ContextValue) -> _Template:
+        file = await asyncio.to_thread(context_file, context)
         self._next += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        file = await asyncio.to_thread(context_file, frame)
         try:
             request = {"op": "template", "id": self._next}
             handle, ended = await self._client.start(request, [theirs.fileno(), file])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -114,6 +115,37 @@ def pack(op: int, number: int, value: Any) -> list[bytes | str]:
     body = 8 * len(lengths) + len(data) + sum(lengths)
     head = HEAD.pack(op, number, len(data), len(lengths), body)
     return [head + struct.pack(f"!{len(lengths)}Q", *lengths) + data, *texts]
+
+
+def store(fd: int, value: Any) -> None:
+    """Write a frame into an empty file; raises as `pack`.
+
+    The lengths go in last, so that a long text is encoded only once and never held as bytes.
+    """
+    texts: list[bytes | str] = []
+    data = _encode(_flat(value, texts)).encode("ascii")
+    outbox = Outbox()
+
+    def flush() -> int:
+        written = 0
+        while outbox:
+            count = os.writev(fd, outbox.buffers())
+            outbox.wrote(count)
+            written += count
+        return written
+
+    os.lseek(fd, HEAD.size + 8 * len(texts), os.SEEK_SET)
+    outbox.add([data])
+    lengths = []
+    for text in texts:
+        known = isinstance(text, bytes) or text.isascii()
+        if not known:
+            flush()
+        outbox.add([text])
+        lengths.append(len(text) if known else flush())
+    flush()
+    head = HEAD.pack(0, 0, len(data), len(texts), 8 * len(texts) + len(data) + sum(lengths))
+    os.pwrite(fd, head + struct.pack(f"!{len(texts)}Q", *lengths), 0)
 
 
 def size(frame: Sequence[bytes | str]) -> int:
