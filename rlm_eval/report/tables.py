@@ -118,6 +118,7 @@ def _cost(table: pd.DataFrame) -> Table:
             "total": money(row["cost_total"]),
             "mean, cache hits seen": money(row["observed_mean"]),
             "tokens in": _count(row["mean_input_tokens"]),
+            "of them cached": _count(row["mean_cached_tokens"]),
             "tokens out": _count(row["mean_output_tokens"]),
             "in, root": _count(row["mean_root_tokens"]),
             "in, sub": _count(row["mean_sub_tokens"]),
