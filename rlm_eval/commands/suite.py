@@ -6,9 +6,9 @@ rlm-eval suite length_sweep model@root=gpt-5 length=8k,32k n=50
 rlm-eval suite length_sweep task=ledger method=rlm,rag ledger:n=10
 rlm-eval suite smoke debug=scripted n=2               (a script in place of every model)
 
-Overrides are those of `rlm-eval run`. `task=` and `method=` choose among the suite's ids; `ID:` in
-front of an override limits it to one part, task, method or set of models. The same command again
-resumes; the run is in results/runs/NAME.
+Overrides are those of `rlm-eval run`. `task=`, `method=` and `models=` choose among the suite's
+ids; `ID:` in front of an override limits it to one part, task, method or set of models. The same
+command again resumes; the run is in results/runs/NAME.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Ta
          "B": _side(c.b, c.within), "verdict": "not run"}
         for c in open_
     ]  # fmt: skip
-    shown = pd.concat([shown, pd.DataFrame(waiting)]).fillna("")
+    shown = pd.concat([shown.astype(object), pd.DataFrame(waiting, dtype=object)]).fillna("")
     tests = "; ".join(sorted(set(rows["test"]))) if len(rows) else "none yet"
     note = (
         f"{status(record)[0].upper()}{status(record)[1:]}. Paired by sample; tests: {tests}. Holm "

@@ -26,7 +26,7 @@ from rlm_eval.paths import write_atomic
 from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
 FILE = "suite.json"
-_AXES = {"task": "tasks", "method": "methods"}
+_AXES = {"task": "tasks", "method": "methods", "models": "models"}
 _SCOPED = re.compile(r"^([^:=]+):(.+)$")
 
 
@@ -103,17 +103,16 @@ def _ids(place: Place) -> tuple[str, str, str, str]:
 def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
     """What the command line did not select: it stays in the family, as not run."""
     for part in suite.parts:
-        chosen = {id(e) for axis in _AXES.values() for e in given.kept(part, axis)}
-        for task, method in itertools.product(part.tasks, part.methods):
-            if id(task) in chosen and id(method) in chosen:
+        kept = [[e.id for e in given.kept(part, axis)] for axis in _AXES.values()]
+        lengths, seeds = _lengths_and_seeds(part, given.everywhere)
+        axes = (part.tasks, part.methods, part.models, lengths, seeds)
+        for task, method, models, length, seed in itertools.product(*axes):
+            if all(e.id in own for e, own in zip((task, method, models), kept, strict=True)):
                 continue
-            lengths, seeds = _lengths_and_seeds(part, given.everywhere)
-            for models in _all_models(part, given):
-                for length, seed in itertools.product(lengths, seeds):
-                    yield Place(
-                        part.name, task.id, parse_length(length), int(seed), method.id, models.id,
-                        models.id, "", True,
-                    )  # fmt: skip
+            yield Place(
+                part.name, task.id, parse_length(length), int(seed), method.id, models.id,
+                models.id, "", True,
+            )  # fmt: skip
 
 
 def _called(config: DictConfig) -> str:
@@ -130,7 +129,7 @@ class _Given:
     scoped: Sequence[tuple[str, str, str]]
     """(id, key, value)."""
     selected: Mapping[str, list[str]]
-    """`tasks` or `methods` -> ids to keep."""
+    """`tasks`, `methods` or `models` -> ids to keep."""
 
     @property
     def debug(self) -> bool:
@@ -138,8 +137,8 @@ class _Given:
         return "debug" in self.everywhere
 
     def kept(self, part: Part, axis: str) -> list[Entry]:
-        """The part's tasks or methods that are selected."""
-        entries: list[Entry] = getattr(part, axis)
+        """The part's tasks, methods or models that are selected."""
+        entries: list[Entry] = getattr(part, axis) or [Entry("default", {})]
         return [e for e in entries if e.id in self.selected.get(axis, [e.id])]
 
     def about(self, *names: str) -> dict[str, str]:
@@ -184,6 +183,8 @@ def _combinations(
     """(models, task, method) and the configuration, the shortest lengths first."""
     tasks, methods = given.kept(part, "tasks"), given.kept(part, "methods")
     models = _all_models(part, given)
+    if not (tasks and methods and models):
+        return
     own: dict[str, str] = {
         "name": suite.name + ("-scripted" if given.debug else ""),
         "n": str(part.n),
@@ -210,7 +211,7 @@ def _lengths_and_seeds(part: Part, given: Mapping[str, str]) -> tuple[list[str],
 def _all_models(part: Part, given: _Given) -> list[Entry]:
     """The sets of models after the command line, each once."""
     found: list[Entry] = []
-    for entry in part.models or [Entry("default", {})]:
+    for entry in given.kept(part, "models"):
         changed = _models(entry, given)
         if changed.overrides not in [known.overrides for known in found]:
             found.append(changed)

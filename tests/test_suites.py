@@ -1,0 +1,186 @@
+"""Every named benchmark runs, reports and compares, offline, with a script as its model."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rlm_eval.cli import main
+from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.records import load_records
+from rlm_eval.report import card, cells
+from rlm_eval.suites.findings import additions
+from rlm_eval.suites.plan import cells_of, contrasts, read_record
+from rlm_eval.suites.publish import publish
+from rlm_eval.suites.schema import Published, load, names, published, read_published
+
+ROOT = Path(__file__).parent.parent
+CHOSEN = {
+    "baselines_equal_cost": ["task=s_niah_multikey", "method=long_context,rag_4k,rlm"],
+    "depth_ablation": ["models=gpt-5", "task=pairs", "method=depth_1,depth_2"],
+    "length_sweep": ["task=ledger,documents_10", "method=long_context,rlm"],
+    "model_behaviour": ["models=gpt-5,qwen3-coder-480b", "task=codeqa,oolong_gen", "method=rlm"],
+    "model_pairs": ["models=gpt-5>gpt-5,gpt-5>gpt-5-nano,gpt-5", "task=oolong_gen"],
+    "prompt_sensitivity": ["task=s_niah_multikey", "method=rag,rag_framed"],
+    "rlm_paper_documents": ["task=documents_10,generated_10", "method=base,rlm"],
+    "rlm_paper_fig1": ["task=s_niah,oolong"],
+    "rlm_paper_table1": [
+        "models=gpt-5",
+        "task=codeqa,browsecomp_1k",
+        "method=base,codeact_bm25,rlm",
+    ],
+    "smoke": ["method=rlm,long_context"],
+}
+"""A few cells of every suite: every kind of task and of comparison, in seconds."""
+REPORTED = "rlm_paper_table1"
+"""The one whose figures are drawn too: they are most of the time."""
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """`scripts/stand_in_data.py` with its small files."""
+    folder = tmp_path_factory.mktemp("stand_in")
+    spec = importlib.util.spec_from_file_location(
+        "stand_in_data", ROOT / "scripts" / "stand_in_data.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
+        module.oolong(folder, module.SMALL["lengths"], 2)
+        module.codeqa(folder, module.SMALL["codeqa"], 2)
+        module.browsecomp(folder, module.SMALL["documents"], module.SMALL["words"], 2)
+    return lambda suite: module.overrides(suite, folder, True), folder, module.CANARY
+
+
+def test_every_suite_is_tried():
+    assert sorted(CHOSEN) == names()
+
+
+@pytest.mark.parametrize("name", sorted(CHOSEN))
+def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
+    files, folder, canary = stand_in
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", canary)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "hf")
+    command = ["suite", name, "debug=scripted", "n=2", *files(name), f"results={tmp_path}"]
+    command += [*CHOSEN[name], *([] if name == REPORTED else ["--no-report"])]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    run = tmp_path / f"{name}-scripted"
+    records = pd.read_parquet(run / "records.parquet")
+    assert records["scripted"].all()
+    record, suite = read_record(run), load(name)
+    assert set(records["cell_id"]) == {place.cell for place in record.places} - {""}
+    shown, _ = additions([run])(cells.prepare(load_records([run]), card.manifests([run])))
+    family = shown[0].rows
+    assert len(family) == len(contrasts(record.places, suite.comparisons, suite))
+    assert (family["verdict"] != "not run").any()
+    if rows := published(suite):
+        verdicts = shown[1].rows["verdict"]
+        assert len(verdicts) == len(rows)
+        assert verdicts.str.startswith("none: ").all()  # a script is compared with nothing
+    if name == REPORTED:
+        assert "Named beforehand by suite" in told
+        assert verdicts.str.contains("scripted replies").any()
+        page = (run / "report" / "report.html").read_text()
+        assert "Comparisons named beforehand" in page
+        assert "Published numbers beside ours" in page
+    with pytest.raises(RlmEvalError, match="scripted replies are no result"):
+        publish(run, suite, tmp_path / "published")
+
+
+def suite_file(tmp_path, text, expected=None):
+    """A suite of the test's own."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "suite.yaml").write_text(text)
+    if expected is not None:
+        (folder / "expected.csv").write_text(expected)
+    return folder
+
+
+GOOD = """title: A test
+models: [scripted]
+parts:
+  - tasks: [s_niah]
+    methods: [long_context, {method: rlm, id: rlm}]
+comparisons: [{a: rlm, b: long_context}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("title: A test", "titel: A test", r"mine/suite.yaml.titel: unknown key .* near: title"),
+        ("tasks:", "task:", r"suite.yaml.parts\[0\].task: unknown key .* near: tasks"),
+        ("a: rlm,", "a: rlmm,", r"comparisons\[0\].a: rlmm is none of the methods; near: rlm"),
+        ("b: long_context", "b: scripted", "rlm and scripted are not of one kind"),
+        ("id: rlm}", "id: long_context}", "two entries are called long_context"),
+        ("[s_niah]", "[{id: x}]", r"tasks\[0\].task: missing"),
+        ("method: rlm,", "method: rlm, limits.cost: 2,", "limits.cost: not a field of method"),
+        ("parts:", "overrides: {root: {window: 3}}\nparts:", "overrides.root: write nested keys"),
+        ("[s_niah]\n", "[s_niah]\n    lengths: [4q]\n", "give tokens as"),
+        ("title: A test", "title: A: test", "suite.yaml: mapping values"),
+    ],
+)
+def test_what_is_wrong_in_a_suite_is_named_by_file_and_key(tmp_path, before, after, message):
+    assert before in GOOD
+    suite_file(tmp_path, GOOD.replace(before, after, 1))
+    with pytest.raises(ConfigError, match=message):
+        load("mine", tmp_path)
+
+
+HEADER = ",".join(Published.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("accuracy_pct,0.5x,P,v1,false,s_niah,8k,rlm,scripted,,,,,", "line 2: not a value"),
+        ("accuracy_pct,50,P,v1,maybe,s_niah,8k,rlm,scripted,,,,,", "line 2: not a value"),
+        ("accuracy_pct,50,P,v1,false,s_nia,8k,rlm,scripted,,,,,", "s_nia is none of the tasks"),
+        ("accuracy_pct,50,,v1,false,s_niah,8k,rlm,scripted,,,,,", "source and version"),
+        ("accuracy_pct,150,P,v1,false,s_niah,8k,rlm,scripted,,,,,", "in percent"),
+    ],
+)
+def test_what_is_wrong_in_published_numbers_is_named_by_line(tmp_path, line, message):
+    suite_file(tmp_path, GOOD, f"{HEADER}\n{line}\n")
+    with pytest.raises(ConfigError, match=message):
+        published(load("mine", tmp_path), tmp_path)
+    (tmp_path / "mine" / "expected.csv").write_text("metric,value\n")
+    with pytest.raises(ConfigError, match="column approximate is unknown or missing"):
+        read_published(tmp_path / "mine" / "expected.csv")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["task=s_nia"], "none of the suite's tasks: s_niah"),
+        (["nobody:n=3"], "nobody is no id of this suite"),
+        (["method.depth=0,1"], "a suite sweeps its own axes"),
+        (["length"], "write key=value"),
+    ],
+)
+def test_bad_overrides_of_a_suite(tmp_path, given, message):
+    suite_file(tmp_path, GOOD)
+    with pytest.raises(ConfigError, match=message):
+        cells_of(load("mine", tmp_path), given)
+
+
+def test_overrides_select_replace_or_are_limited_to_an_id(tmp_path):
+    suite_file(tmp_path, GOOD)
+    suite = load("mine", tmp_path)
+    _, built, places = cells_of(suite, ["method=rlm", "length=1k,2k", "rlm:n=3"])
+    assert [(c.length, c.n, c.method.name) for c in built] == [
+        (1024, 3, "rlm_own"),
+        (2048, 3, "rlm_own"),
+    ]
+    family = contrasts(places, suite.comparisons, suite)
+    assert [(c.length, c.cells_b) for c in family] == [(1024, {""}), (2048, {""})]  # not run
+    assert all(p.as_named for p in places)
+    _, built, places = cells_of(suite, ["method.order=question_first", "method=long_context"])
+    assert [p.as_named for p in places if p.cell] == [False]
+    _, [one, *_], _ = cells_of(suite, ["root.name=other"])
+    assert one.models["root"].name == "other"
