@@ -42,14 +42,6 @@ def check_surface(surface: str) -> None:
         raise ValueError(f"surface={surface}: {' or '.join(SURFACES)}")
 
 
-def score_choice(sample: Sample, answer: Answer, surface: str) -> tuple[Score, ...]:
-    """The official extraction first, where the surface is the benchmark's own."""
-    letter, text = str(sample.target), answer.text or ""
-    if surface == "rlm":
-        return (choice_recommended(DIGITS[LETTERS.index(letter)], text, DIGITS),)
-    return longbench_v2(letter, text), choice_recommended(letter, text)
-
-
 def answer_choice(letter: str, surface: str) -> str:
     """How the choice `letter` is stated on a surface."""
     return (
@@ -57,16 +49,32 @@ def answer_choice(letter: str, surface: str) -> str:
     )
 
 
-def choice_floors(surface: str) -> dict[str, Floor]:
-    """Always the first choice; one drawn at random."""
-    return {
-        "first": lambda _: answer_choice("A", surface),
-        "random": lambda s: answer_choice(rng("choice", s.id).choice(LETTERS), surface),
-    }
+class FourWay:
+    """What both tasks share; the fields and the samples are theirs."""
+
+    surface: str
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The official extraction first, where the surface is the benchmark's own."""
+        letter, text = str(sample.target), answer.text or ""
+        if self.surface == "rlm":
+            return (choice_recommended(DIGITS[LETTERS.index(letter)], text, DIGITS),)
+        return longbench_v2(letter, text), choice_recommended(letter, text)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold choice, in the asked form."""
+        return Answer(answer_choice(str(sample.target), self.surface))
+
+    def floors(self) -> Mapping[str, Floor]:
+        """Always the first choice; one drawn at random."""
+        return {
+            "first": lambda _: answer_choice("A", self.surface),
+            "random": lambda s: answer_choice(rng("choice", s.id).choice(LETTERS), self.surface),
+        }
 
 
 @dataclass(frozen=True)
-class CodeQA(LoadedTask):
+class CodeQA(FourWay, LoadedTask):
     """See the module's docstring."""
 
     name: str = "codeqa"
@@ -92,15 +100,3 @@ class CodeQA(LoadedTask):
             meta = {"difficulty": row.get("difficulty"), "length_class": row.get("length")}
             name = str(row["_id"])
             yield Draft(question, str(row["context"]), row["answer"], name, name, meta=meta)
-
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """See `score_choice`."""
-        return score_choice(sample, answer, self.surface)
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold choice, in the asked form."""
-        return Answer(answer_choice(str(sample.target), self.surface))
-
-    def floors(self) -> Mapping[str, Floor]:
-        """See `choice_floors`."""
-        return choice_floors(self.surface)

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.scoring.choice import LETTERS
-from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng
-from rlm_eval.tasks.codeqa import answer_choice, ask, check_surface, choice_floors, score_choice
+from rlm_eval.tasks.codeqa import FourWay, ask, check_surface
 from rlm_eval.tasks.haystack import Prose, trim
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.types import Density
 
 KINDS = ("value", "handler", "default")
 
@@ -43,7 +42,7 @@ class _Riddle:
 
 
 @dataclass(frozen=True)
-class CodeQAGen(GeneratedTask):
+class CodeQAGen(FourWay, GeneratedTask):
     """See the module's docstring."""
 
     name: str = "codeqa_gen"
@@ -105,18 +104,6 @@ class CodeQAGen(GeneratedTask):
         item = f"codeqa-{kind}-{self.seed}-{index}"
         meta = {"kind": kind, "modules": text.count("=== file: ") - 1}
         return Draft(question, text, gold, item, item, tokens, tuple(sorted(spans)), meta)
-
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """As `codeqa`."""
-        return score_choice(sample, answer, self.surface)
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold choice, in the asked form."""
-        return Answer(answer_choice(str(sample.target), self.surface))
-
-    def floors(self) -> Mapping[str, Floor]:
-        """As `codeqa`."""
-        return choice_floors(self.surface)
 
 
 def _file(package: str, name: str, code: str) -> str:

@@ -32,8 +32,20 @@ def _check_needles(needles: int) -> None:
         raise ValueError(f"needles={needles}: 2, 4 or 8")
 
 
+class _V2:
+    """What both tasks of v2 share; the fields and the samples are theirs."""
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The reference's ratio; 0, flagged, where it raises."""
+        return (counted(mrcr_v2(sample.target, answer.text or "")),)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """What a regular expression finds; the first equal request, whichever was asked."""
+        return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
+
+
 @dataclass(frozen=True)
-class MrcrV2Gen(GeneratedTask):
+class MrcrV2Gen(_V2, GeneratedTask):
     """Conversations with `needles` equal requests among near misses, generated."""
 
     name: str = "mrcr_v2_gen"
@@ -96,14 +108,6 @@ class MrcrV2Gen(GeneratedTask):
         gold, span = code + answers[asked], ((start, start + len(needles[asked])),)
         return Draft(question, text, gold, item, item, tokens, span, meta)
 
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The reference's ratio; 0, flagged, where it raises."""
-        return (counted(mrcr_v2(sample.target, answer.text or "")),)
-
-    def floors(self) -> Mapping[str, Floor]:
-        """What a regular expression finds; the first equal request, whichever was asked."""
-        return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
-
 
 def _turn(request: tuple[str, str, str], answer: str) -> str:
     form, topic, style = request
@@ -164,7 +168,7 @@ def _regex(sample: Sample, *, first: bool = False) -> str:
 
 
 @dataclass(frozen=True)
-class MrcrV2(LoadedTask):
+class MrcrV2(_V2, LoadedTask):
     """Google's MRCR v2: its CSV files, downloaded by the user (`path`)."""
 
     name: str = "mrcr_v2"
@@ -183,14 +187,6 @@ class MrcrV2(LoadedTask):
             nominal = int(row["context_len"])
             meta = {"needles": str(row.get("view_ops", "")), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
-
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The reference's ratio; 0, flagged, where it raises."""
-        return (counted(mrcr_v2(sample.target, answer.text or "")),)
-
-    def floors(self) -> Mapping[str, Floor]:
-        """See `MrcrV2Gen`."""
-        return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
 
 
 @dataclass(frozen=True)

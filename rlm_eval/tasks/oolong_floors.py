@@ -11,17 +11,18 @@ import functools
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 
-from rlm_eval.scoring.oolong import read_gold
+from rlm_eval.scoring.oolong import oolong_scores, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.oolong_golds import Table
 from rlm_eval.tasks.oolong_grammar import LABELS, text_maker
 from rlm_eval.tasks.oolong_questions import Form, written
 from rlm_eval.tasks.oolong_window import parse
-from rlm_eval.types import Sample
+from rlm_eval.types import Answer, Sample, Score
 
 _TRAINING = 1500
 
@@ -35,18 +36,29 @@ def gold_text(sample: Sample) -> str:
     return f"{ {'LABEL': 'Label', 'USER': 'User'}.get(kind, 'Answer') }: {gold}"
 
 
-def oolong_floors() -> dict[str, Floor]:
-    """By name: one constant per answer type, and what users and dates alone give away.
+class Questions:
+    """What generated and loaded questions share; the fields and the samples are theirs."""
 
-    `no_labels` answers exactly what needs no label (U1, U2, T1, T2, T3), else as the constants do.
-    """
-    return {
-        "constant_label": lambda s: _constant(s, "LABEL"),
-        "more_common": lambda s: _constant(s, "COMPARISON"),
-        "n_over_6": lambda s: _constant(s, "NUMERIC"),
-        "no_labels": _no_labels,
-        "empty": lambda _: "",
-    }
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """`official`, `lenient`, `fixed`; counts also by relative error."""
+        return oolong_scores(sample.target, sample.meta["answer_type"], answer.text)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold in the form that the question asks for."""
+        return Answer(gold_text(sample))
+
+    def floors(self) -> Mapping[str, Floor]:
+        """One constant per answer type, and what users and dates alone give away.
+
+        `no_labels` answers exactly what needs no label (U1, U2, T1, T2, T3), else as the constants.
+        """
+        return {
+            "constant_label": lambda s: _constant(s, "LABEL"),
+            "more_common": lambda s: _constant(s, "COMPARISON"),
+            "n_over_6": lambda s: _constant(s, "NUMERIC"),
+            "no_labels": _no_labels,
+            "empty": lambda _: "",
+        }
 
 
 def _constant(sample: Sample, wanted: str | None = None) -> str:

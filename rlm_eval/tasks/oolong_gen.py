@@ -17,10 +17,9 @@ from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.scoring.oolong import oolong_scores
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask, fit, rng
-from rlm_eval.tasks.oolong_floors import classified, gold_text, oolong_floors
+from rlm_eval.tasks.oolong_floors import Questions, classified
 from rlm_eval.tasks.oolong_golds import Table, reread
 from rlm_eval.tasks.oolong_grammar import LABELS
 from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_names, written
@@ -35,7 +34,7 @@ from rlm_eval.tasks.oolong_window import (
     reread_labels,
 )
 from rlm_eval.tokens import get_tokenizer
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.types import Density
 
 LONGEST = 120
 """Tokens kept for any question where the questions of a window share one text."""
@@ -105,7 +104,7 @@ def window_text(
 
 
 @dataclass(frozen=True)
-class OolongGen(GeneratedTask):
+class OolongGen(Questions, GeneratedTask):
     """See the module's docstring."""
 
     name: str = "oolong_gen"
@@ -217,17 +216,9 @@ class OolongGen(GeneratedTask):
             meta=meta,
         )
 
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """`official`, `lenient`, `fixed`; counts also by relative error."""
-        return oolong_scores(sample.target, sample.meta["answer_type"], answer.text)
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form that the question asks for."""
-        return Answer(gold_text(sample))
-
     def floors(self) -> Mapping[str, Floor]:
         """Answers that need no model; see `oolong_floors`."""
-        return oolong_floors() | {"bag_of_words": classified}
+        return {**super().floors(), "bag_of_words": classified}
 
 
 _UNKNOWN = Gold("", 0, 0)

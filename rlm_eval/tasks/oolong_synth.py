@@ -15,13 +15,12 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.scoring.oolong import oolong_scores, read_gold
-from rlm_eval.tasks import Floor
+from rlm_eval.scoring.oolong import read_gold
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
-from rlm_eval.tasks.oolong_floors import gold_text, oolong_floors
+from rlm_eval.tasks.oolong_floors import Questions
 from rlm_eval.tasks.oolong_window import line_spans
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.types import Density, Sample
 
 REPOSITORY = "oolongbench/oolong-synth"
 REVISION = "f0d59eaf0febf130664cfceb710436c8e3216b2b"
@@ -109,7 +108,7 @@ def _month(row: Mapping[str, Any]) -> datetime:
 
 
 @dataclass(frozen=True)
-class OolongSynth(LoadedTask):
+class OolongSynth(Questions, LoadedTask):
     """See the module's docstring."""
 
     name: str = "oolong_synth"
@@ -184,15 +183,3 @@ class OolongSynth(LoadedTask):
     def samples(self) -> Iterator[Sample]:
         """The samples, keyed by the nominal length."""
         return (replace(sample, length=self.length) for sample in super().samples())
-
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """`official`, `lenient`, `fixed`; counts also by relative error."""
-        return oolong_scores(sample.target, sample.meta["answer_type"], answer.text)
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form that the question asks for."""
-        return Answer(gold_text(sample))
-
-    def floors(self) -> Mapping[str, Floor]:
-        """Answers that need no model; see `oolong_floors`."""
-        return oolong_floors()
