@@ -12,7 +12,7 @@ from rlm_eval import accounts
 from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
-from rlm_eval.records import FILE, record_of, to_frame
+from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
 from rlm_eval.store import CellStore, stored_sample
 from rlm_eval.types import Sample
@@ -37,7 +37,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
     }
-    cost = call_cost(manifest["prices"])
+    cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
     shares = accounts.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
     made = []
@@ -65,6 +65,11 @@ def outside_samples(run: Path) -> dict[str, str]:
     if (proofs := first_requests(run)).calls:
         found["endpoints proved"] = str(proofs)
     return found
+
+
+def cost_of(manifest: Mapping[str, Any]) -> CallCost:
+    """The list price of a cell's calls, (cold, observed); unknown where it named no prices."""
+    return call_cost(manifest.get("prices", {}))
 
 
 def write_records(run: Path) -> Path:

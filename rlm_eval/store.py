@@ -12,6 +12,7 @@ Plain JSON, one object a line. Of several attempts at one sample and epoch the l
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -176,11 +177,28 @@ class CellStore:
             found[sample].append(attempt)
         for line in read_lines(self.folder / "samples.jsonl"):
             for attempt in found[line["id"]]:
-                with (self.folder / "trajectories.jsonl").open("rb") as file:
-                    steps = _steps(line_at(file, self._places[attempt.number]))
-                own = calls.of(attempt.number)
-                whole = replace(attempt.trajectory, calls=own, steps=steps)
-                yield line, replace(attempt, trajectory=whole)
+                yield line, self._whole(attempt, calls)
+
+    def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], Attempt]:
+        """What `load` gives of one sample; the journal's places are read once and kept.
+
+        Raises `KeyError` where it has no result.
+        """
+        attempt = self.attempts[sample, epoch]
+        lines, calls = self._index
+        return lines[sample], self._whole(attempt, calls)
+
+    @functools.cached_property
+    def _index(self) -> tuple[dict[str, dict[str, Any]], Calls]:
+        lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
+        return lines, Calls(self.folder / "journal.jsonl")
+
+    def _whole(self, attempt: Attempt, calls: Calls) -> Attempt:
+        """A stored attempt with its calls and steps."""
+        with (self.folder / "trajectories.jsonl").open("rb") as file:
+            steps = _steps(line_at(file, self._places[attempt.number]))
+        own = calls.of(attempt.number)
+        return replace(attempt, trajectory=replace(attempt.trajectory, calls=own, steps=steps))
 
     def _keep(self, attempt: Attempt) -> None:
         trajectory = replace(attempt.trajectory, calls=(), steps=())

@@ -154,6 +154,7 @@ const timeView = (item) => {
       onclick: () => document.getElementById(`call-${call.id}`)?.scrollIntoView({ block: "center" }),
     })))));
 };
+const money = (cost) => cost === null ? "cost unknown" : `${cost.toPrecision(3)} USD`;
 const light = (id, on) => document.querySelectorAll(`.map i[data-call="${id}"]`)
   .forEach((mark) => mark.classList.toggle("lit", on));
 const callView = (item, call, read) => {
@@ -164,7 +165,7 @@ const callView = (item, call, read) => {
   return make("div", { class: `call ${call.role}`, id: `call-${call.id}`,
     onmouseenter: () => light(call.id, true), onmouseleave: () => light(call.id, false) },
   make("div", { class: "head" }, make("b", {}, `${call.role} · turn ${call.turn} · depth ${call.depth}`),
-    ` · ${call.model} · ${input} in (${cached} cached), ${output} out · ${seconds} s · `,
+    ` · ${call.model} · ${input} in (${cached} cached), ${output} out · ${money(call.cost)} · ${seconds} s · `,
     make("span", cut ? { class: "bad" } : {}, call.finish || "failed"),
     call.replayed ? " · replayed" : ""),
   call.error === null ? null : make("pre", { class: "err" }, read(call.error)),
@@ -191,7 +192,7 @@ const detailView = ({ item, texts }) => {
       ` · sample ${item.index} (${item.sample}) · epoch ${item.epoch} · ${item.outcome} · score `,
       make("b", {}, item.score === null ? "none" : String(item.score)),
       ` · ${item.wall.toFixed(1)} s · `,
-      item.cost_cold === null ? "cost unknown" : `${item.cost_cold.toPrecision(3)} USD`),
+      money(item.cost_cold)),
     make("p", {}, make("b", {}, "question "), read(item.question)),
     make("p", {}, make("b", {}, "gold "), read(item.target)),
     make("p", {}, make("b", {}, "answer "), item.answer === null ? "none" : read(item.answer),

@@ -20,11 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells, html, trajectories
+from rlm_eval.results import cost_of
 from rlm_eval.store import CellStore, stored_sample
 
 if TYPE_CHECKING:
     from rlm_eval.report import ContextOf
-    from rlm_eval.store import Attempt
 
 PAGE = 100
 _STRETCH = 200_000  # characters of a context in one answer
@@ -47,8 +47,8 @@ class Shelf:
             for run in run_dirs
             for path in run.glob("cells/*/manifest.json")
         }
-        # A journal in memory is many times its file: keep two cells and one context.
-        self._attempts = functools.lru_cache(2)(self._read_attempts)
+        # The places of a cell's lines are kept for two cells, and one context.
+        self._cell = functools.lru_cache(2)(CellStore)
         self._context = functools.lru_cache(1)(self._read_context)
 
     def choices(self) -> dict[str, list[str]]:
@@ -73,9 +73,11 @@ class Shelf:
     def trajectory(self, query: Mapping[str, str]) -> dict[str, Any]:
         """One trajectory with its texts."""
         row = self.rows[int(query["at"])]
-        line, attempt = self._attempts(self._folder(row))[row["sample_id"], row["epoch"]]
+        store = self._cell(self._folder(row))
+        line, attempt = store.one(str(row["sample_id"]), int(row["epoch"]))
         pool = trajectories.Pool(hidden=bool(row["protected"]), longest=1_000_000)
-        item = trajectories.as_json(stored_sample(line), attempt, pool)
+        cost = cost_of(store.manifest)
+        item = trajectories.as_json(stored_sample(line), attempt, pool, cost)
         return {
             "item": trajectories.listed(row) | item | {"at": int(query["at"])},
             "texts": pool.texts,
@@ -95,12 +97,6 @@ class Shelf:
             return self._folders[row["run"], row["cell_id"]]
         except KeyError as error:
             raise RlmEvalError(f"run {row['run']}: the cell's directory is gone") from error
-
-    def _read_attempts(self, folder: Path) -> dict[tuple[str, int], tuple[dict[str, Any], Attempt]]:
-        return {
-            (line["id"], attempt.trajectory.epoch): (line, attempt)
-            for line, attempt in CellStore(folder).load()
-        }
 
     def _read_context(self, folder: Path, sample: str) -> str:
         found = self.context_of(CellStore(folder).manifest, sample) if self.context_of else None

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlm_eval.records import CallCost
+from rlm_eval.results import cost_of
 from rlm_eval.stats.behaviour import merge, slices_of
 from rlm_eval.store import Attempt, CellStore, stored_sample
-from rlm_eval.types import Sample, Slice, text_hash
+from rlm_eval.types import Call, Sample, Slice, text_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +64,7 @@ class Pool:
 
 
 def as_json(
-    sample: Sample, attempt: Attempt, pool: Pool, context: str | None = None
+    sample: Sample, attempt: Attempt, pool: Pool, cost: CallCost, context: str | None = None
 ) -> dict[str, Any]:
     """One trajectory; every text is a number in `pool`. `context` fills the slices' text."""
     trajectory = attempt.trajectory
@@ -84,7 +86,7 @@ def as_json(
             [start, end, None if context is None else pool.add(context[start:end])]
             for start, end in merge(spans)
         ],
-        "calls": [_call(call, sample.context.hash, pool) for call in trajectory.calls],
+        "calls": [_call(call, sample.context.hash, pool, cost) for call in trajectory.calls],
         "steps": [
             {
                 "call": step.call,
@@ -101,7 +103,7 @@ def as_json(
     }
 
 
-def _call(call: Any, source: str, pool: Pool) -> dict[str, Any]:
+def _call(call: Call, source: str, pool: Pool, cost: CallCost) -> dict[str, Any]:
     def part(value: Slice | str) -> Any:
         if isinstance(value, str):
             return pool.add(value)
@@ -119,6 +121,7 @@ def _call(call: Any, source: str, pool: Pool) -> dict[str, Any]:
         "reasoning": pool.add(call.reasoning) if call.reasoning else None,
         "finish": call.finish_reason,
         "usage": [call.usage.input, call.usage.cached, call.usage.output],
+        "cost": cost(call)[0],
         "times": [call.times.submit, call.times.start, call.times.end],
         "error": pool.add(call.error),
         "replayed": call.replayed,
@@ -157,7 +160,7 @@ def embed(
                 continue
             store = CellStore(folder)
             manifest = store.manifest
-            pool.hidden = bool(manifest["facts"].get("protected"))
+            pool.hidden, cost = bool(manifest["facts"].get("protected")), cost_of(manifest)
             for line, attempt in store.load():
                 sample = stored_sample(line)
                 key = (run.name, manifest["identity"], sample.id, attempt.trajectory.epoch)
@@ -165,7 +168,7 @@ def embed(
                 if row is None or pool.left <= 0:
                     continue
                 context = context_of(manifest, sample.id) if context_of else None
-                items.append(listed(row) | as_json(sample, attempt, pool, context))
+                items.append(listed(row) | as_json(sample, attempt, pool, cost, context))
     return {"texts": pool.texts, "items": items, "total": len(frame)}
 
 

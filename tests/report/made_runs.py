@@ -55,6 +55,7 @@ async def _cell(
     store = CellStore(folder)
     samples = [sample_of(i, length) for i in range(n)]
     manifest = {"identity": identity, "facts": facts, "command": ["rlm-eval", "run", "x=1"]}
+    manifest["prices"] = {"root": "gpt-5-mini", "sub": "gpt-5-mini"}
     store.begin(manifest, samples)
     rows = []
     async with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -63,6 +64,7 @@ async def test_viewer(tmp_path: Path, run: Path) -> None:
                 "box.dispatchEvent(new Event('change')); }"
             )
             await page.until("document.getElementById('count').textContent.startsWith('6 ')")
+            await page.screenshot(tmp_path / "viewer.png")
             assert page.errors == []
     finally:
         server.shutdown()
@@ -94,6 +96,9 @@ async def _filters_and_opens(page: Page) -> None:
     await page.until("document.querySelectorAll('.detail .call').length === 4")
     text = await page.run("document.querySelector('.detail').textContent")
     assert runs.HOSTILE in text
+    heads = "[...document.querySelectorAll('.call > .head')].map((head) => head.textContent)"
+    told = await page.run(heads)
+    assert all(re.search(r" in \(10 cached\), 20 out · [\d.e-]+ USD · [\d.]+ s", h) for h in told)
     assert await page.run("document.querySelectorAll('.detail img, .detail script').length") == 0
     assert "owned" not in await page.run("document.title")
     assert await page.run("document.querySelectorAll('.code .k').length") >= 2
