@@ -241,7 +241,9 @@ class FakeServer:
     async def _models(self, _http: web.Request) -> web.Response:
         rows = [{"id": name, "object": "model"} for name in self.models or ["fake"]]
         if self.window:
-            rows = [row | {"max_model_len": self.window} for row in rows]
+            of_llama = {"meta": {"n_ctx": self.window}}
+            own = of_llama if self.dialect == "llama_cpp" else {"max_model_len": self.window}
+            rows = [row | own for row in rows]
         return _json({"object": "list", "data": rows})
 
     def _key_of(self, http: web.Request) -> str:

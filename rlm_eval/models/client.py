@@ -274,7 +274,7 @@ class HttpClient:
         raise ProviderError(f"{self._where}: tokens cannot be counted at {url}: {error}")
 
     async def _reported_window(self) -> int | None:
-        """Context length that `/models` tells (vLLM, some gateways), else `None`."""
+        """Context length that `/models` tells (vLLM, llama.cpp, some gateways), else `None`."""
         import aiohttp
 
         headers = self._dialect.headers(self._key)
@@ -285,7 +285,8 @@ class HttpClient:
                 rows = orjson.loads(await response.read()).get("data", [])
                 for row in rows:
                     if row.get("id") == self.config.model:
-                        found = row.get("max_model_len") or row.get("context_length")
+                        of_slot = (row.get("meta") or {}).get("n_ctx")  # llama.cpp
+                        found = row.get("max_model_len") or row.get("context_length") or of_slot
                         return found if isinstance(found, int) else None
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError):
             return None  # optional knowledge; the completion request tells what is wrong

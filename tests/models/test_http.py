@@ -279,8 +279,9 @@ async def test_a_missing_key_says_what_to_export(monkeypatch):
 # -- preflight
 
 
-async def test_the_preflight_proves_key_name_and_window():
-    async with FakeServer(models=["fake-model"], window=4096) as server:
+@pytest.mark.parametrize("dialect", ["vllm", "llama_cpp"])
+async def test_the_preflight_proves_key_name_and_window(dialect):
+    async with FakeServer(models=["fake-model"], window=4096, dialect=dialect) as server:
         async with model(server, window=4096).open() as client:
             info = await client.check()
         assert (info.model, info.window) == ("fake-model-fake-1", 4096)
