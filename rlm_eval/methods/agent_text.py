@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 
 from rlm_eval.methods.prompts import PromptText, load_prompt
-from rlm_eval.methods.text import sections
+from rlm_eval.methods.text import sections, strip_reasoning
+from rlm_eval.session import Session
+from rlm_eval.types import Answer, Message, Outcome, Role
 
 
 def load_parts(
@@ -47,3 +49,13 @@ def directive(reply: str, words: Sequence[str]) -> tuple[str, str] | None:
     word = match.group(1).upper()
     text = reply[match.start(2) :] if word == "ANSWER" else match.group(2)
     return word, text.strip()
+
+
+async def last_answer(session: Session, messages: list[Message], request: str, turn: int) -> Answer:
+    """Turns ran out: one more call that asks for the answer at once, whatever form it has."""
+    asked = [*messages, Message("user", request)]
+    call = await session.call(asked, role=Role.ROOT, position=f"t{turn}", turn=turn)
+    reply = strip_reasoning(call.reply)
+    said = directive(reply, ("ANSWER",))
+    text = said[1] if said else reply
+    return Answer(text, call=call.id, provenance="fallback", outcome=Outcome.LIMIT_TURNS)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.agent_text import directive, load_parts
+from rlm_eval.methods.agent_text import directive, last_answer, load_parts
 from rlm_eval.methods.fitting import Span, evidence_kept, refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
@@ -23,7 +23,7 @@ from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import strip_reasoning
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 from rlm_eval.session import Session
-from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample
+from rlm_eval.types import Answer, Call, Message, Role, Sample
 
 SIDES = ("head", "tail", "middle")
 _PARTS = (
@@ -140,18 +140,7 @@ class CodeAct(Chunks):
             else:
                 observed = parts["format"]
             messages += [Message("assistant", call.reply), Message("user", observed)]
-        messages.append(Message("user", parts["last"]))
-        call = await session.call(
-            messages, role=Role.ROOT, position=f"t{self.max_turns}", turn=self.max_turns
-        )
-        reply = strip_reasoning(call.reply)
-        answer = directive(reply, ("ANSWER",))
-        return Answer(
-            text=answer[1] if answer else reply,
-            call=call.id,
-            provenance="fallback",
-            outcome=Outcome.LIMIT_TURNS,
-        )
+        return await last_answer(session, messages, parts["last"], self.max_turns)
 
     def _opening(self, sample: Sample, parts: dict[str, str]) -> list[Message]:
         tools = "\n".join(

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.agent_text import directive, load_parts
+from rlm_eval.methods.agent_text import directive, last_answer, load_parts
 from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.text import strip_reasoning
 from rlm_eval.repl import clip
 from rlm_eval.session import Session
-from rlm_eval.types import Answer, Message, Outcome, Role, Sample
+from rlm_eval.types import Answer, Message, Role, Sample
 
 _PARTS = ("system", "task", "results", "nothing", "format", "last")
 
@@ -93,18 +93,7 @@ class React(Chunks):
                 found += [passages.spans[hit] for hit in hits]
                 observed = self._results(parts, sample, passages, hits)
             messages += [Message("assistant", call.reply), Message("user", observed)]
-        messages.append(Message("user", parts["last"]))
-        call = await session.call(
-            messages, role=Role.ROOT, position=f"t{self.max_turns}", turn=self.max_turns
-        )
-        reply = strip_reasoning(call.reply)
-        said = directive(reply, ("ANSWER",))
-        return Answer(
-            text=said[1] if said else reply,
-            call=call.id,
-            provenance="fallback",
-            outcome=Outcome.LIMIT_TURNS,
-        )
+        return await last_answer(session, messages, parts["last"], self.max_turns)
 
     def _results(
         self, parts: dict[str, str], sample: Sample, passages: Passages, hits: list[int]

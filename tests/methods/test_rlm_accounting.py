@@ -138,11 +138,15 @@ async def test_every_third_request_fails_and_is_retried(tmp_path):
 @pytest.mark.parametrize("seconds", [0.12, 0.2])
 async def test_cancelled_in_the_middle(seconds, tmp_path):
     theirs, ours, session, _ = await account(tmp_path, PLAN, None, depth=3, cancel=seconds)
-    assert {k: v for k, v in ours.items() if k[2] == "requests"} == {
-        k: v for k, v in theirs.items() if k[2] == "requests"
-    }
-    # What was in flight is on record as unknown, not as nothing: the rest agrees exactly.
+    # What was in flight is on record as unknown, not as nothing: the rest agrees exactly. On a busy
+    # machine some of it had not reached the server.
     flying = [c for c in session.calls if c.error and c.error.startswith("Cancelled")]
+    ours, theirs = (
+        Counter({k: v for k, v in counts.items() if k[2] == "requests"})
+        for counts in (ours, theirs)
+    )
+    assert not theirs - ours
+    assert (ours - theirs).total() <= len(flying)
     finished = [c for c in session.calls if c.error is None]
     assert len(flying) + len(finished) == len(session.calls)
     assert all(c.usage.input is None for c in flying)
