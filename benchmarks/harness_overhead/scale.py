@@ -4,7 +4,8 @@
     PYTHONPATH=. python benchmarks/harness_overhead/scale.py --samples 10200   (a million calls)
 
 `rlm-eval run` on the scripted model: a fixed program that asks once per chunk, about 100 a sample.
-It is killed (SIGKILL) half-way and started again. Seconds are those of the wall.
+It is killed (SIGKILL) half-way and started again. Start and resume are processor seconds, which do
+not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 CALLS = 99  # a sample: its chunks, and one call over the notes
 
@@ -34,7 +37,7 @@ def size(journal: Path) -> int:
 
 
 def run(folder: Path, samples: int, kill_at: int | None) -> tuple[float, float, float, float]:
-    """(seconds to the first new call, seconds, processor seconds, peak MB) of one process."""
+    """(processor seconds to the first new call, seconds, processor seconds, peak MB)."""
     (folder / "scale" / "cells").mkdir(parents=True, exist_ok=True)
     old = list((folder / "scale" / "cells").glob("*/journal.jsonl"))
     before = size(old[0]) if old else 0
@@ -54,7 +57,8 @@ def run(folder: Path, samples: int, kill_at: int | None) -> tuple[float, float, 
         journals = list((folder / "scale" / "cells").glob("*/journal.jsonl"))
         now = size(journals[0]) if journals else 0
         if first is None and now > before:
-            first = time.perf_counter() - began
+            times = psutil.Process(process.pid).cpu_times()
+            first = times.user + times.system
         if kill_at is not None and now >= kill_at:
             os.kill(process.pid, signal.SIGKILL)  # without waiting for it
         time.sleep(0.02)
@@ -77,14 +81,14 @@ def main() -> None:
         (journal,) = (folder / "scale" / "cells").glob("*/journal.jsonl")
         with journal.open("rb") as file:
             made = sum(line.startswith(b'{"k":"call"') for line in file)
-        print(f"start: first call after {first:.1f} s; killed at {made} of {calls} calls after "
-              f"{wall:.0f} s, {cpu:.0f} s of processor, peak {peak:.0f} MB")  # fmt: skip
+        print(f"start: first call after {first:.1f} CPU s; killed at {made} of {calls} calls "
+              f"after {wall:.0f} s, {cpu:.0f} CPU s, peak {peak:.0f} MB")  # fmt: skip
         first, wall, cpu, peak = run(folder, options.samples, None)
         with journal.open("rb") as file:
             asked = sum(line.startswith(b'{"k":"call"') for line in file)
-        print(f"resume: first new call after {first:.1f} s; done after {wall:.0f} s, {cpu:.0f} s "
-              f"of processor, records included; peak {peak:.0f} MB; {asked} calls asked in all, "
-              f"journal {size(journal) / 1e6:.0f} MB")  # fmt: skip
+        print(f"resume: first new call after {first:.1f} CPU s; done after {wall:.0f} s, "
+              f"{cpu:.0f} CPU s, records included; peak {peak:.0f} MB; {asked} calls asked in "
+              f"all, journal {size(journal) / 1e6:.0f} MB")  # fmt: skip
         again = ["run", "--no-report", *command(folder, options.samples)]
         for what in (["status", str(folder / "scale")], again):
             began = time.perf_counter()
