@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from baseline_bench import open_bench, sample_of
 
-from rlm_eval.errors import ContextOverflow, ProviderError
+from rlm_eval.errors import ContextOverflow, LimitReached, ProviderError
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.react import React
@@ -140,6 +140,21 @@ async def test_codeact_failed_sub_call_is_an_error_in_the_code(tmp_path: Path) -
         await CodeAct(sub_calls=True).solve(sample, bench.session)
         assert "SubCallError" in bench.requests("root")[-1][-1][1]
         assert "overloaded" in bench.requests("root")[-1][-1][1]
+
+
+async def test_a_limit_met_in_a_block_ends_the_sample_whatever_the_code_makes_of_it(
+    tmp_path: Path,
+) -> None:
+    sample = sample_of("text", "Q?")
+    block = "try:\n    llm_query('x')\nexcept Exception:\n    print('swallowed')"
+    stop = LimitReached(Outcome.LIMIT_CALLS, "no more calls")
+    async with open_bench(
+        tmp_path, sample, repl=True, root=[f"```python\n{block}\n```"], sub=[stop]
+    ) as bench:
+        with pytest.raises(LimitReached, match="no more calls"):
+            await CodeAct(sub_calls=True).solve(sample, bench.session)
+        assert bench.session.steps[0].stdout == "swallowed\n"
+        bench.clients["sub"].requests.clear()  # refused: no call of the session
 
 
 async def test_codeact_out_of_turns_and_clipped_output(tmp_path: Path) -> None:
