@@ -25,6 +25,7 @@ from runs import (
 CHANGES = (
     "seconds",  # times
     "retried",  # faults hit other calls
+    "lost",
     "replayed",
     "run",
 )
