@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 _HOLDS: ContextVar[int] = ContextVar("REPLs held by this task and those that called it", default=0)
 WORKER_BYTES = 8 << 20
 """Counted for a worker: 3 MB when idle, and some room for variables."""
+_LEAST = 32 * WORKER_BYTES
+_SHARE = 0.8
 
 
 def free_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
@@ -40,7 +42,8 @@ def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[int]:
             "total_inactive_file",
         ),
     }
-    for line in (proc / "self" / "cgroup").read_text().splitlines():
+    own = proc / "self" / "cgroup"
+    for line in own.read_text().splitlines() if own.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controllers not in kinds:
             continue
@@ -68,8 +71,9 @@ def held_bytes(value: object) -> int:
 class Memory:
     """What the open REPLs of a pool may use together, in bytes."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int | None = None) -> None:
+        """`total`: if not given, four fifths of what is free now, but room for 32 workers."""
+        self.total = max(int(_SHARE * free_bytes()), _LEAST) if total is None else total
         self.used = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._told = False

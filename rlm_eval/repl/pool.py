@@ -47,12 +47,11 @@ from rlm_eval.repl.interface import (
     ReplConfig,
     SandboxError,
 )
-from rlm_eval.repl.memory import WORKER_BYTES, Memory, entered, free_bytes, held_bytes, left
+from rlm_eval.repl.memory import WORKER_BYTES, Memory, entered, held_bytes, left
 from rlm_eval.repl.report import describe
 
 TEMPLATE_BYTES = 4 << 20
 """Contexts at least this large are decoded once and shared by the REPLs open on them."""
-_MEMORY_SHARE = 0.8
 
 
 @dataclass
@@ -62,6 +61,13 @@ class _Template:
     client: ForkClient
     handle: int
     ended: asyncio.Future[int]
+
+
+def _content_key(context: ContextValue) -> str | None:
+    """What a context of texts is shared by where the caller knows no hash of it."""
+    if isinstance(context, list) and {*map(type, context)} == {str}:
+        return f"list:{hash(tuple(context))}:{len(context)}"
+    return f"str:{hash(context)}:{len(context)}" if isinstance(context, str) else None
 
 
 class SandboxPool:
@@ -100,7 +106,7 @@ class SandboxPool:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors per worker
         self._stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        self._memory = Memory(int(_MEMORY_SHARE * free_bytes()))
+        self._memory = Memory()
         try:
             await self._establish()
         except BaseException:
@@ -243,7 +249,7 @@ class SandboxPool:
             entered()
             stack.callback(left)
             if shared in self._templates or size >= TEMPLATE_BYTES:
-                shared = shared or f"of {id(stack)} alone"
+                shared = shared or _content_key(context) or f"of {id(stack)} alone"
                 client = await stack.enter_async_context(self._template(shared, context, size))
             elif context is not None:
                 file = context_file(context)

@@ -179,6 +179,8 @@ async def test_large_contexts_are_shared_by_those_who_have_them_open(pool):
         async with pool.open([text], {}, key="k") as other:
             assert (await other.run("print(type(context), len(context[0]))")).error is None
             assert len(pool._templates) == 2
+    async with pool.open(text, {}), pool.open(text, {}), pool.open([text], {}):
+        assert len(pool._templates) == 2
     assert not pool._templates
 
 
