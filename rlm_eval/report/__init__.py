@@ -59,10 +59,10 @@ def report(
         written = formats.write(built, table, out / "tables")
         figures = plots.draw(frame, table, comparisons, out / "figures", marks, second)
         written += [path for figure in figures for path in figure.paths]
-        text = card.card(run_dirs, table, known, limits)
-        (out / "CARD.md").write_text(text, encoding="utf-8")
+        told = card.facts(run_dirs, table, known)
+        (out / "CARD.md").write_text(card.card(told, known, limits), encoding="utf-8")
         page = html.page(
-            facts=card.facts(run_dirs, table, known),
+            facts=told,
             stamp=html.stamp_of(frame),
             caveats=limits,
             tables=built,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,9 @@ def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
 
-def card(
-    run_dirs: Sequence[Path],
-    table: pd.DataFrame,
-    known: Sequence[dict[str, Any]],
-    limits: Sequence[str],
-) -> str:
-    """The text of the run card."""  # fmt: skip
-    lines = ["# Run card", ""]
-    for title, value in facts(run_dirs, table, known).items():
-        lines.append(f"- **{title}**: {value}")
+def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Sequence[str]) -> str:
+    """The text of the run card from what was run (`facts`), the manifests and the caveats."""
+    lines = ["# Run card", "", *(f"- **{title}**: {value}" for title, value in told.items())]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in limits)]
     commands = list(dict.fromkeys(" ".join(m.get("command", [])) for m in known))
     if commands:
@@ -56,6 +50,7 @@ def facts(
         "weights": "; ".join(dict.fromkeys(_weights(known))) or "not ours",
         "prompts": _names(table["prompt"]) or "none",
         "samples": f"{table['n'].sum()} in {len(table)} cells, {style.counted(table['n'])} each",
+        "outcomes": _outcomes(table),
         "prices": _names(table["prices"].dropna()) or "none known",
         "sandbox": _names(table["isolation"].dropna()) or "no code was run",
         "started": f"{started[0]} to {started[-1]}" if started else "unknown",
@@ -72,6 +67,16 @@ def facts(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[f"SHA-256 of {run.name}/{FILE}"] = digest
     return found
+
+
+def _outcomes(table: pd.DataFrame) -> str:
+    """How all samples ended, most frequent first."""
+    counts: Counter[str] = Counter()
+    for cell in table["outcomes"]:
+        for part in cell.split(" · "):
+            name, _, count = part.rpartition(" ")
+            counts[name] += int(count)
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
 def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -234,9 +234,24 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "prices": first["prices"],
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
+    row |= _over_repeats(part)
     for name, column in _SPREAD.items():
         row |= _spread(name, part[column].to_numpy())
     return row
+
+
+def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
+    """pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
+    repeats = part["epoch"].nunique()
+    counts = part.groupby("sample_id")["score"].agg(["count", "sum"])
+    counts = counts[counts["count"] == repeats]
+    if repeats < 2 or counts.empty or not part["score"].dropna().isin((0.0, 1.0)).all():
+        return {"pass_at": float("nan"), "pass_hat": float("nan")}
+    right = counts["sum"].astype(int)
+    return {
+        "pass_at": float(np.mean([missing.pass_at_k(repeats, c, repeats) for c in right])),
+        "pass_hat": float(np.mean([missing.pass_hat_k(repeats, c, repeats) for c in right])),
+    }
 
 
 def _spread(name: str, values: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -248,9 +263,13 @@ def _spread(name: str, values: np.ndarray[Any, Any]) -> dict[str, float]:
     # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
     whole = len(known) == len(values) or name in ("wall", "path")
     if not len(known) or not whole:
-        return {f"{name}_{q}": float("nan") for q in ("mean", *_QUANTILES, "max", "total")}
+        names = ("mean", *_QUANTILES, "max", "total", "median_low", "median_high")
+        return {f"{name}_{q}": float("nan") for q in names}
     found = np.quantile(known, list(_QUANTILES.values()))
+    low, high = intervals.quantile_interval(known, 0.5) or (float("nan"), float("nan"))
     return {
+        f"{name}_median_low": low,
+        f"{name}_median_high": high,
         f"{name}_mean": float(known.mean()),
         **{f"{name}_{q}": float(v) for q, v in zip(_QUANTILES, found, strict=True)},
         f"{name}_max": float(known.max()),

@@ -196,7 +196,7 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         f"  {row['verdict']}",
     ]
     if margin is not None:
-        shown = row["cut"] <= missing.CUT_SHARE and row["low"] > -margin
+        shown = row["cut"] <= missing.CUT_SHARE and paired.non_inferior(row["low"], margin)
         word = "shown" if shown else "not shown"
         told.append(f"  A is at most {100 * margin:g} pp below B: {word}")
     if math.isnan(row["cost_ratio"]):

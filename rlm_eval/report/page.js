@@ -211,12 +211,18 @@ if (viewer && (data.source === "server" || data.items.length)) {
   const list = make("tbody");
   const count = make("span", { class: "note", id: "count" });
   const detail = make("div");
+  let opened = 0;
   const open = async (row, at) => {
+    const mine = ++opened;
     list.querySelectorAll("tr").forEach((other) => other.classList.toggle("on", other === row));
-    detail.replaceChildren(detailView(await source.get(at)));
+    const found = await source.get(at);
+    if (mine === opened) detail.replaceChildren(detailView(found));
   };
+  let asked = 0; // answers may overtake each other: only the last question's counts
   const show = async () => {
+    const mine = ++asked;
     const { rows, total } = await source.list(query);
+    if (mine !== asked) return;
     const pages = Math.max(1, Math.ceil(total / PAGE));
     count.textContent = `${total} trajectories, page ${query.page + 1} of ${pages}`;
     list.replaceChildren(...rows.map((item) => {

@@ -76,6 +76,8 @@ def _accuracy(table: pd.DataFrame) -> Table:
     for row in table.to_dict("records"):
         line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         line |= {"95 % interval": _interval(row), "how": _how(row)}
+        if table["pass_at"].notna().any():  # right at least once, right every time
+            line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
             line |= {f"{c.removeprefix('score_')} %": percent(row[c]) for c in scorers}
         rows.append(line)
@@ -111,7 +113,7 @@ def _cost(table: pd.DataFrame) -> Table:
         line = _line(row)
         line |= {
             "USD mean": money(row["cost_mean"]),
-            "median": money(row["cost_median"]),
+            "median": _median(row, "cost", money),
             "p25 to p75": _range(row, "cost", "p25", "p75", money),
             "p95": _high(row, "cost", money),
             "max": money(row["cost_max"]),
@@ -148,7 +150,7 @@ def _latency(table: pd.DataFrame) -> Table:
         line = _line(row) | {"timed": row["n_timed"], "in flight": _count(row["concurrency"])}
         for name, label in (("wall", "wall s"), ("path", "critical path s")):
             line |= {
-                f"{label}, median": _seconds(row[f"{name}_median"]),
+                f"{label}, median": _median(row, name, _seconds),
                 f"{label}, p25 to p75": _range(row, name, "p25", "p75", _seconds),
                 f"{label}, p95": _high(row, name, _seconds),
                 f"{label}, max": _seconds(row[f"{name}_max"]),
@@ -262,6 +264,13 @@ def _count(value: Any) -> str:
 def one(value: Any) -> str:
     """A mean, two decimals."""
     return f"{value:.2f}" if _known(value) else UNKNOWN
+
+
+def _median(row: Any, name: str, form: Any) -> str:
+    """With its order-statistic interval where n allows one."""
+    low, high = row[f"{name}_median_low"], row[f"{name}_median_high"]
+    told = str(form(row[f"{name}_median"]))
+    return f"{told} [{form(low)}, {form(high)}]" if _known(low) else told
 
 
 def _range(row: Any, name: str, low: str, high: str, form: Any) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BUDGET = 20_000_000
 """Characters of trajectory text that one page embeds; the rest is shown by `rlm-eval view`."""
 _LONGEST = 100_000  # characters of one text; more helps no reader of a page
-_JOURNAL = 64_000_000  # bytes of a journal that a report reads; larger ones are for `view`
+_JOURNAL = 256_000_000  # bytes of a journal that a report reads; larger ones are for `view`
 
 
 @dataclass
@@ -144,13 +144,9 @@ def embed(
 
     Wrong and cut-off samples come first: they are what a reader looks for.
     """
-    rows = {
-        (row["run"], row["cell_id"], row["sample_id"], row["epoch"]): row
-        for row in frame.sort_values("score", na_position="first", kind="stable")
-        .groupby(["run", "cell_id"], sort=False)
-        .head(per_cell)
-        .to_dict("records")
-    }
+    first = frame.sort_values("score", na_position="first", kind="stable")
+    cells = first.groupby(["run", "cell_id"], sort=False)
+    rows = {key: part.head(per_cell).to_dict("records") for key, part in cells}
     pool = Pool()
     items = []
     for run in run_dirs:
@@ -161,14 +157,14 @@ def embed(
             store = CellStore(folder)
             manifest = store.manifest
             pool.hidden, cost = bool(manifest["facts"].get("protected")), cost_of(manifest)
-            for line, attempt in store.load():
-                sample = stored_sample(line)
-                key = (run.name, manifest["identity"], sample.id, attempt.trajectory.epoch)
-                row = rows.get(key)
-                if row is None or pool.left <= 0:
+            for row in rows.get((run.name, manifest["identity"]), ()):
+                who = str(row["sample_id"]), int(row["epoch"])
+                if who not in store.attempts or pool.left <= 0:
                     continue
-                context = context_of(manifest, sample.id) if context_of else None
-                items.append(listed(row) | as_json(sample, attempt, pool, cost, context))
+                line, attempt = store.one(*who)
+                context = context_of(manifest, who[0]) if context_of else None
+                item = as_json(stored_sample(line), attempt, pool, cost, context)
+                items.append(listed(row) | item)
     return {"texts": pool.texts, "items": items, "total": len(frame)}
 
 

@@ -180,9 +180,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def non_inferior(comparison: Comparison, margin: float) -> bool:
-    """True where A is shown to be at most `margin` below B; the margin is stated beforehand."""
-    return comparison.low > -margin
+def non_inferior(low: float, margin: float) -> bool:
+    """True where A is shown to be at most `margin` below B; the margin is stated beforehand.
+
+    `low`: lower end of the interval of A minus B.
+    """
+    return low > -margin
 
 
 def against_published(

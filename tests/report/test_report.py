@@ -60,6 +60,7 @@ def test_every_promised_file_is_there(written: Path) -> None:
             assert (written / "figures" / f"{name}.{ending}").stat().st_size > 50
     card = (written / "CARD.md").read_text()
     assert "rlm-eval run x=1" in card
+    assert "**outcomes**: ok 10, truncated 2" in card
     assert re.search(r"records.parquet\*\*: [0-9a-f]{64}", card)
 
 
@@ -175,6 +176,23 @@ def test_repeats_do_not_add_samples() -> None:
     again = frame.assign(epoch=1)
     row = cells.summarise(cells.prepare(pd.concat([frame, again], ignore_index=True))).iloc[0]
     assert (row["n"], row["repeats"], row["rows"]) == (20, 2, 40)
+
+
+def test_repeats_tell_right_once_and_right_always() -> None:
+    frame = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(score=1.0)
+    again = frame.assign(epoch=1, score=[1.0, 0.0, 0.0, 1.0])
+    ready = cells.prepare(pd.concat([frame, again], ignore_index=True))
+    accuracy = tables.build(ready, cells.summarise(ready), pd.DataFrame())[1].rows.iloc[0]
+    assert (accuracy["pass@K %"], accuracy["pass^K %"]) == ("100.0", "50.0")
+
+
+def test_a_median_has_its_order_statistic_interval() -> None:
+    frame, table = made(methods=("rlm",), lengths=(1024,), n=50)
+    costs = sorted(frame["cost_cold"])
+    assert table["cost_median_low"].iloc[0] == costs[17]
+    assert table["cost_median_high"].iloc[0] == costs[32]
+    shown = tables.build(frame, table, pd.DataFrame())[2].rows["median"].iloc[0]
+    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", shown)
 
 
 def test_cells_of_different_settings_are_never_merged() -> None:

@@ -112,9 +112,9 @@ def test_the_graded_interval_covers() -> None:
 def test_non_inferiority_needs_the_lower_end() -> None:
     a = np.r_[np.ones(95), np.zeros(5)]
     same = paired.compare(a, a, np.arange(100))
-    assert paired.non_inferior(same, 0.1)
+    assert paired.non_inferior(same.low, 0.1)
     few = paired.compare(a[:8], a[:8], np.arange(8))
-    assert not paired.non_inferior(few, 0.1)
+    assert not paired.non_inferior(few.low, 0.1)
 
 
 @pytest.mark.parametrize(
