@@ -91,6 +91,7 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
     calls = [
         replace(c, usage=Usage(input=round((c.usage.input or 0) / rate), output=reply_tokens))
         for c in session.calls
+        if not (c.error or "").startswith("ContextOverflow")  # refused: nothing is billed
     ]
     n = cell.n * cell.epochs
     low, high = AGENT_RANGE if cell.method.runs_code else FIXED_RANGE
