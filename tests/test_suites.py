@@ -1,18 +1,21 @@
 """Every named benchmark runs, reports and compares, offline, with a script as its model."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from report import made_frames as frames
+from runs import server_process
 
 from rlm_eval.cli import main
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells
-from rlm_eval.suites.findings import additions
-from rlm_eval.suites.plan import cells_of, contrasts, read_record
-from rlm_eval.suites.publish import publish
+from rlm_eval.suites.findings import additions, published_table, status
+from rlm_eval.suites.plan import Place, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.publish import publish, state
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +24,7 @@ CHOSEN = {
     "depth_ablation": ["models=gpt-5", "task=pairs", "method=depth_1,depth_2"],
     "length_sweep": ["task=ledger,documents_10", "method=long_context,rlm"],
     "model_behaviour": ["models=gpt-5,qwen3-coder-480b", "task=codeqa,oolong_gen", "method=rlm"],
-    "model_pairs": ["models=gpt-5>gpt-5,gpt-5>gpt-5-nano,gpt-5", "task=oolong_gen"],
+    "model_pairs": ["models=gpt-5+gpt-5,gpt-5+gpt-5-nano,gpt-5", "task=oolong_gen"],
     "prompt_sensitivity": ["task=s_niah_multikey", "method=rag,rag_framed"],
     "rlm_paper_documents": ["task=documents_10,generated_10", "method=base,rlm"],
     "rlm_paper_fig1": ["task=s_niah,oolong"],
@@ -52,6 +55,11 @@ def stand_in(tmp_path_factory):
         module.codeqa(folder, module.SMALL["codeqa"], 2)
         module.browsecomp(folder, module.SMALL["documents"], module.SMALL["words"], 2)
     return lambda suite: module.overrides(suite, folder, True), folder, module.CANARY
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
 
 
 def test_every_suite_is_tried():
@@ -184,3 +192,75 @@ def test_overrides_select_replace_or_are_limited_to_an_id(tmp_path):
     assert [p.as_named for p in places if p.cell] == [False]
     _, [one, *_], _ = cells_of(suite, ["root.name=other"])
     assert one.models["root"].name == "other"
+
+
+def verdict(made, *, as_named=True, **fields):
+    """What is said of a published number beside 75 right answers of 150."""
+    given = {
+        "metric": "accuracy_pct", "value": 50.0, "source": "P", "version": "v1", "length": "1k",
+        "approximate": False, "task": "t", "method": "m", "models": "x", "n": None,
+    }  # fmt: skip
+    cell = made["cell_id"].iloc[0]
+    place = Place("main", "t", 1024, 0, "m", "x", "x", cell, as_named)
+    [told] = published_table(made, [place], [Published(**given | fields)]).rows["verdict"]
+    return told
+
+
+def test_a_published_number_gets_a_verdict_or_the_reason_for_none():
+    made = cells.prepare(frames.frame(methods=("rlm",), lengths=(1024,), n=150))
+    made["score"] = [float(i % 2) for i in range(150)]
+    made = made.assign(scripted=False, generated=False)
+    assert verdict(made) == "compatible"
+    assert verdict(made, value=80.0) == "lower"
+    assert verdict(made, value=30.0) == "higher"
+    assert verdict(made, value=60.0) == "lower"
+    assert verdict(made, value=60.0, n=50) == "n too small to tell"  # its own interval counts too
+    assert verdict(made, value=60.0, n=150) == "compatible"
+    assert verdict(made, approximate=True) == "none: read off a figure"
+    assert verdict(made, metric="mean_reward") == "none: another measure than our score"
+    assert verdict(made, as_named=False).startswith("none: run with other models or settings")
+    assert verdict(made, method="other") == "none: not among the cells of this run"
+    assert verdict(made.assign(generated=True)).startswith("none: not the same data")
+    assert verdict(made.assign(scripted=True)) == "none: scripted replies"
+    cut = made.assign(outcome=["truncated"] * 15 + ["ok"] * 135)
+    assert verdict(cut) == "none: more than 5 % cut off"
+
+
+def test_a_plan_is_what_was_named_before_the_run(tmp_path):
+    suite_file(tmp_path, GOOD)
+    suite = load("mine", tmp_path)
+    run = tmp_path / "run"
+    write_record(run, suite, [], cells_of(suite, ["method=rlm", "length=1k"])[2])
+    first = read_record(run)
+    assert [bool(p.cell) for p in first.places] == [True, False]
+    write_record(run, suite, [], cells_of(suite, ["method=long_context", "length=1k"])[2])
+    both = read_record(run)
+    assert all(p.cell for p in both.places)
+    assert first.started == both.started
+    assert not both.changed
+    more = replace(
+        suite, comparisons=[*suite.comparisons, replace(suite.comparisons[0], margin=0.1)]
+    )
+    write_record(run, more, [], both.places)
+    assert "exploratory" in status(read_record(run))
+
+
+def test_a_real_run_is_published_in_small_files(tmp_path, cache):
+    suite = load("smoke")
+    with server_process(tmp_path) as server:
+        given = ["model@root=openai", "root.model=fake", f"root.base_url={server.url}", "n=2"]
+        given += ["task=s_niah_multikey", "method=long_context", "tokenizer=approx4"]
+        assert main(["suite", "smoke", *given, f"results={tmp_path}"]) == 0
+    run, root = tmp_path / "smoke", tmp_path / "published"
+    assert state("smoke", root, tmp_path) == "run here: 1 of 6 cells"
+    publish(run, suite, root)
+    names_of = {str(p.relative_to(root / "smoke")) for p in (root / "smoke").rglob("*.*")}
+    assert {"README.md", "CARD.md", "manifest.json", "suite.json", "records.parquet",
+            "tables/accuracy.md", "tables/planned.csv",
+            "figures/length_panels.png"} <= names_of  # fmt: skip
+    assert not {n for n in names_of if n.endswith((".pdf", ".html", ".jsonl"))}
+    assert "1 of 6 cells are finished" in (root / "smoke" / "README.md").read_text()
+    assert sum(p.stat().st_size for p in (root / "smoke").rglob("*.*")) < 2_000_000
+    assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
+    with pytest.raises(RlmEvalError, match="not a run of a suite"):
+        publish(tmp_path / "nowhere", suite, root)

@@ -95,11 +95,12 @@ def _estimate(cells: Sequence[Cell]) -> str:
 
     found, without = [], {}
     for cell in cells:
-        if cell.task.name in without:
+        what = f"{cell.task.name}, {cell.method.name}"
+        if what in without:
             continue
         try:
             found.append(asyncio.run(rehearse(cell, REPLY_TOKENS)))
         except RlmEvalError as error:
-            without[cell.task.name] = str(error)
+            without[what] = str(error)
     lines = [table(found, None)] if found else []
-    return "\n".join([*lines, *(f"not estimated: {t}: {why}" for t, why in without.items())])
+    return "\n".join([*lines, *(f"not estimated: {what}: {why}" for what, why in without.items())])

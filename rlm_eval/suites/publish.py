@@ -47,14 +47,14 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     out.mkdir(parents=True)
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
-        if text.str.len().max() > LONGEST and name != "remark":
+        if text.str.len().fillna(0).max() > LONGEST and name != "remark":
             records = records.drop(columns=name)
     records.to_parquet(out / RECORDS, index=False)
     written = [out / RECORDS, _json(out / "manifest.json", _manifest(run))]
     copied = [run / "report" / "CARD.md", run / PLAN]
     copied += sorted((run / "report" / "tables").glob("*.csv"))
     copied += sorted((run / "report" / "tables").glob("*.md"))
-    copied += sorted((run / "report" / "figures").iterdir())
+    copied += sorted(p for p in (run / "report" / "figures").iterdir() if p.suffix != ".pdf")
     for path in copied:
         inside = path.relative_to(run / "report" if path.name != PLAN else run)
         (out / inside).parent.mkdir(exist_ok=True)

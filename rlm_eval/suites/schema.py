@@ -208,7 +208,7 @@ def entries(values: Sequence[Any], key: str, where: str) -> list[Entry]:
         if key not in chosen:
             raise ConfigError(f"{where}[{i}].{key}: missing; name a config of this group")
         slots = [slot for slot in SLOTS if slot in chosen] if key == "root" else []
-        named = str(chosen[key]) + (f">{chosen['sub']}" if "sub" in slots else "")
+        named = str(chosen[key]) + (f"+{chosen['sub']}" if "sub" in slots else "")
         overrides = {f"model@{slot}": chosen.pop(slot) for slot in slots}
         if slots:
             overrides.setdefault("model@sub", "same")
