@@ -66,11 +66,14 @@ def draw(
         return _drawn(work, folder, slice(None))
     with contextlib.suppress(BrokenPipeError), second.stdin as pipe:
         pickle.dump((work, folder), pipe, protocol=5)
-    first, rest = _drawn(work, folder, slice(0, None, 2)), slice(1, None, 2)
+    own = _drawn(work, folder, slice(1, None, 2))
     answer = second.stdout.read()
     # A second process that failed has told why; what it could not draw is drawn here.
-    other = pickle.loads(answer) if answer else _drawn(work, folder, rest)  # noqa: S301 - our own
-    return [figure for pair in zip_longest(first, other) for figure in pair if figure]
+    other = pickle.loads(answer) if answer else _drawn(work, folder, _SECOND)  # noqa: S301 - our own
+    return [figure for pair in zip_longest(other, own) for figure in pair if figure]
+
+
+_SECOND = slice(0, None, 2)  # the first figure is the largest, and this process has more to do
 
 
 def _drawn(work: Any, folder: Path, which: slice) -> list[style.Saved]:
@@ -149,7 +152,7 @@ def _main() -> None:
     given = sys.stdin.buffer.read()
     if given:  # nothing where the first process failed before it drew
         work, folder = pickle.loads(given)  # noqa: S301 - our own process
-        out.write(pickle.dumps(_drawn(work, folder, slice(1, None, 2))))
+        out.write(pickle.dumps(_drawn(work, folder, _SECOND)))
 
 
 if __name__ == "__main__":
