@@ -245,13 +245,19 @@ def test_a_plan_is_what_was_named_before_the_run(tmp_path):
     assert "exploratory" in status(read_record(run))
 
 
-def test_a_real_run_is_published_in_small_files(tmp_path, cache):
+def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
     suite = load("smoke")
     with server_process(tmp_path) as server:
         given = ["model@root=openai", "root.model=fake", f"root.base_url={server.url}", "n=2"]
         given += ["task=s_niah_multikey", "method=long_context", "tokenizer=approx4"]
         assert main(["suite", "smoke", *given, f"results={tmp_path}"]) == 0
     run, root = tmp_path / "smoke", tmp_path / "published"
+    capsys.readouterr()
+    assert main(["compare", "--run", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("named beforehand by suite smoke")
+    assert told.count("not run") == 2
+    assert main(["compare", "--run", str(tmp_path / "published")]) == 2  # no suite's run
     assert state("smoke", root, tmp_path) == "run here: 1 of 6 cells"
     publish(run, suite, root)
     names_of = {str(p.relative_to(root / "smoke")) for p in (root / "smoke").rglob("*.*")}
@@ -264,3 +270,19 @@ def test_a_real_run_is_published_in_small_files(tmp_path, cache):
     assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
     with pytest.raises(RlmEvalError, match="not a run of a suite"):
         publish(tmp_path / "nowhere", suite, root)
+
+
+def test_the_suites_are_listed_and_told_before_anything_is_called(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["suite"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == names()
+    assert all(line.endswith("[not yet run]") for line in listed)
+    chosen = ["smoke", "debug=scripted", "task=s_niah_multikey", "method=long_context"]
+    assert main(["suite", *chosen, "--cells"]) == 0
+    assert capsys.readouterr().out.startswith("s_niah_multikey-1024-long_context-scripted-coder")
+    assert main(["suite", *chosen, "--estimate"]) == 0
+    assert "tokens: " in capsys.readouterr().out
+    assert main(["suite", "smok"]) == 2
+    assert "near: smoke" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
