@@ -21,6 +21,9 @@ from rlm_eval.stats.spread import Spread, spread
 
 RIGHT = 0.5
 """Score from which an answer of a graded task counts as right."""
+_ENOUGH = 0.95
+"""Share of a method's samples that a budget named after it pays for: at its mean cost, half of the
+samples of a method with a steady cost would be too dear."""
 _WHO = ["method", "variant", "root", "sub"]
 
 
@@ -99,16 +102,16 @@ def budgets(frame: pd.DataFrame) -> Table:
     """What each method of a root model scores where every sample may spend the same."""
     lines: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
-    several = frame["root"].nunique() > 1
-    for (task, length, root), part in frame.groupby(["task_label", "length", "root"], sort=True):
+    several = len(set(frame["root"]) - {""}) > 1
+    for task, length, root, part in _by_root(frame):
         spent, unit = _spent(part)
         if part["series"].nunique() < 2 or spent is None:
             continue
         samples = _affordable(part.assign(series=_without_models(part["series"])), spent)
         columns |= dict.fromkeys(samples["series"])
-        for budget, names in _rungs(samples.groupby("series")["spent"].mean()):
+        for budget, names in _rungs(samples.groupby("series")["spent"].quantile(_ENOUGH)):
             line = {"task": task, "length": _length(length)} | ({"root": root} if several else {})
-            line |= {"budget": f"what {names} spends", "per sample": money(budget), "unit": unit}
+            line |= {"budget": f"enough for {names}", "per sample": money(budget), "unit": unit}
             own = {str(n): _within(rows, budget) for n, rows in samples.groupby("series")}
             lines.append(line | own)
     rows = pd.DataFrame(lines)
@@ -118,10 +121,19 @@ def budgets(frame: pd.DataFrame) -> Table:
         "Equal budgets, from what was observed: a sample counts with its score where it cost no "
         "more than the budget, else as wrong, as if it had been stopped there without an answer "
         "(a lower bound for a method that would answer when stopped). Score % [95 % interval]. "
-        "Budgets are the mean costs of the methods, cold list price, alike ones (15 %) once; "
-        "tokens where a price is unknown."
+        "Budgets are what 95 % of a method's samples cost at most, cold list price, alike ones "
+        "(15 %) once; tokens where a price is unknown."
     )
     return Table("budgets", "Score within equal budgets", note, rows)
+
+
+def _by_root(frame: pd.DataFrame) -> Iterator[tuple[Any, Any, str, pd.DataFrame]]:
+    """(task, length, root, rows): those of a root, and those without one on a sub model of its."""
+    for (task, length), part in frame.groupby(["task_label", "length"], sort=True):
+        for root in sorted(set(part["root"]) - {""}) or [""]:
+            own = part["root"] == root
+            subs = {root, *part.loc[own, "sub"]}
+            yield task, length, root, part[own | ((part["root"] == "") & part["sub"].isin(subs))]
 
 
 def _without_models(series: pd.Series) -> pd.Series:
@@ -130,10 +142,10 @@ def _without_models(series: pd.Series) -> pd.Series:
     return short if short.nunique() == series.nunique() else series
 
 
-def _rungs(means: pd.Series) -> Iterator[tuple[float, str]]:
-    """The distinct budgets, smallest first, each with the method that spends it."""
+def _rungs(costs: pd.Series) -> Iterator[tuple[float, str]]:
+    """The distinct budgets, smallest first, each with the method that it is enough for."""
     last = 0.0
-    for series, budget in means.sort_values().items():
+    for series, budget in costs.sort_values().items():
         if budget > last * 1.15:
             last = float(budget)
             yield last, str(series)

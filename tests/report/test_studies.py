@@ -68,11 +68,21 @@ def test_budgets_are_what_the_methods_spend_and_beyond_them_nothing_counts():
     records["cost_cold"] = np.where(is_rag, 1.0, 4.0)
     records.loc[records.index[~is_rag][:2], "cost_cold"] = 0.5
     rows = studies.budgets(prepared(records)).rows
-    assert rows["budget"].tolist() == ["what rag spends", "what long_context spends"]
-    assert rows["per sample"].tolist() == ["1", "3.3"]
-    assert [text.split(" ")[0] for text in rows["long_context"]] == ["20.0", "20.0"]
+    assert rows["budget"].tolist() == ["enough for rag", "enough for long_context"]
+    assert rows["per sample"].tolist() == ["1", "4"]
+    assert [text.split(" ")[0] for text in rows["long_context"]] == ["20.0", "100.0"]
     assert [text.split(" ")[0] for text in rows["rag"]] == ["100.0", "100.0"]
     assert set(rows["unit"]) == {"USD"}
+
+
+def test_a_program_without_a_root_stands_beside_the_root_whose_sub_model_it_asks():
+    records = frame(methods=["rlm"], lengths=(2048,), roots=("big", "other"), subs=("small",))
+    program = frame(methods=["rag"], lengths=(2048,), subs=("small",))
+    program["root"] = pd.NA
+    both = pd.concat([records, program], ignore_index=True)
+    rows = studies.budgets(prepared(both)).rows
+    assert set(rows["root"]) == {"big", "other"}
+    assert (rows[["rlm", "rag"]] != "").all(axis=None)
 
 
 def test_without_prices_budgets_are_in_tokens_and_without_those_there_are_none():
@@ -87,7 +97,7 @@ def test_a_context_overflow_costs_nothing_and_scores_nothing():
     over = records["outcome"] == "context_overflow"
     records.loc[over, "cost_cold"] = pd.NA
     rows = studies.budgets(prepared(records)).rows
-    assert rows["budget"].tolist() == ["what rag spends"]
+    assert rows["budget"].tolist() == ["enough for rag"]
     assert rows["long_context"].str.startswith("0.0 [").all()
 
 
@@ -109,5 +119,5 @@ def test_a_report_carries_the_tables_of_its_study(tmp_path):
     report([tmp_path], tmp_path / "out")
     assert "Score within equal budgets" in (tmp_path / "out" / "report.html").read_text()
     text = (tmp_path / "out" / "tables" / "budgets.md").read_text()
-    assert "what rlm spends" in text
+    assert "enough for rlm" in text
     assert not (tmp_path / "out" / "tables" / "prompts.md").exists()
