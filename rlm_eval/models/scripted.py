@@ -3,7 +3,7 @@
 Not a language model, and labelled as scripted wherever its numbers appear. `program: player` plays
 a competent root, sub-model and reader on needle tasks: it sees only what a model would see, finds
 the asked key with a regular expression, and as the root of an RLM it writes a code block that maps
-`llm_query` over chunks of the context. It never sees the gold answer.
+`llm_query` over chunks of the context. It never sees the gold answer, unless it is the judge.
 """
 
 from __future__ import annotations
