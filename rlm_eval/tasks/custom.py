@@ -16,7 +16,7 @@ from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import LoadedTask, file_rows
-from rlm_eval.types import Answer, Sample, Score, canonical_text
+from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
 OWN_METRICS = {"exact": normalized_exact, "contains": normalized_contains}
 
@@ -59,7 +59,7 @@ class Custom(LoadedTask):
             meta: dict[str, Any] = {
                 k: v for k, v in row.items() if k not in own and not isinstance(v, list | dict)
             }
-            cluster = str(row.get("cluster") or len(canonical_text(context)))
+            cluster = str(row.get("cluster") or text_hash(canonical_text(context)))
             item = str(row.get("id") or number)
             yield Draft(
                 str(row[self.question]), context, row[self.answer], cluster, item, meta=meta

@@ -41,6 +41,13 @@ def test_rows_become_samples(tmp_path):
     assert passed(validate(task))
 
 
+def test_a_cluster_is_a_context(tmp_path):
+    texts = ["It is red.", "It is tan.", "It is red."]
+    rows = [{"context": text, "question": "Colour?", "answer": text[6:9]} for text in texts]
+    first, second, third = Custom(path=_jsonl(tmp_path, rows), tokenizer="approx4").samples()
+    assert first.cluster == third.cluster != second.cluster
+
+
 def test_parquet_and_own_column_names(tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"text": ["It rains."], "ask": ["Weather?"], "gold": ["rain"]}), path)
