@@ -43,7 +43,11 @@ def test_rows_become_samples(tmp_path):
 
 def test_a_cluster_is_a_context(tmp_path):
     texts = ["It is red.", "It is tan.", "It is red."]
-    rows = [{"context": text, "question": "Colour?", "answer": text[6:9]} for text in texts]
+    asked = ["Colour?", "Colour?", "Which colour?"]
+    rows = [
+        {"context": text, "question": ask, "answer": text[6:9]}
+        for text, ask in zip(texts, asked, strict=True)
+    ]
     first, second, third = Custom(path=_jsonl(tmp_path, rows), tokenizer="approx4").samples()
     assert first.cluster == third.cluster != second.cluster
 
