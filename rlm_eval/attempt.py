@@ -16,6 +16,8 @@ from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
 
 _CUT_REASONS = ("length", "max_tokens")
+_JUDGEMENTS = 2
+"""Times that an attempt asks the judge where no verdict can be read."""
 
 
 async def attempt(
@@ -103,7 +105,14 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
     prompt = task.judge_prompt(sample, answer)
     if prompt is None:
         return Score("judge", 0.0)
-    call = await session.call(
-        [Message("user", prompt)], role=Role.JUDGE, position="judge", model="judge"
-    )
-    return task.judge_score(sample, answer, call.reply)
+    asked = 0
+    while True:
+        call = await session.call(
+            [Message("user", prompt)], role=Role.JUDGE, position="judge", model="judge"
+        )
+        asked += not call.replayed  # a stored verdict without sense does not settle it for ever
+        try:
+            return task.judge_score(sample, answer, call.reply)
+        except ValueError:
+            if asked == _JUDGEMENTS:
+                raise

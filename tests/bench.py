@@ -60,7 +60,7 @@ async def session_over(
         yield Session(
             sample,
             epoch,
-            {"root": endpoint, "sub": endpoint},
+            {"root": endpoint, "sub": endpoint, "judge": endpoint},
             Journal(log),
             Budget(limits or Limits()),
             pool,

@@ -63,7 +63,7 @@ def strict_verdict(text: str) -> bool:
     """Ours: `{"correct": true|false}`, else the last line `correct: yes|no`.
 
     Reasoning in `<think>` is removed first. Raises `ValueError` where there is no clear verdict:
-    the judge is then asked again, and counts as wrong in the end.
+    the judge is then asked again, and in the end the sample has no score.
     """
     said = visible(text)
     for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):

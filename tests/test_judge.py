@@ -1,0 +1,57 @@
+"""A judge that cannot be read is asked again, now and when the run is resumed."""
+
+import pytest
+from bench import Answering, sample_of, session_over
+
+from rlm_eval.attempt import attempt
+from rlm_eval.methods.long_context import LongContext
+from rlm_eval.types import Outcome, Role, Score
+
+
+class Judged:
+    """A task of one question whose judge says yes or no."""
+
+    def score(self, sample, answer):
+        return (Score("contains", 0.0),)
+
+    def judge_prompt(self, sample, answer):
+        return f"JUDGE {answer.text}"
+
+    def judge_score(self, sample, answer, verdict):
+        if verdict not in ("yes", "no"):
+            raise ValueError("no clear verdict")
+        return Score("judge", float(verdict == "yes"))
+
+
+@pytest.fixture
+def verdicts():
+    return []
+
+
+@pytest.fixture
+def client(verdicts):
+    def answer(messages):
+        return verdicts.pop(0) if messages[-1].content.startswith("JUDGE") else "it"
+
+    return Answering(answer)
+
+
+async def judged(client, folder):
+    sample = sample_of("It is.")
+    async with session_over(client, folder, sample) as session:
+        trajectory, scores = await attempt(Judged(), LongContext(), sample, session)
+    asked = [call for call in trajectory.calls if call.role == Role.JUDGE]
+    return trajectory.outcome, [score.value for score in scores], len(asked)
+
+
+async def test_an_unclear_verdict_is_asked_for_once_more(client, verdicts, tmp_path):
+    verdicts += ["perhaps", "yes"]
+    assert await judged(client, tmp_path) == (Outcome.OK, [1.0, 0.0], 2)
+
+
+async def test_a_resumed_judge_error_asks_anew(client, verdicts, tmp_path):
+    verdicts += ["perhaps", "well"]
+    assert await judged(client, tmp_path) == (Outcome.JUDGE_ERROR, [], 2)
+    verdicts += ["no"]
+    assert await judged(client, tmp_path) == (Outcome.OK, [0.0, 0.0], 3)
+    assert sum(not m[-1].content.startswith("JUDGE") for m in client.asked) == 1
