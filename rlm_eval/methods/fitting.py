@@ -67,15 +67,17 @@ async def refuse_overflow(
 
 
 async def largest_fit(
-    count: Callable[[int], Awaitable[int]], chars: int, rate: float, most: int
-) -> int:
+    count: Callable[[int], Awaitable[int | None]], chars: int, rate: float, most: int
+) -> int | None:
     """Characters of a context in the longest prompt found that takes at most `most` tokens.
 
     `count` tells the tokens of a prompt with so many of the context's `chars` characters; `rate` is
     a first guess of characters per token. At most `_SLACK` tokens stay unused. 0 where not even the
-    prompt without the context fits.
+    prompt without the context fits, `None` where a count is refused.
     """
     bare = await count(0)
+    if bare is None:
+        return None
     low, tokens, high = 0, bare, chars + 1
     guess = min(chars, int((most - bare) * rate))
     for _ in range(_MOST_COUNTS):
@@ -84,6 +86,8 @@ async def largest_fit(
         if guess == low or most - tokens <= _SLACK:
             break
         found = await count(guess)
+        if found is None:
+            return None
         if found <= most:
             low, tokens = guess, found
         else:

@@ -98,9 +98,9 @@ class LongContext:
         return Message("user", fill("\n\n".join(blocks), context=context, question=question))
 
     def note_kept(
-        self, sample: Sample, session: Session, kept: Sequence[Span], tokens: int
+        self, sample: Sample, session: Session, kept: Sequence[Span], tokens: int | None
     ) -> None:
-        """What the record says of the kept spans."""
+        """What the record says of the kept spans; `None` tokens are unknown."""
         session.note("kept_tokens", tokens)
         session.note("evidence_kept", evidence_kept(sample.evidence, kept))
 
@@ -140,16 +140,16 @@ class _Cut:
         guess = int(most * rate) - len(self._prompt(0).content)
         if length * CERTAIN <= guess:
             return length
-        self.counts = await self._count(self._prompt(0)) is not None
-        if not self.counts:
-            session.note("tokens_by", "estimate")
-            return length if length <= guess else max(0, int(guess * CAREFUL))
-        session.note("tokens_by", session.counter_of("root"))
 
-        async def count(room: int) -> int:
-            return await self._count(self._prompt(room)) or 0
+        async def count(room: int) -> int | None:
+            return await self._count(self._prompt(room))
 
-        return await largest_fit(count, length, rate, most)
+        room = await largest_fit(count, length, rate, most)
+        self.counts = room is not None
+        session.note("tokens_by", session.counter_of("root") if self.counts else "estimate")
+        if room is not None:
+            return room
+        return length if length <= guess else max(0, int(guess * CAREFUL))
 
     def _prompt(self, room: int) -> Message:
         kept = _kept(len(self.text), room, self.method.over_window)
@@ -159,20 +159,27 @@ class _Cut:
     async def _count(self, message: Message) -> int | None:
         return await self.session.count_tokens([message])
 
-    async def _tokens(self, message: Message, kept: Sequence[Span]) -> int:
-        """What the kept text adds to the prompt."""
+    async def _tokens(self, message: Message, kept: Sequence[Span]) -> int | None:
+        """What the kept text adds to the prompt; `None` where a count is refused."""
         if self.counts:
-            bare = await self._count(self._prompt(0)) or 0
-            return (await self._count(message) or 0) - bare
+            bare, whole = await self._count(self._prompt(0)), await self._count(message)
+            return None if bare is None or whole is None else whole - bare
         tokens = estimate_tokens(self.sample, sum(end - start for start, end in kept))
         return min(tokens, self.sample.context.tokens)
 
-    async def _total(self) -> int:
-        """Tokens of the whole context, counted in pieces: it may be many windows long."""
-        empty = await self._count(Message("user", "")) or 0
-        starts = range(0, len(self.text), _PIECE)
-        pieces = [Message("user", self.text[start : start + _PIECE]) for start in starts]
-        return sum([(await self._count(piece) or 0) - empty for piece in pieces])
+    async def _total(self) -> int | None:
+        """Tokens of the whole context, counted in pieces: it may be many windows long.
+
+        `None` where a count is refused.
+        """
+        # A letter is a token; some servers refuse an empty message.
+        texts = ["a", *(self.text[i : i + _PIECE] for i in range(0, len(self.text), _PIECE))]
+        found = [await self._count(Message("user", text)) for text in texts]
+        known = [tokens for tokens in found if tokens is not None]
+        if len(known) < len(found):
+            return None
+        frame = known[0] - 1
+        return sum(known[1:]) - frame * (len(known) - 1)
 
 
 def _kept(length: int, room: int, policy: str) -> list[Span]:

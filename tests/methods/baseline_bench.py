@@ -77,19 +77,22 @@ async def open_bench(
     sample: Sample,
     *,
     windows: Mapping[str, int] | None = None,
-    counts: Callable[[str], int] | None = None,
+    counts: Callable[[str], int | None] | None = None,
     cap: int | None = None,
     repl: bool = False,
     **scripts: Script,
 ) -> AsyncIterator[Bench]:
     """A session with a scripted model in each named slot (`root=[...]`); a REPL pool if asked.
 
-    `counts` is the models' own tokenizer, `None` = nobody tells; `cap` ends their replies.
+    `counts` is the models' own tokenizer, `None` = nobody tells, `None` from it = not of this
+    text; `cap` ends their replies.
     """
     clients = {slot: ScriptedClient(script) for slot, script in scripts.items()}
 
     async def count(messages: Sequence[Message]) -> int | None:
-        return sum(counts(m.content) for m in messages) if counts else None
+        found = [counts(m.content) if counts else None for m in messages]
+        known = [tokens for tokens in found if tokens is not None]
+        return sum(known) if len(known) == len(found) else None
 
     endpoints = {
         slot: Endpoint(

@@ -165,6 +165,30 @@ async def test_where_nobody_counts_the_server_decides(tmp_path: Path) -> None:
         assert len(bench.requests()) == 1
 
 
+@pytest.mark.parametrize(("countable", "by"), [(4000, "server"), (1500, "estimate")])
+async def test_a_count_that_is_refused_is_unknown_and_not_none(
+    tmp_path: Path, countable: int, by: str
+) -> None:
+    """A server may refuse to count what is too long for it (413), and an empty message."""
+    sample = sample_of(TEXT)
+    assert len(TEXT) > 4000
+
+    def counts(text: str) -> int | None:
+        return own_tokens(text) if 0 < len(text) <= countable else None
+
+    method = LongContext(over_window="tail", reserve_tokens=50)
+    async with open_bench(
+        tmp_path, sample, windows={"root": 700}, counts=counts, root=["r"]
+    ) as bench:
+        await method.solve(sample, bench.session)
+        (((_, content),),) = bench.requests()
+    notes = bench.session.notes
+    assert own_tokens(content) <= 700 - 50 - FRAME
+    assert notes["tokens_by"] == by
+    assert 0 < notes["kept_tokens"] < 700
+    assert notes["total_tokens"] == (None if by == "server" else sample.context.tokens)
+
+
 async def test_the_journal_keeps_the_counts_so_that_a_replay_cuts_alike(tmp_path: Path) -> None:
     sample, windows = sample_of(NUMBERS), {"root": 700}
     method = LongContext(over_window="tail", reserve_tokens=50)
