@@ -87,6 +87,7 @@ class SandboxPool:
         self._next = 0
         self._templates: dict[str, asyncio.Task[_Template]] = {}
         self._users: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # equal texts may differ in size: one caches its UTF-8
         self._memory = Memory(0)
         self._stack = AsyncExitStack()
 
@@ -285,6 +286,7 @@ class SandboxPool:
         """The fork server of a large context, shared by those who have it open."""
         if key not in self._templates:
             self._templates[key] = asyncio.create_task(self._make_template(context))
+            self._sizes[key] = size
             self._memory.take(size)
         self._users[key] = self._users.get(key, 0) + 1
         try:
@@ -295,7 +297,7 @@ class SandboxPool:
             if not self._users[key]:
                 del self._users[key]
                 task = self._templates.pop(key)
-                self._memory.give(size)
+                self._memory.give(self._sizes.pop(key))
                 with suppress(ReplCrash):
                     template = await task
                     template.client.close()

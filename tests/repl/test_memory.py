@@ -1,8 +1,10 @@
 """REPLs that do not fit into memory wait; none waits for itself, and none for ever."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from contextvars import Context
 
+import orjson
 import pytest
 
 from rlm_eval.repl import ReplConfig
@@ -47,6 +49,19 @@ async def test_one_that_does_not_fit_waits_until_others_are_closed(small, caplog
     assert await other == f"{len(TEXT) + 4}\n"
     with pytest.raises(asyncio.CancelledError):
         await cancelled
+
+
+async def test_what_was_taken_is_given_back_though_an_equal_text_is_smaller():
+    """The first text has cached its UTF-8, which counts; the one that is closed last has not."""
+    first, last = ["wörds " * 900_000 for _ in range(2)]
+    orjson.dumps(first)
+    assert held_bytes(first) > held_bytes(last)
+    async with SandboxPool(ReplConfig()) as pool:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(pool.open(first, {}, key="k"))
+            async with pool.open(last, {}, key="k"):
+                await stack.aclose()
+        assert pool._memory.used == 0
 
 
 async def test_a_child_does_not_wait_for_its_parent(small):
