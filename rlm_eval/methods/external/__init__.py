@@ -169,8 +169,8 @@ class External:
 
 @contextmanager
 def _file_of(text: str, folder: Path) -> Iterator[str]:
-    """A path that an engine can read `text` at: in memory where the system can, so that the data of
-    a protected task reach no disk; else in `folder`."""
+    """A path that an engine can read `text` at: in memory where the system can, so that we put no
+    data of a protected task on a disk (an engine may: `rlms` does); else in `folder`."""
     if not hasattr(os, "memfd_create"):
         path = folder / "job.json"
         path.write_text(text, "utf-8")
