@@ -7,8 +7,10 @@ cells of one process share servers and budgets, and so that a sweep can be resum
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,9 @@ def product(
     """The configurations of every combination; an axis is a list of lists of overrides.
 
     Composing takes a fifth of a second and what an override changes stands under its own top-level
-    key, so that each alternative is composed once and put together with the others; where two
-    axes set the same key the later one wins. Overlays change anything and come outermost.
+    key, so that each alternative is composed once and put together with the others. Axes that
+    change the same one (`model@root=a,b root.window=4096,8192`) are composed together; of two
+    values of one field the later wins. Overlays change anything and come outermost.
     Raises `ConfigError`.
     """
     for index, axis in enumerate(axes):
@@ -60,13 +63,20 @@ def product(
             rest = [*axes[:index], *axes[index + 1 :]]
             return [c for own in axis for c in product([*fixed, *own], rest, config_dir)]
     base = _compose(fixed, config_dir)
-    made = [[_nodes(fixed, own, config_dir) for own in axis] for axis in axes]
+    nodes = functools.cache(lambda own: _nodes(fixed, own, config_dir))
+    changed = [set[str]().union(*map(_top_level, axis)) for axis in axes]
+    count = Counter(key for keys in changed for key in keys)
     found = []
-    for nodes in itertools.product(*made):
+    for alternatives in itertools.product(*axes):
+        together: dict[str, str] = {}
         config = base.copy()
         with open_dict(config):
-            for own in nodes:
-                config.update(own)
+            for keys, own in zip(changed, alternatives, strict=True):
+                if any(count[key] > 1 for key in keys):
+                    together |= {_key(o): o for o in own}
+                else:
+                    config.update(nodes(tuple(own)))
+            config.update(nodes(tuple(together.values())))
         try:
             OmegaConf.resolve(config)
         except OmegaConfBaseException as error:
@@ -75,15 +85,18 @@ def product(
     return found
 
 
+def _top_level(overrides: Iterable[str]) -> set[str]:
+    return {_key(o).rpartition("@")[2].partition(".")[0] for o in overrides}
+
+
 def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
     """What these overrides change: top-level key -> node. A plain value needs no composing."""
-    keys = {_key(o).rpartition("@")[2].partition(".")[0] for o in own}
     names = _top_level_names(config_dir)
     if all(k in names and not (config_dir / k).is_dir() for k in map(_key, own)):
         parser = OverridesParser.create()
         return {_key(o): parser.parse_override(o).value() for o in own}
     composed = _compose([*fixed, *own], config_dir)
-    return {key: composed[key] for key in keys if key in composed}
+    return {key: composed[key] for key in _top_level(own) if key in composed}
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -94,6 +94,18 @@ def test_a_grid_is_the_product_of_its_lists():
     ]
 
 
+def test_lists_of_one_part_of_the_configuration_are_a_product_too():
+    cells = built("model@root=coder-0.5b,qwen3-8b", "length=1k,2k", "root.sampling.temperature=0,1")
+    assert [
+        (c.models["root"].name, c.length, c.models["root"].sampling.temperature) for c in cells
+    ] == [
+        (name, length, temperature)
+        for name in ("coder-0.5b", "qwen3-8b")
+        for length in (1024, 2048)
+        for temperature in (0, 1)
+    ]
+
+
 def test_an_override_replaces_an_overlays_sweep():
     cells = built("debug=scripted", "method=rag", "length=4k")
     assert [(c.length, c.method.name) for c in cells] == [(4096, "rag_bm25")]
