@@ -107,8 +107,13 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
         return Score("judge", 0.0)
     asked = 0
     while True:
+        # The sample's limits are its method's: used up or not, what it answered is judged.
         call = await session.call(
-            [Message("user", prompt)], role=Role.JUDGE, position="judge", model="judge"
+            [Message("user", prompt)],
+            role=Role.JUDGE,
+            position="judge",
+            model="judge",
+            closing=True,
         )
         asked += not call.replayed  # a stored verdict without sense does not settle it for ever
         try:

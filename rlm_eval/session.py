@@ -206,7 +206,7 @@ class Session:
 
         `position` is the deterministic path of the asking place; equal requests at one position
         are told apart by their order. Raises `ModelError` (the failed call is kept and metered)
-        or `LimitReached` (nothing was sent). A `closing` call is the one that a reached limit of
+        or `LimitReached` (nothing was sent). A `closing` call is one that a reached limit of
         the sample still allows; a sweep's budget it does not pass over.
         """
         endpoint = self._endpoint(model)

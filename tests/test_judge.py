@@ -1,9 +1,10 @@
-"""A judge that cannot be read is asked again, now and when the run is resumed."""
+"""The judge: asked again where it cannot be read, and whatever the method left of the limits."""
 
 import pytest
 from bench import Answering, sample_of, session_over
 
 from rlm_eval.attempt import attempt
+from rlm_eval.limits import Limits
 from rlm_eval.methods.long_context import LongContext
 from rlm_eval.types import Outcome, Role, Score
 
@@ -36,9 +37,9 @@ def client(verdicts):
     return Answering(answer)
 
 
-async def judged(client, folder):
+async def judged(client, folder, limits=None):
     sample = sample_of("It is.")
-    async with session_over(client, folder, sample) as session:
+    async with session_over(client, folder, sample, limits=limits) as session:
         trajectory, scores = await attempt(Judged(), LongContext(), sample, session)
     asked = [call for call in trajectory.calls if call.role == Role.JUDGE]
     return trajectory.outcome, [score.value for score in scores], len(asked)
@@ -55,3 +56,8 @@ async def test_a_resumed_judge_error_asks_anew(client, verdicts, tmp_path):
     verdicts += ["no"]
     assert await judged(client, tmp_path) == (Outcome.OK, [0.0, 0.0], 3)
     assert sum(not m[-1].content.startswith("JUDGE") for m in client.asked) == 1
+
+
+async def test_a_method_that_used_up_the_limits_is_judged_all_the_same(client, verdicts, tmp_path):
+    verdicts += ["yes"]
+    assert await judged(client, tmp_path, Limits(calls=1)) == (Outcome.OK, [1.0, 0.0], 1)
