@@ -81,19 +81,25 @@ class Gate:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # admitted and cancelled in one tick
                 self.in_flight -= 1
-                self._admit()
+            self._admit()
             raise
 
     def _admit(self) -> None:
-        """Start as many as may start: callers in turn, each one's requests in order."""
+        """Start as many as may start: callers in turn, each one's requests in order.
+
+        Called whenever the answer may have changed, so that nobody waits longer than the next
+        one must.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         while self._queues and self.in_flight < int(self.limit):
             caller, queue = next(iter(self._queues.items()))
             future, tokens = queue[0]
             if not future.cancelled():
                 # Whose turn it is decides who waits for the rates, too, not who asked first.
                 if (wait := self._wait(tokens)) > 0:
-                    if self._timer is None:
-                        self._timer = asyncio.get_running_loop().call_later(wait, self._resume)
+                    self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
                     return
                 self._book(1, tokens)
                 self.in_flight += 1
@@ -117,10 +123,6 @@ class Gate:
         if self._tpm:
             self._tpm.book(tokens)
 
-    def _resume(self) -> None:
-        self._timer = None
-        self._admit()
-
     def too_many(self, entered: float, retry_after: float | None) -> None:
         """The provider refused a request that entered at `entered`: halve, and pause if asked."""
         self.throttled += 1
@@ -134,3 +136,4 @@ class Gate:
         """A reply came: the limit grows by one per `limit` replies."""
         self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
         self._book(0, tokens_over_estimate)
+        self._admit()

@@ -172,3 +172,26 @@ async def test_tokens_per_minute_are_kept_on_the_wire_and_corrected_by_what_was_
     assert one_by_one < 4.0  # the estimates alone would have taken over five seconds
     assert times[10] - times[8] >= 0.1  # 1,200 tokens may burst, three requests want 1,251
     assert times[11] - times[8] >= 0.45  # what the first two did not use is given back then
+
+
+async def test_tokens_given_back_let_the_next_one_in_at_once():
+    gate = Gate(8, tpm=60_000)
+    async with asyncio.timeout(5):  # by the estimate alone it would wait for 28 s
+        async with gate.slot(30_000):
+            waiting = asyncio.create_task(occupy(gate, "next", []))
+            await asyncio.sleep(0)
+        gate.went_well(-29_900)
+        await waiting
+
+
+async def test_who_gives_up_waiting_for_a_rate_holds_up_nobody():
+    gate, order = Gate(8, tpm=1200), []  # 20 tokens a second, 60 at once
+    async with gate.slot(60):
+        waiting = asyncio.create_task(gate.slot(10_000).__aenter__())
+        await asyncio.sleep(0)
+        behind = asyncio.create_task(occupy(gate, "behind", order))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        async with asyncio.timeout(2):  # a token takes 0.05 s, a full bucket 3 s
+            await behind
+    assert order == ["behind"]
