@@ -72,8 +72,8 @@ class Accounts:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            # A write that failed on the way is tried again below: it costs the cell nothing.
+            await asyncio.gather(task, return_exceptions=True)
             await self.write(name, before)
 
     async def _rewrite(self, name: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:

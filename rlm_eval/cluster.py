@@ -185,10 +185,10 @@ def run_job(run: Path, number: int) -> dict[str, str]:
         unfinished = asyncio.run(runner.run()).unfinished
     except asyncio.CancelledError:
         unfinished = {"job": "stopped; submit it again"}
+    if unfinished and runner.stop.warned:  # first: a merge that fails must not keep it from that
+        _requeue(job["requeues"])
     for told in merge_done(run, cells):
         print(told, file=sys.stderr)
-    if unfinished and runner.stop.warned:
-        _requeue(job["requeues"])
     return unfinished
 
 

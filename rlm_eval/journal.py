@@ -316,6 +316,10 @@ class Tape(Journal):
     def write(self, trajectory: int, request: str, call: Call) -> None:
         """Nothing."""
 
+    def write_count(self, request: str, tokens: int) -> None:
+        """Nothing on disk."""
+        self.counts[request] = tokens
+
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
         """Nothing."""
 

@@ -96,7 +96,9 @@ def missing_shards(run: Path, cell: str) -> list[str]:
 def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
     """Merge the cells whose last shard has just ended; says what came of it."""
     for cell in dict.fromkeys(cell.id for cell in cells if cell.shard is not None):
-        if missing := missing_shards(run, cell):
+        if not shard_folders(run, cell):  # whoever asks has told why
+            yield f"{cell}: no shard has begun"
+        elif missing := missing_shards(run, cell):
             yield f"{cell}: {len(missing)} shards to go"
         else:
             yield f"{cell}: merged into {merge(run, cell)}"

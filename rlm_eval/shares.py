@@ -59,10 +59,13 @@ def pot(run: Path, budget: Limits) -> Pot:
     """Where the budget is now, by the run's journals and its jobs' files."""
     jobs = jobs_of(run)
     states = job_states(jobs)
+    last = {name: job["number"] for job in jobs for name in job["cells"]}
     held, holders = Spending(), 0
     for job in jobs:
         folders = [folder_of(run, name) for name in job["cells"]]
-        lives = states.get(job["number"]) is not None or any(map(holder_of, folders))
+        # A lease is the later job's where several had the cell; a planned job has no state.
+        own = [folder_of(run, name) for name in job["cells"] if last[name] == job["number"]]
+        lives = states.get(job["number"]) is not None or any(map(holder_of, own))
         if lives and job.get("budget"):
             had = total(folders)
             left = {n: max(0, (job["budget"][n] or 0) - getattr(had, n)) for n in NAMES}

@@ -11,9 +11,11 @@ from runs import RULES, overrides, records, run_here
 
 from rlm_eval import accounts
 from rlm_eval.commands.status import main as status
-from rlm_eval.models import Account
+from rlm_eval.models import Account, EndpointInfo
+from rlm_eval.models.scripted import ScriptedModel
 from rlm_eval.prices import table
 from rlm_eval.spending import first_requests
+from rlm_eval.store import write_json
 
 PRICE = sorted(table())[0]
 
@@ -170,9 +172,6 @@ class Telling:
 
 
 async def test_a_restarted_server_counts_on(tmp_path):
-    from rlm_eval.models import EndpointInfo
-    from rlm_eval.models.scripted import ScriptedModel
-
     kept = accounts.Accounts(tmp_path)
     client = Telling([100, 100, 160, 30, 50])
     await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
@@ -180,6 +179,25 @@ async def test_a_restarted_server_counts_on(tmp_path):
         await kept.write()
     (told,) = accounts.servers(tmp_path)
     assert told["prefix_cache"] == {"queries": 2 * 110, "hits": 110}
+
+
+async def test_a_file_that_could_not_be_written_once_costs_the_cell_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(accounts, "PERIOD_S", 0.01)
+    kept, tries = accounts.Accounts(tmp_path), []
+    client = Telling([1.0] * 100)
+    await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
+
+    def fails_once(path, value):
+        tries.append(path)
+        if len(tries) == 1:
+            raise OSError("no room for a moment")
+        write_json(path, value)
+
+    monkeypatch.setattr(accounts, "write_json", fails_once)
+    async with kept.cell("c", {"root": client}):
+        await asyncio.sleep(0.1)
+    (told,) = accounts.servers(tmp_path)
+    assert (len(tries), list(told["cells"])) == (2, ["c"])
 
 
 async def test_a_cells_budget_ends_that_cell_alone(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from bench import Answering, sample_of, session_over
 
 from rlm_eval.errors import LimitReached, ProviderError
-from rlm_eval.journal import read_calls
+from rlm_eval.journal import Calls, Tape, read_calls
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
 from rlm_eval.models import Sampling
@@ -178,3 +178,16 @@ async def test_a_seed_differs_by_sample_epoch_and_place_but_not_by_run(tmp_path)
             await session.call(user("q"), role=Role.ROOT, position=position)
     assert len(set(seeds[:4])) == 4
     assert seeds[4] == seeds[0]
+
+
+async def test_a_replay_counts_what_its_journal_does_not_hold_and_writes_nothing(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    async with session_over(
+        Answering(lambda messages: "one"), tmp_path, sample_of(TEXT)
+    ) as session:
+        await session.call(user("first"), role=Role.ROOT, position="t0")
+    before = path.read_bytes()
+    tape = Tape(Calls(path), 0)
+    tape.write_count("request", 3)
+    assert tape.counts == {"request": 3}
+    assert path.read_bytes() == before

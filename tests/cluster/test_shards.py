@@ -36,6 +36,8 @@ async def test_merged_shards_equal_the_whole_cell(tmp_path):
         given = overrides(tmp_path, server.url, "n=5", "epochs=2")
         run = tmp_path / "test"
         (cell,) = cells_of(given)
+        (told,) = merge_done(run, cells_of([*given, "shard=1/3"]))
+        assert told.endswith("no shard has begun")
         for part in ("2/3", "3/3"):
             assert not (await run_here([*given, f"shard={part}"])).unfinished
             (told,) = merge_done(run, cells_of([*given, f"shard={part}"]))

@@ -51,6 +51,9 @@ async def test_what_a_running_job_holds_is_not_handed_out_again(tmp_path):
     async with Lease(folder):
         assert str(pot(run, budget)) == "calls 10: 0 spent, 5 held by 1 jobs, 5 free"
         assert shares(run, budget, [[cells[1]]])[0]["calls"] == 5
+        # Submitted again after a job was killed: the lease is that of the second one.
+        write_jobs(run, [cells[:1]], Cluster(), [{"calls": 7, "tokens": None, "cost": None}])
+        assert str(pot(run, budget)) == "calls 10: 0 spent, 7 held by 1 jobs, 3 free"
 
 
 def test_jobs_keep_to_their_shares_and_leftovers_are_handed_out_again(tmp_path, capsys):
