@@ -139,6 +139,7 @@ class Session:
         the same words. Raises `ProviderError` where the one who counts does not answer.
         """
         endpoint = self._endpoint(model)
+        messages = [_sendable(message) for message in messages]
         request = _request_hash(endpoint.name, messages, Sampling())
         if request not in self._journal.counts:
             told = None if endpoint.count is None else await endpoint.count(messages)

@@ -2,7 +2,7 @@
 
     python benchmarks/harness_overhead/report.py [records]
 
-Prints wall and processor seconds of `report` (tables, figures as PDF, PNG and SVG, page, card),
+Prints wall and processor seconds of `report` (tables, figures as PDF and PNG, page, card),
 imports included, and what was written. The second process draws half of the figures; on two idle
 cores the first one's processor seconds are nearly the wall time. The target is 10 s for 100,000
 records on two cores.

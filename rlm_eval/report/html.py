@@ -6,6 +6,7 @@ Every text that comes from data is escaped here or put in as text by the script.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -95,8 +96,10 @@ def _table(table: Table) -> str:
 
 def _figure(figure: style.Saved) -> str:
     files = ", ".join(f"figures/{path.name}" for path in figure.paths)
+    source = base64.b64encode(figure.image.read_bytes()).decode()
+    image = f'<img alt="{escape(figure.title)}" src="data:image/png;base64,{source}">'
     return _section(
-        figure.title, f"<figure>{figure.svg}</figure><p class=note>Files: {escape(files)}</p>"
+        figure.title, f"<figure>{image}</figure><p class=note>Files: {escape(files)}</p>"
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,8 +53,6 @@ RC: dict[Any, Any] = {
     "axes.unicode_minus": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "rlm_eval",
     "figure.dpi": 100,
     "savefig.dpi": 200,
 }
@@ -76,12 +73,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A figure on disk, and as SVG for the page."""
+    """A figure on disk."""
 
     name: str
     title: str
     paths: tuple[Path, ...]
-    svg: str
+
+    @property
+    def image(self) -> Path:
+        """The one that a page can show."""
+        return next(path for path in self.paths if path.suffix == ".png")
 
 
 def looks(series: Sequence[str]) -> dict[str, Look]:
@@ -309,16 +310,13 @@ def _plain_fonts() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame) -> Saved:
-    """PDF, PNG and the CSV behind the figure; the SVG is returned for the page."""
+    """PDF, PNG and the CSV behind the figure."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv"))
-    text = io.StringIO()
     with mpl.rc_context(RC), _plain_fonts():
         # No dates in the files: the same records give the same bytes.
         figure.savefig(paths[0], metadata={"CreationDate": None})
         figure.savefig(paths[1])
-        figure.savefig(text, format="svg", metadata={"Date": None})
     data.to_csv(paths[2], index=False)
     plt.close(figure)
-    svg = text.getvalue()
-    return Saved(name, title, paths, svg[svg.index("<svg") :])
+    return Saved(name, title, paths)

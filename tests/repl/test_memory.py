@@ -51,6 +51,22 @@ async def test_one_that_does_not_fit_waits_until_others_are_closed(small, caplog
         await cancelled
 
 
+@pytest.mark.parametrize("key", ["l", None])
+async def test_those_who_wait_for_one_context_come_in_together(small, key):
+    both = asyncio.Barrier(2)
+
+    async def meet():
+        async with small.open(TEXT + "more", {}, key=key):
+            await both.wait()
+
+    async with small.open(TEXT, {}, key="k"):
+        others = [asyncio.create_task(meet(), context=Context()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert len(small._templates) == 1
+    async with asyncio.timeout(20):
+        await asyncio.gather(*others)
+
+
 async def test_what_was_taken_is_given_back_though_an_equal_text_is_smaller():
     """The first text has cached its UTF-8, which counts; the one that is closed last has not."""
     first, last = ["wörds " * 900_000 for _ in range(2)]

@@ -32,7 +32,8 @@ async def test_report_page(tmp_path: Path, run: Path) -> None:
     async with chromium(tmp_path / "profile") as page:
         await page.open((out / "report.html").as_uri())
         assert await page.run("document.title") == "rlm_eval report"
-        assert await page.run("document.querySelectorAll('figure svg').length") >= 2
+        shown = "[...document.querySelectorAll('figure img')].filter((i) => i.naturalWidth).length"
+        assert await page.run(shown) >= 2
         await _sorts(page)
         await _filters_and_opens(page)
         assert await page.run("document.querySelectorAll('.map i.gold').length") == 1

@@ -263,7 +263,7 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
     for name in ("model_grid", "depth_by_length", "crossover"):
         figure, data = names[name]()
         saved = style.save(figure, tmp_path, name, name, data)
-        assert saved.svg.startswith("<svg")
+        assert saved.image.read_bytes().startswith(b"\x89PNG")
         assert len(data)
 
 
