@@ -90,7 +90,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_retried_calls": ("int", "Calls that needed more than one request."),
     "n_lost_attempts": ("int", "Attempts whose reply was lost on its way: perhaps billed."),
     "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
-    "diverged_calls": ("int", "Calls of a resumed sample that the journal did not know."),
+    "diverged_calls": ("int", "Stored replies that a resumed sample did not ask for again."),
     "re_rolls": ("int", "Times the sample was redone after an error."),
     # -- tokens, judges left out
     "input_tokens": ("int", "Prompt tokens, cached ones included."),

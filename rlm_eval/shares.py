@@ -19,7 +19,8 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import holder_of
 from rlm_eval.limits import Limits
 from rlm_eval.queue import job_states, jobs_of
-from rlm_eval.spending import Spending, first_requests, total
+from rlm_eval.spending import Spending, first_requests, total, total_of_run
+from rlm_eval.store import folder_of
 
 NAMES = ("tokens", "cost", "calls")
 
@@ -72,7 +73,7 @@ def pot(run: Path, budget: Limits) -> Pot:
             held, holders = held + Spending(**left), holders + 1
     plan = run / "plan.json"
     names = orjson.loads(plan.read_bytes())["cells"] if plan.exists() else []
-    spent = total(folder_of(run, name) for name in names) + _proofs(run)
+    spent = total_of_run(run, names) + _proofs(run)
     return Pot(budget, spent, held, holders)
 
 
@@ -100,11 +101,6 @@ def shares(run: Path, budget: Limits, jobs: Sequence[Sequence[Cell]]) -> list[di
             share[name] = getattr(had, name) + part
         given.append(share)
     return given
-
-
-def folder_of(run: Path, name: str) -> Path:
-    """Directory of a planned cell or shard."""
-    return run / ("shards" if "/" in name else "cells") / name
 
 
 def _weight(cell: Cell, name: str) -> float:

@@ -6,7 +6,7 @@ Counts every call that was ever sent, whether its trajectory was finished, redon
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rlm_eval import accounts
 from rlm_eval.journal import stored_call
 from rlm_eval.log import read_lines
 from rlm_eval.prices import call_cost, cold_cost
-from rlm_eval.store import read_manifest
+from rlm_eval.store import folder_of, read_manifest
 from rlm_eval.types import Prompt, Usage
 
 
@@ -71,6 +71,18 @@ def spent(folder: Path) -> Spending:
 def total(folders: Iterable[Path]) -> Spending:
     """Of several."""
     return sum(map(spent, folders), Spending())
+
+
+def total_of_run(run: Path, names: Collection[str]) -> Spending:
+    """Of the planned cells and shards; what a merged cell took over from its shards counts once."""
+    found = Spending()
+    for cell in dict.fromkeys(name.partition("/")[0] for name in names):
+        shards = total(folder_of(run, n) for n in names if n.startswith(f"{cell}/"))
+        whole = spent(folder_of(run, cell)) if cell in names else Spending()
+        is_merged = (folder_of(run, cell) / "merged.json").exists()
+        # Only one of them goes on: a merge refuses a cell that did, and replaces one that did not.
+        found += max(shards, whole, key=lambda s: s.calls) if is_merged else shards + whole
+    return found
 
 
 def first_requests(run: Path) -> Spending:

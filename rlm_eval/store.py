@@ -37,6 +37,11 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, orjson.dumps(value, option=_OPTIONS))
 
 
+def folder_of(run: Path, name: str) -> Path:
+    """Directory of a planned cell or shard."""
+    return run / ("shards" if "/" in name else "cells") / name
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
     path = folder / "manifest.json"
@@ -85,7 +90,7 @@ class Attempt:
     rerolls: int
     """Earlier finished attempts at the same sample and epoch."""
     diverged: int
-    """Calls asked anew although stored replies existed."""
+    """Replies of earlier attempts that it did not ask for: it asked something else."""
 
 
 @dataclass

@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.limits import Limits
     from rlm_eval.queue import cell_jobs, jobs_of
     from rlm_eval.shares import pot
-    from rlm_eval.spending import first_requests, total
+    from rlm_eval.spending import first_requests, total_of_run
+    from rlm_eval.store import folder_of
 
     plan = run / "plan.json"
     if not plan.exists():
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     shards = {name.partition("/")[0] for name in names if "/" in name}
     names += [name for name in dict.fromkeys(started) if name not in (*names, *shards)]
     jobs = cell_jobs(run)
-    folders = {name: run / ("shards" if "/" in name else "cells") / name for name in names}
+    folders = {name: folder_of(run, name) for name in names}
     done = 0
     for name, folder in folders.items():
         told = state(folder, *jobs.get(name, (None, None)))
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     for cell in sorted(shards):
         merged = (run / "cells" / cell / "merged.json").exists()
         print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")
-    print(f"{done} of {len(names)} cells done; spent: {total(folders.values())}")
+    print(f"{done} of {len(names)} cells done; spent: {total_of_run(run, names)}")
     if (proofs := first_requests(run)).calls:
         print(f"endpoints proved: {proofs}")
     if configs := [config for job in jobs_of(run) for config in job["configs"]]:

@@ -8,6 +8,7 @@ from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_he
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.log import count_torn
 from rlm_eval.shards import Shard, merge, merge_done, parse_shard
+from rlm_eval.spending import total_of_run
 from rlm_eval.types import Outcome
 
 TIMES = ("seconds", "concurrency", "run", "replayed")
@@ -61,7 +62,11 @@ async def test_merged_shards_equal_the_whole_cell(tmp_path):
         sent = len(server.log)
         assert not (await run_here(given)).unfinished
         assert len(server.log) == sent
+        shards = [f"{cell.id}/{k}-of-3" for k in (1, 2, 3)]
+        paid = total_of_run(run, shards)
+        assert total_of_run(run, [*shards, cell.id]) == paid  # not again, for the copy
         assert not (await run_here([*given, "n=6"])).unfinished
+        assert total_of_run(run, [*shards, cell.id]).calls > paid.calls
         assert len(records(tmp_path)) == 12
         with pytest.raises(RlmEvalError, match="gone on with since it was merged"):
             merge(run, cell.id)
