@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -78,9 +78,9 @@ class Memory:
         self._waiting: list[asyncio.Future[None]] = []
         self._told = False
 
-    async def wait(self, size: int) -> None:
-        """Until so many bytes fit. Take them before the next `await`."""
-        while self.used and self.used + size > self.total and not _HOLDS.get():
+    async def wait(self, size: Callable[[], int]) -> None:
+        """Until so many bytes fit (others may share them by then). Take them before an `await`."""
+        while self.used and self.used + size() > self.total and not _HOLDS.get():
             if not self._told:
                 self._told = True
                 _LOG.warning(

@@ -240,17 +240,21 @@ class SandboxPool:
     ) -> AsyncIterator[Repl]:
         settings = {"functions": list(functions), "answer_dict": answer_dict, "seed": seed}
         async with AsyncExitStack() as stack:
-            client, file = self._client, -1
-            shared = f"{key}:{type(context).__name__}:{len(context)}" if key and context else None
+            client, file, shared = self._client, -1, ""
             size = held_bytes(context)
-            new = 0 if shared in self._templates or size < TEMPLATE_BYTES else size
-            await self._memory.wait(WORKER_BYTES + new)
+            if context and size >= TEMPLATE_BYTES:
+                known = f"{key}:{type(context).__name__}:{len(context)}" if key else None
+                shared = known or _content_key(context) or f"of {id(stack)} alone"
+
+            def more() -> int:
+                return WORKER_BYTES + (size if shared and shared not in self._templates else 0)
+
+            await self._memory.wait(more)
             self._memory.take(WORKER_BYTES)
             stack.callback(self._memory.give, WORKER_BYTES)
             entered()
             stack.callback(left)
-            if shared in self._templates or size >= TEMPLATE_BYTES:
-                shared = shared or _content_key(context) or f"of {id(stack)} alone"
+            if shared:
                 client = await stack.enter_async_context(self._template(shared, context, size))
             elif context is not None:
                 file = context_file(context)

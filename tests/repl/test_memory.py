@@ -56,7 +56,7 @@ async def test_those_who_wait_for_one_context_come_in_together(small, key):
     both = asyncio.Barrier(2)
 
     async def meet():
-        async with small.open(TEXT + "more", {}, key=key):
+        async with small.open(TEXT[::-1], {}, key=key):
             await both.wait()
 
     async with small.open(TEXT, {}, key="k"):
