@@ -14,6 +14,10 @@ from typing import Any
 import orjson
 import psutil
 
+from rlm_eval.errors import RlmEvalError
+
+_CLOCK_S = 60.0  # by which clocks may have been set meanwhile
+
 JobState = str | None
 """In words while the job waits or runs; `None` once it has ended."""
 
@@ -25,13 +29,17 @@ def jobs_of(run: Path) -> list[dict[str, Any]]:
 
 
 def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
-    """Job number -> its state, of those that were submitted."""
+    """Job number -> its state, of those that were submitted.
+
+    Raises `RlmEvalError` where Slurm does not answer: a job that nobody tells of has not ended, and
+    neither it nor its share of a budget may be handed out again.
+    """
     jobs = [job for job in jobs if "submitted" in job]
     slurm = _squeue() if any(j["submitted"]["executor"] == "slurm" for j in jobs) else {}
     return {
         job["number"]: slurm.get(job["submitted"]["id"])
         if job["submitted"]["executor"] == "slurm"
-        else _process(int(job["submitted"]["id"]))
+        else _process(int(job["submitted"]["id"]), job["submitted"]["at"])
         for job in jobs
     }
 
@@ -53,13 +61,19 @@ def _squeue() -> dict[str, str]:
     squeue = shutil.which("squeue")
     if squeue is None:
         return {}
-    done = subprocess.run(  # noqa: S603 - the site's own
-        [squeue, "--noheader", "--array", "--format=%i|%T|%r"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the site's own
+            [squeue, "--noheader", "--array", "--format=%i|%T|%r"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RlmEvalError("squeue did not answer within 60 s; try again") from error
+    except subprocess.CalledProcessError as error:
+        why = error.stderr.strip() or f"exit code {error.returncode}"
+        raise RlmEvalError(f"squeue: {why}; try again once Slurm answers") from error
     states = {}
     for line in done.stdout.splitlines():
         job, state, reason = line.strip().split("|", 2)
@@ -68,9 +82,11 @@ def _squeue() -> dict[str, str]:
     return states
 
 
-def _process(pid: int) -> JobState:
+def _process(pid: int, submitted: float) -> JobState:
+    """`submitted` is when that was noted, seconds since 1970: a later process is another one."""
     try:
-        state = psutil.Process(pid).status()
+        process = psutil.Process(pid)
+        is_it = process.create_time() < submitted + _CLOCK_S
+        return "running" if is_it and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
-    return None if state == psutil.STATUS_ZOMBIE else "running"

@@ -1,6 +1,7 @@
 """Submitting: what becomes a job, what a job does, what status says. Local jobs are processes."""
 
 import json
+import os
 import time
 
 import pytest
@@ -11,8 +12,9 @@ from rlm_eval.commands.run import main as run
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.config import build
-from rlm_eval.errors import ConfigError
+from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.grid import CONFIG_DIR, expand
+from rlm_eval.queue import job_states
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +101,21 @@ def say(capsys, folder) -> str:
 def test_an_unknown_outcome_names_the_known_ones():
     with pytest.raises(ConfigError, match="outcomes are ok, truncated"):
         run(["--redo", "outcome=truncted"])
+
+
+def test_a_job_has_ended_only_where_somebody_says_so(tmp_path, monkeypatch):
+    def job(executor: str, of: int, at: float) -> dict[str, object]:
+        return {"number": 0, "submitted": {"executor": executor, "id": str(of), "at": at}}
+
+    now = time.time()
+    assert job_states([job("local", os.getpid(), now)]) == {0: "running"}
+    assert job_states([job("local", os.getpid(), 1.0)]) == {0: None}  # another one's number
+    squeue = tmp_path / "squeue"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    squeue.write_text("#!/bin/sh\necho '12|PENDING|Priority'\n")
+    squeue.chmod(0o755)
+    assert job_states([job("slurm", 12, now)]) == {0: "pending (Priority)"}
+    assert job_states([job("slurm", 13, now)]) == {0: None}
+    squeue.write_text("#!/bin/sh\necho 'no controller' >&2\nexit 1\n")
+    with pytest.raises(RlmEvalError, match="squeue: no controller; try again"):
+        job_states([job("slurm", 12, now)])
