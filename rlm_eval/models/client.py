@@ -256,6 +256,8 @@ class HttpClient:
         headers = {**self.config.headers, **self._dialect.headers(self._key)}
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_s)
         for attempt in range(self.config.retries + 1):
+            if attempt:
+                await asyncio.sleep(min(60.0, self.config.backoff_s * 2 ** (attempt - 1)))
             try:
                 async with self._session.post(
                     url, json=body, headers=headers, timeout=timeout
@@ -270,7 +272,6 @@ class HttpClient:
                 return None
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
                 error = f"{type(fault).__name__}: {fault}"
-            await asyncio.sleep(min(60.0, self.config.backoff_s * 2**attempt))
         raise ProviderError(f"{self._where}: tokens cannot be counted at {url}: {error}")
 
     async def _reported_window(self) -> int | None:
