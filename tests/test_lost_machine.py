@@ -21,6 +21,7 @@ from runs import (
     start,
 )
 
+from rlm_eval.commands.score import main as score
 from rlm_eval.lease import STALE_SECONDS
 from rlm_eval.log import count_torn, dumped, read_lines
 
@@ -150,3 +151,13 @@ async def test_a_dead_machines_cell_is_taken_over_with_a_word(tmp_path, capsys):
         assert not (await run_here(given)).unfinished
         assert "taken over from process 7 on elsewhere, which left 7" in capsys.readouterr().err
         assert not (folder / "lease.json").exists()
+
+
+async def test_new_scores_behind_a_torn_line_are_all_read(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        await run_here(overrides(tmp_path, server.url, "method=long_context"))
+    path = cell_folder(tmp_path) / "scores.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"t": 9, "sco')
+    score([str(tmp_path / "test")])
+    assert [line["t"] for line in read_lines(path)] == [0, 1, 2, 3] * 2

@@ -47,7 +47,9 @@ def _score_cell(folder: Path) -> dict[str, float]:
     task = build_cell(OmegaConf.create(store.manifest["config"])).task
     samples = {sample.id: sample for sample in task.samples()}
     values: dict[str, list[float]] = {}
-    with (folder / "scores.jsonl").open("ab") as file:
+    # Unbuffered: a run that writes the same file meets whole lines.
+    with (folder / "scores.jsonl").open("ab", buffering=0) as file:
+        file.write(b"\n")  # ends the torn line that a killed run may have left
         for (sample_id, _), attempt in store.attempts.items():
             outcome = attempt.trajectory.outcome
             if sample_id not in samples or outcome.is_missing:
