@@ -195,6 +195,7 @@ class BlockClock:
         self._calls = 0
         self._call_began = 0.0
         self._handle: asyncio.TimerHandle | None = None
+        self._over = False
         self.reached: str | None = None
         """`limit:time`, `limit:cpu`, `stopped`: why the block was interrupted."""
         self._wait(seconds, cpu_seconds)
@@ -224,24 +225,28 @@ class BlockClock:
         self._calls -= 1
         if not self._calls:
             self._waited += self._loop.time() - self._call_began
-            if self.reached is None:
+            if self.reached is None and not self._over:
                 self._tick()
 
     def stop(self, why: str) -> None:
         """Interrupt now, kill after the grace."""
-        if self.reached is None:
+        if self.reached is None and not self._over:
             self.reached = why
-            self.close()
+            self._cancel()
             self._interrupt()
             self._handle = self._loop.call_later(self._grace, self._kill)
 
     def close(self) -> None:
-        """No more ticks."""
+        """The block is over. Calls that it left end later: they must not interrupt the next one."""
+        self._over = True
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
     def _tick(self) -> None:
-        self.close()
+        self._cancel()
         left = self._seconds - (self.wall() - self.waited())
         cpu_left = self._cpu_seconds - (self.cpu() or 0.0)
         if left <= 0:

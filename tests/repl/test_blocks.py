@@ -265,6 +265,22 @@ async def test_a_reply_that_comes_too_late_reaches_nobody(repl, host):
     assert (await repl.run("print(llm_query('next'))")).stdout == "2:next\n"
 
 
+async def test_a_call_that_a_block_left_does_not_interrupt_the_next_one():
+    host = Host()
+    config = ReplConfig(block_seconds=2, interrupt_grace_seconds=0.2)
+    async with open_pool(config) as pool, pool.open(None, host.functions()) as repl:
+        left = await repl.run(
+            "import threading, time\n"
+            "threading.Thread(target=lambda: llm_query('wait'), daemon=True).start()\n"
+            "time.sleep(0.1)"
+        )
+        assert (left.error, host.calls) == (None, ["wait"])
+        await asyncio.sleep(1.4)
+        # The time of the first block, had it gone on, is over while the second one runs.
+        done = await repl.run("time.sleep(1)\nprint('slept')")
+        assert (done.error, done.stdout) == (None, "slept\n")
+
+
 async def test_calls_outside_a_block_are_refused(repl, host):
     await repl.run(
         "import threading, time\nout = []\ndef later():\n    time.sleep(0.2)\n"
