@@ -51,13 +51,14 @@ def report(
         frame = cells.prepare(load_records(run_dirs), known)
         table = cells.summarise(frame)
         comparisons = comparison.against(frame, cells.series_order(frame)[0])
+        more, marks = ([], None) if additions is None else additions(frame)
+        out.mkdir(parents=True, exist_ok=True)
+        drawing = plots.draw(frame, table, comparisons, out / "figures", marks, second)
         limits = caveats(frame, table)
         built = tables.build(frame, table, comparisons) + studies.build(frame)
-        more, marks = ([], None) if additions is None else additions(frame)
         built[2:2] = more
-        out.mkdir(parents=True, exist_ok=True)
         written = formats.write(built, table, out / "tables")
-        figures = plots.draw(frame, table, comparisons, out / "figures", marks, second)
+        figures = drawing()
         written += [path for figure in figures for path in figure.paths]
         told = card.facts(run_dirs, table, known)
         (out / "CARD.md").write_text(card.card(told, known, limits), encoding="utf-8")

@@ -2,7 +2,8 @@
 
 A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most
 of a report's time is matplotlib's, so where there are two processors a second process of ours
-draws every other figure; it imports while this one still reads records.
+draws most figures, while this one makes the tables and draws the rest; it imports while this one
+still reads records.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +59,39 @@ def draw(
     folder: Path,
     published: pd.DataFrame | None = None,
     second: Process | None = None,
-) -> list[style.Saved]:
-    """Draw and save every figure that applies, every other one in `second` where there is one."""
+) -> Callable[[], list[style.Saved]]:
+    """Begin to draw every figure that applies, most of them in `second` where there is one.
+
+    What is returned draws the rest, waits, and gives all that was saved, in order.
+    """
     work = (frame, table, comparisons, published)
     if second is None or second.stdin is None or second.stdout is None:
-        return _drawn(work, folder, slice(None))
+        return lambda: [figure for _, figure in _drawn(work, folder, range(3))]
     with contextlib.suppress(BrokenPipeError), second.stdin as pipe:
         pickle.dump((work, folder), pipe, protocol=5)
-    own = _drawn(work, folder, slice(1, None, 2))
-    answer = second.stdout.read()
-    # A second process that failed has told why; what it could not draw is drawn here.
-    other = pickle.loads(answer) if answer else _drawn(work, folder, _SECOND)  # noqa: S301 - our own
-    return [figure for pair in zip_longest(other, own) for figure in pair if figure]
+    answering = second.stdout
+
+    def rest() -> list[style.Saved]:
+        own = _drawn(work, folder, _OWN)
+        answer = answering.read()
+        # A second process that failed has told why; what it could not draw is drawn here.
+        other = pickle.loads(answer) if answer else _drawn(work, folder, _SECOND)  # noqa: S301 - our own
+        return [figure for _, figure in sorted(own + other, key=lambda drawn: drawn[0])]
+
+    return rest
 
 
-_SECOND = slice(0, None, 2)  # the first figure is the largest, and this process has more to do
+_SECOND, _OWN = (0, 1), (2,)
+"""Who draws which figures, by their number modulo three."""
 
 
-def _drawn(work: Any, folder: Path, which: slice) -> list[style.Saved]:
+def _drawn(work: Any, folder: Path, which: Collection[int]) -> list[tuple[int, style.Saved]]:
+    """The figures of this share, each with its number."""
     saved = []
-    for name, title, plot in list(_chosen(*work))[which]:
-        figure, data = plot()
-        saved.append(style.save(figure, folder, name, title, data))
+    for number, (name, title, plot) in enumerate(_chosen(*work)):
+        if number % 3 in which:
+            figure, data = plot()
+            saved.append((number, style.save(figure, folder, name, title, data)))
     return saved
 
 

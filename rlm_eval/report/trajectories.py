@@ -145,7 +145,9 @@ def embed(
     Wrong and cut-off samples come first: they are what a reader looks for.
     """
     first = frame.sort_values("score", na_position="first", kind="stable")
-    cells = first.groupby(["run", "cell_id"], sort=False)
+    cells = first[["cell_id", "sample_id", "epoch", *LISTED]].groupby(
+        ["run", "cell_id"], sort=False
+    )
     rows = {key: part.head(per_cell).to_dict("records") for key, part in cells}
     pool = Pool()
     items = []
@@ -168,10 +170,12 @@ def embed(
     return {"texts": pool.texts, "items": items, "total": len(frame)}
 
 
+LISTED = ("run", "series", "task_label", "length", "outcome", "failure", "score", "cost_cold")
+
+
 def listed(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What the list of trajectories shows and filters by; unknown is null."""
     import pandas as pd
 
-    names = ["run", "series", "task_label", "length", "outcome", "failure", "score", "cost_cold"]
-    values = {name: row[name] for name in names}
+    values = {name: row[name] for name in LISTED}
     return {name: None if pd.isna(value) else value for name, value in values.items()}
