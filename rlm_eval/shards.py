@@ -75,8 +75,8 @@ def shard_facts(shard: Shard | None, whole: Sequence[Sample]) -> dict[str, Any]:
 
 
 def shard_folders(run: Path, cell: str) -> list[Path]:
-    """The shards of a cell that were started."""
-    return sorted(p.parent for p in (run / "shards" / cell).glob("*/manifest.json"))
+    """The shards of a cell that were started; beside them may stand a merge under way."""
+    return sorted(p.parent for p in (run / "shards" / cell).glob("*-of-*/manifest.json"))
 
 
 def missing_shards(run: Path, cell: str) -> list[str]:
@@ -122,16 +122,20 @@ def merge(run: Path, cell: str) -> Path:
     target = run / "cells" / cell
     if target.exists() and not _may_replace(target):
         raise RlmEvalError(f"{target} was gone on with since it was merged; it is left alone")
-    draft = Path(tempfile.mkdtemp(prefix="merging-", dir=run / "shards" / cell))
     facts = {k: v for k, v in first.items() if k not in ("shard", "schema_version")}
     differing = sorted(
         k for k in ("code", "packages", "machine") if any(m[k] != first[k] for m in manifests)
     )
-    CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
-    parts = _copy(folders, draft)
-    proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
-    write_json(draft / "merged.json", proof)
-    CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})
+    draft = Path(tempfile.mkdtemp(prefix="merging-", dir=run / "shards" / cell))
+    try:
+        CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
+        parts = _copy(folders, draft)
+        proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
+        write_json(draft / "merged.json", proof)
+        CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})
+    except BaseException:  # also an interrupted one leaves nothing
+        shutil.rmtree(draft)
+        raise
     draft.chmod(folders[0].stat().st_mode)
     if target.exists():
         shutil.rmtree(target)
@@ -213,7 +217,7 @@ def _prove(
         "every call is there": calls == sum(part["calls"] for part in parts),
     }
     if failed := [what for what, holds in checks.items() if not holds]:
-        raise RlmEvalError(f"{draft}: not merged; does not hold: {'; '.join(failed)}")
+        raise RlmEvalError(f"{draft.parent}: not merged; does not hold: {'; '.join(failed)}")
     return {
         "checks": sorted(checks),
         "samples": len(ids),

@@ -1,5 +1,7 @@
 """A cell in parts gives what the whole cell gives, and nothing is merged that is not complete."""
 
+import shutil
+
 import orjson
 import pytest
 from fake_server import FakeServer, rules
@@ -7,7 +9,7 @@ from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_he
 
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.log import count_torn
-from rlm_eval.shards import Shard, merge, merge_done, parse_shard
+from rlm_eval.shards import Shard, merge, merge_done, parse_shard, shard_folders
 from rlm_eval.spending import total_of_run
 from rlm_eval.types import Outcome
 
@@ -79,8 +81,13 @@ async def test_a_shard_that_lost_something_is_not_merged(tmp_path):
         (cell,) = cells_of(given)
         path = tmp_path / "test" / "shards" / cell.id / "2-of-2" / "trajectories.jsonl"
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-        with pytest.raises(RlmEvalError, match="every sample and epoch has a result"):
-            merge(tmp_path / "test", cell.id)
+        for _ in range(2):  # the first leaves nothing behind that the second takes for a shard
+            with pytest.raises(RlmEvalError, match="every sample and epoch has a result"):
+                merge(tmp_path / "test", cell.id)
+        assert sorted(f.name for f in path.parent.parent.iterdir()) == ["1-of-2", "2-of-2"]
+        (path.parent.parent / "merging-x").mkdir()  # another process is at it, or was killed
+        shutil.copy(path.parent / "manifest.json", path.parent.parent / "merging-x")
+        assert len(shard_folders(tmp_path / "test", cell.id)) == 2
         assert not (tmp_path / "test" / "cells" / cell.id).exists()
 
 
