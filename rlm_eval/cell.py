@@ -122,8 +122,8 @@ def build_cell(config: DictConfig) -> Cell:
     task: Task = build(_with_shared(config.task, shared), "task")
     method: Method = build(config.method, "method")
     judged = ["judge"] if isinstance(task, JudgedTask) else []
-    limits = _values(Limits, config.limits, "limits")
-    budget = _values(Limits, config.get("cell_budget", {}), "cell_budget")
+    limits = _limits(config, "limits")
+    budget = _budget(config, "cell_budget")
     shard = parse_shard(config.get("shard"))
     if shard is not None:  # shards do not see each other
         try:
@@ -179,7 +179,7 @@ def merged(config: DictConfig, over: dict[str, Any]) -> DictConfig:
 
 def sweep_budget(config: DictConfig) -> Limits:
     """The limits of the whole sweep."""
-    return _values(Limits, config.budget, "budget")
+    return _budget(config, "budget")
 
 
 def run_folder(config: DictConfig) -> Path:
@@ -199,9 +199,17 @@ def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in shared.items() if key in names} | own
 
 
-def _values(cls: type[Limits], node: DictConfig, path: str) -> Limits:
-    target = {"_target_": f"{cls.__module__}.{cls.__qualname__}"}
-    built: Limits = build({**target, **{str(k): v for k, v in node.items()}}, path)
+def _budget(config: DictConfig, key: str) -> Limits:
+    found = _limits(config, key)
+    if found.seconds is not None:  # nobody would look at it
+        raise ConfigError(f"{key}.seconds: only a sample has a time limit; set limits.seconds")
+    return found
+
+
+def _limits(config: DictConfig, key: str) -> Limits:
+    target = {"_target_": f"{Limits.__module__}.{Limits.__qualname__}"}
+    node = config.get(key) or {}
+    built: Limits = build({**target, **{str(k): v for k, v in node.items()}}, key)
     return built
 
 

@@ -144,6 +144,8 @@ def test_knobs_of_the_run_do_not_change_a_cells_identity():
         (["name=../x"], "name="),
         (["limits.tokens=1000", "model@root=scripted"], "max_output_tokens"),
         (["limits.tokens=-1"], "limits: tokens=-1"),
+        (["cell_budget.seconds=60"], "cell_budget.seconds: only a sample has a time limit"),
+        (["budget.seconds=60"], "budget.seconds: only a sample has a time limit"),
         (["task=custom"], "task.path has no value"),
         (["method=rag_dense"], "model@embed: Rag needs a model here"),
     ],
