@@ -261,6 +261,10 @@ class SandboxPool:
                 stack.callback(os.close, file)
 
             async def launch() -> ProcessLink:
+                nonlocal client
+                if shared and client.lost:  # killed for its memory, and its workers with it
+                    again = self._template(shared, context, size)
+                    client = await stack.enter_async_context(again)
                 return await self._launch(client, settings, file)
 
             repl = WorkerRepl(self._config, launch, functions, variables)
@@ -288,10 +292,14 @@ class SandboxPool:
         self, key: str, context: ContextValue, size: int
     ) -> AsyncIterator[ForkClient]:
         """The fork server of a large context, shared by those who have it open."""
+        made = self._templates.get(key)
+        if made and made.done() and not made.exception() and made.result().client.lost:
+            os.close(self._templates.pop(key).result().handle)
         if key not in self._templates:
             self._templates[key] = asyncio.create_task(self._make_template(context))
-            self._sizes[key] = size
-            self._memory.take(size)
+            if key not in self._sizes:
+                self._sizes[key] = size
+                self._memory.take(size)
         self._users[key] = self._users.get(key, 0) + 1
         try:
             template = await asyncio.shield(self._templates[key])

@@ -1,6 +1,7 @@
 """REPLs that do not fit into memory wait; none waits for itself, and none for ever."""
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack
 from contextvars import Context
 
@@ -78,6 +79,20 @@ async def test_what_was_taken_is_given_back_though_an_equal_text_is_smaller():
             async with pool.open(last, {}, key="k"):
                 await stack.aclose()
         assert pool._memory.used == 0
+
+
+async def test_a_shared_context_that_was_killed_is_made_again(small):
+    async with small.open(TEXT, {}, key="k") as one, small.open(TEXT, {}, key="k") as other:
+        assert (await one.run("kept = 1")).error is None
+        (made,) = small._templates.values()
+        signal.pidfd_send_signal(made.result().handle, signal.SIGKILL)
+        while not made.result().client.lost:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+        both = await asyncio.gather(one.run("print(kept)"), other.run("print(len(context))"))
+        assert [done.stdout for done in both] == ["1\n", f"{len(TEXT)}\n"]
+        assert len(small._templates) == 1
+        assert small._memory.used == 2 * WORKER_BYTES + held_bytes(TEXT)
+    assert not small._templates
 
 
 async def test_a_child_does_not_wait_for_its_parent(small):
