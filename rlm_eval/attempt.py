@@ -15,7 +15,6 @@ from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
 
-_CUT_REASONS = ("length", "max_tokens")
 _JUDGEMENTS = 2
 """Times that an attempt asks the judge where no verdict can be read."""
 
@@ -93,7 +92,7 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
     if answer.outcome is not None:
         return answer.outcome
     for call in session.calls:
-        if call.id == answer.call and call.finish_reason in _CUT_REASONS:
+        if call.id == answer.call and call.is_cut:
             # An output cap that is the benchmark's own protocol would have cut it as well.
             cap, used = sample.output_cap, call.usage.output
             if cap is None or used is None or used < cap:

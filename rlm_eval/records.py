@@ -134,7 +134,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
 code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`) and `depth<d>_calls`,
 `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
 
-_CUT_REASONS = {"length", "max_tokens", "MAX_TOKENS"}
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
 
@@ -193,7 +192,7 @@ def record_of(
         "turns": len({call.turn for call in roots}),
         "first_sub_turn": _first_sub_turn(roots, subs),
         "max_fanout": _max_fanout(subs),
-        "n_truncated_calls": sum(call.finish_reason in _CUT_REASONS for call in calls),
+        "n_truncated_calls": sum(call.is_cut for call in calls),
         "n_failed_calls": sum(call.error is not None for call in calls),
         "n_retried_calls": sum(call.attempts > 1 for call in calls),
         "n_lost_attempts": sum(call.lost_attempts for call in trajectory.calls),

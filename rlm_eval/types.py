@@ -204,6 +204,11 @@ class Call:
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
 
+    @property
+    def is_cut(self) -> bool:
+        """True where the reply stopped at its output cap, in whichever provider's words."""
+        return self.finish_reason.lower() in ("length", "max_tokens")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

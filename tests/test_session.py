@@ -5,10 +5,12 @@ import asyncio
 import pytest
 from bench import Answering, sample_of, session_over
 
+from rlm_eval.attempt import attempt
 from rlm_eval.errors import LimitReached, ProviderError
 from rlm_eval.journal import Calls, Tape, read_calls
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
+from rlm_eval.methods.long_context import LongContext
 from rlm_eval.models import Sampling
 from rlm_eval.slices import decode
 from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
@@ -191,3 +193,20 @@ async def test_a_replay_counts_what_its_journal_does_not_hold_and_writes_nothing
     tape.write_count("request", 3)
     assert tape.counts == {"request": 3}
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS"])
+async def test_an_answer_cut_at_its_cap_is_truncated_in_every_providers_words(tmp_path, reason):
+    client = Answering(lambda messages: Reply("sev", reason, Usage(input=10, output=3)))
+    sample = sample_of(TEXT)
+    async with session_over(client, tmp_path, sample) as session:
+        trajectory, _ = await attempt(Unscored(), LongContext(), sample, session)
+    assert trajectory.outcome is Outcome.TRUNCATED
+    assert trajectory.calls[0].is_cut
+
+
+class Unscored:
+    """A task as far as `attempt` needs one."""
+
+    def score(self, sample, answer):
+        return ()

@@ -20,8 +20,6 @@ from rlm_eval.methods.text import strip_reasoning
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 from rlm_eval.types import Answer, Call, Message, Outcome, Role
 
-_CUT = ("length", "max_tokens", "MAX_TOKENS")
-
 
 class Loop:
     """See the module's docstring."""
@@ -120,7 +118,7 @@ class Loop:
         except LimitReached as error:
             return await self._stopped(turn, error)
         reply = strip_reasoning(call.reply)
-        parsed = self.words.parse(reply, cut=call.finish_reason in _CUT)
+        parsed = self.words.parse(reply, cut=call.is_cut)
         ran: list[Ran] = []
         found: Answer | None = None
         for number, code in enumerate(parsed.blocks):
