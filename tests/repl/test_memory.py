@@ -88,6 +88,7 @@ async def test_a_shared_context_that_was_killed_is_made_again(small):
         signal.pidfd_send_signal(made.result().handle, signal.SIGKILL)
         while not made.result().client.lost:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.01)
+        await asyncio.gather(one.run("pass"), other.run("pass"))  # or lost, and made again
         both = await asyncio.gather(one.run("print(kept)"), other.run("print(len(context))"))
         assert [done.stdout for done in both] == ["1\n", f"{len(TEXT)}\n"]
         assert len(small._templates) == 1
