@@ -14,6 +14,7 @@ import pandas as pd
 
 from rlm_eval.report import style
 from rlm_eval.stats.behaviour import FAILURES
+from rlm_eval.types import Outcome
 
 UNKNOWN = "unknown"
 
@@ -49,7 +50,9 @@ def _line(row: Any) -> dict[str, Any]:
 
 
 def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
-    kinds = list(frame["outcome"].value_counts().index)
+    counted = frame["outcome"].value_counts()
+    # Equal counts in the order of the outcomes: a report made again has the same columns.
+    kinds = sorted((o.value for o in Outcome if o.value in counted), key=lambda o: -counted[o])
     keys = ["task_label", "length", "series"]
     counts = frame.groupby([*keys, "outcome"]).size().unstack(fill_value=0)
     rows = []
