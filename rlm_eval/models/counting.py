@@ -7,9 +7,11 @@ gateways) have none. Not a meter: what a call took stands in its `Usage`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from rlm_eval.errors import ProviderError
 from rlm_eval.models import Sampling
 from rlm_eval.models.endpoint import Dialect
 from rlm_eval.types import Message
@@ -46,12 +48,17 @@ class ServerCount:
         """
         async with self._lock:
             if not self._searched:
-                for address in ADDRESSES:
-                    if await self._at(address, [Message("user", "ready")]) is not None:
-                        self._found = address
-                        break
+                self._found = await self._search()
                 self._searched = True
         return None if self._found is None else await self._at(self._found, messages)
+
+    async def _search(self) -> tuple[str, str] | None:
+        for address in ADDRESSES:
+            # Some gateways answer a path that they do not know with a server error.
+            with contextlib.suppress(ProviderError):
+                if await self._at(address, [Message("user", "ready")]) is not None:
+                    return address
+        return None
 
     async def _at(self, address: tuple[str, str], messages: Sequence[Message]) -> int | None:
         path, field = address

@@ -35,7 +35,7 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "remark", "tokenizer",
+        "remark",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
