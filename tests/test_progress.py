@@ -74,7 +74,8 @@ def test_a_table_tells_the_state_of_every_cell(tmp_path):
 def test_on_a_terminal_the_table_is_live_and_stays(tmp_path):
     ours, theirs = pty.openpty()
     done = subprocess.Popen(
-        [sys.executable, "-m", "rlm_eval", "run", "debug=scripted", "--no-report"],
+        [sys.executable, "-m", "rlm_eval", "run", "debug=scripted", "--no-report",
+         "root.latency_s=0.4"],  # long enough to be seen running
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "130",
              "LINES": "7", "RLM_EVAL_CACHE": str(tmp_path / "cache")},

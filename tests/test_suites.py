@@ -66,7 +66,14 @@ def test_every_suite_is_tried():
     assert sorted(CHOSEN) == names()
 
 
-@pytest.mark.parametrize("name", sorted(CHOSEN))
+def _by_weight():
+    """The suites; those that add no code path of their own run with the slow groups."""
+    quick = {"smoke", "length_sweep", REPORTED}
+    for name in sorted(CHOSEN):
+        yield name if name in quick else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", _by_weight())
 def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
     files, folder, canary = stand_in
     monkeypatch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
