@@ -73,7 +73,7 @@ def _by_weight():
         yield name if name in quick else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", _by_weight())
+@pytest.mark.parametrize("name", list(_by_weight()))
 def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
     files, folder, canary = stand_in
     monkeypatch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
