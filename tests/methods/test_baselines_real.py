@@ -19,6 +19,8 @@ BASELINES = {
     "closed_book": [],
     "prequery_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.top_k=5"],
     "program_grep": [],
+    "program_map": ["method.settings.chunk_chars=2000"],
+    "program_label_count": [],
     "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "summary_agent": ["method.piece_tokens=400", "method.summary_tokens=150"],
     "summary_map_reduce": ["method.piece_tokens=400", "method.summary_tokens=150"],
