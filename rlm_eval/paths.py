@@ -14,7 +14,10 @@ def cache_dir() -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: readers and a second writer never see half of it."""
+    """Write a whole file or nothing: readers and a second writer never see half of it.
+
+    For what can be made again; what must survive the machine is `store.write_whole`'s.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
