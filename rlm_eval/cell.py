@@ -121,6 +121,12 @@ def build_cell(config: DictConfig) -> Cell:
     shared = {name: config[name] for name in _SHARED} | {"length": length}
     task: Task = build(_with_shared(config.task, shared), "task")
     method: Method = build(config.method, "method")
+    if task.protected and getattr(method, "writes_plain_text", False):
+        raise ConfigError(
+            f"method={method.name} keeps files of its own, in plain text, and {task.name} is "
+            "protected: its text must not lie on a disk. Take a method that runs in the harness "
+            "(of the official package: method=rlm_official_latest), or another task"
+        )
     judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _limits(config, "limits")
     budget = _budget(config, "cell_budget")

@@ -13,6 +13,7 @@ from runs import cells_of
 
 from rlm_eval.cell import run_folder, sweep_budget
 from rlm_eval.commands.score import main as score
+from rlm_eval.errors import ConfigError
 from rlm_eval.grid import expand
 from rlm_eval.log import AppendLog, read_lines
 from rlm_eval.models.scripted import ScriptedModel
@@ -97,6 +98,11 @@ async def test_a_whole_run_leaves_no_plain_text(
     assert {"journal.jsonl", "samples.jsonl", "scores.jsonl"} <= {path.name for path in files}
     words = [SECRET.encode(), b"Quux"]
     assert not [p for p in files if any(word in p.read_bytes() for word in words)]
+
+
+def test_an_engine_that_keeps_files_is_refused(given: list[str]) -> None:
+    with pytest.raises(ConfigError, match="browsecomp_plus is protected.*rlm_official_latest"):
+        cells_of([*given, "method=external_rlms", "model@sub=scripted"])
 
 
 async def test_a_sealed_line_reads_like_any_other_and_a_damaged_one_is_torn(

@@ -9,7 +9,11 @@ from rlm_eval.types import Answer, Sample
 
 
 class Method(Protocol):
-    """A method's configuration: a frozen dataclass, one YAML in `configs/method/`."""
+    """A method's configuration: a frozen dataclass, one YAML in `configs/method/`.
+
+    A class that sets `writes_plain_text` (what it starts keeps files of its own) gets no protected
+    task.
+    """
 
     @property
     def name(self) -> str:
