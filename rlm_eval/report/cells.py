@@ -242,11 +242,14 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
 
 def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
     """pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
+    unknown = {"pass_at": float("nan"), "pass_hat": float("nan")}
     repeats = part["epoch"].nunique()
+    if repeats < 2:
+        return unknown
     counts = part.groupby("sample_id")["score"].agg(["count", "sum"])
     counts = counts[counts["count"] == repeats]
-    if repeats < 2 or counts.empty or not part["score"].dropna().isin((0.0, 1.0)).all():
-        return {"pass_at": float("nan"), "pass_hat": float("nan")}
+    if counts.empty or not part["score"].dropna().isin((0.0, 1.0)).all():
+        return unknown
     right = counts["sum"].astype(int)
     return {
         "pass_at": float(np.mean([missing.pass_at_k(repeats, c, repeats) for c in right])),

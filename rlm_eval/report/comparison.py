@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ from rlm_eval.stats import missing, paired
 from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
+_COMPARED = ("score", "cut", "cost", "cluster")
 _NO_VERDICT = "no verdict: more than 5 % cut off"
+
+Column = np.ndarray[Any, Any]
 
 
 def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -28,28 +31,32 @@ def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, p_holm, verdict.
     """
+    sides: Any = cells.units(frame).groupby("series", sort=False)
+    samples = dict(iter(sides))
     rows = [
         row
         for series in cells.series_order(frame)
         if series != baseline
-        for row in pairs(frame[frame["series"] == series], frame[frame["series"] == baseline])
+        for row in _by_place(series, samples[series], baseline, samples[baseline])
     ]
     return with_holm(pd.DataFrame(rows))
 
 
 def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
     """One comparison per task and length that both sides have."""
-    rows = []
     names = [", ".join(cells.series_order(side)) for side in (a, b)]
-    others = dict(_sides(b))
-    for key, left in _sides(a):
-        right = others.get(key)
-        if right is None:
-            continue
-        row: dict[str, Any] = {"task_label": key[0], "length": key[1], "a": names[0], "b": names[1]}
-        if (found := _paired(left, right)) is not None:
-            rows.append(row | found)
-    return rows
+    return list(_by_place(names[0], cells.units(a), names[1], cells.units(b)))
+
+
+def _by_place(
+    a: str, a_samples: pd.DataFrame, b: str, b_samples: pd.DataFrame
+) -> Iterator[dict[str, Any]]:
+    """One comparison per task and length that both sides (`cells.units`) have samples of."""
+    others = dict(_groups(b_samples))
+    for (task, length), left in _groups(a_samples):
+        right = others.get((task, length))
+        if right is not None and (found := _paired(left, right)) is not None:
+            yield {"task_label": task, "length": length, "a": a, "b": b} | found
 
 
 def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
@@ -58,16 +65,18 @@ def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
-    kept = ["sample_id", "score", "cut", "lost", "cost"]
-    both = left[[*kept, "cluster"]].merge(right[kept], on="sample_id", suffixes=("_a", "_b"))
-    both = both[~(both["lost_a"] | both["lost_b"])]
-    if both.empty:
+    known = [side[~side["lost"]] for side in (left, right)]
+    # As columns: a merge of two frames takes ten times as long, and a report may need hundreds.
+    names = [side["sample_id"].to_numpy(dtype=object) for side in known]
+    _, *at = np.intersect1d(names[0], names[1], return_indices=True)
+    if not len(at[0]):
         return None
-    found = paired.compare(both["score_a"], both["score_b"], both["cluster"])
+    a, b = ({n: s[n].to_numpy()[i] for n in _COMPARED} for s, i in zip(known, at, strict=True))
+    found = paired.compare(a["score"], b["score"], a["cluster"])
     row: dict[str, Any] = {name: getattr(found, name) for name in found.__slots__}
-    row["unpaired"] = len(left) + len(right) - 2 * len(both)
-    row["cut"] = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
-    return row | _cost_ratio(both)
+    row["unpaired"] = len(left) + len(right) - 2 * found.n
+    row["cut"] = max(float(side["cut"].mean()) for side in (a, b))
+    return row | _cost_ratio(a["cost"], b["cost"], a["cluster"])
 
 
 _MATCHES = (cells.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
@@ -92,21 +101,16 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.Dat
     )
 
 
-def _sides(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
-    return _groups(cells.units(frame))
-
-
 def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
     """(task, length) -> rows."""
     keyed: Any = frame.groupby(["task_label", "length"])
     return [((str(task), float(length)), part) for (task, length), part in keyed]
 
 
-def _cost_ratio(both: pd.DataFrame) -> dict[str, float]:
-    a, b = both["cost_a"].to_numpy(dtype=float), both["cost_b"].to_numpy(dtype=float)
+def _cost_ratio(a: Column, b: Column, clusters: Column) -> dict[str, float]:
     if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
         return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
-    low, high = bootstrap_ratio(a, b, both["cluster"], draws=500, method="percentile")
+    low, high = bootstrap_ratio(a, b, clusters, draws=500, method="percentile")
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 

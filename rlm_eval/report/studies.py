@@ -7,6 +7,7 @@ same task, sub-calls. Not the standing tables of every report (`tables`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -108,12 +109,12 @@ def budgets(frame: pd.DataFrame) -> Table:
         if part["series"].nunique() < 2 or spent is None:
             continue
         samples = _affordable(part.assign(series=_without_models(part["series"])), spent)
-        columns |= dict.fromkeys(samples["series"])
+        own = {str(series): _Spent.of(rows) for series, rows in samples.groupby("series")}
+        columns |= dict.fromkeys(own)
         for budget, names in _rungs(samples.groupby("series")["spent"].quantile(_ENOUGH)):
             line = {"task": task, "length": _length(length)} | ({"root": root} if several else {})
             line |= {"budget": f"enough for {names}", "per sample": money(budget), "unit": unit}
-            own = {str(n): _within(rows, budget) for n, rows in samples.groupby("series")}
-            lines.append(line | own)
+            lines.append(line | {series: found.within(budget) for series, found in own.items()})
     rows = pd.DataFrame(lines)
     if not rows.empty:
         rows = rows[[*rows.columns.difference(list(columns), sort=False), *columns]].fillna("")
@@ -167,12 +168,30 @@ def _affordable(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
     return scored[["series", "sample_id", "cluster", "score", "spent"]]
 
 
-def _within(own: pd.DataFrame, budget: float) -> str:
-    """Score of a series where each sample may cost `budget`; repeats averaged."""
-    worth = own["score"].where(own["spent"] <= budget * (1 + 1e-9), 0.0)
-    units = own.assign(worth=worth).groupby("sample_id").agg({"worth": "mean", "cluster": "first"})
-    found = mean_interval(units["worth"].to_numpy(), units["cluster"].to_numpy())
-    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Scores of a series with what each cost, as columns: asked once for every budget."""
+
+    score: np.ndarray[Any, Any]
+    spent: np.ndarray[Any, Any]
+    sample: np.ndarray[Any, Any]
+    """Number of the sample; its repeats share it."""
+    clusters: np.ndarray[Any, Any]
+    """By the sample's number."""
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> _Spent:
+        """From the rows of `_affordable`."""
+        _, first, sample = np.unique(rows["sample_id"], return_index=True, return_inverse=True)
+        score, spent, cluster = (rows[n].to_numpy() for n in ("score", "spent", "cluster"))
+        return cls(score, spent, sample, cluster[first])
+
+    def within(self, budget: float) -> str:
+        """Score where each sample may cost `budget`; repeats averaged."""
+        worth = np.where(self.spent <= budget * (1 + 1e-9), self.score, 0.0)
+        means = np.bincount(self.sample, weights=worth) / np.bincount(self.sample)
+        found = mean_interval(means, self.clusters)
+        return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def right_and_wrong(frame: pd.DataFrame) -> Table:
