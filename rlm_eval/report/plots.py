@@ -2,8 +2,8 @@
 
 A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most
 of a report's time is matplotlib's, so where there are two processors a second process of ours
-draws most figures, while this one makes the tables and draws the rest; it imports while this one
-still reads records.
+draws half of the figures, while this one makes the tables and draws the rest; it imports while
+this one still reads records.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def draw(
     published: pd.DataFrame | None = None,
     second: Process | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Begin to draw every figure that applies, most of them in `second` where there is one.
+    """Begin to draw every figure that applies, half of them in `second` where there is one.
 
     What is returned draws the rest, waits, and gives all that was saved, in order.
     """
     work = (frame, table, comparisons, published)
     if second is None or second.stdin is None or second.stdout is None:
-        return lambda: [figure for _, figure in _drawn(work, folder, range(3))]
+        return lambda: [figure for _, figure in _drawn(work, folder, (0, 1))]
     with contextlib.suppress(BrokenPipeError), second.stdin as pipe:
         pickle.dump((work, folder), pipe, protocol=5)
     answering = second.stdout
@@ -81,15 +81,15 @@ def draw(
     return rest
 
 
-_SECOND, _OWN = (0, 1), (2,)
-"""Who draws which figures, by their number modulo three."""
+_SECOND, _OWN = (0,), (1,)
+"""Who draws which figures, by their number modulo two."""
 
 
 def _drawn(work: Any, folder: Path, which: Collection[int]) -> list[tuple[int, style.Saved]]:
     """The figures of this share, each with its number."""
     saved = []
     for number, (name, title, plot) in enumerate(_chosen(*work)):
-        if number % 3 in which:
+        if number % 2 in which:
             figure, data = plot()
             saved.append((number, style.save(figure, folder, name, title, data)))
     return saved
