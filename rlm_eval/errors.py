@@ -20,6 +20,10 @@ class MissingDependency(RlmEvalError):
     """An optional package, file or program is absent; names what to install."""
 
 
+class NoRecords(RlmEvalError):
+    """Runs in which no sample has ended: there is nothing to report."""
+
+
 class ModelError(RlmEvalError):
     """A model call failed for good, retries included.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import NoRecords, RlmEvalError
 from rlm_eval.prices import whole
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
@@ -340,7 +340,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
-    Raises `RlmEvalError` naming the directory where there is none.
+    Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """
     import pandas as pd
 
@@ -358,4 +358,7 @@ def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
         frames.append(frame)
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")
+    if not any(map(len, frames)):
+        named = ", ".join(map(str, run_dirs))
+        raise NoRecords(f"{named}: no sample has ended yet; run it first")
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)

@@ -25,21 +25,20 @@ PAGES = [
 ]
 
 
-def shown_commands() -> list[str]:
-    """Every `rlm-eval ...` line of the shell blocks, comments removed."""
+def commands_of(page: Path) -> list[str]:
+    """Every `rlm-eval ...` line of a page's shell blocks, comments removed."""
     found = []
-    for page in PAGES:
-        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.S):
-            joined = block.replace("\\\n", " ")
-            found += [
-                line.split(" #")[0].strip()
-                for line in joined.splitlines()
-                if line.strip().startswith("rlm-eval ")
-            ]
+    for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.S):
+        joined = block.replace("\\\n", " ")
+        found += [
+            line.split(" #")[0].strip()
+            for line in joined.splitlines()
+            if line.strip().startswith("rlm-eval ")
+        ]
     return found
 
 
-@pytest.mark.parametrize("line", shown_commands())
+@pytest.mark.parametrize("line", [line for page in PAGES for line in commands_of(page)])
 def test_a_shown_command_exists_and_its_overrides_compose(line):
     _, name, *arguments = shlex.split(line)
     assert name in commands()

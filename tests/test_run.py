@@ -39,3 +39,16 @@ def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
     again = rlm_eval("run", "debug=scripted", "--no-report", cwd=tmp_path)
     assert again.returncode == 0
     assert again.stderr.count("from the journal") == 6
+
+
+def test_a_run_in_which_no_sample_can_end_says_why_and_reports_nothing(tmp_path):
+    """An engine that is not there is no wrong answer."""
+    given = ["method=external_rlms", "method.python=/nowhere/python", "length=1k", "n=1"]
+    done = rlm_eval("run", "debug=scripted", *given, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "/nowhere/python: no such interpreter" in done.stderr
+    assert "Traceback" not in done.stderr
+    for command in ("report", "view"):
+        done = rlm_eval(command, "results/runs/debug-scripted", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "no sample has ended yet; run it first" in done.stderr

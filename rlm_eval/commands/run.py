@@ -151,6 +151,7 @@ def execute(
 def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
     """Make records and report, unless nothing was added; say what they say and where they are."""
     from rlm_eval.commands.report import make, told
+    from rlm_eval.errors import NoRecords
     from rlm_eval.records import FILE
     from rlm_eval.results import write_records
 
@@ -159,7 +160,11 @@ def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
     if is_new:
         write_records(folder)
     if report:
-        print(make([folder], out) if is_new or not (out / "report.html").exists() else told(out))
+        fresh = is_new or not (out / "report.html").exists()
+        try:
+            print(make([folder], out) if fresh else told(out))
+        except NoRecords:
+            return  # what is unfinished, and why, is told next
     print(f"records: {folder / FILE}")
 
 

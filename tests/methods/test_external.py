@@ -130,6 +130,8 @@ async def test_failures_are_told_apart(tmp_path: Path) -> None:
             await solve(engine(tmp_path, "ask('root', 'x')['choices']"), bench, sample)
         with pytest.raises(MissingDependency, match=r"method\.python"):
             await solve(engine(tmp_path, "sys.exit(3)"), bench, sample)
+        with pytest.raises(MissingDependency, match="/nowhere/python: no such interpreter"):
+            await solve(engine(tmp_path, "", python="/nowhere/python"), bench, sample)
     with pytest.raises(ValueError, match="shipped engines: rlms"):
         External(engine="nothing")
 

@@ -101,7 +101,12 @@ class External:
             "settings": self.settings,
             "result": str(folder / "result.json"),
         }
-        python = self.python or sys.executable
+        python = shutil.which(self.python or sys.executable)
+        if python is None:  # else the supervisor's failure would read as a crash of the engine
+            raise MissingDependency(
+                f"{self.name}: method.python={self.python}: no such interpreter; make an "
+                "environment for the engine (docs/external_engines.md)"
+            )
         # By its file, with -P: its folder must not hide modules of the standard library.
         supervise = (sys.executable, "-P", str(_SUPERVISE), str(folder), "--")
         command = (*supervise, python, "-P", str(self._runner))
