@@ -22,13 +22,14 @@ ALLOWED = {
     "types": set(),
     "errors": {"types"},
     "paths": set(),
+    "reasoning": set(),
     "tokens": {"errors", "paths"},
-    "scoring": {"types", "errors"},
+    "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors"},
     "models": {"types", "errors", "paths", "config"},
     "tasks": {"types", "errors", "paths", "tokens", "scoring"},
-    "methods": {"types", "errors", "paths", "session", "repl"},
+    "methods": {"types", "errors", "paths", "reasoning", "session", "repl"},
     "report": {"types", "errors", "paths", "stats", "store", "records", "results", "slices"},
 }
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""

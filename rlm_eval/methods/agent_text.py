@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 
 from rlm_eval.methods.prompts import PromptText, load_prompt
-from rlm_eval.methods.text import sections, strip_reasoning
+from rlm_eval.methods.text import sections
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Message, Outcome, Role
 

@@ -20,7 +20,7 @@ from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
-from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Call, Message, Role, Sample

@@ -14,7 +14,7 @@ from rlm_eval.methods.agent_text import directive, last_answer, load_parts
 from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
-from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import clip
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Message, Role, Sample

@@ -7,7 +7,6 @@ task is known; `command.py` puts the functions behind `rlm-eval score-answers`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,8 +29,3 @@ def reference_call(scorer: str, function: Callable[[], tuple[float, str | None]]
 def counted(score: Score) -> Score:
     """`score` as a run counts it: 0, still flagged, where the reference raises."""
     return replace(score, value=0.0) if score.value is None else score
-
-
-def visible(text: str) -> str:
-    """`text` without what a model thought in `<think>` tags."""
-    return re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
-from rlm_eval.scoring import visible
+from rlm_eval.reasoning import strip_reasoning
 
 BIN = 100
 """Samples per calibration bin in the reference."""
@@ -65,7 +65,7 @@ def strict_verdict(text: str) -> bool:
     Reasoning in `<think>` is removed first. Raises `ValueError` where there is no clear verdict:
     the judge is then asked again, and in the end the sample has no score.
     """
-    said = visible(text)
+    said = strip_reasoning(text)
     for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):
         try:
             verdict = json.loads(candidate).get("correct")

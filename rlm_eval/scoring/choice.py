@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from rlm_eval.scoring import reference_call, visible
+from rlm_eval.reasoning import strip_reasoning
+from rlm_eval.scoring import reference_call
 from rlm_eval.types import Score
 
 LETTERS, DIGITS = "ABCD", "0123"
@@ -33,7 +34,7 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
 
     With `DIGITS`, any lone digit counts where none of these forms occurs.
     """
-    text = re.sub(r"[*`_$]", "", visible(output))
+    text = re.sub(r"[*`_$]", "", strip_reasoning(output))
     one = f"[{symbols}{symbols.lower()}]"
     forms = (
         rf"\(\s*({one})\s*\)",

@@ -13,7 +13,8 @@ import re
 from datetime import datetime
 from typing import Any
 
-from rlm_eval.scoring import counted, reference_call, visible
+from rlm_eval.reasoning import strip_reasoning
+from rlm_eval.scoring import counted, reference_call
 from rlm_eval.types import Score
 
 DECAY = 0.75
@@ -136,7 +137,7 @@ _EDGES = " \t\r\n.,;:!?\"'`“”‘’#()[]{}$"
 
 
 def _clean(output: str) -> str:
-    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", visible(output))
+    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", strip_reasoning(output))
     text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
     return re.sub(r"[*`\[\]]", "", text)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-from rlm_eval.scoring import visible
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.types import Score
 
 _BASE = 0x9E3779B97F
@@ -123,7 +123,7 @@ def _f1(predicted: set[int], gold: PairSet | set[int]) -> float:
 
 
 def _answer(output: Any) -> Any:
-    return visible(output or "") if output is None or isinstance(output, str) else output
+    return strip_reasoning(output or "") if output is None or isinstance(output, str) else output
 
 
 def pairs_f1(gold: Any, output: Any) -> Score:

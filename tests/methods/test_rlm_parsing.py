@@ -3,7 +3,8 @@
 import pytest
 
 from rlm_eval.methods.rlm.parsing import MODES, Blocks, parse
-from rlm_eval.methods.text import sections, strip_reasoning
+from rlm_eval.methods.text import sections
+from rlm_eval.reasoning import strip_reasoning
 
 
 def modes(reply, **how):

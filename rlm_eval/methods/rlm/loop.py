@@ -16,7 +16,7 @@ from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
 from rlm_eval.methods.steps import step_of
-from rlm_eval.methods.text import strip_reasoning
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 from rlm_eval.types import Answer, Call, Message, Outcome, Role
 
