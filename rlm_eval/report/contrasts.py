@@ -14,6 +14,8 @@ from rlm_eval.report import cells, style
 from rlm_eval.report.figures import Plot, dodged, empty, money_of, shared_caption
 from rlm_eval.stats.intervals import bootstrap_ratio
 
+_POINT = ["task_label", "length", "series"]
+
 
 @style.styled
 def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
@@ -24,6 +26,9 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     lengths = np.sort(table["length"].unique())
     kept = table[table["length"].isin({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
     groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
+    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
+    spent: Any = frame[[*_POINT, column, "cluster"]].groupby(_POINT)
+    of_point = dict(iter(spent))
     columns = min(3, len(groups))
     figure, axes = style.canvas(-(-len(groups) // columns), columns)
     rows = []
@@ -38,7 +43,10 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             look = looks[row["series"]]
             colour = look.colour if index in front else "#AAAAAA"
             x = row[f"{money}_mean"]
-            low, high = _mean_interval(frame, row, money)
+            own = of_point[task, length, row["series"]]
+            low, high = bootstrap_ratio(
+                own[column], np.ones(len(own)), own["cluster"], draws=500, method="percentile"
+            )
             axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
             axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
             axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
@@ -109,15 +117,3 @@ def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:
     reached = (others[money] <= own[money]) & (others["accuracy"] >= own["accuracy"])
     better = (others[money] < own[money]) | (others["accuracy"] > own["accuracy"])
     return bool((reached & better).any())
-
-
-def _mean_interval(frame: pd.DataFrame, row: Any, money: str) -> tuple[float, float]:
-    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
-    part = frame[
-        (frame["series"] == row["series"])
-        & (frame["length"] == row["length"])
-        & (frame["task_label"] == row["task_label"])
-    ]
-    values = part[column].to_numpy()
-    ones = np.ones(len(values))
-    return bootstrap_ratio(values, ones, part["cluster"], draws=500, method="percentile")

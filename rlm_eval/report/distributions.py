@@ -29,7 +29,7 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         {"cost": "cost_cold", "tokens": "total_tokens"}[money]: label,
         "wall_seconds": "wall time (s)",
     }
-    tasks = list(dict.fromkeys(frame["task_label"]))
+    tasks = list(frame["task_label"].unique())
     figure, axes = style.canvas(len(tasks), 2, row_height=0.55 + 0.3 * len(series))
     rows = []
     for row, task in enumerate(tasks):
@@ -66,7 +66,7 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 def histograms(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """How wall times are distributed, per task."""
     looks = style.looks(cells.series_order(frame))
-    tasks = list(dict.fromkeys(frame["task_label"]))
+    tasks = list(frame["task_label"].unique())
     width = style.width_for(len(tasks))
     figure, axes = style.canvas(1, len(tasks), width=width)
     rows = []
@@ -98,7 +98,7 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     order = cells.series_order(frame)
     looks = style.looks(order)
     baseline, others = order[0], order[1:]
-    tasks = list(dict.fromkeys(frame["task_label"]))
+    tasks = list(frame["task_label"].unique())
     # Nine panels at most: the last series (RLM) of every task, baselines left out first.
     shown = [(task, name) for task in tasks for name in others[-max(1, 9 // len(tasks)) :]][:9]
     columns = min(3, len(shown))

@@ -25,6 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
@@ -248,11 +249,15 @@ def finish(
             handles=handles, loc="upper center", bbox_to_anchor=(0.5, top), ncols=columns,
             frameon=False, borderaxespad=0, handlelength=2.6, columnspacing=1.2,
         )  # fmt: skip
-    figure.text(
-        0.01, 4 / (72 * total), "\n".join(lines), fontsize=_CAPTION_POINTS, va="bottom",
-        color="#333333", linespacing=1.3,
-    )  # fmt: skip
+    for down, line in enumerate(lines, start=1):
+        y = (4 + (len(lines) - down) * _CAPTION_POINTS * 1.35) / (72 * total)
+        figure.text(0.01, y, line, fontsize=_CAPTION_POINTS, va="bottom", color="#333333")
     _fit_titles(figure, width)
+    for words in figure.findobj(Text):
+        # A ligature embeds the font a second time. (Before matplotlib 3.11 there were none, and of
+        # a text of several lines it does not ask: hence the caption line by line.)
+        if hasattr(words, "set_fontfeatures"):
+            words.set_fontfeatures(["-liga"])
     _lay_out(figure, height, below)
     return figure
 

@@ -118,7 +118,7 @@ def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> fl
 
 
 @functools.lru_cache(2)
-def _multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
+def multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
     """How often each of `groups` clusters is in each of `draws` resamples, shape (draws, groups).
 
     Kept: the comparisons of a report resample the same number of clusters again and again.
@@ -165,7 +165,7 @@ def bootstrap_ratio(
     if len(tops) < 2:
         return float("nan"), float("nan")
     sums = product(
-        _multiplicities(len(tops), affordable(draws, len(tops)), seed),
+        multiplicities(len(tops), affordable(draws, len(tops)), seed),
         np.column_stack([tops, bottoms]),
     )
     with np.errstate(invalid="ignore", divide="ignore"):

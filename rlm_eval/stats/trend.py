@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlm_eval.stats.intervals import multiplicities, product
+
 
 @dataclass(frozen=True, slots=True)
 class Trend:
@@ -48,10 +50,9 @@ def trend(
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (who, at), np.asarray(differences, dtype=float))
     np.add.at(counts, (who, at), 1.0)
-    rng = np.random.default_rng(seed)
-    chosen = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws).astype(float)
+    chosen = multiplicities(shape[0], draws, seed)
     with np.errstate(invalid="ignore"):  # a draw may miss every item of a length
-        curves = (chosen @ sums) / (chosen @ counts)
+        curves = product(chosen, sums) / product(chosen, counts)
         curve = sums.sum(axis=0) / counts.sum(axis=0)
     slopes = _slopes(axis, curves)
     crossings = np.array([_crossover(axis, row) for row in curves])
