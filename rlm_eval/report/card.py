@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from rlm_eval.records import FILE
-from rlm_eval.report import style
+from rlm_eval.report import phrases
 from rlm_eval.results import outside_samples
 
 
@@ -44,12 +44,12 @@ def facts(
     found = {
         "runs": ", ".join(run.name for run in run_dirs),
         "tasks": _names(table["task_label"]),
-        "lengths": ", ".join(style.tokens_label(x) for x in sorted(set(table["length"]))),
+        "lengths": ", ".join(phrases.tokens_label(x) for x in sorted(set(table["length"]))),
         "methods": _names(table["series"]),
         "models": _names(pd.concat([table["root"], table["sub"]])),
         "weights": "; ".join(dict.fromkeys(_weights(known))) or "not ours",
         "prompts": _names(table["prompt"]) or "none",
-        "samples": f"{table['n'].sum()} in {len(table)} cells, {style.counted(table['n'])} each",
+        "samples": f"{table['n'].sum()} in {len(table)} cells, {phrases.counted(table['n'])} each",
         "outcomes": _outcomes(table),
         "prices": _names(table["prices"].dropna()) or "none known",
         "sandbox": _names(table["isolation"].dropna()) or "no code was run",

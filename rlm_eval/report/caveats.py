@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from rlm_eval.report import style
+from rlm_eval.report import phrases
 from rlm_eval.stats import missing, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
 
@@ -131,5 +131,5 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         yield "Text of protected tasks is left out of this report."
     lengths = table["length"].nunique()
     if lengths == 1:
-        only = style.tokens_label(float(table["length"].iloc[0]))
+        only = phrases.tokens_label(float(table["length"].iloc[0]))
         yield f"One context length ({only}): nothing here is a trend."

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.report import cells, style
+from rlm_eval.report import cells, phrases
 from rlm_eval.stats import missing, paired
 from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
 
@@ -181,7 +181,7 @@ def compare_text(
 
 def _status(frame: pd.DataFrame) -> list[str]:
     told = ["exploratory: these comparisons were not named before the run"]
-    if stamp := style.stamps(frame):
+    if stamp := phrases.stamps(frame):
         told.append(stamp)
     return told
 
@@ -189,7 +189,7 @@ def _status(frame: pd.DataFrame) -> list[str]:
 def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
     """One comparison in words; `margin` asks for non-inferiority."""
     told = [
-        f"{row['task_label']} at {style.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
+        f"{row['task_label']} at {phrases.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
         f"n = {row['n']} pairs in {row['clusters']} clusters"
         + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
         f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "
@@ -224,7 +224,7 @@ def _published(frame: pd.DataFrame, published: float) -> list[str]:
         else:
             verdict = paired.against_published(found.estimate, found.low, found.high, published)
         lines.append(
-            f"{task} at {style.tokens_label(length)}: {100 * found.estimate:.1f} % "
+            f"{task} at {phrases.tokens_label(length)}: {100 * found.estimate:.1f} % "
             f"[{100 * found.low:.1f}, {100 * found.high:.1f}], n = {found.n}, {found.method}: "
             f"{verdict}"
         )

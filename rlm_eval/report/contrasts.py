@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlm_eval.report import cells, style
+from rlm_eval.report import cells, phrases, style
 from rlm_eval.report.figures import Plot, dodged, empty, money_of, shared_caption
 from rlm_eval.stats.intervals import bootstrap_ratio
 
@@ -62,7 +62,7 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         style.percent_axis(axis)
         if len(known):
             style.log_axis(axis, label, which="x")
-        axis.set_title(f"{task}, {style.tokens_label(length)}, {style.counted(group['n'])}")
+        axis.set_title(f"{task}, {phrases.tokens_label(length)}, {phrases.counted(group['n'])}")
     caption = (
         "Mean score against mean cost per sample, both with 95 % intervals (cost: bootstrap over "
         "clusters). Grey: dominated (another point is at least as good and cheaper). "
@@ -98,7 +98,7 @@ def difference_by_length(
                     markeredgecolor=look.colour,
                 )  # fmt: skip
         axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_title(f"{task}, {style.counted(part['n'])} pairs")
+        axis.set_title(f"{task}, {phrases.counted(part['n'])} pairs")
     axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
     caption = (
         f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"

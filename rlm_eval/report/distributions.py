@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from rlm_eval.report import cells, figures, style
+from rlm_eval.report import cells, figures, phrases, style
 from rlm_eval.report.figures import Plot
 from rlm_eval.stats.strategy import TRAJECTORY_LABELS
 from rlm_eval.stats.trend import trend
@@ -35,7 +35,7 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     for row, task in enumerate(tasks):
         for axis, (column, name) in zip(axes[row], columns.items(), strict=True):
             part = frame[(frame["task_label"] == task) & frame[column].gt(0)]
-            axis.set_title(f"{task}, {style.counted(part.groupby('series').size())}")
+            axis.set_title(f"{task}, {phrases.counted(part.groupby('series').size())}")
             for place, one in enumerate(reversed(series)):
                 values = part.loc[part["series"] == one, column].to_numpy(dtype=float)
                 if not len(values):
@@ -82,7 +82,7 @@ def histograms(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
                 {"task": task, "series": name, "from_s": a, "to_s": b, "samples": c}
                 for a, b, c in zip(edges[:-1], edges[1:], counts, strict=True)
             ]
-        axis.set_title(f"{task}, {style.counted(part.groupby('series').size())}")
+        axis.set_title(f"{task}, {phrases.counted(part.groupby('series').size())}")
         axis.set_ylabel("samples")
         style.log_axis(axis, "wall time (s)", which="x")
     caption = (
@@ -176,7 +176,7 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         else:
             axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
-        axis.set_title(style.counted(table["n"]))
+        axis.set_title(phrases.counted(table["n"]))
     handles = _strategies(figure.add_subplot(grid[1, :]), frame, coded)
     caption = (
         "Means over tasks; with a sub-call: share of the samples. Context shown: share of its "
@@ -232,7 +232,7 @@ def _strategies(axis: Axes, frame: pd.DataFrame, series: list[str]) -> dict[str,
     axis.set_yticks(range(len(shares)), list(shares.index))
     axis.set_xlabel("strategy (%)")
     axis.set_xlim(0, 100)
-    axis.set_title(style.counted(known.groupby("series").size()))
+    axis.set_title(phrases.counted(known.groupby("series").size()))
     return used
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rlm_eval.report import cells, style
+from rlm_eval.report import cells, phrases, style
 from rlm_eval.report.caveats import remarks
 
 Plot = tuple[Figure, pd.DataFrame]
@@ -42,7 +42,7 @@ def length_panels(
     for row, task in enumerate(tasks):
         part = table[table["task_label"] == task]
         draw_accuracy(axes[row, 0], part, looks)
-        axes[row, 0].set_title(f"{task}: score, {style.counted(part['n'])}")
+        axes[row, 0].set_title(f"{task}: score, {phrases.counted(part['n'])}")
         draw_spread(axes[row, 1], part, looks, money, money_label)
         axes[row, 1].set_title(f"{money_label.split(' (')[0]} per sample, {_known(part, money)}")
         draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock])
@@ -84,7 +84,7 @@ def accuracy_by_task(
         part = table[table["task_label"] == task]
         draw_accuracy(axis, part, looks)
         _draw_published(axis, task, published)
-        axis.set_title(f"{task}, {style.counted(part['n'])}")
+        axis.set_title(f"{task}, {phrases.counted(part['n'])}")
     caption = "Mean score with 95 % interval per length. " + _published_note(published)
     caption += shared_caption(frame, table)
     columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
@@ -245,7 +245,7 @@ def _latency_note(table: pd.DataFrame, clock: str) -> str:
 
 def _known(part: pd.DataFrame, what: str) -> str:
     column = {"cost": "n_priced", "path": "n_timed", "wall": "n_timed"}.get(what, "rows")
-    return style.counted(part[column])
+    return phrases.counted(part[column])
 
 
 def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:

@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rlm_eval.report import style
+from rlm_eval.report import phrases
 from rlm_eval.report.tables import Table
+
+if TYPE_CHECKING:
+    from rlm_eval.report import style
 
 # Only what is inline in this very file may run or load.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -65,7 +68,7 @@ def document(title: str, body: str, data: Mapping[str, Any], policy: str = _POLI
 
 def stamp_of(frame: pd.DataFrame) -> str:
     """The words that mark a report whose numbers must not be taken for a model's."""
-    return style.stamps(frame)
+    return phrases.stamps(frame)
 
 
 def _section(title: str, inner: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rlm_eval.report import cells, comparison, figures, style
+from rlm_eval.report import cells, comparison, figures, phrases, style
 from rlm_eval.report.figures import Plot
 
 
@@ -38,7 +38,7 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             [_pair_text(score.iloc[i, j], notes.get((r, s))) for j, s in enumerate(subs)]
             for i, r in enumerate(roots)
         ]
-        count = style.counted(part.groupby(["root", "sub"]).size())
+        count = phrases.counted(part.groupby(["root", "sub"]).size())
         heat(axes[row, 0], 100 * score, texts, f"{task}: score (%), {count}", limits=(0, 100))
         shown = {column: label, "critical_path_seconds": "critical path (s)"}
         for axis, (values, name) in zip(axes[row, 1:], shown.items(), strict=True):
@@ -148,7 +148,7 @@ def _by_length(
             ]
             for i in range(score.shape[0])
         ]
-        score.columns = pd.Index([style.tokens_label(float(c)) for c in score.columns])
+        score.columns = pd.Index([phrases.tokens_label(float(c)) for c in score.columns])
         heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
         axis.set_xlabel("context length (tokens)")
         axis.set_ylabel(label)
@@ -190,7 +190,7 @@ def heat(
     shades = np.asarray(image.to_rgba(np.nan_to_num(numbers, nan=low)))[..., :3]
     dark = shades @ np.array([0.3, 0.59, 0.11]) < 0.5
     for (i, j), number in np.ndenumerate(numbers):
-        plain = style.short(float(f"{number:.3g}")) if np.isfinite(number) else ""
+        plain = phrases.short(float(f"{number:.3g}")) if np.isfinite(number) else ""
         axis.text(
             j, i, texts[i][j] if texts else plain, ha="center", va="center", fontsize=6,
             color="white" if dark[i, j] else "black",

@@ -2,8 +2,8 @@
 
 A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most
 of a report's time is matplotlib's, so where there are two processors a second process of ours
-draws half of the figures, while this one makes the tables and draws the rest; it imports while
-this one still reads records.
+draws figures, while this one makes the tables and then helps: each takes the next that nobody has.
+It imports while this one still reads records.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rlm_eval.report import contrasts, distributions, figures, maps, style
+if TYPE_CHECKING:
+    from rlm_eval.report import figures, style
 
-Drawing = tuple[str, str, Callable[[], figures.Plot]]
+Drawing = tuple[str, str, Callable[[], "figures.Plot"]]
 """(file name, title, function that draws)."""
 
 
@@ -60,38 +62,53 @@ def draw(
     published: pd.DataFrame | None = None,
     second: Process | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Begin to draw every figure that applies, half of them in `second` where there is one.
+    """Begin to draw every figure that applies, in `second` where there is one.
 
-    What is returned draws the rest, waits, and gives all that was saved, in order.
+    What is returned helps to draw, waits, and gives all that was saved, in order.
     """
     work = (frame, table, comparisons, published)
     if second is None or second.stdin is None or second.stdout is None:
-        return lambda: [figure for _, figure in _drawn(work, folder, (0, 1))]
+        return lambda: list(_drawn(work, folder, lambda _: True).values())
+    claims = tempfile.TemporaryDirectory(prefix="rlm_eval_figures_")
     with contextlib.suppress(BrokenPipeError), second.stdin as pipe:
-        pickle.dump((work, folder), pipe, protocol=5)
+        pickle.dump((work, folder, Path(claims.name)), pipe, protocol=5)
     answering = second.stdout
 
     def rest() -> list[style.Saved]:
-        own = _drawn(work, folder, _OWN)
-        answer = answering.read()
-        # A second process that failed has told why; what it could not draw is drawn here.
-        other = pickle.loads(answer) if answer else _drawn(work, folder, _SECOND)  # noqa: S301 - our own
-        return [figure for _, figure in sorted(own + other, key=lambda drawn: drawn[0])]
+        with claims as place:
+            # From the other end: else both wait at the end for who took the last, a slow one.
+            saved = _drawn(work, folder, lambda n: _claimed(Path(place), n), backwards=True)
+            answer = answering.read()
+        if answer:
+            saved |= pickle.loads(answer)  # noqa: S301 - our own process
+        # A second process that failed has told why; what it left undone is drawn here.
+        saved |= _drawn(work, folder, lambda n: n not in saved)
+        return [saved[number] for number in sorted(saved)]
 
     return rest
 
 
-_SECOND, _OWN = (0,), (1,)
-"""Who draws which figures, by their number modulo two."""
+def _claimed(claims: Path, number: int) -> bool:
+    """True for the one process that asks first."""
+    try:
+        (claims / str(number)).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
-def _drawn(work: Any, folder: Path, which: Collection[int]) -> list[tuple[int, style.Saved]]:
-    """The figures of this share, each with its number."""
-    saved = []
-    for number, (name, title, plot) in enumerate(_chosen(*work)):
-        if number % 2 in which:
+def _drawn(
+    work: Any, folder: Path, mine: Callable[[int], bool], *, backwards: bool = False
+) -> dict[int, style.Saved]:
+    """The figures whose number is `mine`, by their numbers."""
+    from rlm_eval.report import style
+
+    saved = {}
+    chosen = list(enumerate(_chosen(*work)))
+    for number, (name, title, plot) in reversed(chosen) if backwards else chosen:
+        if mine(number):
             figure, data = plot()
-            saved.append((number, style.save(figure, folder, name, title, data)))
+            saved[number] = style.save(figure, folder, name, title, data)
     return saved
 
 
@@ -101,6 +118,8 @@ def _chosen(
     comparisons: pd.DataFrame,
     published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
+    from rlm_eval.report import contrasts, distributions, figures, maps
+
     yield (
         "length_panels",
         "Score, cost and latency against context length",
@@ -159,11 +178,13 @@ def _chosen(
 
 def _main() -> None:
     """The second process: work on stdin, what was saved on stdout."""
+    from rlm_eval.report import figures  # noqa: F401 - while the first process reads records
+
     out, sys.stdout = sys.stdout.buffer, sys.stderr
     given = sys.stdin.buffer.read()
     if given:  # nothing where the first process failed before it drew
-        work, folder = pickle.loads(given)  # noqa: S301 - our own process
-        out.write(pickle.dumps(_drawn(work, folder, _SECOND)))
+        work, folder, claims = pickle.loads(given)  # noqa: S301 - our own process
+        out.write(pickle.dumps(_drawn(work, folder, lambda n: _claimed(claims, n))))
 
 
 if __name__ == "__main__":

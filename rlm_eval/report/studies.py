@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlm_eval.report import cells, style
+from rlm_eval.report import cells, phrases
 from rlm_eval.report.tables import Table, money, one, percent
 from rlm_eval.stats import missing
 from rlm_eval.stats.intervals import mean_interval
@@ -234,4 +234,4 @@ def _who(who: Any, frame: pd.DataFrame) -> str:
 
 
 def _length(length: Any) -> str:
-    return "all" if pd.isna(length) else style.tokens_label(length)
+    return "all" if pd.isna(length) else phrases.tokens_label(length)

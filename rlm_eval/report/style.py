@@ -28,6 +28,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from rlm_eval.report import phrases
+
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), "-"]
@@ -121,13 +123,6 @@ def width_for(panels: int) -> float:
     return {1: 4.3, 2: 5.6}.get(panels, WIDE)
 
 
-def tokens_label(value: float) -> str:
-    """`8k`, `1M`: 1k is 1,024 tokens."""
-    if value >= 1024**2:
-        return f"{value / 1024**2:g}M"
-    return f"{value / 1024:g}k" if value >= 1024 else f"{value:g}"
-
-
 def length_axis(
     axis: Axes,
     lengths: Iterable[float],
@@ -141,7 +136,7 @@ def length_axis(
     axis.xaxis.set_major_locator(FixedLocator(kept))
     axis.xaxis.set_minor_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: (form or tokens_label)(x)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: (form or phrases.tokens_label)(x)))
     axis.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
     axis.set_xlabel(label)
 
@@ -164,16 +159,8 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
     ticks = getattr(axis, f"{which}axis")
     ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 150 else (1,), numticks=12))
     ticks.set_minor_locator(NullLocator())
-    ticks.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: phrases.short(value)))
     getattr(axis, f"set_{which}label")(label)
-
-
-def short(value: float) -> str:
-    """A number for an axis: 1,500, 20k, 2M, 0.003."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / min(size, 1e3 if suffix == 'k' else size):g}{suffix}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def window_mark(axis: Axes, windows: Iterable[float], overflow: bool) -> None:
@@ -195,24 +182,6 @@ def window_mark(axis: Axes, windows: Iterable[float], overflow: bool) -> None:
         )  # fmt: skip
 
 
-def counted(values: Iterable[float]) -> str:
-    """`n = 20`, or the range where points differ."""
-    found = sorted({int(v) for v in values})
-    if not found:
-        return "n = 0"
-    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
-
-
-def stamps(frame: pd.DataFrame) -> str:
-    """What must stand in the figure itself: scripted replies, generated data."""
-    words = []
-    if frame["scripted"].any():
-        words.append("SCRIPTED REPLIES: tests the machinery, no model answered")
-    if frame["generated"].any():
-        words.append("generated data")
-    return "  ·  ".join(words)
-
-
 def finish(
     figure: Figure,
     *,
@@ -226,7 +195,7 @@ def finish(
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * 20.5))
     below = (len(lines) * _CAPTION_POINTS * 1.35 + 8) / 72
-    stamp = stamps(frame)
+    stamp = phrases.stamps(frame)
     if handles is None:
         handles = line_handles(legend or {})
     columns = max(1, min(len(handles), int(width / (0.5 + 0.056 * _longest(handles)))))
@@ -253,11 +222,11 @@ def finish(
         y = (4 + (len(lines) - down) * _CAPTION_POINTS * 1.35) / (72 * total)
         figure.text(0.01, y, line, fontsize=_CAPTION_POINTS, va="bottom", color="#333333")
     _fit_titles(figure, width)
-    for words in figure.findobj(Text):
+    for artist in figure.findobj(Text):
         # A ligature embeds the font a second time. (Before matplotlib 3.11 there were none, and of
         # a text of several lines it does not ask: hence the caption line by line.)
-        if hasattr(words, "set_fontfeatures"):
-            words.set_fontfeatures(["-liga"])
+        if hasattr(artist, "set_fontfeatures"):
+            artist.set_fontfeatures(["-liga"])
     _lay_out(figure, height, below)
     return figure
 
@@ -328,6 +297,6 @@ def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame
         figure.savefig(paths[0], metadata={"CreationDate": None})
     plt.close(figure)
     with pypdfium2.PdfDocument(paths[0]) as drawn:
-        drawn[0].render(scale=_DPI / 72).to_pil().save(paths[1], dpi=(_DPI, _DPI))
+        drawn[0].render(scale=_DPI / 72).to_pil().save(paths[1], dpi=(_DPI, _DPI), compress_level=3)
     data.to_csv(paths[2], index=False)
     return Saved(name, title, paths)

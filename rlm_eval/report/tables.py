@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.report import style
+from rlm_eval.report import phrases
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.types import Outcome
 
@@ -45,7 +45,7 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
 
 
 def _line(row: Any) -> dict[str, Any]:
-    length = style.tokens_label(row["length"])
+    length = phrases.tokens_label(row["length"])
     return {"task": row["task_label"], "length": length, "method": row["series"], "n": row["n"]}
 
 
@@ -202,7 +202,7 @@ def differences(comparisons: pd.DataFrame) -> Table:
     rows = [
         {
             "task": row["task_label"],
-            "length": style.tokens_label(row["length"]),
+            "length": phrases.tokens_label(row["length"]),
             "A": row["a"],
             "B": row["b"],
             "pairs": row["n"],
@@ -237,7 +237,7 @@ def _failures(frame: pd.DataFrame) -> Table:
     counts: Any = wrong.groupby([*keys, "failure"]).size().unstack(fill_value=0)
     rows = []
     for key, own in zip(counts.index, counts.to_dict("records"), strict=True):
-        line = {"task": key[0], "length": style.tokens_label(key[1]), "method": key[2]}
+        line = {"task": key[0], "length": phrases.tokens_label(key[1]), "method": key[2]}
         rows.append(line | {"wrong": sum(own.values())} | own)
     return Table("failures", "Error analysis", note, pd.DataFrame(rows))
 

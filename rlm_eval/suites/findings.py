@@ -18,7 +18,7 @@ import pandas as pd
 from rlm_eval.config import parse_length
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
-from rlm_eval.report import Additions, card, cells, comparison, style, tables
+from rlm_eval.report import Additions, card, cells, comparison, phrases, tables
 from rlm_eval.stats import missing, paired
 from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.suites.plan import FILE, Contrast, Place, Record, contrasts, read_record
@@ -86,7 +86,7 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Ta
     if made is not None and rows["margin"].notna().any():
         shown["at most below"] = [_margin(row) for row in rows.to_dict("records")]
     waiting = [
-        {"task": c.task, "length": style.tokens_label(c.length), "A": _side(c.a, c.within),
+        {"task": c.task, "length": phrases.tokens_label(c.length), "A": _side(c.a, c.within),
          "B": _side(c.b, c.within), "verdict": "not run"}
         for c in open_
     ]  # fmt: skip
@@ -128,13 +128,13 @@ def family_text(run: Path) -> str:
     frame = cells.prepare(load_records([run]), card.manifests([run]))
     rows, open_ = family(frame, record, load(record.suite))
     lines = [status(record)]
-    if stamp := style.stamps(frame):
+    if stamp := phrases.stamps(frame):
         lines.append(stamp)
     for row in rows.to_dict("records"):
         margin = row["margin"] if _known(row["margin"]) else None
         lines += ["", *comparison.lines(row, margin)]
     lines += [
-        f"\n{c.task} at {style.tokens_label(c.length)}, {_side(c.a, c.within)} - "
+        f"\n{c.task} at {phrases.tokens_label(c.length)}, {_side(c.a, c.within)} - "
         f"{_side(c.b, c.within)}: not run"
         for c in open_
     ]
