@@ -4,8 +4,8 @@
 
 Prints wall and processor seconds of `report` (tables, figures as PDF and PNG, page, card),
 imports included, and what was written. A second process draws figures beside the first; on two
-idle cores the first one's processor seconds are nearly the wall time. The target is 10 s for 100,000
-records on two cores. A plain loop, timed before and after, tells how fast the machine was then.
+idle cores the first one's processor seconds are nearly the wall time. The target is 10 s for
+100,000 records on two cores. A plain loop, timed before and after, tells how fast the machine was.
 """
 
 from __future__ import annotations
