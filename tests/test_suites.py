@@ -10,6 +10,7 @@ from report import made_frames as frames
 from runs import server_process
 
 from rlm_eval.cli import main
+from rlm_eval.config import parse_length
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells
@@ -274,9 +275,24 @@ def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
     assert not {n for n in names_of if n.endswith((".pdf", ".html", ".jsonl"))}
     assert "1 of 6 cells are finished" in (root / "smoke" / "README.md").read_text()
     assert sum(p.stat().st_size for p in (root / "smoke").rglob("*.*")) < 2_000_000
+    for path in (root / "smoke").rglob("*.*"):  # no folder of the machine it ran on
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+    assert "results=results/runs" in (root / "smoke" / "suite.json").read_text()
     assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
     with pytest.raises(RlmEvalError, match="not a run of a suite"):
         publish(tmp_path / "nowhere", suite, root)
+
+
+def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():
+    """What is not chosen stays in the family."""
+    suite = load("length_sweep")
+    chosen = ["task=ledger", "method=rlm,long_context"]
+    for given, family in (("1k", {1024, 2048, 4096}), ("1k,8k", {1024, 8192})):
+        _, cells_, places = cells_of(suite, [*chosen, f"length={given}"])
+        assert {cell.length for cell in cells_} == set(map(parse_length, given.split(",")))
+        own = [c for c in contrasts(places, suite.comparisons, suite) if c.a == "rlm"]
+        assert {c.length for c in own if c.b == "long_context"} == family
+        assert sum(c.cells_a != {""} for c in own if c.b == "long_context") == len(cells_) / 2
 
 
 def test_the_suites_are_listed_and_told_before_anything_is_called(tmp_path, monkeypatch, capsys):

@@ -84,8 +84,11 @@ def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:
     for manifest in known:
         for slot, info in manifest.get("endpoints", {}).items():
             if info.get("gpus") is not None:
-                revision = info.get("revision") or "unknown, so that no one can run it again"
-                yield f"{slot}: {info.get('model')} on {info.get('version')}, revision {revision}"
+                config = manifest.get("config", {})
+                stated = config.get("root" if config.get(slot, {}).get("same") else slot, {})
+                revision = info.get("revision") or stated.get("revision")
+                told = revision or "unknown, so that no one can run it again"
+                yield f"{slot}: {info.get('model')} on {info.get('version')}, revision {told}"
 
 
 def _names(values: pd.Series) -> str:

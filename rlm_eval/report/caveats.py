@@ -102,11 +102,11 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
-    unpriced = sorted(set(table.loc[table["cost_median"].isna(), "root"]))
-    if unpriced:
+    unpriced = table[table["cost_median"].isna()]
+    if len(unpriced):
         yield (
-            f"No price is known for {', '.join(unpriced)}: money is unknown there, not zero. Name "
-            "one with root.price, or root.gpu_hour_usd for a server of ours."
+            f"No price is known for {phrases.called(unpriced)}: money is unknown there, not zero. "
+            "Name one with root.price, or root.gpu_hour_usd for a server of ours."
         )
     failed = int(table["failed_calls"].sum())
     if failed:

@@ -127,7 +127,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _labels(frame: pd.DataFrame) -> pd.Series:
     """The shortest label that tells the series of this report apart: method, then what varies."""
     kinds = frame[SERIES].drop_duplicates()
-    roots_vary = kinds["root"].nunique() > 1
+    # A fixed program has no root: its sub model is named where it is not the root of the others.
+    models = set(kinds["root"]) - {""} or set(kinds["sub"])
     labels = {}
     for row in kinds.itertuples(index=False):
         key = tuple(row)
@@ -135,8 +136,8 @@ def _labels(frame: pd.DataFrame) -> pd.Series:
         parts = [str(method)]
         if variant:
             parts.append(f"[{variant}]")
-        pair = root if sub in ("", root) else f"{root} > {sub}"
-        if roots_vary or pair != root:
+        pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
+        if pair and (len(models) > 1 or pair not in models):
             parts.append(f"({pair})")
         same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
         if len(same) > 1:

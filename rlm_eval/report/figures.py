@@ -190,15 +190,15 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     if priced.all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
         listed = f"Prices, every input token at full rate: {snapshot}."
-        ours = sorted(set(table.loc[table["gpu_priced"], "root"].astype(str)))
-        if not ours:
+        ours = table[table["gpu_priced"]]
+        if ours.empty:
             return "cost", "cost (USD, list price)", listed
-        note = f"{', '.join(ours)}: GPU time at the price given per hour, idle time left out."
+        note = f"{phrases.called(ours)}: GPU time at the price given per hour, idle time left out."
         if table["gpu_priced"].all():
             return "cost", "cost (USD, GPU time)", note
         return "cost", "cost (USD, list price or GPU time)", f"{note} Others: {listed}"
-    unknown = sorted(set(table.loc[~priced, "root"].astype(str)))
-    note = f"No price is known for {', '.join(unknown)}: the panel shows tokens, not money."
+    unknown = phrases.called(table[~priced])
+    note = f"No price is known for {unknown}: the panel shows tokens, not money."
     return "tokens", "tokens (input + output)", note
 
 

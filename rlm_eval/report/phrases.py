@@ -30,6 +30,11 @@ def counted(values: Iterable[float]) -> str:
     return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
 
 
+def called(table: pd.DataFrame) -> str:
+    """The models of these lines: the root, or the sub model of what has none."""
+    return ", ".join(sorted(set(table["root"].where(table["root"] != "", table["sub"]))))
+
+
 def stamps(frame: pd.DataFrame) -> str:
     """What must stand in the figure itself: scripted replies, generated data."""
     words = []

@@ -104,10 +104,13 @@ def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
     """What the command line did not select: it stays in the family, as not run."""
     for part in suite.parts:
         kept = [[e.id for e in given.kept(part, axis)] for axis in _AXES.values()]
-        lengths, seeds = _lengths_and_seeds(part, given.everywhere)
+        run, seeds = _lengths_and_seeds(part, given.everywhere)
+        # Some of the part's own lengths are a choice among them, others take their place.
+        lengths = part.lengths if set(run) <= set(part.lengths) else run
         axes = (part.tasks, part.methods, part.models, lengths, seeds)
         for task, method, models, length, seed in itertools.product(*axes):
-            if all(e.id in own for e, own in zip((task, method, models), kept, strict=True)):
+            chosen = zip((task, method, models), kept, strict=True)
+            if length in run and all(entry.id in own for entry, own in chosen):
                 continue
             yield Place(
                 part.name, task.id, parse_length(length), int(seed), method.id, models.id,

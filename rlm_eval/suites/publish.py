@@ -1,7 +1,8 @@
 """results/published/<suite>/: the small files of a real run that this project shows as its own.
 
 Copies, never computes: manifests, records (scalars only), tables, figures, the run card. Scripted
-replies are refused; cells that are not finished are named in the README beside the numbers.
+replies are refused; cells that are not finished are counted in the README beside the numbers, and
+folders of this machine are named by what they are (`{cache}`, `~`, `results/runs`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
 from rlm_eval.suites.plan import FILE as PLAN
@@ -45,12 +47,18 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
+    anywhere = _Anywhere(run)
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
         if text.str.len().fillna(0).max() > LONGEST and name != "remark":
             records = records.drop(columns=name)
+        else:
+            records[name] = text.map(anywhere.told, na_action="ignore")
     records.to_parquet(out / RECORDS, index=False)
-    written = [out / RECORDS, _json(out / "manifest.json", _manifest(run))]
+    manifest = out / "manifest.json"
+    told = orjson.dumps(_manifest(run), option=orjson.OPT_INDENT_2).decode()
+    manifest.write_text(anywhere.told(told), encoding="utf-8")
+    written = [out / RECORDS, manifest]
     copied = [run / "report" / "CARD.md", run / PLAN]
     copied += sorted((run / "report" / "tables").glob("*.csv"))
     copied += sorted((run / "report" / "tables").glob("*.md"))
@@ -58,8 +66,29 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     for path in copied:
         inside = path.relative_to(run / "report" if path.name != PLAN else run)
         (out / inside).parent.mkdir(exist_ok=True)
-        written.append(Path(shutil.copyfile(path, out / inside)))
+        if path.suffix == ".png":
+            shutil.copyfile(path, out / inside)
+        else:
+            (out / inside).write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
+        written.append(out / inside)
     return [*written, _readme(out, run, suite)]
+
+
+class _Anywhere:
+    """Text as it reads on any machine."""
+
+    def __init__(self, run: Path) -> None:
+        made = [orjson.loads(path.read_bytes())["config"]["results"] for path in _manifests(run)]
+        results = {run.parent.absolute(), *map(Path, made)}
+        places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
+        places |= {place: str(RUNS) for place in results if place.is_absolute()}
+        self._places = {str(place): word for place, word in places.items() if place != Path("/")}
+
+    def told(self, text: str) -> str:
+        """`text` without folders of this machine, the longest taken first."""
+        for place in sorted(self._places, key=len, reverse=True):
+            text = text.replace(place, self._places[place])
+        return text
 
 
 def _manifest(run: Path) -> dict[str, Any]:
@@ -75,11 +104,6 @@ def _manifests(run: Path) -> Iterator[Path]:
     return iter(sorted(run.glob("cells/*/manifest.json")))
 
 
-def _json(path: Path, value: Any) -> Path:
-    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
-    return path
-
-
 def _readme(out: Path, run: Path, suite: Suite) -> Path:
     """What lies here, and what is missing from it."""
     done, planned = _progress(run)
@@ -93,8 +117,9 @@ def _readme(out: Path, run: Path, suite: Suite) -> Path:
         f"[the suite's card](../../../benchmarks/{suite.name}/README.md)",
         "- `tables/`: outcomes first, then scores, cost, latency, behaviour, comparisons",
         "- `figures/`: each with the CSV behind it",
-        f"- `{RECORDS}`: one row per sample, without texts; `manifest.json`: configuration, code,",
-        f"  packages and machine of every cell; `{PLAN}`: the plan, written before the first call",
+        f"- `{RECORDS}`: one row per sample, without texts (the card's SHA-256 is that of the",
+        "  whole table in the run directory); `manifest.json`: configuration, code, packages and",
+        f"  machine of every cell; `{PLAN}`: the plan, written before the first call",
         "",
     ]
     path = out / "README.md"
