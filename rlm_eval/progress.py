@@ -18,6 +18,7 @@ from rlm_eval.cell import Cell
 from rlm_eval.prices import call_cost
 from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
+from rlm_eval.stats.missing import CUT_SHARE
 from rlm_eval.store import Attempt, CellStore
 from rlm_eval.types import Call, Sample
 
@@ -154,6 +155,8 @@ class CellProgress:
         self._now = 0
         self._outcomes: Counter[str] = Counter()
         self._scores: list[float] = []
+        self._cut: list[float] = []
+        """Scores, of these, of samples that a cap or a limit cut off."""
         self._cost = cost
         self._errors = 0
         self._started = time.monotonic()
@@ -161,9 +164,12 @@ class CellProgress:
 
     def count(self, attempt: Attempt) -> None:
         """Take a finished attempt into the line."""
-        self._outcomes[attempt.trajectory.outcome.value] += 1
+        outcome = attempt.trajectory.outcome
+        self._outcomes[outcome.value] += 1
         if attempt.scores and attempt.scores[0].value is not None:
             self._scores.append(attempt.scores[0].value)
+            if outcome.is_cut:
+                self._cut.append(attempt.scores[0].value)
         for call in attempt.trajectory.calls:
             self.tokens += _tokens(call)
             self.spent += self._cost(call)[0] or 0.0
@@ -196,9 +202,12 @@ class CellProgress:
         outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
         accuracy = money = seconds = ""
         if self._scores:
-            low, high = wilson(sum(self._scores), len(self._scores))
-            mean = sum(self._scores) / len(self._scores)
-            accuracy = f"{mean:.0%} [{low:.0%}, {high:.0%}]"
+            n = len(self._scores)
+            low, high = wilson(sum(self._scores), n)
+            accuracy = f"{sum(self._scores) / n:.0%} [{low:.0%}, {high:.0%}]"
+            if len(self._cut) > CUT_SHARE * n:  # bounds, as in the report
+                known = sum(self._scores) - sum(self._cut)
+                accuracy = f"{known / n:.0%} to {(known + len(self._cut)) / n:.0%}"
         tokens = f"{self.tokens:,}" if self.tokens else ""
         if self._now:  # of this process
             share = self._todo / self._now

@@ -32,10 +32,11 @@ def test_a_line_counts_outcomes_accuracy_tokens_and_money(tmp_path, capsys):
     todo = [(sample, 0) for sample in samples]
     line = Progress().cell(cell, CellStore(tmp_path), samples, todo)
     line.finished(finished("a", Outcome.OK, 1.0))
+    assert "acc 100% [21%, 100%]" in line.text()
     line.finished(finished("b", Outcome.TRUNCATED, 0.0))
     assert "2/4" in line.text()
     assert "ok:1 truncated:1" in line.text()
-    assert "acc 50% [9%, 91%]" in line.text()
+    assert "acc 50% to 100%" in line.text()  # what was cut off is not wrong: bounds
     assert "202,000 tok" in line.text()
     assert "$0.27 of about $0.54" in line.text()  # 100k in at 1.25, 1k out at 10 dollars a million
     line.finished(finished("c", Outcome.PROVIDER_ERROR, 0.0))
