@@ -42,15 +42,8 @@ def end_tree(grace_s: float = GRACE_S) -> None:
     zombie: in a container the first process may never collect what it inherits."""
     deadline = time.monotonic() + grace_s
     asked: set[psutil.Process] = set()
-    while True:
-        children = [
-            child
-            for child in psutil.Process().children(recursive=True)
-            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
-        ]
-        if not children:
-            _collect_zombies()
-            return
+    while not _all_collected():
+        children = psutil.Process().children(recursive=True)
         late = time.monotonic() > deadline
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -62,10 +55,18 @@ def end_tree(grace_s: float = GRACE_S) -> None:
         psutil.wait_procs(children, timeout=0.1)
 
 
-def _collect_zombies() -> None:
-    with contextlib.suppress(ChildProcessError):
+def _all_collected() -> bool:
+    """Collect what has ended; True where no child is left.
+
+    A process whose first thread is gone looks like a zombie, and is none to collect before its
+    other threads have ended.
+    """
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return True
+    return False
 
 
 def main() -> int:
