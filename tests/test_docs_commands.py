@@ -30,7 +30,6 @@ def rehearsal(line: str, files) -> list[str]:
     """The words of a shown command, after `rlm-eval`."""
     name, *given = shlex.split(line)[1:]
     if name in ("run", "ask", "suite"):
-        given = [re.sub("=MODEL$", "=scripted", word) for word in given]
         given = [re.sub(r"=\$HOME/.*/python$", f"={os.environ.get(RLMS)}", w) for w in given]
     if name == "run" and "debug=scripted" not in given:
         given = [word for word in given if not word.startswith(PAID)]

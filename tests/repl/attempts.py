@@ -27,7 +27,6 @@ from rlm_eval.repl.pool import SandboxPool
 CONFIG = ReplConfig(
     block_seconds=0.5,
     block_cpu_seconds=5,
-    interrupt_grace_seconds=0.6,
     memory_mb=300,
     output_mb=4,
     threads=32,

@@ -375,3 +375,18 @@ def test_published_marks_are_hollow_and_said_to_be_approximate() -> None:
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
     assert [line.get_ydata()[0] for line in hollow] == [90]
     assert "approximate" in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_every_figure_is_drawn_also_where_the_second_process_dies(tmp_path: Path) -> None:
+    ready = cells.prepare(frames.frame(n=2))
+    table, none = cells.summarise(ready), pd.DataFrame()
+    alone = plots.draw(ready, table, none, tmp_path / "alone")()
+    with plots.second_process() as second:
+        if second is None:
+            pytest.skip("one processor")
+        second.kill()
+        second.wait()
+        beside = plots.draw(ready, table, none, tmp_path / "beside", None, second)()
+    assert [figure.name for figure in beside] == [figure.name for figure in alone]
+    assert beside
+    assert all(path.is_file() for figure in beside for path in figure.paths)
