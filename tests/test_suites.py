@@ -121,6 +121,7 @@ GOOD = """title: A test
 models: [scripted]
 parts:
   - tasks: [s_niah]
+    lengths: [4k]
     methods: [long_context, {method: rlm, id: rlm}]
 comparisons: [{a: rlm, b: long_context}]
 """
@@ -137,7 +138,7 @@ comparisons: [{a: rlm, b: long_context}]
         ("[s_niah]", "[{id: x}]", r"tasks\[0\].task: missing"),
         ("method: rlm,", "method: rlm, limits.cost: 2,", "limits.cost: not a field of method"),
         ("parts:", "overrides: {root: {window: 3}}\nparts:", "overrides.root: write nested keys"),
-        ("[s_niah]\n", "[s_niah]\n    lengths: [4q]\n", "give tokens as"),
+        ("[4k]", "[4q]", "give tokens as"),
         ("title: A test", "title: A: test", "suite.yaml: mapping values"),
     ],
 )
@@ -293,6 +294,23 @@ def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():
         own = [c for c in contrasts(places, suite.comparisons, suite) if c.a == "rlm"]
         assert {c.length for c in own if c.b == "long_context"} == family
         assert sum(c.cells_a != {""} for c in own if c.b == "long_context") == len(cells_) / 2
+
+
+def test_a_task_of_its_own_size_stands_once_whatever_lengths_are_chosen(tmp_path):
+    suite, run = load("length_sweep"), tmp_path / "run"
+    for given in (["task=ledger", "length=1k,2k"], ["task=documents_10"], ["length=1k"]):
+        write_record(run, suite, given, cells_of(suite, given)[2])
+    places = read_record(run).places
+    assert len(places) == 60
+    documents = [p for p in places if p.part == "documents"]
+    assert len(documents) == 15
+    assert all(p.cell for p in documents)  # the last command chose every task
+
+
+def test_a_part_without_lengths_holds_no_task_that_takes_one(tmp_path):
+    suite_file(tmp_path, GOOD.replace("[4k]", "[]"))
+    with pytest.raises(ConfigError, match="give part main its `lengths`"):
+        cells_of(load("mine", tmp_path), [])
 
 
 def test_the_suites_are_listed_and_told_before_anything_is_called(tmp_path, monkeypatch, capsys):

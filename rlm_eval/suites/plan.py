@@ -27,6 +27,7 @@ from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
 FILE = "suite.json"
 _AXES = {"task": "tasks", "method": "methods", "models": "models"}
+_OWN_SIZE = "4k"  # what `length` says in the cells of tasks that do not take it
 _SCOPED = re.compile(r"^([^:=]+):(.+)$")
 
 
@@ -78,6 +79,11 @@ def cells_of(
     for part in suite.parts:
         for (models, task, method), config in _combinations(suite, part, overrides):
             cell = build_cell(config)
+            if not part.lengths and hasattr(cell.task, "length"):
+                raise ConfigError(
+                    f"suite {suite.name}: {task.id} has no size of its own; give part {part.name} "
+                    "its `lengths`"
+                )
             known = cells.get(cell.identity)
             if known is None or known[1].n < cell.n:
                 cells[cell.identity] = config, cell
@@ -207,8 +213,9 @@ def _combinations(
 
 
 def _lengths_and_seeds(part: Part, given: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    lengths = given.get("length", ",".join(part.lengths) or "4k").split(",")
-    return lengths, given.get("seed", ",".join(map(str, part.seeds))).split(",")
+    """A part without lengths holds tasks of a size of their own: `length=` is not about them."""
+    lengths = given.get("length", ",".join(part.lengths)) if part.lengths else _OWN_SIZE
+    return lengths.split(","), given.get("seed", ",".join(map(str, part.seeds))).split(",")
 
 
 def _all_models(part: Part, given: _Given) -> list[Entry]:

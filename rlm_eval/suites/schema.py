@@ -53,7 +53,7 @@ class Part:
     """Sets that vary together: a root model, or `{root: A, sub: B, judge: C, id: ID}`; empty = the
     suite's."""
     lengths: list[str] = field(default_factory=list)
-    """Nominal context lengths, `4k`; empty = the task's own."""
+    """Nominal context lengths, `4k`; empty where the tasks have a size of their own."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Seeds of the samples; samples of all seeds count together."""
     n: int = 20
