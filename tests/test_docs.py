@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from rlm_eval.cli import commands, main
-from rlm_eval.config import build
 from rlm_eval.grid import expand
+from rlm_eval.results import rows
 from rlm_eval.suites.plan import _parse
 from rlm_eval.suites.schema import load
-from rlm_eval.types import Answer
+from tests.runs import server_process
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -87,22 +87,6 @@ def test_links_of_the_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_shown_task_is_a_whole_one(tmp_path, monkeypatch):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert code is not None
-    (tmp_path / "my_tasks.py").write_text(code.group(1))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
-    fields = {"n": 4, "seed": 1, "length": 1024, "tokenizer": "approx4"}
-    task = build({"_target_": "my_tasks.Parity", **fields}, "task")
-    samples = list(task.samples())
-    assert [s.index for s in samples] == [0, 1, 2, 3]
-    for sample in samples:
-        assert task.score(sample, task.gold_answer(sample))[0].value == 1.0
-        assert task.score(sample, Answer(None))[0].value == 0.0
-    sys.modules.pop("my_tasks")
-
-
 def shown_files(page: Path) -> dict[str, str]:
     """The fenced blocks of a page that begin with the comment `# path`, by that path."""
     blocks = re.findall(
@@ -131,3 +115,34 @@ def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "4 passed" in done.stdout
+
+
+def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
+    page = ROOT / "README.md"
+    files = shown_files(page)
+    assert [Path(name).name for name in files] == [
+        "my_tasks.py", "parity.yaml", "my_methods.py", "first_page.yaml", "my_server.yaml",
+    ]  # fmt: skip
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "rlm_eval").symlink_to(ROOT / "rlm_eval")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    shown = re.search(r"`rlm-eval (run task=parity [^`]+)`", page.read_text())
+    assert shown is not None
+    with server_process(tmp_path) as server:
+        done = subprocess.run(
+            [sys.executable, "-m", "rlm_eval", *shown[1].split(), f"root.base_url={server.url}",
+             "root.model=fake", "n=3", "length=1k", "tokenizer=approx4", "--no-report"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "RLM_EVAL_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    [cell] = tmp_path.glob("results/runs/*/cells/*")
+    assert cell.name.startswith("parity-1024-first_page-my_server")
+    told = rows(cell)
+    assert [row["n_calls"] for row in told] == [1, 1, 1]
+    assert {row["outcome"] for row in told} == {"ok"}
