@@ -8,7 +8,7 @@ budgets themselves (`limits`), what was spent (`spending`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,30 @@ class Pot:
 
 def pot(run: Path, budget: Limits) -> Pot:
     """Where the budget is now, by the run's journals and its jobs' files."""
+    held, holders = _held(run)
+    plan = run / "plan.json"
+    names = orjson.loads(plan.read_bytes())["cells"] if plan.exists() else []
+    spent = total_of_run(run, names) + _proofs(run)
+    return Pot(budget, spent, held, holders)
+
+
+def left_by_jobs(run: Path, budget: Limits) -> Limits:
+    """`budget` without what the run's waiting and running jobs may still spend.
+
+    Raises `RlmEvalError` where they hold all of it.
+    """
+    held, holders = _held(run)
+    left = {n: v - getattr(held, n) for n in NAMES if (v := getattr(budget, n)) is not None}
+    if gone := [name for name, value in left.items() if value <= 0]:
+        raise RlmEvalError(
+            f"budget: {holders} waiting or running jobs of {run} hold all of its {gone[0]}: wait "
+            f"for them (`rlm-eval status {run}`), or raise budget.{gone[0]}"
+        )
+    return replace(budget, **left)
+
+
+def _held(run: Path) -> tuple[Spending, int]:
+    """What waiting and running jobs may still spend, and how many they are."""
     jobs = jobs_of(run)
     states = job_states(jobs)
     last = {name: job["number"] for job in jobs for name in job["cells"]}
@@ -71,10 +95,7 @@ def pot(run: Path, budget: Limits) -> Pot:
             had = total(folders)
             left = {n: max(0, (job["budget"][n] or 0) - getattr(had, n)) for n in NAMES}
             held, holders = held + Spending(**left), holders + 1
-    plan = run / "plan.json"
-    names = orjson.loads(plan.read_bytes())["cells"] if plan.exists() else []
-    spent = total_of_run(run, names) + _proofs(run)
-    return Pot(budget, spent, held, holders)
+    return held, holders
 
 
 def shares(run: Path, budget: Limits, jobs: Sequence[Sequence[Cell]]) -> list[dict[str, Any]]:

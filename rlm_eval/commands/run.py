@@ -131,11 +131,16 @@ def execute(
     confirm(folder, cells, float(config.confirm_above), yes=yes)
     begin(folder)
 
+    from rlm_eval.limits import Limits
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
+    from rlm_eval.shares import left_by_jobs
 
+    budget = sweep_budget(config)
+    if budget != Limits():
+        budget = left_by_jobs(folder, budget)
     try:
-        summary = asyncio.run(Runner(folder, cells, sweep_budget(config), redo).run())
+        summary = asyncio.run(Runner(folder, cells, budget, redo).run())
     except asyncio.CancelledError:
         print("stopped; the same command resumes", file=sys.stderr)
         return 130

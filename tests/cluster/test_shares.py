@@ -1,5 +1,6 @@
 """A sweep's budget over jobs: shares at submission, nothing spent twice, nothing lost silently."""
 
+import asyncio
 import time
 
 import orjson
@@ -7,13 +8,14 @@ import pytest
 from runs import asked, cells_of, overrides, server_process
 
 from rlm_eval.cluster import Cluster, write_jobs
+from rlm_eval.commands.run import main as run_cells
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Limits
 from rlm_eval.run import plan
-from rlm_eval.shares import pot, shares
+from rlm_eval.shares import left_by_jobs, pot, shares
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -54,6 +56,13 @@ async def test_what_a_running_job_holds_is_not_handed_out_again(tmp_path):
         # Submitted again after a job was killed: the lease is that of the second one.
         write_jobs(run, [cells[:1]], Cluster(), [{"calls": 7, "tokens": None, "cost": None}])
         assert str(pot(run, budget)) == "calls 10: 0 spent, 7 held by 1 jobs, 3 free"
+        # `run` beside the job keeps to the rest, and begins nothing where there is none.
+        assert left_by_jobs(run, Limits(calls=10, cost=1.0)) == Limits(calls=3, cost=1.0)
+        given = overrides(tmp_path, URL, "length=2k", "n=4", "budget.calls=7")
+        with pytest.raises(
+            RlmEvalError, match="1 waiting or running jobs .* hold all of its calls"
+        ):
+            await asyncio.to_thread(run_cells, given)
 
 
 def test_jobs_keep_to_their_shares_and_leftovers_are_handed_out_again(tmp_path, capsys):
