@@ -1,9 +1,11 @@
 """Every named benchmark runs, reports and compares, offline, with a script as its model."""
 
 import importlib.util
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pandas as pd
 import pytest
 from report import made_frames as frames
@@ -268,7 +270,13 @@ def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
     assert told.count("not run") == 2
     assert main(["compare", "--run", str(tmp_path / "published")]) == 2  # no suite's run
     assert state("smoke", root, tmp_path) == "run here: 1 of 6 cells"
+    [cell] = run.glob("cells/*")
+    unfinished = shutil.copytree(cell, run / "cells" / "begun")
+    (unfinished / "DONE").unlink()
     publish(run, suite, root)
+    manifests = orjson.loads((root / "smoke" / "manifest.json").read_bytes())
+    assert list(manifests["cells"]) == [cell.name]
+    assert len(load_records([root / "smoke"])) == 2  # the samples that ended first are no cell
     names_of = {str(p.relative_to(root / "smoke")) for p in (root / "smoke").rglob("*.*")}
     assert {"README.md", "CARD.md", "manifest.json", "suite.json", "records.parquet",
             "tables/accuracy.md", "tables/planned.csv",
@@ -282,6 +290,10 @@ def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
     assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
     with pytest.raises(RlmEvalError, match="not a run of a suite"):
         publish(tmp_path / "nowhere", suite, root)
+    (cell / "DONE").unlink()
+    with pytest.raises(RlmEvalError, match="no cell is finished"):
+        publish(run, suite, root)
+    assert (root / "smoke" / "README.md").exists()  # what was published stays
 
 
 def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():

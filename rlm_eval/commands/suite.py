@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="run nothing: copy the small files of the finished run to results/published/NAME",
+        help="run nothing: copy the small files of the finished cells to results/published/NAME",
     )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.name is None:

@@ -1,14 +1,17 @@
 """results/published/<suite>/: the small files of a real run that this project shows as its own.
 
 Copies, never computes: manifests, records (scalars only), tables, figures, the run card. Scripted
-replies are refused; cells that are not finished are counted in the README beside the numbers, and
-folders of this machine are named by what they are (`{cache}`, `~`, `results/runs`).
+replies are refused. Cells that are not finished are left out, since the samples that end first are
+no fair part of them, and counted in the README. Folders of this machine are named by what they are
+(`{cache}`, `~`, `results/runs`).
 """
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +27,49 @@ from rlm_eval.suites.schema import Suite
 
 PUBLISHED = Path("results/published")
 RUNS = Path("results/runs")
+_MADE = ("cells", "report", RECORDS)  # of the run directory: what the published part has anew
 LONGEST = 200
 """Characters of a record's text above which it is left out: replies are not published."""
 
 
 def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
-    """Make the report anew and copy its small files to `root`/<suite>; returns them.
+    """Report on the finished cells and copy the small files to `root`/<suite>; returns them.
 
-    Raises `RlmEvalError` for scripted replies, protected tasks' text or a run without a plan.
+    Raises `RlmEvalError` for scripted replies, protected tasks' text, a run without a plan, or one
+    in which no cell is finished.
     """
+    if read_record(run) is None:
+        raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
+    with _finished(run) as whole:
+        return _publish(whole, suite, root / suite.name, _Anywhere(run, whole))
+
+
+@contextmanager
+def _finished(run: Path) -> Iterator[Path]:
+    """The run as if its unfinished cells had not been begun: a folder of links."""
+    done = sorted(path.parent for path in run.glob("cells/*/DONE"))
+    if not done:
+        raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
+    with tempfile.TemporaryDirectory(prefix="rlm-eval-publish-") as folder:
+        whole = Path(folder) / run.name
+        (whole / "cells").mkdir(parents=True)
+        for path in (*done, *(p for p in run.iterdir() if p.name not in _MADE)):
+            (whole / path.relative_to(run)).symlink_to(path.absolute())
+        yield whole
+
+
+def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere) -> list[Path]:
     from rlm_eval.commands.report import make
     from rlm_eval.results import write_records
 
-    if read_record(run) is None:
-        raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
     write_records(run)
     records = load_records([run])
     if records["scripted"].any():
         raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
     make([run], run / "report")
-    out = root / suite.name
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    anywhere = _Anywhere(run)
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
         if text.str.len().fillna(0).max() > LONGEST and name != "remark":
@@ -77,9 +99,10 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
 class _Anywhere:
     """Text as it reads on any machine."""
 
-    def __init__(self, run: Path) -> None:
-        made = [orjson.loads(path.read_bytes())["config"]["results"] for path in _manifests(run)]
-        results = {run.parent.absolute(), *map(Path, made)}
+    def __init__(self, *runs: Path) -> None:
+        manifests = [orjson.loads(path.read_bytes()) for run in runs for path in _manifests(run)]
+        made = {Path(manifest["config"]["results"]) for manifest in manifests}
+        results = made.union(run.parent.absolute() for run in runs)
         places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
         places |= {place: str(RUNS) for place in results if place.is_absolute()}
         self._places = {str(place): word for place, word in places.items() if place != Path("/")}
