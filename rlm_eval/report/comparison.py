@@ -194,7 +194,8 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
         f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "
         f"{100 * row['difference']:+.1f} pp [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
-        f"  p = {row['p']:.4f}, after Holm {row['p_holm']:.4f} ({row['test']})",
+        f"  p = {phrases.probability(row['p'])}, after Holm {phrases.probability(row['p_holm'])} "
+        f"({row['test']})",
         f"  A better on {row['wins']}, B better on {row['losses']}, "
         f"same on {row['n'] - row['wins'] - row['losses']}",
         f"  {row['verdict']}",

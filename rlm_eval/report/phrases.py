@@ -22,6 +22,11 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
+def probability(p: float) -> str:
+    """A p value: four decimals, and never 0.0000."""
+    return f"{p:.0e}" if 0 < p < 0.0001 else f"{p:.4f}"
+
+
 def counted(values: Iterable[float]) -> str:
     """`n = 20`, or the range where points differ."""
     found = sorted({int(v) for v in values})

@@ -53,7 +53,7 @@ def prompts(frame: pd.DataFrame) -> Table:
                 lines.append(line | _wordings(*seen) | {"cut": cut})
                 found.append(seen[1])
     for line, p in zip(lines, holm([s.p for s in found]), strict=True):
-        line["p, Holm"] = f"{p:.4f}"
+        line["p, Holm"] = phrases.probability(p)
         line["verdict"] = (
             "no verdict: more than 5 % cut off"
             if line.pop("cut")
@@ -95,7 +95,7 @@ def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
         "best prompt": names[best],
         "range, pp": f"{100 * seen.range:.1f}",
         "by chance, pp": f"{100 * seen.by_chance:.1f}",
-        "p": f"{seen.p:.4f}",
+        "p": phrases.probability(seen.p),
     }
 
 

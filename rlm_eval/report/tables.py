@@ -210,8 +210,8 @@ def differences(comparisons: pd.DataFrame) -> Table:
             "95 % interval": f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
             "A better": row["wins"],
             "B better": row["losses"],
-            "p": f"{row['p']:.4f}",
-            "p, Holm": f"{row['p_holm']:.4f}",
+            "p": phrases.probability(row["p"]),
+            "p, Holm": phrases.probability(row["p_holm"]),
             "cost A / B": one(row["cost_ratio"]),
             "verdict": row["verdict"],
         }

@@ -77,7 +77,9 @@ def mean_interval(
 
     Right/wrong scores of independent samples: Wilson. Right/wrong in clusters, with fewer than 10
     successes or failures or fewer than `FEW_CLUSTERS` clusters: Wilson at the effective size
-    n/deff. Else the cluster-robust t interval with G-1 degrees of freedom, cut to [0, 1].
+    n/deff. Else the cluster-robust t interval with G-1 degrees of freedom, cut to [0, 1]; for
+    graded scores whose sum is within 10 of 0 or of n no narrower than Wilson at n/deff: forty
+    scores of almost 0 do not rule out a rare 1.
     """
     x = np.asarray(values, dtype=float)
     n = len(x)
@@ -86,20 +88,22 @@ def mean_interval(
     labels = np.arange(n) if clusters is None else np.asarray(clusters)
     groups = len(np.unique(labels))
     mean = float(x.mean())
+    edge = min(x.sum(), n - x.sum()) < 10
+    size = effective_size(x, labels)
+    near = wilson(mean * size, size, level)
     if np.isin(x, (0.0, 1.0)).all():
-        edge = min(x.sum(), n - x.sum()) < 10
         if groups == n:
             return Interval(mean, *wilson(x.sum(), n, level), n, groups, "Wilson")
         if edge or groups < FEW_CLUSTERS:
-            size = effective_size(x, labels)
-            return Interval(
-                mean, *wilson(mean * size, size, level), n, groups, f"Wilson at n = {size:.1f}"
-            )
+            return Interval(mean, *near, n, groups, f"Wilson at n = {size:.1f}")
     if groups < 2:
         return Interval(mean, 0.0, 1.0, n, groups, "one cluster: nothing can be said")
     half = float(stdtrit(groups - 1, 0.5 + level / 2)) * cluster_se(x, labels)
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
     name = "t" if groups == n else "cluster-robust t"
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n, groups, name)
+    if edge and (near[0] < low or near[1] > high):
+        low, high, name = min(low, near[0]), max(high, near[1]), f"{name}, at least Wilson"
+    return Interval(mean, low, high, n, groups, name)
 
 
 def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> float:

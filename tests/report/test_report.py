@@ -21,6 +21,7 @@ from rlm_eval.report import (
     comparison,
     exports,
     figures,
+    phrases,
     plots,
     power,
     report,
@@ -278,6 +279,12 @@ def test_comparison_text() -> None:
     with pytest.raises(RlmEvalError, match="near: rlm"):
         comparison.compare_text(records, "rlmm", "rag")
     assert comparison.select(cells.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
+
+
+def test_a_p_value_is_never_nothing() -> None:
+    assert [phrases.probability(p) for p in (1, 0.04321, 0.0001, 0.0000214)] == [
+        "1.0000", "0.0432", "0.0001", "2e-05",
+    ]  # fmt: skip
 
 
 def test_sides_of_several_series_are_paired_like_with_like() -> None:

@@ -99,6 +99,27 @@ def test_coverage_near_one(n: int, p: float) -> None:
     assert np.mean(hits) > 0.93
 
 
+def test_graded_scores_of_almost_nothing_are_not_certainty() -> None:
+    almost = np.r_[np.zeros(37), 0.0056, 0.0075, 0.0001]
+    found = intervals.mean_interval(almost)
+    assert found.method == "t, at least Wilson"
+    assert found.high == pytest.approx(intervals.wilson(0, 40)[1], abs=1e-3)  # t alone: 0.001
+    assert found.low == 0.0
+    assert intervals.mean_interval(1 - almost).low == pytest.approx(1 - found.high)
+    assert intervals.mean_interval(np.linspace(0, 1, 40)).method == "t"
+
+
+def test_coverage_of_rare_graded_scores() -> None:
+    """A score of 0.75^k once in twenty: t alone covers 0.81."""
+    rng = np.random.default_rng(3)
+    hits, truth = 0, 0.05 * np.mean(0.75 ** np.arange(4))
+    for _ in range(1000):
+        x = (rng.random(40) < 0.05) * 0.75 ** rng.integers(0, 4, 40)
+        found = intervals.mean_interval(x)
+        hits += found.low <= truth <= found.high
+    assert hits / 1000 > 0.94
+
+
 def test_bootstrap_of_a_ratio_covers_and_keeps_clusters_whole() -> None:
     rng = np.random.default_rng(3)
     hit = 0
