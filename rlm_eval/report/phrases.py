@@ -10,8 +10,8 @@ import pandas as pd
 def tokens_label(value: float) -> str:
     """`8k`, `1M`: 1k is 1,024 tokens."""
     if value >= 1024**2:
-        return f"{value / 1024**2:g}M"
-    return f"{value / 1024:g}k" if value >= 1024 else f"{value:g}"
+        return f"{round(value / 1024**2, 2):g}M"
+    return f"{round(value / 1024, 2):g}k" if value >= 1024 else f"{value:g}"
 
 
 def short(value: float) -> str:
