@@ -6,16 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from runs import server_process
 
 from rlm_eval.cli import commands, main
 from rlm_eval.grid import expand
 from rlm_eval.results import rows
 from rlm_eval.suites.plan import _parse
 from rlm_eval.suites.schema import load
-from tests.runs import server_process
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -95,26 +96,38 @@ def shown_files(page: Path) -> dict[str, str]:
     return {path: f"# {path}\n{text}" for path, text in blocks}
 
 
-def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
-    """In a clone of its own: the files as shown, each with its shown test."""
-    files = shown_files(ROOT / "docs" / "extending.md")
-    assert {Path(name).suffix for name in files} == {".py", ".yaml"}
-    assert len(files) == 9
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (tmp_path / "rlm_eval").symlink_to(ROOT / "rlm_eval")
+def clone_with(folder: Path, files: Mapping[str, str]) -> None:
+    """Make `folder` a clone that holds these files, too."""
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "rlm_eval").symlink_to(ROOT / "rlm_eval")
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (folder / name).write_text(text)
+
+
+def python_in(folder: Path, *arguments: str) -> str:
+    """What `python -m ARGUMENTS` prints in the clone `folder`; it must succeed."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "RLM_EVAL_CACHE": str(tmp_path / "cache")},
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "RLM_EVAL_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "4 passed" in done.stdout
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
+    """In a clone of its own: the files as shown, each with its shown test."""
+    files = shown_files(ROOT / "docs" / "extending.md")
+    assert {Path(name).suffix for name in files} == {".py", ".yaml"}
+    assert len(files) == 9
+    clone_with(tmp_path, files)
+    told = python_in(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    assert "4 passed" in told
+    python_in(tmp_path, "rlm_eval", "validate", "odd_shelf", "tokenizer=approx4")
 
 
 def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
@@ -123,24 +136,15 @@ def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
     assert [Path(name).name for name in files] == [
         "my_tasks.py", "parity.yaml", "my_methods.py", "first_page.yaml", "my_server.yaml",
     ]  # fmt: skip
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (tmp_path / "rlm_eval").symlink_to(ROOT / "rlm_eval")
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
+    clone_with(tmp_path, files)
+    proofs = python_in(tmp_path, "rlm_eval", "validate", "parity", "tokenizer=approx4")
+    assert "gold scores 1: 20 samples" in proofs
     shown = re.search(r"`rlm-eval (run task=parity [^`]+)`", page.read_text())
     assert shown is not None
+    small = ["n=3", "length=1k", "tokenizer=approx4", "root.model=fake", "--no-report"]
     with server_process(tmp_path) as server:
-        done = subprocess.run(
-            [sys.executable, "-m", "rlm_eval", *shown[1].split(), f"root.base_url={server.url}",
-             "root.model=fake", "n=3", "length=1k", "tokenizer=approx4", "--no-report"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "RLM_EVAL_CACHE": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+        given = [*shown[1].split(), f"root.base_url={server.url}", *small]
+        python_in(tmp_path, "rlm_eval", *given)
     [cell] = tmp_path.glob("results/runs/*/cells/*")
     assert cell.name.startswith("parity-1024-first_page-my_server")
     told = rows(cell)
