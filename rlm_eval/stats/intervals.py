@@ -89,20 +89,24 @@ def mean_interval(
     groups = len(np.unique(labels))
     mean = float(x.mean())
     edge = min(x.sum(), n - x.sum()) < 10
-    size = effective_size(x, labels)
-    near = wilson(mean * size, size, level)
     if np.isin(x, (0.0, 1.0)).all():
         if groups == n:
             return Interval(mean, *wilson(x.sum(), n, level), n, groups, "Wilson")
         if edge or groups < FEW_CLUSTERS:
-            return Interval(mean, *near, n, groups, f"Wilson at n = {size:.1f}")
+            size = effective_size(x, labels)
+            return Interval(
+                mean, *wilson(mean * size, size, level), n, groups, f"Wilson at n = {size:.1f}"
+            )
     if groups < 2:
         return Interval(mean, 0.0, 1.0, n, groups, "one cluster: nothing can be said")
     half = float(stdtrit(groups - 1, 0.5 + level / 2)) * cluster_se(x, labels)
     low, high = max(0.0, mean - half), min(1.0, mean + half)
     name = "t" if groups == n else "cluster-robust t"
-    if edge and (near[0] < low or near[1] > high):
-        low, high, name = min(low, near[0]), max(high, near[1]), f"{name}, at least Wilson"
+    if edge:
+        size = effective_size(x, labels)
+        least = wilson(mean * size, size, level)
+        if least[0] < low or least[1] > high:
+            low, high, name = min(low, least[0]), max(high, least[1]), f"{name}, at least Wilson"
     return Interval(mean, low, high, n, groups, name)
 
 
