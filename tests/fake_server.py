@@ -36,6 +36,7 @@ class Fault:
     kind: str
     """`status`, `drop`, `reset`, `stall`, `hang`, `bad_json`, `no_usage`, `absurd_usage`,
     `empty_choices`, `null_content`, `content_filter`, `prompt_filter`, `refusal`, `length`,
+    `given_up:{abort,error,...}` (a reply that the server ended itself, by its finish reason),
     `context:{openai,openai_input,vllm,vllm_old,llama_cpp,anthropic}`, `auth`, `unknown_model`,
     `stream_error`, `stream_cut`."""
     status: int = 500
@@ -407,6 +408,8 @@ class OpenAIShape:
         finish = out.finish_reason
         if kind == "content_filter":
             finish, message["content"] = "content_filter", out.text[:4]
+        if kind.startswith("given_up:"):
+            finish, message["content"] = kind.partition(":")[2], out.text[:4]
         if kind == "refusal":
             message |= {"content": None, "refusal": "I cannot help with that."}
         if kind == "null_content":

@@ -2,7 +2,8 @@
 
 Not covered: errors inside a well-formed reply (a content filter, an empty choice); those are the
 dialect's. The wordings are those of OpenAI, Azure, vLLM, llama.cpp and Anthropic as their servers
-send them; the fake server of the tests repeats each.
+send them; the fake server of the tests repeats each. Those of Gemini, SGLang, xAI, Moonshot and
+Bedrock are as users quote them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _WINDOW_CODES = {"context_length_exceeded", "exceed_context_size_error", "reques
 _WINDOW = re.compile(
     r"maximum context length|exceeds? the (available )?context|context (size|window|length) "
     r"(has been |was )?exceeded|prompt is too long|exceed context limit|input tokens exceed"
-    r"|longer than the maximum model length|exceeds? the (model's )?context window",
+    r"|longer than the (maximum model|model's context) length|exceeds? the (model's )?context window"
+    r"|input token count.{0,40}exceeds|maximum prompt length|exceeded model token limit"
+    r"|input is too long",
     re.IGNORECASE,
 )
 _FILTER = re.compile(

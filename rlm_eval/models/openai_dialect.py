@@ -17,6 +17,9 @@ from rlm_eval.models.faults import TransientError
 from rlm_eval.types import Message, Reply, Usage
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+_GIVEN_UP = {"abort", "error", "insufficient_system_resource", "network_error"}
+"""Ends that are the server's fault (vLLM that shuts down, OpenRouter, DeepSeek, GLM): what text
+there is was not finished by the model."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class OpenAIDialect:
         if not isinstance(message, dict):
             raise TransientError("the choice has no message", usage=usage)
         finish = str(choices[0].get("finish_reason") or "")
+        fault = choices[0].get("error")
+        if fault or finish in _GIVEN_UP:
+            told = f"the server gave the reply up ({finish}): {str(fault or 'no reason')[:300]}"
+            raise TransientError(told, usage=usage, lost=usage.output is None)
         if finish == "content_filter":
             raise Refused("the provider's content filter cut the reply", usage=usage)
         content = plain_text(message.get("content"))
@@ -94,14 +101,16 @@ class OpenAIStream:
 
     def feed(self, event: dict[str, Any]) -> bool:
         """Take one chunk; true where it holds a token."""
-        if event.get("error") is not None:
-            told = str(event["error"])[:300]
-            raise TransientError(f"error inside the stream: {told}", lost=True)
+        choices = event.get("choices") or []
+        for place in (event, *choices):
+            if place.get("error") is not None:
+                told = str(place["error"])[:300]
+                raise TransientError(f"error inside the stream: {told}", lost=True)
         for name in ("model", "usage"):
             if event.get(name):
                 self._body[name] = event[name]
         got = False
-        for choice in event.get("choices") or []:
+        for choice in choices:
             for name, value in (choice.get("delta") or {}).items():
                 if name != "role" and isinstance(value, str) and value:
                     self._message.setdefault(name, []).append(value)

@@ -222,6 +222,16 @@ async def test_a_final_fault_is_typed_and_not_retried(kind, fault, error, words)
     assert "tested (fake-model)" in str(caught.value) or error is Refused
 
 
+@pytest.mark.parametrize("end", ["abort", "error", "insufficient_system_resource"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_that_the_server_gave_up_is_asked_again_and_charged(stream, end):
+    async with FakeServer(faults=in_order(Fault(f"given_up:{end}"))) as server:
+        reply = await ask(model(server, stream=stream))
+    assert (reply.text, reply.finish_reason, reply.attempts) == (ASK[-1].content, "stop", 2)
+    assert reply.failed_usage.output
+    assert reply.lost_attempts == 0
+
+
 async def test_a_content_filter_is_a_refusal_and_charged():
     async with FakeServer(faults=always(Fault("content_filter"))) as server:
         with pytest.raises(Refused, match="content filter") as caught:
