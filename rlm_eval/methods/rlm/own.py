@@ -21,7 +21,10 @@ from rlm_eval.repl import clip
 from rlm_eval.types import Message
 
 ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
-_NEEDED = {"system", "opening", "opening_no_question", "output", "nothing", "no_block", "last"}
+_OPENINGS = {"opening", "opening_no_question", "opening_parts", "opening_parts_no_question"}
+_NEEDED = {"system", *_OPENINGS, "output", "nothing", "no_block", "last"}
+_TEXTS = {"list": "context", "dict": "context.values()"}
+"""How code goes through a context in parts; a context of one text has other words and code."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,25 @@ class Own:
         )
         system = "\n".join(line for line in [*system.split("\n"), self.addition] if line)
         messages = [Message("system", system)]
+        # An example whose code fails on this context would teach the model to fail.
+        texts = _TEXTS.get(view.context_type)
+        parts = "" if texts is None else "_parts"
+        facts = {
+            "context_type": view.context_type,
+            "texts": texts or "",
+            "count": str(len(view.lengths)),
+            "chars": str(sum(view.lengths)),
+            "question": view.question or "",
+        }
         if self.example:
             messages += [
-                Message("user", part["example_opening"]),
-                Message("assistant", part["example_code"]),
+                Message("user", fill(part[f"example_opening{parts}"], **facts)),
+                Message("assistant", fill(part[f"example_code{parts}"], **facts)),
                 Message("user", part["example_output"]),
                 Message("assistant", part[f"example_finish_{self.answer_mode}"]),
             ]
-        kind = "opening" if view.question else "opening_no_question"
-        opening = fill(part[kind], question=view.question or "", chars=str(sum(view.lengths)))
-        return [*messages, Message("user", opening)]
+        kind = f"opening{parts}" if view.question else f"opening{parts}_no_question"
+        return [*messages, Message("user", fill(part[kind], **facts))]
 
     def turn_prompt(self, view: View, turn: int) -> Message | None:  # noqa: ARG002 the role's form
         """None: the output itself asks for the next step."""
