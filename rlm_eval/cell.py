@@ -23,6 +23,7 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
+from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
 from rlm_eval.shards import Shard, parse_shard
 from rlm_eval.tasks import JudgedTask, Task
@@ -151,14 +152,28 @@ def build_cell(config: DictConfig) -> Cell:
         resolved=_plain(config),
         shard=shard,
     )
-    if any(of.needs_output_cap for of in (limits, budget, sweep_budget(config))):
-        for slot, model in cell.models.items():
-            if model.sampling.max_output_tokens is None:
-                raise ConfigError(
-                    f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
-                    "what a call may cost at most must be known before it is made"
-                )
+    _check_limits(cell, (limits, budget, sweep_budget(config)))
     return cell
+
+
+def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
+    """What a call may cost at most must be known before it is made. Raises `ConfigError`."""
+    for slot, model in cell.models.items():
+        needs_cap = any(of.needs_output_cap for of in limits)
+        if needs_cap and model.sampling.max_output_tokens is None:
+            raise ConfigError(
+                f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
+                "what a call may cost at most must be known before it is made"
+            )
+        # A script and a server of ours have no list price, and nobody sends a bill for them.
+        is_billed = getattr(model, "server", None) == "attach"
+        needs_price = any(of.cost is not None for of in limits)
+        if needs_price and is_billed and price_of(model.price) is None:
+            raise ConfigError(
+                f"{slot}: a cost limit would limit nothing: "
+                f"{why_unknown(model.name, model.price, slot)}; or limit tokens instead of cost "
+                "(limits.tokens, cell_budget.tokens, budget.tokens)"
+            )
 
 
 def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:

@@ -149,13 +149,13 @@ def price_of(key: str | None) -> Price | None:
     return None if key is None else table().get(key)
 
 
-def why_unknown(name: str, key: str | None) -> str:
-    """One line for a reader who misses a price."""
+def why_unknown(name: str, key: str | None, slot: str = "root") -> str:
+    """One line for a reader who misses the price of the model in `slot`."""
     near = difflib.get_close_matches(key or name, table(), 3)
     hint = f" (near: {', '.join(near)})" if near else ""
     return (
-        f"no list price for {name} under key {key!r}{hint}: set root.price=KEY, or name a file of "
-        "your own prices in RLM_EVAL_PRICES (the form of rlm_eval/data/prices.json)"
+        f"no list price for {name} under key {key!r}{hint}: set {slot}.price=KEY, or name a file "
+        "of your own prices in RLM_EVAL_PRICES (the form of rlm_eval/data/prices.json)"
     )
 
 

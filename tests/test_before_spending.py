@@ -6,9 +6,11 @@ import pytest
 from fake_server import FakeServer
 from runs import overrides, run_here
 
+from rlm_eval.cell import build_cell
 from rlm_eval.commands.run import main
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, EndpointUnusable
+from rlm_eval.grid import expand
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
 
@@ -38,3 +40,19 @@ def test_an_expensive_run_is_refused_where_nobody_can_be_asked(tmp_path, monkeyp
             command(run)
         assert not (tmp_path / "scratch" / "cells").exists()
         assert not (tmp_path / "scratch" / "jobs").exists()
+
+
+@pytest.mark.parametrize("limit", ["limits.cost=0.1", "cell_budget.cost=1", "budget.cost=9"])
+def test_a_cost_limit_without_a_price_is_refused(tmp_path, limit, monkeypatch):
+    monkeypatch.delenv("RLM_EVAL_PRICES", raising=False)
+    url = "root.base_url=http://127.0.0.1:1/v1"
+    root = ["model@root=openai", "root.model=mine", url, "root.sampling.max_output_tokens=99"]
+    given = [*root, "task=s_niah", "method=long_context", f"results={tmp_path}", limit]
+    for price in ([], ["root.price=gpt5"]):
+        with pytest.raises(ConfigError, match=r"root: a cost limit.*root\.price=KEY.*limit tokens"):
+            main([*given, *price])
+    (cell,) = [build_cell(config) for config in expand([*given, "root.price=gpt-5"])]
+    assert cell.models["root"].price == "gpt-5"
+    # What nobody sends a bill for needs no price.
+    assert build_cell(expand([*given[3:], "debug=scripted"])[0])
+    assert build_cell(expand([*given[3:], "model@root=coder-0.5b"])[0])

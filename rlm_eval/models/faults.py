@@ -32,9 +32,9 @@ _WINDOW_CODES = {"context_length_exceeded", "exceed_context_size_error", "reques
 _WINDOW = re.compile(
     r"maximum context length|exceeds? the (available )?context|context (size|window|length) "
     r"(has been |was )?exceeded|prompt is too long|exceed context limit|input tokens exceed"
-    r"|longer than the (maximum model|model's context) length|exceeds? the (model's )?context window"
-    r"|input token count.{0,40}exceeds|maximum prompt length|exceeded model token limit"
-    r"|input is too long",
+    r"|longer than the (maximum model|model's context) length"
+    r"|exceeds? the (model's )?context window|input token count.{0,40}exceeds"
+    r"|maximum prompt length|exceeded model token limit|input is too long",
     re.IGNORECASE,
 )
 _FILTER = re.compile(

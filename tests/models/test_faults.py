@@ -30,12 +30,12 @@ def fault(status, message, code=None, headers=None):
         (413, "Request exceeds the maximum size", "request_too_large", ContextOverflow),
         (400, "The decoder prompt (length 9001) is longer than the maximum model length of 8192.",
          None, ContextOverflow),
-        (400, "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+        (400, "The input token count (1200293) exceeds the maximum number of tokens allowed "
+         "(1048576).", None, ContextOverflow),
+        (400, "The input (9001 tokens) is longer than the model's context length (8192 tokens).",
          None, ContextOverflow),
-        (400, "The input (9001 tokens) is longer than the model's context length (8192 tokens).", None,
-         ContextOverflow),
-        (400, "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
-         None, ContextOverflow),
+        (400, "This model's maximum prompt length is 131072 but the request contains 200000 "
+         "tokens.", None, ContextOverflow),
         (400, "Invalid request: Your request exceeded model token limit: 131072", None,
          ContextOverflow),
         (400, "Input is too long for requested model.", None, ContextOverflow),
