@@ -5,6 +5,8 @@ The runner maps them to outcomes (`types.Outcome`); nothing else turns an error 
 
 from __future__ import annotations
 
+import asyncio
+
 from rlm_eval.types import Call, Outcome, Usage
 
 
@@ -69,6 +71,20 @@ class Refused(ModelError):
 
 class EndpointUnusable(ModelError):
     """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
+
+
+class CallCancelled(asyncio.CancelledError):
+    """A model call was cancelled. Never leaves `session`, which has the books to keep.
+
+    `attempts` is how often it had been sent, 0 where it still waited for its turn; `usage` and
+    `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.
+    """
+
+    def __init__(self, usage: Usage, attempts: int, lost_attempts: int) -> None:
+        super().__init__()
+        self.usage = usage
+        self.attempts = attempts
+        self.lost_attempts = lost_attempts
 
 
 class LimitReached(RlmEvalError):

@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call may cost at most, held until `Budget.settle`."""
+    """What a call may cost at most, held until `Budget.settle` or `release`."""
 
     tokens: int
     cost: float
@@ -81,6 +81,10 @@ class Budget:
         used_tokens = held.tokens if tokens is None else tokens
         used_cost = held.cost if cost is None else cost
         self._add(used_tokens - held.tokens, used_cost - held.cost, 0)
+
+    def release(self, held: Reservation) -> None:
+        """Give a reservation back: the call was never sent."""
+        self._add(-held.tokens, -held.cost, -1)
 
     def recount(self, tokens: int, cost: float | None, calls: int = 1) -> None:
         """Count what an earlier process paid for: not for the parents, who know it already."""

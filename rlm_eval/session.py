@@ -8,7 +8,6 @@ and steps. It knows no method and no task.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,14 +15,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
-from rlm_eval.errors import ConfigError, ModelError, error_of
+from rlm_eval.errors import CallCancelled, ConfigError, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
 from rlm_eval.prices import whole
 from rlm_eval.repl import HostFunction, Repl, ReplPool
+from rlm_eval.request import request_hash, seeded, sendable
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -139,8 +137,8 @@ class Session:
         the same words. Raises `ProviderError` where the one who counts does not answer.
         """
         endpoint = self._endpoint(model)
-        messages = [_sendable(message) for message in messages]
-        request = _request_hash(endpoint.name, messages, Sampling())
+        messages = [sendable(message) for message in messages]
+        request = request_hash(endpoint.name, messages, Sampling())
         if request not in self._journal.counts:
             told = None if endpoint.count is None else await endpoint.count(messages)
             if told is None:
@@ -211,9 +209,9 @@ class Session:
         the sample still allows; a sweep's budget it does not pass over.
         """
         endpoint = self._endpoint(model)
-        messages = [_sendable(message) for message in messages]
-        sampling = self._seeded(merged(endpoint.sampling, sampling), position)
-        request = _request_hash(endpoint.name, messages, sampling)
+        messages = [sendable(message) for message in messages]
+        sampling = seeded(merged(endpoint.sampling, sampling), self.sample.id, self.epoch, position)
+        request = request_hash(endpoint.name, messages, sampling)
         occurrence = self._occurrences[position, request]
         self._occurrences[position, request] += 1
         draft = Call(
@@ -308,12 +306,21 @@ class Session:
             self.budget.settle(held, _total(error.usage) or 0, endpoint.cost(error.usage) or 0.0)
             self._keep(request, failed)
             raise
-        except asyncio.CancelledError:
-            end = replace(draft.times, end=self.elapsed())
-            cancelled = "Cancelled: in flight"
-            call = replace(draft, times=end, error=cancelled, attempts=1, lost_attempts=1)
+        except asyncio.CancelledError as error:
+            told = error if isinstance(error, CallCancelled) else CallCancelled(Usage(), 1, 1)
+            if not told.attempts:
+                self.budget.release(held)
+                raise asyncio.CancelledError from None
+            call = replace(
+                draft,
+                usage=told.usage,
+                times=replace(draft.times, end=self.elapsed()),
+                error="Cancelled: in flight",
+                attempts=told.attempts,
+                lost_attempts=told.lost_attempts,
+            )
             self._keep(request, call)
-            raise
+            raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
         self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
         if wasted := _total(reply.failed_usage):
             self.budget.spend(wasted, endpoint.cost(whole(reply.failed_usage)))
@@ -365,33 +372,6 @@ class Session:
         if parts is None:
             parts = self._encoded[text] = self._index.encode(text)
         return parts
-
-    def _seeded(self, sampling: Sampling, position: str) -> Sampling:
-        if sampling.seed is None:
-            return sampling
-        mix = f"{sampling.seed}|{self.sample.id}|{self.epoch}|{position}".encode()
-        seed = int.from_bytes(hashlib.blake2b(mix, digest_size=4).digest()) >> 1
-        return replace(sampling, seed=seed)
-
-
-def _sendable(message: Message) -> Message:
-    """The message; half a surrogate pair, which code can make and UTF-8 cannot, becomes `?`."""
-    if message.content.isascii():
-        return message
-    try:
-        message.content.encode()
-    except UnicodeEncodeError:
-        return Message(message.role, message.content.encode("utf-8", "replace").decode())
-    return message
-
-
-def _request_hash(model: str, messages: Sequence[Message], sampling: Sampling) -> str:
-    digest = hashlib.blake2b(digest_size=10)
-    digest.update(orjson.dumps([model, sampling], option=orjson.OPT_SORT_KEYS))
-    for message in messages:
-        digest.update(f"|{message.role}|{len(message.content)}|".encode())
-        digest.update(message.content.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
 
 
 def _total(usage: Usage) -> int | None:

@@ -22,7 +22,7 @@ from rlm_eval.types import Context, Message, Reply, Sample, Usage, text_hash
 class Answering:
     """A client that answers by a function of the messages and counts what it was asked."""
 
-    answer: Callable[[Sequence[Message]], str | Reply | Exception]
+    answer: Callable[[Sequence[Message]], str | Reply | BaseException]
     latency: float = 0.0
     asked: list[list[Message]] = field(default_factory=list)
     info: EndpointInfo = field(default_factory=lambda: EndpointInfo("answering"))
@@ -31,7 +31,7 @@ class Answering:
         self.asked.append(list(messages))
         await asyncio.sleep(self.latency)
         result = self.answer(messages)
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
         if isinstance(result, Reply):
             return result

@@ -6,7 +6,7 @@ import pytest
 from bench import Answering, sample_of, session_over
 
 from rlm_eval.attempt import attempt
-from rlm_eval.errors import LimitReached, ProviderError
+from rlm_eval.errors import CallCancelled, LimitReached, ProviderError
 from rlm_eval.journal import Calls, Tape, read_calls
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
@@ -127,6 +127,21 @@ async def test_a_cancelled_call_is_recorded_as_in_flight(tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert session.calls[0].error.startswith("Cancelled")
+
+
+async def test_a_call_that_was_cancelled_before_it_was_sent_is_no_call(tmp_path):
+    client = Answering(lambda messages: CallCancelled(Usage(), 0, 0))
+    limits = Limits(tokens=1000, calls=1)
+    async with session_over(client, tmp_path, sample_of(TEXT), limits=limits) as session:
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await session.call(user("q"), role=Role.ROOT, position="t0")
+        assert type(caught.value) is asyncio.CancelledError
+        assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
+        client.answer = lambda messages: CallCancelled(Usage(input=7, output=2), 2, 1)
+        with pytest.raises(asyncio.CancelledError):
+            await session.call(user("q"), role=Role.ROOT, position="t0")
+    (call,) = session.calls
+    assert (call.attempts, call.lost_attempts, call.usage.output) == (2, 1, 2)
 
 
 async def test_concurrent_calls_cannot_overspend_together(tmp_path):

@@ -13,13 +13,13 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import orjson
 
-from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
+from rlm_eval.errors import CallCancelled, EndpointUnusable, ModelError, ProviderError
 from rlm_eval.models import Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
@@ -36,6 +36,18 @@ if TYPE_CHECKING:
 _CACHE_METRIC = re.compile(
     r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
+
+
+@dataclass
+class _Sent:
+    """What a call has sent so far."""
+
+    attempts: int = 0
+    failed: Usage = field(default_factory=Usage)
+    """Billed for failed attempts, as far as it was told."""
+    lost: int = 0
+    """Failed attempts that may be billed, for all that was told."""
+    in_flight: bool = False
 
 
 class HttpClient:
@@ -68,58 +80,70 @@ class HttpClient:
         """One chat completion. Fields that `sampling` leaves open are the model's defaults.
 
         A server of ours that dies during the call is an error; one that died before is restarted.
+        Where it is cancelled, raises `CallCancelled`.
         """
-        config = self.config
-        await self._host.ensure()
-        chosen = merged(config.sampling, sampling)
-        body = self._dialect.body(config.model, messages, chosen, config.stream)
-        payload = orjson.dumps(body)
-        estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
-        submitted, failed, in_service, lost = time.monotonic(), Usage(), 0.0, 0
-        for attempt in range(1, config.retries + 2):
+        sent = _Sent()
+        try:
+            await self._host.ensure()
+            chosen = merged(self.config.sampling, sampling)
+            body = self._dialect.body(self.config.model, messages, chosen, self.config.stream)
+            payload = orjson.dumps(body)
+            estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
+            return await self._complete(payload, estimate, sent)
+        except asyncio.CancelledError as error:
+            raise CallCancelled(sent.failed, sent.attempts, sent.lost + sent.in_flight) from error
+
+    async def _complete(self, payload: bytes, estimate: float, sent: _Sent) -> Reply:
+        """Attempts until one is answered, or must be the last."""
+        submitted, in_service = time.monotonic(), 0.0
+        while True:
             entered = 0.0
             try:
                 async with self.gate.slot(estimate) as entered:
+                    sent.attempts, sent.in_flight = sent.attempts + 1, True
                     try:
                         with self._host.meter.call():
                             reply = await self._attempt(payload, entered)
                     finally:
                         in_service += time.monotonic() - entered
+                sent.in_flight = False
             except TransientError as fault:
-                failed, lost = added(failed, fault.usage), lost + fault.lost
-                await self._after(fault, entered, attempt, failed, lost)
+                sent.failed, sent.lost = added(sent.failed, fault.usage), sent.lost + fault.lost
+                sent.in_flight = False
+                await self._after(fault, entered, sent)
                 continue
             except ModelError as error:
-                error.usage, error.attempts = added(failed, error.usage), attempt
-                error.service_seconds, error.lost_attempts = time.monotonic() - entered, lost
+                error.usage, error.attempts = added(sent.failed, error.usage), sent.attempts
+                error.service_seconds = time.monotonic() - entered
+                error.lost_attempts = sent.lost
                 raise
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
             self.gate.went_well(used - estimate if used else 0.0)
             return replace(
                 reply,
-                attempts=attempt,
-                failed_usage=failed,
-                lost_attempts=lost,
+                attempts=sent.attempts,
+                failed_usage=sent.failed,
+                lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
             )
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _after(
-        self, fault: TransientError, entered: float, attempt: int, failed: Usage, lost: int
-    ) -> None:
+    async def _after(self, fault: TransientError, entered: float, sent: _Sent) -> None:
         """Wait before the next attempt, or raise where there is none."""
         if fault.throttled:
             self.gate.too_many(entered, fault.retry_after)
         after = fault.retry_after or 0.0
-        if attempt > self.config.retries or after > self.config.patience_s:
-            why = f"gave up after {attempt} attempt(s)"
+        if sent.attempts > self.config.retries or after > self.config.patience_s:
+            why = f"gave up after {sent.attempts} attempt(s)"
             if after > self.config.patience_s:
                 why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
-            error = ProviderError(f"{self._where}: {why}: {fault}", usage=failed, attempts=attempt)
-            error.service_seconds, error.lost_attempts = time.monotonic() - entered, lost
+            error = ProviderError(
+                f"{self._where}: {why}: {fault}", usage=sent.failed, attempts=sent.attempts
+            )
+            error.service_seconds = time.monotonic() - entered
+            error.lost_attempts = sent.lost
             raise error from fault
-        pause = min(60.0, self.config.backoff_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-        await asyncio.sleep(max(after, pause))
+        pause = min(60.0, self.config.backoff_s * 2 ** (sent.attempts - 1))
+        await asyncio.sleep(max(after, pause * random.uniform(0.5, 1.0)))
 
     async def _attempt(self, payload: bytes, entered: float) -> Reply:
         """One request. Raises `TransientError` or a `ModelError`."""

@@ -9,6 +9,7 @@ import pytest
 
 from rlm_eval.errors import (
     BadRequest,
+    CallCancelled,
     ConfigError,
     ContextOverflow,
     EndpointUnusable,
@@ -325,6 +326,32 @@ async def test_a_cancelled_call_frees_its_slot():
                 await task
             server.latency = 0
             assert (await client.complete(ASK, Sampling())).attempts == 1
+
+
+async def test_a_cancelled_call_tells_what_it_had_sent():
+    billed = Fault("given_up:abort")
+    async with FakeServer(latency=30) as server:
+        config = model(server, concurrency=1, backoff_s=60.0)
+        async with config.open() as client:
+            flying = asyncio.create_task(client.complete(ASK, Sampling()))
+            await server.arrived.wait()
+            waiting = asyncio.create_task(client.complete(ASK, Sampling()))
+            await asyncio.sleep(0.05)
+            told = [await cancelled(waiting), await cancelled(flying)]
+            server.latency, server.faults = 0, always(billed)
+            pausing = asyncio.create_task(client.complete(ASK, Sampling()))
+            while len(server.log) < 2 or client.gate.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            told.append(await cancelled(pausing))
+    assert [(t.attempts, t.lost_attempts) for t in told] == [(0, 0), (1, 1), (1, 0)]
+    assert [t.usage.output is not None for t in told] == [False, False, True]
+
+
+async def cancelled(task):
+    task.cancel()
+    with pytest.raises(CallCancelled) as caught:
+        await task
+    return caught.value
 
 
 async def test_equal_endpoints_share_one_limit():
