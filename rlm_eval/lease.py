@@ -119,6 +119,10 @@ class Lease:
 
     def _break(self, me: Holder, now: float) -> None:
         """Remove a lease that nobody holds. Raises `RlmEvalError` where somebody does."""
+        try:
+            judged = self._path.read_bytes()
+        except FileNotFoundError:
+            return
         found = _last_holder(self._folder, now)
         if found is not None:
             other, age = found
@@ -133,8 +137,15 @@ class Lease:
                     f"again (another machine's counts as lost after {STALE_SECONDS:g} s)"
                 )
             self.taken_over = f"taken over from {who}, which left {max(0.0, age):.0f} s ago"
+        # Another process may have judged the same file and replaced it since: what is taken away is
+        # looked at, and a lease that is not the judged one is put back.
+        removed = self._path.with_suffix(f".{me.host}-{me.pid}.removed")
         with suppress(FileNotFoundError):
-            self._path.unlink()
+            self._path.rename(removed)
+            if removed.read_bytes() != judged:
+                with suppress(FileExistsError):
+                    os.link(removed, self._path)
+            removed.unlink()
 
     async def __aexit__(
         self,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import orjson
 import pytest
@@ -36,6 +37,33 @@ async def test_a_dead_process_holds_nothing(tmp_path):
     assert (tmp_path / "lease.json").exists()
     async with Lease(tmp_path):
         pass
+
+
+async def test_of_two_that_find_a_dead_holder_one_gets_the_cell(tmp_path, monkeypatch):
+    async with Lease(tmp_path):
+        left = (tmp_path / "lease.json").read_bytes()
+    (tmp_path / "lease.json").write_bytes(left.replace(b'"pid":', b'"pid":1000000'))
+    first, is_gone = Lease(tmp_path), lease._is_gone
+    entered = []
+
+    def slowly(*judged):
+        """While the second one has judged and not yet removed, the first one takes the cell."""
+        gone = is_gone(*judged)
+        if not entered:
+            entered.append(True)
+            me = lease.Holder.me()
+            first._mine = orjson.dumps(asdict(me))
+            (draft := tmp_path / "draft").write_bytes(first._mine)
+            first._take(me, draft)
+            draft.unlink()
+        return gone
+
+    monkeypatch.setattr(lease, "_is_gone", slowly)
+    with pytest.raises(RlmEvalError, match="is being written by"):
+        async with Lease(tmp_path):
+            pass
+    assert first._is_mine()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lease.json"]
 
 
 async def test_another_machines_lease_goes_stale(tmp_path):
