@@ -49,6 +49,7 @@ class BrowseCompGen(CachedTask):
     hops: int | None = None
     """Entities on the path: 2, 3 or 4; `None` = in turn."""
 
+    VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.CONSTANT
 
     def __post_init__(self) -> None:

@@ -118,7 +118,7 @@ class OolongGen(Questions, GeneratedTask):
     with_labels: bool = False
     """Show each line's label: the ablation that leaves only counting. The text is then longer."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.LINEAR
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TypeVar
 
+from rlm_eval.tasks.oolong_grammar import LABELS
 from rlm_eval.tasks.oolong_questions import LESS, MONTHS, MORE, SAME, Form, Gold
 from rlm_eval.tasks.oolong_window import Row
 
@@ -58,7 +59,8 @@ def _most(_: Form, rows: list[Row]) -> Gold | None:
 
 def _least(_: Form, rows: list[Row]) -> Gold | None:
     ranked = Counter(row.label for row in rows).most_common()
-    if len(ranked) < 2 or ranked[-1][1] == ranked[-2][1]:
+    # The question lists all labels as choices: one that does not occur is the least common, too.
+    if len(ranked) < len(LABELS) or ranked[-1][1] == ranked[-2][1]:
         return None
     return Gold(ranked[-1][0], ranked[-2][1] - ranked[-1][1], 0)
 

@@ -190,7 +190,7 @@ def _question(path: Sequence[Entity]) -> str:
     world = data("world.json")
     first = path[0]
     description, short = world["ask"][first.kind]
-    facts = first.words(asked=True) | {"decade": f"{first.year // 10 * 10}s"}
+    facts = first.words(asked=True) | {"decade": _decade(first.year)}
     phrase = short
     for entity in path:
         if entity is not first:
@@ -200,3 +200,11 @@ def _question(path: Sequence[Entity]) -> str:
         f"Consider {description.format(**facts)}. Give the name of {phrase}. "
         "Answer with the name alone."
     )
+
+
+def _decade(year: int) -> str:
+    """The decade of `year` in words that name no other span."""
+    start = year // 10 * 10
+    if start % 100 == 0:  # "the 1800s" is a century to most readers
+        return f"between {start} and {start + 9}"
+    return f"in the {start}s"

@@ -86,6 +86,19 @@ def test_hard_negatives_miss_exactly_one_constraint():
         assert same.count(False) == 1
 
 
+def test_a_question_names_a_decade_and_never_a_century():
+    """Hard negatives lie 10 to 30 years away: within "the 1800s" as most readers take it."""
+    starts = set()
+    for number in range(60):
+        asked = puzzle("2026|0", number, 2)
+        start = asked.path[0].year // 10 * 10
+        starts.add(start)
+        spans = re.findall(r"\bin the (\d+)s\b|\bbetween (\d+) and (\d+)\b", asked.question)
+        century = start % 100 == 0
+        assert spans == [("", str(start), str(start + 9)) if century else (str(start), "", "")]
+    assert {1800, 1810, 1900} <= starts
+
+
 def test_every_evidence_document_states_one_fact_in_other_words():
     for sample in _samples(n=3):
         text = sample.context.text()
