@@ -96,7 +96,9 @@ class Cell:
 
 
 def identity(value: Any) -> Any:
-    """`value` as JSON without run-time fields; a dataclass also gives its class name."""
+    """`value` as JSON without run-time fields; a dataclass also gives its class name, and the
+    `VERSION` of a generator that has been changed since its first one.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         runtime: frozenset[str] = getattr(type(value), "RUNTIME", frozenset())
         fields = {
@@ -104,7 +106,9 @@ def identity(value: Any) -> Any:
             for f in dataclasses.fields(value)
             if f.name not in runtime
         }
-        return {"class": type(value).__name__, **fields}
+        version: int = getattr(type(value), "VERSION", 1)
+        changed = {"version": version} if version > 1 else {}
+        return {"class": type(value).__name__, **changed, **fields}
     if isinstance(value, dict):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
