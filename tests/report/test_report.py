@@ -87,6 +87,13 @@ def test_outcomes_come_before_scores() -> None:
     assert names[:2] == ["outcomes", "accuracy"]
 
 
+def test_the_error_analysis_counts_every_answer_that_was_not_right() -> None:
+    frame, _ = made(methods=("rag",), lengths=(1024,), n=10)
+    frame["failure"] = ["wrong"] * 2 + ["cut_off"] * 5 + ["", None, None]
+    [row] = tables._failures(frame).rows.to_dict("records")
+    assert (row["not right"], row["wrong"], row["cut_off"]) == (7, 2, 5)
+
+
 def test_cut_samples_turn_a_score_into_bounds() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024, 2048), n=20)
     with_outcome(frame, "truncated", 0.2, 1.0)
