@@ -106,7 +106,7 @@ def _side(name: str, within: str) -> str:
 def _margin(row: dict[Any, Any]) -> str:
     if not _known(row["margin"]):
         return ""
-    shown = row["cut"] <= missing.CUT_SHARE and row["low"] > -row["margin"]
+    shown = row["comparable"] and row["low"] > -row["margin"]
     return f"{100 * row['margin']:g} pp: {'shown' if shown else 'not shown'}"
 
 
