@@ -16,7 +16,7 @@ import pandas as pd
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report import cells, phrases
-from rlm_eval.stats import missing, paired
+from rlm_eval.stats import missing, paired, power
 from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
@@ -147,6 +147,8 @@ def _verdict(row: dict[Any, Any]) -> str:
         return _NO_VERDICT
     if row["shown"]:
         return "A higher" if row["difference"] > 0 else "A lower"
+    if row["clusters"] < row["n"] and power.too_few_clusters(row["clusters"]):
+        return f"not shown to differ; {row['clusters']} clusters are too few to show any difference"
     if math.isnan(row["detectable"]):
         return f"not shown to differ; {row['n']} pairs would seldom show it if they did"
     return f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more"
@@ -275,8 +277,6 @@ def power_text(
 
     Raises `RlmEvalError` unless exactly one of the two is given.
     """
-    from rlm_eval.stats import power
-
     if (difference is None) == (n is None):
         raise RlmEvalError("power: give either difference=0.1 or n=50")
     lines = ["paired right/wrong scores, 80 % power, two-sided 5 %", "discordant pairs   answer"]

@@ -129,14 +129,22 @@ def difference_by_length(
     axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
     caption = (
         f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"
-        " after Holm over the points shown; hollow: not shown to differ (at this n, differences "
-        f"under {100 * comparisons['detectable'].median():.0f} pp would mostly go unseen); "
+        " after Holm over the points shown; hollow: not shown to differ "
+        f"({_unseen(comparisons['detectable'])}); "
         "x: no verdict, more than 5 % of a side were cut off. "
         "Exploratory unless the comparisons were named before the run. "
         + shared_caption(frame, table)
     )
     used = {name: looks[name] for name in dict.fromkeys(comparisons["a"])}
     return style.finish(figure, frame=frame, caption=caption, legend=used), comparisons
+
+
+def _unseen(detectable: pd.Series) -> str:
+    """What half of the points would miss; those that can show hardly anything count as infinite."""
+    median = float(detectable.fillna(np.inf).median())
+    if np.isinf(median):
+        return "at half of the points n or the clusters are too few to show any difference"
+    return f"at this n, differences under {100 * median:.0f} pp would mostly go unseen"
 
 
 def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:

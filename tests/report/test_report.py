@@ -19,6 +19,7 @@ from rlm_eval.records import load_records
 from rlm_eval.report import (
     cells,
     comparison,
+    contrasts,
     exports,
     figures,
     phrases,
@@ -304,6 +305,20 @@ def test_sides_of_several_series_are_paired_like_with_like() -> None:
     several = frames.frame(lengths=(1024,), methods=("rlm",), roots=("big",), subs=("x", "y"))
     with pytest.raises(RlmEvalError, match="name one of"):
         comparison.compare_text(pd.concat([several, one]), "big", "small")
+
+
+def test_few_clusters_are_said_to_show_nothing() -> None:
+    records = frames.frame(lengths=(1024,), n=20, per_cluster=5, methods=("rag", "rlm"))
+    text = comparison.compare_text(records, "rlm", "rag")
+    assert "not shown to differ; 4 clusters are too few to show any difference" in text
+    frame = cells.prepare(records)
+    found = comparison.against(frame, "rag")
+    assert found["detectable"].isna().all()
+    for shown, words in ((found, "too few to show any"), (found.assign(detectable=0.2), "20 pp")):
+        figure, _ = contrasts.difference_by_length(frame, cells.summarise(frame), shown)
+        caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+        assert words in caption
+        assert "nan" not in caption
 
 
 def test_no_verdict_where_samples_were_cut_off() -> None:
