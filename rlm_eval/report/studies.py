@@ -125,8 +125,8 @@ def budgets(frame: pd.DataFrame) -> Table:
         "(a lower bound for a method that would answer when stopped). Score % [95 % interval]; as "
         "`x to y`, those wrong and those right, where more than 5 % were cut off within the budget "
         "or some are missing. "
-        "Budgets are what 95 % of a method's samples cost at most, cold list price, alike ones "
-        "(15 %) once; tokens where a price is unknown."
+        "Budgets are what 95 % of a method's samples cost at most, cold list price; of alike ones "
+        "(15 %) the largest, which pays for them all; tokens where a price is unknown."
     )
     return Table("budgets", "Score within equal budgets", note, rows)
 
@@ -147,12 +147,16 @@ def _without_models(series: pd.Series) -> pd.Series:
 
 
 def _rungs(costs: pd.Series) -> Iterator[tuple[float, str]]:
-    """The distinct budgets, smallest first, each with the method that it is enough for."""
-    last = 0.0
-    for series, budget in costs.sort_values().items():
-        if budget > last * 1.15:
-            last = float(budget)
-            yield last, str(series)
+    """The distinct budgets, smallest first, each with the methods that it is just enough for.
+
+    Of budgets within 15 % of the least of them the largest: it pays for all of them. The least
+    would leave methods that cost a few per cent more with nothing.
+    """
+    rest = costs[costs > 0].sort_values()
+    while len(rest):
+        alike = rest[rest <= 1.15 * rest.iloc[0]]
+        yield float(alike.iloc[-1]), ", ".join(map(str, alike.index))
+        rest = rest.iloc[len(alike) :]
 
 
 def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
