@@ -32,6 +32,7 @@ from rlm_eval.report import (
 )
 from rlm_eval.report.caveats import caveats
 from rlm_eval.report.formats import latex, markdown
+from rlm_eval.stats import intervals
 
 
 def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -202,6 +203,21 @@ def test_a_median_has_its_order_statistic_interval() -> None:
     assert table["cost_median_high"].iloc[0] == costs[32]
     shown = tables.build(frame, table, pd.DataFrame())[2].rows["median"].iloc[0]
     assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", shown)
+
+
+def test_repeats_are_no_further_samples_of_cost_and_time() -> None:
+    once = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
+    again = once.assign(epoch=1, cost_cold=3 * once["cost_cold"])
+    both = pd.concat([once, again], ignore_index=True)
+    row = cells.summarise(cells.prepare(both)).iloc[0]
+    costs = sorted(2 * once["cost_cold"])
+    low, high = intervals.quantile_ranks(20, 0.5)
+    assert row["cost_median_low"] == pytest.approx(costs[low - 1])
+    assert row["cost_median_high"] == pytest.approx(costs[high - 1])
+    assert row["cost_median"] == pytest.approx(np.median(costs))
+    assert row["cost_max"] == pytest.approx(3 * once["cost_cold"].max())
+    assert row["cost_total"] == pytest.approx(4 * once["cost_cold"].sum())
+    assert row["wall_median_low"] == sorted(once["wall_seconds"])[low - 1]
 
 
 def test_cells_of_different_settings_are_never_merged() -> None:
