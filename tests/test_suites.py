@@ -16,8 +16,8 @@ from rlm_eval.config import parse_length
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells
-from rlm_eval.suites.findings import additions, published_table, status
-from rlm_eval.suites.plan import Place, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.findings import additions, family_table, published_table, status
+from rlm_eval.suites.plan import Place, Record, cells_of, contrasts, read_record, write_record
 from rlm_eval.suites.publish import publish, state
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
@@ -235,6 +235,24 @@ def test_a_published_number_gets_a_verdict_or_the_reason_for_none():
     assert verdict(made.assign(scripted=True)) == "none: scripted replies"
     cut = made.assign(outcome=["truncated"] * 15 + ["ok"] * 135)
     assert verdict(cut) == "none: more than 5 % cut off"
+
+
+def placed(made, method, cell=None, **fields):
+    """The place of a method's records in the plan of `GOOD`."""
+    cell = made.loc[made["method"] == method, "cell_id"].iloc[0] if cell is None else cell
+    given = {"part": "main", "task": "s_niah", "length": 4096, "seed": 0, "method": method,
+             "models": "scripted", "called": "x", "cell": cell, "as_named": True}  # fmt: skip
+    return Place(**given | fields)
+
+
+def test_a_task_of_its_own_size_is_compared_at_its_measured_length(tmp_path):
+    suite_file(tmp_path, GOOD.replace("lengths: [4k]", "lengths: []"))
+    suite = load("mine", tmp_path)
+    made = cells.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
+    places = [placed(made, "rlm"), placed(made, "long_context")]
+    places += [placed(made, name, "", task="later") for name in ("rlm", "long_context")]
+    record = Record("mine", [], "2026-01-01", places, suite.comparisons)
+    assert family_table(made, record, suite).rows["length"].tolist() == ["1.15k", "its own"]
 
 
 def test_a_plan_is_what_was_named_before_the_run(tmp_path):

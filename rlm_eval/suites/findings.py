@@ -72,7 +72,8 @@ def family(
             open_.append(one)
             continue
         # Labels as in the other tables, but only where they say the same as the plan's words.
-        row: dict[str, Any] = {"task_label": a["task_label"].iloc[0], "length": one.length}
+        # The length is the measured one: that of the plan says nothing of a task of its own size.
+        row: dict[str, Any] = {name: a[name].iloc[0] for name in ("task_label", "length")}
         row |= {"a": ", ".join(cells.series_order(a)), "b": ", ".join(cells.series_order(b))}
         rows.append(row | found | {"margin": one.margin, "part": one.part})
     return comparison.with_holm(pd.DataFrame(rows), len(open_)), open_
@@ -86,7 +87,7 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Ta
     if made is not None and rows["margin"].notna().any():
         shown["at most below"] = [_margin(row) for row in rows.to_dict("records")]
     waiting = [
-        {"task": c.task, "length": phrases.tokens_label(c.length), "A": _side(c.a, c.within),
+        {"task": c.task, "length": _length(c, suite), "A": _side(c.a, c.within),
          "B": _side(c.b, c.within), "verdict": "not run"}
         for c in open_
     ]  # fmt: skip
@@ -97,6 +98,12 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Ta
         f"over all {len(shown)} comparisons, those not run counted with p = 1."
     )
     return tables.Table("planned", "Comparisons named beforehand", note, shown)
+
+
+def _length(one: Contrast, suite: Suite) -> str:
+    """As planned; a task of a size of its own is measured when it is run."""
+    unsized = {part.name for part in suite.parts if not part.lengths}
+    return "its own" if one.part in unsized else phrases.tokens_label(one.length)
 
 
 def _side(name: str, within: str) -> str:
@@ -126,7 +133,8 @@ def family_text(run: Path) -> str:
             "rlm-eval compare A B --run RUN"
         )
     frame = cells.prepare(load_records([run]), card.manifests([run]))
-    rows, open_ = family(frame, record, load(record.suite))
+    suite = load(record.suite)
+    rows, open_ = family(frame, record, suite)
     lines = [status(record)]
     if stamp := phrases.stamps(frame):
         lines.append(stamp)
@@ -134,7 +142,7 @@ def family_text(run: Path) -> str:
         margin = row["margin"] if _known(row["margin"]) else None
         lines += ["", *comparison.lines(row, margin)]
     lines += [
-        f"\n{c.task} at {phrases.tokens_label(c.length)}, {_side(c.a, c.within)} - "
+        f"\n{c.task} at {_length(c, suite)}, {_side(c.a, c.within)} - "
         f"{_side(c.b, c.within)}: not run"
         for c in open_
     ]
