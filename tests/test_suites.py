@@ -16,8 +16,14 @@ from rlm_eval.config import parse_length
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells
-from rlm_eval.suites.findings import additions, published_table, status
-from rlm_eval.suites.plan import Place, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.findings import (
+    added_table,
+    additions,
+    family_table,
+    published_table,
+    status,
+)
+from rlm_eval.suites.plan import Place, Record, cells_of, contrasts, read_record, write_record
 from rlm_eval.suites.publish import publish, state
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
@@ -237,6 +243,24 @@ def test_a_published_number_gets_a_verdict_or_the_reason_for_none():
     assert verdict(cut) == "none: more than 5 % cut off"
 
 
+def placed(made, method, cell=None, **fields):
+    """The place of a method's records in the plan of `GOOD`."""
+    cell = made.loc[made["method"] == method, "cell_id"].iloc[0] if cell is None else cell
+    given = {"part": "main", "task": "s_niah", "length": 4096, "seed": 0, "method": method,
+             "models": "scripted", "called": "x", "cell": cell, "as_named": True}  # fmt: skip
+    return Place(**given | fields)
+
+
+def test_a_task_of_its_own_size_is_compared_at_its_measured_length(tmp_path):
+    suite_file(tmp_path, GOOD.replace("lengths: [4k]", "lengths: []"))
+    suite = load("mine", tmp_path)
+    made = cells.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
+    places = [placed(made, "rlm"), placed(made, "long_context")]
+    places += [placed(made, name, "", task="later") for name in ("rlm", "long_context")]
+    record = Record("mine", [], "2026-01-01", places, suite.comparisons)
+    assert family_table(made, record, suite).rows["length"].tolist() == ["1.15k", "its own"]
+
+
 def test_a_plan_is_what_was_named_before_the_run(tmp_path):
     suite_file(tmp_path, GOOD)
     suite = load("mine", tmp_path)
@@ -254,6 +278,51 @@ def test_a_plan_is_what_was_named_before_the_run(tmp_path):
     )
     write_record(run, more, [], both.places)
     assert "exploratory" in status(read_record(run))
+
+
+def test_what_is_run_beyond_the_first_plan_stays_out_of_the_family(tmp_path):
+    suite_file(tmp_path, GOOD.replace("[4k]", "[1k, 2k]\n    seeds: [0, 1]"))
+    suite, run = load("mine", tmp_path), tmp_path / "run"
+
+    def command(*given):
+        write_record(run, suite, given, cells_of(suite, given)[2])
+        return {(p.length, p.seed, p.method): p for p in read_record(run).places}
+
+    first = command("length=1k", "seed=0", "method=rlm")
+    assert len(first) == 8  # what suite.yaml names and this command left out
+    assert sum(bool(p.cell) for p in first.values()) == 1
+    later = command("length=1k,2k")
+    assert len(later) == 8
+    assert all(p.planned and p.cell for p in later.values())
+    command("length=8k", "seed=0")
+    beyond = command("length=2k,8k", "seed=0,5")  # 2k with seed 5 must not join seeds 0 and 1
+    assert {(p.length, p.seed) for p in beyond.values() if not p.planned} == {
+        (2048, 5), (8192, 0), (8192, 5),
+    }  # fmt: skip
+
+    record = read_record(run)
+    made = [
+        frames.frame(methods=(p.method,), lengths=(p.length,), n=12, seed=p.seed)
+        .assign(cell_id=p.cell, sample_id=lambda f, p=p: f["sample_id"] + f"-{p.seed}")
+        for p in record.places
+    ]  # fmt: skip
+    frame = cells.prepare(pd.concat(made))
+    planned = family_table(frame, record, suite)
+    assert planned.rows[["length", "pairs"]].to_numpy().tolist() == [["1k", 24], ["2k", 24]]
+    assert "Holm over all 2 comparisons" in planned.note
+    extra = added_table(frame, record, suite)
+    assert extra.rows[["length", "pairs"]].to_numpy().tolist() == [["8k", 24], ["2k", 12]]
+    assert extra.note.startswith("Exploratory: run beyond the plan of")
+
+
+def test_a_plan_of_before_additions_were_marked_is_read(tmp_path):
+    suite = load("length_sweep")
+    write_record(tmp_path, suite, [], cells_of(suite, ["task=ledger"])[2])
+    told = orjson.loads((tmp_path / "suite.json").read_bytes())
+    for place in told["places"]:
+        del place["planned"]
+    (tmp_path / "suite.json").write_bytes(orjson.dumps(told))
+    assert all(place.planned for place in read_record(tmp_path).places)
 
 
 def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):

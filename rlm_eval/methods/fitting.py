@@ -8,6 +8,7 @@ right: a cut leaves room for its error, and of a whole prompt the server decides
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from rlm_eval.errors import ContextOverflow
@@ -113,5 +114,8 @@ def evidence_kept(evidence: Sequence[Span], kept: Iterable[Span]) -> float | Non
     if not evidence:
         return None
     union = merge(kept)
-    inside = sum(any(s <= start and end <= e for s, e in union) for start, end in evidence)
-    return inside / len(evidence)
+    starts = [start for start, _ in union]
+    # Of the stretches only the last that begins before a span can hold it: there may be a span a
+    # line, a quarter of a million of them.
+    last = ((bisect_right(starts, start) - 1, end) for start, end in evidence)
+    return sum(at >= 0 and end <= union[at][1] for at, end in last) / len(evidence)

@@ -236,8 +236,9 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
     row |= _over_repeats(part)
+    of_samples = part.groupby(["item", "sample_id"], sort=False)[list(_SPREAD.values())].mean()
     for name, column in _SPREAD.items():
-        row |= _spread(name, part[column].to_numpy())
+        row |= _spread(name, part[column].to_numpy(), of_samples[column].to_numpy())
     return row
 
 
@@ -258,10 +259,14 @@ def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spread(name: str, values: np.ndarray[Any, Any]) -> dict[str, float]:
+def _spread(
+    name: str, values: np.ndarray[Any, Any], of_samples: np.ndarray[Any, Any]
+) -> dict[str, float]:
     """Mean, quantiles, max and total of what is known; all unknown where a value is missing.
 
-    A mean over the priced half of a cell would not be the cell's mean.
+    A mean over the priced half of a cell would not be the cell's mean. `values` has every repeat,
+    for the max and the total; `of_samples` the samples' means over theirs: repeats of a sample are
+    no further samples for an interval.
     """
     known = values[~np.isnan(values)]
     # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
@@ -269,12 +274,13 @@ def _spread(name: str, values: np.ndarray[Any, Any]) -> dict[str, float]:
     if not len(known) or not whole:
         names = ("mean", *_QUANTILES, "max", "total", "median_low", "median_high")
         return {f"{name}_{q}": float("nan") for q in names}
-    found = np.quantile(known, list(_QUANTILES.values()))
-    low, high = intervals.quantile_interval(known, 0.5) or (float("nan"), float("nan"))
+    means = of_samples[~np.isnan(of_samples)]
+    found = np.quantile(means, list(_QUANTILES.values()))
+    low, high = intervals.quantile_interval(means, 0.5) or (float("nan"), float("nan"))
     return {
         f"{name}_median_low": low,
         f"{name}_median_high": high,
-        f"{name}_mean": float(known.mean()),
+        f"{name}_mean": float(means.mean()),
         **{f"{name}_{q}": float(v) for q, v in zip(_QUANTILES, found, strict=True)},
         f"{name}_max": float(known.max()),
         f"{name}_total": float(known.sum()),

@@ -16,7 +16,7 @@ import pandas as pd
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report import cells, phrases
-from rlm_eval.stats import missing, paired
+from rlm_eval.stats import missing, paired, power
 from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
@@ -29,7 +29,8 @@ Column = np.ndarray[Any, Any]
 def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every other series compared with `baseline`, per task and length; Holm over all of it.
 
-    Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, p_holm, verdict.
+    Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, and what
+    `with_holm` adds.
     """
     sides: Any = cells.units(frame).groupby("series", sort=False)
     samples = dict(iter(sides))
@@ -126,22 +127,28 @@ def pooled(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
-    """The rows with p values adjusted over all of them, and a verdict in words.
+    """The rows with p values adjusted over all of them (p_holm), and a verdict in words.
 
-    `not_run` comparisons of the same family have no row yet: they count with p = 1.
+    `not_run` comparisons of the same family have no row yet: they count with p = 1. Figures mark
+    what is `shown`: significant, and not between scores that are only known as bounds
+    (`comparable`).
     """
     if rows.empty:
         return rows
     rows["p_holm"] = paired.holm([*rows["p"], *[1.0] * not_run])[: len(rows)]
+    rows["comparable"] = rows["cut"] <= missing.CUT_SHARE
+    rows["shown"] = rows["comparable"] & (rows["p_holm"] < 0.05)
     rows["verdict"] = [_verdict(row) for row in rows.to_dict("records")]
     return rows
 
 
 def _verdict(row: dict[Any, Any]) -> str:
-    if row["cut"] > missing.CUT_SHARE:
+    if not row["comparable"]:
         return _NO_VERDICT
-    if row["p_holm"] < 0.05:
+    if row["shown"]:
         return "A higher" if row["difference"] > 0 else "A lower"
+    if row["clusters"] < row["n"] and power.too_few_clusters(row["clusters"]):
+        return f"not shown to differ; {row['clusters']} clusters are too few to show any difference"
     if math.isnan(row["detectable"]):
         return f"not shown to differ; {row['n']} pairs would seldom show it if they did"
     return f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more"
@@ -201,7 +208,7 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         f"  {row['verdict']}",
     ]
     if margin is not None:
-        shown = row["cut"] <= missing.CUT_SHARE and paired.non_inferior(row["low"], margin)
+        shown = row["comparable"] and paired.non_inferior(row["low"], margin)
         word = "shown" if shown else "not shown"
         told.append(f"  A is at most {100 * margin:g} pp below B: {word}")
     if math.isnan(row["cost_ratio"]):
@@ -270,8 +277,6 @@ def power_text(
 
     Raises `RlmEvalError` unless exactly one of the two is given.
     """
-    from rlm_eval.stats import power
-
     if (difference is None) == (n is None):
         raise RlmEvalError("power: give either difference=0.1 or n=50")
     lines = ["paired right/wrong scores, 80 % power, two-sided 5 %", "discordant pairs   answer"]

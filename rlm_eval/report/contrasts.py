@@ -11,20 +11,30 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.report import cells, phrases, style
-from rlm_eval.report.figures import Plot, dodged, empty, money_of, shared_caption
+from rlm_eval.report.figures import (
+    Plot,
+    dodged,
+    draw_bounds,
+    empty,
+    money_of,
+    shared_caption,
+)
 from rlm_eval.stats.intervals import bootstrap_ratio
 
 _POINT = ["task_label", "length", "series"]
+_SCORE = ["accuracy", "low", "high", "as_bounds", "bound_low", "bound_high"]
 
 
 @style.styled
 def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score against cost per length; dominated points are grey."""
+    """Score against cost per task and length; dominated points are grey.
+
+    A cell that is only known as bounds is a bar, and no part of the front.
+    """
     looks = style.looks(cells.series_order(frame))
     money, label, note = money_of(table)
-    # Shortest, middle and longest: a panel for each of ten lengths would say the same slowly.
-    lengths = np.sort(table["length"].unique())
-    kept = table[table["length"].isin({lengths[0], lengths[len(lengths) // 2], lengths[-1]})]
+    chosen = pd.MultiIndex.from_tuples(_three_lengths(table))
+    kept = table[pd.MultiIndex.from_frame(table[["task_label", "length"]]).isin(chosen)]
     groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
     column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
     spent: Any = frame[[*_POINT, column, "cluster"]].groupby(_POINT)
@@ -38,24 +48,29 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
         if known.empty:
             empty(axis, "cost not known", label)
-        front = {i for i in known.index if not _dominated(known, f"{money}_mean", i)}
+        sure = known[~known["as_bounds"]]
+        front = {i for i in sure.index if not _dominated(sure, f"{money}_mean", i)}
         for index, row in known.iterrows():
             look = looks[row["series"]]
-            colour = look.colour if index in front else "#AAAAAA"
+            grey = index in sure.index and index not in front
+            colour = "#AAAAAA" if grey else look.colour
             x = row[f"{money}_mean"]
             own = of_point[task, length, row["series"]]
             low, high = bootstrap_ratio(
                 own[column], np.ones(len(own)), own["cluster"], draws=500, method="percentile"
             )
-            axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
-            axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
-            axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
-            rows.append(
-                {"task": task, "length": length, "series": row["series"], "cost": x,
-                 "cost_low": low, "cost_high": high, "accuracy": row["accuracy"],
-                 "low": row["low"], "high": row["high"], "pareto": index in front, "n": row["n"]}
-            )  # fmt: skip
-        edge = known[known.index.isin(front)].sort_values(f"{money}_mean")
+            if row["as_bounds"]:
+                bounds = 100 * row["bound_low"], 100 * row["bound_high"]
+                draw_bounds(axis, np.array([x]), np.array([bounds]), look)
+            else:
+                axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
+                axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
+                axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
+            told = {"task": task, "length": length, "series": row["series"], "cost": x,
+                    "cost_low": low, "cost_high": high}  # fmt: skip
+            told |= {name: row[name] for name in _SCORE}
+            rows.append(told | {"pareto": index in front, "n": row["n"]})
+        edge = sure[sure.index.isin(front)].sort_values(f"{money}_mean")
         axis.plot(
             edge[f"{money}_mean"], 100 * edge["accuracy"], color="#666666", linewidth=0.7, zorder=1
         )
@@ -69,6 +84,18 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         f"{note} " + shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
+
+
+def _three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
+    """(task, its shortest, middle and longest length): ten panels would say the same slowly.
+
+    Of each task: those of one size of their own stand at a length that no other task has.
+    """
+    found = []
+    for task, own in table.groupby("task_label"):
+        lengths = np.sort(own["length"].unique())
+        found += [(task, x) for x in {lengths[0], lengths[len(lengths) // 2], lengths[-1]}]
+    return found
 
 
 @style.styled
@@ -92,9 +119,9 @@ def difference_by_length(
             axis.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=1)
             axis.plot(x, 100 * line["difference"], color=look.colour, linestyle=look.line)
             for at, row in zip(x, line.itertuples(), strict=True):
-                filled = look.colour if row.p_holm < 0.05 else "white"
                 axis.plot(
-                    at, 100 * row.difference, marker=look.marker, markerfacecolor=filled,
+                    at, 100 * row.difference, marker=look.marker if row.comparable else "x",
+                    markerfacecolor=look.colour if row.shown else "white",
                     markeredgecolor=look.colour,
                 )  # fmt: skip
         axis.axhline(0, color="black", linewidth=0.8)
@@ -102,13 +129,22 @@ def difference_by_length(
     axes[0, 0].set_ylabel(f"score minus {baseline} (pp)")
     caption = (
         f"Paired difference to {baseline} on the same samples, with 95 % interval. Filled: p < 0.05"
-        " after Holm over the points shown; hollow: not shown to differ (at this n, differences "
-        f"under {100 * comparisons['detectable'].median():.0f} pp would mostly go unseen). "
+        " after Holm over the points shown; hollow: not shown to differ "
+        f"({_unseen(comparisons['detectable'])}); "
+        "x: no verdict, more than 5 % of a side were cut off. "
         "Exploratory unless the comparisons were named before the run. "
         + shared_caption(frame, table)
     )
     used = {name: looks[name] for name in dict.fromkeys(comparisons["a"])}
     return style.finish(figure, frame=frame, caption=caption, legend=used), comparisons
+
+
+def _unseen(detectable: pd.Series) -> str:
+    """What half of the points would miss; those that can show hardly anything count as infinite."""
+    median = float(detectable.fillna(np.inf).median())
+    if np.isinf(median):
+        return "at half of the points n or the clusters are too few to show any difference"
+    return f"at this n, differences under {100 * median:.0f} pp would mostly go unseen"
 
 
 def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from rlm_eval.report import cells, figures, phrases, style
 from rlm_eval.report.figures import Plot
+from rlm_eval.stats import missing
 from rlm_eval.stats.strategy import TRAJECTORY_LABELS
 from rlm_eval.stats.trend import trend
 
@@ -113,6 +114,7 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         both = part[part["series"] == name].merge(
             part[part["series"] == baseline], on=["length", "item", "sample_id"]
         )
+        both = both[~_often_cut(both)]
         items = both["item"].nunique()
         axis.set_title(f"{task}: {name}, n = {items} items")
         if both["length"].nunique() < 2:
@@ -141,9 +143,16 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     caption = (
         f"Length from which a series scores above {baseline} and stays above, in 1,000 bootstrap "
         "draws of whole items (all lengths of an item together). Slope: change of the difference "
-        "per doubling of the length, 95 % interval. " + figures.shared_caption(frame, table)
+        "per doubling of the length, 95 % interval. Lengths at which more than 5 % of a side were "
+        "cut off are left out. " + figures.shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption), pd.DataFrame(rows)
+
+
+def _often_cut(both: pd.DataFrame) -> pd.Series:
+    """True for pairs at a length where either side is only known as bounds."""
+    shares = both.groupby("length")[["cut_x", "cut_y"]].transform("mean")
+    return shares.max(axis="columns") > missing.CUT_SHARE
 
 
 @style.styled

@@ -140,15 +140,19 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
         axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, zorder=3)
         axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8, alpha=0.8)
         if not sure.all():
-            bound = 100 * line[["bound_low", "bound_high"]].to_numpy()[~sure]
-            axis.vlines(
-                x[~sure], bound[:, 0], bound[:, 1], color=look.colour, linewidth=3, alpha=0.45
-            )
-            ends = np.concatenate([bound[:, 0], bound[:, 1]])
-            axis.plot(np.tile(x[~sure], 2), ends, "_", color=look.colour, markersize=7)
+            bounds = 100 * line[["bound_low", "bound_high"]].to_numpy()[~sure]
+            draw_bounds(axis, x[~sure], bounds, look)
     style.percent_axis(axis)
     style.length_axis(axis, part["length"])
     style.window_mark(axis, part["window"].dropna(), bool((part["overflow_share"] > 0).any()))
+
+
+def draw_bounds(
+    axis: Axes, x: np.ndarray[Any, Any], bounds: np.ndarray[Any, Any], look: style.Look
+) -> None:
+    """Bars with end ticks from `bounds[:, 0]` to `bounds[:, 1]` (percent), and no mark inside."""
+    axis.vlines(x, bounds[:, 0], bounds[:, 1], color=look.colour, linewidth=3, alpha=0.45)
+    axis.plot(np.tile(x, 2), bounds.T.ravel(), "_", color=look.colour, markersize=7)
 
 
 def draw_spread(

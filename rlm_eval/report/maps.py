@@ -52,7 +52,8 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     caption = (
         f"{method}, all lengths together; cost and time are medians per sample. Under a score: its "
         "paired difference in pp to the first sub-model of the row (r) and the first root of the "
-        "column (c); * p < 0.05 after Holm over the row and column comparisons of a task. "
+        "column (c); * p < 0.05 after Holm over the row and column comparisons of a task, never "
+        "where more than 5 % of a side were cut off. "
         f"{note} " + figures.shared_caption(own, table[table["method"] == method])
     )
     return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
@@ -82,7 +83,7 @@ def _differences(
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in adjusted:
         entry = found.setdefault((line["root"], line["sub"]), {k: line[k] for k in ("root", "sub")})
-        names = ("difference", "low", "high", "p_holm", "n")
+        names = ("difference", "low", "high", "p_holm", "shown", "n")
         entry |= {f"{line['kind']}_{name}": line[name] for name in names}
     return found
 
@@ -93,7 +94,7 @@ def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
     words = []
     for kind, arrow in (("row", "r"), ("column", "c")):
         if notes and f"{kind}_difference" in notes:
-            star = "*" if notes[f"{kind}_p_holm"] < 0.05 else ""
+            star = "*" if notes[f"{kind}_shown"] else ""
             words.append(f"{arrow}{100 * notes[f'{kind}_difference']:+.0f}{star}")
     return f"{100 * score:.0f}" + (f"\n{' '.join(words)}" if words else "")
 

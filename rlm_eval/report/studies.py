@@ -108,10 +108,11 @@ def budgets(frame: pd.DataFrame) -> Table:
         spent, unit = _spent(part)
         if part["series"].nunique() < 2 or spent is None:
             continue
-        samples = _affordable(part.assign(series=_without_models(part["series"])), spent)
-        own = {str(series): _Spent.of(rows) for series, rows in samples.groupby("series")}
+        repeats = _rows(part.assign(series=_without_models(part["series"])), spent)
+        own = {str(series): _Spent.of(rows) for series, rows in repeats.groupby("series")}
         columns |= dict.fromkeys(own)
-        for budget, names in _rungs(samples.groupby("series")["spent"].quantile(_ENOUGH)):
+        costs = repeats[~repeats["lost"]].groupby("series")["spent"]
+        for budget, names in _rungs(costs.quantile(_ENOUGH)):
             line = {"task": task, "length": _length(length)} | ({"root": root} if several else {})
             line |= {"budget": f"enough for {names}", "per sample": money(budget), "unit": unit}
             lines.append(line | {series: found.within(budget) for series, found in own.items()})
@@ -121,9 +122,11 @@ def budgets(frame: pd.DataFrame) -> Table:
     note = (
         "Equal budgets, from what was observed: a sample counts with its score where it cost no "
         "more than the budget, else as wrong, as if it had been stopped there without an answer "
-        "(a lower bound for a method that would answer when stopped). Score % [95 % interval]. "
-        "Budgets are what 95 % of a method's samples cost at most, cold list price, alike ones "
-        "(15 %) once; tokens where a price is unknown."
+        "(a lower bound for a method that would answer when stopped). Score % [95 % interval]; as "
+        "`x to y`, those wrong and those right, where more than 5 % were cut off within the budget "
+        "or some are missing. "
+        "Budgets are what 95 % of a method's samples cost at most, cold list price; of alike ones "
+        "(15 %) the largest, which pays for them all; tokens where a price is unknown."
     )
     return Table("budgets", "Score within equal budgets", note, rows)
 
@@ -144,12 +147,16 @@ def _without_models(series: pd.Series) -> pd.Series:
 
 
 def _rungs(costs: pd.Series) -> Iterator[tuple[float, str]]:
-    """The distinct budgets, smallest first, each with the method that it is enough for."""
-    last = 0.0
-    for series, budget in costs.sort_values().items():
-        if budget > last * 1.15:
-            last = float(budget)
-            yield last, str(series)
+    """The distinct budgets, smallest first, each with the methods that it is just enough for.
+
+    Of budgets within 15 % of the least of them the largest: it pays for all of them. The least
+    would leave methods that cost a few per cent more with nothing.
+    """
+    rest = costs[costs > 0].sort_values()
+    while len(rest):
+        alike = rest[rest <= 1.15 * rest.iloc[0]]
+        yield float(alike.iloc[-1]), ", ".join(map(str, alike.index))
+        rest = rest.iloc[len(alike) :]
 
 
 def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
@@ -163,9 +170,13 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
     return None, ""
 
 
-def _affordable(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
-    scored = part.assign(spent=spent)[part["score"].notna()]
-    return scored[["series", "sample_id", "cluster", "score", "spent"]]
+def _rows(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
+    """Score and cost of every repeat that has a score, and the samples of which none has one."""
+    marked = part.assign(spent=spent).merge(
+        cells.units(part)[["series", "sample_id", "cut", "lost"]], on=["series", "sample_id"]
+    )
+    known = marked[marked["score"].notna() | marked["lost"]]
+    return known[["series", "sample_id", "cluster", "score", "spent", "cut", "lost"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,20 +189,35 @@ class _Spent:
     """Number of the sample; its repeats share it."""
     clusters: np.ndarray[Any, Any]
     """By the sample's number."""
+    cut: np.ndarray[Any, Any]
+    """True where the sample was cut off, in this repeat or another."""
+    lost: np.ndarray[Any, Any]
+    """True where no repeat of the sample has a score."""
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> _Spent:
-        """From the rows of `_affordable`."""
+        """From the rows of `_rows` of one series."""
         _, first, sample = np.unique(rows["sample_id"], return_index=True, return_inverse=True)
-        score, spent, cluster = (rows[n].to_numpy() for n in ("score", "spent", "cluster"))
-        return cls(score, spent, sample, cluster[first])
+        names = ("score", "spent", "cluster", "cut", "lost")
+        score, spent, cluster, cut, lost = (rows[name].to_numpy() for name in names)
+        return cls(score, spent, sample, cluster[first], cut, lost)
 
     def within(self, budget: float) -> str:
-        """Score where each sample may cost `budget`; repeats averaged."""
-        worth = np.where(self.spent <= budget * (1 + 1e-9), self.score, 0.0)
-        means = np.bincount(self.sample, weights=worth) / np.bincount(self.sample)
-        found = mean_interval(means, self.clusters)
+        """Score where each sample may cost `budget`, repeats averaged; or its bounds."""
+        # A sample without a result may have cost anything.
+        paid = self.lost | (self.spent <= budget * (1 + 1e-9))
+        cut = self._means(paid & self.cut) > 0  # beyond the budget it is wrong, whatever it said
+        if self.lost.any() or cut.mean() > missing.CUT_SHARE:
+            unsure = self.lost | self.cut
+            ends = (np.where(paid, np.where(unsure, x, self.score), 0.0) for x in (0.0, 1.0))
+            low, high = (100 * self._means(end).mean() for end in ends)
+            return f"{low:.1f} to {high:.1f}"
+        found = mean_interval(self._means(np.where(paid, self.score, 0.0)), self.clusters)
         return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+    def _means(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Mean per sample."""
+        return np.bincount(self.sample, weights=values) / np.bincount(self.sample)
 
 
 def right_and_wrong(frame: pd.DataFrame) -> Table:

@@ -228,7 +228,7 @@ def differences(comparisons: pd.DataFrame) -> Table:
 def _failures(frame: pd.DataFrame) -> Table:
     wrong = frame[frame["failure"].notna() & (frame["failure"] != "")]
     kinds = set(wrong["failure"].unique())
-    note = "Wrong answers by where they went wrong. " + "; ".join(
+    note = "Answers that scored less than 1, by where they went wrong. " + "; ".join(
         f"{kind}: {words}" for kind, words in FAILURES.items() if kind in kinds
     )
     if wrong.empty:
@@ -238,7 +238,8 @@ def _failures(frame: pd.DataFrame) -> Table:
     rows = []
     for key, own in zip(counts.index, counts.to_dict("records"), strict=True):
         line = {"task": key[0], "length": phrases.tokens_label(key[1]), "method": key[2]}
-        rows.append(line | {"wrong": sum(own.values())} | own)
+        # Not called "wrong": that is one of the kinds.
+        rows.append(line | {"not right": sum(own.values())} | own)
     return Table("failures", "Error analysis", note, pd.DataFrame(rows))
 
 

@@ -63,6 +63,11 @@ class Pool:
         return facts | ({"protected": True} if self.hidden else {})
 
 
+def _joined(evidence: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans with at most a line's end between them as one: all lines are one mark on the page."""
+    return [(start, end - 1) for start, end in merge((s, e + 1) for s, e in evidence)]
+
+
 def as_json(
     sample: Sample, attempt: Attempt, pool: Pool, cost: CallCost, context: str | None = None
 ) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def as_json(
         "error": pool.add(trajectory.error),
         "wall": trajectory.wall_seconds,
         "context": {"hash": sample.context.hash, "chars": sample.context.chars},
-        "evidence": [list(span) for span in sample.evidence],
+        "evidence": [list(span) for span in _joined(sample.evidence)],
         "scores": [[s.scorer, s.value, pool.add(s.parsed), s.flag] for s in attempt.scores],
         "read": [
             [start, end, None if context is None else pool.add(context[start:end])]

@@ -21,6 +21,7 @@ FAILURES = {
     "error": "context overflow, a refusal or a lost REPL",
     "evidence_never_seen": "no model call was shown any span that holds the answer",
     "right_then_changed": "a reply held the gold answer, the final answer does not",
+    "evidence_seen_in_part": "models saw parts of the spans that hold the answer, none whole",
     "seen_and_misaggregated": "several spans hold the answer; models saw some, the sum is wrong",
     "seen_and_missed": "a model saw the one span that holds the answer and did not report it",
     "wrong": "wrong; the task states no evidence spans, so no more can be said",
@@ -152,7 +153,8 @@ def failure(
 def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | None) -> str:
     if seen is None:
         return "wrong"
-    if seen == 0.0:
+    whole = seen > 0.0
+    if not whole and not _touched(sample, trajectory):
         return "evidence_never_seen"
     golds = _texts(sample.target)
     if golds and any(
@@ -161,7 +163,18 @@ def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | N
         if call.role is not Role.JUDGE and call.id != trajectory.answer.call
     ):
         return "right_then_changed"
+    if not whole:
+        return "evidence_seen_in_part"
     return "seen_and_misaggregated" if len(sample.evidence) > 1 else "seen_and_missed"
+
+
+def _touched(sample: Sample, trajectory: Trajectory) -> bool:
+    """True where some model was shown at least a part of the evidence."""
+    shown = merge(slices_of(trajectory.calls, sample.context.hash))
+    ends = [end for _, end in shown]
+    # The first stretch that ends behind the span's start is the only one to look at.
+    found = ((bisect_right(ends, start), end) for start, end in sample.evidence)
+    return any(at < len(shown) and shown[at][0] < end for at, end in found)
 
 
 def _texts(target: Any) -> list[str]:

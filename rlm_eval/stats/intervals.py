@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
 
 FEW_CLUSTERS = 8
-"""Below this the cluster-robust interval is too narrow to trust and the reader is told."""
+"""Below this the spread between clusters is itself hardly known: the reader is told their means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,17 @@ class Interval:
     """How the interval was made, in a reader's words."""
 
 
-def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval; `n` may be an effective, fractional size."""
+def wilson(
+    successes: float, n: float, level: float = 0.95, degrees: int | None = None
+) -> tuple[float, float]:
+    """Wilson's score interval; `n` may be an effective, fractional size.
+
+    `degrees` of freedom from which that size was estimated: Student's t in place of the normal.
+    """
     if n <= 0:
         return 0.0, 1.0
-    z = float(ndtri(0.5 + level / 2))
+    tail = 0.5 + level / 2
+    z = float(ndtri(tail) if degrees is None else stdtrit(degrees, tail))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -76,10 +82,13 @@ def mean_interval(
     """The interval of a mean score in [0, 1], chosen by what the data are.
 
     Right/wrong scores of independent samples: Wilson. Right/wrong in clusters, with fewer than 10
-    successes or failures or fewer than `FEW_CLUSTERS` clusters: Wilson at the effective size
-    n/deff. Else the cluster-robust t interval with G-1 degrees of freedom, cut to [0, 1]; for
-    graded scores whose sum is within 10 of 0 or of n no narrower than Wilson at n/deff: forty
-    scores of almost 0 do not rule out a rare 1.
+    successes or failures: Wilson at the effective size n/deff. Else the cluster-robust t interval
+    with G-1 degrees of freedom, cut to [0, 1]; for graded scores whose sum is within 10 of 0 or of
+    n no narrower than Wilson at n/deff: forty scores of almost 0 do not rule out a rare 1.
+
+    Fewer than `FEW_CLUSTERS` clusters of several samples: the wider of the two, Wilson's with t's
+    quantile too, because the design effect comes from G-1 degrees of freedom; and the clusters'
+    means are told.
     """
     x = np.asarray(values, dtype=float)
     n = len(x)
@@ -88,26 +97,38 @@ def mean_interval(
     labels = np.arange(n) if clusters is None else np.asarray(clusters)
     groups = len(np.unique(labels))
     mean = float(x.mean())
-    edge = min(x.sum(), n - x.sum()) < 10
-    if np.isin(x, (0.0, 1.0)).all():
-        if groups == n:
-            return Interval(mean, *wilson(x.sum(), n, level), n, groups, "Wilson")
-        if edge or groups < FEW_CLUSTERS:
-            size = effective_size(x, labels)
-            return Interval(
-                mean, *wilson(mean * size, size, level), n, groups, f"Wilson at n = {size:.1f}"
-            )
+    if groups == n and np.isin(x, (0.0, 1.0)).all():
+        return Interval(mean, *wilson(x.sum(), n, level), n, groups, "Wilson")
     if groups < 2:
         return Interval(mean, 0.0, 1.0, n, groups, "one cluster: nothing can be said")
+    low, high, name = _in_clusters(x, labels, level, few=groups < min(FEW_CLUSTERS, n))
+    return Interval(mean, low, high, n, groups, name)
+
+
+def _in_clusters(
+    x: NDArray[np.float64], labels: NDArray[Any], level: float, few: bool
+) -> tuple[float, float, str]:
+    """(low, high, how) of a mean over two clusters or more; see `mean_interval`."""
+    n, mean = len(x), float(x.mean())
+    sums, sizes, _ = cluster_sums(x, labels)
+    groups = len(sums)
+    binary, edge = np.isin(x, (0.0, 1.0)).all(), min(x.sum(), n - x.sum()) < 10
     half = float(stdtrit(groups - 1, 0.5 + level / 2)) * cluster_se(x, labels)
     low, high = max(0.0, mean - half), min(1.0, mean + half)
     name = "t" if groups == n else "cluster-robust t"
-    if edge:
+    if edge or (few and binary):
         size = effective_size(x, labels)
-        least = wilson(mean * size, size, level)
-        if least[0] < low or least[1] > high:
+        # Of equal scores no design effect was estimated: the worst there can be is assumed.
+        degrees = groups - 1 if few and np.ptp(x) > 0 else None
+        least = wilson(mean * size, size, level, degrees)
+        if binary and not few:
+            low, high, name = *least, f"Wilson at n = {size:.1f}"
+        elif least[0] < low or least[1] > high:
             low, high, name = min(low, least[0]), max(high, least[1]), f"{name}, at least Wilson"
-    return Interval(mean, low, high, n, groups, name)
+    if few:
+        told = ", ".join(f"{100 * share:.0f}" for share in sums / sizes)
+        name = f"{name}; means of the {groups} clusters: {told} %"
+    return low, high, name
 
 
 def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> float:

@@ -23,7 +23,7 @@ from rlm_eval.stats.intervals import (
     product,
     wilson,
 )
-from rlm_eval.stats.power import detectable_difference, detectable_mean_difference
+from rlm_eval.stats.power import detectable_by_clusters, detectable_difference
 
 WIDE = 0.3
 """An interval wider than this that holds a published number agrees with almost anything."""
@@ -58,7 +58,7 @@ class Comparison:
     losses: int
     """Pairs where B scored higher."""
     detectable: float
-    """Difference that n pairs show with 80 % power at the discordance seen."""
+    """Difference that n pairs show with 80 % power at the spread seen; NaN = hardly any."""
 
 
 def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
@@ -155,7 +155,8 @@ def compare(
     else:
         p = sign_flip(d, labels, seed=seed)
         se = cluster_se(d, labels)
-        detectable = detectable_mean_difference(se)
+        # Where all pairs differ alike the spread cannot be seen: as if one pair differed by 1.
+        detectable = detectable_by_clusters(se or 1 / n, groups)
         if binary or groups < 2 or np.ptp(d) == 0:
             half = float(stdtrit(groups - 1, 0.5 + level / 2)) * se if groups > 1 else np.inf
             low, high = max(-1.0, delta - half), min(1.0, delta + half)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 
 def samples_needed(
@@ -52,6 +52,25 @@ def detectable_difference(
 def detectable_mean_difference(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """Smallest difference of means that a standard error of the difference can show."""
     return float(ndtri(1 - alpha / 2) + ndtri(power)) * se
+
+
+def detectable_by_clusters(
+    se: float, groups: int, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The same where `se` comes from this many clusters, whose signs the test flips.
+
+    NaN where not even clusters that all agree reach `alpha`: a share 2 / 2^groups of the flips is
+    always as extreme.
+    """
+    if too_few_clusters(groups, alpha):
+        return float("nan")
+    degrees = groups - 1
+    return float(stdtrit(degrees, 1 - alpha / 2) + stdtrit(degrees, power)) * se
+
+
+def too_few_clusters(groups: int, alpha: float = 0.05) -> bool:
+    """True where sign flips of so few clusters cannot show any difference."""
+    return 2.0 ** (1 - groups) > alpha
 
 
 def detectable_unpaired(

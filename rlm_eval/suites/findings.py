@@ -1,6 +1,7 @@
 """What a suite's run shows: its family of comparisons, and published numbers beside ours, in words.
 
-Only what suite.json planned before the first call is called planned. A published number is compared
+Only what suite.json planned before the first call is called planned; what was added to it later
+stands apart, as exploratory. A published number is compared
 where the data, the models and the settings are the source's; else it is shown with the reason why
 there is no verdict. Statistics are those of `stats` and `report.comparison`.
 """
@@ -24,6 +25,8 @@ from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.suites.plan import FILE, Contrast, Place, Record, contrasts, read_record
 from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
 
+_ADDED = "exploratory: run beyond the plan"
+
 
 def additions(runs: Sequence[Path], file: Path | None = None) -> Additions:
     """What a report about these runs has to say of the suites they belong to.
@@ -44,6 +47,7 @@ def _additions(
         known = published(suite)
         suffix = f"_{record.suite}" if len(records) > 1 else ""
         found = [family_table(frame, record, suite), published_table(frame, record.places, known)]
+        found.append(added_table(frame, record, suite))
         made += [replace(t, name=t.name + suffix) for t in found if not t.rows.empty]
         marks.append(_marks(frame, known, record.places))
     drawn = pd.concat(marks)
@@ -64,29 +68,41 @@ def family(
     frame: pd.DataFrame, record: Record, suite: Suite
 ) -> tuple[pd.DataFrame, list[Contrast]]:
     """(one row per comparison that can be made, those that cannot yet), Holm over both."""
+    rows, open_ = _tested(frame, [p for p in record.places if p.planned], record, suite)
+    return comparison.with_holm(rows, len(open_)), open_
+
+
+def added(frame: pd.DataFrame, record: Record, suite: Suite) -> pd.DataFrame:
+    """The suite's comparisons of what was added after the first plan; Holm over these alone."""
+    rows, _ = _tested(frame, [p for p in record.places if not p.planned], record, suite)
+    return comparison.with_holm(rows)
+
+
+def _tested(
+    frame: pd.DataFrame, places: Sequence[Place], record: Record, suite: Suite
+) -> tuple[pd.DataFrame, list[Contrast]]:
+    """(one row per comparison of these places that can be made, those that cannot yet)."""
     rows, open_ = [], []
-    for one in contrasts(record.places, record.comparisons, suite):
+    for one in contrasts(places, record.comparisons, suite):
         a, b = (frame[frame["cell_id"].isin(c)] for c in (one.cells_a, one.cells_b))
         found = None if a.empty or b.empty else comparison.whole(a, b)
         if found is None:
             open_.append(one)
             continue
         # Labels as in the other tables, but only where they say the same as the plan's words.
-        row: dict[str, Any] = {"task_label": a["task_label"].iloc[0], "length": one.length}
+        # The length is the measured one: that of the plan says nothing of a task of its own size.
+        row: dict[str, Any] = {name: a[name].iloc[0] for name in ("task_label", "length")}
         row |= {"a": ", ".join(cells.series_order(a)), "b": ", ".join(cells.series_order(b))}
         rows.append(row | found | {"margin": one.margin, "part": one.part})
-    return comparison.with_holm(pd.DataFrame(rows), len(open_)), open_
+    return pd.DataFrame(rows), open_
 
 
 def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Table:
     """The family as a table; comparisons without records stand in it too."""
     rows, open_ = family(frame, record, suite)
-    made = tables.differences(rows) if len(rows) else None
-    shown = pd.DataFrame() if made is None else made.rows
-    if made is not None and rows["margin"].notna().any():
-        shown["at most below"] = [_margin(row) for row in rows.to_dict("records")]
+    shown = _shown(rows)
     waiting = [
-        {"task": c.task, "length": phrases.tokens_label(c.length), "A": _side(c.a, c.within),
+        {"task": c.task, "length": _length(c, suite), "A": _side(c.a, c.within),
          "B": _side(c.b, c.within), "verdict": "not run"}
         for c in open_
     ]  # fmt: skip
@@ -99,6 +115,32 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Ta
     return tables.Table("planned", "Comparisons named beforehand", note, shown)
 
 
+def added_table(frame: pd.DataFrame, record: Record, suite: Suite) -> tables.Table:
+    """What was run beyond the first plan, compared as the suite compares."""
+    rows = added(frame, record, suite)
+    note = (
+        f"{_ADDED[0].upper()}{_ADDED[1:]} of {record.started}, when results could be seen. Not in "
+        "the family above and its Holm; p, Holm: over this table alone."
+    )
+    return tables.Table("added", "Comparisons added later", note, _shown(rows))
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons as text, with the margin where one was named."""
+    if rows.empty:
+        return pd.DataFrame()
+    shown = tables.differences(rows).rows
+    if rows["margin"].notna().any():
+        shown["at most below"] = [_margin(row) for row in rows.to_dict("records")]
+    return shown
+
+
+def _length(one: Contrast, suite: Suite) -> str:
+    """As planned; a task of a size of its own is measured when it is run."""
+    unsized = {part.name for part in suite.parts if not part.lengths}
+    return "its own" if one.part in unsized else phrases.tokens_label(one.length)
+
+
 def _side(name: str, within: str) -> str:
     return f"{name} ({within})" if within else name
 
@@ -106,7 +148,7 @@ def _side(name: str, within: str) -> str:
 def _margin(row: dict[Any, Any]) -> str:
     if not _known(row["margin"]):
         return ""
-    shown = row["cut"] <= missing.CUT_SHARE and row["low"] > -row["margin"]
+    shown = row["comparable"] and row["low"] > -row["margin"]
     return f"{100 * row['margin']:g} pp: {'shown' if shown else 'not shown'}"
 
 
@@ -126,21 +168,30 @@ def family_text(run: Path) -> str:
             "rlm-eval compare A B --run RUN"
         )
     frame = cells.prepare(load_records([run]), card.manifests([run]))
-    rows, open_ = family(frame, record, load(record.suite))
+    suite = load(record.suite)
+    rows, open_ = family(frame, record, suite)
     lines = [status(record)]
     if stamp := phrases.stamps(frame):
         lines.append(stamp)
-    for row in rows.to_dict("records"):
-        margin = row["margin"] if _known(row["margin"]) else None
-        lines += ["", *comparison.lines(row, margin)]
+    lines += _lines(rows)
     lines += [
-        f"\n{c.task} at {phrases.tokens_label(c.length)}, {_side(c.a, c.within)} - "
+        f"\n{c.task} at {_length(c, suite)}, {_side(c.a, c.within)} - "
         f"{_side(c.b, c.within)}: not run"
         for c in open_
     ]
-    return "\n".join(
-        [*lines, "", f"p values after Holm over {len(rows) + len(open_)} comparisons."]
-    )
+    lines += ["", f"p values after Holm over {len(rows) + len(open_)} comparisons."]
+    if len(more := added(frame, record, suite)):
+        lines += ["", f"{_ADDED}; Holm over these alone", *_lines(more)]
+    return "\n".join(lines)
+
+
+def _lines(rows: pd.DataFrame) -> list[str]:
+    """Comparisons in words, an empty line before each."""
+    lines = []
+    for row in rows.to_dict("records"):
+        margin = row["margin"] if _known(row["margin"]) else None
+        lines += ["", *comparison.lines(row, margin)]
+    return lines
 
 
 def published_table(

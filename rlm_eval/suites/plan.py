@@ -2,7 +2,9 @@
 
 Each combination of a part's entries goes through the grid of `rlm-eval run`. `suite.json` is
 written before the first call: which cell stands where, and the comparisons named beforehand, so
-that a finding rests on the plan as it stood then and not on a file edited since.
+that a finding rests on the plan as it stood then and not on a file edited since. What further
+commands add to it is marked as added: what one chooses to run after results were seen is no part of
+the family.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Place:
     """Identity of the cell: `cell_id` of its records; empty = not selected by any command yet."""
     as_named: bool
     """False where the command line changed the suite's own settings for this cell."""
+    planned: bool = True
+    """False where the first plan did not have this place: its comparisons are exploratory."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +115,15 @@ def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
     for part in suite.parts:
         kept = [[e.id for e in given.kept(part, axis)] for axis in _AXES.values()]
         run, seeds = _lengths_and_seeds(part, given.everywhere)
-        # Some of the part's own lengths are a choice among them, others take their place.
+        # Some of the part's own are a choice among them, others take their place.
+        own_seeds = [str(seed) for seed in part.seeds]
         lengths = part.lengths if set(run) <= set(part.lengths) else run
-        axes = (part.tasks, part.methods, part.models, lengths, seeds)
+        all_seeds = own_seeds if set(seeds) <= set(own_seeds) else seeds
+        axes = (part.tasks, part.methods, part.models, lengths, all_seeds)
         for task, method, models, length, seed in itertools.product(*axes):
             chosen = zip((task, method, models), kept, strict=True)
-            if length in run and all(entry.id in own for entry, own in chosen):
+            selected = all(entry.id in own for entry, own in chosen)
+            if length in run and seed in seeds and selected:
                 continue
             yield Place(
                 part.name, task.id, parse_length(length), int(seed), method.id, models.id,
@@ -314,7 +321,7 @@ def _keyed(
 
 @dataclass(frozen=True)
 class Record:
-    """`suite.json`: the plan as it stood before the first call."""
+    """`suite.json`: the plan as it stood before the first call, and what was added to it."""
 
     suite: str
     overrides: list[str]
@@ -328,16 +335,21 @@ class Record:
 
 
 def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[Place]) -> None:
-    """Write the plan, or add the cells of further overrides to the one that is there."""
+    """Write the plan, or add the cells of further overrides to the one that is there.
+
+    What the first plan did not have is marked (`Place.planned`).
+    """
     record = Record(
         suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
     )
     if (known := read_record(folder)) is not None:
         # What is run again with other settings takes the place of what was run before.
         merged = {(*_ids(p), p.length, p.seed): p for p in known.places}
-        merged |= {
-            k: p for p in places if ((k := (*_ids(p), p.length, p.seed)) not in merged) or p.cell
-        }
+        for place in places:
+            key = (*_ids(place), place.length, place.seed)
+            if place.cell:
+                planned = key in merged and merged[key].planned
+                merged[key] = replace(place, planned=planned)
         record = replace(
             known,
             places=list(merged.values()),
@@ -361,4 +373,5 @@ def read_record(folder: Path) -> Record | None:
 
 
 def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    return cls(**{f.name: values[f.name] for f in fields(cls)})
+    # Plans of before a field existed lack it; its default holds for them.
+    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})

@@ -26,7 +26,6 @@ from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_nam
 from rlm_eval.tasks.oolong_window import (
     Row,
     Window,
-    block_span,
     frame,
     line_spans,
     official_lines,
@@ -190,10 +189,11 @@ class OolongGen(Questions, GeneratedTask):
         again = reread(form, gold, made.lines)
         if again != gold.value:
             raise RlmEvalError(f"{question!r}: gold {gold.value!r}, read back {again!r}")
-        evidence = [block_span(made.text)]
+        # A span a line, also where the question is about all: few methods show the whole block.
+        evidence = line_spans(made.text)
         users = (form.user, form.other) if form.kind == "U5" else ()
         if form.scope != "global":
-            pairs = zip(line_spans(made.text), made.rows, strict=True)
+            pairs = zip(evidence, made.rows, strict=True)
             evidence = [s for s, row in pairs if (row.user in users if users else form.holds(row))]
         close = kind_is_close(form, gold, made.rows)
         meta: dict[str, Any] = official_names(form) | {

@@ -23,7 +23,7 @@ from rlm_eval.tasks.oolong_gen import base_window, window_text
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong_synth import hub_windows
-from rlm_eval.tasks.oolong_window import block_span, official_lines, parse
+from rlm_eval.tasks.oolong_window import line_spans, official_lines, parse
 from rlm_eval.types import Answer, Density, Sample, Score
 
 REPOSITORY, REVISION = "mit-oasys/oolong-pairs", "d1e1522b86ac0c169bbc890b0471408aaa29e8fa"
@@ -35,6 +35,8 @@ _SUFFIX = (
 
 class _Pairs:
     """What both tasks share; the fields and the samples are theirs."""
+
+    VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """F1 as the reference computes it, and with the tolerant reader."""
@@ -64,7 +66,8 @@ def _pairs_draft(
     everyone = users * (users - 1) // 2
     floor = 2 * size / (size + everyone) if size else 0.0
     meta = {"query": query, "pairs": size, "users": users, "floor_all_pairs": floor}
-    return Draft(question, text, gold.to_json(), evidence=(block_span(text),), meta=meta, **more)
+    evidence = tuple(line_spans(text))
+    return Draft(question, text, gold.to_json(), evidence=evidence, meta=meta, **more)
 
 
 def _check_surface(surface: str) -> None:

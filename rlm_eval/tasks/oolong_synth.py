@@ -77,13 +77,11 @@ def scope(question: str) -> str:
 
 
 def evidence(question: str, text: str) -> tuple[tuple[int, int], ...]:
-    """Spans of the lines that the question is about; one span where it is about all."""
+    """Spans of the lines that the question is about."""
     spans = line_spans(text)
     users, month, days = (form.search(question) for form in (_USERS, _MONTH, _RANGE))
-    if not spans:
-        return ()
     if users is None and month is None and days is None:
-        return ((spans[0][0], spans[-1][1]),)
+        return tuple(spans)
     wanted = {int(user) for user in re.findall(r"\d+", users[1])} if users else set()
     low, high = (_date(days[i]) for i in (1, 2)) if days else (None, None)
     found = []
@@ -124,6 +122,7 @@ class OolongSynth(Questions, LoadedTask):
     with_labels: bool = False
     """Show each line's label: leaves only counting."""
 
+    VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines, where a question is about them
     density: ClassVar[Density] = Density.LINEAR
 
     def __post_init__(self) -> None:

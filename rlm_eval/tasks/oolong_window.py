@@ -123,16 +123,6 @@ def reread_labels(rows: Sequence[Row]) -> list[tuple[date, int, str]]:
 _date_of = functools.lru_cache(maxsize=4096)(date.fromordinal)
 
 
-def block_span(text: str) -> tuple[int, int]:
-    """Character span from the first line to the end of the last; (0, 0) without lines."""
-    first = _LINE.search(text)
-    if first is None:
-        return 0, 0
-    last = max(text.rfind("\nDate: "), 0)
-    end = text.find("\n", last + 1)
-    return first.start(), end if end >= 0 else len(text)
-
-
 def line_spans(text: str) -> list[tuple[int, int]]:
     """Character span of every line of a window, in order."""
     return [match.span() for match in _LINE.finditer(text)]

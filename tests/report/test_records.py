@@ -140,10 +140,13 @@ def test_failures_are_told_apart() -> None:
     seen = call(0, 0, 1, parts=(whole,))
     held = call(0, 0, 1, parts=(whole,), reply="I found 7412")
     last = call(1, 1, 2)
+    part = call(0, 0, 1, parts=(Slice(item.context.hash, 0, item.evidence[0][1] - 1),))
     two = sample(evidence=((0, 6), (7, 13)))
     cases = [
         (item, trajectory(item, (seen,)), score(0.0), "seen_and_missed"),
         (item, trajectory(item, (held, last)), score(0.0), "right_then_changed"),
+        (item, trajectory(item, (last,)), score(0.0), "evidence_never_seen"),
+        (item, trajectory(item, (part,)), score(0.0), "evidence_seen_in_part"),
         (two, trajectory(two, (seen,)), score(0.0), "seen_and_misaggregated"),
         (item, trajectory(item, (seen,)), score(0.0, None), "not_parsed"),
         (item, trajectory(item, (seen,), outcome=Outcome.LIMIT_TURNS), score(0.0), "cut_off"),

@@ -19,6 +19,7 @@ from rlm_eval.records import load_records
 from rlm_eval.report import (
     cells,
     comparison,
+    contrasts,
     exports,
     figures,
     phrases,
@@ -31,6 +32,7 @@ from rlm_eval.report import (
 )
 from rlm_eval.report.caveats import caveats
 from rlm_eval.report.formats import latex, markdown
+from rlm_eval.stats import intervals
 
 
 def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -85,6 +87,13 @@ def test_outcomes_come_before_scores() -> None:
     frame, table = made()
     names = [t.name for t in tables.build(frame, table, pd.DataFrame())]
     assert names[:2] == ["outcomes", "accuracy"]
+
+
+def test_the_error_analysis_counts_every_answer_that_was_not_right() -> None:
+    frame, _ = made(methods=("rag",), lengths=(1024,), n=10)
+    frame["failure"] = ["wrong"] * 2 + ["cut_off"] * 5 + ["", None, None]
+    [row] = tables._failures(frame).rows.to_dict("records")
+    assert (row["not right"], row["wrong"], row["cut_off"]) == (7, 2, 5)
 
 
 def test_cut_samples_turn_a_score_into_bounds() -> None:
@@ -196,6 +205,21 @@ def test_a_median_has_its_order_statistic_interval() -> None:
     assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", shown)
 
 
+def test_repeats_are_no_further_samples_of_cost_and_time() -> None:
+    once = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
+    again = once.assign(epoch=1, cost_cold=3 * once["cost_cold"])
+    both = pd.concat([once, again], ignore_index=True)
+    row = cells.summarise(cells.prepare(both)).iloc[0]
+    costs = sorted(2 * once["cost_cold"])
+    low, high = intervals.quantile_ranks(20, 0.5)
+    assert row["cost_median_low"] == pytest.approx(costs[low - 1])
+    assert row["cost_median_high"] == pytest.approx(costs[high - 1])
+    assert row["cost_median"] == pytest.approx(np.median(costs))
+    assert row["cost_max"] == pytest.approx(3 * once["cost_cold"].max())
+    assert row["cost_total"] == pytest.approx(4 * once["cost_cold"].sum())
+    assert row["wall_median_low"] == sorted(once["wall_seconds"])[low - 1]
+
+
 def test_cells_of_different_settings_are_never_merged() -> None:
     one = frames.frame(methods=("rag",), lengths=(1024,))
     two = one.assign(cell_id="other")
@@ -297,6 +321,20 @@ def test_sides_of_several_series_are_paired_like_with_like() -> None:
     several = frames.frame(lengths=(1024,), methods=("rlm",), roots=("big",), subs=("x", "y"))
     with pytest.raises(RlmEvalError, match="name one of"):
         comparison.compare_text(pd.concat([several, one]), "big", "small")
+
+
+def test_few_clusters_are_said_to_show_nothing() -> None:
+    records = frames.frame(lengths=(1024,), n=20, per_cluster=5, methods=("rag", "rlm"))
+    text = comparison.compare_text(records, "rlm", "rag")
+    assert "not shown to differ; 4 clusters are too few to show any difference" in text
+    frame = cells.prepare(records)
+    found = comparison.against(frame, "rag")
+    assert found["detectable"].isna().all()
+    for shown, words in ((found, "too few to show any"), (found.assign(detectable=0.2), "20 pp")):
+        figure, _ = contrasts.difference_by_length(frame, cells.summarise(frame), shown)
+        caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+        assert words in caption
+        assert "nan" not in caption
 
 
 def test_no_verdict_where_samples_were_cut_off() -> None:

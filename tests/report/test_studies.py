@@ -75,6 +75,16 @@ def test_budgets_are_what_the_methods_spend_and_beyond_them_nothing_counts():
     assert set(rows["unit"]) == {"USD"}
 
 
+def test_of_alike_budgets_the_largest_pays_for_all_of_their_methods():
+    records = frame(methods=["long_context", "rag", "rlm"], lengths=(2048,), n=10)
+    records["cost_cold"] = records["method"].map({"long_context": 1.0, "rag": 1.1, "rlm": 1.2})
+    records["score"] = 1.0
+    rows = studies.budgets(prepared(records)).rows
+    assert rows["budget"].tolist() == ["enough for long_context, rag", "enough for rlm"]
+    assert rows["per sample"].tolist() == ["1.1", "1.2"]
+    assert [text.split(" ")[0] for text in rows["rag"]] == ["100.0", "100.0"]
+
+
 def test_a_program_without_a_root_stands_beside_the_root_whose_sub_model_it_asks():
     records = frame(methods=["rlm"], lengths=(2048,), roots=("big", "other"), subs=("small",))
     program = frame(methods=["rag"], lengths=(2048,), subs=("small",))

@@ -48,6 +48,27 @@ def test_power_table() -> None:
     assert 100 * power.detectable_unpaired(150) == pytest.approx(16, abs=0.5)
 
 
+def test_what_clusters_can_show_depends_on_their_number() -> None:
+    rng = np.random.default_rng(0)
+
+    def found(groups: int) -> paired.Comparison:
+        a, b = rng.integers(0, 2, (2, groups * 10)).astype(float)
+        return paired.compare(a, b, np.repeat(np.arange(groups), 10))
+
+    assert np.isnan(found(4).detectable)  # no p below 2/16
+    assert np.isnan(found(5).detectable)
+    six = found(6)
+    se = (six.high - six.difference) / 2.570582  # t, 5 degrees of freedom, .975; .8: 0.919544
+    assert six.detectable == pytest.approx((2.570582 + 0.919544) * se, rel=1e-5)
+    graded = paired.compare(rng.random(40), rng.random(40), np.repeat(np.arange(4), 10))
+    assert np.isnan(graded.detectable)
+
+
+def test_a_difference_that_never_varies_does_not_show_everything() -> None:
+    same = paired.compare(np.ones(40), np.ones(40), np.repeat(np.arange(10), 4))
+    assert same.detectable == pytest.approx((2.262157 + 0.883404) / 40, rel=1e-5)
+
+
 def test_power_is_its_own_inverse() -> None:
     n = power.samples_needed(0.1, 0.25)
     assert power.detectable_difference(n, 0.25) <= 0.1 < power.detectable_difference(n - 2, 0.25)

@@ -103,10 +103,10 @@ def test_evidence_is_the_lines_in_question():
         users = {line.split("User: ")[1].split(" ")[0] for line in lines}
         assert all(user in sample.question for user in users)
     sample = next(iter(task().samples()))
-    ((start, end),) = sample.evidence
     text = sample.context.text()
-    assert text[start:end].startswith("Date: ")
-    assert len(text[start:end].split("\n")) == sample.meta["lines"]
+    assert sample.meta["scope"] == "global"
+    assert len(sample.evidence) == sample.meta["lines"]
+    assert parse("\n".join(text[start:end] for start, end in sample.evidence)) == parse(text)
 
 
 def test_official_lines_and_labels_in_the_context():

@@ -1,0 +1,118 @@
+"""Cells known only as bounds are drawn as bounds, and nothing is read off them."""
+
+import made_frames as frames
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlm_eval.report import cells, comparison, contrasts, distributions, maps, studies
+
+
+def prepared(records, cut_methods=("rlm",), lengths=(1024, 2048)):
+    """Prepared records in which a quarter of these methods' answers were cut off; their table."""
+    chosen = records["method"].isin(cut_methods) & records["length"].isin(lengths)
+    records.loc[chosen & (records["index"] % 4 == 0), "outcome"] = "truncated"
+    frame = cells.prepare(records)
+    return frame, cells.summarise(frame)
+
+
+def drawn(axis, marker):
+    return [line for line in axis.lines if line.get_marker() == marker]
+
+
+def two_methods(right, **changes):
+    """The second method right throughout, the first on the share `right`; prices 1 and 2."""
+    records = frames.frame(methods=("rag", "rlm"), lengths=(1024, 2048), n=20, **changes)
+    first = records["method"] == "rag"
+    records["score"] = np.where(first & (records["index"] >= 20 * right), 0.0, 1.0)
+    records["cost_cold"] = np.where(first, 1.0, 2.0)
+    return records
+
+
+def test_a_difference_without_a_verdict_is_not_drawn_as_a_finding():
+    frame, table = prepared(two_methods(right=0.3), lengths=(2048,))
+    found = comparison.against(frame, "rag")
+    assert (found["p_holm"] < 0.05).all()
+    assert found["shown"].tolist() == [True, False]
+    figure, data = contrasts.difference_by_length(frame, table, found)
+    [axis] = figure.axes
+    assert len(drawn(axis, "x")) == 1
+    filled = [line for line in axis.lines if line.get_markerfacecolor() not in ("white", "none")]
+    marks = [line for line in filled if line.get_marker() not in ("x", "None", "")]
+    assert [line.get_xdata()[0] for line in marks] == [1024]
+    assert data["comparable"].tolist() == [True, False]
+
+
+def test_a_map_of_models_stars_only_what_is_comparable():
+    def note(cut):
+        records = frames.frame(
+            methods=("rlm",), lengths=(1024,), n=40, roots=("big",), subs=("a", "b")
+        )
+        records["score"] = np.where(records["sub"] == "a", 0.0, 1.0)
+        records.loc[(records["sub"] == "b") & (records["index"] < cut), "outcome"] = "limit:turns"
+        notes = maps._differences(cells.prepare(records), ["big"], ["a", "b"])
+        return maps._pair_text(1.0, notes["big", "b"])
+
+    assert "*" in note(0)
+    assert "*" not in note(10)
+
+
+def test_bounds_are_bars_outside_the_front_of_score_against_cost():
+    frame, table = prepared(two_methods(right=0.3))
+    figure, data = contrasts.pareto(frame, table)
+    assert data.groupby("series")["pareto"].all().to_dict() == {"rag": True, "rlm": False}
+    ends = drawn(figure.axes[0], "_")
+    assert [sorted(line.get_ydata()) for line in ends] == [[75, 100]]
+    # Cheaper and better, but a bound: it must not make the other one grey either.
+    dear = two_methods(right=0.3)
+    dear["cost_cold"] = 3 - dear["cost_cold"]
+    frame, table = prepared(dear)
+    assert contrasts.pareto(frame, table)[1].set_index("series").loc["rag", "pareto"].all()
+
+
+def test_a_task_of_its_own_size_has_its_panel_of_score_against_cost():
+    own = frames.frame(tasks=("documents",), lengths=(1181,), n=12)
+    other = frames.frame(lengths=(1024, 2048, 4096, 8192), n=12)
+    frame = cells.prepare(pd.concat([own, other], ignore_index=True))
+    _, data = contrasts.pareto(frame, cells.summarise(frame))
+    shown = {task: set(part["length"]) for task, part in data.groupby("task")}
+    assert shown == {"documents": {1181}, "s_niah": {1024, 4096, 8192}}
+
+
+def test_the_crossover_leaves_out_lengths_where_a_side_was_often_cut_off():
+    records = frames.frame(methods=("rag", "rlm"), n=20)
+    whole = distributions.crossover(*prepared(records.copy(), ()))[1]
+    assert len(whole) == 1
+    figure, data = distributions.crossover(*prepared(records, lengths=(1024, 2048)))
+    assert data.empty
+    assert "fewer than two" in figure.axes[0].texts[0].get_text()
+
+
+def often_cut(outcome, score, cost):
+    """Records in which a quarter of the second method's samples ended so."""
+    records = two_methods(right=0.3)
+    chosen = (records["method"] == "rlm") & (records["index"] % 4 == 0)
+    records.loc[chosen, ["outcome", "score", "cost_cold"]] = [outcome, score, cost]
+    return cells.prepare(records)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "score", "cost"),
+    [("truncated", 0.0, 2.0), ("limit:cost", 1.0, 2.0), ("provider_error", np.nan, np.nan)],
+)
+def test_a_score_within_a_budget_is_printed_as_bounds_where_it_is_only_known_so(
+    outcome, score, cost
+):
+    rows = studies.budgets(often_cut(outcome, score, cost)).rows
+    assert rows["per sample"].tolist() == ["1", "2"] * 2
+    rows = rows[rows["per sample"] == "2"]
+    assert rows["rlm"].tolist() == ["75.0 to 100.0"] * 2
+    assert rows["rag"].str.startswith("30.0 [").all()
+
+
+def test_what_was_cut_off_beyond_a_budget_is_wrong_within_it():
+    frame = often_cut("truncated", 1.0, 9.0)
+    rlm = frame[frame["method"] == "rlm"]
+    spent = studies._Spent.of(studies._rows(rlm, rlm["cost_cold"]))
+    assert spent.within(2.0).startswith("75.0 [")
+    assert spent.within(9.0) == "75.0 to 100.0"
