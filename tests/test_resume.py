@@ -5,6 +5,8 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -182,6 +184,21 @@ async def test_signals_to_every_process_of_a_job_do_not_touch_the_model_s_code(t
         assert not (await run).unfinished
         assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
         assert not any("note_repl_restored" in r for r in records(tmp_path))
+
+
+def test_a_signal_that_waited_while_a_worker_started_does_not_end_it():
+    """Sent between the fork and the worker's own handler, to every process of the job."""
+    code = (
+        "import builtins, os, signal, sys; from types import SimpleNamespace\n"
+        "from rlm_eval.repl.worker import Worker\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "channel = SimpleNamespace(on_signal=lambda *_: print('met its handler'))\n"
+        "names = dict(names={}, given={}, builtins=builtins, module=sys, channel=channel)\n"
+        "Worker._prepare(SimpleNamespace(**names, stdout=sys.stdout, stderr=sys.stderr))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "met its handler\n"), done.stderr
 
 
 async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):

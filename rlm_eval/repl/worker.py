@@ -146,8 +146,9 @@ class Worker:
         sys.settrace(None)
         sys.setprofile(None)
         sys.setrecursionlimit(1000)
-        pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
+        # In this order: one that came while it was blocked would meet Python's own handler.
         set_handler(SIGINT, self.channel.on_signal)
+        pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
 
     def _execute(self, code: str) -> Any:
         """Run a block to its end; the answer as `_value` gives it, or None."""
