@@ -143,7 +143,7 @@ def _unseen(detectable: pd.Series) -> str:
     """What half of the points would miss; those that can show hardly anything count as infinite."""
     median = float(detectable.fillna(np.inf).median())
     if np.isinf(median):
-        return "at half of the points n or the clusters are too few to show any difference"
+        return "for half of the points or more, n or the clusters are too few to show any"
     return f"at this n, differences under {100 * median:.0f} pp would mostly go unseen"
 
 
