@@ -63,7 +63,10 @@ def coverage(spans: Sequence[Span], chars: int) -> tuple[float | None, float | N
 
 
 def evidence_seen(evidence: Sequence[Span], spans: Sequence[Span]) -> float | None:
-    """Share of the evidence spans that lie wholly in what models saw; `None` without evidence."""
+    """Share of the evidence spans that lie wholly in what models saw; `None` without evidence.
+
+    The last character may be missing: a sentence that code split off lost its full stop.
+    """
     if not evidence:
         return None
     union = merge(spans)
@@ -71,7 +74,7 @@ def evidence_seen(evidence: Sequence[Span], spans: Sequence[Span]) -> float | No
     seen = 0
     for start, end in evidence:
         at = bisect_right(starts, start) - 1
-        seen += at >= 0 and union[at][1] >= end
+        seen += at >= 0 and union[at][1] >= end - 1
     return seen / len(evidence)
 
 

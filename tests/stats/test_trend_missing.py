@@ -55,3 +55,4 @@ def test_coverage_is_a_union() -> None:
     assert behaviour.coverage([(0, 10), (5, 15)], 30) == (0.5, pytest.approx(20 / 15))
     assert behaviour.coverage([], 30) == (0.0, None)
     assert behaviour.evidence_seen([(0, 4), (20, 24), (8, 12)], [(0, 10), (20, 30)]) == 2 / 3
+    assert behaviour.evidence_seen([(0, 11), (20, 32)], [(0, 10), (20, 30)]) == 1 / 2  # a full stop
