@@ -63,6 +63,29 @@ def test_normalised_answers():
 
 
 @pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("A", "**a**.", ""),
+        ("A", "Exact Answer: A", "The"),
+        ("The", "the", "A"),
+        ("+", " + ", ""),
+        ("+", "+", "-"),
+        ("C++", "c++.", "C#"),
+        ("C#", "`C#`", "C"),
+        ("-5", "It is wrong.\nExact Answer: \N{MINUS SIGN}5.", "5"),
+        ("5", "**Exact Answer:**\n\n`5`.", "-5"),
+        ("1984", "**1984**", ""),
+        ("co-op 5-6", "Co op, 5 6", "co-op -5 6"),
+    ],
+)
+def test_what_normalisation_must_not_lose(gold, right, wrong):
+    assert match.normalized_exact([gold], right).value == 1.0
+    assert match.normalized_contains([gold], right).value == 1.0
+    assert match.normalized_exact([gold], wrong).value == 0.0
+    assert match.normalized_contains([gold], wrong).value == 0.0
+
+
+@pytest.mark.parametrize(
     ("output", "expected"),
     [
         ("choice 2", "2"),
