@@ -37,7 +37,9 @@ _PARTS = (
     "format",
     "last",
 )
-_BLOCK = re.compile(r"^```(?:python|py)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^```(?:python|py)[ \t]*\r?\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class CodeAct(Chunks):
             session.note("early_answers", early)
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
             reply = strip_reasoning(call.reply)
-            blocks = [match.group(1).strip("\n") for match in _BLOCK.finditer(reply)]
+            blocks = [match.group(1).strip("\r\n") for match in _BLOCK.finditer(reply)]
             answer = directive(_BLOCK.sub("", reply), ("ANSWER",))
             if answer is not None and not blocks:
                 return Answer(text=as_asked(answer[1], sample.question), call=call.id)

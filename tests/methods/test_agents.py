@@ -116,6 +116,14 @@ async def test_codeact_requests(tmp_path: Path) -> None:
     assert bench.session.notes == {"format_errors": 1, "early_answers": 0}
 
 
+async def test_codeact_runs_blocks_whose_lines_end_as_on_windows(tmp_path: Path) -> None:
+    sample = sample_of("1, 2 and 40", "What is the sum?")
+    code = "Add.\r\n```python\r\nif True:\r\n    print(1 + 42)\r\n```\r\n"
+    async with open_bench(tmp_path, sample, repl=True, root=[code, "ANSWER: 43\r\n"]) as bench:
+        assert (await CodeAct().solve(sample, bench.session)).text == "43"
+        assert bench.requests()[-1][-1] == ("user", "43")
+
+
 async def test_codeact_errors_are_shown_and_early_answers_wait(tmp_path: Path) -> None:
     sample = sample_of("text", "Q?")
     script = ["```python\n1/0\n```\nANSWER: 5", "ANSWER: 6"]
