@@ -41,22 +41,48 @@ def directive(reply: str, words: Sequence[str]) -> tuple[str, str] | None:
     """The first line that begins with one of `words` and a colon: (word, what follows).
 
     `ANSWER:` takes the rest of the reply, the others the rest of their line. Case and Markdown's
-    emphasis around the word do not matter.
+    emphasis around the word, or around the line, do not matter.
     """
-    pattern = rf"^[ \t>*_#-]*({'|'.join(words)})[*_]*:[*_]*(.*)"
+    pattern = rf"^[ \t>*_#-]*?([*_]*)({'|'.join(words)})([*_]*:[*_]*)(.*)"
     match = re.search(pattern, reply, re.IGNORECASE | re.MULTILINE)
     if match is None:
         return None
-    word = match.group(1).upper()
-    text = reply[match.start(2) :] if word == "ANSWER" else match.group(2)
-    return word, text.strip()
+    before, word, colon, line = match.groups()
+    word, after = word.upper(), colon.strip(":")
+    text = reply[match.start(4) :] if word == "ANSWER" else line
+    still_open = before if not after else after if not before else ""
+    return word, _closed(text.strip(), still_open)
 
 
-async def last_answer(session: Session, messages: list[Message], request: str, turn: int) -> Answer:
+def _closed(text: str, emphasis: str) -> str:
+    """`text` without the end of an emphasis that began before it: at its first line, or its end."""
+    first, newline, rest = text.partition("\n")
+    if emphasis and first.rstrip().endswith(emphasis):
+        return (first.rstrip().removesuffix(emphasis).rstrip() + newline + rest).strip()
+    return text.removesuffix(emphasis).rstrip()
+
+
+_ASKS_FOR_KEY = re.compile(r"[\"'`‘“]Answer:", re.IGNORECASE)
+_HAS_KEY = re.compile(r"[*_]*answer[*_]*:", re.IGNORECASE)
+
+
+def as_asked(text: str, question: str) -> str:
+    """What followed `ANSWER:`, with the key again where the question asks for `'Answer: ...'`.
+
+    There the agent's word and the task's are one and the same, and a scorer may need the task's.
+    """
+    if not text or not _ASKS_FOR_KEY.search(question) or _HAS_KEY.match(text):
+        return text
+    return f"Answer: {text}"
+
+
+async def last_answer(
+    session: Session, messages: list[Message], question: str, request: str, turn: int
+) -> Answer:
     """Turns ran out: one more call that asks for the answer at once, whatever form it has."""
     asked = [*messages, Message("user", request)]
     call = await session.call(asked, role=Role.ROOT, position=f"t{turn}", turn=turn)
     reply = strip_reasoning(call.reply)
     said = directive(reply, ("ANSWER",))
-    text = said[1] if said else reply
+    text = as_asked(said[1], question) if said else reply
     return Answer(text, call=call.id, provenance="fallback", outcome=Outcome.LIMIT_TURNS)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.agent_text import directive, last_answer, load_parts
+from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
 from rlm_eval.methods.fitting import Span, evidence_kept, refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
@@ -37,7 +37,9 @@ _PARTS = (
     "format",
     "last",
 )
-_BLOCK = re.compile(r"^```(?:python|py)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^```(?:python|py)[ \t]*\r?\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,10 @@ class CodeAct(Chunks):
             session.note("early_answers", early)
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
             reply = strip_reasoning(call.reply)
-            blocks = [match.group(1).strip("\n") for match in _BLOCK.finditer(reply)]
+            blocks = [match.group(1).strip("\r\n") for match in _BLOCK.finditer(reply)]
             answer = directive(_BLOCK.sub("", reply), ("ANSWER",))
             if answer is not None and not blocks:
-                return Answer(text=answer[1], call=call.id)
+                return Answer(text=as_asked(answer[1], sample.question), call=call.id)
             in_a_row = 0 if blocks else in_a_row + 1
             odd += not blocks
             session.note("format_errors", odd)
@@ -140,7 +142,7 @@ class CodeAct(Chunks):
             else:
                 observed = parts["format"]
             messages += [Message("assistant", call.reply), Message("user", observed)]
-        return await last_answer(session, messages, parts["last"], self.max_turns)
+        return await last_answer(session, messages, sample.question, parts["last"], self.max_turns)
 
     def _opening(self, sample: Sample, parts: dict[str, str]) -> list[Message]:
         tools = "\n".join(

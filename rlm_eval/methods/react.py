@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.agent_text import directive, last_answer, load_parts
+from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
 from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
@@ -79,7 +79,7 @@ class React(Chunks):
             reply = strip_reasoning(call.reply)
             said = directive(reply, ("SEARCH", "ANSWER"))
             if said is not None and said[0] == "ANSWER":
-                return Answer(text=said[1], call=call.id)
+                return Answer(text=as_asked(said[1], sample.question), call=call.id)
             in_a_row = in_a_row + 1 if said is None else 0
             odd += said is None
             session.note("format_errors", odd)
@@ -93,7 +93,7 @@ class React(Chunks):
                 found += [passages.spans[hit] for hit in hits]
                 observed = self._results(parts, sample, passages, hits)
             messages += [Message("assistant", call.reply), Message("user", observed)]
-        return await last_answer(session, messages, parts["last"], self.max_turns)
+        return await last_answer(session, messages, sample.question, parts["last"], self.max_turns)
 
     def _results(
         self, parts: dict[str, str], sample: Sample, passages: Passages, hits: list[int]

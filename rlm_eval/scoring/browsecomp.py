@@ -69,7 +69,7 @@ def strict_verdict(text: str) -> bool:
     for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):
         try:
             verdict = json.loads(candidate).get("correct")
-        except json.JSONDecodeError:
+        except (RecursionError, ValueError):  # lists nested too deeply, integers too long
             continue
         if isinstance(verdict, bool):
             return verdict

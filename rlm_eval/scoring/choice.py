@@ -14,6 +14,9 @@ from rlm_eval.scoring import reference_call
 from rlm_eval.types import Score
 
 LETTERS, DIGITS = "ABCD", "0123"
+# "answer is A class named ..." goes on with a noun: an article, not a choice. A reason or a
+# contrast ("A because ...") follows choices only.
+_NO_ARTICLE = r"(?!(?<=a)[ \t]+(?!(?:because|since|as|and|but|not|due)\b)(?-i:[a-z]))"
 
 
 def longbench_v2(gold: str, output: str) -> Score:
@@ -32,17 +35,18 @@ def longbench_v2(gold: str, output: str) -> Score:
 def last_choice(output: str, symbols: str = LETTERS) -> str | None:
     """The choice stated last: `(B)`, `answer is B`, a boxed B, or a final line that is only B.
 
-    With `DIGITS`, any lone digit counts where none of these forms occurs.
+    With `DIGITS`, brackets alone state nothing (code is full of `f(2)`), and any lone digit counts
+    where none of the other forms occurs.
     """
     text = re.sub(r"[*`_$]", "", strip_reasoning(output))
     one = f"[{symbols}{symbols.lower()}]"
-    forms = (
-        rf"\(\s*({one})\s*\)",
+    forms = [
         rf"\\boxed\{{\s*(?:\\text\{{)?\s*\(?({one})\b",
-        # An article is not a choice: "answer is A class named ..." goes on with a word.
-        rf"answer(?:\s+is|\s*:|\s+is\s*:)\s*(?:choice |option )?\(?({one})(?![\w'])(?!\s+[a-z])",
+        rf"answer(?:\s+is|\s*:|\s+is\s*:)\s*(?:choice |option )?\(?({one})(?![\w']){_NO_ARTICLE}",
         rf"(?:^|\n)\s*\(?({one})[).:]?\s*$",
-    )
+    ]
+    if symbols == LETTERS:
+        forms.append(rf"\(\s*({one})\s*\)")
     found = [m for form in forms for m in re.finditer(form, text, re.IGNORECASE)]
     if not found and symbols == DIGITS:
         found = list(re.finditer(r"\b([0-3])\b", text))

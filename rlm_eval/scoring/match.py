@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlm_eval.scoring import reference_call
 from rlm_eval.types import Score
@@ -78,14 +78,45 @@ def ruler_strict(gold: object, output: str) -> Score:
     return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits))
 
 
+# Signs that tell answers apart: the minus of a number, the end of C++ and C#.
+_SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
+_MINUS = "\N{MINUS SIGN}"
+_ARTICLES = ("a", "an", "the")
+
+
+def _words(text: str) -> list[str]:
+    """The words without punctuation and symbols, but for `_SIGNS`."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace(_MINUS, "-")
+    kept = {place for match in _SIGNS.finditer(folded) for place in range(*match.span())}
+    bare = (c if i in kept or not _parts(c) else " " for i, c in enumerate(folded))
+    return "".join(bare).split()
+
+
+def _parts(char: str) -> bool:
+    return unicodedata.category(char)[0] in "PSZ"  # punctuation, symbols, separators
+
+
 def normalize(text: str) -> str:
     """NFKC, case-folded, without punctuation and English articles, single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    bare = "".join(" " if unicodedata.category(c)[0] in "PSZ" else c for c in folded)
-    return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
+    return " ".join(word for word in _words(text) if word not in _ARTICLES)
 
 
-_EXACT = re.compile(r"exact answer\W*:\W*(.+)", re.IGNORECASE)
+_FORMS: tuple[Callable[[str], str], ...] = (
+    normalize,
+    lambda text: " ".join(_words(text)),
+    lambda text: " ".join(text.casefold().split()),
+)
+
+
+def _form(gold: str) -> Callable[[str], str]:
+    """How answers are compared with `gold`: the first form that leaves something of it.
+
+    Without it, nothing would be a right answer where the gold is "A" or "+".
+    """
+    return next((form for form in _FORMS if form(gold)), normalize)
+
+
+_EXACT = re.compile(r"exact answer\W*:[\s*_`]*(\S.*)", re.IGNORECASE)
 
 
 def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
@@ -94,12 +125,13 @@ def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
     The answer is the last `Exact Answer:` line where there is one, else the whole output.
     """
     found = _EXACT.findall(output or "")
-    answer = normalize(found[-1] if found else output or "")
-    return Score("exact", float(answer in {normalize(g) for g in golds}), answer)
+    answer = found[-1] if found else output or ""
+    right = any(_form(gold)(answer) == _form(gold)(gold) for gold in golds)
+    return Score("exact", float(right), normalize(answer))
 
 
 def normalized_contains(golds: Sequence[str], output: str | None) -> Score:
     """1 where a gold's normalised words stand together, as whole words, in the output."""
-    text = f" {normalize(output or '')} "
-    hits = [g for g in golds if f" {normalize(g)} " in text]
+    text = output or ""
+    hits = [g for g in golds if f" {_form(g)(g)} " in f" {_form(g)(text)} "]
     return Score("contains", float(bool(hits)), hits[0] if hits else None)

@@ -24,9 +24,11 @@ _BASE = 0x9E3779B97F
 # Above any id, odd and irregular: with a power of two, packed pairs of dense ids share their low
 # bits and a set of millions degenerates (42 s instead of 4 s for 4.5 million pairs).
 _STRICT = re.compile(r"\((\d+)\s*,\s*(\d+)\)")
-_BARE = re.compile(r"(\d+)\s*,\s*(\d+)")
+_BARE = re.compile(r"(?<!\d)(\d+)\s*,\s*(\d+)")  # tried once per number, not once per digit
 _ID = r"(?:user\s*(?:id)?\s*[:#]?\s*)?[\"'“‘]?\s*(?:user\s*)?(\d+)\s*[\"'”’]?"
 _TOLERANT = re.compile(rf"[(\[]\s*{_ID}\s*,\s*{_ID}\s*[)\]]", re.IGNORECASE)
+_MOST_DIGITS = 4300
+"""Python refuses to read longer integers; nobody's id has as many."""
 _EMPTY = ("", "None", "[]")
 
 
@@ -87,7 +89,7 @@ def read_object(value: Any) -> set[int] | None:
         first, second = item
         try:
             packed.add(pack(int(first), int(second)))
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             return None
     return packed
 
@@ -99,10 +101,22 @@ def _read(value: Any, wanted: re.Pattern[str]) -> set[int]:
         if packed is not None:
             return packed
         if isinstance(value, list | tuple):
-            return set().union(*(_read(str(item), wanted) for item in value))
-    text = str(value)
-    found = {pack(int(m[1]), int(m[2])) for m in wanted.finditer(text)}
-    return found or {pack(int(m[1]), int(m[2])) for m in _BARE.finditer(text)}
+            return set().union(*(_read(_text(item), wanted) for item in value))
+    text = _text(value)
+    return _found(text, wanted) or _found(text, _BARE)
+
+
+def _text(value: Any) -> str:
+    """`value` as text; empty where it holds an integer that Python does not write."""
+    try:
+        return str(value)
+    except ValueError:
+        return ""
+
+
+def _found(text: str, wanted: re.Pattern[str]) -> set[int]:
+    ids = (match.groups() for match in wanted.finditer(text))
+    return {pack(int(a), int(b)) for a, b in ids if max(len(a), len(b)) <= _MOST_DIGITS}
 
 
 def read_gold(gold: Any) -> PairSet | set[int]:

@@ -23,6 +23,7 @@ STYLES = ("ledger", "server_log", "contract")
 ASKS = ("sum", "sum_account", "count_account", "sum_above")
 _ACCOUNTS = 8
 _ABOVE = 1000  # bound of `sum_above`, euros
+_MOST_DIGITS = 30
 _FILL = 60  # tokens kept free for filler lines, which fit the length exactly
 
 
@@ -117,10 +118,9 @@ class Ledger(GeneratedTask):
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """The last number of the answer: equal to the gold; and 1 - relative error, at least 0."""
-        found = re.findall(r"-?\d[\d,]*", answer.text or "")
-        if not found:
+        value, gold = _last_number(answer.text or ""), int(sample.target)
+        if value is None:
             return Score("exact", 0.0), Score("relative", 0.0)
-        value, gold = int(found[-1].replace(",", "")), int(sample.target)
         relative = max(0.0, 1.0 - abs(value - gold) / max(gold, 1))
         return Score("exact", float(value == gold), str(value)), Score("relative", relative)
 
@@ -138,6 +138,16 @@ class Ledger(GeneratedTask):
             if account in line and "EUR" in line and (m := re.search(r"(\d[\d,]*)\D*$", line))
         ]
         return str(len(found) if "How many" in sample.question else sum(found))
+
+
+def _last_number(text: str) -> int | float | None:
+    """The last number of `text`; `None` without one, or with one too long to be an amount."""
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    number = re.sub(r"\.0+$", "", found[-1]).replace(",", "") if found else ""
+    # A list such as 1,2,3,... reads as one number; of hundreds of digits, arithmetic on it fails.
+    if not 0 < len(number) <= _MOST_DIGITS:
+        return None
+    return float(number) if "." in number else int(number)
 
 
 def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:

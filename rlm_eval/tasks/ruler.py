@@ -112,6 +112,14 @@ class FrequentWords(GeneratedTask):
     density: ClassVar[Density] = Density.LINEAR
     ANSWER_BUDGET: ClassVar[int] = 50
     OUTPUT_CAP: ClassVar[int | None] = 50
+    SHORTEST: ClassVar[int] = 512  # below, ranks 3 and 4 tie, or fillers outnumber them
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < self.SHORTEST:
+            raise ValueError(
+                f"length={self.length} must be {self.SHORTEST} or more for {self.name}"
+            )
 
     def draft(self, index: int) -> Draft:
         """One sample. Rank 1 is the dots, as in RULER; the golds are ranks 2 to 4."""

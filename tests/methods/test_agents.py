@@ -58,6 +58,41 @@ async def test_react_out_of_turns(tmp_path: Path, prompt: str) -> None:
     )
 
 
+COMPARED = (
+    "Is 'location' more common than 'entity'? Give your final answer in the form "
+    "'Answer: location is [X] entity'."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "text"),
+    [
+        (COMPARED, "Answer: location is more common than entity", None),
+        (COMPARED, "**ANSWER: [more common than]**", "Answer: [more common than]"),
+        (COMPARED, "ANSWER: Answer: [more common than]", "Answer: [more common than]"),
+        (COMPARED, "ANSWER:", ""),
+        (COMPARED, "perhaps", None),
+        ("Answer with the name alone.", "Answer: Ann", "Ann"),
+        ("Give it as\nExact Answer: the name", "Answer: Ann", "Ann"),
+    ],
+)
+async def test_a_key_that_the_question_asks_for_is_handed_over(
+    tmp_path: Path, question: str, reply: str, text: str | None
+) -> None:
+    """OOLONG's official scorer reads a sentence only behind its colon."""
+    sample = sample_of("1, 2 and 40", question)
+    expected = reply if text is None else text
+    for method, script in (
+        (React(format_patience=1), [reply]),
+        (CodeAct(format_patience=1), [reply]),
+        (React(max_turns=1, label="last"), ["SEARCH: x", reply]),
+    ):
+        folder = tmp_path / method.name
+        folder.mkdir()
+        async with open_bench(folder, sample, repl=True, root=script) as bench:
+            assert (await method.solve(sample, bench.session)).text == expected
+
+
 async def test_codeact_requests(tmp_path: Path) -> None:
     sample = sample_of("1, 2 and 40", "What is the sum?")
     code = (
@@ -79,6 +114,14 @@ async def test_codeact_requests(tmp_path: Path) -> None:
     assert (answer.text, answer.call) == ("43", 2)
     assert [step.position for step in bench.session.steps] == ["t0.b0", "t0.b1"]
     assert bench.session.notes == {"format_errors": 1, "early_answers": 0}
+
+
+async def test_codeact_runs_blocks_whose_lines_end_as_on_windows(tmp_path: Path) -> None:
+    sample = sample_of("1, 2 and 40", "What is the sum?")
+    code = "Add.\r\n```python\r\nif True:\r\n    print(1 + 42)\r\n```\r\n"
+    async with open_bench(tmp_path, sample, repl=True, root=[code, "ANSWER: 43\r\n"]) as bench:
+        assert (await CodeAct().solve(sample, bench.session)).text == "43"
+        assert bench.requests()[-1][-1] == ("user", "43")
 
 
 async def test_codeact_errors_are_shown_and_early_answers_wait(tmp_path: Path) -> None:

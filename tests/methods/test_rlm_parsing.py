@@ -61,6 +61,11 @@ def test_lenient_blocks_take_python_fences_and_an_unclosed_last_one():
     assert parse(reply, blocks=Blocks.LENIENT, tags=False, cut=True).blocks[-1] == "y = 2"
 
 
+def test_lenient_blocks_may_end_their_lines_as_windows_does():
+    reply = "a\r\n```python\r\nx = 1\r\ny = 2\r\n```\r\n```repl\r\nz = 3"
+    assert parse(reply, blocks=Blocks.LENIENT, tags=False).blocks == ("x = 1\r\ny = 2", "z = 3")
+
+
 @pytest.mark.parametrize(
     ("text", "visible"),
     [

@@ -138,6 +138,24 @@ def test_directives() -> None:
     assert directive("SEARCH: x\nANSWER: y", words) == ("SEARCH", "x")
 
 
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("**ANSWER: 42**", "42"),
+        ("* **ANSWER: 42**", "42"),
+        ("__ANSWER: a_b__\nmore", "a_b\nmore"),
+        ("***Answer: a\nb***", "a\nb"),
+        ("ANSWER:**42**", "42"),
+        ("**ANSWER:** **42**", "**42**"),
+        ("**ANSWER**: 2 ** 3", "2 ** 3"),
+        ("ANSWER: a_b_", "a_b_"),
+        ("* ANSWER: 4*", "4*"),
+    ],
+)
+def test_emphasis_around_a_line_ends_with_it(reply: str, text: str) -> None:
+    assert directive(reply, ("ANSWER",)) == ("ANSWER", text)
+
+
 def refusing(most: int, reply: str) -> Script:
     """A model whose window holds `most` characters."""
 

@@ -63,11 +63,59 @@ def test_normalised_answers():
 
 
 @pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("A", "**a**.", ""),
+        ("A", "Exact Answer: A", "The"),
+        ("The", "the", "A"),
+        ("+", " + ", ""),
+        ("+", "+", "-"),
+        ("C++", "c++.", "C#"),
+        ("C#", "`C#`", "C"),
+        ("-5", "It is wrong.\nExact Answer: \N{MINUS SIGN}5.", "5"),
+        ("5", "**Exact Answer:**\n\n`5`.", "-5"),
+        ("1984", "**1984**", ""),
+        ("co-op 5-6", "Co op, 5 6", "co-op -5 6"),
+    ],
+)
+def test_what_normalisation_must_not_lose(gold, right, wrong):
+    assert match.normalized_exact([gold], right).value == 1.0
+    assert match.normalized_contains([gold], right).value == 1.0
+    assert match.normalized_exact([gold], wrong).value == 0.0
+    assert match.normalized_contains([gold], wrong).value == 0.0
+
+
+@pytest.mark.parametrize(
     ("output", "expected"),
-    [("choice 2", "2"), ("0 is wrong, so \\boxed{3}", "3"), ("The answer is 1.", "1"), ("9", None)],
+    [
+        ("choice 2", "2"),
+        ("0 is wrong, so \\boxed{3}", "3"),
+        ("The answer is 1.", "1"),
+        ("9", None),
+        ("The answer is 2 because the queue is sorted by priority 3.", "2"),
+        ("Answer: 1\n\nExplanation: settle(2) takes the even branch.", "1"),
+        ("The answer is option (2), not 3.", "2"),
+        ("As f(2) says:\n(1)", "1"),
+    ],
 )
 def test_choices_of_the_rlm_surface(output, expected):
     assert choice.last_choice(output, choice.DIGITS) == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("The answer is B because it ends there.", "B"),
+        ("My answer is C and not D", "C"),
+        ("The answer is A because it ends there.", "A"),
+        ("The answer is A class named Foo", None),
+        ("the answer is a class named Foo, choice (C)", "C"),
+        ("Answer: A\n\nexplanation", "A"),
+        ("(B) is wrong. (d)", "D"),
+    ],
+)
+def test_choices_by_letter(output, expected):
+    assert choice.last_choice(output) == expected
 
 
 def test_mrcr_of_no_text():

@@ -81,6 +81,17 @@ def test_another_seed_gives_other_samples():
         assert not first & other
 
 
+@pytest.mark.parametrize("length", [256, 300, 511])
+def test_frequent_words_name_their_least_length(length):
+    with pytest.raises(ValueError, match=f"length={length} must be 512 or more"):
+        FrequentWords(length=length)
+
+
+def test_the_shortest_frequent_words_have_clear_counts(o200k):
+    task = FrequentWords(n=20, length=FrequentWords.SHORTEST, tokenizer=o200k)
+    assert all(s.meta["gold_count"] > s.meta["next_count"] for s in task.samples())
+
+
 def test_ten_million_tokens():
     [sample] = SNiah(n=1, length=10 * 2**20, tokenizer="approx4").samples()
     assert abs(sample.context.tokens - 10 * 2**20) < 10 * 2**20 * 0.005

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,25 @@ def test_scores():
     near = task.score(sample, Answer(str(round(gold * 0.9))))[1].value
     assert near == pytest.approx(0.9, abs=0.01)
     assert task.score(sample, Answer("none"))[1].value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "relative"),
+    [
+        ("12345.0", 1.0, 1.0),
+        ("12,345.00", 1.0, 1.0),
+        ("EUR 12,345.00.", 1.0, 1.0),
+        ("12345.5", 0.0, 1.0),
+        (",".join(map(str, range(1, 151))), 0.0, 0.0),
+        ("9" * 400, 0.0, 0.0),
+        ("9" * 5000, 0.0, 0.0),
+    ],
+)
+def test_amounts_with_cents_and_numbers_without_end(text, exact, relative):
+    task = Ledger(n=1, tokenizer="approx4", length=1024)
+    sample = replace(next(task.samples()), target=12345)
+    scores = [score.value for score in task.score(sample, Answer(text))]
+    assert scores == [exact, pytest.approx(relative, abs=1e-3)]
 
 
 def test_wrong_values_are_refused():

@@ -26,7 +26,7 @@ MODES = {
 
 _REPL = re.compile(r"```repl\s*\n(.*?)\n```", re.DOTALL)
 _LENIENT = re.compile(
-    r"^[ \t]*```(?:repl|python|py)[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.M
+    r"^[ \t]*```(?:repl|python|py)[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.M
 )
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _PYTHON = re.compile(r"```(?:python|py)\s*\n")
