@@ -140,7 +140,7 @@ def test_failures_are_told_apart() -> None:
     seen = call(0, 0, 1, parts=(whole,))
     held = call(0, 0, 1, parts=(whole,), reply="I found 7412")
     last = call(1, 1, 2)
-    part = call(0, 0, 1, parts=(Slice(item.context.hash, 0, item.evidence[0][1] - 1),))
+    part = call(0, 0, 1, parts=(Slice(item.context.hash, 0, item.evidence[0][1] - 2),))
     two = sample(evidence=((0, 6), (7, 13)))
     cases = [
         (item, trajectory(item, (seen,)), score(0.0), "seen_and_missed"),
