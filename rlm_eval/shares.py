@@ -80,6 +80,20 @@ def left_by_jobs(run: Path, budget: Limits) -> Limits:
     return replace(budget, **left)
 
 
+def alone(run: Path, cells: Sequence[Cell]) -> None:
+    """Raises `RlmEvalError` where another process than a job spends from these cells' budget: the
+    two would not see each other, and each would spend all of it.
+    """
+    shared = {name for job in jobs_of(run) if job.get("budget") for name in job["cells"]}
+    for cell in cells:
+        if cell.name_in_plan not in shared and (other := holder_of(run / cell.folder)) is not None:
+            raise RlmEvalError(
+                f"budget: process {other.pid} on {other.host} is running {cell.name_in_plan} and "
+                "spends from the same budget: wait for it, or divide the budget over jobs with "
+                "`rlm-eval submit`"
+            )
+
+
 def _held(run: Path) -> tuple[Spending, int]:
     """What waiting and running jobs may still spend, and how many they are."""
     jobs = jobs_of(run)

@@ -65,6 +65,16 @@ async def test_what_a_running_job_holds_is_not_handed_out_again(tmp_path):
             await asyncio.to_thread(run_cells, given)
 
 
+async def test_a_second_run_of_one_budget_is_refused(tmp_path):
+    given = overrides(tmp_path, URL, "length=1k,2k", "n=4")
+    folder = tmp_path / "test" / cells_of(given)[1].folder
+    folder.mkdir(parents=True)
+    async with Lease(folder):
+        with pytest.raises(RlmEvalError, match="spends from the same budget: wait for it, or"):
+            await asyncio.to_thread(run_cells, [*given, "budget.calls=7"])
+    assert not list(tmp_path.rglob("journal.jsonl"))
+
+
 def test_jobs_keep_to_their_shares_and_leftovers_are_handed_out_again(tmp_path, capsys):
     pytest.importorskip("submitit")
     with server_process(tmp_path, "--latency", "0.02") as server:
