@@ -126,8 +126,9 @@ def execute(
     import asyncio
 
     from rlm_eval.cell import run_folder, sweep_budget
+    from rlm_eval.store import output_folder
 
-    folder = run_folder(config)
+    folder = output_folder(run_folder(config))
     confirm(folder, cells, float(config.confirm_above), yes=yes)
     begin(folder)
 

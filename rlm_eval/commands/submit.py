@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.queue import cell_jobs
     from rlm_eval.run import plan
     from rlm_eval.shares import pot, shares
-    from rlm_eval.store import check_run
+    from rlm_eval.store import check_run, output_folder
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
     cells = [build_cell(config) for config in configs]
-    run.mkdir(parents=True, exist_ok=True)
+    output_folder(run)
     check_run(run)
     plan(run, cells)
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}

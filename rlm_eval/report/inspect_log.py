@@ -16,7 +16,7 @@ from typing import Any
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report.trajectories import attempts
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.store import Attempt
+from rlm_eval.store import Attempt, output_folder
 from rlm_eval.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
 
 _STOPS = {"stop": "stop", "length": "max_tokens", "max_tokens": "max_tokens"}
@@ -42,7 +42,7 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
             "environment of its own where its versions clash with yours)"
         ) from error
 
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     paths = []
     for run in map(Path, run_dirs):
         # Samples of a cell come together; a cell at a time is held in memory.
