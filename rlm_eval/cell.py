@@ -74,6 +74,16 @@ class Cell:
         return samples if self.shard is None else self.shard.of_samples(samples)
 
     @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Slots whose calls somebody bills at a price that is not known here."""
+        # A script and a server of ours have no list price, and nobody sends a bill for them.
+        return tuple(
+            slot
+            for slot, model in self.models.items()
+            if getattr(model, "server", None) == "attach" and price_of(model.price) is None
+        )
+
+    @property
     def id(self) -> str:
         """Readable name and identity hash: the directory of the cell."""
         parts = [self.task.name, str(self.length), self.method.name]
@@ -165,10 +175,8 @@ def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
                 f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
                 "what a call may cost at most must be known before it is made"
             )
-        # A script and a server of ours have no list price, and nobody sends a bill for them.
-        is_billed = getattr(model, "server", None) == "attach"
         needs_price = any(of.cost is not None for of in limits)
-        if needs_price and is_billed and price_of(model.price) is None:
+        if needs_price and slot in cell.unpriced:
             raise ConfigError(
                 f"{slot}: a cost limit would limit nothing: "
                 f"{why_unknown(model.name, model.price, slot)}; or limit tokens instead of cost "
