@@ -84,3 +84,23 @@ def test_a_cost_limit_without_a_price_is_refused(tmp_path, limit, monkeypatch):
     # What nobody sends a bill for needs no price.
     assert build_cell(expand([*given[3:], "debug=scripted"])[0])
     assert build_cell(expand([*given[3:], "model@root=coder-0.5b"])[0])
+
+
+def test_all_missing_output_caps_are_named_at_once():
+    models = ["model@root=gpt-5", "model@sub=gpt-5-mini", "model@summary=gpt-5-nano"]
+    summary = ["method=summary_agent", "method.summariser=summary"]
+    given = [*models, *summary, "task=s_niah", "budget.cost=200"]
+    fields = [f"{slot}.sampling.max_output_tokens" for slot in ("root", "summary")]
+    with pytest.raises(ConfigError, match=", ".join(fields) + ":"):
+        build_cell(expand(given)[0])
+    assert build_cell(expand([*given, *(f"{field}=16384" for field in fields)])[0])
+
+
+def test_a_slot_that_is_the_root_model_again_is_told_where_its_fields_are(monkeypatch):
+    monkeypatch.delenv("RLM_EVAL_PRICES", raising=False)
+    root = ["model@root=openai", *OWN, "model@sub=same"]
+    given = [*root, "method=program_map", "task=s_niah", "limits.cost=1"]
+    with pytest.raises(ConfigError, match=r"needs root\.sampling\.max_output_tokens:"):
+        build_cell(expand(given)[0])
+    with pytest.raises(ConfigError, match=r"^root: a cost limit.*root\.price=KEY"):
+        build_cell(expand([*given, "root.sampling.max_output_tokens=99"])[0])
