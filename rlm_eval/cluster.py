@@ -212,7 +212,7 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
         import submitit
     except ImportError as error:
         raise MissingDependency(
-            "submitting needs submitit: pip install 'rlm-eval[cluster]'; "
+            "submitting needs submitit: pip install -e '.[cluster]'; "
             "or use scripts/rlm_eval.sbatch with the files of `rlm-eval submit --plan`"
         ) from error
     by_gpus: dict[int, list[int]] = {}

@@ -38,7 +38,7 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
         from inspect_ai.log import write_eval_log
     except ImportError as error:
         raise RlmEvalError(
-            "export inspect needs the package inspect_ai: pip install 'rlm-eval[inspect]' (in an "
+            "export inspect needs the package inspect_ai: pip install -e '.[inspect]' (in an "
             "environment of its own where its versions clash with yours)"
         ) from error
 
