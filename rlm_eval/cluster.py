@@ -95,10 +95,11 @@ class Cluster:
 
 
 def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
-    """Cells by job: only cells with the same models share one, in grid order."""
+    """Cells by job: only cells with the same set of models share one, in grid order."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(repr(sorted(map(repr, cell.models.values()))), []).append(cell)
+        models = {repr(model) for model in cell.models.values()}
+        groups.setdefault(repr(sorted(models)), []).append(cell)
     size = pack or len(cells)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 

@@ -51,6 +51,12 @@ def test_only_cells_of_the_same_models_share_a_job(tmp_path):
     assert packed(mixed, 1) == [[c] for c in (*one, *two)]
 
 
+def test_cells_that_use_one_server_in_one_slot_or_in_two_share_a_job(tmp_path):
+    cells = cells_of(overrides(tmp_path, URL, "method=long_context,rlm,program_map"))
+    assert sorted(len(cell.models) for cell in cells) == [1, 1, 2]
+    assert packed(cells, 0) == [cells]
+
+
 def test_gpus_follow_the_models_of_a_job(tmp_path):
     (cell,) = cells_of(
         [*overrides(tmp_path, URL), "model@sub=openai", "sub.model=small", f"sub.base_url={URL}"]
