@@ -10,6 +10,7 @@ The same command again submits only what is neither done nor queued nor running.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
-    from rlm_eval.cluster import Cluster, packed, submit, write_jobs
+    from rlm_eval.cluster import Cluster, lacking_gpus, packed, submit, write_jobs
     from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
     from rlm_eval.grid import expand
@@ -63,11 +64,15 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
     own = [] if budget == Limits() else shares(run, budget, jobs)
+    if told := lacking_gpus(jobs, cluster):
+        print(told, file=sys.stderr)
     numbers = write_jobs(run, jobs, cluster, own)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
-        print(f"all: sbatch --array={numbers[0]}-{numbers[-1]} scripts/rlm_eval.sbatch {run}")
+        gpus = max(map(cluster.gpus_for, jobs))
+        asked = f"--array={numbers[0]}-{numbers[-1]}" + (f" --gpus-per-node={gpus}" if gpus else "")
+        print(f"all: sbatch {asked} scripts/rlm_eval.sbatch {run}")
         return 0
     for number, job_id in submit(run, numbers, cluster).items():
         print(f"job {number}: {cluster.executor} {job_id}")
