@@ -74,6 +74,16 @@ class Cell:
         return samples if self.shard is None else self.shard.of_samples(samples)
 
     @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Slots whose calls somebody bills at a price that is not known here."""
+        # A script and a server of ours have no list price, and nobody sends a bill for them.
+        return tuple(
+            slot
+            for slot, model in self.models.items()
+            if getattr(model, "server", None) == "attach" and price_of(model.price) is None
+        )
+
+    @property
     def id(self) -> str:
         """Readable name and identity hash: the directory of the cell."""
         parts = [self.task.name, str(self.length), self.method.name]
@@ -162,22 +172,22 @@ def build_cell(config: DictConfig) -> Cell:
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
     """What a call may cost at most must be known before it is made. Raises `ConfigError`."""
-    for slot, model in cell.models.items():
-        needs_cap = any(of.needs_output_cap for of in limits)
-        if needs_cap and model.sampling.max_output_tokens is None:
-            raise ConfigError(
-                f"limits: a token or cost limit needs {slot}.sampling.max_output_tokens: "
-                "what a call may cost at most must be known before it is made"
-            )
-        # A script and a server of ours have no list price, and nobody sends a bill for them.
-        is_billed = getattr(model, "server", None) == "attach"
-        needs_price = any(of.cost is not None for of in limits)
-        if needs_price and is_billed and price_of(model.price) is None:
-            raise ConfigError(
-                f"{slot}: a cost limit would limit nothing: "
-                f"{why_unknown(model.name, model.price, slot)}; or limit tokens instead of cost "
-                "(limits.tokens, cell_budget.tokens, budget.tokens)"
-            )
+    # By the name under which each is set: a slot that is the root model again has no fields.
+    models = {_source(cell.resolved, slot): model for slot, model in cell.models.items()}
+    capless = [slot for slot, m in models.items() if m.sampling.max_output_tokens is None]
+    if capless and any(of.needs_output_cap for of in limits):
+        fields = ", ".join(f"{slot}.sampling.max_output_tokens" for slot in capless)
+        raise ConfigError(
+            f"limits: a token or cost limit needs {fields}: "
+            "what a call may cost at most must be known before it is made"
+        )
+    unpriced = dict.fromkeys(_source(cell.resolved, slot) for slot in cell.unpriced)
+    if unpriced and any(of.cost is not None for of in limits):
+        why = (why_unknown(models[slot].name, models[slot].price, slot) for slot in unpriced)
+        raise ConfigError(
+            f"{', '.join(unpriced)}: a cost limit would limit nothing: {'; '.join(why)}; or limit "
+            "tokens instead of cost (limits.tokens, cell_budget.tokens, budget.tokens)"
+        )
 
 
 def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
@@ -190,9 +200,14 @@ def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
                 f"model@{slot}: {config.method['_target_'].rpartition('.')[2]} needs a model here; "
                 f"add model@{slot}=NAME"
             )
-        source = "root" if node.get("same") else slot
+        source = _source(config, slot)
         built[slot] = built.get(source) or build(config[source], source)
     return built
+
+
+def _source(config: Mapping[Any, Any] | DictConfig, slot: str) -> str:
+    """The slot that configures the model in `slot`: `root` where that is the same one."""
+    return "root" if config[slot].get("same") else slot
 
 
 def merged(config: DictConfig, over: dict[str, Any]) -> DictConfig:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.paths import FULL
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FOLDER = Path(__file__).parent / "commands"
 
 
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         told = "make room and run the same command again: nothing finished is lost"
         print(f"rlm-eval {name}: {error}; {told}", file=sys.stderr)

@@ -95,12 +95,34 @@ class Cluster:
 
 
 def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
-    """Cells by job: only cells with the same models share one, in grid order."""
+    """Cells by job: only cells with the same set of models share one, in grid order."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(repr(sorted(map(repr, cell.models.values()))), []).append(cell)
+        models = {repr(model) for model in cell.models.values()}
+        groups.setdefault(repr(sorted(models)), []).append(cell)
     size = pack or len(cells)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+def lacking_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> str | None:
+    """Says where jobs ask for fewer GPUs than a server that they start holds; `None` = nowhere."""
+    if any(key == "gres" or "gpu" in key for key in cluster.slurm):
+        return None  # asked for in Slurm's own words
+    short, held = [], dict[str, int]()
+    for cells in jobs:
+        given = cluster.gpus_for(cells)
+        models: list[Any] = [model for cell in cells for model in cell.models.values()]
+        spawned = [model for model in models if getattr(model, "server", None) == "spawn"]
+        if lacking := {m.name: m.engine.gpus for m in spawned if m.engine.gpus > given}:
+            held |= lacking
+            short.append(given)
+    if not held:
+        return None
+    told = ", ".join(f"the server of {name} holds {gpus}" for name, gpus in held.items())
+    return (
+        f"{len(short)} of {len(jobs)} jobs ask for too few GPUs ({min(short)}): {told}; "
+        f"add cluster.gpus={max(held.values())}, or name the model in cluster.gpus_of"
+    )
 
 
 def write_jobs(
@@ -212,7 +234,7 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
         import submitit
     except ImportError as error:
         raise MissingDependency(
-            "submitting needs submitit: pip install 'rlm-eval[cluster]'; "
+            "submitting needs submitit: pip install -e '.[cluster]'; "
             "or use scripts/rlm_eval.sbatch with the files of `rlm-eval submit --plan`"
         ) from error
     by_gpus: dict[int, list[int]] = {}

@@ -70,6 +70,33 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
 
     `reply_tokens` is what a reply is taken to have: a script's own length means nothing.
     """
+    calls = await _rehearsed(cell, reply_tokens)
+    n = cell.n * cell.epochs
+    low, high = AGENT_RANGE if cell.method.runs_code else FIXED_RANGE
+    failed = any(call.error is not None for call in calls)
+    cost = None if failed else _cost(cell, calls)
+    return Estimate(
+        cell=cell.id,
+        samples=n,
+        calls=n * len(calls),
+        input=n * sum(c.usage.input or 0 for c in calls),
+        output=n * reply_tokens * len(calls),
+        cost=None if cost is None else n * cost,
+        low=low,
+        high=high,
+        source="rehearsal",
+        unpriced=_unpriced(cell),
+    )
+
+
+async def priced_part(cell: Cell, reply_tokens: int) -> float:
+    """US dollars of what `rehearse` finds, calls without a known price left out."""
+    calls = await _rehearsed(cell, reply_tokens)
+    return cell.n * cell.epochs * sum(cost for cost in _costs(cell, calls) if cost is not None)
+
+
+async def _rehearsed(cell: Cell, reply_tokens: int) -> list[Call]:
+    """The calls of the cell's first sample on a script."""
     sample = next(iter(cell.task.samples()))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -88,27 +115,11 @@ async def rehearse(cell: Cell, reply_tokens: int) -> Estimate:
         index = SourceIndex(sample.context.hash, sample.context.text())
         session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)
         await attempt(cell.task, cell.method, sample, session)
-    calls = [
+    return [
         replace(c, usage=Usage(input=round((c.usage.input or 0) / rate), output=reply_tokens))
         for c in session.calls
         if not (c.error or "").startswith("ContextOverflow")  # refused: nothing is billed
     ]
-    n = cell.n * cell.epochs
-    low, high = AGENT_RANGE if cell.method.runs_code else FIXED_RANGE
-    failed = any(call.error is not None for call in calls)
-    cost = None if failed else _cost(cell, calls)
-    return Estimate(
-        cell=cell.id,
-        samples=n,
-        calls=n * len(calls),
-        input=n * sum(c.usage.input or 0 for c in calls),
-        output=n * reply_tokens * len(calls),
-        cost=None if cost is None else n * cost,
-        low=low,
-        high=high,
-        source="rehearsal",
-        unpriced=_unpriced(cell),
-    )
 
 
 def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None:
@@ -176,6 +187,10 @@ async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
 
 
 def _cost(cell: Cell, calls: Sequence[Call]) -> float | None:
-    costs = [cold_cost(cell.models[call.slot].price)(call.usage) for call in calls]
+    costs = _costs(cell, calls)
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
+
+
+def _costs(cell: Cell, calls: Sequence[Call]) -> list[float | None]:
+    return [cold_cost(cell.models[call.slot].price)(call.usage) for call in calls]

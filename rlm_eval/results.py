@@ -14,7 +14,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
-from rlm_eval.store import CellStore, stored_sample
+from rlm_eval.store import CellStore, output_folder, stored_sample
 from rlm_eval.types import Sample
 
 
@@ -75,7 +75,9 @@ def cost_of(manifest: Mapping[str, Any]) -> CallCost:
 def write_records(run: Path) -> Path:
     """Make `records.parquet` of every cell of a run; returns its path."""
     known = accounts.servers(run)
-    table = to_frame(row for folder in cell_folders(run) for row in rows(folder, known))
+    cells = cell_folders(run)
+    output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
+    table = to_frame(row for folder in cells for row in rows(folder, known))
     path = run / FILE
     table.to_parquet(path, index=False)
     return path

@@ -33,7 +33,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
-from rlm_eval.store import Attempt, CellStore, check_run, write_json
+from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
 from rlm_eval.types import Outcome, Sample
 
 
@@ -90,7 +90,7 @@ class Runner:
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         models = Models(self.cells, self.folder, self.budget)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        output_folder(self.folder)
         check_run(self.folder)
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -25,11 +26,30 @@ import orjson
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
 from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places, sync_folder
+from rlm_eval.paths import FULL
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+def output_folder(path: Path, way_out: str = "name another with results= or -o") -> Path:
+    """Make a folder that a user named, and prove that files can be made in it.
+
+    Raises `RlmEvalError` where they cannot: what is caught here is the user's to change, while the
+    same `OSError` from anywhere else may be a bug. A full disk is told by the command line.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise RlmEvalError(f"{path}: cannot be written ({why}); {way_out}") from error
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

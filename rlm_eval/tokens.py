@@ -191,7 +191,7 @@ def _fetch_ranks(name: str) -> Path:
 def _hugging_face_counter(name: str) -> Callable[[str], int]:
     if importlib.util.find_spec("transformers") is None:
         raise MissingDependency(
-            f"tokenizer hf:{name} needs transformers: pip install 'rlm-eval[transformers]', "
+            f"tokenizer hf:{name} needs transformers: pip install -e '.[transformers]', "
             "or set tokenizer=approx4"
         )
     from transformers import AutoTokenizer

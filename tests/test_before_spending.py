@@ -7,12 +7,13 @@ from fake_server import FakeServer
 from runs import overrides, run_here
 
 from rlm_eval.cell import build_cell
-from rlm_eval.commands.run import main
+from rlm_eval.commands.run import confirm, main
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.grid import expand
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
+OWN = ["root.model=mine", "root.base_url=http://127.0.0.1:1/v1"]
 
 
 async def test_a_wrong_model_name_stops_the_sweep_before_its_first_cell(tmp_path):
@@ -42,6 +43,33 @@ def test_an_expensive_run_is_refused_where_nobody_can_be_asked(tmp_path, monkeyp
         assert not (tmp_path / "scratch" / "jobs").exists()
 
 
+def test_an_unknown_price_does_not_hide_the_known_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    sub = ["model@sub=openai", "sub.model=mine", "sub.base_url=http://127.0.0.1:1/v1"]
+    run = [
+        "model@root=gpt-5",
+        "task=s_niah",
+        "tokenizer=approx4",
+        "length=4k",
+        f"results={tmp_path}",
+    ]
+    told = r"at least \$\d+\.\d\d expected; the price of sub is unknown.*over \$0\.01.*--yes"
+    with pytest.raises(ConfigError, match=told):
+        main([*run, *sub, "method=rlm", "confirm_above=0.01"])
+    # Nobody sends a bill for a server of ours: the sum is all that is spent.
+    with pytest.raises(ConfigError, match=r"about \$\d+\.\d\d expected \("):
+        main([*run, "model@sub=coder-0.5b", "method=rlm", "confirm_above=0.01"])
+
+    (cell,) = [build_cell(config) for config in expand([*run, *sub, "method=rlm"])]
+    capsys.readouterr()
+    confirm(tmp_path, [cell], 1000.0, yes=False)
+    assert "the price of sub is unknown" in capsys.readouterr().err
+    (own,) = [build_cell(config) for config in expand([*run, "model@root=openai", *sub, *OWN])]
+    confirm(tmp_path, [own], 0.0, yes=False)
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("limit", ["limits.cost=0.1", "cell_budget.cost=1", "budget.cost=9"])
 def test_a_cost_limit_without_a_price_is_refused(tmp_path, limit, monkeypatch):
     monkeypatch.delenv("RLM_EVAL_PRICES", raising=False)
@@ -56,3 +84,23 @@ def test_a_cost_limit_without_a_price_is_refused(tmp_path, limit, monkeypatch):
     # What nobody sends a bill for needs no price.
     assert build_cell(expand([*given[3:], "debug=scripted"])[0])
     assert build_cell(expand([*given[3:], "model@root=coder-0.5b"])[0])
+
+
+def test_all_missing_output_caps_are_named_at_once():
+    models = ["model@root=gpt-5", "model@sub=gpt-5-mini", "model@summary=gpt-5-nano"]
+    summary = ["method=summary_agent", "method.summariser=summary"]
+    given = [*models, *summary, "task=s_niah", "budget.cost=200"]
+    fields = [f"{slot}.sampling.max_output_tokens" for slot in ("root", "summary")]
+    with pytest.raises(ConfigError, match=", ".join(fields) + ":"):
+        build_cell(expand(given)[0])
+    assert build_cell(expand([*given, *(f"{field}=16384" for field in fields)])[0])
+
+
+def test_a_slot_that_is_the_root_model_again_is_told_where_its_fields_are(monkeypatch):
+    monkeypatch.delenv("RLM_EVAL_PRICES", raising=False)
+    root = ["model@root=openai", *OWN, "model@sub=same"]
+    given = [*root, "method=program_map", "task=s_niah", "limits.cost=1"]
+    with pytest.raises(ConfigError, match=r"needs root\.sampling\.max_output_tokens:"):
+        build_cell(expand(given)[0])
+    with pytest.raises(ConfigError, match=r"^root: a cost limit.*root\.price=KEY"):
+        build_cell(expand([*given, "root.sampling.max_output_tokens=99"])[0])

@@ -14,6 +14,7 @@ from runs import server_process
 
 from rlm_eval.cli import commands, main
 from rlm_eval.grid import expand
+from rlm_eval.prices import price_of
 from rlm_eval.results import rows
 from rlm_eval.suites.plan import _parse
 from rlm_eval.suites.schema import load
@@ -86,6 +87,19 @@ def test_links_of_the_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_shown_price_file_prices_a_model(tmp_path, monkeypatch):
+    (shown,) = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (tmp_path / "prices.json").write_text(shown)
+    monkeypatch.setenv("RLM_EVAL_PRICES", str(tmp_path / "prices.json"))
+    assert price_of("mine").base.output == 0.8
+
+
+def test_what_is_to_be_installed_is_taken_from_the_clone():
+    """The package is on no index: `pip install rlm-eval` would find nothing, or another's."""
+    for path in [*PAGES, *(ROOT / "rlm_eval").rglob("*.py")]:
+        assert not re.search(r"pip install ['\"]?rlm[-_]eval", path.read_text()), path
 
 
 def shown_files(page: Path) -> dict[str, str]:

@@ -365,6 +365,15 @@ def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
     assert (root / "smoke" / "README.md").exists()  # what was published stays
 
 
+def test_a_published_program_is_told_by_the_model_that_it_calls(tmp_path):
+    facts = [("a", "b"), (None, "b"), ("a", None), (None, None)]  # a floor asks no model
+    cells = {str(i): {"facts": {"root": r, "sub": s}} for i, (r, s) in enumerate(facts)}
+    (tmp_path / "smoke").mkdir()
+    told = orjson.dumps({"of every cell": {}, "cells": cells})
+    (tmp_path / "smoke" / "manifest.json").write_bytes(told)
+    assert state("smoke", tmp_path, tmp_path / "none") == "published: a, b"
+
+
 def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():
     """What is not chosen stays in the family."""
     suite = load("length_sweep")

@@ -77,24 +77,26 @@ def _print_configs(overrides: list[str]) -> int:
 
 def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
     """Ask (or raise `ConfigError` where nobody is there) before more than `above` is spent."""
-    open_cells = [
-        cell
-        for cell in cells
-        if any(model.price for model in cell.models.values())
-        and not (folder / cell.folder / "DONE").exists()
-    ]
-    if yes or not open_cells:
+    from rlm_eval.prices import price_of
+
+    open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
+    priced = [c for c in open_cells if any(price_of(m.price) for m in c.models.values())]
+    if yes or not priced:
         return
     import asyncio
 
     from rlm_eval.errors import ConfigError
-    from rlm_eval.estimate import REPLY_TOKENS, rehearse
+    from rlm_eval.estimate import REPLY_TOKENS, priced_part
 
-    costs = [asyncio.run(rehearse(cell, REPLY_TOKENS)).cost or 0.0 for cell in open_cells]
-    expected = sum(costs)
+    expected = sum(asyncio.run(priced_part(cell, REPLY_TOKENS)) for cell in priced)
+    told = f"about ${expected:,.2f} expected"
+    if unpriced := dict.fromkeys(slot for cell in open_cells for slot in cell.unpriced):
+        told = f"at least ${expected:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
     if expected <= above:
+        if unpriced:
+            print(told, file=sys.stderr)
         return
-    told = f"about ${expected:,.2f} expected (`rlm-eval estimate` tells more), over ${above:g}"
+    told = f"{told} (`rlm-eval estimate` tells more), over ${above:g}"
     if not sys.stdin.isatty():
         raise ConfigError(f"{told}: add --yes, or raise confirm_above")
     if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -126,8 +128,9 @@ def execute(
     import asyncio
 
     from rlm_eval.cell import run_folder, sweep_budget
+    from rlm_eval.store import output_folder
 
-    folder = run_folder(config)
+    folder = output_folder(run_folder(config))
     confirm(folder, cells, float(config.confirm_above), yes=yes)
     begin(folder)
 

@@ -10,6 +10,7 @@ The same command again submits only what is neither done nor queued nor running.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
-    from rlm_eval.cluster import Cluster, packed, submit, write_jobs
+    from rlm_eval.cluster import Cluster, lacking_gpus, packed, submit, write_jobs
     from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
     from rlm_eval.grid import expand
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.queue import cell_jobs
     from rlm_eval.run import plan
     from rlm_eval.shares import pot, shares
-    from rlm_eval.store import check_run
+    from rlm_eval.store import check_run, output_folder
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
     cells = [build_cell(config) for config in configs]
-    run.mkdir(parents=True, exist_ok=True)
+    output_folder(run)
     check_run(run)
     plan(run, cells)
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
@@ -63,11 +64,15 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
     own = [] if budget == Limits() else shares(run, budget, jobs)
+    if told := lacking_gpus(jobs, cluster):
+        print(told, file=sys.stderr)
     numbers = write_jobs(run, jobs, cluster, own)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
-        print(f"all: sbatch --array={numbers[0]}-{numbers[-1]} scripts/rlm_eval.sbatch {run}")
+        gpus = max(map(cluster.gpus_for, jobs))
+        asked = f"--array={numbers[0]}-{numbers[-1]}" + (f" --gpus-per-node={gpus}" if gpus else "")
+        print(f"all: sbatch {asked} scripts/rlm_eval.sbatch {run}")
         return 0
     for number, job_id in submit(run, numbers, cluster).items():
         print(f"job {number}: {cluster.executor} {job_id}")

@@ -2,13 +2,15 @@
 
 rlm-eval suite                                        (the suites, and whether they were run)
 rlm-eval suite smoke
-rlm-eval suite length_sweep model@root=gpt-5 length=8k,32k n=50
+rlm-eval suite length_sweep model@root=gpt-5 root.sampling.temperature=null \\
+    root.sampling.max_output_tokens=16384 length=8k,32k n=50
 rlm-eval suite length_sweep task=ledger method=rlm,rag ledger:n=10
 rlm-eval suite smoke debug=scripted n=2               (a script in place of every model)
 
 Overrides are those of `rlm-eval run`. `task=`, `method=` and `models=` choose among the suite's
 ids; `ID:` in front of an override limits it to one part, task, method or set of models. The same
-command again resumes; the run is in results/runs/NAME.
+command again resumes; the run is in results/runs/NAME. What a suite sets for its own model (here
+temperature and output cap) stays set for another one.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class LlamaCpp:
         """See `servers.Engine`."""
         if self.version() is None:
             raise MissingDependency(
-                "llama.cpp needs the package xllamacpp: pip install 'rlm-eval[local]'"
+                "llama.cpp needs the package xllamacpp: pip install -e '.[local]'"
             )
         file = self.weights.locate()
         settings = {

@@ -58,7 +58,7 @@ class TransformersServe:
         python = interpreter(self.python)
         if self.version() is None:
             raise MissingDependency(
-                f"{python} has no transformers: pip install 'rlm-eval[transformers]' torch, or "
+                f"{python} has no transformers: pip install -e '.[transformers]' torch, or "
                 "name another interpreter with root.engine.python=/path/to/bin/python"
             )
         script = Path(python).parent / "transformers"

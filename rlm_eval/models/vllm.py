@@ -88,7 +88,7 @@ class VLLM:
         """See `servers.Engine`."""
         if self.version() is None:
             raise MissingDependency(
-                f"{self._python} has no vllm: pip install 'rlm-eval[vllm]', or name another "
+                f"{self._python} has no vllm: pip install -e '.[vllm]', or name another "
                 "environment's interpreter with root.engine.python=/path/to/bin/python"
             )
         arguments = {

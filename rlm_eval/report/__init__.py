@@ -44,6 +44,7 @@ def report(
         trajectories,
     )
     from rlm_eval.report.caveats import caveats
+    from rlm_eval.store import output_folder
 
     with plots.second_process() as second:
         run_dirs, out = [Path(run) for run in run_dirs], Path(out)
@@ -52,7 +53,7 @@ def report(
         table = cells.summarise(frame)
         comparisons = comparison.against(frame, cells.series_order(frame)[0])
         more, marks = ([], None) if additions is None else additions(frame)
-        out.mkdir(parents=True, exist_ok=True)
+        output_folder(out)
         drawing = plots.draw(frame, table, comparisons, out / "figures", marks, second)
         limits = caveats(frame, table)
         built = tables.build(frame, table, comparisons) + studies.build(frame)

@@ -20,7 +20,7 @@ from rlm_eval.report.inspect_log import inspect_logs
 from rlm_eval.report.trajectories import attempts
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.stats.habits import METRICS
-from rlm_eval.store import Attempt
+from rlm_eval.store import Attempt, output_folder
 from rlm_eval.types import Call, Outcome, Role, Sample, Slice
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def columns(frame: pd.DataFrame) -> dict[str, str]:
 def tables(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     """`records.parquet`, `records.jsonl` and `columns.json`."""
     frame = load_records(run_dirs)
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     paths = [out / "records.parquet", out / "records.jsonl", out / "columns.json"]
     frame.to_parquet(paths[0], index=False)
     frame.to_json(paths[1], orient="records", lines=True)
@@ -58,7 +58,7 @@ def tables(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
 def hub(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     """A data set repository: records, trajectories without contexts, README with its card."""
     frame = load_records(run_dirs)
-    (out / "data").mkdir(parents=True, exist_ok=True)
+    output_folder(out / "data")
     records = out / "data" / "records-00000-of-00001.parquet"
     calls = out / "data" / "calls-00000-of-00001.parquet"
     frame.to_parquet(records, index=False)
@@ -174,7 +174,7 @@ def chat(
     Only outcome `ok` with a headline score of `min_score` or more. A trajectory whose prompts
     show parts of the context needs `context_of`; without it, it is left out and counted.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     path, skipped = out / "chat.jsonl", 0
     with path.open("w", encoding="utf-8") as file:
         for run in run_dirs:

@@ -16,7 +16,7 @@ from typing import Any
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report.trajectories import attempts
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.store import Attempt
+from rlm_eval.store import Attempt, output_folder
 from rlm_eval.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
 
 _STOPS = {"stop": "stop", "length": "max_tokens", "max_tokens": "max_tokens"}
@@ -38,11 +38,11 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
         from inspect_ai.log import write_eval_log
     except ImportError as error:
         raise RlmEvalError(
-            "export inspect needs the package inspect_ai: pip install 'rlm-eval[inspect]' (in an "
+            "export inspect needs the package inspect_ai: pip install -e '.[inspect]' (in an "
             "environment of its own where its versions clash with yours)"
         ) from error
 
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     paths = []
     for run in map(Path, run_dirs):
         # Samples of a cell come together; a cell at a time is held in memory.

@@ -169,8 +169,9 @@ def state(name: str, root: Path = PUBLISHED, runs: Path = RUNS) -> str:
     if (path := root / name / "manifest.json").exists():
         cells = orjson.loads(path.read_bytes())
         facts = [{**cells["of every cell"], **own}["facts"] for own in cells["cells"].values()]
-        roots = sorted({str(fact["root"]) for fact in facts})
-        told.append(f"published: {', '.join(roots)}")
+        # A fixed program has no root: its sub-model answers.
+        models = {fact["root"] or fact["sub"] for fact in facts} - {None}
+        told.append(f"published: {', '.join(sorted(models))}")
     if read_record(runs / name) is not None:
         done, planned = _progress(runs / name)
         told.append(f"run here: {done} of {planned} cells")
