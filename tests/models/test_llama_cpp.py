@@ -101,5 +101,5 @@ def test_the_command_line_holds_no_key_and_slots_share_the_context(monkeypatch, 
     cores = usable_cores()
     assert f'"threads": {cores - 1 if cores > 2 else cores}' in settings
     monkeypatch.setattr(LlamaCpp, "version", lambda self: None)
-    with pytest.raises(MissingDependency, match=r"rlm-eval\[local\]"):
+    with pytest.raises(MissingDependency, match=r"-e '\.\[local\]"):
         engine.launch("m", 2048, 4711, "secret")

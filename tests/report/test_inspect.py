@@ -77,5 +77,5 @@ def test_protected_text_is_not_in_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(HERE, reason="inspect_ai is here")
 def test_without_inspect_the_error_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(RlmEvalError, match=r"rlm-eval\[inspect\]"):
+    with pytest.raises(RlmEvalError, match=r"-e '\.\[inspect\]"):
         export([tmp_path], tmp_path / "out", "inspect")
