@@ -74,7 +74,7 @@ class EndpointUnusable(ModelError):
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled. Never leaves `session`, which has the books to keep.
+    """A model call was cancelled: what a client tells `session`, which has the books to keep.
 
     `attempts` is how often it had been sent, 0 where it still waited for its turn; `usage` and
     `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.

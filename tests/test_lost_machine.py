@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_ends_every_run_cleanly(tmp_path, tiny_disk):
     with server_process(tmp_path) as server:
         given = overrides(tiny_disk, server.url)
         texts = contexts(given)
-        for size in range(16, 200, 16):
+        for size in range(32, 200, 32):
             subprocess.run(["mount", "-o", f"remount,size={size}k", tiny_disk], check=True)
             written = prompts_in_all(tiny_disk, texts)
             before = len(server.get("/_log"))

@@ -90,7 +90,8 @@ class Client(Protocol):
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         """One chat completion, retries included.
 
-        Raises a subclass of `errors.ModelError` where it failed for good.
+        Raises a subclass of `errors.ModelError` where it failed for good. One that may have sent
+        something raises `errors.CallCancelled` where it is cancelled.
         """
         ...
 
