@@ -56,4 +56,5 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
 def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
     """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
     parsed = last_choice(output or "", symbols)
-    return Score("recommended", float(parsed == gold), parsed)
+    # Version 1 missed "B because ..." and took digits in brackets.
+    return Score("recommended", float(parsed == gold), parsed, version="2")

@@ -81,6 +81,7 @@ def ruler_strict(gold: object, output: str) -> Score:
 # Signs that tell answers apart: the minus of a number, the end of C++ and C#.
 _SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
 _MINUS = "\N{MINUS SIGN}"
+_NORMALISED = "2"  # version of the scorers that normalise: 1 dropped every sign
 _ARTICLES = ("a", "an", "the")
 
 
@@ -127,11 +128,11 @@ def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
     found = _EXACT.findall(output or "")
     answer = found[-1] if found else output or ""
     right = any(_form(gold)(answer) == _form(gold)(gold) for gold in golds)
-    return Score("exact", float(right), normalize(answer))
+    return Score("exact", float(right), normalize(answer), _NORMALISED)
 
 
 def normalized_contains(golds: Sequence[str], output: str | None) -> Score:
     """1 where a gold's normalised words stand together, as whole words, in the output."""
     text = output or ""
     hits = [g for g in golds if f" {_form(g)(g)} " in f" {_form(g)(text)} "]
-    return Score("contains", float(bool(hits)), hits[0] if hits else None)
+    return Score("contains", float(bool(hits)), hits[0] if hits else None, _NORMALISED)

@@ -120,9 +120,9 @@ class Ledger(GeneratedTask):
         """The last number of the answer: equal to the gold; and 1 - relative error, at least 0."""
         value, gold = _last_number(answer.text or ""), int(sample.target)
         if value is None:
-            return Score("exact", 0.0), Score("relative", 0.0)
+            return _score("exact", 0.0), _score("relative", 0.0)
         relative = max(0.0, 1.0 - abs(value - gold) / max(gold, 1))
-        return Score("exact", float(value == gold), str(value)), Score("relative", relative)
+        return _score("exact", float(value == gold), str(value)), _score("relative", relative)
 
     def floors(self) -> Mapping[str, Floor]:
         """Adding (or counting) every amount after EUR, whatever its line says; nothing."""
@@ -138,6 +138,10 @@ class Ledger(GeneratedTask):
             if account in line and "EUR" in line and (m := re.search(r"(\d[\d,]*)\D*$", line))
         ]
         return str(len(found) if "How many" in sample.question else sum(found))
+
+
+def _score(scorer: str, value: float, parsed: str | None = None) -> Score:
+    return Score(scorer, value, parsed, version="2")  # 1 read the cents of 12,345.00 as the number
 
 
 def _last_number(text: str) -> int | float | None:
