@@ -80,7 +80,7 @@ def left_by_jobs(run: Path, budget: Limits) -> Limits:
     return replace(budget, **left)
 
 
-def alone(run: Path, cells: Sequence[Cell]) -> None:
+def check_alone(run: Path, cells: Sequence[Cell]) -> None:
     """Raises `RlmEvalError` where another process than a job spends from these cells' budget: the
     two would not see each other, and each would spend all of it.
     """

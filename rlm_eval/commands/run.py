@@ -137,11 +137,11 @@ def execute(
     from rlm_eval.limits import Limits
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
-    from rlm_eval.shares import alone, left_by_jobs
+    from rlm_eval.shares import check_alone, left_by_jobs
 
     budget = sweep_budget(config)
     if budget != Limits():
-        alone(folder, cells)
+        check_alone(folder, cells)
         budget = left_by_jobs(folder, budget)
     try:
         summary = asyncio.run(Runner(folder, cells, budget, redo).run())
