@@ -23,15 +23,18 @@ ALLOWED = {
     "errors": {"types"},
     "paths": set(),
     "reasoning": set(),
+    "spans": set(),
     "tokens": {"errors", "paths"},
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
-    "stats": {"types", "errors"},
+    "stats": {"types", "errors", "spans"},
     "models": {"types", "errors", "paths", "config"},
     "tasks": {"types", "errors", "paths", "tokens", "scoring"},
-    "methods": {"types", "errors", "paths", "reasoning", "session", "repl"},
-    "report": {"types", "errors", "paths", "stats", "store", "records", "results", "slices"},
-}
+    "methods": {"types", "errors", "paths", "reasoning", "session", "spans", "repl"},
+    "report": {
+        "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
+    },
+}  # fmt: skip
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""
 
 HEAVY = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
-from rlm_eval.methods.fitting import Span, evidence_kept, refuse_overflow
+from rlm_eval.methods.fitting import refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
@@ -23,6 +23,7 @@ from rlm_eval.methods.steps import step_of
 from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 from rlm_eval.session import Session
+from rlm_eval.spans import Span, share_within
 from rlm_eval.types import Answer, Call, Message, Role, Sample
 
 SIDES = ("head", "tail", "middle")
@@ -211,6 +212,6 @@ class _Tools:
         self._found += [self._passages.spans[hit] for hit in hits]
         self._searches += 1
         self._session.note("searches", self._searches)
-        recall = evidence_kept(self._sample.evidence, self._found)
+        recall = share_within(self._sample.evidence, self._found)
         self._session.note("retrieval_recall", recall)
         return [self._passages.chunk(hit) for hit in hits]

@@ -1,4 +1,4 @@
-"""How much of a context fits a window, and whether the evidence is in what was kept.
+"""How much of a context fits a window.
 
 The model's own tokenizer decides, where its server or a name in its configuration tells it
 (`Session.count_tokens`). Elsewhere tokens are estimated at the context's own rate of characters per
@@ -8,8 +8,7 @@ right: a cut leaves room for its error, and of a whole prompt the server decides
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from rlm_eval.errors import ContextOverflow
 from rlm_eval.session import Session
@@ -26,9 +25,6 @@ FRAME = 64
 
 _SLACK = 8  # tokens of a room that may stay unused
 _MOST_COUNTS = 16  # of prompts per cut; the rate is nearly constant, so that three or four do
-
-Span = tuple[int, int]
-"""First character and one past the last."""
 
 
 def chars_per_token(sample: Sample) -> float:
@@ -96,26 +92,3 @@ async def largest_fit(
         rate = guess / max(1, found - bare)
         guess = min(chars, guess + int((most - _SLACK / 2 - found) * rate))
     return low
-
-
-def merge(spans: Iterable[Span]) -> list[Span]:
-    """The union of `spans`, ascending, without overlaps."""
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def evidence_kept(evidence: Sequence[Span], kept: Iterable[Span]) -> float | None:
-    """Share of the evidence spans that lie wholly within `kept`; `None` = evidence unknown."""
-    if not evidence:
-        return None
-    union = merge(kept)
-    starts = [start for start, _ in union]
-    # Of the stretches only the last that begins before a span can hold it: there may be a span a
-    # line, a quarter of a million of them.
-    last = ((bisect_right(starts, start) - 1, end) for start, end in evidence)
-    return sum(at >= 0 and end <= union[at][1] for at, end in last) / len(evidence)

@@ -17,15 +17,14 @@ from rlm_eval.methods.fitting import (
     CAREFUL,
     CERTAIN,
     FRAME,
-    Span,
     chars_per_token,
     estimate_tokens,
-    evidence_kept,
     largest_fit,
     refuse_overflow,
 )
 from rlm_eval.methods.prompts import fill
 from rlm_eval.session import Session
+from rlm_eval.spans import Span, share_within
 from rlm_eval.types import Answer, Call, Message, Role, Sample
 
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
@@ -102,7 +101,7 @@ class LongContext:
     ) -> None:
         """What the record says of the kept spans; `None` tokens are unknown."""
         session.note("kept_tokens", tokens)
-        session.note("evidence_kept", evidence_kept(sample.evidence, kept))
+        session.note("evidence_kept", share_within(sample.evidence, kept))
 
 
 class _Cut:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.fitting import chars_per_token, evidence_kept
+from rlm_eval.methods.fitting import chars_per_token
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.retrieval import Chunks, Passages, within_budget
 from rlm_eval.methods.retrieval.bm25 import ranking
 from rlm_eval.methods.retrieval.dense import SLOT, dense_scores
 from rlm_eval.methods.retrieval.fusion import fuse
 from rlm_eval.session import Session
+from rlm_eval.spans import share_within
 from rlm_eval.types import Answer, Message, Role, Sample
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
@@ -93,7 +94,7 @@ class Rag(Chunks):
         chosen = within_budget(passages, ranked, self.top_k, chars)
         kept = [passages.spans[number] for number in chosen]
         session.note("retrieved_chunks", len(chosen))
-        session.note("retrieval_recall", evidence_kept(sample.evidence, kept))
+        session.note("retrieval_recall", share_within(sample.evidence, kept))
         if self.passage_order == "position":
             chosen.sort()
         text = fill(

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
-from rlm_eval.methods.fitting import Span, chars_per_token, evidence_kept
+from rlm_eval.methods.fitting import chars_per_token
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import clip
 from rlm_eval.session import Session
+from rlm_eval.spans import Span, share_within
 from rlm_eval.types import Answer, Message, Role, Sample
 
 _PARTS = ("system", "task", "results", "nothing", "format", "last")
@@ -74,7 +75,7 @@ class React(Chunks):
         for turn in range(self.max_turns):
             session.note("searches", searches)
             session.note("format_errors", odd)
-            session.note("retrieval_recall", evidence_kept(sample.evidence, found))
+            session.note("retrieval_recall", share_within(sample.evidence, found))
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
             reply = strip_reasoning(call.reply)
             said = directive(reply, ("SEARCH", "ANSWER"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from rlm_eval.methods.fitting import Span
+from rlm_eval.spans import Span
 from rlm_eval.types import Sample
 
 _WORD = re.compile(r"\w+")

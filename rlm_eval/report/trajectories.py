@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.records import CallCost
 from rlm_eval.results import cost_of
-from rlm_eval.stats.behaviour import merge, slices_of
+from rlm_eval.spans import merge
+from rlm_eval.stats.behaviour import slices_of
 from rlm_eval.store import Attempt, CellStore, stored_sample
 from rlm_eval.types import Call, Sample, Slice, text_hash
 

@@ -10,9 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rlm_eval.spans import Span, merge, share_within, touches
 from rlm_eval.types import Call, Role, Sample, Score, Slice, Step, Trajectory
-
-Span = tuple[int, int]
 
 FAILURES = {
     "cut_off": "a limit or an output cap ended the answer early",
@@ -27,17 +26,6 @@ FAILURES = {
     "wrong": "wrong; the task states no evidence spans, so no more can be said",
 }
 """Where a wrong answer went wrong, in the order in which the kinds are tried."""
-
-
-def merge(spans: Iterable[Span]) -> list[Span]:
-    """The union of character spans, as disjoint spans in order."""
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        elif end > start:
-            merged.append((start, end))
-    return merged
 
 
 def slices_of(calls: Iterable[Call], source: str) -> list[Span]:
@@ -67,15 +55,7 @@ def evidence_seen(evidence: Sequence[Span], spans: Sequence[Span]) -> float | No
 
     The last character may be missing: a sentence that code split off lost its full stop.
     """
-    if not evidence:
-        return None
-    union = merge(spans)
-    starts = [start for start, _ in union]
-    seen = 0
-    for start, end in evidence:
-        at = bisect_right(starts, start) - 1
-        seen += at >= 0 and union[at][1] >= end - 1
-    return seen / len(evidence)
+    return share_within(evidence, spans, spared=1)
 
 
 def critical_path(calls: Sequence[Call], steps: Sequence[Step]) -> float | None:
@@ -157,7 +137,8 @@ def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | N
     if seen is None:
         return "wrong"
     whole = seen > 0.0
-    if not whole and not _touched(sample, trajectory):
+    shown = slices_of(trajectory.calls, sample.context.hash)
+    if not whole and not touches(sample.evidence, shown):
         return "evidence_never_seen"
     golds = _texts(sample.target)
     if golds and any(
@@ -169,15 +150,6 @@ def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | N
     if not whole:
         return "evidence_seen_in_part"
     return "seen_and_misaggregated" if len(sample.evidence) > 1 else "seen_and_missed"
-
-
-def _touched(sample: Sample, trajectory: Trajectory) -> bool:
-    """True where some model was shown at least a part of the evidence."""
-    shown = merge(slices_of(trajectory.calls, sample.context.hash))
-    ends = [end for _, end in shown]
-    # The first stretch that ends behind the span's start is the only one to look at.
-    found = ((bisect_right(ends, start), end) for start, end in sample.evidence)
-    return any(at < len(shown) and shown[at][0] < end for at, end in found)
 
 
 def _texts(target: Any) -> list[str]:

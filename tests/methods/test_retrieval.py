@@ -1,6 +1,5 @@
 import itertools
 import random
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods import retrieval
-from rlm_eval.methods.fitting import evidence_kept
 from rlm_eval.methods.retrieval import Chunks
 from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import chunk_spans
@@ -87,21 +85,6 @@ def test_bm25_agrees_with_the_formula() -> None:
 def test_fusion_prefers_what_both_found() -> None:
     assert fuse([[1, 2, 3], [4, 3, 2]])[:2] == [2, 3]
     assert fuse([[5], []]) == [5]
-
-
-def test_evidence_kept_counts_whole_spans() -> None:
-    evidence = [(0, 5), (8, 12), (20, 25)]
-    assert evidence_kept(evidence, [(0, 10), (10, 13), (21, 30)]) == pytest.approx(2 / 3)
-    assert evidence_kept([], [(0, 3)]) is None
-    assert evidence_kept([(0, 2), (5, 6)], [(1, 6)]) == 0.5
-
-
-def test_evidence_on_every_line_of_ten_million_tokens_is_counted_in_a_moment() -> None:
-    lines = [(160 * i, 160 * i + 159) for i in range(250_000)]
-    kept = [(start, end) for start, end in lines[::2]]
-    begun = time.perf_counter()
-    assert evidence_kept(lines, kept) == 0.5
-    assert time.perf_counter() - begun < 10  # a scan of all that was kept per line: an hour
 
 
 async def test_an_index_is_built_once_per_content(monkeypatch: pytest.MonkeyPatch) -> None:

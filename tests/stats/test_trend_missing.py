@@ -51,7 +51,6 @@ def test_pass_at_k() -> None:
 
 
 def test_coverage_is_a_union() -> None:
-    assert behaviour.merge([(5, 9), (0, 3), (2, 6), (9, 9)]) == [(0, 9)]
     assert behaviour.coverage([(0, 10), (5, 15)], 30) == (0.5, pytest.approx(20 / 15))
     assert behaviour.coverage([], 30) == (0.0, None)
     assert behaviour.evidence_seen([(0, 4), (20, 24), (8, 12)], [(0, 10), (20, 30)]) == 2 / 3
