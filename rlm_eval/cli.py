@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.paths import FULL
+from rlm_eval.paths import FULL, REFUSED, cache_dir
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -70,12 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough
     except OSError as error:
-        if error.errno not in FULL:
+        if (told := _way_out(error)) is None:
             raise
-        told = "make room and run the same command again: nothing finished is lost"
         print(f"rlm-eval {name}: {error}; {told}", file=sys.stderr)
         return 2
     return code
+
+
+def _way_out(error: OSError) -> str | None:
+    """What the user can do about it; `None` = it may be a bug."""
+    if error.errno in FULL:
+        return "make room and run the same command again: nothing finished is lost"
+    place = Path(os.fsdecode(error.filename or ""))
+    if error.errno in REFUSED and place.is_relative_to(cache_dir()):
+        return "name a folder that can be written, for the cache: RLM_EVAL_CACHE=PATH"
+    return None
 
 
 if __name__ == "__main__":

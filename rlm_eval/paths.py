@@ -9,6 +9,8 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a write fails with where there is no room: with more room the same command goes on."""
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+"""What a write fails with where it is not allowed: another place is needed."""
 
 
 def cache_dir() -> Path:

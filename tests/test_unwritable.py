@@ -1,13 +1,18 @@
 """A folder that cannot be written is told in one line; any other failure keeps its traceback."""
 
 import errno
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from rlm_eval.cli import main
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.store import output_folder
+from rlm_eval.suites.plan import cells_of, write_record
+from rlm_eval.suites.publish import publish
+from rlm_eval.suites.schema import load
 
 QUICK = ["debug=scripted", "method=long_context", "length=1k", "n=1"]
 
@@ -67,7 +72,7 @@ def test_a_file_is_no_output_folder(command, run, tmp_path, capsys):
     assert f"{out}: cannot be written (it is no folder); name another" in told
 
 
-def test_a_read_only_mount_is_told(read_only, run, capsys):
+def test_a_read_only_mount_is_told(read_only, run, tmp_path, capsys):
     why = "cannot be written (Read-only file system)"
     assert why in refusal(capsys, "run", *QUICK, "n=2", f"results={read_only}")
     assert why in refusal(capsys, "run", *QUICK, "name=new", f"results={read_only}")
@@ -75,6 +80,17 @@ def test_a_read_only_mount_is_told(read_only, run, capsys):
     assert why in refusal(capsys, "export", "hub", run, "-o", read_only)
     told = refusal(capsys, "report", read_only / "debug-scripted", "-o", run.parent / "report")
     assert f"{why}; records.parquet is made anew in it: copy the run" in told
+    suite = load("smoke")
+    write_record(tmp_path, suite, [], cells_of(suite, [])[2])
+    with pytest.raises(RlmEvalError, match=f"{re.escape(why)}; publish from a checkout"):
+        publish(tmp_path, suite, read_only)
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "file" / "cache"))
+    told = refusal(capsys, "validate", "s_niah")
+    assert told.endswith("can be written, for the cache: RLM_EVAL_CACHE=PATH\n")
 
 
 def test_other_failures_are_not_taken_for_it(run, tmp_path, monkeypatch):

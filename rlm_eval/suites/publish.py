@@ -21,6 +21,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
+from rlm_eval.store import output_folder
 from rlm_eval.suites.plan import FILE as PLAN
 from rlm_eval.suites.plan import read_record
 from rlm_eval.suites.schema import Suite
@@ -35,13 +36,20 @@ LONGEST = 200
 def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     """Report on the finished cells and copy the small files to `root`/<suite>; returns them.
 
-    Raises `RlmEvalError` for scripted replies, protected tasks' text, a run without a plan, or one
-    in which no cell is finished.
+    What lay there stays until the new files are whole. Raises `RlmEvalError` for scripted replies,
+    protected tasks' text, a run without a plan, one in which no cell is finished, or a `root` that
+    cannot be written.
     """
     if read_record(run) is None:
         raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
-    with _finished(run) as whole:
-        return _publish(whole, suite, root / suite.name, _Anywhere(run, whole))
+    out = output_folder(root, "publish from a checkout of your own") / suite.name
+    with _finished(run) as whole, tempfile.TemporaryDirectory(prefix=".new-", dir=root) as aside:
+        made = Path(aside) / suite.name
+        names = [p.relative_to(made) for p in _publish(whole, suite, made, _Anywhere(run, whole))]
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return [out / name for name in names]
 
 
 @contextmanager
@@ -67,9 +75,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere) -> list[Pa
     if records["scripted"].any():
         raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
     make([run], run / "report")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    out.mkdir()
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
         if text.str.len().fillna(0).max() > LONGEST and name != "remark":
