@@ -330,7 +330,12 @@ class SandboxPool:
             theirs.close()
             os.close(file)
         client = ForkClient(ours)
-        await client.ready
+        try:
+            await client.ready
+        except BaseException:
+            client.close()
+            os.close(handle)
+            raise
         return _Template(client, handle, ended)
 
 

@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 from contextvars import Context
 
 import orjson
+import psutil
 import pytest
 
+from rlm_eval.errors import ReplCrash
 from rlm_eval.repl import ReplConfig
 from rlm_eval.repl.memory import WORKER_BYTES, Memory, free_bytes, held_bytes
 from rlm_eval.repl.pool import SandboxPool
@@ -94,6 +96,27 @@ async def test_a_shared_context_that_was_killed_is_made_again(small):
         assert len(small._templates) == 1
         assert small._memory.used == 2 * WORKER_BYTES + held_bytes(TEXT)
     assert not small._templates
+
+
+async def test_a_shared_context_that_is_killed_before_it_is_ready_leaves_no_descriptor(
+    small, monkeypatch
+):
+    start = small._client.start
+
+    async def killed(request, fds):
+        handle, ended = await start(request, fds)
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        return handle, ended
+
+    before = psutil.Process().num_fds()
+    monkeypatch.setattr(small._client, "start", killed)
+    with pytest.raises(ReplCrash, match="the fork server has ended"):
+        async with small.open(TEXT, {}, key="k"):
+            pass
+    assert psutil.Process().num_fds() == before
+    monkeypatch.undo()
+    async with small.open(TEXT, {}, key="k") as repl:
+        assert (await repl.run("print(len(context))")).stdout == f"{len(TEXT)}\n"
 
 
 async def test_a_child_does_not_wait_for_its_parent(small):
