@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +81,7 @@ def _way_out(error: OSError) -> str | None:
     """What the user can do about it; `None` = it may be a bug."""
     if error.errno in FULL:
         return "make room and run the same command again: nothing finished is lost"
-    place = Path(os.fsdecode(error.filename or ""))
+    place = Path(str(error.filename))  # none, or a number, where no path was opened
     if error.errno in REFUSED and place.is_relative_to(cache_dir()):
         return "name a folder that can be written, for the cache: RLM_EVAL_CACHE=PATH"
     return None
