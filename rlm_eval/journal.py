@@ -322,9 +322,3 @@ class Tape(Journal):
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
         """Nothing."""
-
-
-def read_calls(path: Path) -> dict[int, list[Call]]:
-    """Every call of a journal by trajectory number: for small ones."""
-    calls = Calls(path)
-    return {number: list(calls.of(number)) for number in calls}

@@ -19,7 +19,7 @@ from fake_server import FakeProcess
 
 from rlm_eval.cell import Cell, build_cell, run_folder, sweep_budget
 from rlm_eval.grid import expand
-from rlm_eval.journal import read_calls
+from rlm_eval.journal import Calls
 from rlm_eval.results import rows
 from rlm_eval.run import Runner, Summary
 from rlm_eval.types import Outcome, Slice
@@ -110,10 +110,11 @@ def prompts_in(journal: Path, texts: dict[str, str]) -> list[str]:
     def text(part: Slice | str) -> str:
         return part if isinstance(part, str) else texts[part.source][part.start : part.end]
 
+    calls = Calls(journal)
     return [
         "".join(map(text, call.prompt.messages[-1][1]))
-        for calls in read_calls(journal).values()
-        for call in calls
+        for trajectory in calls
+        for call in calls.of(trajectory)
         if call.error is None and not call.replayed
     ]
 

@@ -7,7 +7,7 @@ from bench import Answering, sample_of, session_over
 
 from rlm_eval.attempt import attempt
 from rlm_eval.errors import CallCancelled, LimitReached, ProviderError
-from rlm_eval.journal import Calls, Tape, read_calls
+from rlm_eval.journal import Calls, Tape
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
 from rlm_eval.methods.long_context import LongContext
@@ -29,8 +29,8 @@ async def test_a_finished_call_is_on_disk_before_its_reply_is_used(tmp_path):
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         prompt = "Look:\n" + TEXT[1000:5000] + "\nWhat?"
         call = await session.call(user(prompt), role=Role.SUB, position="t0.b0", depth=1, parent=0)
-        stored = read_calls(tmp_path / "journal.jsonl")[session.trajectory]
-    assert stored == [call]
+        stored = Calls(tmp_path / "journal.jsonl").of(session.trajectory)
+    assert stored == (call,)
     (_, parts), *_ = call.prompt.messages
     assert Slice(sample_of(TEXT).context.hash, 1000, 5000) in parts
     assert decode(parts, TEXT) == prompt
@@ -51,7 +51,7 @@ async def test_resume_serves_what_was_answered_and_asks_the_rest(tmp_path):
         assert await ask(session, ["b", "a", "a", "c"]) == ["B", "A", "A", "C"]
         assert [call.replayed for call in session.calls] == [True, True, True, False]
         assert session.diverged == 0  # going on behind the last reply is no divergence
-        again = read_calls(tmp_path / "journal.jsonl")[session.trajectory]
+        again = Calls(tmp_path / "journal.jsonl").of(session.trajectory)
         assert [call.reply for call in again] == ["B", "A", "A", "C"]
     assert [m[-1].content for m in client.asked] == ["a", "b", "a", "c"]
     async with session_over(client, tmp_path, sample) as session:
@@ -101,7 +101,7 @@ async def test_a_torn_last_record_is_skipped_and_told(tmp_path):
     async with session_over(client, tmp_path, sample) as session:
         assert (await session.call(user("one"), role=Role.ROOT, position="t0")).replayed
         assert not (await session.call(user("two"), role=Role.ROOT, position="t1")).replayed
-    assert len(read_calls(path)[1]) == 2
+    assert len(Calls(path).of(1)) == 2
 
 
 async def test_a_failed_call_is_kept_charged_and_never_served(tmp_path):
@@ -165,7 +165,7 @@ async def test_billed_failed_attempts_count(tmp_path):
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         call = await session.call(user("q"), role=Role.ROOT, position="t0")
         assert session.budget.tokens == 11
-        assert read_calls(tmp_path / "journal.jsonl")[session.trajectory] == [call]
+        assert Calls(tmp_path / "journal.jsonl").of(session.trajectory) == (call,)
 
 
 async def test_a_seed_differs_by_sample_epoch_and_place_but_not_by_run(tmp_path):
