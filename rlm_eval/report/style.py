@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ import pypdfium2
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from rlm_eval.report import phrases
@@ -62,6 +65,7 @@ RC: dict[Any, Any] = {
 }
 _DPI = 200
 _CAPTION_POINTS = 6.5
+_SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # of a sample; not to be parted by a line's end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,7 +197,7 @@ def finish(
 ) -> Figure:
     """Title, one legend above the panels, the stamp, and the sentence below; then the layout."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(caption, int(width * 20.5))
+    lines = _wrapped(caption, 72 * width * 0.98)
     below = (len(lines) * _CAPTION_POINTS * 1.35 + 8) / 72
     stamp = phrases.stamps(frame)
     if handles is None:
@@ -231,12 +235,26 @@ def finish(
     return figure
 
 
+def _wrapped(caption: str, room: float) -> list[str]:
+    """Lines of a caption that are no wider than `room` points in its own font."""
+    font = FontProperties(size=_CAPTION_POINTS)
+    letters = int(room / (_CAPTION_POINTS * 0.45))
+    lines = textwrap.wrap(caption, letters)
+    while any(
+        text_to_path.get_text_width_height_descent(line, font, False)[0] > room for line in lines
+    ):
+        letters -= 1
+        lines = textwrap.wrap(caption, letters)
+    return lines
+
+
 def _fit_titles(figure: Figure, width: float) -> None:
     """Where a panel's title is wider than the panel, all titles smaller, on lines as needed."""
     rooms = {axis: axis.get_position().width * width / 0.058 for axis in figure.axes}  # letters
     if any(len(axis.get_title()) > room for axis, room in rooms.items()):
         for axis, room in rooms.items():
-            axis.set_title(textwrap.fill(axis.get_title(), int(room * 1.1)), fontsize=6.5)
+            title = _SIZE.sub(lambda found: found[0].replace(" ", "\u00a0"), axis.get_title())
+            axis.set_title(textwrap.fill(title, int(room * 1.1)), fontsize=6.5)
 
 
 def _lay_out(figure: Figure, height: float, below: float) -> None:

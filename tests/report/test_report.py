@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
@@ -290,6 +291,17 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
         saved = style.save(figure, tmp_path, name, name, data)
         assert saved.image.read_bytes().startswith(b"\x89PNG")
         assert len(data)
+
+
+@pytest.mark.parametrize("letters", ["million", "mammoth", "WWW"])
+def test_a_caption_stays_within_the_figure(letters: str) -> None:
+    figure = plt.figure(figsize=(style.NARROW, 1))
+    frame = cells.prepare(frames.frame(lengths=(1024,), n=2))
+    style.finish(figure, frame=frame, caption=" ".join([letters] * 60))
+    lines = [text for text in figure.texts if letters in text.get_text()]
+    ends = [line.get_window_extent().x1 / figure.bbox.width for line in lines]
+    assert sum(line.get_text().count(letters) for line in lines) == 60
+    assert 0.8 < max(ends) <= 1
 
 
 def test_comparison_text() -> None:
