@@ -25,7 +25,7 @@ from rlm_eval.repl.confine import landlock_abi
 from rlm_eval.repl.pool import SandboxPool
 
 CONFIG = ReplConfig(
-    block_seconds=0.5,
+    block_seconds=1.5,  # six attempts at a time, some of them burning: a plain block must end in it
     block_cpu_seconds=5,
     memory_mb=300,
     output_mb=4,
