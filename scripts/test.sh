@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the development environment and runs the tests: all but `slow`, or pytest's arguments.
 # One worker a core, four at most; a file's tests stay with one worker, which makes what they share
-# once. `-n 0` runs them one by one, as a debugger needs it.
+# once. `-n 0` runs them one by one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh

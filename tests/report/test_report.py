@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
@@ -295,13 +295,20 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("letters", ["million", "mammoth", "WWW"])
 def test_a_caption_stays_within_the_figure(letters: str) -> None:
-    figure = plt.figure(figsize=(style.NARROW, 1))
+    figure = Figure(figsize=(style.NARROW, 1))
     frame = cells.prepare(frames.frame(lengths=(1024,), n=2))
     style.finish(figure, frame=frame, caption=" ".join([letters] * 60))
     lines = [text for text in figure.texts if letters in text.get_text()]
     ends = [line.get_window_extent().x1 / figure.bbox.width for line in lines]
     assert sum(line.get_text().count(letters) for line in lines) == 60
     assert 0.8 < max(ends) <= 1
+
+
+def test_a_title_is_not_parted_within_the_size() -> None:
+    figure = Figure(figsize=(1.5, 1))
+    axis = figure.add_subplot(title="a_long_name_of_a_task: score, n = 1,015 to 2,040")
+    style.finish(figure, frame=cells.prepare(frames.frame(lengths=(1024,), n=2)), caption="Why.")
+    assert "n = 1,015 to 2,040" in axis.get_title().replace("\u00a0", " ").splitlines()
 
 
 def test_comparison_text() -> None:
