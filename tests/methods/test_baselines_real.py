@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+import fetched
 import pytest
 from runs import cells_of
 
 from rlm_eval.cell import run_folder, sweep_budget
 from rlm_eval.grid import expand
 from rlm_eval.methods.fitting import FRAME
-from rlm_eval.paths import cache_dir
 from rlm_eval.results import rows
 from rlm_eval.run import Runner
 from rlm_eval.types import Outcome
@@ -29,14 +29,10 @@ BASELINES = {
     "codeact_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "floor_oracle": [],
 }
-WEIGHTS = cache_dir() / "weights"
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not list(WEIGHTS.glob("*/SmolLM2-135M*.gguf")),
-    reason="the embedder's weights are not in the cache; model@root=smollm2 fetches them",
-)
 @pytest.mark.parametrize("method", ["rag_dense", "rag_hybrid"])
 async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -> None:
     """A server of ours gives the vectors; they are metered, and what they find is measured."""
@@ -45,6 +41,7 @@ async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -
     # A context of its own: vectors are kept by content in the process.
     given += ["n=1", f"seed={len(method)}", f"results={tmp_path}", "name=dense"]
     (cell,) = cells_of(given)
+    fetched.weights(cell.models["embed"])
     config = expand(given)[0]
     folder = run_folder(config)
     summary = await Runner(folder, [cell], sweep_budget(config)).run()
@@ -59,18 +56,16 @@ async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -
     assert 0 <= row["note_retrieval_recall"] <= 1
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not list(WEIGHTS.glob("*/SmolLM2-135M*.gguf")), reason="no weights of smollm2 in the cache"
-)
 async def test_a_cut_is_exact_on_a_real_server(tmp_path: Path) -> None:
     """The server counts: the prompt it bills is the longest that leaves room for a reply."""
     given = ["method=long_context_tail", "method.reserve_tokens=40", "model@root=smollm2"]
     given += ["root.window=512", "root.sampling.max_output_tokens=20", "task=ledger", "length=1k"]
     given += ["n=1", f"results={tmp_path}", "name=cut"]
+    cells = cells_of(given)
+    fetched.weights(cells[0].models["root"])
     config = expand(given)[0]
     folder = run_folder(config)
-    summary = await Runner(folder, cells_of(given), sweep_budget(config)).run()
+    summary = await Runner(folder, cells, sweep_budget(config)).run()
     assert not summary.unfinished
     (row,) = rows(next((folder / "cells").iterdir()))
     most = 512 - 40 - FRAME
@@ -80,16 +75,12 @@ async def test_a_cut_is_exact_on_a_real_server(tmp_path: Path) -> None:
     assert (row["n_root_calls"], row["n_failed_calls"]) == (1, 0)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not list(WEIGHTS.glob("*/qwen2.5-coder-0.5b*.gguf")),
-    reason="the default model is not in the cache; the quickstart fetches it",
-)
 async def test_every_baseline_on_a_real_model(tmp_path: Path) -> None:
     common = ["task=s_niah", "model@root=coder-0.5b", "length=1k", "n=1", f"results={tmp_path}"]
     common += ["root.sampling.max_output_tokens=120", "root.sampling.temperature=0", "name=real"]
     given = {m: [f"method={m}", *more, *common] for m, more in BASELINES.items()}
     cells = {m: cells_of(overrides)[0] for m, overrides in given.items()}
+    fetched.weights(cells["rag"].models["root"])
     config = expand(given["rag"])[0]
     folder = run_folder(config)
     summary = await Runner(folder, list(cells.values()), sweep_budget(config)).run()

@@ -2,9 +2,9 @@
 
 import asyncio
 import dataclasses
-import importlib.util
 from pathlib import Path
 
+import fetched
 import psutil
 import pytest
 from omegaconf import OmegaConf
@@ -13,7 +13,7 @@ from rlm_eval.config import build
 from rlm_eval.errors import ContextOverflow, EndpointUnusable, MissingDependency
 from rlm_eval.models import Sampling
 from rlm_eval.models.llama_cpp import LlamaCpp, usable_cores
-from rlm_eval.models.weights import Weights, WeightsUnavailableError
+from rlm_eval.models.weights import Weights
 from rlm_eval.types import Message
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
@@ -23,12 +23,7 @@ COLD = Sampling(temperature=0.0, max_output_tokens=24)
 def shipped(name, window):
     node = OmegaConf.load(CONFIGS / f"{name}.yaml")
     model = build(OmegaConf.merge(node, {"window": window, "retries": 1}), "root")
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is not installed")
-    try:
-        model.engine.weights.locate()
-    except WeightsUnavailableError as error:
-        pytest.skip(str(error))
+    fetched.weights(model)
     return model
 
 

@@ -1,10 +1,7 @@
-"""A cache folder of its own for every test; the ranks of tiktoken where this machine has them."""
+"""A cache folder of its own for every test; the ranks of tiktoken from the machine's."""
 
+import fetched
 import pytest
-
-from rlm_eval.tokens import find_ranks
-
-_RANKS = find_ranks("o200k_base")  # before the cache folder is another one
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +10,13 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="session")
+def ranks():
+    return fetched.ranks()  # before the cache folder is another one
+
+
 @pytest.fixture
-def o200k(monkeypatch):
-    """Name of the default tokenizer; skips where its ranks would have to be fetched."""
-    if _RANKS is None:
-        pytest.skip("no verified o200k_base ranks on this machine; any run fetches them once")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(_RANKS.parent))
+def o200k(ranks, monkeypatch):
+    """Name of the default tokenizer."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(ranks.parent))
     return "o200k_base"
