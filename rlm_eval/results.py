@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,13 @@ def outside_samples(run: Path) -> dict[str, str]:
         found[f"{kind}-seconds held"] = (
             f"{held:,.0f} from ready to stop, of them {idle:,.0f}{share} without a sample's call"
         )
+    caches: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for server in known:
-        if cache := server["prefix_cache"]:
-            asked, hits = cache["queries"], cache["hits"]
-            name = f"prefix cache of {', '.join(server['models'])}"
-            told = f"{hits:,.0f} of {asked:,.0f} prompt tokens found"
-            found[name] = f"{found[name]}; {told}" if name in found else told
+        caches[", ".join(server["models"])].update(server["prefix_cache"] or {})
+    for models, cache in caches.items():
+        if cache:
+            told = f"{cache['hits']:,.0f} of {cache['queries']:,.0f} prompt tokens found"
+            found[f"prefix cache of {models}"] = told
     if (proofs := first_requests(run)).calls:
         found["endpoints proved"] = str(proofs)
     return found

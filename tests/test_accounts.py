@@ -14,6 +14,7 @@ from rlm_eval.commands.status import main as status
 from rlm_eval.models import Account, EndpointInfo
 from rlm_eval.models.scripted import ScriptedModel
 from rlm_eval.prices import table
+from rlm_eval.results import outside_samples
 from rlm_eval.spending import first_requests
 from rlm_eval.store import write_json
 
@@ -216,3 +217,17 @@ def test_a_run_of_scripts_writes_no_accounts(tmp_path):
     given = ["debug=scripted", f"results={tmp_path}", "name=test", "method=long_context"]
     assert not asyncio.run(run_here(given)).unfinished
     assert not (tmp_path / "test" / accounts.FOLDER).exists()
+
+
+def test_the_prefix_caches_of_a_models_servers_are_added_up(tmp_path):
+    caches = [("a", {"queries": 100.0, "hits": 40.0}), ("a", {"queries": 900.0, "hits": 0.0}),
+              ("b", {"queries": 5.0, "hits": 1.0}), ("c", None)]  # fmt: skip
+    for number, (model, cache) in enumerate(caches):
+        server = {"models": [model], "held_s": None, "prefix_cache": cache, "cells": {}}
+        folder = tmp_path / accounts.FOLDER
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{number}.json", {"checks": [], "servers": {"1": server}})
+    assert outside_samples(tmp_path) == {
+        "prefix cache of a": "40 of 1,000 prompt tokens found",
+        "prefix cache of b": "1 of 5 prompt tokens found",
+    }

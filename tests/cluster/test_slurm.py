@@ -181,7 +181,7 @@ def test_packed_cells_share_the_server_that_their_job_starts(slurm, tmp_path, ca
            "max_samples=1", "length=512,1k", "model@root=smollm2", "name=test",
            "root.sampling.max_output_tokens=8", f"results={tmp_path}"]  # fmt: skip
     other = [*own, "root.sampling.temperature=0.0"]  # other models, as far as a job is concerned
-    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    WEIGHTS.mkdir(parents=True, exist_ok=True)  # nothing can be fetched into a link to nowhere
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "weights").symlink_to(WEIGHTS)
     fetched.weights(cells_of(own)[0].models["root"])
