@@ -136,23 +136,23 @@ class Share:
     """US dollars of the GPU-seconds; `None` where no price per GPU-hour is given."""
 
 
-def read(run: Path) -> list[dict[str, Any]]:
-    """What the run's processes wrote, in the order in which they began."""
-    return [orjson.loads(p.read_bytes()) for p in sorted((run / FOLDER).glob("*.json"))]
+def read(run: Path) -> dict[str, dict[str, Any]]:
+    """What the run's processes wrote, by file name, in the order in which they began."""
+    return {p.name: orjson.loads(p.read_bytes()) for p in sorted((run / FOLDER).glob("*.json"))}
 
 
 def checks(run: Path) -> list[tuple[str, str | None, Usage]]:
     """(model, price key, tokens) of every request that proved an endpoint."""
     return [
         (check["model"], check["price"], Usage(*check["usage"]))
-        for process in read(run)
+        for process in read(run).values()
         for check in process["checks"]
     ]
 
 
 def servers(run: Path) -> list[dict[str, Any]]:
     """Every server that a process of the run used: of ours, and others that tell of their cache."""
-    return [server for process in read(run) for server in process["servers"].values()]
+    return [server for process in read(run).values() for server in process["servers"].values()]
 
 
 def shares(

@@ -130,4 +130,20 @@ def machine() -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "processor": processor(),
     }
+
+
+_VECTORS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
+"""Widest first: a model on the CPU reads prompts at these units' speed."""
+
+
+def processor(told: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name and its widest vector units; without Linux's file what Python knows."""
+    if not told.is_file():
+        return platform.processor() or platform.machine()
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines()
+    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    widest = next((name for name in _VECTORS if name in flags), "no vector units known")
+    return f"{facts.get('model name') or platform.machine()} with {widest}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,12 @@ def cost_of(manifest: Mapping[str, Any]) -> CallCost:
     return call_cost(manifest.get("prices", {}))
 
 
-def write_records(run: Path) -> Path:
-    """Make `records.parquet` of every cell of a run; returns its path."""
+def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path."""
     known = accounts.servers(run)
     cells = cell_folders(run)
     output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
-    table = to_frame(row for folder in cells for row in rows(folder, known))
+    table = to_frame(chain((row for folder in cells for row in rows(folder, known)), more))
     path = run / FILE
     table.to_parquet(path, index=False)
     return path

@@ -1,7 +1,6 @@
 """Every named benchmark runs, reports and compares, offline, with a script as its model."""
 
 import importlib.util
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import orjson
 import pandas as pd
 import pytest
 from report import made_frames as frames
-from runs import server_process
 
 from rlm_eval.cli import main
 from rlm_eval.config import parse_length
@@ -24,7 +22,7 @@ from rlm_eval.suites.findings import (
     status,
 )
 from rlm_eval.suites.plan import Place, Record, cells_of, contrasts, read_record, write_record
-from rlm_eval.suites.publish import publish, state
+from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
 ROOT = Path(__file__).parent.parent
@@ -64,11 +62,6 @@ def stand_in(tmp_path_factory):
         module.codeqa(folder, module.SMALL["codeqa"], 2)
         module.browsecomp(folder, module.SMALL["documents"], module.SMALL["words"], 2)
     return lambda suite: module.overrides(suite, folder, True), folder, module.CANARY
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
 
 
 def test_every_suite_is_tried():
@@ -323,55 +316,6 @@ def test_a_plan_of_before_additions_were_marked_is_read(tmp_path):
         del place["planned"]
     (tmp_path / "suite.json").write_bytes(orjson.dumps(told))
     assert all(place.planned for place in read_record(tmp_path).places)
-
-
-def test_a_real_run_is_published_in_small_files(tmp_path, cache, capsys):
-    suite = load("smoke")
-    with server_process(tmp_path) as server:
-        given = ["model@root=openai", "root.model=fake", f"root.base_url={server.url}", "n=2"]
-        given += ["task=s_niah_multikey", "method=long_context", "tokenizer=approx4"]
-        assert main(["suite", "smoke", *given, f"results={tmp_path}"]) == 0
-    run, root = tmp_path / "smoke", tmp_path / "published"
-    capsys.readouterr()
-    assert main(["compare", "--run", str(run)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("named beforehand by suite smoke")
-    assert told.count("not run") == 2
-    assert main(["compare", "--run", str(tmp_path / "published")]) == 2  # no suite's run
-    assert state("smoke", root, tmp_path) == "run here: 1 of 6 cells"
-    [cell] = run.glob("cells/*")
-    unfinished = shutil.copytree(cell, run / "cells" / "begun")
-    (unfinished / "DONE").unlink()
-    publish(run, suite, root)
-    manifests = orjson.loads((root / "smoke" / "manifest.json").read_bytes())
-    assert list(manifests["cells"]) == [cell.name]
-    assert len(load_records([root / "smoke"])) == 2  # the samples that ended first are no cell
-    names_of = {str(p.relative_to(root / "smoke")) for p in (root / "smoke").rglob("*.*")}
-    assert {"README.md", "CARD.md", "manifest.json", "suite.json", "records.parquet",
-            "tables/accuracy.md", "tables/planned.csv",
-            "figures/length_panels.png"} <= names_of  # fmt: skip
-    assert not {n for n in names_of if n.endswith((".pdf", ".html", ".jsonl"))}
-    assert "1 of 6 cells are finished" in (root / "smoke" / "README.md").read_text()
-    assert sum(p.stat().st_size for p in (root / "smoke").rglob("*.*")) < 2_000_000
-    for path in (root / "smoke").rglob("*.*"):  # no folder of the machine it ran on
-        assert str(tmp_path).encode() not in path.read_bytes(), path.name
-    assert "results=results/runs" in (root / "smoke" / "suite.json").read_text()
-    assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
-    with pytest.raises(RlmEvalError, match="not a run of a suite"):
-        publish(tmp_path / "nowhere", suite, root)
-    (cell / "DONE").unlink()
-    with pytest.raises(RlmEvalError, match="no cell is finished"):
-        publish(run, suite, root)
-    assert (root / "smoke" / "README.md").exists()  # what was published stays
-
-
-def test_a_published_program_is_told_by_the_model_that_it_calls(tmp_path):
-    facts = [("a", "b"), (None, "b"), ("a", None), (None, None)]  # a floor asks no model
-    cells = {str(i): {"facts": {"root": r, "sub": s}} for i, (r, s) in enumerate(facts)}
-    (tmp_path / "smoke").mkdir()
-    told = orjson.dumps({"of every cell": {}, "cells": cells})
-    (tmp_path / "smoke" / "manifest.json").write_bytes(told)
-    assert state("smoke", tmp_path, tmp_path / "none") == "published: a, b"
 
 
 def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():

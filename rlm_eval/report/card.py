@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,7 @@ def facts(
     run_dirs: Sequence[Path], table: pd.DataFrame, known: Sequence[dict[str, Any]]
 ) -> dict[str, str]:
     """What was run, in words, by title."""
-    first = known[0] if known else {}
-    code, machine = first.get("code", {}), first.get("machine", {})
     started = sorted(str(m["started"]) for m in known if m.get("started"))
-    packages = ", ".join(f"{k} {v}" for k, v in first.get("packages", {}).items())
-    revision = str(code.get("git") or "unknown")[:12]
     found = {
         "runs": ", ".join(run.name for run in run_dirs),
         "tasks": _names(table["task_label"]),
@@ -54,10 +50,10 @@ def facts(
         "prices": _names(table["prices"].dropna()) or "none known",
         "sandbox": _names(table["isolation"].dropna()) or "no code was run",
         "started": f"{started[0]} to {started[-1]}" if started else "unknown",
-        "code": f"rlm_eval {code.get('version', 'unknown')}, revision {revision}"
-        + (" with uncommitted changes" if code.get("dirty") else ""),
-        "machine": ", ".join(f"{k} {v}" for k, v in machine.items()) or "unknown",
-        "packages": packages or "unknown",
+        # Of all cells: a run may go on with other code, on another machine.
+        "code": _each(map(_code, known)),
+        "machine": _each(_pairs(m.get("machine", {})) for m in known),
+        "packages": _each(_pairs(m.get("packages", {})) for m in known),
     }
     for run in run_dirs:
         label = f"{run.name}: " if len(run_dirs) > 1 else ""
@@ -89,6 +85,22 @@ def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:
                 revision = info.get("revision") or stated.get("revision")
                 told = revision or "unknown, so that no one can run it again"
                 yield f"{slot}: {info.get('model')} on {info.get('version')}, revision {told}"
+
+
+def _each(told: Iterable[str]) -> str:
+    """What is said of the cells, each once."""
+    return "; ".join(dict.fromkeys(filter(None, told))) or "unknown"
+
+
+def _code(manifest: Mapping[str, Any]) -> str:
+    code = manifest.get("code", {})
+    changed = " with uncommitted changes" if code.get("dirty") else ""
+    revision = str(code.get("git") or "unknown")[:12]
+    return f"rlm_eval {code.get('version', 'unknown')}, revision {revision}{changed}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _names(values: pd.Series) -> str:

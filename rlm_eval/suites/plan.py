@@ -343,21 +343,30 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
         suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
     )
     if (known := read_record(folder)) is not None:
-        # What is run again with other settings takes the place of what was run before.
-        merged = {(*_ids(p), p.length, p.seed): p for p in known.places}
-        for place in places:
-            key = (*_ids(place), place.length, place.seed)
-            if place.cell:
-                planned = key in merged and merged[key].planned
-                merged[key] = replace(place, planned=planned)
-        record = replace(
-            known,
-            places=list(merged.values()),
-            comparisons=suite.comparisons,
-            changed=known.changed or known.comparisons != suite.comparisons,
-        )
+        record = merged(known, record)
         if record == known:
             return
+    write_plan(folder, record)
+
+
+def merged(known: Record, later: Record) -> Record:
+    """The plan with what a later one selects: what runs again takes the place of what ran."""
+    places = {(*_ids(p), p.length, p.seed): p for p in known.places}
+    for place in later.places:
+        key = (*_ids(place), place.length, place.seed)
+        if place.cell:
+            planned = key in places and places[key].planned
+            places[key] = replace(place, planned=planned)
+    return replace(
+        known,
+        places=list(places.values()),
+        comparisons=later.comparisons,
+        changed=known.changed or later.changed or known.comparisons != later.comparisons,
+    )
+
+
+def write_plan(folder: Path, record: Record) -> None:
+    """Replace a folder's plan, whole or not at all."""
     write_atomic(folder / FILE, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2))
 
 
