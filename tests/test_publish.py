@@ -113,3 +113,8 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
         other = run("d", server, needle, "method=rag", "root.sampling.max_output_tokens=99")
     assert [row["cell_id"] for row in other[:2]] == [row["cell_id"] for row in both[:2]]
     assert not {row["cell_id"] for row in other[2:]} & {row["cell_id"] for row in both}
+
+    (out / "endpoints.json").unlink()
+    with pytest.raises(RlmEvalError, match=r"endpoints\.json: missing, .* restore it"):
+        publish(tmp_path / "d" / "smoke", suite, root)
+    assert load_records([out])["cell_id"].nunique() == 2  # nothing is lost

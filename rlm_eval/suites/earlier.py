@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from rlm_eval import accounts
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.store import write_json
 from rlm_eval.suites.plan import Record, merged, read_record, write_plan
@@ -56,6 +57,7 @@ def earlier(folder: Path, run: Record, done: Collection[str]) -> Earlier | None:
     """What stays published of `folder` beside a run with this plan; `None` = nothing.
 
     `done` are the identities of the run's finished cells, which take the place of published ones.
+    Raises `RlmEvalError` where a file of the folder is missing.
     """
     if (known := read_record(folder)) is None:
         return None
@@ -66,15 +68,26 @@ def earlier(folder: Path, run: Record, done: Collection[str]) -> Earlier | None:
         return None
     records = load_records([folder])
     own = records[records["cell_id"].isin({m["identity"] for m in kept.values()})]
-    held = orjson.loads((folder / ACCOUNTS).read_bytes())
+    held = _read(folder, ACCOUNTS)
     rows = own.astype(object).where(own.notna(), None).to_dict("records")
     return Earlier(record, kept, rows, held)
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     """The manifests of a published folder, by the name of the cell's folder."""
-    told = orjson.loads((folder / MANIFESTS).read_bytes())
+    told = _read(folder, MANIFESTS)
     return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = orjson.loads((folder / name).read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(
+            f"{folder / name}: missing, so the cells published there cannot be kept; restore it, "
+            "or move the folder away to publish without them"
+        ) from error
+    return found
 
 
 def in_one(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
