@@ -89,6 +89,9 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
         first = run("a", server, needle, "method=long_context")
         plan = read_record(out)
         shutil.rmtree(tmp_path / "a")
+        told = orjson.loads((out / "manifest.json").read_bytes())
+        told["of every cell"]["machine"] = {"cores": 99}  # another one than this
+        (out / "manifest.json").write_bytes(orjson.dumps(told))
         both = run("b", server, needle, "method=rag")
     assert both[:2] == first
     assert [row["method"] for row in both] == ["long_context"] * 2 + ["rag_bm25"] * 2
@@ -103,6 +106,9 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
     card = (out / "CARD.md").read_text()
     assert "endpoints proved**: 2 calls" in card
     assert "4 in 2 cells" in card
+    machines = next(line for line in card.splitlines() if line.startswith("- **machine**"))
+    assert machines.count("cores") == 2
+    assert "cores 99" in machines
     assert str(tmp_path) not in card
 
     with server_process(tmp_path) as server:

@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="run nothing: copy the small files of the finished cells to results/published/NAME",
+        help="run nothing: write the small files of the finished cells to results/published/NAME; "
+        "what was published there of other cells stays",
     )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.name is None:
