@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 
 import orjson
 import pytest
@@ -35,11 +36,15 @@ def test_a_real_run_is_published_in_small_files(tmp_path, capsys):
     assert main(["compare", "--run", str(tmp_path / "published")]) == 2  # no suite's run
     assert state("smoke", root, tmp_path) == "run here: 1 of 6 cells"
     [cell] = run.glob("cells/*")
+    told = orjson.loads((cell / "manifest.json").read_bytes())
+    told["endpoints"]["root"]["command"] = [sys.executable, "-m", "engine"]  # as a server of ours
+    (cell / "manifest.json").write_bytes(orjson.dumps(told))
     unfinished = shutil.copytree(cell, run / "cells" / "begun")
     (unfinished / "DONE").unlink()
     publish(run, suite, root)
     manifests = orjson.loads((root / "smoke" / "manifest.json").read_bytes())
     assert list(manifests["cells"]) == [cell.name]
+    assert '["python","-m","engine"]' in orjson.dumps(manifests).decode()
     assert len(load_records([root / "smoke"])) == 2  # the samples that ended first are no cell
     names_of = {str(p.relative_to(root / "smoke")) for p in (root / "smoke").rglob("*.*")}
     assert {"README.md", "CARD.md", "manifest.json", "suite.json", "records.parquet",

@@ -3,13 +3,14 @@
 Manifests, records (scalars only), what the servers held, and the report about just these. Scripted
 replies are refused. Cells that are not finished are left out, since the samples that end first are
 no fair part of them, and counted in the README; cells that were published before and that the run
-does not have stay (`earlier`). Folders of this machine are named by what they are (`{cache}`, `~`,
-`results/runs`).
+does not have stay (`earlier`). Folders of this machine and its interpreter are named by what they
+are (`{cache}`, `~`, `results/runs`, `python`).
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -135,6 +136,7 @@ class _Anywhere:
         made = {Path(manifest["config"]["results"]) for manifest in manifests}
         results = made.union(run.parent.absolute() for run in runs)
         places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
+        places[Path(sys.executable)] = "python"  # of a server that the harness started
         places |= {place: str(RUNS) for place in results if place.is_absolute()}
         self._places = {str(place): word for place, word in places.items() if place != Path("/")}
 
