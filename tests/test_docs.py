@@ -1,5 +1,6 @@
 """What the documentation shows works as it is shown."""
 
+import csv
 import os
 import re
 import shlex
@@ -164,3 +165,21 @@ def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
     told = rows(cell)
     assert [row["n_calls"] for row in told] == [1, 1, 1]
     assert {row["outcome"] for row in told} == {"ok"}
+
+
+def test_the_scores_of_the_study_are_those_published():
+    """The page's table is a copy in an order of its own: the same cells, the same figures."""
+    with (ROOT / "results/published/length_sweep/tables/accuracy.csv").open() as file:
+        published = {
+            (row["task"], row["length"], row["method"]): f"{row['score %']} {row['95 % interval']}"
+            for row in csv.DictReader(file)
+        }
+    page = (ROOT / "benchmarks/length_sweep/README.md").read_text()
+    table = page[page.index("| task | length | long_context") :].split("\n\n")[0]
+    head, _, *lines = ([cell.strip() for cell in line.split("|")] for line in table.splitlines())
+    shown = {
+        (line[1].split(",")[0], line[2], method): score
+        for line in lines
+        for method, score in zip(head[3:8], line[3:8], strict=True)
+    }
+    assert shown == published

@@ -136,7 +136,7 @@ class _Anywhere:
         made = {Path(manifest["config"]["results"]) for manifest in manifests}
         results = made.union(run.parent.absolute() for run in runs)
         places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
-        places[Path(sys.executable)] = "python"  # of a server that the harness started
+        places[Path(sys.executable)] = "python"  # stands in the command of a server of ours
         places |= {place: str(RUNS) for place in results if place.is_absolute()}
         self._places = {str(place): word for place, word in places.items() if place != Path("/")}
 
