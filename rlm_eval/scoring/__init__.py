@@ -10,20 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from rlm_eval.scoring.dates import IncompleteDate
 from rlm_eval.types import Score
 
 
-def reference_call(scorer: str, function: Callable[[], tuple[float, str | None]]) -> Score:
+def reference_call(
+    scorer: str, function: Callable[[], tuple[float, str | None]], version: str = "1"
+) -> Score:
     """The `Score` of a reference scorer; one that raises gives `None` and says so.
 
     `function` returns (value, parsed answer). Only the exceptions that malformed text can raise
-    in the references are caught: the reference's crash is part of its behaviour.
+    in the references are caught: the reference's crash is part of its behaviour. An incomplete
+    date scores 0 with a flag: the reference's value depends on the day on which it runs.
     """
     try:
         value, parsed = function()
+    except IncompleteDate as date:
+        flag = "incomplete date: the reference completes it with the day of scoring"
+        return Score(scorer, 0.0, str(date), version, flag)
     except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as e:
-        return Score(scorer, None, flag=f"the reference raises {type(e).__name__}")
-    return Score(scorer, value, parsed)
+        flag = f"the reference raises {type(e).__name__}"
+        return Score(scorer, None, None, version, flag)
+    return Score(scorer, value, parsed, version)
 
 
 def counted(score: Score) -> Score:
