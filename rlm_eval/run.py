@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import ConfigError, LimitReached, ProviderError, RlmEvalError
+from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -161,6 +163,8 @@ class Runner:
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
             store = CellStore(folder)
+            if (folder / "manifest.json").exists():
+                _check_settings(cell, store.manifest)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -272,6 +276,16 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
+
+
+def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` where a default has changed since the cell began."""
+    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
+    if changed:
+        raise ConfigError(
+            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
+            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
+        )
 
 
 @dataclass(frozen=True)
