@@ -30,7 +30,7 @@ from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
-from rlm_eval.resources import Indexes, Models, Pools, endpoint
+from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
@@ -181,7 +181,7 @@ class Runner:
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
-            endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
+            endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
                 _cell_logs(folder, cell.task.protected) as logs,

@@ -63,12 +63,13 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
         line |= {
             "calls cut at output cap": int(row["truncated_calls"]),
             "failed calls": int(row["failed_calls"]),
+            "cut prompts": int(row["server_cut_calls"]),
             "re-rolled": int(row["re_rolls"]),
         }
         rows.append(line)
     note = (
         "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
-        "judge_error and cancelled are missing, not scored."
+        "server_cut, judge_error and cancelled are missing, not scored."
     )
     return Table("outcomes", "How the samples ended", note, pd.DataFrame(rows))
 
