@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.paths import sync_folder
 
 SYNC_SECONDS = 0.05
 
@@ -90,18 +91,6 @@ class AppendLog:
                 await asyncio.to_thread(os.fsync, self._fd)
             except OSError as error:  # the next append tells: nothing more is paid for in vain
                 self._failed = error
-
-
-def sync_folder(folder: Path) -> None:
-    """A file that was made or renamed in `folder` keeps its name if the machine disappears."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems know no such thing
-            raise
-    finally:
-        os.close(number)
 
 
 def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:

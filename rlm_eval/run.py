@@ -15,8 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
@@ -26,6 +24,7 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
@@ -33,7 +32,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
-from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
+from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
 from rlm_eval.types import Outcome, Sample
 
 
@@ -49,15 +48,6 @@ class Summary:
     """Samples that were run now, not taken from an earlier run."""
     unfinished: dict[str, str] = field(default_factory=dict)
     """Cell -> why it has samples without a result."""
-
-
-def plan(folder: Path, cells: Sequence[Cell]) -> None:
-    """Add the cells to the run's plan (`plan.json`), so that `status` can name the missing ones."""
-    path = folder / "plan.json"
-    known = orjson.loads(path.read_bytes())["cells"] if path.exists() else []
-    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
-    if new:  # a job of a submitted sweep finds its cells planned and leaves the file alone
-        write_json(path, {"cells": [*known, *dict.fromkeys(new)]})
 
 
 class Runner:
@@ -91,7 +81,7 @@ class Runner:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
-        check_run(self.folder)
+        check_cells(map(self._folder, self.cells))
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.progress)

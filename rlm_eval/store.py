@@ -13,10 +13,9 @@ Plain JSON, one object a line. Of several attempts at one sample and epoch the l
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places, sync_folder
-from rlm_eval.paths import FULL
+from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places
+from rlm_eval.paths import FULL, replace_file
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -79,22 +78,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def check_cells(folders: Iterable[Path]) -> None:
+    """Raises `RlmEvalError` where one of these cells or shards was stored in another layout."""
+    for folder in folders:
+        if (folder / "manifest.json").exists():
+            read_manifest(folder)
+
+
 def check_run(run: Path) -> None:
-    """Raises `RlmEvalError` where a cell or shard of the run has another layout."""
+    """`check_cells` of a whole run: for readers. A job checks its own cells, or n jobs read n²."""
     for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
-        for path in sorted(run.glob(pattern)):
-            read_manifest(path.parent)
+        check_cells(path.parent for path in sorted(run.glob(pattern)))
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, data, durable=True)
 
 
 @dataclass(frozen=True)
