@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,23 +29,28 @@ def write_atomic(path: Path, data: bytes) -> None:
     replace_file(path, data)
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+def replace_file(path: Path, data: bytes | Path, *, durable: bool = False) -> None:
     """Write a whole file or nothing: readers and other writers never see half of it.
 
+    `data` may be a file to copy, `path` itself too: what others have open is then no longer it.
     Several writers may meet: each has a draft of its own, and the last rename stands. `durable`
     puts the file and its name on the disk before this returns. Raises `OSError`.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
         with draft.open("xb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         try:
             draft.replace(path)
         except FileNotFoundError:  # NFS: the rename was done, and its lost answer asked for again
-            if path.read_bytes() != data:
+            if isinstance(data, Path) or path.read_bytes() != data:
                 raise
     except BaseException:
         with suppress(OSError):

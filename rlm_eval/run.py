@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
 from rlm_eval.journal import Journal
-from rlm_eval.lease import Lease, holder_of
+from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
-from rlm_eval.log import AppendLog
+from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.plan import plan
@@ -122,9 +122,11 @@ class Runner:
 
     async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
+        is_writer = True
         try:
             why = await self._run_cell(cell, models, pools)
         except* RlmEvalError as group:
+            is_writer = not any(isinstance(error, NotTheWriter) for error in _leaves(group))
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
         except* OSError as group:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
@@ -138,8 +140,9 @@ class Runner:
         else:
             self.summary.unfinished[name] = why
             self.progress.problem(name, why)
-            with suppress(OSError):  # a full disk has been told already
-                write_json(self._folder(cell) / "unfinished.json", {"why": why})
+            if is_writer:
+                with suppress(OSError):  # a full disk has been told already
+                    write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
@@ -159,6 +162,7 @@ class Runner:
             ]
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
+                lease.check()
                 store.amend(price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
@@ -166,13 +170,15 @@ class Runner:
             pool = await pools.get(cell)
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
+            lease.check()
             store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
             endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
-                _cell_logs(folder, cell.task.protected) as logs,
+                cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
+            lease.check()
             why = self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
 
@@ -182,7 +188,7 @@ class Runner:
         store: CellStore,
         todo: Sequence[tuple[Sample, int]],
         endpoints: dict[str, Endpoint],
-        logs: _Logs,
+        logs: CellLogs,
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
@@ -194,6 +200,10 @@ class Runner:
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
+        if stale := journal.stale + store.stale:
+            self.progress.note(
+                f"{cell.id}: {stale} line(s) of a process that had lost its lease left out"
+            )
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
             earlier = await asyncio.to_thread(spent, store.folder)
@@ -230,7 +240,8 @@ class Runner:
                 rerolls = before.rerolls + 1 if before else 0
                 done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
                 # A machine that disappears must not leave a result without its calls.
-                await logs.journal.sync()
+                if trajectory.calls:
+                    await logs.journal.sync()
                 store.append(logs.trajectories, logs.scores, done)
                 self.summary.attempted += 1
                 progress.finished(done)
@@ -262,23 +273,6 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
-
-
-@dataclass(frozen=True)
-class _Logs:
-    journal: AppendLog
-    trajectories: AppendLog
-    scores: AppendLog
-
-
-@asynccontextmanager
-async def _cell_logs(folder: Path, sealed: bool) -> AsyncIterator[_Logs]:
-    async with (
-        AppendLog(folder / "journal.jsonl", sealed) as journal,
-        AppendLog(folder / "trajectories.jsonl", sealed) as trajectories,
-        AppendLog(folder / "scores.jsonl", sealed) as scores,
-    ):
-        yield _Logs(journal, trajectories, scores)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

@@ -24,7 +24,7 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places
+from rlm_eval.log import AppendLog, dumped, line_at, read_every, read_lines
 from rlm_eval.paths import FULL, replace_file
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
@@ -122,21 +122,30 @@ class CellStore:
     """Latest attempt by (sample id, epoch); calls and steps left out."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
+    stale: int = 0
+    """Results and verdicts left out: their writer had lost the cell's lease."""
 
     def __post_init__(self) -> None:
         if (self.folder / "manifest.json").exists():
             read_manifest(self.folder)
         scores = {
             line["t"]: tuple(Score(**score) for score in line["scores"])
-            for line in read_lines(self.folder / "scores.jsonl")
+            for _, line in self._counting("scores.jsonl")
         }
         self._places: dict[int, int] = {}  # trajectory -> its line
-        for place, line in read_places(self.folder / "trajectories.jsonl"):
-            if line is not None and "redo" in line:
+        for place, line in self._counting("trajectories.jsonl"):
+            if "redo" in line:
                 self.since[line["sample"], line["epoch"]] = line["redo"]
-            elif line is not None and line["t"] in scores:  # else a lost machine took them
+            elif line["t"] in scores:  # else a lost machine took them
                 self._places[line["t"]] = place
                 self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+
+    def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(place, line) of the whole lines of a log that count; the stale ones are counted."""
+        for place, line, is_rightful in read_every(self.folder / name):
+            self.stale += not is_rightful
+            if line is not None and is_rightful:
+                yield place, line
 
     def is_open(self, who: tuple[str, int]) -> bool:
         """True where (sample id, epoch) has no result yet that says something about the method."""
