@@ -63,9 +63,10 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
         line |= {
             "calls cut at output cap": int(row["truncated_calls"]),
             "failed calls": int(row["failed_calls"]),
-            "cut prompts": int(row["server_cut_calls"]),
             "re-rolled": int(row["re_rolls"]),
         }
+        if table["server_cut_calls"].any():
+            line["calls with a cut prompt"] = int(row["server_cut_calls"])
         rows.append(line)
     note = (
         "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
