@@ -20,8 +20,10 @@ from rlm_eval.stats import missing, paired, power
 from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
-_COMPARED = ("score", "cut", "cost", "cluster")
+_COMPARED = ("score", "cut", "lost", "cost", "cluster")
 _NO_VERDICT = "no verdict: more than 5 % cut off"
+ALPHA = 0.05
+"""Two-sided level of a family of comparisons."""
 
 Column = np.ndarray[Any, Any]
 
@@ -66,18 +68,52 @@ def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
-    known = [side[~side["lost"]] for side in (left, right)]
+    """A and B on the samples that both sides ran; `None` where no pair has both scores.
+
+    `missing` pairs lack a score on a side. What they could make of the difference is `worst_low`
+    to `worst_high`; `p_worst` is the p value with them filled in against the difference seen, and
+    `p_best` in its favour.
+    """
     # As columns: a merge of two frames takes ten times as long, and a report may need hundreds.
-    names = [side["sample_id"].to_numpy(dtype=object) for side in known]
+    names = [side["sample_id"].to_numpy(dtype=object) for side in (left, right)]
     _, *at = np.intersect1d(names[0], names[1], return_indices=True)
-    if not len(at[0]):
+    a, b = (
+        {n: s[n].to_numpy()[i] for n in _COMPARED} for s, i in zip((left, right), at, strict=True)
+    )
+    known = ~(a["lost"] | b["lost"])
+    if not known.any():
         return None
-    a, b = ({n: s[n].to_numpy()[i] for n in _COMPARED} for s, i in zip(known, at, strict=True))
-    found = paired.compare(a["score"], b["score"], a["cluster"])
+    seen_a, seen_b = ({n: column[known] for n, column in side.items()} for side in (a, b))
+    found = paired.compare(seen_a["score"], seen_b["score"], seen_a["cluster"])
     row: dict[str, Any] = {name: getattr(found, name) for name in found.__slots__}
-    row["unpaired"] = len(left) + len(right) - 2 * found.n
-    row["cut"] = max(float(side["cut"].mean()) for side in (a, b))
-    return row | _cost_ratio(a["cost"], b["cost"], a["cluster"])
+    row |= _with_missing(found, a, b)
+    row["unpaired"] = len(left) + len(right) - 2 * len(known)
+    row["missing"] = int((~known).sum())
+    row["cut"] = max(float(side["cut"].mean()) for side in (seen_a, seen_b))
+    return row | _cost_ratio(seen_a["cost"], seen_b["cost"], seen_a["cluster"])
+
+
+def _with_missing(
+    found: paired.Comparison, a: dict[str, Column], b: dict[str, Column]
+) -> dict[str, float]:
+    """See `_paired`. Every missing score is taken as 0 and as 1, whichever is worse."""
+    if not (a["lost"] | b["lost"]).any():
+        ends = {"worst_low": found.difference, "worst_high": found.difference}
+        return ends | {"p_worst": found.p, "p_best": found.p}
+
+    def filled(of_a: float, of_b: float) -> paired.Comparison:
+        one = np.where(a["lost"], of_a, a["score"])
+        return paired.compare(one, np.where(b["lost"], of_b, b["score"]), a["cluster"])
+
+    low, high = filled(0.0, 1.0), filled(1.0, 0.0)
+    against, favour = (high, low) if found.difference < 0 else (low, high)
+    turned = against.difference * found.difference <= 0
+    return {
+        "worst_low": low.difference,
+        "worst_high": high.difference,
+        "p_worst": 1.0 if turned else against.p,
+        "p_best": min(favour.p, against.p if turned else 1.0),
+    }
 
 
 _MATCHES = (cells.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
@@ -115,43 +151,68 @@ def _cost_ratio(a: Column, b: Column, clusters: Column) -> dict[str, float]:
     return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
 
 
-def pooled(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
-    """One comparison over all tasks and lengths of both sides; `None` without shared samples."""
-    both = cells.units(a).merge(cells.units(b), on=["length", "sample_id"], suffixes=("_a", "_b"))
-    both = both[~(both["lost_a"] | both["lost_b"])]
-    if both.empty:
-        return None
-    found = paired.compare(both["score_a"], both["score_b"], both["cluster_a"])
-    cut = max(float(both["cut_a"].mean()), float(both["cut_b"].mean()))
-    return {name: getattr(found, name) for name in found.__slots__} | {"cut": cut}
-
-
 def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
     """The rows with p values adjusted over all of them (p_holm), and a verdict in words.
 
     `not_run` comparisons of the same family have no row yet: they count with p = 1. Figures mark
     what is `shown`: significant, and not between scores that are only known as bounds
-    (`comparable`).
+    (`comparable`). `detectable` is the difference that would have been shown: at the level that
+    Holm leaves to the comparisons that are not significant.
     """
     if rows.empty:
         return rows
+    family = len(rows) + not_run
     rows["p_holm"] = paired.holm([*rows["p"], *[1.0] * not_run])[: len(rows)]
-    rows["comparable"] = rows["cut"] <= missing.CUT_SHARE
-    rows["shown"] = rows["comparable"] & (rows["p_holm"] < 0.05)
+    level = ALPHA / max(1, family - int((rows["p_holm"] < ALPHA).sum()))
+    rows["detectable"] = [
+        paired.detectable(
+            r["n"],
+            r["clusters"],
+            r["wins"] + r["losses"],
+            None if pd.isna(r["se"]) else r["se"],
+            level,
+        )
+        for r in rows.to_dict("records")
+    ]
+    rows["level"] = level
+    # A verdict stands only where no outcome of the missing pairs would change it.
+    held = _holm_of(rows, "p_worst", not_run) < ALPHA
+    could = _holm_of(rows, "p_best", not_run) < ALPHA
+    seen = rows["p_holm"] < ALPHA
+    rows["could_turn"] = np.where(seen, ~held, could)
+    rows["comparable"] = (rows["cut"] <= missing.CUT_SHARE) & ~rows["could_turn"]
+    rows["shown"] = rows["comparable"] & seen
     rows["verdict"] = [_verdict(row) for row in rows.to_dict("records")]
     return rows
 
 
+def _holm_of(rows: pd.DataFrame, column: str, not_run: int) -> Column:
+    """p values after Holm where each row in turn has its `column` in place of its p."""
+    family = [*rows["p"], *[1.0] * not_run]
+    found = [paired.holm([*family[:i], p, *family[i + 1 :]])[i] for i, p in enumerate(rows[column])]
+    return np.asarray(found)
+
+
 def _verdict(row: dict[Any, Any]) -> str:
-    if not row["comparable"]:
+    if row["cut"] > missing.CUT_SHARE:
         return _NO_VERDICT
+    if row["could_turn"]:
+        return (
+            f"no verdict: {row['missing']} pairs lack a score; with them the difference is between "
+            f"{100 * row['worst_low']:+.1f} and {100 * row['worst_high']:+.1f} pp"
+        )
     if row["shown"]:
         return "A higher" if row["difference"] > 0 else "A lower"
-    if row["clusters"] < row["n"] and power.too_few_clusters(row["clusters"]):
+    if not pd.isna(row["se"]) and power.too_few_clusters(row["clusters"], row["level"]):
         return f"not shown to differ; {row['clusters']} clusters are too few to show any difference"
     if math.isnan(row["detectable"]):
         return f"not shown to differ; {row['n']} pairs would seldom show it if they did"
-    return f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more"
+    return (
+        f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more "
+        f"(at the level of {row['level']:.2g} that Holm leaves)"
+        if row["level"] < ALPHA
+        else f"not shown to differ; n shows {100 * row['detectable']:.0f} pp or more"
+    )
 
 
 def compare_text(
@@ -193,12 +254,20 @@ def _status(frame: pd.DataFrame) -> list[str]:
     return told
 
 
+def _left_out(row: dict[Any, Any]) -> str:
+    parts = [
+        f"{row['missing']} pairs without both scores" if row["missing"] else "",
+        f"{row['unpaired']} samples that one side did not run" if row["unpaired"] else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return f" ({told} left out)" if told else ""
+
+
 def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
     """One comparison in words; `margin` asks for non-inferiority."""
     told = [
         f"{row['task_label']} at {phrases.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
-        f"n = {row['n']} pairs in {row['clusters']} clusters"
-        + (f" ({row['unpaired']} samples without a partner left out)" if row["unpaired"] else ""),
+        f"n = {row['n']} pairs in {row['clusters']} clusters" + _left_out(row),
         f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "
         f"{100 * row['difference']:+.1f} pp [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
         f"  p = {phrases.probability(row['p'])}, after Holm {phrases.probability(row['p_holm'])} "

@@ -76,7 +76,7 @@ def _differences(
         for s in subs:
             for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
                 if (r, s) in cell and base in cell and base != (r, s):
-                    merged = comparison.pooled(cell[r, s], cell[base])
+                    merged = comparison.whole(cell[r, s], cell[base])
                     if merged is not None:
                         lines.append(merged | {"root": r, "sub": s, "kind": kind})
     adjusted = comparison.with_holm(pd.DataFrame(lines)).to_dict("records")

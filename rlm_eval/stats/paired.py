@@ -1,7 +1,8 @@
 """Two systems on the same samples: differences, tests, intervals, families of tests.
 
 Not for independent groups: every method and model here answers the same samples. Fagerland,
-Lydersen & Laake 2013 (mid-p McNemar); Newcombe 1998 (method 10); Holm 1979; Koehn 2004.
+Lydersen & Laake 2013 (mid-p McNemar); Newcombe 1998 (method 10); Holm 1979; Lugannani & Rice 1980
+(tails of sign flips). The intervals' coverage is measured: `benchmarks/interval_coverage`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr, ndtr, stdtrit
 
 from rlm_eval.stats.intervals import (
     affordable,
-    bootstrap_ratio,
     cluster_se,
     cluster_sums,
+    effective_size,
     product,
     wilson,
 )
@@ -29,6 +30,10 @@ WIDE = 0.3
 """An interval wider than this that holds a published number agrees with almost anything."""
 EXACT_CLUSTERS = 14
 """Up to this many clusters all 2^G sign flips are counted; above, 10,000 are drawn."""
+FEW = 10
+"""Pairs: where fewer differ from the commonest difference, the spread seen is no measure."""
+_WHOLE = 20_000  # largest sum whose distribution is worked out
+_RARE = 10  # draws: a tail with fewer of them is computed instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,22 @@ class Comparison:
     """Pairs where A scored higher."""
     losses: int
     """Pairs where B scored higher."""
-    detectable: float
-    """Difference that n pairs show with 80 % power at the spread seen; NaN = hardly any."""
+    se: float | None
+    """Standard error of the difference from its clusters; `None` = independent right/wrong."""
+
+
+def detectable(
+    n: int, clusters: int, discordant: int, se: float | None, alpha: float = 0.05
+) -> float:
+    """Difference that n pairs show with 80 % power at the spread seen; NaN = hardly any.
+
+    `discordant` pairs differ; `se` as in `Comparison`; `alpha` is the level of the test: 0.05, or
+    what is left of it in a family.
+    """
+    if se is None:
+        return detectable_difference(n, max(discordant, 1) / n, alpha=alpha)
+    # Where all pairs differ alike the spread cannot be seen: as if one pair differed by 1.
+    return detectable_by_clusters(se or 1 / n, clusters, alpha=alpha)
 
 
 def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
@@ -73,7 +92,7 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
 
 
 def newcombe(
-    both: int, only_a: int, only_b: int, neither: int, level: float = 0.95
+    both: float, only_a: float, only_b: float, neither: float, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of a paired difference of proportions: Wilson limits squared and added, with phi.
 
@@ -108,7 +127,12 @@ def sign_flip(
     draws: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Two-sided permutation p of a zero mean difference, flipping whole clusters."""
+    """Two-sided permutation p of a zero mean difference, flipping whole clusters.
+
+    Exact up to `EXACT_CLUSTERS` and for whole sums (right/wrong scores), else by `draws`; a tail
+    that few draws reach is computed by Lugannani and Rice's formula. So p has no floor: a large
+    family of tests needs small ones.
+    """
     sums, _, _ = cluster_sums(differences, clusters)
     sums = sums[sums != 0]  # a cluster that sums to 0 flips to itself
     groups = len(sums)
@@ -118,9 +142,53 @@ def sign_flip(
     if groups <= EXACT_CLUSTERS:
         bits = (np.arange(2**groups)[:, None] >> np.arange(groups)) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ sums) >= observed))
+    if (sums == np.round(sums)).all() and np.abs(sums).sum() < _WHOLE:
+        return _of_whole_sums(np.abs(sums).astype(int), observed)
     draws = affordable(draws, groups)
     reached = int((np.abs(product(_signs(groups, draws, seed), sums)) >= observed).sum())
-    return (1 + reached) / (1 + draws)
+    drawn = (1 + reached) / (1 + draws)
+    return min(drawn, _far_tail(sums, observed)) if reached < _RARE else drawn
+
+
+def _of_whole_sums(sums: NDArray[np.int64], observed: float) -> float:
+    """Two-sided tail of a sum of independently signed whole numbers, by their distribution."""
+    chance = np.ones(1)  # of the sum 2 * place - total so far
+    for size in sums:
+        padded = np.zeros(size)
+        chance = (
+            np.concatenate([chance, padded, padded]) + np.concatenate([padded, padded, chance])
+        ) / 2
+    reached = np.abs(np.arange(len(chance)) - sums.sum()) >= observed
+    return float(min(1.0, chance[reached].sum()))
+
+
+def _far_tail(sums: NDArray[np.float64], observed: float) -> float:
+    """Two-sided tail of a sum of independently signed `sums`, far from its middle.
+
+    The sum's cumulant function is sum(log cosh(t s)); at the largest sum there is one flip.
+    """
+    least = 2.0 ** (1 - len(sums))
+    scaled = sums / np.abs(sums).max()
+    target = observed / np.abs(sums).max()
+    low, high = 0.0, 1.0
+    while (slope := float((scaled * np.tanh(high * scaled)).sum())) < target and high < 700:
+        low, high = high, 2 * high
+    if slope < target:
+        return least
+    for _ in range(80):
+        middle = (low + high) / 2
+        if (scaled * np.tanh(middle * scaled)).sum() < target:
+            low = middle
+        else:
+            high = middle
+    t = (low + high) / 2
+    cumulant = float(np.logaddexp(t * scaled, -t * scaled).sum() - len(sums) * math.log(2))
+    curvature = float((scaled**2 * (1 - np.tanh(t * scaled) ** 2)).sum())
+    w = math.sqrt(max(0.0, 2 * (t * target - cumulant)))
+    u = t * math.sqrt(curvature)
+    density = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
+    tail = float(ndtr(-w)) + density * (1 / u - 1 / w)
+    return max(least, min(1.0, 2 * tail))
 
 
 def compare(
@@ -133,9 +201,10 @@ def compare(
 ) -> Comparison:
     """The comparison that the data ask for; `a[i]` and `b[i]` are scores of the same sample.
 
-    Right/wrong and independent: mid-p McNemar, Newcombe. Right/wrong in clusters: sign flips of
-    whole clusters, cluster-robust t. Graded: sign flips, paired BCa bootstrap over clusters.
-    Raises `ValueError` without pairs.
+    Right/wrong and independent: mid-p McNemar, Newcombe. In clusters or graded: sign flips of whole
+    clusters, cluster-robust t; where fewer than `FEW` pairs differ from the commonest difference,
+    at least Newcombe's at the effective size: pairs that never differed do not prove that none
+    ever will. Raises `ValueError` without pairs.
     """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     labels = np.asarray(clusters)
@@ -146,28 +215,41 @@ def compare(
     wins, losses = int((d > 0).sum()), int((d < 0).sum())
     delta = float(d.mean())
     binary = bool(np.isin(np.concatenate([x, y]), (0.0, 1.0)).all())
+    se = None
     if binary and groups == n:
         p = mcnemar(wins, losses)[1]
-        both = int(((x == 1) & (y == 1)).sum())
-        low, high = newcombe(both, wins, losses, n - both - wins - losses, level)
+        low, high = _newcombe(x, y, n, level)
         test = "mid-p McNemar, Newcombe interval"
-        detectable = detectable_difference(n, max(wins + losses, 1) / n)
     else:
-        p = sign_flip(d, labels, seed=seed)
-        se = cluster_se(d, labels)
-        # Where all pairs differ alike the spread cannot be seen: as if one pair differed by 1.
-        detectable = detectable_by_clusters(se or 1 / n, groups)
-        if binary or groups < 2 or np.ptp(d) == 0:
-            half = float(stdtrit(groups - 1, 0.5 + level / 2)) * se if groups > 1 else np.inf
-            low, high = max(-1.0, delta - half), min(1.0, delta + half)
-            test = "cluster sign flips, cluster-robust t interval"
-        else:
-            low, high = bootstrap_ratio(d, np.ones(n), labels, level=level, seed=seed)
-            test = "sign flips, paired BCa bootstrap interval"
+        p, se = sign_flip(d, labels, seed=seed), cluster_se(d, labels)
+        half = float(stdtrit(groups - 1, 0.5 + level / 2)) * se if groups > 1 else np.inf
+        low, high = max(-1.0, delta - half), min(1.0, delta + half)
+        test = "cluster sign flips, cluster-robust t interval"
+        if groups == n:
+            test = "sign flips, t interval"
+        commonest = int(np.unique(np.round(d, 9), return_counts=True)[1].max())
+        if n - commonest < FEW:
+            least = _newcombe(x, y, effective_size(d, labels), level)
+            if least[0] < low or least[1] > high:
+                low, high, test = (
+                    min(low, least[0]),
+                    max(high, least[1]),
+                    f"{test}, at least Newcombe",
+                )
     return Comparison(
-        n, groups, float(x.mean()), float(y.mean()), delta, low, high, p, test, wins, losses,
-        detectable,
-    )  # fmt: skip
+        n, groups, float(x.mean()), float(y.mean()), delta, low, high, p, test, wins, losses, se
+    )
+
+
+def _newcombe(
+    x: NDArray[np.float64], y: NDArray[np.float64], size: float, level: float
+) -> tuple[float, float]:
+    """Newcombe's interval of these pairs at an effective size; of graded scores the parts that
+    both have, that only one has, and that neither has are the counts."""
+    share = size / len(x)
+    both, only_x = np.minimum(x, y).sum(), np.maximum(x - y, 0).sum()
+    only_y, neither = np.maximum(y - x, 0).sum(), (1 - np.maximum(x, y)).sum()
+    return newcombe(share * both, share * only_x, share * only_y, share * neither, level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
