@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.errors import NoRecords, RlmEvalError
 from rlm_eval.prices import whole
+from rlm_eval.run_union import united
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
@@ -344,6 +345,8 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
+    What several runs hold of a cell is counted once: see `run_union`.
+
     Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """
     import pandas as pd
@@ -358,11 +361,13 @@ def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
                 "(`rlm-eval run` prints it when it ends)"
             )
         frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
-        frame["run"] = frame["run"].fillna(Path(run_dir).name)
+        # As the folder is called now: a copied run has the first one's name in its rows.
+        same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
+        frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
         frames.append(frame)
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
         named = ", ".join(map(str, run_dirs))
         raise NoRecords(f"{named}: no sample has ended yet; run it first")
-    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))

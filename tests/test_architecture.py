@@ -34,6 +34,7 @@ ALLOWED = {
     "methods": {"types", "errors", "paths", "reasoning", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
+        "run_union",
     },
 }  # fmt: skip
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""

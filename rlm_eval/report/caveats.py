@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from rlm_eval import run_union
 from rlm_eval.report import phrases
 from rlm_eval.stats import missing, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
@@ -19,6 +20,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Sentences for this report, the gravest first."""
     return [
         *remarks(frame),
+        *run_union.sentences(frame),
         *_origin(frame, table),
         *_endings(frame, table),
         *_sizes(table),
