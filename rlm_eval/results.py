@@ -38,6 +38,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         "run": folder.parent.parent.name,
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
+        "root_window": facts.get("root_window") or _served_window(manifest),
     }
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
@@ -48,6 +49,12 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
     return made
+
+
+def _served_window(manifest: Mapping[str, Any]) -> int | None:
+    """The root model's window as its server reported it, tokens; `None` = unknown."""
+    window: int | None = (manifest.get("endpoints", {}).get("root") or {}).get("window")
+    return window
 
 
 def outside_samples(run: Path) -> dict[str, str]:

@@ -88,6 +88,9 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     resumed = frame["n_replayed_calls"].fillna(0) > 0
     frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
     frame["variant"] = _variants(frame, {m["identity"]: m.get("config", {}) for m in manifests})
+    # A prompt that was refused before anything was read has no latency and no cost.
+    failed = frame["n_failed_calls"].fillna(0) >= frame["n_calls"].fillna(0)
+    frame["refused"] = (frame["outcome"] == "context_overflow") & failed
     frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
     frame["series"] = _labels(frame)
     frame["task_label"] = [
@@ -206,6 +209,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     cut_share = float(samples["cut"].mean())
     low, high = missing.bounds(samples["score"], samples["cut"] | samples["lost"])
     counts = part["outcome"].value_counts()
+    spent = part[~part["refused"]]
     row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
     row |= {
         "n": len(samples),
@@ -216,6 +220,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "missing": int(samples["lost"].sum()),
         "cut_share": cut_share,
         "overflow_share": float((part["outcome"] == "context_overflow").mean()),
+        "refused": len(part) - len(spent),
         "as_bounds": cut_share > missing.CUT_SHARE or bool(samples["lost"].any()),
         "accuracy": accuracy.estimate,
         "low": accuracy.low,
@@ -223,8 +228,8 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "interval": accuracy.method,
         "bound_low": low,
         "bound_high": high,
-        "n_priced": int(part["cost_cold"].notna().sum()),
-        "n_timed": int(part["wall_seconds"].notna().sum()),
+        "n_priced": int(spent["cost_cold"].notna().sum()),
+        "n_timed": int(spent["wall_seconds"].notna().sum()),
         "recursion": int(part["used_recursion"].sum()),
         "rows": len(part),
         "window": first["root_window"],
@@ -237,9 +242,9 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
     row |= _over_repeats(part)
-    of_samples = part.groupby(["item", "sample_id"], sort=False)[list(_SPREAD.values())].mean()
+    of_samples = spent.groupby(["item", "sample_id"], sort=False)[list(_SPREAD.values())].mean()
     for name, column in _SPREAD.items():
-        row |= _spread(name, part[column].to_numpy(), of_samples[column].to_numpy())
+        row |= _spread(name, spent[column].to_numpy(), of_samples[column].to_numpy())
     return row
 
 

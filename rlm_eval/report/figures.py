@@ -188,10 +188,9 @@ def draw_spread(
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     """(column, axis label, note): US dollars where every cell has a price, else tokens."""
-    # A cell whose every sample overflowed spent nothing, and that is known.
-    spent = table["cost_max"].gt(0) | table["overflow_share"].eq(1)
-    priced = table["cost_median"].notna() & spent
-    if priced.all():
+    # A cell whose every prompt was refused spent nothing: its price is no question.
+    priced = (table["cost_median"].notna() & table["cost_max"].gt(0)) | _all_refused(table)
+    if priced.all() and not _all_refused(table).all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
         listed = f"Prices, every input token at full rate: {snapshot}."
         ours = table[table["gpu_priced"]]
@@ -206,12 +205,19 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     return "tokens", "tokens (input + output)", note
 
 
+def _all_refused(table: pd.DataFrame) -> pd.Series:
+    return table["refused"] == table["rows"]
+
+
 def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
     """What every figure states: outcomes, prompts, recursion that was really used, limits of n."""
     counts = frame["outcome"].value_counts()
     parts = ["Outcomes: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + "."]
-    if (table["overflow_share"] == 1).any():
-        parts.append("Where every sample overflowed the window nothing was spent or waited for.")
+    if refused := int(table["refused"].sum()):
+        parts.append(
+            f"{refused} prompts were refused as longer than the window: they score 0 and have no "
+            "cost and no latency, so those panels leave them out."
+        )
     if table["as_bounds"].any():
         parts.append(
             "Bars with end ticks: more than 5 % of the samples were cut off, or some are missing; "
