@@ -19,6 +19,7 @@ import orjson
 from omegaconf import DictConfig, OmegaConf
 
 from rlm_eval.config import build, locate, parse_length
+from rlm_eval.environment import settle, stored, unset_variables_allowed
 from rlm_eval.errors import ConfigError
 from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
@@ -55,7 +56,7 @@ class Cell:
     """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
-    """The composed configuration, for the manifest."""
+    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
 
@@ -130,6 +131,8 @@ def identity(value: Any) -> Any:
 
 def build_cell(config: DictConfig) -> Cell:
     """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    config = config.copy()
+    settle(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
@@ -163,11 +166,20 @@ def build_cell(config: DictConfig) -> Cell:
         limits=limits,
         budget=budget,
         repl=build(config.repl, "repl"),
-        resolved=_plain(config),
+        resolved=stored(config),
         shard=shard,
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
     return cell
+
+
+def stored_cell(config: Mapping[str, Any]) -> Cell:
+    """The cell of a manifest's configuration, to be read: of unset variables only the names.
+
+    Raises `ConfigError`.
+    """
+    with unset_variables_allowed():
+        return build_cell(OmegaConf.create(dict(config)))
 
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
@@ -258,9 +270,3 @@ def _positive(config: DictConfig, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{key}={value}: give a whole number of 1 or more")
     return value
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

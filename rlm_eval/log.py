@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.secrets import SECRETS
 
 SYNC_SECONDS = 0.05
 
@@ -105,14 +106,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
-    """A line of a log."""
+    """A line of a log, without secrets."""
     if sealed:
         packed = base64.b64encode(zlib.compress(dumped(record), 1)).decode()
         return dumped({"sealed": packed})
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
-        return json.dumps(record).encode() + b"\n"
+        line = json.dumps(record).encode() + b"\n"
+    return SECRETS.json(line)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:

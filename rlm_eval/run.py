@@ -118,14 +118,19 @@ class Runner:
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
         by its own cells. Servers of ours are proved when they start.
         """
-        for cell in self.cells:
-            folder = self._folder(cell)
-            if (folder / "DONE").exists() or holder_of(folder) is not None:
-                continue
-            for model in cell.models.values():
-                if getattr(model, "server", None) == "attach":
-                    with suppress(ProviderError):
-                        await models.client(model)
+        todo = [
+            model
+            for cell in self.cells
+            if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
+            for model in cell.models.values()
+        ]
+        for model in todo:  # of all models first: a missing key must not cost another's request
+            if (check := getattr(model, "check_keys", None)) is not None:
+                check()
+        for model in todo:
+            if getattr(model, "server", None) == "attach":
+                with suppress(ProviderError):
+                    await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder

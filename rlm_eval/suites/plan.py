@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from rlm_eval.cell import Cell, build_cell
 from rlm_eval.config import parse_length
+from rlm_eval.environment import masked_arguments
 from rlm_eval.errors import ConfigError
 from rlm_eval.grid import product
 from rlm_eval.paths import write_atomic
@@ -340,7 +341,11 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
     What the first plan did not have is marked (`Place.planned`).
     """
     record = Record(
-        suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
+        suite.name,
+        masked_arguments(given),
+        time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        places,
+        suite.comparisons,
     )
     if (known := read_record(folder)) is not None:
         record = merged(known, record)

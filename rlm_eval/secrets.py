@@ -1,0 +1,250 @@
+"""Secrets of this process, and their redaction from whatever is written.
+
+A value is a secret where a configuration names its environment variable: `api_key_env`,
+`headers_env`, `${oc.env:NAME}`. It is replaced by `[NAME]` in files, error texts and terminal
+output, also in the forms in which a server echoes it (escaped, percent-encoded, base64). Not a
+scanner for keys: a literal that no configuration names as a secret is not known here.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
+from urllib.parse import parse_qsl, urlsplit
+
+MIN_CHARS = 8
+"""An `${oc.env:...}` value that is shorter ("1", "prod") is no secret: it would redact too much."""
+
+_PARTIAL = 16
+"""Characters of a key from which on its first half, cut by a server, counts as the key."""
+_SCHEME = re.compile(r"(?:bearer|basic|token|key)\s+(?=\S)", re.IGNORECASE)
+_TAIL = r"[^\s\"'<>,;(){}\[\]]{0,2000}"
+
+
+class Secrets:
+    """Values that must not be written, with the names that stand for them."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._public: set[str] = set()
+        self._needles: tuple[bytes, ...] = ()
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
+
+    def add(self, name: str, value: str, *, declared: bool = False) -> bool:
+        """Redact `value` as `[name]` from now on; false where it is no secret.
+
+        A `declared` one (a key, a header) is a secret at any length. Any other must have
+        `MIN_CHARS` characters, be no existing path and no published name: text would become
+        unreadable, and neither is secret.
+        """
+        if value in self._names:  # also of every client that is opened again
+            return True
+        plain = value.strip()
+        if not plain or (not declared and not self._is_secret(plain)):
+            return False
+        for form in _forms_of(plain):
+            if form in self._names:
+                continue
+            self._names[form] = name
+            self._needles += tuple(n for n in _needles(form) if n not in self._needles)
+            self._patterns += ((p, f"[{name}]") for p in _patterns(form, partial=declared))
+        self._names[value] = name
+        # The longest first: a key may be a part of another value.
+        self._patterns.sort(key=lambda item: -len(item[0].pattern))
+        return True
+
+    def publish(self, value: str) -> None:
+        """`value` is a name in tables and paths: no `${oc.env:...}` makes it a secret later."""
+        self._public.add(value.strip())
+
+    def _is_secret(self, value: str) -> bool:
+        return len(value) >= MIN_CHARS and value not in self._public and not _is_path(value)
+
+    def knows(self, value: str) -> bool:
+        """True where `value` is a secret."""
+        return value in self._names
+
+    def text(self, text: str) -> str:
+        """`text` with every secret replaced, whatever its form."""
+        for pattern, mark in self._patterns:
+            text = pattern.sub(mark, text)
+        return text
+
+    def data(self, data: bytes) -> bytes:
+        """As `text`, for a body of a reply."""
+        if not self._patterns:
+            return data
+        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+    def are_in(self, data: bytes) -> bool:
+        """True where JSON that we made holds a secret: a fast look for the forms found there."""
+        return any(needle in data for needle in self._needles)
+
+    def tree(self, value: Any) -> Any:
+        """JSON-shaped `value` with the secrets of its strings replaced; numbers stay."""
+        if not self._patterns:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.tree(key): self.tree(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.tree(inner) for inner in value]
+        return value
+
+    def json(self, data: bytes) -> bytes:
+        """A line of JSON that we made, without its secrets. Fast where it holds none."""
+        if not self.are_in(data):
+            return data
+        # Not orjson: it knows no lone surrogate and no integer beyond 64 bits.
+        return json.dumps(self.tree(json.loads(data))).encode() + b"\n"
+
+
+SECRETS = Secrets()
+"""Of this process."""
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - any string
+    except ValueError:  # a null byte
+        return False
+
+
+def _forms_of(value: str) -> Iterator[str]:
+    """The secret texts of a value: without its scheme, and what Basic encodes."""
+    bare = value[found.end() :] if (found := _SCHEME.match(value)) else value
+    yield bare
+    if found and value[:5].lower() == "basic":
+        try:
+            inside = base64.b64decode(bare, validate=True).decode()
+        except ValueError:
+            return
+        yield inside
+        if len(password := inside.partition(":")[2]) >= MIN_CHARS:
+            yield password
+
+
+def _needles(value: str) -> Iterator[bytes]:
+    """A value as JSON of ours holds it."""
+    yield value.encode("utf-8", "surrogatepass")
+    yield json.dumps(value)[1:-1].encode()
+    yield json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+    yield from (core.encode() for core in _base64_cores(value))
+
+
+def _base64_cores(value: str) -> Iterator[str]:
+    """The characters that every base64 text of something with `value` in it holds."""
+    raw = value.encode("utf-8", "surrogatepass")
+    if len(raw) < MIN_CHARS:
+        return
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode()
+        core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+        yield core
+        if (safe := core.translate(str.maketrans("+/", "-_"))) != core:
+            yield safe
+
+
+def _patterns(value: str, *, partial: bool) -> Iterator[re.Pattern[str]]:
+    """Every form of `value`, each character in any escape."""
+    parts = [_character(c) for c in value]
+    whole = "".join(parts)
+    if partial and len(value) >= _PARTIAL:
+        half = max(MIN_CHARS, len(value) // 2)
+        whole = "".join(parts[:half]) + f"(?:{''.join(parts[half:])}|{_TAIL})"
+    yield re.compile(whole)
+    for core in _base64_cores(value):
+        yield re.compile("".join(map(_character, core)) + "[A-Za-z0-9+/_-]{0,3}={0,2}")
+
+
+def _character(c: str) -> str:
+    """A character: plain, or as JSON (nested too), a URL, HTML or Python's `repr` escape it."""
+    number = ord(c)
+    units = c.encode("utf-16-be", "surrogatepass")
+    pairs = [units[i : i + 2].hex() for i in range(0, len(units), 2)]
+    # Each form begins with a literal, so that the search skips to the first one quickly.
+    forms = [
+        re.escape(c),
+        rf"\\\\{{0,15}}{re.escape(c)}",
+        "".join(rf"\\\\{{0,15}}u(?i:{pair})" for pair in pairs),
+        "".join(f"%(?:25){{0,3}}(?i:{b:02x})" for b in c.encode("utf-8", "surrogatepass")),
+        rf"&(?:amp;){{0,3}}\#0{{0,6}}{number};",
+        rf"&(?:amp;){{0,3}}\#[xX]0{{0,6}}(?i:{number:x});",
+    ]
+    if number < 256:
+        forms.append(rf"\\\\{{0,15}}x(?i:{number:02x})")
+    if (escaped := html.escape(c)) != c:
+        forms.append(rf"&(?:amp;){{0,3}}{re.escape(escaped[1:])}")
+    if c == " ":
+        forms.append(r"\+")
+    return f"(?:{'|'.join(forms)})"
+
+
+def redact(text: str) -> str:
+    """`text` without the secrets of this process."""
+    return SECRETS.text(text)
+
+
+_SECRET_NAME = re.compile(
+    r"(?:^|[^a-z])(?:auth|authorization|pwd|passwd|cookie|signature|sig|jwt|credentials?)(?:$|[^a-z])"
+    r"|(?:key|token|secret|password)(?:$|[^a-z])",
+)
+_KEY_VALUE = re.compile(
+    r"(?:bearer|basic)\s+\S|(?:(?:sk|pk|rk|gsk|xai|hf|ghp|glpat)[-_]|AKIA|AIza)[\w-]{12,}",
+    re.IGNORECASE,
+)
+
+
+def looks_secret(name: str, value: str = "") -> bool:
+    """True for the name of a header or parameter that carries a key, and for a key by its form."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return bool(_SECRET_NAME.search(words) or _KEY_VALUE.match(value))
+
+
+def check_url(url: str) -> None:
+    """Raises `ValueError` where an address carries a user, a password or a key."""
+    found = urlsplit(url)
+    what = "a user or a password" if "@" in found.netloc else ""
+    for name, value in parse_qsl(found.query):
+        if looks_secret(name, value):
+            what = f"a key (the parameter {name})"
+    if what:
+        raise ValueError(
+            f"base_url: holds {what}, which would be stored with the configuration; export it as "
+            "a variable and name that: api_key_env=NAME, or headers_env={HEADER: NAME}; for a "
+            "user and password headers_env={Authorization: NAME}, with NAME='Basic BASE64'"
+        )
+
+
+class _Redacted:
+    """A text stream that writes no secret; in all else the stream that it stands for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text` without its secrets."""
+        return self._stream.write(SECRETS.text(text))
+
+    def writelines(self, lines: Any) -> None:
+        """Write lines without their secrets."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def guard_output() -> None:
+    """Redact what this process prints from now on, tracebacks of any thread included."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Redacted):
+            setattr(sys, name, cast(TextIO, _Redacted(stream)))
