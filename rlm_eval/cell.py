@@ -26,6 +26,7 @@ from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
+from rlm_eval.secrets import SECRETS
 from rlm_eval.shards import Shard, parse_shard
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Sample
@@ -170,6 +171,8 @@ def build_cell(config: DictConfig) -> Cell:
         shard=shard,
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
+    for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
+        SECRETS.publish(name)  # they name folders, which readers must find
     return cell
 
 

@@ -15,11 +15,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TextIO, cast
 from urllib.parse import parse_qsl, urlsplit
 
 MIN_CHARS = 8
-"""An `${oc.env:...}` value that is shorter ("1", "prod") is no secret: it would redact too much."""
+"""Shorter values ("1", "prod", a local server's "EMPTY") are replaced only in the bodies of server
+errors: in all else they would redact ordinary text, and change answers."""
 
 _PARTIAL = 16
 """Characters of a key from which on its first half, cut by a server, counts as the key."""
@@ -27,60 +30,97 @@ _SCHEME = re.compile(r"(?:bearer|basic|token|key)\s+(?=\S)", re.IGNORECASE)
 _TAIL = r"[^\s\"'<>,;(){}\[\]]{0,2000}"
 
 
+@dataclass(frozen=True)
+class _Secret:
+    """One secret text."""
+
+    value: str
+    name: str
+    """Stands for it, in brackets."""
+    declared: bool
+    """Named as a key; also a part of it is redacted."""
+
+    @cached_property
+    def needles(self) -> tuple[bytes, ...]:
+        """As JSON of ours holds it."""
+        return tuple(_needles(self.value))
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern[str], ...]:
+        """As anybody's text may hold it."""
+        return tuple(_patterns(self.value, partial=self.declared))
+
+
 class Secrets:
     """Values that must not be written, with the names that stand for them."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+        self._known: dict[str, _Secret] = {}
+        self._aliases: set[str] = set()
         self._public: set[str] = set()
         self._needles: tuple[bytes, ...] = ()
         self._patterns: list[tuple[re.Pattern[str], str]] = []
+        self._short: list[tuple[re.Pattern[str], str]] = []
 
     def add(self, name: str, value: str, *, declared: bool = False) -> bool:
         """Redact `value` as `[name]` from now on; false where it is no secret.
 
-        A `declared` one (a key, a header) is a secret at any length. Any other must have
-        `MIN_CHARS` characters, be no existing path and no published name: text would become
-        unreadable, and neither is secret.
+        A `declared` one (a key, a header) is one at any length. Any other must have
+        `MIN_CHARS` characters, be no existing path and no part of a published name: text would
+        become unreadable, and neither is secret.
         """
-        if value in self._names:  # also of every client that is opened again
+        if value in self._aliases:  # also of every client that is opened again
             return True
         plain = value.strip()
         if not plain or (not declared and not self._is_secret(plain)):
             return False
         for form in _forms_of(plain):
-            if form in self._names:
-                continue
-            self._names[form] = name
-            self._needles += tuple(n for n in _needles(form) if n not in self._needles)
-            self._patterns += ((p, f"[{name}]") for p in _patterns(form, partial=declared))
-        self._names[value] = name
-        # The longest first: a key may be a part of another value.
-        self._patterns.sort(key=lambda item: -len(item[0].pattern))
+            self._known.setdefault(form, _Secret(form, name, declared))
+        self._aliases |= {value, plain}
+        self._rebuild()
         return True
 
-    def publish(self, value: str) -> None:
-        """`value` is a name in tables and paths: no `${oc.env:...}` makes it a secret later."""
-        self._public.add(value.strip())
+    def publish(self, name: str) -> None:
+        """`name` stands in tables and paths: a part of it is a secret only where declared."""
+        if name in self._public:
+            return
+        self._public.add(name)
+        hidden = {f for f, known in self._known.items() if not known.declared and f in name}
+        if hidden:
+            self._known = {f: known for f, known in self._known.items() if f not in hidden}
+            self._aliases -= hidden
+            self._rebuild()
 
     def _is_secret(self, value: str) -> bool:
-        return len(value) >= MIN_CHARS and value not in self._public and not _is_path(value)
+        published = any(value in name for name in self._public)
+        return len(value) >= MIN_CHARS and not published and not _is_path(value)
 
-    def knows(self, value: str) -> bool:
-        """True where `value` is a secret."""
-        return value in self._names
+    def _rebuild(self) -> None:
+        # The longest first: a key may be a part of another value.
+        long = [known for known in self._known.values() if len(known.value) >= MIN_CHARS]
+        ordered = sorted(long, key=lambda known: -len(known.value))
+        self._needles = tuple(dict.fromkeys(n for known in ordered for n in known.needles))
+        self._patterns = [(p, f"[{known.name}]") for known in ordered for p in known.patterns]
+        short = [known for known in self._known.values() if len(known.value) < MIN_CHARS]
+        self._short = [
+            (re.compile(rf"(?<![\w-]){re.escape(known.value)}(?![\w-])"), f"[{known.name}]")
+            for known in sorted(short, key=lambda known: -len(known.value))
+        ]
 
     def text(self, text: str) -> str:
-        """`text` with every secret replaced, whatever its form."""
+        """`text` with every secret of `MIN_CHARS` or more replaced, whatever its form."""
         for pattern, mark in self._patterns:
             text = pattern.sub(mark, text)
         return text
 
     def data(self, data: bytes) -> bytes:
-        """As `text`, for a body of a reply."""
-        if not self._patterns:
+        """As `text`, for the body of a server's error: of short keys too, where they are words."""
+        if not self._known:
             return data
-        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        text = self.text(data.decode("utf-8", "surrogateescape"))
+        for pattern, mark in self._short:
+            text = pattern.sub(mark, text)
+        return text.encode("utf-8", "surrogateescape")
 
     def are_in(self, data: bytes) -> bool:
         """True where JSON that we made holds a secret: a fast look for the forms found there."""
@@ -93,10 +133,14 @@ class Secrets:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.tree(key): self.tree(inner) for key, inner in value.items()}
+            return {self._key(key): self.tree(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self.tree(inner) for inner in value]
         return value
+
+    def _key(self, key: Any) -> Any:
+        """A mapping's key; one that is a field's name stays, or the file could not be read."""
+        return key if not isinstance(key, str) or key.isidentifier() else self.text(key)
 
     def json(self, data: bytes) -> bytes:
         """A line of JSON that we made, without its secrets. Fast where it holds none."""

@@ -22,7 +22,7 @@ from runs import ROOT, cells_of, overrides
 from rlm_eval.cell import stored_cell
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.environment import MASK, masked_arguments
-from rlm_eval.errors import ConfigError, ProviderError, RlmEvalError
+from rlm_eval.errors import ConfigError, EndpointUnusable, ProviderError, RlmEvalError
 from rlm_eval.grid import expand
 from rlm_eval.log import dumped
 from rlm_eval.models.http import OpenAIModel
@@ -283,6 +283,15 @@ def test_keys_in_an_address_are_refused_with_the_way_out(tmp_path, url, of):
     assert not (tmp_path / "test").exists()
 
 
+async def test_servers_that_refuse_a_secret_header_name_its_variable(monkeypatch):
+    monkeypatch.setenv("PK", PLANTED["PK"])
+    async with FakeServer(api_key="another") as server:
+        model = OpenAIModel("x", "m", server.url, headers_env={"x-api-key": "PK"})
+        async with model.open() as client:
+            with pytest.raises(EndpointUnusable, match="check the key in PK"):
+                await client.check()
+
+
 @pytest.mark.parametrize("query", ["api-version=2024-10-21", "max_tokens=5", "deployment=gpt"])
 def test_other_parameters_of_an_address_are_no_keys(query):
     OpenAIModel("x", "m", base_url=f"http://127.0.0.1:9/v1?{query}")
@@ -446,7 +455,9 @@ def test_short_values_and_paths_are_secrets_only_where_declared(tmp_path):
     assert not found.add("C", "  ")
     assert found.text(f"prod in {tmp_path}") == f"prod in {tmp_path}"
     assert found.add("A", "prod", declared=True)
-    assert found.text("in prod") == "in [A]"
+    assert found.data(b"key prod, product") == b"key [A], product"
+    assert found.text("prod") == "prod"
+    assert found.json(b'"prod"') == b'"prod"'
 
 
 def test_numbers_of_a_line_stay_numbers():
@@ -455,6 +466,22 @@ def test_numbers_of_a_line_stay_numbers():
         "n": 12345678,
         "t": "[NAME]",
     }
+
+
+def test_a_part_of_a_published_name_is_a_secret_only_where_declared():
+    found = secrets("long_context")
+    found.publish("s_niah-1024-long_context-0a1b")
+    assert found.text("long_context") == "long_context"
+    assert not found.add("NAME", "long_context")
+    assert json.loads(found.json(b'{"a": "long_context"}')) == {"a": "long_context"}
+    assert found.add("KEY", "long_context", declared=True)
+    assert found.text("long_context") == "[KEY]"
+
+
+def test_names_of_fields_stay_and_other_keys_of_mappings_are_redacted():
+    found = secrets("finish_reason")
+    line = {"finish_reason": "finish_reason", "a finish_reason": 1}
+    assert found.tree(line) == {"finish_reason": "[NAME]", "a [NAME]": 1}
 
 
 async def test_error_texts_of_servers_hold_no_key(monkeypatch):

@@ -175,7 +175,7 @@ class HttpClient:
                         SECRETS.data(await response.read()),  # some servers echo the key
                         response.headers,
                         where=self._where,
-                        key_env=config.api_key_env,
+                        key_env=config.api_key_env or ", ".join(config.headers_env.values()),
                     )
                 if config.stream:
                     body, first = await self._collect(response.content)

@@ -17,6 +17,7 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.secrets import SECRETS, looks_secret, redact
 from rlm_eval.types import Reply
 
+_PLAIN = {"accept", "content-type", "user-agent"}
 _OPAQUE = 16
 """Characters of a header's value, without a space, from which on it may be a key."""
 
@@ -67,7 +68,7 @@ def request_headers(
     for name, value in (*given.items(), *of_key.items()):
         if looks_secret(name, value):
             SECRETS.add(name, value, declared=True)
-        elif len(value) >= _OPAQUE and " " not in value:
+        elif len(value) >= _OPAQUE and " " not in value and name.lower() not in _PLAIN:
             SECRETS.add(name, value)
     found: dict[str, tuple[str, str]] = {}
     for part in ({"Content-Type": "application/json"}, given, of_key, secret):
