@@ -28,6 +28,11 @@ PLACES = ("headers", "environment")
 _NAMES = ("name", "model", "results")
 """Fields that name tables, folders and requests: their values are shown."""
 
+_IS_KEY = re.compile(r"(?:x[-_])?api[-_]?key|authorization|password|secret|access[-_]?token", re.I)
+"""Names of fields, in any place, that hold a key and nothing else."""
+_ASSIGNED = re.compile(r"(\w+)=(?![\"']?\$)[^\s;]")
+"""Variables that a line of a shell sets to a literal."""
+
 _read: ContextVar[dict[str, str] | None] = ContextVar("_read", default=None)
 _stand_in: ContextVar[bool] = ContextVar("_stand_in", default=False)
 
@@ -82,8 +87,8 @@ def settle(config: DictConfig | ListConfig) -> None:
 
 def _settle(node: DictConfig | ListConfig, path: str) -> None:
     keys: Sequence[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node.keys())
-    declared = path.rpartition(".")[2] in PLACES
     for key in keys:
+        declared = path.rpartition(".")[2] in PLACES or key in PLACES
         where = f"{path}.{key}".lstrip(".")
         if OmegaConf.is_missing(node, key):
             continue
@@ -96,8 +101,8 @@ def _settle(node: DictConfig | ListConfig, path: str) -> None:
             elif read and _are_secrets(read, value, declared=declared):
                 continue
             node[key] = value
-        elif declared and isinstance(literal := node[key], str):
-            _refuse_literal(where, str(key), literal)
+        elif isinstance(literal := node[key], str):
+            _refuse_literal(where, literal, declared=declared)
         value = node[key]
         if isinstance(value, DictConfig | ListConfig):
             _settle(value, where)
@@ -128,16 +133,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _refuse_literal(where: str, name: str, value: str) -> None:
-    if value and looks_secret(name, value):
-        part, _, field = where.rpartition(".")
-        way = f"{part}.{field}='${{oc.env:NAME}}'"
-        if part.endswith("headers"):
-            way = f"{part}_env={{{name}: NAME}}"
-        raise ConfigError(
-            f"{where}: looks like a key, and a configuration is stored; export it as a variable "
-            f"and give the variable's name: {way}"
-        )
+def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
+    part, _, name = where.rpartition(".")
+    if part.endswith(".setup"):  # lines of a shell
+        found = any(looks_secret(of) for of in _ASSIGNED.findall(value))
+    else:
+        found = looks_secret(name, value) if declared else _IS_KEY.fullmatch(name) is not None
+    if not value or not found:
+        return
+    way = f"{part}.{name}='${{oc.env:NAME}}'"
+    if part.endswith("headers"):
+        way = f"{part}_env={{{name}: NAME}}"
+    elif part.endswith(".setup"):
+        way = "a job has the variables of the shell that submits it"
+    raise ConfigError(
+        f"{where}: looks like a key, and a configuration is stored; export it as a variable "
+        f"and give the variable's name: {way}"
+    )
 
 
 def stored(config: DictConfig) -> dict[str, Any]:

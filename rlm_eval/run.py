@@ -8,6 +8,7 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -29,6 +30,7 @@ from rlm_eval.models.gate import CALLER
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
+from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
@@ -145,8 +147,8 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
-            why = f"{group.exceptions[0]!r} (traceback above)"
+            print(redact("".join(traceback.format_exception(group))), file=sys.stderr)
+            why = redact(f"{group.exceptions[0]!r} (traceback above)")
         name = cell.name_in_plan
         if why is None:
             self.summary.finished.append(name)

@@ -276,7 +276,7 @@ def _stays(key: str) -> bool:
 
 _HARMLESS = re.compile(
     r"(name|results|n|epochs|length|seed|max_samples|confirm_above|shard|cluster|(cluster|budget)\..+"
-    r"|.+\.(path|base_url|server|api_key_env|concurrency|tier))"
+    r"|.+\.(path|base_url|server|api_key_env|headers_env(\..+)?|concurrency|tier))"
 )
 """Settings that leave a result comparable; length and n are compared by themselves."""
 
