@@ -24,11 +24,14 @@ from rlm_eval.environment import MASK, masked_arguments
 from rlm_eval.errors import ConfigError, EndpointUnusable, ProviderError, RlmEvalError
 from rlm_eval.grid import expand
 from rlm_eval.log import dumped
+from rlm_eval.models.anthropic import AnthropicModel
+from rlm_eval.models.embedding import EmbeddingModel
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.report.server import open_server
 from rlm_eval.secrets import Secrets
 from rlm_eval.suites.plan import read_record, write_record
 from rlm_eval.suites.schema import load
+from rlm_eval.types import Message
 
 PLANTED = {
     "PK": "pk-planted7Qx/Zr9Kw2Lm+Tt5&Vb8",  # in headers_env
@@ -78,10 +81,10 @@ class EchoServer(FakeServer):
             return await super()._serve(http, shape)
         body = await http.json()
         keys = " ".join([*http.headers.values(), str(body.get("user"))])
-        return echoed(number - 1, keys)
+        return echoed(number - 1, keys, body.get("stream"))
 
 
-def echoed(number, keys):
+def echoed(number, keys, stream):
     """The error that answers a request: six escapes, an error in a 200, and one in another."""
     if number < len(ECHOES):
         told = "bad key " + list(ECHOES.values())[number](keys)
@@ -95,6 +98,9 @@ def echoed(number, keys):
     if number == len(ECHOES):
         return web.json_response({"error": error}, status=502)
     choice = {"message": {"content": "no"}, "finish_reason": "error", "error": error}
+    if stream:
+        text = f"data: {json.dumps({'choices': [choice | {'delta': {}}]})}\n\n"
+        return web.Response(text=text, content_type="text/event-stream")
     return web.json_response({"choices": [choice]})
 
 
@@ -206,6 +212,33 @@ async def test_keys_are_sent_with_every_request_to_servers_and_written_nowhere(t
             assert not leaks(shown)
         http.shutdown()
         await serving
+
+
+@pytest.mark.parametrize("kind", [OpenAIModel, AnthropicModel, EmbeddingModel])
+async def test_every_address_of_servers_gets_the_secret_headers(kind, monkeypatch):
+    monkeypatch.setenv("PK", PLANTED["PK"])
+    seen = []
+
+    async def answer(http):
+        seen.append((http.path, http.headers.get("x-portkey-api-key")))
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    model = kind("x", "m", url, headers_env={"x-portkey-api-key": "PK"}, retries=0)
+    async with model.open() as client:
+        with pytest.raises(ProviderError):
+            await client.check()
+        await client.count_tokens([Message("user", "x")])
+        await client.account()
+    await runner.cleanup()
+    asked = {path for path, _ in seen}
+    assert {"/v1/models", "/metrics", "/tokenize", "/v1" + model.dialect.path} <= asked
+    assert {value for _, value in seen} == {PLANTED["PK"]}
 
 
 @pytest.mark.usefixtures("planted")
