@@ -249,8 +249,8 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
 
     Raises `ConfigError` where a script of the cluster would hold a secret.
     """
-    for line in (*cluster.setup, *map(str, cluster.slurm.values())):
-        if (shown := redact(line)) != line:
+    for line in cluster.setup:
+        if "=" in line and (shown := redact(line)) != line:
             raise ConfigError(
                 f"cluster: {shown}: a secret would be written into the job's script; export the "
                 "variable where the job runs (Slurm passes on the environment of `submit`)"

@@ -110,7 +110,7 @@ def _settle(node: DictConfig | ListConfig, path: str) -> None:
 
 def _are_secrets(read: Mapping[str, str], value: Any, *, declared: bool) -> bool:
     """Register what was read for a value; true where one of it is a secret."""
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not declared:
         return False  # as redaction in text it would hide equal numbers
     values = list(read.items())
     # `oc.decode` takes quotes away, and takes lists and mappings apart.
