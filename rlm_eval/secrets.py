@@ -259,6 +259,8 @@ def check_url(url: str) -> None:
     for name, value in parse_qsl(found.query):
         if looks_secret(name, value):
             what = f"a key (the parameter {name})"
+    if any(looks_secret("", part) for part in found.path.split("/")):
+        what = "a key (in its path)"
     if what:
         raise ValueError(
             f"base_url: holds {what}, which would be stored with the configuration; export it as "

@@ -16,7 +16,7 @@ from rlm_eval.models import Client, EndpointInfo, Sampling
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
-from rlm_eval.models.keys import check_headers, from_environment
+from rlm_eval.models.keys import check_names, from_environment
 from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.shared import shared
 from rlm_eval.secrets import check_url
@@ -106,7 +106,7 @@ class OpenAIModel:
             raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
         if self.base_url:
             check_url(self.base_url)
-        check_headers(self.headers, self.headers_env)
+        check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
 

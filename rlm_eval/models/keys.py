@@ -43,17 +43,22 @@ def from_environment(variable: str, needs: str, field: str) -> str:
     return value
 
 
-def check_headers(headers: Mapping[str, str], headers_env: Mapping[str, str]) -> None:
-    """Raises `ValueError` for a header that is given twice, and for a value in place of a name."""
+def check_names(
+    api_key_env: str | None, headers: Mapping[str, str], headers_env: Mapping[str, str]
+) -> None:
+    """Raises `ValueError` for a header that is given twice, and for a key in place of a name."""
     given = [name.lower() for name in (*headers, *headers_env)]
     if twice := {name for name in given if given.count(name) > 1}:
-        raise ValueError(f"headers and headers_env: {sorted(twice)[0]} is given twice")
-    for header, variable in headers_env.items():
+        raise ValueError(f"headers and headers_env: {min(twice)} is given twice")
+    named = {f"headers_env.{header}": variable for header, variable in headers_env.items()}
+    if api_key_env:
+        named["api_key_env"] = api_key_env
+    for field, variable in named.items():
         if not variable.isidentifier():
-            SECRETS.add("headers_env", variable, declared=True)
+            SECRETS.add(field, variable, declared=True)  # it may be the key itself
             raise ValueError(
-                f"headers_env.{header}: not the name of an environment variable; "
-                f"export the value as one and give its name: headers_env={{{header}: NAME}}"
+                f"{field}: not the name of an environment variable; export the value as one "
+                f"(export NAME=...) and give its name: {field}=NAME"
             )
 
 
