@@ -8,10 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from rlm_eval import accounts
-from rlm_eval.cell import build_cell
+from rlm_eval.cell import stored_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
@@ -96,7 +94,7 @@ class ContextSource:
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
         """Canonical text of a sample's context; `None` where the task does not make it again."""
         if manifest["cell_id"] != self._cell:
-            task = build_cell(OmegaConf.create(manifest["config"])).task
+            task = stored_cell(manifest["config"]).task
             self._samples = {s.id: s for s in task.samples()}
             self._cell = manifest["cell_id"]
         found = self._samples.get(sample)

@@ -8,6 +8,7 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools
+from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
@@ -110,14 +112,19 @@ class Runner:
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
         by its own cells. Servers of ours are proved when they start.
         """
-        for cell in self.cells:
-            folder = self._folder(cell)
-            if (folder / "DONE").exists() or holder_of(folder) is not None:
-                continue
-            for model in cell.models.values():
-                if getattr(model, "server", None) == "attach":
-                    with suppress(ProviderError):
-                        await models.client(model)
+        todo = [
+            model
+            for cell in self.cells
+            if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
+            for model in cell.models.values()
+        ]
+        for model in todo:  # of all models first: a missing key must not cost another's request
+            if (check := getattr(model, "check_keys", None)) is not None:
+                check()
+        for model in todo:
+            if getattr(model, "server", None) == "attach":
+                with suppress(ProviderError):
+                    await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
@@ -134,8 +141,8 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
-            why = f"{group.exceptions[0]!r} (traceback above)"
+            print(redact("".join(traceback.format_exception(group))), file=sys.stderr)
+            why = redact(f"{group.exceptions[0]!r} (traceback above)")
         name = cell.name_in_plan
         if why is None:
             self.summary.finished.append(name)

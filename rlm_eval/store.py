@@ -26,6 +26,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
 from rlm_eval.log import AppendLog, dumped, line_at, read_every, read_lines
 from rlm_eval.paths import FULL, replace_file
+from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -52,8 +53,11 @@ def output_folder(path: Path, way_out: str = "name another with results= or -o")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file by `value` as JSON, whole or not at all."""
-    write_whole(path, orjson.dumps(value, option=_OPTIONS))
+    """Replace a file by `value` as JSON without secrets, whole or not at all."""
+    data = orjson.dumps(value, option=_OPTIONS)
+    if SECRETS.are_in(data):
+        data = orjson.dumps(SECRETS.tree(orjson.loads(data)), option=_OPTIONS)
+    write_whole(path, data)
 
 
 def folder_of(run: Path, name: str) -> Path:

@@ -20,7 +20,8 @@ MODULES = {
 
 ALLOWED = {
     "types": set(),
-    "errors": {"types"},
+    "errors": {"types", "secrets"},  # an error's text must hold no key, wherever it is written
+    "secrets": set(),
     "paths": set(),
     "identity": set(),
     "reasoning": set(),
@@ -29,7 +30,7 @@ ALLOWED = {
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors", "spans"},
-    "models": {"types", "errors", "paths", "config"},
+    "models": {"types", "errors", "paths", "config", "secrets"},
     "tasks": {"types", "errors", "paths", "tokens", "scoring"},
     "methods": {"types", "errors", "paths", "reasoning", "session", "spans", "repl"},
     "report": {

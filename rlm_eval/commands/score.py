@@ -36,15 +36,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _score_cell(folder: Path) -> dict[str, float]:
     """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
-    from omegaconf import OmegaConf
-
-    from rlm_eval.cell import build_cell
+    from rlm_eval.cell import stored_cell
     from rlm_eval.log import dumped
     from rlm_eval.store import CellStore
     from rlm_eval.types import Answer
 
     store = CellStore(folder)
-    task = build_cell(OmegaConf.create(store.manifest["config"])).task
+    task = stored_cell(store.manifest["config"]).task
     samples = {sample.id: sample for sample in task.samples()}
     values: dict[str, list[float]] = {}
     # Unbuffered: a run that writes the same file meets whole lines.
