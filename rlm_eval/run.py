@@ -28,6 +28,7 @@ from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
+from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
@@ -161,6 +162,7 @@ class Runner:
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
             store = CellStore(folder)
+            await self._score_anew(cell, store, whole)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -185,6 +187,20 @@ class Runner:
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             why = self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    async def _score_anew(self, cell: Cell, store: CellStore, samples: Sequence[Sample]) -> None:
+        """Score stored answers again where a scorer has changed: a cell never mixes versions."""
+
+        def changed() -> list[Attempt]:
+            found = scored_again(store, cell.task, cell.method, samples, everything=False)
+            return list(found)
+
+        if again := await asyncio.to_thread(changed):
+            async with _cell_logs(store.folder, cell.task.protected) as logs:
+                for attempt_ in again:
+                    store.append_scores(logs.scores, attempt_)
+            told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
+            self.progress.note(f"{cell.name_in_plan}: {told}")
 
     async def _run_samples(
         self,

@@ -25,6 +25,7 @@ from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.thoughts import Thoughts
 from rlm_eval.types import Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class HttpClient:
         self.config, self.gate = config, gate
         self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
+        self._thoughts = Thoughts(config.name, config.template_opens_thought)
         self._count = ServerCount(self._ask, self._dialect, config.model, config.sampling)
         self._tells_cache = True
 
@@ -191,6 +193,7 @@ class HttpClient:
             raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
         end = time.monotonic()
         reply = self._dialect.reply(body, len(payload))
+        reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
         return replace(
             reply,
             service_seconds=end - entered,

@@ -9,8 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from rlm_eval.reasoning import without_thoughts
 from rlm_eval.types import Score
+
+
+def said(output: Any) -> Any:
+    """`output` as every scorer reads it: without thoughts (`reasoning`), where it is a text.
+
+    Done before a reference scorer runs: the references know no thoughts and take them as answers.
+    """
+    return without_thoughts(output) if isinstance(output, str) else output
+
+
+_VERSION = "2"  # of the reference scorers: 1 read thoughts as answers
 
 
 def reference_call(scorer: str, function: Callable[[], tuple[float, str | None]]) -> Score:
@@ -22,8 +35,9 @@ def reference_call(scorer: str, function: Callable[[], tuple[float, str | None]]
     try:
         value, parsed = function()
     except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as e:
-        return Score(scorer, None, flag=f"the reference raises {type(e).__name__}")
-    return Score(scorer, value, parsed)
+        flag = f"the reference raises {type(e).__name__}"
+        return Score(scorer, None, version=_VERSION, flag=flag)
+    return Score(scorer, value, parsed, version=_VERSION)
 
 
 def counted(score: Score) -> Score:
