@@ -13,7 +13,8 @@ changes nothing.
 - Nothing is cut where the server returned reasoning apart, nor is a tag a thought inside a code
   fence, inline code, `<code>`, or quotes, nor where a sentence mentions it ("put <think> first").
 
-Not covered: thoughts in plain words ("Here is my thought process:"), which no tag tells apart.
+Not covered: thoughts in plain words ("Here is my thought process:"), which no tag tells apart, and
+tags that only a prompt asked for (`<scratchpad>`).
 The tags are those of model cards, chat templates and the reasoning parsers of vLLM, SGLang and
 llama.cpp.
 """
@@ -42,8 +43,13 @@ _TAGS = (
 )
 """(opening, closing) patterns of each family of tags."""
 _TAG = re.compile(
-    "|".join(f"(?P<o{i}>{o})|(?P<c{i}>{c})" for i, (o, c) in enumerate(_TAGS)), re.IGNORECASE
+    r"(?=[<\[◁])(?:"
+    + "|".join(f"(?P<o{i}>{o})|(?P<c{i}>{c})" for i, (o, c) in enumerate(_TAGS))
+    + ")",
+    re.IGNORECASE,
 )
+_HINTS = ("think", "thought", "reasoning", "channel", "inner_", "<|message|>", "assistantfinal")
+"""One of these stands in every text that has a thought: most texts are told by a quick search."""
 _OPENING = re.compile("|".join(o for o, _ in _TAGS), re.IGNORECASE)
 _AROUND = re.compile(
     r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_solution\|>", re.IGNORECASE
@@ -96,6 +102,8 @@ def split(
     """
     if reasoning.strip():
         return text.lstrip(), reasoning.strip()
+    if not (opened and cut) and not _hinted(text):
+        return text, ""
     thoughts: list[str] = []
     if opened:
         text = _behind_opened(text, cut, thoughts)
@@ -131,9 +139,14 @@ def template_opens_thought(template: str) -> bool | None:
     return behind is None or _OPENING.match(behind.group()) is not None
 
 
+def _hinted(text: str) -> bool:
+    lower = text.lower()
+    return any(hint in lower for hint in _HINTS)
+
+
 def _tags(text: str) -> list[_Tag]:
     found = []
-    for match in _TAG.finditer(text):
+    for match in _TAG.finditer(text) if _hinted(text) else ():
         name = str(match.lastgroup)
         found.append(_Tag(name[0] == "o", int(name[1:]), *match.span(), match.group()))
     return found
@@ -275,6 +288,9 @@ class _Guard:
 
     def covers(self, place: int) -> bool:
         """Whether the character stands in code or a quotation. Places must not decrease."""
+        line = self._text.rfind("\n", 0, place) + 1
+        if self._text[line : line + 4].lstrip(" \t").startswith(">"):  # Markdown's quotation
+            return True
         while self._at <= place:
             begin = _GUARD.search(self._text, self._at, place)
             if begin is None:

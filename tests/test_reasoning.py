@@ -95,6 +95,7 @@ KEPT = [
     "~~~\n<think>\n~~~",
     "````md\n```\n<think>\n```\n````",
     "<code><think></code>",
+    "He wrote:\n> <think>x</think>\n> y",
     r"Write \<think> to open it.",
     "Models put their reasoning between <think> and </think> tags.",
     "DeepSeek uses <think> to open a thought.",

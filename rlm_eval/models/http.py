@@ -40,6 +40,8 @@ class OpenAIModel:
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
 
+    VERSION: ClassVar[int] = 2  # 1 knew one kind of thought; a closing tag alone always ended one
+
     name: str
     """Name in tables."""
     model: str
