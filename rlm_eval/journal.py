@@ -11,7 +11,8 @@ One JSON object a line, append-only; kinds of line (fields equal to their defaul
 - `{"k":"count","request":HASH,"tokens":812}`: a prompt's tokens by the model's own tokenizer.
 
 A call survives `kill -9` as soon as `append` returned, and a lost machine once the group commit
-(every 50 ms at most) has run. A torn last line is reported and skipped.
+(every 50 ms at most) has run. A torn last line is reported and skipped, and so is the line of a
+process that had lost its lease (`log.Fence`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.log import AppendLog, line_at, read_places
+from rlm_eval.log import AppendLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
@@ -75,23 +76,30 @@ class Journal:
         self._trajectories = self._calls = self._next_text = 0
         self.torn = 0
         """Damaged lines that were skipped."""
+        self.stale = 0
+        """Lines that were skipped since their writer had lost the lease."""
         self.counts: dict[str, int] = {}
         """Tokens of prompts that were counted, by request: what is asked may depend on them."""
         owner: dict[int, Who] = {}
-        for _, line in read_places(log.path):
+        for _, line, is_rightful in read_every(log.path):
             if line is None:
                 self.torn += 1
                 continue
+            self.stale += not is_rightful
             self._trajectories = max(self._trajectories, line.get("t", -1) + 1)
+            if line["k"] == "text":
+                self._next_text = max(self._next_text, line["id"] + 1)
+            elif line["k"] == "call":
+                self._calls = max(self._calls, line["c"] + 1)
+            if not is_rightful:
+                continue
             if line["k"] == "start":
                 owner[line["t"]] = (line["sample"], line["epoch"])
             elif line["k"] == "text":
                 self._texts[_digest(line["v"])] = line["id"]
-                self._next_text = max(self._next_text, line["id"] + 1)
             elif line["k"] == "count":
                 self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
-                self._calls = max(self._calls, line["c"] + 1)
                 named = (part for _, *parts in line["prompt"] for part in parts)
                 texts = [part for part in named if isinstance(part, int)]
                 self._next_text = max(self._next_text, 1 + max(texts, default=-1))
@@ -101,6 +109,8 @@ class Journal:
                     self._keep(who, line)
 
     def _keep(self, who: Who, line: dict[str, Any]) -> None:
+        if "cut" in line:  # the reply to a part of the prompt: asked again, as a failed call is
+            return
         if line.get("error", "").partition(":")[0] in ("", *_FINAL_ERRORS):
             del line["prompt"]  # the asking trajectory has it; keep memory small
             self._replies[who].add(line)
@@ -200,6 +210,8 @@ def _result(call: Call) -> dict[str, Any]:
         line["failed_usage"] = _usage(call.failed_usage)
     if call.lost_attempts:
         line["lost"] = call.lost_attempts
+    if call.prompt_tokens_at_least is not None:
+        line["cut"] = call.prompt_tokens_at_least
     return line
 
 
@@ -229,6 +241,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         failed_usage=Usage(*line.get("failed_usage", ())),
         lost_attempts=line.get("lost", 0),
         replayed=place is not line,
+        prompt_tokens_at_least=line.get("cut"),
     )
 
 

@@ -1,151 +1,302 @@
-"""One writer per cell directory: a lease file, renewed while held, that a dead holder loses.
+"""One writer per folder: a lease file, renewed while it is held, that a dead holder loses.
 
 A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is
-replaced; the same Slurm job (requeued) takes over at once. Locks of the file system are not used:
-they are unreliable on the network file systems of clusters.
+replaced; the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot
+renew it, stops before it writes again (`Lease.check`); what it wrote too late is known by its token
+(`Lease.claim`, `log`). Locks of the file system are not used: they are unreliable on the network
+file systems of clusters. What is relied on there: `docs/cluster.md`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import secrets
+import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-import psutil
-
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.holder import Holder
+from rlm_eval.paths import sync_folder
 
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while suspended
+
+
+class NotTheWriter(RlmEvalError):
+    """Another process writes this folder: this one must leave every file of it alone."""
+
+
+class LeaseHeld(NotTheWriter):
+    """Another process holds the lease."""
+
+
+class LeaseLost(NotTheWriter):
+    """This process held the lease and can no longer rely on it."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who writes a cell."""
+class _Seen:
+    """A lease file as it was read."""
 
-    host: str
-    """Machine name."""
-    pid: int
-    """Process."""
-    started: float
-    """Start time of the process (seconds since 1970): a reused pid is another process."""
-    job: str | None
-    """Slurm job id, `None` outside Slurm."""
-    since: float
-    """When the lease was taken, seconds since 1970."""
+    content: bytes
+    changed: float
+    """Its time of change, seconds since 1970 by the clock of the file system."""
 
-    @classmethod
-    def me(cls) -> Holder:
-        """This process."""
-        pid = os.getpid()
-        job = os.environ.get("SLURM_JOB_ID")
-        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time(), job, time.time())
-
-    def is_alive_here(self) -> bool | None:
-        """Whether the process still runs; `None` where it is another machine's."""
-        if self.host != socket.gethostname():
-            return None
-        try:
-            started: float = psutil.Process(self.pid).create_time()
-            return abs(started - self.started) < 1.0
-        except psutil.NoSuchProcess:
-            return False
+    @property
+    def holder(self) -> Holder:
+        return Holder.read(self.content, self.changed)
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the cell now; `None` where nobody does, or only a dead process."""
-    found = _last_holder(folder, time.time())
-    return None if found is None or _is_gone(*found) else found[0]
+    """Who holds the folder now; `None` where nobody does, or only a dead process."""
+    seen = _read(folder / "lease.json")
+    if seen is None:
+        return None
+    alive = seen.holder.is_alive_here()
+    if alive is None:
+        alive = abs(_clock_of(folder) - seen.changed) <= STALE_SECONDS
+    return seen.holder if alive else None
 
 
-def _last_holder(folder: Path, now: float) -> tuple[Holder, float] | None:
-    """Who wrote the lease, and how many seconds ago it was renewed."""
-    path = folder / "lease.json"
+def _read(path: Path) -> _Seen | None:
     try:
-        holder = Holder(**orjson.loads(path.read_bytes()))
-        return holder, now - path.stat().st_mtime
-    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+        with path.open("rb") as file:  # opened, so that a network file system looks at its server
+            return _Seen(file.read(), os.fstat(file.fileno()).st_mtime)
+    except FileNotFoundError:
         return None
 
 
-def _is_gone(holder: Holder, age: float) -> bool:
-    alive = holder.is_alive_here()
-    return age > STALE_SECONDS if alive is None else not alive
+def _clock_of(folder: Path) -> float:
+    """The time by the clock of the folder's file system: those of two machines may differ."""
+    probe = folder / f".clock.{secrets.token_hex(8)}"
+    try:
+        with probe.open("xb") as file:
+            file.write(b".")
+        return probe.stat().st_mtime
+    except OSError:  # a reader may be forbidden to write
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 class Lease:
-    """Holds `folder` as an async context manager. Raises `RlmEvalError` where another does."""
+    """Holds `folder` as a context manager, `async` or not. Raises `LeaseHeld`, `LeaseLost`."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` must exist."""
+    def __init__(
+        self, folder: Path, renew: float | None = None, stale: float | None = None
+    ) -> None:
+        """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`."""
         self._folder = folder
         self._path = folder / "lease.json"
-        self._renewal: asyncio.Task[None] | None = None
-        self._mine = b""
-        self._lost = False
+        self._renew = RENEW_SECONDS if renew is None else renew
+        self._stale = STALE_SECONDS if stale is None else stale
+        # Whoever cannot renew stops before another process may take over.
+        self._give_up = self._stale - 1.5 * self._renew
+        self._me = Holder.me()
+        self._mine = self._me.stored()
+        self._watched: _Seen | None = None
+        self._left = 0.0  # seconds since the watched lease was renewed, at the first look
+        self._confirmed = _now()
+        self._lost = ""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._renewal: threading.Thread | None = None
+        self._owner: asyncio.Task[Any] | None = None
+        self._cancelled = False
         self.taken_over = ""
         """Whose lease was replaced, in words; empty where it was free."""
+        self.is_contested = False
+        """The last holder is not known to be dead: writes of it may still be on their way."""
 
     async def __aenter__(self) -> Lease:
-        me = Holder.me()
-        self._mine = orjson.dumps(asdict(me))
-        draft = self._path.with_suffix(f".{me.host}-{me.pid}")
-        draft.write_bytes(self._mine)
-        try:
-            self._take(me, draft)
-        finally:
-            draft.unlink(missing_ok=True)
-        self._renewal = asyncio.create_task(self._renew(asyncio.current_task()))
+        while wait := self._try():  # noqa: ASYNC110 - a file of another process has no event
+            await asyncio.sleep(wait)
+        self._owner = asyncio.current_task()
+        self._begin(asyncio.get_running_loop())
         return self
 
-    def _take(self, me: Holder, draft: Path) -> None:
-        """A link is made by one process only, also on network file systems."""
-        for _ in range(3):
-            try:
-                os.link(draft, self._path)
-            except FileExistsError:
-                # By the clock of the file system: those of two machines may differ.
-                self._break(me, draft.stat().st_mtime)
-            else:
-                return
-        raise RlmEvalError(f"{self._folder}: several processes want it at once; try again")
+    def __enter__(self) -> Lease:
+        while wait := self._try():
+            time.sleep(wait)
+        self._begin(None)
+        return self
 
-    def _break(self, me: Holder, now: float) -> None:
-        """Remove a lease that nobody holds. Raises `RlmEvalError` where somebody does."""
-        try:
-            judged = self._path.read_bytes()
-        except FileNotFoundError:
-            return
-        found = _last_holder(self._folder, now)
-        if found is not None:
-            other, age = found
-            who = f"process {other.pid} on {other.host}"
-            # A living process of the same job and machine is another task of it, no predecessor.
-            requeued = me.job is not None and me.job == other.job and other.is_alive_here() is None
-            if not requeued and not _is_gone(other, age):
-                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
-                raise RlmEvalError(
-                    f"{self._folder} is being written by {who} since {since}, last sign of life "
-                    f"{max(0.0, age):.0f} s ago; wait for it, or stop it and run the same command "
-                    f"again (another machine's counts as lost after {STALE_SECONDS:g} s)"
-                )
-            self.taken_over = f"taken over from {who}, which left {max(0.0, age):.0f} s ago"
-        # Another process may have judged the same file and replaced it since: what is taken away is
-        # looked at, and a lease that is not the judged one is put back.
-        removed = self._path.with_suffix(f".{me.host}-{me.pid}.removed")
+    def _try(self) -> float:
+        """Take the lease; else the seconds after which to look again. Raises `LeaseHeld`."""
+        for _ in range(5):
+            self._confirmed = _now()
+            if _create_once(self._path, self._mine):
+                return 0.0
+            seen = _read(self._path)
+            if seen is not None and (wait := self._judge(seen)):
+                return wait
+        raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
+
+    def _judge(self, seen: _Seen) -> float:
+        """Remove a lease that nobody holds, or tell when to look again. Raises `LeaseHeld`."""
+        other = seen.holder
+        alive = other.is_alive_here()
+        age = abs(_clock_of(self._folder) - seen.changed)
+        # A living process of the same job and machine is another task of it, no predecessor.
+        requeued = self._me.job is not None and self._me.job == other.job and alive is None
+        if alive or (alive is None and not requeued and age <= self._stale):
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
+            raise LeaseHeld(
+                f"{self._folder} is being written by {other} since {since}, last sign of life "
+                f"{age:.0f} s ago; wait for it, or stop it and run the same command again "
+                f"(a process that cannot be seen from here counts as lost after {self._stale:g} s)"
+            )
+        if alive is None and not requeued and self._watched != seen:
+            # A clock that was set makes a lease look old: it must also stand still for a while.
+            self._watched, self._left = seen, age
+            return 1.2 * self._renew
+        self._remove(seen)
+        left = self._left if self._watched == seen else age
+        self.taken_over = f"taken over from {other}, which left {left:.0f} s ago"
+        self.is_contested = alive is None
+        return 0.0
+
+    def _remove(self, seen: _Seen) -> None:
+        """Take a judged lease away; one that was renewed or replaced since is put back."""
+        removed = self._path.with_name(f".lease.{self._me.id}.removed")
         with suppress(FileNotFoundError):
             self._path.rename(removed)
-            if removed.read_bytes() != judged:
-                with suppress(FileExistsError):
+            if _read(removed) != seen:
+                try:
                     os.link(removed, self._path)
+                except FileExistsError:
+                    pass
+                except OSError:  # no hard links here
+                    removed.rename(self._path)
+                    return
             removed.unlink()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # A thread: neither a busy event loop nor a file system that hangs stops the other.
+        self._renewal = threading.Thread(target=self._keep, args=(loop,), daemon=True)
+        self._renewal.start()
+
+    def claim(self, at_least: int = 0) -> str:
+        """A token for every line that is written now: `number.id`, the number above `at_least` and
+        above those of all earlier holders. Raises `LeaseLost` and `OSError`.
+
+        The number is claimed by making a file while the lease is held, and counts only if the lease
+        is still held then: a later holder's is higher.
+        """
+        folder = self._folder / "writers"
+        folder.mkdir(exist_ok=True)
+        known = (int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit())
+        number = 1 + max(at_least, *known, 0)
+        while True:
+            try:
+                with (folder / f"{number}.json").open("xb") as file:
+                    file.write(self._mine)
+                    file.flush()
+                    os.fsync(file.fileno())
+                break
+            except FileExistsError:
+                number += 1
+        sync_folder(folder)
+        self._confirm()
+        return f"{number}.{self._me.id[:4]}"
+
+    def check(self) -> None:
+        """Raises `LeaseLost` where this process may not write. Cheap, but for after a pause."""
+        if self._lost:
+            raise LeaseLost(self._lost)
+        now = _now()
+        if max(now.boot - self._confirmed.boot, now.wall - self._confirmed.wall) <= 2 * self._renew:
+            return
+        try:
+            self._confirm()
+        except OSError as error:
+            self._check_renewed(error)
+
+    def _check_renewed(self, error: OSError) -> None:
+        """Raises `LeaseLost` where it could not be renewed for too long."""
+        gap = _now().boot - self._confirmed.boot
+        if gap > self._give_up:
+            self._lost = (
+                f"{self._folder}: lease lost: it could not be renewed for {gap:.0f} s "
+                f"({error.strerror or error}); stopped writing before another process takes over; "
+                "the same command resumes"
+            )
+            raise LeaseLost(self._lost) from error
+
+    def _confirm(self) -> None:
+        """Renew the lease and see that it is this process's. Raises `LeaseLost` and `OSError`.
+
+        In this order: whoever judged the lease before it was renewed puts it back.
+        """
+        if not self._lock.acquire(timeout=max(1.0, self._renew / 10)):
+            raise OSError("the file system does not answer")
+        try:
+            now = _now()
+            gap = now.boot - self._confirmed.boot
+            try:
+                os.utime(self._path)
+                seen = _read(self._path)
+            except FileNotFoundError:
+                seen = None
+            if seen is not None and seen.content == self._mine:
+                self._confirmed = now
+                return
+            paused = f"this process was suspended for over {self._stale:g} s and another one"
+            if seen is None:
+                why = "lease.json is gone (the folder was deleted or moved, or it was taken over)"
+            elif gap > self._stale:
+                why = f"{paused} took over"
+            else:
+                why = f"another one took over ({seen.holder})"
+            self._lost = f"{self._folder}: lease lost: {why}; stopped writing"
+            raise LeaseLost(self._lost)
+        finally:
+            self._lock.release()
+
+    def _keep(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Renew until the lease is given back or lost."""
+        pause = self._renew
+        while not self._closed.wait(pause):
+            try:
+                self._confirm()
+                pause = self._renew
+            except LeaseLost:
+                break
+            except OSError as error:  # ESTALE, EIO, EDQUOT: most of them pass
+                pause = self._renew / 10
+                try:
+                    self._check_renewed(error)
+                except LeaseLost:
+                    break
+        if loop is not None and not self._closed.is_set():
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._stop_owner)
+
+    def _stop_owner(self) -> None:
+        if self._owner is not None and not self._closed.is_set():
+            self._cancelled = True
+            self._owner.cancel()
+
+    def _end(self) -> None:
+        self._closed.set()
+        if self._renewal is not None:
+            self._renewal.join(timeout=1.0)
+        if not self._lost:
+            # Renewed once more: nobody takes it over between this look and its removal.
+            with suppress(OSError, LeaseLost):
+                self._confirm()
+                self._path.unlink()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
 
     async def __aexit__(
         self,
@@ -153,29 +304,46 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-            await asyncio.gather(self._renewal, return_exceptions=True)
-        if self._is_mine():
-            self._path.unlink(missing_ok=True)
-        elif isinstance(error, asyncio.CancelledError) and self._lost:
-            raise RlmEvalError(
-                f"{self._folder}: another process took it over while this one did not run for "
-                f"{STALE_SECONDS:g} s; nothing more is written here"
-            ) from error
+        self._end()
+        if not self._cancelled or self._owner is None:
+            return
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # it may not have arrived yet
+        self._owner.uncancel()  # it was meant for this folder alone
+        if isinstance(error, asyncio.CancelledError):
+            raise LeaseLost(self._lost) from error
 
-    def _is_mine(self) -> bool:
+
+@dataclass(frozen=True)
+class _Time:
+    boot: float
+    """Seconds since boot, suspended ones included."""
+    wall: float
+    """Seconds since 1970: a machine that was frozen from outside notices by this clock only."""
+
+
+def _now() -> _Time:
+    return _Time(time.clock_gettime(_BOOT_CLOCK), time.time())
+
+
+def _create_once(path: Path, content: bytes) -> bool:
+    """Make a file with this content, unlike any other's; `False` where it is another's."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
+    try:
+        draft.write_bytes(content)
         try:
-            return self._path.read_bytes() == self._mine
-        except FileNotFoundError:
-            return False
-
-    async def _renew(self, owner: asyncio.Task[Any] | None) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            if not self._is_mine():
-                self._lost = True
-                assert owner is not None
-                owner.cancel()
-                return
-            os.utime(self._path)
+            os.link(draft, path)  # by one process only, also on network file systems
+        except FileExistsError:
+            pass
+        except OSError:  # no hard links here; what else is wrong the next try says itself
+            with suppress(FileExistsError), path.open("xb") as file:
+                file.write(content)
+                return True
+        else:
+            return True
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+    # NFS: it may have been made, its answer lost and the request sent again.
+    seen = _read(path)
+    return seen is not None and seen.content == content

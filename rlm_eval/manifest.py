@@ -38,6 +38,8 @@ def manifest(
         "cell_id": cell.id,
         "identity": cell.identity,
         "config": cell.resolved,
+        "settings": cell.settings,
+        "versions": cell.versions,
         "facts": {
             "task": cell.task.name,
             "density": cell.task.density.value,

@@ -10,31 +10,32 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import orjson
+from typing import Any
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import ConfigError, LimitReached, ProviderError, RlmEvalError
+from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
-from rlm_eval.lease import Lease, holder_of
+from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
-from rlm_eval.log import AppendLog
+from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.rescoring import scored_again
-from rlm_eval.resources import Indexes, Models, Pools, endpoint
+from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
-from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
+from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
 from rlm_eval.types import Outcome, Sample
 
 
@@ -50,15 +51,6 @@ class Summary:
     """Samples that were run now, not taken from an earlier run."""
     unfinished: dict[str, str] = field(default_factory=dict)
     """Cell -> why it has samples without a result."""
-
-
-def plan(folder: Path, cells: Sequence[Cell]) -> None:
-    """Add the cells to the run's plan (`plan.json`), so that `status` can name the missing ones."""
-    path = folder / "plan.json"
-    known = orjson.loads(path.read_bytes())["cells"] if path.exists() else []
-    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
-    if new:  # a job of a submitted sweep finds its cells planned and leaves the file alone
-        write_json(path, {"cells": [*known, *dict.fromkeys(new)]})
 
 
 class Runner:
@@ -92,7 +84,7 @@ class Runner:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
-        check_run(self.folder)
+        check_cells(map(self._folder, self.cells))
         plan(self.folder, self.cells)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.progress)
@@ -133,9 +125,11 @@ class Runner:
 
     async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
+        is_writer = True
         try:
             why = await self._run_cell(cell, models, pools)
         except* RlmEvalError as group:
+            is_writer = not any(isinstance(error, NotTheWriter) for error in _leaves(group))
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
         except* OSError as group:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
@@ -149,8 +143,9 @@ class Runner:
         else:
             self.summary.unfinished[name] = why
             self.progress.problem(name, why)
-            with suppress(OSError):  # a full disk has been told already
-                write_json(self._folder(cell) / "unfinished.json", {"why": why})
+            if is_writer:
+                with suppress(OSError):  # a full disk has been told already
+                    write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
@@ -162,7 +157,9 @@ class Runner:
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
             store = CellStore(folder)
-            await self._score_anew(cell, store, whole)
+            if (folder / "manifest.json").exists():
+                _check_settings(cell, store.manifest)
+            await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -171,6 +168,7 @@ class Runner:
             ]
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
+                lease.check()
                 store.amend(price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
@@ -178,17 +176,21 @@ class Runner:
             pool = await pools.get(cell)
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
+            lease.check()
             store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
-            endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
+            endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
-                _cell_logs(folder, cell.task.protected) as logs,
+                cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
+            lease.check()
             why = self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
 
-    async def _score_anew(self, cell: Cell, store: CellStore, samples: Sequence[Sample]) -> None:
+    async def _score_anew(
+        self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease
+    ) -> None:
         """Score stored answers again where a scorer has changed: a cell never mixes versions."""
 
         def changed() -> list[Attempt]:
@@ -196,7 +198,7 @@ class Runner:
             return list(found)
 
         if again := await asyncio.to_thread(changed):
-            async with _cell_logs(store.folder, cell.task.protected) as logs:
+            async with cell_logs(store.folder, cell.task.protected, lease) as logs:
                 for attempt_ in again:
                     store.append_scores(logs.scores, attempt_)
             told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
@@ -208,7 +210,7 @@ class Runner:
         store: CellStore,
         todo: Sequence[tuple[Sample, int]],
         endpoints: dict[str, Endpoint],
-        logs: _Logs,
+        logs: CellLogs,
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
@@ -220,6 +222,10 @@ class Runner:
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
+        if stale := journal.stale + store.stale:
+            self.progress.note(
+                f"{cell.id}: {stale} line(s) of a process that had lost its lease left out"
+            )
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
             earlier = await asyncio.to_thread(spent, store.folder)
@@ -256,7 +262,8 @@ class Runner:
                 rerolls = before.rerolls + 1 if before else 0
                 done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
                 # A machine that disappears must not leave a result without its calls.
-                await logs.journal.sync()
+                if trajectory.calls:
+                    await logs.journal.sync()
                 store.append(logs.trajectories, logs.scores, done)
                 self.summary.attempted += 1
                 progress.finished(done)
@@ -290,21 +297,14 @@ class Runner:
         return None
 
 
-@dataclass(frozen=True)
-class _Logs:
-    journal: AppendLog
-    trajectories: AppendLog
-    scores: AppendLog
-
-
-@asynccontextmanager
-async def _cell_logs(folder: Path, sealed: bool) -> AsyncIterator[_Logs]:
-    async with (
-        AppendLog(folder / "journal.jsonl", sealed) as journal,
-        AppendLog(folder / "trajectories.jsonl", sealed) as trajectories,
-        AppendLog(folder / "scores.jsonl", sealed) as scores,
-    ):
-        yield _Logs(journal, trajectories, scores)
+def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` where a default has changed since the cell began."""
+    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
+    if changed:
+        raise ConfigError(
+            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
+            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
+        )
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

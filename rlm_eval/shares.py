@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from rlm_eval.cell import Cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import holder_of
 from rlm_eval.limits import Limits
+from rlm_eval.plan import planned
 from rlm_eval.queue import job_states, jobs_of
 from rlm_eval.spending import Spending, first_requests, total, total_of_run
 from rlm_eval.store import folder_of
@@ -59,9 +58,7 @@ class Pot:
 def pot(run: Path, budget: Limits) -> Pot:
     """Where the budget is now, by the run's journals and its jobs' files."""
     held, holders = _held(run)
-    plan = run / "plan.json"
-    names = orjson.loads(plan.read_bytes())["cells"] if plan.exists() else []
-    spent = total_of_run(run, names) + _proofs(run)
+    spent = total_of_run(run, planned(run)) + _proofs(run)
     return Pot(budget, spent, held, holders)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rlm_eval import accounts
 from rlm_eval.journal import stored_call
-from rlm_eval.log import read_lines
+from rlm_eval.log import read_every
 from rlm_eval.prices import call_cost, cold_cost
 from rlm_eval.store import folder_of, read_manifest
 from rlm_eval.types import Prompt, Usage
@@ -30,6 +30,8 @@ class Spending:
     """US dollars of the calls that have a price, cache discounts ignored."""
     unpriced: int = 0
     """Answered calls whose price or usage is unknown."""
+    stale: int = 0
+    """Calls, of these, of processes that had lost their lease: paid, and in no record."""
 
     def __add__(self, other: Spending) -> Spending:
         return Spending(
@@ -37,10 +39,13 @@ class Spending:
             self.tokens + other.tokens,
             self.cost + other.cost,
             self.unpriced + other.unpriced,
+            self.stale + other.stale,
         )
 
     def __str__(self) -> str:
         told = f"{self.calls:,} calls, {self.tokens:,} tokens"
+        if self.stale:
+            told += f" ({self.stale:,} calls of a process that had lost its lease are in no record)"
         if not self.calls:
             return "nothing"
         if self.unpriced == self.calls:
@@ -54,18 +59,19 @@ def spent(folder: Path) -> Spending:
     if not (folder / "manifest.json").exists():
         return Spending()
     bill = call_cost(read_manifest(folder)["prices"])
-    calls = tokens = unpriced = 0
+    calls = tokens = unpriced = stale = 0
     cost = 0.0
-    for line in read_lines(folder / "journal.jsonl"):
-        if line["k"] != "call":
+    for _, line, is_rightful in read_every(folder / "journal.jsonl"):
+        if line is None or line["k"] != "call":
             continue
+        stale += not is_rightful
         call = stored_call(line, line, Prompt(()))
         calls += 1
         tokens += _tokens(call.usage) + _tokens(call.failed_usage)
         price = bill(call)[0]
         cost += price or 0.0
         unpriced += price is None and (call.error is None or call.usage.input is not None)
-    return Spending(calls, tokens, cost, unpriced)
+    return Spending(calls, tokens, cost, unpriced, stale)
 
 
 def total(folders: Iterable[Path]) -> Spending:

@@ -13,10 +13,9 @@ Plain JSON, one object a line. Of several attempts at one sample and epoch the l
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_lines, read_places, sync_folder
-from rlm_eval.paths import FULL
+from rlm_eval.log import AppendLog, dumped, line_at, read_every, read_lines
+from rlm_eval.paths import FULL, replace_file
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -79,22 +78,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def check_cells(folders: Iterable[Path]) -> None:
+    """Raises `RlmEvalError` where one of these cells or shards was stored in another layout."""
+    for folder in folders:
+        if (folder / "manifest.json").exists():
+            read_manifest(folder)
+
+
 def check_run(run: Path) -> None:
-    """Raises `RlmEvalError` where a cell or shard of the run has another layout."""
+    """`check_cells` of a whole run: for readers. A job checks its own cells, or n jobs read n²."""
     for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
-        for path in sorted(run.glob(pattern)):
-            read_manifest(path.parent)
+        check_cells(path.parent for path in sorted(run.glob(pattern)))
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, data, durable=True)
 
 
 @dataclass(frozen=True)
@@ -123,21 +122,30 @@ class CellStore:
     """Latest attempt by (sample id, epoch); calls and steps left out."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
+    stale: int = 0
+    """Results and verdicts left out: their writer had lost the cell's lease."""
 
     def __post_init__(self) -> None:
         if (self.folder / "manifest.json").exists():
             read_manifest(self.folder)
         scores = {
             line["t"]: tuple(Score(**score) for score in line["scores"])
-            for line in read_lines(self.folder / "scores.jsonl")
+            for _, line in self._counting("scores.jsonl")
         }
         self._places: dict[int, int] = {}  # trajectory -> its line
-        for place, line in read_places(self.folder / "trajectories.jsonl"):
-            if line is not None and "redo" in line:
+        for place, line in self._counting("trajectories.jsonl"):
+            if "redo" in line:
                 self.since[line["sample"], line["epoch"]] = line["redo"]
-            elif line is not None and line["t"] in scores:  # else a lost machine took them
+            elif line["t"] in scores:  # else a lost machine took them
                 self._places[line["t"]] = place
                 self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+
+    def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(place, line) of the whole lines of a log that count; the stale ones are counted."""
+        for place, line, is_rightful in read_every(self.folder / name):
+            self.stale += not is_rightful
+            if line is not None and is_rightful:
+                yield place, line
 
     def is_open(self, who: tuple[str, int]) -> bool:
         """True where (sample id, epoch) has no result yet that says something about the method."""

@@ -22,6 +22,7 @@ ALLOWED = {
     "types": set(),
     "errors": {"types"},
     "paths": set(),
+    "identity": set(),
     "reasoning": set(),
     "spans": set(),
     "tokens": {"errors", "paths"},

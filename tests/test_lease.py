@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 
 import orjson
 import pytest
@@ -43,26 +42,21 @@ async def test_of_two_that_find_a_dead_holder_one_gets_the_cell(tmp_path, monkey
     async with Lease(tmp_path):
         left = (tmp_path / "lease.json").read_bytes()
     (tmp_path / "lease.json").write_bytes(left.replace(b'"pid":', b'"pid":1000000'))
-    first, is_gone = Lease(tmp_path), lease._is_gone
+    first, remove = Lease(tmp_path), Lease._remove
     entered = []
 
-    def slowly(*judged):
+    def slowly(self, seen):
         """While the second one has judged and not yet removed, the first one takes the cell."""
-        gone = is_gone(*judged)
         if not entered:
             entered.append(True)
-            me = lease.Holder.me()
-            first._mine = orjson.dumps(asdict(me))
-            (draft := tmp_path / "draft").write_bytes(first._mine)
-            first._take(me, draft)
-            draft.unlink()
-        return gone
+            assert first._try() == 0
+        remove(self, seen)
 
-    monkeypatch.setattr(lease, "_is_gone", slowly)
+    monkeypatch.setattr(Lease, "_remove", slowly)
     with pytest.raises(RlmEvalError, match="is being written by"):
         async with Lease(tmp_path):
             pass
-    assert first._is_mine()
+    assert (tmp_path / "lease.json").read_bytes() == first._mine
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lease.json"]
 
 
@@ -102,6 +96,6 @@ async def test_whoever_lost_the_cell_stops_writing(tmp_path, monkeypatch):
             path.write_bytes(path.read_bytes().replace(b'"host":"', b'"host":"else-'))
             await asyncio.sleep(10)
 
-    with pytest.raises(RlmEvalError, match="another process took it over"):
+    with pytest.raises(RlmEvalError, match="lease lost: another one took over.*stopped writing"):
         await write()
     assert b"else-" in path.read_bytes()

@@ -21,6 +21,7 @@ from runs import (
     start,
 )
 
+from rlm_eval import lease
 from rlm_eval.commands.score import main as score
 from rlm_eval.lease import STALE_SECONDS
 from rlm_eval.log import count_torn, dumped, read_lines
@@ -136,7 +137,8 @@ def other_machine(folder, age: float) -> None:
     os.utime(folder / "lease.json", (then, then))
 
 
-async def test_a_dead_machines_cell_is_taken_over_with_a_word(tmp_path, capsys):
+async def test_a_dead_machines_cell_is_taken_over_with_a_word(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)
     async with FakeServer(reply=rules(RULES)) as server:
         given = overrides(tmp_path, server.url, "method=long_context", "n=1")
         (cell,) = cells_of(given)

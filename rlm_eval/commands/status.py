@@ -25,17 +25,15 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.errors import RlmEvalError
     from rlm_eval.limits import Limits
+    from rlm_eval.plan import planned
     from rlm_eval.queue import cell_jobs, jobs_of
     from rlm_eval.shares import pot
     from rlm_eval.spending import first_requests, total_of_run
     from rlm_eval.store import folder_of
 
-    plan = run / "plan.json"
-    if not plan.exists():
+    if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
-    names: list[str] = orjson.loads(plan.read_bytes())["cells"]
-    # Processes that plan at the same moment may lose each other's entries: a cell that was started
-    # counts in any case. A merged one is told by its shards.
+    # A cell that was started counts in any case. A merged one is told by its shards.
     started = sorted(p.parent.name for p in (run / "cells").glob("*/lease.json"))
     started += sorted(p.parent.name for p in (run / "cells").glob("*/manifest.json"))
     shards = {name.partition("/")[0] for name in names if "/" in name}

@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.grid import expand
     from rlm_eval.lease import holder_of
     from rlm_eval.limits import Limits
+    from rlm_eval.plan import plan
     from rlm_eval.queue import cell_jobs
-    from rlm_eval.run import plan
     from rlm_eval.shares import pot, shares
-    from rlm_eval.store import check_run, output_folder
+    from rlm_eval.store import check_cells, output_folder
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
     cells = [build_cell(config) for config in configs]
     output_folder(run)
-    check_run(run)
+    check_cells(run / cell.folder for cell in cells)
     plan(run, cells)
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
     todo = [

@@ -66,7 +66,9 @@ class HttpClient:
         self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
         self._thoughts = Thoughts(config.name, config.template_opens_thought)
-        self._count = ServerCount(self._ask, self._dialect, config.model, config.sampling)
+        self._count = ServerCount(
+            self._ask, self._dialect, config.model, config.sampling, config.retries
+        )
         self._tells_cache = True
 
     @property
@@ -275,14 +277,14 @@ class HttpClient:
         await self._host.ensure()
         return await self._count.count(messages)
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+    async def _ask(self, path: str, body: dict[str, Any], retries: int) -> Any:
         """See `models.counting.Ask`."""
         import aiohttp
 
         url, error = urljoin(self.base_url + "/", path), ""
         headers = {**self.config.headers, **self._dialect.headers(self._key)}
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_s)
-        for attempt in range(self.config.retries + 1):
+        for attempt in range(retries + 1):
             if attempt:
                 await asyncio.sleep(min(60.0, self.config.backoff_s * 2 ** (attempt - 1)))
             try:

@@ -187,7 +187,11 @@ def plausible(
         given = None
     if output is not None and output > 10_000_000:
         output = None
-    if cached is not None and (given is None or cached > given):
+    if cached is not None and given is not None and cached > given:
+        given += cached  # this provider leaves cached tokens out of the input
+        if given > 2 * prompt_bytes + 20_000:
+            given = cached = None
+    if given is None:
         cached = None
     if reasoning is not None and (output is None or reasoning > output):
         reasoning = None

@@ -14,7 +14,7 @@ from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Limits
-from rlm_eval.run import plan
+from rlm_eval.plan import plan
 from rlm_eval.shares import left_by_jobs, pot, shares
 
 URL = "http://127.0.0.1:9/v1"

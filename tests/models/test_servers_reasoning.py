@@ -10,6 +10,7 @@ from runs import RULES, cell_folder, overrides, records, run_here
 from test_servers import FakeEngine, local
 
 from rlm_eval.commands.score import main as score
+from rlm_eval.log import read_lines
 from rlm_eval.models import Sampling
 from rlm_eval.models.anthropic import AnthropicModel
 from rlm_eval.models.http import OpenAIModel
@@ -192,24 +193,20 @@ def age(folder, text: str | None = None) -> None:
     path = folder / "scores.jsonl"
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines() if line]
     for line in lines:
-        for verdict in line["scores"]:
+        for verdict in line.get("scores", ()):
             verdict |= {"version": "0", "value": 1.0}
     path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     if text is not None:
         path = folder / "trajectories.jsonl"
         lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        for line in lines:
+        for line in (line for line in lines if "answer" in line):
             line["answer"]["text"] = text
         path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
 
 
 def versions(folder) -> list[list[str]]:
-    last = {}
-    for line in map(
-        orjson.loads, filter(None, (folder / "scores.jsonl").read_bytes().split(b"\n"))
-    ):
-        last[line["t"]] = [verdict["version"] for verdict in line["scores"]]
-    return list(last.values())
+    lines = {line["t"]: line["scores"] for line in read_lines(folder / "scores.jsonl")}
+    return [[verdict["version"] for verdict in verdicts] for verdicts in lines.values()]
 
 
 @pytest.mark.parametrize("more", [(), ("n=3",)])

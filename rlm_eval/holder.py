@@ -1,0 +1,100 @@
+"""Which process holds a lease, and whether it still runs.
+
+A process is known by its machine's boot id, its namespaces, its pid and its start in clock ticks
+since boot: none of them moves when a clock is set. Where one of the first two differs, this process
+cannot know, and only time tells (`lease`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who writes a cell."""
+
+    host: str
+    """Machine name; empty where the lease could not be read."""
+    pid: int
+    """Process, in its own PID namespace."""
+    job: str | None
+    """Slurm job id, `None` outside Slurm."""
+    since: float
+    """When the lease was taken, seconds since 1970 by the holder's clock: shown, not compared."""
+    boot: str = ""
+    """Boot id of the kernel; empty where unknown (an older release, no Linux)."""
+    spaces: str = ""
+    """PID and time namespace: pids and start times of another one mean other processes."""
+    ticks: int | None = None
+    """Start of the process, clock ticks since boot: a reused pid is another process."""
+    id: str = ""
+    """Random: no two leases are alike."""
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process."""
+        pid, job = os.getpid(), os.environ.get("SLURM_JOB_ID")
+        host, boot, spaces = _here()
+        ticks = _running(pid) if boot else None
+        id = secrets.token_hex(8)  # noqa: A001 - the field's name
+        return cls(host, pid, job, time.time(), boot, spaces, ticks, id)
+
+    @classmethod
+    def read(cls, stored: bytes, changed: float) -> Holder:
+        """The holder of a lease file that was `changed` then, seconds since 1970.
+
+        A file that makes no sense is somebody's all the same: it may be half-written.
+        """
+        try:
+            found = orjson.loads(stored)
+            return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
+        except (orjson.JSONDecodeError, TypeError):
+            return cls(host="", pid=0, job=None, since=changed)
+
+    def stored(self) -> bytes:
+        """The content of its lease file."""
+        return orjson.dumps(asdict(self))
+
+    def is_alive_here(self) -> bool | None:
+        """Whether the process still runs; `None` where this process cannot know."""
+        if not self.boot or (self.host, self.boot, self.spaces) != _here():
+            return None
+        return _running(self.pid) == self.ticks
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.host else "an unreadable lease.json"
+
+
+def _here() -> tuple[str, str, str]:
+    """Host, boot id and namespaces of this process; no boot id where its `/proc` is of no use."""
+    host, proc = socket.gethostname(), Path("/proc")
+    try:
+        if (proc / "self").readlink().name != str(os.getpid()):  # that of another PID namespace
+            return host, "", ""
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        pids = (proc / "self/ns/pid").readlink()
+    except OSError:
+        return host, "", ""
+    try:
+        times = (proc / "self/ns/time").readlink()
+    except OSError:  # an old kernel: it has no time namespaces
+        return host, boot, str(pids)
+    return host, boot, f"{pids} {times}"
+
+
+def _running(pid: int) -> int | None:
+    """When a running process started, clock ticks since boot; `None` where it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    state, *numbers = stat.rpartition(b")")[2].split()
+    return None if state in (b"Z", b"X") else int(numbers[18])

@@ -1,0 +1,72 @@
+"""Processes that start one run at the same moment: no crash, no lost cell, no draft left."""
+
+import multiprocessing
+import os
+from types import SimpleNamespace
+
+import orjson
+
+from rlm_eval.plan import plan, planned
+from rlm_eval.store import write_json
+
+PROCESSES, CELLS = 8, 12
+
+
+def cells(process: int) -> list[SimpleNamespace]:
+    """Half of them are everyone's, the others are this process's own; some are shards."""
+    own = [f"cell-{process}-{i}/{i + 1}-of-{CELLS}" for i in range(CELLS // 2)]
+    return [
+        SimpleNamespace(name_in_plan=name)
+        for name in [*own, *(f"common-{i}" for i in range(CELLS // 2))]
+    ]
+
+
+def together(work, *arguments) -> list[int]:
+    """Exit codes of processes that begin `work` at the same moment."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(PROCESSES)
+
+    def begin(number: int) -> None:
+        barrier.wait()
+        work(number, *arguments)
+        os._exit(0)
+
+    started = [context.Process(target=begin, args=(number,)) for number in range(PROCESSES)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    return [process.exitcode for process in started]
+
+
+def test_parallel_starts_of_one_run_lose_no_cell(tmp_path):
+    def work(number):
+        for cell in cells(number):
+            plan(tmp_path, [cell])
+
+    assert together(work) == [0] * PROCESSES
+    wanted = {cell.name_in_plan for number in range(PROCESSES) for cell in cells(number)}
+    assert set(orjson.loads((tmp_path / "plan.json").read_bytes())["cells"]) == wanted
+    assert sorted(planned(tmp_path)) == sorted(wanted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan", "plan.json"]
+
+
+def test_a_file_that_many_replace_at_once_is_one_of_theirs_and_no_draft_stays(tmp_path):
+    path = tmp_path / "state.json"
+
+    def work(number):
+        for _ in range(30):
+            write_json(path, {"who": number, "text": "x" * 5000 * number})
+
+    assert together(work) == [0] * PROCESSES
+    read = orjson.loads(path.read_bytes())
+    assert len(read["text"]) == 5000 * read["who"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_plan_of_an_older_release_goes_on_and_keeps_its_order(tmp_path):
+    (tmp_path / "plan.json").write_bytes(orjson.dumps({"cells": ["b", "a"]}))
+    assert planned(tmp_path) == ["b", "a"]
+    plan(tmp_path, [SimpleNamespace(name_in_plan=name) for name in ("a", "z", "c")])
+    assert planned(tmp_path) == ["b", "a", "z", "c"]
+    assert orjson.loads((tmp_path / "plan.json").read_bytes())["cells"] == ["b", "a", "z", "c"]
