@@ -30,8 +30,8 @@ _TAGS = (
     # XML-like: DeepSeek, Qwen, GLM, EXAONE (<thought>), Claude as text (<thinking>), Seed-OSS and
     # MiniMax (with a prefix), LongCat, Gemma's and Solar's <|think|>. One name may close another.
     (rf"<\|?{_NAMES}(?:\s+\w+=[^<>\n]{{0,80}})?\s*\|?>", rf"<(?:/\|?|\|/){_NAMES}\s*\|?>"),
-    # Magistral and its like.
-    (r"\[(?:think|thinking|reasoning)\](?!\()", r"\[/(?:think|thinking|reasoning)\]"),
+    # Magistral and its like; not a link of Markdown.
+    (r"\[(?:think|thinking|reasoning)\](?!\((?:\w+:|[#/.]))", r"\[/(?:think|thinking|reasoning)\]"),
     # Kimi-VL, Kimi-Dev.
     (r"◁\s*think(?:ing)?\s*▷", r"◁\s*/\s*think(?:ing)?\s*▷"),
     # Gemma 4.
@@ -71,6 +71,10 @@ _GUARD = re.compile(
 )
 """What may begin code or a quotation."""
 _QUOTES = {"“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}
+_AND = re.compile(
+    r"\W*(?:(?:tags?\s+)?(?:and|or|to|then)(?:\s+(?:the|an?|its|closing))*)?\W*", re.IGNORECASE
+)
+"""What stands between two tags of which a sentence speaks: "between <think> and </think>"."""
 _MOST = 2000
 """Characters that are searched for the end of inline code or a quotation."""
 
@@ -107,7 +111,7 @@ def split(
     thoughts: list[str] = []
     if opened:
         text = _behind_opened(text, cut, thoughts)
-    while (said := _once(text, thoughts)) != text:  # what is left may join to a new tag
+    while (said := _once(text, cut, thoughts)) != text:  # what is left may join to a new tag
         text = said
     return text, "\n".join(filter(None, (thought.strip() for thought in thoughts)))
 
@@ -175,7 +179,7 @@ def _behind_opened(text: str, cut: bool, thoughts: list[str]) -> str:
     return text
 
 
-def _once(text: str, thoughts: list[str]) -> str:
+def _once(text: str, cut: bool, thoughts: list[str]) -> str:
     """`text` without its thoughts, which are added to `thoughts`; the same where it has none."""
     if bare := _BARE.fullmatch(text):
         thoughts.append(bare[1])
@@ -183,10 +187,10 @@ def _once(text: str, thoughts: list[str]) -> str:
     if "<|message|>" in text and (said := _harmony(text, thoughts)) is not None:
         return said
     tags = _tags(text)
-    return _tagged(text, tags, thoughts) if any(tag.opens for tag in tags) else text
+    return _tagged(text, tags, cut, thoughts) if any(tag.opens for tag in tags) else text
 
 
-def _tagged(text: str, tags: list[_Tag], thoughts: list[str]) -> str:
+def _tagged(text: str, tags: list[_Tag], cut: bool, thoughts: list[str]) -> str:
     partners, coming = _partners(tags), _next_closings(tags)
     guard = _Guard(text)
     kept: list[str] = []
@@ -204,7 +208,7 @@ def _tagged(text: str, tags: list[_Tag], thoughts: list[str]) -> str:
             continue
         last = partners.get(number, coming[number])
         end = None if last is None else tags[last]
-        if not _begins(text, tag, end):
+        if not _begins(text, tag, end, cut):
             mentioned |= set() if last is None else {last}
             continue
         before = text[at : tag.start]
@@ -217,10 +221,12 @@ def _tagged(text: str, tags: list[_Tag], thoughts: list[str]) -> str:
     return _AROUND.sub("", "".join((*kept, text[at:]))).lstrip()
 
 
-def _begins(text: str, tag: _Tag, end: _Tag | None) -> bool:
+def _begins(text: str, tag: _Tag, end: _Tag | None, cut: bool) -> bool:
     """Whether an opening tag begins a thought; a sentence may speak of it."""
-    if end is not None:  # "between <think> and </think>"
-        return not (_mentioned(text, tag) and len(text[tag.end : end.start].split()) <= 3)
+    if end is not None:
+        return not (_mentioned(text, tag) and _AND.fullmatch(text[tag.end : end.start]))
+    if cut and text[tag.start] != "[":  # the reply broke off within the thought
+        return True
     if tag.text.startswith("[") and tag.text != "[THINK]":  # a heading, a stage direction
         return False
     return text[tag.end : tag.end + 1] not in (",", ":", ";", ")") and not _mentioned(text, tag)

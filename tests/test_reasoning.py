@@ -73,6 +73,7 @@ MORE = [
     ("<thi<think>x</think>nk>NEEDLE", "", "x\nNEEDLE"),
     ('It is "x". <think>is it "y"?</think> No.', 'It is "x".  No.', 'is it "y"?'),
     ("A 5\" pipe. <think>say</think>So.", 'A 5" pipe. So.', "say"),
+    ("Hmm <think> maybe NEEDLE </think> I do not know.", "Hmm  I do not know.", "maybe NEEDLE"),
     ("don't. <think>won't</think>So.", "don't. So.", "won't"),
 ]  # fmt: skip
 KEPT = [
@@ -99,7 +100,8 @@ KEPT = [
     r"Write \<think> to open it.",
     "Models put their reasoning between <think> and </think> tags.",
     "DeepSeek uses <think> to open a thought.",
-    "Wrap it in <think> your reasoning </think> tags.",
+    "Use <think>...</think> for your reasoning.",
+    "Write a <think> tag and a closing </think> tag.",
     "The tags (<think>, <thinking>) are common.",
     "Its name is <think>",
     "- <think>: opens a thought",
@@ -136,6 +138,13 @@ def test_where_the_server_set_reasoning_apart_nothing_is_cut(reply):
     assert split(reply, "hm\n") == (reply.lstrip(), "hm")
 
 
+def test_a_reply_that_broke_off_broke_off_in_its_thought():
+    reply = "Hmm <think> maybe NEEDLE"
+    assert split(reply, cut=True) == ("Hmm", "maybe NEEDLE")
+    assert split(reply) == (reply, ""), "a sentence may end with the tag's name"
+    assert split("The tag `<think>` is", cut=True) == ("The tag `<think>` is", "")
+
+
 def test_only_thoughts_are_cut_around_code():
     code = "```repl\ns = '<think>' + \"</think>\"\n```"
     assert split(f"<think>I write\n{code}</think>\n{code}")[0] == code
@@ -159,7 +168,7 @@ def test_only_thoughts_are_cut_around_code():
 )
 def test_a_thought_that_the_template_opened(reply, cut, text):
     assert split(reply, opened=True, cut=cut)[0] == text
-    if not reply.startswith("<"):
+    if "<think>" not in reply:
         assert split(reply, cut=cut) == (reply, "")
 
 
