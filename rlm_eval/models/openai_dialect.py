@@ -1,9 +1,8 @@
 """The chat completions dialect: requests, replies and streams, as hosted APIs, gateways, vLLM,
 llama.cpp and transformers serve speak it.
 
-Reads the reasoning fields (`reasoning_content`, `reasoning`, thinking parts of the content) and the
-usage details of the common providers into one shape; thoughts within the text are set apart later
-(`thoughts`). Not covered: tools, images, several choices.
+Reads the reasoning fields and parts and the usage details of the common providers into one shape;
+thoughts within the text are set apart later (`thoughts`). Not covered: tools, images, several choices.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ _GIVEN_UP = {"abort", "error", "insufficient_system_resource", "network_error"}
 """Ends that are the server's fault (vLLM that shuts down, OpenRouter, DeepSeek, GLM): what text
 there is was not finished by the model."""
 
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
+"""Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
 _THINKING = ("thinking", "reasoning")
 """Types of the parts of a message's content that are no answer."""
 
@@ -78,12 +79,12 @@ class OpenAIDialect:
         content = plain_text(message.get("content"))
         if message.get("refusal") and not content:
             raise Refused(f"the model refused: {str(message['refusal'])[:200]}", usage=usage)
-        field = plain_text(message.get("reasoning_content")) or plain_text(message.get("reasoning"))
+        fields = (plain_text(message.get(name)) for name in _REASONING)
         return Reply(
             text=content,
             finish_reason=finish,
             usage=usage,
-            reasoning=field or thinking_parts(message.get("content")),
+            reasoning=next(filter(None, fields), "") or thinking_parts(message.get("content")),
             model=str(body.get("model") or ""),
         )
 

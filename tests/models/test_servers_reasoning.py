@@ -15,6 +15,7 @@ from rlm_eval.models import Sampling
 from rlm_eval.models.anthropic import AnthropicModel
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.openai_dialect import OpenAIDialect
+from rlm_eval.models.thoughts import Thoughts
 from rlm_eval.types import Message
 
 ASK = [Message("user", "hello")]
@@ -111,6 +112,30 @@ def test_thinking_parts_of_a_content_are_reasoning():
     body = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
     reply = OpenAIDialect().reply(body, 10)
     assert (reply.text, reply.reasoning) == ("42", "hm")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"reasoning_content": "hm"}, {"reasoning": "hm"}, {"thinking": "hm"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+    ],
+)  # fmt: skip
+def test_every_field_of_reasoning_keeps_the_text_as_it_is(field):
+    message = {"content": "<think>x</think>42", **field}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    reply = Thoughts("m", None).apart(OpenAIDialect().reply(body, 10), None)
+    assert (reply.text, reply.reasoning) == ("<think>x</think>42", "hm")
+
+
+async def test_a_client_that_is_no_server_follows_the_rule_too(tmp_path):
+    replies = "root.replies=['<thinking>maybe 1234567</thinking>I do not know.']"
+    given = [o for o in overrides(tmp_path, "-", *READER) if not o.startswith(("root.", "model@"))]
+    await run_here([*given, "model@root=scripted", "root.program=replies", replies])
+    lines = list(read_lines(cell_folder(tmp_path) / "journal.jsonl"))
+    calls = [line for line in lines if line["k"] == "call"]
+    assert [call["reply"] for call in calls] == ["I do not know."] * 2
+    assert [call["reasoning"] for call in calls] == ["maybe 1234567"] * 2
 
 
 CLOSING = Out("hm, 41 or so\n</think>\n\n42")
