@@ -2,7 +2,8 @@
 llama.cpp and transformers serve speak it.
 
 Reads the reasoning fields and parts and the usage details of the common providers into one shape;
-thoughts within the text are set apart later (`thoughts`). Not covered: tools, images, several choices.
+thoughts within the text are set apart later (`thoughts`). Not covered: tools, images, several
+choices.
 """
 
 from __future__ import annotations
