@@ -12,6 +12,7 @@ from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelEr
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
 from rlm_eval.prompt_check import cut_note
+from rlm_eval.rescoring import readable
 from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
@@ -37,7 +38,7 @@ async def attempt(
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
-        scores = task.score(sample, scored)
+        scores = task.score(sample, readable(scored, method, session.calls))
         if isinstance(task, JudgedTask):
             try:
                 scores = (await _judge(task, sample, scored, session), *scores)

@@ -30,6 +30,7 @@ from rlm_eval.models.gate import CALLER
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
+from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
@@ -165,6 +166,7 @@ class Runner:
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
                 _check_settings(cell, store.manifest)
+            await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -192,6 +194,22 @@ class Runner:
             lease.check()
             why = self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    async def _score_anew(
+        self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease
+    ) -> None:
+        """Score stored answers again where a scorer has changed: a cell never mixes versions."""
+
+        def changed() -> list[Attempt]:
+            found = scored_again(store, cell.task, cell.method, samples, everything=False)
+            return list(found)
+
+        if again := await asyncio.to_thread(changed):
+            async with cell_logs(store.folder, cell.task.protected, lease) as logs:
+                for attempt_ in again:
+                    store.append_scores(logs.scores, attempt_)
+            told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
+            self.progress.note(f"{cell.name_in_plan}: {told}")
 
     async def _run_samples(
         self,

@@ -21,6 +21,7 @@ from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
 from rlm_eval.prices import whole
 from rlm_eval.prompt_check import PromptCheck
+from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
 from rlm_eval.slices import SourceIndex
@@ -260,6 +261,8 @@ class Session:
             "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
+        text, reasoning = split(call.reply, call.reasoning)
+        call = replace(call, reply=text, reasoning=reasoning)
         # It was paid for once: the sample's limits see it again, so that they end the trajectory
         # where they ended it before.
         self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
@@ -341,11 +344,12 @@ class Session:
         waited = draft.times.submit + reply.queue_seconds
         start = round(waited if service is None else end - service, 4)
         first = reply.first_token_seconds
+        text, reasoning = split(reply.text, reply.reasoning)
         return replace(
             draft,
             model=reply.model or draft.model,
-            reply=reply.text,
-            reasoning=reply.reasoning,
+            reply=text,
+            reasoning=reasoning,
             finish_reason=reply.finish_reason,
             usage=reply.usage,
             attempts=reply.attempts,

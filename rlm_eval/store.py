@@ -197,9 +197,13 @@ class CellStore:
         attempt: Attempt,
     ) -> None:
         """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
-        verdicts = [asdict(score) for score in attempt.scores]
-        scores.append({"t": attempt.number, "scores": verdicts})
+        scores.append(score_line(attempt))
         trajectories.append(_line(attempt))
+        self._keep(attempt)
+
+    def append_scores(self, scores: AppendLog, attempt: Attempt) -> None:
+        """Store new scores of a stored attempt; its later line counts."""
+        scores.append(score_line(attempt))
         self._keep(attempt)
 
     def finish(self, counts: Mapping[str, int]) -> None:
@@ -241,6 +245,11 @@ class CellStore:
         trajectory = replace(attempt.trajectory, calls=(), steps=())
         who = (trajectory.sample, trajectory.epoch)
         self.attempts[who] = replace(attempt, trajectory=trajectory)
+
+
+def score_line(attempt: Attempt) -> dict[str, Any]:
+    """The scores of an attempt as stored."""
+    return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
 
 
 def sample_line(sample: Sample) -> dict[str, Any]:

@@ -30,9 +30,9 @@ ALLOWED = {
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors", "spans"},
-    "models": {"types", "errors", "paths", "config", "secrets"},
+    "models": {"types", "errors", "paths", "config", "reasoning", "secrets"},
     "tasks": {"types", "errors", "paths", "tokens", "scoring"},
-    "methods": {"types", "errors", "paths", "reasoning", "session", "spans", "repl"},
+    "methods": {"types", "errors", "paths", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
     },

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 
@@ -38,27 +37,19 @@ def _score_cell(folder: Path) -> dict[str, float]:
     """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
     from rlm_eval.cell import stored_cell
     from rlm_eval.log import dumped
-    from rlm_eval.store import CellStore
-    from rlm_eval.types import Answer
+    from rlm_eval.rescoring import scored_again
+    from rlm_eval.store import CellStore, score_line
 
     store = CellStore(folder)
-    task = stored_cell(store.manifest["config"]).task
-    samples = {sample.id: sample for sample in task.samples()}
+    cell = stored_cell(store.manifest["config"])
+    samples = list(cell.task.samples())
     values: dict[str, list[float]] = {}
     # Unbuffered: a run that writes the same file meets whole lines.
     with (folder / "scores.jsonl").open("ab", buffering=0) as file:
         file.write(b"\n")  # ends the torn line that a killed run may have left
-        for (sample_id, _), attempt in store.attempts.items():
-            outcome = attempt.trajectory.outcome
-            if sample_id not in samples or outcome.is_missing:
-                continue
-            answer = Answer(None) if outcome.scores_zero else attempt.trajectory.answer
-            # A judge's verdict was paid for and stays; the deterministic scorers run anew.
-            judged = tuple(score for score in attempt.scores if score.scorer == "judge")
-            scores = (*judged, *task.score(samples[sample_id], answer))
-            line = {"t": attempt.number, "scores": [asdict(score) for score in scores]}
-            file.write(dumped(line, task.protected))
-            for score in scores:
+        for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
+            file.write(dumped(score_line(attempt), cell.task.protected))
+            for score in attempt.scores:
                 if score.value is not None:
                     values.setdefault(score.scorer, []).append(score.value)
     return {name: sum(found) / len(found) for name, found in values.items()}

@@ -26,6 +26,7 @@ from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
 from rlm_eval.models.keys import parsed_reply, request_headers, without_secrets
+from rlm_eval.models.thoughts import Thoughts
 from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Message, Reply, Usage
 
@@ -70,6 +71,7 @@ class HttpClient:
         self._headers = request_headers(
             config.headers, self._dialect.headers(key), config.secret_headers()
         )
+        self._thoughts = Thoughts(config.name, config.template_opens_thought)
         self._count = ServerCount(
             self._ask, self._dialect, config.model, config.sampling, config.retries
         )
@@ -197,6 +199,7 @@ class HttpClient:
             raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
         end = time.monotonic()
         reply = self._dialect.reply(body, len(payload))
+        reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
         return replace(
             without_secrets(reply),
             service_seconds=end - entered,

@@ -40,6 +40,8 @@ class OpenAIModel:
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
 
+    VERSION: ClassVar[int] = 2  # 1 knew one kind of thought; a closing tag alone always ended one
+
     name: str
     """Name in tables."""
     model: str
@@ -84,6 +86,10 @@ class OpenAIModel:
     """Stream replies, so that the first-token time is known."""
     max_tokens_field: str = "max_tokens"
     """`max_completion_tokens` for endpoints that want the newer name."""
+    template_opens_thought: bool | None = None
+    """Whether the chat template ends the prompt with an opening thought tag (`<think>`), so that
+    replies have the closing one alone; `None` = as the template of a server of ours says, else
+    unknown: such a closing tag is then text."""
     headers: dict[str, str] = field(default_factory=dict)
     """Further headers; a key only as `${oc.env:NAME}`, better in `headers_env`."""
     headers_env: dict[str, str] = field(default_factory=dict)
