@@ -11,6 +11,7 @@ import asyncio
 from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
+from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
@@ -97,7 +98,9 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
             cap, used = sample.output_cap, call.usage.output
             if cap is None or used is None or used < cap:
                 return Outcome.TRUNCATED
-    return Outcome.OK if answer.text is not None else Outcome.NO_ANSWER
+    # A reply of thoughts alone is none either, whether the server took them apart or not.
+    said = strip_reasoning(answer.text or "").strip()
+    return Outcome.OK if said else Outcome.NO_ANSWER
 
 
 async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Session) -> Score:

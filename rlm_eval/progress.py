@@ -42,6 +42,8 @@ class Progress:
         self._live: Live | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._room: int | None = None
+        self._ends: set[str] = set()
+        """Unknown finish reasons that were named."""
 
     async def __aenter__(self) -> Progress:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -98,6 +100,20 @@ class Progress:
     def note(self, text: str) -> None:
         """A line that stays."""
         print(text, file=sys.stderr, flush=True)
+
+    def unknown_end(self, call: Call) -> None:
+        """Name a finish reason that is not known, once per run."""
+        if call.finish_reason not in self._ends:
+            self._ends.add(call.finish_reason)
+            said = (
+                f"finish reason {call.finish_reason!r}"
+                if call.finish_reason
+                else "no finish reason"
+            )
+            self.note(
+                f"{call.model}: a reply came with {said}: whether it was cut is unknown; "
+                "such replies are counted in the column n_unknown_ends"
+            )
 
     def problem(self, cell: str, why: str) -> None:
         """A cell that did not finish."""
@@ -179,6 +195,9 @@ class CellProgress:
         self._now += 1
         self.count(attempt)
         trajectory = attempt.trajectory
+        for call in trajectory.calls:
+            if call.has_unknown_end:
+                self._progress.unknown_end(call)
         if trajectory.outcome.is_missing:
             self._errors += 1
             if self._errors <= _SHOWN_ERRORS:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 DOCUMENT_SEPARATOR = "\n\n"
+KNOWN_ENDS = frozenset(("stop", "length", "max_tokens", "tool_calls"))
+"""Finish reasons that say whether a reply is whole. `max_tokens` stands in journals of old."""
 
 
 class Role(StrEnum):
@@ -140,7 +142,9 @@ class Reply:
     text: str
     """The visible reply; reasoning stripped."""
     finish_reason: str
-    """`stop`, `length`, `content_filter`, ... in the words of the provider's dialect."""
+    """`stop`, `length` (cut at the output cap or the window) or `tool_calls`, whatever the
+    provider's word for it (`models.finish`); a word that is not known stays as it is, and is empty
+    where none was given."""
     usage: Usage = Usage()
     """Tokens."""
     reasoning: str = ""
@@ -206,8 +210,13 @@ class Call:
 
     @property
     def is_cut(self) -> bool:
-        """True where the reply stopped at its output cap, in whichever provider's words."""
+        """True where the reply was cut at its output cap or at the end of the window."""
         return self.finish_reason.lower() in ("length", "max_tokens")
+
+    @property
+    def has_unknown_end(self) -> bool:
+        """True where a reply came whose finish reason says nothing known: it may have been cut."""
+        return self.error is None and self.finish_reason.lower() not in KNOWN_ENDS
 
 
 @dataclass(frozen=True, slots=True)
