@@ -143,7 +143,7 @@ def fault_in(
     trouble = trouble_in(body)
     if trouble is None:
         return None
-    inside = [s for s in trouble.statuses if s not in _VAGUE] or list(trouble.statuses)
+    inside = [s for s in trouble.statuses if s not in _VAGUE] or trouble.statuses[-1:]
     cause = inside[0] if inside else None
     return _typed(cause, trouble, "an error in a reply of HTTP 200", headers, where, key_env)
 

@@ -76,7 +76,7 @@ class Trouble:
     param: str = ""
     """The request's field that it names, else empty."""
     statuses: tuple[int, ...] = ()
-    """HTTP statuses that it names, by number or by word, the outermost first."""
+    """HTTP statuses that it names, by number or by word: one per object, the outermost first."""
     retry_after: float | None = None
     """Seconds that it asks to wait."""
 
@@ -88,15 +88,17 @@ def trouble_of(value: Any) -> Trouble:
     else:
         parts = [value]
     found = list(_walk(parts, 0))
-    codes = [text for place in found for name in _CODES if (text := _scalar(place.get(name)))]
+    told = [[text for name in _CODES if (text := _scalar(place.get(name)))] for place in found]
+    codes = [code for place in told for code in place]
     own = _MINIMAX if any("base_resp" in place for place in found) else _GLM
+    statuses = [[s for code in place if (s := _status(code, own)) is not None] for place in told]
     if _FILTERED & set(codes) or any("blockReason" in p or "block_reason" in p for p in found):
         codes.append("content_filter")
     return Trouble(
         words=" | ".join(dict.fromkeys(_said(found)))[:_LONGEST] or _shown(value),
         codes=tuple(dict.fromkeys(codes)),
         param=", ".join(dict.fromkeys(_params(found))),
-        statuses=tuple(s for code in codes if (s := _status(code, own)) is not None),
+        statuses=tuple(place[0] for place in statuses if place),
         retry_after=next((wait for place in found if (wait := _wait(place)) is not None), None),
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_FINAL = (None, 400, 413, 422, 424, 500)
+_FINAL = (None, 400, 413, 422, 424, 500, 502)
 """Statuses under which a window error is told; `None` = an error without one, in a 200."""
 _OTHER_FAULTS = (401, 402, 403, 404)
 _NEAR = 120

@@ -126,7 +126,8 @@ def failure(
         return "cut_off"
     if trajectory.outcome.value not in ("ok", "no_answer"):
         return "error"
-    if trajectory.outcome is Outcome.NO_ANSWER:
+    nothing = trajectory.answer.text is None and trajectory.answer.value is None
+    if nothing or trajectory.outcome is Outcome.NO_ANSWER:
         return "no_answer"
     if scores and scores[0].parsed is None:
         return "not_parsed"
