@@ -176,7 +176,7 @@ class HttpClient:
                 if config.stream:
                     reply, first = await reader.stream(response.content.iter_any())
                 else:
-                    reply = reader.whole(await response.read())
+                    reply = await reader.whole(await response.read())
         except aiohttp.ConnectionTimeoutError as error:
             raise TransientError(f"no connection: {error}") from error
         except TimeoutError as error:

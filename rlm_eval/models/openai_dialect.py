@@ -63,6 +63,8 @@ class OpenAIDialect:
         usage = self.usage(body, prompt_bytes)
         choice = _first_choice(body, usage)
         message = choice.get("message")
+        if message is None and finish.finish_of(*(choice.get(name) for name in _ENDS)):
+            message = {}  # Gemini leaves it out where a filter or the cap left nothing to say
         if not isinstance(message, dict):
             raise Malformed("the choice has no message", usage=usage)
         try:
@@ -244,6 +246,8 @@ def usage_of(usage: Any, prompt_bytes: int) -> Usage:
     reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     given, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     total = count(usage.get("total_tokens"))
+    if given is not None and total is not None and output is None and total >= given:
+        output = total - given  # Gemini, where the cap was used up by thoughts
     if given is not None and output is not None and total is not None:
         beyond = total - given - output
         if 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):

@@ -7,7 +7,7 @@ is not what its API promises is asked for again; the message quotes its first by
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,10 @@ class Reader:
             status, self._clean(raw), self.headers, where=self.where, key_env=self.key_env
         )
 
-    def whole(self, raw: bytes) -> Reply:
-        """The reply of an unstreamed body."""
+    async def whole(self, raw: bytes) -> Reply:
+        """The reply of an unstreamed body; some gateways stream all the same."""
+        if raw.lstrip().startswith(sse.BEGINNINGS):
+            return (await self.stream(_once(raw)))[0]
         raw = self._clean(raw)
         value = self._decoded(raw, "the reply")
         return self._reply(value, raw)
@@ -96,6 +98,10 @@ class Reader:
             return self.dialect.reply(body, self.prompt_bytes)
         except Malformed as fault:
             raise fault.quoting(raw) from fault
+
+
+async def _once(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
 
 
 def _is_whole(event: Any) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 import orjson
 
 BOM = b"\xef\xbb\xbf"
+BEGINNINGS = (b"data:", b"event:", b": ", b"id:", b"retry:")
 _NO_FIELD = (b"{", b"[", b'"', b"<")
 """How JSON and web pages begin, and no field of an event: they end with the body."""
 _FIELDS = (b"data", b"error")

@@ -94,12 +94,13 @@ def trouble_of(value: Any) -> Trouble:
     statuses = [[s for code in place if (s := _status(code, own)) is not None] for place in told]
     if _FILTERED & set(codes) or any("blockReason" in p or "block_reason" in p for p in found):
         codes.append("content_filter")
+    words = " | ".join(dict.fromkeys(_said(found)))[:_LONGEST] or _shown(value)
     return Trouble(
-        words=" | ".join(dict.fromkeys(_said(found)))[:_LONGEST] or _shown(value),
+        words=words,
         codes=tuple(dict.fromkeys(codes)),
         param=", ".join(dict.fromkeys(_params(found))),
         statuses=tuple(place[0] for place in statuses if place),
-        retry_after=next((wait for place in found if (wait := _wait(place)) is not None), None),
+        retry_after=next((w for place in found if (w := _wait(place)) is not None), _asked(words)),
     )
 
 
@@ -202,6 +203,18 @@ def _wait(place: Mapping[str, Any]) -> float | None:
         if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s?", _scalar(place.get(name))):
             return float(found[1])
     return None
+
+
+_ASKED = re.compile(r"(?:again|retry) (?:in|after) ((?:[\d.]*\d\s?(?:h|min|ms|m|s)[a-z]*\s?)+)")
+_UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "ms": 0.001, "s": 1.0}
+
+
+def _asked(words: str) -> float | None:
+    """Seconds to wait as a sentence asks for (`try again in 7m12.5s`)."""
+    if (found := _ASKED.search(words)) is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s?(h|min|ms|m|s)", found[1])
+    return round(sum(float(number) * _UNITS[unit] for number, unit in parts), 3)
 
 
 def _scalar(value: Any) -> str:

@@ -19,6 +19,7 @@ from rlm_eval.models.anthropic import AnthropicModel
 from rlm_eval.models.finish import finish_of
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.openai_dialect import count
+from rlm_eval.models.trouble import trouble_of
 from rlm_eval.types import Message
 from tests.bodies import OVERFLOW, SOME, ZERO, chat, events, sent, with_end
 from tests.fake_server import FakeServer, always, in_order
@@ -162,6 +163,19 @@ async def test_a_key_that_is_echoed_in_a_200_is_not_quoted(monkeypatch):
             assert "planted" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("try again in 7m12.5s.", 432.5), ("Please retry after 20 seconds", 20.0),
+        ("try again in 350ms", 0.35), ("try again in 2h", 7200.0), ("try again in 3 min", 180.0),
+        ("try again later", None), ("again in the morning", None),
+    ],
+)  # fmt: skip
+def test_a_wait_in_words_is_understood(said, seconds):
+    told = trouble_of({"error": {"message": f"Rate limit reached. {said}"}})
+    assert told.retry_after == seconds
+
+
 # -- why a reply ended
 
 ENDS = {
@@ -211,6 +225,22 @@ async def test_ends_in_both_dialects(kind):
     async with FakeServer(faults=in_order(sent(with_end(kind, "ERROR")))) as server:
         reply = await ask(model(server, kind))
     assert (reply.attempts, reply.failed_usage.output) == (2, 2)
+
+
+@pytest.mark.parametrize("message", [None, {}, {"role": "assistant"}, {"content": None}])
+async def test_geminis_reply_without_a_message(message):
+    usage = {"prompt_tokens": 25, "total_tokens": 125}
+    for end, expected in (("length", "length"), ("MAX_TOKENS", "length"), ("stop", "stop")):
+        body = chat("", end, usage)
+        body["choices"][0]["message"] = message
+        async with FakeServer(faults=always(sent(body))) as server:
+            reply = await ask(model(server))
+        assert (reply.text, reply.finish_reason) == ("", expected)
+        assert (reply.usage.input, reply.usage.output) == (25, 100)
+    body["choices"][0]["finish_reason"] = "content_filter: PROHIBITED_CONTENT"
+    async with FakeServer(faults=always(sent(body))) as server:
+        with pytest.raises(Refused, match="PROHIBITED_CONTENT"):
+            await ask(model(server))
 
 
 async def test_a_refusal_field_is_a_refusal_whatever_its_form():

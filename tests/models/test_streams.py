@@ -78,7 +78,7 @@ async def test_content_parts_come_as_lists_in_deltas_and_in_messages():
     reply, _ = await reader().stream(chunks(events(*PARTS)))
     assert (reply.text, reply.reasoning) == ("Forty-two", "I count.")
     parts = [part for piece in PARTS[:3] for part in piece["choices"][0]["delta"]["content"]]
-    whole = reader().whole(json.dumps(chat(parts)).encode())
+    whole = await reader().whole(json.dumps(chat(parts)).encode())
     assert (whole.text, whole.reasoning) == (reply.text, reply.reasoning)
 
 
@@ -143,6 +143,9 @@ async def test_a_server_that_does_not_stream_is_read_all_the_same():
         body = json.dumps(with_end(kind, "stop"))
         reply, first = await reader(kind).stream(chunks(body[:20], body[20:]))
         assert (reply.text, reply.finish_reason, first) == ("a b", "stop", None)
+    for head in ("", ": processing\n\n", "\n"):  # and one that always streams
+        reply = await reader().whole((head + events(*PIECES)).encode())
+        assert (reply.text, reply.finish_reason) == ("Forty-two ü", "stop")
 
 
 async def test_an_error_after_tokens_is_typed_and_lost_only_where_it_passes():
@@ -191,9 +194,9 @@ BODY = JSON | st.builds(lambda kind, rest: {**rest, "type": kind}, KIND,
 
 @settings(max_examples=400, deadline=None)
 @given(body=BODY, kind=st.sampled_from(list(DIALECTS)))
-def test_any_body_is_a_reply_or_a_typed_error(body, kind):
+async def test_any_body_is_a_reply_or_a_typed_error(body, kind):
     try:
-        reply = reader(kind).whole(json.dumps(body).encode())
+        reply = await reader(kind).whole(json.dumps(body).encode())
     except (TransientError, ModelError):
         return
     assert isinstance(reply, Reply)
@@ -216,4 +219,4 @@ async def test_any_bytes_are_a_typed_error(pieces, kind):
     with pytest.raises((TransientError, ModelError)):
         await reader(kind).stream(chunks(*pieces))
     with pytest.raises((TransientError, ModelError)):
-        reader(kind).whole(b"".join(pieces))
+        await reader(kind).whole(b"".join(pieces))
