@@ -22,6 +22,8 @@ def _any(*parts: str) -> re.Pattern[str]:
     return re.compile("|".join(parts))
 
 
+_ECHO = re.compile(r"""['"]input['"]\s*:\s*(?!-?\d).*""", re.DOTALL)
+"""What pydantic repeats of the request: the prompt's words are not the server's."""
 _NOISE = _any(
     r"\(?\brequest id\b[^)\s]*[:=]?\s*[\w-]*\)?",
     r"\b(invalid|malformed|bad) (input|request|param\w*|argument|prompt)( request| error)*",
@@ -33,11 +35,12 @@ _RATE = _any(
     r"\brate ?limit|\brate exceed|too many requests|throttl|quota|concurren|\bqueue",
     r"\b(daily|hourly|weekly|monthly)\b|usage limit|please wait|retry after",
     r"(try|retry)( again)? (in|later|after|at)\b|subscription|your (current )?(plan|tier|organi)",
-    r"billing|credits?\b|balance|budget (has|is|exceed)",
+    r"billing|credits?\b|balance|(?<!token )budget (has|is|exceed)|\bpaid\b|upgrade",
     r"速率|频率|额度|配额|余额|并发|限流",
 )
 _CAP = _any(
     r"\bmax (completion |new |output |generated |gen )?tokens( to sample)?\b|\bmax output\b",
+    r"\bmaximum (output |completion )?tokens (you|value|request|to (sample|gen))",
     r"\b(output|completion)s?\b|\b(generat\w+|response|reply|answer) (tokens?|length|limit|size)\b",
     r"\bbudget tokens|\bn predict|\bthinking\b",
 )
@@ -64,12 +67,12 @@ _CONTEXT = _any(
 )
 _PROMPT = _any(
     _INPUT,
-    r"\bmessages\b(?!\[\d+\] ?\.? ?(name|role|tool))|\bmessage (is |was )?(too|length)",
+    r"\bmessages\b(?!\[\d+\] ?\.? ?(name|role|tool))|\bmessage (is |was )?(too|length|exceed)",
     r"\b(your|the|this) message\b|\bconversation|\bhistory\b|\bcontext\b|\bsequence\b|\btext\b",
-    r"\bcontents?\b(?! (type|filter|policy|management|length))|\bquery\b|\bdocuments?\b|\bpayload",
+    r"\bcontents?\b(?! (type|filter|policy|management))|\bquery\b|\bdocuments?\b|\bpayload",
     r"\b(total|number of|requested|too many|how many)( \w+)? tokens?|\btokens? (count|limit|len)",
     r"\btokens exceed|\bseq len",
-    r"\brequest( \(?\d+ tokens\)?)?( size| length| payload)? (is |was )?"
+    r"\brequest:?( it)?( \(?\d+ tokens\)?)?( size| length| payload)? (is |was |s )?"
     r"(exceed|too |larger|longer|contains|has \d)",
     r"输入|提示|请求|内容|文本|tokens?[数量总]",
 )
@@ -83,12 +86,13 @@ _OVER = _any(
     r"| model| total| num| is| of)*( len\w*|length|size|tokens?|characters|limit| \d)",
     r"\b(token|length|size|context|input|prompt|character|window|conversation)s? limit",
     r"limit (of|is|was|reach)|[<>≤≥]=?|not enough (room|space|context)|no (room|space) (left )?",
-    r"insufficient context|(run|ran|is|are) out of",
-    r"超长|过大|超过|超出|过长|太长|大于|上限|最大",
+    r"insufficient context|(run|ran|is|are) out of|unable to fit|longer\b|capacity",
+    r"(must|should|has to) be (in|within|between)\b",
+    r"超长|超限|过大|超过|超出|过长|过多|太长|大于|上限|最大|长度限制",
 )
 _LENGTH = _any(
     r"token|length|\blen\b|long|large|\bbig|size|char|context|window|words|bytes|room|space|shorte",
-    r"conversation limit|长|大|上下文|字",
+    r"\blimits?\b|capacity|\d+k\b|长|大|上下文|字",
 )
 _FOREIGN = _any(
     r"\b(images?|audio|videos?|files?|attachments?|pdfs?|pages|upload\w*|disk|open files)\b",
@@ -97,6 +101,7 @@ _FOREIGN = _any(
     r"\b(headers?|ur[li]s?|safety identifier|prompt cache|keys?|password|labels?|adapter|lora)\b",
     r"\b(vocab\w*|beams?|nest\w*|depth|grammar|regex|pattern|json|tensors?|recursion|stack)\b",
     r"\b(memory|allocat\w*|oom|time ?d? ?out|timeout|deadline|seconds?)\b",
+    r"\b(initiali\w+|fail\w* to (re)?(load|start)|sensitive|flagged|moderation|unsafe|safety|blocked|policy)\b",
     r"\b(?<!physical )batch(?! size: \d)\b|\bnum ctx (is|must|should|exceed)",
     r"\buser\b(?! (message|prompt|input|content|query|turn|request))",
     r"\bnames? (is|must|too|exceed|length|should|:)|\bid (is|must|too)",
@@ -129,7 +134,8 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
     send them (English, Chinese).
     """
     told = [plain(code) for code in codes]
-    text = _NOISE.sub(" ", plain(f"{param}: {words}" if param else words))
+    said = _ECHO.sub("", words)
+    text = _NOISE.sub(" ", plain(f"{param}: {said}" if param else said))
     if status in _OTHER_FAULTS or is_rate(text) or any(map(is_rate, told)):
         return False
     if any(_CODE.search(code) and not _CAP.search(code) for code in told):
