@@ -14,8 +14,12 @@ from enum import StrEnum
 from typing import Any
 
 DOCUMENT_SEPARATOR = "\n\n"
-KNOWN_ENDS = frozenset(("stop", "length", "max_tokens", "tool_calls"))
-"""Finish reasons that say whether a reply is whole. `max_tokens` stands in journals of old."""
+CUT_ENDS = frozenset((
+    "length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded",
+))  # fmt: skip
+"""Finish reasons of a reply that was cut: `length`, and the words that older journals hold."""
+KNOWN_ENDS = CUT_ENDS | {"stop", "tool_calls"}
+"""Finish reasons that say whether a reply is whole."""
 
 
 class Role(StrEnum):
@@ -211,7 +215,7 @@ class Call:
     @property
     def is_cut(self) -> bool:
         """True where the reply was cut at its output cap or at the end of the window."""
-        return self.finish_reason.lower() in ("length", "max_tokens")
+        return self.finish_reason.lower() in CUT_ENDS
 
     @property
     def has_unknown_end(self) -> bool:

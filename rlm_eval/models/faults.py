@@ -42,7 +42,8 @@ _FILTER = re.compile(
 )
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|does not exist|not a valid|unknown)|"
-    r"not a valid model|(unknown|unsupported|invalid|no such) model|no endpoints found|模型不存在",
+    r"not a valid model|no endpoints found|模型不存在"
+    r"|(unknown|unsupported|invalid|no such) model(?! (param|output|arg|opt|set|conf))",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
@@ -180,7 +181,7 @@ def _typed(
     ):
         return ProviderError(f"{said}; above the account's rate limit whenever it is sent")
     status = status or status_in_words(words) or 500
-    if status == 401:
+    if status in (401, 403):
         return EndpointUnusable(f"{where}: authentication failed ({told})")
     if status in _TRANSIENT or status >= 520:
         after = seconds_until(headers)

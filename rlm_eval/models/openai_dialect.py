@@ -19,6 +19,8 @@ from rlm_eval.models.faults import Malformed, TransientError
 from rlm_eval.types import Message, Reply, Usage
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+_DEEPEST = 8
+"""Levels of parts in a text field."""
 _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
 """Fields of a choice that may say why it ended; the first known word counts."""
 
@@ -191,11 +193,13 @@ def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
     raise Malformed(f"the reply has no text {why}", usage=usage)
 
 
-def text_parts(content: Any) -> tuple[str, str]:
+def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
     """(text, thoughts) of a message field: a string, a list of parts, one part, or nothing.
 
-    Raises `Malformed` for any other type.
+    Raises `Malformed` for any other type, and for lists in lists without end.
     """
+    if depth > _DEEPEST:
+        raise Malformed("a text field is nested too deep")
     if content is None or content is False:
         return "", ""
     if isinstance(content, str):
@@ -204,12 +208,12 @@ def text_parts(content: Any) -> tuple[str, str]:
         kind = content.get("type")
         inner = content.get("thinking") or content.get("reasoning")
         if inner is not None and kind != "text":
-            return "", "".join(text_parts(inner))
+            return "", "".join(text_parts(inner, depth + 1))
         text = content.get("text")
         text = text if isinstance(text, str) else ""
         return ("", text) if kind in ("thinking", "reasoning") else (text, "")
     if isinstance(content, list):
-        pairs = [text_parts(part) for part in content]
+        pairs = [text_parts(part, depth + 1) for part in content]
         return "".join(text for text, _ in pairs), "".join(thought for _, thought in pairs)
     raise Malformed(f"a text field is of type {type(content).__name__}")
 

@@ -32,6 +32,8 @@ _PARAMS = ("param", "loc", "parameter")
 _DEEPEST = 8
 _LONGEST = 4000
 """Characters of the words that are read: some errors are web pages."""
+_ECHO = re.compile(r"""['"]input['"]\s*:\s*(?!-?\d).*""", re.DOTALL)
+"""What pydantic repeats of the request: the prompt's words are not the server's."""
 _HARMLESS = {"", "0", "none", "null", "false", "ok", "success", "succeeded", "200", "no error"}
 
 _GLM = {
@@ -133,13 +135,15 @@ def trouble_in(body: Any) -> Trouble | None:
     return None
 
 
-def _is_error(value: Any) -> bool:
+def _is_error(value: Any, depth: int = 0) -> bool:
     """True where a field says that something went wrong."""
+    if depth > _DEEPEST:
+        return True
     if isinstance(value, Mapping):
         known = [value[name] for name in (*_WORDS, *_CODES) if name in value]
-        return any(map(_is_error, known or value.values()))
+        return any(_is_error(part, depth + 1) for part in known or value.values())
     if isinstance(value, list):
-        return any(map(_is_error, value))
+        return any(_is_error(part, depth + 1) for part in value)
     return str(value).strip().lower() not in _HARMLESS
 
 
@@ -147,11 +151,8 @@ def _walk(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
     """The objects that may tell something, the outermost first."""
     if depth > _DEEPEST:
         return
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return
+    if isinstance(value, str):
+        value = _loaded(value)
     if isinstance(value, list):
         for part in value[:16]:
             yield from _walk(part, depth + 1)
@@ -166,8 +167,8 @@ def _said(places: list[Mapping[str, Any]]) -> Iterator[str]:
     for place in places:
         for name in _WORDS:
             for text in _listed(place.get(name)):
-                if isinstance(text, str) and not _is_json(text) and text.strip():
-                    yield " ".join(text.split())
+                if isinstance(text, str) and text.strip() and _loaded(text) is None:
+                    yield " ".join(_ECHO.sub("", text[:_LONGEST]).split())
         if place.get("loc") and isinstance(given := place.get("input"), int | float):
             yield f"got {given}"  # pydantic; a text would be the prompt
 
@@ -229,8 +230,14 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _is_json(text: str) -> bool:
-    return text.lstrip()[:1] in ("{", "[")
+def _loaded(text: str) -> Any:
+    """The object or list that a text is in JSON, else `None`."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _shown(value: Any) -> str:
@@ -238,5 +245,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         value = {name: part for name, part in value.items() if name not in ("choices", "content")}
         value = value.get("error") or value
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # more levels than it writes
+        text = ""
     return text.strip()[:_LONGEST] or "no reason given"

@@ -22,8 +22,6 @@ def _any(*parts: str) -> re.Pattern[str]:
     return re.compile("|".join(parts))
 
 
-_ECHO = re.compile(r"""['"]input['"]\s*:\s*(?!-?\d).*""", re.DOTALL)
-"""What pydantic repeats of the request: the prompt's words are not the server's."""
 _NOISE = _any(
     r"\(?\brequest id\b[^)\s]*[:=]?\s*[\w-]*\)?",
     r"\b(invalid|malformed|bad) (input|request|param\w*|argument|prompt)( request| error)*",
@@ -135,8 +133,7 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
     send them (English, Chinese).
     """
     told = [plain(code) for code in codes]
-    said = _ECHO.sub("", words)
-    text = _NOISE.sub(" ", plain(f"{param}: {said}" if param else said))
+    text = _NOISE.sub(" ", plain(f"{param}: {words}" if param else words))
     if status in _OTHER_FAULTS or is_rate(text) or any(map(is_rate, told)):
         return False
     if any(_CODE.search(code) and not _CAP.search(code) for code in told):

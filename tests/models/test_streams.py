@@ -1,5 +1,6 @@
 """Streams as servers really send them, and any bytes at all: a reply or a typed error."""
 
+import contextlib
 import json
 
 import pytest
@@ -211,6 +212,22 @@ async def test_any_stream_is_a_reply_or_a_typed_error(parts, kind, done):
     except (TransientError, ModelError):
         return
     assert isinstance(reply.text, str)
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+@pytest.mark.parametrize(
+    "name", ["error", "detail", "content", "choices", "delta", "usage", "type"]
+)
+async def test_levels_without_end_are_a_typed_error(name, kind):
+    for deep in ("[" * 900 + "]" * 900, '{"error":' * 900 + "1" + "}" * 900):
+        for body in (
+            f'{{"{name}": {deep}}}',
+            f'{{"choices": [{{"message": {{"{name}": {deep}}}, "finish_reason": "stop"}}]}}',
+            f'{{"type": "message", "stop_reason": "end_turn", "content": [{deep}]}}',
+        ):
+            with contextlib.suppress(TransientError, ModelError):
+                # A field that is not read may be as deep as it likes.
+                assert not (await reader(kind).whole(body.encode())).text
 
 
 @settings(max_examples=200, deadline=None)
