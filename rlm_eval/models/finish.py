@@ -11,6 +11,7 @@ SGLang by their documentation; the families below cover words of the same kinds.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 STOP, LENGTH, REFUSED, CALLS, GIVEN_UP = "stop", "length", "content_filter", "tool_calls", "error"
@@ -53,6 +54,7 @@ def _word(value: Any) -> str:
     return str(value).strip()[:60] if isinstance(value, str | int | float) else ""
 
 
+@lru_cache(maxsize=256)
 def _kind(said: str) -> str | None:
     """Our word; `""` for a word that says nothing, `None` for one that is not known."""
     # `FinishReason.MAX_TOKENS`, `FINISH_REASON_SAFETY`, `content-filter`, `maxTokens`

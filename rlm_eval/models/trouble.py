@@ -119,7 +119,7 @@ def trouble_in(body: Any) -> Trouble | None:
         return None
     choices = [c for c in _listed(body.get("choices")) if isinstance(c, dict)]
     messages = [m for c in choices if isinstance(m := c.get("message"), dict)]
-    told = [place.get("error") for place in (body, *choices, *messages)]
+    told = [error for place in (body, *choices, *messages) if (error := place.get("error"))]
     if isinstance(base := body.get("base_resp"), dict):
         told.append(base.get("status_code"))
     if any(map(_is_error, told)):
