@@ -102,7 +102,8 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
             cap, used = sample.output_cap, call.usage.output
             if cap is None or used is None or used < cap:
                 return Outcome.TRUNCATED
-    return Outcome.OK if answer.text is not None else Outcome.NO_ANSWER
+    # A reply of thoughts alone has no text: they stand apart by now.
+    return Outcome.OK if (answer.text or "").strip() else Outcome.NO_ANSWER
 
 
 def _cut_prompt(answer: Answer, session: Session) -> Call | None:

@@ -73,6 +73,12 @@ class Refused(ModelError):
     outcome = Outcome.REFUSED
 
 
+class CutShort(ModelError):
+    """The server refused to answer because the output cap was used up before anything was said."""
+
+    outcome = Outcome.TRUNCATED
+
+
 class EndpointUnusable(ModelError):
     """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
 

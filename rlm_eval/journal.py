@@ -29,7 +29,11 @@ from rlm_eval.log import AppendLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
-_FINAL_ERRORS = ("ContextOverflow", "Refused")  # the same request would fail the same way
+_FINAL_ERRORS = (
+    "ContextOverflow",
+    "CutShort",
+    "Refused",
+)  # the same request would fail the same way
 
 Key = tuple[str, str]
 """(position, request hash)."""

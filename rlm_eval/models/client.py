@@ -23,11 +23,11 @@ from rlm_eval.errors import CallCancelled, EndpointUnusable, ModelError, Provide
 from rlm_eval.models import Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
-from rlm_eval.models.faults import TransientError, fault_of
+from rlm_eval.models.faults import TransientError
 from rlm_eval.models.gate import Gate
-from rlm_eval.models.keys import parsed_reply, request_headers, without_secrets
+from rlm_eval.models.keys import request_headers, without_secrets
+from rlm_eval.models.reading import Reader
 from rlm_eval.models.thoughts import Thoughts
-from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -173,18 +173,19 @@ class HttpClient:
                 headers=self._headers,
                 timeout=timeout,
             ) as response:
+                reader = Reader(
+                    self._dialect,
+                    response.headers,
+                    self._where,
+                    config.api_key_env or ", ".join(config.headers_env.values()),
+                    len(payload),
+                )
                 if response.status != 200:
-                    raise fault_of(
-                        response.status,
-                        SECRETS.data(await response.read()),  # some servers echo the key
-                        response.headers,
-                        where=self._where,
-                        key_env=config.api_key_env or ", ".join(config.headers_env.values()),
-                    )
+                    raise reader.fault(response.status, await response.read())
                 if config.stream:
-                    body, first = await self._collect(response.content)
+                    reply, first = await reader.stream(response.content.iter_any())
                 else:
-                    body = parsed_reply(await response.read())
+                    reply = await reader.whole(await response.read())
         except aiohttp.ConnectionTimeoutError as error:
             raise TransientError(f"no connection: {error}") from error
         except TimeoutError as error:
@@ -195,31 +196,13 @@ class HttpClient:
                 raise EndpointUnusable(f"{self._where}: the server is gone, {gone}") from error
             sent = not isinstance(error, aiohttp.ClientConnectorError)
             raise TransientError(f"{type(error).__name__}: {error}", lost=sent) from error
-        except orjson.JSONDecodeError as error:
-            raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
         end = time.monotonic()
-        reply = self._dialect.reply(body, len(payload))
         reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
         return replace(
             without_secrets(reply),
             service_seconds=end - entered,
             first_token_seconds=None if first is None else first - entered,
         )
-
-    async def _collect(self, lines: aiohttp.StreamReader) -> tuple[dict[str, Any], float | None]:
-        """The body of a stream of server-sent events, and when its first token came."""
-        stream, first, buffer = self._dialect.stream(), None, b""
-        async for chunk in lines.iter_any():
-            *whole, buffer = (buffer + chunk).split(b"\n")
-            for line in whole:
-                data = line.removeprefix(b"data:").strip()
-                if not line.startswith(b"data:") or data == b"[DONE]":
-                    continue
-                if stream.feed(parsed_reply(data)) and first is None:
-                    first = time.monotonic()
-        if not stream.done:
-            raise TransientError("the stream ended before the reply did", lost=True)
-        return stream.body(), first
 
     async def check(self) -> EndpointInfo:
         """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`.

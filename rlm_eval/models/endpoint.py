@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlm_eval.models import EndpointInfo, Sampling
-from rlm_eval.types import Message, Reply
+from rlm_eval.types import Message, Reply, Usage
 
 
 class Stream(Protocol):
@@ -17,7 +17,8 @@ class Stream(Protocol):
 
     done: bool
 
-    def feed(self, event: dict[str, Any]) -> bool: ...
+    def feed(self, event: Any) -> bool: ...
+    def end(self) -> None: ...
     def body(self) -> dict[str, Any]: ...
 
 
@@ -31,6 +32,7 @@ class Dialect(Protocol):
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]: ...
     def reply(self, body: Any, prompt_bytes: int) -> Reply: ...
+    def usage(self, body: Any, prompt_bytes: int) -> Usage: ...
     def stream(self) -> Stream: ...
 
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-import orjson
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.secrets import SECRETS, looks_secret, redact
@@ -79,11 +76,6 @@ def request_headers(
     for part in ({"Content-Type": "application/json"}, given, of_key, secret):
         found |= {name.lower(): (name, value) for name, value in part.items()}
     return dict(found.values())
-
-
-def parsed_reply(data: bytes) -> Any:
-    """JSON of a server. An error in a 200 is quoted in part: its secrets go before it is cut."""
-    return orjson.loads(SECRETS.data(data) if b'"error"' in data else data)
 
 
 def without_secrets(reply: Reply) -> Reply:
