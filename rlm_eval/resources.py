@@ -16,6 +16,7 @@ from rlm_eval.accounts import Accounts
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ModelError
 from rlm_eval.limits import Budget
+from rlm_eval.methods import history_of
 from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.prices import cold_cost
 from rlm_eval.repl import ReplPool, open_pool
@@ -36,9 +37,13 @@ class Models:
         self.accounts = Accounts(run)
         self._budget = budget
         self._last_use: dict[str, int] = {}
+        self._histories: dict[str, tuple[str, ...]] = {}
         for index, cell in enumerate(cells):
-            for model in cell.models.values():
-                self._last_use[repr(model)] = index
+            for slot, model in cell.models.items():
+                key = repr(model)
+                self._last_use[key] = index
+                sent = history_of(cell.method) if slot == "root" else ("user",)
+                self._histories[key] = max(self._histories.get(key, ()), sent, key=len)
         self._stacks: dict[str, AsyncExitStack] = {}
         self._clients: dict[str, Client] = {}
         self._infos: dict[str, EndpointInfo] = {}
@@ -49,7 +54,7 @@ class Models:
         if key not in self._clients:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(model.open())
-                self._infos[key] = await client.check()
+                self._infos[key] = await client.check(self._histories[key])
                 usage = self._infos[key].check_usage
                 tokens = (usage.input or 0) + (usage.output or 0)
                 self._budget.spend(tokens, cold_cost(model.price)(usage))
@@ -118,7 +123,7 @@ class _Nobody:
             raise LimitReached(self.outcome, "here the stored attempt met its limit")
         raise ModelError("replay: the stored attempt made no such request")
 
-    async def check(self) -> EndpointInfo:
+    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:  # noqa: ARG002
         """Nothing is asked."""
         return EndpointInfo("nobody")
 

@@ -19,13 +19,15 @@ import orjson
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError, RunStopped, Suspended
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.models.servers import CELL
+from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
@@ -89,6 +91,7 @@ class Runner:
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
+        INTERRUPT.set(self.stop.interrupt)
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_run(self.folder)
@@ -124,7 +127,7 @@ class Runner:
                 continue
             for model in cell.models.values():
                 if getattr(model, "server", None) == "attach":
-                    with suppress(ProviderError):
+                    with suppress(ProviderError, RunStopped):
                         await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
@@ -160,6 +163,7 @@ class Runner:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
+            CELL.set(cell.name_in_plan)
             store = CellStore(folder)
             todo = [
                 (sample, epoch)
@@ -196,7 +200,7 @@ class Runner:
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
-        """Run these samples; says so where a budget ended it."""
+        """Run these samples; says why where a budget or an endpoint that is gone ended it."""
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
@@ -228,6 +232,10 @@ class Runner:
                 )
                 try:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                except Suspended as error:
+                    if not isinstance(error, RunStopped):
+                        full.append(str(error))
+                    return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
                     full.append(told)

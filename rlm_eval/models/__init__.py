@@ -95,16 +95,22 @@ class Client(Protocol):
         """
         ...
 
-    async def check(self) -> EndpointInfo:
+    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:
         """One cheap request that proves key, model name and chat template.
 
-        Raises a subclass of `errors.ModelError` whose message says what to change.
+        `history` are the roles of its turns: those that the run will send. Raises a subclass of
+        `errors.ModelError` whose message says what to change.
         """
         ...
 
     async def account(self) -> Account | None:
         """What its server did so far; `None` where there is nothing to tell. Never raises."""
         ...
+
+
+def shown_name(model: Model) -> str:
+    """A model's name in tables, with the switches that change what it is sent."""
+    return model.name + str(getattr(getattr(model, "turns", None), "label", ""))
 
 
 class Model(Protocol):

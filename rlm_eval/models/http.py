@@ -11,20 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.models import Client, EndpointInfo, Sampling
+from rlm_eval.models import Client, EndpointInfo, Sampling, address
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.histories import Turns
 from rlm_eval.models.openai_dialect import OpenAIDialect
+from rlm_eval.models.outage import Outage
 from rlm_eval.models.shared import shared
+from rlm_eval.models.transport import KEEP_ALIVE_S, Transport
 
 if TYPE_CHECKING:
     import aiohttp
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "remark",
+        "remark", "preflight",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -79,7 +79,14 @@ class OpenAIModel:
     backoff_s: float = 1.0
     """First pause before a retry; doubles, with jitter, to at most a minute."""
     patience_s: float = 600.0
-    """A `Retry-After` longer than this ends the call instead."""
+    """A `Retry-After` longer than this ends the call instead; an endpoint that answered before and
+    cannot be reached for so long ends the cell, which the same command resumes."""
+    preflight: bool = True
+    """Prove the endpoint by one short request before anything else is sent."""
+    fold_system: bool = False
+    """For servers that know no system role: see `histories.Turns`."""
+    merge_turns: bool = False
+    """For servers that demand alternating turns: see `histories.Turns`."""
     stream: bool = False
     """Stream replies, so that the first-token time is known."""
     max_tokens_field: str = "max_tokens"
@@ -99,15 +106,20 @@ class OpenAIModel:
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
                 + ("; or server=spawn" if self.engine is not None else "")
             )
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
+        if self.base_url:
+            address.check(self.base_url, self.dialect.path)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
 
     @property
+    def turns(self) -> Turns:
+        """The order of turns that this endpoint takes."""
+        return Turns(self.fold_system, self.merge_turns)
+
+    @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
-        return OpenAIDialect(self.max_tokens_field)
+        return OpenAIDialect(self.max_tokens_field, self.turns)
 
     def open(self) -> AbstractAsyncContextManager[Client]:
         """A client; equal endpoints and servers are shared within the process."""
@@ -127,11 +139,16 @@ class OpenAIModel:
         assert self.base_url is not None
         key = None
         if self.api_key_env:
-            key = os.environ.get(self.api_key_env)
+            key = os.environ.get(self.api_key_env, "").strip()  # files end in a line break
             if not key:
                 raise ConfigError(
                     f"{self.name}: the environment variable {self.api_key_env} is not set; "
                     f"export {self.api_key_env}=... or name another with api_key_env"
+                )
+            if not (key.isascii() and key.isprintable()):
+                raise ConfigError(
+                    f"{self.name}: the key in {self.api_key_env} holds a line break or a character "
+                    "that no HTTP header takes; export it again"
                 )
         info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
         async with self._client(Elsewhere(self.base_url, info), key) as client:
@@ -141,8 +158,16 @@ class OpenAIModel:
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         limits = (self.concurrency, self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
-        async with shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate):
-            yield HttpClient(self, host, key, session, gate)
+        async with (
+            shared(("outage", host.base_url), _outage) as outage,
+            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate),
+        ):
+            yield HttpClient(self, Transport(self, host, key, session, outage), host, gate)
+
+
+@asynccontextmanager
+async def _outage() -> AsyncIterator[Outage]:
+    yield Outage()
 
 
 @asynccontextmanager
@@ -151,9 +176,18 @@ async def _endpoint(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
     import aiohttp
 
+    async def reused(_session: object, context: Any, _parameters: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(reused)
     # The gate limits; a second limit in the connector would only hide its queue. Proxies of the
     # environment are for hosts elsewhere: a loopback server must not be asked through one.
-    loopback = urlsplit(base_url).hostname in _LOOPBACK
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
-    async with aiohttp.ClientSession(connector=connector, trust_env=not loopback) as session:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        trust_env=not address.is_loopback(base_url),
+        trace_configs=[tracing],
+    ) as session:
         yield session, Gate(*limits)

@@ -86,6 +86,11 @@ class RlmProtocol(Protocol):
         ...
 
     @property
+    def history(self) -> tuple[str, ...]:
+        """Roles of the turns of a long request, for the preflight (`methods.history_of`)."""
+        ...
+
+    @property
     def keeps_turn_prompt(self) -> bool:
         """False where the turn prompt is sent but not kept in the history (`paper_v1`)."""
         ...
