@@ -18,12 +18,14 @@ def check(base_url: str, path: str) -> None:
         raise ValueError(f"{given}: must start with http:// or https://")
     try:
         parts = urlsplit(base_url.strip())
-        host, _ = parts.hostname, parts.port  # both may raise
+        place = parts.netloc.rpartition("@")[2]
+        if place.count(":") > 1 and "[" not in place:
+            raise ValueError("IPv6 goes in brackets, as http://[::1]:8000/v1")
+        if not parts.hostname:
+            raise ValueError("no host")
+        _ = parts.port  # raises where it is no number
     except ValueError as error:
         raise ValueError(f"{given}: {error}; as http://127.0.0.1:8000/v1") from error
-    place = parts.netloc.rpartition("@")[2]
-    if not host or (place.count(":") > 1 and "[" not in place):
-        raise ValueError(f"{given}: no host; IPv6 goes in brackets, as http://[::1]:8000/v1")
     if parts.fragment:
         raise ValueError(f"{given}: leave out #{parts.fragment}")
     if parts.path.rstrip("/").endswith(path):
