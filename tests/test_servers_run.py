@@ -23,6 +23,10 @@ from runs import (
 from test_resume import answered, until, wait_for
 
 from rlm_eval.errors import EndpointUnusable
+from rlm_eval.records import load_records
+from rlm_eval.report import card
+from rlm_eval.report.cells import prepare
+from rlm_eval.results import write_records
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +144,10 @@ async def test_servers_that_refuse_the_protocols_turns_are_found_before_money_is
     rows = records(tmp_path)
     assert [r["score"] for r in rows] == [1.0] * 4
     assert {r["root"] for r in rows} == {"fake [fold_system, merge_turns]"}
+    run = tmp_path / "test"
+    write_records(run)
+    (series,) = set(prepare(load_records([run]), card.manifests([run]))["series"])
+    assert series == "rlm_own (fake [fold_system, merge_turns])"
 
 
 async def test_servers_that_refuse_turns_later_stop_the_cell_not_each_sample(tmp_path):
