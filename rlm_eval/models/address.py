@@ -20,12 +20,13 @@ def check(base_url: str, path: str) -> None:
         parts = urlsplit(base_url.strip())
         place = parts.netloc.rpartition("@")[2]
         if place.count(":") > 1 and "[" not in place:
-            raise ValueError("IPv6 goes in brackets, as http://[::1]:8000/v1")
-        if not parts.hostname:
-            raise ValueError("no host")
-        _ = parts.port  # raises where it is no number
+            wrong = "IPv6 goes in brackets, as http://[::1]:8000/v1"
+        else:
+            wrong = "" if parts.hostname and parts.port != 0 else "no host or port"
     except ValueError as error:
-        raise ValueError(f"{given}: {error}; as http://127.0.0.1:8000/v1") from error
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"{given}: {wrong}; as http://127.0.0.1:8000/v1")
     if parts.fragment:
         raise ValueError(f"{given}: leave out #{parts.fragment}")
     if parts.path.rstrip("/").endswith(path):
