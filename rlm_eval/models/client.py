@@ -115,10 +115,11 @@ class HttpClient:
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
                     try:
                         with self._host.meter.call():
-                            reply = await self._attempt(payload, sent.entered)
+                            body, first = await self._transport.complete(payload)
                     finally:
                         sent.seconds = time.monotonic() - sent.entered
                         in_service += sent.seconds
+                    reply = self._dialect.reply(body, len(payload))
                 sent.in_flight = False
             except TransientError as fault:
                 sent.in_flight = False
@@ -133,18 +134,9 @@ class HttpClient:
                 failed_usage=sent.failed,
                 lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
+                service_seconds=sent.seconds,
+                first_token_seconds=None if first is None else first - sent.entered,
             )
-
-    async def _attempt(self, payload: bytes, entered: float) -> Reply:
-        """One request. Raises `TransientError` or a `ModelError`."""
-        body, first = await self._transport.complete(payload)
-        end = time.monotonic()
-        reply = self._dialect.reply(body, len(payload))
-        return replace(
-            reply,
-            service_seconds=end - entered,
-            first_token_seconds=None if first is None else first - entered,
-        )
 
     async def _after(self, fault: TransientError, sent: _Sent) -> None:
         """Wait before the next attempt, or raise where there is none."""

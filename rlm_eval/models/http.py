@@ -21,7 +21,7 @@ from rlm_eval.models.histories import Turns
 from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.outage import Outage
 from rlm_eval.models.shared import shared
-from rlm_eval.models.transport import KEEP_ALIVE_S, Transport
+from rlm_eval.models.transport import Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -176,18 +176,10 @@ async def _endpoint(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
     import aiohttp
 
-    async def reused(_session: object, context: Any, _parameters: object) -> None:
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx.reused = True
+    from rlm_eval.models.connections import Connector
 
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_reuseconn.append(reused)
-    # The gate limits; a second limit in the connector would only hide its queue. Proxies of the
-    # environment are for hosts elsewhere: a loopback server must not be asked through one.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        trust_env=not address.is_loopback(base_url),
-        trace_configs=[tracing],
-    ) as session:
+    # Proxies of the environment are for hosts elsewhere: a loopback server must not be asked
+    # through one.
+    is_elsewhere = not address.is_loopback(base_url)
+    async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
         yield session, Gate(*limits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_S = 4.0
 """Idle connections are closed after this: before the server does (uvicorn and Node: 5 s)."""
+REUSED: ContextVar[bool] = ContextVar("rlm_eval_reused", default=False)
+"""Whether the connection of this task's last request had carried another one before."""
 _STALE_S = 2.0
 """A reused connection that fails sooner, without a byte of a reply, was already closed."""
 _MOST_OF_AN_ERROR = 1 << 20
@@ -34,14 +36,6 @@ _MOST_OF_AN_ERROR = 1 << 20
 
 class StaleConnection(TransientError):
     """The server had closed this idle connection: the request did not arrive."""
-
-
-@dataclass
-class Trace:
-    """What the connection of one request was; passed to aiohttp, set by `http`."""
-
-    reused: bool = False
-    """It had carried another request before."""
 
 
 class Transport:
@@ -55,9 +49,17 @@ class Transport:
         session: aiohttp.ClientSession,
         outage: Outage,
     ) -> None:
+        import aiohttp
+
         self._config, self._host, self._session = config, host, session
         self._key, self._dialect = key, config.dialect
         self.outage = outage
+        self._headers = {**config.headers, **self._dialect.headers(key)}
+        self._timeout = aiohttp.ClientTimeout(
+            total=config.timeout_s,
+            sock_connect=min(30.0, config.timeout_s),
+            sock_read=config.stall_s if config.stream else None,
+        )
 
     @property
     def base_url(self) -> str:
@@ -69,11 +71,6 @@ class Transport:
         """Model and address, for messages."""
         return f"{self._config.name} ({self._config.model}) at {self.base_url}"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of every request, the key's included."""
-        return {**self._config.headers, **self._dialect.headers(self._key)}
-
     async def complete(self, payload: bytes) -> tuple[Any, float | None]:
         """The body of a completion, and the monotonic time of its first token where streamed.
 
@@ -81,28 +78,20 @@ class Transport:
         """
         import aiohttp
 
-        config = self._config
-        timeout = aiohttp.ClientTimeout(
-            total=config.timeout_s,
-            sock_connect=min(30.0, config.timeout_s),
-            sock_read=config.stall_s if config.stream else None,
-        )
-        headers = {"Content-Type": "application/json", **self.headers}
-        began, trace, answered = time.monotonic(), Trace(), False
+        began, answered = time.monotonic(), False
         try:
             async with self._session.post(
                 address.below(self.base_url, self._dialect.path),
                 data=payload,
-                headers=headers,
-                timeout=timeout,
+                headers={"Content-Type": "application/json", **self._headers},
+                timeout=self._timeout,
                 allow_redirects=False,
-                trace_request_ctx=trace,
             ) as response:
                 answered = True
-                self.outage.answered(self.where)
+                self._answered()
                 if response.status != 200:
                     raise await self._refusal(response, payload)
-                if config.stream:
+                if self._config.stream:
                     return await self._collect(response.content)
                 return self._parsed(response, await self._read(response)), None
         except aiohttp.ConnectionTimeoutError as error:
@@ -111,7 +100,7 @@ class Transport:
             seconds = time.monotonic() - began
             raise TransientError(f"no reply within {seconds:.0f} s", lost=True) from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            is_stale = trace.reused and not answered and time.monotonic() - began < _STALE_S
+            is_stale = REUSED.get() and not answered and time.monotonic() - began < _STALE_S
             raise self._broken(error, is_stale=is_stale) from error
 
     async def get(self, url: str, seconds: float) -> bytes | None:
@@ -121,11 +110,11 @@ class Transport:
         try:
             async with self._session.get(
                 url,
-                headers=self.headers,
+                headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
             ) as response:
-                self.outage.answered(self.where)
+                self._answered()
                 return await self._read(response) if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ModelError):
             return None
@@ -139,11 +128,11 @@ class Transport:
             async with self._session.post(
                 address.relative(self.base_url, path),
                 json=body,
-                headers=self.headers,
+                headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=self._config.timeout_s),
                 allow_redirects=False,
             ) as response:
-                self.outage.answered(self.where)
+                self._answered()
                 words = await self._read(response)
                 try:
                     return response.status, loads(words) if response.status == 200 else None
@@ -158,6 +147,10 @@ class Transport:
         """Does anything answer at the address? Asks for the list of models."""
         await self.get(address.below(self.base_url, "/models"), 10.0)
         return self.outage.since is None
+
+    def _answered(self) -> None:
+        if self.outage.since is not None or not self.outage.reached:
+            self.outage.answered(self.where)
 
     def _broken(self, error: Exception, *, is_stale: bool) -> TransientError | ModelError:
         """What an error of the connection means."""
