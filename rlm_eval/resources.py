@@ -54,7 +54,9 @@ class Models:
         if key not in self._clients:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(model.open())
-                self._infos[key] = await client.check(self._histories[key])
+                prove = getattr(client, "prove", None)  # of a client whose server sees turns
+                proof = client.check() if prove is None else prove(self._histories[key])
+                self._infos[key] = await proof
                 usage = self._infos[key].check_usage
                 tokens = (usage.input or 0) + (usage.output or 0)
                 self._budget.spend(tokens, cold_cost(model.price)(usage))
@@ -123,7 +125,7 @@ class _Nobody:
             raise LimitReached(self.outcome, "here the stored attempt met its limit")
         raise ModelError("replay: the stored attempt made no such request")
 
-    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:  # noqa: ARG002
+    async def check(self) -> EndpointInfo:
         """Nothing is asked."""
         return EndpointInfo("nobody")
 

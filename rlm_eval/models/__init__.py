@@ -95,11 +95,11 @@ class Client(Protocol):
         """
         ...
 
-    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:
+    async def check(self) -> EndpointInfo:
         """One cheap request that proves key, model name and chat template.
 
-        `history` are the roles of its turns: those that the run will send. Raises a subclass of
-        `errors.ModelError` whose message says what to change.
+        Raises a subclass of `errors.ModelError` whose message says what to change. A client that
+        also has `prove(history)` is asked that instead, with the roles of the turns to come.
         """
         ...
 

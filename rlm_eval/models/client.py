@@ -185,11 +185,15 @@ class HttpClient:
         )
         return True
 
-    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:
-        """See `models.Client.check`. One request of a few tokens, and `/models`; nothing where the
-        configuration says `preflight: false`.
+    async def check(self) -> EndpointInfo:
+        """See `models.Client.check`, and `prove`."""
+        return await self.prove(("user",))
 
-        A server of ours that died is started again.
+    async def prove(self, history: Sequence[str]) -> EndpointInfo:
+        """One request of a few tokens whose turns have these roles, and `/models`; nothing where
+        the configuration says `preflight: false`.
+
+        A server of ours that died is started again. Raises as `models.Client.check`.
         """
         await self._host.ensure()
         config, info = self.config, self._host.info
@@ -202,6 +206,11 @@ class HttpClient:
                 f"configuration says {config.window}; set window={window} or start the server with "
                 "more"
             )
+        slow = asyncio.get_running_loop().call_later(
+            _LONG_PAUSE_S,
+            say,
+            f"{self._transport.where}: waiting for a first reply, {config.timeout_s:.0f} s at most",
+        )
         try:
             reply = await self._call(
                 proof.messages(history), proof.sampling(config, window), _Sent(is_proof=True)
@@ -211,6 +220,8 @@ class HttpClient:
             if not proof.proves(error):
                 raise
             model, used = "", error.usage
+        finally:
+            slow.cancel()
         return replace(
             info, model=model or info.model, window=window or info.window, check_usage=used
         )

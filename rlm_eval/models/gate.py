@@ -87,8 +87,8 @@ class Gate:
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # admitted and cancelled in one tick
-                self.in_flight -= 1
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.in_flight -= 1  # admitted and cancelled in one tick
             self._admit()
             raise
 

@@ -92,7 +92,7 @@ class ScriptedClient:
         """As `complete` counts them."""
         return tokens_of("".join(m.content for m in messages))
 
-    async def check(self, history: Sequence[str] = ("user",)) -> EndpointInfo:  # noqa: ARG002
+    async def check(self) -> EndpointInfo:
         """Nothing can be wrong."""
         return EndpointInfo(self.config.name, engine="scripted", window=self.config.window)
 

@@ -40,7 +40,7 @@ class ScriptedClient:
             return given
         return Reply(given, "stop", Usage(input=10, output=5))
 
-    async def check(self, history=()) -> EndpointInfo:
+    async def check(self) -> EndpointInfo:
         return EndpointInfo("scripted")
 
 

@@ -1,7 +1,10 @@
 """Servers that are gone, and waits that a stop request ends."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -100,6 +103,50 @@ async def test_a_server_without_tls_is_said_at_once():
         async with model(url, retries=5, backoff_s=60.0).open() as client:
             with pytest.raises(EndpointUnusable, match=r"TLS.*base_url=http://"):
                 await ask(client)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
+async def test_servers_with_a_certificate_of_nobody_are_said_at_once(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj"]
+    files = ["/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    met = []
+    server = await asyncio.start_server(lambda r, w: met.append(w), "127.0.0.1", 0, ssl=tls)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with model(url, retries=5, backoff_s=60.0).open() as client:
+            with pytest.raises(EndpointUnusable, match=r"TLS.*SSL_CERT_FILE") as caught:
+                await ask(client)
+    assert not isinstance(caught.value, EndpointGone)
+
+
+async def test_servers_that_go_while_tokens_are_counted_have_a_counter_still():
+    async with FakeServer() as server, model(server.url, patience_s=0.2).open() as client:
+        await ask(client)
+        await server.__aexit__()
+        with pytest.raises(EndpointGone):
+            await client.count_tokens(ASK)
+        async with FakeServer(port=server.port):
+            assert await client.count_tokens(ASK) is None  # searched again, and none is there
+
+
+async def test_a_call_that_is_dismissed_and_cancelled_at_once_gives_back_no_slot(interrupt):
+    gate = Gate(2, rpm=1)
+
+    async def hold():
+        async with gate.slot(1):
+            pass
+
+    await hold()
+    task = asyncio.create_task(hold())
+    await asyncio.sleep(0.01)
+    interrupt.ask()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert gate.in_flight == 0
 
 
 def unused():

@@ -185,14 +185,14 @@ async def test_strict_servers_are_found_out_by_the_first_request(status, system,
     async with odd_server(strict(log, status, system)) as url:
         async with model(url + "/v1").open() as client:
             with pytest.raises(EndpointUnusable, match=f"root.{switch}=true") as caught:
-                await client.check(OFFICIAL)
+                await client.prove(OFFICIAL)
             assert log == [list(OFFICIAL)]
             assert caught.value.attempts == 1
             await client.check()  # a method that sends one user turn can have this model
             with pytest.raises(EndpointUnusable, match=f"root.{switch}=true"):
                 await client.complete(turns(*OFFICIAL), Sampling())
         async with model(url + "/v1", **{switch: True}).open() as client:
-            assert (await client.check(OFFICIAL)).model == "odd-1"
+            assert (await client.prove(OFFICIAL)).model == "odd-1"
             assert (await client.complete(turns(*OFFICIAL), Sampling())).text == "ready"
 
 
@@ -245,7 +245,7 @@ async def test_a_thinking_budget_is_below_the_cap_of_the_first_request():
 
 async def test_the_first_request_fits_a_small_window():
     async with FakeServer(models=["m"], window=400) as server, model(server.url).open() as client:
-        await client.check(("system", "user", "assistant", "user", "user"))
+        await client.prove(("system", "user", "assistant", "user", "user"))
     assert server.log[0]["request"]["max_tokens"] == 200
 
 

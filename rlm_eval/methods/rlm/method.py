@@ -113,7 +113,7 @@ class RLM:
     @property
     def history(self) -> tuple[str, ...]:
         """The protocol's: see `methods.history_of`."""
-        return self.protocol.history
+        return tuple(getattr(self.protocol, "history", ("system", "user", "assistant", "user")))
 
     @property
     def prompt_id(self) -> str:

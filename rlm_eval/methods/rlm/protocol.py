@@ -73,7 +73,11 @@ class Ran:
 
 
 class RlmProtocol(Protocol):
-    """The words of a dialect. Everything here is pure."""
+    """The words of a dialect. Everything here is pure.
+
+    One that sends other turns than system, user, assistant, user names their roles in `history`,
+    for the preflight (`methods.history_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -83,11 +87,6 @@ class RlmProtocol(Protocol):
     @property
     def prompt_id(self) -> str:
         """Name and hash of its prompt."""
-        ...
-
-    @property
-    def history(self) -> tuple[str, ...]:
-        """Roles of the turns of a long request, for the preflight (`methods.history_of`)."""
         ...
 
     @property
