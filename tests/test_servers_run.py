@@ -23,6 +23,7 @@ from runs import (
 from test_resume import answered, until, wait_for
 
 from rlm_eval.errors import EndpointUnusable
+from rlm_eval.log import read_lines
 from rlm_eval.records import load_records
 from rlm_eval.report import card
 from rlm_eval.report.cells import prepare
@@ -100,6 +101,32 @@ async def test_the_first_ctrl_c_ends_samples_that_wait_and_keeps_what_is_paid(tm
         assert not (await run_here(given)).unfinished
         assert not set(paid) & set(asked(server.log))
     assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
+
+
+async def test_the_first_ctrl_c_waits_for_calls_beside_one_that_waits(tmp_path):
+    """Sub-calls of one batch: what is in flight is paid for, so that its replies are kept."""
+    met = []
+
+    def pause_one(_number, request):
+        is_sub = "KEY=" in request["messages"][-1]["content"]
+        if not is_sub or met:
+            return None
+        met.append(request)
+        return Fault("status", 429, retry_after="300")
+
+    async with FakeServer(reply=rules(RULES), latency=0.5, faults=pause_one) as server:
+        run = asyncio.create_task(run_here(overrides(tmp_path, server.url, "n=1")))
+        await until(lambda: met and server.in_flight)
+        flying = server.in_flight
+        os.kill(os.getpid(), signal.SIGINT)
+        (why,) = (await run).unfinished.values()
+        assert "1 not run" in why
+        assert server.total["lost_requests"] == 0
+    lines = list(read_lines(cell_folder(tmp_path) / "journal.jsonl"))
+    calls = [line for line in lines if line["k"] == "call" and not line.get("error")]
+    assert flying
+    assert len(calls) >= 1 + flying  # the root's, and the sub-calls'
+    assert not [line for line in lines if line.get("lost")]
 
 
 async def test_servers_that_are_not_there_cost_each_cell_a_moment(tmp_path):
