@@ -83,6 +83,19 @@ class EndpointUnusable(ModelError):
     """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
 
 
+class Suspended(EndpointUnusable):
+    """No reply could be had for now. It says nothing about the sample, which is left for the next
+    run; calls that are in flight are waited for."""
+
+
+class EndpointGone(Suspended, ProviderError):
+    """No connection to the endpoint could be made for as long as the configuration waits."""
+
+
+class RunStopped(Suspended):
+    """The run was asked to stop while this call waited to be sent."""
+
+
 class CallCancelled(asyncio.CancelledError):
     """A model call was cancelled: what a client tells `session`, which has the books to keep.
 

@@ -21,7 +21,7 @@ import psutil
 from rlm_eval import __version__
 from rlm_eval.cell import Cell
 from rlm_eval.environment import masked, masked_arguments
-from rlm_eval.models import EndpointInfo
+from rlm_eval.models import EndpointInfo, shown_name
 from rlm_eval.prices import snapshot_name
 from rlm_eval.repl import IsolationReport
 
@@ -89,7 +89,7 @@ def _remark(cell: Cell) -> str:
 
 def _name(cell: Cell, slot: str) -> str | None:
     model = cell.models.get(slot)
-    return None if model is None else model.name
+    return None if model is None else shown_name(model)
 
 
 def git_state() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rlm_eval.cell import Cell
+from rlm_eval.models import shown_name
 from rlm_eval.prices import call_cost
 from rlm_eval.prompt_check import cut_note
 from rlm_eval.records import CallCost
@@ -244,7 +245,7 @@ class CellProgress:
 
 
 def _label(cell: Cell) -> str:
-    models = dict.fromkeys(model.name for model in cell.models.values())
+    models = dict.fromkeys(shown_name(model) for model in cell.models.values())
     shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
     return " ".join([cell.task.name, str(cell.length), cell.method.name, *models, *shard])
 

@@ -19,7 +19,14 @@ from typing import Any
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import ConfigError, LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import (
+    ConfigError,
+    LimitReached,
+    ProviderError,
+    RlmEvalError,
+    RunStopped,
+    Suspended,
+)
 from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
@@ -27,6 +34,8 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.models.servers import CELL
+from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
@@ -84,6 +93,7 @@ class Runner:
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
+        INTERRUPT.set(self.stop.interrupt)
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
@@ -124,7 +134,7 @@ class Runner:
                 check()
         for model in todo:
             if getattr(model, "server", None) == "attach":
-                with suppress(ProviderError):
+                with suppress(ProviderError, RunStopped):
                     await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
@@ -163,6 +173,7 @@ class Runner:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
+            CELL.set(cell.name_in_plan)
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
                 _check_settings(cell, store.manifest)
@@ -221,7 +232,7 @@ class Runner:
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
-        """Run these samples; says so where a budget ended it."""
+        """Run these samples; says why where a budget or an endpoint that is gone ended it."""
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
@@ -257,6 +268,10 @@ class Runner:
                 )
                 try:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                except Suspended as error:
+                    if not isinstance(error, RunStopped):
+                        full.append(str(error))
+                    return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
                     full.append(told)

@@ -53,7 +53,6 @@ RETRIED = {
     Fault("status", 429, retry_after="0.05"): (False, False, False),
     Fault("status", 500): (False, False, False),
     Fault("status", 502): (False, False, False),
-    Fault("drop"): (False, True, False),
     Fault("reset"): (False, True, False),
     Fault("stall"): (True, True, False),
     Fault("hang"): (False, True, False),
@@ -80,6 +79,17 @@ async def test_a_transient_fault_is_retried_and_else_a_provider_error(tmp_path, 
     assert row["input_tokens"] == 2 * prompt * told
     assert row["failed_cost"] == row["cost_cold"]
     assert row["cost_cold"] == pytest.approx(paid(row))
+
+
+async def test_servers_that_drop_a_request_on_a_connection_left_open_billed_nothing(tmp_path):
+    """As a keep-alive that ended: no retry is used up. On a new connection it may be billed."""
+    row, _, sent = await one_sample(tmp_path / "once", Fault("drop"), 1, "root.retries=0")
+    assert (row["outcome"], row["score"], sent) == ("ok", 1.0, 2)
+    assert (row["n_retried_calls"], row["n_lost_attempts"]) == (1, 0)
+    row, summary, sent = await one_sample(tmp_path / "always", Fault("drop"), 9)
+    assert (row["outcome"], row["score"], sent) == ("provider_error", None, 3)
+    assert "1 provider_error" in summary.unfinished.popitem()[1]
+    assert (row["n_failed_calls"], row["n_lost_attempts"]) == (1, 2)
 
 
 def paid(row) -> float:

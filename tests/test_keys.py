@@ -401,7 +401,7 @@ def test_a_key_with_white_space_at_its_ends_is_trimmed_and_one_inside_refused(mo
     model = OpenAIModel("x", "m", base_url="http://127.0.0.1:9/v1", headers_env={"x-k": "EDGE"})
     assert model.secret_headers() == {"x-k": "planted-edge-key"}
     monkeypatch.setenv("EDGE", "planted-edge\nkey")
-    with pytest.raises(ConfigError, match="EDGE .* control character inside"):
+    with pytest.raises(ConfigError, match="EDGE .* line break or another character inside"):
         model.secret_headers()
 
 

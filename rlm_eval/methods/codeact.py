@@ -47,6 +47,7 @@ class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = True
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 
     context_in_prompt: bool = True
     """False leaves the context to `search`."""

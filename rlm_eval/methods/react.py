@@ -27,6 +27,7 @@ class React(Chunks):
     """Think, search, answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     slots: ClassVar[tuple[str, ...]] = ("root",)
 
     max_turns: int = 10

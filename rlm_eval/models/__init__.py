@@ -100,13 +100,19 @@ class Client(Protocol):
     async def check(self) -> EndpointInfo:
         """One cheap request that proves key, model name and chat template.
 
-        Raises a subclass of `errors.ModelError` whose message says what to change.
+        Raises a subclass of `errors.ModelError` whose message says what to change. A client that
+        also has `prove(history)` is asked that instead, with the roles of the turns to come.
         """
         ...
 
     async def account(self) -> Account | None:
         """What its server did so far; `None` where there is nothing to tell. Never raises."""
         ...
+
+
+def shown_name(model: Model) -> str:
+    """A model's name in tables, with the switches that change what it is sent."""
+    return model.name + str(getattr(getattr(model, "turns", None), "label", ""))
 
 
 class Model(Protocol):

@@ -14,6 +14,7 @@ from typing import Any
 from rlm_eval.models import Sampling
 from rlm_eval.models.endpoint import Dialect
 from rlm_eval.models.faults import Malformed
+from rlm_eval.models.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.openai_dialect import check_answered, count, ending, plausible, text_parts
 from rlm_eval.types import Message, Reply, Usage
@@ -29,7 +30,7 @@ class AnthropicModel(OpenAIModel):
     @property
     def dialect(self) -> Dialect:
         """See `OpenAIModel.dialect`."""
-        return AnthropicDialect(self.output_cap)
+        return AnthropicDialect(self.output_cap, self.turns)
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class AnthropicDialect:
 
     output_cap: int
     """`max_tokens` where the sampling names none."""
+    turns: Turns = AS_THEY_ARE
+    """The order of turns that its server takes."""
 
     path = "/messages"
+    most_bytes = 64 << 20
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Headers that carry the key."""
@@ -49,6 +53,7 @@ class AnthropicDialect:
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
         """The request. The API knows no seed and no effort by these names; see `extra`."""
+        messages = self.turns.sent(messages)
         system = "\n\n".join(m.content for m in messages if m.role == "system")
         body: dict[str, Any] = {
             "model": model,
@@ -57,7 +62,7 @@ class AnthropicDialect:
                 {"role": m.role, "content": m.content} for m in messages if m.role != "system"
             ],
         }
-        if system:
+        if system.strip():
             body["system"] = system
         for name in ("temperature", "top_p", "top_k"):
             if getattr(sampling, name) is not None:

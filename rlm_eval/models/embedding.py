@@ -37,6 +37,7 @@ class EmbeddingDialect(OpenAIDialect):
     """The embeddings API: no sampling, no streams."""
 
     path = "/embeddings"
+    most_bytes = 512 << 20
 
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool

@@ -26,6 +26,8 @@ class Dialect(Protocol):
     """What differs between APIs."""
 
     path: str
+    most_bytes: int
+    """Of a reply when decoded; more is not read."""
 
     def headers(self, key: str | None) -> dict[str, str]: ...
     def body(
@@ -84,7 +86,8 @@ class Host(Protocol):
         ...
 
     async def ensure(self) -> None:
-        """Start it again where it is gone."""
+        """Start it again where it is gone. Raises `EndpointUnusable` where that was done already
+        in this cell."""
         ...
 
 

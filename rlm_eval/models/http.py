@@ -10,21 +10,21 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
-from rlm_eval.models import Client, EndpointInfo, Sampling
+from rlm_eval.models import Client, EndpointInfo, Sampling, address
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.histories import Turns
 from rlm_eval.models.keys import check_names, from_environment
 from rlm_eval.models.openai_dialect import OpenAIDialect
+from rlm_eval.models.outage import Outage
 from rlm_eval.models.shared import shared
+from rlm_eval.models.transport import Transport
 from rlm_eval.secrets import check_url
 
 if TYPE_CHECKING:
     import aiohttp
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "headers_env", "remark",
+        "headers_env", "remark", "preflight",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -81,7 +81,14 @@ class OpenAIModel:
     backoff_s: float = 1.0
     """First pause before a retry; doubles, with jitter, to at most a minute."""
     patience_s: float = 600.0
-    """A `Retry-After` longer than this ends the call instead."""
+    """A `Retry-After` longer than this ends the call instead; an endpoint that answered before and
+    cannot be reached for so long ends the cell, which the same command resumes."""
+    preflight: bool = True
+    """Prove the endpoint by one short request before anything else is sent."""
+    fold_system: bool = False
+    """For servers that know no system role: see `histories.Turns`."""
+    merge_turns: bool = False
+    """For servers that demand alternating turns: see `histories.Turns`."""
     stream: bool = False
     """Stream replies, so that the first-token time is known."""
     max_tokens_field: str = "max_tokens"
@@ -107,19 +114,22 @@ class OpenAIModel:
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
                 + ("; or server=spawn" if self.engine is not None else "")
             )
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            check_url(f"//{self.base_url}")
-            raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
         if self.base_url:
-            check_url(self.base_url)
+            check_url(self.base_url if "//" in self.base_url else f"//{self.base_url}")
+            address.check(self.base_url, self.dialect.path)
         check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
 
     @property
+    def turns(self) -> Turns:
+        """The order of turns that this endpoint takes."""
+        return Turns(self.fold_system, self.merge_turns)
+
+    @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
-        return OpenAIDialect(self.max_tokens_field)
+        return OpenAIDialect(self.max_tokens_field, self.turns)
 
     def _key(self) -> str | None:
         variable = self.api_key_env
@@ -163,8 +173,16 @@ class OpenAIModel:
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         limits = (self.concurrency, self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
-        async with shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate):
-            yield HttpClient(self, host, key, session, gate)
+        async with (
+            shared(("outage", host.base_url), _outage) as outage,
+            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate),
+        ):
+            yield HttpClient(self, Transport(self, host, key, session, outage), host, gate)
+
+
+@asynccontextmanager
+async def _outage() -> AsyncIterator[Outage]:
+    yield Outage()
 
 
 @asynccontextmanager
@@ -173,9 +191,10 @@ async def _endpoint(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
     import aiohttp
 
-    # The gate limits; a second limit in the connector would only hide its queue. Proxies of the
-    # environment are for hosts elsewhere: a loopback server must not be asked through one.
-    loopback = urlsplit(base_url).hostname in _LOOPBACK
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
-    async with aiohttp.ClientSession(connector=connector, trust_env=not loopback) as session:
+    from rlm_eval.models.connections import Connector
+
+    # Proxies of the environment are for hosts elsewhere: a loopback server must not be asked
+    # through one.
+    is_elsewhere = not address.is_loopback(base_url)
+    async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
         yield session, Gate(*limits)

@@ -32,10 +32,10 @@ def from_environment(variable: str, needs: str, field: str) -> str:
             f"export {variable}=... or name another with {field}"
         )
     SECRETS.add(variable, value, declared=True)
-    if not value.isprintable():
+    if not (value.isascii() and value.isprintable()):
         raise ConfigError(
-            f"{needs}: the value of {variable} ({field}) has a line break or another control "
-            "character inside, which no header can carry; export the key alone"
+            f"{needs}: the value of {variable} ({field}) has a line break or another character "
+            "inside that no HTTP header carries; export the key alone"
         )
     return value
 

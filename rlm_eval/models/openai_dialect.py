@@ -16,6 +16,7 @@ from typing import Any
 from rlm_eval.errors import Refused
 from rlm_eval.models import Sampling, finish
 from rlm_eval.models.faults import Malformed, TransientError
+from rlm_eval.models.histories import AS_THEY_ARE, Turns
 from rlm_eval.types import Message, Reply, Usage
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
@@ -34,8 +35,11 @@ class OpenAIDialect:
 
     max_tokens_field: str = "max_tokens"
     """`max_completion_tokens` where the provider wants the newer name."""
+    turns: Turns = AS_THEY_ARE
+    """The order of turns that its server takes."""
 
     path = "/chat/completions"
+    most_bytes = 64 << 20
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Headers that carry the key."""
@@ -47,7 +51,7 @@ class OpenAIDialect:
         """The request. `None` fields are left out: the provider's default."""
         body: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [{"role": m.role, "content": m.content} for m in self.turns.sent(messages)],
         }
         for name in _FIELDS:
             value = getattr(sampling, name)

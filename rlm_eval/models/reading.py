@@ -6,6 +6,7 @@ is not what its API promises is asked for again; the message quotes its first by
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ class Reader:
     def _decoded(self, raw: bytes, what: str, begun: bool = False) -> Any:
         """A JSON value without an error in it; `begun`: tokens came before it."""
         try:
-            value = orjson.loads(raw.removeprefix(sse.BOM))
-        except orjson.JSONDecodeError as error:
+            value = loads(raw)
+        except ValueError as error:
             raise Malformed(f"{what} is not JSON: {error}").quoting(SECRETS.data(raw)) from error
         fault = fault_in(value, self.headers, where=self.where, key_env=self.key_env)
         if fault is None:
@@ -114,3 +115,29 @@ def _is_whole(event: Any) -> bool:
         and isinstance(first.get("message"), dict)
         and bool(first.get("finish_reason"))
     )
+
+
+def loads(words: bytes) -> Any:
+    """JSON as servers really send it. Raises `ValueError`.
+
+    Half a surrogate pair becomes `?`, as in what is sent (`request.sendable`); NaN and infinities
+    become null; bytes that are no UTF-8, raw control characters and a byte order mark are accepted.
+    """
+    try:
+        return orjson.loads(words)
+    except orjson.JSONDecodeError:
+        text = words.decode("utf-8-sig", "replace")
+    try:
+        return _without_halves(json.loads(text, strict=False, parse_constant=lambda _name: None))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_without_halves(k): _without_halves(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_halves(v) for v in value]
+    return value

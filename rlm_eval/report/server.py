@@ -141,8 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         port = self.request.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        given = query.pop("key", "")
-        if self.headers.get("Host") not in hosts or not secrets.compare_digest(given, self.key):
+        given = query.pop("key", "").encode("utf-8", "replace")  # text of ASCII alone compares
+        has_key = secrets.compare_digest(given, self.key.encode())
+        if self.headers.get("Host") not in hosts or not has_key:
             self._send(HTTPStatus.FORBIDDEN, b"open the address that rlm-eval view printed")
             return
         if url.path == "/":

@@ -125,6 +125,11 @@ class _Official:
             )
 
     @property
+    def history(self) -> tuple[str, ...]:
+        """The metadata, a turn prompt, a reply, what its block printed, the next turn prompt."""
+        return ("system", self.metadata_role, "user", "assistant", "user", "user")
+
+    @property
     def setup(self) -> str:
         """`context_0`, and FINAL_VAR where the dialect has it."""
         return _CONTEXT_0 if self.answer_dict else f"{_CONTEXT_0}\n{_FINAL_VAR}"

@@ -42,6 +42,7 @@ class Own:
     addition: str = ""
     """Appended to the system prompt: for one model, say."""
 
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
     one_argument_children: ClassVar[bool] = False

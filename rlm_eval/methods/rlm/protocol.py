@@ -73,7 +73,11 @@ class Ran:
 
 
 class RlmProtocol(Protocol):
-    """The words of a dialect. Everything here is pure."""
+    """The words of a dialect. Everything here is pure.
+
+    One that sends other turns than system, user, assistant, user names their roles in `history`,
+    for the preflight (`methods.history_of`).
+    """
 
     @property
     def name(self) -> str:
