@@ -26,6 +26,7 @@ from rlm_eval.paths import sync_folder
 
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
+_PATIENCE = 0.2  # seconds between two looks of a process that waits
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while suspended
 
 
@@ -91,10 +92,19 @@ class Lease:
     """Holds `folder` as a context manager, `async` or not. Raises `LeaseHeld`, `LeaseLost`."""
 
     def __init__(
-        self, folder: Path, renew: float | None = None, stale: float | None = None
+        self,
+        folder: Path,
+        renew: float | None = None,
+        stale: float | None = None,
+        *,
+        waits: bool = False,
     ) -> None:
-        """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`."""
+        """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`.
+
+        `waits`: until a living holder gives it back, instead of raising `LeaseHeld`.
+        """
         self._folder = folder
+        self._waits = waits
         self._path = folder / "lease.json"
         self._renew = RENEW_SECONDS if renew is None else renew
         self._stale = STALE_SECONDS if stale is None else stale
@@ -138,6 +148,8 @@ class Lease:
             seen = _read(self._path)
             if seen is not None and (wait := self._judge(seen)):
                 return wait
+        if self._waits:
+            return _PATIENCE
         raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
 
     def _judge(self, seen: _Seen) -> float:
@@ -148,6 +160,8 @@ class Lease:
         # A living process of the same job and machine is another task of it, no predecessor.
         requeued = self._me.job is not None and self._me.job == other.job and alive is None
         if alive or (alive is None and not requeued and age <= self._stale):
+            if self._waits:
+                return _PATIENCE
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
             raise LeaseHeld(
                 f"{self._folder} is being written by {other} since {since}, last sign of life "

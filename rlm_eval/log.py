@@ -107,6 +107,15 @@ class AppendLog:
             await self._exits.aclose()
             os.close(self._fd)
 
+    def close(self) -> None:
+        """In the place of the context manager, without an event loop. Raises `RlmEvalError`."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(self._fd)
+
     async def sync(self) -> None:
         """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
         assert self._sync is not None, "entered"

@@ -29,7 +29,7 @@ from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
 from rlm_eval.session import Endpoint, Session
-from rlm_eval.shards import shard_facts
+from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
@@ -147,6 +147,8 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if cell.shard is None:
+            await asyncio.to_thread(recover, self.folder, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder) as lease:
             if lease.taken_over:
