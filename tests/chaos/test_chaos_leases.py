@@ -267,10 +267,14 @@ def test_a_token_counts_only_while_the_lease_is_held(tmp_path):
 async def test_what_comes_after_a_lost_lease_is_not_cancelled_with_it(tmp_path):
     """The runner goes on with its next cell, in the same task."""
     path = tmp_path / "lease.json"
-    with pytest.raises(LeaseLost):
+
+    async def lose() -> None:
         async with Lease(tmp_path, 0.05, 60):
             path.write_bytes(Holder.me().stored())
             await asyncio.sleep(10)
+
+    with pytest.raises(LeaseLost):
+        await lose()
     assert asyncio.current_task().cancelling() == 0
     with pytest.raises(ExceptionGroup):
         async with asyncio.TaskGroup() as group:
