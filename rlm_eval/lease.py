@@ -263,11 +263,13 @@ class Lease:
             if seen is not None and seen.content == self._mine:
                 self._confirmed = now
                 return
-            paused = f"this process was suspended for over {self._stale:g} s and another one"
-            if seen is None:
-                why = "lease.json is gone (the folder was deleted or moved, or it was taken over)"
+            if not self._folder.exists():
+                why = "the folder was deleted or moved"
             elif gap > self._stale:
-                why = f"{paused} took over"
+                paused = f"this process was suspended for over {self._stale:g} s"
+                why = f"{paused} and another one took over"
+            elif seen is None:
+                why = "its lease.json was removed"
             else:
                 why = f"another one took over ({seen.holder})"
             self._lost = f"{self._folder}: lease lost: {why}; stopped writing"

@@ -99,7 +99,7 @@ class AppendLog:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Raises `RlmEvalError` where what was written may not be on the disk."""
         try:
-            await self.sync()
+            await self.sync(at_once=True)
         except RlmEvalError:
             if kind is None:  # else there is an error to tell
                 raise
@@ -116,25 +116,34 @@ class AppendLog:
         finally:
             os.close(self._fd)
 
-    async def sync(self) -> None:
+    async def sync(self, *, at_once: bool = False) -> None:
         """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
         assert self._sync is not None, "entered"
-        await self._sync.committed(self)
+        await self._sync.committed(self, at_once=at_once)
         if self.failed is not None:
             raise self._refused(self.failed)
+
+    def check(self) -> None:
+        """Raises `RlmEvalError` where nothing may or can be appended: nothing is paid for then."""
+        if self._writer is not None:
+            self._writer.check()
+        if self.failed is not None:
+            raise self._refused(self.failed)
+        if not os.fstat(self._fd).st_nlink:
+            raise RlmEvalError(
+                f"{self.path}: the file was deleted, or replaced by another process; stopped "
+                "writing: what is asked now could not be stored"
+            )
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more, or where
         another process writes this file now.
         """
+        self.check()
         if self._writer is not None:
-            self._writer.check()
             mark = {"w": self._writer.token}
             records = tuple({**record, **mark} for record in records)
-        lines = b"".join(dumped(record, self._sealed) for record in records)
-        if self.failed is not None:
-            raise self._refused(self.failed)
-        self._write(lines)
+        self._write(b"".join(dumped(record, self._sealed) for record in records))
         if self._sync is not None:
             self._sync.touched(self)
 
@@ -248,6 +257,13 @@ def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
                 if not header or line is None:
                     yield at, line, counts
             at += len(raw)
+
+
+def read_raw(path: Path) -> Iterator[bytes]:
+    """The lines that count, as they stand."""
+    fence = Fence()
+    with path.open("rb") as file:
+        yield from filter(fence.admits_raw, file)
 
 
 def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:

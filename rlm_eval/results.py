@@ -16,7 +16,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
-from rlm_eval.store import CellStore, output_folder, stored_sample
+from rlm_eval.store import CellStore, output_folder, stale_lines, stored_sample
 from rlm_eval.types import Sample
 
 
@@ -67,6 +67,8 @@ def outside_samples(run: Path) -> dict[str, str]:
             found[f"prefix cache of {models}"] = told
     if (proofs := first_requests(run)).calls:
         found["endpoints proved"] = str(proofs)
+    if stale := sum(stale_lines(folder) for folder in (run / "cells").glob("*")):
+        found["lines left out"] = f"{stale:,} of processes that had lost their lease"
     return found
 
 

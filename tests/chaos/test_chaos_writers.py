@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
-from fake_server import FakeServer, rules
+from fake_server import FakeServer, Out, rules
 from runs import (
     RULES,
     asked,
@@ -31,6 +32,7 @@ from rlm_eval.log import (
     Writer,
     count_stale,
     count_torn,
+    dumped,
     highest_number,
     read_lines,
 )
@@ -309,3 +311,37 @@ async def test_a_merge_does_not_replace_a_cell_that_is_being_written(tmp_path):
                 await asyncio.to_thread(merge, run, cell)
         assert sorted(p.name for p in path.parent.parent.iterdir()) == ["1-of-2", "2-of-2"]
         assert merge(run, cell) == target
+
+
+async def test_a_run_of_an_older_release_is_read_and_gone_on_with(tmp_path):
+    """No tokens, no writers."""
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context")
+        await run_here([*given, "n=2"])
+        folder, before = cell_folder(tmp_path), records(tmp_path)
+        for name in LOGS:
+            (folder / name).write_bytes(b"".join(map(dumped, read_lines(folder / name))))
+            assert b'"w"' not in (folder / name).read_bytes()
+        shutil.rmtree(folder / "writers")
+        assert records(tmp_path) == before
+        sent = len(asked(server.log))
+        assert not (await run_here([*given, "n=4"])).unfinished
+        assert len(asked(server.log)) == sent + 2
+        assert comparable(records(tmp_path)[:2]) == comparable(before)
+        assert [row["score"] for row in records(tmp_path)] == [1.0] * 4
+
+
+async def test_a_run_directory_that_is_deleted_stops_the_run_at_once(tmp_path):
+    play = rules(RULES)
+    async with FakeServer(lambda request: Out(play(request), seconds=0.1)) as server:
+        given = overrides(tmp_path, server.url, "n=6", "root.concurrency=3")
+        run = asyncio.create_task(run_here(given))
+        async with asyncio.timeout(60):
+            while len(server.log) < 10:  # noqa: ASYNC110 - the server has no event for this
+                await asyncio.sleep(0.01)
+        shutil.rmtree(tmp_path / "test")
+        sent = len(server.log)
+        (why,) = (await run).unfinished.values()
+        assert "journal.jsonl: the file was deleted" in why
+        assert len(server.log) <= sent + 3, "it went on paying"
+        assert not list((tmp_path / "test").glob("cells/*"))
