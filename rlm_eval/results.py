@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -13,6 +14,8 @@ from omegaconf import OmegaConf
 from rlm_eval import accounts
 from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.lease import Lease
+from rlm_eval.paths import replace_file
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
@@ -78,13 +81,18 @@ def cost_of(manifest: Mapping[str, Any]) -> CallCost:
 
 
 def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path."""
-    known = accounts.servers(run)
-    cells = cell_folders(run)
+    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path.
+
+    Processes that end at the same moment take turns: the last one has read all cells.
+    """
+    path, buffer = run / FILE, io.BytesIO()
+    cell_folders(run)
     output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
-    table = to_frame(chain((row for folder in cells for row in rows(folder, known)), more))
-    path = run / FILE
-    table.to_parquet(path, index=False)
+    with Lease(run, waits=True):
+        known = accounts.servers(run)
+        made = (row for folder in cell_folders(run) for row in rows(folder, known))
+        to_frame(chain(made, more)).to_parquet(buffer, index=False)
+        replace_file(path, buffer.getvalue())
     return path
 
 

@@ -82,7 +82,7 @@ class Runner:
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
-        plan(self.folder, self.cells)
+        await asyncio.to_thread(plan, self.folder, self.cells)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
@@ -165,7 +165,7 @@ class Runner:
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
                 lease.check()
-                store.amend(price_facts(cell))  # a new price takes no call
+                await asyncio.to_thread(store.amend, price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -173,7 +173,8 @@ class Runner:
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
-            store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
+            facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
+            await asyncio.to_thread(store.begin, facts, samples)
             endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
@@ -181,7 +182,7 @@ class Runner:
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
-            why = self._close(cell, store, samples, progress)
+            why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
 
     async def _run_samples(
@@ -257,7 +258,7 @@ class Runner:
         done = store.attempts.get(who)
         return done is not None and done.trajectory.outcome in self._redo
 
-    def _close(
+    async def _close(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
     ) -> str | None:
         everyone = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
@@ -271,7 +272,8 @@ class Runner:
             first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
-        store.finish({"samples": len(samples), "epochs": cell.epochs})
+        whole = {"samples": len(samples), "epochs": cell.epochs}
+        await asyncio.to_thread(store.finish, whole)
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
