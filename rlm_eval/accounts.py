@@ -110,9 +110,9 @@ class Accounts:
                 }
         if self._checks or self._servers:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            told = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
+            content = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, write_json, self._path, told)
+            await loop.run_in_executor(self._thread, write_json, self._path, content)
 
     def _counted(self, known: Mapping[str, float] | None, now: Account) -> dict[str, float] | None:
         """Counters since the first look; those of a restarted server begin again at 0."""

@@ -56,7 +56,7 @@ class _Seen:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the folder now; `None` where nobody does, or only a dead process."""
+    """Who holds the folder now; `None` where it is free, or the holder is dead."""
     seen = _read(folder / "lease.json")
     if seen is None:
         return None
@@ -108,7 +108,7 @@ class Lease:
         self._path = folder / "lease.json"
         self._renew = RENEW_SECONDS if renew is None else renew
         self._stale = STALE_SECONDS if stale is None else stale
-        # Whoever cannot renew stops before another process may take over.
+        # A process that cannot renew stops before another one may take over.
         self._give_up = self._stale - 1.5 * self._renew
         self._me = Holder.me()
         self._mine = self._me.stored()
@@ -153,7 +153,10 @@ class Lease:
         raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
 
     def _judge(self, seen: _Seen) -> float:
-        """Remove a lease that nobody holds, or tell when to look again. Raises `LeaseHeld`."""
+        """Remove the lease of a dead holder; else the seconds after which to look again.
+
+        Raises `LeaseHeld` where the holder is alive, or may be.
+        """
         other = seen.holder
         alive = other.is_alive_here()
         age = abs(_clock_of(self._folder) - seen.changed)
@@ -248,7 +251,7 @@ class Lease:
     def _confirm(self) -> None:
         """Renew the lease and see that it is this process's. Raises `LeaseLost` and `OSError`.
 
-        In this order: whoever judged the lease before it was renewed puts it back.
+        In this order: a process that judged the lease before it was renewed puts it back.
         """
         if not self._lock.acquire(timeout=max(1.0, self._renew / 10)):
             raise OSError("the file system does not answer")
@@ -306,7 +309,7 @@ class Lease:
         if self._renewal is not None:
             self._renewal.join(timeout=1.0)
         if not self._lost:
-            # Renewed once more: nobody takes it over between this look and its removal.
+            # Renewed once more: no process takes it over between this look and its removal.
             with suppress(OSError, LeaseLost):
                 self._confirm()
                 self._path.unlink()

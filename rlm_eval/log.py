@@ -59,8 +59,8 @@ class AppendLog:
         sync: Sync | None = None,
         every: float = SYNC_SECONDS,
     ) -> None:
-        """Opens `path` for appending, ending a torn last line first; without a `writer` nobody
-        else may write it. Its lines wait for the disk `every` seconds at most, in the group of
+        """Opens `path` for appending, ending a torn last line first; without a `writer` it is
+        not shared. Its lines wait for the disk `every` seconds at most, in the group of
         `sync`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
         """
         self.path = path
@@ -129,7 +129,11 @@ class AppendLog:
             self._writer.check()
         if self.failed is not None:
             raise self._refused(self.failed)
-        if not os.fstat(self._fd).st_nlink:
+        try:
+            is_there = os.fstat(self._fd).st_nlink > 0
+        except OSError as error:
+            raise self._refused(error) from error
+        if not is_there:
             raise RlmEvalError(
                 f"{self.path}: the file was deleted, or replaced by another process; stopped "
                 "writing: what is asked now could not be stored"

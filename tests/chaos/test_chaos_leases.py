@@ -29,7 +29,9 @@ from rlm_eval.holder import Holder
 from rlm_eval.lease import Lease, LeaseHeld, LeaseLost, holder_of
 
 SHORT = (0.2, 2.0)
-"""Seconds of `renew` and `stale`."""
+"""Seconds of `renew` and `stale`, where a lease is to become stale."""
+LONG = (0.2, 15.0)
+"""The same where it is not to, on a machine that is busy with other tests."""
 
 
 def held(folder, *arguments, **options):
@@ -59,10 +61,10 @@ async def test_a_living_holder_is_not_taken_for_dead(tmp_path, within):
 def test_a_living_holder_in_another_namespace_is_not_taken_for_dead(tmp_path, within):
     """Its pid means another process here, or none."""
     needs(within)
-    holder = held(tmp_path, *SHORT, 3, within=within)
+    holder = held(tmp_path, *LONG, 3, within=within)
     try:
         assert holder_of(tmp_path) is not None
-        with pytest.raises(LeaseHeld, match="is being written by"), Lease(tmp_path, *SHORT):
+        with pytest.raises(LeaseHeld, match="is being written by"), Lease(tmp_path, *LONG):
             pass
     finally:
         assert ended(holder) == (0, "")
@@ -73,10 +75,10 @@ def test_a_living_holder_in_another_namespace_is_not_taken_for_dead(tmp_path, wi
 def test_a_lease_that_looks_old_but_is_renewed_is_not_taken_over(tmp_path):
     """As after a step of the clock: the next renewal shows that the holder lives."""
     needs(OTHER_PIDS)
-    holder = held(tmp_path, *SHORT, 3, within=OTHER_PIDS)
+    holder = held(tmp_path, *LONG, 8, within=OTHER_PIDS)
     old = time.time() - 3600
     os.utime(tmp_path / "lease.json", (old, old))
-    with pytest.raises(LeaseHeld), Lease(tmp_path, 1.0, 2.0):
+    with pytest.raises(LeaseHeld), Lease(tmp_path, 3.0, 15.0):
         pass
     assert ended(holder) == (0, "")
 
@@ -165,11 +167,11 @@ def frozen():
 
 
 def test_who_cannot_renew_stops_before_the_lease_can_be_taken(tmp_path, frozen):
-    holder = held(tmp_path, *SHORT, 60)
+    holder = held(tmp_path, 1.0, 6.0, 60)
     frozen(tmp_path / "lease.json")
     began = time.monotonic()
     code, told = ended(holder)
-    assert time.monotonic() - began < SHORT[1]
+    assert time.monotonic() - began < 6.0
     assert code == 1
     assert "lease lost: it could not be renewed" in told
     assert "(Operation not permitted); stopped writing before another process takes over" in told
@@ -179,7 +181,7 @@ def test_who_cannot_renew_stops_before_the_lease_can_be_taken(tmp_path, frozen):
 def test_an_error_that_passes_does_not_end_the_renewal(tmp_path, number):
     faults = Faults(tmp_path)
     (folder := tmp_path / "cell").mkdir()
-    holder = held(folder, *SHORT, 4, env=faults.env)
+    holder = held(folder, *LONG, 4, env=faults.env)
     faults.set(("utime", number, "lease.json"))
     time.sleep(0.8)
     faults.set()

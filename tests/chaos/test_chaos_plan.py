@@ -36,11 +36,11 @@ def together(work, *arguments) -> list[int]:
         os._exit(0)
 
     started = [context.Process(target=begin, args=(number,)) for number in range(PROCESSES)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(60)
-    return [process.exitcode for process in started]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join(60)
+    return [one.exitcode for one in started]
 
 
 def test_parallel_starts_of_one_run_lose_no_cell(tmp_path):

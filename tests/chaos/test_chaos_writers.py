@@ -58,8 +58,8 @@ def comparable(rows):
     }
 
 
-def start(given, **options):
-    return process(CLI, RENEW, STALE, "run", "--no-report", *given, **options)
+def start(given, renew=RENEW, stale=STALE, **options):
+    return process(CLI, renew, stale, "run", "--no-report", *given, **options)
 
 
 def answered(folder) -> int:
@@ -67,7 +67,10 @@ def answered(folder) -> int:
     return sum(line["k"] == "call" for path in journals for line in read_lines(path))
 
 
-def test_a_run_that_was_suspended_and_replaced_writes_nothing_more(tmp_path):
+@pytest.mark.parametrize(
+    ("renew", "stale"), [(RENEW, STALE), pytest.param(10, 60, marks=pytest.mark.slow)]
+)
+def test_a_run_that_was_suspended_and_replaced_writes_nothing_more(tmp_path, renew, stale):
     needs(OTHER_PIDS)
     with server_process(tmp_path, "--latency", "0.1") as server:
         calm = tmp_path / "calm"
@@ -75,19 +78,22 @@ def test_a_run_that_was_suspended_and_replaced_writes_nothing_more(tmp_path):
         asyncio.run(run_here(overrides(calm, server.url, *more)))
         given = overrides(tmp_path / "run", server.url, *more)
         texts = contexts(given)
-        first = start(given)
+        first = start(given, renew, stale)
         wait_for(lambda: answered(tmp_path / "run") >= 10)
         first.send_signal(signal.SIGSTOP)
         folder = cell_folder(tmp_path / "run")
         done = prompts_in(folder / "journal.jsonl", texts)
         before = len(server.get("/_log"))
-        time.sleep(STALE + 0.2)
-        second = start(given, within=OTHER_PIDS)
+        time.sleep(stale + 0.2)
+        second = start(given, renew, stale, within=OTHER_PIDS)
         wait_for(lambda: answered(tmp_path / "run") > len(done) + 5)
         first.send_signal(signal.SIGCONT)  # while the second one writes
         _, told = first.communicate(timeout=60)
         assert first.returncode == 1, told
-        assert "lease lost: this process was suspended for over 2 s and another one took" in told
+        assert (
+            f"lease lost: this process was suspended for over {stale:g} s and another one took"
+            in told
+        )
         assert "Traceback" not in told
         _, told = second.communicate(timeout=120)
         assert second.returncode == 0, told
