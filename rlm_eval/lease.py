@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -27,6 +28,7 @@ from rlm_eval.paths import sync_folder
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
 _PATIENCE = 0.2  # seconds between two looks of a process that waits
+_LONG_WAIT = 5.0  # seconds after which it says so
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while suspended
 
 
@@ -114,6 +116,7 @@ class Lease:
         self._mine = self._me.stored()
         self._watched: _Seen | None = None
         self._left = 0.0  # seconds since the watched lease was renewed, at the first look
+        self._waited = 0.0
         self._confirmed = _now()
         self._lost = ""
         self._lock = threading.Lock()
@@ -164,7 +167,7 @@ class Lease:
         requeued = self._me.job is not None and self._me.job == other.job and alive is None
         if alive or (alive is None and not requeued and age <= self._stale):
             if self._waits:
-                return _PATIENCE
+                return self._wait_for(other)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
             raise LeaseHeld(
                 f"{self._folder} is being written by {other} since {since}, last sign of life "
@@ -180,6 +183,13 @@ class Lease:
         self.taken_over = f"taken over from {other}, which left {left:.0f} s ago"
         self.is_contested = alive is None
         return 0.0
+
+    def _wait_for(self, other: Holder) -> float:
+        """Seconds until the next look; says once for whom a long wait is."""
+        before, self._waited = self._waited, self._waited + _PATIENCE
+        if before < _LONG_WAIT <= self._waited:
+            print(f"{self._folder}: waiting for {other}, which writes it", file=sys.stderr)
+        return _PATIENCE
 
     def _remove(self, seen: _Seen) -> None:
         """Take a judged lease away; one that was renewed or replaced since is put back."""

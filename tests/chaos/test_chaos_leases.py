@@ -281,3 +281,11 @@ async def test_what_comes_after_a_lost_lease_is_not_cancelled_with_it(tmp_path):
     with pytest.raises(ExceptionGroup):
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(int, "no number"))
+
+
+def test_who_waits_long_says_for_whom(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lease, "_LONG_WAIT", 0.5)
+    holder = held(tmp_path, *LONG, 2)
+    with Lease(tmp_path, *LONG, waits=True):
+        assert ended(holder) == (0, "")
+    assert f"waiting for process {holder.pid} on" in capsys.readouterr().err
