@@ -195,6 +195,8 @@ class Lease:
         """Take a judged lease away; one that was renewed or replaced since is put back."""
         removed = self._path.with_name(f".lease.{self._me.id}.removed")
         with suppress(FileNotFoundError):
+            if _read(self._path) != seen:
+                return
             self._path.rename(removed)
             if _read(removed) != seen:
                 try:
@@ -268,11 +270,7 @@ class Lease:
         try:
             now = _now()
             gap = now.boot - self._confirmed.boot
-            try:
-                os.utime(self._path)
-                seen = _read(self._path)
-            except FileNotFoundError:
-                seen = None
+            seen = self._renewed()
             if seen is not None and seen.content == self._mine:
                 self._confirmed = now
                 return
@@ -289,6 +287,17 @@ class Lease:
             raise LeaseLost(self._lost)
         finally:
             self._lock.release()
+
+    def _renewed(self) -> _Seen | None:
+        """The lease after a renewal. One that is missing may come back: see `_remove`."""
+        for pause in (0.0, 0.05, 0.2):
+            time.sleep(pause)
+            with suppress(FileNotFoundError):
+                os.utime(self._path)
+                return _read(self._path)
+            if not self._folder.exists():
+                break
+        return None
 
     def _keep(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Renew until the lease is given back or lost."""
@@ -318,11 +327,13 @@ class Lease:
         self._closed.set()
         if self._renewal is not None:
             self._renewal.join(timeout=1.0)
-        if not self._lost:
-            # Renewed once more: no process takes it over between this look and its removal.
-            with suppress(OSError, LeaseLost):
+        with suppress(OSError, LeaseLost):
+            if not self._lost:
+                # Renewed once more: no process takes it over between this look and its removal.
                 self._confirm()
                 self._path.unlink()
+            elif (seen := _read(self._path)) is not None and seen.content == self._mine:
+                self._remove(seen)  # it could not be renewed; this process may live on for hours
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -365,8 +376,8 @@ def _create_once(path: Path, content: bytes) -> bool:
         except FileExistsError:
             pass
         except OSError:  # no hard links here; what else is wrong the next try says itself
-            with suppress(FileExistsError), path.open("xb") as file:
-                file.write(content)
+            with suppress(FileExistsError):
+                _write_new(path, content)
                 return True
         else:
             return True
@@ -376,3 +387,13 @@ def _create_once(path: Path, content: bytes) -> bool:
     # NFS: it may have been made, its answer lost and the request sent again.
     seen = _read(path)
     return seen is not None and seen.content == content
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink()  # a full disk: an empty one would look like another's
+            raise

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import orjson
@@ -289,3 +290,34 @@ def test_who_waits_long_says_for_whom(tmp_path, monkeypatch, capsys):
     with Lease(tmp_path, *LONG, waits=True):
         assert ended(holder) == (0, "")
     assert f"waiting for process {holder.pid} on" in capsys.readouterr().err
+
+
+async def test_a_lease_that_is_taken_away_and_put_back_is_not_lost(tmp_path):
+    """As by a process that judged an earlier holder, and finds that it was replaced since."""
+    async with Lease(tmp_path) as mine:
+        path = tmp_path / "lease.json"
+        path.rename(tmp_path / "away")
+        back = threading.Timer(0.1, lambda: (tmp_path / "away").rename(path))
+        back.start()
+        mine._confirm()
+        back.join()
+        mine.check()
+
+
+async def test_who_gives_up_leaves_no_lease_behind(tmp_path, monkeypatch):
+    """The process goes on with other cells: its lease would look alive for hours."""
+    real = os.utime
+
+    def fails(path, *rest, **more):
+        if str(path).endswith("lease.json"):
+            raise OSError(ESTALE, os.strerror(ESTALE))
+        real(path, *rest, **more)
+
+    async def hold() -> None:
+        async with Lease(tmp_path, 0.1, 1.0):
+            await asyncio.sleep(20)
+
+    monkeypatch.setattr(os, "utime", fails)
+    with pytest.raises(LeaseLost, match="could not be renewed"):
+        await hold()
+    assert not list(tmp_path.iterdir())
