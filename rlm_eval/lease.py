@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.holder import Holder
+from rlm_eval.lockfile import Seen, clock_of, create_once, read
 from rlm_eval.paths import sync_folder
 
 RENEW_SECONDS = 10.0
@@ -44,50 +44,15 @@ class LeaseLost(NotTheWriter):
     """This process held the lease and can no longer rely on it."""
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A lease file as it was read."""
-
-    content: bytes
-    changed: float
-    """Its time of change, seconds since 1970 by the clock of the file system."""
-
-    @property
-    def holder(self) -> Holder:
-        return Holder.read(self.content, self.changed)
-
-
 def holder_of(folder: Path) -> Holder | None:
     """Who holds the folder now; `None` where it is free, or the holder is dead."""
-    seen = _read(folder / "lease.json")
+    seen = read(folder / "lease.json")
     if seen is None:
         return None
     alive = seen.holder.is_alive_here()
     if alive is None:
-        alive = abs(_clock_of(folder) - seen.changed) <= STALE_SECONDS
+        alive = abs(clock_of(folder) - seen.changed) <= STALE_SECONDS
     return seen.holder if alive else None
-
-
-def _read(path: Path) -> _Seen | None:
-    try:
-        with path.open("rb") as file:  # opened, so that a network file system looks at its server
-            return _Seen(file.read(), os.fstat(file.fileno()).st_mtime)
-    except FileNotFoundError:
-        return None
-
-
-def _clock_of(folder: Path) -> float:
-    """The time by the clock of the folder's file system: those of two machines may differ."""
-    probe = folder / f".clock.{secrets.token_hex(8)}"
-    try:
-        with probe.open("xb") as file:
-            file.write(b".")
-        return probe.stat().st_mtime
-    except OSError:  # a reader may be forbidden to write
-        return time.time()
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 class Lease:
@@ -114,7 +79,7 @@ class Lease:
         self._give_up = self._stale - 1.5 * self._renew
         self._me = Holder.me()
         self._mine = self._me.stored()
-        self._watched: _Seen | None = None
+        self._watched: Seen | None = None
         self._left = 0.0  # seconds since the watched lease was renewed, at the first look
         self._waited = 0.0
         self._confirmed = _now()
@@ -146,23 +111,23 @@ class Lease:
         """Take the lease; else the seconds after which to look again. Raises `LeaseHeld`."""
         for _ in range(5):
             self._confirmed = _now()
-            if _create_once(self._path, self._mine):
+            if create_once(self._path, self._mine):
                 return 0.0
-            seen = _read(self._path)
+            seen = read(self._path)
             if seen is not None and (wait := self._judge(seen)):
                 return wait
         if self._waits:
             return _PATIENCE
         raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
 
-    def _judge(self, seen: _Seen) -> float:
+    def _judge(self, seen: Seen) -> float:
         """Remove the lease of a dead holder; else the seconds after which to look again.
 
         Raises `LeaseHeld` where the holder is alive, or may be.
         """
         other = seen.holder
         alive = other.is_alive_here()
-        age = abs(_clock_of(self._folder) - seen.changed)
+        age = abs(clock_of(self._folder) - seen.changed)
         # A living process of the same job and machine is another task of it, no predecessor.
         requeued = self._me.job is not None and self._me.job == other.job and alive is None
         if alive or (alive is None and not requeued and age <= self._stale):
@@ -191,14 +156,14 @@ class Lease:
             print(f"{self._folder}: waiting for {other}, which writes it", file=sys.stderr)
         return _PATIENCE
 
-    def _remove(self, seen: _Seen) -> None:
+    def _remove(self, seen: Seen) -> None:
         """Take a judged lease away; one that was renewed or replaced since is put back."""
         removed = self._path.with_name(f".lease.{self._me.id}.removed")
         with suppress(FileNotFoundError):
-            if _read(self._path) != seen:
+            if read(self._path) != seen:
                 return
             self._path.rename(removed)
-            if _read(removed) != seen:
+            if read(removed) != seen:
                 try:
                     os.link(removed, self._path)
                 except FileExistsError:
@@ -288,13 +253,13 @@ class Lease:
         finally:
             self._lock.release()
 
-    def _renewed(self) -> _Seen | None:
+    def _renewed(self) -> Seen | None:
         """The lease after a renewal. One that is missing may come back: see `_remove`."""
         for pause in (0.0, 0.05, 0.2):
             time.sleep(pause)
             with suppress(FileNotFoundError):
                 os.utime(self._path)
-                return _read(self._path)
+                return read(self._path)
             if not self._folder.exists():
                 break
         return None
@@ -332,7 +297,7 @@ class Lease:
                 # Renewed once more: no process takes it over between this look and its removal.
                 self._confirm()
                 self._path.unlink()
-            elif (seen := _read(self._path)) is not None and seen.content == self._mine:
+            elif (seen := read(self._path)) is not None and seen.content == self._mine:
                 self._remove(seen)  # it could not be renewed; this process may live on for hours
 
     def __exit__(self, *_: object) -> None:
@@ -364,36 +329,3 @@ class _Time:
 
 def _now() -> _Time:
     return _Time(time.clock_gettime(_BOOT_CLOCK), time.time())
-
-
-def _create_once(path: Path, content: bytes) -> bool:
-    """Make a file with this content, unlike any other's; `False` where it is another's."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
-    try:
-        draft.write_bytes(content)
-        try:
-            os.link(draft, path)  # by one process only, also on network file systems
-        except FileExistsError:
-            pass
-        except OSError:  # no hard links here; what else is wrong the next try says itself
-            with suppress(FileExistsError):
-                _write_new(path, content)
-                return True
-        else:
-            return True
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-    # NFS: it may have been made, its answer lost and the request sent again.
-    seen = _read(path)
-    return seen is not None and seen.content == content
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        try:
-            file.write(content)
-            file.flush()
-        except OSError:
-            path.unlink()  # a full disk: an empty one would look like another's
-            raise

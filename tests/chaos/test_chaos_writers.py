@@ -202,7 +202,7 @@ async def test_a_contested_file_is_replaced_under_who_still_has_it_open(tmp_path
     assert count_torn(tmp_path / "journal.jsonl") == 0
 
 
-@pytest.mark.parametrize("number", [ENOSPC, EIO])
+@pytest.mark.parametrize("number", [ENOSPC, pytest.param(EIO, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_fsync_stops_the_run_and_the_same_command_resumes(tmp_path, number):
     faults = Faults(tmp_path)
     with server_process(tmp_path, "--latency", "0.05") as server:
