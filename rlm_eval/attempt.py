@@ -11,9 +11,11 @@ import asyncio
 from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
+from rlm_eval.prompt_check import cut_note
+from rlm_eval.rescoring import readable
 from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
-from rlm_eval.types import Answer, Message, Outcome, Role, Sample, Score, Trajectory
+from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
 
 _JUDGEMENTS = 2
 """Times that an attempt asks the judge where no verdict can be read."""
@@ -30,10 +32,13 @@ async def attempt(
     answer, outcome, error = await _solve(task, method, sample, session)
     await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
     wall = session.elapsed()
+    cut = _cut_prompt(answer, session)
+    if cut is not None and not outcome.is_missing:
+        outcome, error = Outcome.SERVER_CUT, cut_note(cut)
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
-        scores = task.score(sample, scored)
+        scores = task.score(sample, readable(scored, method, session.calls))
         if isinstance(task, JudgedTask):
             try:
                 scores = (await _judge(task, sample, scored, session), *scores)
@@ -100,6 +105,14 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
     return Outcome.OK if answer.text is not None else Outcome.NO_ANSWER
 
 
+def _cut_prompt(answer: Answer, session: Session) -> Call | None:
+    """The call that gave the answer, else the last of the root, where its prompt was cut."""
+    own = [call for call in session.calls if call.id == answer.call]
+    roots = [call for call in session.calls if call.role is Role.ROOT and call.error is None]
+    last = (own or roots)[-1:]
+    return last[0] if last and last[0].is_server_cut else None
+
+
 async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Session) -> Score:
     prompt = task.judge_prompt(sample, answer)
     if prompt is None:
@@ -114,6 +127,8 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
             model="judge",
             closing=True,
         )
+        if call.is_server_cut:
+            raise ValueError(cut_note(call))
         asked += not call.replayed  # a stored verdict without sense does not settle it for ever
         try:
             return task.judge_score(sample, answer, call.reply)

@@ -1,7 +1,7 @@
 """One cell of a sweep: task x length x method x root x sub x seed, as typed objects.
 
-A cell's identity is the hash of what determines its results: run-time knobs (the fields that a
-class names in `RUNTIME`: addresses, concurrency, paths) and the number of samples are left out.
+A cell's identity is the hash of what determines its results (the rule: `identity`); the number of
+samples is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,15 @@ import orjson
 from omegaconf import DictConfig, OmegaConf
 
 from rlm_eval.config import build, locate, parse_length
+from rlm_eval.environment import settle, stored, unset_variables_allowed
 from rlm_eval.errors import ConfigError
+from rlm_eval.identity import identity, settings, versions_in
 from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
+from rlm_eval.secrets import SECRETS
 from rlm_eval.shards import Shard, parse_shard
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Sample
@@ -55,7 +57,7 @@ class Cell:
     """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
-    """The composed configuration, for the manifest."""
+    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
 
@@ -94,42 +96,45 @@ class Cell:
     @property
     def identity(self) -> str:
         """Hash of everything that determines the cell's results."""
-        facts = {
-            "task": {k: v for k, v in identity(self.task).items() if k != "n"},
-            "method": identity(self.method),
-            "prompt": self.method.prompt_id,
-            "models": {slot: identity(model) for slot, model in self.models.items()},
-            "limits": identity(self.limits),
-            "repl": identity(self.repl),
-        }
+        return self.identity_under({})
+
+    def identity_under(self, versions: Mapping[str, int]) -> str:
+        """The identity that the cell had where its classes were at these `VERSION`s."""
+        facts = self._without_n(identity(self._parts, versions))
         return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the cell that is no run-time knob, defaults included; no secret."""
+        found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
+        return found
 
-def identity(value: Any) -> Any:
-    """`value` as JSON without run-time fields; a dataclass also gives its class name, and the
-    `VERSION` of a generator that has been changed since its first one.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        runtime: frozenset[str] = getattr(type(value), "RUNTIME", frozenset())
-        fields = {
-            f.name: identity(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if f.name not in runtime
+    @property
+    def versions(self) -> dict[str, int]:
+        """`VERSION` of the classes that the cell is built of."""
+        return versions_in(self._parts)
+
+    @staticmethod
+    def _without_n(facts: dict[str, Any]) -> dict[str, Any]:
+        facts["task"].pop("n", None)  # more samples are the same cell
+        return facts
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "method": self.method,
+            "prompt": self.method.prompt_id,
+            "models": dict(self.models),
+            "limits": self.limits,
+            "repl": self.repl,
         }
-        version: int = getattr(type(value), "VERSION", 1)
-        changed = {"version": version} if version > 1 else {}
-        return {"class": type(value).__name__, **changed, **fields}
-    if isinstance(value, dict):
-        return {str(k): identity(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [identity(v) for v in value]
-    if isinstance(value, Enum):
-        return value.value
-    return str(value) if isinstance(value, Path) else value
 
 
 def build_cell(config: DictConfig) -> Cell:
     """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    config = config.copy()
+    settle(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
@@ -163,11 +168,22 @@ def build_cell(config: DictConfig) -> Cell:
         limits=limits,
         budget=budget,
         repl=build(config.repl, "repl"),
-        resolved=_plain(config),
+        resolved=stored(config),
         shard=shard,
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
+    for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
+        SECRETS.publish(name)  # they name folders, which readers must find
     return cell
+
+
+def stored_cell(config: Mapping[str, Any]) -> Cell:
+    """The cell of a manifest's configuration, to be read: of unset variables only the names.
+
+    Raises `ConfigError`.
+    """
+    with unset_variables_allowed():
+        return build_cell(OmegaConf.create(dict(config)))
 
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
@@ -258,9 +274,3 @@ def _positive(config: DictConfig, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{key}={value}: give a whole number of 1 or more")
     return value
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

@@ -16,6 +16,7 @@ from pathlib import Path
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import FULL, REFUSED, cache_dir
+from rlm_eval.secrets import guard_output
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -48,6 +49,7 @@ def _help_of(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input."""
+    guard_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())

@@ -51,9 +51,14 @@ def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
     Raises `ConfigError` with the full key path for an unknown key, a wrong type, a missing value
     or a value that the class itself refuses (`ValueError` from its `__post_init__`).
     """
-    values = OmegaConf.to_container(OmegaConf.create(dict(node)), resolve=True)
-    assert isinstance(values, dict)
-    return _build({str(key): value for key, value in values.items()}, path)
+    values = {
+        # Each by itself: an interpolation (of a secret, see `environment`) may leave the node.
+        str(key): OmegaConf.to_container(value, resolve=True)
+        if OmegaConf.is_config(value)
+        else value
+        for key, value in node.items()
+    }
+    return _build(values, path)
 
 
 def _build(values: dict[str, Any], path: str) -> Any:

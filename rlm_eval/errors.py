@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 
+from rlm_eval.secrets import redact
 from rlm_eval.types import Call, Outcome, Usage
 
 
 class RlmEvalError(Exception):
-    """Base of every error that a user should read without a traceback."""
+    """Base of every error that a user should read without a traceback. Its text holds no secret."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redact(text) if isinstance(text, str) else text for text in told))
 
 
 class ConfigError(RlmEvalError):

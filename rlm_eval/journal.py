@@ -109,6 +109,8 @@ class Journal:
                     self._keep(who, line)
 
     def _keep(self, who: Who, line: dict[str, Any]) -> None:
+        if "cut" in line:  # the reply to a part of the prompt: asked again, as a failed call is
+            return
         if line.get("error", "").partition(":")[0] in ("", *_FINAL_ERRORS):
             del line["prompt"]  # the asking trajectory has it; keep memory small
             self._replies[who].add(line)
@@ -212,6 +214,8 @@ def _result(call: Call) -> dict[str, Any]:
         line["failed_usage"] = _usage(call.failed_usage)
     if call.lost_attempts:
         line["lost"] = call.lost_attempts
+    if call.prompt_tokens_at_least is not None:
+        line["cut"] = call.prompt_tokens_at_least
     return line
 
 
@@ -241,6 +245,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         failed_usage=Usage(*line.get("failed_usage", ())),
         lost_attempts=line.get("lost", 0),
         replayed=place is not line,
+        prompt_tokens_at_least=line.get("cut"),
     )
 
 

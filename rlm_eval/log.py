@@ -30,6 +30,7 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import FULL, sync_folder
+from rlm_eval.secrets import SECRETS
 from rlm_eval.sync import Sync
 
 SYNC_SECONDS = 0.05
@@ -215,15 +216,16 @@ def _number(token: str) -> int:
 
 
 def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
-    """A line of a log."""
+    """A line of a log, without secrets."""
     if sealed:
         inner = {key: value for key, value in record.items() if key != "w"}
         packed = base64.b64encode(zlib.compress(dumped(inner), 1)).decode()
         return dumped({"sealed": packed} | ({"w": record["w"]} if "w" in record else {}))
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
-        return json.dumps(record).encode() + b"\n"
+        line = json.dumps(record).encode() + b"\n"
+    return SECRETS.json(line)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from rlm_eval.cell import Cell
 from rlm_eval.prices import call_cost
+from rlm_eval.prompt_check import cut_note
 from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
 from rlm_eval.stats.missing import CUT_SHARE
 from rlm_eval.store import Attempt, CellStore
-from rlm_eval.types import Call, Sample
+from rlm_eval.types import Call, Outcome, Sample
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -159,6 +160,7 @@ class CellProgress:
         """Scores, of these, of samples that a cap or a limit cut off."""
         self._cost = cost
         self._errors = 0
+        self._cut_prompts = False
         self._started = time.monotonic()
         self._seconds: float | None = None
 
@@ -179,6 +181,10 @@ class CellProgress:
         self._now += 1
         self.count(attempt)
         trajectory = attempt.trajectory
+        cut = next((call for call in trajectory.calls if call.is_server_cut), None)
+        if cut and not self._cut_prompts and trajectory.outcome is not Outcome.SERVER_CUT:
+            self._cut_prompts = True
+            self._progress.note(f"{self.label}: {cut_note(cut)}")
         if trajectory.outcome.is_missing:
             self._errors += 1
             if self._errors <= _SHOWN_ERRORS:

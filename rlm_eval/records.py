@@ -87,6 +87,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "max_fanout": ("int", "Most sub-calls under one root call."),
     "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
     "n_failed_calls": ("int", "Calls that failed for good."),
+    "n_server_cut_calls": ("int", "Calls whose prompt the server cut without an error."),
     "n_retried_calls": ("int", "Calls that needed more than one request."),
     "n_lost_attempts": ("int", "Attempts whose reply was lost on its way: perhaps billed."),
     "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
@@ -126,7 +127,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_steps": ("int", "Executed code blocks."),
     "n_error_steps": ("int", "Blocks that raised or hit a block limit."),
     "step_cpu_seconds": ("float", "Processor seconds of the blocks."),
-    "coverage": ("float", "Share of the context that some model call was shown."),
+    "coverage": ("float", "Share of the context that some model call was shown; null = unknown."),
     "reread": ("float", "Times each shown character was sent to a model."),
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
@@ -157,9 +158,11 @@ def record_of(
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
     roots = [call for call in calls if call.role is Role.ROOT]
     subs = [call for call in calls if call.role in _CHILDREN]
-    spans = behaviour.slices_of(calls, sample.context.hash)
-    share, reread = behaviour.coverage(spans, sample.context.chars)
-    seen = behaviour.evidence_seen(sample.evidence, spans)
+    share = reread = seen = None
+    if not any(call.is_server_cut for call in calls):  # else what models saw is unknown
+        spans = behaviour.slices_of(calls, sample.context.hash)
+        share, reread = behaviour.coverage(spans, sample.context.chars)
+        seen = behaviour.evidence_seen(sample.evidence, spans)
     outcome, answer = trajectory.outcome, trajectory.answer
     value = scores[0].value if scores else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -194,6 +197,7 @@ def record_of(
         "max_fanout": _max_fanout(subs),
         "n_truncated_calls": sum(call.is_cut for call in calls),
         "n_failed_calls": sum(call.error is not None for call in calls),
+        "n_server_cut_calls": sum(call.is_server_cut for call in trajectory.calls),
         "n_retried_calls": sum(call.attempts > 1 for call in calls),
         "n_lost_attempts": sum(call.lost_attempts for call in trajectory.calls),
         "n_replayed_calls": sum(call.replayed for call in calls),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlm_eval.accounts import Accounts
@@ -18,6 +18,7 @@ from rlm_eval.errors import LimitReached, ModelError
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.prices import cold_cost
+from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session import Endpoint
 from rlm_eval.slices import SourceIndex
@@ -42,6 +43,7 @@ class Models:
         self._stacks: dict[str, AsyncExitStack] = {}
         self._clients: dict[str, Client] = {}
         self._infos: dict[str, EndpointInfo] = {}
+        self._checks: dict[str, PromptCheck] = {}
 
     async def client(self, model: Model) -> Client:
         """The model's client; opened and proved by one cheap request where it was not."""
@@ -58,6 +60,15 @@ class Models:
             self._clients[key] = client
         return self._clients[key]
 
+    async def endpoint(self, model: Model) -> Endpoint:
+        """The model as sessions use it; its prompt check lasts as long as its client."""
+        client = await self.client(model)
+        opened = endpoint(model, client)
+        check = self._checks.setdefault(
+            repr(model), PromptCheck(opened.count, exact=opened.counter == "server")
+        )
+        return replace(opened, check=check)
+
     async def info(self, model: Model) -> EndpointInfo:
         """What the first request to the model told."""
         await self.client(model)
@@ -68,6 +79,7 @@ class Models:
         for key in list(self._stacks):
             if index is None or self._last_use[key] <= index:
                 self._clients.pop(key, None)
+                self._checks.pop(key, None)
                 await self.accounts.closing(key)
                 await self._stacks.pop(key).aclose()
 

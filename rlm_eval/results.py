@@ -9,10 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from rlm_eval import accounts
-from rlm_eval.cell import build_cell
+from rlm_eval.cell import stored_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.paths import replace_file
@@ -106,7 +104,7 @@ class ContextSource:
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
         """Canonical text of a sample's context; `None` where the task does not make it again."""
         if manifest["cell_id"] != self._cell:
-            task = build_cell(OmegaConf.create(manifest["config"])).task
+            task = stored_cell(manifest["config"]).task
             self._samples = {s.id: s for s in task.samples()}
             self._cell = manifest["cell_id"]
         found = self._samples.get(sample)

@@ -8,16 +8,19 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import ConfigError, LimitReached, ProviderError, RlmEvalError
+from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -27,7 +30,9 @@ from rlm_eval.models.gate import CALLER
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
-from rlm_eval.resources import Indexes, Models, Pools, endpoint
+from rlm_eval.rescoring import scored_again
+from rlm_eval.resources import Indexes, Models, Pools
+from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import first_requests, spent, total
@@ -108,14 +113,19 @@ class Runner:
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
         by its own cells. Servers of ours are proved when they start.
         """
-        for cell in self.cells:
-            folder = self._folder(cell)
-            if (folder / "DONE").exists() or holder_of(folder) is not None:
-                continue
-            for model in cell.models.values():
-                if getattr(model, "server", None) == "attach":
-                    with suppress(ProviderError):
-                        await models.client(model)
+        todo = [
+            model
+            for cell in self.cells
+            if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
+            for model in cell.models.values()
+        ]
+        for model in todo:  # of all models first: a missing key must not cost another's request
+            if (check := getattr(model, "check_keys", None)) is not None:
+                check()
+        for model in todo:
+            if getattr(model, "server", None) == "attach":
+                with suppress(ProviderError):
+                    await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
@@ -132,8 +142,8 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
-            why = f"{group.exceptions[0]!r} (traceback above)"
+            print(redact("".join(traceback.format_exception(group))), file=sys.stderr)
+            why = redact(f"{group.exceptions[0]!r} (traceback above)")
         name = cell.name_in_plan
         if why is None:
             self.summary.finished.append(name)
@@ -156,6 +166,9 @@ class Runner:
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
             store = CellStore(folder)
+            if (folder / "manifest.json").exists():
+                _check_settings(cell, store.manifest)
+            await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -175,7 +188,7 @@ class Runner:
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
             await asyncio.to_thread(store.begin, facts, samples)
-            endpoints = {slot: endpoint(cell.models[slot], clients[slot]) for slot in clients}
+            endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
                 cell_logs(folder, cell.task.protected, lease) as logs,
@@ -184,6 +197,22 @@ class Runner:
             lease.check()
             why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    async def _score_anew(
+        self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease
+    ) -> None:
+        """Score stored answers again where a scorer has changed: a cell never mixes versions."""
+
+        def changed() -> list[Attempt]:
+            found = scored_again(store, cell.task, cell.method, samples, everything=False)
+            return list(found)
+
+        if again := await asyncio.to_thread(changed):
+            async with cell_logs(store.folder, cell.task.protected, lease) as logs:
+                for attempt_ in again:
+                    store.append_scores(logs.scores, attempt_)
+            told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
+            self.progress.note(f"{cell.name_in_plan}: {told}")
 
     async def _run_samples(
         self,
@@ -277,6 +306,16 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
+
+
+def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` where a default has changed since the cell began."""
+    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
+    if changed:
+        raise ConfigError(
+            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
+            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
+        )
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

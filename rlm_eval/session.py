@@ -20,6 +20,8 @@ from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
 from rlm_eval.prices import whole
+from rlm_eval.prompt_check import PromptCheck
+from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
 from rlm_eval.slices import SourceIndex
@@ -59,6 +61,8 @@ class Endpoint:
     """Tokens of a prompt under the model's own tokenizer; `None` = nobody here can tell."""
     counter: str = "server"
     """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
+    check: PromptCheck | None = None
+    """Notices prompts that the server cut; `None` where nothing is sent."""
 
 
 class Session:
@@ -257,6 +261,8 @@ class Session:
             "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
+        text, reasoning = split(call.reply, call.reasoning)
+        call = replace(call, reply=text, reasoning=reasoning)
         # It was paid for once: the sample's limits see it again, so that they end the trajectory
         # where they ended it before.
         self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
@@ -289,6 +295,7 @@ class Session:
             self.budget.check_seconds(self.elapsed())
         prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
         most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
+        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         held = self.budget.reserve(_total(most) or 0, endpoint.cost(most), closing=closing)
         try:
             reply = await endpoint.client.complete(messages, sampling)
@@ -326,6 +333,9 @@ class Session:
         if wasted := _total(reply.failed_usage):
             self.budget.spend(wasted, endpoint.cost(whole(reply.failed_usage)))
         call = self._finished(draft, reply)
+        if endpoint.check is not None and expected is not None:
+            least = endpoint.check.cut(expected, reply.usage)
+            call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
 
@@ -335,11 +345,12 @@ class Session:
         waited = draft.times.submit + reply.queue_seconds
         start = round(waited if service is None else end - service, 4)
         first = reply.first_token_seconds
+        text, reasoning = split(reply.text, reply.reasoning)
         return replace(
             draft,
             model=reply.model or draft.model,
-            reply=reply.text,
-            reasoning=reply.reasoning,
+            reply=text,
+            reasoning=reasoning,
             finish_reason=reply.finish_reason,
             usage=reply.usage,
             attempts=reply.attempts,

@@ -44,13 +44,19 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     REPL_CRASH = "repl_crash"
     PROVIDER_ERROR = "provider_error"
+    SERVER_CUT = "server_cut"
     JUDGE_ERROR = "judge_error"
     CANCELLED = "cancelled"
 
     @property
     def is_missing(self) -> bool:
         """True where the sample says nothing about the method; it is redone, never scored."""
-        return self in (Outcome.PROVIDER_ERROR, Outcome.JUDGE_ERROR, Outcome.CANCELLED)
+        return self in (
+            Outcome.PROVIDER_ERROR,
+            Outcome.SERVER_CUT,
+            Outcome.JUDGE_ERROR,
+            Outcome.CANCELLED,
+        )
 
     @property
     def scores_zero(self) -> bool:
@@ -203,11 +209,18 @@ class Call:
     """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
+    prompt_tokens_at_least: int | None = None
+    """Tokens of the prompt, where the server counted far fewer: it cut the prompt."""
 
     @property
     def is_cut(self) -> bool:
         """True where the reply stopped at its output cap, in whichever provider's words."""
         return self.finish_reason.lower() in ("length", "max_tokens")
+
+    @property
+    def is_server_cut(self) -> bool:
+        """True where the server dropped a part of the prompt; which part is unknown."""
+        return self.prompt_tokens_at_least is not None
 
 
 @dataclass(frozen=True, slots=True)

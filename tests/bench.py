@@ -12,6 +12,7 @@ from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.models import EndpointInfo, Sampling
+from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.repl import ReplPool
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
@@ -53,9 +54,20 @@ async def session_over(
     sampling: Sampling | None = None,
     pool: ReplPool | None = None,
     epoch: int = 0,
+    check: PromptCheck | None = None,
 ) -> AsyncIterator[Session]:
-    """One session; the journal in `folder` is read first and appended to."""
-    endpoint = Endpoint("answering", client, sampling or Sampling(), None, lambda usage: None)
+    """One session; the journal in `folder` is read first and appended to.
+
+    Without `check`, the made-up usage of its client raises no alarm.
+    """
+    endpoint = Endpoint(
+        "answering",
+        client,
+        sampling or Sampling(),
+        None,
+        lambda usage: None,
+        check=check,
+    )
     async with AppendLog(folder / "journal.jsonl") as log:
         yield Session(
             sample,

@@ -96,6 +96,16 @@ def text_of(request: Request) -> str:
     return "\n".join(system + [str(message["content"]) for message in messages])
 
 
+def tail_of(request: Request, tokens: int) -> Request:
+    """The request as a server reads it that drops all but the last tokens of its prompt."""
+    kept, room = [], 4 * tokens
+    for message in reversed(request["messages"]):
+        content = str(message["content"])[-room:] if room else ""
+        kept.append({**message, "content": content})
+        room -= len(content)
+    return {**request, "messages": kept[::-1]}
+
+
 def echo(request: Request) -> str:
     """Replies with the last message."""
     return str(request["messages"][-1]["content"])
@@ -165,6 +175,10 @@ class FakeServer:
     """Where set, other keys get 401."""
     window: int | None = None
     """Tokens of prompt and `max_tokens` together above which a request is refused."""
+    cuts: int | None = None
+    """Tokens of prompt of which only the last are read and counted, without an error (Ollama)."""
+    counts: bool = False
+    """Count whole prompts at `/tokenize`, as vLLM does."""
     dialect: str = "vllm"
     """Wording of the window error."""
     usage_dialect: str = "openai"
@@ -197,6 +211,8 @@ class FakeServer:
         app.router.add_post("/v1/chat/completions", self._openai)
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._models)
+        if self.counts:
+            app.router.add_post("/tokenize", self._tokenize)
         for path, value in {"/health": {}, "/_totals": self.totals, "/_log": self.log}.items():
             app.router.add_get(path, _teller(value))
         app.router.add_post("/_faults", self._set_faults)
@@ -228,6 +244,9 @@ class FakeServer:
             chosen = in_order(*(Fault(**f) if f else None for f in plan.get("in_order", [])))
             self.faults = lambda n, request: chosen(n - start, request)
         return _json({})
+
+    async def _tokenize(self, http: web.Request) -> web.Response:
+        return _json({"count": tokens_of(text_of(await http.json()))})
 
     async def _metrics(self, _http: web.Request) -> web.Response:
         figures = {"queries": self.total["prompt_tokens"], "hits": self.total["cached_tokens"]}
@@ -266,6 +285,8 @@ class FakeServer:
         if fault is None and self.models is not None and model not in self.models:
             fault = Fault("unknown_model")
         prompt = tokens_of(text_of(request))
+        if self.cuts is not None and prompt > self.cuts:
+            request, prompt = tail_of(request, self.cuts), self.cuts
         wanted = prompt + int(request.get("max_tokens") or 0)
         if fault is None and self.window is not None and wanted > self.window:
             fault = Fault(f"context:{self.dialect}")

@@ -6,7 +6,8 @@ from bench import Answering, sample_of, session_over
 from rlm_eval.attempt import attempt
 from rlm_eval.limits import Limits
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.types import Outcome, Role, Score
+from rlm_eval.prompt_check import PromptCheck
+from rlm_eval.types import Outcome, Reply, Role, Score, Usage
 
 
 class Judged:
@@ -37,9 +38,9 @@ def client(verdicts):
     return Answering(answer)
 
 
-async def judged(client, folder, limits=None):
+async def judged(client, folder, limits=None, check=None):
     sample = sample_of("It is.")
-    async with session_over(client, folder, sample, limits=limits) as session:
+    async with session_over(client, folder, sample, limits=limits, check=check) as session:
         trajectory, scores = await attempt(Judged(), LongContext(), sample, session)
     asked = [call for call in trajectory.calls if call.role == Role.JUDGE]
     return trajectory.outcome, [score.value for score in scores], len(asked)
@@ -56,6 +57,18 @@ async def test_a_resumed_judge_error_asks_anew(client, verdicts, tmp_path):
     verdicts += ["no"]
     assert await judged(client, tmp_path) == (Outcome.OK, [0.0, 0.0], 3)
     assert sum(not m[-1].content.startswith("JUDGE") for m in client.asked) == 1
+
+
+async def test_a_judge_whose_prompt_the_server_cut_gives_no_verdict(tmp_path):
+    def answer(messages):
+        if not messages[-1].content.startswith("JUDGE"):
+            return "the answer is " + "very long " * 400
+        return Reply("yes", "stop", Usage(input=64, output=1))
+
+    outcome, scores, asked = await judged(
+        Answering(answer), tmp_path, check=PromptCheck(None, exact=True)
+    )
+    assert (outcome, scores, asked) == (Outcome.JUDGE_ERROR, [], 1)
 
 
 async def test_a_method_that_used_up_the_limits_is_judged_all_the_same(client, verdicts, tmp_path):

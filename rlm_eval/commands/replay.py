@@ -42,10 +42,8 @@ async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
     """(attempts that came to the stored result, attempts replayed)."""
     from contextlib import AsyncExitStack
 
-    from omegaconf import OmegaConf
-
     from rlm_eval.attempt import attempt
-    from rlm_eval.cell import build_cell
+    from rlm_eval.cell import stored_cell
     from rlm_eval.journal import Calls, Tape
     from rlm_eval.limits import Budget
     from rlm_eval.repl import open_pool
@@ -55,7 +53,7 @@ async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
     from rlm_eval.store import Attempt, CellStore
 
     store = CellStore(folder)
-    cell = build_cell(OmegaConf.create(store.manifest["config"]))
+    cell = stored_cell(store.manifest["config"])
     calls = Calls(folder / "journal.jsonl")
     same = seen = 0
     async with AsyncExitStack() as stack:

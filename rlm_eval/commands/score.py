@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 
@@ -48,32 +47,23 @@ def _score_cell(folder: Path) -> dict[str, float]:
 
     Raises `LeaseHeld` where a run writes the cell.
     """
-    from omegaconf import OmegaConf
-
-    from rlm_eval.cell import build_cell
+    from rlm_eval.cell import stored_cell
     from rlm_eval.lease import Lease
     from rlm_eval.log import AppendLog
     from rlm_eval.logs import writer_of
-    from rlm_eval.store import CellStore
-    from rlm_eval.types import Answer
+    from rlm_eval.rescoring import scored_again
+    from rlm_eval.store import CellStore, score_line
 
     values: dict[str, list[float]] = {}
     with Lease(folder) as lease:
         store = CellStore(folder)
-        task = build_cell(OmegaConf.create(store.manifest["config"])).task
-        samples = {sample.id: sample for sample in task.samples()}
+        cell = stored_cell(store.manifest["config"])
+        samples = list(cell.task.samples())
         writer = writer_of(folder, lease)
-        with closing(AppendLog(folder / "scores.jsonl", task.protected, writer)) as file:
-            for (sample_id, _), attempt in store.attempts.items():
-                outcome = attempt.trajectory.outcome
-                if sample_id not in samples or outcome.is_missing:
-                    continue
-                answer = Answer(None) if outcome.scores_zero else attempt.trajectory.answer
-                # A judge's verdict was paid for and stays; the deterministic scorers run anew.
-                judged = tuple(score for score in attempt.scores if score.scorer == "judge")
-                scores = (*judged, *task.score(samples[sample_id], answer))
-                file.append({"t": attempt.number, "scores": [asdict(score) for score in scores]})
-                for score in scores:
+        with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
+            for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
+                file.append(score_line(attempt))
+                for score in attempt.scores:
                     if score.value is not None:
                         values.setdefault(score.scorer, []).append(score.value)
     return {name: sum(found) / len(found) for name, found in values.items()}

@@ -25,6 +25,9 @@ from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.keys import parsed_reply, request_headers, without_secrets
+from rlm_eval.models.thoughts import Thoughts
+from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -64,7 +67,14 @@ class HttpClient:
         self.config, self.gate = config, gate
         self._host, self._key, self._session = host, key, session
         self._dialect = config.dialect
-        self._count = ServerCount(self._ask, self._dialect, config.model, config.sampling)
+        # The same for every request: a gateway asks for its key on all of its addresses.
+        self._headers = request_headers(
+            config.headers, self._dialect.headers(key), config.secret_headers()
+        )
+        self._thoughts = Thoughts(config.name, config.template_opens_thought)
+        self._count = ServerCount(
+            self._ask, self._dialect, config.model, config.sampling, config.retries
+        )
         self._tells_cache = True
 
     @property
@@ -155,28 +165,26 @@ class HttpClient:
             sock_connect=min(30.0, config.timeout_s),
             sock_read=config.stall_s if config.stream else None,
         )
-        headers = {"Content-Type": "application/json", **config.headers}
-        headers |= self._dialect.headers(self._key)
         first: float | None = None
         try:
             async with self._session.post(
-                self.base_url + self._dialect.path, data=payload, headers=headers, timeout=timeout
+                self.base_url + self._dialect.path,
+                data=payload,
+                headers=self._headers,
+                timeout=timeout,
             ) as response:
                 if response.status != 200:
-                    words = await response.read()
-                    if self._key:  # some servers echo it
-                        words = words.replace(self._key.encode(), b"[key]")
                     raise fault_of(
                         response.status,
-                        words,
+                        SECRETS.data(await response.read()),  # some servers echo the key
                         response.headers,
                         where=self._where,
-                        key_env=config.api_key_env,
+                        key_env=config.api_key_env or ", ".join(config.headers_env.values()),
                     )
                 if config.stream:
                     body, first = await self._collect(response.content)
                 else:
-                    body = orjson.loads(await response.read())
+                    body = parsed_reply(await response.read())
         except aiohttp.ConnectionTimeoutError as error:
             raise TransientError(f"no connection: {error}") from error
         except TimeoutError as error:
@@ -191,8 +199,9 @@ class HttpClient:
             raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
         end = time.monotonic()
         reply = self._dialect.reply(body, len(payload))
+        reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
         return replace(
-            reply,
+            without_secrets(reply),
             service_seconds=end - entered,
             first_token_seconds=None if first is None else first - entered,
         )
@@ -206,7 +215,7 @@ class HttpClient:
                 data = line.removeprefix(b"data:").strip()
                 if not line.startswith(b"data:") or data == b"[DONE]":
                     continue
-                if stream.feed(orjson.loads(data)) and first is None:
+                if stream.feed(parsed_reply(data)) and first is None:
                     first = time.monotonic()
         if not stream.done:
             raise TransientError("the stream ended before the reply did", lost=True)
@@ -257,7 +266,7 @@ class HttpClient:
         found: dict[str, float] = {}
         try:
             async with self._session.get(
-                url, headers=self._dialect.headers(self._key), timeout=aiohttp.ClientTimeout(5)
+                url, headers=self._headers, timeout=aiohttp.ClientTimeout(5)
             ) as response:
                 text = await response.text()
         except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
@@ -272,19 +281,18 @@ class HttpClient:
         await self._host.ensure()
         return await self._count.count(messages)
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+    async def _ask(self, path: str, body: dict[str, Any], retries: int) -> Any:
         """See `models.counting.Ask`."""
         import aiohttp
 
         url, error = urljoin(self.base_url + "/", path), ""
-        headers = {**self.config.headers, **self._dialect.headers(self._key)}
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_s)
-        for attempt in range(self.config.retries + 1):
+        for attempt in range(retries + 1):
             if attempt:
                 await asyncio.sleep(min(60.0, self.config.backoff_s * 2 ** (attempt - 1)))
             try:
                 async with self._session.post(
-                    url, json=body, headers=headers, timeout=timeout
+                    url, json=body, headers=self._headers, timeout=timeout
                 ) as response:
                     if response.status < 500 and response.status != 429:
                         words = await response.read()
@@ -302,11 +310,9 @@ class HttpClient:
         """Context length that `/models` tells (vLLM, llama.cpp, some gateways), else `None`."""
         import aiohttp
 
-        headers = self._dialect.headers(self._key)
+        url, timeout = f"{self.base_url}/models", aiohttp.ClientTimeout(total=10)
         try:
-            async with self._session.get(
-                f"{self.base_url}/models", headers=headers, timeout=aiohttp.ClientTimeout(total=10)
-            ) as response:
+            async with self._session.get(url, headers=self._headers, timeout=timeout) as response:
                 rows = orjson.loads(await response.read()).get("data", [])
                 for row in rows:
                     if row.get("id") == self.config.model:

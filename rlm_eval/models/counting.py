@@ -25,8 +25,9 @@ ADDRESSES = (
 
 _SENT = ("model", "messages", "system", "chat_template_kwargs", "thinking")
 
-Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
-"""Posts a body to an address below the base and returns its JSON; `None` for a 4xx or no JSON.
+Ask = Callable[[str, dict[str, Any], int], Awaitable[Any]]
+"""Posts a body to an address below the base, with so many retries, and returns its JSON; `None` for
+a 4xx or no JSON.
 
 Raises `ProviderError` where nobody answers."""
 
@@ -34,8 +35,10 @@ Raises `ProviderError` where nobody answers."""
 class ServerCount:
     """The counting address of one endpoint, found by the first count."""
 
-    def __init__(self, ask: Ask, dialect: Dialect, model: str, sampling: Sampling) -> None:
-        self._ask, self._dialect = ask, dialect
+    def __init__(
+        self, ask: Ask, dialect: Dialect, model: str, sampling: Sampling, retries: int
+    ) -> None:
+        self._ask, self._dialect, self._retries = ask, dialect, retries
         self._model, self._sampling = model, sampling
         self._lock = asyncio.Lock()
         self._found: tuple[str, str] | None = None
@@ -50,19 +53,22 @@ class ServerCount:
             if not self._searched:
                 self._found = await self._search()
                 self._searched = True
-        return None if self._found is None else await self._at(self._found, messages)
+        return None if self._found is None else await self._at(self._found, messages, self._retries)
 
     async def _search(self) -> tuple[str, str] | None:
         for address in ADDRESSES:
             # Some gateways answer a path that they do not know with a server error.
             with contextlib.suppress(ProviderError):
-                if await self._at(address, [Message("user", "ready")]) is not None:
+                if await self._at(address, [Message("user", "ready")], 0) is not None:
                     return address
         return None
 
-    async def _at(self, address: tuple[str, str], messages: Sequence[Message]) -> int | None:
+    async def _at(
+        self, address: tuple[str, str], messages: Sequence[Message], retries: int
+    ) -> int | None:
         path, field = address
         body = self._dialect.body(self._model, messages, self._sampling, False)
-        told = await self._ask(path, {name: body[name] for name in _SENT if name in body})
+        sent = {name: body[name] for name in _SENT if name in body}
+        told = await self._ask(path, sent, retries)
         count = told.get(field) if isinstance(told, dict) else None
         return count if isinstance(count, int) and count > 0 else None

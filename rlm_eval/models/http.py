@@ -6,20 +6,20 @@ Hosted APIs, gateways, vLLM, llama.cpp and transformers serve speak the same dia
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from rlm_eval.errors import ConfigError
 from rlm_eval.models import Client, EndpointInfo, Sampling
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.keys import check_names, from_environment
 from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.shared import shared
+from rlm_eval.secrets import check_url
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,10 +35,12 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "remark",
+        "headers_env", "remark",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
+
+    VERSION: ClassVar[int] = 2  # 1 knew one kind of thought; a closing tag alone always ended one
 
     name: str
     """Name in tables."""
@@ -84,8 +86,14 @@ class OpenAIModel:
     """Stream replies, so that the first-token time is known."""
     max_tokens_field: str = "max_tokens"
     """`max_completion_tokens` for endpoints that want the newer name."""
+    template_opens_thought: bool | None = None
+    """Whether the chat template ends the prompt with an opening thought tag (`<think>`), so that
+    replies have the closing one alone; `None` = as the template of a server of ours says, else
+    unknown: such a closing tag is then text."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Further headers; never a key."""
+    """Further headers; a key only as `${oc.env:NAME}`, better in `headers_env`."""
+    headers_env: dict[str, str] = field(default_factory=dict)
+    """Further headers with secret values: header -> NAME of the environment variable."""
     remark: str = ""
     """A sentence that every figure with this model's numbers must carry."""
 
@@ -100,7 +108,11 @@ class OpenAIModel:
                 + ("; or server=spawn" if self.engine is not None else "")
             )
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            check_url(f"//{self.base_url}")
             raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
+        if self.base_url:
+            check_url(self.base_url)
+        check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
 
@@ -108,6 +120,23 @@ class OpenAIModel:
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
         return OpenAIDialect(self.max_tokens_field)
+
+    def _key(self) -> str | None:
+        variable = self.api_key_env
+        return from_environment(variable, self.name, "api_key_env") if variable else None
+
+    def secret_headers(self) -> dict[str, str]:
+        """The headers of `headers_env`. Raises `ConfigError` for a variable that is not set."""
+        return {
+            header: from_environment(variable, self.name, f"headers_env.{header}")
+            for header, variable in self.headers_env.items()
+        }
+
+    def check_keys(self) -> None:
+        """Raises `ConfigError` where a variable that this model needs is not set."""
+        if self.server == "attach":
+            self._key()
+        self.secret_headers()
 
     def open(self) -> AbstractAsyncContextManager[Client]:
         """A client; equal endpoints and servers are shared within the process."""
@@ -125,14 +154,7 @@ class OpenAIModel:
                 yield client
             return
         assert self.base_url is not None
-        key = None
-        if self.api_key_env:
-            key = os.environ.get(self.api_key_env)
-            if not key:
-                raise ConfigError(
-                    f"{self.name}: the environment variable {self.api_key_env} is not set; "
-                    f"export {self.api_key_env}=... or name another with api_key_env"
-                )
+        key = self._key()
         info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
         async with self._client(Elsewhere(self.base_url, info), key) as client:
             yield client

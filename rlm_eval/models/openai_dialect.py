@@ -1,8 +1,9 @@
 """The chat completions dialect: requests, replies and streams, as hosted APIs, gateways, vLLM,
 llama.cpp and transformers serve speak it.
 
-Reads the reasoning fields (`reasoning_content`, `reasoning`, `<think>` in the text) and the usage
-details of the common providers into one shape. Not covered: tools, images, several choices.
+Reads the reasoning fields and parts and the usage details of the common providers into one shape;
+thoughts within the text are set apart later (`thoughts`). Not covered: tools, images, several
+choices.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
 _GIVEN_UP = {"abort", "error", "insufficient_system_resource", "network_error"}
 """Ends that are the server's fault (vLLM that shuts down, OpenRouter, DeepSeek, GLM): what text
 there is was not finished by the model."""
+
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
+"""Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
+_THINKING = ("thinking", "reasoning")
+"""Types of the parts of a message's content that are no answer."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,12 @@ class OpenAIDialect:
         content = plain_text(message.get("content"))
         if message.get("refusal") and not content:
             raise Refused(f"the model refused: {str(message['refusal'])[:200]}", usage=usage)
-        field = plain_text(message.get("reasoning_content")) or plain_text(message.get("reasoning"))
-        text, reasoning = split_reasoning(content, field)
+        fields = (plain_text(message.get(name)) for name in _REASONING)
         return Reply(
-            text=text,
+            text=content,
             finish_reason=finish,
             usage=usage,
-            reasoning=reasoning,
+            reasoning=next(filter(None, fields), "") or thinking_parts(message.get("content")),
             model=str(body.get("model") or ""),
         )
 
@@ -132,21 +137,18 @@ def plain_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+        parts = (p for p in content if isinstance(p, dict) and p.get("type") not in _THINKING)
+        return "".join(str(p.get("text", "")) for p in parts)
     return ""
 
 
-def split_reasoning(content: str, reasoning: str) -> tuple[str, str]:
-    """(text, reasoning), the same whether reasoning came as a field or in `<think>` tags.
-
-    A template may already have opened the tag in the prompt, so that only the closing one comes;
-    a reply cut while thinking has no closing one and no text.
-    """
-    head, closed, tail = content.partition("</think>")
-    if head.lstrip().startswith("<think>") or (closed and "<think>" not in head):
-        inside = head.lstrip().removeprefix("<think>").strip()
-        return tail.lstrip(), "\n".join(filter(None, (reasoning.strip(), inside)))
-    return (content.lstrip() if reasoning else content), reasoning.strip()
+def thinking_parts(content: Any) -> str:
+    """The reasoning among the parts of a message's content, as Mistral gives it."""
+    parts = content if isinstance(content, list) else []
+    thinking = (p for p in parts if isinstance(p, dict) and p.get("type") in _THINKING)
+    return "\n".join(
+        filter(None, (plain_text(p.get("thinking") or p.get("text")) for p in thinking))
+    )
 
 
 def usage_of(usage: Any, prompt_bytes: int) -> Usage:
@@ -187,7 +189,11 @@ def plausible(
         given = None
     if output is not None and output > 10_000_000:
         output = None
-    if cached is not None and (given is None or cached > given):
+    if cached is not None and given is not None and cached > given:
+        given += cached  # this provider leaves cached tokens out of the input
+        if given > 2 * prompt_bytes + 20_000:
+            given = cached = None
+    if given is None:
         cached = None
     if reasoning is not None and (output is None or reasoning > output):
         reasoning = None

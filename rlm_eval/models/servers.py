@@ -27,6 +27,7 @@ from rlm_eval.errors import EndpointUnusable
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Meter
 from rlm_eval.models.shared import shared
+from rlm_eval.reasoning import template_opens_thought
 from rlm_eval.types import text_hash
 
 STOP_S = 8.0
@@ -182,6 +183,7 @@ class Server:
             command=launch.command,
             revision=commit or launch.revision,
             chat_template_hash=text_hash(template) if template else None,
+            template_opens_thought=template_opens_thought(template) if template else None,
             window=self.window,
             gpus=engine.gpus,
             cores=None if engine.gpus else engine.cores,

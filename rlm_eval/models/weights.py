@@ -27,6 +27,7 @@ from typing import ClassVar
 
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.paths import cache_dir
+from rlm_eval.secrets import SECRETS
 
 _PROBE_S = 5.0
 """Seconds after which the hub counts as out of reach."""
@@ -151,6 +152,7 @@ class Weights:
     def _ask_hub(self, url: str, method: str, timeout: float) -> HTTPResponse:
         request = urllib.request.Request(url, method=method)  # noqa: S310 - the user's own endpoint
         if token := os.environ.get("HF_TOKEN"):  # not for the storage that a hub redirects to
+            SECRETS.add("HF_TOKEN", token, declared=True)
             request.add_unredirected_header("Authorization", f"Bearer {token}")
         response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
         return response

@@ -62,8 +62,14 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         )
     if lost := int(table["missing"].sum()):
         yield (
-            f"{lost} samples have no result (provider or judge errors, cancelled): run the same "
-            "command again to redo them. Scores of their cells are bounds."
+            f"{lost} samples have no result (provider or judge errors, cut prompts, cancelled): "
+            "run the same command again to redo them. Scores of their cells are bounds."
+        )
+    if cut_prompts := int(table["server_cut_calls"].sum()):
+        yield (
+            f"In {cut_prompts} calls the server cut the prompt without an error: its window is "
+            "smaller than what was sent. Samples whose answer rests on one are missing "
+            "(server_cut); what models saw of the others is unknown."
         )
     overflow = table[table["overflow_share"] > 0]
     if len(overflow):

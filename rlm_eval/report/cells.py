@@ -50,6 +50,7 @@ _MEANS = {
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
     "failed_calls": "n_failed_calls",
+    "server_cut_calls": "n_server_cut_calls",
     "re_rolls": "re_rolls",
     "diverged": "diverged_calls",
     "replayed_calls": "n_replayed_calls",

@@ -65,10 +65,12 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
             "failed calls": int(row["failed_calls"]),
             "re-rolled": int(row["re_rolls"]),
         }
+        if table["server_cut_calls"].any():
+            line["calls with a cut prompt"] = int(row["server_cut_calls"])
         rows.append(line)
     note = (
         "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
-        "judge_error and cancelled are missing, not scored."
+        "server_cut, judge_error and cancelled are missing, not scored."
     )
     return Table("outcomes", "How the samples ended", note, pd.DataFrame(rows))
 

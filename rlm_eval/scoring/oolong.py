@@ -13,8 +13,8 @@ import re
 from datetime import datetime
 from typing import Any
 
-from rlm_eval.reasoning import strip_reasoning
-from rlm_eval.scoring import counted, reference_call
+from rlm_eval.scoring import counted, reference_call, said
+from rlm_eval.scoring.dates import IncompleteDate, read_date, read_month
 from rlm_eval.types import Score
 
 DECAY = 0.75
@@ -25,6 +25,8 @@ PHRASES = ("more common", "less common", "same frequency")
 LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 
 _NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
+# Of the synthetic scorers: 1 completed dates with the day of scoring and read thoughts as answers.
+_VERSION = "2"
 
 
 def read_gold(gold: object) -> list[Any]:
@@ -39,13 +41,6 @@ def read_gold(gold: object) -> list[Any]:
     if not isinstance(values, list | tuple | str):
         raise TypeError(f"gold {text!r} is not a list")
     return list(values)
-
-
-def _parse_date(text: str, default: datetime | None = None) -> datetime:
-    from dateutil import parser
-
-    parsed: datetime = parser.parse(text, default=default)
-    return parsed
 
 
 def _decay(gold: object, predicted: str) -> float:
@@ -73,8 +68,10 @@ def _official(gold_text: object, answer_type: str, output: str) -> tuple[float, 
         if answer_type == _NUMERIC:
             return _decay(gold, candidate), candidate
         if answer_type == _DATE:
-            date = _parse_date(candidate)
+            date = read_date(candidate)
             return float(date == gold), str(date)
+    except IncompleteDate:
+        raise
     except Exception:  # noqa: BLE001 - so does the reference: what cannot be converted scores 0
         return 0.0, candidate
     return 0.0, candidate
@@ -89,9 +86,9 @@ def oolong_official(gold: object, answer_type: str, output: object) -> Score:
     def reference() -> tuple[float, str | None]:
         if not isinstance(output, str):
             raise TypeError("output is not a text")
-        return _official(gold, answer_type, output)
+        return _official(gold, answer_type, said(output))
 
-    return reference_call("official", reference)
+    return reference_call("official", reference, _VERSION)
 
 
 def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, str]:
@@ -109,7 +106,9 @@ def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, s
         if answer_type == _NUMERIC:
             return _decay(gold, candidate), candidate
         if answer_type == _DATE:
-            return float(_parse_date(candidate) == gold), candidate
+            return float(read_date(candidate) == gold), candidate
+    except IncompleteDate:
+        raise
     except Exception:  # noqa: BLE001 - so does the reference
         return 0.0, candidate
     anywhere = bool(wanted) and wanted not in LENIENT_PHRASES and wanted in lowered
@@ -119,7 +118,7 @@ def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, s
 def oolong_lenient(gold: object, answer_type: str, output: object) -> Score:
     """The RLM repository's scorer: case-folded, last phrase wins, gold anywhere counts 1."""
     text = output if isinstance(output, str) else "" if output is None else str(output)
-    return reference_call("lenient", lambda: _lenient(gold, answer_type, text))
+    return reference_call("lenient", lambda: _lenient(gold, answer_type, said(text)), _VERSION)
 
 
 _KEY = re.compile(r"\b(?:label|answer|user|date)\s*:", re.IGNORECASE)
@@ -137,7 +136,7 @@ _EDGES = " \t\r\n.,;:!?\"'`“”‘’#()[]{}$"
 
 
 def _clean(output: str) -> str:
-    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", strip_reasoning(output))
+    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", output)
     text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
     return re.sub(r"[*`\[\]]", "", text)
 
@@ -153,14 +152,12 @@ def _candidates(output: str) -> list[str]:
 
 
 def _complete_date(text: str) -> datetime | None:
-    """The date that `text` states in full, else `None`: missing parts differ with the default."""
+    """The date that `text` states in full, else `None`."""
     match = _DATES.search(text)
     try:
-        one = _parse_date(match.group() if match else text, datetime(2001, 1, 1))
-        two = _parse_date(match.group() if match else text, datetime(2002, 2, 2))
+        return read_date(match.group() if match else text)
     except (ArithmeticError, TypeError, ValueError):
         return None
-    return one if one.date() == two.date() else None
 
 
 def _month_year(text: str) -> tuple[int, int] | None:
@@ -169,11 +166,9 @@ def _month_year(text: str) -> tuple[int, int] | None:
         month, year, year_first, month_last = numeric.groups()
         return int(month or month_last), int(year or year_first)
     try:
-        one = _parse_date(text, datetime(2001, 1, 1))
-        two = _parse_date(text, datetime(2002, 2, 1))
+        return read_month(text)
     except (ArithmeticError, TypeError, ValueError):
         return None
-    return (one.month, one.year) if (one.month, one.year) == (two.month, two.year) else None
 
 
 def _fixed(golds: list[Any], answer_type: str, output: str) -> tuple[float, str]:
@@ -215,7 +210,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
     Repairs: strip after the deletions, trailing punctuation and quotes, thousands separators,
     case, `\\boxed`, later colons, negated comparisons; any tied label counts.
     """
-    text = output if isinstance(output, str) else ""
+    text = said(output) if isinstance(output, str) else ""
 
     def repaired() -> tuple[float, str | None]:
         golds = read_gold(gold)
@@ -226,7 +221,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
             return plain.value or 0.0, plain.parsed
         return value, parsed
 
-    return reference_call("fixed", repaired)
+    return reference_call("fixed", repaired, _VERSION)
 
 
 def _typed(text: str) -> int | str | list[str]:
@@ -259,7 +254,7 @@ def oolong_real(gold: object, output: object) -> Score:
     def reference() -> tuple[float, str | None]:
         if not isinstance(output, str):
             raise TypeError("output is not a text")
-        return _real(gold, output)
+        return _real(gold, said(output))
 
     return reference_call("official", reference)
 
@@ -275,5 +270,5 @@ def oolong_scores(gold: str, answer_type: str, text: str | None) -> tuple[Score,
         wanted, parsed = int(read_gold(gold)[0]), scores[-1].parsed or ""
         found = re.fullmatch(r"-?\d+", parsed.strip())
         off = abs(int(parsed) - wanted) / max(wanted, 1) if found else 1.0
-        scores.append(Score("relative", max(0.0, 1.0 - off), parsed))
+        scores.append(Score("relative", max(0.0, 1.0 - off), parsed, scores[-1].version))
     return tuple(counted(score) for score in scores)

@@ -23,6 +23,7 @@ FAILURES = {
     "evidence_seen_in_part": "models saw parts of the spans that hold the answer, none whole",
     "seen_and_misaggregated": "several spans hold the answer; models saw some, the sum is wrong",
     "seen_and_missed": "a model saw the one span that holds the answer and did not report it",
+    "prompt_cut": "a server cut a prompt of the trajectory: what models saw is unknown",
     "wrong": "wrong; the task states no evidence spans, so no more can be said",
 }
 """Where a wrong answer went wrong, in the order in which the kinds are tried."""
@@ -134,6 +135,8 @@ def failure(
 
 
 def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | None) -> str:
+    if any(call.is_server_cut for call in trajectory.calls):
+        return "prompt_cut"
     if seen is None:
         return "wrong"
     whole = seen > 0.0

@@ -14,8 +14,9 @@ from dataclasses import replace
 from datetime import date
 from typing import TypeVar
 
+from rlm_eval.tasks.dates import MONTHS
 from rlm_eval.tasks.oolong_grammar import LABELS
-from rlm_eval.tasks.oolong_questions import LESS, MONTHS, MORE, SAME, Form, Gold
+from rlm_eval.tasks.oolong_questions import LESS, MORE, SAME, Form, Gold
 from rlm_eval.tasks.oolong_window import Row
 
 _Value = TypeVar("_Value", int, date)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from rlm_eval.scoring.pairs import PairSet
+from rlm_eval.tasks.dates import MONTHS
 from rlm_eval.tasks.oolong_window import Row
 
 QUERIES = 20
@@ -61,7 +62,7 @@ def query_text(query: int) -> str:
         first, second = (NAMES[letter] for letter in labels)
         what = f"where both users have at least one instance with a {first} or {second}"
         if day is not None:
-            named = f"{day:%B} {day.day}, {day.year}"
+            named = f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
             article = "an" if NAMES[label][0] in "aeiou" else "a"
             what += (
                 f", and all instances that are {article} {NAMES[label]} for both users must be "

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import date
 
+from rlm_eval.tasks.dates import MONTHS
 from rlm_eval.tasks.oolong_window import FIRST_DAY, LAST_DAY, Priors, Row, day_name
 
-MONTHS = tuple(date(2000, m, 1).strftime("%B") for m in range(1, 13))
 MORE, LESS, SAME = "more common than", "less common than", "same frequency as"
 _FORM = "Give your final answer in the form"
 

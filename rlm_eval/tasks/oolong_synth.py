@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.scoring.oolong import read_gold
 from rlm_eval.tasks.base import Draft
+from rlm_eval.tasks.dates import MONTHS, read_day, read_month
 from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
 from rlm_eval.tasks.oolong_floors import Questions
 from rlm_eval.tasks.oolong_window import line_spans
@@ -83,26 +84,22 @@ def evidence(question: str, text: str) -> tuple[tuple[int, int], ...]:
     if users is None and month is None and days is None:
         return tuple(spans)
     wanted = {int(user) for user in re.findall(r"\d+", users[1])} if users else set()
-    low, high = (_date(days[i]) for i in (1, 2)) if days else (None, None)
+    low, high = (read_day(days[i]) for i in (1, 2)) if days else (None, None)
     found = []
     for start, end in spans:
         head = text[start:end].split(" || ", 2)
-        day = _date(head[0].removeprefix("Date: "))
+        day = read_day(head[0].removeprefix("Date: "))
         if (
             (users and int(head[1].removeprefix("User: ")) in wanted)
-            or (month and day.strftime("%B") == month[1])
+            or (month and MONTHS[day.month - 1] == month[1])
             or (low and high and low <= day <= high)
         ):
             found.append((start, end))
     return tuple(found)
 
 
-def _date(text: str) -> datetime:
-    return datetime.strptime(text, "%b %d, %Y")
-
-
-def _month(row: Mapping[str, Any]) -> datetime:
-    return datetime.strptime(str(read_gold(row["answer"])[0]), "%B %Y")
+def _month(row: Mapping[str, Any]) -> date:
+    return read_month(str(read_gold(row["answer"])[0]))
 
 
 @dataclass(frozen=True)

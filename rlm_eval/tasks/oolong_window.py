@@ -17,11 +17,12 @@ import random
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import NamedTuple
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.tasks.base import rng
+from rlm_eval.tasks.dates import day_text, read_day
 from rlm_eval.tasks.oolong_grammar import LABELS, text_maker
 
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
@@ -58,12 +59,12 @@ def official_lines(length: int) -> int:
 @functools.lru_cache(maxsize=4096)
 def day_name(day: int) -> str:
     """`Jan 06, 2023`."""
-    return date.fromordinal(day).strftime("%b %d, %Y")
+    return day_text(date.fromordinal(day))
 
 
 @functools.lru_cache(maxsize=4096)
 def _day_of(name: str) -> int:
-    return datetime.strptime(name, "%b %d, %Y").toordinal()
+    return read_day(name).toordinal()
 
 
 def render_line(row: Row, with_label: bool = False) -> str:

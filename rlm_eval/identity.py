@@ -1,0 +1,108 @@
+"""The identity of a configuration: what of it determines the results, as JSON to be hashed.
+
+One rule decides about every field of a class that a cell is built of:
+
+* A field named in the class's `RUNTIME` changes no result and never enters.
+* A field that the class had at the first release (`data/first_fields.json`) always enters.
+* Any other field, added later or of a plug-in's class, enters unless it is at its default. So a new
+  field with a default that keeps the old behaviour orphans no published result and no unfinished
+  run.
+
+What a class *does* is its `VERSION` (1 where it names none): it enters from 2 on. Raise it whenever
+a method, a parser or a generator gives something else for the same configuration, and when the
+default of a field changes that was added later. Scorers have versions of their own
+(`types.Score.version`): a stored answer is scored again, not asked again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+_FIRST = Path(__file__).parent / "data" / "first_fields.json"
+
+
+def identity(value: Any, versions: Mapping[str, int] | None = None) -> Any:
+    """`value` as JSON, by the rule above; a dataclass also gives its class name.
+
+    `versions` replaces the `VERSION` of the classes that it names: the identity that a result had
+    under the code that made it.
+    """
+    return _plain(value, versions or {}, whole=False)
+
+
+def settings(value: Any) -> Any:
+    """`value` as JSON with every field but those of `RUNTIME`, defaults included."""
+    return _plain(value, {}, whole=True)
+
+
+def versions_in(value: Any) -> dict[str, int]:
+    """Class name -> `VERSION` of every dataclass in `value`."""
+    if isinstance(value, Mapping):
+        return {k: v for inner in value.values() for k, v in versions_in(inner).items()}
+    if isinstance(value, list | tuple):
+        return {k: v for inner in value for k, v in versions_in(inner).items()}
+    if not _is_config(value):
+        return {}
+    inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {type(value).__name__: _version(value), **versions_in(inner)}
+
+
+def changed_defaults(stored: Any, now: Any, place: str = "") -> list[str]:
+    """Fields that both `settings` have with different values, as `root.window: None, now 8192`."""
+    if isinstance(stored, dict) and isinstance(now, dict):
+        return [
+            line
+            for name in stored.keys() & now.keys()
+            for line in changed_defaults(stored[name], now[name], f"{place}.{name}".strip("."))
+        ]
+    return [] if stored == now else [f"{place}: {stored!r}, now {now!r}"]
+
+
+@functools.cache
+def _first_fields() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(_FIRST.read_text())
+    return found
+
+
+def _is_config(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _version(value: Any) -> int:
+    version: int = getattr(type(value), "VERSION", 1)
+    return version
+
+
+def _plain(value: Any, versions: Mapping[str, int], *, whole: bool) -> Any:
+    if _is_config(value):
+        name = type(value).__name__
+        runtime: frozenset[str] = getattr(type(value), "RUNTIME", frozenset())
+        first = _first_fields().get(name, ())
+        fields = {
+            f.name: _plain(getattr(value, f.name), versions, whole=whole)
+            for f in dataclasses.fields(value)
+            if f.name not in runtime
+            and (whole or f.name in first or getattr(value, f.name) != _default(f))
+        }
+        version = versions.get(name, _version(value))
+        return {"class": name, **({"version": version} if version > 1 else {}), **fields}
+    if isinstance(value, dict):
+        return {str(k): _plain(v, versions, whole=whole) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, versions, whole=whole) for v in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """The field's default; `MISSING`, which equals nothing, where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,149 @@
+"""Notices prompts that a server cut: some servers drop what exceeds their window and answer 200.
+
+Ollama does so beyond `num_ctx`, embedding servers beyond their 512 tokens, some gateways too. The
+only trace is a count of prompt tokens far below the prompt's own. That is counted by the endpoint
+where it has an address for it, else by the model's named tokenizer, else bounded from the text.
+
+A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
+tokens than expected, and servers that leave cached tokens out of the count. Not noticed: a cut of
+less than about a third where nothing but the text is at hand, and a server that reports no usage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.types import Call, Message, Usage
+
+SMALL = 200
+"""Prompts of fewer tokens are not checked: a window below that serves nobody."""
+_BOUND_SHARE = 0.7
+"""Of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k, characters /
+4): the least count is 0.83 of the bound; a tokenizer with a third fewer tokens gives 0.76 on
+prose."""
+_COUNTED_SHARE = {True: 0.85, False: 0.6}
+"""Of the count: by the server itself (exact, template included), or by a tokenizer of its name."""
+_GROWTH = 1.1
+"""A prompt is counted when it is this much larger than the largest that was seen whole."""
+_OFF_LOOP_CHARS = 20_000  # longer texts are measured beside the event loop
+_REMEMBERED_CHARS = 8_000_000  # of whole prompts, whose prefixes a server may have cached
+
+_RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
+_WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and beyond: no spaces between words
+_WIDE_TOKENS = 0.3
+_LONG_WORD = 8  # characters a token, at most, of what has no spaces
+
+Count = Callable[[Sequence[Message]], Awaitable[int | None]]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a prompt should count, before it is sent."""
+
+    text: str
+    """Every message, joined."""
+    bound: float
+    """`least_tokens` of the text."""
+    counted: int | None
+    """Its tokens where they were counted."""
+
+
+class PromptCheck:
+    """The check of one endpoint; it learns from the prompts that arrived whole."""
+
+    def __init__(self, count: Count | None, *, exact: bool) -> None:
+        """`count` counts a prompt's tokens; `exact` where the server itself does."""
+        self._count = count
+        self._share = _COUNTED_SHARE[exact]
+        self._largest = 0.0  # bound of the largest prompt that was counted and seen whole
+        self._lowest = 1.0  # tokens reported for such a prompt, as a share of its bound
+        self._whole: deque[str] = deque()
+        self._remembered = 0  # characters
+
+    async def expect(self, messages: Sequence[Message]) -> Expected:
+        """Measure a prompt that is about to be sent. Asks the counter only where prompts grow."""
+        text = "\n".join(message.content for message in messages)
+        long = len(text) > _OFF_LOOP_CHARS
+        bound = await asyncio.to_thread(least_tokens, text) if long else least_tokens(text)
+        counted = None
+        if self._count is not None and bound > max(SMALL, _GROWTH * self._largest):
+            with suppress(RlmEvalError):  # the bound remains
+                counted = await self._count(messages)
+            if counted is None and self._largest == 0.0:
+                self._count = None  # there is no such address: do not search for every call
+        return Expected(text, bound, counted)
+
+    def cut(self, expected: Expected, usage: Usage) -> int | None:
+        """Tokens that the prompt has at least, where the server counted far fewer; else `None`."""
+        if usage.input is None or expected.bound < SMALL:
+            return None
+        least = expected.counted or int(expected.bound)
+        needed = self._needed(expected)
+        reported = usage.input + (usage.cached or 0)  # some leave cached tokens out of the input
+        if reported < needed and reported < needed * self._rest(expected):
+            return least
+        if expected.counted is not None and usage.input >= needed:
+            self._largest = max(self._largest, expected.bound)
+            self._lowest = min(self._lowest, usage.input / expected.bound)
+        self._remember(expected.text)
+        return None
+
+    def _needed(self, expected: Expected) -> float:
+        if expected.counted is not None:
+            return self._share * expected.counted
+        return _BOUND_SHARE * self._lowest * expected.bound
+
+    def _rest(self, expected: Expected) -> float:
+        """Share of the prompt that no earlier whole prompt begins with: the rest may be cached."""
+        shared = max((_shared(expected.text, whole) for whole in self._whole), default=0)
+        rest = expected.text[shared:]
+        return least_tokens(rest) / expected.bound if shared else 1.0
+
+    def _remember(self, text: str) -> None:
+        self._whole.append(text)
+        self._remembered += len(text)
+        while len(self._whole) > 1 and self._remembered > _REMEMBERED_CHARS:
+            self._remembered -= len(self._whole.popleft())
+
+
+def _shared(one: str, other: str) -> int:
+    """Characters with which both begin."""
+    same, differ = 0, min(len(one), len(other)) + 1
+    while differ - same > 1:  # comparing slices is faster than comparing characters
+        middle = (same + differ) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            differ = middle
+    return same
+
+
+def least_tokens(text: str) -> float:
+    """A careful lower bound of a text's tokens, for prose, code, tables and CJK alike.
+
+    One a word, one per 8 characters of what has no spaces, 0.3 a CJK character; runs of one
+    character count as one.
+    """
+    text = _RUN.sub(r"\1", text)
+    wide = 0
+    if not text.isascii():
+        text, wide = _WIDE.subn(" ", text)
+    return sum(max(1, len(word) // _LONG_WORD) for word in text.split()) + _WIDE_TOKENS * wide
+
+
+def cut_note(call: Call) -> str:
+    """What happened to a call whose prompt was cut, and what to do."""
+    counted = call.usage.input or 0
+    return (
+        f"{call.model}: the server counted {counted:,} prompt tokens where the prompt has at least "
+        f"{call.prompt_tokens_at_least or 0:,}: it cut the prompt without an error. Raise the "
+        "server's own window (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx) and run the same command "
+        f"again; or state its window, {call.slot}.window={counted + counted // 50}, so that longer "
+        "prompts count as context_overflow"
+    )
