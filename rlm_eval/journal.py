@@ -119,6 +119,10 @@ class Journal:
             del line["prompt"]  # the asking trajectory has it; keep memory small
             self._replies[who].add(line)
 
+    def check(self) -> None:
+        """Raises `RlmEvalError` where a reply could not be stored: it must not be asked for."""
+        self._log.check()
+
     def replies(self, sample: str, epoch: int) -> Replies:
         """What earlier attempts at this sample and epoch have already been answered."""
         return self._replies.pop((sample, epoch), None) or Replies()
@@ -321,6 +325,9 @@ class Tape(Journal):
         self._number = trajectory
         for line, _ in calls.lines(trajectory):
             self._own.add(line)
+
+    def check(self) -> None:
+        """Nothing."""
 
     def replies(self, sample: str, epoch: int) -> Replies:  # noqa: ARG002 - it holds one attempt
         """The attempt's calls."""

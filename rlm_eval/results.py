@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -11,10 +12,12 @@ from typing import Any
 from rlm_eval import accounts
 from rlm_eval.cell import stored_cell
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.lease import Lease
+from rlm_eval.paths import replace_file
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
-from rlm_eval.store import CellStore, output_folder, stored_sample
+from rlm_eval.store import CellStore, output_folder, stale_lines, stored_sample
 from rlm_eval.types import Sample
 
 
@@ -65,6 +68,8 @@ def outside_samples(run: Path) -> dict[str, str]:
             found[f"prefix cache of {models}"] = told
     if (proofs := first_requests(run)).calls:
         found["endpoints proved"] = str(proofs)
+    if stale := sum(stale_lines(folder) for folder in (run / "cells").glob("*")):
+        found["lines left out"] = f"{stale:,} of processes that had lost their lease"
     return found
 
 
@@ -74,13 +79,18 @@ def cost_of(manifest: Mapping[str, Any]) -> CallCost:
 
 
 def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path."""
-    known = accounts.servers(run)
-    cells = cell_folders(run)
+    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path.
+
+    Processes that end at the same moment take turns: the last one has read all cells.
+    """
+    path, buffer = run / FILE, io.BytesIO()
+    cell_folders(run)
     output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
-    table = to_frame(chain((row for folder in cells for row in rows(folder, known)), more))
-    path = run / FILE
-    table.to_parquet(path, index=False)
+    with Lease(run, waits=True):
+        known = accounts.servers(run)
+        made = (row for folder in cell_folders(run) for row in rows(folder, known))
+        to_frame(chain(made, more)).to_parquet(buffer, index=False)
+        replace_file(path, buffer.getvalue())
     return path
 
 

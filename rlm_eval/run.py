@@ -43,7 +43,7 @@ from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
-from rlm_eval.shards import shard_facts
+from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
@@ -97,7 +97,7 @@ class Runner:
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
-        plan(self.folder, self.cells)
+        await asyncio.to_thread(plan, self.folder, self.cells)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
@@ -167,6 +167,8 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if cell.shard is None:
+            await asyncio.to_thread(recover, self.folder, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder) as lease:
             if lease.taken_over:
@@ -187,7 +189,7 @@ class Runner:
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
                 lease.check()
-                store.amend(price_facts(cell))  # a new price takes no call
+                await asyncio.to_thread(store.amend, price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -195,7 +197,8 @@ class Runner:
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
-            store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
+            facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
+            await asyncio.to_thread(store.begin, facts, samples)
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
@@ -203,7 +206,7 @@ class Runner:
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
-            why = self._close(cell, store, samples, progress)
+            why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
 
     async def _score_anew(
@@ -299,7 +302,7 @@ class Runner:
         done = store.attempts.get(who)
         return done is not None and done.trajectory.outcome in self._redo
 
-    def _close(
+    async def _close(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
     ) -> str | None:
         everyone = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
@@ -313,7 +316,8 @@ class Runner:
             first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
-        store.finish({"samples": len(samples), "epochs": cell.epochs})
+        whole = {"samples": len(samples), "epochs": cell.epochs}
+        await asyncio.to_thread(store.finish, whole)
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None

@@ -289,6 +289,7 @@ class Session:
         *,
         closing: bool,
     ) -> Call:
+        self._journal.check()
         self._start_clock()
         if not closing:
             self.budget.check_seconds(self.elapsed())

@@ -24,7 +24,7 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_every, read_lines
+from rlm_eval.log import AppendLog, count_stale, dumped, line_at, read_every, read_lines, read_raw
 from rlm_eval.paths import FULL, replace_file
 from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
@@ -98,6 +98,20 @@ def check_run(run: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     replace_file(path, data, durable=True)
+
+
+def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
+    for name in ("journal.jsonl", "trajectories.jsonl"):
+        if (folder / name).exists():
+            yield from ((name, line) for line in read_raw(folder / name))
+
+
+def stale_lines(folder: Path) -> int:
+    """Lines of a cell that are left out, since their writers had lost its lease."""
+    if len(list((folder / "writers").glob("*.json"))) < 2:
+        return 0
+    return sum(map(count_stale, folder.glob("*.jsonl")))
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,19 @@ def main(argv: Sequence[str]) -> int:
 
 
 def make(runs: Sequence[Path], out: Path, published: Path | None = None) -> str:
-    """Write the report; what a person wants to know at once, as text."""
+    """Write the report; what a person wants to know at once, as text.
+
+    Processes that write the same one take turns.
+    """
+    from rlm_eval.lease import Lease
     from rlm_eval.report import report
     from rlm_eval.results import ContextSource
+    from rlm_eval.store import output_folder
     from rlm_eval.suites.findings import additions
 
-    report(runs, out, context_of=ContextSource(), additions=additions(runs, published))
-    return told(out)
+    with Lease(output_folder(out), waits=True):
+        report(runs, out, context_of=ContextSource(), additions=additions(runs, published))
+        return told(out)
 
 
 def told(out: Path) -> str:

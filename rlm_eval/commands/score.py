@@ -7,7 +7,9 @@ rlm-eval score results/runs/scratch --scorer lenient
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 
@@ -22,34 +24,46 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.lease import LeaseHeld
     from rlm_eval.results import cell_folders, write_records
 
+    held = 0
     for folder in cell_folders(arguments.run):
-        means = _score_cell(folder)
+        try:
+            means = _score_cell(folder)
+        except LeaseHeld as error:  # one writer per cell: its run scores it
+            print(f"{folder.name}  not scored: {error}", file=sys.stderr)
+            held += 1
+            continue
         wanted = arguments.scorer or next(iter(means), "")
         told = "no such scorer" if wanted not in means else f"{means[wanted]:.4f}"
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
-    return 0
+    return 1 if held else 0
 
 
 def _score_cell(folder: Path) -> dict[str, float]:
-    """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
+    """Append new verdicts to the cell's scores; the mean of every scorer, by name.
+
+    Raises `LeaseHeld` where a run writes the cell.
+    """
     from rlm_eval.cell import stored_cell
-    from rlm_eval.log import dumped
+    from rlm_eval.lease import Lease
+    from rlm_eval.log import AppendLog
+    from rlm_eval.logs import writer_of
     from rlm_eval.rescoring import scored_again
     from rlm_eval.store import CellStore, score_line
 
-    store = CellStore(folder)
-    cell = stored_cell(store.manifest["config"])
-    samples = list(cell.task.samples())
     values: dict[str, list[float]] = {}
-    # Unbuffered: a run that writes the same file meets whole lines.
-    with (folder / "scores.jsonl").open("ab", buffering=0) as file:
-        file.write(b"\n")  # ends the torn line that a killed run may have left
-        for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
-            file.write(dumped(score_line(attempt), cell.task.protected))
-            for score in attempt.scores:
-                if score.value is not None:
-                    values.setdefault(score.scorer, []).append(score.value)
+    with Lease(folder) as lease:
+        store = CellStore(folder)
+        cell = stored_cell(store.manifest["config"])
+        samples = list(cell.task.samples())
+        writer = writer_of(folder, lease)
+        with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
+            for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
+                file.append(score_line(attempt))
+                for score in attempt.scores:
+                    if score.value is not None:
+                        values.setdefault(score.scorer, []).append(score.value)
     return {name: sum(found) / len(found) for name, found in values.items()}
