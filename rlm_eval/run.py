@@ -143,7 +143,7 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
+            self.progress.note("".join(traceback.format_exception(group)).rstrip())
             why = f"{group.exceptions[0]!r} (traceback above)"
         name = cell.name_in_plan
         if why is None:
