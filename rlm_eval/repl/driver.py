@@ -42,7 +42,7 @@ from rlm_eval.repl.wire import Op, WireError
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
-_EXIT_SECONDS = 2.0  # between the end of a worker's channel and its own: else it broke the channel
+_EXIT_SECONDS = 5.0  # between the end of a worker's channel and its own: else it broke the channel
 _OWN_LOSSES = 2
 _LOSSES = 6  # from outside, of one block or while one state is made again
 _RETRY_SECONDS = 0.1  # doubled each time
@@ -118,7 +118,9 @@ class WorkerRepl:
                 if lost.is_own or kills == 2:
                     await block.end_calls()
                     return await self._lost_result(block, clock, error, str(lost))
-                _LOG.warning("a REPL's worker was lost (%s): its block is run again", lost.how)
+                # With a fork server many are lost at once, and its restart is logged.
+                level = logging.WARNING if lost.killed else logging.DEBUG
+                _LOG.log(level, "a REPL worker was lost (%s): its block runs again", lost.how)
                 diverged |= await self._restore()
                 self._raise_fatal()
                 block.begin_again()
@@ -339,6 +341,7 @@ class WorkerRepl:
             done = await reply
             finished = True
         except _Lost as lost:
+            clock.close()
             if connection.by_peer:
                 await self._find_out(lost, link)
             raise
@@ -369,11 +372,11 @@ class WorkerRepl:
 
     def _on_lost(self, why: str) -> None:
         waiting = self._reply is not None and not self._reply.done()
-        # Where a channel broke during a block, how the worker ends tells who did it.
-        if self._link is not None and not (
-            waiting and self._connection is not None and self._connection.by_peer
-        ):
-            self._link.signal(signal.SIGKILL)
+        if self._link is not None:
+            # Where a channel broke during a block, how the worker ends tells who did it: one that
+            # is about to end cannot be stopped, one that goes on does not run unmetered.
+            in_block = waiting and self._connection is not None and self._connection.by_peer
+            self._link.signal(signal.SIGSTOP if in_block else signal.SIGKILL)
         if self._reply is not None and waiting:
             self._reply.set_exception(_Lost(why))
 

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from rlm_eval.repl import confine, fitting, wire, worker
-from rlm_eval.repl.scratch import wipe
+from rlm_eval.repl.scratch import is_small, wipe
 
 _PLACEHOLDER = 0x7ABCDEF1  # stands for the worker's process id in the prepared seccomp filter
 _OWN_COPIES = ("json", "traceback", "linecache", "struct", "rlm_eval")
@@ -110,10 +110,27 @@ class ForkServer:
                 return
             request, folder = self.children.pop(pid, (0, None))
             if folder:
-                with suppress(OSError):  # what stays goes with the whole scratch folder
-                    wipe(folder)
+                self.clean(folder)
             if request:
                 self.say({"exit": request, "status": os.waitstatus_to_exitcode(status)})
+
+    def clean(self, folder: str) -> None:
+        """Remove a scratch folder; a large one beside the server, which would not answer so long.
+
+        What cannot be removed goes with the whole scratch folder.
+        """
+        with suppress(OSError):
+            if is_small(folder):
+                wipe(folder)
+            elif pid := os.fork():
+                self.children[pid] = (0, None)
+            else:
+                try:
+                    signal.set_wakeup_fd(-1)
+                    confine.die_with_parent()
+                    wipe(folder)
+                finally:
+                    os._exit(0)
 
     def end(self) -> None:
         """Kill and collect all children."""
@@ -364,8 +381,9 @@ def main() -> None:
         server.walls()
     gc.collect()
     gc.freeze()
-    server.say({"ready": found})
-    server.serve()
+    with suppress(OSError):  # the host is gone already
+        server.say({"ready": found})
+        server.serve()
     if policy["scratch"]:
         with suppress(OSError):  # the root of a mount goes with its namespace
             wipe(policy["scratch"])

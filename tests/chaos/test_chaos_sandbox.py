@@ -7,11 +7,14 @@ Either the run goes on as if nothing had been, or samples are missing and the ru
 import asyncio
 import json
 import os
+import random
 import resource
 import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -53,15 +56,12 @@ async def pool():
 
 def fork_servers(pid: int | None = None) -> list[psutil.Process]:
     """Those under a process; the workers are their children, and not among them."""
-    found = []
+    found = {}
     for process in psutil.Process(pid).children(recursive=True):
-        try:
+        with suppress(psutil.NoSuchProcess):
             if "zygote.main()" in " ".join(process.cmdline()) and "bwrap" not in process.name():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    ours = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in ours]
+                found[process.pid] = process.ppid(), process
+    return [process for parent, process in found.values() if parent not in found]
 
 
 def scratch_folders() -> list[Path]:
@@ -286,3 +286,69 @@ async def test_a_run_without_a_sandbox_stops_and_the_same_command_finishes_it(
         assert [(r["outcome"], r["score"]) for r in records(tmp_path)] == [("ok", 1.0)] * 8
         sent = asked([entry for entry in fake.log if not entry["fault"]])
         assert max(sent.values()) == 1, "something was paid for twice"
+
+
+async def storm(pool, n_repls: int, n_blocks: int, kills: int) -> Counter[str]:
+    """REPLs that count for themselves while whatever carries them is killed at random."""
+    draw = random.Random(0)
+    text = "words and words " * 400_000
+    done = Counter()
+
+    async def one(number: int) -> None:
+        asked: list[str] = []
+
+        async def tell(prompt: str) -> str:
+            asked.append(prompt)
+            await asyncio.sleep(draw.random() * 0.01)
+            return f"{number}/{prompt}"
+
+        context = text if number % 2 else "small"
+        async with pool.open(context, {"tell": tell}, key="k", seed=number) as repl:
+            await repl.run("count = 0")
+            for turn in range(1, n_blocks + 1):
+                found = await repl.run("count += 1\nprint(tell(str(count)), tell('x'), count)")
+                if found.error == "worker_lost":  # killed twice in one block
+                    done["seen by the model"] += 1
+                    asked.clear()
+                    found = await repl.run("count += 1\nprint(tell(str(count)), tell('x'), count)")
+                assert found.stdout == f"{number}/{turn} {number}/x {turn}\n", found
+                assert asked == [str(turn), "x"]
+                asked.clear()
+
+    async def disturb() -> None:
+        for _ in range(kills):
+            await asyncio.sleep(draw.uniform(0.1, 0.6))
+            kind = draw.choice(["server", "template", "worker", "worker"])
+            servers = fork_servers()
+            if kind == "server":
+                victims = servers
+            else:
+                score, victims = {"worker": 1000, "template": 500}[kind], []
+                with suppress(psutil.NoSuchProcess, OSError):
+                    below = [p for one in servers for p in one.children(recursive=True)]
+                    victims = [p for p in below if oom_score(p.pid) == score]
+            with suppress(psutil.NoSuchProcess, IndexError):
+                draw.choice(victims).kill()
+                done[kind] += 1
+
+    disturber = asyncio.create_task(disturb())
+    rounds = 0
+    while not disturber.done():
+        await asyncio.gather(*(one(number) for number in range(n_repls)))
+        rounds += 1
+    await disturber
+    done["blocks"] = rounds * n_repls * n_blocks
+    return done
+
+
+async def test_a_storm_of_kills_changes_nothing(pool):
+    done = await storm(pool, n_repls=6, n_blocks=10, kills=6)
+    assert sum(done[kind] for kind in ("server", "template", "worker")) >= 4
+
+
+@pytest.mark.slow
+async def test_a_long_storm_of_kills_changes_nothing(pool, monkeypatch):
+    monkeypatch.setattr(server, "RESTARTS", 1000)
+    done = await storm(pool, n_repls=24, n_blocks=40, kills=80)
+    print(done)
+    assert min(done[kind] for kind in ("server", "template", "worker")) >= 5

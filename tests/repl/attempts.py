@@ -455,7 +455,6 @@ BREAKAGE = [
     Attempt(
         "calls whose replies are never read",
         f"{FORGE}while True: forge(18, 1, b'[\"echo\",[\"' + b'x' * 190 + b'\"],{{}}]')",
-        lost=True,
     ),
     Attempt(
         "a raising audit hook",
