@@ -2,10 +2,7 @@
 
 Follows the order of things that `interface.Repl` promises; the bytes are `host.py`'s business.
 
-A worker is lost in one of three ways. Its own code did it (it exited, crashed, broke the channel,
-ran into a limit and did not stop): the model sees the error. It was killed from outside, as by the
-kernel where memory runs out: the block is run once more, since the model did nothing; if that
-happens again, the model sees it. Or what held it is gone, its fork server: the block is run again.
+What a lost worker means for its block: `losses.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from rlm_eval.repl.interface import (
     ReplValueError,
     Value,
 )
+from rlm_eval.repl.losses import LOSSES, OWN_LOSSES, Losses, Lost
 from rlm_eval.repl.record import (
     INTERRUPTED,
     Binding,
@@ -42,18 +40,8 @@ from rlm_eval.repl.wire import Op, WireError
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 120.0
 _END_SECONDS = 10.0
-_EXIT_SECONDS = 5.0  # between the end of a worker's channel and its own: else it broke the channel
-_OWN_LOSSES = 2
-_LOSSES = 6  # from outside, of one block or while one state is made again
+_STARTS = 6
 _RETRY_SECONDS = 0.1  # doubled each time
-
-
-class _Lost(Exception):
-    """The worker is gone: `is_own` by its own code, `killed` from outside, else with its server."""
-
-    is_own = True
-    killed = False
-    how = ""
 
 
 class WorkerRepl:
@@ -100,22 +88,15 @@ class WorkerRepl:
             return found
 
     async def _run(self, block: Block) -> BlockResult:
-        diverged = False
-        losses = kills = 0
+        diverged, losses = False, Losses()
         while True:
             try:
                 done, clock = await self._run_block(block)
                 break
-            except _Lost as lost:
+            except Lost as lost:
                 self._raise_fatal()
                 clock, error = self._last_clock, self._last_clock.reached or "worker_lost"
-                kills += lost.killed
-                losses += 1
-                if losses == _LOSSES and not lost.is_own and not lost.killed:
-                    raise ReplUnavailable(
-                        f"a block's worker was lost {losses} times: {lost.how}"
-                    ) from None
-                if lost.is_own or kills == 2:
+                if losses.blame(lost):
                     await block.end_calls()
                     return await self._lost_result(block, clock, error, str(lost))
                 # With a fork server many are lost at once, and its restart is logged.
@@ -145,16 +126,16 @@ class WorkerRepl:
         """See `interface.Repl.get`."""
         with self._alone("get"):
             await self._ensure()
-            for last in (False, True):
+            losses = Losses()
+            while True:
                 try:
                     done = await self._order(Op.GET, name)
                     break
-                except _Lost as lost:
+                except Lost as lost:
                     await self._restore()
-                    if lost.is_own or last:
-                        raise ReplValueError(
-                            f"{name}: its str() ended the worker: {lost}"
-                        ) from None
+                    if losses.blame(lost):
+                        what = f"{name}: its str() ended the worker: {lost}"
+                        raise ReplValueError(what) from None
             if not isinstance(done, dict):
                 raise ReplValueError(f"{name}: the worker described it in a way that cannot be")
             if not done.get("found"):
@@ -170,7 +151,7 @@ class WorkerRepl:
             self._log.append(Binding(name, value))
             try:
                 await self._order(Op.SET, [name, value])
-            except _Lost:
+            except Lost:
                 await self._restore()
 
     @contextmanager
@@ -215,7 +196,7 @@ class WorkerRepl:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 found = await ready
-        except (_Lost, TimeoutError) as error:
+        except (Lost, TimeoutError) as error:
             code = await self._reap()
             raise ReplUnavailable(f"a REPL worker did not start (exit {code}): {error}") from None
         finally:
@@ -238,30 +219,29 @@ class WorkerRepl:
         Raises `ReplCrash` where the code itself ends it while the log is run again,
         `ReplUnavailable` where the machine does.
         """
-        own = losses = 0
+        own = outside = failed = 0
         while True:
             await self._reap()
             try:
                 await self._start()
+            except ReplUnavailable:
+                failed += 1
+                if failed == _STARTS:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS * 2 ** (failed - 1))
+                continue
+            try:
                 return await self._run_log()
-            except (_Lost, ReplUnavailable) as lost:
-                own += isinstance(lost, _Lost) and lost.is_own
-                losses += 1
-                if own == _OWN_LOSSES:
+            except Lost as lost:
+                own += lost.is_own
+                outside += not lost.is_own
+                error = f"a REPL's state could not be made again after its worker was lost: {lost}"
+                if own == OWN_LOSSES:
                     await self._reap()
-                    raise ReplCrash(
-                        f"a REPL's state could not be made again after its worker was lost: {lost}"
-                    ) from None
-                if losses - own == _LOSSES:
+                    raise ReplCrash(error) from None
+                if outside == LOSSES:
                     await self._reap()
-                    if isinstance(lost, ReplUnavailable):
-                        raise
-                    raise ReplUnavailable(
-                        f"a REPL's state could not be made again: {losses} workers were lost "
-                        f"from outside, the last one: {lost}"
-                    ) from None
-                if isinstance(lost, ReplUnavailable):
-                    await asyncio.sleep(_RETRY_SECONDS * 2 ** (losses - 1))
+                    raise ReplUnavailable(f"{error}, {lost.how}") from None
 
     async def _run_log(self) -> bool:
         diverged = False
@@ -308,14 +288,14 @@ class WorkerRepl:
             done = checked(claimed)
         except WireError as error:
             connection.drop(f"the worker reported a result that cannot be: {error}")
-            raise _Lost(connection.lost) from None
+            raise Lost(connection.lost) from None
         block.interrupted = done["error"] == INTERRUPTED
         out, err = done["stdout"], done["stderr"]
         block.trace = (done["error"], hash(out[0]), hash(err[0]))
         return done, clock
 
     async def _order(self, op: Op, value: Any, block: Block | None = None) -> Any:
-        """Send an order and wait for its end under the block's limits. Raises `_Lost`."""
+        """Send an order and wait for its end under the block's limits. Raises `Lost`."""
         link, connection = self._link, self._connection
         assert link is not None
         assert connection is not None
@@ -340,10 +320,10 @@ class WorkerRepl:
         try:
             done = await reply
             finished = True
-        except _Lost as lost:
+        except Lost as lost:
             clock.close()
             if connection.by_peer:
-                await self._find_out(lost, link)
+                await lost.find_out(link)
             raise
         finally:
             clock.close()
@@ -359,17 +339,6 @@ class WorkerRepl:
         if self._clock is not None:
             self._clock.stop("stopped")
 
-    async def _find_out(self, lost: _Lost, link: Link) -> None:
-        """How a worker ended whose channel broke."""
-        try:
-            async with asyncio.timeout(_EXIT_SECONDS):
-                code = await link.ended()
-        except TimeoutError:
-            return  # it goes on without its channel
-        lost.killed = code == -signal.SIGKILL
-        lost.is_own = code is not None and not lost.killed
-        lost.how = "it ended with its fork server" if code is None else f"exit code {code}"
-
     def _on_lost(self, why: str) -> None:
         waiting = self._reply is not None and not self._reply.done()
         if self._link is not None:
@@ -378,7 +347,7 @@ class WorkerRepl:
             in_block = waiting and self._connection is not None and self._connection.by_peer
             self._link.signal(signal.SIGSTOP if in_block else signal.SIGKILL)
         if self._reply is not None and waiting:
-            self._reply.set_exception(_Lost(why))
+            self._reply.set_exception(Lost(why))
 
     def _on_frame(self, frame: Frame) -> None:
         op, number, value, mark = frame
