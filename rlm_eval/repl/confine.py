@@ -44,9 +44,14 @@ def no_new_privileges() -> None:
     _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
 
 
-def die_with_parent() -> None:
-    """SIGKILL when the parent ends. Cleared by a change of user: call it after `become`."""
+def die_with_parent(parent: int) -> None:
+    """SIGKILL when `parent` ends. Cleared by a change of user: call it after `become`.
+
+    Raises OSError where it has ended before: no signal would come.
+    """
     _prctl("PR_SET_PDEATHSIG", 1, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        raise OSError(errno.ESRCH, "the fork server has ended")
 
 
 def oom_score(value: int) -> None:

@@ -80,6 +80,11 @@ def _kill(handle: int) -> None:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
+def _check_decoded(found: Mapping[str, Any]) -> None:
+    if "error" in found:
+        raise ReplUnavailable(f"a shared context cannot be decoded: {found['error']}")
+
+
 def _content_key(context: ContextValue) -> str | None:
     """What a context of texts is shared by where the caller knows no hash of it."""
     if isinstance(context, list) and {*map(type, context)} == {str}:
@@ -326,7 +331,7 @@ class SandboxPool:
         client = ForkClient(ours)
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                await client.ready
+                _check_decoded(await client.ready)
         except BaseException as error:
             client.close()
             _kill(handle)

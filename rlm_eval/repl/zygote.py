@@ -21,7 +21,6 @@ import signal
 import socket
 import struct
 import sys
-import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -43,6 +42,7 @@ class ForkServer:
         self.control = control
         self.policy = policy
         self.context = context
+        self.pid = os.getpid()
         self.children: dict[int, tuple[int, str | None]] = {}  # pid -> (request, scratch folder)
         self.rules: int | None = None
         self.filter = b""
@@ -127,7 +127,7 @@ class ForkServer:
             else:
                 try:
                     signal.set_wakeup_fd(-1)
-                    confine.die_with_parent()
+                    confine.die_with_parent(self.pid)
                     wipe(folder)
                 finally:
                     os._exit(0)
@@ -180,33 +180,35 @@ class ForkServer:
             raise
 
     def become(self, request: dict[str, Any], fds: list[int], folder: str | None) -> NoReturn:
-        """The child's life. What keeps a worker from serving is its first and only message."""
+        """The child's life. What keeps it from serving is its first and only message."""
         code = 70
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self.control.detach(), *self.wake):
                 os.close(end)
-            if request["op"] == "template":
-                self.become_template(fds)
-            else:
-                try:
+            ready: ForkServer | worker.Worker
+            try:
+                if request["op"] == "template":
+                    ready = self.become_template(fds)
+                else:
                     ready = self.become_worker(request, fds, folder)
-                except BaseException as error:
-                    report = {"error": f"{type(error).__name__}: {error}"[: wire.SHORT]}
-                    frame = wire.pack(wire.Op.READY, 0, report)
-                    os.write(fds[0], b"".join(part for part in frame if isinstance(part, bytes)))
-                    raise
-                ready.serve()
+            except BaseException as error:
+                report = {"error": f"{type(error).__name__}: {error}"[: wire.SHORT]}
+                frame = json.dumps({"ready": report}).encode()
+                if request["op"] == "worker":
+                    parts = wire.pack(wire.Op.READY, 0, report)
+                    frame = b"".join(part for part in parts if isinstance(part, bytes))
+                os.write(fds[0], frame)
+                raise
+            ready.serve()
             code = 0
-        except BaseException:  # noqa: BLE001 - a child must end here
-            if request["op"] == "template":
-                traceback.print_exc()
         finally:
             os._exit(code)
 
-    def become_template(self, fds: list[int]) -> None:
-        confine.die_with_parent()
+    def become_template(self, fds: list[int]) -> ForkServer:
+        """Decode the context; a server that is ready to serve."""
+        confine.die_with_parent(self.pid)
         with suppress(OSError):
             confine.oom_score(_OOM_TEMPLATE)
         control = socket.socket(fileno=fds[0])
@@ -216,7 +218,7 @@ class ForkServer:
         template = ForkServer(control, self.policy, [context])
         template.rules, template.filter = self.rules, self.filter
         template.say({"ready": {}})
-        template.serve()
+        return template
 
     def become_worker(
         self, request: dict[str, Any], fds: list[int], folder: str | None
@@ -242,7 +244,7 @@ class ForkServer:
             confine.become(user, policy["keep_reading"])
         elif policy["seccomp"]:
             confine.drop_capabilities()
-        confine.die_with_parent()
+        confine.die_with_parent(self.pid)
         if folder:
             os.chdir(folder)
             os.environ["HOME"] = os.environ["TMPDIR"] = folder
