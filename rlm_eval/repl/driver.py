@@ -207,8 +207,6 @@ class WorkerRepl:
 
     async def _ensure(self) -> None:
         """The worker may have died between blocks (out of memory, killed from outside)."""
-        if self._closed:
-            raise ReplCrash("the REPL is closed")
         self._fatal = None
         if self._connection is None or self._connection.lost is not None:
             await self._restore()
@@ -222,6 +220,8 @@ class WorkerRepl:
         own = outside = failed = 0
         while True:
             await self._reap()
+            if self._closed:
+                raise ReplCrash("the REPL is closed")
             try:
                 await self._start()
             except ReplUnavailable:

@@ -8,16 +8,16 @@ the results are the same. A pool of threads needs no semaphore in shared memory,
 from __future__ import annotations
 
 import _thread
-import multiprocessing.heap
-import multiprocessing.pool
-import multiprocessing.synchronize
+import importlib
 import os
 import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 _RECURSIVE = 0  # kind of an `RLock`; `multiprocessing.synchronize` has the name
+_MODULES = ("multiprocessing.pool", "multiprocessing.synchronize", "multiprocessing.heap")
 _SERVING = 4  # the main thread and those that serve a `ThreadPool`
 
 
@@ -95,11 +95,13 @@ def _threads_left() -> int:
 
 def fit() -> None:
     """Change the classes for all workers."""
-    executor: Any = ThreadPoolExecutor
-    pool: Any = multiprocessing.pool.ThreadPool
-    synchronize: Any = multiprocessing.synchronize
-    heap: Any = multiprocessing.heap
-    start_one, begin = executor._adjust_thread_count, pool.__init__
+    _fit_executor(ThreadPoolExecutor)
+    with suppress(ImportError):  # not every build has semaphores, and then no such pools
+        _fit_pools(*map(importlib.import_module, _MODULES))
+
+
+def _fit_executor(executor: Any) -> None:
+    start_one = executor._adjust_thread_count
 
     def adjust(self: Any) -> None:
         try:
@@ -108,11 +110,16 @@ def fit() -> None:
             if not self._threads:
                 raise
 
+    executor._adjust_thread_count = adjust
+
+
+def _fit_pools(pools: Any, synchronize: Any, heap: Any) -> None:
+    begin = pools.ThreadPool.__init__
+
     def init(self: Any, processes: int | None = None, *args: Any, **kwargs: Any) -> None:
         wanted = (os.cpu_count() or 1) if processes is None else processes
         begin(self, min(wanted, _threads_left()), *args, **kwargs)
 
-    executor._adjust_thread_count = adjust
-    pool.__init__ = init
+    pools.ThreadPool.__init__ = init
     heap.Arena._dir_candidates = []  # shared values lie in the scratch folder, not in /dev/shm
     synchronize._multiprocessing.SemLock = ThreadLock  # locks, queues, events are made of it
