@@ -99,9 +99,11 @@ class WorkerRepl:
                 if losses.blame(lost):
                     await block.end_calls()
                     return await self._lost_result(block, clock, error, str(lost))
-                # With a fork server many are lost at once, and its restart is logged.
-                level = logging.WARNING if lost.killed else logging.DEBUG
-                _LOG.log(level, "a REPL worker was lost (%s): its block runs again", lost.how)
+                if lost.killed:  # with a fork server many are lost at once: it logs its restart
+                    _LOG.warning(
+                        "a REPL worker was killed from outside (by the kernel, for memory?): its "
+                        "block runs again"
+                    )
                 diverged |= await self._restore()
                 self._raise_fatal()
                 block.begin_again()
