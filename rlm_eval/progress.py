@@ -22,6 +22,7 @@ from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
 from rlm_eval.stats.missing import CUT_SHARE
 from rlm_eval.store import Attempt, CellStore
+from rlm_eval.terminal import printable
 from rlm_eval.types import Call, Outcome, Sample
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     def unknown_end(self, call: Call) -> None:
         """Name a finish reason that is not known, once per run."""

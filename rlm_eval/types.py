@@ -49,6 +49,7 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     REFUSED = "refused"
     REPL_CRASH = "repl_crash"
+    REPL_UNAVAILABLE = "repl_unavailable"
     PROVIDER_ERROR = "provider_error"
     SERVER_CUT = "server_cut"
     JUDGE_ERROR = "judge_error"
@@ -60,6 +61,7 @@ class Outcome(StrEnum):
         return self in (
             Outcome.PROVIDER_ERROR,
             Outcome.SERVER_CUT,
+            Outcome.REPL_UNAVAILABLE,
             Outcome.JUDGE_ERROR,
             Outcome.CANCELLED,
         )

@@ -47,7 +47,7 @@ class Channel:
         """`fd` is read, and written too unless `out` is given (a container has two pipes)."""
         self._fd = fd
         self._out = fd if out is None else out
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._buffer = bytearray()
         self._outbox = wire.Outbox()
         self._reading = _thread.allocate_lock()
@@ -108,10 +108,7 @@ class Channel:
     def send(self, op: Op, number: int, value: Any) -> None:
         """Write one frame. Raises `WireError` where the value cannot or may not be sent."""
         frame = wire.pack(op, number, value)
-        if wire.size(frame) > self._max_bytes:
-            raise wire.WireError(
-                f"{wire.size(frame):,} bytes in one message; at most {self._max_bytes:,} pass"
-            )
+        wire.check(frame, value, self.max_bytes)
         self.mask()
         try:
             with self._writing:
