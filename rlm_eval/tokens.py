@@ -195,7 +195,9 @@ def _hugging_face_counter(name: str) -> Callable[[str], int]:
 
     repository, _, revision = name.partition("@")
     try:
-        encode = AutoTokenizer.from_pretrained(repository, revision=revision or None)
+        encode = AutoTokenizer.from_pretrained(
+            repository, revision=revision or None, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise MissingDependency(
             f"tokenizer hf:{name} cannot be loaded: {str(error).splitlines()[0]}"

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rlm_eval.commands import TRUST
+
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild each cell's task, score its stored answers, print the means, re-make the records."""
@@ -21,12 +23,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
     from rlm_eval.results import cell_folders, write_records
 
     for folder in cell_folders(arguments.run):
-        means = _score_cell(folder)
+        means = _score_cell(folder, trust=arguments.trust)
         wanted = arguments.scorer or next(iter(means), "")
         told = "no such scorer" if wanted not in means else f"{means[wanted]:.4f}"
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
@@ -34,17 +37,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _score_cell(folder: Path) -> dict[str, float]:
+def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     """Append new verdicts to the cell's scores; the mean of every scorer, by name."""
-    from omegaconf import OmegaConf
-
-    from rlm_eval.cell import build_cell
     from rlm_eval.log import dumped
     from rlm_eval.store import CellStore
+    from rlm_eval.trust import stored_cell
     from rlm_eval.types import Answer
 
     store = CellStore(folder)
-    task = build_cell(OmegaConf.create(store.manifest["config"])).task
+    task = stored_cell(store.manifest, trust=trust).task
     samples = {sample.id: sample for sample in task.samples()}
     values: dict[str, list[float]] = {}
     # Unbuffered: a run that writes the same file meets whole lines.
