@@ -9,6 +9,7 @@ with Python 3.11 or newer as `python3`. Measured with Docker 20.10 of Debian 12.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
 import json
@@ -72,12 +73,18 @@ container.boot()
 
 
 def _sources() -> str:
-    """The modules that a container may import, as one argument of its command line."""
-    texts = {
-        f"rlm_eval.repl.{path.stem}": path.read_text() for path in sandbox.HERE.glob("[!_]*.py")
-    }
-    for name in ("errors", "types"):
-        texts[f"rlm_eval.{name}"] = (sandbox.HERE.parent / f"{name}.py").read_text()
+    """`container.py` and what it imports of ours, as one argument of a command line (128 KiB)."""
+    texts: dict[str, str] = {}
+    todo = ["rlm_eval.repl.container"]
+    while todo:
+        name = todo.pop()
+        path = sandbox.HERE.parent.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if name in texts or not path.is_file():
+            continue
+        texts[name] = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(texts[name])):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                todo += [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
     return base64.b64encode(zlib.compress(json.dumps(texts).encode(), 9)).decode()
 
 
