@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import asyncio
 
-from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
+from rlm_eval.errors import (
+    ConfigError,
+    EndpointUnusable,
+    LimitReached,
+    ModelError,
+    ReplCrash,
+    ReplUnavailable,
+)
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
 from rlm_eval.session import Session
@@ -74,6 +81,8 @@ async def _solve(
         return session.partial or partial, error.outcome, str(error)
     except ReplCrash as error:
         return session.partial or partial, Outcome.REPL_CRASH, str(error)
+    except ReplUnavailable as error:
+        return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
     return answer, _outcome(answer, sample, session), None
 
 

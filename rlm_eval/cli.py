@@ -16,6 +16,7 @@ from pathlib import Path
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import FULL, REFUSED, cache_dir
+from rlm_eval.terminal import printable
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = module.main(rest)
     except RlmEvalError as error:
-        print(f"rlm-eval {name}: {error}", file=sys.stderr)
+        print(printable(f"rlm-eval {name}: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough

@@ -100,7 +100,14 @@ class LimitReached(RlmEvalError):
 
 
 class ReplCrash(RlmEvalError):
-    """A REPL worker was lost and its state could not be restored."""
+    """The sample's own code ended its REPL worker twice: its state cannot be restored."""
+
+
+class ReplUnavailable(RlmEvalError):
+    """The machine could not provide a REPL (no process, disk, memory or fork server).
+
+    Says nothing about the sample: it is missing, and the same command runs it again.
+    """
 
 
 def error_of(call: Call) -> ModelError:

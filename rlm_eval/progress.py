@@ -20,6 +20,7 @@ from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
 from rlm_eval.stats.missing import CUT_SHARE
 from rlm_eval.store import Attempt, CellStore
+from rlm_eval.terminal import printable
 from rlm_eval.types import Call, Sample
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     def problem(self, cell: str, why: str) -> None:
         """A cell that did not finish."""

@@ -34,7 +34,9 @@ from rlm_eval.shards import shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
-from rlm_eval.types import Outcome, Sample
+from rlm_eval.types import Outcome, Sample, Trajectory
+
+_SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Runner:
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)
+        self._without_repl = 0
         self._signals = self.stop.signals(warning, grace)
 
     async def run(self) -> Summary:
@@ -140,7 +143,7 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
+            self.progress.note("".join(traceback.format_exception(group)).rstrip())
             why = f"{group.exceptions[0]!r} (traceback above)"
         name = cell.name_in_plan
         if why is None:
@@ -244,11 +247,30 @@ class Runner:
                 store.append(logs.trajectories, logs.scores, done)
                 self.summary.attempted += 1
                 progress.finished(done)
+                if why := self._no_sandbox(trajectory):
+                    full.append(why)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(cell.max_samples, len(todo))):
                 group.create_task(work())
         return full[0] if full else None
+
+    def _no_sandbox(self, trajectory: Trajectory) -> str | None:
+        """Stops the run where one sample after the other got no REPL: the next ones get none."""
+        if trajectory.outcome is not Outcome.REPL_UNAVAILABLE:
+            self._without_repl = 0
+            return None
+        self._without_repl += 1
+        if self._without_repl < _SAMPLES_WITHOUT_REPL:
+            return None
+        why = (
+            f"{self._without_repl} samples in a row got no REPL from this machine "
+            f"({trajectory.error}); repair it (`rlm-eval doctor` tries it) and run the same "
+            "command again"
+        )
+        if not self.stop.asked:
+            self.stop.ask(f"{why}; stopping")
+        return why
 
     def _is_redone(self, store: CellStore, who: tuple[str, int]) -> bool:
         done = store.attempts.get(who)

@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     REFUSED = "refused"
     REPL_CRASH = "repl_crash"
+    REPL_UNAVAILABLE = "repl_unavailable"
     PROVIDER_ERROR = "provider_error"
     JUDGE_ERROR = "judge_error"
     CANCELLED = "cancelled"
@@ -50,7 +51,12 @@ class Outcome(StrEnum):
     @property
     def is_missing(self) -> bool:
         """True where the sample says nothing about the method; it is redone, never scored."""
-        return self in (Outcome.PROVIDER_ERROR, Outcome.JUDGE_ERROR, Outcome.CANCELLED)
+        return self in (
+            Outcome.PROVIDER_ERROR,
+            Outcome.REPL_UNAVAILABLE,
+            Outcome.JUDGE_ERROR,
+            Outcome.CANCELLED,
+        )
 
     @property
     def scores_zero(self) -> bool:

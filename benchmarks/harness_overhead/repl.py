@@ -245,12 +245,12 @@ async def storm(pool: SandboxPool) -> list[Row]:
                     if rng.random() < 0.005:
                         await asyncio.sleep(rng.random() * 0.002)
                         link = repl._link  # type: ignore[attr-defined]
-                        if link is not None:
+                        if link is not None and not task.done():
                             link.signal(signal.SIGKILL)
+                            killed += 1
                     done = await task
                     if done.error != "worker_lost":
                         break
-                    killed += 1
                 if done.stdout != f"{number}/{number} {turn}\n":
                     wrong.append(done)
 

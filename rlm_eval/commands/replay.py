@@ -55,6 +55,7 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
     from rlm_eval.session import Session
     from rlm_eval.slices import SourceIndex
     from rlm_eval.store import Attempt, CellStore
+    from rlm_eval.terminal import printable
     from rlm_eval.trust import replayed_cell
 
     store = CellStore(folder)
@@ -83,7 +84,7 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
                 now = Attempt(stored.number, trajectory, scores, 0, 0)
                 same += _said(now) == _said(stored)
                 seen += 1
-                print(f"{folder.name}  {sample.id[:8]}  {_told(now, stored)}")
+                print(printable(f"{folder.name}  {sample.id[:8]}  {_told(now, stored)}"))
     return same, seen
 
 

@@ -138,6 +138,7 @@ def execute(
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
     from rlm_eval.shares import check_alone, left_by_jobs
+    from rlm_eval.terminal import printable
 
     budget = sweep_budget(config)
     if budget != Limits():
@@ -153,7 +154,7 @@ def execute(
     if any((folder / "cells").glob("*/manifest.json")):
         _tell(folder, cells, summary, report=report)
     for cell, why in summary.unfinished.items():
-        print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
+        print(printable(f"UNFINISHED {cell}: {why}"), file=sys.stderr)
     return 1 if summary.unfinished else 0
 
 

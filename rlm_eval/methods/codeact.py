@@ -47,6 +47,7 @@ _BLOCK = re.compile(
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
+    VERSION: ClassVar[int] = 2  # 1: the error of a missing package did not name repl.packages
     runs_code: ClassVar[bool] = True
 
     context_in_prompt: bool = True

@@ -2,8 +2,8 @@
 
 Standard library and this package's `repl` modules only; `docker.py` sends them along as source, so
 that nothing of the host is mounted. Standard input carries records (`RECORD`): bytes for the
-worker, or the number of a signal for it. The worker answers on standard output itself. When
-standard input ends, however that happens, this process ends, and the kernel ends the container.
+worker, or the number of a signal for it; standard output is what the worker writes. When standard
+input ends, however that happens, this process ends, and the kernel ends the container.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import gc
 import json
 import os
 import select
-import signal
 import socket
 import struct
 import sys
 import sysconfig
+import time
 import traceback
 from contextlib import suppress
 from typing import Any
 
-from rlm_eval.repl import confine, sandbox, syscalls, worker, zygote
+from rlm_eval.repl import confine, sandbox, syscalls, wire, worker, zygote
 
 RECORD = struct.Struct("!i")
 """Length of the bytes that follow; below zero: minus the number of a signal."""
 _CHUNK = 1 << 20
+_BROKEN = 71  # as of a worker that finds its channel closed
 _PLACE_OF_PACKAGES = ("purelib", "platlib")
 
 
@@ -42,28 +43,43 @@ def main(settings: dict[str, Any]) -> None:
         code = 70
         try:
             ours.close()
-            _become_worker(settings, theirs.detach())
+            channel = theirs.detach()
+            try:
+                ready = _become_worker(settings, channel)
+            except BaseException as error:
+                report = {"error": f"{type(error).__name__}: {error}"[: wire.SHORT]}
+                frame = wire.pack(wire.Op.READY, 0, report)
+                os.write(channel, b"".join(part for part in frame if isinstance(part, bytes)))
+                raise
+            ready.serve()
             code = 0
         except BaseException:  # noqa: BLE001 - a child must end here, and say why
             traceback.print_exc()
         finally:
             os._exit(code)
     theirs.close()
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 1)  # else the host would not see that the worker closed it
     _relay(pid, ours)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os._exit(code if code >= 0 else 128 - code)
+    os._exit(_exit_code(pid))
 
 
-def _become_worker(settings: dict[str, Any], channel: int) -> None:
+def _exit_code(pid: int) -> int:
+    """Of a worker whose channel is closed; `_BROKEN` where it lives on without."""
+    for _ in range(100):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        time.sleep(0.01)
+    return _BROKEN
+
+
+def _become_worker(settings: dict[str, Any], channel: int) -> worker.Worker:
+    """Confine this process; a worker that is ready to serve."""
     confine.die_with_parent()
     confine.drop_capabilities()
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # where the container's memory runs out, the worker goes first
-    out, null = os.dup(1), os.open("/dev/null", os.O_RDWR)
+    with suppress(OSError):
+        confine.oom_score(1000)  # where the container's memory runs out, the worker goes first
+    null = os.open("/dev/null", os.O_RDWR)
     scratch = settings["scratch"]
     os.chdir(scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = scratch
@@ -82,48 +98,67 @@ def _become_worker(settings: dict[str, Any], channel: int) -> None:
         os.close(rules)
     if confine.MACHINE in syscalls.MACHINES:
         confine.seccomp(confine.seccomp_program(os.getpid(), paths=True))
-    ready = worker.Worker(channel, settings["worker"], [], out)
+    ready = worker.Worker(channel, settings["worker"], [])
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
-    ready.serve()
+    return ready
 
 
 def _relay(pid: int, channel: socket.socket) -> None:
-    """Pass the records on until the worker has closed its end; exit where the host has."""
+    """Pass bytes on until the worker has closed its end; exit where the host has.
+
+    Never blocks on one side: else a host that reads nothing could not interrupt.
+    """
+    os.set_blocking(1, False)
     channel.setblocking(False)
     poll = select.poll()
-    received, todo = bytearray(), bytearray()
+    received, inward, outward = bytearray(), bytearray(), bytearray()
     left = 0  # bytes of the current record
-    while True:
-        poll.register(0, select.POLLIN if len(todo) < _CHUNK else 0)
-        poll.register(channel, select.POLLOUT if todo else 0)
+    ended = False
+    while not ended or outward:
+        poll.register(0, select.POLLIN if len(inward) < _CHUNK else 0)
+        poll.register(1, select.POLLOUT if outward else 0)
+        reads = select.POLLIN if len(outward) < _CHUNK else 0
+        if not ended:
+            poll.register(channel, reads | (select.POLLOUT if inward else 0))
         events = dict(poll.poll())
-        if events.get(0, 0) & select.POLLIN:
-            data = os.read(0, _CHUNK)
-            if not data:
-                os._exit(0)
-            received += data
-        elif events.get(0):
+        data = os.read(0, _CHUNK) if events.get(0, 0) & select.POLLIN else b""
+        if events.get(0) and not data:
             os._exit(0)
-        if events.get(channel.fileno(), 0) & (select.POLLHUP | select.POLLERR):
-            return
+        received += data
         while True:
-            if left:
-                todo += received[:left]
-                taken = min(left, len(received))
-                del received[:taken]
-                left -= taken
+            taken = min(left, len(received))
+            inward += received[:taken]
+            del received[:taken]
+            left -= taken
             if left or len(received) < RECORD.size:
                 break
             (left,) = RECORD.unpack_from(received)
             del received[: RECORD.size]
             if left < 0:
-                os.kill(pid, -left)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, -left)
                 left = 0
-        if todo:
-            with suppress(BlockingIOError, BrokenPipeError):
-                del todo[: channel.send(todo)]
+        if events.get(1, 0) & (select.POLLERR | select.POLLHUP):
+            os._exit(0)
+        with suppress(BlockingIOError):
+            del outward[: os.write(1, outward)]
+        if ended:
+            continue
+        try:
+            del inward[: channel.send(inward)]
+        except BlockingIOError:
+            pass
+        except OSError:  # its last frames may still be read
+            inward.clear()
+        with suppress(BlockingIOError, ConnectionResetError):
+            if reads:
+                data = channel.recv(_CHUNK)
+                outward += data
+                ended = not data
+        if ended:
+            poll.unregister(channel)
 
 
 def boot() -> None:

@@ -26,7 +26,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import replace
 from typing import IO, Any
 
-from rlm_eval.errors import ReplCrash
+from rlm_eval.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import sandbox
 from rlm_eval.repl.container import RECORD
 from rlm_eval.repl.driver import WorkerRepl
@@ -45,6 +45,7 @@ from rlm_eval.repl.memory import held_bytes
 _CHUNK = 1 << 18
 _ENGINE_SECONDS = 60.0
 _END_SECONDS = 3.0
+_OF_THE_ENGINE = 125  # what `docker run` ends with where not the container did
 _OVERHEAD_BYTES = 96 << 20
 """For the two interpreters of a container, 12 MiB each, and the engine's own pages."""
 _SCRATCH = 4
@@ -100,6 +101,7 @@ class ContainerLink:
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = False
+        self._said: list[str] = []
 
     async def attach(self, pipe: socket.socket) -> None:
         """Start passing on; `pipe` is the other end of the program's input and output."""
@@ -141,9 +143,9 @@ class ContainerLink:
         return None
 
     async def ended(self) -> int | None:
-        """The worker's exit code, or minus its signal, when the container is gone.
+        """See `host.Link`; `None` where the engine failed.
 
-        Raises `SandboxError` where the container did not come up: no code of the model had run.
+        Raises `ReplUnavailable` where the container did not come up: no code of the model had run.
         """
         try:
             await self._gone()
@@ -154,13 +156,17 @@ class ContainerLink:
             if self._writer is not None:
                 self._writer.close()
             self._theirs.close()
-        self._words.seek(0)
-        words = self._words.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
-        self._words.close()
+        if not self._words.closed:
+            with self._words as file:
+                file.seek(0)
+                said = file.read()[-4000:].decode("utf-8", "replace").strip().splitlines()
+            self._said = ([line for line in said if line.startswith("docker:")] or said)[-1:]
         code = self._process.returncode
         if code and not self._heard:
-            said = [line for line in words if line.startswith("docker:")] or words
-            raise SandboxError(f"docker run: {said[-1] if said else f'exit code {code}'}")
+            told = self._said[0] if self._said else f"exit code {code}"
+            raise ReplUnavailable(f"docker run: {told}")
+        if code == _OF_THE_ENGINE:
+            return None
         return 128 - code if code > 128 else code
 
     async def _gone(self) -> None:
@@ -275,7 +281,7 @@ class DockerPool:
                         for package in self._config.packages
                         if (await repl.run(f"import {package}")).error
                     ]
-            except ReplCrash as crash:
+            except (ReplCrash, ReplUnavailable) as crash:
                 raise SandboxError(f"docker run {self._config.image}: {crash}") from None
         return found.stdout.strip(), held, missing
 
@@ -288,9 +294,12 @@ class DockerPool:
         answer_dict: bool = False,
         seed: int = 0,
         key: str | None = None,  # noqa: ARG002 - contexts are not shared between containers
+        echo: bool = False,
+        hints: bool = True,
     ) -> AbstractAsyncContextManager[Repl]:
         """See `interface.ReplPool.open`."""
         settings = {"functions": list(functions), "answer_dict": answer_dict, "seed": seed}
+        settings |= {"echo": echo, "hints": hints}
         known = {} if context is None else {"context": context}
         return self._repl(settings, functions, known | dict(variables or {}))
 

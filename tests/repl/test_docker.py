@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from rlm_eval.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig, SandboxError, open_pool
 from rlm_eval.repl.confine import landlock_abi
 
@@ -77,9 +78,9 @@ async def test_an_interrupt_never_meets_the_next_block(engine):
 async def test_an_engine_that_fails_is_no_crash_of_the_models_code(engine):
     async with open_pool(CONFIG) as pool, pool.open(None, {}) as repl:
         (engine / "broken").touch()
-        with pytest.raises(SandboxError, match="docker run: .*no space left"):
+        with pytest.raises(ReplUnavailable, match="docker run: .*no space left"):
             await repl.run("import os\nos._exit(1)")
-        with pytest.raises(SandboxError, match="docker run: .*no space left"):
+        with pytest.raises(ReplUnavailable, match="docker run: .*no space left"):
             async with pool.open(None, {}):
                 pass
 

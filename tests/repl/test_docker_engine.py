@@ -17,6 +17,7 @@ from attempts import BREAKAGE, CONFIG, ESCAPES, LIMITS, Host, attempts, offer_an
 from docker_engine import ROOT, NoEngine, engine
 from runs import overrides, records, run_here, server_process
 
+from rlm_eval.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig, SandboxError, open_pool
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,6 @@ async def test_no_attempt_gets_out_and_none_stops_the_repl(docker):
     config = replace(CONFIG, backend=BACKEND, image=IMAGE, interrupt_grace_seconds=2)
     async with AsyncExitStack() as stack:
         host = Host(stack)
-        host.places["channel"] = ["ps"]  # it reads a socket and writes a pipe
         pool = await stack.enter_async_context(open_pool(config))
         await offer_another(host, pool, stack)
         found = await attempts(pool, host, "A")
@@ -207,7 +207,7 @@ async def test_an_engine_that_ends_is_no_crash_of_the_models_code(docker):
     async with open_pool(HERE) as pool, pool.open(None, {}) as repl:
         await repl.run("x = 1")
         docker.stop()
-        with pytest.raises(SandboxError, match="docker run: .*Cannot connect"):
+        with pytest.raises(ReplUnavailable, match="docker run: .*Cannot connect"):
             await repl.run("print(x)")
     with pytest.raises(SandboxError, match="docker info: .*Cannot connect"):
         async with open_pool(HERE):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.errors import LimitReached
+from rlm_eval.errors import LimitReached, ReplUnavailable
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
@@ -61,7 +61,11 @@ class Loop:
         first = asyncio.create_task(self._request(0))
         try:
             async with self.tree.session.open_repl(
-                self.context, functions, answer_dict=self.words.answer_dict, key=key
+                self.context,
+                functions,
+                answer_dict=self.words.answer_dict,
+                key=key,
+                **self.words.repl_options,
             ) as repl:
                 if self.words.setup:
                     await repl.run(self.words.setup)
@@ -73,6 +77,9 @@ class Loop:
                         return answer
                     if self.tree.stop is not None:
                         return await self._stopped(turn + 1, self.tree.stop)
+        except ReplUnavailable:
+            await asyncio.wait([first])  # paid for: the journal keeps it for the next attempt
+            raise
         finally:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)

@@ -68,6 +68,7 @@ class _Official:
     metadata_role: ClassVar[str] = "user"
     keeps_turn_prompt: ClassVar[bool] = False
     answer_dict: ClassVar[bool] = False
+    repl_options: ClassVar[Mapping[str, bool]] = {"hints": False}
     final_names: ClassVar[tuple[str, ...]] = ()
     runs_all_blocks: ClassVar[bool] = True
     one_argument_children: ClassVar[bool] = True

@@ -7,7 +7,7 @@ printed. It never calls a model, runs code or keeps state; the loop does (`loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,11 @@ class RlmProtocol(Protocol):
     @property
     def answer_dict(self) -> bool:
         """True where `answer["ready"] = True` ends the loop."""
+        ...
+
+    @property
+    def repl_options(self) -> Mapping[str, bool]:
+        """`echo` and `hints` of `ReplPool.open`, where they are not the default."""
         ...
 
     @property
