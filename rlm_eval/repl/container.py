@@ -108,7 +108,8 @@ def _become_worker(settings: dict[str, Any], channel: int) -> worker.Worker:
 def _relay(pid: int, channel: socket.socket) -> None:
     """Pass bytes on until the worker has closed its end; exit where the host has.
 
-    Never blocks on one side: else a host that reads nothing could not interrupt.
+    Standard input is always read, also where the worker reads nothing: what stood in the way
+    there would keep the end of the input, and interrupts, from arriving.
     """
     os.set_blocking(1, False)
     channel.setblocking(False)
@@ -117,7 +118,7 @@ def _relay(pid: int, channel: socket.socket) -> None:
     left = 0  # bytes of the current record
     ended = False
     while not ended or outward:
-        poll.register(0, select.POLLIN if len(inward) < _CHUNK else 0)
+        poll.register(0, select.POLLIN)
         poll.register(1, select.POLLOUT if outward else 0)
         reads = select.POLLIN if len(outward) < _CHUNK else 0
         if not ended:

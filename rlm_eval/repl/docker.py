@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -46,8 +47,8 @@ _CHUNK = 1 << 18
 _ENGINE_SECONDS = 60.0
 _END_SECONDS = 3.0
 _OF_THE_ENGINE = 125  # what `docker run` ends with where not the container did
-_OVERHEAD_BYTES = 96 << 20
-"""For the two interpreters of a container, 12 MiB each, and the engine's own pages."""
+_OVERHEAD_BYTES = 128 << 20
+"""For the two interpreters of a container, and the replies that its worker does not read."""
 _SCRATCH = 4
 """All files of the scratch folder together, in units of `repl.file_mb`."""
 _OF_THE_IMAGE = ("read /etc/passwd",)
@@ -100,6 +101,7 @@ class ContainerLink:
         self._words = words
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._removal: subprocess.Popen[bytes] | None = None
         self._heard = False
         self._said: list[str] = []
 
@@ -170,15 +172,23 @@ class ContainerLink:
         return 128 - code if code > 128 else code
 
     async def _gone(self) -> None:
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                while self._process.poll() is None:  # noqa: ASYNC110 - a process has no event
-                    await asyncio.sleep(0.005)
-        except TimeoutError:  # it was paused, or the engine hangs
-            with suppress(SandboxError):
-                await _docker("rm", "--force", self._name)
-            self._process.kill()
-            self._process.wait()
+        """Wait for the `docker` program; remove the container where it does not end.
+
+        It was paused, or the engine hangs. The removal goes on where this wait is given up.
+        """
+        end = time.monotonic() + _END_SECONDS
+        while self._process.poll() is None:
+            if self._removal is None and time.monotonic() > end:
+                self._removal = subprocess.Popen(  # noqa: S603, ASYNC220 - returns at once
+                    ["docker", "rm", "--force", self._name],  # noqa: S607
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            if self._removal is not None and self._removal.poll() is not None:
+                self._process.kill()
+            await asyncio.sleep(0.005)
 
 
 async def _docker(*arguments: str) -> str:
