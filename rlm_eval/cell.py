@@ -18,7 +18,7 @@ import orjson
 from omegaconf import DictConfig, OmegaConf
 
 from rlm_eval.config import build, locate, parse_length
-from rlm_eval.environment import settle, stored, unset_variables_allowed
+from rlm_eval.environment import settle, stored
 from rlm_eval.errors import ConfigError
 from rlm_eval.identity import identity, settings, versions_in
 from rlm_eval.limits import Limits
@@ -175,15 +175,6 @@ def build_cell(config: DictConfig) -> Cell:
     for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
         SECRETS.publish(name)  # they name folders, which readers must find
     return cell
-
-
-def stored_cell(config: Mapping[str, Any]) -> Cell:
-    """The cell of a manifest's configuration, to be read: of unset variables only the names.
-
-    Raises `ConfigError`.
-    """
-    with unset_variables_allowed():
-        return build_cell(OmegaConf.create(dict(config)))
 
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:

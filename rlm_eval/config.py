@@ -33,7 +33,10 @@ def parse_length(value: object) -> int:
 
 
 def locate(target: str, path: str) -> type[Any]:
-    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path."""
+    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path.
+
+    A name in this package is a class of it, not something that one of its modules imports.
+    """
     module_name, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -41,6 +44,8 @@ def locate(target: str, path: str) -> type[Any]:
         raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
+    if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):
+        raise ConfigError(f"{path}._target_: {target!r} is a class of {found.__module__}")
     return found
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rlm_eval import accounts
-from rlm_eval.cell import stored_cell
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.paths import replace_file
@@ -18,7 +18,10 @@ from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
 from rlm_eval.store import CellStore, output_folder, stale_lines, stored_sample
+from rlm_eval.trust import Untrusted, stored_cell
 from rlm_eval.types import Sample
+
+_LOG = logging.getLogger(__name__)
 
 
 def cell_folders(run: Path) -> list[Path]:
@@ -97,15 +100,25 @@ def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
 class ContextSource:
     """Rebuilds the contexts of stored samples from their tasks: they are never in the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
+        """`trust` and `known` as of `trust.stored_cell`."""
+        self._trust = trust
+        self._known = known
         self._cell: str | None = None
         self._samples: dict[str, Sample] = {}
 
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
-        """Canonical text of a sample's context; `None` where the task does not make it again."""
+        """Canonical text of a sample's context; `None` where the task does not make it again.
+
+        Neither is it made where the run would have to be trusted: that is logged.
+        """
         if manifest["cell_id"] != self._cell:
-            task = stored_cell(manifest["config"]).task
+            self._samples, self._cell = {}, manifest["cell_id"]
+            try:
+                task = stored_cell(manifest, trust=self._trust, known=self._known).task
+            except Untrusted as error:
+                _LOG.warning("contexts are not shown: %s", error)
+                return None
             self._samples = {s.id: s for s in task.samples()}
-            self._cell = manifest["cell_id"]
         found = self._samples.get(sample)
         return None if found is None else found.context.text()

@@ -18,7 +18,7 @@ from aiohttp import web
 from fake_server import FakeServer
 from runs import ROOT, cells_of, overrides
 
-from rlm_eval.cell import build_cell, stored_cell
+from rlm_eval.cell import build_cell
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.environment import MASK, masked_arguments
 from rlm_eval.errors import ConfigError, EndpointUnusable, ProviderError, RlmEvalError
@@ -31,6 +31,7 @@ from rlm_eval.report.server import open_server
 from rlm_eval.secrets import Secrets
 from rlm_eval.suites.plan import read_record, write_record
 from rlm_eval.suites.schema import load
+from rlm_eval.trust import stored_cell
 from rlm_eval.types import Message
 
 PLANTED = {
@@ -443,7 +444,7 @@ def test_only_secrets_of_the_environment_stay_names(tmp_path, monkeypatch):
     assert model.sampling.extra["stop"] == ["one-secret-text", "b"]
     line = json.loads(dumped({"a": "of one-secret-text", "n": 16384000, "m": "a-model-of-mine"}))
     assert line == {"a": "of [LISTED]", "n": 16384000, "m": "a-model-of-mine"}
-    assert stored_cell(cell.resolved).id == cell.id
+    assert stored_cell({"config": cell.resolved}).id == cell.id
 
 
 def test_headers_that_come_from_one_variable_stay_its_name(monkeypatch):
@@ -474,7 +475,7 @@ def test_a_stored_cell_is_read_where_its_variables_are_not_set(tmp_path, monkeyp
     monkeypatch.setenv("HK", PLANTED["HK"])
     (cell,) = cells_of(overrides(tmp_path, "http://127.0.0.1:9/v1", USED[2]))
     monkeypatch.delenv("HK")
-    assert stored_cell(cell.resolved).id == cell.id
+    assert stored_cell({"config": cell.resolved}).id == cell.id
     with pytest.raises(ConfigError, match="HK is not set"):
         cells_of(overrides(tmp_path, "http://127.0.0.1:9/v1", USED[2]))
 

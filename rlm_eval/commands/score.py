@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from rlm_eval.commands import TRUST
+
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild each cell's task, score its stored answers, print the means, re-make the records."""
@@ -22,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
     from rlm_eval.lease import LeaseHeld
@@ -30,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     held = 0
     for folder in cell_folders(arguments.run):
         try:
-            means = _score_cell(folder)
+            means = _score_cell(folder, trust=arguments.trust)
         except LeaseHeld as error:  # one writer per cell: its run scores it
             print(f"{folder.name}  not scored: {error}", file=sys.stderr)
             held += 1
@@ -42,22 +45,22 @@ def main(argv: Sequence[str]) -> int:
     return 1 if held else 0
 
 
-def _score_cell(folder: Path) -> dict[str, float]:
+def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     """Append new verdicts to the cell's scores; the mean of every scorer, by name.
 
-    Raises `LeaseHeld` where a run writes the cell.
+    Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
     """
-    from rlm_eval.cell import stored_cell
     from rlm_eval.lease import Lease
     from rlm_eval.log import AppendLog
     from rlm_eval.logs import writer_of
     from rlm_eval.rescoring import scored_again
     from rlm_eval.store import CellStore, score_line
+    from rlm_eval.trust import stored_cell
 
+    cell = stored_cell(CellStore(folder).manifest, trust=trust)
     values: dict[str, list[float]] = {}
     with Lease(folder) as lease:
         store = CellStore(folder)
-        cell = stored_cell(store.manifest["config"])
         samples = list(cell.task.samples())
         writer = writer_of(folder, lease)
         with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:

@@ -43,10 +43,8 @@ class _Slot:
 class Channel:
     """Framed, thread-safe, interruptible only between frames."""
 
-    def __init__(self, fd: int, max_bytes: int, out: int | None = None) -> None:
-        """`fd` is read, and written too unless `out` is given (a container has two pipes)."""
+    def __init__(self, fd: int, max_bytes: int) -> None:
         self._fd = fd
-        self._out = fd if out is None else out
         self.max_bytes = max_bytes
         self._buffer = bytearray()
         self._outbox = wire.Outbox()
@@ -115,7 +113,7 @@ class Channel:
                 outbox = self._outbox
                 outbox.add(frame)
                 while outbox:
-                    outbox.wrote(writev(self._out, outbox.buffers()))
+                    outbox.wrote(writev(self._fd, outbox.buffers()))
         except OSError:
             os._exit(71)  # the host is gone, or the code closed the channel
         finally:

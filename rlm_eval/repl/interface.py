@@ -38,6 +38,8 @@ class ReplConfig:
     """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, stamped."""
     backend: str = "rlm_eval.repl.pool.SandboxPool"
     """Dotted name of the backend class: the built-in one, or a remote sandbox."""
+    image: str = "python:3.12-slim"
+    """Image of the Docker backend; it decides the Python and the packages that code sees."""
     block_seconds: float = 60.0
     """Wall seconds of one block; waiting for host calls does not count."""
     block_cpu_seconds: float = 120.0

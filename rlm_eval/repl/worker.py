@@ -83,10 +83,8 @@ def read_context(fd: int) -> Any:
 class Worker:
     """The namespace and its blocks."""
 
-    def __init__(
-        self, fd: int, settings: dict[str, Any], context: list[Any], out: int | None = None
-    ) -> None:
-        self.channel = Channel(fd, settings["message_bytes"], out)
+    def __init__(self, fd: int, settings: dict[str, Any], context: list[Any]) -> None:
+        self.channel = Channel(fd, settings["message_bytes"])
         keep, most = settings["output_keep_chars"], settings["output_chars"]
         self.stdout, self.stderr = Capture(keep, most), Capture(keep, most)
         self.module = types.ModuleType("__main__")

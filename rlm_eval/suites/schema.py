@@ -158,7 +158,7 @@ def names() -> list[str]:
 def load(name: str, folder: Path = FOLDER) -> Suite:
     """Read and check a suite. Raises `ConfigError` naming the file and the key."""
     path = folder / name / "suite.yaml"
-    if not path.is_file():
+    if Path(name).name != name or not path.is_file():  # a stored run may name any path
         known = names()
         near = difflib.get_close_matches(name, known, 3) or known
         raise ConfigError(f"no suite {name!r}; near: {', '.join(near)}")

@@ -563,7 +563,7 @@ async def offer_another(host: Host, pool: SandboxPool, stack: AsyncExitStack) ->
     if pool.report.tier != "C":
         made = await other.run("import os\nopen('mine', 'w').write('x')\nprint(os.getcwd())")
         host.places["other_scratch"] = made.stdout.strip()
-    host.places["other_pid"] = other._link.pid
+    host.places["other_pid"] = getattr(other._link, "pid", 1)
 
 
 async def attempt(pool: SandboxPool, host: Host, one: Attempt) -> tuple[BlockResult, str]:
