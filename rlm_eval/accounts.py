@@ -9,9 +9,11 @@ what a sample's own calls cost (`records`), and what the journals hold (`spendin
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ class Accounts:
         self._servers: dict[str, dict[str, Any]] = {}
         self._cache: dict[str, dict[str, float]] = {}  # last seen counters, by server
         self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1)  # a write that is cancelled ends before the next
 
     async def opened(self, key: str, model: Model, client: Client, info: EndpointInfo) -> None:
         """A model was opened under `key`, and proved by a request that belongs to no sample."""
@@ -107,7 +110,9 @@ class Accounts:
                 }
         if self._checks or self._servers:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self._path, {"checks": self._checks, "servers": self._servers})
+            content = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, write_json, self._path, content)
 
     def _counted(self, known: Mapping[str, float] | None, now: Account) -> dict[str, float] | None:
         """Counters since the first look; those of a restarted server begin again at 0."""

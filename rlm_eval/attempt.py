@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import asyncio
 
-from rlm_eval.errors import ConfigError, EndpointUnusable, LimitReached, ModelError, ReplCrash
+from rlm_eval.errors import (
+    ConfigError,
+    EndpointUnusable,
+    LimitReached,
+    ModelError,
+    ReplCrash,
+    ReplUnavailable,
+)
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
 from rlm_eval.prompt_check import cut_note
+from rlm_eval.rescoring import readable
 from rlm_eval.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
@@ -37,7 +45,7 @@ async def attempt(
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
-        scores = task.score(sample, scored)
+        scores = task.score(sample, readable(scored, method, session.calls))
         if isinstance(task, JudgedTask):
             try:
                 scores = (await _judge(task, sample, scored, session), *scores)
@@ -78,6 +86,8 @@ async def _solve(
         return session.partial or partial, error.outcome, str(error)
     except ReplCrash as error:
         return session.partial or partial, Outcome.REPL_CRASH, str(error)
+    except ReplUnavailable as error:
+        return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
     return answer, _outcome(answer, sample, session), None
 
 
@@ -101,7 +111,8 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
             cap, used = sample.output_cap, call.usage.output
             if cap is None or used is None or used < cap:
                 return Outcome.TRUNCATED
-    return Outcome.OK if answer.text is not None else Outcome.NO_ANSWER
+    # A reply of thoughts alone has no text: they stand apart by now.
+    return Outcome.OK if (answer.text or "").strip() else Outcome.NO_ANSWER
 
 
 def _cut_prompt(answer: Answer, session: Session) -> Call | None:

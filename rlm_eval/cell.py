@@ -18,6 +18,7 @@ import orjson
 from omegaconf import DictConfig, OmegaConf
 
 from rlm_eval.config import build, locate, parse_length
+from rlm_eval.environment import settle, stored
 from rlm_eval.errors import ConfigError
 from rlm_eval.identity import identity, settings, versions_in
 from rlm_eval.limits import Limits
@@ -25,6 +26,7 @@ from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
+from rlm_eval.secrets import SECRETS
 from rlm_eval.shards import Shard, parse_shard
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.types import Sample
@@ -55,7 +57,7 @@ class Cell:
     """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
-    """The composed configuration, for the manifest."""
+    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
 
@@ -103,8 +105,9 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting of the cell that is no run-time knob, defaults included."""
-        return self._without_n(settings(self._parts))
+        """Every setting of the cell that is no run-time knob, defaults included; no secret."""
+        found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
+        return found
 
     @property
     def versions(self) -> dict[str, int]:
@@ -130,6 +133,8 @@ class Cell:
 
 def build_cell(config: DictConfig) -> Cell:
     """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    config = config.copy()
+    settle(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
@@ -163,10 +168,12 @@ def build_cell(config: DictConfig) -> Cell:
         limits=limits,
         budget=budget,
         repl=build(config.repl, "repl"),
-        resolved=_plain(config),
+        resolved=stored(config),
         shard=shard,
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
+    for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
+        SECRETS.publish(name)  # they name folders, which readers must find
     return cell
 
 
@@ -258,9 +265,3 @@ def _positive(config: DictConfig, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{key}={value}: give a whole number of 1 or more")
     return value
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

@@ -16,6 +16,8 @@ from pathlib import Path
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import FULL, REFUSED, cache_dir
+from rlm_eval.secrets import guard_output
+from rlm_eval.terminal import printable
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -48,6 +50,7 @@ def _help_of(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input."""
+    guard_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = module.main(rest)
     except RlmEvalError as error:
-        print(f"rlm-eval {name}: {error}", file=sys.stderr)
+        print(printable(f"rlm-eval {name}: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from rlm_eval.errors import MissingDependency, RlmEvalError
+from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.secrets import guard_output, redact
 from rlm_eval.store import write_json
 
 if TYPE_CHECKING:
@@ -172,7 +174,14 @@ class Job:
 
     def __call__(self) -> None:
         """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
-        unfinished = run_job(Path(self.run), self.number)
+        guard_output()
+        try:
+            unfinished = run_job(Path(self.run), self.number)
+        except Exception as error:  # submitit stores what is raised, its traceback included
+            told = "".join(traceback.format_exception(error))
+            if (clean := redact(told)) != told:
+                raise RlmEvalError(clean) from None
+            raise
         if unfinished:
             raise RlmEvalError("; ".join(f"{name}: {why}" for name, why in unfinished.items()))
 
@@ -199,6 +208,13 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     job = read_job(run, number)
     configs = [OmegaConf.create(config) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
+    if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
+        first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
+        raise RlmEvalError(
+            f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "
+            "release, or a variable that its configuration names (oc.env) has another value here; "
+            "set it as it was at `rlm-eval submit`, or submit again"
+        )
     budget, whose = sweep_budget(configs[0]), "sweep"
     if share := job.get("budget"):
         budget, whose = Limits(**share), "this job's share of the sweep's budget"
@@ -229,7 +245,16 @@ def _requeue(most: int) -> None:
 
 
 def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str]:
-    """Send jobs to the cluster and return at once; job number -> the cluster's id."""
+    """Send jobs to the cluster and return at once; job number -> the cluster's id.
+
+    Raises `ConfigError` where a script of the cluster would hold a secret.
+    """
+    for line in cluster.setup:
+        if "=" in line and (shown := redact(line)) != line:
+            raise ConfigError(
+                f"cluster: {shown}: a secret would be written into the job's script; export the "
+                "variable where the job runs (Slurm passes on the environment of `submit`)"
+            )
     try:
         import submitit
     except ImportError as error:

@@ -33,7 +33,10 @@ def parse_length(value: object) -> int:
 
 
 def locate(target: str, path: str) -> type[Any]:
-    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path."""
+    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path.
+
+    A name in this package is a class of it, not something that one of its modules imports.
+    """
     module_name, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -41,6 +44,8 @@ def locate(target: str, path: str) -> type[Any]:
         raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
+    if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):
+        raise ConfigError(f"{path}._target_: {target!r} is a class of {found.__module__}")
     return found
 
 
@@ -51,9 +56,14 @@ def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
     Raises `ConfigError` with the full key path for an unknown key, a wrong type, a missing value
     or a value that the class itself refuses (`ValueError` from its `__post_init__`).
     """
-    values = OmegaConf.to_container(OmegaConf.create(dict(node)), resolve=True)
-    assert isinstance(values, dict)
-    return _build({str(key): value for key, value in values.items()}, path)
+    values = {
+        # Each by itself: an interpolation (of a secret, see `environment`) may leave the node.
+        str(key): OmegaConf.to_container(value, resolve=True)
+        if OmegaConf.is_config(value)
+        else value
+        for key, value in node.items()
+    }
+    return _build(values, path)
 
 
 def _build(values: dict[str, Any], path: str) -> Any:

@@ -22,6 +22,8 @@ LEVELS = {
 }
 """Column -> (tier, layers switched off): single layers first, then the tiers made of them."""
 
+DOCKER = "rlm_eval.repl.docker.DockerPool"
+
 
 async def isolation(config: ReplConfig | None = None) -> str:
     """The isolation found, what each layer holds when tried, and how to get a stronger one."""
@@ -50,10 +52,19 @@ async def isolation(config: ReplConfig | None = None) -> str:
         "is stamped",
         "",
         _advice(),
-        "The Docker backend (repl.backend=rlm_eval.repl.docker.DockerPool) has not been run by "
-        "the authors: an example of a remote backend.",
+        "",
+        f"repl.backend={DOCKER} {await _docker(config)}",
     ]
     return "\n".join(lines)
+
+
+async def _docker(config: ReplConfig) -> str:
+    """What the Docker backend offers here, or why it is refused."""
+    try:
+        async with open_pool(replace(config, backend=DOCKER)) as pool:
+            return f"works: {pool.report.layers['docker']}"
+    except SandboxError as error:
+        return f"is refused. {error}"
 
 
 async def _table(config: ReplConfig) -> list[str]:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 
+from rlm_eval.secrets import redact
 from rlm_eval.types import Call, Outcome, Usage
 
 
 class RlmEvalError(Exception):
-    """Base of every error that a user should read without a traceback."""
+    """Base of every error that a user should read without a traceback. Its text holds no secret."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redact(text) if isinstance(text, str) else text for text in told))
 
 
 class ConfigError(RlmEvalError):
@@ -69,8 +73,27 @@ class Refused(ModelError):
     outcome = Outcome.REFUSED
 
 
+class CutShort(ModelError):
+    """The server refused to answer because the output cap was used up before anything was said."""
+
+    outcome = Outcome.TRUNCATED
+
+
 class EndpointUnusable(ModelError):
     """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
+
+
+class Suspended(EndpointUnusable):
+    """No reply could be had for now. It says nothing about the sample, which is left for the next
+    run; calls that are in flight are waited for."""
+
+
+class EndpointGone(Suspended, ProviderError):
+    """No connection to the endpoint could be made for as long as the configuration waits."""
+
+
+class RunStopped(Suspended):
+    """The run was asked to stop while this call waited to be sent."""
 
 
 class CallCancelled(asyncio.CancelledError):
@@ -100,7 +123,14 @@ class LimitReached(RlmEvalError):
 
 
 class ReplCrash(RlmEvalError):
-    """A REPL worker was lost and its state could not be restored."""
+    """The sample's own code ended its REPL worker twice: its state cannot be restored."""
+
+
+class ReplUnavailable(RlmEvalError):
+    """The machine could not provide a REPL (no process, disk, memory or fork server).
+
+    Says nothing about the sample: it is missing, and the same command runs it again.
+    """
 
 
 def error_of(call: Call) -> ModelError:

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from rlm_eval.environment import masked_arguments, settle
 from rlm_eval.errors import ConfigError
 
 CONFIG_DIR = Path(__file__).parent.parent / "configs"
@@ -77,10 +78,7 @@ def product(
                 else:
                     config.update(nodes(tuple(own)))
             config.update(nodes(tuple(together.values())))
-        try:
-            OmegaConf.resolve(config)
-        except OmegaConfBaseException as error:
-            raise ConfigError(" ".join(str(error).split())) from error
+        settle(config)
         found.append(config)
     return found
 
@@ -110,7 +108,8 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         try:
             parsed = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            raise ConfigError(f"override {text!r}: {str(error).splitlines()[0]}") from error
+            (shown,) = masked_arguments([text])
+            raise ConfigError(f"override {shown!r}: {str(error).splitlines()[0]}") from error
         if parsed.is_sweep_override():
             key = parsed.get_key_element()
             swept[key] = [f"{key}={value}" for value in parsed.sweep_string_iterator()]

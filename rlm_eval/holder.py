@@ -51,7 +51,7 @@ class Holder:
     def read(cls, stored: bytes, changed: float) -> Holder:
         """The holder of a lease file that was `changed` then, seconds since 1970.
 
-        A file that makes no sense is somebody's all the same: it may be half-written.
+        A file that cannot be parsed still has an owner: it may be half-written.
         """
         try:
             found = orjson.loads(stored)

@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.secrets import guard_output
 
 
 @hydra.main(
@@ -27,9 +28,10 @@ from rlm_eval.errors import ConfigError, RlmEvalError
 def main(config: DictConfig) -> None:
     """Run the cell. Raises `RlmEvalError` where it has samples without a result."""
     from rlm_eval.cell import build_cell, run_folder, sweep_budget
+    from rlm_eval.environment import settle
     from rlm_eval.run import Runner
 
-    OmegaConf.resolve(config)
+    settle(config)
     if config.get("sweep"):
         raise ConfigError(
             f"sweep: {dict(config.sweep)}: `rlm-eval run` expands it; with Hydra's own launchers "
@@ -42,6 +44,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    guard_output()
     try:
         main()
     except RlmEvalError as error:

@@ -29,7 +29,11 @@ from rlm_eval.log import AppendLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
-_FINAL_ERRORS = ("ContextOverflow", "Refused")  # the same request would fail the same way
+_FINAL_ERRORS = (
+    "ContextOverflow",
+    "CutShort",
+    "Refused",
+)  # the same request would fail the same way
 
 Key = tuple[str, str]
 """(position, request hash)."""
@@ -114,6 +118,10 @@ class Journal:
         if line.get("error", "").partition(":")[0] in ("", *_FINAL_ERRORS):
             del line["prompt"]  # the asking trajectory has it; keep memory small
             self._replies[who].add(line)
+
+    def check(self) -> None:
+        """Raises `RlmEvalError` where a reply could not be stored: it must not be asked for."""
+        self._log.check()
 
     def replies(self, sample: str, epoch: int) -> Replies:
         """What earlier attempts at this sample and epoch have already been answered."""
@@ -317,6 +325,9 @@ class Tape(Journal):
         self._number = trajectory
         for line, _ in calls.lines(trajectory):
             self._own.add(line)
+
+    def check(self) -> None:
+        """Nothing."""
 
     def replies(self, sample: str, epoch: int) -> Replies:  # noqa: ARG002 - it holds one attempt
         """The attempt's calls."""

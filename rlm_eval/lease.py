@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -22,10 +22,13 @@ from typing import Any
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.holder import Holder
+from rlm_eval.lockfile import Seen, clock_of, create_once, read
 from rlm_eval.paths import sync_folder
 
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
+_PATIENCE = 0.2  # seconds between two looks of a process that waits
+_LONG_WAIT = 5.0  # seconds after which it says so
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while suspended
 
 
@@ -41,69 +44,44 @@ class LeaseLost(NotTheWriter):
     """This process held the lease and can no longer rely on it."""
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A lease file as it was read."""
-
-    content: bytes
-    changed: float
-    """Its time of change, seconds since 1970 by the clock of the file system."""
-
-    @property
-    def holder(self) -> Holder:
-        return Holder.read(self.content, self.changed)
-
-
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the folder now; `None` where nobody does, or only a dead process."""
-    seen = _read(folder / "lease.json")
+    """Who holds the folder now; `None` where it is free, or the holder is dead."""
+    seen = read(folder / "lease.json")
     if seen is None:
         return None
     alive = seen.holder.is_alive_here()
     if alive is None:
-        alive = abs(_clock_of(folder) - seen.changed) <= STALE_SECONDS
+        alive = abs(clock_of(folder) - seen.changed) <= STALE_SECONDS
     return seen.holder if alive else None
-
-
-def _read(path: Path) -> _Seen | None:
-    try:
-        with path.open("rb") as file:  # opened, so that a network file system looks at its server
-            return _Seen(file.read(), os.fstat(file.fileno()).st_mtime)
-    except FileNotFoundError:
-        return None
-
-
-def _clock_of(folder: Path) -> float:
-    """The time by the clock of the folder's file system: those of two machines may differ."""
-    probe = folder / f".clock.{secrets.token_hex(8)}"
-    try:
-        with probe.open("xb") as file:
-            file.write(b".")
-        return probe.stat().st_mtime
-    except OSError:  # a reader may be forbidden to write
-        return time.time()
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 class Lease:
     """Holds `folder` as a context manager, `async` or not. Raises `LeaseHeld`, `LeaseLost`."""
 
     def __init__(
-        self, folder: Path, renew: float | None = None, stale: float | None = None
+        self,
+        folder: Path,
+        renew: float | None = None,
+        stale: float | None = None,
+        *,
+        waits: bool = False,
     ) -> None:
-        """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`."""
+        """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`.
+
+        `waits`: until a living holder gives it back, instead of raising `LeaseHeld`.
+        """
         self._folder = folder
+        self._waits = waits
         self._path = folder / "lease.json"
         self._renew = RENEW_SECONDS if renew is None else renew
         self._stale = STALE_SECONDS if stale is None else stale
-        # Whoever cannot renew stops before another process may take over.
+        # A process that cannot renew stops before another one may take over.
         self._give_up = self._stale - 1.5 * self._renew
         self._me = Holder.me()
         self._mine = self._me.stored()
-        self._watched: _Seen | None = None
+        self._watched: Seen | None = None
         self._left = 0.0  # seconds since the watched lease was renewed, at the first look
+        self._waited = 0.0
         self._confirmed = _now()
         self._lost = ""
         self._lock = threading.Lock()
@@ -133,21 +111,28 @@ class Lease:
         """Take the lease; else the seconds after which to look again. Raises `LeaseHeld`."""
         for _ in range(5):
             self._confirmed = _now()
-            if _create_once(self._path, self._mine):
+            if create_once(self._path, self._mine):
                 return 0.0
-            seen = _read(self._path)
+            seen = read(self._path)
             if seen is not None and (wait := self._judge(seen)):
                 return wait
+        if self._waits:
+            return _PATIENCE
         raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
 
-    def _judge(self, seen: _Seen) -> float:
-        """Remove a lease that nobody holds, or tell when to look again. Raises `LeaseHeld`."""
+    def _judge(self, seen: Seen) -> float:
+        """Remove the lease of a dead holder; else the seconds after which to look again.
+
+        Raises `LeaseHeld` where the holder is alive, or may be.
+        """
         other = seen.holder
         alive = other.is_alive_here()
-        age = abs(_clock_of(self._folder) - seen.changed)
+        age = abs(clock_of(self._folder) - seen.changed)
         # A living process of the same job and machine is another task of it, no predecessor.
         requeued = self._me.job is not None and self._me.job == other.job and alive is None
         if alive or (alive is None and not requeued and age <= self._stale):
+            if self._waits:
+                return self._wait_for(other)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
             raise LeaseHeld(
                 f"{self._folder} is being written by {other} since {since}, last sign of life "
@@ -164,12 +149,21 @@ class Lease:
         self.is_contested = alive is None
         return 0.0
 
-    def _remove(self, seen: _Seen) -> None:
+    def _wait_for(self, other: Holder) -> float:
+        """Seconds until the next look; says once for whom a long wait is."""
+        before, self._waited = self._waited, self._waited + _PATIENCE
+        if before < _LONG_WAIT <= self._waited:
+            print(f"{self._folder}: waiting for {other}, which writes it", file=sys.stderr)
+        return _PATIENCE
+
+    def _remove(self, seen: Seen) -> None:
         """Take a judged lease away; one that was renewed or replaced since is put back."""
         removed = self._path.with_name(f".lease.{self._me.id}.removed")
         with suppress(FileNotFoundError):
+            if read(self._path) != seen:
+                return
             self._path.rename(removed)
-            if _read(removed) != seen:
+            if read(removed) != seen:
                 try:
                     os.link(removed, self._path)
                 except FileExistsError:
@@ -234,32 +228,41 @@ class Lease:
     def _confirm(self) -> None:
         """Renew the lease and see that it is this process's. Raises `LeaseLost` and `OSError`.
 
-        In this order: whoever judged the lease before it was renewed puts it back.
+        In this order: a process that judged the lease before it was renewed puts it back.
         """
         if not self._lock.acquire(timeout=max(1.0, self._renew / 10)):
             raise OSError("the file system does not answer")
         try:
             now = _now()
             gap = now.boot - self._confirmed.boot
-            try:
-                os.utime(self._path)
-                seen = _read(self._path)
-            except FileNotFoundError:
-                seen = None
+            seen = self._renewed()
             if seen is not None and seen.content == self._mine:
                 self._confirmed = now
                 return
-            paused = f"this process was suspended for over {self._stale:g} s and another one"
-            if seen is None:
-                why = "lease.json is gone (the folder was deleted or moved, or it was taken over)"
+            if not self._folder.exists():
+                why = "the folder was deleted or moved"
             elif gap > self._stale:
-                why = f"{paused} took over"
+                paused = f"this process was suspended for over {self._stale:g} s"
+                why = f"{paused} and another one took over"
+            elif seen is None:
+                why = "its lease.json was removed"
             else:
                 why = f"another one took over ({seen.holder})"
             self._lost = f"{self._folder}: lease lost: {why}; stopped writing"
             raise LeaseLost(self._lost)
         finally:
             self._lock.release()
+
+    def _renewed(self) -> Seen | None:
+        """The lease after a renewal. One that is missing may come back: see `_remove`."""
+        for pause in (0.0, 0.05, 0.2):
+            time.sleep(pause)
+            with suppress(FileNotFoundError):
+                os.utime(self._path)
+                return read(self._path)
+            if not self._folder.exists():
+                break
+        return None
 
     def _keep(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Renew until the lease is given back or lost."""
@@ -289,11 +292,13 @@ class Lease:
         self._closed.set()
         if self._renewal is not None:
             self._renewal.join(timeout=1.0)
-        if not self._lost:
-            # Renewed once more: nobody takes it over between this look and its removal.
-            with suppress(OSError, LeaseLost):
+        with suppress(OSError, LeaseLost):
+            if not self._lost:
+                # Renewed once more: no process takes it over between this look and its removal.
                 self._confirm()
                 self._path.unlink()
+            elif (seen := read(self._path)) is not None and seen.content == self._mine:
+                self._remove(seen)  # it could not be renewed; this process may live on for hours
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -324,26 +329,3 @@ class _Time:
 
 def _now() -> _Time:
     return _Time(time.clock_gettime(_BOOT_CLOCK), time.time())
-
-
-def _create_once(path: Path, content: bytes) -> bool:
-    """Make a file with this content, unlike any other's; `False` where it is another's."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
-    try:
-        draft.write_bytes(content)
-        try:
-            os.link(draft, path)  # by one process only, also on network file systems
-        except FileExistsError:
-            pass
-        except OSError:  # no hard links here; what else is wrong the next try says itself
-            with suppress(FileExistsError), path.open("xb") as file:
-                file.write(content)
-                return True
-        else:
-            return True
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-    # NFS: it may have been made, its answer lost and the request sent again.
-    seen = _read(path)
-    return seen is not None and seen.content == content

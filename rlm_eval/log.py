@@ -30,6 +30,7 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import FULL, sync_folder
+from rlm_eval.secrets import SECRETS
 from rlm_eval.sync import Sync
 
 SYNC_SECONDS = 0.05
@@ -59,8 +60,8 @@ class AppendLog:
         sync: Sync | None = None,
         every: float = SYNC_SECONDS,
     ) -> None:
-        """Opens `path` for appending, ending a torn last line first; without a `writer` nobody
-        else may write it. Its lines wait for the disk `every` seconds at most, in the group of
+        """Opens `path` for appending, ending a torn last line first; without a `writer` it is
+        not shared. Its lines wait for the disk `every` seconds at most, in the group of
         `sync`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
         """
         self.path = path
@@ -99,7 +100,7 @@ class AppendLog:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Raises `RlmEvalError` where what was written may not be on the disk."""
         try:
-            await self.sync()
+            await self.sync(at_once=True)
         except RlmEvalError:
             if kind is None:  # else there is an error to tell
                 raise
@@ -107,25 +108,47 @@ class AppendLog:
             await self._exits.aclose()
             os.close(self._fd)
 
-    async def sync(self) -> None:
+    def close(self) -> None:
+        """In the place of the context manager, without an event loop. Raises `RlmEvalError`."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(self._fd)
+
+    async def sync(self, *, at_once: bool = False) -> None:
         """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
         assert self._sync is not None, "entered"
-        await self._sync.committed(self)
+        await self._sync.committed(self, at_once=at_once)
         if self.failed is not None:
             raise self._refused(self.failed)
+
+    def check(self) -> None:
+        """Raises `RlmEvalError` where nothing may or can be appended: nothing is paid for then."""
+        if self._writer is not None:
+            self._writer.check()
+        if self.failed is not None:
+            raise self._refused(self.failed)
+        try:
+            is_there = os.fstat(self._fd).st_nlink > 0
+        except OSError as error:
+            raise self._refused(error) from error
+        if not is_there:
+            raise RlmEvalError(
+                f"{self.path}: the file was deleted, or replaced by another process; stopped "
+                "writing: what is asked now could not be stored"
+            )
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more, or where
         another process writes this file now.
         """
+        self.check()
         if self._writer is not None:
-            self._writer.check()
             mark = {"w": self._writer.token}
             records = tuple({**record, **mark} for record in records)
-        lines = b"".join(dumped(record, self._sealed) for record in records)
-        if self.failed is not None:
-            raise self._refused(self.failed)
-        self._write(lines)
+        self._write(b"".join(dumped(record, self._sealed) for record in records))
         if self._sync is not None:
             self._sync.touched(self)
 
@@ -193,15 +216,16 @@ def _number(token: str) -> int:
 
 
 def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
-    """A line of a log."""
+    """A line of a log, without secrets."""
     if sealed:
         inner = {key: value for key, value in record.items() if key != "w"}
         packed = base64.b64encode(zlib.compress(dumped(inner), 1)).decode()
         return dumped({"sealed": packed} | ({"w": record["w"]} if "w" in record else {}))
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
-        return json.dumps(record).encode() + b"\n"
+        line = json.dumps(record).encode() + b"\n"
+    return SECRETS.json(line)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
@@ -239,6 +263,13 @@ def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
                 if not header or line is None:
                     yield at, line, counts
             at += len(raw)
+
+
+def read_raw(path: Path) -> Iterator[bytes]:
+    """The lines that count, as they stand."""
+    fence = Fence()
+    with path.open("rb") as file:
+        yield from filter(fence.admits_raw, file)
 
 
 def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:

@@ -35,7 +35,7 @@ class CellLogs:
 @asynccontextmanager
 async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[CellLogs]:
     """The logs of a cell, `lease` being its own. Raises `LeaseLost`, `OSError`, `RlmEvalError`."""
-    writer = await asyncio.to_thread(_writer, folder, lease)
+    writer = await asyncio.to_thread(writer_of, folder, lease)
     async with AsyncExitStack() as stack:
         sync = await stack.enter_async_context(Sync())
         opened = []
@@ -47,7 +47,8 @@ async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[C
         yield CellLogs(journal, trajectories, scores)
 
 
-def _writer(folder: Path, lease: Lease) -> Writer:
+def writer_of(folder: Path, lease: Lease) -> Writer:
+    """What its lines are marked with. Raises `LeaseLost` and `OSError`."""
     paths = [folder / name for name in _NAMES]
     if lease.is_contested:
         # The last holder may have the files open, and its machine bytes to write at their old

@@ -1,6 +1,6 @@
 """What a cell's numbers rest on: configuration, code, packages, machine. Written before any call.
 
-Holds no secret: configurations name environment variables, never their values.
+Holds no secret: configurations name environment variables, never their values (`environment`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import psutil
 
 from rlm_eval import __version__
 from rlm_eval.cell import Cell
-from rlm_eval.models import EndpointInfo
+from rlm_eval.environment import masked, masked_arguments
+from rlm_eval.models import EndpointInfo, shown_name
 from rlm_eval.prices import snapshot_name
 from rlm_eval.repl import IsolationReport
 
@@ -37,7 +38,7 @@ def manifest(
     return {
         "cell_id": cell.id,
         "identity": cell.identity,
-        "config": cell.resolved,
+        "config": masked(cell.resolved),
         "settings": cell.settings,
         "versions": cell.versions,
         "facts": {
@@ -66,7 +67,7 @@ def manifest(
         "packages": package_versions(),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": ["rlm-eval", *sys.argv[1:]],
+        "command": ["rlm-eval", *masked_arguments(sys.argv[1:])],
     }
 
 
@@ -88,7 +89,7 @@ def _remark(cell: Cell) -> str:
 
 def _name(cell: Cell, slot: str) -> str | None:
     model = cell.models.get(slot)
-    return None if model is None else model.name
+    return None if model is None else shown_name(model)
 
 
 def git_state() -> dict[str, Any]:

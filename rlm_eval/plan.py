@@ -1,8 +1,8 @@
 """The cells that were asked for in a run directory: `plan.json`, and one mark a cell in `plan/`.
 
 Processes that plan at the same moment need no lock: a mark is an empty file named after its cell,
-so that marks cannot overwrite each other, and whoever writes `plan.json` writes it again until it
-names every mark. A plan of an older release has no marks.
+so that marks cannot overwrite each other, and a process that writes `plan.json` writes it again
+until it names every mark. A plan of an older release has no marks.
 """
 
 from __future__ import annotations

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rlm_eval.cell import Cell
+from rlm_eval.models import shown_name
 from rlm_eval.prices import call_cost
 from rlm_eval.prompt_check import cut_note
 from rlm_eval.records import CallCost
 from rlm_eval.stats.intervals import wilson
 from rlm_eval.stats.missing import CUT_SHARE
 from rlm_eval.store import Attempt, CellStore
+from rlm_eval.terminal import printable
 from rlm_eval.types import Call, Outcome, Sample
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Progress:
         self._live: Live | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._room: int | None = None
+        self._ends: set[str] = set()
+        """Unknown finish reasons that were named."""
 
     async def __aenter__(self) -> Progress:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -98,7 +102,21 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def unknown_end(self, call: Call) -> None:
+        """Name a finish reason that is not known, once per run."""
+        if call.finish_reason not in self._ends:
+            self._ends.add(call.finish_reason)
+            said = (
+                f"finish reason {call.finish_reason!r}"
+                if call.finish_reason
+                else "no finish reason"
+            )
+            self.note(
+                f"{call.model}: a reply came with {said}: whether it was cut is unknown; "
+                "such replies are counted in the column n_unknown_ends"
+            )
 
     def problem(self, cell: str, why: str) -> None:
         """A cell that did not finish."""
@@ -185,6 +203,9 @@ class CellProgress:
         if cut and not self._cut_prompts and trajectory.outcome is not Outcome.SERVER_CUT:
             self._cut_prompts = True
             self._progress.note(f"{self.label}: {cut_note(cut)}")
+        for call in trajectory.calls:
+            if call.has_unknown_end:
+                self._progress.unknown_end(call)
         if trajectory.outcome.is_missing:
             self._errors += 1
             if self._errors <= _SHOWN_ERRORS:
@@ -225,7 +246,7 @@ class CellProgress:
 
 
 def _label(cell: Cell) -> str:
-    models = dict.fromkeys(model.name for model in cell.models.values())
+    models = dict.fromkeys(shown_name(model) for model in cell.models.values())
     shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
     return " ".join([cell.task.name, str(cell.length), cell.method.name, *models, *shard])
 

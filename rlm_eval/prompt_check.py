@@ -6,7 +6,8 @@ where it has an address for it, else by the model's named tokenizer, else bounde
 
 A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
 tokens than expected, and servers that leave cached tokens out of the count. Not noticed: a cut of
-less than about a third where nothing but the text is at hand, and a server that reports no usage.
+less than about a third where nothing but the text is at hand, and a server that reports no usage or
+makes it up (fewer than 64 tokens).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from rlm_eval.types import Call, Message, Usage
 
 SMALL = 200
 """Prompts of fewer tokens are not checked: a window below that serves nobody."""
+LEAST_WINDOW = 64
+"""Tokens: a smaller count is no window that a server has, but a figure that it makes up."""
 _BOUND_SHARE = 0.7
 """Of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k, characters /
 4): the least count is 0.83 of the bound; a tokenizer with a third fewer tokens gives 0.76 on
@@ -82,6 +85,8 @@ class PromptCheck:
     def cut(self, expected: Expected, usage: Usage) -> int | None:
         """Tokens that the prompt has at least, where the server counted far fewer; else `None`."""
         if usage.input is None or expected.bound < SMALL:
+            return None
+        if usage.input + (usage.cached or 0) < LEAST_WINDOW:
             return None
         least = expected.counted or int(expected.bound)
         needed = self._needed(expected)

@@ -87,6 +87,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "first_sub_turn": ("int", "Root turn of the first sub-call; null where there is none."),
     "max_fanout": ("int", "Most sub-calls under one root call."),
     "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
+    "n_unknown_ends": ("int", "Calls whose finish reason is missing or not known: cut or not."),
+    "unknown_ends": ("str", "Those finish reasons, comma-separated (`none` = missing)."),
     "n_failed_calls": ("int", "Calls that failed for good."),
     "n_server_cut_calls": ("int", "Calls whose prompt the server cut without an error."),
     "n_retried_calls": ("int", "Calls that needed more than one request."),
@@ -165,6 +167,7 @@ def record_of(
         share, reread = behaviour.coverage(spans, sample.context.chars)
         seen = behaviour.evidence_seen(sample.evidence, spans)
     outcome, answer = trajectory.outcome, trajectory.answer
+    ends = {call.finish_reason or "none" for call in calls if call.has_unknown_end}
     value = scores[0].value if scores else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {name: value for name, value in cell.items() if name in COLUMNS}
@@ -197,6 +200,8 @@ def record_of(
         "first_sub_turn": _first_sub_turn(roots, subs),
         "max_fanout": _max_fanout(subs),
         "n_truncated_calls": sum(call.is_cut for call in calls),
+        "n_unknown_ends": sum(call.has_unknown_end for call in calls),
+        "unknown_ends": ", ".join(sorted(ends)) or None,
         "n_failed_calls": sum(call.error is not None for call in calls),
         "n_server_cut_calls": sum(call.is_server_cut for call in trajectory.calls),
         "n_retried_calls": sum(call.attempts > 1 for call in calls),

@@ -16,6 +16,7 @@ from rlm_eval.accounts import Accounts
 from rlm_eval.cell import Cell
 from rlm_eval.errors import LimitReached, ModelError
 from rlm_eval.limits import Budget
+from rlm_eval.methods import history_of
 from rlm_eval.models import Client, EndpointInfo, Model, Sampling
 from rlm_eval.prices import cold_cost
 from rlm_eval.prompt_check import PromptCheck
@@ -37,9 +38,13 @@ class Models:
         self.accounts = Accounts(run)
         self._budget = budget
         self._last_use: dict[str, int] = {}
+        self._histories: dict[str, tuple[str, ...]] = {}
         for index, cell in enumerate(cells):
-            for model in cell.models.values():
-                self._last_use[repr(model)] = index
+            for slot, model in cell.models.items():
+                key = repr(model)
+                self._last_use[key] = index
+                sent = history_of(cell.method) if slot == "root" else ("user",)
+                self._histories[key] = max(self._histories.get(key, ()), sent, key=len)
         self._stacks: dict[str, AsyncExitStack] = {}
         self._clients: dict[str, Client] = {}
         self._infos: dict[str, EndpointInfo] = {}
@@ -51,7 +56,9 @@ class Models:
         if key not in self._clients:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(model.open())
-                self._infos[key] = await client.check()
+                prove = getattr(client, "prove", None)  # of a client whose server sees turns
+                proof = client.check() if prove is None else prove(self._histories[key])
+                self._infos[key] = await proof
                 usage = self._infos[key].check_usage
                 tokens = (usage.input or 0) + (usage.output or 0)
                 self._budget.spend(tokens, cold_cost(model.price)(usage))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from rlm_eval import accounts
-from rlm_eval.cell import build_cell
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.lease import Lease
+from rlm_eval.paths import replace_file
 from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
-from rlm_eval.store import CellStore, output_folder, stored_sample
+from rlm_eval.store import CellStore, output_folder, stale_lines, stored_sample
+from rlm_eval.trust import Untrusted, stored_cell
 from rlm_eval.types import Sample
+
+_LOG = logging.getLogger(__name__)
 
 
 def cell_folders(run: Path) -> list[Path]:
@@ -74,6 +78,8 @@ def outside_samples(run: Path) -> dict[str, str]:
             found[f"prefix cache of {models}"] = told
     if (proofs := first_requests(run)).calls:
         found["endpoints proved"] = str(proofs)
+    if stale := sum(stale_lines(folder) for folder in (run / "cells").glob("*")):
+        found["lines left out"] = f"{stale:,} of processes that had lost their lease"
     return found
 
 
@@ -83,28 +89,43 @@ def cost_of(manifest: Mapping[str, Any]) -> CallCost:
 
 
 def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path."""
-    known = accounts.servers(run)
-    cells = cell_folders(run)
+    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path.
+
+    Processes that end at the same moment take turns: the last one has read all cells.
+    """
+    path, buffer = run / FILE, io.BytesIO()
+    cell_folders(run)
     output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
-    table = to_frame(chain((row for folder in cells for row in rows(folder, known)), more))
-    path = run / FILE
-    table.to_parquet(path, index=False)
+    with Lease(run, waits=True):
+        known = accounts.servers(run)
+        made = (row for folder in cell_folders(run) for row in rows(folder, known))
+        to_frame(chain(made, more)).to_parquet(buffer, index=False)
+        replace_file(path, buffer.getvalue())
     return path
 
 
 class ContextSource:
     """Rebuilds the contexts of stored samples from their tasks: they are never in the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
+        """`trust` and `known` as of `trust.stored_cell`."""
+        self._trust = trust
+        self._known = known
         self._cell: str | None = None
         self._samples: dict[str, Sample] = {}
 
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
-        """Canonical text of a sample's context; `None` where the task does not make it again."""
+        """Canonical text of a sample's context; `None` where the task does not make it again.
+
+        Neither is it made where the run would have to be trusted: that is logged.
+        """
         if manifest["cell_id"] != self._cell:
-            task = build_cell(OmegaConf.create(manifest["config"])).task
+            self._samples, self._cell = {}, manifest["cell_id"]
+            try:
+                task = stored_cell(manifest, trust=self._trust, known=self._known).task
+            except Untrusted as error:
+                _LOG.warning("contexts are not shown: %s", error)
+                return None
             self._samples = {s.id: s for s in task.samples()}
-            self._cell = manifest["cell_id"]
         found = self._samples.get(sample)
         return None if found is None else found.context.text()

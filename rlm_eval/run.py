@@ -18,7 +18,14 @@ from typing import Any
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import ConfigError, LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import (
+    ConfigError,
+    LimitReached,
+    ProviderError,
+    RlmEvalError,
+    RunStopped,
+    Suspended,
+)
 from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
@@ -26,16 +33,22 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.models.servers import CELL
+from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
+from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
+from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
-from rlm_eval.shards import shard_facts
+from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import first_requests, spent, total
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
-from rlm_eval.types import Outcome, Sample
+from rlm_eval.types import Outcome, Sample, Trajectory
+
+_SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
 
 
 @dataclass
@@ -77,14 +90,16 @@ class Runner:
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)
+        self._without_repl = 0
         self._signals = self.stop.signals(warning, grace)
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
+        INTERRUPT.set(self.stop.interrupt)
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
-        plan(self.folder, self.cells)
+        await asyncio.to_thread(plan, self.folder, self.cells)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
@@ -110,14 +125,19 @@ class Runner:
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
         by its own cells. Servers of ours are proved when they start.
         """
-        for cell in self.cells:
-            folder = self._folder(cell)
-            if (folder / "DONE").exists() or holder_of(folder) is not None:
-                continue
-            for model in cell.models.values():
-                if getattr(model, "server", None) == "attach":
-                    with suppress(ProviderError):
-                        await models.client(model)
+        todo = [
+            model
+            for cell in self.cells
+            if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
+            for model in cell.models.values()
+        ]
+        for model in todo:  # of all models first: a missing key must not cost another's request
+            if (check := getattr(model, "check_keys", None)) is not None:
+                check()
+        for model in todo:
+            if getattr(model, "server", None) == "attach":
+                with suppress(ProviderError, RunStopped):
+                    await models.client(model)
 
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
@@ -134,8 +154,8 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
             why += "; with this out of the way the same command resumes"
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
-            traceback.print_exception(group)
-            why = f"{group.exceptions[0]!r} (traceback above)"
+            self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
+            why = redact(f"{group.exceptions[0]!r} (traceback above)")
         name = cell.name_in_plan
         if why is None:
             self.summary.finished.append(name)
@@ -149,15 +169,19 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if cell.shard is None:
+            await asyncio.to_thread(recover, self.folder, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder) as lease:
             if lease.taken_over:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
             whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
             samples = cell.share(whole)
+            CELL.set(cell.name_in_plan)
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
                 _check_settings(cell, store.manifest)
+            await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
@@ -167,7 +191,7 @@ class Runner:
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
                 lease.check()
-                store.amend(price_facts(cell))  # a new price takes no call
+                await asyncio.to_thread(store.amend, price_facts(cell))  # a new price takes no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -175,7 +199,8 @@ class Runner:
             isolation = pool.report if pool is not None else None
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
-            store.begin(manifest(cell, isolation, infos) | shard_facts(cell.shard, whole), samples)
+            facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
+            await asyncio.to_thread(store.begin, facts, samples)
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
@@ -183,8 +208,24 @@ class Runner:
             ):
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
-            why = self._close(cell, store, samples, progress)
+            why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    async def _score_anew(
+        self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease
+    ) -> None:
+        """Score stored answers again where a scorer has changed: a cell never mixes versions."""
+
+        def changed() -> list[Attempt]:
+            found = scored_again(store, cell.task, cell.method, samples, everything=False)
+            return list(found)
+
+        if again := await asyncio.to_thread(changed):
+            async with cell_logs(store.folder, cell.task.protected, lease) as logs:
+                for attempt_ in again:
+                    store.append_scores(logs.scores, attempt_)
+            told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
+            self.progress.note(f"{cell.name_in_plan}: {told}")
 
     async def _run_samples(
         self,
@@ -196,7 +237,7 @@ class Runner:
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
-        """Run these samples; says so where a budget ended it."""
+        """Run these samples; says why where a budget or an endpoint that is gone ended it."""
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
@@ -232,6 +273,10 @@ class Runner:
                 )
                 try:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                except Suspended as error:
+                    if not isinstance(error, RunStopped):
+                        full.append(str(error))
+                    return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
                     full.append(told)
@@ -249,17 +294,36 @@ class Runner:
                 store.append(logs.trajectories, logs.scores, done)
                 self.summary.attempted += 1
                 progress.finished(done)
+                if why := self._no_sandbox(trajectory):
+                    full.append(why)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(cell.max_samples, len(todo))):
                 group.create_task(work())
         return full[0] if full else None
 
+    def _no_sandbox(self, trajectory: Trajectory) -> str | None:
+        """Stops the run where one sample after the other got no REPL: the next ones get none."""
+        if trajectory.outcome is not Outcome.REPL_UNAVAILABLE:
+            self._without_repl = 0
+            return None
+        self._without_repl += 1
+        if self._without_repl < _SAMPLES_WITHOUT_REPL:
+            return None
+        why = (
+            f"{self._without_repl} samples in a row got no REPL from this machine "
+            f"({trajectory.error}); repair it (`rlm-eval doctor` tries it) and run the same "
+            "command again"
+        )
+        if not self.stop.asked:
+            self.stop.ask(f"{why}; stopping")
+        return why
+
     def _is_redone(self, store: CellStore, who: tuple[str, int]) -> bool:
         done = store.attempts.get(who)
         return done is not None and done.trajectory.outcome in self._redo
 
-    def _close(
+    async def _close(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
     ) -> str | None:
         everyone = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
@@ -273,7 +337,8 @@ class Runner:
             first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
-        store.finish({"samples": len(samples), "epochs": cell.epochs})
+        whole = {"samples": len(samples), "epochs": cell.epochs}
+        await asyncio.to_thread(store.finish, whole)
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None

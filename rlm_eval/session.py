@@ -8,7 +8,6 @@ and steps. It knows no method and no task.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,8 +18,10 @@ from rlm_eval.errors import CallCancelled, ConfigError, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import Client, Sampling, merged
+from rlm_eval.models.waiting import working_time
 from rlm_eval.prices import whole
 from rlm_eval.prompt_check import PromptCheck
+from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
 from rlm_eval.slices import SourceIndex
@@ -98,7 +99,7 @@ class Session:
         self._occurrences: Counter[tuple[str, str]] = Counter()
         self._encoded: dict[str, tuple[PromptPart, ...]] = {}
         self._next_id = 0
-        self._started = time.monotonic()
+        self._started = working_time()
         # The clock stands while stored replies are taken: what that takes now says nothing.
         self._held_at: float | None = 0.0 if self._stored.unused else None
 
@@ -150,10 +151,10 @@ class Session:
         return self._journal.counts[request]
 
     def elapsed(self) -> float:
-        """Seconds since the sample's start."""
+        """Seconds since the sample's start, outages of endpoints left out."""
         if self._held_at is not None:
             return self._held_at
-        return round(time.monotonic() - self._started, 4)
+        return round(working_time() - self._started, 4)
 
     def _catch_up(self, seconds: float) -> None:
         """What is taken from the journal took its time then."""
@@ -165,7 +166,7 @@ class Session:
     def _start_clock(self) -> None:
         """From here on time is spent anew: nothing is left in the journal, or it is not asked."""
         if self._held_at is not None:
-            self._started = time.monotonic() - self._held_at
+            self._started = working_time() - self._held_at
             self._held_at = None
 
     def add_step(self, step: Step) -> None:
@@ -260,6 +261,8 @@ class Session:
             "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
+        text, reasoning = split(call.reply, call.reasoning)
+        call = replace(call, reply=text, reasoning=reasoning)
         # It was paid for once: the sample's limits see it again, so that they end the trajectory
         # where they ended it before.
         self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
@@ -286,6 +289,7 @@ class Session:
         *,
         closing: bool,
     ) -> Call:
+        self._journal.check()
         self._start_clock()
         if not closing:
             self.budget.check_seconds(self.elapsed())
@@ -341,11 +345,12 @@ class Session:
         waited = draft.times.submit + reply.queue_seconds
         start = round(waited if service is None else end - service, 4)
         first = reply.first_token_seconds
+        text, reasoning = split(reply.text, reply.reasoning)
         return replace(
             draft,
             model=reply.model or draft.model,
-            reply=reply.text,
-            reasoning=reply.reasoning,
+            reply=text,
+            reasoning=reasoning,
             finish_reason=reply.finish_reason,
             usage=reply.usage,
             attempts=reply.attempts,

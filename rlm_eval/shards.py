@@ -8,6 +8,7 @@ holds `merged.json`: what was counted and compared. Resuming goes on in the merg
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -20,11 +21,15 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 import orjson
 
 from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.lease import Lease
 from rlm_eval.log import dumped, read_lines
+from rlm_eval.paths import sync_folder
 from rlm_eval.store import CellStore, read_manifest, write_json
 from rlm_eval.types import Sample
 
 T = TypeVar("T")
+_DRAFT, _OLD = "merging-", "replaced-"
+"""Beginnings of the names of a merge under way, and of the merged cell that it replaces."""
 LOGS = ("samples.jsonl", "journal.jsonl", "trajectories.jsonl", "scores.jsonl")
 
 
@@ -84,7 +89,8 @@ def missing_shards(run: Path, cell: str) -> list[str]:
     folders = shard_folders(run, cell)
     if not folders:
         raise RlmEvalError(f"{run}: no shards of {cell} here")
-    parts = {CellStore(folder).manifest["shard"]["of"] for folder in folders}
+    # By their names: the shard that ends reads no file of the others.
+    parts = {int(folder.name.rpartition("-of-")[2]) for folder in folders}
     if len(parts) > 1:
         raise RlmEvalError(
             f"{run / 'shards' / cell}: parts of several divisions ({sorted(parts)}); keep one"
@@ -107,26 +113,54 @@ def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
 def merge(run: Path, cell: str) -> Path:
     """One cell of all its shards; returns its directory.
 
-    Raises `RlmEvalError` where a shard is not done, where the parts do not fit, or where the
-    merged cell was gone on with.
+    One process merges at a time, the others wait. Raises `RlmEvalError` where a shard is not done,
+    where the parts do not fit, or where the merged cell has newer results or is being written.
     """
     if missing := missing_shards(run, cell):
         raise RlmEvalError(f"{cell}: not done yet: shards {', '.join(missing)}")
+    with Lease(run / "shards" / cell, waits=True) as lease:
+        _clean(run, cell)
+        return _merge(run, cell, lease)
+
+
+def recover(run: Path, cell: str) -> None:
+    """Put back a merged cell whose replacement was interrupted between its two renames."""
+    if (run / "cells" / cell).exists() or not any((run / "shards" / cell).glob(f"{_OLD}*")):
+        return
+    with Lease(run / "shards" / cell, waits=True):
+        _clean(run, cell)
+
+
+def _clean(run: Path, cell: str) -> None:
+    """End what a killed merge left; the caller holds the lease."""
+    target = run / "cells" / cell
+    for old in sorted((run / "shards" / cell).glob(f"{_OLD}*")):
+        if not target.exists():
+            old.rename(target)
+        else:
+            shutil.rmtree(old)
+    for draft in (run / "shards" / cell).glob(f"{_DRAFT}*"):
+        shutil.rmtree(draft)
+
+
+def _merge(run: Path, cell: str, lease: Lease) -> Path:
     folders = shard_folders(run, cell)
-    manifests = [CellStore(folder).manifest for folder in folders]
+    manifests = [read_manifest(folder) for folder in folders]
     first = manifests[0]
     for key, what in (("identity", "configurations"), ("samples_hash", "samples")):
         values = {m.get(key) or m["shard"][key] for m in manifests}
         if len(values) > 1:
             raise RlmEvalError(f"{cell}: the shards ran different {what}; run them again")
     target = run / "cells" / cell
-    if target.exists() and not _may_replace(target):
-        raise RlmEvalError(f"{target} was gone on with since it was merged; it is left alone")
+    if target.exists():
+        proof = _check_replaceable(target)
+        if proof is not None and proof["parts"] == _parts(folders):
+            return target  # another process was first
     facts = {k: v for k, v in first.items() if k not in ("shard", "schema_version")}
     differing = sorted(
         k for k in ("code", "packages", "machine") if any(m[k] != first[k] for m in manifests)
     )
-    draft = Path(tempfile.mkdtemp(prefix="merging-", dir=run / "shards" / cell))
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=run / "shards" / cell))
     try:
         CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
         parts = _copy(folders, draft)
@@ -137,28 +171,60 @@ def merge(run: Path, cell: str) -> Path:
         shutil.rmtree(draft)
         raise
     draft.chmod(folders[0].stat().st_mode)
-    if target.exists():
-        shutil.rmtree(target)
-    target.parent.mkdir(exist_ok=True)
-    try:
-        draft.rename(target)
-    except OSError:  # another shard ended in the same moment, and was first
-        if not (target / "merged.json").exists():
-            raise
-        shutil.rmtree(draft)
+    lease.check()
+    _put(draft, target)
     return target
 
 
-def _may_replace(target: Path) -> bool:
-    """True where nothing but an earlier merge is there."""
+def _put(draft: Path, target: Path) -> None:
+    """Put a merged cell in its place by renames; `_clean` ends what a kill interrupts."""
+    target.parent.mkdir(exist_ok=True)
+    try:
+        if target.exists():
+            with Lease(target):  # none that resumes the earlier merge loses what it writes
+                _check_replaceable(target)
+                old = target.rename(draft.with_name(draft.name.replace(_DRAFT, _OLD)))
+                draft.rename(target)
+            shutil.rmtree(old)
+        else:
+            draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_folder(target.parent)
+    sync_folder(draft.parent)
+
+
+def _check_replaceable(target: Path) -> dict[str, Any] | None:
+    """What an earlier merge proved; `None` where no cell was started there.
+
+    Raises `RlmEvalError` where the cell has more than an earlier merge.
+    """
+    if not (target / "manifest.json").exists():
+        return None
     path = target / "merged.json"
-    return path.exists() and orjson.loads(path.read_bytes())["files"] == _hashes(target)
+    proof: dict[str, Any] = orjson.loads(path.read_bytes()) if path.exists() else {"files": None}
+    if proof["files"] != _hashes(target):
+        raise RlmEvalError(f"{target} has newer results than its merge; refusing to overwrite it")
+    return proof
+
+
+def _parts(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, calls and hashes of every shard."""
+    return [
+        {
+            "shard": folder.name,
+            "calls": sum(line["k"] == "call" for line in read_lines(folder / "journal.jsonl")),
+            "files": _hashes(folder),
+        }
+        for folder in folders
+    ]
 
 
 def _copy(folders: Sequence[Path], draft: Path) -> list[dict[str, Any]]:
     """Join the logs; numbers of trajectories, calls and texts go on from part to part."""
     shift = {"t": 0, "c": 0, "x": 0}
-    parts = []
+    parts = _parts(folders)
     samples: list[dict[str, Any]] = []
     sealed = bool(read_manifest(folders[0])["facts"]["protected"])
     for folder in folders:
@@ -167,13 +233,19 @@ def _copy(folders: Sequence[Path], draft: Path) -> list[dict[str, Any]]:
         for name in LOGS[1:]:
             with (draft / name).open("ab") as out:
                 _append(out, read_lines(folder / name), shift, top, sealed)
-        parts.append({"shard": folder.name, "calls": top["n"], "files": _hashes(folder)})
+                _to_disk(out)
         for key in shift:
             shift[key] += top[key]
     with (draft / "samples.jsonl").open("wb") as out:
         samples.sort(key=lambda line: line["index"])
         out.writelines(dumped(line, sealed) for line in samples)
+        _to_disk(out)
     return parts
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _append(
@@ -185,7 +257,6 @@ def _append(
 ) -> None:
     for line in lines:
         kind = line.get("k")
-        top["n"] += kind == "call"
         for key, own in (("t", "t"), ("c", "c"), ("of", "c"), ("redo", "t")):
             if key in line:
                 top[own] = max(top[own], line[key] + (key != "redo"))

@@ -1,7 +1,8 @@
 """When a run ends early: Ctrl-C, a spent budget, or a cluster's warning that the job will be ended.
 
-Asked once, a run finishes the samples in flight and starts no more; asked twice, or when a
-warning's time is over, it is cancelled: every finished call is in the journal by then.
+Asked once, a run finishes the samples in flight and starts no more; by Ctrl-C it also ends the
+samples that only wait (back-off, a provider's pause, an endpoint that is gone). Asked twice, or
+when a warning's time is over, it is cancelled: every finished call is in the journal by then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rlm_eval.models.waiting import Interrupt
+
 
 class Stop:
     """Whether the run goes on."""
@@ -18,6 +21,8 @@ class Stop:
     def __init__(self, note: Callable[[str], None]) -> None:
         """`note` tells the user."""
         self._note = note
+        self.interrupt = Interrupt()
+        """Ends the calls that wait."""
         self.asked = False
         """No further sample is started."""
         self.warned = False
@@ -44,6 +49,7 @@ class Stop:
                 main.cancel()
             else:
                 self.ask("finishing the samples in flight; Ctrl-C again stops now")
+                self.interrupt.ask()
 
         def about_to_end() -> None:
             self.warned = True

@@ -24,8 +24,9 @@ import orjson
 
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.journal import Calls
-from rlm_eval.log import AppendLog, dumped, line_at, read_every, read_lines
+from rlm_eval.log import AppendLog, count_stale, dumped, line_at, read_every, read_lines, read_raw
 from rlm_eval.paths import FULL, replace_file
+from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
@@ -52,8 +53,11 @@ def output_folder(path: Path, way_out: str = "name another with results= or -o")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file by `value` as JSON, whole or not at all."""
-    write_whole(path, orjson.dumps(value, option=_OPTIONS))
+    """Replace a file by `value` as JSON without secrets, whole or not at all."""
+    data = orjson.dumps(value, option=_OPTIONS)
+    if SECRETS.are_in(data):
+        data = orjson.dumps(SECRETS.tree(orjson.loads(data)), option=_OPTIONS)
+    write_whole(path, data)
 
 
 def folder_of(run: Path, name: str) -> Path:
@@ -94,6 +98,20 @@ def check_run(run: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     replace_file(path, data, durable=True)
+
+
+def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
+    for name in ("journal.jsonl", "trajectories.jsonl"):
+        if (folder / name).exists():
+            yield from ((name, line) for line in read_raw(folder / name))
+
+
+def stale_lines(folder: Path) -> int:
+    """Lines of a cell that are left out, since their writers had lost its lease."""
+    if len(list((folder / "writers").glob("*.json"))) < 2:
+        return 0
+    return sum(map(count_stale, folder.glob("*.jsonl")))
 
 
 @dataclass(frozen=True)
@@ -193,9 +211,13 @@ class CellStore:
         attempt: Attempt,
     ) -> None:
         """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
-        verdicts = [asdict(score) for score in attempt.scores]
-        scores.append({"t": attempt.number, "scores": verdicts})
+        scores.append(score_line(attempt))
         trajectories.append(_line(attempt))
+        self._keep(attempt)
+
+    def append_scores(self, scores: AppendLog, attempt: Attempt) -> None:
+        """Store new scores of a stored attempt; its later line counts."""
+        scores.append(score_line(attempt))
         self._keep(attempt)
 
     def finish(self, counts: Mapping[str, int]) -> None:
@@ -237,6 +259,11 @@ class CellStore:
         trajectory = replace(attempt.trajectory, calls=(), steps=())
         who = (trajectory.sample, trajectory.epoch)
         self.attempts[who] = replace(attempt, trajectory=trajectory)
+
+
+def score_line(attempt: Attempt) -> dict[str, Any]:
+    """The scores of an attempt as stored."""
+    return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
 
 
 def sample_line(sample: Sample) -> dict[str, Any]:

@@ -70,8 +70,14 @@ class Sync:
             self._pending[file] = _Pending(due, done)
             self._changed.set()
 
-    async def committed(self, file: Syncable) -> None:
-        """Return once all that was written to `file` so far is on the disk, or `file.failed`."""
+    async def committed(self, file: Syncable, *, at_once: bool = False) -> None:
+        """Return once all that was written to `file` so far is on the disk, or `file.failed`.
+
+        `at_once`: without waiting for others.
+        """
+        if at_once and file in self._pending:
+            self._pending[file].due = 0.0
+            self._changed.set()
         pending = self._pending.get(file) or self._flying.get(file)
         if pending is not None:
             await asyncio.shield(pending.done)

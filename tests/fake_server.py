@@ -38,9 +38,12 @@ class Fault:
     `empty_choices`, `null_content`, `content_filter`, `prompt_filter`, `refusal`, `length`,
     `given_up:{abort,error,...}` (a reply that the server ended itself, by its finish reason),
     `context:{openai,openai_input,vllm,vllm_old,llama_cpp,anthropic}`, `auth`, `unknown_model`,
-    `stream_error`, `stream_cut`."""
+    `stream_error`, `stream_cut`, `body` and `events` (`body` is sent as it is, as JSON or as a
+    stream of events, with status 200 where `status` is left alone)."""
     status: int = 500
     """HTTP status of `status`."""
+    body: str = ""
+    """Of `body` and `events`; surrogates stand for single bytes that are no UTF-8."""
     retry_after: str | None = None
     """`Retry-After` header, seconds or an HTTP date."""
     seconds: float = 3600.0
@@ -321,6 +324,12 @@ class FakeServer:
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             told = f"trouble with {self._key_of(http)}"  # some servers do echo keys
             return _json(shape.error(told, "server_error"), fault.status, headers)
+        if fault and kind in ("body", "events"):
+            return web.Response(
+                body=fault.body.encode("utf-8", "surrogateescape"),
+                status=200 if fault.status == 500 else fault.status,
+                content_type="application/json" if kind == "body" else "text/event-stream",
+            )
         if fault and kind == "hang":
             await asyncio.sleep(fault.seconds)
         if kind == "drop":

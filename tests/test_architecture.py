@@ -20,18 +20,20 @@ MODULES = {
 
 ALLOWED = {
     "types": set(),
-    "errors": {"types"},
+    "errors": {"types", "secrets"},  # an error's text must hold no key, wherever it is written
+    "secrets": set(),
     "paths": set(),
     "identity": set(),
     "reasoning": set(),
     "spans": set(),
-    "tokens": {"errors", "paths"},
+    "fetch": {"errors", "paths"},
+    "tokens": {"errors", "fetch", "paths"},
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors", "spans"},
-    "models": {"types", "errors", "paths", "config"},
+    "models": {"types", "errors", "fetch", "paths", "config", "reasoning", "secrets"},
     "tasks": {"types", "errors", "paths", "tokens", "scoring"},
-    "methods": {"types", "errors", "paths", "reasoning", "session", "spans", "repl"},
+    "methods": {"types", "errors", "fetch", "paths", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
         "run_union",

@@ -1,10 +1,17 @@
 """Every fault of an endpoint ends, through a whole run, in its outcome, charged if billed."""
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
+from bodies import OVERFLOW, ZERO, chat, sent
 from fake_server import FakeServer, Fault, rules
 from runs import RULES, overrides, records, run_here
 
 from rlm_eval.prices import price_of
+from rlm_eval.report import cells
+from rlm_eval.report.caveats import caveats
+from rlm_eval.results import write_records
 
 PRICE = "gpt-4o-mini"
 OWN = [
@@ -46,7 +53,6 @@ RETRIED = {
     Fault("status", 429, retry_after="0.05"): (False, False, False),
     Fault("status", 500): (False, False, False),
     Fault("status", 502): (False, False, False),
-    Fault("drop"): (False, True, False),
     Fault("reset"): (False, True, False),
     Fault("stall"): (True, True, False),
     Fault("hang"): (False, True, False),
@@ -73,6 +79,17 @@ async def test_a_transient_fault_is_retried_and_else_a_provider_error(tmp_path, 
     assert row["input_tokens"] == 2 * prompt * told
     assert row["failed_cost"] == row["cost_cold"]
     assert row["cost_cold"] == pytest.approx(paid(row))
+
+
+async def test_servers_that_drop_a_request_on_a_connection_left_open_billed_nothing(tmp_path):
+    """As a keep-alive that ended: no retry is used up. On a new connection it may be billed."""
+    row, _, sent = await one_sample(tmp_path / "once", Fault("drop"), 1, "root.retries=0")
+    assert (row["outcome"], row["score"], sent) == ("ok", 1.0, 2)
+    assert (row["n_retried_calls"], row["n_lost_attempts"]) == (1, 0)
+    row, summary, sent = await one_sample(tmp_path / "always", Fault("drop"), 9)
+    assert (row["outcome"], row["score"], sent) == ("provider_error", None, 3)
+    assert "1 provider_error" in summary.unfinished.popitem()[1]
+    assert (row["n_failed_calls"], row["n_lost_attempts"]) == (1, 2)
 
 
 def paid(row) -> float:
@@ -115,6 +132,63 @@ async def test_a_final_fault_is_asked_once_and_has_its_outcome(tmp_path, fault, 
         assert (row["cost_cold"], row["input_tokens"]) == (None, None)  # unknown, not nothing
     elif billed:
         assert row["cost_cold"] == pytest.approx(paid(row))
+
+
+def thought(content, **message):
+    body = chat(content)
+    body["choices"][0]["message"] |= message
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (chat(""), "no_answer"),
+        (chat(None), "no_answer"),
+        (chat(" \n"), "no_answer"),
+        (thought("", reasoning_content="It may be 7."), "no_answer"),
+        (chat("<think>It may be 7.</think>"), "no_answer"),
+        (chat("<thinking>It may be 7.</thinking>"), "no_answer"),
+        (chat("", "tool_calls"), "no_answer"),
+        (chat("It may be", "MAX_TOKENS"), "truncated"),
+        (chat("", "model_context_window_exceeded"), "truncated"),
+        (chat(None, "content_filter: SAFETY"), "refused"),
+        (chat("It", "RECITATION"), "refused"),
+        (chat("", usage=ZERO), "provider_error"),
+        (chat(None, error={"code": 429}), "provider_error"),
+        (chat(None, error={"message": OVERFLOW}), "context_overflow"),
+    ],
+)
+async def test_a_200_is_not_ok_by_itself(tmp_path, body, outcome):
+    row, _, requests = await one_sample(tmp_path, sent(body), 9)
+    assert row["outcome"] == outcome
+    assert row["score"] == (None if outcome == "provider_error" else 0.0)
+    assert requests == (2 if outcome == "provider_error" else 1)
+    if outcome == "no_answer":
+        assert row["failure"] == "no_answer"
+
+
+async def test_an_output_cap_that_was_used_up_by_thoughts_is_truncated(tmp_path):
+    told = "Could not finish the message because max_tokens or model output limit was reached."
+    fault = replace(sent({"error": {"message": told, "code": None}}), status=400)
+    row, _, requests = await one_sample(tmp_path, fault, 9)
+    assert (row["outcome"], row["score"], requests) == ("truncated", 0.0, 1)
+
+
+@pytest.mark.parametrize(("end", "shown"), [("OTHER", "OTHER"), (None, "none")])
+async def test_an_end_that_is_not_known_is_counted_and_named_once(tmp_path, capsys, end, shown):
+    body = chat("The number is 7.", end)
+    row, _, _ = await one_sample(tmp_path, sent(body), 9, "n=2")
+    assert (row["outcome"], row["n_unknown_ends"], row["unknown_ends"]) == ("ok", 1, shown)
+    noted = [line for line in capsys.readouterr().err.splitlines() if "n_unknown_ends" in line]
+    assert len(noted) == 1
+    assert (f"finish reason '{end}'" if end else "no finish reason") in noted[0]
+    frame = pd.read_parquet(write_records(tmp_path / "test"), dtype_backend="numpy_nullable")
+    assert frame["n_unknown_ends"].sum() == 2
+    prepared = cells.prepare(frame)
+    [said] = [s for s in caveats(prepared, cells.summarise(prepared)) if "not known" in s]
+    assert said.startswith("2 replies")
+    assert f"({shown})" in said
 
 
 @pytest.mark.parametrize("kind", ["auth", "unknown_model"])

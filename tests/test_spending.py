@@ -1,7 +1,7 @@
 """Money so far, from the journals: of every call that was sent, redone and abandoned ones too."""
 
 import pytest
-from fake_server import FakeServer, Fault, every, rules, tokens_of
+from fake_server import FakeServer, Fault, every, rules, text_of, tokens_of
 from runs import RULES, cell_folder, overrides, records, run_here
 
 from rlm_eval.commands.status import main as status
@@ -25,8 +25,9 @@ async def test_money_so_far_is_that_of_every_call_sent(tmp_path, capsys):
         assert not (await run_here(given)).unfinished
         served = server.total
     told = spent(cell_folder(tmp_path))
-    first = [e["request"]["messages"][-1]["content"] for e in server.log]
-    preflight = [text for text in first if text.startswith("Reply with the word")]
+    sent = [e["request"] for e in server.log]
+    last = "Reply with the word"
+    preflight = [text_of(r) for r in sent if r["messages"][-1]["content"].startswith(last)]
     assert told.calls == served["requests"] - len(preflight)
     outside = sum(tokens_of(text) + tokens_of("none") for text in preflight)
     assert told.tokens == served["prompt_tokens"] + served["completion_tokens"] - outside

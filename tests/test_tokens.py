@@ -54,7 +54,7 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr(tokens.tempfile, "tempdir", str(tmp_path))
     for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tokens.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
 
     def refuse(*_, **__):
         raise AssertionError("tiktoken went to the network")

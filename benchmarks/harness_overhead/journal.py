@@ -23,8 +23,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlm_eval.journal import Calls, Journal
+from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
-from rlm_eval.log import AppendLog
+from rlm_eval.log import AppendLog, Writer
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex, decode
@@ -60,6 +61,11 @@ def sample_of(text: str, identity: str) -> Sample:
 
 def endpoint() -> Endpoint:
     return Endpoint("instant", Instant(), Sampling(), None, lambda _usage: None)
+
+
+def writer(lease: Lease) -> Writer:
+    """As in a run: every line is marked, and the lease looked at before it."""
+    return Writer(lease.claim(), lease.check)
 
 
 async def ask(session: Session, prompt: str) -> float:
@@ -102,7 +108,7 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
     sample = sample_of(text, "00000000")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
-        async with AppendLog(path) as log:
+        async with Lease(Path(folder)) as lease, AppendLog(path, writer=writer(lease)) as log:
             session = Session(
                 sample, 0, {"sub": endpoint(), "root": endpoint()}, Journal(log), Budget(Limits()),
                 None, index,
@@ -114,7 +120,8 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
         for prompt in prompts:
             index.encode(prompt)
         encoding = (time.process_time() - began) / count * 1000
-        async with AppendLog(Path(folder) / "again.jsonl") as log:
+        again = Path(folder) / "again.jsonl"
+        async with Lease(Path(folder)) as lease, AppendLog(again, writer=writer(lease)) as log:
             journal = Journal(log)
             journal.start(sample.id, 0, sample.context.hash)
             began = time.process_time()
@@ -143,7 +150,7 @@ async def large_run(samples: int, calls: int) -> None:
 
         async def run(wanted: dict[tuple[str, int], int] | None) -> tuple[float, float]:
             began = time.process_time()
-            async with AppendLog(path) as log:
+            async with Lease(Path(folder)) as lease, AppendLog(path, writer=writer(lease)) as log:
                 journal = Journal(log, wanted)
                 opened = time.process_time() - began
                 for number in range(samples):

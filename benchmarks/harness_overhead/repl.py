@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import random
@@ -245,12 +246,12 @@ async def storm(pool: SandboxPool) -> list[Row]:
                     if rng.random() < 0.005:
                         await asyncio.sleep(rng.random() * 0.002)
                         link = repl._link  # type: ignore[attr-defined]
-                        if link is not None:
+                        if link is not None and not task.done():
                             link.signal(signal.SIGKILL)
+                            killed += 1
                     done = await task
                     if done.error != "worker_lost":
                         break
-                    killed += 1
                 if done.stdout != f"{number}/{number} {turn}\n":
                     wrong.append(done)
 
@@ -344,6 +345,7 @@ def main() -> None:
     parser.add_argument("--rlms-python", type=Path, default=envs / "0.1.3" / "bin" / "python")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     options = parser.parse_args()
+    logging.getLogger("rlm_eval.repl").setLevel(logging.ERROR)  # the storm kills workers
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, ")
     print(f"load average {os.getloadavg()[0]:.1f} at the start")
     print(f"  {'what':<46}{'target':<22}measured")

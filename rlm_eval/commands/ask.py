@@ -34,11 +34,12 @@ def main(argv: Sequence[str]) -> int:
         parser.error("name at least one file, then the question (in quotes), then any overrides")
 
     from rlm_eval.ask import ask
+    from rlm_eval.terminal import printable
 
     if not any(override.startswith("method=") for override in overrides):
         overrides.insert(0, "method=rlm")
     done = ask(words[-1], words[:-1], *overrides)
-    print("(no answer)" if done.text is None else done.text)
+    print("(no answer)" if done.text is None else printable(done.text))
     tokens = [str(n) if n is not None else "?" for n in (done.input_tokens, done.output_tokens)]
     cost = "cost unknown" if done.cost is None else f"${done.cost:.4f}"
     print(

@@ -12,6 +12,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlm_eval.commands import TRUST
+
 
 def main(argv: Sequence[str]) -> int:
     """Re-make the records, write the export, print what was written."""
@@ -24,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder")
     parser.add_argument("--min-score", type=float, default=1.0, help="chat: least score kept")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
     from rlm_eval.report import export
@@ -35,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.runs,
         arguments.out,
         arguments.kind,
-        context_of=ContextSource(),
+        context_of=ContextSource(trust=arguments.trust),
         min_score=arguments.min_score,
     ):
         print(path)

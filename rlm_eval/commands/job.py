@@ -23,8 +23,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     from rlm_eval.cluster import run_job
+    from rlm_eval.terminal import printable
 
     unfinished = run_job(arguments.run, arguments.number)
     for name, why in unfinished.items():
-        print(f"UNFINISHED {name}: {why}", file=sys.stderr)
+        print(printable(f"UNFINISHED {name}: {why}"), file=sys.stderr)
     return 1 if unfinished else 0

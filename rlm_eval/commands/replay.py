@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlm_eval.commands import TRUST
+
 if TYPE_CHECKING:
     from rlm_eval.store import Attempt
 
@@ -27,25 +29,25 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--sample", default="", help="only samples whose id starts so")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
     from rlm_eval.results import cell_folders
 
     folders = cell_folders(arguments.run)
-    results = [asyncio.run(_replay_cell(folder, arguments.sample)) for folder in folders]
+    results = [
+        asyncio.run(_replay_cell(folder, arguments.sample, arguments.trust)) for folder in folders
+    ]
     same, seen = (sum(counts) for counts in zip(*results, strict=True))
     print(f"{same} of {seen} came to the stored result")
     return 0 if same == seen else 1
 
 
-async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
+async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int]:
     """(attempts that came to the stored result, attempts replayed)."""
     from contextlib import AsyncExitStack
 
-    from omegaconf import OmegaConf
-
     from rlm_eval.attempt import attempt
-    from rlm_eval.cell import build_cell
     from rlm_eval.journal import Calls, Tape
     from rlm_eval.limits import Budget
     from rlm_eval.repl import open_pool
@@ -53,9 +55,11 @@ async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
     from rlm_eval.session import Session
     from rlm_eval.slices import SourceIndex
     from rlm_eval.store import Attempt, CellStore
+    from rlm_eval.terminal import printable
+    from rlm_eval.trust import replayed_cell
 
     store = CellStore(folder)
-    cell = build_cell(OmegaConf.create(store.manifest["config"]))
+    cell = replayed_cell(store.manifest, trust=trust)
     calls = Calls(folder / "journal.jsonl")
     same = seen = 0
     async with AsyncExitStack() as stack:
@@ -80,7 +84,7 @@ async def _replay_cell(folder: Path, prefix: str) -> tuple[int, int]:
                 now = Attempt(stored.number, trajectory, scores, 0, 0)
                 same += _said(now) == _said(stored)
                 seen += 1
-                print(f"{folder.name}  {sample.id[:8]}  {_told(now, stored)}")
+                print(printable(f"{folder.name}  {sample.id[:8]}  {_told(now, stored)}"))
     return same, seen
 
 

@@ -9,6 +9,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm_eval.commands import TRUST
+
+if TYPE_CHECKING:
+    from rlm_eval.results import ContextSource
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,25 +33,34 @@ def main(argv: Sequence[str]) -> int:
         help="draw these published scores as hollow marks (columns as in a suite's expected.csv; "
         "a suite's run shows its own)",
     )
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.results import write_records
+    from rlm_eval.results import ContextSource, write_records
 
     for run in arguments.runs:
         write_records(run)
     out = arguments.out or arguments.runs[0] / "report"
-    print(make(arguments.runs, out, arguments.published))
+    contexts = ContextSource(trust=arguments.trust)
+    print(make(arguments.runs, out, contexts, arguments.published))
     return 0
 
 
-def make(runs: Sequence[Path], out: Path, published: Path | None = None) -> str:
-    """Write the report; what a person wants to know at once, as text."""
+def make(
+    runs: Sequence[Path], out: Path, contexts: ContextSource, published: Path | None = None
+) -> str:
+    """Write the report; what a person wants to know at once, as text.
+
+    Processes that write the same one take turns.
+    """
+    from rlm_eval.lease import Lease
     from rlm_eval.report import report
-    from rlm_eval.results import ContextSource
+    from rlm_eval.store import output_folder
     from rlm_eval.suites.findings import additions
 
-    report(runs, out, context_of=ContextSource(), additions=additions(runs, published))
-    return told(out)
+    with Lease(output_folder(out), waits=True):
+        report(runs, out, context_of=contexts, additions=additions(runs, published))
+        return told(out)
 
 
 def told(out: Path) -> str:

@@ -138,6 +138,7 @@ def execute(
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
     from rlm_eval.shares import check_alone, left_by_jobs
+    from rlm_eval.terminal import printable
 
     budget = sweep_budget(config)
     if budget != Limits():
@@ -151,18 +152,19 @@ def execute(
     for told in merge_done(folder, cells):
         print(told, file=sys.stderr)
     if any((folder / "cells").glob("*/manifest.json")):
-        _tell(folder, summary, report=report)
+        _tell(folder, cells, summary, report=report)
     for cell, why in summary.unfinished.items():
-        print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
+        print(printable(f"UNFINISHED {cell}: {why}"), file=sys.stderr)
     return 1 if summary.unfinished else 0
 
 
-def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
+def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:
     """Make records and report, unless nothing was added; say what they say and where they are."""
     from rlm_eval.commands.report import make, told
     from rlm_eval.errors import NoRecords
     from rlm_eval.records import FILE
-    from rlm_eval.results import write_records
+    from rlm_eval.results import ContextSource, write_records
+    from rlm_eval.trust import foreign
 
     out = folder / "report"
     is_new = bool(summary.attempted) or not (folder / FILE).exists()
@@ -171,7 +173,8 @@ def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
     if report:
         fresh = is_new or not (out / "report.html").exists()
         try:
-            print(make([folder], out) if fresh else told(out))
+            known = {name for cell in cells for name in foreign(cell.resolved)}
+            print(make([folder], out, ContextSource(known=known)) if fresh else told(out))
         except NoRecords:
             return  # what is unfinished, and why, is told next
     print(f"records: {folder / FILE}")

@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.shares import pot
     from rlm_eval.spending import first_requests, total_of_run
     from rlm_eval.store import folder_of
+    from rlm_eval.terminal import printable
 
     if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     for name, folder in folders.items():
         told = state(folder, *jobs.get(name, (None, None)))
         done += told.startswith("done")
-        print(f"{name}  {told}")
+        print(printable(f"{name}  {told}"))
     for cell in sorted(shards):
         merged = (run / "cells" / cell / "merged.json").exists()
         print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")

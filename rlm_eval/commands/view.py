@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlm_eval.commands import TRUST
+
 
 def main(argv: Sequence[str]) -> int:
     """Serve on 127.0.0.1 until Ctrl-C."""
@@ -19,10 +21,11 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
     from rlm_eval.report import view
     from rlm_eval.results import ContextSource
 
-    view(arguments.runs, port=arguments.port, context_of=ContextSource())
+    view(arguments.runs, port=arguments.port, context_of=ContextSource(trust=arguments.trust))
     return 0

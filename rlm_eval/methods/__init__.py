@@ -12,7 +12,8 @@ class Method(Protocol):
     """A method's configuration: a frozen dataclass, one YAML in `configs/method/`.
 
     A class that sets `writes_plain_text` (what it starts keeps files of its own) gets no protected
-    task.
+    task. One whose root sends more than a user turn names the roles in `history`: the preflight
+    tries them.
     """
 
     @property
@@ -42,3 +43,8 @@ class Method(Protocol):
         raises; the runner maps errors to outcomes.
         """
         ...
+
+
+def history_of(method: Method) -> tuple[str, ...]:
+    """Roles of the turns that a request to the root may have, in order; the longest kind."""
+    return tuple(getattr(method, "history", ("user",)))

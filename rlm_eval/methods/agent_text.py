@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.text import sections
-from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Message, Outcome, Role
 
@@ -82,7 +81,6 @@ async def last_answer(
     """Turns ran out: one more call that asks for the answer at once, whatever form it has."""
     asked = [*messages, Message("user", request)]
     call = await session.call(asked, role=Role.ROOT, position=f"t{turn}", turn=turn)
-    reply = strip_reasoning(call.reply)
-    said = directive(reply, ("ANSWER",))
-    text = as_asked(said[1], question) if said else reply
+    said = directive(call.reply, ("ANSWER",))
+    text = as_asked(said[1], question) if said else call.reply
     return Answer(text, call=call.id, provenance="fallback", outcome=Outcome.LIMIT_TURNS)

@@ -20,7 +20,6 @@ from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
-from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 from rlm_eval.session import Session
 from rlm_eval.spans import Span, share_within
@@ -47,7 +46,9 @@ _BLOCK = re.compile(
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
+    VERSION: ClassVar[int] = 2  # 1: the error of a missing package did not name repl.packages
     runs_code: ClassVar[bool] = True
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 
     context_in_prompt: bool = True
     """False leaves the context to `search`."""
@@ -121,16 +122,15 @@ class CodeAct(Chunks):
             session.note("format_errors", odd)
             session.note("early_answers", early)
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
-            reply = strip_reasoning(call.reply)
-            blocks = [match.group(1).strip("\r\n") for match in _BLOCK.finditer(reply)]
-            answer = directive(_BLOCK.sub("", reply), ("ANSWER",))
+            blocks = [match.group(1).strip("\r\n") for match in _BLOCK.finditer(call.reply)]
+            answer = directive(_BLOCK.sub("", call.reply), ("ANSWER",))
             if answer is not None and not blocks:
                 return Answer(text=as_asked(answer[1], sample.question), call=call.id)
             in_a_row = 0 if blocks else in_a_row + 1
             odd += not blocks
             session.note("format_errors", odd)
             if in_a_row == self.format_patience:
-                return Answer(text=reply, call=call.id, provenance="fallback")
+                return Answer(text=call.reply, call=call.id, provenance="fallback")
             if blocks:
                 shown = [
                     await self._run(session, repl, tools, call, i, b) for i, b in enumerate(blocks)

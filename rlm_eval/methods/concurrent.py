@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError
+from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError, Suspended
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ async def all_of(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
     A call that a provider is already answering is paid for: its reply is kept, and the next attempt
     at the sample does not ask for it again. Only what no other job can survive cancels them: an
-    endpoint that cannot be used, or a bug.
+    endpoint that cannot be used, or a bug. `Suspended` is raised before any other failure: the
+    sample has no outcome yet.
     """
     results: dict[int, T] = {}
     failures: list[ModelError | LimitReached] = []
@@ -24,8 +25,10 @@ async def all_of(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     async def run(index: int, job: Coroutine[Any, Any, T]) -> None:
         try:
             results[index] = await job
-        except EndpointUnusable:
-            raise
+        except EndpointUnusable as error:
+            if not isinstance(error, Suspended):
+                raise
+            failures.insert(0, error)
         except (ModelError, LimitReached) as error:
             failures.append(error)
 

@@ -14,7 +14,6 @@ from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_p
 from rlm_eval.methods.fitting import chars_per_token
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
-from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import clip
 from rlm_eval.session import Session
 from rlm_eval.spans import Span, share_within
@@ -28,6 +27,7 @@ class React(Chunks):
     """Think, search, answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     slots: ClassVar[tuple[str, ...]] = ("root",)
 
     max_turns: int = 10
@@ -77,15 +77,14 @@ class React(Chunks):
             session.note("format_errors", odd)
             session.note("retrieval_recall", share_within(sample.evidence, found))
             call = await session.call(messages, role=Role.ROOT, position=f"t{turn}", turn=turn)
-            reply = strip_reasoning(call.reply)
-            said = directive(reply, ("SEARCH", "ANSWER"))
+            said = directive(call.reply, ("SEARCH", "ANSWER"))
             if said is not None and said[0] == "ANSWER":
                 return Answer(text=as_asked(said[1], sample.question), call=call.id)
             in_a_row = in_a_row + 1 if said is None else 0
             odd += said is None
             session.note("format_errors", odd)
             if in_a_row == self.format_patience:
-                return Answer(text=reply, call=call.id, provenance="fallback")
+                return Answer(text=call.reply, call=call.id, provenance="fallback")
             if said is None:
                 observed = parts["format"]
             else:

@@ -57,6 +57,8 @@ class EndpointInfo:
     """Revision or SHA-256 of the weights."""
     chat_template_hash: str | None = None
     """`types.text_hash` of the chat template, where the server tells it."""
+    template_opens_thought: bool | None = None
+    """Whether that template opens a thought in every prompt; `None` = unknown."""
     window: int | None = None
     """Context window that the server reports, in tokens."""
     gpus: int | None = None
@@ -98,13 +100,19 @@ class Client(Protocol):
     async def check(self) -> EndpointInfo:
         """One cheap request that proves key, model name and chat template.
 
-        Raises a subclass of `errors.ModelError` whose message says what to change.
+        Raises a subclass of `errors.ModelError` whose message says what to change. A client that
+        also has `prove(history)` is asked that instead, with the roles of the turns to come.
         """
         ...
 
     async def account(self) -> Account | None:
         """What its server did so far; `None` where there is nothing to tell. Never raises."""
         ...
+
+
+def shown_name(model: Model) -> str:
+    """A model's name in tables, with the switches that change what it is sent."""
+    return model.name + str(getattr(getattr(model, "turns", None), "label", ""))
 
 
 class Model(Protocol):

@@ -1,8 +1,8 @@
 """Anthropic's messages API as a second dialect (docs.claude.com/en/api/messages).
 
 The system message travels apart, the reply is a list of blocks, the prompt's tokens are split by
-cache. No `cache_control` is sent, so nothing is written to the cache at a premium. Finish reasons
-are given in the words of the chat completions API. Not covered: tools, images.
+cache. No `cache_control` is sent, so nothing is written to the cache at a premium. Not covered:
+tools, images.
 """
 
 from __future__ import annotations
@@ -11,20 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlm_eval.errors import Refused
 from rlm_eval.models import Sampling
 from rlm_eval.models.endpoint import Dialect
-from rlm_eval.models.faults import TransientError
+from rlm_eval.models.faults import Malformed
+from rlm_eval.models.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.openai_dialect import count, plausible
+from rlm_eval.models.openai_dialect import check_answered, count, ending, plausible, text_parts
 from rlm_eval.types import Message, Reply, Usage
-
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class AnthropicModel(OpenAIModel):
     @property
     def dialect(self) -> Dialect:
         """See `OpenAIModel.dialect`."""
-        return AnthropicDialect(self.output_cap)
+        return AnthropicDialect(self.output_cap, self.turns)
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,11 @@ class AnthropicDialect:
 
     output_cap: int
     """`max_tokens` where the sampling names none."""
+    turns: Turns = AS_THEY_ARE
+    """The order of turns that its server takes."""
 
     path = "/messages"
+    most_bytes = 64 << 20
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Headers that carry the key."""
@@ -57,6 +53,7 @@ class AnthropicDialect:
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
         """The request. The API knows no seed and no effort by these names; see `extra`."""
+        messages = self.turns.sent(messages)
         system = "\n\n".join(m.content for m in messages if m.role == "system")
         body: dict[str, Any] = {
             "model": model,
@@ -65,7 +62,7 @@ class AnthropicDialect:
                 {"role": m.role, "content": m.content} for m in messages if m.role != "system"
             ],
         }
-        if system:
+        if system.strip():
             body["system"] = system
         for name in ("temperature", "top_p", "top_k"):
             if getattr(sampling, name) is not None:
@@ -76,22 +73,34 @@ class AnthropicDialect:
             body["stream"] = True
         return body | sampling.extra
 
+    def usage(self, body: Any, prompt_bytes: int) -> Usage:
+        """Tokens that a body reports."""
+        return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
+
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
         """The reply of a whole body. Raises `Refused` or `TransientError`, both with the usage."""
+        usage = self.usage(body, prompt_bytes)
         if not isinstance(body, dict):
-            raise TransientError("the reply is not a JSON object")
-        usage = usage_of(body.get("usage"), prompt_bytes)
-        reason = str(body.get("stop_reason") or "")
-        if reason == "refusal":
-            raise Refused("the model's safety classifier refused", usage=usage)
-        blocks = [block for block in body.get("content") or [] if isinstance(block, dict)]
-        if not blocks and reason != "end_turn":
-            raise TransientError("the reply has no content", usage=usage)
+            raise Malformed("the reply is not a JSON object")
+        blocks = body.get("content")
+        if not isinstance(blocks, list | str) and not body.get("stop_reason"):
+            raise Malformed("the reply has no content", usage=usage)
+        end = ending(body, ("stop_reason",), usage)
+        try:
+            parts = [
+                text_parts(block)
+                for block in ([blocks] if isinstance(blocks, str) else blocks or [])
+            ]
+        except Malformed as fault:
+            raise Malformed(str(fault), usage=usage) from fault
+        text = "".join(text for text, _ in parts)
+        reasoning = "\n".join(thought for _, thought in parts if thought)
+        check_answered(text or reasoning, end, body.get("usage"), usage)
         return Reply(
-            text="".join(str(b["text"]) for b in blocks if b.get("type") == "text"),
-            finish_reason=_FINISH.get(reason, reason),
+            text=text,
+            finish_reason=end,
             usage=usage,
-            reasoning="\n".join(str(b["thinking"]) for b in blocks if b.get("type") == "thinking"),
+            reasoning=reasoning,
             model=str(body.get("model") or ""),
         )
 
@@ -105,37 +114,60 @@ class AnthropicStream:
 
     def __init__(self) -> None:
         self.done = False
-        """The end was announced."""
+        """The end was announced: by a stop reason, `message_stop` or `[DONE]`."""
         self._body: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
-        self._blocks: dict[int, dict[str, str]] = {}
+        self._blocks: dict[tuple[int, str], list[str]] = {}
 
-    def feed(self, event: dict[str, Any]) -> bool:
-        """Take one event; true where it holds a token."""
-        kind = event.get("type")
-        if kind == "error":
-            told = str(event.get("error"))[:300]
-            raise TransientError(f"error inside the stream: {told}", lost=True)
+    def feed(self, event: Any) -> bool:
+        """Take one event; true where it holds a token. Raises `Malformed`."""
+        kind = _object(event, "a stream event").get("type")
         if kind == "message_start":
-            self._body = dict(event["message"])
-            self._usage.update(self._body.get("usage") or {})
+            self._body = dict(_object(event.get("message"), "the message"))
+            self._count(self._body.get("usage"))
         elif kind == "message_delta":
-            self._body["stop_reason"] = event["delta"].get("stop_reason")
-            self._usage.update(event.get("usage") or {})
+            if reason := _object(event.get("delta"), "the delta").get("stop_reason"):
+                self._body["stop_reason"], self.done = reason, True
+            self._count(event.get("usage"))
         elif kind == "message_stop":
             self.done = True
-        elif kind == "content_block_delta":
-            for name, block in (("text", "text"), ("thinking", "thinking")):
-                if piece := event["delta"].get(name):
-                    kept = self._blocks.setdefault(event["index"], {"type": block, block: ""})
-                    kept[block] += piece
-                    return True
+        elif kind in ("content_block_start", "content_block_delta"):
+            piece = _object(event.get("delta") or event.get("content_block"), "the block")
+            return self._take(event.get("index"), piece)
         return False
+
+    def _count(self, usage: Any) -> None:
+        """Later figures are cumulative; gateways send some of them again as 0 or null."""
+        self._usage.update({name: value for name, value in _object(usage or {}, "usage").items()
+                            if value or name not in self._usage})  # fmt: skip
+
+    def _take(self, index: Any, piece: dict[str, Any]) -> bool:
+        got = False
+        for name in ("text", "thinking"):
+            value = piece.get(name)
+            if value is not None and not isinstance(value, str):
+                raise Malformed(f"{name} is not a string", lost=True)
+            if value:
+                place = index if isinstance(index, int) else 0
+                self._blocks.setdefault((place, name), []).append(value)
+                got = True
+        return got
+
+    def end(self) -> None:
+        """`[DONE]` came, from a gateway."""
+        self.done = True
 
     def body(self) -> dict[str, Any]:
         """The collected body."""
-        blocks = [self._blocks[index] for index in sorted(self._blocks)]
+        kept = sorted(self._blocks.items(), key=lambda item: item[0][0])
+        blocks = [{"type": name, name: "".join(pieces)} for (_, name), pieces in kept]
         return self._body | {"content": blocks, "usage": self._usage or None}
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Malformed(f"{what} is not a JSON object", lost=True)
+    return value
 
 
 def usage_of(usage: Any, prompt_bytes: int) -> Usage:

@@ -1,9 +1,9 @@
 """The client of one endpoint: no call lost, none charged twice, none left unexplained.
 
 It retries what is transient with back-off (holding no slot meanwhile), honours `Retry-After`,
-turns every failure into a typed error that says what was billed, and keeps the key out of
-everything. aiohttp, because it was measured: 1,000 calls at 256 in flight against a 50 ms server
-took it 0.5 s, and httpx 15 s.
+waits for an endpoint that is gone, turns every failure into a typed error that says what was
+billed, and keeps the key out of everything. aiohttp, because it was measured: 1,000 calls at 256 in
+flight against a 50 ms server took it 0.5 s, and httpx 15 s.
 """
 
 from __future__ import annotations
@@ -15,55 +15,68 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 import orjson
 
-from rlm_eval.errors import CallCancelled, EndpointUnusable, ModelError, ProviderError
-from rlm_eval.models import Account, EndpointInfo, Sampling, merged
+from rlm_eval.errors import (
+    CallCancelled,
+    EndpointGone,
+    EndpointUnusable,
+    ModelError,
+    ProviderError,
+)
+from rlm_eval.models import Account, EndpointInfo, Sampling, address, merged, proof
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
-from rlm_eval.models.faults import TransientError, fault_of
+from rlm_eval.models.faults import TransientError
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.keys import without_secrets
+from rlm_eval.models.outage import Unreachable, say
+from rlm_eval.models.thoughts import Thoughts
+from rlm_eval.models.transport import StaleConnection, Transport
+from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.types import Message, Reply, Usage
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from rlm_eval.models.http import OpenAIModel
 
 
 _CACHE_METRIC = re.compile(
     r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
+_LONG_PAUSE_S = 10.0  # reported: nothing seems to happen meanwhile
+_MOST_STALE = 3  # free retries of a call on connections that were closed already
 
 
 @dataclass
 class _Sent:
     """What a call has sent so far."""
 
+    is_proof: bool = False
+    """The preflight: a wrong address must fail soon, so that it waits for no outage and retries
+    once, except where the provider asks it to come back."""
     attempts: int = 0
     failed: Usage = field(default_factory=Usage)
     """Billed for failed attempts, as far as it was told."""
     lost: int = 0
     """Failed attempts that may be billed, for all that was told."""
+    stale: int = 0
+    """Attempts that met a connection which the server had closed: no retry is used up."""
     in_flight: bool = False
+    entered: float = 0.0
+    """Monotonic time at which the last attempt was sent."""
+    seconds: float | None = None
+    """Of the last attempt."""
 
 
 class HttpClient:
     """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
 
-    def __init__(
-        self,
-        config: OpenAIModel,
-        host: Host,
-        key: str | None,
-        session: aiohttp.ClientSession,
-        gate: Gate,
-    ) -> None:
+    def __init__(self, config: OpenAIModel, transport: Transport, host: Host, gate: Gate) -> None:
         self.config, self.gate = config, gate
-        self._host, self._key, self._session = host, key, session
+        self._transport, self._host = transport, host
         self._dialect = config.dialect
+        self._thoughts = Thoughts(config.name, config.template_opens_thought)
         self._count = ServerCount(
             self._ask, self._dialect, config.model, config.sampling, config.retries
         )
@@ -74,168 +87,148 @@ class HttpClient:
         """Address up to and including `/v1`."""
         return self._host.base_url.rstrip("/")
 
-    @property
-    def _where(self) -> str:
-        return f"{self.config.name} ({self.config.model}) at {self.base_url}"
-
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         """One chat completion. Fields that `sampling` leaves open are the model's defaults.
 
-        A server of ours that dies during the call is an error; one that died before is restarted.
-        Where it is cancelled, raises `CallCancelled`.
+        A server of ours that died is started again, once per cell. Where it is cancelled, raises
+        `CallCancelled`.
         """
-        sent = _Sent()
+        return await self._call(messages, sampling, _Sent())
+
+    async def _call(self, messages: Sequence[Message], sampling: Sampling, sent: _Sent) -> Reply:
+        chosen = merged(self.config.sampling, sampling)
+        body = self._dialect.body(self.config.model, messages, chosen, self.config.stream)
+        payload = orjson.dumps(body)
+        estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
         try:
-            await self._host.ensure()
-            chosen = merged(self.config.sampling, sampling)
-            body = self._dialect.body(self.config.model, messages, chosen, self.config.stream)
-            payload = orjson.dumps(body)
-            estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
             return await self._complete(payload, estimate, sent)
         except asyncio.CancelledError as error:
             raise CallCancelled(sent.failed, sent.attempts, sent.lost + sent.in_flight) from error
+        except ModelError as error:
+            error.usage, error.attempts = added(sent.failed, error.usage), sent.attempts
+            error.service_seconds = sent.seconds
+            error.lost_attempts += sent.lost
+            raise
 
     async def _complete(self, payload: bytes, estimate: float, sent: _Sent) -> Reply:
         """Attempts until one is answered, or must be the last."""
         submitted, in_service = time.monotonic(), 0.0
         while True:
-            entered = 0.0
             try:
-                async with self.gate.slot(estimate) as entered:
+                await self._host.ensure()
+                async with self.gate.slot(estimate) as sent.entered:
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
                     try:
                         with self._host.meter.call():
-                            reply = await self._attempt(payload, entered)
+                            reply, first = await self._transport.complete(payload)
                     finally:
-                        in_service += time.monotonic() - entered
+                        sent.seconds = time.monotonic() - sent.entered
+                        in_service += sent.seconds
                 sent.in_flight = False
             except TransientError as fault:
-                sent.failed, sent.lost = added(sent.failed, fault.usage), sent.lost + fault.lost
                 sent.in_flight = False
-                await self._after(fault, entered, sent)
+                sent.failed, sent.lost = added(sent.failed, fault.usage), sent.lost + fault.lost
+                await self._after(fault, sent)
                 continue
-            except ModelError as error:
-                error.usage, error.attempts = added(sent.failed, error.usage), sent.attempts
-                error.service_seconds = time.monotonic() - entered
-                error.lost_attempts = sent.lost
-                raise
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
             self.gate.went_well(used - estimate if used else 0.0)
+            reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
             return replace(
-                reply,
+                without_secrets(reply),
                 attempts=sent.attempts,
                 failed_usage=sent.failed,
                 lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
+                service_seconds=sent.seconds,
+                first_token_seconds=None if first is None else first - sent.entered,
             )
 
-    async def _after(self, fault: TransientError, entered: float, sent: _Sent) -> None:
+    async def _after(self, fault: TransientError, sent: _Sent) -> None:
         """Wait before the next attempt, or raise where there is none."""
-        if fault.throttled:
-            self.gate.too_many(entered, fault.retry_after)
+        config, where = self.config, self._transport.where
         after = fault.retry_after or 0.0
-        if sent.attempts > self.config.retries or after > self.config.patience_s:
-            why = f"gave up after {sent.attempts} attempt(s)"
-            if after > self.config.patience_s:
-                why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
-            error = ProviderError(
-                f"{self._where}: {why}: {fault}", usage=sent.failed, attempts=sent.attempts
-            )
-            error.service_seconds = time.monotonic() - entered
-            error.lost_attempts = sent.lost
-            raise error from fault
-        pause = min(60.0, self.config.backoff_s * 2 ** (sent.attempts - 1))
-        await asyncio.sleep(max(after, pause * random.uniform(0.5, 1.0)))
+        is_patient = after <= config.patience_s
+        if fault.throttled:
+            self.gate.too_many(sent.entered, after if is_patient else None)
+        if not is_patient:
+            told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
+            raise ProviderError(f"{where}: {told}: {fault}") from fault
+        if isinstance(fault, StaleConnection) and sent.stale < _MOST_STALE:
+            sent.stale += 1
+            return
+        if isinstance(fault, Unreachable) and await self._is_back(fault, sent):
+            return
+        limit = config.retries if fault.throttled or not sent.is_proof else min(1, config.retries)
+        if sent.attempts - sent.stale > limit:
+            kind = EndpointGone if isinstance(fault, Unreachable) else ProviderError
+            raise kind(f"{where}: gave up after {sent.attempts} attempt(s): {fault}") from fault
+        if after > _LONG_PAUSE_S:
+            say(f"{where}: asked to wait {after:.0f} s; Ctrl-C stops")
+        pause = min(60.0, config.backoff_s * 2 ** (sent.attempts - 1))
+        await INTERRUPT.get().sleep(max(after, pause * random.uniform(0.5, 1.0)))
 
-    async def _attempt(self, payload: bytes, entered: float) -> Reply:
-        """One request. Raises `TransientError` or a `ModelError`."""
-        import aiohttp
-
-        config = self.config
-        timeout = aiohttp.ClientTimeout(
-            total=config.timeout_s,
-            sock_connect=min(30.0, config.timeout_s),
-            sock_read=config.stall_s if config.stream else None,
+    async def _is_back(self, fault: Unreachable, sent: _Sent) -> bool:
+        """Wait for an endpoint that cannot be reached; false where the call should go on as after
+        any other fault. Raises `EndpointGone`."""
+        if self._host.held is not None:  # a server of ours: see whether it died
+            for _ in range(20):
+                if self._host.last_words() is not None:
+                    break
+                await asyncio.sleep(0.1)
+            return False
+        outage, config = self._transport.outage, self.config
+        outage.failed(self._transport.where, fault, config.patience_s)
+        if sent.is_proof or not outage.reached:
+            return False
+        sent.attempts -= 1  # nothing was sent
+        await outage.over(
+            self._transport.where,
+            fault,
+            patience_s=config.patience_s,
+            probe=self._transport.is_reachable,
+            every_s=config.backoff_s,
         )
-        headers = {"Content-Type": "application/json", **config.headers}
-        headers |= self._dialect.headers(self._key)
-        first: float | None = None
-        try:
-            async with self._session.post(
-                self.base_url + self._dialect.path, data=payload, headers=headers, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    words = await response.read()
-                    if self._key:  # some servers echo it
-                        words = words.replace(self._key.encode(), b"[key]")
-                    raise fault_of(
-                        response.status,
-                        words,
-                        response.headers,
-                        where=self._where,
-                        key_env=config.api_key_env,
-                    )
-                if config.stream:
-                    body, first = await self._collect(response.content)
-                else:
-                    body = orjson.loads(await response.read())
-        except aiohttp.ConnectionTimeoutError as error:
-            raise TransientError(f"no connection: {error}") from error
-        except TimeoutError as error:
-            seconds = time.monotonic() - entered
-            raise TransientError(f"no reply within {seconds:.0f} s", lost=True) from error
-        except (aiohttp.ClientError, ConnectionError) as error:
-            if (gone := self._host.last_words()) is not None:
-                raise EndpointUnusable(f"{self._where}: the server is gone, {gone}") from error
-            sent = not isinstance(error, aiohttp.ClientConnectorError)
-            raise TransientError(f"{type(error).__name__}: {error}", lost=sent) from error
-        except orjson.JSONDecodeError as error:
-            raise TransientError(f"the reply is not JSON: {error}", lost=True) from error
-        end = time.monotonic()
-        reply = self._dialect.reply(body, len(payload))
-        return replace(
-            reply,
-            service_seconds=end - entered,
-            first_token_seconds=None if first is None else first - entered,
-        )
-
-    async def _collect(self, lines: aiohttp.StreamReader) -> tuple[dict[str, Any], float | None]:
-        """The body of a stream of server-sent events, and when its first token came."""
-        stream, first, buffer = self._dialect.stream(), None, b""
-        async for chunk in lines.iter_any():
-            *whole, buffer = (buffer + chunk).split(b"\n")
-            for line in whole:
-                data = line.removeprefix(b"data:").strip()
-                if not line.startswith(b"data:") or data == b"[DONE]":
-                    continue
-                if stream.feed(orjson.loads(data)) and first is None:
-                    first = time.monotonic()
-        if not stream.done:
-            raise TransientError("the stream ended before the reply did", lost=True)
-        return stream.body(), first
+        return True
 
     async def check(self) -> EndpointInfo:
-        """See `models.Client.check`. Costs one request of a few tokens, and asks `/models`.
+        """See `models.Client.check`, and `prove`."""
+        return await self.prove(("user",))
 
-        A server of ours that died is started again.
+    async def prove(self, history: Sequence[str]) -> EndpointInfo:
+        """One request of a few tokens whose turns have these roles, and `/models`; nothing where
+        the configuration says `preflight: false`.
+
+        A server of ours that died is started again. Raises as `models.Client.check`.
         """
         await self._host.ensure()
-        window = await self._reported_window()
-        if window is not None and self.config.window is not None and window < self.config.window:
+        config, info = self.config, self._host.info
+        if not config.preflight:
+            return info
+        window = await proof.reported_window(self._transport, config.model)
+        if window is not None and config.window is not None and window < config.window:
             raise EndpointUnusable(
-                f"{self._where}: the server's window is {window} tokens, the configuration says "
-                f"{self.config.window}; set window={window} or start the server with more"
+                f"{self._transport.where}: the server's window is {window} tokens, the "
+                f"configuration says {config.window}; set window={window} or start the server with "
+                "more"
             )
-        sampling = Sampling(max_output_tokens=16, temperature=None)
-        once = replace(self.config, retries=min(1, self.config.retries), timeout_s=60.0)
-        probe = HttpClient(once, self._host, self._key, self._session, self.gate)
-        reply = await probe.complete([Message("user", "Reply with the word: ready")], sampling)
-        info = self._host.info
+        slow = asyncio.get_running_loop().call_later(
+            _LONG_PAUSE_S,
+            say,
+            f"{self._transport.where}: waiting for a first reply, {config.timeout_s:.0f} s at most",
+        )
+        try:
+            reply = await self._call(
+                proof.messages(history), proof.sampling(config, window), _Sent(is_proof=True)
+            )
+            model, used = reply.model, added(reply.usage, reply.failed_usage)
+        except ModelError as error:
+            if not proof.proves(error):
+                raise
+            model, used = "", error.usage
+        finally:
+            slow.cancel()
         return replace(
-            info,
-            model=reply.model or info.model,
-            window=window or info.window,
-            check_usage=added(reply.usage, reply.failed_usage),
+            info, model=model or info.model, window=window or info.window, check_usage=used
         )
 
     async def account(self) -> Account | None:
@@ -250,21 +243,11 @@ class HttpClient:
         """Prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:
         `vllm:prefix_cache_queries_total` and `_hits_total`, in tokens); empty where it has none.
         """
-        import aiohttp
-
-        if not self._tells_cache:
-            return {}
-
-        url = self.base_url.removesuffix("/v1") + "/metrics"
         found: dict[str, float] = {}
-        try:
-            async with self._session.get(
-                url, headers=self._dialect.headers(self._key), timeout=aiohttp.ClientTimeout(5)
-            ) as response:
-                text = await response.text()
-        except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
+        if not self._tells_cache:
             return found
-        for name, value in _CACHE_METRIC.findall(text if response.status == 200 else ""):
+        words = await self._transport.get(address.root(self.base_url) + "/metrics", 5.0)
+        for name, value in _CACHE_METRIC.findall((words or b"").decode(errors="replace")):
             found[name] = found.get(name, 0.0) + float(value)
         self._tells_cache = bool(found)  # a hosted API is asked once
         return found
@@ -276,48 +259,23 @@ class HttpClient:
 
     async def _ask(self, path: str, body: dict[str, Any], retries: int) -> Any:
         """See `models.counting.Ask`."""
-        import aiohttp
-
-        url, error = urljoin(self.base_url + "/", path), ""
-        headers = {**self.config.headers, **self._dialect.headers(self._key)}
-        timeout = aiohttp.ClientTimeout(total=self.config.timeout_s)
-        for attempt in range(retries + 1):
-            if attempt:
-                await asyncio.sleep(min(60.0, self.config.backoff_s * 2 ** (attempt - 1)))
+        error, sent = "", _Sent()
+        while sent.attempts <= retries:
+            if sent.attempts:
+                pause = min(60.0, self.config.backoff_s * 2 ** (sent.attempts - 1))
+                await INTERRUPT.get().sleep(pause)
+            sent.attempts += 1
             try:
-                async with self._session.post(
-                    url, json=body, headers=headers, timeout=timeout
-                ) as response:
-                    if response.status < 500 and response.status != 429:
-                        words = await response.read()
-                        return orjson.loads(words) if response.status == 200 else None
-                    error = f"HTTP {response.status}"
-                    if response.status == 501:
-                        return None
-            except orjson.JSONDecodeError:
-                return None
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
-                error = f"{type(fault).__name__}: {fault}"
-        raise ProviderError(f"{self._where}: tokens cannot be counted at {url}: {error}")
-
-    async def _reported_window(self) -> int | None:
-        """Context length that `/models` tells (vLLM, llama.cpp, some gateways), else `None`."""
-        import aiohttp
-
-        headers = self._dialect.headers(self._key)
-        try:
-            async with self._session.get(
-                f"{self.base_url}/models", headers=headers, timeout=aiohttp.ClientTimeout(total=10)
-            ) as response:
-                rows = orjson.loads(await response.read()).get("data", [])
-                for row in rows:
-                    if row.get("id") == self.config.model:
-                        of_slot = (row.get("meta") or {}).get("n_ctx")  # llama.cpp
-                        found = row.get("max_model_len") or row.get("context_length") or of_slot
-                        return found if isinstance(found, int) else None
-        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError):
-            return None  # optional knowledge; the completion request tells what is wrong
-        return None
+                status, value = await self._transport.post(path, body)
+            except TransientError as fault:
+                error = str(fault)
+                if isinstance(fault, Unreachable):
+                    await self._is_back(fault, sent)
+                continue
+            if (status < 500 and status != 429) or status == 501:
+                return value
+            error = f"HTTP {status}"
+        raise ProviderError(f"{self._transport.where}: tokens cannot be counted at {path}: {error}")
 
 
 def added(a: Usage, b: Usage) -> Usage:

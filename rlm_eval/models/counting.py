@@ -7,11 +7,10 @@ gateways) have none. Not a meter: what a call took stands in its `Usage`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from rlm_eval.errors import ProviderError
+from rlm_eval.errors import EndpointUnusable, ProviderError
 from rlm_eval.models import Sampling
 from rlm_eval.models.endpoint import Dialect
 from rlm_eval.types import Message
@@ -57,10 +56,14 @@ class ServerCount:
 
     async def _search(self) -> tuple[str, str] | None:
         for address in ADDRESSES:
-            # Some gateways answer a path that they do not know with a server error.
-            with contextlib.suppress(ProviderError):
+            try:
                 if await self._at(address, [Message("user", "ready")], 0) is not None:
                     return address
+            except EndpointUnusable:  # gone, or stopped: not the same as no counter
+                raise
+            except ProviderError:
+                # Some gateways answer a path that they do not know with a server error.
+                continue
         return None
 
     async def _at(

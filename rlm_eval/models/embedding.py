@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from rlm_eval.models import Sampling
 from rlm_eval.models.endpoint import Dialect
@@ -24,6 +24,8 @@ from rlm_eval.types import Message, Reply
 class EmbeddingModel(OpenAIModel):
     """An embedding endpoint: name, address, window and price as of any other model."""
 
+    VERSION: ClassVar[int] = 1  # vectors hold no thoughts
+
     @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
@@ -35,6 +37,7 @@ class EmbeddingDialect(OpenAIDialect):
     """The embeddings API: no sampling, no streams."""
 
     path = "/embeddings"
+    most_bytes = 512 << 20
 
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool

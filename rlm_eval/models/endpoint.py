@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlm_eval.models import EndpointInfo, Sampling
-from rlm_eval.types import Message, Reply
+from rlm_eval.types import Message, Reply, Usage
 
 
 class Stream(Protocol):
@@ -17,7 +17,8 @@ class Stream(Protocol):
 
     done: bool
 
-    def feed(self, event: dict[str, Any]) -> bool: ...
+    def feed(self, event: Any) -> bool: ...
+    def end(self) -> None: ...
     def body(self) -> dict[str, Any]: ...
 
 
@@ -25,12 +26,15 @@ class Dialect(Protocol):
     """What differs between APIs."""
 
     path: str
+    most_bytes: int
+    """Of a reply when decoded; more is not read."""
 
     def headers(self, key: str | None) -> dict[str, str]: ...
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]: ...
     def reply(self, body: Any, prompt_bytes: int) -> Reply: ...
+    def usage(self, body: Any, prompt_bytes: int) -> Usage: ...
     def stream(self) -> Stream: ...
 
 
@@ -82,7 +86,8 @@ class Host(Protocol):
         ...
 
     async def ensure(self) -> None:
-        """Start it again where it is gone."""
+        """Start it again where it is gone. Raises `EndpointUnusable` where that was done already
+        in this cell."""
         ...
 
 

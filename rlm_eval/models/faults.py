@@ -1,9 +1,9 @@
 """From a failed response to a typed error: what is transient, what is final, what it means.
 
-Not covered: errors inside a well-formed reply (a content filter, an empty choice); those are the
-dialect's. The wordings are those of OpenAI, Azure, vLLM, llama.cpp and Anthropic as their servers
-send them; the fake server of the tests repeats each. Those of Gemini, SGLang, xAI, Moonshot and
-Bedrock are as users quote them.
+One rule for errors with an HTTP status (`fault_of`) and for errors inside a reply or stream event
+of status 200 (`fault_in`). What an error object says is read by `trouble`, whether a prompt is too
+long by `window`. The wordings are those of servers and gateways as their documentation and users
+quote them; `tests/models/wordings.json` repeats each.
 """
 
 from __future__ import annotations
@@ -19,34 +19,48 @@ import orjson
 from rlm_eval.errors import (
     BadRequest,
     ContextOverflow,
+    CutShort,
     EndpointUnusable,
     ModelError,
     ProviderError,
     Refused,
 )
+from rlm_eval.models.trouble import Trouble, status_in_words, trouble_in, trouble_of
+from rlm_eval.models.window import is_rate, plain, says_too_long
 from rlm_eval.types import Usage
 
-_TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
+_TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
 _THROTTLED = {429, 503, 529}
-_WINDOW_CODES = {"context_length_exceeded", "exceed_context_size_error", "request_too_large"}
-_WINDOW = re.compile(
-    r"maximum context length|exceeds? the (available )?context|context (size|window|length) "
-    r"(has been |was )?exceeded|prompt is too long|exceed context limit|input tokens exceed"
-    r"|longer than the (maximum model|model's context) length"
-    r"|exceeds? the (model's )?context window|input token count.{0,40}exceeds"
-    r"|maximum prompt length|exceeded model token limit|input is too long",
-    re.IGNORECASE,
-)
+_VAGUE = {200, 400, 500, 502, 503}
+"""Statuses with which gateways pass on all kinds of errors: what stands inside says more."""
 _FILTER = re.compile(
-    r"content_filter|content_policy|content management policy|moderation|flagged", re.IGNORECASE
+    r"content[ _-]?(filter|policy|moderation)|content management policy|moderation|flagged"
+    r"|responsible ai|prohibited content|data_?inspection|inappropriate content|usage polic"
+    r"|high risk|safety (system|filter|polic|setting|reason)|guardrail|sensitive (content|words?)"
+    r"|\b(prompt|response|output|content|input) (was |has been |is )?blocked|敏感|违规",
+    re.IGNORECASE,
 )
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|does not exist|not a valid|unknown)|"
-    r"not a valid model|unknown model",
+    r"not a valid model|no endpoints found|模型不存在"
+    r"|(unknown|unsupported|invalid|no such) model(?! (param|output|arg|opt|set|conf))",
     re.IGNORECASE,
 )
-_NO_CREDIT = re.compile(r"insufficient_quota|credit balance is too low", re.IGNORECASE)
+_NO_CREDIT = re.compile(
+    r"insufficient[ _](quota|balance|credit|fund)|credit balance is too low|arrear|payment required"
+    r"|billing[ _](hard[ _]limit|not[ _]active)|budget[ _](has been )?exceeded|out of credits"
+    r"|(requires|purchase|need) more credits|余额不足|欠费",
+    re.IGNORECASE,
+)
+_BAD_KEY = re.compile(
+    r"api key (not valid|expired|is invalid)|(invalid|incorrect)[ _]api[ _]key|api_key_invalid",
+    re.IGNORECASE,
+)
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_CUT_SHORT = re.compile(
+    r"could not finish the message|(output|completion|max) (model )?((tokens?|output) )*(limit )?"
+    r"(was |were |been |is )?(reached|exhausted|hit)\b"
+)
 
 
 class TransientError(Exception):
@@ -69,6 +83,16 @@ class TransientError(Exception):
         self.lost = lost
 
 
+class Malformed(TransientError):
+    """A reply of status 200 that is not in the form of its API; `quoting` adds its first bytes."""
+
+    def quoting(self, raw: bytes) -> TransientError:
+        """The same with the beginning of what was received."""
+        told = f"{self}; it begins with {head_of(raw)}" if raw else str(self)
+        lost = self.lost or self.usage.output is None
+        return TransientError(told, usage=self.usage, lost=lost)
+
+
 def seconds_until(headers: Mapping[str, str]) -> float | None:
     """What `Retry-After` (seconds or an HTTP date) or `retry-after-ms` asks for."""
     millis, after = headers.get("retry-after-ms"), headers.get("Retry-After")
@@ -87,21 +111,10 @@ def seconds_until(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def message_of(body: bytes) -> tuple[str, str]:
-    """(message, codes and types) of an error body in any dialect; the raw text where it is none."""
-    try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace").strip(), ""
-    if isinstance(value, list) and value:  # Gemini's endpoint wraps its error in a list
-        value = value[0]
-    if isinstance(value, dict):
-        error = value.get("error", value)
-        if isinstance(error, dict):
-            codes = f"{error.get('code')} {error.get('type')} {error.get('status')}"
-            return str(error.get("message") or error), codes
-        return str(error), ""
-    return str(value), ""
+def head_of(raw: bytes, most: int = 200) -> str:
+    """The beginning of a body, to be quoted in a message."""
+    text = " ".join(raw[: 4 * most].decode("utf-8", "replace").split())
+    return repr(text[:most] + ("..." if len(text) > most or len(raw) > 4 * most else ""))
 
 
 def fault_of(
@@ -111,27 +124,71 @@ def fault_of(
 
     The provider's words are quoted, except where they may hold (a part of) the key.
     """
-    words, codes = message_of(body)
-    said = f"{where}: HTTP {status}: {' '.join(words.split())[:400]}"
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = body.decode("utf-8", "replace").strip()
+    trouble = trouble_of(value)
+    inside = [s for s in trouble.statuses if s not in _VAGUE]
+    cause = inside[0] if inside and status in _VAGUE else status
+    return _typed(cause, trouble, f"HTTP {status}", headers, where, key_env)
+
+
+def fault_in(
+    body: Any, headers: Mapping[str, str], *, where: str, key_env: str | None
+) -> ModelError | TransientError | None:
+    """The error that stands in a decoded reply or stream event of status 200; `None`: it is fine.
+
+    Where its codes tell no status, its words do; an error that says nothing known is transient.
+    """
+    trouble = trouble_in(body)
+    if trouble is None:
+        return None
+    inside = [s for s in trouble.statuses if s not in _VAGUE] or trouble.statuses[-1:]
+    cause = inside[0] if inside else None
+    return _typed(cause, trouble, "an error in a reply of HTTP 200", headers, where, key_env)
+
+
+def _typed(
+    status: int | None,
+    trouble: Trouble,
+    told: str,
+    headers: Mapping[str, str],
+    where: str,
+    key_env: str | None,
+) -> ModelError | TransientError:
+    """`status` is the cause's own, `None` where none is known; `told` says how it came."""
+    words, codes = trouble.words, " ".join(trouble.codes)
+    said = f"{where}: {told}: {words[:400]}" + (f" ({codes[:100]})" if codes else "")
     both = f"{codes} {words}"
-    if status == 401 or (status == 403 and not _FILTER.search(both)):
+    if status == 401 or (status == 403 and not _FILTER.search(both)) or _BAD_KEY.search(both):
         fix = f"check the key in {key_env}" if key_env else "set api_key_env to the key's variable"
-        return EndpointUnusable(f"{where}: authentication failed (HTTP {status}); {fix}")
+        return EndpointUnusable(f"{where}: authentication failed ({told}); {fix}")
     if status == 402 or _NO_CREDIT.search(both):
         return EndpointUnusable(f"{said}; the account has no credit")
-    if status in (400, 413, 422, 500) and (
-        any(code in _WINDOW_CODES for code in codes.split()) or _WINDOW.search(words)
-    ):
+    if says_too_long(status, words, [*trouble.codes], trouble.param):
         return ContextOverflow(said)
-    if status in (400, 403, 422) and _FILTER.search(both):
+    if status in (None, 400, 422, 500) and _CUT_SHORT.search(plain(words)):
+        return CutShort(f"{said}; the output cap is too small, set sampling.max_output_tokens")
+    if status in (None, 400, 403, 422) and _FILTER.search(both):
         return Refused(said)
-    if status == 404 or (status in (400, 422) and _NO_MODEL.search(both)):
+    if status == 404 or (status in (None, 400, 422) and _NO_MODEL.search(both)):
         return EndpointUnusable(f"{said}; check `model` and `base_url`")
-    if status == 429 and _TOO_LARGE.search(words):
+    if (
+        status in (413, 429)
+        and _TOO_LARGE.search(words)
+        and (status == 429 or is_rate(plain(words)))
+    ):
         return ProviderError(f"{said}; above the account's rate limit whenever it is sent")
-    if status in _TRANSIENT:
+    status = status or status_in_words(words) or 500
+    if status in (401, 403):
+        return EndpointUnusable(f"{where}: authentication failed ({told})")
+    if status in _TRANSIENT or status >= 520:
+        after = seconds_until(headers)
         return TransientError(
-            said, throttled=status in _THROTTLED, retry_after=seconds_until(headers)
+            said,
+            throttled=status in _THROTTLED or is_rate(plain(words)),
+            retry_after=trouble.retry_after if after is None else after,
         )
     if status >= 500:
         return ProviderError(said)

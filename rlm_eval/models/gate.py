@@ -5,7 +5,7 @@ with success (additive increase, multiplicative decrease, as TCP does), a pause 
 requests and tokens per minute, and turns between samples: the caller that waits longest without
 a start goes first, so that one sample's thousand sub-calls do not starve the others.
 
-It does not retry; `http.HttpClient` does. Back-off happens outside the gate, holding no slot.
+It does not retry; `client.HttpClient` does. Back-off happens outside the gate, holding no slot.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+
+from rlm_eval.models.waiting import INTERRUPT, Interrupt, stopped
 
 CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
 """Whose turn it is counted as: the session sets it to its sample's id."""
@@ -61,10 +63,14 @@ class Gate:
         self._paused_until = 0.0
         self._halved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._interrupt = Interrupt()
 
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:
-        """Hold one of the slots; gives the monotonic time of entry. `tokens` is an estimate."""
+        """Hold one of the slots; gives the monotonic time of entry. `tokens` is an estimate.
+
+        Raises `RunStopped` where a pause or a rate holds it back when the run is stopped.
+        """
         await self._enter(CALLER.get(), tokens)
         try:
             yield time.monotonic()
@@ -75,12 +81,14 @@ class Gate:
     async def _enter(self, caller: str, tokens: float) -> None:
         future = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, deque()).append((future, tokens))
+        self._interrupt = INTERRUPT.get()
+        self._interrupt.watch(self._admit)
         self._admit()
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # admitted and cancelled in one tick
-                self.in_flight -= 1
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.in_flight -= 1  # admitted and cancelled in one tick
             self._admit()
             raise
 
@@ -99,6 +107,9 @@ class Gate:
             if not future.cancelled():
                 # Whose turn it is decides who waits for the rates, too, not who asked first.
                 if (wait := self._wait(tokens)) > 0:
+                    if self._interrupt.asked:
+                        self._dismiss()
+                        return
                     self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
                     return
                 self._book(1, tokens)
@@ -108,6 +119,14 @@ class Gate:
             queue.popleft()
             if not queue:
                 del self._queues[caller]
+
+    def _dismiss(self) -> None:
+        """End the wait of all that queue."""
+        for queue in self._queues.values():
+            for future, _ in queue:
+                if not future.done():
+                    future.set_exception(stopped())
+        self._queues.clear()
 
     def _wait(self, tokens: float) -> float:
         """Seconds until the next request may go, by pause and rates."""

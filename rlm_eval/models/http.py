@@ -6,25 +6,25 @@ Hosted APIs, gateways, vLLM, llama.cpp and transformers serve speak the same dia
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.models import Client, EndpointInfo, Sampling
+from rlm_eval.models import Client, EndpointInfo, Sampling, address
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
+from rlm_eval.models.histories import Turns
+from rlm_eval.models.keys import check_names, from_environment
 from rlm_eval.models.openai_dialect import OpenAIDialect
+from rlm_eval.models.outage import Outage
 from rlm_eval.models.shared import shared
+from rlm_eval.models.transport import Transport
+from rlm_eval.secrets import check_url
 
 if TYPE_CHECKING:
     import aiohttp
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,12 @@ class OpenAIModel:
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
         "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "remark",
+        "headers_env", "remark", "preflight",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
+
+    VERSION: ClassVar[int] = 2  # 1 knew one kind of thought; a closing tag alone always ended one
 
     name: str
     """Name in tables."""
@@ -79,13 +81,26 @@ class OpenAIModel:
     backoff_s: float = 1.0
     """First pause before a retry; doubles, with jitter, to at most a minute."""
     patience_s: float = 600.0
-    """A `Retry-After` longer than this ends the call instead."""
+    """A `Retry-After` longer than this ends the call instead; an endpoint that answered before and
+    cannot be reached for so long ends the cell, which the same command resumes."""
+    preflight: bool = True
+    """Prove the endpoint by one short request before anything else is sent."""
+    fold_system: bool = False
+    """For servers that know no system role: see `histories.Turns`."""
+    merge_turns: bool = False
+    """For servers that demand alternating turns: see `histories.Turns`."""
     stream: bool = False
     """Stream replies, so that the first-token time is known."""
     max_tokens_field: str = "max_tokens"
     """`max_completion_tokens` for endpoints that want the newer name."""
+    template_opens_thought: bool | None = None
+    """Whether the chat template ends the prompt with an opening thought tag (`<think>`), so that
+    replies have the closing one alone; `None` = as the template of a server of ours says, else
+    unknown: such a closing tag is then text."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Further headers; never a key."""
+    """Further headers; a key only as `${oc.env:NAME}`, better in `headers_env`."""
+    headers_env: dict[str, str] = field(default_factory=dict)
+    """Further headers with secret values: header -> NAME of the environment variable."""
     remark: str = ""
     """A sentence that every figure with this model's numbers must carry."""
 
@@ -99,15 +114,39 @@ class OpenAIModel:
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
                 + ("; or server=spawn" if self.engine is not None else "")
             )
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url={self.base_url}: must start with http:// or https://")
+        if self.base_url:
+            check_url(self.base_url if "//" in self.base_url else f"//{self.base_url}")
+            address.check(self.base_url, self.dialect.path)
+        check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
 
     @property
+    def turns(self) -> Turns:
+        """The order of turns that this endpoint takes."""
+        return Turns(self.fold_system, self.merge_turns)
+
+    @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
-        return OpenAIDialect(self.max_tokens_field)
+        return OpenAIDialect(self.max_tokens_field, self.turns)
+
+    def _key(self) -> str | None:
+        variable = self.api_key_env
+        return from_environment(variable, self.name, "api_key_env") if variable else None
+
+    def secret_headers(self) -> dict[str, str]:
+        """The headers of `headers_env`. Raises `ConfigError` for a variable that is not set."""
+        return {
+            header: from_environment(variable, self.name, f"headers_env.{header}")
+            for header, variable in self.headers_env.items()
+        }
+
+    def check_keys(self) -> None:
+        """Raises `ConfigError` where a variable that this model needs is not set."""
+        if self.server == "attach":
+            self._key()
+        self.secret_headers()
 
     def open(self) -> AbstractAsyncContextManager[Client]:
         """A client; equal endpoints and servers are shared within the process."""
@@ -125,14 +164,7 @@ class OpenAIModel:
                 yield client
             return
         assert self.base_url is not None
-        key = None
-        if self.api_key_env:
-            key = os.environ.get(self.api_key_env)
-            if not key:
-                raise ConfigError(
-                    f"{self.name}: the environment variable {self.api_key_env} is not set; "
-                    f"export {self.api_key_env}=... or name another with api_key_env"
-                )
+        key = self._key()
         info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
         async with self._client(Elsewhere(self.base_url, info), key) as client:
             yield client
@@ -141,8 +173,16 @@ class OpenAIModel:
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         limits = (self.concurrency, self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
-        async with shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate):
-            yield HttpClient(self, host, key, session, gate)
+        async with (
+            shared(("outage", host.base_url), _outage) as outage,
+            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate),
+        ):
+            yield HttpClient(self, Transport(self, host, key, session, outage), host, gate)
+
+
+@asynccontextmanager
+async def _outage() -> AsyncIterator[Outage]:
+    yield Outage()
 
 
 @asynccontextmanager
@@ -151,9 +191,10 @@ async def _endpoint(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
     import aiohttp
 
-    # The gate limits; a second limit in the connector would only hide its queue. Proxies of the
-    # environment are for hosts elsewhere: a loopback server must not be asked through one.
-    loopback = urlsplit(base_url).hostname in _LOOPBACK
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
-    async with aiohttp.ClientSession(connector=connector, trust_env=not loopback) as session:
+    from rlm_eval.models.connections import Connector
+
+    # Proxies of the environment are for hosts elsewhere: a loopback server must not be asked
+    # through one.
+    is_elsewhere = not address.is_loopback(base_url)
+    async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
         yield session, Gate(*limits)

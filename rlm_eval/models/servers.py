@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,8 +27,14 @@ import orjson
 from rlm_eval.errors import EndpointUnusable
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Meter
+from rlm_eval.models.outage import say
 from rlm_eval.models.shared import shared
+from rlm_eval.models.waiting import INTERRUPT
+from rlm_eval.reasoning import template_opens_thought
 from rlm_eval.types import text_hash
+
+CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
+"""The cell that is running: in each, a server that died is started again once."""
 
 STOP_S = 8.0
 """Seconds that a stop may take before the whole group is killed."""
@@ -97,6 +104,8 @@ class Server:
         self._process: asyncio.subprocess.Process | None = None
         self._folder: Path | None = None
         self._lock = asyncio.Lock()
+        self._restarted: set[str] = set()
+        """Cells in which it died and was started again."""
 
     @property
     def pid(self) -> int | None:
@@ -133,12 +142,25 @@ class Server:
         return f"exit code {code}; its last words:\n  {tail}"
 
     async def ensure(self) -> None:
-        """Start, unless it runs already. Raises `EndpointUnusable` where it does not come up."""
+        """Start, unless it runs already; one that died is started again once per cell.
+
+        Raises `EndpointUnusable` where it does not come up, or died again.
+        """
         if self._runs:
             return
         async with self._lock:
             if self._runs:
                 return
+            if (why := self.last_words()) is not None:
+                cell = CELL.get()
+                if cell in self._restarted:
+                    raise EndpointUnusable(
+                        f"{self.engine.label}: the server of {self.model} is gone again, {why}\n"
+                        "it was started again once in this cell; with the cause out of the way the "
+                        "same command resumes"
+                    )
+                self._restarted.add(cell)
+                say(f"{self.engine.label}: the server is gone, {why}\nstarting it again")
             await self.stop()
             for last_try in (False, True):
                 port = _free_port()
@@ -156,7 +178,7 @@ class Server:
         engine = self.engine
         launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
-        _say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}")
+        say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}")
         supervise = (sys.executable, "-m", "rlm_eval.models.supervise", str(self._folder), "--")
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -173,7 +195,7 @@ class Server:
         template, commit = await asyncio.to_thread(engine.found, self.model)
         template = told or template
         self._ready_at = time.monotonic()
-        _say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
+        say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
         self.info = EndpointInfo(
             model=self.model,
             base_url=self.base_url,
@@ -182,6 +204,7 @@ class Server:
             command=launch.command,
             revision=commit or launch.revision,
             chat_template_hash=text_hash(template) if template else None,
+            template_opens_thought=template_opens_thought(template) if template else None,
             window=self.window,
             gpus=engine.gpus,
             cores=None if engine.gpus else engine.cores,
@@ -207,14 +230,14 @@ class Server:
                     )
                 if now - told > 10:
                     told = now
-                    _say(f"{engine.label}: loading {self.model}, {now - began:.0f} s")
+                    say(f"{engine.label}: loading {self.model}, {now - began:.0f} s")
                 try:
                     async with session.get(f"{root}/health") as response:
                         if response.status == 200:
                             break
                 except (aiohttp.ClientError, TimeoutError):
                     pass  # not listening yet
-                await asyncio.sleep(0.2)
+                await INTERRUPT.get().sleep(0.2)
             try:
                 async with session.get(f"{root}/props") as response:
                     return orjson.loads(await response.read()).get("chat_template") or None
@@ -240,8 +263,10 @@ class Server:
 
 @asynccontextmanager
 async def spawned(engine: Engine, model: str, window: int | None) -> AsyncIterator[Server]:
-    """A running server for this configuration, shared within the process; started again where it
-    died between two users. Raises `EndpointUnusable` with the server's last words."""
+    """A running server for this configuration, shared within the process.
+
+    Raises `EndpointUnusable` with the server's last words.
+    """
 
     @asynccontextmanager
     async def hold() -> AsyncIterator[Server]:
@@ -291,7 +316,3 @@ def _kill_tree(pid: int) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
 
 It serves the model that requests name (`model: ORG/NAME@COMMIT`, or a folder), loaded before the
-port answers. The server knows no API key, and so relies on listening on 127.0.0.1 alone. Not
+port answers. The server knows no API key: `keyed` puts it behind one. Not
 covered: prefix caching, tensor parallelism, a window smaller than the model's own.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
+from rlm_eval.models import keyed
 from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.models.vllm import distribution, found_beside, interpreter
 
@@ -54,7 +55,7 @@ class TransformersServe:
         return usable_cores()
 
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:  # noqa: ARG002
-        """See `servers.Engine`. The window is the model's own; there is no key."""
+        """See `servers.Engine`. The window is the model's own."""
         python = interpreter(self.python)
         if self.version() is None:
             raise MissingDependency(
@@ -62,9 +63,13 @@ class TransformersServe:
                 "name another interpreter with root.engine.python=/path/to/bin/python"
             )
         script = Path(python).parent / "transformers"
-        command = (str(script), "serve", "--host", "127.0.0.1", "--port", str(port))
-        options = ("--device", self.device, "--dtype", self.dtype, *self.extra)
-        return Launch((*command, *options, model), {}, revision=model.partition("@")[2] or None)
+        command = (python, keyed.__file__, str(script), "serve", "--host", "127.0.0.1")
+        options = ("--port", str(port), "--device", self.device, "--dtype", self.dtype)
+        return Launch(
+            (*command, *options, *self.extra, model),
+            {keyed.VARIABLE: key},
+            revision=model.partition("@")[2] or None,
+        )
 
     def version(self) -> str | None:
         """Version of transformers; `None` where it is not installed."""

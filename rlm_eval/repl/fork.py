@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rlm_eval.errors import ReplCrash
+from rlm_eval.errors import ReplUnavailable
 from rlm_eval.repl import wire
 
 START_SECONDS = 60.0
+ENDED = "the fork server has ended"
 _FORKS_AT_ONCE = 16
 _SO_SNDBUFFORCE = 32
 _BUFFER_BYTES = 1 << 21
@@ -28,10 +29,11 @@ OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 class ProcessLink:
     """A worker started by the fork server, known by a descriptor that no other process inherits."""
 
-    def __init__(self, sock: socket.socket, handle: int, ended: asyncio.Future[int]) -> None:
+    def __init__(self, sock: socket.socket, handle: int, ended: asyncio.Future[int | None]) -> None:
         self.sock = sock
         self._handle = handle
         self._ended = ended
+        ended.add_done_callback(self._close)
         self._clock: int | None = None
         with open(f"/proc/self/fdinfo/{handle}") as file:
             found = re.search(r"^Pid:\s*(\d+)", file.read(), re.MULTILINE)
@@ -56,12 +58,13 @@ class ProcessLink:
 
     async def ended(self) -> int | None:
         """See `host.Link`."""
-        try:
-            return await asyncio.shield(self._ended)
-        finally:
-            handle, self._handle = self._handle, -1
-            if handle >= 0:
-                os.close(handle)
+        return await asyncio.shield(self._ended)
+
+    def _close(self, ended: asyncio.Future[int | None]) -> None:
+        if ended.result() is None:  # its fork server is gone, which ends it too; make sure of it
+            self.signal(signal.SIGKILL)
+        os.close(self._handle)
+        self._handle = -1
 
 
 class ForkClient:
@@ -72,7 +75,7 @@ class ForkClient:
         self._control = control
         self._loop = asyncio.get_running_loop()
         self._started: dict[int, asyncio.Future[int]] = {}
-        self._ended: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, asyncio.Future[int | None]] = {}
         self._slots = asyncio.Semaphore(_FORKS_AT_ONCE)
         self.ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self.lost = False
@@ -80,20 +83,32 @@ class ForkClient:
 
     async def start(
         self, request: dict[str, Any], fds: list[int]
-    ) -> tuple[int, asyncio.Future[int]]:
-        """Fork: (process descriptor, the future exit code). Raises `ReplCrash`."""
+    ) -> tuple[int, asyncio.Future[int | None]]:
+        """Fork: (process descriptor, the future exit code, `None` where the server ended first).
+
+        Raises `ReplUnavailable`.
+        """
         number = request["id"]
         async with self._slots:
             if self.lost:
-                raise ReplCrash("the fork server has ended")
+                raise ReplUnavailable(ENDED)
             self._started[number] = started = self._loop.create_future()
             self._ended[number] = ended = self._loop.create_future()
             try:
-                socket.send_fds(self._control, [json.dumps(request).encode()], fds)
+                order = json.dumps(request | {"fds": len(fds)}).encode()
+                socket.send_fds(self._control, [order], fds)
                 async with asyncio.timeout(START_SECONDS):
                     return await started, ended
-            except (OSError, TimeoutError) as error:
-                raise ReplCrash(f"the fork server cannot be reached: {error}") from error
+            except BaseException as error:
+                self._ended.pop(number, None)
+                if isinstance(error, TimeoutError):
+                    self.close()  # stopped or stuck: the next one needs another server
+                    raise ReplUnavailable(
+                        f"the fork server did not answer in {START_SECONDS:g} s"
+                    ) from error
+                if isinstance(error, OSError):
+                    raise ReplUnavailable(f"the fork server cannot be reached: {error}") from error
+                raise
             finally:
                 self._started.pop(number, None)
 
@@ -111,11 +126,15 @@ class ForkClient:
             message = json.loads(data)
             if "ready" in message:
                 self.ready.set_result(message["ready"])
+            elif "failed" in message:
+                self._fail(message["failed"], message["error"])
+            elif "started" in message and not fds:  # it ends when its channel is closed
+                self._fail(message["started"], "no descriptor left for it (too many open files)")
             elif "started" in message:
                 waiting = self._started.get(message["started"])
                 if waiting is not None and not waiting.done():
                     waiting.set_result(fds[0])
-                else:  # whoever asked is gone: nobody else will end it
+                else:  # the request was cancelled: nothing else will end the process
                     with suppress(ProcessLookupError):
                         signal.pidfd_send_signal(fds[0], signal.SIGKILL)
                     os.close(fds[0])
@@ -124,6 +143,11 @@ class ForkClient:
                 if ended is not None and not ended.done():
                     ended.set_result(message["status"])
 
+    def _fail(self, number: int, why: str) -> None:
+        waiting = self._started.get(number)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(ReplUnavailable(f"a REPL worker cannot be started: {why}"))
+
     def close(self) -> None:
         """Close the socket: the fork server ends, with all it started."""
         if self.lost:
@@ -131,7 +155,7 @@ class ForkClient:
         self.lost = True
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        error = ReplCrash("the fork server has ended")
+        error = ReplUnavailable(ENDED)
         if not self.ready.done():
             self.ready.set_exception(error)
         for started in self._started.values():
@@ -139,7 +163,7 @@ class ForkClient:
                 started.set_exception(error)
         for ended in self._ended.values():
             if not ended.done():
-                ended.set_result(-signal.SIGKILL)
+                ended.set_result(None)
         self._ended.clear()
 
 
@@ -160,6 +184,15 @@ def context_file(context: Any) -> int:
         os.close(fd)
         raise
     return fd
+
+
+@contextmanager
+def of_the_machine() -> Iterator[None]:
+    """What the host itself lacks for a REPL (descriptors, memory, disk) as `ReplUnavailable`."""
+    try:
+        yield
+    except OSError as error:
+        raise ReplUnavailable(f"a REPL cannot be started: {error}") from error
 
 
 @contextmanager

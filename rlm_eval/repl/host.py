@@ -10,6 +10,7 @@ signalled is the `Link`'s business (`pool.py`, `docker.py`).
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import zlib
 from collections.abc import Callable
@@ -22,6 +23,9 @@ _SMALL = 1 << 14
 _SPARE_BYTES = 1 << 26
 _WRITES_AT_ONCE = 16
 MAX_IN_FLIGHT = 1024
+_IDLE_SECONDS = 0.02  # blocks often follow at once: two signals would be a tenth of a round trip
+_UNREAD_BYTES = 1 << 26
+"""Of replies that a worker has not read: above it none of its calls are taken."""
 Frame = tuple[int, int, Any, tuple[int, int]]
 """Operation, id, value, and for a call (bytes, checksum) of the body."""
 
@@ -41,7 +45,10 @@ class Link(Protocol):
         ...
 
     async def ended(self) -> int | None:
-        """Wait until the process is gone and cleaned up: exit code, or minus the signal."""
+        """Wait until the process is gone and cleaned up: exit code, or minus the signal.
+
+        `None` where what had started it is gone too, and nothing tells.
+        """
         ...
 
 
@@ -74,8 +81,11 @@ class Connection:
         self._outbox = wire.Outbox()
         self._reading = False
         self._writing = False
+        self._held = False
         self.lost: str | None = None
-        self.hold(False)
+        self.by_peer = False
+        """Whether the worker's end broke, not `drop`."""
+        self._pace()
 
     def _readable(self) -> None:
         try:
@@ -84,10 +94,10 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            self.drop(f"the channel broke: {error}")
+            self._broke(f"the channel broke: {error}")
             return
         if not count:
-            self.drop("the channel was closed")
+            self._broke("the channel was closed")
             return
         self._filled += count
         try:
@@ -109,7 +119,7 @@ class Connection:
                 self._buffer = larger
             return False
         with memoryview(self._buffer) as view, view[HEAD.size : end] as part:
-            value = wire.unpack(json_bytes, n_texts, part)
+            value = wire.unpack(json_bytes, n_texts, part, self._max_bytes)
             mark = (body, zlib.crc32(part) if op == Op.CALL else 0)
             rest = bytes(view[end : self._filled])
         if len(self._buffer) > _SMALL:
@@ -121,13 +131,16 @@ class Connection:
         self._on_frame((op, number, value, mark))
         return True
 
-    def send(self, op: Op, number: int, value: Any) -> None:
-        """Write a frame. Raises `WireError` where `value` is not plain data."""
+    def send(self, op: Op, number: int, value: Any) -> int:
+        """Write a frame: its bytes. Raises `WireError` where `value` is not plain data."""
         frame = wire.pack(op, number, value)
         if self.lost is None:
             self._outbox.add(frame)
-            if not self._writing:
+            if self._writing:
+                self._pace()
+            else:
                 self._writable()
+        return wire.size(frame)
 
     def _writable(self) -> None:
         try:
@@ -138,7 +151,7 @@ class Connection:
         except BlockingIOError:
             pass
         except OSError as error:
-            self.drop(f"the channel broke: {error}")
+            self._broke(f"the channel broke: {error}")
             return
         if bool(self._outbox) != self._writing:
             self._writing = not self._writing
@@ -146,15 +159,26 @@ class Connection:
                 self._loop.add_writer(self._sock, self._writable)
             else:
                 self._loop.remove_writer(self._sock)
+        self._pace()
 
     def hold(self, held: bool) -> None:
         """Stop reading while too many calls are under way."""
-        if self.lost is None and held == self._reading:
-            self._reading = not held
-            if held:
-                self._loop.remove_reader(self._sock)
-            else:
+        self._held = held
+        self._pace()
+
+    def _pace(self) -> None:
+        """Read unless too much is under way, in either direction."""
+        reading = not self._held and self._outbox.pending < _UNREAD_BYTES
+        if self.lost is None and reading != self._reading:
+            self._reading = reading
+            if reading:
                 self._loop.add_reader(self._sock, self._readable)
+            else:
+                self._loop.remove_reader(self._sock)
+
+    def _broke(self, why: str) -> None:
+        self.by_peer = self.lost is None
+        self.drop(why)
 
     def drop(self, why: str) -> None:
         """Close at once; `why` is told once."""
@@ -181,7 +205,10 @@ class BlockClock:
         grace: float,
         interrupt: Callable[[], None],
         kill: Callable[[], None],
+        cpu_began: float | None = None,
     ) -> None:
+        """`cpu_began`: processor seconds at the end of the block before, so that what was used
+        between the blocks counts."""
         self._loop = asyncio.get_running_loop()
         self._link = link
         self._seconds = seconds
@@ -190,7 +217,7 @@ class BlockClock:
         self._interrupt = interrupt
         self._kill = kill
         self._began = self._loop.time()
-        self._cpu_began = link.cpu_seconds()
+        self._cpu_began = link.cpu_seconds() if cpu_began is None else cpu_began
         self._waited = 0.0
         self._calls = 0
         self._call_began = 0.0
@@ -260,3 +287,42 @@ class BlockClock:
         # Threads outside the interpreter's lock may use several processors at once.
         wait = min(seconds, max(cpu_seconds / 4, 0.02))
         self._handle = self._loop.call_later(wait, self._tick)
+
+
+class Idle:
+    """The time between two blocks: nothing runs in the worker.
+
+    It is stopped at once where it says that threads are left, else soon: whatever it says, code
+    that goes on after its block (a report that the code wrote itself) is not to run unmetered.
+    """
+
+    def __init__(self) -> None:
+        self.cpu_seconds: float | None = None
+        """Processor time when the block ended: what is used until the next one counts in that."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def begin(self, link: Link, *, at_once: bool) -> None:
+        """A block has ended."""
+        self.cpu_seconds = link.cpu_seconds()
+        if at_once:
+            self._stop(link)
+        elif self.cpu_seconds is not None:  # a link that cannot meter passes signals on too late
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_IDLE_SECONDS, self._stop, link)
+
+    def _stop(self, link: Link) -> None:
+        self._stopped = True
+        link.signal(signal.SIGSTOP)
+
+    def end(self, link: Link) -> None:
+        """The next order follows."""
+        self.cancel()
+        if self._stopped:
+            self._stopped = False
+            link.signal(signal.SIGCONT)
+
+    def cancel(self) -> None:
+        """The worker is ended."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -38,6 +38,8 @@ class ReplConfig:
     """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, stamped."""
     backend: str = "rlm_eval.repl.pool.SandboxPool"
     """Dotted name of the backend class: the built-in one, or a remote sandbox."""
+    image: str = "python:3.12-slim"
+    """Image of the Docker backend; it decides the Python and the packages that code sees."""
     block_seconds: float = 60.0
     """Wall seconds of one block; waiting for host calls does not count."""
     block_cpu_seconds: float = 120.0
@@ -204,12 +206,18 @@ class ReplPool(Protocol):
         answer_dict: bool = False,
         seed: int = 0,
         key: str | None = None,
+        echo: bool = False,
+        hints: bool = True,
     ) -> AbstractAsyncContextManager[Repl]:
         """A new REPL with `context`, the functions and `variables` in its namespace.
 
         `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`.
         `key` is the content hash of the context where the caller knows it: REPLs that are open
-        at the same time on the same large context share its memory.
+        at the same time on the same large context share its memory. `echo` prints the value of a
+        block's last expression, as an interactive interpreter does. `hints` appends to the error
+        of a missing package the setting that provides it (`repl.packages`).
+
+        Entering it raises `errors.ReplUnavailable` where the machine cannot provide one.
         """
         ...
 

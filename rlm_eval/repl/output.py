@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import linecache
+import sys
 import traceback
 from collections import deque
 from types import TracebackType
@@ -88,6 +89,17 @@ class _Bytes(io.RawIOBase):
         block = bytes(data)
         self._text.write(block.decode("utf-8", "replace"))
         return len(block)
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """What provides a third-party package that is not here; empty for a standard module."""
+    top = str(error.name or "").split(".")[0]
+    if not top.isidentifier() or top in sys.stdlib_module_names:
+        return ""
+    return (
+        f"{top!r} is not available here: only the standard library is, and the packages that the "
+        "run lists in repl.packages.\n"
+    )
 
 
 def remember_source(name: str, code: str) -> None:

@@ -7,12 +7,10 @@ refuses where `repl.isolation` is not met. One asyncio loop multiplexes all work
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
-import shutil
+import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -25,18 +23,15 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Any
 
-from rlm_eval.errors import ReplCrash
+from rlm_eval.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import sandbox
 from rlm_eval.repl.driver import WorkerRepl
 from rlm_eval.repl.fork import (
-    OF_THE_JOB,
-    START_SECONDS,
     ForkClient,
     ProcessLink,
     context_file,
-    deaf_to,
-    end_process,
     large_buffer,
+    of_the_machine,
 )
 from rlm_eval.repl.interface import (
     JSON,
@@ -49,9 +44,14 @@ from rlm_eval.repl.interface import (
 )
 from rlm_eval.repl.memory import WORKER_BYTES, Memory, entered, held_bytes, left
 from rlm_eval.repl.report import describe
+from rlm_eval.repl.server import Server
 
 TEMPLATE_BYTES = 4 << 20
 """Contexts at least this large are decoded once and shared by the REPLs open on them."""
+FAILURES = (SandboxError, ReplCrash, ReplUnavailable, OSError)
+"""Ways in which a tier cannot be had."""
+_END_SECONDS = 10.0
+_READY_SECONDS = 120.0
 
 
 @dataclass
@@ -60,7 +60,29 @@ class _Template:
 
     client: ForkClient
     handle: int
-    ended: asyncio.Future[int]
+    ended: asyncio.Future[int | None]
+
+    async def close(self) -> None:
+        """End it and its workers; where it is stopped or stuck, by force."""
+        self.client.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            _kill(self.handle)
+            await self.ended
+        finally:
+            os.close(self.handle)
+
+
+def _kill(handle: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
+def _check_decoded(found: Mapping[str, Any]) -> None:
+    if "error" in found:
+        raise ReplUnavailable(f"a shared context cannot be decoded: {found['error']}")
 
 
 def _content_key(context: ContextValue) -> str | None:
@@ -128,7 +150,7 @@ class SandboxPool:
                     found = await self._start_server(tier, attempt)
                     # Without walls an attempt would do what it tries (tracing stops a process).
                     canaries = await self._canaries() if tier != "none" else {}
-                except (SandboxError, ReplCrash) as error:
+                except FAILURES as error:
                     troubles[tier] = str(error)
                     continue
                 broken = [name for name, held in canaries.items() if not held]
@@ -147,47 +169,13 @@ class SandboxPool:
         )
 
     async def _start_server(self, tier: str, stack: AsyncExitStack) -> dict[str, Any]:
-        program = sandbox.bubblewrap() if tier == "A" else None
-        if tier == "A" and (trouble := sandbox.bubblewrap_trouble(program)):
-            raise SandboxError(f"bubblewrap {trouble}")
-        scratch = sandbox.SCRATCH  # exists only inside, so that a killed harness leaves nothing
-        if tier != "A":
-            scratch = tempfile.mkdtemp(prefix="rlm-eval-repl-")
-            os.chmod(scratch, 0o711)  # noqa: S103 - other users pass through, none lists it
-            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        try:
-            policy = sandbox.policy(self._config, tier, scratch) | self._overrides
-        except ValueError as error:
-            raise SandboxError(str(error)) from error
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = sandbox.command(theirs.fileno())
-            if program:
-                command = sandbox.bubblewrap_command(program, self._config, scratch) + command
-            with deaf_to(OF_THE_JOB):
-                process = subprocess.Popen(  # noqa: S603, ASYNC220 - returns at once
-                    command,
-                    pass_fds=[theirs.fileno()],
-                    env=sandbox.ENVIRONMENT,
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-        stack.push_async_callback(end_process, process)
-        self._client = ForkClient(ours)
-        stack.callback(self._client.close)
-        ours.send(json.dumps(policy).encode())
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                found = await self._client.ready
-        except TimeoutError:
-            raise SandboxError(f"the fork server did not start in {START_SECONDS:g} s") from None
-        if "error" in found:
-            raise SandboxError(found["error"])
-        if found["missing"]:
-            raise SandboxError(f"repl.packages cannot be imported: {found['missing']}")
-        return found
+        self._server = Server(self._config, tier, self._overrides)
+        stack.push_async_callback(self._server.close)
+        return await self._server.start()
+
+    @property
+    def _client(self) -> ForkClient:
+        return self._server.client
 
     async def _canaries(self) -> dict[str, bool]:
         """What a real worker tried, and whether it was held."""
@@ -207,7 +195,7 @@ class SandboxPool:
                 "port": server.getsockname()[1],
             }
             held = {}
-            async with self._repl(None, {}, {}, False, 0, None) as repl:
+            async with self._repl(None, {}, {}, {"answer_dict": False, "seed": 0}, None) as repl:
                 for name, code in sandbox.CANARIES.items():
                     result = await repl.run(code.format(**places))
                     held[name] = result.error is not None and not result.restored
@@ -222,11 +210,14 @@ class SandboxPool:
         answer_dict: bool = False,
         seed: int = 0,
         key: str | None = None,
+        echo: bool = False,
+        hints: bool = True,
     ) -> AbstractAsyncContextManager[Repl]:
         """See `interface.ReplPool.open`."""
         if self._report is None:
             raise RuntimeError("the pool is not open: use it with `async with`")
-        return self._repl(context, functions, variables or {}, answer_dict, seed, key)
+        settings = {"answer_dict": answer_dict, "seed": seed, "echo": echo, "hints": hints}
+        return self._repl(context, functions, variables or {}, settings, key)
 
     @asynccontextmanager
     async def _repl(
@@ -234,13 +225,13 @@ class SandboxPool:
         context: ContextValue,
         functions: Mapping[str, HostFunction],
         variables: Mapping[str, JSON],
-        answer_dict: bool,
-        seed: int,
+        settings: dict[str, Any],
         key: str | None,
     ) -> AsyncIterator[Repl]:
-        settings = {"functions": list(functions), "answer_dict": answer_dict, "seed": seed}
+        settings = settings | {"functions": list(functions)}
         async with AsyncExitStack() as stack:
-            client, file, shared = self._client, -1, ""
+            template: ForkClient | None = None
+            file, shared = -1, ""
             size = held_bytes(context)
             if context and size >= TEMPLATE_BYTES:
                 known = f"{key}:{type(context).__name__}:{len(context)}" if key else None
@@ -254,28 +245,31 @@ class SandboxPool:
             stack.callback(self._memory.give, WORKER_BYTES)
             entered()
             stack.callback(left)
-            if shared:
-                client = await stack.enter_async_context(self._template(shared, context, size))
-            elif context is not None:
-                file = context_file(context)
+            if context is not None and not shared:
+                with of_the_machine():
+                    file = context_file(context)
                 stack.callback(os.close, file)
 
             async def launch() -> ProcessLink:
-                nonlocal client
-                if shared and client.lost:  # killed for its memory, and its workers with it
-                    again = self._template(shared, context, size)
-                    client = await stack.enter_async_context(again)
-                return await self._launch(client, settings, file)
+                nonlocal template
+                if shared and (template is None or template.lost):  # lost with all its workers
+                    made = self._template(shared, context, size)
+                    template = await stack.enter_async_context(made)
+                return await self._launch(template, settings, file)
 
             repl = WorkerRepl(self._config, launch, functions, variables)
             stack.push_async_callback(repl.close)
             await repl.start()
             yield repl
 
-    async def _launch(self, client: ForkClient, settings: dict[str, Any], file: int) -> ProcessLink:
+    async def _launch(
+        self, template: ForkClient | None, settings: dict[str, Any], file: int
+    ) -> ProcessLink:
+        client = template or await self._server.live()
         self._next += 1
         request = {"op": "worker", "id": self._next, "settings": settings}
-        ours, theirs = socket.socketpair()
+        with of_the_machine():
+            ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             large_buffer(end)
         with theirs:
@@ -293,8 +287,10 @@ class SandboxPool:
     ) -> AsyncIterator[ForkClient]:
         """The fork server of a large context, shared by those who have it open."""
         made = self._templates.get(key)
-        if made and made.done() and not made.exception() and made.result().client.lost:
-            os.close(self._templates.pop(key).result().handle)
+        if made and made.done() and (made.exception() or made.result().client.lost):
+            del self._templates[key]
+            if not made.exception():
+                os.close(made.result().handle)
         if key not in self._templates:
             self._templates[key] = asyncio.create_task(self._make_template(context))
             if key not in self._sizes:
@@ -310,19 +306,22 @@ class SandboxPool:
                 del self._users[key]
                 task = self._templates.pop(key)
                 self._memory.give(self._sizes.pop(key))
-                with suppress(ReplCrash):
-                    template = await task
-                    template.client.close()
-                    await template.ended
-                    os.close(template.handle)
+                with suppress(ReplUnavailable):
+                    await (await task).close()
 
     async def _make_template(self, context: ContextValue) -> _Template:
-        file = await asyncio.to_thread(context_file, context)
+        with of_the_machine():
+            file = await asyncio.to_thread(context_file, context)
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            except OSError:
+                os.close(file)
+                raise
         self._next += 1
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             request = {"op": "template", "id": self._next}
-            handle, ended = await self._client.start(request, [theirs.fileno(), file])
+            client = await self._server.live()
+            handle, ended = await client.start(request, [theirs.fileno(), file])
         except BaseException:
             ours.close()
             raise
@@ -331,10 +330,14 @@ class SandboxPool:
             os.close(file)
         client = ForkClient(ours)
         try:
-            await client.ready
-        except BaseException:
+            async with asyncio.timeout(_READY_SECONDS):
+                _check_decoded(await client.ready)
+        except BaseException as error:
             client.close()
+            _kill(handle)
             os.close(handle)
+            if isinstance(error, TimeoutError):
+                raise ReplUnavailable("a shared context could not be decoded in time") from None
             raise
         return _Template(client, handle, ended)
 
@@ -348,5 +351,5 @@ async def probe(
         try:
             await pool._start_server(tier, stack)
             return await pool._canaries()
-        except (SandboxError, ReplCrash) as error:
+        except FAILURES as error:
             return str(error)

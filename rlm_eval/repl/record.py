@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_eval.repl.host import BlockClock
 from rlm_eval.repl.interface import JSON, BlockResult, ReplConfig, ReplValueError, Value
-from rlm_eval.repl.wire import Op
+from rlm_eval.repl.wire import Op, WireError
 
 INTERRUPTED = "limit:interrupted"
+_ERROR_CHARS = 200
 _WHY = {
     "limit:time": "the block ran longer than {config.block_seconds:g} s",
     "limit:cpu": "the block used more than {config.block_cpu_seconds:g} s of processor time",
@@ -17,6 +21,8 @@ _WHY = {
 }
 
 Reply = tuple[Op, JSON]
+Mark = tuple[int, int]
+"""Bytes and checksum of a call."""
 
 
 def why(error: str, config: ReplConfig) -> str | None:
@@ -24,18 +30,68 @@ def why(error: str, config: ReplConfig) -> str | None:
     return _WHY[error].format(config=config) if error in _WHY else None
 
 
+@dataclass(slots=True)
+class Recorded:
+    """One call that a block made."""
+
+    reply: Reply | None = None
+    """What it was answered; `None` = nothing, or nothing yet."""
+    told: Callable[[Reply | None], None] | None = None
+    """Passes the reply on, while the call is in flight."""
+
+
 @dataclass
 class Block:
-    """A block as it ran, and what its calls were told: enough to run it again."""
+    """A block as it ran, and how its calls were answered: enough to run it again."""
 
     code: str
-    replies: dict[tuple[int, int], list[Reply | None]] = field(default_factory=dict)
-    """Checksum of a call -> its replies in order; `None` = it never got one."""
+    replies: dict[Mark, list[Recorded]] = field(default_factory=dict)
+    """Checksum of a call -> the calls with it, in order."""
     trace: tuple[Any, ...] = ()
     """Error and hashes of the output: compared when the block is run again."""
     interrupted: bool = False
     calls: int = 0
     failed: int = 0
+    reply_bytes: int = 0
+    is_replay: bool = False
+    """Only the record answers."""
+    asked: Counter[Mark] = field(default_factory=Counter)
+    """Calls of this run."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Its calls in flight."""
+
+    def next(self, mark: Mark) -> Recorded | None:
+        """The record of the next call with this checksum, if an earlier run made it."""
+        place, known = self.asked[mark], self.replies.get(mark, ())
+        self.asked[mark] += 1
+        return known[place] if place < len(known) else None
+
+    def record(self, mark: Mark) -> Recorded:
+        """A new call."""
+        new = Recorded()
+        self.replies.setdefault(mark, []).append(new)
+        return new
+
+    def replay(self) -> Block:
+        """To be run again from the record alone."""
+        return Block(self.code, self.replies, interrupted=self.interrupted, is_replay=True)
+
+    def begin_again(self) -> None:
+        """To be run again from its start: the machine ended its worker."""
+        self.calls = self.failed = self.reply_bytes = 0
+        self.asked = Counter()
+
+    @property
+    def has_unasked(self) -> bool:
+        """True where an earlier run made calls that the last one did not."""
+        return any(len(known) > self.asked[mark] for mark, known in self.replies.items())
+
+    async def end_calls(self, *, wait: bool = False) -> None:
+        """Cancel the calls in flight, or `wait` for them where the journal will need them."""
+        for task in () if wait else self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 @dataclass
@@ -46,32 +102,53 @@ class Binding:
     value: JSON
 
 
+def checked(done: Any) -> dict[str, Any]:
+    """A worker's report on a block, made certain. Raises `WireError` for one that cannot be."""
+    if not isinstance(done, dict):
+        raise WireError("a report that is no dict")
+    error, names = done.get("error"), done.get("variables", {})
+    if not (error is None or isinstance(error, str)) or not isinstance(names, dict):
+        raise WireError("a report with an error or variables of another type")
+    answer = done.get("answer")
+    try:
+        found = None if answer is None else value_of(answer)
+    except ReplValueError as failure:
+        raise WireError(str(failure)) from failure
+    return {
+        "error": error and error[:_ERROR_CHARS],
+        "variables": {str(k): str(v) for k, v in names.items()},
+        "answer": found,
+        "stdout": text_of(done, "stdout"),
+        "stderr": text_of(done, "stderr"),
+        "threads": done.get("threads"),
+    }
+
+
 def result(
-    block: Block, done: dict[str, Any], clock: BlockClock, config: ReplConfig
+    block: Block, done: dict[str, Any], clock: BlockClock, config: ReplConfig, *, diverged: bool
 ) -> BlockResult:
-    """The result of a block that came to an end in its worker."""
+    """The result of a block that came to an end in its worker; `done` as `checked` gives it."""
     stdout, stderr = done["stdout"], done["stderr"]
-    error = done.get("error")
+    error = done["error"]
     if block.interrupted:
         error = clock.reached or INTERRUPTED
         reason = why(error, config) or "the block was interrupted"
         note = f"{error}: {reason}; variables assigned so far are kept.\n"
         stderr = (stderr[0] + note, stderr[1] + len(note))
-    answer = done.get("answer")
-    names = done.get("variables")
     return BlockResult(
         stdout=stdout[0],
         stdout_chars=stdout[1],
         stderr=stderr[0],
         stderr_chars=stderr[1],
-        error=None if error is None else str(error),
+        error=error,
         cpu_seconds=clock.cpu(),
         wall_seconds=clock.wall(),
         waited_seconds=clock.waited(),
         n_calls=block.calls,
         n_failed_calls=block.failed,
-        variables={str(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {},
-        answer=None if answer is None else value_of(answer),
+        variables=done["variables"],
+        answer=done["answer"],
+        diverged=diverged,
     )
 
 

@@ -198,7 +198,10 @@ def bubblewrap_trouble(program: str | None) -> str | None:
     command = [program, "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"]
     if os.geteuid():
         command.insert(1, "--unshare-user")
-    tried = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return "did not start a program in 20 s"
     if tried.returncode == 0:
         return None
     reason = tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"]

@@ -22,6 +22,10 @@ from typing import Any
 HEAD = struct.Struct("!BIIIQ")
 _BATCH = 1 << 19
 _BUFFERS = 64
+DEPTH = 100
+"""Lists and dicts inside each other that a worker may send: whatever reads them later recurses."""
+_VALUE_BYTES = 64
+_DICT_BYTES = 232
 SHORT = 200
 """Texts up to this many characters stay in the JSON."""
 _STRING = {str}
@@ -88,7 +92,7 @@ def _flat(value: Any, texts: list[bytes | str]) -> Any:
     raise WireError(f"a value of type {type(value).__name__} is not plain data")
 
 
-def _restore(value: Any, texts: Sequence[str]) -> Any:
+def _restore(value: Any, texts: list[str | None]) -> Any:
     if isinstance(value, list):
         return [_restore(item, texts) for item in value]
     if isinstance(value, dict):
@@ -96,7 +100,10 @@ def _restore(value: Any, texts: Sequence[str]) -> Any:
             return {key: _restore(item, texts) for key, item in value.items()}
         stands_for = value["$"]
         if isinstance(stands_for, int):
-            return texts[stands_for]
+            text, texts[stands_for] = texts[stands_for], None
+            if text is None:  # a short frame would become any number of long messages
+                raise ValueError("a text is used twice")
+            return text
         return {_restore(key, texts): _restore(item, texts) for key, item in stands_for}
     return value
 
@@ -155,6 +162,55 @@ def size(frame: Sequence[bytes | str]) -> int:
     return int(HEAD.size + HEAD.unpack_from(start)[4])
 
 
+def decoded_size(data: bytes, n_texts: int) -> int:
+    """Bytes that JSON text takes once it is decoded, at most; its `n_texts` texts left out.
+
+    Counted by its punctuation, before any of it is decoded: `[],[],` becomes 26 times its size.
+    """
+    values, dicts = data.count(b",") + data.count(b"["), data.count(b"{")
+    return len(data) + _VALUE_BYTES * (values + n_texts) + _DICT_BYTES * dicts
+
+
+def check(frame: Sequence[bytes | str], value: Any, max_bytes: int, depth: int = DEPTH) -> None:
+    """Raises `WireError` where the host would refuse the frame of `value`.
+
+    Too large as it is or once decoded, or nested deeper than `depth`.
+    """
+    if (total := size(frame)) > max_bytes:
+        raise WireError(f"{total:,} bytes in one message; at most {max_bytes:,} pass")
+    start = frame[0]
+    assert isinstance(start, bytes)
+    _, _, json_bytes, n_texts, _ = HEAD.unpack_from(start)
+    at = HEAD.size + 8 * n_texts
+    data = start[at : at + json_bytes]
+    if decoded_size(data, n_texts) > max_bytes:
+        raise WireError(
+            f"one message of too many values: about {max_bytes // _VALUE_BYTES:,} numbers, short "
+            "texts and lists pass at once"
+        )
+    if is_deep(value, data, depth):
+        raise WireError(f"lists and dicts nested deeper than {depth} do not pass")
+
+
+def is_deep(value: Any, data: bytes, depth: int = DEPTH) -> bool:
+    """True where lists and dicts lie more than `depth` deep inside each other.
+
+    `data` is the JSON of `value`: where it has few brackets there is nothing to look for.
+    """
+    if data.count(b"[") + data.count(b"{") <= depth:
+        return False
+    level = [value]
+    for _ in range(depth):
+        inner: list[Any] = []
+        for one in level:
+            items = one.values() if isinstance(one, dict) else one
+            inner += [item for item in items if isinstance(item, list | tuple | dict)]
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
 class Outbox:
     """Frames on their way out. Texts become bytes when their turn comes, not all at once."""
 
@@ -162,6 +218,12 @@ class Outbox:
         self._parts: deque[bytes | tuple[str, int]] = deque()
         self._ready: deque[memoryview] = deque()
         self._ready_bytes = 0
+        self._later = 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes still to be written; those of a text not encoded yet are counted by characters."""
+        return self._later + self._ready_bytes
 
     def __bool__(self) -> bool:
         return bool(self._parts or self._ready)
@@ -169,6 +231,7 @@ class Outbox:
     def add(self, frame: Sequence[bytes | str]) -> None:
         """Queue a frame."""
         for part in frame:
+            self._later += len(part)
             if isinstance(part, bytes):
                 self._parts.append(part)
             else:
@@ -180,7 +243,11 @@ class Outbox:
             part = self._parts.popleft()
             if isinstance(part, tuple):
                 text, start = part
-                part = _utf8(text[start : start + _BATCH])
+                text = text[start : start + _BATCH]
+                self._later -= len(text)
+                part = _utf8(text)
+            else:
+                self._later -= len(part)
             self._ready.append(memoryview(part))
             self._ready_bytes += len(part)
         return list(self._ready)
@@ -194,22 +261,32 @@ class Outbox:
             self._ready[0] = self._ready[0][count:]
 
 
-def unpack(json_bytes: int, n_texts: int, body: memoryview) -> Any:
-    """The value in a frame's body. Raises `WireError` for anything that does not add up."""
+def unpack(json_bytes: int, n_texts: int, body: memoryview, max_bytes: int | None = None) -> Any:
+    """The value in a frame's body.
+
+    Raises `WireError` for anything that does not add up and, where `max_bytes` is given (the sender
+    is not trusted), for what would take more than that once decoded, or lies deeper than `DEPTH`.
+    """
     start = 8 * n_texts
     if start + json_bytes > len(body):
         raise WireError("a frame's parts are longer than the frame")
+    data = bytes(body[start : start + json_bytes])
+    if max_bytes is not None and decoded_size(data, n_texts) > max_bytes:
+        raise WireError(f"{len(data):,} bytes of JSON and {n_texts:,} texts hold too many values")
     lengths = struct.unpack_from(f"!{n_texts}Q", body)
     if start + json_bytes + sum(lengths) != len(body):
         raise WireError("a frame's parts do not add up to its length")
     at = start + json_bytes
-    texts: list[str] = []
+    texts: list[str | None] = []
     try:
         for length in lengths:
             texts.append(codecs.utf_8_decode(body[at : at + length], "surrogatepass", True)[0])
             at += length
-        data = str(body[start : start + json_bytes], "ascii")
-        value = _decode(data)
-        return _restore(value, texts) if '"$"' in data else value
+        value = _decode(str(data, "ascii"))
+        if b'"$"' in data:
+            value = _restore(value, texts)
     except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise WireError(f"a frame cannot be read: {type(error).__name__}: {error}") from error
+    if max_bytes is not None and is_deep(value, data):
+        raise WireError(f"lists and dicts nested deeper than {DEPTH}")
+    return value

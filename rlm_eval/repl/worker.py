@@ -35,12 +35,14 @@ from rlm_eval.repl.output import (
     Capture,
     OutputLimit,
     describe,
+    missing_package,
     remember_source,
 )
 from rlm_eval.repl.wire import HEAD, Op
 
 _NAME_CHARS = 120
 _MAX_NAMES = 2000
+_ECHO = "__echo__"
 
 
 class SubCallError(RuntimeError):
@@ -52,6 +54,20 @@ class SubCallError(RuntimeError):
         super().__init__(message)
         self.kind = kind
         self.results = results
+
+
+def _echoing(code: str, name: str) -> ast.Module:
+    """The block with its last statement, where that is an expression, passed to `_ECHO`."""
+    tree = ast.parse(code, name)
+    if tree.body and isinstance(last := tree.body[-1], ast.Expr):
+        call = ast.Call(ast.Name(_ECHO, ast.Load()), [last.value], [])
+        last.value = ast.copy_location(call, last.value)
+        ast.fix_missing_locations(last)
+    return tree
+
+
+def _no_audit_hook(hook: Any) -> None:  # noqa: ARG001 - the original's form
+    raise RuntimeError("audit hooks cannot be installed here")
 
 
 def read_context(fd: int) -> Any:
@@ -67,10 +83,8 @@ def read_context(fd: int) -> Any:
 class Worker:
     """The namespace and its blocks."""
 
-    def __init__(
-        self, fd: int, settings: dict[str, Any], context: list[Any], out: int | None = None
-    ) -> None:
-        self.channel = Channel(fd, settings["message_bytes"], out)
+    def __init__(self, fd: int, settings: dict[str, Any], context: list[Any]) -> None:
+        self.channel = Channel(fd, settings["message_bytes"])
         keep, most = settings["output_keep_chars"], settings["output_chars"]
         self.stdout, self.stderr = Capture(keep, most), Capture(keep, most)
         self.module = types.ModuleType("__main__")
@@ -86,6 +100,10 @@ class Worker:
         }
         for name in settings["functions"]:
             self.given[name] = self._host_function(name)
+        self.echo = bool(settings.get("echo"))
+        self.hints = bool(settings.get("hints", True))
+        if self.echo:
+            self.given[_ECHO] = self._show
         self.names.update(self.given)
         if context:
             self.names["context"] = context[0]
@@ -125,6 +143,11 @@ class Worker:
         """The user's variables and their types, as one line of text."""
         return f"Available variables: {self._variables()}"
 
+    def _show(self, value: Any) -> None:
+        """Print the value of a block's last expression."""
+        if value is not None:
+            self.stdout.write(f"{value!r}\n")
+
     def _value(self, value: Any) -> dict[str, Any]:
         """A variable as the host gets it. Runs the value's own `str()`."""
         described = {"type": type(value).__name__[:_NAME_CHARS], "plain": True, "value": value}
@@ -132,7 +155,9 @@ class Worker:
             return described
         described["text"] = str(value)
         try:
-            wire.pack(Op.DONE, 0, value)
+            frame = wire.pack(Op.DONE, 0, value)
+            # It travels inside a report: a few levels, and beside its text.
+            wire.check(frame, value, self.channel.max_bytes // 2, wire.DEPTH - 8)
         except (ValueError, RecursionError):
             described |= {"plain": False, "value": None}
         return described
@@ -147,6 +172,8 @@ class Worker:
         sys.setprofile(None)
         sys.setrecursionlimit(1000)
         # In this order: one that came while it was blocked would meet Python's own handler.
+        # A hook cannot be removed again, and would be called for each line of the scaffold's own.
+        sys.addaudithook = _no_audit_hook
         set_handler(SIGINT, self.channel.on_signal)
         pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
 
@@ -154,7 +181,8 @@ class Worker:
         """Run a block to its end; the answer as `_value` gives it, or None."""
         name = BLOCK_FILE.format(self.blocks)
         remember_source(name, code)
-        compiled = compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        source = _echoing(code, name) if self.echo else code
+        compiled = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         if compiled.co_flags & CO_COROUTINE:
             asyncio.run(eval(compiled, self.names))  # noqa: S307 - that is what a REPL is for
         else:
@@ -184,6 +212,8 @@ class Worker:
                 trace = raised.__traceback__
                 self.channel.running = not isinstance(raised, Interrupted)
                 self.stderr.write(describe(raised, trace))
+                if self.hints and isinstance(raised, ModuleNotFoundError):
+                    self.stderr.write(missing_package(raised))
                 self.channel.running = False
         except BaseException as raised:  # noqa: BLE001 - a second one, or the traceback's own
             self.channel.running = False

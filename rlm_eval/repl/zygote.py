@@ -1,60 +1,38 @@
 """The fork server: a small, warm, single-threaded interpreter whose children become workers.
 
-It never runs the model's code. The host asks over a SOCK_SEQPACKET socket with descriptors
-attached (worker socket, context file); each child confines itself and then serves. A template is
-a child that has decoded a large context and serves forks in turn, so that REPLs on one context
-share its memory. When the host's end closes, however that happens, everything started here is
-killed and the scratch folder removed.
+It never runs the model's code. What goes wrong with one start (a full disk, no process or
+descriptor to be had) fails that start alone; the server goes on. The host asks over a
+SOCK_SEQPACKET socket with descriptors attached (worker socket, context file); each child confines
+itself and then serves. A template is a child that has decoded a large context and serves forks in
+turn, so that REPLs on one context share its memory. When the host's end closes, however that
+happens, everything started here is killed and the scratch folder removed.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
 import os
-import random
 import resource
 import select
 import signal
 import socket
 import struct
 import sys
-import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
-from rlm_eval.repl import confine, worker
+from rlm_eval.repl import confine, fitting, wire, worker
+from rlm_eval.repl.scratch import is_small, wipe
 
 _PLACEHOLDER = 0x7ABCDEF1  # stands for the worker's process id in the prepared seccomp filter
 _OWN_COPIES = ("json", "traceback", "linecache", "struct", "rlm_eval")
 _MESSAGE = 1 << 18
-
-
-def wipe(folder: str) -> None:
-    """Remove a folder whatever is in it: no recursion, no long paths, no symlink followed.
-
-    Nested folders are moved up one level at a time, so a nest of any depth goes.
-    """
-    moved = 0
-    try:
-        while entries := list(os.scandir(folder)):
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                os.chmod(entry.path, 0o700)
-                for inner in list(os.scandir(entry.path)):
-                    if inner.is_dir(follow_symlinks=False):
-                        moved += 1
-                        os.chmod(inner.path, 0o700)
-                        os.rename(inner.path, f"{folder}/.moved{moved}.{random.getrandbits(64)}")
-                    else:
-                        os.unlink(inner.path)
-                os.rmdir(entry.path)
-        os.rmdir(folder)
-    except FileNotFoundError:
-        return
+# Who goes first where memory runs out: a worker, then a template, the server last. Raising one's
+# own score is always allowed; lowering it needs CAP_SYS_RESOURCE.
+_OOM_SERVER, _OOM_TEMPLATE, _OOM_WORKER = -500, 500, 1000
 
 
 class ForkServer:
@@ -64,6 +42,7 @@ class ForkServer:
         self.control = control
         self.policy = policy
         self.context = context
+        self.pid = os.getpid()
         self.children: dict[int, tuple[int, str | None]] = {}  # pid -> (request, scratch folder)
         self.rules: int | None = None
         self.filter = b""
@@ -71,7 +50,14 @@ class ForkServer:
         self.address_space = 0
 
     def say(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        socket.send_fds(self.control, [json.dumps(message).encode()], fds)
+        """Send to the host; wait while it is too busy to read. Raises OSError where it is gone."""
+        while True:
+            try:
+                socket.send_fds(self.control, [json.dumps(message).encode()], fds)
+            except BlockingIOError:
+                select.select([], [self.control], [])
+            else:
+                return
 
     def walls(self) -> None:
         """Prepare once what every worker applies."""
@@ -124,9 +110,27 @@ class ForkServer:
                 return
             request, folder = self.children.pop(pid, (0, None))
             if folder:
-                wipe(folder)
+                self.clean(folder)
             if request:
                 self.say({"exit": request, "status": os.waitstatus_to_exitcode(status)})
+
+    def clean(self, folder: str) -> None:
+        """Remove a scratch folder; a large one beside the server, which would not answer so long.
+
+        What cannot be removed goes with the whole scratch folder.
+        """
+        with suppress(OSError):
+            if is_small(folder):
+                wipe(folder)
+            elif pid := os.fork():
+                self.children[pid] = (0, None)
+            else:
+                try:
+                    signal.set_wakeup_fd(-1)
+                    confine.die_with_parent(self.pid)
+                    wipe(folder)
+                finally:
+                    os._exit(0)
 
     def end(self) -> None:
         """Kill and collect all children."""
@@ -135,40 +139,78 @@ class ForkServer:
         for pid, (_, folder) in self.children.items():
             os.waitpid(pid, 0)
             if folder:
-                wipe(folder)
+                with suppress(OSError):
+                    wipe(folder)
 
     def handle(self, request: dict[str, Any], fds: list[int]) -> None:
+        """Start what was asked for, or say why it cannot be had."""
+        try:
+            self.start(request, fds)
+        except (OSError, MemoryError) as error:
+            self.say({"failed": request["id"], "error": str(error) or repr(error)})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def start(self, request: dict[str, Any], fds: list[int]) -> None:
+        """Fork a worker or a template. Raises OSError; nothing of it is left then."""
+        if len(fds) != request["fds"]:
+            raise OSError(errno.EMFILE, "too many open files: its descriptors are lost")
         folder = None
         if request["op"] == "worker" and self.policy["scratch"]:
             folder = f"{self.policy['scratch']}/{request['id']}"
             os.mkdir(folder, 0o700)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            if folder:
+                os.rmdir(folder)
+            raise
         if pid == 0:
-            code = 70
-            try:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                self.control.close()
-                for end in self.wake:
-                    os.close(end)
-                if folder is None and request["op"] == "template":
-                    self.become_template(fds)
-                else:
-                    self.become_worker(request, fds, folder)
-                code = 0
-            except BaseException:  # noqa: BLE001 - a child must end here, and say why
-                traceback.print_exc()
-            finally:
-                os._exit(code)
+            self.become(request, fds, folder)
         self.children[pid] = (request["id"], folder)
-        for fd in fds:
-            os.close(fd)
-        handle = os.pidfd_open(pid)
-        self.say({"started": request["id"]}, (handle,))
-        os.close(handle)
+        try:
+            handle = os.pidfd_open(pid)
+            try:
+                self.say({"started": request["id"]}, (handle,))
+            finally:
+                os.close(handle)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # `reap` removes its folder
+            raise
 
-    def become_template(self, fds: list[int]) -> None:
-        confine.die_with_parent()
+    def become(self, request: dict[str, Any], fds: list[int], folder: str | None) -> NoReturn:
+        """The child's life. What keeps it from serving is its first and only message."""
+        code = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for end in (self.control.detach(), *self.wake):
+                os.close(end)
+            ready: ForkServer | worker.Worker
+            try:
+                if request["op"] == "template":
+                    ready = self.become_template(fds)
+                else:
+                    ready = self.become_worker(request, fds, folder)
+            except BaseException as error:
+                report = {"error": f"{type(error).__name__}: {error}"[: wire.SHORT]}
+                frame = json.dumps({"ready": report}).encode()
+                if request["op"] == "worker":
+                    parts = wire.pack(wire.Op.READY, 0, report)
+                    frame = b"".join(part for part in parts if isinstance(part, bytes))
+                os.write(fds[0], frame)
+                raise
+            ready.serve()
+            code = 0
+        finally:
+            os._exit(code)
+
+    def become_template(self, fds: list[int]) -> ForkServer:
+        """Decode the context; a server that is ready to serve."""
+        confine.die_with_parent(self.pid)
+        with suppress(OSError):
+            confine.oom_score(_OOM_TEMPLATE)
         control = socket.socket(fileno=fds[0])
         context = worker.read_context(fds[1])
         os.close(fds[1])
@@ -176,11 +218,16 @@ class ForkServer:
         template = ForkServer(control, self.policy, [context])
         template.rules, template.filter = self.rules, self.filter
         template.say({"ready": {}})
-        template.serve()
+        return template
 
-    def become_worker(self, request: dict[str, Any], fds: list[int], folder: str | None) -> None:
+    def become_worker(
+        self, request: dict[str, Any], fds: list[int], folder: str | None
+    ) -> worker.Worker:
+        """Confine this process; a worker that is ready to serve."""
         policy = self.policy
         os.setsid()
+        with suppress(OSError):
+            confine.oom_score(_OOM_WORKER)
         pid = os.getpid()
         null = os.open("/dev/null", os.O_RDWR)
         context = self.context
@@ -197,7 +244,7 @@ class ForkServer:
             confine.become(user, policy["keep_reading"])
         elif policy["seccomp"]:
             confine.drop_capabilities()
-        confine.die_with_parent()
+        confine.die_with_parent(self.pid)
         if folder:
             os.chdir(folder)
             os.environ["HOME"] = os.environ["TMPDIR"] = folder
@@ -227,7 +274,7 @@ class ForkServer:
         for fd in (0, 1, 2):  # from here on an error has nowhere to be printed
             os.dup2(null, fd)
         os.close(null)
-        ready.serve()
+        return ready
 
 
 def _address_space() -> int:
@@ -272,6 +319,8 @@ def _preload(policy: dict[str, Any]) -> dict[str, Any]:
             importlib.import_module(name)
         except ImportError:
             continue  # not every build has every optional module (sqlite3, lzma)
+    if policy["seccomp"]:
+        fitting.fit()
     sys.path += policy["site"]
     n_own = len(sys.path) - len(policy["site"])
     for name in policy["packages"]:
@@ -298,8 +347,8 @@ def main() -> None:
     """Entry: the control socket's number is the last argument, its first message the policy."""
     control = socket.socket(fileno=int(sys.argv[-1]))
     policy = json.loads(control.recv(_MESSAGE))
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # inherited: where memory runs out, the largest worker goes first
+    with suppress(OSError):
+        confine.oom_score(_OOM_SERVER)
     found = {
         "landlock_abi": min(confine.landlock_abi(), policy["max_abi"]),
         "seccomp": confine.tried(
@@ -334,8 +383,9 @@ def main() -> None:
         server.walls()
     gc.collect()
     gc.freeze()
-    server.say({"ready": found})
-    server.serve()
+    with suppress(OSError):  # the host is gone already
+        server.say({"ready": found})
+        server.serve()
     if policy["scratch"]:
         with suppress(OSError):  # the root of a mount goes with its namespace
             wipe(policy["scratch"])

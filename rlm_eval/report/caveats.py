@@ -87,6 +87,12 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     cut_calls = int(frame["n_truncated_calls"].fillna(0).sum())
     if cut_calls:
         yield f"{cut_calls} model calls stopped at their output cap (not all produced an answer)."
+    if unknown := int(frame["n_unknown_ends"].fillna(0).sum()):
+        words = {word for said in frame["unknown_ends"].dropna() for word in said.split(", ")}
+        yield (
+            f"{unknown} replies ended with a finish reason that is missing or not known "
+            f"({', '.join(sorted(words))}): whether they were cut is unknown."
+        )
 
 
 def _sizes(table: pd.DataFrame) -> Iterator[str]:

@@ -141,7 +141,8 @@ def _labels(frame: pd.DataFrame) -> pd.Series:
         if variant:
             parts.append(f"[{variant}]")
         pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
-        if pair and (len(models) > 1 or pair not in models):
+        # A model's switches (`models.shown_name`) change what it was sent: always named.
+        if pair and (len(models) > 1 or pair not in models or " [" in pair):
             parts.append(f"({pair})")
         same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
         if len(same) > 1:

@@ -83,7 +83,7 @@ _CALL_COLUMNS = {
     "slices": "[start, end] of the context's characters in the prompt.",
     "reply": "Reply; null for protected tasks.",
     "code": "Blocks that the reply ran; null for protected tasks.",
-    "finish_reason": "In the provider's words.",
+    "finish_reason": "`stop`, `length`, `tool_calls`, else the provider's own word.",
     "input_tokens": "Prompt tokens.",
     "output_tokens": "Completion tokens.",
     "seconds": "Own seconds of the call.",

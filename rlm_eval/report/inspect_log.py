@@ -19,7 +19,12 @@ from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.store import Attempt, output_folder
 from rlm_eval.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
 
-_STOPS = {"stop": "stop", "length": "max_tokens", "max_tokens": "max_tokens"}
+_STOPS = {
+    "stop": "stop",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "tool_calls": "tool_calls",
+}
 _LIMITS = {
     Outcome.LIMIT_TOKENS: "token",
     Outcome.LIMIT_COST: "cost",

@@ -42,8 +42,8 @@ def second_process() -> Iterator[Process | None]:
         yield None
         return
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rlm_eval.report.plots"],
+    process = subprocess.Popen(  # -P: no module of the working directory, perhaps a run's
+        [sys.executable, "-P", "-m", "rlm_eval.report.plots"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},

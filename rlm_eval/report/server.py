@@ -21,7 +21,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells, html, trajectories
 from rlm_eval.results import cost_of
-from rlm_eval.store import CellStore, stored_sample
+from rlm_eval.store import CellStore, raw_lines, stored_sample
 
 if TYPE_CHECKING:
     from rlm_eval.report import ContextOf
@@ -114,18 +114,16 @@ class Shelf:
         for (_, cell), folder in self._folders.items():
             owners: dict[int, tuple[str, int]] = {}
             hits: set[int] = set()
-            for name in ("journal.jsonl", "trajectories.jsonl"):
-                path = folder / name
-                for raw in path.open("rb") if path.exists() else ():
-                    started = raw.startswith(b'{"k":"start"')
-                    hit = needle in raw.lower()
-                    if not (started or hit or name == "trajectories.jsonl"):
-                        continue
-                    line = json.loads(raw)
-                    if "sample" in line:
-                        owners[line["t"]] = (line["sample"], line["epoch"])
-                    if hit and "t" in line:
-                        hits.add(line["t"])
+            for name, raw in raw_lines(folder):
+                started = raw.startswith(b'{"k":"start"')
+                hit = needle in raw.lower()
+                if not (started or hit or name == "trajectories.jsonl"):
+                    continue
+                line = json.loads(raw)
+                if "sample" in line:
+                    owners[line["t"]] = (line["sample"], line["epoch"])
+                if hit and "t" in line:
+                    hits.add(line["t"])
             found |= {(cell, *owners[t]) for t in hits if t in owners}
         return found
 
@@ -141,8 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         port = self.request.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        given = query.pop("key", "")
-        if self.headers.get("Host") not in hosts or not secrets.compare_digest(given, self.key):
+        given = query.pop("key", "").encode("utf-8", "replace")  # text of ASCII alone compares
+        has_key = secrets.compare_digest(given, self.key.encode())
+        if self.headers.get("Host") not in hosts or not has_key:
             self._send(HTTPStatus.FORBIDDEN, b"open the address that rlm-eval view printed")
             return
         if url.path == "/":

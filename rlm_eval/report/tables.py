@@ -70,7 +70,7 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
         rows.append(line)
     note = (
         "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
-        "server_cut, judge_error and cancelled are missing, not scored."
+        "server_cut, repl_unavailable, judge_error and cancelled are missing, not scored."
     )
     return Table("outcomes", "How the samples ended", note, pd.DataFrame(rows))
 

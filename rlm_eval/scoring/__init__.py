@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from rlm_eval.reasoning import without_thoughts
 from rlm_eval.scoring.dates import IncompleteDate
 from rlm_eval.types import Score
 
 
+def said(output: Any) -> Any:
+    """`output` as every scorer reads it: without thoughts (`reasoning`), where it is a text.
+
+    Done before a reference scorer runs: the references know no thoughts and take them as answers.
+    """
+    return without_thoughts(output) if isinstance(output, str) else output
+
+
+# Version 1 of the reference scorers read thoughts as answers.
 def reference_call(
-    scorer: str, function: Callable[[], tuple[float, str | None]], version: str = "1"
+    scorer: str, function: Callable[[], tuple[float, str | None]], version: str = "2"
 ) -> Score:
     """The `Score` of a reference scorer; one that raises gives `None` and says so.
 

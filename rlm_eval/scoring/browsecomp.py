@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
-from rlm_eval.reasoning import strip_reasoning
+from rlm_eval.reasoning import without_thoughts
 
 BIN = 100
 """Samples per calibration bin in the reference."""
@@ -62,10 +62,10 @@ def parse_judge(text: str | None) -> dict[str, Any]:
 def strict_verdict(text: str) -> bool:
     """Ours: `{"correct": true|false}`, else the last line `correct: yes|no`.
 
-    Reasoning in `<think>` is removed first. Raises `ValueError` where there is no clear verdict:
+    Thoughts are removed first (`reasoning`). Raises `ValueError` where there is no clear verdict:
     the judge is then asked again, and in the end the sample has no score.
     """
-    said = strip_reasoning(text)
+    said = without_thoughts(text)
     for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):
         try:
             verdict = json.loads(candidate).get("correct")

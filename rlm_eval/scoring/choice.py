@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 
-from rlm_eval.reasoning import strip_reasoning
-from rlm_eval.scoring import reference_call
+from rlm_eval.scoring import reference_call, said
 from rlm_eval.types import Score
 
 LETTERS, DIGITS = "ABCD", "0123"
@@ -23,7 +22,7 @@ def longbench_v2(gold: str, output: str) -> Score:
     """1 where the first `The correct answer is (X)` (or without brackets) names the gold."""
 
     def reference() -> tuple[float, str | None]:
-        text = output.replace("*", "")
+        text = said(output).replace("*", "")
         match = re.search(r"The correct answer is \(([A-D])\)", text)
         match = match or re.search(r"The correct answer is ([A-D])", text)
         parsed = match.group(1) if match else None
@@ -38,7 +37,7 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
     With `DIGITS`, brackets alone state nothing (code is full of `f(2)`), and any lone digit counts
     where none of the other forms occurs.
     """
-    text = re.sub(r"[*`_$]", "", strip_reasoning(output))
+    text = re.sub(r"[*`_$]", "", said(output))
     one = f"[{symbols}{symbols.lower()}]"
     forms = [
         rf"\\boxed\{{\s*(?:\\text\{{)?\s*\(?({one})\b",
@@ -56,5 +55,5 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
 def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
     """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
     parsed = last_choice(output or "", symbols)
-    # Version 1 missed "B because ..." and took digits in brackets.
-    return Score("recommended", float(parsed == gold), parsed, version="2")
+    # Version 1 missed "B because ..." and took digits in brackets; 2 knew fewer kinds of thoughts.
+    return Score("recommended", float(parsed == gold), parsed, version="3")

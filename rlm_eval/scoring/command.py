@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs
+from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs, said
 from rlm_eval.types import Score
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def _browsecomp(row: Row) -> Row:
     """The benchmark's pieces by `answer_type`; a judge's text where none is given."""
     kind, output = str(row.get("answer_type") or "judge_text"), row["output"]
     if kind == "citations":
-        return {"score": None, "citations": browsecomp.citations(output)}
+        return {"score": None, "citations": browsecomp.citations(said(output))}
     if kind == "lists":
         metrics = browsecomp.citation_metrics(output, row["gold"])
         return {"score": metrics["precision"], **metrics}

@@ -11,9 +11,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from rlm_eval.scoring import reference_call
+from rlm_eval.scoring import reference_call, said
 from rlm_eval.types import Score
 
+_STRICT = "2"  # version of `strict`: 1 read thoughts as answers
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -30,7 +31,7 @@ def ruler_all(gold: object, output: str) -> Score:
     """Share of the gold strings that occur in the output, whatever stands around them."""
 
     def reference() -> tuple[float, str | None]:
-        text, golds = postprocess(output), _golds(gold)
+        text, golds = postprocess(said(output)), _golds(gold)
         return sum(g.lower() in text.lower() for g in golds) / len(golds), text
 
     return reference_call("official", reference)
@@ -40,7 +41,7 @@ def ruler_part(gold: object, output: str) -> Score:
     """1 where any gold string occurs in the output."""
 
     def reference() -> tuple[float, str | None]:
-        text = postprocess(output)
+        text = postprocess(said(output))
         return max(float(g.lower() in text.lower()) for g in _golds(gold)), text
 
     return reference_call("official", reference)
@@ -65,8 +66,8 @@ def ruler_strict(gold: object, output: str) -> Score:
     """
     golds = dict.fromkeys(_golds(gold))
     if not golds or not isinstance(output, str):
-        return Score("strict", 0.0 if golds else None)
-    text = postprocess(output)
+        return Score("strict", 0.0 if golds else None, version=_STRICT)
+    text = postprocess(said(output))
     folded = text.lower()
     hits = [g for g in golds if re.search(rf"(?<![\w-]){re.escape(g.lower())}(?![\w-])", folded)]
     named: set[str] = set()
@@ -75,13 +76,14 @@ def ruler_strict(gold: object, output: str) -> Score:
         named |= {value.lower() for value in re.findall(shape, text, flags)}
     named |= {g.lower() for g in hits}
     precision = len(hits) / len(named) if named else 0.0
-    return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits))
+    return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits), _STRICT)
 
 
 # Signs that tell answers apart: the minus of a number, the end of C++ and C#.
 _SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
 _MINUS = "\N{MINUS SIGN}"
-_NORMALISED = "2"  # version of the scorers that normalise: 1 dropped every sign
+# Version of the scorers that normalise: 1 dropped every sign, 2 read thoughts as answers.
+_NORMALISED = "3"
 _ARTICLES = ("a", "an", "the")
 
 
@@ -125,14 +127,15 @@ def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
 
     The answer is the last `Exact Answer:` line where there is one, else the whole output.
     """
-    found = _EXACT.findall(output or "")
-    answer = found[-1] if found else output or ""
+    text = said(output or "")
+    found = _EXACT.findall(text)
+    answer = found[-1] if found else text
     right = any(_form(gold)(answer) == _form(gold)(gold) for gold in golds)
     return Score("exact", float(right), normalize(answer), _NORMALISED)
 
 
 def normalized_contains(golds: Sequence[str], output: str | None) -> Score:
     """1 where a gold's normalised words stand together, as whole words, in the output."""
-    text = output or ""
+    text = said(output or "")
     hits = [g for g in golds if f" {_form(g)(g)} " in f" {_form(g)(text)} "]
     return Score("contains", float(bool(hits)), hits[0] if hits else None, _NORMALISED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from difflib import SequenceMatcher
 
-from rlm_eval.scoring import reference_call
+from rlm_eval.scoring import reference_call, said
 from rlm_eval.types import Score
 
 HASH_CHARS = 12
@@ -20,9 +20,10 @@ def mrcr_openai(gold: str, output: str, prefix: str) -> Score:
     """0 unless the output starts with `prefix`; else the ratio of the two remainders."""
 
     def reference() -> tuple[float, str | None]:
-        if not output.startswith(prefix):
+        text = said(output)
+        if not text.startswith(prefix):
             return 0.0, None
-        rest = output.removeprefix(prefix)
+        rest = text.removeprefix(prefix)
         return float(SequenceMatcher(None, rest, gold.removeprefix(prefix)).ratio()), rest
 
     return reference_call("official", reference)
@@ -35,7 +36,7 @@ def mrcr_v2(gold: str, output: object) -> Score:
         target = gold.strip()
         if not isinstance(output, str) or len(target) < HASH_CHARS:
             return 0.0, None
-        text = output.strip()
+        text = said(output).strip()
         start = text.rfind(target[:HASH_CHARS])
         if start < 0:
             return 0.0, None

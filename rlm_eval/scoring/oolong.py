@@ -13,8 +13,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from rlm_eval.reasoning import strip_reasoning
-from rlm_eval.scoring import counted, reference_call
+from rlm_eval.scoring import counted, reference_call, said
 from rlm_eval.scoring.dates import IncompleteDate, read_date, read_month
 from rlm_eval.types import Score
 
@@ -26,7 +25,8 @@ PHRASES = ("more common", "less common", "same frequency")
 LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 
 _NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
-_VERSION = "2"  # of the synthetic scorers: 1 completed dates with the day of scoring
+# Of the synthetic scorers: 1 completed dates with the day of scoring and read thoughts as answers.
+_VERSION = "2"
 
 
 def read_gold(gold: object) -> list[Any]:
@@ -86,7 +86,7 @@ def oolong_official(gold: object, answer_type: str, output: object) -> Score:
     def reference() -> tuple[float, str | None]:
         if not isinstance(output, str):
             raise TypeError("output is not a text")
-        return _official(gold, answer_type, output)
+        return _official(gold, answer_type, said(output))
 
     return reference_call("official", reference, _VERSION)
 
@@ -118,7 +118,7 @@ def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, s
 def oolong_lenient(gold: object, answer_type: str, output: object) -> Score:
     """The RLM repository's scorer: case-folded, last phrase wins, gold anywhere counts 1."""
     text = output if isinstance(output, str) else "" if output is None else str(output)
-    return reference_call("lenient", lambda: _lenient(gold, answer_type, text), _VERSION)
+    return reference_call("lenient", lambda: _lenient(gold, answer_type, said(text)), _VERSION)
 
 
 _KEY = re.compile(r"\b(?:label|answer|user|date)\s*:", re.IGNORECASE)
@@ -136,7 +136,7 @@ _EDGES = " \t\r\n.,;:!?\"'`“”‘’#()[]{}$"
 
 
 def _clean(output: str) -> str:
-    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", strip_reasoning(output))
+    text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", output)
     text = re.sub(r"\\(?:boxed|text|textbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
     return re.sub(r"[*`\[\]]", "", text)
 
@@ -210,7 +210,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
     Repairs: strip after the deletions, trailing punctuation and quotes, thousands separators,
     case, `\\boxed`, later colons, negated comparisons; any tied label counts.
     """
-    text = output if isinstance(output, str) else ""
+    text = said(output) if isinstance(output, str) else ""
 
     def repaired() -> tuple[float, str | None]:
         golds = read_gold(gold)
@@ -254,7 +254,7 @@ def oolong_real(gold: object, output: object) -> Score:
     def reference() -> tuple[float, str | None]:
         if not isinstance(output, str):
             raise TypeError("output is not a text")
-        return _real(gold, output)
+        return _real(gold, said(output))
 
     return reference_call("official", reference)
 
@@ -270,5 +270,5 @@ def oolong_scores(gold: str, answer_type: str, text: str | None) -> tuple[Score,
         wanted, parsed = int(read_gold(gold)[0]), scores[-1].parsed or ""
         found = re.fullmatch(r"-?\d+", parsed.strip())
         off = abs(int(parsed) - wanted) / max(wanted, 1) if found else 1.0
-        scores.append(Score("relative", max(0.0, 1.0 - off), parsed))
+        scores.append(Score("relative", max(0.0, 1.0 - off), parsed, scores[-1].version))
     return tuple(counted(score) for score in scores)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-from rlm_eval.reasoning import strip_reasoning
+from rlm_eval.scoring import said
 from rlm_eval.types import Score
 
 _BASE = 0x9E3779B97F
@@ -136,8 +136,11 @@ def _f1(predicted: set[int], gold: PairSet | set[int]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+_VERSION = "2"  # of both scorers: 1 knew fewer kinds of thoughts
+
+
 def _answer(output: Any) -> Any:
-    return strip_reasoning(output or "") if output is None or isinstance(output, str) else output
+    return said("" if output is None else output)
 
 
 def pairs_f1(gold: Any, output: Any) -> Score:
@@ -146,9 +149,9 @@ def pairs_f1(gold: Any, output: Any) -> Score:
     wanted = read_gold(gold)
     if not len(wanted):
         literal = answer.strip() in _EMPTY if isinstance(answer, str) else not answer
-        return Score("official", float(literal), "0 pairs" if literal else None)
+        return Score("official", float(literal), "0 pairs" if literal else None, _VERSION)
     predicted = _read(answer, _STRICT)
-    return Score("official", _f1(predicted, wanted), f"{len(predicted)} pairs")
+    return Score("official", _f1(predicted, wanted), f"{len(predicted)} pairs", _VERSION)
 
 
 def pairs_recommended(gold: Any, output: Any) -> Score:
@@ -157,4 +160,4 @@ def pairs_recommended(gold: Any, output: Any) -> Score:
     wanted = read_gold(gold)
     predicted = {p for p in _read(answer, _TOLERANT) if p // _BASE != p % _BASE}
     value = _f1(predicted, wanted) if len(wanted) else float(not predicted)
-    return Score("recommended", value, f"{len(predicted)} pairs")
+    return Score("recommended", value, f"{len(predicted)} pairs", _VERSION)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rlm_eval.spans import Span, merge, share_within, touches
-from rlm_eval.types import Call, Role, Sample, Score, Slice, Step, Trajectory
+from rlm_eval.types import Call, Outcome, Role, Sample, Score, Slice, Step, Trajectory
 
 FAILURES = {
     "cut_off": "a limit or an output cap ended the answer early",
@@ -127,7 +127,8 @@ def failure(
         return "cut_off"
     if trajectory.outcome.value not in ("ok", "no_answer"):
         return "error"
-    if trajectory.answer.text is None and trajectory.answer.value is None:
+    nothing = trajectory.answer.text is None and trajectory.answer.value is None
+    if nothing or trajectory.outcome is Outcome.NO_ANSWER:
         return "no_answer"
     if scores and scores[0].parsed is None:
         return "not_parsed"

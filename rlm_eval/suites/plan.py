@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from rlm_eval.cell import Cell, build_cell
 from rlm_eval.config import parse_length
+from rlm_eval.environment import masked_arguments
 from rlm_eval.errors import ConfigError
 from rlm_eval.grid import product
 from rlm_eval.paths import write_atomic
@@ -275,7 +276,7 @@ def _stays(key: str) -> bool:
 
 _HARMLESS = re.compile(
     r"(name|results|n|epochs|length|seed|max_samples|confirm_above|shard|cluster|(cluster|budget)\..+"
-    r"|.+\.(path|base_url|server|api_key_env|concurrency|tier))"
+    r"|.+\.(path|base_url|server|api_key_env|headers_env(\..+)?|concurrency|tier))"
 )
 """Settings that leave a result comparable; length and n are compared by themselves."""
 
@@ -340,7 +341,11 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
     What the first plan did not have is marked (`Place.planned`).
     """
     record = Record(
-        suite.name, list(given), time.strftime("%Y-%m-%dT%H:%M:%S%z"), places, suite.comparisons
+        suite.name,
+        masked_arguments(given),
+        time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        places,
+        suite.comparisons,
     )
     if (known := read_record(folder)) is not None:
         record = merged(known, record)

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rlm_eval.config import construct, parse_length
+from rlm_eval.environment import settle
 from rlm_eval.errors import ConfigError
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
@@ -157,14 +158,16 @@ def names() -> list[str]:
 def load(name: str, folder: Path = FOLDER) -> Suite:
     """Read and check a suite. Raises `ConfigError` naming the file and the key."""
     path = folder / name / "suite.yaml"
-    if not path.is_file():
+    if Path(name).name != name or not path.is_file():  # a stored run may name any path
         known = names()
         near = difflib.get_close_matches(name, known, 3) or known
         raise ConfigError(f"no suite {name!r}; near: {', '.join(near)}")
     where = f"benchmarks/{name}/suite.yaml"
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
+        written = OmegaConf.load(path)
+        settle(written)
+        values = OmegaConf.to_container(written)
+    except (OmegaConfBaseException, ConfigError, YAMLError) as error:
         raise ConfigError(f"{where}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: holds no mapping")

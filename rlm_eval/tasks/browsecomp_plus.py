@@ -168,7 +168,8 @@ class BrowseCompPlus(LoadedTask):
 
     def judge_score(self, sample: Sample, answer: Answer, verdict: str) -> Score:  # noqa: ARG002
         """Raises `ValueError` where the reply has no clear verdict."""
-        return Score("judge", float(strict_verdict(verdict)))
+        # Version 1 knew fewer kinds of thoughts.
+        return Score("judge", float(strict_verdict(verdict)), version="2")
 
     def gold_answer(self, sample: Sample) -> Answer:
         """In the asked format."""

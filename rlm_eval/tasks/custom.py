@@ -80,7 +80,8 @@ class Custom(LoadedTask):
             ) from error
         value = got["score"]
         flag = "the reference raises" if value is None else None
-        return (Score(self.metric, 0.0 if value is None else float(value), flag=flag),)
+        value = 0.0 if value is None else float(value)
+        return (Score(self.metric, value, version="2", flag=flag),)  # 1 read thoughts as answers
 
     def gold_answer(self, sample: Sample) -> Answer:
         """The first accepted answer; all of them for RULER's recall."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rlm_eval.scoring import said
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
 from rlm_eval.types import Answer, Density, Sample, Score
@@ -118,7 +119,7 @@ class Ledger(GeneratedTask):
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """The last number of the answer: equal to the gold; and 1 - relative error, at least 0."""
-        value, gold = _last_number(answer.text or ""), int(sample.target)
+        value, gold = _last_number(said(answer.text or "")), int(sample.target)
         if value is None:
             return _score("exact", 0.0), _score("relative", 0.0)
         relative = max(0.0, 1.0 - abs(value - gold) / max(gold, 1))
@@ -141,7 +142,8 @@ class Ledger(GeneratedTask):
 
 
 def _score(scorer: str, value: float, parsed: str | None = None) -> Score:
-    return Score(scorer, value, parsed, version="2")  # 1 read the cents of 12,345.00 as the number
+    # Version 1 read the cents of 12,345.00 as the number, 2 read thoughts as answers.
+    return Score(scorer, value, parsed, version="3")
 
 
 def _last_number(text: str) -> int | float | None:

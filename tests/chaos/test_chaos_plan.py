@@ -5,7 +5,11 @@ import os
 from types import SimpleNamespace
 
 import orjson
+import pandas as pd
+import pytest
+from surroundings import process
 
+from rlm_eval.commands.status import main as status
 from rlm_eval.plan import plan, planned
 from rlm_eval.store import write_json
 
@@ -32,11 +36,11 @@ def together(work, *arguments) -> list[int]:
         os._exit(0)
 
     started = [context.Process(target=begin, args=(number,)) for number in range(PROCESSES)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(60)
-    return [process.exitcode for process in started]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join(60)
+    return [one.exitcode for one in started]
 
 
 def test_parallel_starts_of_one_run_lose_no_cell(tmp_path):
@@ -70,3 +74,27 @@ def test_a_plan_of_an_older_release_goes_on_and_keeps_its_order(tmp_path):
     plan(tmp_path, [SimpleNamespace(name_in_plan=name) for name in ("a", "z", "c")])
     assert planned(tmp_path) == ["b", "a", "z", "c"]
     assert orjson.loads((tmp_path / "plan.json").read_bytes())["cells"] == ["b", "a", "z", "c"]
+
+
+@pytest.mark.slow
+def test_parallel_runs_of_one_name_make_one_run(tmp_path):
+    """Each with a cell of its own: plan, records and report are shared."""
+    (cache := tmp_path / "cache").mkdir()
+    given = ["debug=scripted", "method=long_context", "n=2", f"results={tmp_path}", "name=test"]
+    runs = [
+        process(
+            "import sys; from rlm_eval.cli import main; sys.exit(main(sys.argv[1:]))",
+            "run",
+            *given,
+            f"length={length + 1}k",
+            env={"RLM_EVAL_CACHE": str(cache)},
+        )
+        for length in range(5)
+    ]
+    told = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0] * 5, told
+    run = tmp_path / "test"
+    assert len(pd.read_parquet(run / "records.parquet")) == 10
+    assert status([str(run)]) == 0
+    left = {path.name for path in run.rglob("*") if path.name.startswith((".", "lease"))}
+    assert not left

@@ -70,7 +70,7 @@ async def test_merged_shards_equal_the_whole_cell(tmp_path):
         assert not (await run_here([*given, "n=6"])).unfinished
         assert total_of_run(run, [*shards, cell.id]).calls > paid.calls
         assert len(records(tmp_path)) == 12
-        with pytest.raises(RlmEvalError, match="gone on with since it was merged"):
+        with pytest.raises(RlmEvalError, match="has newer results than its merge; refusing"):
             merge(run, cell.id)
 
 

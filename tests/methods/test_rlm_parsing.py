@@ -4,7 +4,6 @@ import pytest
 
 from rlm_eval.methods.rlm.parsing import MODES, Blocks, parse
 from rlm_eval.methods.text import sections
-from rlm_eval.reasoning import strip_reasoning
 
 
 def modes(reply, **how):
@@ -64,20 +63,6 @@ def test_lenient_blocks_take_python_fences_and_an_unclosed_last_one():
 def test_lenient_blocks_may_end_their_lines_as_windows_does():
     reply = "a\r\n```python\r\nx = 1\r\ny = 2\r\n```\r\n```repl\r\nz = 3"
     assert parse(reply, blocks=Blocks.LENIENT, tags=False).blocks == ("x = 1\r\ny = 2", "z = 3")
-
-
-@pytest.mark.parametrize(
-    ("text", "visible"),
-    [
-        ("<think>FINAL(1)</think>\nFINAL(2)", "FINAL(2)"),
-        ("opened by the template</think> yes", "yes"),
-        ("said <thinking>cut off", "said"),
-        ("<THINK>a</THINK>b<reasoning>c</reasoning>d", "bd"),
-        ("  no tags at all \n", "  no tags at all \n"),
-    ],
-)
-def test_reasoning_is_set_apart(text, visible):
-    assert strip_reasoning(text) == visible
 
 
 def test_sections_of_a_prompt_file():

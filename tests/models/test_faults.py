@@ -5,11 +5,14 @@ import json
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlm_eval.errors import (
     BadRequest,
     ContextOverflow,
     EndpointUnusable,
+    ModelError,
     ProviderError,
     Refused,
 )
@@ -92,3 +95,28 @@ def test_retry_after_in_its_three_forms():
     assert seconds_until({"Retry-After": "soon"}) is None
     assert seconds_until({"Retry-After": "-3"}) == 0
     assert seconds_until({}) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "message", "code", "type", "param", "metadata", "raw", "detail"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60),
+       status=st.integers(201, 599))  # fmt: skip
+def test_any_error_body_is_a_typed_error_that_says_where(body, status):
+    found = fault_of(status, body, {}, where="m at url", key_env="KEY")
+    assert isinstance(found, ModelError | TransientError)
+    assert str(found).startswith("m at url: ")

@@ -14,7 +14,7 @@ import pytest
 from rlm_eval.errors import EndpointUnusable
 from rlm_eval.models import Sampling
 from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.servers import Launch
+from rlm_eval.models.servers import CELL, Launch
 from rlm_eval.types import Message, text_hash
 
 ROOT = Path(__file__).parents[2]
@@ -110,21 +110,42 @@ async def test_a_server_that_never_answers_is_given_up_and_ended():
     assert descendants() == before
 
 
-async def test_a_server_killed_in_the_middle_stops_the_cell_and_comes_back_for_the_next():
-    config = local(retries=8, backoff_s=0.1, engine=FakeEngine(latency=0.5))
+def serving():
+    """The server's own process, below its supervisor."""
+    supervisor = next(p for p in psutil.Process().children() if "supervise" in "".join(p.cmdline()))
+    return next(p for p in supervisor.children() if "fake_server" in "".join(p.cmdline()))
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+async def test_a_server_that_dies_is_started_again_once_per_cell_and_said(calls, capsys):
+    config = local(backoff_s=0.001, retries=2, engine=FakeEngine(latency=0.5))
+    CELL.set("first")
     async with config.open() as held:
+
+        async def killed_in_the_middle():
+            asked = [held.complete(ASK, Sampling()) for _ in range(calls)]
+            tasks = [asyncio.create_task(ask) for ask in asked]
+            await asyncio.sleep(0.2)
+            serving().kill()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
         old = held.base_url
-        supervisor = psutil.Process(
-            next(p.pid for p in psutil.Process().children() if "supervise" in "".join(p.cmdline()))
-        )
-        serving = next(p for p in supervisor.children() if "fake_server" in "".join(p.cmdline()))
-        task = asyncio.create_task(held.complete(ASK, Sampling()))
-        await asyncio.sleep(0.2)
-        serving.kill()
-        with pytest.raises(EndpointUnusable, match=r"the server is gone, exit code 137"):
-            await task
-        assert (await held.complete(ASK, Sampling())).text == "hello"
+        replies = await killed_in_the_middle()
+        assert [reply.text for reply in replies] == ["hello"] * calls
         assert held.base_url != old
+        assert capsys.readouterr().err.count("exit code 137; its last words") == 1
+        told = await killed_in_the_middle()
+        assert {type(error) for error in told} == {EndpointUnusable}
+        assert "is gone again, exit code 137" in str(told[0])
+        CELL.set("second")
+        assert (await held.complete(ASK, Sampling())).text == "hello"
+
+
+async def test_a_server_that_died_between_two_calls_is_started_again():
+    async with local(backoff_s=0.001, retries=0).open() as held:
+        serving().kill()
+        await asyncio.sleep(0.5)
+        assert (await held.complete(ASK, Sampling())).text == "hello"
 
 
 async def test_cancelling_a_start_leaves_nothing():

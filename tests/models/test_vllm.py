@@ -18,6 +18,7 @@ from rlm_eval.config import build
 from rlm_eval.errors import BadRequest, ContextOverflow, EndpointUnusable, MissingDependency
 from rlm_eval.models import Sampling
 from rlm_eval.models.http import OpenAIModel
+from rlm_eval.models.keyed import Keyed
 from rlm_eval.models.transformers_serve import TransformersServe
 from rlm_eval.models.vllm import VLLM
 from rlm_eval.paths import cache_dir
@@ -97,7 +98,10 @@ def test_the_commit_that_was_served_is_recorded_where_none_was_pinned(tmp_path, 
 
 def test_transformers_command_line(installed):
     launch = TransformersServe(device="cuda:0").launch("ORG/NAME@abc", None, 4711, "secret")
-    assert launch.command[1:6] == ("serve", "--host", "127.0.0.1", "--port", "4711")
+    assert launch.command[3:8] == ("serve", "--host", "127.0.0.1", "--port", "4711")
+    assert launch.command[1].endswith("keyed.py")
+    assert "secret" not in launch.command
+    assert launch.environment == {"RLM_EVAL_SERVER_KEY": "secret"}
     assert launch.command[-1] == "ORG/NAME@abc"
     assert launch.revision == "abc"
     assert "--device cuda:0" in " ".join(launch.command)
@@ -136,6 +140,9 @@ async def test_transformers_serve_on_the_cpu(environment):
         )
         assert 140 < reply.usage.input < 240
         assert 0 < reply.usage.output <= 8
+        async with OpenAIModel("x", folder, base_url=client.base_url).open() as keyless:
+            with pytest.raises(EndpointUnusable, match="authentication failed"):
+                await keyless.complete([Message("user", "Hello.")], Sampling())
         processes = psutil.Process().children(recursive=True)
     assert not [p for p in processes if p.is_running()]
 
@@ -177,3 +184,31 @@ async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
         with pytest.raises(EndpointUnusable, match="the server is gone"):
             await task
     assert not [p for p in processes if p.is_running()]
+
+
+@pytest.mark.parametrize(
+    ("scope", "headers", "passed"),
+    [
+        ("http", [(b"authorization", b"Bearer secret")], True),
+        ("http", [(b"authorization", b"Bearer secrets")], False),
+        ("http", [(b"authorization", b"Bearer secr\xc3\xa9t")], False),
+        ("http", [], False),
+        ("websocket", [], False),
+        ("lifespan", None, True),
+    ],
+)
+async def test_servers_without_a_key_of_their_own_answer_only_to_ours(scope, headers, passed):
+    reached, sent = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope["type"])
+
+    async def send(message):
+        sent.append(message)
+
+    given = {"type": scope} | ({} if headers is None else {"headers": headers})
+    await Keyed(app, "secret")(given, None, send)
+    assert bool(reached) == passed
+    assert bool(sent) != passed
+    if sent and scope == "http":
+        assert sent[0]["status"] == 401

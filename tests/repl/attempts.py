@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import platform
+import secrets
 import socket
 import sys
 import tempfile
@@ -130,9 +131,9 @@ os.utime(@secret@)
 os.chown(@secret@, os.getuid(), os.getgid())
 os.setxattr(@secret@, b'user.x', b'x')
 os.mkfifo(@folder@ + '/pipe')
-open('/dev/shm/rlm-eval-escape', 'w').write('x')
-open('/tmp/rlm-eval-escape', 'w').write('x')
-open('/var/tmp/rlm-eval-escape', 'w').write('x')
+open('/dev/shm/' + @stray@, 'w').write('x')
+open('/tmp/' + @stray@, 'w').write('x')
+open('/var/tmp/' + @stray@, 'w').write('x')
 """,
     ),
     _each(
@@ -185,7 +186,7 @@ socket.create_connection(('127.0.0.1', @port@), 1)
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', @port@))
 socket.socket(socket.AF_INET6)
 socket.socket(socket.AF_UNIX).connect(@unix@)
-socket.socket(socket.AF_UNIX).connect(chr(0) + 'rlm-eval-abstract')
+socket.socket(socket.AF_UNIX).connect(chr(0) + @stray@)
 socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
 socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', @datagram@)
 socket.create_server(('127.0.0.1', 0))
@@ -252,6 +253,9 @@ os.execv('/bin/sh', ['sh'])
         "call('newer than the list', 467, 0, 0)\ncall('pdeathsig', 157, 1, 0, 0, 0, 0)\n"
         "call('prlimit', 302, 0, 6, (ctypes.c_uint64 * 2)(1 << 40, 1 << 40), 0)\n"
         "call('inotify', 294, 0)\ncall('shmget', 29, 0, 4096, 0o1600)\n"
+        "call('io_setup', 206, 64, ctypes.byref(ctypes.c_ulong(0)))\n"
+        "call('timer_create', 222, 0, 0, ctypes.byref(ctypes.c_ulong(0)))\n"
+        "call('sync', 162)\n"
         "call('personality', 135, 0x0040000)\n",
         machine="x86_64",
     ),
@@ -330,6 +334,22 @@ LIMITS = [
     Attempt("a large message", "echo('x' * (10 << 20))", "WireError"),
 ]
 
+FORGE = """
+import json, os, socket, struct, time
+for fd in range(3, 64):
+    try: channel = socket.socket(fileno=fd).detach()
+    except OSError: pass
+def forge(op, number, data, texts=b''):
+    n = len(texts) // 8
+    frame = struct.pack('!BIIIQ', op, number, len(data), n, len(texts) + len(data)) + texts + data
+    while frame: frame = frame[os.write(channel, frame):]
+def report(**changes):
+    done = {'error': None, 'answer': None, 'variables': {}, 'stdout': ['', 0], 'stderr': ['', 0]}
+    forge(17, 2, json.dumps(done | changes).encode())
+    time.sleep(100)
+"""
+"""Writes frames itself. The block of an attempt is order number 2."""
+
 BREAKAGE = [
     Attempt("os._exit", "import os\nos._exit(3)", "worker_lost"),
     Attempt("sys.exit", "import sys\nsys.exit(3)", "SystemExit"),
@@ -398,6 +418,51 @@ BREAKAGE = [
         "    if type(o).__name__ in ('Channel', 'Worker', 'Capture'):\n"
         "        o.__dict__.clear()",
     ),
+    *(
+        Attempt(f"a forged report with {name}", f"{FORGE}report({changes})", "worker_lost")
+        for name, changes in (
+            ("an answer of the wrong type", "answer=5"),
+            ("an answer without its text", "answer={'value': 1, 'plain': True}"),
+            ("an error of the wrong type", "error=[1]"),
+            ("variables of the wrong type", "variables=7"),
+        )
+    ),
+    Attempt("a forged report that is no dict", f"{FORGE}forge(17, 2, b'[1]')", "worker_lost"),
+    Attempt(
+        "a call of empty lists",  # 26 times as large once decoded
+        f"{FORGE}forge(18, 1, b'[\"echo\",[' + b'[],' * 1000000 + b'0],{{}}]')\ntime.sleep(9)",
+        "worker_lost",
+    ),
+    Attempt(
+        "a call of empty texts",
+        f"{FORGE}forge(18, 1, b'[\"echo\",[0],{{}}]', bytes(8 * 500000))\ntime.sleep(9)",
+        "worker_lost",
+    ),
+    Attempt(
+        "a call of lists inside lists",
+        f"{FORGE}forge(18, 1, b'[\"echo\",[' + b'[' * 400 + b']' * 400 + b'],{{}}]')\n"
+        "time.sleep(9)",
+        "worker_lost",
+    ),
+    Attempt(
+        "one text sent as many",
+        f"{FORGE}t = b'x' * 1000\n"
+        "data = b'[\"echo\",[' + b','.join([b'{\"$\":0}'] * 1000) + b'],{}]'\n"
+        "frame = struct.pack('!BIIIQ', 18, 1, len(data), 1, 8 + len(data) + len(t))\n"
+        "os.write(channel, frame + struct.pack('!Q', len(t)) + data + t)\ntime.sleep(9)",
+        "worker_lost",
+    ),
+    Attempt(
+        "calls whose replies are never read",
+        f"{FORGE}while True: forge(18, 1, b'[\"echo\",[\"' + b'x' * 190 + b'\"],{{}}]')",
+    ),
+    Attempt(
+        "a raising audit hook",
+        "import sys\ndef hook(*a): raise ValueError\nsys.addaudithook(hook)",
+        "RuntimeError",
+    ),
+    Attempt("killing itself", "import os\nos.kill(os.getpid(), 9)", "PermissionError"),
+    Attempt("a deep value for the host", "x = []\nfor i in range(500): x = [x]\necho(x)"),
     Attempt("deleting everything", "globals().clear()"),
     Attempt(
         "a class that lies",
@@ -445,7 +510,8 @@ class Host:
         (self.folder / "datagram").chmod(0o777)
         self.datagram.setblocking(False)
         self.abstract = socket.socket(socket.AF_UNIX)
-        self.abstract.bind(f"\0rlm-eval-abstract-{os.getpid()}")
+        stray = f"rlm-eval-escape-{secrets.token_hex(8)}"  # nobody else's, whoever tests beside us
+        self.abstract.bind(f"\0{stray}")
         self.abstract.listen()
         os.environ["RLM_EVAL_CANARY"] = "canary"
         self.places: dict[str, Any] = {
@@ -459,6 +525,7 @@ class Host:
             "pid": os.getpid(),
             "other_pid": os.getpid(),
             "other_scratch": "/nonexistent",
+            "stray": stray,
         }
 
     def unharmed(self) -> bool:
@@ -468,7 +535,8 @@ class Host:
             (self.folder / "secret").read_text() == "the secret"
             and names == {"secret", "unix", "datagram"}
             and not any(
-                Path(p).exists() for p in ("/tmp/rlm-eval-escape", "/dev/shm/rlm-eval-escape")
+                Path(folder, self.places["stray"]).exists()
+                for folder in ("/tmp", "/var/tmp", "/dev/shm")
             )
         )
 
@@ -495,7 +563,7 @@ async def offer_another(host: Host, pool: SandboxPool, stack: AsyncExitStack) ->
     if pool.report.tier != "C":
         made = await other.run("import os\nopen('mine', 'w').write('x')\nprint(os.getcwd())")
         host.places["other_scratch"] = made.stdout.strip()
-    host.places["other_pid"] = other._link.pid
+    host.places["other_pid"] = getattr(other._link, "pid", 1)
 
 
 async def attempt(pool: SandboxPool, host: Host, one: Attempt) -> tuple[BlockResult, str]:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import pytest_asyncio
+from attempts import FORGE
 
 from rlm_eval.errors import LimitReached, ReplCrash
 from rlm_eval.repl import ReplCallError, ReplConfig, ReplValueError, Value, clip, open_pool
@@ -403,3 +404,102 @@ async def test_a_cancelled_block_leaves_nothing(pool, host):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (await repl.run("print('again')")).stdout == "again\n"
+
+
+async def test_thread_pools_larger_than_the_limit_work(repl, host):
+    done = await repl.run(
+        "import multiprocessing, time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing.dummy import Pool\n"
+        "from multiprocessing.pool import ThreadPool\n"
+        "prompts = [str(i) for i in range(150)]\n"
+        "with ThreadPoolExecutor(100) as pool:\n"
+        "    list(pool.map(lambda _: time.sleep(0.05), range(150)))\n"
+        "    answers = list(pool.map(llm_query, prompts))\n"
+        "for kind in (ThreadPool, Pool):\n"
+        "    with kind(100) as pool: answers += pool.map(llm_query, prompts)\n"
+        "print([a.split(':')[1] for a in answers] == prompts * 3)\n"
+        "lock, queue = multiprocessing.RLock(), multiprocessing.Queue()\n"
+        "with lock, lock: queue.put(5)\n"
+        "print(queue.get(timeout=5), multiprocessing.Value('i', 3).value)\n"
+        "event, bounded = multiprocessing.Event(), multiprocessing.BoundedSemaphore(1)\n"
+        "event.set()\n"
+        "print(event.wait(1), bounded.acquire(), bounded.acquire(timeout=0.01))"
+    )
+    assert done.stderr == ""
+    assert done.stdout == "True\n5 3\nTrue True False\n"
+    assert len(host.calls) == 450
+
+
+async def test_threads_of_its_own_are_still_limited(repl):
+    done = await repl.run(
+        "import threading\ngo = threading.Event()\n"
+        "for _ in range(100): threading.Thread(target=go.wait).start()"
+    )
+    assert done.error == "RuntimeError"
+    await repl.run("go.set()")
+
+
+async def test_two_operations_at_once_are_a_clear_error(repl):
+    first = asyncio.create_task(repl.run("import time\ntime.sleep(0.3)\nx = 1"))
+    await asyncio.sleep(0.05)
+    for operation in (repl.run("y = 2"), repl.get("x"), repl.set("z", 3)):
+        with pytest.raises(RuntimeError, match=r"in the middle of run\(\)"):
+            await operation
+    assert (await first).error is None
+    assert (await repl.run("print(x)")).stdout == "1\n"
+
+
+async def test_a_host_function_cannot_use_its_own_repl(pool):
+    async def again():
+        await opened.run("pass")
+
+    async with pool.open(None, {"again": again}) as opened:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            await opened.run("again()")
+
+
+async def test_a_missing_package_names_the_setting(pool, repl):
+    done = await repl.run("import numpy.linalg")
+    assert (done.error, "repl.packages" in done.stderr) == ("ModuleNotFoundError", True)
+    assert "'numpy' is not available here" in done.stderr
+    for code in ("import os.nothing", "import tkinter.nothing"):  # no package would help
+        assert "repl.packages" not in (await repl.run(code)).stderr
+    async with pool.open(None, {}, hints=False) as plain:
+        assert "repl.packages" not in (await plain.run("import numpy")).stderr
+
+
+async def test_the_last_expression_is_echoed_where_asked(pool, repl):
+    assert (await repl.run("3 + 4")).stdout == ""
+    async with pool.open(None, {}, echo=True) as echoing:
+        assert (await echoing.run("x = 3\n1\nx + 4")).stdout == "7\n"
+        assert (await echoing.run("'text'")).stdout == "'text'\n"
+        assert (await echoing.run("print('once')")).stdout == "once\n"
+        assert (await echoing.run("x = 5")).stdout == ""
+        done = await echoing.run("async def f(): return 6\nawait f()")
+        assert (done.stdout, done.error) == ("6\n", None)
+        failed = await echoing.run("x = 1\nx / 0")
+        assert (failed.error, "x / 0" in failed.stderr) == ("ZeroDivisionError", True)
+        assert (await echoing.run("x = (")).error == "SyntaxError"
+        assert set((await echoing.run("x")).variables) == {"x"}
+        await echoing.run("__echo__ = None")
+        assert (await echoing.run("x")).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        f"{FORGE}\ndone = {{'error': None, 'stdout': ['', 0], 'stderr': ['', 0]}}\n"
+        "forge(17, 1, json.dumps(done).encode())\nwhile True: pass",
+        "import _thread, threading\n_thread._count = lambda: 0\ndef burn():\n"
+        "    while True: pass\nthreading.Thread(target=burn, daemon=True).start()",
+    ],
+    ids=["a forged report", "a hidden thread"],
+)
+async def test_nothing_runs_between_blocks(pool, left):
+    async with pool.open(None, {}) as opened:
+        assert (await opened.run(left)).error is None
+        await asyncio.sleep(0.1)
+        before = opened._link.cpu_seconds()
+        await asyncio.sleep(0.4)
+        assert opened._link.cpu_seconds() - before < 0.01

@@ -1,64 +1,95 @@
-"""The Docker adapter's own half, over a stand-in for the engine: no engine was at hand.
+"""The Docker backend's own half, over a stand-in for the engine.
 
-The stand-in starts the adapter's command as a plain process behind two pipes, as `docker run -i`
-does. It shows that the worker comes up, talks, is interrupted and replaced; it says nothing of what
-a container holds.
+`test_docker_engine.py` has a real one. The stand-in starts what would run in the container as a
+plain process behind two pipes, as `docker run -i` does. It shows that the worker comes up confined,
+talks, is interrupted and replaced, and what each failure of an engine is called; not what a
+container holds.
 """
 
 import sys
 
 import pytest
 
-from rlm_eval.repl import ReplConfig, SandboxError, open_pool, sandbox
+from rlm_eval.errors import ReplUnavailable
+from rlm_eval.repl import ReplConfig, SandboxError, open_pool
+from rlm_eval.repl.confine import landlock_abi
 
 BACKEND = "rlm_eval.repl.docker.DockerPool"
+CONFIG = ReplConfig(backend=BACKEND, block_seconds=1, interrupt_grace_seconds=2)
 ENGINE = f"""#!{sys.executable}
 import os, pathlib, subprocess, sys
-names = pathlib.Path(__file__).parent
-if sys.argv[1] == "kill":
-    signal, name = sys.argv[2].removeprefix("--signal="), sys.argv[3]
-    os.kill(int((names / name).read_text()), int(signal))
+place = pathlib.Path(__file__).parent
+if sys.argv[1] in ("info", "image"):
+    print("24.0 4 6.1" if sys.argv[1] == "info" else "sha256:abc")
     sys.exit()
-name = next(a for a in sys.argv if a.startswith("--name=")).removeprefix("--name=")
-place = {str(sandbox.HERE.parent)!r}
-command = [a.replace("/harness", place) for a in sys.argv[sys.argv.index("python"):]]
-command[0] = sys.executable
-# `cat` in front and behind: the worker's standard input and output are pipes.
+if (place / "broken").exists():
+    print("docker: Error: no space left.\\nSee 'docker run --help'.", file=sys.stderr)
+    sys.exit(125)
+command = [sys.executable, *sys.argv[sys.argv.index("python3") + 1 :]]
+command[-1] = command[-1].replace('"/scratch"', '"' + str(place) + '"')
+# `cat` in front and behind: the container's standard input and output are pipes.
 front = subprocess.Popen(["cat"], stdout=subprocess.PIPE)
 worker = subprocess.Popen(command, stdin=front.stdout, stdout=subprocess.PIPE)
 front.stdout.close()
 behind = subprocess.Popen(["cat"], stdin=worker.stdout)
 worker.stdout.close()
-(names / "new").write_text(str(worker.pid))
-(names / "new").rename(names / name)
 code = worker.wait()
 front.kill()
 behind.wait()
-sys.exit(abs(code))
+sys.exit(code)
 """
 
 
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
+    if not landlock_abi():
+        pytest.skip("no Landlock: without a container nothing would hold the worker")
     program = tmp_path / "docker"
     program.write_text(ENGINE)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path
 
 
 async def test_the_adapter_talks_interrupts_and_replaces(engine):
     async def ask(prompts):
         return [prompt.upper() for prompt in prompts]
 
-    config = ReplConfig(backend=BACKEND, block_seconds=1, interrupt_grace_seconds=2)
-    async with open_pool(config) as pool, pool.open("ü" * 3_000_000, {"ask": ask}) as repl:
-        assert "not been run" in pool.report.notes[0]
+    async with open_pool(CONFIG) as pool, pool.open("ü" * 3_000_000, {"ask": ask}) as repl:
+        assert pool.report.tier == "docker"
+        assert all(pool.report.canaries.values())
         done = await repl.run("x = ask(['a' * 100_000] * 20)\nprint(len(context), len(x))")
         assert (done.stdout, done.stderr) == ("3000000 20\n", "")
         assert (await repl.run("while True: pass")).error == "limit:time"
         lost = await repl.run("import os\nos._exit(1)")
         assert (lost.error, lost.restored) == ("worker_lost", True)
         assert (await repl.run("print(x[0][:3])")).stdout == "AAA\n"
+
+
+async def test_an_interrupt_never_meets_the_next_block(engine):
+    """It travels with the orders, in their order."""
+    config = ReplConfig(backend=BACKEND, block_seconds=0.2, interrupt_grace_seconds=2)
+    async with open_pool(config) as pool, pool.open(None, {}) as repl:
+        for _ in range(10):
+            assert (await repl.run("while True: pass")).error == "limit:time"
+            assert (await repl.run("for i in range(10**5): pass\nprint(i)")).error is None
+
+
+async def test_an_engine_that_fails_is_no_crash_of_the_models_code(engine):
+    async with open_pool(CONFIG) as pool, pool.open(None, {}) as repl:
+        (engine / "broken").touch()
+        with pytest.raises(ReplUnavailable, match="docker run: .*no space left"):
+            await repl.run("import os\nos._exit(1)")
+        with pytest.raises(ReplUnavailable, match="docker run: .*no space left"):
+            async with pool.open(None, {}):
+                pass
+
+
+async def test_a_package_that_the_image_lacks_is_named(engine):
+    config = ReplConfig(backend=BACKEND, packages=["no_such_package"])
+    with pytest.raises(SandboxError, match="no_such_package cannot be imported.*isolation.md"):
+        async with open_pool(config):
+            pass
 
 
 async def test_without_an_engine_it_says_what_to_do(monkeypatch):

@@ -16,4 +16,4 @@ def test_doctor_prints_layers_attempts_and_advice():
     assert "WORKS" in rows["send a UDP packet"]  # Landlock alone does not cover it
     assert rows["send a UDP packet"][2] == "held"  # seccomp does
     assert "repl.isolation=strict uses tier" in done.stdout
-    assert "has not been run" in done.stdout
+    assert "repl.backend=rlm_eval.repl.docker.DockerPool" in done.stdout

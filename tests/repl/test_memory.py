@@ -9,7 +9,7 @@ import orjson
 import psutil
 import pytest
 
-from rlm_eval.errors import ReplCrash
+from rlm_eval.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig
 from rlm_eval.repl.memory import WORKER_BYTES, Memory, free_bytes, held_bytes
 from rlm_eval.repl.pool import SandboxPool
@@ -110,7 +110,7 @@ async def test_a_shared_context_that_is_killed_before_it_is_ready_leaves_no_desc
 
     before = psutil.Process().num_fds()
     monkeypatch.setattr(small._client, "start", killed)
-    with pytest.raises(ReplCrash, match="the fork server has ended"):
+    with pytest.raises(ReplUnavailable, match="the fork server has ended"):
         async with small.open(TEXT, {}, key="k"):
             pass
     assert psutil.Process().num_fds() == before

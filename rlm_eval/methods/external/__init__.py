@@ -36,6 +36,7 @@ class External:
     """One engine. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    history: ClassVar[tuple[str, ...]] = ("system", "assistant", "user")
     writes_plain_text: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("root", "sub")
     RUNTIME: ClassVar[frozenset[str]] = frozenset({"python"})

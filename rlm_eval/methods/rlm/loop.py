@@ -11,12 +11,11 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.errors import LimitReached
+from rlm_eval.errors import LimitReached, ReplUnavailable
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
 from rlm_eval.methods.steps import step_of
-from rlm_eval.reasoning import strip_reasoning
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 from rlm_eval.types import Answer, Call, Message, Outcome, Role
 
@@ -61,7 +60,11 @@ class Loop:
         first = asyncio.create_task(self._request(0))
         try:
             async with self.tree.session.open_repl(
-                self.context, functions, answer_dict=self.words.answer_dict, key=key
+                self.context,
+                functions,
+                answer_dict=self.words.answer_dict,
+                key=key,
+                **self.words.repl_options,
             ) as repl:
                 if self.words.setup:
                     await repl.run(self.words.setup)
@@ -73,6 +76,9 @@ class Loop:
                         return answer
                     if self.tree.stop is not None:
                         return await self._stopped(turn + 1, self.tree.stop)
+        except ReplUnavailable:
+            await asyncio.wait([first])  # paid for: the journal keeps it for the next attempt
+            raise
         finally:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
@@ -117,8 +123,7 @@ class Loop:
             call = await asked
         except LimitReached as error:
             return await self._stopped(turn, error)
-        reply = strip_reasoning(call.reply)
-        parsed = self.words.parse(reply, cut=call.is_cut)
+        parsed = self.words.parse(call.reply, cut=call.is_cut)
         ran: list[Ran] = []
         found: Answer | None = None
         for number, code in enumerate(parsed.blocks):
@@ -129,9 +134,9 @@ class Loop:
         if found is None and parsed.tag is not None:
             found = await self._tagged(repl, parsed.tag, call)
         self._count(parsed)
-        self.history = self.history + self.words.observe(reply, ran, self.shown)
+        self.history = self.history + self.words.observe(call.reply, ran, self.shown)
         if found is None:
-            await self._offer(repl, reply, parsed, call)
+            await self._offer(repl, parsed, call)
             return None
         stop = self.tree.stop
         if stop is None:
@@ -193,11 +198,11 @@ class Loop:
     def _count(self, parsed: Parsed) -> None:
         self.tree.notes.update(f"parser_{mode}" for mode in parsed.modes)
 
-    async def _offer(self, repl: Repl, reply: str, parsed: Parsed, call: Call) -> None:
+    async def _offer(self, repl: Repl, parsed: Parsed, call: Call) -> None:
         """Keep the best answer so far for the case that a limit ends the trajectory."""
         if self.view.depth:
             return
-        text, provenance = "" if parsed.blocks else reply.strip(), "fallback"
+        text, provenance = "" if parsed.blocks else call.reply.strip(), "fallback"
         if self.words.answer_dict and parsed.blocks:
             draft = await _value(repl, "answer")
             value = draft.value if draft and isinstance(draft.value, dict) else {}
@@ -216,8 +221,7 @@ class Loop:
         """One more request, for the answer alone; its reply is not run."""
         messages = [*self.history, self.words.last_request]
         call = await self._ask(turn, messages, closing=closing)
-        text = strip_reasoning(call.reply)
-        return Answer(text, call=call.id, provenance="fallback", outcome=outcome)
+        return Answer(call.reply, call=call.id, provenance="fallback", outcome=outcome)
 
     async def _compact(self, turn: int) -> None:
         """Replace a long history by the model's own summary of it (wording ours, recorded)."""
@@ -230,7 +234,7 @@ class Loop:
         self.tree.notes["compactions"] += 1
         self.history = [
             *self.words.opening(self.view),
-            Message("assistant", strip_reasoning(call.reply)),
+            Message("assistant", call.reply),
             Message("user", config.compaction.resume),
         ]
 

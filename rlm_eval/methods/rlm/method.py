@@ -111,6 +111,11 @@ class RLM:
         return tuple(dict.fromkeys(("root", *self.sub_models, *self.child_models)))
 
     @property
+    def history(self) -> tuple[str, ...]:
+        """The protocol's: see `methods.history_of`."""
+        return tuple(getattr(self.protocol, "history", ("system", "user", "assistant", "user")))
+
+    @property
     def prompt_id(self) -> str:
         """Name and hash of the protocol's prompt."""
         return self.protocol.prompt_id

@@ -68,6 +68,7 @@ class _Official:
     metadata_role: ClassVar[str] = "user"
     keeps_turn_prompt: ClassVar[bool] = False
     answer_dict: ClassVar[bool] = False
+    repl_options: ClassVar[Mapping[str, bool]] = {"hints": False}
     final_names: ClassVar[tuple[str, ...]] = ()
     runs_all_blocks: ClassVar[bool] = True
     one_argument_children: ClassVar[bool] = True
@@ -123,6 +124,11 @@ class _Official:
                 f"method.depth={max_depth}: the prompt of {self.dialect} does not know rlm_query; "
                 "use official_0_1_1, official_latest or own, or give method.protocol.prompt_file"
             )
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The metadata, a turn prompt, a reply, what its block printed, the next turn prompt."""
+        return ("system", self.metadata_role, "user", "assistant", "user", "user")
 
     @property
     def setup(self) -> str:

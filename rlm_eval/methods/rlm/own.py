@@ -8,7 +8,7 @@ was tried on none: their scores are not those of the paper's prompt. The `answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,7 +41,11 @@ class Own:
     """A prompt file of your own in its place, with the same sections."""
     addition: str = ""
     """Appended to the system prompt: for one model, say."""
+    echo: bool = False
+    """Print the value of a block's last expression, as an interactive interpreter does."""
 
+    VERSION: ClassVar[int] = 2  # 1: the error of a missing package did not name repl.packages
+    history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
     one_argument_children: ClassVar[bool] = False
@@ -77,6 +81,11 @@ class Own:
     def answer_dict(self) -> bool:
         """See `RlmProtocol.answer_dict`."""
         return self.answer_mode == "answer_dict"
+
+    @property
+    def repl_options(self) -> Mapping[str, bool]:
+        """See `RlmProtocol.repl_options`."""
+        return {"echo": True} if self.echo else {}
 
     @property
     def final_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ printed. It never calls a model, runs code or keeps state; the loop does (`loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,7 +73,11 @@ class Ran:
 
 
 class RlmProtocol(Protocol):
-    """The words of a dialect. Everything here is pure."""
+    """The words of a dialect. Everything here is pure.
+
+    One that sends other turns than system, user, assistant, user names their roles in `history`,
+    for the preflight (`methods.history_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -93,6 +97,11 @@ class RlmProtocol(Protocol):
     @property
     def answer_dict(self) -> bool:
         """True where `answer["ready"] = True` ends the loop."""
+        ...
+
+    @property
+    def repl_options(self) -> Mapping[str, bool]:
+        """`echo` and `hints` of `ReplPool.open`, where they are not the default."""
         ...
 
     @property

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError, ReplCrash
+from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError, ReplCrash, Suspended
 from rlm_eval.repl import HostFunction, ReplCallError
 from rlm_eval.session import Session
 from rlm_eval.types import Message, Role
@@ -199,6 +199,7 @@ class SubCalls:
             )
         place.sub_calls += len(asks)
         failures: dict[int, Exception] = {}
+        suspended: list[Suspended] = []
         results: list[str | None] = [None] * len(asks)
 
         async def one(index: int) -> None:
@@ -206,6 +207,8 @@ class SubCalls:
                 results[index] = await self._guarded(asks[index])
             except ReplCallError as error:
                 failures[index] = error
+            except Suspended as error:  # its siblings in flight are paid for: they are waited for
+                suspended.append(error)
 
         if len(asks) == 1:
             await one(0)
@@ -216,6 +219,8 @@ class SubCalls:
                         group.create_task(one(index))
             except ExceptionGroup as several:  # the siblings are cancelled; one reason is enough
                 raise several.exceptions[0] from None
+        if suspended:
+            raise suspended[0]
         if failures and config.failed_sub_calls == "text":
             return [
                 f"Error: {failures[i]}" if i in failures else r or "" for i, r in enumerate(results)

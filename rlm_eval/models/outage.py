@@ -1,0 +1,81 @@
+"""An endpoint that cannot be reached: one note, one probe at a time, then a clean stop.
+
+Shared by all clients of an address. An endpoint that has answered before is waited for, up to
+`patience_s` from the first refused connection; after that every call fails at once until a
+connection succeeds again. One that has never answered is more likely a wrong address: its calls
+retry as for any other fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from rlm_eval.errors import EndpointGone
+from rlm_eval.models.faults import TransientError
+from rlm_eval.models.waiting import INTERRUPT, suspended
+
+_PROBE_EVERY_S = 5.0
+
+
+class Unreachable(TransientError):
+    """No connection could be made: nothing was sent."""
+
+
+class Outage:
+    """Whether the endpoint at an address can be reached."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        """It has answered once."""
+        self.since: float | None = None
+        """Monotonic time of the first failed connection since it last answered."""
+        self._waits = asyncio.Lock()
+
+    def answered(self, where: str) -> None:
+        """A response came, whatever it said."""
+        self.reached = True
+        if self.since is not None:
+            say(f"{where}: answers again after {time.monotonic() - self.since:.0f} s")
+            self.since = None
+
+    def failed(self, where: str, fault: Unreachable, patience_s: float) -> None:
+        """A connection failed; the first one is reported."""
+        if self.since is None:
+            self.since = time.monotonic()
+            then = f"waiting up to {patience_s:.0f} s (patience_s) for it" if self.reached else ""
+            say(f"{where}: {fault}; {then or 'trying again'}; Ctrl-C stops")
+
+    async def over(
+        self,
+        where: str,
+        fault: Unreachable,
+        *,
+        patience_s: float,
+        probe: Callable[[], Awaitable[bool]],
+        every_s: float,
+    ) -> None:
+        """Return once `probe` succeeds: one caller at a time probes, every `every_s` seconds at
+        first and every 5 s later. Raises `EndpointGone` after `patience_s`, and `RunStopped`."""
+        interrupt = INTERRUPT.get()
+        with suspended():
+            async with interrupt.waiting(), self._waits:
+                while self.since is not None:
+                    left = self.since + patience_s - time.monotonic()
+                    if left <= 0:
+                        raise EndpointGone(
+                            f"{where}: unreachable for {time.monotonic() - self.since:.0f} s "
+                            f"(patience_s={patience_s:g}): {fault}; start it again, then the "
+                            "same command resumes"
+                        )
+                    await asyncio.sleep(min(every_s, left))
+                    every_s = min(_PROBE_EVERY_S, 2 * every_s)
+                    if await probe():
+                        self.answered(where)
+
+
+def say(line: str) -> None:
+    """A line for the user, on standard error."""
+    print(line, file=sys.stderr, flush=True)

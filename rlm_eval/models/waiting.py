@@ -1,0 +1,96 @@
+"""How calls wait: a stop request ends the wait, and an outage does not count as working time.
+
+Waits are back-off, a provider's pause, and an endpoint that is gone. A request in flight is no
+wait: it is paid for, and its reply is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+
+from rlm_eval.errors import RunStopped
+
+
+class Interrupt:
+    """A stop request for the calls of one run that wait; those in flight go on."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        """No call waits any more."""
+        self._waits: set[asyncio.Timeout] = set()
+        self._watchers: set[Callable[[], None]] = set()
+
+    def ask(self) -> None:
+        """End every wait with `RunStopped`, now and from now on."""
+        self.asked = True
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
+        for changed in self._watchers:
+            changed()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` once a stop is requested; the same function is kept once."""
+        self._watchers.add(changed)
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Around a wait. Raises `RunStopped` where a stop is or was requested."""
+        if self.asked:
+            raise stopped()
+        try:
+            async with asyncio.timeout(None) as wait:
+                self._waits.add(wait)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            if wait.expired():
+                raise stopped() from None
+            raise
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep. Raises `RunStopped` as `waiting` does."""
+        async with self.waiting():
+            await asyncio.sleep(seconds)
+
+
+def stopped() -> RunStopped:
+    """The error of a call that waited when the run was stopped."""
+    return RunStopped("the run was stopped while this call waited; the same command resumes")
+
+
+INTERRUPT: ContextVar[Interrupt] = ContextVar("rlm_eval_interrupt", default=Interrupt())  # noqa: B039 - never asked
+"""The stop request of this run; set by the runner."""
+
+_suspended_s = 0.0
+_suspensions = 0
+_since = 0.0
+
+
+def working_time() -> float:
+    """Monotonic seconds, without those in which calls waited for an endpoint that was gone.
+
+    A time limit and a latency are about the method; an outage is not.
+    """
+    now = time.monotonic()
+    return now - _suspended_s - (now - _since if _suspensions else 0.0)
+
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """Stop the working time of the process. Overlapping suspensions count once."""
+    global _suspended_s, _suspensions, _since
+    if not _suspensions:
+        _since = time.monotonic()
+    _suspensions += 1
+    try:
+        yield
+    finally:
+        _suspensions -= 1
+        if not _suspensions:
+            _suspended_s += time.monotonic() - _since
