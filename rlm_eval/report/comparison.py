@@ -17,7 +17,7 @@ import pandas as pd
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report import cells, phrases, series
 from rlm_eval.stats import missing, paired, power
-from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
+from rlm_eval.stats.intervals import Interval, bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
 _COMPARED = ("score", "cut", "lost", "cost", "refused", "cluster")
@@ -93,8 +93,10 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     row["cut"] = max(float(side["cut"].mean()) for side in (seen_a, seen_b))
     spent = ~(seen_a["refused"] | seen_b["refused"]).astype(bool)
     row["refused"] = int((~spent).sum())
-    costs = (side["cost"][spent] for side in (seen_a, seen_b))
-    return row | _cost_ratio(*costs, seen_a["cluster"][spent])
+    of_a, of_b, clusters = (
+        column[spent] for column in (seen_a["cost"], seen_b["cost"], seen_a["cluster"])
+    )
+    return row | _cost_ratio(of_a, of_b, clusters)
 
 
 def _with_missing(
@@ -303,16 +305,31 @@ def _published(frame: pd.DataFrame, published: float) -> list[str]:
         samples = cells.units(part)
         scored = samples[~samples["lost"]]
         found = mean_interval(scored["score"], scored["cluster"])
+        verdict = paired.against_published(found.estimate, found.low, found.high, published)
         if samples["cut"].mean() > missing.CUT_SHARE:
             verdict = _NO_VERDICT
-        else:
-            verdict = paired.against_published(found.estimate, found.low, found.high, published)
+        elif lost := int(samples["lost"].sum()):
+            ends = [_filled(samples, score) for score in (0.0, 1.0)]
+            low, high = (end.estimate for end in ends)
+            same = {
+                paired.against_published(end.estimate, end.low, end.high, published) for end in ends
+            }
+            if same != {verdict}:
+                verdict = (
+                    f"no verdict: {lost} samples have no score; with them between "
+                    f"{100 * low:.1f} and {100 * high:.1f} %"
+                )
         lines.append(
             f"{task} at {phrases.tokens_label(length)}: {100 * found.estimate:.1f} % "
             f"[{100 * found.low:.1f}, {100 * found.high:.1f}], n = {found.n}, {found.method}: "
             f"{verdict}"
         )
     return lines
+
+
+def _filled(samples: pd.DataFrame, score: float) -> Interval:
+    """The mean where every missing sample had this score."""
+    return mean_interval(samples["score"].fillna(score), samples["cluster"])
 
 
 def _number(text: str) -> float | None:

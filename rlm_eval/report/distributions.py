@@ -74,9 +74,9 @@ def histograms(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """How wall times are distributed, per task and length."""
     looks = style.looks(cells.series_order(frame))
     timed = frame[~frame["refused"] & frame["wall_seconds"].gt(0)]
-    own = timed.groupby(["task_label", "length", "series", "sample_id"], as_index=False)
-    timed = own["wall_seconds"].mean()
-    places = dict(iter(timed.groupby(["task_label", "length"])))
+    samples = timed.groupby(["task_label", "length", "series", "sample_id"])["wall_seconds"].mean()
+    by_place: Any = samples.reset_index().groupby(["task_label", "length"])
+    places = dict(iter(by_place))
     shown = [place for place in figures.three_lengths(table) if place in places]
     columns = min(3, len(shown))
     width = style.width_for(columns)
@@ -192,7 +192,8 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         "mean_coverage": ("context shown (%)", "percent"),
     }
     data = table.assign(recursion_share=table["recursion"] / table["rows"])
-    data = data.groupby(["series", "length"], as_index=False)[list(lines)].mean()
+    pooled = data.groupby(["series", "length"], as_index=False)
+    data = pooled[list(lines)].mean().merge(pooled["n"].sum())
     coded = cells.series_order(frame[frame["habit_strategy"].notna()]) if _coded(frame) else []
     heights = [1.9, 0.7 + 0.17 * len(coded)]
     figure = plt.figure(figsize=(style.WIDE, sum(heights)))
@@ -212,10 +213,11 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         else:
             axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
-        axis.set_title(phrases.counted(table["n"]))
+        axis.set_title(phrases.counted(data["n"]))
     handles = _strategies(figure.add_subplot(grid[1, :]), frame, coded)
     caption = (
-        "Means over tasks; with a sub-call: share of the samples. Context shown: share of its "
+        "Means over tasks, n over all of them; strategies: trajectories of all tasks and lengths. "
+        "With a sub-call: share of the samples. Context shown: share of its "
         "characters that reached any model call. "
         "Strategies are read from the code by rules, not by a model. "
         + " ".join(f"{name}: {TRAJECTORY_LABELS[name]}." for name in handles)

@@ -124,7 +124,7 @@ def _handles(looks: dict[str, style.Look], published: pd.DataFrame | None) -> li
 def _overflow_note(table: pd.DataFrame) -> str:
     if not table["overflow_share"].gt(0).any():
         return ""
-    told = "Hatched: from the shortest length on at which prompts overflowed the window. "
+    told = "Hatched: lengths at which prompts overflowed the window. "
     if table["overflow_share"].gt(0.5).any():
         told += "x: more than half of a point's samples overflowed it and score 0. "
     return told
@@ -150,8 +150,8 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
         axis.fill_between(x, low, high, where=sure, color=look.colour, alpha=0.13, linewidth=0)
         axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, zorder=3)
         axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8, alpha=0.8)
-        over = sure & line["overflow_share"].gt(0.5).to_numpy()
-        axis.plot(x[over], mean[over], "x", color="black", markersize=7, zorder=4)
+        marked = sure & line["overflow_share"].gt(0.5).to_numpy(dtype=bool)
+        axis.plot(x[marked], mean[marked], "x", color="black", markersize=7, zorder=4)
         if not sure.all():
             bounds = 100 * line[["bound_low", "bound_high"]].to_numpy()[~sure]
             draw_bounds(axis, x[~sure], bounds, look)
@@ -188,9 +188,9 @@ def draw_spread(
         look = looks[name]
         x = dodged(line["length"], position, len(names))
         least = line[f"{what}_{centre}"] / 1000  # a log axis knows no 0
-        for low, high, alpha in (("p5", "p95", 0.08), ("p25", "p75", 0.2)):
-            ends = line[f"{what}_{low}"].clip(lower=least), line[f"{what}_{high}"].clip(lower=least)
-            axis.fill_between(x, *ends, color=look.colour, alpha=alpha, linewidth=0)
+        for quantiles, alpha in ((("p5", "p95"), 0.08), (("p25", "p75"), 0.2)):
+            below, above = (line[f"{what}_{q}"].clip(lower=least) for q in quantiles)
+            axis.fill_between(x, below, above, color=look.colour, alpha=alpha, linewidth=0)
         low, high = (line[f"{what}_{centre}_{end}"].clip(lower=least) for end in ("low", "high"))
         axis.vlines(x, low, high, color=look.colour, linewidth=0.8, alpha=0.8)
         if centre == "mean":

@@ -38,8 +38,9 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         notes = _notes(differences, task, length)
         rows += [line | {"task": task, "length": length} for line in notes.values()]
         score = grid.values(here, "accuracy")
+        numbers = score.to_numpy(dtype=float)
         texts = [
-            [_pair_text(score.iloc[i, j], notes.get((r, s))) for j, s in enumerate(grid.subs)]
+            [_pair_text(numbers[i, j], notes.get((r, s))) for j, s in enumerate(grid.subs)]
             for i, r in enumerate(grid.roots)
         ]
         place = f"{task}, {phrases.tokens_label(length)}"
@@ -85,7 +86,7 @@ class _Grid:
                     if (r, s) in cell and base in cell and base != (r, s):
                         one = comparison.whole(cell[r, s], cell[base])
                         if one is not None:
-                            place = part[["task_label", "length"]].iloc[0].to_dict()
+                            place = {k: part[k].iloc[0] for k in ("task_label", "length")}
                             found.append(place | one | {"root": r, "sub": s, "kind": kind})
         return cls(roots, subs, found)
 
@@ -168,7 +169,7 @@ def _by_length(
         axis.set_visible(False)
     for axis, (key, part) in zip(axes.flat, groups, strict=False):
         keys = part.groupby(["row", "length"])
-        score, count = keys["score"].mean().unstack(), keys.size().unstack()
+        score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
         over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
         texts = [
             [

@@ -16,7 +16,7 @@ import pandas as pd
 from rlm_eval.report import cells, phrases
 from rlm_eval.report.tables import Table, money, one, percent
 from rlm_eval.stats import missing
-from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.stats.intervals import linked, mean_interval
 from rlm_eval.stats.paired import holm
 from rlm_eval.stats.spread import Spread, spread
 
@@ -48,14 +48,15 @@ def prompts(frame: pd.DataFrame) -> Table:
         for (task, length), own in places:
             line = {"task": task, "length": _length(length), "method": _who(who, frame)}
             seen = _spread(own)
-            cut = own.groupby("prompt")["cut"].mean().max() > missing.CUT_SHARE
+            unsure = (own["cut"] | own["lost"]).groupby(own["prompt"]).mean()
+            cut = unsure.max() > missing.CUT_SHARE
             if seen is not None:
                 lines.append(line | _wordings(*seen) | {"cut": cut})
                 found.append(seen[1])
     for line, p in zip(lines, holm([s.p for s in found]), strict=True):
         line["p, Holm"] = phrases.probability(p)
         line["verdict"] = (
-            "no verdict: more than 5 % cut off"
+            "no verdict: more than 5 % cut off or missing"
             if line.pop("cut")
             else "the wording matters"
             if p < 0.05
@@ -77,8 +78,9 @@ def _spread(units: pd.DataFrame) -> tuple[list[str], Spread] | None:
     scores = units.pivot_table(index=keys, columns="prompt", values="score").dropna()
     if scores.shape[1] < 2 or scores.empty:
         return None
-    clusters = units.drop_duplicates(keys).set_index(keys)["cluster"].loc[scores.index]
-    return list(scores.columns), spread(scores.to_numpy(), clusters.to_numpy())
+    of = units.drop_duplicates(keys).set_index(keys).loc[scores.index]
+    clusters = linked(of["cluster"], of["item"])  # an item returns at every length
+    return list(scores.columns), spread(scores.to_numpy(), clusters)
 
 
 def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
@@ -163,8 +165,7 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
     """What each row cost, and in what; `None` where neither money nor tokens are known of all."""
     known = part[part["score"].notna()]
     for column, unit in (("cost_cold", "USD"), ("total_tokens", "tokens")):
-        # An overflow was refused before anything was spent.
-        values = part[column].where(part["outcome"] != "context_overflow", 0.0)
+        values = part[column].where(~part["refused"], 0.0)
         if not known.empty and values[known.index].notna().all() and values.sum() > 0:
             return values, unit
     return None, ""

@@ -113,8 +113,8 @@ def amount_interval(
     """Interval of the mean of amounts with a long tail (money, tokens, seconds), in clusters.
 
     The cluster-robust t interval, and as far as the BCa bootstrap where that reaches further: the
-    former ignores the tail, the latter is too narrow for few clusters. Where t's reaches 0 the lower
-    end is the bootstrap's. NaN where it cannot be seen: one cluster, or all amounts equal.
+    former ignores the tail, the latter is too narrow for few clusters. Where t's reaches 0 the
+    lower end is the bootstrap's. NaN where it cannot be seen: one cluster, or all amounts equal.
     """
     x = np.asarray(values, dtype=float)
     half = cluster_t(x, clusters, level)
