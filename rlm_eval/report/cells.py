@@ -48,6 +48,12 @@ _MEANS = {
     "first_token": "first_token_seconds",
     "token": "token_seconds",
 }
+_PAID = [
+    "input_tokens", "cached_tokens", "output_tokens", "root_input_tokens", "sub_input_tokens",
+    "gpu_seconds", "core_seconds", "service_seconds", "queue_seconds",
+    "first_token_seconds", "token_seconds",
+]  # fmt: skip
+"""Columns of cost and time: a refused prompt has none of them."""
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
     "failed_calls": "n_failed_calls",
@@ -141,7 +147,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby(keys, sort=False)
     table = pd.DataFrame([_row(part, samples[key]) for key, part in groups])
     scorers = [name for name in frame.columns if name.startswith("score_")]
-    means = groups[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
+    paid = frame.assign(**{name: frame[name].where(~frame["refused"]) for name in _PAID})
+    means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
+    means = means.reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))

@@ -84,8 +84,9 @@ def _number_repeats(frame: pd.DataFrame) -> None:
     frame.loc[several, "epoch"] = own.groupby(line, dropna=False).cumcount().astype(float)
     first = own.groupby(line, dropna=False)[["run", "cell_id"]].transform("first")
     again = own.index[own["cell_id"] != first["cell_id"]]
-    if run_union.REPEAT_OF not in frame:
-        frame[run_union.REPEAT_OF] = ""
+    for column in (run_union.LEFT_OUT, run_union.REPEAT_OF):
+        if column not in frame:
+            frame[column] = ""
     frame.loc[again, run_union.REPEAT_OF] = first.loc[again, "run"].astype(str)
 
 

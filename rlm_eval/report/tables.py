@@ -133,7 +133,7 @@ def _cost(table: pd.DataFrame) -> Table:
         for kind in ("GPU", "core"):
             if table[f"mean_{kind.lower()}_seconds"].notna().any():
                 line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
-        rows.append(line)
+        rows.append(_unless_refused(line, row))
     prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
     note = (
         "List price per sample, every input token at full rate unless it says otherwise; judges "
@@ -148,6 +148,13 @@ def _cost(table: pd.DataFrame) -> Table:
             "of its server while calls were in flight, idle time left out."
         )
     return Table("cost", "Cost", note, pd.DataFrame(rows))
+
+
+def _unless_refused(line: dict[str, Any], row: Any) -> dict[str, Any]:
+    """A line of costs or times; `refused` where no prompt was read, so that nothing was spent."""
+    if row["refused"] < row["rows"]:
+        return line
+    return {name: "refused" if told == UNKNOWN else told for name, told in line.items()}
 
 
 def _refusals(table: pd.DataFrame) -> str:
@@ -171,12 +178,12 @@ def _latency(table: pd.DataFrame) -> Table:
         if table["mean_first_token"].notna().any():
             line |= {"first token s": _seconds(row["mean_first_token"])}
             line |= {"s per token": _seconds(row["mean_token"])}
-        rows.append(line)
+        rows.append(_unless_refused(line, row))
     note = (
         "Wall: start to end with that many samples in flight. Critical path: longest chain of "
         "calls and code, queueing left out. The calls' own seconds, and those before they were "
-        f"sent, are sums, means over samples. {_refusals(table)}Resumed samples are not timed. For a latency claim "
-        "use a latency run (one sample at a time, warm-up discarded)."
+        f"sent, are sums, means over samples. {_refusals(table)}Resumed samples are not timed. "
+        "For a latency claim use a latency run (one sample at a time, warm-up discarded)."
     )
     return Table("latency", "Latency", note, pd.DataFrame(rows))
 
