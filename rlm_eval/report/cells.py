@@ -147,7 +147,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby(keys, sort=False)
     table = pd.DataFrame([_row(part, samples[key]) for key, part in groups])
     scorers = [name for name in frame.columns if name.startswith("score_")]
-    paid = frame.assign(**{name: frame[name].where(~frame["refused"]) for name in _PAID})
+    paid = frame.copy()
+    paid.loc[paid["refused"], _PAID] = np.nan
     means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
     means = means.reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)

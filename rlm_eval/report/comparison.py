@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,14 +227,16 @@ def compare_text(
     b: str,
     *,
     margin: float | None = None,
+    manifests: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The text of `rlm-eval compare A B`: exploratory, since nobody named it before the run.
 
     `a` names a method, model, prompt, run or series; `b` too, or is a published score (`0.44`,
-    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp).
+    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp). The `manifests`
+    name the series as in the report.
     Raises `RlmEvalError` for a name that matches nothing, listing the near ones.
     """
-    frame = cells.prepare(records)
+    frame = cells.prepare(records, manifests)
     published = _number(b)
     left = select(frame, a)
     if published is not None:

@@ -6,6 +6,7 @@ import pytest
 
 from rlm_eval.report import cells
 from rlm_eval.report.caveats import caveats
+from rlm_eval.report.comparison import compare_text
 
 METHOD = {"class": "RLM", "depth": 1, "max_turns": 30}
 ROOT = {"class": "OpenAIModel", "version": 2, "window": 32768, "sampling": {"temperature": 0}}
@@ -104,3 +105,11 @@ def test_two_texts_of_one_prompt_are_two_series():
 def test_cells_of_unknown_settings_are_told_apart_by_their_ids():
     frame = two_cells({"identity": "one"}, {"identity": "two"})
     assert set(frame["series"]) == {"rlm [one]", "rlm [two]"}
+
+
+def test_compare_knows_the_series_by_the_reports_names():
+    first = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(cell_id="one")
+    both = pd.concat([first, first.assign(cell_id="two")], ignore_index=True)
+    known = [manifest("one"), manifest("two", method=METHOD | {"max_turns": 5})]
+    text = compare_text(both, "rlm [max_turns=5]", "rlm [max_turns=30]", manifests=known)
+    assert "n = 4 pairs" in text
