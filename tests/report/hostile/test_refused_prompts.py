@@ -4,9 +4,20 @@ import made_frames as frames
 import made_runs
 import orjson
 import pytest
+from runs import overrides, run_here, server_process
 
-from rlm_eval.report import cells, comparison, contrasts, distributions, figures, studies, tables
-from rlm_eval.results import rows
+from rlm_eval.records import load_records
+from rlm_eval.report import (
+    card,
+    cells,
+    comparison,
+    contrasts,
+    distributions,
+    figures,
+    studies,
+    tables,
+)
+from rlm_eval.results import rows, write_records
 
 LENGTHS = (1024, 2048, 4096)
 
@@ -132,3 +143,19 @@ def test_the_window_that_the_server_told_stands_in_the_records(tmp_path):
 def rows_window(manifest, facts):
     manifest.write_bytes(orjson.dumps(facts))
     return [row["root_window"] for row in rows(manifest.parent)]
+
+
+@pytest.mark.parametrize("stated", ["root.window=4096", "root.window=null"])
+async def test_a_real_run_against_a_server_with_a_window(tmp_path, monkeypatch, stated):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+    given = ["method=long_context", "length=1k,8k", "n=2", stated]
+    with server_process(tmp_path, "--window", "4096") as server:
+        await run_here(overrides(tmp_path, server.url, *given))
+    [run] = [path.parent for path in tmp_path.rglob("plan.json")]
+    write_records(run)
+    frame = cells.prepare(load_records([run]), card.manifests([run]))
+    assert set(frame["root_window"]) == {4096}
+    assert frame.groupby("length")["refused"].all().to_dict() == {1024: False, 8192: True}
+    table = cells.summarise(frame)
+    assert table["wall_median"].notna().tolist() == [True, False]
+    assert table["mean_coverage"].tolist() == [1.0, 0.0]
