@@ -207,8 +207,9 @@ def draw_spread(
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     """(column, axis label, note): US dollars where every cell has a price, else tokens."""
-    # A cell whose every prompt was refused spent nothing: its price is no question.
-    priced = (table["cost_median"].notna() & table["cost_max"].gt(0)) | _all_refused(table)
+    # Where every sample overflowed, nothing spent is no sign of an unknown price.
+    spent = table["cost_max"].gt(0) | table["overflow_share"].eq(1)
+    priced = (table["cost_median"].notna() & spent) | _all_refused(table)
     if priced.all() and not _all_refused(table).all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
         listed = f"Prices, every input token at full rate: {snapshot}."

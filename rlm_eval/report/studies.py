@@ -25,6 +25,7 @@ RIGHT = 0.5
 _ENOUGH = 0.95
 """Share of a method's samples that a budget named after it pays for: at its mean cost, half of the
 samples of a method with a steady cost would be too dear."""
+_UNSURE = {"cut off": "cut", "missing": "lost"}
 _WHO = ["method", "variant", "root", "sub"]
 
 
@@ -48,16 +49,16 @@ def prompts(frame: pd.DataFrame) -> Table:
         for (task, length), own in places:
             line = {"task": task, "length": _length(length), "method": _who(who, frame)}
             seen = _spread(own)
-            unsure = (own["cut"] | own["lost"]).groupby(own["prompt"]).mean()
-            cut = unsure.max() > missing.CUT_SHARE
+            shares = own.groupby("prompt")[["cut", "lost"]].mean().max()
+            why = [word for word, name in _UNSURE.items() if shares[name] > missing.CUT_SHARE]
             if seen is not None:
-                lines.append(line | _wordings(*seen) | {"cut": cut})
+                lines.append(line | _wordings(*seen) | {"why": why})
                 found.append(seen[1])
     for line, p in zip(lines, holm([s.p for s in found]), strict=True):
         line["p, Holm"] = phrases.probability(p)
         line["verdict"] = (
-            "no verdict: more than 5 % cut off or missing"
-            if line.pop("cut")
+            f"no verdict: more than 5 % {why[0]}"
+            if (why := line.pop("why"))
             else "the wording matters"
             if p < 0.05
             else "not shown to matter"

@@ -115,8 +115,7 @@ def _how(row: Any) -> str:
 def _cost(table: pd.DataFrame) -> Table:
     rows = []
     for row in table.to_dict("records"):
-        line = _line(row)
-        line |= {
+        dollars = {
             "USD mean": _with_interval(row, "cost", "mean", money),
             "median": _with_interval(row, "cost", "median", money),
             "p25 to p75": _range(row, "cost", "p25", "p75", money),
@@ -124,6 +123,8 @@ def _cost(table: pd.DataFrame) -> Table:
             "max": money(row["cost_max"]),
             "total": money(row["cost_total"]),
             "mean, cache hits seen": money(row["observed_mean"]),
+        }
+        line = {
             "tokens in": _count(row["mean_input_tokens"]),
             "of them cached": _count(row["mean_cached_tokens"]),
             "tokens out": _count(row["mean_output_tokens"]),
@@ -133,7 +134,9 @@ def _cost(table: pd.DataFrame) -> Table:
         for kind in ("GPU", "core"):
             if table[f"mean_{kind.lower()}_seconds"].notna().any():
                 line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
-        rows.append(_unless_refused(line, row))
+        if table["cost_mean"].notna().any():  # else no price is known of any model
+            dollars = _unless_refused(dollars, row)
+        rows.append(_line(row) | dollars | _unless_refused(line, row))
     prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
     note = (
         "List price per sample, every input token at full rate unless it says otherwise; judges "

@@ -64,7 +64,7 @@ def test_a_wording_of_which_much_is_missing_is_not_judged():
     both = [made[made["method"] == "rag"] for made in (one, two)]
     both[1] = both[1].assign(prompt="other", cell_id="other")
     rows = studies.prompts(cells.prepare(pd.concat(both, ignore_index=True))).rows
-    assert rows["verdict"].tolist() == ["no verdict: more than 5 % cut off or missing"]
+    assert rows["verdict"].tolist() == ["no verdict: more than 5 % missing"]
 
 
 def test_a_crossover_is_not_drawn_from_what_is_left():
