@@ -37,7 +37,7 @@ def build(frame: pd.DataFrame) -> list[Table]:
 
 def prompts(frame: pd.DataFrame) -> Table:
     """Per method, task and length: mean, worst and best over its prompts, and the range."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     found = []
     for who, part in frame.groupby(_WHO, sort=False):
         if part["prompt"].nunique() < 2:
@@ -55,14 +55,11 @@ def prompts(frame: pd.DataFrame) -> Table:
                 lines.append(line | _wordings(*seen) | {"why": why})
                 found.append(seen[1])
     for line, p in zip(lines, holm([s.p for s in found]), strict=True):
+        unsure: Any = line.pop("why")
         line["p, Holm"] = phrases.probability(p)
-        line["verdict"] = (
-            f"no verdict: more than 5 % {why[0]}"
-            if (why := line.pop("why"))
-            else "the wording matters"
-            if p < 0.05
-            else "not shown to matter"
-        )
+        line["verdict"] = "the wording matters" if p < 0.05 else "not shown to matter"
+        if unsure:
+            line["verdict"] = f"no verdict: more than 5 % {unsure[0]}"
     note = (
         "Each method with every prompt it was run with, on the samples that all of them answered. "
         "Range: best mean minus worst. By chance: the range to be expected if the wording did not "
