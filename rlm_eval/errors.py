@@ -22,6 +22,16 @@ class ConfigError(RlmEvalError):
     """The configuration is wrong; names the full key path."""
 
 
+class NoSamples(ConfigError):
+    """A task that gives no sample: there is nothing to run."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the task has no samples: its data have no rows, or no row meets its conditions; look "
+            "at the file or data set that the task names"
+        )
+
+
 class MissingDependency(RlmEvalError):
     """An optional package, file or program is absent; names what to install."""
 

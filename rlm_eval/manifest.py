@@ -54,6 +54,7 @@ def manifest(
             "prompt_hash": cell.method.prompt_id.partition("@")[2] or None,
             "root": _name(cell, "root"),
             "sub": _name(cell, "sub"),
+            "judge": _name(cell, "judge"),
             "root_window": cell.models["root"].window if "root" in cell.models else None,
             "isolation": None if isolation is None else f"tier {isolation.tier}",
             "scripted": any(getattr(model, "scripted", False) for model in cell.models.values()),

@@ -7,20 +7,21 @@ first failures of a cell are told as they happen, in both.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rlm_eval.cell import Cell
 from rlm_eval.models import shown_name
 from rlm_eval.prices import call_cost
 from rlm_eval.prompt_check import cut_note
-from rlm_eval.records import CallCost
-from rlm_eval.stats.intervals import wilson
-from rlm_eval.stats.missing import CUT_SHARE
+from rlm_eval.records import CallCost, headline
+from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.stats.missing import CUT_SHARE, bounds
 from rlm_eval.store import Attempt, CellStore
 from rlm_eval.terminal import printable
 from rlm_eval.types import Call, Outcome, Sample
@@ -92,7 +93,8 @@ class Progress:
         total = len(samples) * cell.epochs
         kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
         prices = {slot: model.price for slot, model in cell.models.items()}
-        line = CellProgress(self, cell, total, len(todo), call_cost(prices))
+        clusters = {sample.id: sample.cluster for sample in samples}
+        line = CellProgress(self, cell, total, len(todo), call_cost(prices), clusters)
         for attempt in kept:
             if attempt is not None and not attempt.trajectory.outcome.is_missing:
                 line.count(attempt)
@@ -159,9 +161,18 @@ class CellProgress:
     """The line of one cell: done, outcomes, accuracy with its interval, tokens, money, time."""
 
     def __init__(
-        self, progress: Progress, cell: Cell, total: int, todo: int, cost: CallCost
+        self,
+        progress: Progress,
+        cell: Cell,
+        total: int,
+        todo: int,
+        cost: CallCost,
+        clusters: Mapping[str, str],
     ) -> None:
-        """`total` samples of which `todo` are to be run now; `cost` prices a call."""
+        """`total` samples of which `todo` are to be run now; `cost` prices a call.
+
+        `clusters` by the samples' ids.
+        """
         self.label = _label(cell)
         self.tokens = 0
         """Input and output tokens of the samples that count."""
@@ -173,9 +184,11 @@ class CellProgress:
         self._todo = todo
         self._now = 0
         self._outcomes: Counter[str] = Counter()
-        self._scores: list[float] = []
-        self._cut: list[float] = []
-        """Scores, of these, of samples that a cap or a limit cut off."""
+        self._clusters = clusters
+        self._scores: dict[str, dict[int, float | None]] = {}
+        """By sample and epoch; `None` = not scored."""
+        self._cut: set[str] = set()
+        """Samples that a cap or a limit cut off."""
         self._cost = cost
         self._errors = 0
         self._cut_prompts = False
@@ -186,10 +199,11 @@ class CellProgress:
         """Take a finished attempt into the line."""
         outcome = attempt.trajectory.outcome
         self._outcomes[outcome.value] += 1
-        if attempt.scores and attempt.scores[0].value is not None:
-            self._scores.append(attempt.scores[0].value)
-            if outcome.is_cut:
-                self._cut.append(attempt.scores[0].value)
+        sample, epoch = attempt.trajectory.sample, attempt.trajectory.epoch
+        score = headline(outcome, attempt.scores)
+        self._scores.setdefault(sample, {})[epoch] = score
+        if outcome.is_cut:
+            self._cut.add(sample)
         for call in attempt.trajectory.calls:
             self.tokens += _tokens(call)
             self.spent += self._cost(call)[0] or 0.0
@@ -227,14 +241,7 @@ class CellProgress:
         """Done, outcomes, accuracy, tokens, money, time; empty where there is nothing to say."""
         done = f"{sum(self._outcomes.values())}/{self._total}"
         outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
-        accuracy = money = seconds = ""
-        if self._scores:
-            n = len(self._scores)
-            low, high = wilson(sum(self._scores), n)
-            accuracy = f"{sum(self._scores) / n:.0%} [{low:.0%}, {high:.0%}]"
-            if len(self._cut) > CUT_SHARE * n:  # bounds, as in the report
-                known = sum(self._scores) - sum(self._cut)
-                accuracy = f"{known / n:.0%} to {(known + len(self._cut)) / n:.0%}"
+        money = seconds = ""
         tokens = f"{self.tokens:,}" if self.tokens else ""
         if self._now:  # of this process
             share = self._todo / self._now
@@ -242,7 +249,24 @@ class CellProgress:
             elapsed = self._seconds or time.monotonic() - self._started
             is_over = self._seconds is not None or self._now == self._todo
             seconds = f"{elapsed:.0f} s" if is_over else f"{elapsed * (share - 1):.0f} s left"
-        return done, outcomes, accuracy, tokens, money, seconds
+        return done, outcomes, self._accuracy(), tokens, money, seconds
+
+    def _accuracy(self) -> str:
+        """The score so far with the interval that the report will print, or its bounds."""
+        repeats = {
+            sample: [score for score in found.values() if score is not None]
+            for sample, found in self._scores.items()
+        }
+        means = [sum(found) / len(found) if found else math.nan for found in repeats.values()]
+        if all(map(math.isnan, means)):
+            return ""
+        unsure = [sample in self._cut or not found for sample, found in repeats.items()]
+        if len(self._cut) > CUT_SHARE * len(means) or not all(repeats.values()):
+            low, high = bounds(means, unsure)
+            return f"{low:.0%} to {high:.0%}"
+        clusters = [self._clusters.get(sample, sample) for sample in repeats]
+        seen = mean_interval(means, clusters)
+        return f"{seen.estimate:.0%} [{seen.low:.0%}, {seen.high:.0%}]"
 
 
 def _label(cell: Cell) -> str:

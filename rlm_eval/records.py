@@ -19,7 +19,7 @@ from rlm_eval.run_union import united
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
-from rlm_eval.types import Call, Role, Sample, Score, Trajectory, Usage
+from rlm_eval.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +58,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "method": ("str", "Method."),
     "root": ("str", "Root model as configured."),
     "sub": ("str", "Sub-model as configured; null where the method has none."),
+    "judge": ("str", "Judge as configured; null = the task needs none."),
     "variant": ("str", "Method settings other than the defaults; null = none."),
     "depth_limit": ("int", "Configured recursion depth; null where the method has none."),
     "prompt": ("str", "Name of the method's prompt."),
@@ -153,7 +154,7 @@ def record_of(
 
     `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
-    sub, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
+    sub, judge, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
     re_rolls, diverged_calls. An absent fact becomes null. `shares` tells, by the calls' slot, what
     a second of a call comes to on servers of ours.
     """
@@ -168,7 +169,6 @@ def record_of(
         seen = behaviour.evidence_seen(sample.evidence, spans)
     outcome, answer = trajectory.outcome, trajectory.answer
     ends = {call.finish_reason or "none" for call in calls if call.has_unknown_end}
-    value = scores[0].value if scores else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {name: value for name, value in cell.items() if name in COLUMNS}
     row |= {
@@ -183,7 +183,7 @@ def record_of(
         "tokenizer": sample.context.tokenizer,
         "chars": sample.context.chars,
         "outcome": outcome.value,
-        "score": None if outcome.is_missing else 0.0 if outcome.scores_zero else value,
+        "score": headline(outcome, scores),
         "scorer": scores[0].scorer if scores else None,
         "answer_chars": None if answer.text is None else len(answer.text),
         "provenance": answer.provenance,
@@ -244,6 +244,13 @@ def record_of(
         row |= {f"habit_{name}": found for name, found in habits(trajectory).items()}
         row |= _by_depth(calls)
     return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
+
+
+def headline(outcome: Outcome, scores: Sequence[Score]) -> float | None:
+    """The score that counts, in [0, 1]; `None` = not scored."""
+    if outcome.is_missing:
+        return None
+    return 0.0 if outcome.scores_zero else scores[0].value if scores else None
 
 
 def _flat(value: Any) -> bool:

@@ -43,6 +43,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
         "root_window": facts.get("root_window") or _served_window(manifest),
+        "judge": facts.get("judge") or _judge(manifest),
     }
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
@@ -59,6 +60,13 @@ def _served_window(manifest: Mapping[str, Any]) -> int | None:
     """The root model's window as its server reported it, tokens; `None` = unknown."""
     window: int | None = (manifest.get("endpoints", {}).get("root") or {}).get("window")
     return window
+
+
+def _judge(manifest: Mapping[str, Any]) -> str | None:
+    """The judge's name, where the facts of an older manifest do not have it; `None` = no judge."""
+    models = manifest.get("settings", {}).get("models", {})
+    name: str | None = models.get("judge", {}).get("name")
+    return name
 
 
 def outside_samples(run: Path) -> dict[str, str]:

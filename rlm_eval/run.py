@@ -21,6 +21,7 @@ from rlm_eval.cell import Cell
 from rlm_eval.errors import (
     ConfigError,
     LimitReached,
+    NoSamples,
     ProviderError,
     RlmEvalError,
     RunStopped,
@@ -175,7 +176,8 @@ class Runner:
         async with Lease(folder) as lease:
             if lease.taken_over:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
-            whole = await asyncio.to_thread(lambda: list(cell.task.samples()))
+            if not (whole := await asyncio.to_thread(lambda: list(cell.task.samples()))):
+                raise NoSamples
             samples = cell.share(whole)
             CELL.set(cell.name_in_plan)
             store = CellStore(folder)

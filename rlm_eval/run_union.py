@@ -89,6 +89,6 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     for (run, first), rows in repeats.groupby(["run", REPEAT_OF], sort=False):
         said.append(
             f"{len(rows)} samples of {rows['cell_id'].nunique()} cells were answered in {first} "
-            f"and again, differently, in {run}: these are repeats, averaged per sample."
+            f"and again in {run}: these are repeats, averaged per sample."
         )
     return said

@@ -48,7 +48,7 @@ class Spending:
             told += f" ({self.stale:,} calls of a process that had lost its lease are in no record)"
         if not self.calls:
             return "nothing"
-        if self.unpriced == self.calls:
+        if self.unpriced and not self.cost:  # the rest failed, and cost nothing that is known
             return f"{told}, price unknown"
         more = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
         return f"{told}, ${self.cost:.4f}{more}"

@@ -31,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.results import cell_folders, write_records
 
     held = 0
-    for folder in cell_folders(arguments.run):
+    folders = cell_folders(arguments.run)
+    if arguments.scorer:
+        _check_scorer(arguments.scorer, folders, trust=arguments.trust)
+    for folder in folders:
         try:
             means = _score_cell(folder, trust=arguments.trust)
         except LeaseHeld as error:  # one writer per cell: its run scores it
@@ -39,10 +42,46 @@ def main(argv: Sequence[str]) -> int:
             held += 1
             continue
         wanted = arguments.scorer or next(iter(means), "")
-        told = "no such scorer" if wanted not in means else f"{means[wanted]:.4f}"
+        told = "not of this task" if wanted not in means else f"{means[wanted]:.4f}"
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
     return 1 if held else 0
+
+
+def _check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
+    """Raises `RlmEvalError` where no cell has this scorer; nothing is written then."""
+    import difflib
+
+    from rlm_eval.errors import RlmEvalError
+
+    known: dict[str, None] = {}
+    for scores in (_stored_names, lambda folder: _names_now(folder, trust=trust)):
+        known |= dict.fromkeys(found for folder in folders for found in scores(folder))
+        if name in known:
+            return
+    near = difflib.get_close_matches(name, known, 3) or list(known)
+    raise RlmEvalError(f"--scorer {name}: no cell of this run has it; near: {', '.join(near)}")
+
+
+def _stored_names(folder: Path) -> set[str]:
+    """Scorers of the cell's stored verdicts."""
+    from rlm_eval.store import CellStore
+
+    return {s.scorer for done in CellStore(folder).attempts.values() for s in done.scores}
+
+
+def _names_now(folder: Path, *, trust: bool) -> set[str]:
+    """Scorers that the cell's task has today, by its first stored answer."""
+    from rlm_eval.rescoring import scored_again
+    from rlm_eval.store import CellStore
+    from rlm_eval.trust import stored_cell
+
+    store = CellStore(folder)
+    cell = stored_cell(store.manifest, trust=trust)
+    samples = list(cell.task.samples())
+    for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
+        return {score.scorer for score in attempt.scores}
+    return set()
 
 
 def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:

@@ -84,10 +84,12 @@ def compare(
 ) -> str:
     """The text of `rlm-eval compare A B`; see `comparison.compare_text`."""
     from rlm_eval.records import load_records
+    from rlm_eval.report import card
     from rlm_eval.report.comparison import compare_text
 
-    records = load_records([Path(run) for run in run_dirs])
-    return compare_text(records, a, b, margin=margin)
+    runs = [Path(run) for run in run_dirs]
+    known = card.manifests(runs)
+    return compare_text(load_records(runs), a, b, margin=margin, manifests=known)
 
 
 def power(

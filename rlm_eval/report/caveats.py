@@ -50,9 +50,25 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         if used < rows:
             tail = ": this is code search, not recursion" if not used else ""
             yield f"{series}: {rows - used} of {rows} samples made no sub-call{tail}."
+    yield from _self_judged(frame)
     shown = sorted({str(v) for v in table["isolation"].dropna() if "none" in str(v)})
     if shown:
         yield f"Model-written code ran without a sandbox ({', '.join(shown)})."
+
+
+def _self_judged(frame: pd.DataFrame) -> Iterator[str]:
+    """Judges that are a contestant, by the models' names without their switches."""
+    judged = frame[frame["judge"].notna() & frame["n_judge_calls"].fillna(0).gt(0)]
+    plain = {c: judged[c].astype(str).str.split(" [", n=1, regex=False).str[0] for c in _MODELS}
+    own = (plain["judge"] == plain["root"]) | (plain["judge"] == plain["sub"])
+    for judge, rows in judged[own].groupby(plain["judge"][own]):
+        yield (
+            f"{judge} judged {len(rows)} answers of trajectories that it took part in itself: "
+            "judges favour their own answers. Take another judge (judge=NAME)."
+        )
+
+
+_MODELS = ("judge", "root", "sub")
 
 
 def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:

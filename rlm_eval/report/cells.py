@@ -6,19 +6,20 @@ are averaged first; samples (in their clusters) are the units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rlm_eval.records import COLUMNS
+from rlm_eval.report import series
 from rlm_eval.stats import intervals, missing
 
-KEYS = ["task", "task_variant", "length", "method", "variant", "root", "sub", "prompt"]
+KEYS = [*series.PLACE, *series.SERIES]
 """What makes a line of the table; rows that agree in these are repeats or samples of one cell."""
 
-SERIES = ["method", "variant", "root", "sub", "prompt"]
+series_order = series.in_order
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 _SPREAD = {
     "cost": "cost_cold",
@@ -47,6 +48,12 @@ _MEANS = {
     "first_token": "first_token_seconds",
     "token": "token_seconds",
 }
+_PAID = [
+    "input_tokens", "cached_tokens", "output_tokens", "root_input_tokens", "sub_input_tokens",
+    "gpu_seconds", "core_seconds", "service_seconds", "queue_seconds",
+    "first_token_seconds", "token_seconds",
+]  # fmt: skip
+"""Columns of cost and time: a refused prompt has none of them."""
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
     "failed_calls": "n_failed_calls",
@@ -56,14 +63,13 @@ _SUMS = {
     "replayed_calls": "n_replayed_calls",
     "lost_attempts": "n_lost_attempts",
 }
-_METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
 
 
 def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Records with plain dtypes, a `series` label and totals; what all of the report works on.
 
-    Cells that agree in all `KEYS` but differ in their configuration are never merged: their
-    variant names the differing settings (from the manifests), or the cell where they are absent.
+    Cells that agree in all `KEYS` but differ in their settings are never merged: `series` names
+    what differs, from the manifests.
     """
     extra = [name for name in records.columns if name not in COLUMNS]
     frame = records.reindex(columns=[*COLUMNS, *extra])
@@ -80,19 +86,18 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
         frame[name] = pd.factorize(frame[name])[0]
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
-    frame = frame.copy()  # in one piece: the columns were set one by one
+    frame = frame.copy().reset_index(drop=True)  # in one piece: the columns were set one by one
     # GPU time at its price stands in for a list price; captions say so.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
     # Latency of a sample that was interrupted is that of two sittings: unknown.
     resumed = frame["n_replayed_calls"].fillna(0) > 0
     frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
-    frame["variant"] = _variants(frame, {m["identity"]: m.get("config", {}) for m in manifests})
-    # A prompt that was refused before anything was read has no latency and no cost.
-    failed = frame["n_failed_calls"].fillna(0) >= frame["n_calls"].fillna(0)
-    frame["refused"] = (frame["outcome"] == "context_overflow") & failed
+    series.tell_prompts_apart(frame)
+    series.tell_variants_apart(frame, manifests)
+    frame["refused"] = _refused(frame)
     frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
-    frame["series"] = _labels(frame)
+    frame["series"] = series.labels(frame)
     frame["task_label"] = [
         task + (f" ({variant})" if variant else "")
         for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
@@ -100,85 +105,35 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     return frame
 
 
-def _variants(frame: pd.DataFrame, configs: Mapping[str, Any]) -> pd.Series:
-    """The variant column, told apart where several configurations share a table line."""
-    cells = frame[[*KEYS, "seed", "cell_id"]].drop_duplicates()
-    names = {}
-    for _, group in cells.groupby([*KEYS, "seed"], dropna=False, sort=False):
-        leaves = {c: dict(_leaves(configs.get(c, {}))) for c in group["cell_id"]}
-        keys = sorted({key for found in leaves.values() for key in found})
-        differing = [k for k in keys if len({repr(v.get(k)) for v in leaves.values()}) > 1]
-        for cell, variant in zip(group["cell_id"], group["variant"], strict=True):
-            own = [f"{key.removeprefix('method.')}={leaves[cell].get(key)}" for key in differing]
-            told = [variant, *(own or [str(cell)[-6:]])] if len(group) > 1 else [variant]
-            names[cell] = ", ".join(part for part in told if part)
-    return frame["cell_id"].map(names)
+def _refused(frame: pd.DataFrame) -> pd.Series:
+    """True for an overflow at which nothing was read: no time and no money was spent on it.
 
-
-_RUNTIME = ("name", "results", "max_samples", "experiment", "debug", "n", "epochs", "port", "url")
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of a configuration, run-time settings left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key not in _RUNTIME:
-                yield from _leaves(inner, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
-
-
-def _labels(frame: pd.DataFrame) -> pd.Series:
-    """The shortest label that tells the series of this report apart: method, then what varies."""
-    kinds = frame[SERIES].drop_duplicates()
-    # A fixed program has no root: its sub model is named where it is not the root of the others.
-    models = set(kinds["root"]) - {""} or set(kinds["sub"])
-    labels = {}
-    for row in kinds.itertuples(index=False):
-        key = tuple(row)
-        method, variant, root, sub, prompt = key
-        parts = [str(method)]
-        if variant:
-            parts.append(f"[{variant}]")
-        pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
-        # A model's switches (`models.shown_name`) change what it was sent: always named.
-        if pair and (len(models) > 1 or pair not in models or " [" in pair):
-            parts.append(f"({pair})")
-        same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
-        if len(same) > 1:
-            parts.append(f"prompt {prompt}")
-        labels[key] = " ".join(parts)
-    groups = frame.groupby(SERIES, sort=False, dropna=False)
-    names = [labels[tuple(key)] for key in groups.size().index]
-    return groups.ngroup().map(dict(enumerate(names)))
-
-
-def series_order(frame: pd.DataFrame) -> list[str]:
-    """Series labels in a fixed order: baselines first, RLM last, then by name."""
-    pairs = frame[["method", "series"]].drop_duplicates()
-
-    def rank(pair: tuple[str, str]) -> tuple[int, str, str]:
-        known = [i for i, name in enumerate(_METHOD_ORDER) if pair[0].startswith(name)]
-        return (known[-1] if known else len(_METHOD_ORDER) - 2, pair[0], pair[1])
-
-    return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]
+    An overflow after answered calls cost what those cost. Where the tokens are unknown, all calls
+    failed, or the only one there was.
+    """
+    calls, failed = frame["n_calls"].fillna(0), frame["n_failed_calls"]
+    unread = (failed >= calls) | (failed.isna() & (calls <= 1))
+    unread = unread.where(frame["input_tokens"].isna(), frame["input_tokens"] == 0)
+    return (frame["outcome"] == "context_overflow") & unread
 
 
 def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per sample: score and cost averaged over repeats, cut or missing marked."""
+    """One row per sample: score and cost averaged over repeats; cut, missing, refused marked."""
     marked = frame.assign(
         cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
         lost=frame["score"].isna(),
+        spent=frame["cost_cold"].where(~frame["refused"]),
     )
     by = list(dict.fromkeys(["task_label", "series", "length", "item", "sample_id", *extra]))
     return (
         marked.groupby(by, sort=False)
         .agg(
             score=("score", "mean"),
-            cost=("cost_cold", "mean"),
+            cost=("spent", "mean"),
             cluster=("cluster", "first"),
             cut=("cut", "max"),
             lost=("lost", "all"),
+            refused=("refused", "all"),
         )
         .reset_index()
     )
@@ -186,13 +141,16 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """The cell table of a prepared frame, sorted by task, length and series."""
-    rank = {name: i for i, name in enumerate(series_order(frame))}
+    rank = {name: i for i, name in enumerate(series.in_order(frame))}
     keys = [*KEYS, "series", "task_label"]
     samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
     groups = frame.groupby(keys, sort=False)
     table = pd.DataFrame([_row(part, samples[key]) for key, part in groups])
     scorers = [name for name in frame.columns if name.startswith("score_")]
-    means = groups[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
+    paid = frame.copy()
+    paid.loc[paid["refused"], _PAID] = np.nan
+    means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
+    means = means.reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
@@ -211,6 +169,9 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     low, high = missing.bounds(samples["score"], samples["cut"] | samples["lost"])
     counts = part["outcome"].value_counts()
     spent = part[~part["refused"]]
+    of_samples = spent.groupby(["item", "sample_id"], sort=False).agg(
+        dict.fromkeys(_SPREAD.values(), "mean") | {"cluster": "first"}
+    )
     row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
     row |= {
         "n": len(samples),
@@ -229,8 +190,9 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "interval": accuracy.method,
         "bound_low": low,
         "bound_high": high,
-        "n_priced": int(spent["cost_cold"].notna().sum()),
-        "n_timed": int(spent["wall_seconds"].notna().sum()),
+        "n_priced": int(of_samples["cost_cold"].notna().sum()),
+        "n_counted": int(of_samples["total_tokens"].notna().sum()),
+        "n_timed": int(of_samples["wall_seconds"].notna().sum()),
         "recursion": int(part["used_recursion"].sum()),
         "rows": len(part),
         "window": first["root_window"],
@@ -243,9 +205,8 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
     row |= _over_repeats(part)
-    of_samples = spent.groupby(["item", "sample_id"], sort=False)[list(_SPREAD.values())].mean()
     for name, column in _SPREAD.items():
-        row |= _spread(name, spent[column].to_numpy(), of_samples[column].to_numpy())
+        row |= _spread(name, spent[column].to_numpy(), of_samples[[column, "cluster"]])
     return row
 
 
@@ -266,28 +227,31 @@ def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spread(
-    name: str, values: np.ndarray[Any, Any], of_samples: np.ndarray[Any, Any]
-) -> dict[str, float]:
+def _spread(name: str, values: np.ndarray[Any, Any], of_samples: pd.DataFrame) -> dict[str, float]:
     """Mean, quantiles, max and total of what is known; all unknown where a value is missing.
 
     A mean over the priced half of a cell would not be the cell's mean. `values` has every repeat,
-    for the max and the total; `of_samples` the samples' means over theirs: repeats of a sample are
-    no further samples for an interval.
+    for the max and the total; `of_samples` the samples' means over theirs and their clusters:
+    repeats of a sample are no further samples for an interval.
     """
     known = values[~np.isnan(values)]
     # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
     whole = len(known) == len(values) or name in ("wall", "path")
     if not len(known) or not whole:
-        names = ("mean", *_QUANTILES, "max", "total", "median_low", "median_high")
+        names = ("mean", "mean_low", "mean_high", *_QUANTILES, "max", "total", "median_low",
+                 "median_high")  # fmt: skip
         return {f"{name}_{q}": float("nan") for q in names}
-    means = of_samples[~np.isnan(of_samples)]
+    of_samples = of_samples.dropna()
+    means, clusters = of_samples.iloc[:, 0].to_numpy(), of_samples["cluster"].to_numpy()
     found = np.quantile(means, list(_QUANTILES.values()))
     low, high = intervals.quantile_interval(means, 0.5) or (float("nan"), float("nan"))
+    mean_low, mean_high = intervals.amount_interval(means, clusters)
     return {
         f"{name}_median_low": low,
         f"{name}_median_high": high,
         f"{name}_mean": float(means.mean()),
+        f"{name}_mean_low": mean_low,
+        f"{name}_mean_high": mean_high,
         **{f"{name}_{q}": float(v) for q, v in zip(_QUANTILES, found, strict=True)},
         f"{name}_max": float(known.max()),
         f"{name}_total": float(known.sum()),

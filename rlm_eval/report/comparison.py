@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.report import cells, phrases
+from rlm_eval.report import cells, phrases, series
 from rlm_eval.stats import missing, paired, power
-from rlm_eval.stats.intervals import bootstrap_ratio, mean_interval
+from rlm_eval.stats.intervals import Interval, bootstrap_ratio, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
-_COMPARED = ("score", "cut", "lost", "cost", "cluster")
+_COMPARED = ("score", "cut", "lost", "cost", "refused", "cluster")
 _NO_VERDICT = "no verdict: more than 5 % cut off"
 ALPHA = 0.05
 """Two-sided level of a family of comparisons."""
@@ -70,7 +70,8 @@ def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
 def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     """A and B on the samples that both sides ran; `None` where no pair has both scores.
 
-    `missing` pairs lack a score on a side. What they could make of the difference is `worst_low`
+    Pairs with a `refused` prompt are not in the ratio of costs: a refusal costs nothing. `missing`
+    pairs lack a score on a side. What they could make of the difference is `worst_low`
     to `worst_high`; `p_worst` is the p value with them filled in against the difference seen, and
     `p_best` in its favour.
     """
@@ -90,7 +91,12 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     row["unpaired"] = len(left) + len(right) - 2 * len(known)
     row["missing"] = int((~known).sum())
     row["cut"] = max(float(side["cut"].mean()) for side in (seen_a, seen_b))
-    return row | _cost_ratio(seen_a["cost"], seen_b["cost"], seen_a["cluster"])
+    spent = ~(seen_a["refused"] | seen_b["refused"]).astype(bool)
+    row["refused"] = int((~spent).sum())
+    of_a, of_b, clusters = (
+        column[spent] for column in (seen_a["cost"], seen_b["cost"], seen_a["cluster"])
+    )
+    return row | _cost_ratio(of_a, of_b, clusters)
 
 
 def _with_missing(
@@ -116,7 +122,7 @@ def _with_missing(
     }
 
 
-_MATCHES = (cells.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
+_MATCHES = (series.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
 
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -221,14 +227,16 @@ def compare_text(
     b: str,
     *,
     margin: float | None = None,
+    manifests: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The text of `rlm-eval compare A B`: exploratory, since nobody named it before the run.
 
     `a` names a method, model, prompt, run or series; `b` too, or is a published score (`0.44`,
-    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp).
+    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp). The `manifests`
+    name the series as in the report.
     Raises `RlmEvalError` for a name that matches nothing, listing the near ones.
     """
-    frame = cells.prepare(records)
+    frame = cells.prepare(records, manifests)
     published = _number(b)
     left = select(frame, a)
     if published is not None:
@@ -280,14 +288,17 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         shown = row["comparable"] and paired.non_inferior(row["low"], margin)
         word = "shown" if shown else "not shown"
         told.append(f"  A is at most {100 * margin:g} pp below B: {word}")
+    return [*told, f"  {_cost_words(row)}"]
+
+
+def _cost_words(row: dict[Any, Any]) -> str:
+    if row["refused"] == row["n"]:
+        return "cost ratio: none (every pair has a prompt that was refused as too long)"
     if math.isnan(row["cost_ratio"]):
-        told.append("  cost ratio: unknown (a price is missing)")
-    else:
-        told.append(
-            f"  cost A / B: {row['cost_ratio']:.2f} "
-            f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
-        )
-    return told
+        return "cost ratio: unknown (a price is missing)"
+    ends = f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
+    left_out = f", {row['refused']} pairs with a refused prompt left out" if row["refused"] else ""
+    return f"cost A / B: {row['cost_ratio']:.2f} {ends}{left_out}"
 
 
 def _published(frame: pd.DataFrame, published: float) -> list[str]:
@@ -296,16 +307,31 @@ def _published(frame: pd.DataFrame, published: float) -> list[str]:
         samples = cells.units(part)
         scored = samples[~samples["lost"]]
         found = mean_interval(scored["score"], scored["cluster"])
+        verdict = paired.against_published(found.estimate, found.low, found.high, published)
         if samples["cut"].mean() > missing.CUT_SHARE:
             verdict = _NO_VERDICT
-        else:
-            verdict = paired.against_published(found.estimate, found.low, found.high, published)
+        elif lost := int(samples["lost"].sum()):
+            ends = [_filled(samples, score) for score in (0.0, 1.0)]
+            low, high = (end.estimate for end in ends)
+            same = {
+                paired.against_published(end.estimate, end.low, end.high, published) for end in ends
+            }
+            if same != {verdict}:
+                verdict = (
+                    f"no verdict: {lost} samples have no score; with them between "
+                    f"{100 * low:.1f} and {100 * high:.1f} %"
+                )
         lines.append(
             f"{task} at {phrases.tokens_label(length)}: {100 * found.estimate:.1f} % "
             f"[{100 * found.low:.1f}, {100 * found.high:.1f}], n = {found.n}, {found.method}: "
             f"{verdict}"
         )
     return lines
+
+
+def _filled(samples: pd.DataFrame, score: float) -> Interval:
+    """The mean where every missing sample had this score."""
+    return mean_interval(samples["score"].fillna(score), samples["cluster"])
 
 
 def _number(text: str) -> float | None:

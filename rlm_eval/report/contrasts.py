@@ -18,10 +18,9 @@ from rlm_eval.report.figures import (
     empty,
     money_of,
     shared_caption,
+    three_lengths,
 )
-from rlm_eval.stats.intervals import bootstrap_ratio
 
-_POINT = ["task_label", "length", "series"]
 _SCORE = ["accuracy", "low", "high", "as_bounds", "bound_low", "bound_high"]
 
 
@@ -33,12 +32,9 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """
     looks = style.looks(cells.series_order(frame))
     money, label, note = money_of(table)
-    chosen = pd.MultiIndex.from_tuples(_three_lengths(table))
+    chosen = pd.MultiIndex.from_tuples(three_lengths(table))
     kept = table[pd.MultiIndex.from_frame(table[["task_label", "length"]]).isin(chosen)]
     groups: list[tuple[Any, pd.DataFrame]] = list(kept.groupby(["task_label", "length"]))
-    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
-    spent: Any = frame[[*_POINT, column, "cluster"]].groupby(_POINT)
-    of_point = dict(iter(spent))
     columns = min(3, len(groups))
     figure, axes = style.canvas(-(-len(groups) // columns), columns)
     rows = []
@@ -55,15 +51,13 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             grey = index in sure.index and index not in front
             colour = "#AAAAAA" if grey else look.colour
             x = row[f"{money}_mean"]
-            own = of_point[task, length, row["series"]]
-            low, high = bootstrap_ratio(
-                own[column], np.ones(len(own)), own["cluster"], draws=500, method="percentile"
-            )
+            low, high = row[f"{money}_mean_low"], row[f"{money}_mean_high"]
             if row["as_bounds"]:
                 bounds = 100 * row["bound_low"], 100 * row["bound_high"]
                 draw_bounds(axis, np.array([x]), np.array([bounds]), look)
             else:
-                axis.hlines(100 * row["accuracy"], low, high, color=colour, linewidth=0.8)
+                ends = max(low, x / 1000), high  # a log axis knows no 0
+                axis.hlines(100 * row["accuracy"], *ends, color=colour, linewidth=0.8)
                 axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
                 axis.plot(x, 100 * row["accuracy"], marker=look.marker, color=colour, markersize=5)
             told = {"task": task, "length": length, "series": row["series"], "cost": x,
@@ -79,23 +73,11 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             style.log_axis(axis, label, which="x")
         axis.set_title(f"{task}, {phrases.tokens_label(length)}, {phrases.counted(group['n'])}")
     caption = (
-        "Mean score against mean cost per sample, both with 95 % intervals (cost: bootstrap over "
-        "clusters). Grey: dominated (another point is at least as good and cheaper). "
+        "Mean score against mean cost per sample, both with 95 % intervals (clusters "
+        "respected). Grey: dominated (another point is at least as good and cheaper). "
         f"{note} " + shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
-
-
-def _three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
-    """(task, its shortest, middle and longest length): ten panels would say the same slowly.
-
-    Of each task: those of one size of their own stand at a length that no other task has.
-    """
-    found = []
-    for task, own in table.groupby("task_label"):
-        lengths = np.sort(own["length"].unique())
-        found += [(task, x) for x in {lengths[0], lengths[len(lengths) // 2], lengths[-1]}]
-    return found
 
 
 @style.styled

@@ -15,80 +15,93 @@ from matplotlib.patches import Patch
 
 from rlm_eval.report import cells, figures, phrases, style
 from rlm_eval.report.figures import Plot
-from rlm_eval.stats import missing
+from rlm_eval.stats import intervals, missing
 from rlm_eval.stats.strategy import TRAJECTORY_LABELS
-from rlm_eval.stats.trend import trend
+from rlm_eval.stats.trend import Trend, trend
 
 
 @style.styled
 def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Cost and run time by quartile: the layout of arXiv:2512.24601, Figure 3."""
-    series = cells.series_order(frame)
-    looks = style.looks(series)
+    """Cost and run time by quartile per task and length: arXiv:2512.24601, Figure 3."""
+    order = cells.series_order(frame)
+    looks = style.looks(order)
     money, label, note = figures.money_of(table)
-    columns = {
-        {"cost": "cost_cold", "tokens": "total_tokens"}[money]: label,
-        "wall_seconds": "wall time (s)",
-    }
-    tasks = list(frame["task_label"].unique())
-    figure, axes = style.canvas(len(tasks), 2, row_height=0.55 + 0.3 * len(series))
+    columns = {money: label, "wall": "wall time (s)"}
+    places = figures.three_lengths(table)
+    figure, axes = style.canvas(len(places), 2, row_height=0.55 + 0.3 * len(order))
     rows = []
-    for row, task in enumerate(tasks):
-        for axis, (column, name) in zip(axes[row], columns.items(), strict=True):
-            part = frame[(frame["task_label"] == task) & frame[column].gt(0)]
-            axis.set_title(f"{task}, {phrases.counted(part.groupby('series').size())}")
-            for place, one in enumerate(reversed(series)):
-                values = part.loc[part["series"] == one, column].to_numpy(dtype=float)
-                if not len(values):
-                    continue
-                q = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-                look = looks[one]
-                axis.hlines(place, q[0], q[4], color=look.colour, linewidth=1)
-                axis.hlines(place, q[1], q[3], color=look.colour, linewidth=6, alpha=0.45)
-                axis.plot(q[2], place, marker=look.marker, color=look.colour)
-                axis.plot(values.mean(), place, marker="|", color="black", markersize=8)
-                facts = dict(zip(("p5", "p25", "median", "p75", "p95"), q, strict=True))
-                rows.append({"task": task, "series": one, "what": column, "n": len(values)} | facts)
-            names = list(reversed(series)) if axis is axes[row, 0] else [""] * len(series)
-            axis.set_yticks(range(len(series)), names)
-            axis.set_ylim(-0.6, len(series) - 0.4)
+    for row, (task, length) in enumerate(places):
+        here = table[(table["task_label"] == task) & (table["length"] == length)]
+        for axis, (what, name) in zip(axes[row], columns.items(), strict=True):
+            part = here[here[f"{what}_median"].gt(0)]
+            count = phrases.counted(part[figures.COUNTS[what]])
+            axis.set_title(f"{task}, {phrases.tokens_label(length)}, {count}")
+            for line in part.to_dict("records"):
+                place, look = len(order) - 1 - order.index(line["series"]), looks[line["series"]]
+                q = {quantile: line[f"{what}_{quantile}"] for quantile in _QUARTILES}
+                axis.hlines(place, q["p5"], q["p95"], color=look.colour, linewidth=1)
+                axis.hlines(place, q["p25"], q["p75"], color=look.colour, linewidth=6, alpha=0.45)
+                axis.plot(q["median"], place, marker=look.marker, color=look.colour)
+                axis.plot(line[f"{what}_mean"], place, marker="|", color="black", markersize=8)
+                facts = {"task": task, "length": length, "series": line["series"], "what": what}
+                facts |= {"n": line[figures.COUNTS[what]], "mean": line[f"{what}_mean"]}
+                rows.append(facts | q)
+            for refused in here.loc[here["refused"] == here["rows"], "series"]:
+                axis.text(
+                    0.01, len(order) - 1 - order.index(refused), "refused: longer than the window",
+                    transform=axis.get_yaxis_transform(), fontsize=6, va="center",
+                )  # fmt: skip
+            names = order[::-1] if axis is axes[row, 0] else [""] * len(order)
+            axis.set_yticks(range(len(order)), names)
+            axis.set_ylim(-0.6, len(order) - 0.4)
             if len(part):
                 style.log_axis(axis, name, which="x")
             else:
                 figures.empty(axis, "not known", name)
     caption = (
-        "Per sample, all lengths together. Mark: median; thick: 25 to 75 %; thin: 5 to 95 %; "
-        f"black tick: mean. {note} {inflight(table)} " + figures.shared_caption(frame, table)
+        f"Per sample, {_LENGTHS}. Mark: median; thick: 25 to 75 %; thin: 5 to 95 %; black tick: "
+        f"mean. {note} {inflight(table)} " + figures.shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption), pd.DataFrame(rows)
 
 
+_QUARTILES = ("p5", "p25", "median", "p75", "p95")
+_LENGTHS = "at the shortest, middle and longest length of each task"
+
+
 @style.styled
 def histograms(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """How wall times are distributed, per task."""
+    """How wall times are distributed, per task and length."""
     looks = style.looks(cells.series_order(frame))
-    tasks = list(frame["task_label"].unique())
-    width = style.width_for(len(tasks))
-    figure, axes = style.canvas(1, len(tasks), width=width)
+    timed = frame[~frame["refused"] & frame["wall_seconds"].gt(0)]
+    samples = timed.groupby(["task_label", "length", "series", "sample_id"])["wall_seconds"].mean()
+    by_place: Any = samples.reset_index().groupby(["task_label", "length"])
+    places = dict(iter(by_place))
+    shown = [place for place in figures.three_lengths(table) if place in places]
+    columns = min(3, len(shown))
+    width = style.width_for(columns)
+    figure, axes = style.canvas(-(-len(shown) // columns), columns, width=width)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
     rows = []
-    for axis, task in zip(axes[0], tasks, strict=True):
-        part = frame[(frame["task_label"] == task) & frame["wall_seconds"].gt(0)]
+    for axis, (task, length) in zip(axes.flat, shown, strict=False):
+        part = places[task, length]
         seconds = part["wall_seconds"].to_numpy(dtype=float)
         edges = np.geomspace(seconds.min() * 0.99, seconds.max() * 1.01, 25)
         for name, look in looks.items():
-            own = part.loc[part["series"] == name, "wall_seconds"]
-            counts, _ = np.histogram(own, edges)
+            counts, _ = np.histogram(part.loc[part["series"] == name, "wall_seconds"], edges)
             axis.stairs(counts, edges, color=look.colour, linestyle=look.line)
             rows += [
-                {"task": task, "series": name, "from_s": a, "to_s": b, "samples": c}
+                {"task": task, "length": length, "series": name, "from_s": a, "to_s": b,
+                 "samples": c}
                 for a, b, c in zip(edges[:-1], edges[1:], counts, strict=True)
-            ]
-        axis.set_title(f"{task}, {phrases.counted(part.groupby('series').size())}")
+            ]  # fmt: skip
+        count = phrases.counted(part.groupby("series").size())
+        axis.set_title(f"{task}, {phrases.tokens_label(length)}, {count}")
         axis.set_ylabel("samples")
         style.log_axis(axis, "wall time (s)", which="x")
-    caption = (
-        f"Wall time per sample, all lengths together. {inflight(table)} "
-        + figures.shared_caption(frame, table)
+    caption = f"Wall time per sample, {_LENGTHS}. {inflight(table)} " + figures.shared_caption(
+        frame, table
     )
     return style.finish(figure, frame=frame, caption=caption, legend=looks), pd.DataFrame(rows)
 
@@ -107,52 +120,66 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     figure, axes = style.canvas(-(-len(shown) // columns), columns, width=width, row_height=1.7)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
-    samples = cells.units(frame[frame["score"].notna()])
+    samples = cells.units(frame)
     rows = []
     for axis, (task, name) in zip(axes.flat, shown, strict=False):
         part = samples[samples["task_label"] == task]
         both = part[part["series"] == name].merge(
             part[part["series"] == baseline], on=["length", "item", "sample_id"]
         )
-        both = both[~_often_cut(both)]
-        items = both["item"].nunique()
-        axis.set_title(f"{task}: {name}, n = {items} items")
+        both = both[~_only_bounds(both) & both[["score_x", "score_y"]].notna().all(axis="columns")]
         if both["length"].nunique() < 2:
+            axis.set_title(f"{task}: {name}")
             figures.empty(axis, "fewer than two\nshared lengths", "draws (%)")
             continue
-        found = trend(both["length"], both["item"], both["score_x"] - both["score_y"], draws=1_000)
-        lengths = sorted(both["length"].unique())
-        edges = np.geomspace(lengths[0], lengths[-1], 4 * len(lengths) + 1)
-        inside = found.draws[(found.draws > 0) & np.isfinite(found.draws)]
-        share = 100 * np.histogram(inside, edges)[0] / len(found.draws)
-        axis.stairs(share, edges, fill=True, color=looks[name].colour, alpha=0.6)
-        style.length_axis(axis, lengths, "crossover length (tokens)")
-        axis.set_ylabel("draws (%)")
-        ahead, never = (100 * np.mean(found.draws == x) for x in (0.0, np.inf))
-        axis.set_ylim(top=1.7 * max(share.max(), 1))  # room for the words
-        axis.text(
-                0.97, 0.95, f"ahead throughout {ahead:.0f} %\nnever ahead {never:.0f} %\n"
-                f"slope {100 * found.slope:+.1f} pp/doubling\n"
-                f"[{100 * found.slope_low:+.1f}, {100 * found.slope_high:+.1f}]",
-                transform=axis.transAxes, ha="right", va="top", fontsize=6,
-            )  # fmt: skip
-        facts = {"task": task, "series": name, "baseline": baseline, "items": items}
-        facts |= {"crossover": found.crossover, "ahead_share": ahead, "never_share": never}
+        units = intervals.linked(both["cluster_x"], both["item"])
+        found = trend(both["length"], units, both["score_x"] - both["score_y"], draws=1_000)
+        axis.set_title(f"{task}: {name}, n = {found.clusters} clusters")
+        facts = {"task": task, "series": name, "baseline": baseline, "clusters": found.clusters}
+        words = (
+            f"slope {100 * found.slope:+.1f} pp/doubling\n"
+            f"[{100 * found.slope_low:+.1f}, {100 * found.slope_high:+.1f}]"
+        )
+        if found.clusters < intervals.FEW_CLUSTERS:
+            figures.empty(axis, f"too few clusters\nfor a distribution\n{words}", "draws (%)")
+        else:
+            facts |= _draw_crossings(axis, both["length"], found, looks[name].colour, words)
         facts |= {"slope": found.slope, "slope_low": found.slope_low}
         rows.append(facts | {"slope_high": found.slope_high})
     caption = (
         f"Length from which a series scores above {baseline} and stays above, in 1,000 bootstrap "
-        "draws of whole items (all lengths of an item together). Slope: change of the difference "
-        "per doubling of the length, 95 % interval. Lengths at which more than 5 % of a side were "
-        "cut off are left out. " + figures.shared_caption(frame, table)
+        "draws of whole clusters (samples of one context, and an item at all its lengths). Slope: "
+        "change of the difference per doubling of the length, cluster-robust 95 % t interval. "
+        "Lengths at which more than 5 % of a side were cut off or are missing are left out. "
+        + figures.shared_caption(frame, table)
     )
     return style.finish(figure, frame=frame, caption=caption), pd.DataFrame(rows)
 
 
-def _often_cut(both: pd.DataFrame) -> pd.Series:
+def _draw_crossings(
+    axis: Axes, at: pd.Series, found: Trend, colour: str, words: str
+) -> dict[str, float | None]:
+    """The crossover lengths of the draws as a histogram; what it says in numbers."""
+    lengths = sorted(at.unique())
+    edges = np.geomspace(lengths[0], lengths[-1], 4 * len(lengths) + 1)
+    inside = found.draws[(found.draws > 0) & np.isfinite(found.draws)]
+    share = 100 * np.histogram(inside, edges)[0] / len(found.draws)
+    axis.stairs(share, edges, fill=True, color=colour, alpha=0.6)
+    style.length_axis(axis, lengths, "crossover length (tokens)")
+    axis.set_ylabel("draws (%)")
+    ahead, never = (float(100 * np.mean(found.draws == x)) for x in (0.0, np.inf))
+    axis.set_ylim(top=1.7 * max(share.max(), 1))  # room for the words
+    axis.text(
+        0.97, 0.95, f"ahead throughout {ahead:.0f} %\nnever ahead {never:.0f} %\n{words}",
+        transform=axis.transAxes, ha="right", va="top", fontsize=6,
+    )  # fmt: skip
+    return {"crossover": found.crossover, "ahead_share": ahead, "never_share": never}
+
+
+def _only_bounds(both: pd.DataFrame) -> pd.Series:
     """True for pairs at a length where either side is only known as bounds."""
-    shares = both.groupby("length")[["cut_x", "cut_y"]].transform("mean")
-    return shares.max(axis="columns") > missing.CUT_SHARE
+    unsure = both.assign(x=both["cut_x"] | both["lost_x"], y=both["cut_y"] | both["lost_y"])
+    return unsure.groupby("length")[["x", "y"]].transform("mean").max(axis=1) > missing.CUT_SHARE
 
 
 @style.styled
@@ -165,7 +192,8 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         "mean_coverage": ("context shown (%)", "percent"),
     }
     data = table.assign(recursion_share=table["recursion"] / table["rows"])
-    data = data.groupby(["series", "length"], as_index=False)[list(lines)].mean()
+    pooled = data.groupby(["series", "length"], as_index=False)
+    data = pooled[list(lines)].mean().merge(pooled["n"].sum())
     coded = cells.series_order(frame[frame["habit_strategy"].notna()]) if _coded(frame) else []
     heights = [1.9, 0.7 + 0.17 * len(coded)]
     figure = plt.figure(figsize=(style.WIDE, sum(heights)))
@@ -185,10 +213,11 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         else:
             axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
-        axis.set_title(phrases.counted(table["n"]))
+        axis.set_title(phrases.counted(data["n"]))
     handles = _strategies(figure.add_subplot(grid[1, :]), frame, coded)
     caption = (
-        "Means over tasks; with a sub-call: share of the samples. Context shown: share of its "
+        "Means over tasks, n over all of them; strategies: trajectories of all tasks and lengths. "
+        "With a sub-call: share of the samples. Context shown: share of its "
         "characters that reached any model call. "
         "Strategies are read from the code by rules, not by a model. "
         + " ".join(f"{name}: {TRAJECTORY_LABELS[name]}." for name in handles)

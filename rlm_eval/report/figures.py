@@ -36,21 +36,23 @@ def length_panels(
     tasks = list(dict.fromkeys(table["task_label"]))
     money, money_label, money_note = money_of(table)
     # Replies from a script take no time: their critical path is 0 and cannot be drawn.
-    waited = table["path_median"].gt(0) | table["overflow_share"].eq(1)
+    waited = table["path_median"].gt(0) | _all_refused(table)
     clock = "path" if waited.all() else "wall"
     figure, axes = style.canvas(len(tasks), 3)
     for row, task in enumerate(tasks):
         part = table[table["task_label"] == task]
         draw_accuracy(axes[row, 0], part, looks)
         axes[row, 0].set_title(f"{task}: score, {phrases.counted(part['n'])}")
-        draw_spread(axes[row, 1], part, looks, money, money_label)
+        draw_spread(axes[row, 1], part, looks, money, money_label, "mean")
         axes[row, 1].set_title(f"{money_label.split(' (')[0]} per sample, {_known(part, money)}")
-        draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock])
+        draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock], "median")
         axes[row, 2].set_title(f"latency per sample, {_known(part, clock)}")
         _draw_published(axes[row, 0], task, published)
     caption = (
-        "Score: mean and 95 % interval per length. Cost and latency: median, 25 to 75 % (dark) and "
-        f"5 to 95 % (light) of samples. {money_note} {_latency_note(table, clock)} "
+        "Score: mean and 95 % interval per length. Cost: mean with its 95 % interval, and the "
+        "median as a dash; latency: median with its 95 % interval; both: 25 to 75 % (dark) and 5 "
+        f"to 95 % (light) of samples. {_overflow_note(table)}{money_note} "
+        f"{_latency_note(table, clock)} "
         + _published_note(published)
         + shared_caption(frame, table)
     )
@@ -85,8 +87,8 @@ def accuracy_by_task(
         draw_accuracy(axis, part, looks)
         _draw_published(axis, task, published)
         axis.set_title(f"{task}, {phrases.counted(part['n'])}")
-    caption = "Mean score with 95 % interval per length. " + _published_note(published)
-    caption += shared_caption(frame, table)
+    caption = f"Mean score with 95 % interval per length. {_overflow_note(table)}"
+    caption += _published_note(published) + shared_caption(frame, table)
     columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
     handles = _handles(looks, published)
@@ -119,6 +121,15 @@ def _handles(looks: dict[str, style.Look], published: pd.DataFrame | None) -> li
     return style.line_handles(looks) + hollow
 
 
+def _overflow_note(table: pd.DataFrame) -> str:
+    if not table["overflow_share"].gt(0).any():
+        return ""
+    told = "Hatched: lengths at which prompts overflowed the window. "
+    if table["overflow_share"].gt(0.5).any():
+        told += "x: more than half of a point's samples overflowed it and score 0. "
+    return told
+
+
 def _published_note(published: pd.DataFrame | None) -> str:
     if published is None:
         return ""
@@ -139,12 +150,15 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
         axis.fill_between(x, low, high, where=sure, color=look.colour, alpha=0.13, linewidth=0)
         axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, zorder=3)
         axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8, alpha=0.8)
+        marked = sure & line["overflow_share"].gt(0.5).to_numpy(dtype=bool)
+        axis.plot(x[marked], mean[marked], "x", color="black", markersize=7, zorder=4)
         if not sure.all():
             bounds = 100 * line[["bound_low", "bound_high"]].to_numpy()[~sure]
             draw_bounds(axis, x[~sure], bounds, look)
     style.percent_axis(axis)
     style.length_axis(axis, part["length"])
-    style.window_mark(axis, part["window"].dropna(), bool((part["overflow_share"] > 0).any()))
+    over = part[part["overflow_share"] > 0]
+    style.window_mark(axis, part["window"].dropna(), over["length"].min() if len(over) else None)
 
 
 def draw_bounds(
@@ -156,29 +170,34 @@ def draw_bounds(
 
 
 def draw_spread(
-    axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look], what: str, label: str
+    axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look], what: str, label: str, centre: str
 ) -> None:
-    """Median line and two bands of quantiles on a log axis; says so where nothing is known."""
+    """Mean or median (`centre`) with its interval and two bands of quantiles, on a log axis.
+
+    Says so where nothing is known.
+    """
     style.length_axis(axis, part["length"])
     names = [name for name in looks if name in set(part["series"])]
     drawn = False
     for position, name in enumerate(names):
         line = part[part["series"] == name].sort_values("length")
-        line = line[line[f"{what}_median"].gt(0)]
+        line = line[line[f"{what}_{centre}"].gt(0)]
         if line.empty:
             continue
         drawn = True
         look = looks[name]
         x = dodged(line["length"], position, len(names))
-        for low, high, alpha in (("p5", "p95", 0.08), ("p25", "p75", 0.2)):
-            ends = line[f"{what}_{low}"].clip(lower=1e-12), line[f"{what}_{high}"]
-            axis.fill_between(x, *ends, color=look.colour, alpha=alpha, linewidth=0)
-        axis.vlines(
-            x, line[f"{what}_p25"].clip(lower=1e-12), line[f"{what}_p75"], color=look.colour,
-            linewidth=0.8, alpha=0.8,
-        )  # fmt: skip
+        least = line[f"{what}_{centre}"] / 1000  # a log axis knows no 0
+        for quantiles, alpha in ((("p5", "p95"), 0.08), (("p25", "p75"), 0.2)):
+            below, above = (line[f"{what}_{q}"].clip(lower=least) for q in quantiles)
+            axis.fill_between(x, below, above, color=look.colour, alpha=alpha, linewidth=0)
+        low, high = (line[f"{what}_{centre}_{end}"].clip(lower=least) for end in ("low", "high"))
+        axis.vlines(x, low, high, color=look.colour, linewidth=0.8, alpha=0.8)
+        if centre == "mean":
+            medians = line[f"{what}_median"].clip(lower=least)
+            axis.plot(x, medians, "_", color=look.colour, markersize=7)
         axis.plot(
-            x, line[f"{what}_median"], color=look.colour, marker=look.marker, linestyle=look.line
+            x, line[f"{what}_{centre}"], color=look.colour, marker=look.marker, linestyle=look.line
         )
     if drawn:
         style.log_axis(axis, label)
@@ -188,8 +207,9 @@ def draw_spread(
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
     """(column, axis label, note): US dollars where every cell has a price, else tokens."""
-    # A cell whose every prompt was refused spent nothing: its price is no question.
-    priced = (table["cost_median"].notna() & table["cost_max"].gt(0)) | _all_refused(table)
+    # Where every sample overflowed, nothing spent is no sign of an unknown price.
+    spent = table["cost_max"].gt(0) | table["overflow_share"].eq(1)
+    priced = (table["cost_median"].notna() & spent) | _all_refused(table)
     if priced.all() and not _all_refused(table).all():
         snapshot = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "unnamed"
         listed = f"Prices, every input token at full rate: {snapshot}."
@@ -216,7 +236,7 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
     if refused := int(table["refused"].sum()):
         parts.append(
             f"{refused} prompts were refused as longer than the window: they score 0 and have no "
-            "cost and no latency, so those panels leave them out."
+            "cost and no latency, so whatever shows cost or latency leaves them out."
         )
     if table["as_bounds"].any():
         parts.append(
@@ -253,9 +273,26 @@ def _latency_note(table: pd.DataFrame, clock: str) -> str:
     return f"Latency: wall time with {words} samples in flight."
 
 
+COUNTS = {"cost": "n_priced", "tokens": "n_counted", "path": "n_timed", "wall": "n_timed"}
+"""What is spread -> the table's column of the number of samples behind it."""
+
+
 def _known(part: pd.DataFrame, what: str) -> str:
-    column = {"cost": "n_priced", "path": "n_timed", "wall": "n_timed"}.get(what, "rows")
-    return phrases.counted(part[column])
+    """Samples per point; of a cell whose every prompt was refused there is no point."""
+    return phrases.counted(part.loc[~_all_refused(part), COUNTS[what]])
+
+
+def three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
+    """(task, its shortest, middle and longest length): ten panels would say the same slowly.
+
+    Of each task: those of one size of their own stand at a length that no other task has.
+    """
+    found = []
+    for task, own in table.groupby("task_label"):
+        lengths = np.sort(own["length"].unique())
+        chosen = {lengths[0], lengths[len(lengths) // 2], lengths[-1]}
+        found += [(task, length) for length in sorted(chosen)]
+    return found
 
 
 def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ Every field prints its number, so that colour only helps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,42 +22,78 @@ from rlm_eval.report.figures import Plot
 def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Root by sub-model: score, cost, critical path; differences along rows and columns."""
     method = pair_method(frame)
-    own = frame[frame["method"] == method]
-    tasks = list(dict.fromkeys(own["task_label"]))
-    money, label, note = figures.money_of(table)
-    column = {"cost": "cost_cold", "tokens": "total_tokens"}[money]
-    figure, axes = style.canvas(len(tasks), 3, row_height=0.7 + 0.42 * own["root"].nunique())
+    own, lines = frame[frame["method"] == method], table[table["method"] == method]
+    money, label, note = figures.money_of(lines)
+    places = figures.three_lengths(lines)
+    height = 0.7 + 0.42 * own["root"].nunique()
+    figure, axes = style.canvas(len(places), 3, row_height=height)
+    found = [
+        _Grid.of(own[(own["task_label"] == task) & (own["length"] == length)])
+        for task, length in places
+    ]
+    differences = comparison.with_holm(pd.DataFrame([one for g in found for one in g.differences]))
     rows = []
-    for row, task in enumerate(tasks):
-        part = own[own["task_label"] == task]
-        roots, subs = sorted(part["root"].unique()), sorted(part["sub"].unique())
-        score = part.pivot_table(index="root", columns="sub", values="score", aggfunc="mean")
-        score = score.reindex(index=roots, columns=subs)
-        notes = _differences(part, roots, subs)
-        rows += [line | {"task": task} for line in notes.values()]
+    for row, ((task, length), grid) in enumerate(zip(places, found, strict=True)):
+        here = lines[(lines["task_label"] == task) & (lines["length"] == length)]
+        notes = _notes(differences, task, length)
+        rows += [line | {"task": task, "length": length} for line in notes.values()]
+        score = grid.values(here, "accuracy")
+        numbers = score.to_numpy(dtype=float)
         texts = [
-            [_pair_text(score.iloc[i, j], notes.get((r, s))) for j, s in enumerate(subs)]
-            for i, r in enumerate(roots)
+            [_pair_text(numbers[i, j], notes.get((r, s))) for j, s in enumerate(grid.subs)]
+            for i, r in enumerate(grid.roots)
         ]
-        count = phrases.counted(part.groupby(["root", "sub"]).size())
-        heat(axes[row, 0], 100 * score, texts, f"{task}: score (%), {count}", limits=(0, 100))
-        shown = {column: label, "critical_path_seconds": "critical path (s)"}
-        for axis, (values, name) in zip(axes[row, 1:], shown.items(), strict=True):
-            found = part.pivot_table(index="root", columns="sub", values=values, aggfunc="median")
-            found = found.reindex(index=roots, columns=subs)
-            heat(axis, found, None, name, colours="cividis_r")
-            axis.set_yticks(range(len(roots)), [""] * len(roots))
+        place = f"{task}, {phrases.tokens_label(length)}"
+        title = f"{place}: score (%), {phrases.counted(here['n'])}"
+        heat(axes[row, 0], 100 * score, texts, title, limits=(0, 100))
+        shown = {f"{money}_mean": f"mean {label}", "path_median": "median critical path (s)"}
+        for axis, (column, name) in zip(axes[row, 1:], shown.items(), strict=True):
+            heat(axis, grid.values(here, column), None, name, colours="cividis_r")
+            axis.set_yticks(range(len(grid.roots)), [""] * len(grid.roots))
         for axis in axes[row]:
             axis.set_xlabel("sub-model")
         axes[row, 0].set_ylabel("root model")
     caption = (
-        f"{method}, all lengths together; cost and time are medians per sample. Under a score: its "
+        f"{method} at the shortest, middle and longest length of each task. Under a score: its "
         "paired difference in pp to the first sub-model of the row (r) and the first root of the "
-        "column (c); * p < 0.05 after Holm over the row and column comparisons of a task, never "
-        "where more than 5 % of a side were cut off. "
-        f"{note} " + figures.shared_caption(own, table[table["method"] == method])
+        "column (c); * p < 0.05 after Holm over all differences shown, never where more than 5 % "
+        f"of a side were cut off or missing samples could turn it. {note} "
+        + figures.shared_caption(own, lines)
     )
     return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The pairs of models of one task and length."""
+
+    roots: list[str]
+    """Root models, from the top."""
+    subs: list[str]
+    """Sub-models, from the left."""
+    differences: list[dict[str, Any]]
+    """Paired difference of each pair to the first of its row and of its column."""
+
+    @classmethod
+    def of(cls, part: pd.DataFrame) -> _Grid:
+        """From the records of one task and length."""
+        roots, subs = sorted(part["root"].unique()), sorted(part["sub"].unique())
+        cell = {key: own for key, own in part.groupby(["root", "sub"])}  # noqa: C416 - typed keys
+        found: list[dict[str, Any]] = []
+        for r in roots:
+            for s in subs:
+                for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
+                    if (r, s) in cell and base in cell and base != (r, s):
+                        one = comparison.whole(cell[r, s], cell[base])
+                        if one is not None:
+                            place = {k: part[k].iloc[0] for k in ("task_label", "length")}
+                            found.append(place | one | {"root": r, "sub": s, "kind": kind})
+        return cls(roots, subs, found)
+
+    def values(self, lines: pd.DataFrame, column: str) -> pd.DataFrame:
+        """A column of the cell table as a map; the mean over variants of a pair."""
+        found = lines.pivot_table(index="root", columns="sub", values=column, aggfunc="mean")
+        return found.reindex(index=self.roots, columns=self.subs)
 
 
 def pair_method(frame: pd.DataFrame) -> str | None:
@@ -66,22 +103,14 @@ def pair_method(frame: pd.DataFrame) -> str | None:
     return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None
 
 
-def _differences(
-    part: pd.DataFrame, roots: Sequence[str], subs: Sequence[str]
+def _notes(
+    differences: pd.DataFrame, task: str, length: float
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Per pair: paired difference to the first of its row and of its column."""
-    cell = {key: own for key, own in part.groupby(["root", "sub"])}  # noqa: C416 - typed keys
-    lines: list[dict[str, Any]] = []
-    for r in roots:
-        for s in subs:
-            for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
-                if (r, s) in cell and base in cell and base != (r, s):
-                    merged = comparison.whole(cell[r, s], cell[base])
-                    if merged is not None:
-                        lines.append(merged | {"root": r, "sub": s, "kind": kind})
-    adjusted = comparison.with_holm(pd.DataFrame(lines)).to_dict("records")
+    """By pair: its differences along row and column at one task and length."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in adjusted:
+    for line in differences.to_dict("records"):
+        if (line["task_label"], line["length"]) != (task, length):
+            continue
         entry = found.setdefault((line["root"], line["sub"]), {k: line[k] for k in ("root", "sub")})
         names = ("difference", "low", "high", "p_holm", "shown", "n")
         entry |= {f"{line['kind']}_{name}": line[name] for name in names}
@@ -140,7 +169,7 @@ def _by_length(
         axis.set_visible(False)
     for axis, (key, part) in zip(axes.flat, groups, strict=False):
         keys = part.groupby(["row", "length"])
-        score, count = keys["score"].mean().unstack(), keys.size().unstack()
+        score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
         over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
         texts = [
             [

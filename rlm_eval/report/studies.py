@@ -16,7 +16,7 @@ import pandas as pd
 from rlm_eval.report import cells, phrases
 from rlm_eval.report.tables import Table, money, one, percent
 from rlm_eval.stats import missing
-from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.stats.intervals import linked, mean_interval
 from rlm_eval.stats.paired import holm
 from rlm_eval.stats.spread import Spread, spread
 
@@ -25,6 +25,7 @@ RIGHT = 0.5
 _ENOUGH = 0.95
 """Share of a method's samples that a budget named after it pays for: at its mean cost, half of the
 samples of a method with a steady cost would be too dear."""
+_UNSURE = {"cut off": "cut", "missing": "lost"}
 _WHO = ["method", "variant", "root", "sub"]
 
 
@@ -36,7 +37,7 @@ def build(frame: pd.DataFrame) -> list[Table]:
 
 def prompts(frame: pd.DataFrame) -> Table:
     """Per method, task and length: mean, worst and best over its prompts, and the range."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     found = []
     for who, part in frame.groupby(_WHO, sort=False):
         if part["prompt"].nunique() < 2:
@@ -48,19 +49,17 @@ def prompts(frame: pd.DataFrame) -> Table:
         for (task, length), own in places:
             line = {"task": task, "length": _length(length), "method": _who(who, frame)}
             seen = _spread(own)
-            cut = own.groupby("prompt")["cut"].mean().max() > missing.CUT_SHARE
+            shares = own.groupby("prompt")[["cut", "lost"]].mean().max()
+            why = [word for word, name in _UNSURE.items() if shares[name] > missing.CUT_SHARE]
             if seen is not None:
-                lines.append(line | _wordings(*seen) | {"cut": cut})
+                lines.append(line | _wordings(*seen) | {"why": why})
                 found.append(seen[1])
     for line, p in zip(lines, holm([s.p for s in found]), strict=True):
+        unsure: Any = line.pop("why")
         line["p, Holm"] = phrases.probability(p)
-        line["verdict"] = (
-            "no verdict: more than 5 % cut off"
-            if line.pop("cut")
-            else "the wording matters"
-            if p < 0.05
-            else "not shown to matter"
-        )
+        line["verdict"] = "the wording matters" if p < 0.05 else "not shown to matter"
+        if unsure:
+            line["verdict"] = f"no verdict: more than 5 % {unsure[0]}"
     note = (
         "Each method with every prompt it was run with, on the samples that all of them answered. "
         "Range: best mean minus worst. By chance: the range to be expected if the wording did not "
@@ -77,8 +76,9 @@ def _spread(units: pd.DataFrame) -> tuple[list[str], Spread] | None:
     scores = units.pivot_table(index=keys, columns="prompt", values="score").dropna()
     if scores.shape[1] < 2 or scores.empty:
         return None
-    clusters = units.drop_duplicates(keys).set_index(keys)["cluster"].loc[scores.index]
-    return list(scores.columns), spread(scores.to_numpy(), clusters.to_numpy())
+    of = units.drop_duplicates(keys).set_index(keys).loc[scores.index]
+    clusters = linked(of["cluster"], of["item"])  # an item returns at every length
+    return list(scores.columns), spread(scores.to_numpy(), clusters)
 
 
 def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
@@ -163,8 +163,7 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
     """What each row cost, and in what; `None` where neither money nor tokens are known of all."""
     known = part[part["score"].notna()]
     for column, unit in (("cost_cold", "USD"), ("total_tokens", "tokens")):
-        # An overflow was refused before anything was spent.
-        values = part[column].where(part["outcome"] != "context_overflow", 0.0)
+        values = part[column].where(~part["refused"], 0.0)
         if not known.empty and values[known.index].notna().all() and values.sum() > 0:
             return values, unit
     return None, ""

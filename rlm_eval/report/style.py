@@ -167,8 +167,12 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
     getattr(axis, f"set_{which}label")(label)
 
 
-def window_mark(axis: Axes, windows: Iterable[float], overflow: bool) -> None:
-    """Dotted line at the root model's window; beyond it hatched where samples overflowed."""
+def window_mark(axis: Axes, windows: Iterable[float], overflowed: float | None) -> None:
+    """Dotted line at the root model's window; hatched from where samples overflowed.
+
+    `overflowed`: the shortest length at which some did, in tokens. It may lie under the window: the
+    reply needs room too. A window that nobody reported has no line.
+    """
     low, high = axis.get_xlim()
     known = sorted({float(w) for w in windows if np.isfinite(w)})
     for window in known:
@@ -179,9 +183,11 @@ def window_mark(axis: Axes, windows: Iterable[float], overflow: bool) -> None:
                 color="#555555", ha="right", va="top", rotation=90, xytext=(-1, -2),
                 textcoords="offset points",
             )  # fmt: skip
-    if known and overflow and known[0] < high:
+    if overflowed is not None:
+        below = [window for window in known if window <= overflowed]
+        start = below[-1] if below else overflowed / 2**0.25
         axis.axvspan(
-            max(known[0], low), high, facecolor="none", edgecolor="#BBBBBB", hatch="////",
+            max(start, low), high, facecolor="none", edgecolor="#BBBBBB", hatch="////",
             linewidth=0, zorder=0,
         )  # fmt: skip
 

@@ -115,15 +115,16 @@ def _how(row: Any) -> str:
 def _cost(table: pd.DataFrame) -> Table:
     rows = []
     for row in table.to_dict("records"):
-        line = _line(row)
-        line |= {
-            "USD mean": money(row["cost_mean"]),
-            "median": _median(row, "cost", money),
+        dollars = {
+            "USD mean": _with_interval(row, "cost", "mean", money),
+            "median": _with_interval(row, "cost", "median", money),
             "p25 to p75": _range(row, "cost", "p25", "p75", money),
             "p95": _high(row, "cost", money),
             "max": money(row["cost_max"]),
             "total": money(row["cost_total"]),
             "mean, cache hits seen": money(row["observed_mean"]),
+        }
+        line = {
             "tokens in": _count(row["mean_input_tokens"]),
             "of them cached": _count(row["mean_cached_tokens"]),
             "tokens out": _count(row["mean_output_tokens"]),
@@ -133,11 +134,14 @@ def _cost(table: pd.DataFrame) -> Table:
         for kind in ("GPU", "core"):
             if table[f"mean_{kind.lower()}_seconds"].notna().any():
                 line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
-        rows.append(line)
+        if table["cost_mean"].notna().any():  # else no price is known of any model
+            dollars = _unless_refused(dollars, row)
+        rows.append(_line(row) | dollars | _unless_refused(line, row))
     prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
     note = (
         "List price per sample, every input token at full rate unless it says otherwise; judges "
-        f"left out; means of tokens per sample. Prices: {prices}. p95 needs n >= 72; below, see "
+        "left out; means of tokens per sample. Mean and median with 95 % intervals. "
+        f"{_refusals(table)}Prices: {prices}. p95 needs n >= 72; below, see "
         "max. A failed request for which the provider reported no tokens is not in here."
     )
     if table["gpu_priced"].any():
@@ -149,13 +153,25 @@ def _cost(table: pd.DataFrame) -> Table:
     return Table("cost", "Cost", note, pd.DataFrame(rows))
 
 
+def _unless_refused(line: dict[str, Any], row: Any) -> dict[str, Any]:
+    """A line of costs or times; `refused` where no prompt was read, so that nothing was spent."""
+    if row["refused"] < row["rows"]:
+        return line
+    return {name: "refused" if told == UNKNOWN else told for name, told in line.items()}
+
+
+def _refusals(table: pd.DataFrame) -> str:
+    count = int(table["refused"].sum())
+    return f"{count} prompts that were refused as too long are left out. " if count else ""
+
+
 def _latency(table: pd.DataFrame) -> Table:
     rows = []
     for row in table.to_dict("records"):
         line = _line(row) | {"timed": row["n_timed"], "in flight": _count(row["concurrency"])}
         for name, label in (("wall", "wall s"), ("path", "critical path s")):
             line |= {
-                f"{label}, median": _median(row, name, _seconds),
+                f"{label}, median": _with_interval(row, name, "median", _seconds),
                 f"{label}, p25 to p75": _range(row, name, "p25", "p75", _seconds),
                 f"{label}, p95": _high(row, name, _seconds),
                 f"{label}, max": _seconds(row[f"{name}_max"]),
@@ -165,12 +181,12 @@ def _latency(table: pd.DataFrame) -> Table:
         if table["mean_first_token"].notna().any():
             line |= {"first token s": _seconds(row["mean_first_token"])}
             line |= {"s per token": _seconds(row["mean_token"])}
-        rows.append(line)
+        rows.append(_unless_refused(line, row))
     note = (
         "Wall: start to end with that many samples in flight. Critical path: longest chain of "
         "calls and code, queueing left out. The calls' own seconds, and those before they were "
-        "sent, are sums, means over samples. Resumed samples are not timed. For a latency claim "
-        "use a latency run (one sample at a time, warm-up discarded)."
+        f"sent, are sums, means over samples. {_refusals(table)}Resumed samples are not timed. "
+        "For a latency claim use a latency run (one sample at a time, warm-up discarded)."
     )
     return Table("latency", "Latency", note, pd.DataFrame(rows))
 
@@ -272,10 +288,10 @@ def one(value: Any) -> str:
     return f"{value:.2f}" if _known(value) else UNKNOWN
 
 
-def _median(row: Any, name: str, form: Any) -> str:
-    """With its order-statistic interval where n allows one."""
-    low, high = row[f"{name}_median_low"], row[f"{name}_median_high"]
-    told = str(form(row[f"{name}_median"]))
+def _with_interval(row: Any, name: str, centre: str, form: Any) -> str:
+    """A mean or a median with its 95 % interval, where n allows one."""
+    low, high = row[f"{name}_{centre}_low"], row[f"{name}_{centre}_high"]
+    told = str(form(row[f"{name}_{centre}"]))
     return f"{told} [{form(low)}, {form(high)}]" if _known(low) else told
 
 

@@ -21,7 +21,9 @@ FAILURES = {
     "evidence_never_seen": "no model call was shown any span that holds the answer",
     "right_then_changed": "a reply held the gold answer, the final answer does not",
     "evidence_seen_in_part": "models saw parts of the spans that hold the answer, none whole",
-    "seen_and_misaggregated": "several spans hold the answer; models saw some, the sum is wrong",
+    "saw_too_little": "several spans hold the answer; models saw less than half of them whole",
+    "seen_and_misaggregated": "several spans hold the answer; models saw half or more, the sum is "
+    "wrong",
     "seen_and_missed": "a model saw the one span that holds the answer and did not report it",
     "prompt_cut": "a server cut a prompt of the trajectory: what models saw is unknown",
     "wrong": "wrong; the task states no evidence spans, so no more can be said",
@@ -29,12 +31,22 @@ FAILURES = {
 """Where a wrong answer went wrong, in the order in which the kinds are tried."""
 
 
+ENOUGH = 0.5
+"""Share of several evidence spans below which a wrong answer is put down to what was not read."""
+
+_NO_READERS = (Role.JUDGE, Role.EMBED, Role.RERANK)
+"""Calls whose prompt no model reads to answer from: an index sees the whole context."""
+
+
 def slices_of(calls: Iterable[Call], source: str) -> list[Span]:
-    """Every slice of the text `source` that a prompt of these calls held, judges left out."""
+    """Every slice of the text `source` that a model read in these calls, to work towards an answer.
+
+    Not what judges, embedders and re-rankers were given, nor a prompt that failed.
+    """
     return [
         (part.start, part.end)
         for call in calls
-        if call.role is not Role.JUDGE
+        if call.role not in _NO_READERS and call.error is None
         for _, parts in call.prompt.messages
         for part in parts
         if isinstance(part, Slice) and part.source == source
@@ -148,12 +160,14 @@ def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | N
     if golds and any(
         all(gold in call.reply for gold in golds)
         for call in trajectory.calls
-        if call.role is not Role.JUDGE and call.id != trajectory.answer.call
+        if call.role not in _NO_READERS and call.id != trajectory.answer.call
     ):
         return "right_then_changed"
     if not whole:
         return "evidence_seen_in_part"
-    return "seen_and_misaggregated" if len(sample.evidence) > 1 else "seen_and_missed"
+    if len(sample.evidence) == 1:
+        return "seen_and_missed"
+    return "saw_too_little" if seen < ENOUGH else "seen_and_misaggregated"
 
 
 def _texts(target: Any) -> list[str]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, ndtr, stdtrit
+from scipy.special import bdtr, ndtr
 
 from rlm_eval.stats.intervals import (
     affordable,
     cluster_se,
     cluster_sums,
+    cluster_t,
     effective_size,
     product,
     wilson,
@@ -222,7 +223,7 @@ def compare(
         test = "mid-p McNemar, Newcombe interval"
     else:
         p, se = sign_flip(d, labels, seed=seed), cluster_se(d, labels)
-        half = float(stdtrit(groups - 1, 0.5 + level / 2)) * se if groups > 1 else np.inf
+        half = cluster_t(d, labels, level)
         low, high = max(-1.0, delta - half), min(1.0, delta + half)
         test = "cluster sign flips, cluster-robust t interval"
         if groups == n:

@@ -1,7 +1,8 @@
 """How a score changes with context length: slopes, and where one method overtakes another.
 
-A base item keeps its needle and question while the filler grows, so items are the clusters: a
-bootstrap draw takes an item at all its lengths. Lengths enter as log2.
+The units are the clusters of `intervals`: samples of one context, and an item at all its lengths.
+The slope has the interval of `paired`, cluster-robust t; a bootstrap draw of the crossover takes
+whole clusters. Lengths enter as log2.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlm_eval.stats.intervals import multiplicities, product
+from rlm_eval.stats.intervals import cluster_t, multiplicities, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,11 @@ class Trend:
     slope: float
     """Change of (A - B) per doubling of the length."""
     slope_low: float
-    """Lower end of its 95 % bootstrap interval."""
+    """Lower end of its cluster-robust 95 % t interval."""
     slope_high: float
     """Upper end."""
+    clusters: int
+    """Independent units behind it."""
     crossover: float | None
     """Length from which A is ahead, in tokens; `None` where there is no crossing in the range."""
     draws: NDArray[np.float64]
@@ -32,50 +35,49 @@ class Trend:
 
 def trend(
     lengths: ArrayLike,
-    items: ArrayLike,
+    clusters: ArrayLike,
     differences: ArrayLike,
     *,
     draws: int = 2_000,
     seed: int = 0,
 ) -> Trend:
-    """Slope and crossover of paired differences (A - B), with a bootstrap over items.
+    """Slope and crossover of paired differences (A - B) that lie in independent `clusters`.
 
-    Raises `ValueError` with fewer than two lengths.
+    A cluster goes through all lengths: see `intervals.linked`. Raises `ValueError` with fewer than
+    two lengths.
     """
     axis, at = np.unique(np.asarray(lengths, dtype=float), return_inverse=True)
     if len(axis) < 2:
         raise ValueError("a trend needs at least two context lengths")
-    _, who = np.unique(np.asarray(items), return_inverse=True)
+    d = np.asarray(differences, dtype=float)
+    _, who = np.unique(np.asarray(clusters), return_inverse=True)
     shape = (who.max() + 1, len(axis))
     sums, counts = np.zeros(shape), np.zeros(shape)
-    np.add.at(sums, (who, at), np.asarray(differences, dtype=float))
+    np.add.at(sums, (who, at), d)
     np.add.at(counts, (who, at), 1.0)
-    chosen = multiplicities(shape[0], draws, seed)
-    with np.errstate(invalid="ignore"):  # a draw may miss every item of a length
-        curves = product(chosen, sums) / product(chosen, counts)
-        curve = sums.sum(axis=0) / counts.sum(axis=0)
-    slopes = _slopes(axis, curves)
-    crossings = np.array([_crossover(axis, row) for row in curves])
-    low, high = np.nanquantile(slopes, [0.025, 0.975])
+    sizes = counts.sum(axis=0)
+    curve = sums.sum(axis=0) / sizes
+    x = np.log2(axis) - np.log2(axis).mean()
+    weights = x / (x**2).sum()
+    slope = float(weights @ curve)
+    # The slope is a weighted sum of means, so its error is that of the mean of each pair's part.
+    # As if one pair differed by 1, where none does: a spread that was not seen is not 0.
+    parts = len(d) * (weights / sizes)[at] * (d - curve[at])
+    half = cluster_t(parts, who, least=float(np.abs(weights / sizes).max()))
+    steepest = float(np.abs(weights).sum())
     point = _crossover(axis, curve)
     inside = np.isfinite(point) and point > 0
+    chosen = multiplicities(shape[0], draws, seed)
+    with np.errstate(invalid="ignore"):  # a draw may miss every pair of a length
+        curves = product(chosen, sums) / product(chosen, counts)
     return Trend(
-        float(_slopes(axis, curve[None, :])[0]),
-        float(low),
-        float(high),
+        slope,
+        max(-steepest, slope - half),
+        min(steepest, slope + half),
+        shape[0],
         float(point) if inside else None,
-        crossings,
+        np.array([_crossover(axis, row) for row in curves]),
     )
-
-
-def _slopes(lengths: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least-squares slope per doubling of each curve; NaN with fewer than two known points."""
-    known = np.isfinite(curves)
-    x = np.where(known, np.log2(lengths), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = x - np.nanmean(x, axis=1, keepdims=True)
-        slopes = np.nansum(x * curves, axis=1) / np.nansum(x**2, axis=1)
-    return np.asarray(np.where(known.sum(axis=1) < 2, np.nan, slopes))
 
 
 def _crossover(lengths: NDArray[np.float64], curve: NDArray[np.float64]) -> float:

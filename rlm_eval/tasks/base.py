@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.errors import ConfigError, NoSamples, RlmEvalError
 from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.tasks import Floor
 from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
@@ -145,7 +145,7 @@ def make_sample(
 
 
 def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """The samples as they are. Raises `ConfigError` where two are the same."""
+    """The samples as they are. Raises `ConfigError` where two are equal, `NoSamples` for none."""
     seen: dict[str, int] = {}
     for sample in samples:
         first = seen.setdefault(sample.id, sample.index)
@@ -155,6 +155,8 @@ def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
                 "context and gold; drop one of them, or use epochs= to repeat samples"
             )
         yield sample
+    if not seen:
+        raise NoSamples
 
 
 @dataclass(frozen=True)

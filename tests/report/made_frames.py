@@ -118,4 +118,7 @@ def _cell(
         made.loc[over, "outcome"] = "context_overflow"
         made.loc[over, ["score", "score_official"]] = 0.0
         made.loc[over, "failure"] = "error"
+        made.loc[over, "n_failed_calls"] = 1  # refused before anything was read
+        made.loc[over, ["input_tokens", "cached_tokens", "output_tokens"]] = 0
+        made.loc[over, ["cost_cold", "cost_observed"]] = 0.0 if priced else None
     return made

@@ -50,8 +50,9 @@ def test_a_map_of_models_stars_only_what_is_comparable():
         )
         records["score"] = np.where(records["sub"] == "a", 0.0, 1.0)
         records.loc[(records["sub"] == "b") & (records["index"] < cut), "outcome"] = "limit:turns"
-        notes = maps._differences(cells.prepare(records), ["big"], ["a", "b"])
-        return maps._pair_text(1.0, notes["big", "b"])
+        frame = cells.prepare(records)
+        figure, _ = maps.model_grid(frame, cells.summarise(frame))
+        return [text.get_text() for text in figure.axes[0].texts][1]
 
     assert "*" in note(0)
     assert "*" not in note(10)

@@ -1,0 +1,170 @@
+"""Names of the series of a report: a method and what sets it apart from the others.
+
+A name holds only what can change a reply. Settings come from the manifests (`Cell.settings`: every
+default written out, run-time knobs left out); a window counts as the server reported it, and the
+words of a prompt by their hash. Cells that agree in all of that are one series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval import run_union
+
+SERIES = ["method", "variant", "root", "sub", "prompt"]
+"""What makes a series."""
+PLACE = ["task", "task_variant", "length"]
+"""Where series are set against each other: rows that agree in both are one line of the table."""
+
+_METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
+# Of a stored configuration, which older manifests hold alone; `settings` has none but the lengths.
+_RUNTIME = frozenset((
+    "name", "results", "max_samples", "experiment", "debug", "n", "epochs", "port", "url", "length",
+    "base_url", "api_key_env", "price", "concurrency", "rpm", "tpm", "timeout_s", "gpu_hour_usd",
+    "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers", "headers_env", "remark",
+    "preflight", "server", "budget", "cell_budget", "cluster", "confirm_above", "sweep", "shard",
+    "prompt", "prompt_file",
+))  # fmt: skip
+
+Leaves = dict[str, Any]
+
+
+def tell_prompts_apart(frame: pd.DataFrame) -> None:
+    """Add its hash to a prompt's name where one method was run with several texts of that name."""
+    hashes = frame["prompt_hash"].astype(object).where(frame["prompt_hash"].notna(), "")
+    texts = hashes[hashes != ""].groupby([frame["method"], frame["prompt"]]).transform("nunique")
+    several = texts.index[texts > 1]
+    frame.loc[several, "prompt"] = [
+        f"{name}@{text[:8]}"
+        for name, text in zip(frame.loc[several, "prompt"], hashes[several], strict=True)
+    ]
+
+
+def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, Any]]) -> None:
+    """Name the settings that differ between cells which would share a line of the table.
+
+    Cells whose settings are known to agree become repeats of one cell. Those that differ in nothing
+    that is known keep the end of their id as a name.
+    """
+    known = {m["identity"]: m for m in manifests}
+    cells = frame[[*PLACE, *SERIES, "seed", "cell_id"]].drop_duplicates()
+    names: dict[Any, str] = {}
+    for _, series in cells.groupby(SERIES, dropna=False, sort=False):
+        leaves = {cell: _leaves_of(known.get(cell, {})) for cell in series["cell_id"]}
+        places = [
+            list(dict.fromkeys(place["cell_id"]))
+            for _, place in series.groupby([*PLACE, "seed"], dropna=False, sort=False)
+        ]
+        shared = [place for place in places if len(place) > 1]
+        keys = _differing([leaves[cell] for cell in place] for place in shared)
+        for place in places:
+            own = {cell: _words(leaves[cell], keys) for cell in place}
+            for cell, words in own.items():
+                same = [other for other in place if own[other] == words]
+                if any(not known.get(other, {}).get("settings") for other in same) and same[1:]:
+                    words = [*words, str(cell)[-6:]]
+                names[cell] = ", ".join(words)
+    told = frame["cell_id"].map(names)
+    frame["variant"] = [
+        ", ".join(filter(None, pair)) for pair in zip(frame["variant"], told, strict=True)
+    ]
+    _number_repeats(frame)
+
+
+def _number_repeats(frame: pd.DataFrame) -> None:
+    """Epochs of their own for the samples of cells that are one by their settings."""
+    line = [*PLACE, *SERIES, "seed", "sample_id"]
+    several = frame.groupby(line, dropna=False)["cell_id"].transform("nunique") > 1
+    if not several.any():
+        return
+    own = frame[several]
+    frame.loc[several, "epoch"] = own.groupby(line, dropna=False).cumcount().astype(float)
+    first = own.groupby(line, dropna=False)[["run", "cell_id"]].transform("first")
+    again = own.index[own["cell_id"] != first["cell_id"]]
+    for column in (run_union.LEFT_OUT, run_union.REPEAT_OF):
+        if column not in frame:
+            frame[column] = ""
+    frame.loc[again, run_union.REPEAT_OF] = first.loc[again, "run"].astype(str)
+
+
+def _differing(places: Iterator[Sequence[Leaves]]) -> list[str]:
+    """Keys with two values or more among the cells of some place; a cell without one says nothing.
+
+    The sub-model's are left out where the root's of the same name differ alike.
+    """
+    found: dict[str, None] = {}
+    for cells in places:
+        for key in sorted({key for leaves in cells for key in leaves}):
+            values = {repr(leaves[key]) for leaves in cells if key in leaves}
+            twin = key.replace("sub.", "root.", 1) if key.startswith("sub.") else None
+            is_twin = twin and all(leaves.get(twin) == leaves.get(key) for leaves in cells)
+            if len(values) > 1 and not is_twin:
+                found[key] = None
+    return list(found)
+
+
+def _words(leaves: Leaves, keys: Sequence[str]) -> list[str]:
+    return [f"{key.removeprefix('method.')}={leaves[key]}" for key in keys if key in leaves]
+
+
+def _leaves_of(manifest: Mapping[str, Any]) -> Leaves:
+    """Dotted key -> value of what a cell's replies may depend on."""
+    found = {
+        key.removeprefix("models."): value
+        for key, value in _leaves(manifest.get("settings") or manifest.get("config", {}))
+    }
+    for slot, endpoint in manifest.get("endpoints", {}).items():
+        window = f"{slot}.window"
+        found[window] = found.get(window) or (endpoint or {}).get("window")
+    return {k: v for k, v in found.items() if v is not None or not k.endswith(".window")}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a configuration, run-time settings left out."""
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    if "class" in value and "version" not in value:
+        yield f"{path}.version", 1
+    for key, inner in value.items():
+        if key not in _RUNTIME:
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+
+
+def labels(frame: pd.DataFrame) -> pd.Series:
+    """The shortest label that tells the series of this report apart: method, then what varies."""
+    kinds = frame[SERIES].drop_duplicates()
+    # A fixed program has no root: its sub model is named where it is not the root of the others.
+    models = set(kinds["root"]) - {""} or set(kinds["sub"])
+    made = {}
+    for row in kinds.itertuples(index=False):
+        key = tuple(row)
+        method, variant, root, sub, prompt = key
+        parts = [str(method)]
+        if variant:
+            parts.append(f"[{variant}]")
+        pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
+        # A model's switches (`models.shown_name`) change what it was sent: always named.
+        if pair and (len(models) > 1 or pair not in models or " [" in pair):
+            parts.append(f"({pair})")
+        same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
+        if len(same) > 1:
+            parts.append(f"prompt {prompt}")
+        made[key] = " ".join(parts)
+    groups = frame.groupby(SERIES, sort=False, dropna=False)
+    names = [made[tuple(key)] for key in groups.size().index]
+    return groups.ngroup().map(dict(enumerate(names)))
+
+
+def in_order(frame: pd.DataFrame) -> list[str]:
+    """Series labels in a fixed order: baselines first, RLM last, then by name."""
+    pairs = frame[["method", "series"]].drop_duplicates()
+
+    def rank(pair: tuple[str, str]) -> tuple[int, str, str]:
+        known = [i for i, name in enumerate(_METHOD_ORDER) if pair[0].startswith(name)]
+        return (known[-1] if known else len(_METHOD_ORDER) - 2, pair[0], pair[1])
+
+    return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]

@@ -1,0 +1,115 @@
+"""Names of series differ only by what matters; two texts of a prompt are two prompts (item 12)."""
+
+import made_frames as frames
+import pandas as pd
+import pytest
+
+from rlm_eval.report import cells
+from rlm_eval.report.caveats import caveats
+from rlm_eval.report.comparison import compare_text
+
+METHOD = {"class": "RLM", "depth": 1, "max_turns": 30}
+ROOT = {"class": "OpenAIModel", "version": 2, "window": 32768, "sampling": {"temperature": 0}}
+
+
+def manifest(identity, *, method=METHOD, root=ROOT, window=None, config=None, **task):
+    """As `manifest.manifest` writes it: settings with all defaults, and the server's window."""
+    settings = {"task": {"class": "T", **task}, "method": method, "models": {"root": root}}
+    return {
+        "identity": identity,
+        "settings": settings,
+        "config": config or {},
+        "endpoints": {"root": {"window": window}},
+    }
+
+
+def two_cells(one, two, **columns):
+    """The series of two cells that share a line of the table, made by these manifests."""
+    first = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(cell_id="one", run="first")
+    second = first.assign(cell_id="two", run="second", **columns)
+    return cells.prepare(pd.concat([first, second], ignore_index=True), [one, two])
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"root": ROOT | {"window": None}, "window": 32768}, {}),
+        ({"root": ROOT | {"window": None}}, {}),  # nobody told it
+        ({"config": {"method": {}}}, {"config": {"method": {"depth": 1}}}),
+        (
+            {"config": {"root": {"base_url": "http://a:1/v1"}}},
+            {"config": {"root": {"base_url": "http://b:2/v1"}}},
+        ),
+        ({"root": {k: v for k, v in ROOT.items() if k != "version"} | {"version": 2}}, {}),
+    ],
+)
+def test_what_changes_no_reply_makes_no_series(one, two):
+    frame = two_cells(manifest("one", **one), manifest("two", **two))
+    assert list(frame["series"].unique()) == ["rlm"]
+    table = cells.summarise(frame)
+    assert (table["n"].item(), table["repeats"].item(), table["rows"].item()) == (4, 2, 8)
+    assert not frame.duplicated(["sample_id", "epoch"]).any()
+    said = " ".join(caveats(frame, table))
+    assert "4 samples of 1 cells were answered in first and again in second" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"method": METHOD | {"max_turns": 5}}, "rlm [max_turns=5]"),
+        ({"root": ROOT | {"window": None}, "window": 8192}, "rlm [root.window=8192]"),
+        ({"root": ROOT | {"sampling": {"temperature": 1}}}, "rlm [root.sampling.temperature=1]"),
+        ({"root": ROOT | {"version": 3}}, "rlm [root.version=3]"),
+    ],
+)
+def test_what_changes_replies_names_them(change, name):
+    frame = two_cells(manifest("one"), manifest("two", **change))
+    assert frame["series"].nunique() == 2
+    assert name in set(frame["series"])
+
+
+def test_a_setting_of_both_models_is_named_once():
+    models = {"root": ROOT, "sub": ROOT}
+    hot = ROOT | {"sampling": {"temperature": 1}}
+    one, two = manifest("one"), manifest("two")
+    one["settings"]["models"], two["settings"]["models"] = models, {"root": hot, "sub": hot}
+    assert "rlm [root.sampling.temperature=1]" in set(two_cells(one, two)["series"])
+
+
+def test_a_series_has_one_name_at_every_length():
+    """A setting that is told apart at one length names its cells at the others too."""
+    first = frames.frame(methods=("rlm",), lengths=(1024, 2048), n=4)
+    second = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(cell_id="other")
+    both = pd.concat([first, second], ignore_index=True)
+    known = [manifest(i) for i in first["cell_id"].unique()]
+    known.append(manifest("other", method=METHOD | {"depth": 2}))
+    names = cells.prepare(both, known).groupby("length")["series"].unique()
+    assert set(names[1024]) == {"rlm [depth=1]", "rlm [depth=2]"}
+    assert set(names[2048]) == {"rlm [depth=1]"}
+
+
+def test_two_texts_of_one_prompt_are_two_series():
+    frame = two_cells(manifest("one"), manifest("two"), prompt_hash="0123456789")
+    assert frame["series"].nunique() == 1  # the other hash is not known
+    first = frames.frame(methods=("rlm",), lengths=(1024,), n=4)
+    first = first.assign(cell_id="one", prompt_hash="abcdef0123")
+    second = first.assign(cell_id="two", prompt_hash="0123456789")
+    frame = cells.prepare(
+        pd.concat([first, second], ignore_index=True), [manifest("one"), manifest("two")]
+    )
+    assert set(frame["series"]) == {
+        "rlm prompt own_short@abcdef01", "rlm prompt own_short@01234567",
+    }  # fmt: skip
+
+
+def test_cells_of_unknown_settings_are_told_apart_by_their_ids():
+    frame = two_cells({"identity": "one"}, {"identity": "two"})
+    assert set(frame["series"]) == {"rlm [one]", "rlm [two]"}
+
+
+def test_compare_knows_the_series_by_the_reports_names():
+    first = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(cell_id="one")
+    both = pd.concat([first, first.assign(cell_id="two")], ignore_index=True)
+    known = [manifest("one"), manifest("two", method=METHOD | {"max_turns": 5})]
+    text = compare_text(both, "rlm [max_turns=5]", "rlm [max_turns=30]", manifests=known)
+    assert "n = 4 pairs" in text
