@@ -105,7 +105,9 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
     here = same_model and min(row.octaves for row in known) < 0.5
     if _overflows(cell, kind, context, here):
         return _estimate(cell, {}, 0.0, 0.0, "no prompt fits the window of the root", missing)
-    if known and (kind not in _FIXED or sample is None):
+    # Without data, a stand-in tells the prompts of RAG and maps, whose replies depend on the model.
+    counts = sample is None and (same_model or kind in ("long_context", "summary"))
+    if known and (kind not in _FIXED or counts):
         whole = [_by_slot(cell, row) | judged for row in known]
         mean = {slot: used.times(1 / len(known)) for slot, used in _sum(whole).items()}
         low = min(_measure(cell, u) / row.spread for u, row in zip(whole, known, strict=True))

@@ -210,8 +210,8 @@ def speeds() -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Write the file."""
+def made() -> str:
+    """The text of the file."""
     contexts = {"CodeQA": PLACES["codeqa"][1], "BrowseCompPlus": PLACES["browsecomp"][1]}
     data = {
         "about": "Made by scripts/make_expectations.py; used: slot -> [calls, prompt tokens, "
@@ -221,8 +221,8 @@ def main() -> None:
         "speeds": speeds(),
     }
     lines = json.dumps(data, separators=(",", ":")).replace('{"family"', '\n{"family"')
-    (ROOT / "rlm_eval" / "data" / "expectations.json").write_text(lines + "\n")
+    return lines + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    (ROOT / "rlm_eval" / "data" / "expectations.json").write_text(made())

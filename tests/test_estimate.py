@@ -1,6 +1,7 @@
 """What a sweep will cost, before anything is called: known figures, a rehearsal, an earlier run."""
 
 import asyncio
+import runpy
 import socket
 from pathlib import Path
 
@@ -112,6 +113,12 @@ def test_our_own_published_tokens_are_within_the_range(task, length, size):
         assert method in one.cell
         expected = one.input + one.output
         assert expected * one.low <= known <= expected * one.high, one
+
+
+def test_the_known_figures_are_what_their_script_makes():
+    path = ROOT / "scripts" / "make_expectations.py"
+    module = runpy.run_path(str(path))
+    assert (ROOT / "rlm_eval/data/expectations.json").read_text() == module["made"]()
 
 
 def test_the_flagship_pair_costs_what_it_cost():

@@ -75,10 +75,13 @@ def _print_configs(overrides: list[str]) -> int:
     return 0
 
 
-def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
+def confirm(
+    folder: Path, cells: Sequence[Cell], above: float, *, yes: bool, tests: int | None = None
+) -> None:
     """Warn of designs that show little; ask before more than `above` dollars are spent.
 
-    Raises `ConfigError` where nobody is there to be asked.
+    `tests`: comparisons that were named beforehand. Raises `ConfigError` where nobody is there to
+    be asked.
     """
     from rlm_eval.planning import designs_of
     from rlm_eval.prices import price_of
@@ -86,7 +89,7 @@ def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> 
     open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
     # A script measures nothing.
     real = [c for c in cells if not any(getattr(m, "scripted", False) for m in c.models.values())]
-    for design in designs_of(real) if open_cells else ():
+    for design in designs_of(real, tests) if open_cells else ():
         if design.shows_little:
             print(design.warning(), file=sys.stderr)
     priced = [c for c in open_cells if any(price_of(m.price) for m in c.models.values())]
@@ -130,10 +133,12 @@ def execute(
     yes: bool,
     report: bool,
     begin: Callable[[Path], None] = lambda _: None,
+    tests: int | None = None,
 ) -> int:
     """Confirm, run or resume the cells, make records and report; returns the exit code.
 
-    `config` holds what concerns the whole run; `begin` is called with its folder before any call.
+    `config` holds what concerns the whole run; `begin` is called with its folder before any call;
+    `tests` is the number of comparisons that were named beforehand, where they were.
     """
     import asyncio
 
@@ -141,7 +146,7 @@ def execute(
     from rlm_eval.store import output_folder
 
     folder = output_folder(run_folder(config))
-    confirm(folder, cells, float(config.confirm_above), yes=yes)
+    confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
     begin(folder)
 
     from rlm_eval.limits import Limits

@@ -54,11 +54,12 @@ def main(argv: Sequence[str]) -> int:
 
     suite = load(arguments.name)
     configs, cells, places = cells_of(suite, arguments.overrides)
+    tests = len(contrasts(places, suite.comparisons, suite))
     if arguments.cells:
         print("\n".join(f"{cell.id}  n={cell.n}" for cell in cells))
         return 0
     if arguments.estimate:
-        print(_estimate(cells, len(contrasts(places, suite.comparisons, suite))))
+        print(_estimate(cells, tests))
         return 0
     if arguments.publish:
         from rlm_eval.suites.publish import publish
@@ -75,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         yes=arguments.yes,
         report=not arguments.no_report,
         begin=lambda folder: write_record(folder, suite, arguments.overrides, places),
+        tests=tests,
     )
 
 
