@@ -28,7 +28,7 @@ from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
 from rlm_eval.secrets import SECRETS
 from rlm_eval.shards import Shard, parse_shard
-from rlm_eval.tasks import JudgedTask, Task
+from rlm_eval.tasks import JudgedTask, Task, default_n
 from rlm_eval.types import Sample
 
 _SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
@@ -139,7 +139,7 @@ def build_cell(config: DictConfig) -> Cell:
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
     shared = {name: config[name] for name in _SHARED} | {"length": length}
-    task: Task = build(_with_shared(config.task, shared), "task")
+    task: Task = _task(config, shared)
     method: Method = build(config.method, "method")
     if task.protected and getattr(method, "writes_plain_text", False):
         raise ConfigError(
@@ -175,6 +175,17 @@ def build_cell(config: DictConfig) -> Cell:
     for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
         SECRETS.publish(name)  # they name folders, which readers must find
     return cell
+
+
+def _task(config: DictConfig, shared: dict[str, Any]) -> Task:
+    """The task; without an `n` it gets, and `config` keeps, what shows a large difference."""
+    given = shared | ({"n": 1} if config.n is None else {})
+    task: Task = build(_with_shared(config.task, given), "task")
+    if config.n is not None:
+        return task
+    config.n = default_n(task)
+    again: Task = build(_with_shared(config.task, shared | {"n": config.n}), "task")
+    return again
 
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:

@@ -104,3 +104,30 @@ def test_a_slot_that_is_the_root_model_again_is_told_where_its_fields_are(monkey
         build_cell(expand(given)[0])
     with pytest.raises(ConfigError, match=r"^root: a cost limit.*root\.price=KEY"):
         build_cell(expand([*given, "root.sampling.max_output_tokens=99"])[0])
+
+
+def test_a_design_that_shows_nothing_is_told_before_the_first_call(tmp_path, capsys):
+    given = [*PRICED[1:], "model@root=openai", *OWN, "task=oolong_gen"]
+    cells = [build_cell(config) for config in expand([*given, "n=20"])]
+    confirm(tmp_path, cells, 0.0, yes=True)
+    told = capsys.readouterr().err
+    assert "oolong_gen at 4,096: 20 samples in 4 contexts can show no difference" in told
+    assert "set n=" in told
+    assert "task.questions_per_window=1" in told
+    (tmp_path / cells[0].folder).mkdir(parents=True)
+    (tmp_path / cells[0].folder / "DONE").touch()
+    confirm(tmp_path, cells, 0.0, yes=True)
+    assert not capsys.readouterr().err, "nothing is left to be called"
+    (default,) = [build_cell(config) for config in expand(given)]
+    confirm(tmp_path, [default], 0.0, yes=True)
+    script = [build_cell(config) for config in expand(["debug=scripted", "n=2"])]
+    confirm(tmp_path, script, 0.0, yes=True)
+    assert not capsys.readouterr().err
+
+
+def test_the_flagship_pair_is_asked_about(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    run = ["model@root=gpt-5", "model@sub=gpt-5-mini", "method=rlm", "task=oolong_gen", "n=50"]
+    with pytest.raises(ConfigError, match=r"about \$2[12]\.\d\d expected \(up to \$4\d\.\d\d\)"):
+        main([*run, "length=128k", "tokenizer=approx4", f"results={tmp_path}"])

@@ -1,7 +1,9 @@
-"""Tell how many samples a difference needs, or which difference n samples can show.
+"""Tell how many samples a difference needs, or which difference a plan can show.
 
 rlm-eval power --n 50
+rlm-eval power --n 100 --clusters 20 --tests 18
 rlm-eval power --difference 0.1
+rlm-eval power task=oolong_gen method=rlm,rag,long_context length=4k,16k     (the plan of a run)
 """
 
 from __future__ import annotations
@@ -11,18 +13,43 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the table for paired right/wrong scores."""
+    """Print the table for paired right/wrong scores, or one line per task and length of a run."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval power",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--n", type=int, help="paired samples")
-    given.add_argument("--difference", type=float, help="difference of score, 0 to 1")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`: tell its plan")
+    parser.add_argument("--n", type=int, help="paired samples")
+    parser.add_argument("--difference", type=float, help="difference of score, 0 to 1")
+    parser.add_argument("--clusters", type=int, help="contexts that the n samples share")
+    parser.add_argument("--tests", type=int, default=1, help="comparisons, adjusted after Holm")
+    arguments = parser.parse_intermixed_args(argv)
+    chosen = [arguments.n is not None, arguments.difference is not None, bool(arguments.overrides)]
+    if sum(chosen) != 1:
+        parser.error("give one of --n, --difference and the overrides of a run")
+    if arguments.tests < 1 or (arguments.n is not None and arguments.n < 1):
+        parser.error("--n and --tests: 1 or more")
+    if arguments.clusters is not None and not 1 <= arguments.clusters <= (arguments.n or 0):
+        parser.error("--clusters needs --n, and is between 1 and n")
+
+    if arguments.overrides:
+        from rlm_eval.cell import build_cell
+        from rlm_eval.grid import expand
+        from rlm_eval.planning import designs_of
+
+        cells = [build_cell(config) for config in expand(arguments.overrides)]
+        print("\n".join(design.line() for design in designs_of(cells)))
+        return 0
 
     from rlm_eval.report import power
 
-    print(power(difference=arguments.difference, n=arguments.n))
+    print(
+        power(
+            difference=arguments.difference,
+            n=arguments.n,
+            clusters=arguments.clusters,
+            tests=arguments.tests,
+        )
+    )
     return 0

@@ -75,21 +75,34 @@ def _print_configs(overrides: list[str]) -> int:
     return 0
 
 
-def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
-    """Ask (or raise `ConfigError` where nobody is there) before more than `above` is spent."""
+def confirm(
+    folder: Path, cells: Sequence[Cell], above: float, *, yes: bool, tests: int | None = None
+) -> None:
+    """Warn of designs that show little; ask before more than `above` dollars are spent.
+
+    `tests`: comparisons that were named beforehand. Raises `ConfigError` where nobody is there to
+    be asked.
+    """
+    from rlm_eval.planning import designs_of
     from rlm_eval.prices import price_of
 
     open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
+    # A script measures nothing.
+    real = [c for c in cells if not any(getattr(m, "scripted", False) for m in c.models.values())]
+    for design in designs_of(real, tests) if open_cells else ():
+        if design.shows_little:
+            print(design.warning(), file=sys.stderr)
     priced = [c for c in open_cells if any(price_of(m.price) for m in c.models.values())]
     if yes or not priced:
         return
     import asyncio
 
     from rlm_eval.errors import ConfigError
-    from rlm_eval.estimate import REPLY_TOKENS, priced_part
+    from rlm_eval.estimate import expected as estimate
 
-    expected = sum(asyncio.run(priced_part(cell, REPLY_TOKENS)) for cell in priced)
-    told = f"about ${expected:,.2f} expected"
+    found = [asyncio.run(estimate(cell)) for cell in priced]
+    expected, most = sum(e.priced for e in found), sum(e.priced * e.high for e in found)
+    told = f"about ${expected:,.2f} expected (up to ${most:,.2f})"
     if unpriced := dict.fromkeys(slot for cell in open_cells for slot in cell.unpriced):
         told = f"at least ${expected:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
     if expected <= above:
@@ -120,10 +133,12 @@ def execute(
     yes: bool,
     report: bool,
     begin: Callable[[Path], None] = lambda _: None,
+    tests: int | None = None,
 ) -> int:
     """Confirm, run or resume the cells, make records and report; returns the exit code.
 
-    `config` holds what concerns the whole run; `begin` is called with its folder before any call.
+    `config` holds what concerns the whole run; `begin` is called with its folder before any call;
+    `tests` is the number of comparisons that were named beforehand, where they were.
     """
     import asyncio
 
@@ -131,7 +146,7 @@ def execute(
     from rlm_eval.store import output_folder
 
     folder = output_folder(run_folder(config))
-    confirm(folder, cells, float(config.confirm_above), yes=yes)
+    confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
     begin(folder)
 
     from rlm_eval.limits import Limits

@@ -49,16 +49,17 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from rlm_eval.cell import run_folder
-    from rlm_eval.suites.plan import cells_of, write_record
+    from rlm_eval.suites.plan import cells_of, contrasts, write_record
     from rlm_eval.suites.schema import load
 
     suite = load(arguments.name)
     configs, cells, places = cells_of(suite, arguments.overrides)
+    tests = len(contrasts(places, suite.comparisons, suite))
     if arguments.cells:
         print("\n".join(f"{cell.id}  n={cell.n}" for cell in cells))
         return 0
     if arguments.estimate:
-        print(_estimate(cells))
+        print(_estimate(cells, tests))
         return 0
     if arguments.publish:
         from rlm_eval.suites.publish import publish
@@ -75,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         yes=arguments.yes,
         report=not arguments.no_report,
         begin=lambda folder: write_record(folder, suite, arguments.overrides, places),
+        tests=tests,
     )
 
 
@@ -88,22 +90,18 @@ def _list() -> str:
     return "\n".join(f"{name:<{width}}  {load(name).title}  [{state(name)}]" for name in known)
 
 
-def _estimate(cells: Sequence[Cell]) -> str:
-    """The table of `rlm-eval estimate`; tasks whose data are not at hand are named below it."""
-    import asyncio
-
-    from rlm_eval.commands.estimate import table
+def _estimate(cells: Sequence[Cell], tests: int) -> str:
+    """The table of `rlm-eval estimate`; what cannot be estimated is named below it."""
+    from rlm_eval.commands.estimate import estimate, table
     from rlm_eval.errors import RlmEvalError
-    from rlm_eval.estimate import REPLY_TOKENS, rehearse
+    from rlm_eval.planning import designs_of
 
     found, without = [], {}
     for cell in cells:
-        what = f"{cell.task.name}, {cell.method.name}"
-        if what in without:
-            continue
         try:
-            found.append(asyncio.run(rehearse(cell, REPLY_TOKENS)))
+            found += estimate([cell])
         except RlmEvalError as error:
-            without[what] = str(error)
-    lines = [table(found, None)] if found else []
+            without[f"{cell.task.name}, {cell.method.name}"] = str(error)
+    lines = [table(found)] if found else []
+    lines += [design.line() for design in designs_of(cells, tests)]
     return "\n".join([*lines, *(f"not estimated: {what}: {why}" for what, why in without.items())])

@@ -96,12 +96,16 @@ def power(
     *,
     difference: float | None = None,
     n: int | None = None,
-    discordant: Sequence[float] = (0.1, 0.2, 0.3, 0.4),
+    discordant: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.6),
+    clusters: int | None = None,
+    tests: int = 1,
 ) -> str:
-    """The text of `rlm-eval power`; see `comparison.power_text`."""
-    from rlm_eval.report.comparison import power_text
+    """The text of `rlm-eval power`; see `planned.power_text`."""
+    from rlm_eval.report.planned import power_text
 
-    return power_text(difference=difference, n=n, discordant=discordant)
+    return power_text(
+        difference=difference, n=n, discordant=discordant, clusters=clusters, tests=tests
+    )
 
 
 def export(

@@ -360,31 +360,3 @@ def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     known = sorted({str(v) for c in _SELECTORS for v in frame[c].unique() if v})
     near = difflib.get_close_matches(name, known, 5) or known[:20]
     raise RlmEvalError(f"{name!r} is in none of these runs; near: {', '.join(near)}")
-
-
-def power_text(
-    *,
-    difference: float | None = None,
-    n: int | None = None,
-    discordant: Sequence[float] = (0.1, 0.2, 0.3, 0.4),
-) -> str:
-    """The text of `rlm-eval power`: samples for a difference, or the difference that n shows.
-
-    Raises `RlmEvalError` unless exactly one of the two is given.
-    """
-    if (difference is None) == (n is None):
-        raise RlmEvalError("power: give either difference=0.1 or n=50")
-    lines = ["paired right/wrong scores, 80 % power, two-sided 5 %", "discordant pairs   answer"]
-    for share in discordant:
-        if n is not None:
-            found = power.detectable_difference(n, share)
-            answer = "nothing: n is too small" if math.isnan(found) else f"{100 * found:.1f} pp"
-        elif difference is not None and 0 < abs(difference) <= share:
-            answer = f"{power.samples_needed(difference, share)} samples"
-        else:
-            answer = "impossible: a difference cannot exceed the share of pairs that differ"
-        lines.append(f"{100 * share:>9.0f} %        {answer}")
-    if n is not None:
-        unpaired = 100 * power.detectable_unpaired(n)
-        lines.append(f"without pairing, around 50 %: {unpaired:.0f} pp")
-    return "\n".join(lines)

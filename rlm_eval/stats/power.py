@@ -73,6 +73,51 @@ def too_few_clusters(groups: int, alpha: float = 0.05) -> bool:
     return 2.0 ** (1 - groups) > alpha
 
 
+CORRELATION = 0.2
+"""Correlation of the differences within a cluster, assumed before anything was measured."""
+LARGE = 0.5
+"""A design that shows no difference under this one shows hardly any."""
+
+
+def detectable_planned(
+    n: int,
+    clusters: int,
+    discordant: float,
+    *,
+    alpha: float = 0.05,
+    correlation: float = CORRELATION,
+) -> float:
+    """Smallest paired difference that a plan shows with 80 % power; NaN = out of reach.
+
+    n pairs in equal clusters, a share `discordant` of the pairs differing.
+    """
+    if clusters >= n:
+        return detectable_difference(n, discordant, alpha=alpha)
+    effect = 1 + (n / clusters - 1) * correlation
+    se = math.sqrt(discordant * effect / n)
+    found = detectable_by_clusters(se, clusters, alpha=alpha)
+    return found if found <= discordant else float("nan")
+
+
+def least_detectable(n: int, clusters: int, *, alpha: float = 0.05) -> float:
+    """Smallest difference that a plan shows in the best case: all pairs that differ, differ alike.
+
+    NaN where no outcome of the plan reaches `alpha`, or none with 80 % power.
+    """
+    # The sign flips of `clusters` groups, or mid-p McNemar of n pairs, have a smallest p.
+    least_p = 2.0 ** (1 - clusters) if clusters < n else 0.5**n
+    if least_p > alpha or math.isnan(detectable_planned(n, clusters, 1.0, alpha=alpha)):
+        return float("nan")
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if math.isnan(detectable_planned(n, clusters, middle, alpha=alpha)):
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def detectable_unpaired(
     n: int, rate: float = 0.5, power: float = 0.8, alpha: float = 0.05
 ) -> float:

@@ -62,3 +62,31 @@ class JudgedTask(Protocol):
     def judge_score(self, sample: Sample, answer: Answer, verdict: str) -> Score:
         """Reads the judge's reply. Raises `ValueError` where it cannot be parsed."""
         ...
+
+
+CLUSTERS = 20
+"""Contexts in a cell where no n is given: enough to show a large difference."""
+
+
+def per_cluster(task: Task) -> int:
+    """Samples that share a context; a task says it as `per_cluster`, 1 where it does not."""
+    found: int = getattr(task, "per_cluster", 1)
+    return found
+
+
+def most_clusters(task: Task) -> int | None:
+    """Contexts that the data have at a length (`most_clusters`); `None` = as many as wanted."""
+    found: int | None = getattr(task, "most_clusters", None)
+    return found
+
+
+def single_question(task: Task) -> str | None:
+    """The setting which, at 1, gives every sample a context of its own; `None` = there is none."""
+    found: str | None = getattr(task, "CLUSTER_FIELD", None)
+    return found and f"task.{found}"
+
+
+def default_n(task: Task) -> int:
+    """Samples of a cell where no n is given: `CLUSTERS` contexts, or all that the data have."""
+    most = most_clusters(task)
+    return per_cluster(task) * (CLUSTERS if most is None else min(CLUSTERS, most))

@@ -37,7 +37,7 @@ _STRIDE = 4096  # sentence numbers set aside for one document
 
 @dataclass(frozen=True)
 class BrowseCompGen(CachedTask):
-    """See the module's docstring. Questions 0 to 9 share a world, 10 to 19 the next, ..."""
+    """See the module's docstring. By default questions 0 to 9 share a world, and so on."""
 
     name: str = "browsecomp_gen"
     documents: int = 100
@@ -49,7 +49,11 @@ class BrowseCompGen(CachedTask):
     hops: int | None = None
     """Entities on the path: 2, 3 or 4; `None` = in turn."""
 
+    questions_per_world: int = QUESTIONS_PER_WORLD
+    """Questions that share a world; they are one cluster."""
+
     VERSION: ClassVar[int] = 2
+    CLUSTER_FIELD: ClassVar[str] = "questions_per_world"
     density: ClassVar[Density] = Density.CONSTANT
 
     def __post_init__(self) -> None:
@@ -60,11 +64,20 @@ class BrowseCompGen(CachedTask):
             raise ValueError(f"hops={self.hops}: 2, 3, 4 or null")
         if not 40 <= self.doc_words_min <= self.doc_words_max <= 40_000:
             raise ValueError("doc_words_min and doc_words_max: 40 or more, min <= max <= 40000")
+        if not 1 <= self.questions_per_world <= QUESTIONS_PER_WORLD:
+            raise ValueError(
+                f"questions_per_world={self.questions_per_world}: 1 to {QUESTIONS_PER_WORLD}"
+            )
+
+    @property
+    def per_cluster(self) -> int:
+        """Samples of one world."""
+        return self.questions_per_world
 
     def draft(self, index: int) -> Draft:
         """One question over its K documents."""
-        seed = f"{self.seed}|{index // QUESTIONS_PER_WORLD}"
-        asked = puzzle(seed, index % QUESTIONS_PER_WORLD, self.hops or 2 + index % 3)
+        seed = f"{self.seed}|{index // self.questions_per_world}"
+        asked = puzzle(seed, index % self.questions_per_world, self.hops or 2 + index % 3)
         sizes = (self.doc_words_min, self.doc_words_max)
         own, evidence_facts = _own_documents(seed, asked, sizes)
         entities = [*asked.path, *asked.clones]

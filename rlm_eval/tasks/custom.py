@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.scoring.command import SCORERS
@@ -35,6 +35,8 @@ class Custom(LoadedTask):
     """Column of the question."""
     answer: str = "answer"
     """Column of the gold, or of the list of accepted answers."""
+
+    clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,6 +15,7 @@ import urllib.request
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,26 @@ def _reaching(what: str, field: str) -> Iterator[None]:
         ) from error
 
 
-def _probe() -> None:
-    """Raises `OSError` at once where the hub is out of reach: its client retries for minutes."""
+_CLOSED: ContextVar[bool] = ContextVar("hub closed", default=False)
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """Within, nothing is asked of the hub: what needs it raises `MissingDependency` at once."""
+    token = _CLOSED.set(True)
+    try:
+        yield
+    finally:
+        _CLOSED.reset(token)
+
+
+def probe() -> None:
+    """Raises `OSError` at once where the hub is out of reach: its client retries for minutes.
+
+    Raises `MissingDependency` within `closed()`.
+    """
+    if _CLOSED.get():
+        raise MissingDependency("an estimate does not ask the hub")
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -108,7 +127,7 @@ def full_revision(repository: str, revision: str) -> str:
 
     The hub serves full hashes only. Raises `MissingDependency` where no single commit fits.
     """
-    _probe()
+    probe()
     if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
         return revision
     from huggingface_hub import HfApi

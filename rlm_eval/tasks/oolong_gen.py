@@ -118,6 +118,7 @@ class OolongGen(Questions, GeneratedTask):
     """Show each line's label: the ablation that leaves only counting. The text is then longer."""
 
     VERSION: ClassVar[int] = 2
+    CLUSTER_FIELD: ClassVar[str] = "questions_per_window"
     density: ClassVar[Density] = Density.LINEAR
 
     def __post_init__(self) -> None:
@@ -128,6 +129,11 @@ class OolongGen(Questions, GeneratedTask):
             raise ValueError(f"scope={self.scope}: headline, {', '.join(_KINDS)}")
         if self.questions_per_window < 1:
             raise ValueError(f"questions_per_window={self.questions_per_window}: 1 or more")
+
+    @property
+    def per_cluster(self) -> int:
+        """Samples of one base window."""
+        return self.questions_per_window
 
     @property
     def exact_length(self) -> bool:

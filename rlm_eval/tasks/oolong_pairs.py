@@ -18,7 +18,7 @@ from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
-from rlm_eval.tasks.hub import LoadedTask, file_rows
+from rlm_eval.tasks.hub import LoadedTask, file_rows, probe
 from rlm_eval.tasks.oolong_gen import base_window, window_text
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
@@ -86,13 +86,16 @@ class OolongPairsGen(_Pairs, GeneratedTask):
     name: str = "oolong_pairs_gen"
     """Name in tables."""
     n: int = QUERIES
-    """Samples; every 20 share a base window."""
+    """Samples."""
     surface: str = "rlm"
     """`official` (the query alone) or `rlm` (with the RLM paper's suffix)."""
     size: str = "tokens"
     """`tokens` or `official_lines`, as in `oolong_gen`."""
+    queries_per_window: int = QUERIES
+    """Queries that share a base window; they are one cluster."""
 
     LONGEST: ClassVar[int] = 240
+    CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
     density: ClassVar[Density] = Density.QUADRATIC
 
     def __post_init__(self) -> None:
@@ -100,11 +103,17 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         _check_surface(self.surface)
         if self.size not in ("tokens", "official_lines"):
             raise ValueError(f"size={self.size}: tokens or official_lines")
+        if not 1 <= self.queries_per_window <= QUERIES:
+            raise ValueError(f"queries_per_window={self.queries_per_window}: 1 to {QUERIES}")
+
+    @property
+    def per_cluster(self) -> int:
+        """Samples of one base window."""
+        return self.queries_per_window
 
     def draft(self, index: int) -> Draft:
         """A query over its window; the shorter lengths fit the text to each query."""
-        place, query = divmod(index, QUERIES)
-        query += 1
+        place, query = index // self.queries_per_window, index % QUERIES + 1
         question = _surface(query_text(query), self.surface)
         number = _rich_window(self.seed, place, self.tokenizer)
         room = self.room(question)
@@ -167,6 +176,8 @@ class OolongPairs(_Pairs, LoadedTask):
     revision: str = WINDOWS_REVISION
     """Of the windows (`oolongbench/oolong-synth`); the golds' own is fixed."""
 
+    per_cluster: ClassVar[int] = QUERIES
+    most_clusters: ClassVar[int] = 1  # a window per length
     density: ClassVar[Density] = Density.QUADRATIC
 
     def __post_init__(self) -> None:
@@ -226,6 +237,7 @@ def _published_file(length: int) -> str:
 
     file = f"data/oolong-pairs-{length}.json"
     try:
+        probe()
         return str(hf_hub_download(REPOSITORY, file, repo_type="dataset", revision=REVISION))
     except (OSError, ValueError) as error:
         raise MissingDependency(

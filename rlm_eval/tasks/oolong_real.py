@@ -38,6 +38,7 @@ class OolongReal(LoadedTask):
     question_type: str = ""
     """One of the four question types; empty = all."""
 
+    clusters_in_data: ClassVar[bool] = True  # rows of one window are in no fixed number
     density: ClassVar[Density] = Density.LINEAR
 
     def __post_init__(self) -> None:

@@ -119,6 +119,8 @@ class OolongSynth(Questions, LoadedTask):
     with_labels: bool = False
     """Show each line's label: leaves only counting."""
 
+    per_cluster: ClassVar[int] = 25
+    most_clusters: ClassVar[int] = 2  # windows that the data set has of a length
     VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines, where a question is about them
     density: ClassVar[Density] = Density.LINEAR
 
