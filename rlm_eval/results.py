@@ -43,6 +43,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
         "root_window": facts.get("root_window") or _served_window(manifest),
+        "temperature": _temperature(manifest),
     }
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
@@ -59,6 +60,13 @@ def _served_window(manifest: Mapping[str, Any]) -> int | None:
     """The root model's window as its server reported it, tokens; `None` = unknown."""
     window: int | None = (manifest.get("endpoints", {}).get("root") or {}).get("window")
     return window
+
+
+def _temperature(manifest: Mapping[str, Any]) -> float | None:
+    """The temperature that was set for the root model; `None` = the provider's default."""
+    sampling = manifest.get("config", {}).get("root", {}).get("sampling") or {}
+    found = sampling.get("temperature")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def outside_samples(run: Path) -> dict[str, str]:
