@@ -374,3 +374,25 @@ async def test_a_changed_scorer_scores_again_and_asks_nothing(tmp_path, monkeypa
         assert summary.rescored == 0, "the scores are the same"
         assert len(server.log) == asked
         assert said(tmp_path) == ""
+
+
+def test_suites_and_publish_refuse_cells_of_other_code(tmp_path, monkeypatch, capsys):
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.suites.publish import publish
+    from rlm_eval.suites.schema import load
+
+    monkeypatch.chdir(tmp_path)
+    small = ["smoke", "debug=scripted", "n=1", "task=s_niah_multikey", "method=long_context"]
+    small += [f"results={tmp_path}", "--no-report"]
+    assert main(["suite", *small]) == 0
+    (path,) = tmp_path.glob("*/cells/*/manifest.json")
+    found = json.loads(path.read_text())
+    found[HASHES]["method"] = "0" * 16
+    path.write_text(json.dumps(found))
+    with pytest.raises(RlmEvalError, match="not published: .* made by other code: method"):
+        publish(path.parents[2], load("smoke"), tmp_path / "published")
+    capsys.readouterr()
+    assert main(["suite", *small]) == 2
+    assert "made by other code: method changed" in capsys.readouterr().err
+    assert main(["suite", *small, "--redo", "all"]) == 0
+    assert main(["suite", *small]) == 0
