@@ -48,7 +48,12 @@ def pinned(task):
 KNOWN = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
 
 
-@pytest.mark.parametrize("name", KNOWN)
+SLOW = {"browsecomp_gen_mini"}  # half a minute
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in KNOWN]
+)
 def test_the_output_changes_only_with_the_version(name):
     task = generated()[name]
     found, known = pinned(task), KNOWN[name]
