@@ -17,6 +17,7 @@ from rlm_eval.errors import NoRecords, RlmEvalError
 from rlm_eval.prices import whole
 from rlm_eval.run_union import united
 from rlm_eval.stats import behaviour
+from rlm_eval.stats.artefacts import fingerprints, is_runaway
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
 from rlm_eval.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
@@ -67,6 +68,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "scripted": ("bool", "True where the replies come from a script, not from a model."),
     "root_window": ("int", "Context window of the root model, tokens."),
     "concurrency": ("int", "Samples in flight during the run."),
+    "temperature": ("float", "Temperature set for the root model; null = its default."),
     "remark": ("str", "What every figure with this row must say of its method and models."),
     # -- how it ended
     "outcome": ("str", "Typed outcome (`types.Outcome`)."),
@@ -74,6 +76,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "scorer": ("str", "Scorer of the headline score."),
     "answer_chars": ("int", "Characters of the answer."),
     "provenance": ("str", "Where the answer came from."),
+    "first_reply_hash": ("str", "Hash of the root's first reply: equal repeats."),
+    "first_reply_chars": ("int", "Characters of the root's first reply."),
+    "question_hash": ("str", "Hash of the question's words and the gold: equal samples."),
     "failure": ("str", "Where a wrong answer went wrong (`stats.behaviour.FAILURES`)."),
     # -- calls
     "n_calls": ("int", "Model calls at every depth, judges left out."),
@@ -88,6 +93,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "first_sub_turn": ("int", "Root turn of the first sub-call; null where there is none."),
     "max_fanout": ("int", "Most sub-calls under one root call."),
     "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
+    "n_runaway_calls": ("int", "Replies that echo the prompt or repeat themselves up to the cap."),
     "n_unknown_ends": ("int", "Calls whose finish reason is missing or not known: cut or not."),
     "unknown_ends": ("str", "Those finish reasons, comma-separated (`none` = missing)."),
     "n_failed_calls": ("int", "Calls that failed for good."),
@@ -187,6 +193,7 @@ def record_of(
         "scorer": scores[0].scorer if scores else None,
         "answer_chars": None if answer.text is None else len(answer.text),
         "provenance": answer.provenance,
+        **fingerprints(sample, roots),
         "failure": behaviour.failure(sample, trajectory, scores, seen),
         "n_calls": len(calls),
         "n_root_calls": len(roots),
@@ -200,6 +207,7 @@ def record_of(
         "first_sub_turn": _first_sub_turn(roots, subs),
         "max_fanout": _max_fanout(subs),
         "n_truncated_calls": sum(call.is_cut for call in calls),
+        "n_runaway_calls": sum(map(is_runaway, calls)),
         "n_unknown_ends": sum(call.has_unknown_end for call in calls),
         "unknown_ends": ", ".join(sorted(ends)) or None,
         "n_failed_calls": sum(call.error is not None for call in calls),

@@ -44,6 +44,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
         "prices": snapshot_name(),
         "root_window": facts.get("root_window") or _served_window(manifest),
         "judge": facts.get("judge") or _judge(manifest),
+        "temperature": _temperature(manifest),
     }
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
@@ -67,6 +68,13 @@ def _judge(manifest: Mapping[str, Any]) -> str | None:
     models = manifest.get("settings", {}).get("models", {})
     name: str | None = models.get("judge", {}).get("name")
     return name
+
+
+def _temperature(manifest: Mapping[str, Any]) -> float | None:
+    """The temperature that was set for the root model; `None` = the provider's default."""
+    sampling = manifest.get("config", {}).get("root", {}).get("sampling") or {}
+    found = sampling.get("temperature")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def outside_samples(run: Path) -> dict[str, str]:

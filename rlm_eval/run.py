@@ -45,6 +45,7 @@ from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import first_requests, spent, total
+from rlm_eval.stale import SCORER, changed, check_kept, code_of_cell, continued, hashes_in, rescored
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
 from rlm_eval.types import Outcome, Sample, Trajectory
@@ -62,6 +63,8 @@ class Summary:
     """Cells with a result for every sample."""
     attempted: int = 0
     """Samples that were run now, not taken from an earlier run."""
+    rescored: int = 0
+    """Stored answers that were scored again."""
     unfinished: dict[str, str] = field(default_factory=dict)
     """Cell -> why it has samples without a result."""
 
@@ -181,19 +184,28 @@ class Runner:
             samples = cell.share(whole)
             CELL.set(cell.name_in_plan)
             store = CellStore(folder)
+            began: Mapping[str, Any] = {}
             if (folder / "manifest.json").exists():
-                _check_settings(cell, store.manifest)
-            await self._score_anew(cell, store, whole, lease)
+                began = store.manifest
+            _check_settings(cell, began)
+            code = await asyncio.to_thread(code_of_cell, cell)
+            other = changed(began, code)
+            await self._score_anew(cell, store, whole, lease, everything=SCORER in other)
             todo = [
                 (sample, epoch)
                 for epoch in range(cell.epochs)
                 for sample in samples
                 if store.is_open(who := (sample.id, epoch)) or self._is_redone(store, who)
             ]
+            kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
+            if kept and (told := check_kept(self.folder, other, todo)):
+                self.progress.note(f"{cell.name_in_plan}: {told}")
+            began = rescored(began, code, store, whole)
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
                 lease.check()
-                await asyncio.to_thread(store.amend, price_facts(cell))  # a new price takes no call
+                facts = price_facts(cell) | hashes_in(began)
+                await asyncio.to_thread(store.amend, facts)  # a new price takes no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -202,27 +214,41 @@ class Runner:
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
-            await asyncio.to_thread(store.begin, facts, samples)
+            facts |= continued(began, code, keeps=bool(kept))
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
+                # Set aside first: the manifest must not name today's code for results of another.
+                await _set_aside(store, logs, todo)
+                await asyncio.to_thread(store.begin, facts, samples)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
             why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
 
     async def _score_anew(
-        self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease
+        self,
+        cell: Cell,
+        store: CellStore,
+        samples: Sequence[Sample],
+        lease: Lease,
+        *,
+        everything: bool,
     ) -> None:
-        """Score stored answers again where a scorer has changed: a cell never mixes versions."""
+        """Score stored answers again where a scorer has changed: a cell never mixes versions.
 
-        def changed() -> list[Attempt]:
-            found = scored_again(store, cell.task, cell.method, samples, everything=False)
-            return list(found)
+        `everything`: not only where its version says so.
+        """
 
-        if again := await asyncio.to_thread(changed):
+        def anew() -> list[Attempt]:
+            before = {who: found.scores for who, found in store.attempts.items()}
+            found = scored_again(store, cell.task, cell.method, samples, everything=everything)
+            return [a for a in found if a.scores != before[a.trajectory.sample, a.trajectory.epoch]]
+
+        if again := await asyncio.to_thread(anew):
+            self.summary.rescored += len(again)
             async with cell_logs(store.folder, cell.task.protected, lease) as logs:
                 for attempt_ in again:
                     store.append_scores(logs.scores, attempt_)
@@ -240,9 +266,6 @@ class Runner:
         progress: CellProgress,
     ) -> str | None:
         """Run these samples; says why where a budget or an endpoint that is gone ended it."""
-        for sample, epoch in todo:
-            if not store.is_open((sample.id, epoch)):
-                store.set_aside(logs.trajectories, (sample.id, epoch))
         wanted = {(s.id, epoch): store.since.get((s.id, epoch), 0) for s, epoch in todo}
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
@@ -344,6 +367,14 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
+
+
+async def _set_aside(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
+    """Open the finished ones of `todo` again."""
+    if done := [who for s, epoch in todo if not store.is_open(who := (s.id, epoch))]:
+        for who in done:
+            store.set_aside(logs.trajectories, who)
+        await logs.trajectories.sync()
 
 
 def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.log import dumped, read_lines
 from rlm_eval.paths import sync_folder
+from rlm_eval.stale import HASHES, changed
 from rlm_eval.store import CellStore, read_manifest, write_json
 from rlm_eval.types import Sample
 
@@ -151,6 +152,8 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
         values = {m.get(key) or m["shard"][key] for m in manifests}
         if len(values) > 1:
             raise RlmEvalError(f"{cell}: the shards ran different {what}; run them again")
+    if any(changed(first, m.get(HASHES) or {}) for m in manifests):
+        raise RlmEvalError(f"{cell}: the shards ran different code; run them again with --redo all")
     target = run / "cells" / cell
     if target.exists():
         proof = _check_replaceable(target)

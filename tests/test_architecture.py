@@ -26,17 +26,19 @@ ALLOWED = {
     "identity": set(),
     "reasoning": set(),
     "spans": set(),
+    "code_hash": set(),
     "fetch": {"errors", "paths"},
     "tokens": {"errors", "fetch", "paths"},
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors", "spans"},
     "models": {"types", "errors", "fetch", "paths", "config", "reasoning", "secrets"},
-    "tasks": {"types", "errors", "paths", "tokens", "scoring"},
+    # code_hash: samples that other code drew must not be taken from the cache
+    "tasks": {"types", "errors", "paths", "tokens", "scoring", "code_hash"},
     "methods": {"types", "errors", "fetch", "paths", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
-        "run_union",
+        "run_union", "stale",
     },
 }  # fmt: skip
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""

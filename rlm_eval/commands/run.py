@@ -39,9 +39,10 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--redo",
-        metavar="outcome=NAME[,NAME]",
-        help="do finished samples with these outcomes again (truncated, limit:tokens, ...); "
-        "what failed for reasons outside the method is always done again",
+        metavar="all|outcome=NAME[,NAME]",
+        help="do finished samples again: all (their code has changed), or those with these "
+        "outcomes (truncated, limit:tokens, ...); what failed for reasons outside the method is "
+        "always done again",
     )
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
@@ -53,17 +54,19 @@ def main(argv: Sequence[str]) -> int:
 
 
 def outcomes(text: str | None) -> list[Outcome]:
-    """The outcomes named by `--redo`."""
+    """The outcomes named by `--redo`, or `all`."""
     from rlm_eval.errors import ConfigError
     from rlm_eval.types import Outcome
 
     if text is None:
         return []
     try:
+        if text == "all":
+            return list(Outcome)
         return [Outcome(name) for name in text.removeprefix("outcome=").split(",")]
     except ValueError as error:
         known = ", ".join(outcome.value for outcome in Outcome)
-        raise ConfigError(f"--redo {text}: {error}; the outcomes are {known}") from error
+        raise ConfigError(f"--redo {text}: {error}; the outcomes are all, {known}") from error
 
 
 def _print_configs(overrides: list[str]) -> int:
@@ -182,7 +185,7 @@ def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool
     from rlm_eval.trust import foreign
 
     out = folder / "report"
-    is_new = bool(summary.attempted) or not (folder / FILE).exists()
+    is_new = bool(summary.attempted or summary.rescored) or not (folder / FILE).exists()
     if is_new:
         write_records(folder)
     if report:

@@ -93,6 +93,7 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     from rlm_eval.log import AppendLog
     from rlm_eval.logs import writer_of
     from rlm_eval.rescoring import scored_again
+    from rlm_eval.stale import code_of_cell, hashes_in, rescored
     from rlm_eval.store import CellStore, score_line
     from rlm_eval.trust import stored_cell
 
@@ -108,4 +109,6 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
                 for score in attempt.scores:
                     if score.value is not None:
                         values.setdefault(score.scorer, []).append(score.value)
+        lease.check()
+        store.amend(hashes_in(rescored(store.manifest, code_of_cell(cell), store, samples)))
     return {name: sum(found) / len(found) for name, found in values.items()}

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--estimate", action="store_true", help="tell the cost, call nothing")
     parser.add_argument("--cells", action="store_true", help="list the cells, call nothing")
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
-    parser.add_argument("--redo", metavar="outcome=NAME[,NAME]", help="as for `rlm-eval run`")
+    parser.add_argument("--redo", metavar="all|outcome=NAME[,NAME]", help="as for `rlm-eval run`")
     parser.add_argument("--no-report", action="store_true", help="write records, but no report")
     parser.add_argument(
         "--publish",
@@ -68,11 +68,17 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from rlm_eval.commands.run import execute, outcomes
+    from rlm_eval.stale import code_of_cell, refuse
+    from rlm_eval.types import Outcome
 
+    redo = outcomes(arguments.redo)
+    if not set(Outcome) <= set(redo):
+        run = run_folder(configs[0])
+        refuse(run, ((run / cell.folder, code_of_cell(cell)) for cell in cells), suite.name)
     return execute(
         configs[0],
         cells,
-        outcomes(arguments.redo),
+        redo,
         yes=arguments.yes,
         report=not arguments.no_report,
         begin=lambda folder: write_record(folder, suite, arguments.overrides, places),

@@ -31,6 +31,7 @@ def report(
     makes what a suite has to say: further tables, and published scores to draw as hollow marks.
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
+    from rlm_eval import stale
     from rlm_eval.records import load_records
     from rlm_eval.report import (
         card,
@@ -55,7 +56,7 @@ def report(
         more, marks = ([], None) if additions is None else additions(frame)
         output_folder(out)
         drawing = plots.draw(frame, table, comparisons, out / "figures", marks, second)
-        limits = caveats(frame, table)
+        limits = [*stale.sentences(known), *caveats(frame, table)]
         built = tables.build(frame, table, comparisons) + studies.build(frame)
         built[2:2] = more
         written = formats.write(built, table, out / "tables")

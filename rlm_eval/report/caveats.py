@@ -12,6 +12,7 @@ import pandas as pd
 
 from rlm_eval import run_union
 from rlm_eval.report import phrases
+from rlm_eval.report.artefacts import artefacts
 from rlm_eval.stats import missing, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
 
@@ -22,6 +23,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
         *remarks(frame),
         *run_union.sentences(frame),
         *_origin(frame, table),
+        *artefacts(frame),
         *_endings(frame, table),
         *_sizes(table),
         *_measures(frame, table),

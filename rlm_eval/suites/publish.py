@@ -24,6 +24,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
+from rlm_eval.stale import refuse, today
 from rlm_eval.store import output_folder, read_manifest
 from rlm_eval.suites.earlier import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.plan import FILE as PLAN
@@ -44,8 +45,9 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     """Report on what is finished, write the small files to `root`/<suite>; returns them.
 
     What lay there stays until the new files are whole: its cells that the run has not finished and
-    the plan still names are among them. Raises `RlmEvalError` for scripted replies, a
-    run without a plan, one in which no cell is finished, or a `root` that cannot be written.
+    the plan still names are among them. Raises `RlmEvalError` for scripted replies, cells of other
+    code than today's, a run without a plan, one in which no cell is finished, or a `root` that
+    cannot be written.
     """
     if (record := read_record(run)) is None:
         raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
@@ -53,6 +55,7 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     done = sorted(path.parent for path in run.glob("cells/*/DONE"))
     if not done:
         raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
+    refuse(run, ((cell, today(read_manifest(cell))) for cell in done), "not published")
     kept = earlier(out, record, [read_manifest(cell)["identity"] for cell in done])
     with (
         _whole(run, done, kept) as whole,

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from rlm_eval.code_hash import class_hash
 from rlm_eval.errors import ConfigError, NoSamples, RlmEvalError
 from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.tasks import Floor
@@ -225,6 +226,15 @@ class CachedTask(SampledTask):
         """The cell's samples, from the cache where it has them."""
         return distinct(self._samples())
 
+    def drawn(self) -> Iterator[Sample]:
+        """The cell's samples as the generator makes them now, cached or not."""
+        return distinct(map(self._new, range(self.n)))
+
+    def _new(self, index: int) -> Sample:
+        draft = self._drafted(index)
+        context = make_context(draft.context, self.counter, draft.tokens)
+        return make_sample(self.name, index, context.tokens, draft, context, self.OUTPUT_CAP)
+
     def _samples(self) -> Iterator[Sample]:
         path = self._cache_path()
         rows: list[bytes] = path.read_bytes().splitlines() if path.exists() else []
@@ -232,11 +242,7 @@ class CachedTask(SampledTask):
         for index in range(self.n):
             sample = self._restore(index, rows[index]) if index < len(rows) else None
             if sample is None:
-                draft = self._drafted(index)
-                context = make_context(draft.context, self.counter, draft.tokens)
-                sample = make_sample(
-                    self.name, index, context.tokens, draft, context, self.OUTPUT_CAP
-                )
+                sample = self._new(index)
                 rows[index : index + 1] = [_row(sample)]
                 known = 0
             yield sample
@@ -252,9 +258,12 @@ class CachedTask(SampledTask):
             for f in dataclasses.fields(self)
             if f.name not in ("n", "name")
         }
-        facts = [type(self).__name__, self.VERSION, fields, self.outside_facts()]
+        cls = type(self)
+        # Samples of other code must not pass for those of today's: they are made again.
+        code = class_hash(f"{cls.__module__}.{cls.__qualname__}", without="score")
+        facts = [cls.__name__, self.VERSION, code, fields, self.outside_facts()]
         key = text_hash(json.dumps(facts, sort_keys=True, default=str))
-        return cache_dir() / "samples" / f"{type(self).__name__}-{key[:16]}.jsonl"
+        return cache_dir() / "samples" / f"{cls.__name__}-{key[:16]}.jsonl"
 
     def _restore(self, index: int, row: bytes) -> Sample | None:
         """The sample of a cached row; `None` where its context is gone."""
