@@ -18,10 +18,11 @@ from typing import Any
 from rlm_eval.errors import CallCancelled, ConfigError, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
-from rlm_eval.models import Client, Sampling, merged
+from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.prices import whole
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
+from rlm_eval.reserving import reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -37,7 +38,6 @@ from rlm_eval.types import (
     Usage,
 )
 
-_CHARS_PER_TOKEN = 3.0  # a careful guess: reservations should rather be too large
 _OFF_LOOP_CHARS = 20_000  # longer prompts are encoded beside the event loop
 
 
@@ -257,11 +257,12 @@ class Session:
             "slot": draft.slot,
         }
         call = stored_call(stored, place, draft.prompt)
-        # It was paid for once: the sample's limits see it again, so that they end the trajectory
-        # where they ended it before.
-        self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
-        if wasted := _total(call.failed_usage):
-            self.budget.recount(wasted, endpoint.cost(whole(call.failed_usage)), calls=0)
+        # Charge replayed calls to the sample's limits, so that a limit triggers at the same call as
+        # in the original run. Lost replies are no part of that: they were the server's trouble.
+        known = call.usage if call.usage.total is not None else call.estimate
+        self.budget.recount(known.total or 0, endpoint.cost(known))
+        for usage in call.failed:
+            self.budget.recount(usage.total or 0, endpoint.cost(whole(usage)), calls=0)
         self._journal.write_again(self._trajectory, stored, call)
         # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
         # of its batch are asked in the same moment as it was.
@@ -284,11 +285,21 @@ class Session:
         closing: bool,
     ) -> Call:
         self._start_clock()
+        charge = await reserve(
+            self.budget,
+            endpoint.cost,
+            messages,
+            sampling.max_output_tokens,
+            lambda: self.count_tokens(messages, draft.slot),
+            template=endpoint.counter == "server",
+            closing=closing,
+        )
         if not closing:
-            self.budget.check_seconds(self.elapsed())
-        prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
-        most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
-        held = self.budget.reserve(_total(most) or 0, endpoint.cost(most), closing=closing)
+            charge.check_seconds(self.elapsed())
+        each = charge.each
+        told = ON_SEND.set(
+            lambda lost: self._journal.write_sent(self._trajectory, draft, each, lost + 1)
+        )
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
@@ -298,33 +309,36 @@ class Session:
                 draft,
                 usage=error.usage,
                 attempts=error.attempts,
+                failed=error.failed,
                 lost_attempts=error.lost_attempts,
                 times=replace(draft.times, start=start, end=now),
                 error=f"{error.kind}: {error}",
+                estimate=charge.settle(error.usage, error.failed, error.lost_attempts),
             )
-            # An unknown bill of a failed call counts as nothing here: it was most likely free.
-            self.budget.settle(held, _total(error.usage) or 0, endpoint.cost(error.usage) or 0.0)
             self._keep(request, failed)
             raise
         except asyncio.CancelledError as error:
-            told = error if isinstance(error, CallCancelled) else CallCancelled(Usage(), 1, 1)
-            if not told.attempts:
-                self.budget.release(held)
+            end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
+            if not end.attempts:
+                charge.release()
                 raise asyncio.CancelledError from None
             call = replace(
                 draft,
-                usage=told.usage,
                 times=replace(draft.times, end=self.elapsed()),
                 error="Cancelled: in flight",
-                attempts=told.attempts,
-                lost_attempts=told.lost_attempts,
+                attempts=end.attempts,
+                failed=end.failed,
+                lost_attempts=end.lost_attempts,
+                estimate=charge.settle(Usage(), end.failed, end.lost_attempts),
             )
             self._keep(request, call)
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
-        self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
-        if wasted := _total(reply.failed_usage):
-            self.budget.spend(wasted, endpoint.cost(whole(reply.failed_usage)))
-        call = self._finished(draft, reply)
+        finally:
+            ON_SEND.reset(told)
+        estimate = charge.settle(
+            reply.usage, reply.failed, reply.lost_attempts, name=reply.model or endpoint.name
+        )
+        call = replace(self._finished(draft, reply), estimate=estimate)
         self._keep(request, call)
         return call
 
@@ -342,7 +356,7 @@ class Session:
             finish_reason=reply.finish_reason,
             usage=reply.usage,
             attempts=reply.attempts,
-            failed_usage=reply.failed_usage,
+            failed=reply.failed,
             lost_attempts=reply.lost_attempts,
             times=Times(
                 submit=draft.times.submit,
@@ -372,9 +386,3 @@ class Session:
         if parts is None:
             parts = self._encoded[text] = self._index.encode(text)
         return parts
-
-
-def _total(usage: Usage) -> int | None:
-    if usage.input is None and usage.output is None:
-        return None
-    return (usage.input or 0) + (usage.output or 0)

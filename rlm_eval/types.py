@@ -7,9 +7,10 @@ derived are properties. `None` means unknown, never zero.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -118,6 +119,19 @@ class Usage:
     reasoning: int | None = None
     """Completion tokens spent on reasoning."""
 
+    @property
+    def total(self) -> int | None:
+        """Prompt and completion tokens; `None` where neither is known."""
+        if self.input is None and self.output is None:
+            return None
+        return (self.input or 0) + (self.output or 0)
+
+
+def added(a: Usage, b: Usage) -> Usage:
+    """Sum of two usages; unknown and known is known, unknown and unknown is unknown."""
+    pairs = zip(astuple(a), astuple(b), strict=True)
+    return Usage(*(x if y is None else y if x is None else x + y for x, y in pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -155,10 +169,15 @@ class Reply:
     """Seconds from sending the request that succeeded to the end of the reply."""
     first_token_seconds: float | None = None
     """Seconds from sending to the first token; `None` where not streamed."""
-    failed_usage: Usage = Usage()
-    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    failed: tuple[Usage, ...] = ()
+    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
     lost_attempts: int = 0
-    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
+    """Failed attempts whose reply never arrived: they may have been billed."""
+
+    @property
+    def failed_usage(self) -> Usage:
+        """Sum over `failed`."""
+        return functools.reduce(added, self.failed, Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +216,26 @@ class Call:
     """Requests sent."""
     error: str | None = None
     """`kind: message` of the failure, else `None`."""
-    failed_usage: Usage = Usage()
-    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    failed: tuple[Usage, ...] = ()
+    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
     lost_attempts: int = 0
-    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
+    """Failed attempts whose reply never arrived: they may have been billed."""
+    estimate: Usage = Usage()
+    """Estimated tokens of one attempt (prompt, output cap): what a lost attempt, or a reply without
+    usage, counts as in budgets. Set only where there is one; never part of `usage`."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
+
+    @property
+    def failed_usage(self) -> Usage:
+        """Sum over `failed`."""
+        return functools.reduce(added, self.failed, Usage())
+
+    @property
+    def estimated_attempts(self) -> int:
+        """Attempts whose bill is unknown and counts as `estimate`: lost ones, unreported usage."""
+        unknown = self.lost_attempts + (self.error is None and self.usage.total is None)
+        return unknown if self.estimate != Usage() else 0
 
     @property
     def is_cut(self) -> bool:

@@ -13,19 +13,19 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import orjson
 
 from rlm_eval.errors import CallCancelled, EndpointUnusable, ModelError, ProviderError
-from rlm_eval.models import Account, EndpointInfo, Sampling, merged
+from rlm_eval.models import ON_SEND, Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
 from rlm_eval.models.gate import Gate
-from rlm_eval.types import Message, Reply, Usage
+from rlm_eval.types import Message, Reply, Usage, added
 
 if TYPE_CHECKING:
     import aiohttp
@@ -43,8 +43,8 @@ class _Sent:
     """What a call has sent so far."""
 
     attempts: int = 0
-    failed: Usage = field(default_factory=Usage)
-    """Billed for failed attempts, as far as it was told."""
+    failed: tuple[Usage, ...] = ()
+    """Billed for each failed attempt, where the provider reported it."""
     lost: int = 0
     """Failed attempts that may be billed, for all that was told."""
     in_flight: bool = False
@@ -101,6 +101,7 @@ class HttpClient:
             try:
                 async with self.gate.slot(estimate) as entered:
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
+                    ON_SEND.get()(sent.lost)
                     try:
                         with self._host.meter.call():
                             reply = await self._attempt(payload, entered)
@@ -108,12 +109,13 @@ class HttpClient:
                         in_service += time.monotonic() - entered
                 sent.in_flight = False
             except TransientError as fault:
-                sent.failed, sent.lost = added(sent.failed, fault.usage), sent.lost + fault.lost
+                billed = () if fault.usage == Usage() else (fault.usage,)
+                sent.failed, sent.lost = sent.failed + billed, sent.lost + fault.lost
                 sent.in_flight = False
                 await self._after(fault, entered, sent)
                 continue
             except ModelError as error:
-                error.usage, error.attempts = added(sent.failed, error.usage), sent.attempts
+                error.failed, error.attempts = sent.failed, sent.attempts
                 error.service_seconds = time.monotonic() - entered
                 error.lost_attempts = sent.lost
                 raise
@@ -122,7 +124,7 @@ class HttpClient:
             return replace(
                 reply,
                 attempts=sent.attempts,
-                failed_usage=sent.failed,
+                failed=sent.failed,
                 lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
             )
@@ -136,9 +138,8 @@ class HttpClient:
             why = f"gave up after {sent.attempts} attempt(s)"
             if after > self.config.patience_s:
                 why = f"asked to wait {after:.0f} s, patience_s={self.config.patience_s:.0f}"
-            error = ProviderError(
-                f"{self._where}: {why}: {fault}", usage=sent.failed, attempts=sent.attempts
-            )
+            error = ProviderError(f"{self._where}: {why}: {fault}", attempts=sent.attempts)
+            error.failed = sent.failed
             error.service_seconds = time.monotonic() - entered
             error.lost_attempts = sent.lost
             raise error from fault
@@ -316,17 +317,3 @@ class HttpClient:
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError, TypeError):
             return None  # optional knowledge; the completion request tells what is wrong
         return None
-
-
-def added(a: Usage, b: Usage) -> Usage:
-    """Sum of two usages; unknown and known is known, unknown and unknown is unknown."""
-
-    def plus(x: int | None, y: int | None) -> int | None:
-        return x if y is None else y if x is None else x + y
-
-    return Usage(
-        plus(a.input, b.input),
-        plus(a.cached, b.cached),
-        plus(a.output, b.output),
-        plus(a.reasoning, b.reasoning),
-    )

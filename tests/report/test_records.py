@@ -66,7 +66,7 @@ def test_tokens_by_depth_and_the_times_of_streamed_calls() -> None:
 def test_failed_attempts_are_told_apart_and_are_in_the_cost() -> None:
     item = sample()
     calls = (
-        call(0, 0.0, 1.0, failed_usage=Usage(input=100)),
+        call(0, 0.0, 1.0, failed=(Usage(input=100),)),
         call(1, 1.0, 2.0, usage=Usage(input=50), error="ProviderError: 500", lost_attempts=2),
     )
     cost = call_cost({"root": "gpt-4o-mini"})
