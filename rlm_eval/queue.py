@@ -60,7 +60,10 @@ def _squeue() -> dict[str, str]:
     """Job id (`12` or `12_3`) -> state, of everything in Slurm's queue."""
     squeue = shutil.which("squeue")
     if squeue is None:
-        return {}
+        raise RlmEvalError(
+            "jobs were submitted to Slurm, and squeue is not on the PATH here: whether they still "
+            "wait or run cannot be known; run this where Slurm's commands are (module load slurm)"
+        )
     try:
         done = subprocess.run(  # noqa: S603 - the site's own
             [squeue, "--noheader", "--array", "--format=%i|%T|%r"],

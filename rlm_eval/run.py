@@ -31,9 +31,10 @@ from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import shard_facts
-from rlm_eval.spending import first_requests, spent, total
+from rlm_eval.spending import spent
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
+from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample
 
 
@@ -71,16 +72,16 @@ class Runner:
         redo: Collection[Outcome] = (),
         warning: int | None = None,
         grace: float = 60.0,
-        budget_name: str = "sweep",
     ) -> None:
-        """`folder` is the run directory; `budget` limits these cells, earlier runs included.
+        """`folder` is the run directory; `budget` is that of the whole run directory, shared with
+        other processes (`ledger`).
 
         Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
         `Stop.signals`.
         """
         self.folder = folder
         self.cells = cells
-        self.budget = Budget(budget, name=budget_name)
+        self.budget = SweepBudget(budget)
         self.progress = Progress(cells)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
@@ -97,11 +98,7 @@ class Runner:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
             stack.enter_context(self._signals)
-            if self.budget.limits != Limits():
-                earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
-                self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
-                proofs = first_requests(self.folder)
-                self.budget.spend(proofs.tokens, proofs.cost)
+            await stack.enter_async_context(self.budget.shared(self.folder))
             await self._prove_endpoints(models)
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
@@ -206,8 +203,8 @@ class Runner:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
-            earlier = await asyncio.to_thread(spent, store.folder)
-            budget.recount(earlier.tokens, earlier.cost, earlier.calls)
+            earlier = (await asyncio.to_thread(spent, store.folder)).budgeted
+            budget.recount(int(earlier["tokens"]), earlier["cost"], int(earlier["calls"]))
         indexes = Indexes()
         queue = iter(todo)
         full: list[str] = []

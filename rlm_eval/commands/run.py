@@ -75,8 +75,13 @@ def _print_configs(overrides: list[str]) -> int:
     return 0
 
 
-def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> None:
-    """Ask (or raise `ConfigError` where nobody is there) before more than `above` is spent."""
+def confirm(
+    folder: Path, cells: Sequence[Cell], above: float, *, yes: bool, ask: bool = True
+) -> None:
+    """Ask before more than `above` US dollars are spent.
+
+    Raises `ConfigError` where nobody can answer, or `ask` is false (then there is no `--yes`).
+    """
     from rlm_eval.prices import price_of
 
     open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
@@ -97,8 +102,8 @@ def confirm(folder: Path, cells: Sequence[Cell], above: float, *, yes: bool) -> 
             print(told, file=sys.stderr)
         return
     told = f"{told} (`rlm-eval estimate` tells more), over ${above:g}"
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{told}: add --yes, or raise confirm_above")
+    if not (ask and sys.stdin.isatty()):
+        raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
     if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise ConfigError("nothing was called")
 
@@ -134,17 +139,11 @@ def execute(
     confirm(folder, cells, float(config.confirm_above), yes=yes)
     begin(folder)
 
-    from rlm_eval.limits import Limits
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
-    from rlm_eval.shares import check_alone, left_by_jobs
 
-    budget = sweep_budget(config)
-    if budget != Limits():
-        check_alone(folder, cells)
-        budget = left_by_jobs(folder, budget)
     try:
-        summary = asyncio.run(Runner(folder, cells, budget, redo).run())
+        summary = asyncio.run(Runner(folder, cells, sweep_budget(config), redo).run())
     except asyncio.CancelledError:
         print("stopped; the same command resumes", file=sys.stderr)
         return 130
