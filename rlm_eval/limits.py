@@ -60,6 +60,8 @@ class Reservation:
 
     tokens: int
     cost: float
+    calls: int = 1
+    """0 for a retry: a call and its retries are one."""
 
 
 class Budget:
@@ -133,12 +135,16 @@ class Budget:
         self._hold(held, -1)
         self._add(used_tokens, used_cost, 1)
         if lost is not None:
-            self._add(lost.tokens, lost.cost, 0)
-            budget: Budget | None = self
-            while budget is not None:
-                budget._lost_tokens += lost.tokens
-                budget._lost_cost += lost.cost
-                budget = budget.parent
+            self._lose(lost)
+
+    def lose(self, lost: Reservation, *, closing: bool = False) -> None:
+        """Count a lost attempt before another one is sent.
+
+        Raises `LimitReached` where there is no room for both.
+        """
+        if refused := self._refused(lost, closing):
+            raise refused[1]
+        self._lose(lost)
 
     def release(self, held: Reservation) -> None:
         """Give a reservation back: the call was never sent."""
@@ -160,6 +166,14 @@ class Budget:
         if limit is not None and elapsed >= limit:
             raise LimitReached(Outcome.LIMIT_TIME, f"{self.name}: {limit:g} s are over", self.name)
 
+    def _lose(self, lost: Reservation) -> None:
+        self._add(lost.tokens, lost.cost, 0)
+        budget: Budget | None = self
+        while budget is not None:
+            budget._lost_tokens += lost.tokens
+            budget._lost_cost += lost.cost
+            budget = budget.parent
+
     def _refused(self, wanted: Reservation, closing: bool) -> tuple[Budget, LimitReached] | None:
         """The first budget that has no room, and its words."""
         budget = self.parent if closing else self
@@ -172,7 +186,7 @@ class Budget:
     def _check(self, wanted: Reservation) -> LimitReached | None:
         """Why this budget has no room for one more call, or `None`."""
         calls, tokens, cost = self.limits.calls, self.limits.tokens, self.limits.cost
-        if calls is not None and self.calls + 1 > calls:
+        if calls is not None and wanted.calls and self.calls + wanted.calls > calls:
             return self._reached("calls", f"{calls} calls made")
         if tokens is not None and self.tokens + wanted.tokens > tokens:
             return self._reached(

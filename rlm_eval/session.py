@@ -12,17 +12,17 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlm_eval.errors import CallCancelled, ConfigError, ModelError, error_of
+from rlm_eval.errors import CallCancelled, ConfigError, LimitReached, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
 from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.prices import whole
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
-from rlm_eval.reserving import reserve
+from rlm_eval.reserving import Density, reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -57,6 +57,8 @@ class Endpoint:
     """List price of a call without cache discounts, US dollars; `None` = no price known."""
     count: Callable[[Sequence[Message]], Awaitable[int | None]] | None = None
     """Tokens of a prompt under the model's own tokenizer; `None` = nobody here can tell."""
+    density: Density = field(default_factory=Density, compare=False)
+    """What its replies reported of their prompts."""
     counter: str = "server"
     """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
 
@@ -291,15 +293,18 @@ class Session:
             messages,
             sampling.max_output_tokens,
             lambda: self.count_tokens(messages, draft.slot),
+            endpoint.density,
             template=endpoint.counter == "server",
             closing=closing,
         )
         if not closing:
             charge.check_seconds(self.elapsed())
-        each = charge.each
-        told = ON_SEND.set(
-            lambda lost: self._journal.write_sent(self._trajectory, draft, each, lost + 1)
-        )
+
+        def sending(lost: int) -> None:
+            charge.attempt(lost)
+            self._journal.write_sent(self._trajectory, draft, charge.each, lost + 1)
+
+        hook = ON_SEND.set(sending)
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
@@ -316,6 +321,8 @@ class Session:
                 estimate=charge.settle(error.usage, error.failed, error.lost_attempts),
             )
             self._keep(request, failed)
+            if isinstance(limit := error.__cause__, LimitReached) and limit.scope != "sample":
+                raise limit from error  # a budget's end is no outcome of the sample
             raise
         except asyncio.CancelledError as error:
             end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
@@ -334,7 +341,7 @@ class Session:
             self._keep(request, call)
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
         finally:
-            ON_SEND.reset(told)
+            ON_SEND.reset(hook)
         estimate = charge.settle(
             reply.usage, reply.failed, reply.lost_attempts, name=reply.model or endpoint.name
         )

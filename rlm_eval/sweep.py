@@ -54,7 +54,7 @@ class SweepBudget(Budget):
         needed = {
             "tokens": own["tokens"] + wanted.tokens,
             "cost": own["cost"] + wanted.cost,
-            "calls": own["calls"] + 1,
+            "calls": own["calls"] + wanted.calls,
         }
         limited = [name for name in NAMES if ledger.limit(name) is not None]
         if all(needed[name] <= self._granted[name] for name in limited):

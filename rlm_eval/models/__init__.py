@@ -14,7 +14,8 @@ ON_SEND: ContextVar[Callable[[int], None]] = ContextVar(
     "rlm_eval_on_send", default=lambda _lost: None
 )
 """Called by a client just before it sends an attempt, with the attempts of this call lost so far.
-The session sets it, to journal what is in flight; what it raises keeps the attempt from being sent.
+The session sets it, to journal what is in flight. Where it raises `LimitReached` (no budget for a
+retry), the call fails with a `ProviderError` from it; what else it raises ends the call.
 """
 
 

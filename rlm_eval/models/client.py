@@ -19,7 +19,13 @@ from urllib.parse import urljoin
 
 import orjson
 
-from rlm_eval.errors import CallCancelled, EndpointUnusable, ModelError, ProviderError
+from rlm_eval.errors import (
+    CallCancelled,
+    EndpointUnusable,
+    LimitReached,
+    ModelError,
+    ProviderError,
+)
 from rlm_eval.models import ON_SEND, Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
@@ -100,8 +106,8 @@ class HttpClient:
             entered = 0.0
             try:
                 async with self.gate.slot(estimate) as entered:
+                    self._about_to_send(sent)
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
-                    ON_SEND.get()(sent.lost)
                     try:
                         with self._host.meter.call():
                             reply = await self._attempt(payload, entered)
@@ -128,6 +134,16 @@ class HttpClient:
                 lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
             )
+
+    def _about_to_send(self, sent: _Sent) -> None:
+        """Raises `ProviderError` where a budget has no room for a retry: see `ON_SEND`."""
+        try:
+            ON_SEND.get()(sent.lost)
+        except LimitReached as limit:
+            why = f"{self._where}: not tried again: {limit}"
+            error = ProviderError(why, attempts=sent.attempts)
+            error.failed, error.lost_attempts = sent.failed, sent.lost
+            raise error from limit
 
     async def _after(self, fault: TransientError, entered: float, sent: _Sent) -> None:
         """Wait before the next attempt, or raise where there is none."""

@@ -1,6 +1,5 @@
 """A sweep's budget over processes: claimed in portions, spent once, nothing lost silently."""
 
-import os
 import subprocess
 import sys
 import time
@@ -75,7 +74,7 @@ def test_a_killed_process_holds_nothing_once_nobody_else_lives(tmp_path):
         "book.claim(dict(tokens=0, cost=0, calls=0), dict(tokens=0, cost=0, calls=9)); "
         "os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code], check=False, cwd=os.getcwd())
+    subprocess.run([sys.executable, "-c", code], check=False)
     assert (tmp_path / FILE).exists()
     assert opened(tmp_path, calls=10).claim(NONE, NONE | {"calls": 10}) is not None
 
