@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlm_eval.calls import finished, unrepaired
 from rlm_eval.errors import CallCancelled, ConfigError, LimitReached, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
@@ -30,7 +31,6 @@ from rlm_eval.types import (
     Message,
     Prompt,
     PromptPart,
-    Reply,
     Role,
     Sample,
     Step,
@@ -88,6 +88,8 @@ class Session:
         self.steps: list[Step] = []
         self.notes: dict[str, Any] = {}
         self.partial: Answer | None = None
+        self.shows_failures = False
+        """Set by a method whose protocol hands failed calls to the model by design."""
         self._endpoints = endpoints
         self._journal = journal
         self._repls = repls
@@ -174,6 +176,13 @@ class Session:
     def note(self, key: str, value: Any) -> None:
         """Keep a scalar that a reader of the records will want."""
         self.notes[key] = value
+
+    def outage(self) -> ModelError | None:
+        """The failure of a provider that this sample saw and nothing repaired, unless it is shown.
+
+        Such a sample says nothing about the method, whatever its code made of the failure.
+        """
+        return None if self.shows_failures else unrepaired(self.calls)
 
     def offer(self, answer: Answer) -> None:
         """The best answer so far: used where a limit ends the trajectory."""
@@ -345,33 +354,9 @@ class Session:
         estimate = charge.settle(
             reply.usage, reply.failed, reply.lost_attempts, name=reply.model or endpoint.name
         )
-        call = replace(self._finished(draft, reply), estimate=estimate)
+        call = finished(draft, reply, self.elapsed(), estimate)
         self._keep(request, call)
         return call
-
-    def _finished(self, draft: Call, reply: Reply) -> Call:
-        end = self.elapsed()
-        service = reply.service_seconds
-        waited = draft.times.submit + reply.queue_seconds
-        start = round(waited if service is None else end - service, 4)
-        first = reply.first_token_seconds
-        return replace(
-            draft,
-            model=reply.model or draft.model,
-            reply=reply.text,
-            reasoning=reply.reasoning,
-            finish_reason=reply.finish_reason,
-            usage=reply.usage,
-            attempts=reply.attempts,
-            failed=reply.failed,
-            lost_attempts=reply.lost_attempts,
-            times=Times(
-                submit=draft.times.submit,
-                start=start,
-                first_token=None if first is None else round(start + first, 4),
-                end=end,
-            ),
-        )
 
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)

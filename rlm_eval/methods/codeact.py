@@ -48,6 +48,7 @@ class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
 
     context_in_prompt: bool = True
     """False leaves the context to `search`."""
@@ -171,6 +172,8 @@ class CodeAct(Chunks):
         stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
         stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
         session.add_step(step_of(session, call.id, position, code, result, (stdout, stderr)))
+        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+            raise lost
         if tools.calls.tree.stop is not None:
             raise tools.calls.tree.stop
         limit = f"[{result.error}]" if result.error and result.error.startswith("limit:") else ""

@@ -112,9 +112,16 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     if failed:
         yield f"{failed} calls failed for good; what they cost is known only where it was reported."
     if lost := int(table["lost_attempts"].sum()):
+        tokens = int(frame["estimated_tokens"].fillna(0).sum())
         yield (
             f"{lost} replies were lost on their way and asked for again; the provider may have "
-            "billed them, and no cost here contains that."
+            f"billed them (estimated: up to {tokens:,} tokens), and no cost here contains that."
+        )
+    shown = frame.get("note_outage_shown")
+    if shown is not None and (count := int(shown.fillna(False).astype(bool).sum())):
+        yield (
+            f"{count} samples count although sub-calls of theirs failed for the provider's reasons "
+            "(on_subcall_failure=show): an outage may have lowered their scores."
         )
     crowded = sorted({int(c) for c in table["concurrency"].dropna() if c > 1})
     if crowded:

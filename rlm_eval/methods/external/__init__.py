@@ -36,6 +36,7 @@ class External:
     """One engine. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
     writes_plain_text: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("root", "sub")
     RUNTIME: ClassVar[frozenset[str]] = frozenset({"python"})

@@ -153,6 +153,8 @@ class Loop:
             clip(result.stderr, chars, side, result.stderr_chars),
         )
         session.add_step(step_of(session, call.id, position, code, result, shown))
+        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+            raise lost
         for name, hit in (("repl_restored", result.restored), ("repl_diverged", result.diverged)):
             self.tree.notes[name] += hit
         return result
