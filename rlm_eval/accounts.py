@@ -106,7 +106,7 @@ class Accounts:
                     "model_s": account.model_s - began.model_s,
                 }
         if self._checks or self._servers:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(exist_ok=True)  # the run's folder is there, or was deleted
             write_json(self._path, {"checks": self._checks, "servers": self._servers})
 
     def _counted(self, known: Mapping[str, float] | None, now: Account) -> dict[str, float] | None:

@@ -22,6 +22,10 @@ class MissingDependency(RlmEvalError):
     """An optional package, file or program is absent; names what to install."""
 
 
+class NoStorage(RlmEvalError):
+    """The run directory takes no more: full, read-only, deleted or moved. The run stops."""
+
+
 class NoRecords(RlmEvalError):
     """Runs in which no sample has ended: there is nothing to report."""
 

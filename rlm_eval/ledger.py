@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import NoStorage, RlmEvalError
 from rlm_eval.lease import STALE_SECONDS, Holder, holder_of
 from rlm_eval.limits import NAMES, Limits
 from rlm_eval.spending import first_requests, total_of_run
@@ -281,7 +281,7 @@ def _locked(path: Path, *, create: bool = False) -> Iterator[tuple[int, float]]:
     try:
         file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
     except FileNotFoundError as error:
-        raise RlmEvalError(f"{path}: gone, was the run directory deleted or moved?") from error
+        raise NoStorage(f"{path}: gone, was the run directory deleted or moved?") from error
     try:
         end = time.monotonic() + _PATIENCE_S
         while True:

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import NoStorage
+from rlm_eval.paths import FULL
 
 SYNC_SECONDS = 0.05
 
@@ -54,14 +55,15 @@ class AppendLog:
         os.close(self._fd)
 
     async def sync(self) -> None:
-        """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
+        """Return once all that was appended so far is on the disk. Raises `NoStorage`."""
         try:
             await asyncio.to_thread(os.fsync, self._fd)
         except OSError as error:
             raise self._refused(error) from error
 
     def append(self, *records: Mapping[str, Any]) -> None:
-        """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more."""
+        """Write lines, all or none. Raises `NoStorage` where the disk takes no more."""
+        self._check_place()
         lines = b"".join(dumped(record, self._sealed) for record in records)
         if self._failed is not None:
             raise self._refused(self._failed)
@@ -75,10 +77,26 @@ class AppendLog:
             raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         self._dirty.set()
 
-    def _refused(self, error: OSError) -> RlmEvalError:
-        return RlmEvalError(
-            f"{self.path}: cannot write ({error.strerror}); make room and run the same command "
-            "again: nothing finished is lost"
+    def _check_place(self) -> None:
+        """Raises `NoStorage` where the open file is no longer the one at `path`."""
+        here = os.fstat(self._fd)
+        try:
+            named = os.stat(self.path)  # noqa: PTH116 - before every line: no object is built
+        except OSError as error:
+            raise self._refused(error) from error
+        if (here.st_dev, here.st_ino) != (named.st_dev, named.st_ino):
+            raise NoStorage(f"{self.path}: replaced by another file; nothing more is sent")
+
+    def _refused(self, error: OSError) -> NoStorage:
+        if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+            return NoStorage(
+                f"{self.path}: gone ({error.strerror}), the run directory was deleted or moved; "
+                "nothing more is sent"
+            )
+        out = "make room and run" if error.errno in FULL else "once it can be written, run"
+        return NoStorage(
+            f"{self.path}: cannot write ({error.strerror}); {out} the same command again: "
+            "nothing finished is lost"
         )
 
     async def _sync_loop(self) -> None:

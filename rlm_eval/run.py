@@ -8,6 +8,7 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -19,13 +20,14 @@ import orjson
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
-from rlm_eval.errors import LimitReached, ProviderError, RlmEvalError
+from rlm_eval.errors import LimitReached, NoStorage, ProviderError, RlmEvalError
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
+from rlm_eval.paths import FULL
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.resources import Indexes, Models, Pools, endpoint
@@ -36,6 +38,8 @@ from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_run, output_folder, write_json
 from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample
+
+_GONE = "gone, the run directory was deleted or moved; nothing more is sent"
 
 
 @dataclass
@@ -127,15 +131,22 @@ class Runner:
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
 
+    def _is_gone(self) -> bool:
+        return not (self.folder / "plan.json").exists()
+
     async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
         try:
             why = await self._run_cell(cell, models, pools)
-        except* RlmEvalError as group:
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-        except* OSError as group:
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-            why += "; with this out of the way the same command resumes"
+        except* (RlmEvalError, OSError) as group:
+            leaves = list(_leaves(group))
+            why = "; ".join(dict.fromkeys(str(error) for error in leaves))
+            if any(isinstance(error, OSError) for error in leaves):
+                why += "; with this out of the way the same command resumes"
+            if self._is_gone():  # whatever met it first
+                why = f"{self.folder}: {_GONE}"
+            if self._is_gone() or any(map(_is_of_storage, leaves)):
+                self.stop.ask(f"stopping: {self.folder} takes no more")
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             traceback.print_exception(group)
             why = f"{group.exceptions[0]!r} (traceback above)"
@@ -151,6 +162,8 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if self._is_gone():  # it is not made anew: the earlier results are elsewhere
+            raise NoStorage(f"{self.folder}: {_GONE}")
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder) as lease:
             if lease.taken_over:
@@ -227,9 +240,10 @@ class Runner:
                     trajectory, scores = await attempt(cell.task, cell.method, sample, session)
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
-                    full.append(told)
-                    if limit.scope != "cell":
-                        self.stop.ask(f"{told}; stopping")
+                    if not full:  # the others meet the same limit
+                        full.append(told)
+                        if limit.scope != "cell":
+                            self.stop.ask("stopping: the sweep's budget is spent")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
                     continue  # whoever ends the run may have ended the worker: it is run again
@@ -286,6 +300,12 @@ async def _cell_logs(folder: Path, sealed: bool) -> AsyncIterator[_Logs]:
         AppendLog(folder / "scores.jsonl", sealed) as scores,
     ):
         yield _Logs(journal, trajectories, scores)
+
+
+def _is_of_storage(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (*FULL, errno.EROFS)
+    return isinstance(error, NoStorage)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

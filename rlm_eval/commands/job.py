@@ -25,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.cluster import run_job
 
     unfinished = run_job(arguments.run, arguments.number)
-    for name, why in unfinished.items():
-        print(f"UNFINISHED {name}: {why}", file=sys.stderr)
+    if unfinished:  # each cell has said why
+        count = f"{len(unfinished)} cells unfinished; the same command resumes"
+        told = unfinished.get("job", count)
+        print(told, file=sys.stderr)
     return 1 if unfinished else 0

@@ -142,18 +142,33 @@ def execute(
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
-    try:
-        summary = asyncio.run(Runner(folder, cells, sweep_budget(config), redo).run())
-    except asyncio.CancelledError:
+    async def run() -> tuple[Summary | None, int | None]:
+        runner = Runner(folder, cells, sweep_budget(config), redo)
+        try:
+            return await runner.run(), runner.stop.signal
+        except asyncio.CancelledError:
+            if runner.stop.signal is None:
+                raise
+            return None, runner.stop.signal
+
+    summary, signal = asyncio.run(run())
+    if summary is None:
         print("stopped; the same command resumes", file=sys.stderr)
-        return 130
-    for told in merge_done(folder, cells):
-        print(told, file=sys.stderr)
-    if any((folder / "cells").glob("*/manifest.json")):
-        _tell(folder, summary, report=report)
-    for cell, why in summary.unfinished.items():
-        print(f"UNFINISHED {cell}: {why}", file=sys.stderr)
-    return 1 if summary.unfinished else 0
+        return 128 + (signal or 0)
+    try:
+        for told in merge_done(folder, cells):
+            print(told, file=sys.stderr)
+        if any((folder / "cells").glob("*/manifest.json")):
+            _tell(folder, summary, report=report)
+    except OSError as error:
+        if not summary.unfinished:
+            raise
+        print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
+    if not summary.unfinished:
+        return 0
+    count = f"{len(summary.unfinished)} of {len(cells)} cells"
+    print(f"{count} unfinished; the same command resumes", file=sys.stderr)
+    return 1 if signal is None else 128 + signal  # as a shell has it: 130 for Ctrl-C
 
 
 def _tell(folder: Path, summary: Summary, *, report: bool) -> None:
