@@ -20,6 +20,7 @@ A call survives `kill -9` as soon as `append` returned, and a lost machine once 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,11 +48,28 @@ class Replies:
     by_key: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     unused: int = 0
     """Calls that were answered once and not taken again."""
+    _overlaps: dict[str, bool] = field(default_factory=dict)
 
     def add(self, line: dict[str, Any]) -> None:
         """Keep a call line for `take`."""
         self.by_key[line["position"], line["request"]].append(line)
         self.unused += 1
+
+    def overlap(self, position: str) -> bool:
+        """Whether calls of this place were under way together, as far as those stored here tell;
+        one alone may have had company.
+        """
+        if position not in self._overlaps:
+            times = sorted(
+                (line["times"][0], line["times"][3])
+                for (place, _), lines in self.by_key.items()
+                if place == position
+                for line in lines
+            )
+            pairs = itertools.pairwise(times)
+            met = any(later[0] < earlier[1] for earlier, later in pairs)
+            self._overlaps[position] = met or len(times) == 1
+        return self._overlaps[position]
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
         """The stored call line, or `None` where this was never answered."""

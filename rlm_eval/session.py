@@ -38,6 +38,7 @@ from rlm_eval.types import (
     Usage,
 )
 
+_TOGETHER_S = 0.02  # within which the calls of one batch are asked
 _OFF_LOOP_CHARS = 20_000  # longer prompts are encoded beside the event loop
 
 
@@ -246,6 +247,10 @@ class Session:
         draft = replace(draft, prompt=await self._encoded_prompt(messages, role))
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
+            if role is Role.SUB and self._stored.overlap(position):
+                # Threads of the model's code ask a moment later than this one; they were not
+                # waiting for its reply, so the clock must not go on behind it before they ask.
+                await asyncio.sleep(_TOGETHER_S)
             return self._serve_again(endpoint, stored, draft)
         return await self._send(endpoint, messages, sampling, request, draft, closing=closing)
 

@@ -130,7 +130,10 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             "each other. Take latency claims from a run with one at a time."
         )
     if resumed := int((frame["n_replayed_calls"].fillna(0) > 0).sum()):
-        yield f"{resumed} samples were resumed after an interruption and are not timed."
+        yield (
+            f"{resumed} samples were resumed after an interruption: their times are those of both "
+            "sittings, what was lost in between left out."
+        )
     names = sorted(set(frame["tokenizer"].dropna().astype(str)))
     if len(names) > 1:
         yield f"Lengths were measured with several tokenizers: {', '.join(names)}."
