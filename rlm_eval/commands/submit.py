@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.grid import expand
     from rlm_eval.lease import holder_of
     from rlm_eval.ledger import balance, check_left
-    from rlm_eval.queue import cell_jobs
+    from rlm_eval.queue import cell_jobs, find_squeue
     from rlm_eval.run import plan
     from rlm_eval.store import check_run, output_folder
 
@@ -61,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell are one
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
+    if cluster.executor == "slurm" and not arguments.plan:
+        find_squeue()
     jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
     check_left(run, budget)
     if told := lacking_gpus(jobs, cluster):

@@ -7,6 +7,8 @@ import sys
 import pytest
 from runs import ROOT, asked, overrides, server_process, start
 
+from rlm_eval.commands.submit import main as submit
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.ledger import balance
 from rlm_eval.limits import Limits
 
@@ -65,6 +67,33 @@ def test_chaos_token_budgets_hold_over_processes(tmp_path):
         totals = server.get("/_totals")
     tokens = sum(t["prompt_tokens"] + t["completion_tokens"] for t in totals.values())
     assert 5000 < tokens <= 9000
+
+
+def test_chaos_jobs_planned_twice_keep_to_one_budget(tmp_path):
+    with server_process(tmp_path, "--latency", "0.02") as server:
+        given = [*overrides(tmp_path, server.url, *SMALL), "n=6", "length=1k,2k", "budget.calls=30"]
+        for _ in range(2):
+            assert submit(["--plan", *given, "cluster=slurm", "cluster.executor=slurm"]) == 0
+        jobs = [
+            subprocess.Popen(
+                [sys.executable, "-m", "rlm_eval", "job", str(tmp_path / "test"), str(number)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(4)
+        ]
+        all_ended(jobs)
+        assert 26 <= served(server) <= 30
+
+
+def test_chaos_submit_needs_squeue(tmp_path, monkeypatch):
+    given = overrides(tmp_path, "http://127.0.0.1:9/v1", "cluster=slurm", "length=1k")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RlmEvalError, match="squeue is not on the PATH here"):
+        submit(given)
+    assert not list((tmp_path / "test").glob("jobs/*.json"))
 
 
 def hydra_app(*arguments: str, cwd):
