@@ -31,7 +31,7 @@ from rlm_eval.store import folder_of
 
 FILE = "budget.ledger"
 _PATIENCE_S = 60.0
-_SLOT = 1 << 20  # bytes; two slots are written in turn, so that a kill leaves the older one whole
+_SLOT = 1 << 17  # bytes; two slots are written in turn, so that a kill leaves the older one whole
 _PORTIONS = 8  # a claim takes an eighth of one process's part of what is free, or what it needs
 
 Amounts = dict[str, float]

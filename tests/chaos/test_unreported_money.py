@@ -6,7 +6,7 @@ import time
 import fake_server
 import pytest
 from bench import Answering, sample_of, session_over
-from fake_server import FakeServer, Fault, Out, always, rules
+from fake_server import FakeServer, Fault, always, rules
 from runs import RULES, cell_folder, overrides, records, run_here, server_process, start
 
 from rlm_eval import reserving
@@ -274,18 +274,13 @@ async def test_chaos_servers_a_reply_above_its_cap_counts_in_full_and_is_told_on
 
 
 async def test_chaos_servers_a_sample_waits_for_what_is_in_flight(tmp_path):
-    """A batch larger than the limit's room for reservations ends with every call answered."""
-    async with FakeServer(reply=lambda _request: Out("seven", seconds=0.02)) as server:
-        given = overrides(
-            tmp_path, server.url, "length=2k", "n=1", "root.sampling.max_output_tokens=2000",
-            "limits.tokens=20000", "method.max_turns=2",
-        )  # fmt: skip
-        first = {"match": "", "reply": RULES[1]["reply"]}
-        server.reply = rules([RULES[0], RULES[1], *RULES[2:]])
-        del first
-        await run_here(given)
+    """A batch whose reservations exceed the limit ends with every call answered."""
+    async with FakeServer(reply=rules(RULES), latency=0.02) as server:
+        given = overrides(tmp_path, server.url, "n=1", "root.sampling.max_output_tokens=2000")
+        await run_here([*given, "limits.tokens=20000"])  # its 9 sub-calls reserve 28,000
     (row,) = records(tmp_path)
     assert (row["outcome"], row["score"], row["n_failed_calls"]) == ("ok", 1.0, 0)
+    assert row["n_sub_calls"] == 9
 
 
 def test_chaos_servers_estimates_are_never_mixed_into_what_was_reported():

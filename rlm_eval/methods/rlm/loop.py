@@ -210,7 +210,7 @@ class Loop:
     async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
         """A limit was hit: by this loop's own request, or inside its block."""
         asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
-        if asks and stop.scope == "sample":
+        if asks and stop.scope == "sample" and not stop.outcome.is_missing:
             return await self._last(turn, stop.outcome, closing=True)
         raise stop
 
