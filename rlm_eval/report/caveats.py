@@ -112,7 +112,7 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     if failed:
         yield f"{failed} calls failed for good; what they cost is known only where it was reported."
     if lost := int(table["lost_attempts"].sum()):
-        tokens = int(frame["estimated_tokens"].fillna(0).sum())
+        tokens = int(frame["lost_tokens_estimated"].fillna(0).sum())
         yield (
             f"{lost} replies were lost on their way and asked for again; the provider may have "
             f"billed them (estimated: up to {tokens:,} tokens), and no cost here contains that."

@@ -73,8 +73,8 @@ async def test_chaos_servers_lost_replies_count_against_budgets(tmp_path, capsys
     assert f"estimated besides: up to {told.estimated_tokens:,} tokens" in shown
     row, *_ = records(tmp_path)
     assert row["outcome"] == "provider_error"
-    assert (row["estimated_tokens"] > 3 * 900, row["input_tokens"]) == (True, 0)
-    assert row["estimated_cost"] > row["cost_cold"] == 0
+    assert (row["lost_tokens_estimated"] > 3 * 900, row["input_tokens"]) == (True, 0)
+    assert row["lost_cost_estimated"] > row["cost_cold"] == 0
     # A resumed process knows of it.
     async with FakeServer(reply=rules(RULES)) as server:
         await run_here([*given, f"root.base_url={server.url}"])
@@ -122,7 +122,7 @@ async def test_chaos_servers_usage_that_is_not_reported_is_estimated(tmp_path):
     told, (row,) = spent(cell_folder(tmp_path)), records(tmp_path)
     assert (told.tokens, told.estimated, told.unpriced) == (0, 1, 1)
     assert row["input_tokens"] is None
-    assert row["estimated_tokens"] == told.estimated_tokens > 1000
+    assert row["lost_tokens_estimated"] == told.estimated_tokens > 1000
 
 
 # -- kills
