@@ -1,8 +1,10 @@
 """Chaos: several processes of one run directory spend one budget, whoever started them."""
 
 import os
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 from runs import ROOT, asked, overrides, server_process, start
@@ -94,6 +96,26 @@ def test_chaos_submit_needs_squeue(tmp_path, monkeypatch):
     with pytest.raises(RlmEvalError, match="squeue is not on the PATH here"):
         submit(given)
     assert not list((tmp_path / "test").glob("jobs/*.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_chaos_processes_killed_at_random_keep_to_one_budget(tmp_path, seed):
+    """Two runs of one directory, killed and started again; what was in flight may be billed."""
+    draw = random.Random(seed)
+    with server_process(tmp_path, "--latency", "0.05") as server:
+        given = [*overrides(tmp_path, server.url, *SMALL), "n=8", "budget.calls=70"]
+        for _ in range(6):
+            running = [start([*given, f"length={length}"]) for length in ("1k", "2k")]
+            time.sleep(draw.uniform(1.5, 4.0))
+            for process in running:
+                if draw.random() < 0.8:
+                    process.kill()
+            for process in running:
+                process.communicate(timeout=120)
+        assert served(server) <= 70
+    told = balance(tmp_path / "test", Limits(calls=70))
+    assert served_of(tmp_path) <= 70, told
 
 
 def hydra_app(*arguments: str, cwd):
