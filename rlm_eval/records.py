@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.errors import NoRecords, RlmEvalError
-from rlm_eval.prices import whole
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.habits import habits
 from rlm_eval.store import check_run
@@ -91,7 +90,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_failed_calls": ("int", "Calls that failed for good."),
     "n_server_cut_calls": ("int", "Calls whose prompt the server cut without an error."),
     "n_retried_calls": ("int", "Calls that needed more than one request."),
-    "n_lost_attempts": ("int", "Attempts whose reply was lost on its way: perhaps billed."),
+    "n_lost_attempts": ("int", "Attempts whose reply never arrived: they may have been billed."),
     "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
     "diverged_calls": ("int", "Stored replies that a resumed sample did not ask for again."),
     "re_rolls": ("int", "Times the sample was redone after an error."),
@@ -107,6 +106,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "judge_input_tokens": ("int", "Prompt tokens of judges."),
     "judge_output_tokens": ("int", "Completion tokens of judges."),
     "peak_prompt_tokens": ("int", "Largest prompt of a single call."),
+    "lost_tokens_estimated": (
+        "int",
+        "Tokens of attempts that reported none, judges too: an estimate, in no other column.",
+    ),
     # -- money and time
     "cost_cold": ("float", "USD at list price, every input token at full rate; null = unknown."),
     "cost_observed": ("float", "USD at list price with the cache hits seen; null = unknown."),
@@ -116,6 +119,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "failed_cost": ("float", "USD of failed attempts, cold, which the costs above contain."),
     "judge_cost": ("float", "USD of the judges, cold; null = unknown."),
+    "lost_cost_estimated": (
+        "float",
+        "USD of `lost_tokens_estimated`, in no other column; null = unknown.",
+    ),
     "prices": ("str", "Price table and its date."),
     "core_seconds": ("float", "Share of the cores of servers of ours, judges too; null = none."),
     "gpu_seconds": ("float", "Share of the GPUs of servers of ours, judges too; null = none."),
@@ -217,11 +224,13 @@ def record_of(
         "judge_input_tokens": _tokens(judges, "input"),
         "judge_output_tokens": _tokens(judges, "output"),
         "peak_prompt_tokens": max((c.usage.input for c in calls if c.usage.input), default=None),
+        "lost_tokens_estimated": sum(_estimated(call).total or 0 for call in trajectory.calls),
         "cost_cold": _cost(calls, cost, 0),
         "cost_observed": _cost(calls, cost, 1),
         "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
         "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
+        "lost_cost_estimated": _sum([_estimated_cost(call, cost) for call in trajectory.calls]),
         "core_seconds": _share(trajectory.calls, shares, "core_s"),
         "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
         "wall_seconds": trajectory.wall_seconds,
@@ -275,8 +284,22 @@ def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
 
 
 def _failed_part(call: Call) -> Call:
-    usage = call.failed_usage if call.error is None else call.usage
-    return replace(call, usage=whole(usage), failed_usage=Usage(), error="")
+    own = () if call.error is None or call.usage == Usage() else (call.usage,)
+    return replace(call, usage=Usage(), failed=call.failed + own, error="")
+
+
+def _estimated(call: Call) -> Usage:
+    """Of all attempts of a call that reported no usage."""
+    each, times = call.estimate, call.estimated_attempts
+    return Usage(input=(each.input or 0) * times, output=(each.output or 0) * times)
+
+
+def _estimated_cost(call: Call, cost: CallCost) -> float | None:
+    if not call.estimated_attempts:
+        return 0.0
+    each = Usage(input=call.estimate.input, output=call.estimate.output or 0)
+    found = cost(replace(call, usage=each, failed=(), error=None))[0]
+    return None if found is None else found * call.estimated_attempts
 
 
 def _cost_with_gpu(

@@ -8,6 +8,7 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from rlm_eval.cell import Cell
 from rlm_eval.errors import (
     ConfigError,
     LimitReached,
+    NoStorage,
     ProviderError,
     RlmEvalError,
     RunStopped,
@@ -35,6 +37,7 @@ from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.models.servers import CELL
 from rlm_eval.models.waiting import INTERRUPT
+from rlm_eval.paths import FULL
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
@@ -43,12 +46,15 @@ from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
-from rlm_eval.spending import first_requests, spent, total
+from rlm_eval.spending import spent
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
+from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
 _SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
+
+_GONE = "gone, the run directory was deleted or moved; nothing more is sent"
 
 
 @dataclass
@@ -76,16 +82,16 @@ class Runner:
         redo: Collection[Outcome] = (),
         warning: int | None = None,
         grace: float = 60.0,
-        budget_name: str = "sweep",
     ) -> None:
-        """`folder` is the run directory; `budget` limits these cells, earlier runs included.
+        """`folder` is the run directory; `budget` is that of the whole run directory, shared with
+        other processes (`ledger`).
 
         Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
         `Stop.signals`.
         """
         self.folder = folder
         self.cells = cells
-        self.budget = Budget(budget, name=budget_name)
+        self.budget = SweepBudget(budget)
         self.progress = Progress(cells)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
@@ -104,11 +110,7 @@ class Runner:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
             stack.enter_context(self._signals)
-            if self.budget.limits != Limits():
-                earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
-                self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
-                proofs = first_requests(self.folder)
-                self.budget.spend(proofs.tokens, proofs.cost)
+            await stack.enter_async_context(self.budget.shared(self.folder))
             await self._prove_endpoints(models)
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
@@ -142,17 +144,24 @@ class Runner:
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
 
+    def _is_gone(self) -> bool:
+        return not (self.folder / "plan.json").exists()
+
     async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
         is_writer = True
         try:
             why = await self._run_cell(cell, models, pools)
-        except* RlmEvalError as group:
-            is_writer = not any(isinstance(error, NotTheWriter) for error in _leaves(group))
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-        except* OSError as group:
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-            why += "; with this out of the way the same command resumes"
+        except* (RlmEvalError, OSError) as group:
+            leaves = list(_leaves(group))
+            is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
+            why = "; ".join(dict.fromkeys(str(error) for error in leaves))
+            if any(isinstance(error, OSError) for error in leaves):
+                why += "; with this out of the way the same command resumes"
+            if self._is_gone():  # whatever met it first
+                why = f"{self.folder}: {_GONE}"
+            if self._is_gone() or any(map(_is_of_storage, leaves)):
+                self.stop.ask(f"stopping: {self.folder} takes no more")
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
             why = redact(f"{group.exceptions[0]!r} (traceback above)")
@@ -169,6 +178,8 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if self._is_gone():  # it is not made anew: the earlier results are elsewhere
+            raise NoStorage(f"{self.folder}: {_GONE}")
         if cell.shard is None:
             await asyncio.to_thread(recover, self.folder, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,8 +262,8 @@ class Runner:
             )
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
-            earlier = await asyncio.to_thread(spent, store.folder)
-            budget.recount(earlier.tokens, earlier.cost, earlier.calls)
+            earlier = (await asyncio.to_thread(spent, store.folder)).budgeted
+            budget.recount(int(earlier["tokens"]), earlier["cost"], int(earlier["calls"]))
         indexes = Indexes()
         queue = iter(todo)
         full: list[str] = []
@@ -279,9 +290,10 @@ class Runner:
                     return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
-                    full.append(told)
-                    if limit.scope != "cell":
-                        self.stop.ask(f"{told}; stopping")
+                    if not full:  # the others meet the same limit
+                        full.append(told)
+                        if limit.scope != "cell":
+                            self.stop.ask("stopping: the sweep's budget is spent")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
                     continue  # whoever ends the run may have ended the worker: it is run again
@@ -352,6 +364,12 @@ def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
             f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
             f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
         )
+
+
+def _is_of_storage(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (*FULL, errno.EROFS)
+    return isinstance(error, NoStorage)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
