@@ -1,8 +1,8 @@
 """The data of the harness: what flows from a sample to a record.
 
 `Sample -> Trajectory -> Score -> Record -> Table -> Figure`, one direction, frozen dataclasses.
-Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Values that can be
-derived are properties. `None` means unknown, never zero.
+Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Values
+that can be derived are properties. `None` means unknown, never zero.
 """
 
 from __future__ import annotations
