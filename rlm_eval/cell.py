@@ -110,8 +110,9 @@ class Cell:
         Texts are hashed where the task's own must not lie on a disk.
         """
         found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
-        sealed: dict[str, Any] = hashed(found)
-        return sealed if self.task.protected else found
+        if self.task.protected:
+            found = hashed(found)
+        return found
 
     @property
     def versions(self) -> dict[str, int]:
