@@ -23,7 +23,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.types import Call, Message, Usage
 
 SMALL = 200
-"""Prompts of fewer tokens are not checked: a window below that serves nobody."""
+"""Prompts of fewer tokens are not checked: no server has so small a window."""
 LEAST_WINDOW = 64
 """Tokens: a smaller count is no window that a server has, but a figure that it makes up."""
 _BOUND_SHARE = 0.7

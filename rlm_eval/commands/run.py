@@ -80,7 +80,7 @@ def confirm(
 ) -> None:
     """Ask before more than `above` US dollars are spent.
 
-    Raises `ConfigError` where nobody can answer, or `ask` is false (then there is no `--yes`).
+    Raises `ConfigError` without a terminal, or where `ask` is false (then there is no `--yes`).
     """
     from rlm_eval.prices import price_of
 
