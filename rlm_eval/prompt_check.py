@@ -5,9 +5,10 @@ only trace is a count of prompt tokens far below the prompt's own. That is count
 where it has an address for it, else by the model's named tokenizer, else bounded from the text.
 
 A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
-tokens than expected, and servers that leave cached tokens out of the count. Not noticed: a cut of
-less than about a third where nothing but the text is at hand, and a server that reports no usage or
-makes it up (fewer than 64 tokens).
+tokens than expected, and servers that leave cached tokens out of the count: theirs is that of the
+new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about a
+third where nothing but the text is at hand, a history whose each turn is as large as the window,
+and a server that reports no usage or makes it up (fewer than 64 tokens).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rlm_eval.errors import RlmEvalError
 from rlm_eval.types import Call, Message, Usage
 
 SMALL = 200
-"""Prompts of fewer tokens are not checked: a window below that serves nobody."""
+"""Prompts of fewer tokens are not checked: no server has so small a window."""
 LEAST_WINDOW = 64
 """Tokens: a smaller count is no window that a server has, but a figure that it makes up."""
 _BOUND_SHARE = 0.7
@@ -34,12 +35,16 @@ _COUNTED_SHARE = {True: 0.85, False: 0.6}
 """Of the count: by the server itself (exact, template included), or by a tokenizer of its name."""
 _GROWTH = 1.1
 """A prompt is counted when it is this much larger than the largest that was seen whole."""
+_MOST_SHARE = 1.15  # of `likely_most`
+_FRAME = 300  # tokens: a chat template, and the blocks of a cache (up to 128)
 _OFF_LOOP_CHARS = 20_000  # longer texts are measured beside the event loop
-_REMEMBERED_CHARS = 8_000_000  # of whole prompts, whose prefixes a server may have cached
+_REMEMBERED, _REMEMBERED_CHARS = 2000, 8_000_000  # whole prompts: a server may have cached them
 
 _RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
 _WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and beyond: no spaces between words
 _WIDE_TOKENS = 0.3
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_SPACE = re.compile(r"(?<!\s)\s")
 _LONG_WORD = 8  # characters a token, at most, of what has no spaces
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
@@ -84,16 +89,14 @@ class PromptCheck:
 
     def cut(self, expected: Expected, usage: Usage) -> int | None:
         """Tokens that the prompt has at least, where the server counted far fewer; else `None`."""
-        if usage.input is None or expected.bound < SMALL:
+        if usage.input is None:
             return None
-        if usage.input + (usage.cached or 0) < LEAST_WINDOW:
-            return None
-        least = expected.counted or int(expected.bound)
-        needed = self._needed(expected)
         reported = usage.input + (usage.cached or 0)  # some leave cached tokens out of the input
-        if reported < needed and reported < needed * self._rest(expected):
-            return least
-        if expected.counted is not None and usage.input >= needed:
+        needed = self._needed(expected)
+        small = expected.bound < SMALL or reported < LEAST_WINDOW
+        if not small and reported < needed and not self._cached(expected, reported):
+            return expected.counted or int(expected.bound)
+        if not small and expected.counted is not None and usage.input >= needed:
             self._largest = max(self._largest, expected.bound)
             self._lowest = min(self._lowest, usage.input / expected.bound)
         self._remember(expected.text)
@@ -104,16 +107,18 @@ class PromptCheck:
             return self._share * expected.counted
         return _BOUND_SHARE * self._lowest * expected.bound
 
-    def _rest(self, expected: Expected) -> float:
-        """Share of the prompt that no earlier whole prompt begins with: the rest may be cached."""
+    def _cached(self, expected: Expected, reported: int) -> bool:
+        """Whether the count may be that of what follows an earlier prompt, which is cached."""
         shared = max((_shared(expected.text, whole) for whole in self._whole), default=0)
         rest = expected.text[shared:]
-        return least_tokens(rest) / expected.bound if shared else 1.0
+        least = _BOUND_SHARE * self._lowest * least_tokens(rest)
+        # A growing history of which the server cut something counts more than its new turns.
+        return bool(shared) and least <= reported <= _MOST_SHARE * likely_most(rest) + _FRAME
 
     def _remember(self, text: str) -> None:
         self._whole.append(text)
         self._remembered += len(text)
-        while len(self._whole) > 1 and self._remembered > _REMEMBERED_CHARS:
+        while self._remembered > _REMEMBERED_CHARS or len(self._whole) > _REMEMBERED:
             self._remembered -= len(self._whole.popleft())
 
 
@@ -140,6 +145,15 @@ def least_tokens(text: str) -> float:
     if not text.isascii():
         text, wide = _WIDE.subn(" ", text)
     return sum(max(1, len(word) // _LONG_WORD) for word in text.split()) + _WIDE_TOKENS * wide
+
+
+def likely_most(text: str) -> int:
+    """The most tokens that a text is likely to have: four letters of a word as one, each digit,
+    sign, further space and byte of another script as one. Sharper than `reserving.most_tokens`,
+    which is certain.
+    """
+    merged = sum(len(word) - 1 - len(word) // 4 for word in _WORD.findall(text))
+    return len(_SPACE.sub("", text).encode("utf-8", "replace")) - merged
 
 
 def cut_note(call: Call) -> str:

@@ -99,6 +99,32 @@ async def test_servers_that_leave_cached_tokens_out_raise_no_alarm():
     )
 
 
+async def grown(turns, report):
+    """The turn at which a growing history is noticed; `report`: (whole, new) tokens -> counted."""
+    check, text, whole = PromptCheck(None, exact=True), "", 0
+    for turn, new in enumerate(turns):
+        text += new
+        tokens = get_tokenizer("approx4").count(new)
+        whole += tokens
+        reported = usage(report(whole, tokens))
+        if check.cut(await check.expect([Message("user", text)]), reported) is not None:
+            return turn
+    return None
+
+
+@pytest.mark.parametrize("turn", [600, 1000, 1800])
+async def test_servers_that_cut_a_growing_history_are_noticed(turn):
+    turns = [(PROSE * 200)[: 4 * turn]] * 20
+    noticed = await grown(turns, lambda whole, _new: min(whole, 4096))
+    assert noticed is not None
+    assert noticed * turn < 3 * 4096
+
+
+async def test_servers_that_count_only_new_turns_raise_no_alarm():
+    turns = ["Find the key. ", *TEXTS.values(), PROSE * 3, *TEXTS.values()]
+    assert await grown(turns, lambda _whole, new: new + 9) is None
+
+
 async def test_servers_cut_every_prompt_though_they_begin_alike():
     check = PromptCheck(None, exact=True)
     for question in ("Who came back?", "When did they come?", "Which boat?"):
