@@ -7,7 +7,7 @@ where it has an address for it, else by the model's named tokenizer, else bounde
 A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
 tokens than expected, and servers that leave cached tokens out of the count: theirs is that of the
 new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about a
-third where nothing but the text is at hand, a history whose each turn is as large as the window,
+third where nothing but the text is at hand, a history whose turns are each as large as the window,
 and a server that reports no usage or makes it up (fewer than 64 tokens).
 """
 
@@ -33,6 +33,8 @@ _BOUND_SHARE = 0.7
 prose."""
 _COUNTED_SHARE = {True: 0.85, False: 0.6}
 """Of the count: by the server itself (exact, template included), or by a tokenizer of its name."""
+_OWN_SHARE, _OWN_PART = 0.8, 0.8
+"""Of the server's own count of an earlier prompt, and how much of that prompt must be shared."""
 _GROWTH = 1.1
 """A prompt is counted when it is this much larger than the largest that was seen whole."""
 _MOST_SHARE = 1.15  # of `likely_most`
@@ -71,7 +73,7 @@ class PromptCheck:
         self._share = _COUNTED_SHARE[exact]
         self._largest = 0.0  # bound of the largest prompt that was counted and seen whole
         self._lowest = 1.0  # tokens reported for such a prompt, as a share of its bound
-        self._whole: deque[str] = deque()
+        self._whole: deque[tuple[str, int]] = deque()  # text, tokens by the server or 0
         self._remembered = 0  # characters
 
     async def expect(self, messages: Sequence[Message]) -> Expected:
@@ -94,12 +96,15 @@ class PromptCheck:
         reported = usage.input + (usage.cached or 0)  # some leave cached tokens out of the input
         needed = self._needed(expected)
         small = expected.bound < SMALL or reported < LEAST_WINDOW
-        if not small and reported < needed and not self._cached(expected, reported):
+        if not small and needed <= reported < expected.bound:  # low, but not by itself too low
+            needed = max(needed, self._grown(expected.text))
+        low = not small and reported < needed
+        if low and not self._cached(expected.text, reported):
             return expected.counted or int(expected.bound)
         if not small and expected.counted is not None and usage.input >= needed:
             self._largest = max(self._largest, expected.bound)
             self._lowest = min(self._lowest, usage.input / expected.bound)
-        self._remember(expected.text)
+        self._remember(expected.text, 0 if low else reported)
         return None
 
     def _needed(self, expected: Expected) -> float:
@@ -107,19 +112,29 @@ class PromptCheck:
             return self._share * expected.counted
         return _BOUND_SHARE * self._lowest * expected.bound
 
-    def _cached(self, expected: Expected, reported: int) -> bool:
+    def _grown(self, text: str) -> float:
+        """Tokens at least, by what the server counted itself for the beginning of this history."""
+        own = [(tokens / len(whole), whole) for whole, tokens in self._whole if tokens and whole]
+        own.sort(reverse=True)  # those that were cut unnoticed have fewer tokens a character
+        for density, whole in own:
+            if (shared := _shared(text, whole)) >= _OWN_PART * len(whole):
+                rest = _OWN_SHARE * least_tokens(text[shared:])
+                return _OWN_SHARE * (density * shared + rest)
+        return 0.0
+
+    def _cached(self, text: str, reported: int) -> bool:
         """Whether the count may be that of what follows an earlier prompt, which is cached."""
-        shared = max((_shared(expected.text, whole) for whole in self._whole), default=0)
-        rest = expected.text[shared:]
+        shared = max((_shared(text, whole) for whole, _ in self._whole), default=0)
+        rest = text[shared:]
         least = _BOUND_SHARE * self._lowest * least_tokens(rest)
         # A growing history of which the server cut something counts more than its new turns.
         return bool(shared) and least <= reported <= _MOST_SHARE * likely_most(rest) + _FRAME
 
-    def _remember(self, text: str) -> None:
-        self._whole.append(text)
+    def _remember(self, text: str, tokens: int) -> None:
+        self._whole.append((text, tokens))
         self._remembered += len(text)
         while self._remembered > _REMEMBERED_CHARS or len(self._whole) > _REMEMBERED:
-            self._remembered -= len(self._whole.popleft())
+            self._remembered -= len(self._whole.popleft()[0])
 
 
 def _shared(one: str, other: str) -> int:
