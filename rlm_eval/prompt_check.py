@@ -6,8 +6,8 @@ where it has an address for it, else by the model's named tokenizer, else bounde
 
 A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
 tokens than expected, and servers that leave cached tokens out of the count: theirs is that of the
-new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about a
-third where nothing but the text is at hand, a history whose turns are each as large as the window,
+new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about
+two fifths of prose or half of other text where nothing but the text is at hand, a history whose turns are each as large as the window,
 and a server that reports no usage or makes it up (fewer than 64 tokens).
 """
 
@@ -29,7 +29,7 @@ LEAST_WINDOW = 64
 """Tokens: a smaller count is no window that a server has, but a figure that it makes up."""
 _BOUND_SHARE = 0.7
 """Of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k, characters /
-4): the least count is 0.83 of the bound; a tokenizer with a third fewer tokens gives 0.76 on
+4): the least count is 0.83 of the bound; a tokenizer with a third fewer tokens gives 0.71 on
 prose."""
 _COUNTED_SHARE = {True: 0.85, False: 0.6}
 """Of the count: by the server itself (exact, template included), or by a tokenizer of its name."""
@@ -47,6 +47,8 @@ _WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and beyond: no spaces between w
 _WIDE_TOKENS = 0.3
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SPACE = re.compile(r"(?<!\s)\s")
+_PIECES = re.compile(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+")
+_PIECE_TOKENS, _MOST_CHARS = 0.85, 4.5
 _LONG_WORD = 8  # characters a token, at most, of what has no spaces
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
@@ -76,9 +78,13 @@ class PromptCheck:
         self._whole: deque[tuple[str, int]] = deque()  # text, tokens by the server or 0
         self._remembered = 0  # characters
 
+    def replayed(self, messages: Sequence[Message]) -> None:
+        """An earlier process sent this prompt: the server may have it cached."""
+        self._remember(_joined(messages), 0)
+
     async def expect(self, messages: Sequence[Message]) -> Expected:
         """Measure a prompt that is about to be sent. Asks the counter only where prompts grow."""
-        text = "\n".join(message.content for message in messages)
+        text = _joined(messages)
         long = len(text) > _OFF_LOOP_CHARS
         bound = await asyncio.to_thread(least_tokens, text) if long else least_tokens(text)
         counted = None
@@ -137,6 +143,10 @@ class PromptCheck:
             self._remembered -= len(self._whole.popleft()[0])
 
 
+def _joined(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
 def _shared(one: str, other: str) -> int:
     """Characters with which both begin."""
     same, differ = 0, min(len(one), len(other)) + 1
@@ -152,14 +162,17 @@ def _shared(one: str, other: str) -> int:
 def least_tokens(text: str) -> float:
     """A careful lower bound of a text's tokens, for prose, code, tables and CJK alike.
 
-    One a word, one per 8 characters of what has no spaces, 0.3 a CJK character; runs of one
+    One a word, one per 8 characters of what has no spaces, 0.3 a CJK character; in text that is
+    rich in numbers and signs one for most pieces, up to one per 4.5 characters. Runs of one
     character count as one.
     """
     text = _RUN.sub(r"\1", text)
     wide = 0
     if not text.isascii():
         text, wide = _WIDE.subn(" ", text)
-    return sum(max(1, len(word) // _LONG_WORD) for word in text.split()) + _WIDE_TOKENS * wide
+    words = sum(max(1, len(word) // _LONG_WORD) for word in text.split())
+    pieces = _PIECE_TOKENS * len(_PIECES.findall(text))
+    return max(words, min(pieces, len(text) / _MOST_CHARS)) + _WIDE_TOKENS * wide
 
 
 def likely_most(text: str) -> int:
@@ -178,6 +191,6 @@ def cut_note(call: Call) -> str:
         f"{call.model}: the server counted {counted:,} prompt tokens where the prompt has at least "
         f"{call.prompt_tokens_at_least or 0:,}: it cut the prompt without an error. Raise the "
         "server's own window (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx) and run the same command "
-        f"again; or state its window, {call.slot}.window={counted + counted // 50}, so that longer "
+        f"again; or state its window, {call.slot}.window={counted}, so that longer "
         "prompts count as context_overflow"
     )
