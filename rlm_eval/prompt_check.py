@@ -7,8 +7,9 @@ where it has an address for it, else by the model's named tokenizer, else bounde
 A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
 tokens than expected, and servers that leave cached tokens out of the count: theirs is that of the
 new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about
-two fifths of prose or half of other text where nothing but the text is at hand, a history whose turns are each as large as the window,
-and a server that reports no usage or makes it up (fewer than 64 tokens).
+two fifths of prose or half of other text where nothing but the text is at hand; a history whose
+turns are each as large as the window; a server that reports no usage or makes it up (fewer than 64
+tokens).
 """
 
 from __future__ import annotations
