@@ -69,7 +69,7 @@ _STATUS_WORDS = (
 
 @dataclass(frozen=True)
 class Trouble:
-    """An error, whoever tells it."""
+    """An error, in one form for every server."""
 
     words: str
     """Its messages, the outermost first; never empty."""

@@ -12,7 +12,7 @@ import re
 from itertools import pairwise
 
 _FINAL = (None, 400, 413, 422, 424, 500, 502)
-"""Statuses under which a window error is told; `None` = an error without one, in a 200."""
+"""Statuses under which servers report a window error; `None` = an error without one, in a 200."""
 _OTHER_FAULTS = (401, 402, 403, 404)
 _NEAR = 120
 """Most characters between the noun and the phrase."""

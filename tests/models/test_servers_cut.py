@@ -77,7 +77,7 @@ async def test_servers_that_cut_prose_in_half_are_noticed_from_the_text_alone():
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-async def test_servers_cut_is_exact_where_somebody_counts(kind):
+async def test_servers_cut_is_exact_where_the_prompt_is_counted(kind):
     text = TEXTS[kind]
     for tokens in (5000, 20_000):
         assert await told(text, usage(tokens * 0.8), counted=tokens) == tokens
