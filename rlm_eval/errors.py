@@ -103,7 +103,7 @@ class RunStopped(Suspended):
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled: what a client tells `session`, which has the books to keep.
+    """A model call was cancelled: what a client reports to `session`, which records it.
 
     `attempts` is how often it had been sent, 0 where it still waited for its turn; `failed` and
     `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.

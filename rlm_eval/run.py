@@ -252,7 +252,7 @@ class Runner:
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
-        wanted = {(s.id, epoch): store.since.get((s.id, epoch), 0) for s, epoch in todo}
+        wanted = {(s.id, epoch): _first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
@@ -354,6 +354,16 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
+
+
+def _first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
+    """The first trajectory of a sample whose replies are taken again.
+
+    Of one whose prompt the server cut no reply is: earlier turns may have been cut by less.
+    """
+    first, done = store.since.get(who, 0), store.attempts.get(who)
+    is_cut = done is not None and done.trajectory.outcome is Outcome.SERVER_CUT
+    return max(first, done.number + 1) if done is not None and is_cut else first
 
 
 def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:

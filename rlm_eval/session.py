@@ -255,6 +255,8 @@ class Session:
                 # Threads of the model's code ask a moment later than this one; they were not
                 # waiting for its reply, so the clock must not go on behind it before they ask.
                 await asyncio.sleep(_TOGETHER_S)
+            if endpoint.check is not None:
+                endpoint.check.replayed(messages)
             return self._serve_again(endpoint, stored, draft)
         return await self._send(endpoint, messages, sampling, request, draft, closing=closing)
 

@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
             held += 1
             continue
         wanted = arguments.scorer or next(iter(means), "")
-        told = "no such scorer" if wanted not in means else f"{means[wanted]:.4f}"
+        told = "no such scorer" if means else "no sample has a score"
+        told = f"{means[wanted]:.4f}" if wanted in means else told
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
     return 1 if held else 0
