@@ -109,7 +109,7 @@ class Accounts:
                     "model_s": account.model_s - began.model_s,
                 }
         if self._checks or self._servers:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(exist_ok=True)  # the run's folder is there, or was deleted
             content = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, write_json, self._path, content)

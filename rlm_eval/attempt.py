@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from rlm_eval.calls import unrepaired
 from rlm_eval.errors import (
     ConfigError,
     EndpointUnusable,
@@ -69,6 +70,17 @@ async def attempt(
 
 
 async def _solve(
+    task: Task, method: Method, sample: Sample, session: Session
+) -> tuple[Answer, Outcome, str | None]:
+    answer, outcome, error = await _solved(task, method, sample, session)
+    if session.shows_failures and unrepaired(session.calls) is not None:
+        session.note("outage_shown", True)
+    if not outcome.is_missing and (lost := session.outage()) is not None:
+        return answer, lost.outcome, f"{lost.kind}: {lost}"
+    return answer, outcome, error
+
+
+async def _solved(
     task: Task, method: Method, sample: Sample, session: Session
 ) -> tuple[Answer, Outcome, str | None]:
     partial = Answer(None)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rlm_eval.config import build, locate, parse_length
 from rlm_eval.environment import settle, stored
 from rlm_eval.errors import ConfigError
-from rlm_eval.identity import identity, settings, versions_in
+from rlm_eval.identity import hashed, identity, settings, versions_in
 from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
@@ -105,8 +105,13 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting of the cell that is no run-time knob, defaults included; no secret."""
+        """Every setting of the cell that is no run-time knob, defaults included; no secret.
+
+        Texts are hashed where the task's own must not lie on a disk.
+        """
         found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
+        if self.task.protected:
+            found = hashed(found)
         return found
 
     @property

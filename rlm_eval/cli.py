@@ -49,7 +49,9 @@ def _help_of(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input."""
+    """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input, and
+    128 + its number where a signal ended it (130 = Ctrl-C).
+    """
     guard_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -70,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RlmEvalError as error:
         print(printable(f"rlm-eval {name}: {error}"), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"rlm-eval {name}: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         return 0  # the reader of a pipe (`| head`) has seen enough
     except OSError as error:

@@ -131,12 +131,8 @@ def write_jobs(
     run: Path,
     jobs: Sequence[Sequence[Cell]],
     cluster: Cluster,
-    shares: Sequence[dict[str, Any]] = (),
 ) -> list[int]:
-    """Write the jobs' files; their numbers go on from those that the run has.
-
-    `shares` are the jobs' own budgets (`shares.shares`); empty where the sweep has none.
-    """
+    """Write the jobs' files; their numbers go on from those that the run has."""
     folder = run / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     first = max((int(p.stem) for p in folder.glob("*.json")), default=-1) + 1
@@ -147,7 +143,6 @@ def write_jobs(
             "gpus": cluster.gpus_for(cells),
             "grace": cluster.grace,
             "requeues": cluster.requeues,
-            "budget": shares[number - first] if shares else None,
         }
         write_json(folder / f"{number}.json", content)
     return list(range(first, first + len(jobs)))
@@ -201,7 +196,6 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from omegaconf import OmegaConf
 
     from rlm_eval.cell import build_cell, sweep_budget
-    from rlm_eval.limits import Limits
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
@@ -215,10 +209,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
             "release, or a variable that its configuration names (oc.env) has another value here; "
             "set it as it was at `rlm-eval submit`, or submit again"
         )
-    budget, whose = sweep_budget(configs[0]), "sweep"
-    if share := job.get("budget"):
-        budget, whose = Limits(**share), "this job's share of the sweep's budget"
-    runner = Runner(run, cells, budget, (), WARNING, job["grace"], whose)
+    runner = Runner(run, cells, sweep_budget(configs[0]), (), WARNING, job["grace"])
     try:
         unfinished = asyncio.run(runner.run()).unfinished
     except asyncio.CancelledError:

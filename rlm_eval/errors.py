@@ -36,6 +36,10 @@ class MissingDependency(RlmEvalError):
     """An optional package, file or program is absent; names what to install."""
 
 
+class NoStorage(RlmEvalError):
+    """The run directory takes no more: full, read-only, deleted or moved. The run stops."""
+
+
 class NoRecords(RlmEvalError):
     """Runs in which no sample has ended: there is nothing to report."""
 
@@ -43,7 +47,8 @@ class NoRecords(RlmEvalError):
 class ModelError(RlmEvalError):
     """A model call failed for good, retries included.
 
-    `usage` is what the provider billed for the failed attempts, where it said so;
+    `usage` is what the provider billed for the last attempt, where it said so, `failed` the same of
+    each earlier one;
     `service_seconds` are those of the last one, where it was sent; `lost_attempts` as in
     `types.Call`.
     """
@@ -54,6 +59,7 @@ class ModelError(RlmEvalError):
         super().__init__(message)
         self.usage = usage or Usage()
         self.attempts = attempts
+        self.failed: tuple[Usage, ...] = ()
         self.service_seconds: float | None = None
         self.lost_attempts = 0
 
@@ -107,15 +113,15 @@ class RunStopped(Suspended):
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled: what a client tells `session`, which has the books to keep.
+    """A model call was cancelled: what a client reports to `session`, which records it.
 
-    `attempts` is how often it had been sent, 0 where it still waited for its turn; `usage` and
+    `attempts` is how often it had been sent, 0 where it still waited for its turn; `failed` and
     `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.
     """
 
-    def __init__(self, usage: Usage, attempts: int, lost_attempts: int) -> None:
+    def __init__(self, failed: tuple[Usage, ...], attempts: int, lost_attempts: int) -> None:
         super().__init__()
-        self.usage = usage
+        self.failed = failed
         self.attempts = attempts
         self.lost_attempts = lost_attempts
 

@@ -83,6 +83,12 @@ def product(
     return found
 
 
+def with_fields(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[str]:
+    """The overrides as Hydra's own command line takes them: fields that no YAML names included."""
+    names = _top_level_names(config_dir)
+    return [_field(override, names) for override in overrides]
+
+
 def _top_level(overrides: Iterable[str]) -> set[str]:
     return {_key(o).rpartition("@")[2].partition(".")[0] for o in overrides}
 
@@ -128,10 +134,10 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-            names = _top_level_names(config_dir)
-            config = compose("run", overrides=[_field(o, names) for o in overrides])
+            config = compose("run", overrides=with_fields(overrides, config_dir))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, overrides, config_dir)) from error
+    names = _top_level_names(config_dir)
     slots = [o.partition("=")[0].partition("@")[2] for o in overrides]  # +model@extra=...
     for key in map(str, config):
         if key not in names and key not in slots:

@@ -4,13 +4,17 @@
 
 `rlm-eval run` and `submit` do more: cells share servers, sweeps resume as a whole, one failing cell
 stops no other, and an experiment's `sweep:` is expanded (here lists come on the command line).
-Results go to the same run directory, Hydra's own files into its `hydra/`.
+Results go to the same run directory, Hydra's own files into its `hydra/`. All its jobs share the
+run directory's `budget`; what they are expected to cost together is held against `confirm_above`
+before the first begins (of a sweeper that chooses its own values: each job alone).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -18,6 +22,10 @@ from omegaconf import DictConfig
 
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.secrets import guard_output
+
+_OVERRIDE = re.compile(r"(?!hydra[./])[+~]*[A-Za-z_][\w.@/]*=")
+_SAYS_ONLY = {"-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "--version", "-sc"}
+_SAYS_ONLY |= {"--shell-completion"}
 
 
 @hydra.main(
@@ -28,6 +36,7 @@ from rlm_eval.secrets import guard_output
 def main(config: DictConfig) -> None:
     """Run the cell. Raises `RlmEvalError` where it has samples without a result."""
     from rlm_eval.cell import build_cell, run_folder, sweep_budget
+    from rlm_eval.commands.run import confirm
     from rlm_eval.environment import settle
     from rlm_eval.run import Runner
 
@@ -37,15 +46,44 @@ def main(config: DictConfig) -> None:
             f"sweep: {dict(config.sweep)}: `rlm-eval run` expands it; with Hydra's own launchers "
             "set sweep={} and give the lists on the command line with --multirun"
         )
-    runner = Runner(run_folder(config), [build_cell(config)], sweep_budget(config))
-    summary = asyncio.run(runner.run())
+    folder, cells = run_folder(config), [build_cell(config)]
+    confirm(folder, cells, float(config.confirm_above), yes=False, ask=False)
+    summary = asyncio.run(Runner(folder, cells, sweep_budget(config)).run())
     for name, why in summary.unfinished.items():
         raise RlmEvalError(f"{name}: {why}")
+
+
+def begin(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them; what all jobs cost together is checked here.
+
+    Raises `ConfigError` where that is over `confirm_above`: then no job is started.
+    """
+    from rlm_eval.grid import with_fields
+
+    fields = [with_fields([a])[0] if _OVERRIDE.match(a) else a for a in arguments]
+    if not _SAYS_ONLY & {argument.partition("=")[0] for argument in arguments}:
+        _confirm_together([a for a in arguments if _OVERRIDE.match(a)])
+    return fields
+
+
+def _confirm_together(overrides: Sequence[str]) -> None:
+    from rlm_eval.cell import build_cell, run_folder
+    from rlm_eval.commands.run import confirm
+    from rlm_eval.grid import expand
+
+    try:
+        configs = expand(overrides)
+    except ConfigError:  # a sweeper's own words, or a mistake: Hydra says which
+        return
+    cells = [build_cell(config) for config in configs]
+    above = float(configs[0].confirm_above)
+    confirm(run_folder(configs[0]), cells, above, yes=False, ask=False)
 
 
 if __name__ == "__main__":
     guard_output()
     try:
+        sys.argv[1:] = begin(sys.argv[1:])
         main()
     except RlmEvalError as error:
         sys.exit(f"rlm_eval.hydra_app: {error}")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from enum import Enum
@@ -39,6 +40,17 @@ def identity(value: Any, versions: Mapping[str, int] | None = None) -> Any:
 def settings(value: Any) -> Any:
     """`value` as JSON with every field but those of `RUNTIME`, defaults included."""
     return _plain(value, {}, whole=True)
+
+
+def hashed(value: Any) -> Any:
+    """`settings` with every text as its hash: they can be compared and hold no protected text."""
+    if isinstance(value, dict):
+        return {key: hashed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hashed(inner) for inner in value]
+    if isinstance(value, str):
+        return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return value
 
 
 def versions_in(value: Any) -> dict[str, int]:

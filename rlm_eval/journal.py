@@ -8,6 +8,9 @@ One JSON object a line, append-only; kinds of line (fields equal to their defaul
   A prompt is a list of `[role, part, ...]`; a part is literal text, the number of a text line, or
   `[start, end]` in the sample's context.
 - `{"k":"again","t":5,"of":41,...}`: trajectory 5 took the reply of call 41 from the journal.
+- `{"k":"sent","t":3,"id":7,"slot":"sub","estimate":[812,256],"n":1}`: call 7 of trajectory 3 is
+  about to be sent. Where no `call` line with this `t` and `id` follows, it was in flight when the
+  process died: up to `n` attempts of it may have been billed.
 - `{"k":"count","request":HASH,"tokens":812}`: a prompt's tokens by the model's own tokenizer.
 
 A call survives `kill -9` as soon as `append` returned, and a lost machine once the group commit
@@ -18,8 +21,9 @@ process that had lost its lease (`log.Fence`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,11 +53,28 @@ class Replies:
     by_key: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     unused: int = 0
     """Calls that were answered once and not taken again."""
+    _overlaps: dict[str, bool] = field(default_factory=dict)
 
     def add(self, line: dict[str, Any]) -> None:
         """Keep a call line for `take`."""
         self.by_key[line["position"], line["request"]].append(line)
         self.unused += 1
+
+    def overlap(self, position: str) -> bool:
+        """Whether calls of this place were under way together, as far as those stored here tell;
+        one alone may have had company.
+        """
+        if position not in self._overlaps:
+            times = sorted(
+                (line["times"][0], line["times"][3])
+                for (place, _), lines in self.by_key.items()
+                if place == position
+                for line in lines
+            )
+            pairs = itertools.pairwise(times)
+            met = any(later[0] < earlier[1] for earlier, later in pairs)
+            self._overlaps[position] = met or len(times) == 1
+        return self._overlaps[position]
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
         """The stored call line, or `None` where this was never answered."""
@@ -152,6 +173,15 @@ class Journal:
                 del self._texts[_digest(text["v"])]
             raise
 
+    def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
+        """Note that an attempt is about to be sent; `attempts` of the call may then be billed.
+
+        Raises `RlmEvalError` where nothing can be written any more: then nothing is sent.
+        """
+        tokens = [estimate.input, estimate.output]
+        line = {"k": "sent", "t": trajectory, "id": call.id, "slot": call.slot, "estimate": tokens}
+        self._log.append({**line, "n": attempts})
+
     def write_count(self, request: str, tokens: int) -> None:
         """Keep the tokens of a prompt."""
         self.counts[request] = tokens
@@ -214,17 +244,32 @@ def _result(call: Call) -> dict[str, Any]:
         line["attempts"] = call.attempts
     if call.error is not None:
         line["error"] = call.error
-    if call.failed_usage != Usage():
-        line["failed_usage"] = _usage(call.failed_usage)
+    if call.failed:
+        line["failed_usage"] = [_usage(usage) for usage in call.failed]
     if call.lost_attempts:
         line["lost"] = call.lost_attempts
     if call.prompt_tokens_at_least is not None:
         line["cut"] = call.prompt_tokens_at_least
+    if call.estimate != Usage():
+        line["estimate"] = [call.estimate.input, call.estimate.output]
     return line
 
 
 def _usage(usage: Usage) -> list[int | None]:
     return [usage.input, usage.cached, usage.output, usage.reasoning]
+
+
+def _failed(stored: Sequence[Any]) -> tuple[Usage, ...]:
+    """Usage of each failed attempt; older journals hold only their sum."""
+    if stored and not isinstance(stored[0], list):
+        return (Usage(*stored),)
+    return tuple(Usage(*usage) for usage in stored)
+
+
+def estimate_of(line: Mapping[str, Any]) -> Usage:
+    """The estimate of one attempt of a `call` or `sent` line."""
+    tokens, output = line.get("estimate", (None, None))
+    return Usage(input=tokens, output=output)
 
 
 def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Prompt) -> Call:
@@ -246,8 +291,9 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         times=Times(*line["times"]),
         attempts=line.get("attempts", 1),
         error=line.get("error"),
-        failed_usage=Usage(*line.get("failed_usage", ())),
+        failed=_failed(line.get("failed_usage", ())),
         lost_attempts=line.get("lost", 0),
+        estimate=estimate_of(line),
         replayed=place is not line,
         prompt_tokens_at_least=line.get("cut"),
     )
@@ -338,6 +384,9 @@ class Tape(Journal):
         return self._number
 
     def write(self, trajectory: int, request: str, call: Call) -> None:
+        """Nothing."""
+
+    def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
         """Nothing."""
 
     def write_count(self, request: str, tokens: int) -> None:

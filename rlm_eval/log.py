@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import NoStorage, RlmEvalError
 from rlm_eval.paths import FULL, sync_folder
 from rlm_eval.secrets import SECRETS
 from rlm_eval.sync import Sync
@@ -130,15 +130,7 @@ class AppendLog:
             self._writer.check()
         if self.failed is not None:
             raise self._refused(self.failed)
-        try:
-            is_there = os.fstat(self._fd).st_nlink > 0
-        except OSError as error:
-            raise self._refused(error) from error
-        if not is_there:
-            raise RlmEvalError(
-                f"{self.path}: the file was deleted, or replaced by another process; stopped "
-                "writing: what is asked now could not be stored"
-            )
+        self._check_place()
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more, or where
@@ -164,14 +156,30 @@ class AppendLog:
         if written != len(lines):
             raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
-    def _refused(self, error: OSError) -> RlmEvalError:
-        first = "make room" if error.errno in FULL else "see to the file system"
+    def _check_place(self) -> None:
+        """Raises `NoStorage` where the open file is no longer the one at `path`."""
+        try:
+            here = os.fstat(self._fd)
+            named = os.stat(self.path)  # noqa: PTH116 - before every line: no object is built
+        except OSError as error:
+            raise self._refused(error) from error
+        if (here.st_dev, here.st_ino) != (named.st_dev, named.st_ino):
+            raise NoStorage(
+                f"{self.path}: the file was replaced by another process; nothing more is sent"
+            )
+
+    def _refused(self, error: OSError) -> NoStorage:
+        if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+            return NoStorage(
+                f"{self.path}: gone ({error.strerror}), the run directory was deleted or moved; "
+                "nothing more is sent"
+            )
+        out = "make room and run" if error.errno in FULL else "once it can be written, run"
         lost = "nothing finished is lost"
         if self.failed is not None:
             lost = "what it did not store in the last moment is asked again"
-        return RlmEvalError(
-            f"{self.path}: cannot write ({error.strerror}); {first} and run the same command "
-            f"again: {lost}"
+        return NoStorage(
+            f"{self.path}: cannot write ({error.strerror}); {out} the same command again: {lost}"
         )
 
 

@@ -116,9 +116,11 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 
     def of(call: Call) -> Bill:
         price = prices.get(call.slot)
-        failed = [] if call.failed_usage == Usage() else [whole(call.failed_usage)]
-        own = call.usage if call.error is None else whole(call.usage)
-        costs = [cost(usage, price) for usage in (own, *failed)]
+        # Each attempt has a price of its own: their sum may reach a tier that none of them does.
+        attempts = [whole(usage) for usage in call.failed]
+        if call.error is None or call.usage != Usage() or not attempts:
+            attempts.append(call.usage if call.error is None else whole(call.usage))
+        costs = [cost(usage, price) for usage in attempts]
         cold = [None if c is None else c.cold for c in costs]
         observed = [None if c is None else c.observed for c in costs]
         return _sum(cold), _sum(observed)

@@ -56,11 +56,20 @@ def cell_jobs(run: Path) -> dict[str, tuple[str, JobState]]:
     }
 
 
+def find_squeue() -> str:
+    """Slurm's command that tells of its queue. Raises `RlmEvalError` where it is not at hand."""
+    found = shutil.which("squeue")
+    if found is None:
+        raise RlmEvalError(
+            "squeue is not on the PATH here: whether jobs sent to Slurm still wait or run "
+            "cannot be known, and they could be sent twice; run this where Slurm's commands are"
+        )
+    return found
+
+
 def _squeue() -> dict[str, str]:
     """Job id (`12` or `12_3`) -> state, of everything in Slurm's queue."""
-    squeue = shutil.which("squeue")
-    if squeue is None:
-        return {}
+    squeue = find_squeue()
     try:
         done = subprocess.run(  # noqa: S603 - the site's own
             [squeue, "--noheader", "--array", "--format=%i|%T|%r"],

@@ -49,7 +49,7 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _HINTS = ("think", "thought", "reasoning", "channel", "inner_", "<|message|>", "assistantfinal")
-"""One of these stands in every text that has a thought: most texts are told by a quick search."""
+"""One of these stands in every text that has a thought: a quick search settles most texts."""
 _OPENING = re.compile("|".join(o for o, _ in _TAGS), re.IGNORECASE)
 _AROUND = re.compile(
     r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_solution\|>", re.IGNORECASE

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rlm_eval.columns import COLUMNS as COLUMNS
 from rlm_eval.errors import NoRecords, RlmEvalError
-from rlm_eval.prices import whole
 from rlm_eval.run_union import united
 from rlm_eval.stats import behaviour
 from rlm_eval.stats.artefacts import fingerprints, is_runaway
@@ -33,117 +33,6 @@ FILE = "records.parquet"
 CallCost = Callable[[Call], tuple[float | None, float | None]]
 """USD of one call, its failed attempts included: (every input token at full rate, with cache
 hits); `None` = no price known."""
-
-COLUMNS: dict[str, tuple[str, str]] = {
-    # -- identity
-    "schema": ("int", "Version of this table's layout."),
-    "run": ("str", "Name of the run directory."),
-    "cell_id": ("str", "Hash of the resolved configuration of the cell, run-time knobs left out."),
-    "sample_id": ("str", "Hash of what determines the sample."),
-    "item": ("str", "Underlying item: equal across lengths where only the filler grows."),
-    "cluster": ("str", "Samples with the same value share a context (standard errors)."),
-    "epoch": ("int", "Repeat number, from 0."),
-    "index": ("int", "Number of the sample within its cell, from 0."),
-    "seed": ("int", "Seed of the cell."),
-    # -- what was asked
-    "task": ("str", "Task."),
-    "task_variant": ("str", "Task settings other than the defaults; null = none."),
-    "density": ("str", "How much must be processed as the context grows."),
-    "generated": ("bool", "True where the data come from the harness's own generator."),
-    "protected": ("bool", "True where the task's text must not leave the run directory."),
-    "length": ("int", "Nominal context length in tokens: the key of the cell."),
-    "tokens": ("int", "Tokens of the context under `tokenizer`."),
-    "tokenizer": ("str", "Tokenizer that measured the context."),
-    "chars": ("int", "Characters of the context."),
-    # -- who answered
-    "method": ("str", "Method."),
-    "root": ("str", "Root model as configured."),
-    "sub": ("str", "Sub-model as configured; null where the method has none."),
-    "judge": ("str", "Judge as configured; null = the task needs none."),
-    "variant": ("str", "Method settings other than the defaults; null = none."),
-    "depth_limit": ("int", "Configured recursion depth; null where the method has none."),
-    "prompt": ("str", "Name of the method's prompt."),
-    "prompt_hash": ("str", "Hash of the method's prompt."),
-    "isolation": ("str", "Sandbox in force; null where the method runs no code."),
-    "scripted": ("bool", "True where the replies come from a script, not from a model."),
-    "root_window": ("int", "Context window of the root model, tokens."),
-    "concurrency": ("int", "Samples in flight during the run."),
-    "temperature": ("float", "Temperature set for the root model; null = its default."),
-    "remark": ("str", "What every figure with this row must say of its method and models."),
-    # -- how it ended
-    "outcome": ("str", "Typed outcome (`types.Outcome`)."),
-    "score": ("float", "Headline score in [0, 1]; null = not scored."),
-    "scorer": ("str", "Scorer of the headline score."),
-    "answer_chars": ("int", "Characters of the answer."),
-    "provenance": ("str", "Where the answer came from."),
-    "first_reply_hash": ("str", "Hash of the root's first reply: equal repeats."),
-    "first_reply_chars": ("int", "Characters of the root's first reply."),
-    "question_hash": ("str", "Hash of the question's words and the gold: equal samples."),
-    "failure": ("str", "Where a wrong answer went wrong (`stats.behaviour.FAILURES`)."),
-    # -- calls
-    "n_calls": ("int", "Model calls at every depth, judges left out."),
-    "n_root_calls": ("int", "Calls of the root model by the root trajectory."),
-    "n_sub_calls": ("int", "Plain sub-calls."),
-    "n_child_calls": ("int", "Root calls of child trajectories (recursion)."),
-    "n_other_calls": ("int", "Summary, embedding and re-ranking calls."),
-    "n_judge_calls": ("int", "Judge calls."),
-    "used_recursion": ("bool", "True where at least one sub-call or child trajectory was made."),
-    "max_depth": ("int", "Deepest call; 0 = the root only."),
-    "turns": ("int", "Turns of the root trajectory."),
-    "first_sub_turn": ("int", "Root turn of the first sub-call; null where there is none."),
-    "max_fanout": ("int", "Most sub-calls under one root call."),
-    "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
-    "n_runaway_calls": ("int", "Replies that echo the prompt or repeat themselves up to the cap."),
-    "n_unknown_ends": ("int", "Calls whose finish reason is missing or not known: cut or not."),
-    "unknown_ends": ("str", "Those finish reasons, comma-separated (`none` = missing)."),
-    "n_failed_calls": ("int", "Calls that failed for good."),
-    "n_server_cut_calls": ("int", "Calls whose prompt the server cut without an error."),
-    "n_retried_calls": ("int", "Calls that needed more than one request."),
-    "n_lost_attempts": ("int", "Attempts whose reply was lost on its way: perhaps billed."),
-    "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
-    "diverged_calls": ("int", "Stored replies that a resumed sample did not ask for again."),
-    "re_rolls": ("int", "Times the sample was redone after an error."),
-    # -- tokens, judges left out
-    "input_tokens": ("int", "Prompt tokens, cached ones included."),
-    "cached_tokens": ("int", "Prompt tokens that the provider read from its cache."),
-    "output_tokens": ("int", "Completion tokens, reasoning included."),
-    "reasoning_tokens": ("int", "Completion tokens spent on reasoning."),
-    "root_input_tokens": ("int", "Prompt tokens of root calls."),
-    "root_output_tokens": ("int", "Completion tokens of root calls."),
-    "sub_input_tokens": ("int", "Prompt tokens of sub-calls and child trajectories."),
-    "sub_output_tokens": ("int", "Completion tokens of sub-calls and child trajectories."),
-    "judge_input_tokens": ("int", "Prompt tokens of judges."),
-    "judge_output_tokens": ("int", "Completion tokens of judges."),
-    "peak_prompt_tokens": ("int", "Largest prompt of a single call."),
-    # -- money and time
-    "cost_cold": ("float", "USD at list price, every input token at full rate; null = unknown."),
-    "cost_observed": ("float", "USD at list price with the cache hits seen; null = unknown."),
-    "cost_with_gpu": (
-        "float",
-        "USD: GPU seconds of servers of ours at `gpu_hour_usd`, other calls cold; null = unknown.",
-    ),
-    "failed_cost": ("float", "USD of failed attempts, cold, which the costs above contain."),
-    "judge_cost": ("float", "USD of the judges, cold; null = unknown."),
-    "prices": ("str", "Price table and its date."),
-    "core_seconds": ("float", "Share of the cores of servers of ours, judges too; null = none."),
-    "gpu_seconds": ("float", "Share of the GPUs of servers of ours, judges too; null = none."),
-    "wall_seconds": ("float", "Start to end at the run's concurrency."),
-    "critical_path_seconds": ("float", "Longest chain of calls and code: an unloaded wait."),
-    "service_seconds": ("float", "Sum of the calls' own seconds: from sending (last) to the end."),
-    "queue_seconds": ("float", "Sum of the calls' waits in our queues, for retries, to be sent."),
-    "first_token_seconds": ("float", "Mean wait for a call's first token; null = not streamed."),
-    "token_seconds": ("float", "Mean seconds per later token of a call; null = not streamed."),
-    # -- code and reading
-    "n_steps": ("int", "Executed code blocks."),
-    "n_error_steps": ("int", "Blocks that raised or hit a block limit."),
-    "step_cpu_seconds": ("float", "Processor seconds of the blocks."),
-    "coverage": ("float", "Share of the context that some model call was shown; null = unknown."),
-    "reread": ("float", "Times each shown character was sent to a model."),
-    "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
-}
-"""Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
-code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`) and `depth<d>_calls`,
-`depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
 
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
@@ -226,11 +115,13 @@ def record_of(
         "judge_input_tokens": _tokens(judges, "input"),
         "judge_output_tokens": _tokens(judges, "output"),
         "peak_prompt_tokens": max((c.usage.input for c in calls if c.usage.input), default=None),
+        "lost_tokens_estimated": sum(_estimated(call).total or 0 for call in trajectory.calls),
         "cost_cold": _cost(calls, cost, 0),
         "cost_observed": _cost(calls, cost, 1),
         "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
         "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
+        "lost_cost_estimated": _sum([_estimated_cost(call, cost) for call in trajectory.calls]),
         "core_seconds": _share(trajectory.calls, shares, "core_s"),
         "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
         "wall_seconds": trajectory.wall_seconds,
@@ -291,8 +182,22 @@ def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
 
 
 def _failed_part(call: Call) -> Call:
-    usage = call.failed_usage if call.error is None else call.usage
-    return replace(call, usage=whole(usage), failed_usage=Usage(), error="")
+    own = () if call.error is None or call.usage == Usage() else (call.usage,)
+    return replace(call, usage=Usage(), failed=call.failed + own, error="")
+
+
+def _estimated(call: Call) -> Usage:
+    """Of all attempts of a call that reported no usage."""
+    each, times = call.estimate, call.estimated_attempts
+    return Usage(input=(each.input or 0) * times, output=(each.output or 0) * times)
+
+
+def _estimated_cost(call: Call, cost: CallCost) -> float | None:
+    if not call.estimated_attempts:
+        return 0.0
+    each = Usage(input=call.estimate.input, output=call.estimate.output or 0)
+    found = cost(replace(call, usage=each, failed=(), error=None))[0]
+    return None if found is None else found * call.estimated_attempts
 
 
 def _cost_with_gpu(

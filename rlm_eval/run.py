@@ -8,6 +8,7 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,15 +20,14 @@ from typing import Any
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
-    ConfigError,
     LimitReached,
     NoSamples,
+    NoStorage,
     ProviderError,
     RlmEvalError,
     RunStopped,
     Suspended,
 )
-from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -36,21 +36,26 @@ from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.models.servers import CELL
 from rlm_eval.models.waiting import INTERRUPT
+from rlm_eval.paths import FULL
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
+from rlm_eval.resuming import check_settings, first_that_counts, set_aside
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
-from rlm_eval.spending import first_requests, spent, total
+from rlm_eval.spending import spent
 from rlm_eval.stale import SCORER, changed, check_kept, code_of_cell, continued, hashes_in, rescored
 from rlm_eval.stopping import Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
+from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
 _SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
+
+_GONE = "gone, the run directory was deleted or moved; nothing more is sent"
 
 
 @dataclass
@@ -80,16 +85,16 @@ class Runner:
         redo: Collection[Outcome] = (),
         warning: int | None = None,
         grace: float = 60.0,
-        budget_name: str = "sweep",
     ) -> None:
-        """`folder` is the run directory; `budget` limits these cells, earlier runs included.
+        """`folder` is the run directory; `budget` is that of the whole run directory, shared with
+        other processes (`ledger`).
 
         Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
         `Stop.signals`.
         """
         self.folder = folder
         self.cells = cells
-        self.budget = Budget(budget, name=budget_name)
+        self.budget = SweepBudget(budget)
         self.progress = Progress(cells)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
@@ -108,11 +113,7 @@ class Runner:
             await stack.enter_async_context(self.progress)
             stack.push_async_callback(models.release)
             stack.enter_context(self._signals)
-            if self.budget.limits != Limits():
-                earlier = await asyncio.to_thread(total, map(self._folder, self.cells))
-                self.budget.spend(earlier.tokens, earlier.cost, earlier.calls)
-                proofs = first_requests(self.folder)
-                self.budget.spend(proofs.tokens, proofs.cost)
+            await stack.enter_async_context(self.budget.shared(self.folder))
             await self._prove_endpoints(models)
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
@@ -146,17 +147,24 @@ class Runner:
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
 
+    def _is_gone(self) -> bool:
+        return not (self.folder / "plan.json").exists()
+
     async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
         why: str | None
         is_writer = True
         try:
             why = await self._run_cell(cell, models, pools)
-        except* RlmEvalError as group:
-            is_writer = not any(isinstance(error, NotTheWriter) for error in _leaves(group))
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-        except* OSError as group:
-            why = "; ".join(dict.fromkeys(str(error) for error in _leaves(group)))
-            why += "; with this out of the way the same command resumes"
+        except* (RlmEvalError, OSError) as group:
+            leaves = list(_leaves(group))
+            is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
+            why = "; ".join(dict.fromkeys(str(error) for error in leaves))
+            if any(isinstance(error, OSError) for error in leaves):
+                why += "; with this out of the way the same command resumes"
+            if self._is_gone():  # whatever met it first
+                why = f"{self.folder}: {_GONE}"
+            if self._is_gone() or any(map(_is_of_storage, leaves)):
+                self.stop.ask(f"stopping: {self.folder} takes no more")
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
             why = redact(f"{group.exceptions[0]!r} (traceback above)")
@@ -173,6 +181,8 @@ class Runner:
     async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
+        if self._is_gone():  # it is not made anew: the earlier results are elsewhere
+            raise NoStorage(f"{self.folder}: {_GONE}")
         if cell.shard is None:
             await asyncio.to_thread(recover, self.folder, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +197,7 @@ class Runner:
             began: Mapping[str, Any] = {}
             if (folder / "manifest.json").exists():
                 began = store.manifest
-            _check_settings(cell, began)
+            check_settings(cell, began)
             code = await asyncio.to_thread(code_of_cell, cell)
             other = changed(began, code)
             await self._score_anew(cell, store, whole, lease, everything=SCORER in other)
@@ -221,7 +231,7 @@ class Runner:
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 # Set aside first: the manifest must not name today's code for results of another.
-                await _set_aside(store, logs, todo)
+                await set_aside(store, logs, todo)
                 await asyncio.to_thread(store.begin, facts, samples)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
@@ -266,7 +276,7 @@ class Runner:
         progress: CellProgress,
     ) -> str | None:
         """Run these samples; says why where a budget or an endpoint that is gone ended it."""
-        wanted = {(s.id, epoch): store.since.get((s.id, epoch), 0) for s, epoch in todo}
+        wanted = {(s.id, epoch): first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
@@ -276,8 +286,8 @@ class Runner:
             )
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
-            earlier = await asyncio.to_thread(spent, store.folder)
-            budget.recount(earlier.tokens, earlier.cost, earlier.calls)
+            earlier = (await asyncio.to_thread(spent, store.folder)).budgeted
+            budget.recount(int(earlier["tokens"]), earlier["cost"], int(earlier["calls"]))
         indexes = Indexes()
         queue = iter(todo)
         full: list[str] = []
@@ -304,9 +314,10 @@ class Runner:
                     return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
-                    full.append(told)
-                    if limit.scope != "cell":
-                        self.stop.ask(f"{told}; stopping")
+                    if not full:  # the others meet the same limit
+                        full.append(told)
+                        if limit.scope != "cell":
+                            self.stop.ask("stopping: the sweep's budget is spent")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
                     continue  # whoever ends the run may have ended the worker: it is run again
@@ -369,22 +380,10 @@ class Runner:
         return None
 
 
-async def _set_aside(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
-    """Open the finished ones of `todo` again."""
-    if done := [who for s, epoch in todo if not store.is_open(who := (s.id, epoch))]:
-        for who in done:
-            store.set_aside(logs.trajectories, who)
-        await logs.trajectories.sync()
-
-
-def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
-    """Raises `ConfigError` where a default has changed since the cell began."""
-    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
-    if changed:
-        raise ConfigError(
-            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
-            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
-        )
+def _is_of_storage(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (*FULL, errno.EROFS)
+    return isinstance(error, NoStorage)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:

@@ -11,19 +11,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlm_eval.errors import CallCancelled, ConfigError, ModelError, error_of
+from rlm_eval.calls import finished, unrepaired
+from rlm_eval.errors import CallCancelled, ConfigError, LimitReached, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
-from rlm_eval.models import Client, Sampling, merged
+from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.models.waiting import working_time
 from rlm_eval.prices import whole
 from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
+from rlm_eval.reserving import Density, reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -31,7 +33,6 @@ from rlm_eval.types import (
     Message,
     Prompt,
     PromptPart,
-    Reply,
     Role,
     Sample,
     Step,
@@ -39,7 +40,7 @@ from rlm_eval.types import (
     Usage,
 )
 
-_CHARS_PER_TOKEN = 3.0  # a careful guess: reservations should rather be too large
+_TOGETHER_S = 0.02  # within which the calls of one batch are asked
 _OFF_LOOP_CHARS = 20_000  # longer prompts are encoded beside the event loop
 
 
@@ -59,6 +60,8 @@ class Endpoint:
     """List price of a call without cache discounts, US dollars; `None` = no price known."""
     count: Callable[[Sequence[Message]], Awaitable[int | None]] | None = None
     """Tokens of a prompt under the model's own tokenizer; `None` = nobody here can tell."""
+    density: Density = field(default_factory=Density, compare=False)
+    """What its replies reported of their prompts."""
     counter: str = "server"
     """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
     check: PromptCheck | None = None
@@ -90,6 +93,8 @@ class Session:
         self.steps: list[Step] = []
         self.notes: dict[str, Any] = {}
         self.partial: Answer | None = None
+        self.shows_failures = False
+        """Set by a method whose protocol hands failed calls to the model by design."""
         self._endpoints = endpoints
         self._journal = journal
         self._repls = repls
@@ -177,6 +182,13 @@ class Session:
         """Keep a scalar that a reader of the records will want."""
         self.notes[key] = value
 
+    def outage(self) -> ModelError | None:
+        """The failure of a provider that this sample saw and nothing repaired, unless it is shown.
+
+        Such a sample says nothing about the method, whatever its code made of the failure.
+        """
+        return None if self.shows_failures else unrepaired(self.calls)
+
     def offer(self, answer: Answer) -> None:
         """The best answer so far: used where a limit ends the trajectory."""
         self.partial = answer
@@ -239,6 +251,12 @@ class Session:
         draft = replace(draft, prompt=await self._encoded_prompt(messages, role))
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
+            if role is Role.SUB and self._stored.overlap(position):
+                # Threads of the model's code ask a moment later than this one; they were not
+                # waiting for its reply, so the clock must not go on behind it before they ask.
+                await asyncio.sleep(_TOGETHER_S)
+            if endpoint.check is not None:
+                endpoint.check.replayed(messages)
             return self._serve_again(endpoint, stored, draft)
         return await self._send(endpoint, messages, sampling, request, draft, closing=closing)
 
@@ -263,11 +281,12 @@ class Session:
         call = stored_call(stored, place, draft.prompt)
         text, reasoning = split(call.reply, call.reasoning)
         call = replace(call, reply=text, reasoning=reasoning)
-        # It was paid for once: the sample's limits see it again, so that they end the trajectory
-        # where they ended it before.
-        self.budget.recount(_total(call.usage) or 0, endpoint.cost(call.usage))
-        if wasted := _total(call.failed_usage):
-            self.budget.recount(wasted, endpoint.cost(whole(call.failed_usage)), calls=0)
+        # Charge replayed calls to the sample's limits, so that a limit triggers at the same call as
+        # in the original run. Lost replies are no part of that: they were the server's trouble.
+        known = call.usage if call.usage.total is not None else call.estimate
+        self.budget.recount(known.total or 0, endpoint.cost(known))
+        for usage in call.failed:
+            self.budget.recount(usage.total or 0, endpoint.cost(whole(usage)), calls=0)
         self._journal.write_again(self._trajectory, stored, call)
         # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
         # of its batch are asked in the same moment as it was.
@@ -291,12 +310,25 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
+        charge = await reserve(
+            self.budget,
+            endpoint.cost,
+            messages,
+            sampling.max_output_tokens,
+            lambda: self.count_tokens(messages, draft.slot),
+            endpoint.density,
+            template=endpoint.counter == "server",
+            closing=closing,
+        )
         if not closing:
-            self.budget.check_seconds(self.elapsed())
-        prompt_tokens = int(sum(len(m.content) for m in messages) / _CHARS_PER_TOKEN) + 8
-        most = Usage(input=prompt_tokens, output=sampling.max_output_tokens or 0)
+            charge.check_seconds(self.elapsed())
         expected = None if endpoint.check is None else await endpoint.check.expect(messages)
-        held = self.budget.reserve(_total(most) or 0, endpoint.cost(most), closing=closing)
+
+        def sending(lost: int) -> None:
+            charge.attempt(lost)
+            self._journal.write_sent(self._trajectory, draft, charge.each, lost + 1)
+
+        hook = ON_SEND.set(sending)
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
@@ -306,63 +338,43 @@ class Session:
                 draft,
                 usage=error.usage,
                 attempts=error.attempts,
+                failed=error.failed,
                 lost_attempts=error.lost_attempts,
                 times=replace(draft.times, start=start, end=now),
                 error=f"{error.kind}: {error}",
+                estimate=charge.settle(error.usage, error.failed, error.lost_attempts),
             )
-            # An unknown bill of a failed call counts as nothing here: it was most likely free.
-            self.budget.settle(held, _total(error.usage) or 0, endpoint.cost(error.usage) or 0.0)
             self._keep(request, failed)
+            if isinstance(limit := error.__cause__, LimitReached) and limit.scope != "sample":
+                raise limit from error  # a budget's end is no outcome of the sample
             raise
         except asyncio.CancelledError as error:
-            told = error if isinstance(error, CallCancelled) else CallCancelled(Usage(), 1, 1)
-            if not told.attempts:
-                self.budget.release(held)
+            end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
+            if not end.attempts:
+                charge.release()
                 raise asyncio.CancelledError from None
             call = replace(
                 draft,
-                usage=told.usage,
                 times=replace(draft.times, end=self.elapsed()),
                 error="Cancelled: in flight",
-                attempts=told.attempts,
-                lost_attempts=told.lost_attempts,
+                attempts=end.attempts,
+                failed=end.failed,
+                lost_attempts=end.lost_attempts,
+                estimate=charge.settle(Usage(), end.failed, end.lost_attempts),
             )
             self._keep(request, call)
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
-        self.budget.settle(held, _total(reply.usage), endpoint.cost(reply.usage))
-        if wasted := _total(reply.failed_usage):
-            self.budget.spend(wasted, endpoint.cost(whole(reply.failed_usage)))
-        call = self._finished(draft, reply)
+        finally:
+            ON_SEND.reset(hook)
+        estimate = charge.settle(
+            reply.usage, reply.failed, reply.lost_attempts, name=reply.model or endpoint.name
+        )
+        call = finished(draft, reply, self.elapsed(), estimate)
         if endpoint.check is not None and expected is not None:
             least = endpoint.check.cut(expected, reply.usage)
             call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
-
-    def _finished(self, draft: Call, reply: Reply) -> Call:
-        end = self.elapsed()
-        service = reply.service_seconds
-        waited = draft.times.submit + reply.queue_seconds
-        start = round(waited if service is None else end - service, 4)
-        first = reply.first_token_seconds
-        text, reasoning = split(reply.text, reply.reasoning)
-        return replace(
-            draft,
-            model=reply.model or draft.model,
-            reply=text,
-            reasoning=reasoning,
-            finish_reason=reply.finish_reason,
-            usage=reply.usage,
-            attempts=reply.attempts,
-            failed_usage=reply.failed_usage,
-            lost_attempts=reply.lost_attempts,
-            times=Times(
-                submit=draft.times.submit,
-                start=start,
-                first_token=None if first is None else round(start + first, 4),
-                end=end,
-            ),
-        )
 
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)
@@ -384,9 +396,3 @@ class Session:
         if parts is None:
             parts = self._encoded[text] = self._index.encode(text)
         return parts
-
-
-def _total(usage: Usage) -> int | None:
-    if usage.input is None and usage.output is None:
-        return None
-    return (usage.input or 0) + (usage.output or 0)

@@ -11,6 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rlm_eval.models.waiting import Interrupt
 
@@ -25,13 +26,16 @@ class Stop:
         """Ends the calls that wait."""
         self.asked = False
         """No further sample is started."""
+        self.signal: int | None = None
+        """The signal (Ctrl-C, SIGTERM) that ended the run early; `None` = none did."""
         self.warned = False
         """A cluster is about to end the job: it is to be queued again."""
 
     def ask(self, why: str) -> None:
-        """End the run after the samples in flight."""
-        self.asked = True
-        self._note(why)
+        """End the run after the samples in flight. Only the first reason is shown."""
+        if not self.asked:
+            self.asked = True
+            self._note(why)
 
     @contextmanager
     def signals(self, warning: int | None, grace: float) -> Iterator[None]:
@@ -44,8 +48,9 @@ class Stop:
         assert main is not None
         timers: list[asyncio.TimerHandle] = []
 
-        def interrupted() -> None:
-            if self.asked:
+        def interrupted(number: int) -> None:
+            again, self.signal = self.asked, number
+            if again:
                 main.cancel()
             else:
                 self.ask("finishing the samples in flight; Ctrl-C again stops now")
@@ -56,7 +61,9 @@ class Stop:
             self.ask(f"this job ends soon: the samples in flight have {grace:.0f} s")
             timers.append(loop.call_later(grace, main.cancel))
 
-        handlers = {signal.SIGINT: interrupted, signal.SIGTERM: interrupted}
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            number: partial(interrupted, number) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         if warning is not None:
             handlers[signal.Signals(warning)] = about_to_end
         for number, handler in handlers.items():

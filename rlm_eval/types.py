@@ -1,17 +1,20 @@
 """The data of the harness: what flows from a sample to a record.
 
 `Sample -> Trajectory -> Score -> Record -> Table -> Figure`, one direction, frozen dataclasses.
-Nothing here reads a file, calls a model or imports another module of ours. Values that can be
-derived are properties. `None` means unknown, never zero.
+Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Values
+that can be derived are properties. `None` means unknown, never zero.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from rlm_eval.outcomes import Outcome as Outcome
 
 DOCUMENT_SEPARATOR = "\n\n"
 CUT_ENDS = frozenset((
@@ -32,49 +35,6 @@ class Role(StrEnum):
     SUMMARY = "summary"
     EMBED = "embed"
     RERANK = "rerank"
-
-
-class Outcome(StrEnum):
-    """How a sample ended. It describes the call that produced the answer."""
-
-    OK = "ok"
-    TRUNCATED = "truncated"
-    CONTEXT_OVERFLOW = "context_overflow"
-    LIMIT_TOKENS = "limit:tokens"
-    LIMIT_COST = "limit:cost"
-    LIMIT_CALLS = "limit:calls"
-    LIMIT_TIME = "limit:time"
-    LIMIT_DEPTH = "limit:depth"
-    LIMIT_TURNS = "limit:turns"
-    NO_ANSWER = "no_answer"
-    REFUSED = "refused"
-    REPL_CRASH = "repl_crash"
-    REPL_UNAVAILABLE = "repl_unavailable"
-    PROVIDER_ERROR = "provider_error"
-    SERVER_CUT = "server_cut"
-    JUDGE_ERROR = "judge_error"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_missing(self) -> bool:
-        """True where the sample says nothing about the method; it is redone, never scored."""
-        return self in (
-            Outcome.PROVIDER_ERROR,
-            Outcome.SERVER_CUT,
-            Outcome.REPL_UNAVAILABLE,
-            Outcome.JUDGE_ERROR,
-            Outcome.CANCELLED,
-        )
-
-    @property
-    def scores_zero(self) -> bool:
-        """True where the score is 0 whatever text is at hand."""
-        return self in (Outcome.CONTEXT_OVERFLOW, Outcome.REPL_CRASH)
-
-    @property
-    def is_cut(self) -> bool:
-        """True where a limit of ours or of the model ended the answer early."""
-        return self is Outcome.TRUNCATED or self.value.startswith("limit:")
 
 
 class Density(StrEnum):
@@ -132,6 +92,19 @@ class Usage:
     reasoning: int | None = None
     """Completion tokens spent on reasoning."""
 
+    @property
+    def total(self) -> int | None:
+        """Prompt and completion tokens; `None` where neither is known."""
+        if self.input is None and self.output is None:
+            return None
+        return (self.input or 0) + (self.output or 0)
+
+
+def added(a: Usage, b: Usage) -> Usage:
+    """Sum of two usages; unknown and known is known, unknown and unknown is unknown."""
+    pairs = zip(astuple(a), astuple(b), strict=True)
+    return Usage(*(x if y is None else y if x is None else x + y for x, y in pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -171,10 +144,15 @@ class Reply:
     """Seconds from sending the request that succeeded to the end of the reply."""
     first_token_seconds: float | None = None
     """Seconds from sending to the first token; `None` where not streamed."""
-    failed_usage: Usage = Usage()
-    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    failed: tuple[Usage, ...] = ()
+    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
     lost_attempts: int = 0
-    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
+    """Failed attempts whose reply never arrived: they may have been billed."""
+
+    @property
+    def failed_usage(self) -> Usage:
+        """Sum over `failed`."""
+        return functools.reduce(added, self.failed, Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +191,28 @@ class Call:
     """Requests sent."""
     error: str | None = None
     """`kind: message` of the failure, else `None`."""
-    failed_usage: Usage = Usage()
-    """Tokens billed for failed attempts of this call; not in `usage`, but to be paid."""
+    failed: tuple[Usage, ...] = ()
+    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
     lost_attempts: int = 0
-    """Failed attempts whose reply was lost on its way: perhaps billed, nobody says how much."""
+    """Failed attempts whose reply never arrived: they may have been billed."""
+    estimate: Usage = Usage()
+    """Estimated tokens of one attempt (prompt, output cap): what a lost attempt, or a reply without
+    usage, counts as in budgets. Set only where there is one; never part of `usage`."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
     prompt_tokens_at_least: int | None = None
     """Tokens of the prompt, where the server counted far fewer: it cut the prompt."""
+
+    @property
+    def failed_usage(self) -> Usage:
+        """Sum over `failed`."""
+        return functools.reduce(added, self.failed, Usage())
+
+    @property
+    def estimated_attempts(self) -> int:
+        """Attempts whose bill is unknown and counts as `estimate`: lost ones, unreported usage."""
+        unknown = self.lost_attempts + (self.error is None and self.usage.total is None)
+        return unknown if self.estimate != Usage() else 0
 
     @property
     def is_cut(self) -> bool:

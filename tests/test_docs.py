@@ -167,6 +167,26 @@ def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
     assert {row["outcome"] for row in told} == {"ok"}
 
 
+def test_every_row_of_the_page_of_servers_has_its_tests():
+    """`scripts/test.sh -k servers` selects each of them, by its name or its file's."""
+    selected = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
+        if "servers" in f"{path.stem}::{name}"
+    }
+    table = [
+        line.split("|")
+        for line in (ROOT / "docs" / "servers.md").read_text().splitlines()
+        if line.startswith("|") and not line.startswith(("|---", "| when |"))
+    ]
+    assert len(table) > 35
+    for _, when, _, tests, _ in table:
+        named = re.findall(r"`(\w+)`", tests)
+        assert named, f"no test: {when}"
+        assert set(named) <= selected, set(named) - selected
+
+
 def test_the_scores_of_the_study_are_those_published():
     """The page's table is a copy in an order of its own: the same cells, the same figures."""
     with (ROOT / "results/published/length_sweep/tables/accuracy.csv").open() as file:

@@ -72,7 +72,7 @@ def test_a_call_pays_its_failed_attempts_and_its_slots_price():
     call = Call(
         id=0, parent=None, depth=0, role=Role.ROOT, turn=0, position="t0", slot="root",
         model="m-dated", prompt=Prompt(()), reply="", reasoning="", finish_reason="stop",
-        usage=Usage(1000, 0, 100), failed_usage=Usage(1000, 0, None), attempts=2,
+        usage=Usage(1000, 0, 100), failed=(Usage(1000, 0, None),), attempts=2,
         times=Times(submit=0, start=0, first_token=None, end=1),
     )  # fmt: skip
     cold, observed = call_cost({"root": "gpt-5", "sub": None})(call)

@@ -155,7 +155,7 @@ def test_ctrl_c_at_the_command_line_tells_by_its_exit_code(tmp_path):
         wait_for(lambda: answered(tmp_path) >= 2)
         once.send_signal(signal.SIGINT)
         _, told = once.communicate(timeout=120)
-        assert once.returncode == 1
+        assert once.returncode == 130
         assert "finishing the samples in flight; Ctrl-C again stops now" in told
         assert re.search(r"UNFINISHED .*: 2 not run", told)
         twice = start(given)

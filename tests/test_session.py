@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from bench import Answering, sample_of, session_over
 
+from rlm_eval import reserving
 from rlm_eval.attempt import attempt
 from rlm_eval.errors import CallCancelled, LimitReached, ProviderError
 from rlm_eval.journal import Calls, Tape
@@ -130,37 +131,50 @@ async def test_a_cancelled_call_is_recorded_as_in_flight(tmp_path):
 
 
 async def test_a_call_that_was_cancelled_before_it_was_sent_is_no_call(tmp_path):
-    client = Answering(lambda messages: CallCancelled(Usage(), 0, 0))
+    client = Answering(lambda messages: CallCancelled((), 0, 0))
     limits = Limits(tokens=1000, calls=1)
     async with session_over(client, tmp_path, sample_of(TEXT), limits=limits) as session:
         with pytest.raises(asyncio.CancelledError) as caught:
             await session.call(user("q"), role=Role.ROOT, position="t0")
         assert type(caught.value) is asyncio.CancelledError
         assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
-        client.answer = lambda messages: CallCancelled(Usage(input=7, output=2), 2, 1)
+        client.answer = lambda messages: CallCancelled((Usage(input=7, output=2),), 2, 1)
         with pytest.raises(asyncio.CancelledError):
             await session.call(user("q"), role=Role.ROOT, position="t0")
     (call,) = session.calls
-    assert (call.attempts, call.lost_attempts, call.usage.output) == (2, 1, 2)
+    assert (call.attempts, call.lost_attempts, call.failed_usage.output) == (2, 1, 2)
 
 
 async def test_concurrent_calls_cannot_overspend_together(tmp_path):
-    client = Answering(lambda messages: "x", latency=0.05)
-    limits = Limits(tokens=250)
+    most = 90 + reserving.FRAME + 10  # of a call; it takes 15 (`Answering`)
+    in_flight, peak = 0, 0
+
+    class Counting(Answering):
+        async def complete(self, messages, sampling):
+            nonlocal in_flight, peak
+            in_flight, peak = in_flight + 1, max(peak, in_flight + 1)
+            reply = await super().complete(messages, sampling)
+            in_flight -= 1
+            return reply
+
+    client = Counting(lambda messages: Reply("x", "stop", Usage(input=10, output=5)), latency=0.02)
+    limits = Limits(tokens=2 * most + 50)
     sampling = Sampling(max_output_tokens=90)
     async with session_over(
         client, tmp_path, sample_of(TEXT), limits=limits, sampling=sampling
     ) as session:
-        calls = [session.call(user(str(n)), role=Role.SUB, position="b") for n in range(6)]
+        calls = [session.call(user(str(n)), role=Role.SUB, position="b") for n in range(30)]
         results = await asyncio.gather(*calls, return_exceptions=True)
+    # None ends on the reservations of its siblings; those that do not fit alone are refused.
     refused = [r for r in results if isinstance(r, LimitReached)]
-    assert len(refused) == 4
     assert {r.outcome for r in refused} == {Outcome.LIMIT_TOKENS}
-    assert len(client.asked) == 2
+    assert peak == 2
+    assert session.budget.tokens == 15 * len(client.asked) > limits.tokens - most - 15
+    assert len(refused) + len(client.asked) == 30
 
 
 async def test_billed_failed_attempts_count(tmp_path):
-    reply = Reply("x", "stop", Usage(input=5, output=1), attempts=2, failed_usage=Usage(5, None, 0))
+    reply = Reply("x", "stop", Usage(input=5, output=1), attempts=2, failed=(Usage(5, None, 0),))
     client = Answering(lambda messages: reply)
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         call = await session.call(user("q"), role=Role.ROOT, position="t0")

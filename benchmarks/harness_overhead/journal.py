@@ -26,16 +26,17 @@ from rlm_eval.journal import Calls, Journal
 from rlm_eval.lease import Lease
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog, Writer
-from rlm_eval.models import EndpointInfo, Sampling
+from rlm_eval.models import ON_SEND, EndpointInfo, Sampling
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex, decode
 from rlm_eval.types import Context, Message, Reply, Role, Sample, Usage, text_hash
 
 
 class Instant:
-    """A client that answers at once."""
+    """A client that answers at once; what is sent is journalled as for a real one."""
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
+        ON_SEND.get()(0)
         return Reply("none", "stop", Usage(input=len(messages[-1].content) // 4, output=1))
 
     async def check(self) -> EndpointInfo:

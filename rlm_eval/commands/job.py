@@ -26,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.terminal import printable
 
     unfinished = run_job(arguments.run, arguments.number)
-    for name, why in unfinished.items():
-        print(printable(f"UNFINISHED {name}: {why}"), file=sys.stderr)
+    if unfinished:  # each cell has said why
+        count = f"{len(unfinished)} cells unfinished; the same command resumes"
+        print(printable(unfinished.get("job", count)), file=sys.stderr)
     return 1 if unfinished else 0

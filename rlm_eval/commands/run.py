@@ -79,12 +79,18 @@ def _print_configs(overrides: list[str]) -> int:
 
 
 def confirm(
-    folder: Path, cells: Sequence[Cell], above: float, *, yes: bool, tests: int | None = None
+    folder: Path,
+    cells: Sequence[Cell],
+    above: float,
+    *,
+    yes: bool,
+    ask: bool = True,
+    tests: int | None = None,
 ) -> None:
-    """Warn of designs that show little; ask before more than `above` dollars are spent.
+    """Warn of designs that show little; ask before more than `above` US dollars are spent.
 
-    `tests`: comparisons that were named beforehand. Raises `ConfigError` where nobody is there to
-    be asked.
+    `tests`: comparisons that were named beforehand. Raises `ConfigError` without a terminal, or
+    where `ask` is false (then there is no `--yes`).
     """
     from rlm_eval.planning import designs_of
     from rlm_eval.prices import price_of
@@ -113,8 +119,8 @@ def confirm(
             print(told, file=sys.stderr)
         return
     told = f"{told} (`rlm-eval estimate` tells more), over ${above:g}"
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{told}: add --yes, or raise confirm_above")
+    if not (ask and sys.stdin.isatty()):
+        raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
     if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise ConfigError("nothing was called")
 
@@ -152,28 +158,36 @@ def execute(
     confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
     begin(folder)
 
-    from rlm_eval.limits import Limits
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
-    from rlm_eval.shares import check_alone, left_by_jobs
-    from rlm_eval.terminal import printable
 
-    budget = sweep_budget(config)
-    if budget != Limits():
-        check_alone(folder, cells)
-        budget = left_by_jobs(folder, budget)
-    try:
-        summary = asyncio.run(Runner(folder, cells, budget, redo).run())
-    except asyncio.CancelledError:
+    async def run() -> tuple[Summary | None, int | None]:
+        runner = Runner(folder, cells, sweep_budget(config), redo)
+        try:
+            return await runner.run(), runner.stop.signal
+        except asyncio.CancelledError:
+            if runner.stop.signal is None:
+                raise
+            return None, runner.stop.signal
+
+    summary, signal = asyncio.run(run())
+    if summary is None:
         print("stopped; the same command resumes", file=sys.stderr)
-        return 130
-    for told in merge_done(folder, cells):
-        print(told, file=sys.stderr)
-    if any((folder / "cells").glob("*/manifest.json")):
-        _tell(folder, cells, summary, report=report)
-    for cell, why in summary.unfinished.items():
-        print(printable(f"UNFINISHED {cell}: {why}"), file=sys.stderr)
-    return 1 if summary.unfinished else 0
+        return 128 + (signal or 0)
+    try:
+        for told in merge_done(folder, cells):
+            print(told, file=sys.stderr)
+        if any((folder / "cells").glob("*/manifest.json")):
+            _tell(folder, cells, summary, report=report)
+    except OSError as error:
+        if not summary.unfinished:
+            raise
+        print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
+    if not summary.unfinished:
+        return 0
+    count = f"{len(summary.unfinished)} of {len(cells)} cells"
+    print(f"{count} unfinished; the same command resumes", file=sys.stderr)
+    return 1 if signal is None else 128 + signal  # as a shell has it: 130 for Ctrl-C
 
 
 def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:

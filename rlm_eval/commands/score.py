@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
             held += 1
             continue
         wanted = arguments.scorer or next(iter(means), "")
-        told = "not of this task" if wanted not in means else f"{means[wanted]:.4f}"
+        told = "not of this task" if means else "no sample has a score"
+        told = f"{means[wanted]:.4f}" if wanted in means else told
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
     return 1 if held else 0

@@ -6,6 +6,7 @@ rlm-eval status results/runs/scratch
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,22 +25,21 @@ def main(argv: Sequence[str]) -> int:
     run = parser.parse_args(argv).run
 
     from rlm_eval.errors import RlmEvalError
+    from rlm_eval.ledger import balance, planned
     from rlm_eval.limits import Limits
-    from rlm_eval.plan import planned
     from rlm_eval.queue import cell_jobs, jobs_of
-    from rlm_eval.shares import pot
     from rlm_eval.spending import first_requests, total_of_run
     from rlm_eval.store import folder_of
     from rlm_eval.terminal import printable
 
     if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
-    # A cell that was started counts in any case. A merged one is told by its shards.
-    started = sorted(p.parent.name for p in (run / "cells").glob("*/lease.json"))
-    started += sorted(p.parent.name for p in (run / "cells").glob("*/manifest.json"))
     shards = {name.partition("/")[0] for name in names if "/" in name}
-    names += [name for name in dict.fromkeys(started) if name not in (*names, *shards)]
-    jobs = cell_jobs(run)
+    try:
+        jobs = cell_jobs(run)
+    except RlmEvalError as error:  # the cells' own files tell the rest
+        print(f"queue unknown: {error}", file=sys.stderr)
+        jobs = {}
     folders = {name: folder_of(run, name) for name in names}
     done = 0
     for name, folder in folders.items():
@@ -52,11 +52,10 @@ def main(argv: Sequence[str]) -> int:
     print(f"{done} of {len(names)} cells done; spent: {total_of_run(run, names)}")
     if (proofs := first_requests(run)).calls:
         print(f"endpoints proved: {proofs}")
-    if configs := [config for job in jobs_of(run) for config in job["configs"]]:
-        budget = Limits(**configs[-1]["budget"])
-        if budget != Limits():
-            again = "; `rlm-eval submit` again hands out what is free" if done < len(names) else ""
-            print(f"budget: {pot(run, budget)}{again}")
+    configs = [config for job in jobs_of(run) for config in job["configs"]]
+    if budget := balance(run, Limits(**configs[-1]["budget"]) if configs else None):
+        again = "; the same command again spends what is free" if done < len(names) else ""
+        print(f"budget: {budget}{again}")
     return 0 if done == len(names) else 1
 
 

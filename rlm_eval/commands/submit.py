@@ -32,10 +32,9 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.config import build
     from rlm_eval.grid import expand
     from rlm_eval.lease import holder_of
-    from rlm_eval.limits import Limits
+    from rlm_eval.ledger import balance, check_left
     from rlm_eval.plan import plan
-    from rlm_eval.queue import cell_jobs
-    from rlm_eval.shares import pot, shares
+    from rlm_eval.queue import cell_jobs, find_squeue
     from rlm_eval.store import check_cells, output_folder
 
     configs = expand(arguments.overrides)
@@ -62,11 +61,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
     once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell are one
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
+    if cluster.executor == "slurm" and not arguments.plan:
+        find_squeue()
     jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
-    own = [] if budget == Limits() else shares(run, budget, jobs)
+    check_left(run, budget)
     if told := lacking_gpus(jobs, cluster):
         print(told, file=sys.stderr)
-    numbers = write_jobs(run, jobs, cluster, own)
+    numbers = write_jobs(run, jobs, cluster)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
@@ -76,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     for number, job_id in submit(run, numbers, cluster).items():
         print(f"job {number}: {cluster.executor} {job_id}")
-    if own:
-        print(f"budget: {pot(run, budget)}")
+    if told := balance(run, budget):
+        print(f"budget: {told}")
     print(f"follow with: rlm-eval status {run}")
     print(f"then:        rlm-eval report {run}")
     return 0

@@ -46,7 +46,9 @@ _BLOCK = re.compile(
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
-    VERSION: ClassVar[int] = 2  # 1: the error of a missing package did not name repl.packages
+    VERSION: ClassVar[int] = 2
+    """1: the error of a missing package did not name `repl.packages`; a provider's failure in a
+    sub-call was scored."""
     runs_code: ClassVar[bool] = True
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 
@@ -171,6 +173,8 @@ class CodeAct(Chunks):
         stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
         stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
         session.add_step(step_of(session, call.id, position, code, result, (stdout, stderr)))
+        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+            raise lost
         if tools.calls.tree.stop is not None:
             raise tools.calls.tree.stop
         limit = f"[{result.error}]" if result.error and result.error.startswith("limit:") else ""

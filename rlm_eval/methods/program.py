@@ -31,6 +31,7 @@ class Program:
     """One program, run once per sample. See the module's docstring."""
 
     runs_code: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2  # 2: a caught failure of a provider makes the sample missing, too
 
     program: str = "map"
     """Shipped program: a file of `prompts/program/`."""

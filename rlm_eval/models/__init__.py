@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from rlm_eval.types import Message, Reply, Usage
+
+ON_SEND: ContextVar[Callable[[int], None]] = ContextVar(
+    "rlm_eval_on_send", default=lambda _lost: None
+)
+"""Called by a client just before it sends an attempt, with the attempts of this call lost so far.
+The session sets it, to journal what is in flight. Where it raises `LimitReached` (no budget for a
+retry), the call fails with a `ProviderError` from it; what else it raises ends the call.
+"""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ flight against a 50 ms server took it 0.5 s, and httpx 15 s.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,10 +23,19 @@ from rlm_eval.errors import (
     CallCancelled,
     EndpointGone,
     EndpointUnusable,
+    LimitReached,
     ModelError,
     ProviderError,
 )
-from rlm_eval.models import Account, EndpointInfo, Sampling, address, merged, proof
+from rlm_eval.models import (
+    ON_SEND,
+    Account,
+    EndpointInfo,
+    Sampling,
+    address,
+    merged,
+    proof,
+)
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError
@@ -35,7 +45,7 @@ from rlm_eval.models.outage import Unreachable, say
 from rlm_eval.models.thoughts import Thoughts
 from rlm_eval.models.transport import StaleConnection, Transport
 from rlm_eval.models.waiting import INTERRUPT
-from rlm_eval.types import Message, Reply, Usage
+from rlm_eval.types import Message, Reply, Usage, added
 
 if TYPE_CHECKING:
     from rlm_eval.models.http import OpenAIModel
@@ -56,8 +66,8 @@ class _Sent:
     """The preflight: a wrong address must fail soon, so that it waits for no outage and retries
     once, except where the provider asks it to come back."""
     attempts: int = 0
-    failed: Usage = field(default_factory=Usage)
-    """Billed for failed attempts, as far as it was told."""
+    failed: tuple[Usage, ...] = ()
+    """Billed for each failed attempt, where the provider reported it."""
     lost: int = 0
     """Failed attempts that may be billed, for all that was told."""
     stale: int = 0
@@ -105,7 +115,7 @@ class HttpClient:
         except asyncio.CancelledError as error:
             raise CallCancelled(sent.failed, sent.attempts, sent.lost + sent.in_flight) from error
         except ModelError as error:
-            error.usage, error.attempts = added(sent.failed, error.usage), sent.attempts
+            error.failed, error.attempts = sent.failed, sent.attempts
             error.service_seconds = sent.seconds
             error.lost_attempts += sent.lost
             raise
@@ -117,6 +127,7 @@ class HttpClient:
             try:
                 await self._host.ensure()
                 async with self.gate.slot(estimate) as sent.entered:
+                    self._about_to_send(sent)
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
                     try:
                         with self._host.meter.call():
@@ -126,8 +137,9 @@ class HttpClient:
                         in_service += sent.seconds
                 sent.in_flight = False
             except TransientError as fault:
+                billed = () if fault.usage == Usage() else (fault.usage,)
+                sent.failed, sent.lost = sent.failed + billed, sent.lost + fault.lost
                 sent.in_flight = False
-                sent.failed, sent.lost = added(sent.failed, fault.usage), sent.lost + fault.lost
                 await self._after(fault, sent)
                 continue
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
@@ -136,12 +148,20 @@ class HttpClient:
             return replace(
                 without_secrets(reply),
                 attempts=sent.attempts,
-                failed_usage=sent.failed,
+                failed=sent.failed,
                 lost_attempts=sent.lost,
                 queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
                 service_seconds=sent.seconds,
                 first_token_seconds=None if first is None else first - sent.entered,
             )
+
+    def _about_to_send(self, sent: _Sent) -> None:
+        """Raises `ProviderError` where a budget has no room for a retry: see `ON_SEND`."""
+        try:
+            ON_SEND.get()(sent.lost)
+        except LimitReached as limit:
+            why = f"{self._transport.where}: not tried again: {limit}"
+            raise ProviderError(why) from limit
 
     async def _after(self, fault: TransientError, sent: _Sent) -> None:
         """Wait before the next attempt, or raise where there is none."""
@@ -224,7 +244,7 @@ class HttpClient:
         except ModelError as error:
             if not proof.proves(error):
                 raise
-            model, used = "", error.usage
+            model, used = "", functools.reduce(added, error.failed, error.usage)
         finally:
             slow.cancel()
         return replace(
@@ -276,17 +296,3 @@ class HttpClient:
                 return value
             error = f"HTTP {status}"
         raise ProviderError(f"{self._transport.where}: tokens cannot be counted at {path}: {error}")
-
-
-def added(a: Usage, b: Usage) -> Usage:
-    """Sum of two usages; unknown and known is known, unknown and unknown is unknown."""
-
-    def plus(x: int | None, y: int | None) -> int | None:
-        return x if y is None else y if x is None else x + y
-
-    return Usage(
-        plus(a.input, b.input),
-        plus(a.cached, b.cached),
-        plus(a.output, b.output),
-        plus(a.reasoning, b.reasoning),
-    )

@@ -49,7 +49,8 @@ _NO_MODEL = re.compile(
 _NO_CREDIT = re.compile(
     r"insufficient[ _](quota|balance|credit|fund)|credit balance is too low|arrear|payment required"
     r"|billing[ _](hard[ _]limit|not[ _]active)|budget[ _](has been )?exceeded|out of credits"
-    r"|(requires|purchase|need) more credits|余额不足|欠费",
+    r"|(requires|purchase|need) more credits|exceeded ?(token ?)?budget|specified api usage limit"
+    r"|余额不足|欠费",
     re.IGNORECASE,
 )
 _BAD_KEY = re.compile(

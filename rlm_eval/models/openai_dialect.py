@@ -73,7 +73,9 @@ class OpenAIDialect:
         choice = _first_choice(body, usage)
         message = choice.get("message")
         if message is None and finish.finish_of(*(choice.get(name) for name in _ENDS)):
-            message = {}  # Gemini leaves it out where a filter or the cap left nothing to say
+            # Gemini leaves it out where a filter or the cap left nothing to say; some gateways
+            # answer in the form of the older completions.
+            message = {"content": choice.get("text")}
         if not isinstance(message, dict):
             raise Malformed("the choice has no message", usage=usage)
         try:
@@ -130,8 +132,8 @@ class OpenAIStream:
         got = False
         for choice in choices or []:
             got = self._take(choice.get("delta") or {}) or got
-            if choice.get("finish_reason"):
-                self._finish |= {name: choice[name] for name in _ENDS if choice.get(name)}
+            if choice.get("finish_reason"):  # the first one: closing chunks may repeat another
+                self._finish = {n: choice[n] for n in _ENDS if choice.get(n)} | self._finish
                 self.done = True
         return got
 

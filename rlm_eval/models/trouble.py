@@ -56,7 +56,7 @@ _STATUS_WORDS = (
     (401, r"authenticat|unauthori[sz]ed|invalid (api )?key|incorrect api key|expired token"
      r"|api key (not valid|invalid|expired)|unrecognized client|invalid (access )?token"),
     (403, r"permission|forbidden|access denied"),
-    (413, r"(request|payload) too large"),
+    (413, r"(request|payload)( body| entity)? too large"),
     (404, r"not found|no such model"),
     (400, r"content (filter|policy)|inspection|invalid (request|argument|param|prompt|input)"
      r"|bad request|validation|failed precondition|unprocessable|context (length|window)"),
@@ -69,7 +69,7 @@ _STATUS_WORDS = (
 
 @dataclass(frozen=True)
 class Trouble:
-    """An error, whoever tells it."""
+    """An error, in one form for every server."""
 
     words: str
     """Its messages, the outermost first; never empty."""

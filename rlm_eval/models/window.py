@@ -12,7 +12,7 @@ import re
 from itertools import pairwise
 
 _FINAL = (None, 400, 413, 422, 424, 500, 502)
-"""Statuses under which a window error is told; `None` = an error without one, in a 200."""
+"""Statuses under which servers report a window error; `None` = an error without one, in a 200."""
 _OTHER_FAULTS = (401, 402, 403, 404)
 _NEAR = 120
 """Most characters between the noun and the phrase."""
@@ -51,14 +51,15 @@ _SENT = _any(
     r"\b(in|of) (the|your) (messages|prompt|input|functions|text)|\bmessages? (result|contain)",
     r"\b(total|requested)( about)?( a total of)?( \d+)? tokens|\bin total\b|\bconversation\b",
     r"\b(combined|sum of)\b|\d \+ \d|\breduce the length of the messages",
-    r"\brequest (has|contains|of) \d",
+    r"\brequest (has|contains|of) \d|\bmax tokens of \d+ exceeded",
 )
 """The prompt is named beside the output cap: their sum is what does not fit."""
 _NO_ROOM = _any(r"\bmax [a-z ]*tokens\b.{0,80}?(?<![\d\w])-(\d{1,9})\b")
 """A cap that the server computed as what is left of the window: below zero."""
 
 _CONTEXT = _any(
-    r"\b(context|model|sequence|seq|attention)( (window|length|size|limit|len|budget|capacity))+\b",
+    r"\b(context|model|sequence|seq|attention|session)( max(imum)?)?"
+    r"( (window|length|size|limit|len|budget|capacity))+\b|\bmax tokens of \d+ exceeded",
     r"\bmax(imum)? (model|seq\w*|context|position|input|prompt|message|num)"
     r"( tokens?| len\w*| size| window| embeddings| prompt)*\b",
     r"\bn ctx\b|\bnum ctx\b|\bcontext\b|上下文",
@@ -69,7 +70,7 @@ _PROMPT = _any(
     r"\b(your|the|this) message\b|\bconversation|\bhistory\b|\bcontext\b|\bsequence\b|\btext\b",
     r"\bcontents?\b(?! (type|filter|policy|management))|\bquery\b|\bdocuments?\b|\bpayload",
     r"\b(total|number of|requested|too many|how many)( \w+)? tokens?|\btokens? (count|limit|len)",
-    r"\btokens exceed|\bseq len",
+    r"\btokens exceed|\bseq len|\bvalue at body\b",
     r"\brequest:?( it)?( \(?\d+ tokens\)?)?( size| length| payload)? (is |was |s )?"
     r"(exceed|too |larger|longer|contains|has \d)",
     r"输入|提示|请求|内容|文本|tokens?[数量总]",
@@ -85,7 +86,7 @@ _OVER = _any(
     r"\b(token|length|size|context|input|prompt|character|window|conversation)s? limit",
     r"limit (of|is|was|reach)|[<>≤≥]=?|not enough (room|space|context)|no (room|space) (left )?",
     r"insufficient context|(run|ran|is|are) out of|unable to fit|longer\b|capacity",
-    r"(must|should|has to) be (in|within|between)\b",
+    r"(must|should|has to) be (in|within|between)\b|\bshift is disabled",
     r"超长|超限|过大|超过|超出|过长|过多|太长|大于|上限|最大|长度限制",
 )
 _LENGTH = _any(
@@ -101,7 +102,7 @@ _FOREIGN = _any(
     r"\b(memory|allocat\w*|oom|time ?d? ?out|timeout|deadline|seconds?)\b",
     r"\b(initiali\w+|fail\w* to (re)?(load|start))\b",
     r"\b(sensitive|flagged|moderation|unsafe|safety|blocked|policy)\b",
-    r"\b(?<!physical )batch(?! size: \d)\b|\bnum ctx (is|must|should|exceed)",
+    r"(?<!physical )\bbatch (of \d|size\b(?!: \d))|\bnum ctx (is|must|should|exceed)",
     r"\buser\b(?! (message|prompt|input|content|query|turn|request))",
     r"\bnames? (is|must|too|exceed|length|should|:)|\bid (is|must|too)",
     r"(unsupported|unknown|unrecognized|unexpected) (param\w*|argument|field|key\w*|value)",
@@ -117,6 +118,11 @@ _LIMITED = _any(
 )
 _SIZED = _any(r"token|length|context|\bwindow|\bchar|上下文|长度")
 _NUMBER = _any(r"(?<![\w.-])(\d{1,9})(k?)(?![\w-]|\.\d)")
+_COUNTED = _any(
+    r"\b(prompt|input) (tokens?|len\w*) \(?\d+( tokens?)?\)?( is| are)?"
+    r" (exceed|(long|great|larg)er than|over\b|too )",
+)
+"""A count of the prompt that is said to be too much: nothing else beside it is the matter."""
 _CODE = _any(
     r"(context|prompt|inputs?|messages?|sequence)\b.*\b(too (long|large|big)|exceed|overflow)",
     r"exceed\w* context|context (window|length|size)|context full",
@@ -146,6 +152,8 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
         return False
     if status not in _FINAL and "context" not in text:
         return False
+    if _COUNTED.search(text):
+        return True
     if _near(_CONTEXT, text) and not _EMPTY.search(text) and _SIZED.search(text):
         return not _FOREIGN.search(text) or bool(_SENT.search(text)) or _exceeding(text)
     if status not in _FINAL or _FOREIGN.search(text) or _EMPTY.search(text):

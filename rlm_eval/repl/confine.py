@@ -253,7 +253,7 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         (_RETURN, _ALLOW, 0, 0),
         otherwise=refuse,
     )
-    # To itself only, and not SIGKILL: whoever is killed by that was killed from outside.
+    # To itself only, and not SIGKILL: a worker that this signal ends was killed from outside.
     for signalling, signal_at in (("kill", 24), ("tgkill", 32)):
         when(
             signalling,

@@ -26,7 +26,7 @@ class ThreadLock:
 
     SEM_VALUE_MAX = 2**31 - 1
     handle = 0
-    name = None  # in no file system: nothing to remove, nobody else to open it
+    name = None  # in no file system: nothing to remove, and no other process can open it
 
     def __init__(self, kind: int, value: int, maxvalue: int, *_: object) -> None:
         self.kind, self.maxvalue = kind, maxvalue

@@ -144,9 +144,16 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     if failed:
         yield f"{failed} calls failed for good; what they cost is known only where it was reported."
     if lost := int(table["lost_attempts"].sum()):
+        tokens = int(frame["lost_tokens_estimated"].fillna(0).sum())
         yield (
             f"{lost} replies were lost on their way and asked for again; the provider may have "
-            "billed them, and no cost here contains that."
+            f"billed them (estimated: up to {tokens:,} tokens), and no cost here contains that."
+        )
+    shown = frame.get("note_outage_shown")
+    if shown is not None and (count := int(shown.fillna(False).astype(bool).sum())):
+        yield (
+            f"{count} samples count although sub-calls of theirs failed for the provider's reasons "
+            "(on_subcall_failure=show): an outage may have lowered their scores."
         )
     crowded = sorted({int(c) for c in table["concurrency"].dropna() if c > 1})
     if crowded:
@@ -155,7 +162,10 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             "each other. Take latency claims from a run with one at a time."
         )
     if resumed := int((frame["n_replayed_calls"].fillna(0) > 0).sum()):
-        yield f"{resumed} samples were resumed after an interruption and are not timed."
+        yield (
+            f"{resumed} samples were resumed after an interruption: their times are those of both "
+            "sittings, what was lost in between left out."
+        )
     names = sorted(set(frame["tokenizer"].dropna().astype(str)))
     if len(names) > 1:
         yield f"Lengths were measured with several tokenizers: {', '.join(names)}."

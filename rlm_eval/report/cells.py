@@ -90,9 +90,6 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     # GPU time at its price stands in for a list price; captions say so.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
-    # Latency of a sample that was interrupted is that of two sittings: unknown.
-    resumed = frame["n_replayed_calls"].fillna(0) > 0
-    frame.loc[resumed, ["wall_seconds", "critical_path_seconds"]] = np.nan
     series.tell_prompts_apart(frame)
     series.tell_variants_apart(frame, manifests)
     frame["refused"] = _refused(frame)

@@ -75,11 +75,10 @@ def critical_path(calls: Sequence[Call], steps: Sequence[Step]) -> float | None:
     """Seconds of the longest chain of calls: what an unloaded client would wait.
 
     A call waits for another of the same parent where it was submitted after that one ended; its
-    own sub-calls and the processor time of its blocks come on top. Queueing is not in it.
-    `None` where calls were replayed from a journal: their times are those of another sitting.
+    own sub-calls and the processor time of its blocks come on top. Queueing is not in it. Calls
+    that a resumed sample took from its journal have the times of their own sitting; the sample's
+    clock goes on behind them.
     """
-    if any(call.replayed for call in calls):
-        return None
     cpu: dict[int, float] = {}
     for step in steps:
         # A killed block has no processor time; without sub-calls its wall time is what was waited.

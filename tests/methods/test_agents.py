@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from baseline_bench import open_bench, sample_of
 
-from rlm_eval.errors import ContextOverflow, LimitReached, ProviderError
+from rlm_eval.errors import ContextOverflow, LimitReached, ProviderError, Refused
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.react import React
@@ -178,11 +178,26 @@ async def test_codeact_failed_sub_call_is_an_error_in_the_code(tmp_path: Path) -
         sample,
         repl=True,
         root=[f"```python\n{block}\n```", "ANSWER: done"],
-        sub=[ProviderError("overloaded")],
+        sub=[Refused("filtered")],
     ) as bench:
         await CodeAct(sub_calls=True).solve(sample, bench.session)
         assert "SubCallError" in bench.requests("root")[-1][-1][1]
-        assert "overloaded" in bench.requests("root")[-1][-1][1]
+        assert "filtered" in bench.requests("root")[-1][-1][1]
+
+
+async def test_codeact_ends_where_a_provider_failed_for_good(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    block = "try:\n    llm_query('x')\nexcept Exception:\n    print('swallowed')"
+    async with open_bench(
+        tmp_path,
+        sample,
+        repl=True,
+        root=[f"```python\n{block}\n```"],
+        sub=[ProviderError("overloaded")],
+    ) as bench:
+        with pytest.raises(ProviderError, match="overloaded"):
+            await CodeAct(sub_calls=True).solve(sample, bench.session)
+        assert bench.session.steps[0].stdout == "swallowed\n"
 
 
 async def test_a_limit_met_in_a_block_ends_the_sample_whatever_the_code_makes_of_it(

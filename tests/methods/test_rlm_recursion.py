@@ -162,7 +162,8 @@ except Exception as error:
     print(error.results, error)
 llm_query("bad")
 """
-    _, bench = await solve(tmp_path, turns(block(code), block("x = 1\n" + FINISH)), sub)
+    root = turns(block(code), block("x = 1\n" + FINISH))
+    _, bench = await solve(tmp_path, root, sub, method=RLM(on_subcall_failure="show"))
     step = bench.session.steps[0]
     assert step.stdout == (
         "SubCallError ProviderError endpoint is down\n"

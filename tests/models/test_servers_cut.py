@@ -77,7 +77,7 @@ async def test_servers_that_cut_prose_in_half_are_noticed_from_the_text_alone():
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-async def test_servers_cut_is_exact_where_somebody_counts(kind):
+async def test_servers_cut_is_exact_where_the_prompt_is_counted(kind):
     text = TEXTS[kind]
     for tokens in (5000, 20_000):
         assert await told(text, usage(tokens * 0.8), counted=tokens) == tokens
@@ -97,6 +97,39 @@ async def test_servers_that_leave_cached_tokens_out_raise_no_alarm():
     assert (
         check.cut(await check.expect([Message("user", PROSE[::-1] * 300)]), usage(80)) is not None
     )
+
+
+async def grown(turns, report):
+    """The turn at which a growing history is noticed; `report`: (whole, new) tokens -> counted."""
+    check, text, whole = PromptCheck(None, exact=True), "", 0
+    for turn, new in enumerate(turns):
+        text += new
+        tokens = get_tokenizer("approx4").count(new)
+        whole += tokens
+        reported = usage(report(whole, tokens))
+        if check.cut(await check.expect([Message("user", text)]), reported) is not None:
+            return turn
+    return None
+
+
+@pytest.mark.parametrize("turn", [600, 1000, 1800])
+async def test_servers_that_cut_a_growing_history_are_noticed(turn):
+    turns = [(PROSE * 500)[: 4 * turn + 200 * i] for i in range(20)]
+    noticed = await grown(turns, lambda whole, _new: min(whole, 4096))
+    assert noticed is not None
+    assert noticed * turn < 2 * 4096
+
+
+async def test_servers_that_count_only_new_turns_raise_no_alarm():
+    mixed = ["Find the key. ", *TEXTS.values(), PROSE * 3, *TEXTS.values()]
+    for turns in (mixed, ["Find it. ", *[PROSE * 100] * 20], [PROSE * (i + 1) for i in range(40)]):
+        assert await grown(turns, lambda _whole, new: new + 9) is None
+
+
+async def test_servers_that_cached_what_an_earlier_process_sent_raise_no_alarm():
+    check = PromptCheck(None, exact=True)
+    check.replayed([Message("user", PROSE * 300)])
+    assert check.cut(await check.expect([Message("user", PROSE * 310)]), usage(180)) is None
 
 
 async def test_servers_cut_every_prompt_though_they_begin_alike():
@@ -142,7 +175,7 @@ async def test_servers_cut_is_an_outcome_that_is_missing_and_redone(tmp_path, ca
         assert "3 server_cut" in why
         shown = capsys.readouterr().err
         assert "counted 512 prompt tokens" in shown
-        assert "root.window=522" in shown
+        assert "root.window=512" in shown
         for row in records(tmp_path):
             assert (row["outcome"], row["score"]) == ("server_cut", None)
             assert (row["coverage"], row["evidence_seen"], row["failure"]) == (None, None, None)

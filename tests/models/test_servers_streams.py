@@ -94,6 +94,12 @@ async def test_the_end_may_come_without_a_finish_reason_but_not_without_an_end()
         await reader().stream(chunks(events(PIECES[0], PIECES[4])))
 
 
+async def test_the_first_finish_reason_stands_where_a_closing_chunk_has_another():
+    cut = {"choices": [{"delta": {}, "finish_reason": "length"}]}
+    reply, _ = await reader().stream(chunks(events(*PIECES[:3], cut, *PIECES[3:])))
+    assert reply.finish_reason == "length"
+
+
 MALFORMED = [
     [], [1], "null", 5, '"text"', "{broken", "\udcff", True, "[DONE",
     {"choices": "none"}, {"choices": {}}, {"choices": 5}, {"choices": [None]},

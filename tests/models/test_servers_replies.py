@@ -243,6 +243,12 @@ async def test_geminis_reply_without_a_message(message):
             await ask(model(server))
 
 
+async def test_the_text_of_an_older_completion_is_not_lost():
+    body = {"choices": [{"text": "7", "index": 0, "finish_reason": "stop"}]}
+    async with FakeServer(faults=always(sent(body))) as server:
+        assert (await ask(model(server))).text == "7"
+
+
 async def test_a_refusal_field_is_a_refusal_whatever_its_form():
     for refusal in ("No.", [{"type": "refusal", "text": "No."}]):
         body = chat(None)

@@ -1,0 +1,53 @@
+"""Calls as they end: from a reply to a finished call, and failures that nothing repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rlm_eval.errors import ModelError, ProviderError, error_of
+from rlm_eval.reasoning import split
+from rlm_eval.types import Call, Reply, Role, Times, Usage
+
+
+def finished(draft: Call, reply: Reply, end: float, estimate: Usage) -> Call:
+    """`draft` with the reply that came at `end`, seconds since the sample's start."""
+    service = reply.service_seconds
+    waited = draft.times.submit + reply.queue_seconds
+    start = round(waited if service is None else end - service, 4)
+    first = reply.first_token_seconds
+    text, reasoning = split(reply.text, reply.reasoning)
+    return replace(
+        draft,
+        model=reply.model or draft.model,
+        reply=text,
+        reasoning=reasoning,
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        attempts=reply.attempts,
+        failed=reply.failed,
+        lost_attempts=reply.lost_attempts,
+        estimate=estimate,
+        times=Times(
+            submit=draft.times.submit,
+            start=start,
+            first_token=None if first is None else round(start + first, 4),
+            end=end,
+        ),
+    )
+
+
+def unrepaired(calls: Sequence[Call]) -> ModelError | None:
+    """The first failure of a provider that no later, equal request of the sample repaired.
+
+    `calls` in the order in which they ended. A context overflow, a refusal and a bad request are
+    answers to what the method asked, and no outage; a judge's call is none of the method's.
+    """
+    kind = ProviderError.__name__
+    for index, call in enumerate(calls):
+        if (call.error or "").partition(":")[0] != kind or call.role is Role.JUDGE:
+            continue
+        again = (c for c in calls[index + 1 :] if c.error is None and c.slot == call.slot)
+        if not any(c.prompt == call.prompt for c in again):
+            return error_of(call)
+    return None
