@@ -48,7 +48,14 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import spent
 from rlm_eval.stopping import Stop
-from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
+from rlm_eval.store import (
+    Attempt,
+    CellStore,
+    check_cells,
+    folder_of,
+    output_folder,
+    write_json,
+)
 from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
@@ -192,6 +199,12 @@ class Runner:
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
                 _check_settings(cell, store.manifest)
+            replaces = self._replaces(cell)
+            if replaces and not (folder / "manifest.json").exists():
+                self.progress.note(
+                    f"{cell.name_in_plan}: begins anew and asks everything again: an earlier "
+                    f"release made {', '.join(replaces)}, and the two are not mixed"
+                )
             await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
@@ -211,6 +224,7 @@ class Runner:
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
+            facts["replaces"] = replaces
             await asyncio.to_thread(store.begin, facts, samples)
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
@@ -221,6 +235,11 @@ class Runner:
             lease.check()
             why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    def _replaces(self, cell: Cell) -> list[str]:
+        """The cells of this run that earlier releases made of the same configuration."""
+        names = cell.earlier_names()
+        return [n for n in names if (folder_of(self.folder, n) / "manifest.json").exists()]
 
     async def _score_anew(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease

@@ -27,8 +27,10 @@ from runs import (
 )
 
 from rlm_eval.commands.replay import main as replay
+from rlm_eval.commands.status import main as status
 from rlm_eval.lease import Lease
 from rlm_eval.log import count_torn, read_lines
+from rlm_eval.models.http import OpenAIModel
 from rlm_eval.types import Outcome
 
 KEY = "sk-planted-0a1b2c3d4e5f"
@@ -309,3 +311,25 @@ async def test_whatever_a_model_s_code_makes_can_be_sent_and_stored(tmp_path):
         sent = len(server.log)
         assert not (await run_here(given)).unfinished
         assert len(server.log) == sent
+
+
+async def test_a_cell_of_an_earlier_release_is_named_and_not_waited_for(tmp_path, capsys):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=2")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(OpenAIModel, "VERSION", OpenAIModel.VERSION - 1)
+            await run_here(given)
+        earlier = cell_folder(tmp_path)
+        (earlier / "DONE").unlink()
+        capsys.readouterr()
+        assert not (await run_here(given)).unfinished
+        told = capsys.readouterr().err
+        assert (
+            f"begins anew and asks everything again: an earlier release made {earlier.name}" in told
+        )
+        await run_here([*given, "n=3"])
+        assert "begins anew" not in capsys.readouterr().err
+    assert status([str(tmp_path / "test")]) == 0
+    told = capsys.readouterr().out
+    assert f"{earlier.name}  unfinished  of an earlier release; s_niah" in told
+    assert "1 of 1 cells done" in told
