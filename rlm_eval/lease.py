@@ -3,8 +3,8 @@
 A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is
 replaced; the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot
 renew it, stops before it writes again (`Lease.check`); what it wrote too late is known by its token
-(`Lease.claim`, `log`). Locks of the file system are not used: they are unreliable on the network
-file systems of clusters. What is relied on there: `docs/cluster.md`.
+(`Lease.claim`, `log`). Locks of the file system are not used here: on the network file systems of
+clusters they may hold within one machine only. What is relied on there: `docs/cluster.md`.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Lease:
         alive = other.is_alive_here()
         age = abs(clock_of(self._folder) - seen.changed)
         # A living process of the same job and machine is another task of it, no predecessor.
-        requeued = self._me.job is not None and self._me.job == other.job and alive is None
+        requeued = alive is None and self._me.is_requeued(other)
         if alive or (alive is None and not requeued and age <= self._stale):
             if self._waits:
                 return self._wait_for(other)
