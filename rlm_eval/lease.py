@@ -134,10 +134,12 @@ class Lease:
             if self._waits:
                 return self._wait_for(other)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
+            seen_here = "it runs on this machine, or is suspended here"
+            unseen = f"it cannot be seen from here, and counts as lost after {self._stale:g} s"
             raise LeaseHeld(
                 f"{self._folder} is being written by {other} since {since}, last sign of life "
-                f"{age:.0f} s ago; wait for it, or stop it and run the same command again "
-                f"(a process that cannot be seen from here counts as lost after {self._stale:g} s)"
+                f"{age:.0f} s ago ({seen_here if alive else unseen}); wait for it, or stop it and "
+                "run the same command again"
             )
         if alive is None and not requeued and self._watched != seen:
             # A clock that was set makes a lease look old: it must also stand still for a while.
