@@ -65,3 +65,6 @@ async def test_a_late_writers_call_in_flight_is_not_settled_by_another_one(tmp_p
     now = spent(folder)
     assert (now.calls, now.estimated) == (before.calls + 1, before.estimated + 1)
     assert now.estimated_tokens > before.estimated_tokens
+    # Its price is unknown as well, and not $0.
+    told = f"2 calls, {now.tokens:,} tokens, price unknown; estimated besides: up to "
+    assert str(now) == f"{told}{now.estimated_tokens:,} tokens of 1 requests without reported usage"
