@@ -86,15 +86,12 @@ class Cell:
             if getattr(model, "server", None) == "attach" and price_of(model.price) is None
         )
 
-    def earlier_names(self) -> list[str]:
-        """Its names in the plan under lower `VERSION`s of its classes: other cells, for its numbers
-        are not theirs.
-        """
+    def earlier_ids(self) -> list[str]:
+        """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
-        ids = (self._id(self.identity_under(versions)) for versions in under if versions != raised)
-        return [f"{id_}/{self.shard.folder}" if self.shard else id_ for id_ in ids]
+        return [self._id(self.identity_under(v)) for v in under if v != raised]
 
     @property
     def id(self) -> str:

@@ -48,14 +48,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import spent
 from rlm_eval.stopping import Stop
-from rlm_eval.store import (
-    Attempt,
-    CellStore,
-    check_cells,
-    folder_of,
-    output_folder,
-    write_json,
-)
+from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
 from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
@@ -238,8 +231,8 @@ class Runner:
 
     def _replaces(self, cell: Cell) -> list[str]:
         """The cells of this run that earlier releases made of the same configuration."""
-        names = cell.earlier_names()
-        return [n for n in names if (folder_of(self.folder, n) / "manifest.json").exists()]
+        kinds = [self.folder / kind for kind in ("cells", "shards")]
+        return [i for i in cell.earlier_ids() if any((kind / i).exists() for kind in kinds)]
 
     async def _score_anew(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease

@@ -333,3 +333,21 @@ async def test_a_cell_of_an_earlier_release_is_named_and_not_waited_for(tmp_path
     told = capsys.readouterr().out
     assert f"{earlier.name}  unfinished  of an earlier release; s_niah" in told
     assert "1 of 1 cells done" in told
+
+
+async def test_parts_of_an_earlier_release_are_named_and_a_missing_part_is_no_success(
+    tmp_path, capsys
+):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=2")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(OpenAIModel, "VERSION", OpenAIModel.VERSION - 1)
+            await run_here([*given, "shard=1/2"])
+        capsys.readouterr()
+        await run_here([*given, "shard=2/2"])
+        assert "begins anew and asks everything again" in capsys.readouterr().err
+    assert status([str(tmp_path / "test")]) == 1
+    told = capsys.readouterr().out
+    assert "2 of 2 cells done" in told
+    assert "shards not merged yet (not done: 1-of-2)" in told
+    assert "shards not merged yet (not done: 2-of-2)  of an earlier release" in told
