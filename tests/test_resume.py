@@ -28,6 +28,7 @@ from runs import (
 
 from rlm_eval.commands.replay import main as replay
 from rlm_eval.commands.status import main as status
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.log import count_torn, read_lines
 from rlm_eval.models.http import OpenAIModel
@@ -351,3 +352,15 @@ async def test_parts_of_an_earlier_release_are_named_and_a_missing_part_is_no_su
     assert "2 of 2 cells done" in told
     assert "shards not merged yet (not done: 1-of-2)" in told
     assert "shards not merged yet (not done: 2-of-2)  of an earlier release" in told
+
+
+async def test_results_whose_calls_were_deleted_are_no_records(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        await run_here(overrides(tmp_path, server.url, "method=long_context", "n=2"))
+    journal = cell_folder(tmp_path) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    second = next(i for i, line in enumerate(lines) if b'"k":"start","t":1' in line)
+    for kept in (lines[:second], []):
+        journal.write_bytes(b"".join(kept))
+        with pytest.raises(RlmEvalError, match=r"nothing of trajectory \d, whose result is stored"):
+            records(tmp_path)
