@@ -192,6 +192,12 @@ class Runner:
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
                 _check_settings(cell, store.manifest)
+            replaces = self._replaces(cell)
+            if replaces and not (folder / "manifest.json").exists():
+                self.progress.note(
+                    f"{cell.name_in_plan}: begins anew and asks everything again: an earlier "
+                    f"release made {', '.join(replaces)}, and the two are not mixed"
+                )
             await self._score_anew(cell, store, whole, lease)
             todo = [
                 (sample, epoch)
@@ -211,6 +217,7 @@ class Runner:
             infos = {slot: await models.info(m) for slot, m in cell.models.items()}
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
+            facts["replaces"] = replaces
             await asyncio.to_thread(store.begin, facts, samples)
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
@@ -221,6 +228,11 @@ class Runner:
             lease.check()
             why = await self._close(cell, store, samples, progress)
             return f"{full}; {why}" if full and why else why
+
+    def _replaces(self, cell: Cell) -> list[str]:
+        """The cells of this run that earlier releases made of the same configuration."""
+        kinds = [self.folder / kind for kind in ("cells", "shards")]
+        return [i for i in cell.earlier_ids() if any((kind / i).exists() for kind in kinds)]
 
     async def _score_anew(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], lease: Lease

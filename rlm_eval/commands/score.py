@@ -29,9 +29,11 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.lease import LeaseHeld
     from rlm_eval.results import cell_folders, write_records
+    from rlm_eval.store import output_folder
 
-    held = 0
-    for folder in cell_folders(arguments.run):
+    held, folders = 0, cell_folders(arguments.run)
+    output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
+    for folder in folders:
         try:
             means = _score_cell(folder, trust=arguments.trust)
         except LeaseHeld as error:  # one writer per cell: its run scores it
