@@ -95,7 +95,7 @@ class Suspended(EndpointUnusable):
 
 
 class EndpointGone(Suspended, ProviderError):
-    """No connection to the endpoint could be made for as long as the configuration waits."""
+    """For as long as the configuration waits, no connection could be made or no call got a reply."""
 
 
 class RunStopped(Suspended):

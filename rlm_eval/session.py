@@ -25,7 +25,7 @@ from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
-from rlm_eval.reserving import Density, reserve
+from rlm_eval.reserving import Charge, Density, reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -330,6 +330,9 @@ class Session:
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
+            if not error.attempts:
+                self._unsend(draft, charge)
+                raise
             now, own = self.elapsed(), error.service_seconds
             start = draft.times.submit if own is None else round(now - own, 4)
             failed = replace(
@@ -349,7 +352,7 @@ class Session:
         except asyncio.CancelledError as error:
             end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
             if not end.attempts:
-                charge.release()
+                self._unsend(draft, charge)
                 raise asyncio.CancelledError from None
             call = replace(
                 draft,
@@ -373,6 +376,11 @@ class Session:
             call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
+
+    def _unsend(self, draft: Call, charge: Charge) -> None:
+        """Nothing reached the server: no call was made, and what was reserved is free again."""
+        charge.release()
+        self._journal.write_sent(self._trajectory, draft, charge.each, 0)
 
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)
