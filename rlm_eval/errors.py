@@ -95,7 +95,7 @@ class Suspended(EndpointUnusable):
 
 
 class EndpointGone(Suspended, ProviderError):
-    """For as long as the configuration waits, no connection could be made or no call got a reply."""
+    """No connection was made, or no call got a reply, for as long as the configuration waits."""
 
 
 class RunStopped(Suspended):

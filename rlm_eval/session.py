@@ -194,10 +194,7 @@ class Session:
         self.partial = answer
 
     def open_repl(
-        self,
-        context: Any,
-        functions: Mapping[str, HostFunction],
-        **options: Any,
+        self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
         """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
@@ -378,8 +375,7 @@ class Session:
         return call
 
     def _unsend(self, draft: Call, charge: Charge) -> None:
-        """Nothing reached the server: no call was made, and what was reserved is free again."""
-        charge.release()
+        charge.release()  # nothing reached the server: no call was made
         self._journal.write_sent(self._trajectory, draft, charge.each, 0)
 
     def _keep(self, request: str, call: Call) -> None:

@@ -175,7 +175,8 @@ class HttpClient:
             self.gate.too_many(sent.entered, after if is_patient else None)
         if not is_patient:
             told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
-            raise ProviderError(f"{where}: {told}: {fault}") from fault
+            said = str(fault).removeprefix(f"{where}: ")
+            raise ProviderError(f"{where}: {told}: {said}") from fault
         if isinstance(fault, StaleConnection) and sent.stale < _MOST_STALE:
             sent.stale += 1
             return
@@ -193,7 +194,8 @@ class HttpClient:
     def _given_up(self, fault: TransientError, sent: _Sent) -> ProviderError:
         """The end of a call whose retries are used up."""
         where = self._transport.where
-        told = f"gave up after {sent.attempts} attempt(s): {fault}"
+        said = str(fault).removeprefix(f"{where}: ")
+        told = f"gave up after {sent.attempts} attempt(s): {said}"
         if isinstance(fault, Unreachable):
             return EndpointGone(f"{where}: {told}")
         patience_s = self.config.patience_s

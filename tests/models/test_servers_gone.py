@@ -284,11 +284,13 @@ async def test_servers_that_only_fail_for_longer_than_patience_end_the_cell(faul
 
 async def test_servers_that_fail_at_one_sample_alone_do_not_end_the_cell():
     config = {"retries": 0, "patience_s": 0.1}
-    async with FakeServer(faults=always(Fault("status", 500))) as server:
-        async with model(server.url, **config).open() as client:
-            for _ in range(3):
-                assert type(await ended(client, "one")) is ProviderError
-                await asyncio.sleep(0.1)
+    async with (
+        FakeServer(faults=always(Fault("status", 500))) as server,
+        model(server.url, **config).open() as client,
+    ):
+        for _ in range(3):
+            assert type(await ended(client, "one")) is ProviderError
+            await asyncio.sleep(0.1)
 
 
 async def ended(client, caller):
@@ -302,13 +304,17 @@ async def ended(client, caller):
 @pytest.mark.parametrize("status", [408, 504, 524, 502, 503, 429])
 async def test_a_gateway_that_waited_no_longer_may_have_a_bill(status):
     fault = Fault("status", status)
-    async with FakeServer(faults=lambda n, _r: fault if n == 0 else None) as server:
-        async with model(server.url).open() as client:
-            assert (await ask(client)).lost_attempts == (status in (408, 504, 524))
+    async with (
+        FakeServer(faults=lambda n, _r: fault if n == 0 else None) as server,
+        model(server.url).open() as client,
+    ):
+        assert (await ask(client)).lost_attempts == (status in (408, 504, 524))
 
 
 async def test_a_time_out_told_in_a_reply_of_status_200_may_have_a_bill():
     late = Fault("body", 200, '{"error": {"code": 504, "message": "upstream timed out"}}')
-    async with FakeServer(faults=lambda n, _r: late if n == 0 else None) as server:
-        async with model(server.url).open() as client:
-            assert (await ask(client)).lost_attempts == 1
+    async with (
+        FakeServer(faults=lambda n, _r: late if n == 0 else None) as server,
+        model(server.url).open() as client,
+    ):
+        assert (await ask(client)).lost_attempts == 1

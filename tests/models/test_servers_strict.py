@@ -253,13 +253,15 @@ async def test_servers_that_want_another_name_of_the_cap_have_it_named(ours, oth
             return web.json_response({"data": []})
         return web.json_response({"error": {"message": words}}, status=400)
 
-    async with odd_server(answer) as url:
-        async with model(url + "/v1", max_tokens_field=ours).open() as client:
-            kind, said = (EndpointUnusable, f"root.max_tokens_field={other}")
-            if other is None:
-                kind, said = BadRequest, words[:20]
-            with pytest.raises(kind, match=said) as caught:
-                await client.check()
+    kind, said = (EndpointUnusable, f"root.max_tokens_field={other}")
+    if other is None:
+        kind, said = BadRequest, words[:20]
+    async with (
+        odd_server(answer) as url,
+        model(url + "/v1", max_tokens_field=ours).open() as client,
+    ):
+        with pytest.raises(kind, match=said) as caught:
+            await client.check()
     assert ("max_tokens_field=" in str(caught.value)) == (other is not None)
 
 
