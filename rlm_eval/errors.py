@@ -95,7 +95,7 @@ class Suspended(EndpointUnusable):
 
 
 class EndpointGone(Suspended, ProviderError):
-    """No connection to the endpoint could be made for as long as the configuration waits."""
+    """No connection was made, or no call got a reply, for as long as the configuration waits."""
 
 
 class RunStopped(Suspended):

@@ -170,7 +170,8 @@ class Journal:
             raise
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
-        """Note that an attempt is about to be sent; `attempts` of the call may then be billed.
+        """Note that an attempt is about to be sent; `attempts` of the call may then be billed, 0
+        where none was sent after all.
 
         Raises `RlmEvalError` where nothing can be written any more: then nothing is sent.
         """

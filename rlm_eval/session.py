@@ -25,7 +25,7 @@ from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
-from rlm_eval.reserving import Density, reserve
+from rlm_eval.reserving import Charge, Density, reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -194,10 +194,7 @@ class Session:
         self.partial = answer
 
     def open_repl(
-        self,
-        context: Any,
-        functions: Mapping[str, HostFunction],
-        **options: Any,
+        self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
         """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
@@ -332,6 +329,9 @@ class Session:
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
+            if not error.attempts:
+                self._unsend(draft, charge)
+                raise
             now, own = self.elapsed(), error.service_seconds
             start = draft.times.submit if own is None else round(now - own, 4)
             failed = replace(
@@ -351,7 +351,7 @@ class Session:
         except asyncio.CancelledError as error:
             end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
             if not end.attempts:
-                charge.release()
+                self._unsend(draft, charge)
                 raise asyncio.CancelledError from None
             call = replace(
                 draft,
@@ -375,6 +375,10 @@ class Session:
             call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
+
+    def _unsend(self, draft: Call, charge: Charge) -> None:
+        charge.release()  # nothing reached the server: no call was made
+        self._journal.write_sent(self._trajectory, draft, charge.each, 0)
 
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)

@@ -59,7 +59,7 @@ class Spending:
             told += f" ({self.stale:,} calls of a process that had lost its lease are in no record)"
         if not self.calls:
             return "nothing"
-        if self.unpriced == self.calls:
+        if self.unpriced and not self.cost:
             told = f"{told}, price unknown"
         else:
             more = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
@@ -87,10 +87,11 @@ def spent(folder: Path) -> Spending:
         if line is None or line["k"] not in ("sent", "call"):
             continue
         who = (line.get("w", ""), line["t"], line["id"])  # two writers may number alike
-        if line["k"] == "sent":
-            pending[who] = line
-            continue
         pending.pop(who, None)
+        if line["k"] == "sent":
+            if line["n"]:
+                pending[who] = line
+            continue
         stale += not is_rightful
         call = stored_call(line, line, Prompt(()))
         calls += 1

@@ -7,13 +7,14 @@ from bench import Answering, sample_of, session_over
 
 from rlm_eval import reserving
 from rlm_eval.attempt import attempt
-from rlm_eval.errors import CallCancelled, LimitReached, ProviderError
+from rlm_eval.errors import CallCancelled, EndpointGone, LimitReached, ProviderError, RunStopped
 from rlm_eval.journal import Calls, Tape
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.models import Sampling
+from rlm_eval.models import ON_SEND, Sampling
 from rlm_eval.slices import decode
+from rlm_eval.spending import Spending, spent
 from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
 
 TEXT = " ".join(
@@ -143,6 +144,22 @@ async def test_a_call_that_was_cancelled_before_it_was_sent_is_no_call(tmp_path)
             await session.call(user("q"), role=Role.ROOT, position="t0")
     (call,) = session.calls
     assert (call.attempts, call.lost_attempts, call.failed_usage.output) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("kind", [RunStopped, EndpointGone])
+async def test_a_call_that_ended_before_it_was_sent_is_no_call(tmp_path, kind):
+    def fail(_messages):
+        if kind is EndpointGone:  # an attempt was made, and met no server
+            ON_SEND.get()(0)
+        return kind("gone", attempts=0)
+
+    client, limits = Answering(fail), Limits(tokens=1000, calls=1)
+    async with session_over(client, tmp_path, sample_of(TEXT), limits=limits) as session:
+        with pytest.raises(kind):
+            await session.call(user("q"), role=Role.ROOT, position="t0")
+        assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
+    (tmp_path / "manifest.json").write_text('{"schema_version": 1, "prices": {}}')
+    assert spent(tmp_path) == Spending()
 
 
 async def test_concurrent_calls_cannot_overspend_together(tmp_path):
