@@ -308,6 +308,8 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
+        # Before room is held: a call that is cancelled meanwhile must leave none.
+        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(
             self.budget,
             endpoint.cost,
@@ -320,7 +322,6 @@ class Session:
         )
         if not closing:
             charge.check_seconds(self.elapsed())
-        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
 
         def sending(lost: int) -> None:
             charge.attempt(lost)
@@ -362,6 +363,9 @@ class Session:
             )
             self._keep(request, call)
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
+        except BaseException:  # nothing was sent: the journal takes no more
+            charge.release()
+            raise
         finally:
             ON_SEND.reset(hook)
         estimate = charge.settle(
