@@ -30,6 +30,14 @@ class NoStorage(RlmEvalError):
     """The run directory takes no more: full, read-only, deleted or moved. The run stops."""
 
 
+class EndedBySignal(RlmEvalError):
+    """A signal ended the run before its work was done: the exit code is `code` (130 = Ctrl-C)."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.code = 128 + signal
+
+
 class NoRecords(RlmEvalError):
     """Runs in which no sample has ended: there is nothing to report."""
 

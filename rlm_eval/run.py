@@ -21,6 +21,7 @@ from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
     ConfigError,
+    EndedBySignal,
     LimitReached,
     NoStorage,
     ProviderError,
@@ -98,6 +99,17 @@ class Runner:
         self._redo = frozenset(redo)
         self._without_repl = 0
         self._signals = self.stop.signals(warning, grace)
+
+    def run_now(self) -> Summary:
+        """`run` in an event loop of its own. Raises `EndedBySignal` where a second signal cut it
+        short."""
+        try:
+            return asyncio.run(self.run())
+        except asyncio.CancelledError:
+            if self.stop.signal is None:
+                raise
+            told = "stopped; the same command resumes"
+            raise EndedBySignal(told, self.stop.signal) from None
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
