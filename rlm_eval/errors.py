@@ -111,7 +111,7 @@ class RunStopped(Suspended):
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled: what a client tells `session`, which has the books to keep.
+    """A model call was cancelled: a client raises it for `session`, which charges the call.
 
     `attempts` is how often it had been sent, 0 where it still waited for its turn; `failed` and
     `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.

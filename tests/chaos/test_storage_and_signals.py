@@ -67,6 +67,7 @@ def test_chaos_a_deleted_run_directory_stops_the_run(tmp_path, how, method):
     assert not (run / "cells").exists() or how == "journals"
     if how in ("deleted", "moved"):
         assert not run.exists()  # it is not made anew
+        assert f"put {run} back" in told  # the same command alone would pay for all of it again
     assert told.count("UNFINISHED") == 1
 
 
