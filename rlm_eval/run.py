@@ -11,16 +11,15 @@ import asyncio
 import errno
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
-    ConfigError,
+    EndedBySignal,
     LimitReached,
     NoStorage,
     ProviderError,
@@ -28,7 +27,6 @@ from rlm_eval.errors import (
     RunStopped,
     Suspended,
 )
-from rlm_eval.identity import changed_defaults
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -43,6 +41,7 @@ from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
+from rlm_eval.resuming import check_settings, first_that_counts
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
@@ -98,6 +97,17 @@ class Runner:
         self._redo = frozenset(redo)
         self._without_repl = 0
         self._signals = self.stop.signals(warning, grace)
+
+    def run_now(self) -> Summary:
+        """`run` in an event loop of its own. Raises `EndedBySignal` where a second signal cut it
+        short."""
+        try:
+            return asyncio.run(self.run())
+        except asyncio.CancelledError:
+            if self.stop.signal is None:
+                raise
+            told = "stopped; the same command resumes"
+            raise EndedBySignal(told, self.stop.signal) from None
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
@@ -191,7 +201,7 @@ class Runner:
             CELL.set(cell.name_in_plan)
             store = CellStore(folder)
             if (folder / "manifest.json").exists():
-                _check_settings(cell, store.manifest)
+                check_settings(cell, store.manifest)
             replaces = self._replaces(cell)
             if replaces and not (folder / "manifest.json").exists():
                 self.progress.note(
@@ -264,7 +274,7 @@ class Runner:
         for sample, epoch in todo:
             if not store.is_open((sample.id, epoch)):
                 store.set_aside(logs.trajectories, (sample.id, epoch))
-        wanted = {(s.id, epoch): _first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
+        wanted = {(s.id, epoch): first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
         journal = await asyncio.to_thread(Journal, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
@@ -366,26 +376,6 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
-
-
-def _first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
-    """The first trajectory of a sample whose replies are taken again.
-
-    Of one whose prompt the server cut no reply is: earlier turns may have been cut by less.
-    """
-    first, done = store.since.get(who, 0), store.attempts.get(who)
-    is_cut = done is not None and done.trajectory.outcome is Outcome.SERVER_CUT
-    return max(first, done.number + 1) if done is not None and is_cut else first
-
-
-def _check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
-    """Raises `ConfigError` where a default has changed since the cell began."""
-    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
-    if changed:
-        raise ConfigError(
-            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
-            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
-        )
 
 
 def _is_of_storage(error: BaseException) -> bool:

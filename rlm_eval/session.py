@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlm_eval.calls import finished, unrepaired
+from rlm_eval.calls import cancelled, failed, finished, unrepaired
 from rlm_eval.errors import CallCancelled, ConfigError, LimitReached, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
@@ -307,6 +307,8 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
+        # Before room is held: a call that is cancelled meanwhile must leave none.
+        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(
             self.budget,
             endpoint.cost,
@@ -319,7 +321,6 @@ class Session:
         )
         if not closing:
             charge.check_seconds(self.elapsed())
-        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
 
         def sending(lost: int) -> None:
             charge.attempt(lost)
@@ -332,19 +333,8 @@ class Session:
             if not error.attempts:
                 self._unsend(draft, charge)
                 raise
-            now, own = self.elapsed(), error.service_seconds
-            start = draft.times.submit if own is None else round(now - own, 4)
-            failed = replace(
-                draft,
-                usage=error.usage,
-                attempts=error.attempts,
-                failed=error.failed,
-                lost_attempts=error.lost_attempts,
-                times=replace(draft.times, start=start, end=now),
-                error=f"{error.kind}: {error}",
-                estimate=charge.settle(error.usage, error.failed, error.lost_attempts),
-            )
-            self._keep(request, failed)
+            estimate = charge.settle(error.usage, error.failed, error.lost_attempts)
+            self._keep(request, failed(draft, error, self.elapsed(), estimate))
             if isinstance(limit := error.__cause__, LimitReached) and limit.scope != "sample":
                 raise limit from error  # a budget's end is no outcome of the sample
             raise
@@ -353,17 +343,12 @@ class Session:
             if not end.attempts:
                 self._unsend(draft, charge)
                 raise asyncio.CancelledError from None
-            call = replace(
-                draft,
-                times=replace(draft.times, end=self.elapsed()),
-                error="Cancelled: in flight",
-                attempts=end.attempts,
-                failed=end.failed,
-                lost_attempts=end.lost_attempts,
-                estimate=charge.settle(Usage(), end.failed, end.lost_attempts),
-            )
-            self._keep(request, call)
+            estimate = charge.settle(Usage(), end.failed, end.lost_attempts)
+            self._keep(request, cancelled(draft, end, self.elapsed(), estimate))
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
+        except BaseException:  # nothing was sent: the journal takes no more
+            charge.release()
+            raise
         finally:
             ON_SEND.reset(hook)
         estimate = charge.settle(
