@@ -9,14 +9,13 @@ The same code path as a benchmark run: what it leaves behind is an ordinary run 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.errors import ConfigError, EndedBySignal, RlmEvalError
 from rlm_eval.types import Outcome
 
 
@@ -48,7 +47,7 @@ def ask(
     """Answer `question` over `files` and `texts`; `overrides` as for `rlm-eval run`.
 
     The same question over the same texts with the same settings is answered from its journal.
-    Raises `ConfigError`, and `RlmEvalError` where the models could not be asked.
+    Raises `ConfigError`, `EndedBySignal`, and `RlmEvalError` where the models could not be asked.
     """
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.grid import expand
@@ -70,9 +69,13 @@ def ask(
     name = configs[0].name if named else f"ask-{key}"
     config = merged(configs[0], {"task": task, "name": name, "n": 1})
     cell, folder = build_cell(config), run_folder(config)
-    summary = asyncio.run(Runner(folder, [cell], sweep_budget(config)).run())
+    runner = Runner(folder, [cell], sweep_budget(config))
+    summary = runner.run_now()
     if summary.unfinished:
-        raise RlmEvalError("; ".join(summary.unfinished.values()))
+        told = "; ".join(summary.unfinished.values())
+        if runner.stop.signal is not None:
+            raise EndedBySignal(told, runner.stop.signal)
+        raise RlmEvalError(told)
     write_records(folder)
     place = folder / cell.folder
     ((_, attempt),) = CellStore(place).load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlm_eval.errors import ModelError, ProviderError, error_of
+from rlm_eval.errors import CallCancelled, ModelError, ProviderError, error_of
 from rlm_eval.reasoning import split
 from rlm_eval.types import Call, Reply, Role, Times, Usage
 
@@ -34,6 +34,35 @@ def finished(draft: Call, reply: Reply, end: float, estimate: Usage) -> Call:
             first_token=None if first is None else round(start + first, 4),
             end=end,
         ),
+    )
+
+
+def failed(draft: Call, error: ModelError, end: float, estimate: Usage) -> Call:
+    """`draft` as it failed at `end`, seconds since the sample's start."""
+    own = error.service_seconds
+    start = draft.times.submit if own is None else round(end - own, 4)
+    return replace(
+        draft,
+        usage=error.usage,
+        attempts=error.attempts,
+        failed=error.failed,
+        lost_attempts=error.lost_attempts,
+        times=replace(draft.times, start=start, end=end),
+        error=f"{error.kind}: {error}",
+        estimate=estimate,
+    )
+
+
+def cancelled(draft: Call, cause: CallCancelled, end: float, estimate: Usage) -> Call:
+    """`draft` as it was cancelled in flight at `end`, seconds since the sample's start."""
+    return replace(
+        draft,
+        times=replace(draft.times, end=end),
+        error="Cancelled: in flight",
+        attempts=cause.attempts,
+        failed=cause.failed,
+        lost_attempts=cause.lost_attempts,
+        estimate=estimate,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,13 +86,23 @@ class Cell:
             if getattr(model, "server", None) == "attach" and price_of(model.price) is None
         )
 
+    def earlier_ids(self) -> list[str]:
+        """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
+        raised = {name: version for name, version in self.versions.items() if version > 1}
+        counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
+        under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
+        return [self._id(self.identity_under(v)) for v in under if v != raised]
+
     @property
     def id(self) -> str:
         """Readable name and identity hash: the directory of the cell."""
+        return self._id(self.identity)
+
+    def _id(self, identity: str) -> str:
         parts = [self.task.name, str(self.length), self.method.name]
         parts += dict.fromkeys(self.models[slot].name for slot in self.method.slots)
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
-        return f"{name[:96]}-{self.identity[:12]}"
+        return f"{name[:96]}-{identity[:12]}"
 
     @property
     def identity(self) -> str:

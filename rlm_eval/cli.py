@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval import __version__
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import EndedBySignal, RlmEvalError
 from rlm_eval.paths import FULL, REFUSED, cache_dir
 from rlm_eval.secrets import guard_output
 from rlm_eval.terminal import printable
@@ -69,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"rlm_eval.commands.{known[name].stem}")
     try:
         code: int = module.main(rest)
+    except EndedBySignal as error:
+        print(error, file=sys.stderr)
+        return error.code
     except RlmEvalError as error:
         print(printable(f"rlm-eval {name}: {error}"), file=sys.stderr)
         return 2

@@ -132,7 +132,10 @@ def write_jobs(
     jobs: Sequence[Sequence[Cell]],
     cluster: Cluster,
 ) -> list[int]:
-    """Write the jobs' files; their numbers go on from those that the run has."""
+    """Write the jobs' files; their numbers go on from those that the run has.
+
+    One process at a time: the caller holds the lease of `run`.
+    """
     folder = run / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     first = max((int(p.stem) for p in folder.glob("*.json")), default=-1) + 1

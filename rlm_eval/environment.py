@@ -135,6 +135,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
     part, _, name = where.rpartition(".")
+    if part.endswith("headers_env") and value.isidentifier():  # a variable's name
+        return
     if part.endswith(".setup"):  # lines of a shell
         found = any(looks_secret(of) for of in _ASSIGNED.findall(value))
     else:
@@ -142,8 +144,8 @@ def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
     if not value or not found:
         return
     way = f"{part}.{name}='${{oc.env:NAME}}'"
-    if part.endswith("headers"):
-        way = f"{part}_env={{{name}: NAME}}"
+    if part.endswith(("headers", "headers_env")):
+        way = f"{part.removesuffix('_env')}_env={{{name}: NAME}}"
     elif part.endswith(".setup"):
         way = "a job has the variables of the shell that submits it"
     raise ConfigError(

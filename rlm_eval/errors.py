@@ -40,6 +40,14 @@ class NoStorage(RlmEvalError):
     """The run directory takes no more: full, read-only, deleted or moved. The run stops."""
 
 
+class EndedBySignal(RlmEvalError):
+    """A signal ended the run before its work was done: the exit code is `code` (130 = Ctrl-C)."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.code = 128 + signal
+
+
 class NoRecords(RlmEvalError):
     """Runs in which no sample has ended: there is nothing to report."""
 
@@ -105,7 +113,7 @@ class Suspended(EndpointUnusable):
 
 
 class EndpointGone(Suspended, ProviderError):
-    """No connection to the endpoint could be made for as long as the configuration waits."""
+    """No connection was made, or no call got a reply, for as long as the configuration waits."""
 
 
 class RunStopped(Suspended):
@@ -113,7 +121,7 @@ class RunStopped(Suspended):
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled: what a client reports to `session`, which records it.
+    """A model call was cancelled: a client raises it for `session`, which charges the call.
 
     `attempts` is how often it had been sent, 0 where it still waited for its turn; `failed` and
     `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.

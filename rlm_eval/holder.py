@@ -37,6 +37,8 @@ class Holder:
     """Start of the process, clock ticks since boot: a reused pid is another process."""
     id: str = ""
     """Random: no two leases are alike."""
+    task: str = ""
+    """Step and rank within the Slurm job: `srun` starts several processes, on several nodes."""
 
     @classmethod
     def me(cls) -> Holder:
@@ -45,7 +47,13 @@ class Holder:
         host, boot, spaces = _here()
         ticks = _running(pid) if boot else None
         id = secrets.token_hex(8)  # noqa: A001 - the field's name
-        return cls(host, pid, job, time.time(), boot, spaces, ticks, id)
+        task = ".".join(os.environ.get(f"SLURM_{name}", "") for name in ("STEP_ID", "PROCID"))
+        task = task.strip(".")
+        return cls(host, pid, job, time.time(), boot, spaces, ticks, id, task)
+
+    def is_requeued(self, other: Holder) -> bool:
+        """Whether this is the same task of the same Slurm job as `other`, started again."""
+        return self.job is not None and (self.job, self.task) == (other.job, other.task)
 
     @classmethod
     def read(cls, stored: bytes, changed: float) -> Holder:
@@ -67,7 +75,8 @@ class Holder:
         """Whether the process still runs; `None` where this process cannot know."""
         if not self.boot or (self.host, self.boot, self.spaces) != _here():
             return None
-        return _running(self.pid) == self.ticks
+        ticks = _running(self.pid)
+        return None if ticks is None and _is_hidden(self.pid) else ticks == self.ticks
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.host else "an unreadable lease.json"
@@ -98,3 +107,14 @@ def _running(pid: int) -> int | None:
         return None
     state, *numbers = stat.rpartition(b")")[2].split()
     return None if state in (b"Z", b"X") else int(numbers[18])
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether another user's process runs which `/proc` (mounted with `hidepid`) may not show."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):  # it has ended, or there is no such number
+        pass
+    return False

@@ -11,7 +11,6 @@ before the first begins (of a sweeper that chooses its own values: each job alon
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.errors import ConfigError, EndedBySignal, RlmEvalError
 from rlm_eval.secrets import guard_output
 
 _OVERRIDE = re.compile(r"(?!hydra[./])[+~]*[A-Za-z_][\w.@/]*=")
@@ -48,8 +47,15 @@ def main(config: DictConfig) -> None:
         )
     folder, cells = run_folder(config), [build_cell(config)]
     confirm(folder, cells, float(config.confirm_above), yes=False, ask=False)
-    summary = asyncio.run(Runner(folder, cells, sweep_budget(config)).run())
+    runner = Runner(folder, cells, sweep_budget(config))
+    try:
+        summary = runner.run_now()
+    except EndedBySignal as error:  # not as an error of the job: Hydra would begin the next one
+        print(error, file=sys.stderr)
+        sys.exit(error.code)
     for name, why in summary.unfinished.items():
+        if runner.stop.signal is not None:
+            sys.exit(128 + runner.stop.signal)
         raise RlmEvalError(f"{name}: {why}")
 
 

@@ -33,11 +33,7 @@ from rlm_eval.log import AppendLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
-_FINAL_ERRORS = (
-    "ContextOverflow",
-    "CutShort",
-    "Refused",
-)  # the same request would fail the same way
+_FINAL_ERRORS = ("ContextOverflow", "CutShort", "Refused")  # of the same request, every time
 
 Key = tuple[str, str]
 """(position, request hash)."""
@@ -174,7 +170,8 @@ class Journal:
             raise
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
-        """Note that an attempt is about to be sent; `attempts` of the call may then be billed.
+        """Note that an attempt is about to be sent; `attempts` of the call may then be billed, 0
+        where none was sent after all.
 
         Raises `RlmEvalError` where nothing can be written any more: then nothing is sent.
         """
@@ -329,6 +326,10 @@ class Calls:
     def __iter__(self) -> Iterator[int]:
         """The trajectories that have calls."""
         return iter(self._of)
+
+    def __contains__(self, trajectory: int) -> bool:
+        """Whether it began in this journal, with calls or without."""
+        return trajectory in self._contexts or trajectory in self._of
 
     def of(self, trajectory: int) -> tuple[Call, ...]:
         """The calls of a trajectory as they were written, prompts as slices of its context."""

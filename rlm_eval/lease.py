@@ -3,8 +3,8 @@
 A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is
 replaced; the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot
 renew it, stops before it writes again (`Lease.check`); what it wrote too late is known by its token
-(`Lease.claim`, `log`). Locks of the file system are not used: they are unreliable on the network
-file systems of clusters. What is relied on there: `docs/cluster.md`.
+(`Lease.claim`, `log`). Locks of the file system are not used here: on the network file systems of
+clusters they may hold within one machine only. What is relied on there: `docs/cluster.md`.
 """
 
 from __future__ import annotations
@@ -129,15 +129,17 @@ class Lease:
         alive = other.is_alive_here()
         age = abs(clock_of(self._folder) - seen.changed)
         # A living process of the same job and machine is another task of it, no predecessor.
-        requeued = self._me.job is not None and self._me.job == other.job and alive is None
+        requeued = alive is None and self._me.is_requeued(other)
         if alive or (alive is None and not requeued and age <= self._stale):
             if self._waits:
                 return self._wait_for(other)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
+            seen_here = "it runs on this machine, or is suspended here"
+            unseen = f"it cannot be seen from here, and counts as lost after {self._stale:g} s"
             raise LeaseHeld(
                 f"{self._folder} is being written by {other} since {since}, last sign of life "
-                f"{age:.0f} s ago; wait for it, or stop it and run the same command again "
-                f"(a process that cannot be seen from here counts as lost after {self._stale:g} s)"
+                f"{age:.0f} s ago ({seen_here if alive else unseen}); wait for it, or stop it and "
+                "run the same command again"
             )
         if alive is None and not requeued and self._watched != seen:
             # A clock that was set makes a lease look old: it must also stand still for a while.

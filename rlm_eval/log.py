@@ -257,7 +257,8 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
     """(where it starts, the line or `None` where it is torn or damaged, whether it counts) of every
-    line of a log; it does not where its writer had lost the lease. Tokens and headers are left out.
+    line of a log, its token under `w`; it does not count where its writer had lost the lease.
+    Headers are left out.
     """
     if not path.exists():
         return
@@ -267,7 +268,7 @@ def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
             if raw.strip():
                 line = parsed(raw)
                 header = raw.startswith(_HEADER)
-                counts = line is None or fence.admits(line.pop("w", None), header=header)
+                counts = line is None or fence.admits(line.get("w"), header=header)
                 if not header or line is None:
                     yield at, line, counts
             at += len(raw)
@@ -281,8 +282,14 @@ def read_raw(path: Path) -> Iterator[bytes]:
 
 
 def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(where it starts, the line or `None` where it is torn or damaged) of the lines that count."""
-    return ((place, line) for place, line, counts in read_every(path) if counts)
+    """(where it starts, the line or `None` where it is torn or damaged) of the lines that count,
+    without their tokens.
+    """
+    for place, line, counts in read_every(path):
+        if line is not None:
+            line.pop("w", None)
+        if counts:
+            yield place, line
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

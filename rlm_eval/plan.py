@@ -40,7 +40,7 @@ def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
 
     `first` are names whose order the caller knows. Raises `RlmEvalError` for a damaged plan.
     """
-    marks = sorted(unquote(path.name) for path in (run / "plan").glob("*"))
+    marks = sorted(unquote(path.name) for path in (run / "plan").glob("[!.]*"))
     given = [name for name in first if name in set(marks)]
     return list(dict.fromkeys([*_listed(run), *given, *marks]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rlm_eval.cell import Cell
@@ -39,3 +40,9 @@ def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
             f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
             f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
         )
+
+
+def replaced_cells(run: Path, cell: Cell) -> list[str]:
+    """The cells of a run that earlier releases made of the same configuration."""
+    kinds = [run / kind for kind in ("cells", "shards")]
+    return [i for i in cell.earlier_ids() if any((kind / i).exists() for kind in kinds)]

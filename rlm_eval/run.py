@@ -8,10 +8,9 @@ reasons outside the method (`Outcome.is_missing`).
 from __future__ import annotations
 
 import asyncio
-import errno
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
+    EndedBySignal,
     LimitReached,
     NoSamples,
     NoStorage,
@@ -28,6 +28,7 @@ from rlm_eval.errors import (
     RunStopped,
     Suspended,
 )
+from rlm_eval.group_errors import is_of_storage, leaves_of
 from rlm_eval.journal import Journal
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -36,13 +37,12 @@ from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
 from rlm_eval.models.servers import CELL
 from rlm_eval.models.waiting import INTERRUPT
-from rlm_eval.paths import FULL
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
 from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
-from rlm_eval.resuming import check_settings, first_that_counts, set_aside
+from rlm_eval.resuming import check_settings, first_that_counts, replaced_cells, set_aside
 from rlm_eval.secrets import redact
 from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
@@ -102,6 +102,17 @@ class Runner:
         self._without_repl = 0
         self._signals = self.stop.signals(warning, grace)
 
+    def run_now(self) -> Summary:
+        """`run` in an event loop of its own. Raises `EndedBySignal` where a second signal cut it
+        short."""
+        try:
+            return asyncio.run(self.run())
+        except asyncio.CancelledError:
+            if self.stop.signal is None:
+                raise
+            told = "stopped; the same command resumes"
+            raise EndedBySignal(told, self.stop.signal) from None
+
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
@@ -156,14 +167,14 @@ class Runner:
         try:
             why = await self._run_cell(cell, models, pools)
         except* (RlmEvalError, OSError) as group:
-            leaves = list(_leaves(group))
+            leaves = list(leaves_of(group))
             is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
             why = "; ".join(dict.fromkeys(str(error) for error in leaves))
             if any(isinstance(error, OSError) for error in leaves):
                 why += "; with this out of the way the same command resumes"
             if self._is_gone():  # whatever met it first
                 why = f"{self.folder}: {_GONE}"
-            if self._is_gone() or any(map(_is_of_storage, leaves)):
+            if self._is_gone() or any(map(is_of_storage, leaves)):
                 self.stop.ask(f"stopping: {self.folder} takes no more")
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
@@ -198,6 +209,12 @@ class Runner:
             if (folder / "manifest.json").exists():
                 began = store.manifest
             check_settings(cell, began)
+            replaces = replaced_cells(self.folder, cell)
+            if replaces and not began:
+                self.progress.note(
+                    f"{cell.name_in_plan}: begins anew and asks everything again: an earlier "
+                    f"release made {', '.join(replaces)}, and the two are not mixed"
+                )
             code = await asyncio.to_thread(code_of_cell, cell)
             other = changed(began, code)
             await self._score_anew(cell, store, whole, lease, everything=SCORER in other)
@@ -225,6 +242,7 @@ class Runner:
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
             facts |= continued(began, code, keeps=bool(kept))
+            facts["replaces"] = replaces
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
@@ -378,17 +396,3 @@ class Runner:
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()
         return None
-
-
-def _is_of_storage(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (*FULL, errno.EROFS)
-    return isinstance(error, NoStorage)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

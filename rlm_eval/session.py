@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlm_eval.calls import finished, unrepaired
+from rlm_eval.calls import cancelled, failed, finished, unrepaired
 from rlm_eval.errors import CallCancelled, ConfigError, LimitReached, ModelError, error_of
 from rlm_eval.journal import Journal, Replies, stored_call
 from rlm_eval.limits import Budget
@@ -25,7 +25,7 @@ from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.reasoning import split
 from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.request import request_hash, seeded, sendable
-from rlm_eval.reserving import Density, reserve
+from rlm_eval.reserving import Charge, Density, reserve
 from rlm_eval.slices import SourceIndex
 from rlm_eval.types import (
     Answer,
@@ -194,10 +194,7 @@ class Session:
         self.partial = answer
 
     def open_repl(
-        self,
-        context: Any,
-        functions: Mapping[str, HostFunction],
-        **options: Any,
+        self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
         """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
@@ -310,6 +307,8 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
+        # Before room is held: a call that is cancelled meanwhile must leave none.
+        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(
             self.budget,
             endpoint.cost,
@@ -322,7 +321,6 @@ class Session:
         )
         if not closing:
             charge.check_seconds(self.elapsed())
-        expected = None if endpoint.check is None else await endpoint.check.expect(messages)
 
         def sending(lost: int) -> None:
             charge.attempt(lost)
@@ -332,38 +330,25 @@ class Session:
         try:
             reply = await endpoint.client.complete(messages, sampling)
         except ModelError as error:
-            now, own = self.elapsed(), error.service_seconds
-            start = draft.times.submit if own is None else round(now - own, 4)
-            failed = replace(
-                draft,
-                usage=error.usage,
-                attempts=error.attempts,
-                failed=error.failed,
-                lost_attempts=error.lost_attempts,
-                times=replace(draft.times, start=start, end=now),
-                error=f"{error.kind}: {error}",
-                estimate=charge.settle(error.usage, error.failed, error.lost_attempts),
-            )
-            self._keep(request, failed)
+            if not error.attempts:
+                self._unsend(draft, charge)
+                raise
+            estimate = charge.settle(error.usage, error.failed, error.lost_attempts)
+            self._keep(request, failed(draft, error, self.elapsed(), estimate))
             if isinstance(limit := error.__cause__, LimitReached) and limit.scope != "sample":
                 raise limit from error  # a budget's end is no outcome of the sample
             raise
         except asyncio.CancelledError as error:
             end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
             if not end.attempts:
-                charge.release()
+                self._unsend(draft, charge)
                 raise asyncio.CancelledError from None
-            call = replace(
-                draft,
-                times=replace(draft.times, end=self.elapsed()),
-                error="Cancelled: in flight",
-                attempts=end.attempts,
-                failed=end.failed,
-                lost_attempts=end.lost_attempts,
-                estimate=charge.settle(Usage(), end.failed, end.lost_attempts),
-            )
-            self._keep(request, call)
+            estimate = charge.settle(Usage(), end.failed, end.lost_attempts)
+            self._keep(request, cancelled(draft, end, self.elapsed(), estimate))
             raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
+        except BaseException:  # nothing was sent: the journal takes no more
+            charge.release()
+            raise
         finally:
             ON_SEND.reset(hook)
         estimate = charge.settle(
@@ -375,6 +360,10 @@ class Session:
             call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
+
+    def _unsend(self, draft: Call, charge: Charge) -> None:
+        charge.release()  # nothing reached the server: no call was made
+        self._journal.write_sent(self._trajectory, draft, charge.each, 0)
 
     def _keep(self, request: str, call: Call) -> None:
         self._journal.write(self._trajectory, request, call)

@@ -268,6 +268,8 @@ def _append(
             top["x"] = max(top["x"], line["id"] + 1)
             line["id"] += shift["x"]
         if kind == "call":
+            named = [p for _, *message in line["prompt"] for p in message if isinstance(p, int)]
+            top["x"] = max(top["x"], 1 + max(named, default=-1))  # its own line may be damaged
             line["prompt"] = [
                 [role, *(p + shift["x"] if isinstance(p, int) else p for p in message)]
                 for role, *message in line["prompt"]

@@ -31,7 +31,7 @@ class Spending:
     cost: float = 0.0
     """US dollars of the calls that have a price, cache discounts ignored."""
     unpriced: int = 0
-    """Answered calls whose price or usage is unknown."""
+    """Calls, answered or in flight when a process died, whose price or usage is unknown."""
     stale: int = 0
     """Calls, of these, of processes that had lost their lease: paid, and in no record."""
     estimated: int = 0
@@ -65,9 +65,10 @@ class Spending:
             more = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
             told = f"{told}, ${self.cost:.4f}{more}"
         if self.estimated:
+            cost = "" if self.unpriced == self.calls else f", ${self.estimated_cost:.4f}"
             told += (
-                f"; estimated besides: up to {self.estimated_tokens:,} tokens, "
-                f"${self.estimated_cost:.4f} of {self.estimated:,} requests without reported usage"
+                f"; estimated besides: up to {self.estimated_tokens:,} tokens{cost} "
+                f"of {self.estimated:,} requests without reported usage"
             )
         return told
 
@@ -86,10 +87,11 @@ def spent(folder: Path) -> Spending:
         if line is None or line["k"] not in ("sent", "call"):
             continue
         who = (line.get("w", ""), line["t"], line["id"])  # two writers may number alike
-        if line["k"] == "sent":
-            pending[who] = line
-            continue
         pending.pop(who, None)
+        if line["k"] == "sent":
+            if line["n"]:
+                pending[who] = line
+            continue
         stale += not is_rightful
         call = stored_call(line, line, Prompt(()))
         calls += 1
@@ -102,6 +104,7 @@ def spent(folder: Path) -> Spending:
     calls += len(pending)
     estimates += [(line["slot"], estimate_of(line), line["n"]) for line in pending.values()]
     of = {slot: cold_cost(keys.get(slot)) for slot, _, _ in estimates}
+    unpriced += sum(of[line["slot"]](whole(estimate_of(line))) is None for line in pending.values())
     return Spending(
         calls,
         tokens,

@@ -32,7 +32,7 @@ class Stop:
         """A cluster is about to end the job: it is to be queued again."""
 
     def ask(self, why: str) -> None:
-        """End the run after the samples in flight. Only the first reason is shown."""
+        """End the run after the samples in flight. Only the first reason is printed."""
         if not self.asked:
             self.asked = True
             self._note(why)

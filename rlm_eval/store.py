@@ -249,7 +249,15 @@ class CellStore:
         return lines, Calls(self.folder / "journal.jsonl")
 
     def _whole(self, attempt: Attempt, calls: Calls) -> Attempt:
-        """A stored attempt with its calls and steps."""
+        """A stored attempt with its calls and steps. Raises `RlmEvalError` where the journal lost
+        them: a result without its calls would look free.
+        """
+        if attempt.number not in calls:
+            raise RlmEvalError(
+                f"{self.folder / 'journal.jsonl'}: has nothing of trajectory {attempt.number}, "
+                "whose result is stored: the file was cut or deleted; restore it, or move the "
+                "cell's folder away and run it anew"
+            )
         with (self.folder / "trajectories.jsonl").open("rb") as file:
             steps = _steps(line_at(file, self._places[attempt.number]))
         own = calls.of(attempt.number)

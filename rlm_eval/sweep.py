@@ -81,5 +81,5 @@ class SweepBudget(Budget):
 async def _renew(ledger: Ledger) -> None:
     while True:
         await asyncio.sleep(RENEW_SECONDS)
-        with suppress(OSError, RlmEvalError):  # the next claim tells
+        with suppress(OSError, RlmEvalError):  # the next claim raises it
             await asyncio.to_thread(ledger.renew)

@@ -43,6 +43,16 @@ def test_an_expensive_run_is_refused_where_nobody_can_be_asked(tmp_path, monkeyp
         assert not (tmp_path / "scratch" / "jobs").exists()
 
 
+def test_the_end_of_the_input_is_a_no(tmp_path, monkeypatch):
+    """Ctrl-D at the question whether to go on."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setattr("sys.stdin", terminal)
+    with pytest.raises(ConfigError, match="nothing was called"):
+        main([*PRICED, "length=128k", "n=500", f"results={tmp_path}"])
+
+
 def test_an_unknown_price_does_not_hide_the_known_ones(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setattr("sys.stdin", io.StringIO())

@@ -1,6 +1,7 @@
 """One writer per cell."""
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from rlm_eval import lease
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.holder import Holder
 from rlm_eval.lease import STALE_SECONDS, Lease, holder_of
 
 
@@ -85,6 +87,13 @@ async def test_another_task_of_the_same_job_is_no_predecessor(tmp_path, monkeypa
         with pytest.raises(RlmEvalError, match="is being written"):
             async with Lease(tmp_path):
                 pass
+        path = tmp_path / "lease.json"
+        path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "host": "elsewhere"}))
+        monkeypatch.setenv("SLURM_STEP_ID", "0")
+        monkeypatch.setenv("SLURM_PROCID", "1")  # `srun -N 2` starts one on each node
+        with pytest.raises(RlmEvalError, match="is being written"):
+            async with Lease(tmp_path):
+                pass
 
 
 async def test_whoever_lost_the_cell_stops_writing(tmp_path, monkeypatch):
@@ -99,3 +108,18 @@ async def test_whoever_lost_the_cell_stops_writing(tmp_path, monkeypatch):
     with pytest.raises(RlmEvalError, match="lease lost: another one took over.*stopped writing"):
         await write()
     assert b"else-" in path.read_bytes()
+
+
+def test_a_process_that_proc_does_not_show_may_live(tmp_path, monkeypatch):
+    """`/proc` with `hidepid`: those of other users look as if they had ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    gone = dataclasses.replace(Holder.me(), pid=ended.pid)
+    (tmp_path / "lease.json").write_bytes(gone.stored())
+    assert holder_of(tmp_path) is None
+
+    def not_allowed(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", not_allowed)
+    assert holder_of(tmp_path) is not None, "its lease is not old"

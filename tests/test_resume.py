@@ -27,8 +27,11 @@ from runs import (
 )
 
 from rlm_eval.commands.replay import main as replay
+from rlm_eval.commands.status import main as status
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.log import count_torn, read_lines
+from rlm_eval.models.http import OpenAIModel
 from rlm_eval.types import Outcome
 
 KEY = "sk-planted-0a1b2c3d4e5f"
@@ -309,3 +312,55 @@ async def test_whatever_a_model_s_code_makes_can_be_sent_and_stored(tmp_path):
         sent = len(server.log)
         assert not (await run_here(given)).unfinished
         assert len(server.log) == sent
+
+
+async def test_a_cell_of_an_earlier_release_is_named_and_not_waited_for(tmp_path, capsys):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=2")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(OpenAIModel, "VERSION", OpenAIModel.VERSION - 1)
+            await run_here(given)
+        earlier = cell_folder(tmp_path)
+        (earlier / "DONE").unlink()
+        capsys.readouterr()
+        assert not (await run_here(given)).unfinished
+        told = capsys.readouterr().err
+        assert (
+            f"begins anew and asks everything again: an earlier release made {earlier.name}" in told
+        )
+        await run_here([*given, "n=3"])
+        assert "begins anew" not in capsys.readouterr().err
+    assert status([str(tmp_path / "test")]) == 0
+    told = capsys.readouterr().out
+    assert f"{earlier.name}  unfinished  of an earlier release; s_niah" in told
+    assert "1 of 1 cells done" in told
+
+
+async def test_parts_of_an_earlier_release_are_named_and_a_missing_part_is_no_success(
+    tmp_path, capsys
+):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=2")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(OpenAIModel, "VERSION", OpenAIModel.VERSION - 1)
+            await run_here([*given, "shard=1/2"])
+        capsys.readouterr()
+        await run_here([*given, "shard=2/2"])
+        assert "begins anew and asks everything again" in capsys.readouterr().err
+    assert status([str(tmp_path / "test")]) == 1
+    told = capsys.readouterr().out
+    assert "2 of 2 cells done" in told
+    assert "shards not merged yet (not done: 1-of-2)" in told
+    assert "shards not merged yet (not done: 2-of-2)  of an earlier release" in told
+
+
+async def test_results_whose_calls_were_deleted_are_no_records(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        await run_here(overrides(tmp_path, server.url, "method=long_context", "n=2"))
+    journal = cell_folder(tmp_path) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    second = next(i for i, line in enumerate(lines) if b'"k":"start","t":1' in line)
+    for kept in (lines[:second], []):
+        journal.write_bytes(b"".join(kept))
+        with pytest.raises(RlmEvalError, match=r"nothing of trajectory \d, whose result is stored"):
+            records(tmp_path)

@@ -342,6 +342,8 @@ def test_other_parameters_of_an_address_are_no_keys(query):
         "root.headers={x-anything: sk-planted7QxZr9Kw2Lm}",
         "root.headers_env={Authorization: sk-planted7QxZr9Kw2Lm}",
         "root.api_key_env=sk-planted7QxZr9Kw2Lm",
+        "root.api_key_env=hf_planted7QxZr9Kw2LmTt5Vb8Nq",  # could be a name, by its characters
+        "root.headers_env={x-api-key: planted7QxZr9Kw2LmTt5Vb8}",
     ],
 )
 def test_literal_keys_in_headers_are_refused_before_anything_is_written(tmp_path, given):
@@ -374,6 +376,8 @@ def test_literal_keys_in_other_places_are_refused(given):
         "root.sampling.extra.stop_token=x",
         "root.headers={anthropic-beta: prompt-caching-2024-07-31, x-title: ours}",
         "root.max_tokens_field=max_completion_tokens",
+        "root.headers_env={Authorization: LOGIN, api-key: AZURE_OPENAI_API_KEY_2, x-api-key: K}",
+        "root.headers_env.api-key=AZURE_KEY",
     ],
 )
 def test_other_literals_are_taken(given):

@@ -49,6 +49,8 @@ def test_servers_that_stay_away_stop_the_cell_and_the_same_command_resumes(tmp_p
     assert "the same command resumes" in told
     assert "Traceback" not in told
     assert not [r for r in records(tmp_path) if r["outcome"] != "ok"]  # nobody's wrong answer
+    lines = read_lines(cell_folder(tmp_path) / "journal.jsonl")
+    assert all(line.get("attempts", 1) for line in lines if line["k"] == "call")
     paid = prompts_in(cell_folder(tmp_path) / "journal.jsonl", contexts(given))
     port = server.url.rpartition(":")[2].partition("/")[0]
     with server_process(tmp_path, "--port", port) as server:

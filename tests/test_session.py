@@ -7,13 +7,22 @@ from bench import Answering, sample_of, session_over
 
 from rlm_eval import reserving
 from rlm_eval.attempt import attempt
-from rlm_eval.errors import CallCancelled, LimitReached, ProviderError
+from rlm_eval.errors import (
+    CallCancelled,
+    EndpointGone,
+    LimitReached,
+    NoStorage,
+    ProviderError,
+    RunStopped,
+)
 from rlm_eval.journal import Calls, Tape
 from rlm_eval.limits import Limits
 from rlm_eval.log import count_torn
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.models import Sampling
+from rlm_eval.models import ON_SEND, Sampling
+from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.slices import decode
+from rlm_eval.spending import Spending, spent
 from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
 
 TEXT = " ".join(
@@ -143,6 +152,56 @@ async def test_a_call_that_was_cancelled_before_it_was_sent_is_no_call(tmp_path)
             await session.call(user("q"), role=Role.ROOT, position="t0")
     (call,) = session.calls
     assert (call.attempts, call.lost_attempts, call.failed_usage.output) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("kind", [RunStopped, EndpointGone])
+async def test_a_call_that_ended_before_it_was_sent_is_no_call(tmp_path, kind):
+    def fail(_messages):
+        if kind is EndpointGone:  # an attempt was made, and met no server
+            ON_SEND.get()(0)
+        return kind("gone", attempts=0)
+
+    client, limits = Answering(fail), Limits(tokens=1000, calls=1)
+    async with session_over(client, tmp_path, sample_of(TEXT), limits=limits) as session:
+        with pytest.raises(kind):
+            await session.call(user("q"), role=Role.ROOT, position="t0")
+        assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
+    (tmp_path / "manifest.json").write_text('{"schema_version": 1, "prices": {}}')
+    assert spent(tmp_path) == Spending()
+
+
+async def test_a_call_that_ends_before_it_is_sent_gives_its_reservation_back(tmp_path):
+    """Cancelled while its prompt is measured, or refused by the journal: its siblings go on."""
+    measuring = asyncio.Event()
+
+    async def count(messages):
+        measuring.set()
+        await asyncio.sleep(30)
+
+    client = Answering(lambda messages: Reply("x", "stop", Usage(input=90, output=5)))
+    most = {"limits": Limits(tokens=2000, calls=2), "sampling": Sampling(max_output_tokens=500)}
+    check = PromptCheck(count, exact=True)
+    prompt = "word " * 250  # larger than what is left beside another reservation
+    async with session_over(client, tmp_path, sample_of(TEXT), check=check, **most) as session:
+        task = asyncio.create_task(session.call(user(prompt), role=Role.SUB, position="b"))
+        await measuring.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (session.budget.tokens, session.budget.calls) == (0, 0)
+
+    def refuse(*_):
+        raise NoStorage("full")
+
+    async def through_the_hook(messages, sampling):
+        ON_SEND.get()(0)
+
+    client.complete = through_the_hook
+    async with session_over(client, tmp_path, sample_of(TEXT), **most) as session:
+        session._journal.write_sent = refuse
+        with pytest.raises(NoStorage):
+            await session.call(user(prompt), role=Role.SUB, position="b")
+        assert (session.budget.tokens, session.budget.calls) == (0, 0)
 
 
 async def test_concurrent_calls_cannot_overspend_together(tmp_path):

@@ -1,5 +1,6 @@
 """Money so far, from the journals: of every call that was sent, redone and abandoned ones too."""
 
+import orjson
 import pytest
 from fake_server import FakeServer, Fault, every, rules, text_of, tokens_of
 from runs import RULES, cell_folder, overrides, records, run_here
@@ -47,3 +48,23 @@ async def test_an_unknown_price_is_not_nothing(tmp_path):
     assert told.unpriced == told.calls == 11
     assert str(told).endswith("price unknown")
     assert str(told + Spending(1, 10, 0.5)).endswith("$0.5000 and 11 calls of unknown price")
+
+
+async def test_a_late_writers_call_in_flight_is_not_settled_by_another_one(tmp_path):
+    """Two writers may number alike: what one sent, the other's reply does not answer."""
+    async with FakeServer(reply=rules(RULES)) as server:
+        await run_here(overrides(tmp_path, server.url, "method=long_context", "n=1"))
+    folder = cell_folder(tmp_path)
+    before = spent(folder)
+    path = folder / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    (sent,) = (line for line in lines if b'"k":"sent"' in line)
+    late = orjson.dumps(orjson.loads(sent) | {"w": "1.0bad"}) + b"\n"
+    at = lines.index(sent) + 1
+    path.write_bytes(b"".join([*lines[:at], late, *lines[at:]]))
+    now = spent(folder)
+    assert (now.calls, now.estimated) == (before.calls + 1, before.estimated + 1)
+    assert now.estimated_tokens > before.estimated_tokens
+    # Its price is unknown as well, and not $0.
+    told = f"2 calls, {now.tokens:,} tokens, price unknown; estimated besides: up to "
+    assert str(now) == f"{told}{now.estimated_tokens:,} tokens of 1 requests without reported usage"

@@ -80,6 +80,8 @@ def test_a_read_only_mount_is_told(read_only, run, tmp_path, capsys):
     assert why in refusal(capsys, "export", "hub", run, "-o", read_only)
     told = refusal(capsys, "report", read_only / "debug-scripted", "-o", run.parent / "report")
     assert f"{why}; records.parquet is made anew in it: copy the run" in told
+    told = refusal(capsys, "score", read_only / "debug-scripted")
+    assert f"{why}; verdicts are added to its cells: copy the run to where they can" in told
     suite = load("smoke")
     write_record(tmp_path, suite, [], cells_of(suite, [])[2])
     with pytest.raises(RlmEvalError, match=f"{re.escape(why)}; publish from a checkout"):

@@ -121,7 +121,11 @@ def confirm(
     told = f"{told} (`rlm-eval estimate` tells more), over ${above:g}"
     if not (ask and sys.stdin.isatty()):
         raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
-    if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{told}. Go on? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise ConfigError("nothing was called")
 
 
@@ -146,12 +150,13 @@ def execute(
 ) -> int:
     """Confirm, run or resume the cells, make records and report; returns the exit code.
 
+    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished.
+
     `config` holds what concerns the whole run; `begin` is called with its folder before any call;
     `tests` is the number of comparisons that were named beforehand, where they were.
     """
-    import asyncio
-
     from rlm_eval.cell import run_folder, sweep_budget
+    from rlm_eval.errors import EndedBySignal
     from rlm_eval.store import output_folder
 
     folder = output_folder(run_folder(config))
@@ -161,19 +166,8 @@ def execute(
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
-    async def run() -> tuple[Summary | None, int | None]:
-        runner = Runner(folder, cells, sweep_budget(config), redo)
-        try:
-            return await runner.run(), runner.stop.signal
-        except asyncio.CancelledError:
-            if runner.stop.signal is None:
-                raise
-            return None, runner.stop.signal
-
-    summary, signal = asyncio.run(run())
-    if summary is None:
-        print("stopped; the same command resumes", file=sys.stderr)
-        return 128 + (signal or 0)
+    runner = Runner(folder, cells, sweep_budget(config), redo)
+    summary = runner.run_now()
     try:
         for told in merge_done(folder, cells):
             print(told, file=sys.stderr)
@@ -185,9 +179,14 @@ def execute(
         print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
     if not summary.unfinished:
         return 0
-    count = f"{len(summary.unfinished)} of {len(cells)} cells"
-    print(f"{count} unfinished; the same command resumes", file=sys.stderr)
-    return 1 if signal is None else 128 + signal  # as a shell has it: 130 for Ctrl-C
+    then = "the same command resumes"
+    if not (folder / "plan.json").exists():
+        then = f"put {folder} back, then {then}"
+    told = f"{len(summary.unfinished)} of {len(cells)} cells unfinished; {then}"
+    if runner.stop.signal is not None:
+        raise EndedBySignal(told, runner.stop.signal)
+    print(told, file=sys.stderr)
+    return 1
 
 
 def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:

@@ -29,9 +29,10 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.lease import LeaseHeld
     from rlm_eval.results import cell_folders, write_records
+    from rlm_eval.store import output_folder
 
-    held = 0
-    folders = cell_folders(arguments.run)
+    held, folders = 0, cell_folders(arguments.run)
+    output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
     if arguments.scorer:
         _check_scorer(arguments.scorer, folders, trust=arguments.trust)
     for folder in folders:

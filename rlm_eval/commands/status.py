@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     run = parser.parse_args(argv).run
 
     from rlm_eval.errors import RlmEvalError
+    from rlm_eval.lease import holder_of
     from rlm_eval.ledger import balance, planned
     from rlm_eval.limits import Limits
     from rlm_eval.queue import cell_jobs, jobs_of
@@ -41,22 +42,58 @@ def main(argv: Sequence[str]) -> int:
         print(f"queue unknown: {error}", file=sys.stderr)
         jobs = {}
     folders = {name: folder_of(run, name) for name in names}
-    done = 0
+    replaced = _replaced(folders)
+    done = left = unmerged = 0
     for name, folder in folders.items():
         told = state(folder, *jobs.get(name, (None, None)))
-        done += told.startswith("done")
+        done += (is_done := told.startswith("done"))
+        later = replaced.get(name.partition("/")[0])
+        if later and not is_done and holder_of(folder) is None:
+            told = f"unfinished  of an earlier release; {later} was begun in its place"
+        else:
+            left += not is_done
         print(printable(f"{name}  {told}"))
     for cell in sorted(shards):
-        merged = (run / "cells" / cell / "merged.json").exists()
-        print(f"{cell}  shards {'merged' if merged else 'not merged yet'}")
-    print(f"{done} of {len(names)} cells done; spent: {total_of_run(run, names)}")
+        told = _merged(run, cell)
+        if cell in replaced:
+            told = f"{told}  of an earlier release; {replaced[cell]} was begun in its place"
+        else:
+            unmerged += told != "merged"
+        print(f"{cell}  shards {told}")
+    print(f"{done} of {done + left} cells done; spent: {total_of_run(run, names)}")
     if (proofs := first_requests(run)).calls:
         print(f"endpoints proved: {proofs}")
     configs = [config for job in jobs_of(run) for config in job["configs"]]
     if budget := balance(run, Limits(**configs[-1]["budget"]) if configs else None):
-        again = "; the same command again spends what is free" if done < len(names) else ""
+        again = "; the same command again spends what is free" if left else ""
         print(f"budget: {budget}{again}")
-    return 0 if done == len(names) else 1
+    return 1 if left or unmerged else 0
+
+
+def _replaced(folders: Mapping[str, Path]) -> dict[str, str]:
+    """Id of a cell -> that of a later release which the same configuration began in its place."""
+    from rlm_eval.store import read_manifest
+
+    begun = {n: f for n, f in folders.items() if (f / "manifest.json").exists()}
+    return {
+        earlier: name.partition("/")[0]
+        for name, folder in begun.items()
+        for earlier in read_manifest(folder).get("replaces", ())
+    }
+
+
+def _merged(run: Path, cell: str) -> str:
+    """Whether a cell in parts is whole, in words."""
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.shards import missing_shards
+
+    if (run / "cells" / cell / "merged.json").exists():
+        return "merged"
+    try:
+        missing = missing_shards(run, cell)
+    except RlmEvalError as error:  # none has begun, or they do not fit together
+        return f"not merged yet: {error}"
+    return "not merged yet" + (f" (not done: {', '.join(missing)})" if missing else "")
 
 
 def state(folder: Path, job: str | None = None, queued: str | None = None) -> str:

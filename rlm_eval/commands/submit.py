@@ -12,6 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlm_eval.cell import Cell
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,10 +36,10 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
     from rlm_eval.grid import expand
-    from rlm_eval.lease import holder_of
+    from rlm_eval.lease import Lease
     from rlm_eval.ledger import balance, check_left
     from rlm_eval.plan import plan
-    from rlm_eval.queue import cell_jobs, find_squeue
+    from rlm_eval.queue import find_squeue
     from rlm_eval.store import check_cells, output_folder
 
     configs = expand(arguments.overrides)
@@ -47,14 +52,7 @@ def main(argv: Sequence[str]) -> int:
     output_folder(run)
     check_cells(run / cell.folder for cell in cells)
     plan(run, cells)
-    queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
-    todo = [
-        cell
-        for cell in cells
-        if cell.name_in_plan not in queued
-        and not (run / cell.folder / "DONE").exists()
-        and holder_of(run / cell.folder) is None
-    ]
+    todo = _unsent(run, cells)
     left = len(cells) - len(todo)
     print(f"{len(cells)} cells" + (f", {left} of them done, queued or running" if left else ""))
     if not todo:
@@ -63,11 +61,17 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     if cluster.executor == "slurm" and not arguments.plan:
         find_squeue()
-    jobs, budget = packed(todo, cluster.pack), sweep_budget(configs[0])
+    budget = sweep_budget(configs[0])
     check_left(run, budget)
+    with Lease(run, waits=True):  # one at a time: each sees the jobs of the others
+        if not (todo := _unsent(run, todo)):
+            print("another `submit` has sent them meanwhile")
+            return 0
+        jobs = packed(todo, cluster.pack)
+        numbers = write_jobs(run, jobs, cluster)
+        ids = {} if arguments.plan else submit(run, numbers, cluster)
     if told := lacking_gpus(jobs, cluster):
         print(told, file=sys.stderr)
-    numbers = write_jobs(run, jobs, cluster)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
@@ -75,10 +79,25 @@ def main(argv: Sequence[str]) -> int:
         asked = f"--array={numbers[0]}-{numbers[-1]}" + (f" --gpus-per-node={gpus}" if gpus else "")
         print(f"all: sbatch {asked} scripts/rlm_eval.sbatch {run}")
         return 0
-    for number, job_id in submit(run, numbers, cluster).items():
+    for number, job_id in ids.items():
         print(f"job {number}: {cluster.executor} {job_id}")
     if told := balance(run, budget):
         print(f"budget: {told}")
     print(f"follow with: rlm-eval status {run}")
     print(f"then:        rlm-eval report {run}")
     return 0
+
+
+def _unsent(run: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that are neither done, queued nor running."""
+    from rlm_eval.lease import holder_of
+    from rlm_eval.queue import cell_jobs
+
+    queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
+    return [
+        cell
+        for cell in cells
+        if cell.name_in_plan not in queued
+        and not (run / cell.folder / "DONE").exists()
+        and holder_of(run / cell.folder) is None
+    ]

@@ -39,9 +39,9 @@ from rlm_eval.models import (
 from rlm_eval.models.counting import ServerCount
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError
-from rlm_eval.models.gate import Gate
+from rlm_eval.models.gate import CALLER, Gate
 from rlm_eval.models.keys import without_secrets
-from rlm_eval.models.outage import Unreachable, say
+from rlm_eval.models.outage import Silence, Unreachable, say
 from rlm_eval.models.thoughts import Thoughts
 from rlm_eval.models.transport import StaleConnection, Transport
 from rlm_eval.models.waiting import INTERRUPT
@@ -82,8 +82,10 @@ class _Sent:
 class HttpClient:
     """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
 
-    def __init__(self, config: OpenAIModel, transport: Transport, host: Host, gate: Gate) -> None:
-        self.config, self.gate = config, gate
+    def __init__(
+        self, config: OpenAIModel, transport: Transport, host: Host, gate: Gate, silence: Silence
+    ) -> None:
+        self.config, self.gate, self._silence = config, gate, silence
         self._transport, self._host = transport, host
         self._dialect = config.dialect
         self._thoughts = Thoughts(config.name, config.template_opens_thought)
@@ -144,6 +146,7 @@ class HttpClient:
                 continue
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
             self.gate.went_well(used - estimate if used else 0.0)
+            self._silence.reply()
             reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
             return replace(
                 without_secrets(reply),
@@ -172,20 +175,37 @@ class HttpClient:
             self.gate.too_many(sent.entered, after if is_patient else None)
         if not is_patient:
             told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
-            raise ProviderError(f"{where}: {told}: {fault}") from fault
+            said = str(fault).removeprefix(f"{where}: ")
+            raise ProviderError(f"{where}: {told}: {said}") from fault
         if isinstance(fault, StaleConnection) and sent.stale < _MOST_STALE:
             sent.stale += 1
             return
         if isinstance(fault, Unreachable) and await self._is_back(fault, sent):
             return
+        self._silence.failed()
         limit = config.retries if fault.throttled or not sent.is_proof else min(1, config.retries)
         if sent.attempts - sent.stale > limit:
-            kind = EndpointGone if isinstance(fault, Unreachable) else ProviderError
-            raise kind(f"{where}: gave up after {sent.attempts} attempt(s): {fault}") from fault
+            raise self._given_up(fault, sent) from fault
         if after > _LONG_PAUSE_S:
             say(f"{where}: asked to wait {after:.0f} s; Ctrl-C stops")
         pause = min(60.0, config.backoff_s * 2 ** (sent.attempts - 1))
         await INTERRUPT.get().sleep(max(after, pause * random.uniform(0.5, 1.0)))
+
+    def _given_up(self, fault: TransientError, sent: _Sent) -> ProviderError:
+        """The end of a call whose retries are used up."""
+        where = self._transport.where
+        said = str(fault).removeprefix(f"{where}: ")
+        told = f"gave up after {sent.attempts} attempt(s): {said}"
+        if isinstance(fault, Unreachable):
+            return EndpointGone(f"{where}: {told}")
+        patience_s = self.config.patience_s
+        gone_s = None if sent.is_proof else self._silence.gone_for(CALLER.get(), patience_s)
+        if gone_s is None:
+            return ProviderError(f"{where}: {told}")
+        return EndpointGone(
+            f"{where}: no call got a reply for {gone_s:.0f} s (patience_s={patience_s:g}): {told}; "
+            "with the cause out of the way the same command resumes"
+        )
 
     async def _is_back(self, fault: Unreachable, sent: _Sent) -> bool:
         """Wait for an endpoint that cannot be reached; false where the call should go on as after

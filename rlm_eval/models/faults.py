@@ -31,6 +31,9 @@ from rlm_eval.types import Usage
 
 _TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
 _THROTTLED = {429, 503, 529}
+_MAY_BE_BILLED = {408, 499, 504, 520, 524}
+"""A gateway waited no longer: the model behind it may have gone on. Other 5xx are errors of the one
+who would send the bill."""
 _VAGUE = {200, 400, 500, 502, 503}
 """Statuses with which gateways pass on all kinds of errors: what stands inside says more."""
 _FILTER = re.compile(
@@ -190,6 +193,7 @@ def _typed(
             said,
             throttled=status in _THROTTLED or is_rate(plain(words)),
             retry_after=trouble.retry_after if after is None else after,
+            lost=status in _MAY_BE_BILLED,
         )
     if status >= 500:
         return ProviderError(said)

@@ -18,7 +18,7 @@ from rlm_eval.models.gate import Gate
 from rlm_eval.models.histories import Turns
 from rlm_eval.models.keys import check_names, from_environment
 from rlm_eval.models.openai_dialect import OpenAIDialect
-from rlm_eval.models.outage import Outage
+from rlm_eval.models.outage import Outage, Silence
 from rlm_eval.models.shared import shared
 from rlm_eval.models.transport import Transport
 from rlm_eval.secrets import check_url
@@ -81,8 +81,9 @@ class OpenAIModel:
     backoff_s: float = 1.0
     """First pause before a retry; doubles, with jitter, to at most a minute."""
     patience_s: float = 600.0
-    """A `Retry-After` longer than this ends the call instead; an endpoint that answered before and
-    cannot be reached for so long ends the cell, which the same command resumes."""
+    """A `Retry-After` longer than this ends the call instead. An endpoint that answered before and
+    cannot be reached for so long, or gives no call a reply, ends the cell, which the same command
+    resumes."""
     preflight: bool = True
     """Prove the endpoint by one short request before anything else is sent."""
     fold_system: bool = False
@@ -175,9 +176,10 @@ class OpenAIModel:
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
         async with (
             shared(("outage", host.base_url), _outage) as outage,
-            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate),
+            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate, silence),
         ):
-            yield HttpClient(self, Transport(self, host, key, session, outage), host, gate)
+            transport = Transport(self, host, key, session, outage)
+            yield HttpClient(self, transport, host, gate, silence)
 
 
 @asynccontextmanager
@@ -188,7 +190,7 @@ async def _outage() -> AsyncIterator[Outage]:
 @asynccontextmanager
 async def _endpoint(
     base_url: str, limits: tuple[int, float | None, float | None]
-) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate]]:
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate, Silence]]:
     import aiohttp
 
     from rlm_eval.models.connections import Connector
@@ -197,4 +199,4 @@ async def _endpoint(
     # through one.
     is_elsewhere = not address.is_loopback(base_url)
     async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
-        yield session, Gate(*limits)
+        yield session, Gate(*limits), Silence()

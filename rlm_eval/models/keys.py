@@ -7,6 +7,7 @@ A configuration holds the NAMES of environment variables; their values are regis
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from rlm_eval.secrets import SECRETS, looks_secret, redact
 from rlm_eval.types import Reply
 
 _PLAIN = {"accept", "content-type", "user-agent"}
+_KEY = re.compile(r"(?:[a-z]{2,5}_)?(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{20,}")
+"""A key given as the name of its variable (`hf_...`): no name is so long without an underscore."""
 _OPAQUE = 16
 """Characters of a header's value, without a space, from which on it may be a key."""
 
@@ -51,7 +54,7 @@ def check_names(
     if api_key_env:
         named["api_key_env"] = api_key_env
     for field, variable in named.items():
-        if not variable.isidentifier():
+        if not variable.isidentifier() or _KEY.fullmatch(variable):
             SECRETS.add(field, variable, declared=True)  # it may be the key itself
             raise ValueError(
                 f"{field}: not the name of an environment variable; export the value as one "

@@ -1,9 +1,11 @@
-"""An endpoint that cannot be reached: one note, one probe at a time, then a clean stop.
+"""Endpoints that are gone: a note, then a clean stop.
 
-Shared by all clients of an address. An endpoint that has answered before is waited for, up to
+`Outage` is about an address that cannot be reached; all clients of it share one, and one call at a
+time probes. An endpoint that has answered before is waited for, up to
 `patience_s` from the first refused connection; after that every call fails at once until a
 connection succeeds again. One that has never answered is more likely a wrong address: its calls
-retry as for any other fault.
+retry as for any other fault. `Silence` is about an endpoint that answers, but never with a reply: a
+gateway before a dead server, an engine that died, a quota that is used up.
 """
 
 from __future__ import annotations
@@ -74,6 +76,30 @@ class Outage:
                     every_s = min(_PROBE_EVERY_S, 2 * every_s)
                     if await probe():
                         self.answered(where)
+
+
+class Silence:
+    """How long no call of an endpoint has got a reply."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._given_up: set[str] = set()
+
+    def reply(self) -> None:
+        """A call got one."""
+        self._since = None
+        self._given_up.clear()
+
+    def failed(self) -> None:
+        """An attempt got none."""
+        self._since = self._since or time.monotonic()
+
+    def gone_for(self, caller: str, patience_s: float) -> float | None:
+        """Seconds without a reply where the endpoint counts as gone, now that a call of `caller` (a
+        sample) is given up. Of one sample alone the request itself may be the cause."""
+        self._given_up.add(caller)
+        seconds = time.monotonic() - (self._since or time.monotonic())
+        return seconds if seconds > patience_s and len(self._given_up) > 1 else None
 
 
 def say(line: str) -> None:

@@ -81,7 +81,7 @@ class Reader:
         fault.usage = self.dialect.usage(value, self.prompt_bytes)
         if isinstance(fault, TransientError):
             answered = begun or (isinstance(value, dict) and bool(value.get("choices")))
-            fault.lost = answered and fault.usage.output is None
+            fault.lost = (fault.lost or answered) and fault.usage.output is None
         raise fault
 
     def _fed(self, stream: Stream, event: Any, raw: bytes) -> bool:

@@ -6,6 +6,7 @@ Redirects are never followed: a POST that was redirected would come out as somet
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from rlm_eval.errors import EndpointUnusable, ModelError, ProviderError
+from rlm_eval.errors import BadRequest, EndpointUnusable, ModelError, ProviderError
 from rlm_eval.models import address
 from rlm_eval.models.endpoint import Host
 from rlm_eval.models.faults import TransientError, fault_of
@@ -36,6 +37,13 @@ REUSED: ContextVar[bool] = ContextVar("rlm_eval_reused", default=False)
 _STALE_S = 2.0
 """A reused connection that fails sooner, without a byte of a reply, was already closed."""
 _MOST_OF_AN_ERROR = 1 << 20
+_NAMES_OF_THE_CAP = {"max_tokens", "max_completion_tokens"}
+_UNKNOWN_FIELD = re.compile(
+    rb"unsupported[ _]param|not supported with this model|unrecogni[sz]ed (request )?argument"
+    rb"|unknown (field|param|name|argument)|extra[ _](inputs|fields)|extra_forbidden"
+    rb"|unexpected (keyword|field)|deprecated",
+    re.IGNORECASE,
+)
 
 
 class StaleConnection(TransientError):
@@ -208,9 +216,24 @@ class Transport:
             change = remedy(words.decode(errors="replace"), _roles(payload))
             if change:
                 return EndpointUnusable(f"{fault}; {change}")
+        if isinstance(fault, BadRequest) and (change := self._other_name_of_the_cap(words)):
+            return EndpointUnusable(f"{fault}; {change}")
         if status in (404, 405) and (hint := address.hint(self.base_url)):
             return EndpointUnusable(f"{fault}{hint}")
         return fault
+
+    def _other_name_of_the_cap(self, words: bytes) -> str | None:
+        """What to set where the server refuses the name of the output cap; else `None`."""
+        sent = getattr(self._dialect, "max_tokens_field", None)
+        if sent not in _NAMES_OF_THE_CAP or not _UNKNOWN_FIELD.search(words):
+            return None
+        (other,) = _NAMES_OF_THE_CAP - {sent}
+        if not re.search(rb"\b%b\b" % sent.encode(), words):
+            return None
+        return (
+            f"set max_tokens_field: {other} in this model's configuration "
+            f"(root.max_tokens_field={other} for the root model)"
+        )
 
     async def _whole(self, response: aiohttp.ClientResponse, reader: Reader) -> Reply:
         """The reply of an unstreamed 200. Raises `EndpointUnusable` for a web page."""

@@ -29,6 +29,7 @@ _CODES = ("blockReason", "block_reason", "code", "type", "status", "error_code",
           "errorCode", "errorType", "errcode", "status_code", "statusCode", "http_status", "__type",
           "reason", "provider_error_code")  # fmt: skip
 _PARAMS = ("param", "loc", "parameter")
+_TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _DEEPEST = 8
 _LONGEST = 4000
 """Characters of the words that are read: some errors are web pages."""
@@ -249,4 +250,6 @@ def _shown(value: Any) -> str:
         text = value if isinstance(value, str) else orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # more levels than it writes
         text = ""
+    if text.lstrip().startswith("<"):  # the web page of a gateway
+        text = " ".join(_TAG.sub(" ", text).split())
     return text.strip()[:_LONGEST] or "no reason given"

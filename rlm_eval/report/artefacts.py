@@ -111,11 +111,11 @@ def _without_context(frame: pd.DataFrame) -> Iterator[str]:
 
 def _prompts(frame: pd.DataFrame) -> Iterator[str]:
     known = frame[frame["prompt_hash"].notna()]
-    for series, own in known.groupby("series", sort=False):
+    for (method, _), own in known.groupby(["method", "prompt"], sort=False):
         versions = own.groupby("prompt_hash")["cell_id"].nunique()
         if len(versions) > 1:
             named = ", ".join(f"{name}: {count} cells" for name, count in versions.items())
-            yield f"{series} mixes {len(versions)} versions of its prompt ({named})."
+            yield f"{method} mixes {len(versions)} versions of its prompt ({named})."
 
 
 def _judge(frame: pd.DataFrame) -> Iterator[str]:

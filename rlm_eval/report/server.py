@@ -135,7 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError as error:  # "http://["
+            self._send(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"))
+            return
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         port = self.request.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")

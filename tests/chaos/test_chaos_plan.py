@@ -76,6 +76,13 @@ def test_a_plan_of_an_older_release_goes_on_and_keeps_its_order(tmp_path):
     assert orjson.loads((tmp_path / "plan.json").read_bytes())["cells"] == ["b", "a", "z", "c"]
 
 
+def test_files_of_other_programs_are_no_cells(tmp_path):
+    (tmp_path / "plan").mkdir()
+    for name in ("one", ".nfs0000000000012f", ".DS_Store"):
+        (tmp_path / "plan" / name).touch()
+    assert planned(tmp_path) == ["one"]
+
+
 @pytest.mark.slow
 def test_parallel_runs_of_one_name_make_one_run(tmp_path):
     """Each with a cell of its own: plan, records and report are shared."""

@@ -67,6 +67,7 @@ def test_chaos_a_deleted_run_directory_stops_the_run(tmp_path, how, method):
     assert not (run / "cells").exists() or how == "journals"
     if how in ("deleted", "moved"):
         assert not run.exists()  # it is not made anew
+        assert f"put {run} back" in told  # the same command alone would pay for all of it again
     assert told.count("UNFINISHED") == 1
 
 
@@ -134,6 +135,37 @@ def test_chaos_a_signal_shows_in_the_exit_code(tmp_path, number, code):
         last = start(given)
         assert last.wait(timeout=60) == 0
     assert len(records(tmp_path)) == 12
+
+
+HYDRA = ("-m", "rlm_eval.hydra_app", "--multirun")
+ASK = ("-m", "rlm_eval", "ask")
+
+
+@pytest.mark.parametrize(("command", "times"), [(HYDRA, 1), (HYDRA, 2), (ASK, 2)])
+def test_chaos_a_signal_shows_in_the_exit_code_of_every_command(tmp_path, command, times):
+    (tmp_path / "text.txt").write_text("A text. " * 400)
+    with server_process(tmp_path, "--latency", "0.5") as server:
+        given = overrides(tmp_path, server.url, "n=2", "max_samples=1")
+        if command is ASK:
+            own = ("task=", "length=", "n=", "max_samples=", "name=")
+            given = ["text.txt", "What?", *(g for g in given if not g.startswith(own))]
+        else:
+            given = [("length=1k,2k" if g == "length=2k" else g) for g in given]
+        process = subprocess.Popen(
+            [sys.executable, *command, *given],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: asked(server.get("/_log")))
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130, told
+        assert "Traceback" not in told
+        assert "Ctrl-C again stops now" in told
 
 
 async def test_chaos_a_spent_budget_is_told_once(tmp_path, capsys):

@@ -8,6 +8,7 @@ from fake_server import FakeServer, rules
 from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_here
 
 from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.journal import Calls
 from rlm_eval.log import count_torn
 from rlm_eval.shards import Shard, merge, merge_done, parse_shard, shard_folders
 from rlm_eval.spending import total_of_run
@@ -102,6 +103,23 @@ async def test_a_redo_inside_a_shard_survives_the_merge(tmp_path):
         sent = len(server.log)
         assert not (await run_here(given)).unfinished
         assert len(server.log) == sent
+
+
+async def test_a_text_that_a_shard_lost_is_not_taken_from_another_one(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url)
+        await run_here([*given, "shard=1/2,2/2"])
+    (cell,) = cells_of(given)
+    path = tmp_path / "test" / "shards" / cell.id / "1-of-2" / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lost = max(i for i, line in enumerate(lines) if b'"k":"text"' in line)
+    lines[lost] = b'{"k":"text",\n'
+    path.write_bytes(b"".join(lines))
+    calls = Calls(merge(tmp_path / "test", cell.id) / "journal.jsonl")
+    damaged = [
+        str(call.prompt) for t in calls for call in calls.of(t) if "damaged" in str(call.prompt)
+    ]
+    assert len(damaged) == 1
 
 
 def test_a_cells_budget_is_split_over_its_shards(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,7 +16,7 @@ from rlm_eval.commands.submit import main as submit
 from rlm_eval.config import build
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.grid import CONFIG_DIR, expand
-from rlm_eval.queue import job_states
+from rlm_eval.queue import job_states, jobs_of
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +146,23 @@ def test_a_job_has_ended_only_where_somebody_says_so(tmp_path, monkeypatch):
     squeue.write_text("#!/bin/sh\necho 'no controller' >&2\nexit 1\n")
     with pytest.raises(RlmEvalError, match="squeue: no controller; try again"):
         job_states([job("slurm", 12, now)])
+
+
+def test_chaos_two_submits_at_once_send_each_cell_once(tmp_path):
+    """Without a lock both numbered from 0, and one overwrote the other's jobs."""
+    pytest.importorskip("submitit")
+    with server_process(tmp_path) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "n=1", "length=1k,2k,4k")
+        given += ["cluster=local", "cluster.pack=1"]
+        command = [sys.executable, "-m", "rlm_eval", "submit", *given]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        shown = [process.communicate(timeout=120)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0], shown
+        jobs = jobs_of(tmp_path / "test")
+        assert [job["number"] for job in jobs] == [0, 1, 2], shown
+        assert len({name for job in jobs for name in job["cells"]}) == 3
+        assert all("submitted" in job for job in jobs)
+        end = time.monotonic() + 120
+        while any(job_states(jobs).values()):
+            assert time.monotonic() < end
+            time.sleep(0.2)

@@ -11,7 +11,7 @@ import pytest
 
 from rlm_eval.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
 from rlm_eval.models import Sampling
-from rlm_eval.models.gate import Gate
+from rlm_eval.models.gate import CALLER, Gate
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, suspended, working_time
 from rlm_eval.types import Message
@@ -258,3 +258,63 @@ def test_overlapping_suspensions_count_once():
     time.sleep(0.05)
     worked, elapsed = working_time() - began, time.monotonic() - wall
     assert 0.05 <= worked <= elapsed - 0.1 + 0.01
+
+
+# -- answers that are no replies
+
+
+@pytest.mark.parametrize("fault", [Fault("status", 502), Fault("status", 429), Fault("drop")])
+async def test_servers_that_only_fail_for_longer_than_patience_end_the_cell(fault):
+    config = {"retries": 1, "patience_s": 0.2}
+    async with FakeServer() as server, model(server.url, **config).open() as client:
+        await ask(client)
+        server.faults = always(fault)
+        assert type(await ended(client, "one")) is ProviderError
+        assert type(await ended(client, "two")) is ProviderError  # within patience
+        await asyncio.sleep(0.3)
+        gone = await ended(client, "two")
+        assert type(gone) is EndpointGone
+        assert "no call got a reply for" in str(gone)
+        assert gone.attempts == 2
+        server.faults = None
+        assert (await ask(client)).text == "hello"
+        server.faults = always(fault)
+        assert type(await ended(client, "three")) is ProviderError  # it begins anew
+
+
+async def test_servers_that_fail_at_one_sample_alone_do_not_end_the_cell():
+    config = {"retries": 0, "patience_s": 0.1}
+    async with (
+        FakeServer(faults=always(Fault("status", 500))) as server,
+        model(server.url, **config).open() as client,
+    ):
+        for _ in range(3):
+            assert type(await ended(client, "one")) is ProviderError
+            await asyncio.sleep(0.1)
+
+
+async def ended(client, caller):
+    token = CALLER.set(caller)
+    try:
+        return (await asyncio.gather(ask(client), return_exceptions=True))[0]
+    finally:
+        CALLER.reset(token)
+
+
+@pytest.mark.parametrize("status", [408, 504, 524, 502, 503, 429])
+async def test_a_gateway_that_waited_no_longer_may_have_a_bill(status):
+    fault = Fault("status", status)
+    async with (
+        FakeServer(faults=lambda n, _r: fault if n == 0 else None) as server,
+        model(server.url).open() as client,
+    ):
+        assert (await ask(client)).lost_attempts == (status in (408, 504, 524))
+
+
+async def test_a_time_out_told_in_a_reply_of_status_200_may_have_a_bill():
+    late = Fault("body", 200, '{"error": {"code": 504, "message": "upstream timed out"}}')
+    async with (
+        FakeServer(faults=lambda n, _r: late if n == 0 else None) as server,
+        model(server.url).open() as client,
+    ):
+        assert (await ask(client)).lost_attempts == 1

@@ -233,6 +233,38 @@ async def test_thinking_servers_have_room_in_the_first_request():
     assert seen == [1024, 100]
 
 
+@pytest.mark.parametrize(
+    ("ours", "other", "words"),
+    [
+        ("max_tokens", "max_completion_tokens", "Unsupported parameter: 'max_tokens' is not "
+         "supported with this model. Use 'max_completion_tokens' instead."),
+        ("max_completion_tokens", "max_tokens",
+         "Unrecognized request argument supplied: max_completion_tokens"),
+        ("max_completion_tokens", "max_tokens",
+         "[{'type': 'extra_forbidden', 'loc': ('body', 'max_completion_tokens'), 'msg': 'Extra "
+         "inputs are not permitted'}]"),
+        ("max_tokens", None, "Unsupported parameter: 'top_k' is not supported with this model."),
+        ("max_completion_tokens", None, "max_completion_tokens must be at most 8192"),
+    ],
+)  # fmt: skip
+async def test_servers_that_want_another_name_of_the_cap_have_it_named(ours, other, words):
+    async def answer(request):
+        if request.method == "GET":
+            return web.json_response({"data": []})
+        return web.json_response({"error": {"message": words}}, status=400)
+
+    kind, said = (EndpointUnusable, f"root.max_tokens_field={other}")
+    if other is None:
+        kind, said = BadRequest, words[:20]
+    async with (
+        odd_server(answer) as url,
+        model(url + "/v1", max_tokens_field=ours).open() as client,
+    ):
+        with pytest.raises(kind, match=said) as caught:
+            await client.check()
+    assert ("max_tokens_field=" in str(caught.value)) == (other is not None)
+
+
 async def test_a_thinking_budget_is_below_the_cap_of_the_first_request():
     sampling = Sampling(max_output_tokens=8000, extra={"thinking": {"budget_tokens": 4096}})
     async with (

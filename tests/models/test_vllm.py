@@ -181,8 +181,8 @@ async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
         await asyncio.sleep(1)
         processes = psutil.Process().children(recursive=True)
         next(p for p in processes if "api_server" in " ".join(p.cmdline()[:4])).kill()
-        with pytest.raises(EndpointUnusable, match="the server is gone"):
-            await task
+        assert (await task).usage.output == 3500  # the server is started again, once a cell
+        processes += psutil.Process().children(recursive=True)
     assert not [p for p in processes if p.is_running()]
 
 

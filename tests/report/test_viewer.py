@@ -1,5 +1,6 @@
 """The viewer's door: nothing but the key of this start opens it."""
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -23,6 +24,10 @@ def test_the_viewer_refuses_any_wrong_key(tmp_path, key):
         assert caught.value.code == 403
         with urllib.request.urlopen(address, timeout=10) as page:
             assert page.status == 200
+        host = server.server_address[:2]
+        with socket.create_connection(host, timeout=10) as raw:
+            raw.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
+            assert b" 400 " in raw.makefile("rb").readline()  # no traceback
     finally:
         server.shutdown()
         thread.join()
