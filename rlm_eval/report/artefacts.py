@@ -111,7 +111,8 @@ def _without_context(frame: pd.DataFrame) -> Iterator[str]:
 
 def _prompts(frame: pd.DataFrame) -> Iterator[str]:
     known = frame[frame["prompt_hash"].notna()]
-    for (method, _), own in known.groupby(["method", "prompt"], sort=False):
+    name = known["prompt"].astype(str).str.partition("@")[0]  # the series are told apart by hash
+    for (method, _), own in known.groupby([known["method"], name], sort=False):
         versions = own.groupby("prompt_hash")["cell_id"].nunique()
         if len(versions) > 1:
             named = ", ".join(f"{name}: {count} cells" for name, count in versions.items())
