@@ -111,7 +111,7 @@ def _without_context(frame: pd.DataFrame) -> Iterator[str]:
 
 def _prompts(frame: pd.DataFrame) -> Iterator[str]:
     known = frame[frame["prompt_hash"].notna()]
-    name = known["prompt"].astype(str).str.partition("@")[0]  # the series are told apart by hash
+    name = known["prompt"].astype(str).str.split("@").str[0]  # the series are told apart by hash
     for (method, _), own in known.groupby([known["method"], name], sort=False):
         versions = own.groupby("prompt_hash")["cell_id"].nunique()
         if len(versions) > 1:
