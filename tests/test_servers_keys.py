@@ -161,7 +161,9 @@ def test_the_search_for_keys_finds_them():
         assert leaks(echo(PLANTED["PK"]).encode())
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "stream", [pytest.param(False, marks=pytest.mark.slow), True]
+)  # each takes 10 s
 async def test_keys_are_sent_with_every_request_to_servers_and_written_nowhere(tmp_path, stream):
     async with EchoServer(metrics=True) as server:
         given = overrides(tmp_path, server.url, *USED, "n=10", f"root.stream={stream}")

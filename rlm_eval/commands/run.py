@@ -156,7 +156,7 @@ def execute(
     `tests` is the number of comparisons that were named beforehand, where they were.
     """
     from rlm_eval.cell import run_folder, sweep_budget
-    from rlm_eval.errors import EndedBySignal
+    from rlm_eval.errors import EndedBySignal, RlmEvalError
     from rlm_eval.store import output_folder
 
     folder = output_folder(run_folder(config))
@@ -173,7 +173,7 @@ def execute(
             print(told, file=sys.stderr)
         if any((folder / "cells").glob("*/manifest.json")):
             _tell(folder, cells, summary, report=report)
-    except OSError as error:
+    except (OSError, RlmEvalError) as error:
         if not summary.unfinished:
             raise
         print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong

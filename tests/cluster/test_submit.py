@@ -126,7 +126,7 @@ def say(capsys, folder) -> str:
 
 
 def test_an_unknown_outcome_names_the_known_ones():
-    with pytest.raises(ConfigError, match="outcomes are ok, truncated"):
+    with pytest.raises(ConfigError, match="outcomes are all, ok, truncated"):
         run(["--redo", "outcome=truncted"])
 
 
