@@ -24,6 +24,7 @@ from rlm_eval.code_hash import class_hash
 from rlm_eval.errors import ConfigError, NoSamples, RlmEvalError
 from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.tasks import Floor
+from rlm_eval.tasks.baselines import Baseline
 from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
 from rlm_eval.types import (
     Answer,
@@ -175,6 +176,7 @@ class SampledTask(ABC):
     density: ClassVar[Density] = Density.CONSTANT
     generated: ClassVar[bool] = False
     protected: ClassVar[bool] = False
+    solved_by_code: ClassVar[bool] = False  # a search or a program solves it by design
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -187,6 +189,10 @@ class SampledTask(ABC):
     @abstractmethod
     def floors(self) -> Mapping[str, Floor]:
         """See `tasks.Task`."""
+
+    def baselines(self) -> Sequence[Baseline]:
+        """Rules that answer without a model, beside those that every task has."""
+        return ()
 
     def gold_answer(self, sample: Sample) -> Answer:
         """The gold in the form a perfect method would give it."""
