@@ -25,6 +25,7 @@ from _signal import (  # type: ignore[import-not-found]  # typeshed leaves it ou
     pthread_sigmask,
 )
 from _signal import signal as set_handler
+from contextlib import suppress
 from inspect import CO_COROUTINE
 from typing import Any
 
@@ -43,6 +44,10 @@ from rlm_eval.repl.wire import HEAD, Op
 _NAME_CHARS = 120
 _MAX_NAMES = 2000
 _ECHO = "__echo__"
+_PORTIONS, _PORTION_BYTES = 3, 8 << 20
+RESERVE_BYTES = _PORTIONS * _PORTION_BYTES
+"""Added to a worker's address space beyond what its code may use (`Reserve`)."""
+_UNTOUCHED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class SubCallError(RuntimeError):
@@ -80,6 +85,30 @@ def read_context(fd: int) -> Any:
             return wire.unpack(json_bytes, n_texts, body)
 
 
+class Reserve:
+    """Address space that a block cannot use, given back while the scaffold works.
+
+    A block that filled its memory in small portions would leave none for the report on it, nor
+    for the block that frees some: the worker would be lost again and again.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[mmap.mmap] = []
+
+    def take(self) -> None:
+        """Before a block. Where memory is short, one portion is left to the block's code."""
+        with suppress(OSError, MemoryError):
+            while len(self._held) <= _PORTIONS:
+                self._held.append(mmap.mmap(-1, _PORTION_BYTES, _UNTOUCHED))
+        if len(self._held) > 1:
+            self._held.pop().close()
+
+    def release(self) -> None:
+        """After a block."""
+        while self._held:
+            self._held.pop().close()
+
+
 class Worker:
     """The namespace and its blocks."""
 
@@ -90,6 +119,7 @@ class Worker:
         self.module = types.ModuleType("__main__")
         self.names = self.module.__dict__
         self.blocks = 0
+        self.reserve = Reserve()
         # `import builtins` in the model's code gives this copy: patching it reaches only that code.
         self.builtins = types.ModuleType("builtins")
         self.given: dict[str, Any] = {
@@ -198,12 +228,15 @@ class Worker:
         The second `try` is for an interrupt that arrives while the first one is being handled.
         """
         result, error = None, None
+        self.reserve.take()
         try:
             try:
                 self.channel.running = True
                 result = action()
                 self.channel.running = False
+                self.reserve.release()
             except BaseException as raised:  # noqa: BLE001 - whatever the code raises is its result
+                self.reserve.release()
                 error = type(raised).__name__[:_NAME_CHARS]
                 if isinstance(raised, OutputLimit):
                     error = "limit:output"
@@ -217,6 +250,7 @@ class Worker:
                 self.channel.running = False
         except BaseException as raised:  # noqa: BLE001 - a second one, or the traceback's own
             self.channel.running = False
+            self.reserve.release()
             error = error or "limit:interrupted"
             if not isinstance(raised, OutputLimit):
                 self.stderr.take()
