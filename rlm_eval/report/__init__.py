@@ -83,14 +83,18 @@ def compare(
     *,
     margin: float | None = None,
 ) -> str:
-    """The text of `rlm-eval compare A B`; see `comparison.compare_text`."""
+    """The text of `rlm-eval compare A B` (`comparison.compare_text`), and what is known of the
+    code behind the runs' cells.
+    """
+    from rlm_eval import stale
     from rlm_eval.records import load_records
     from rlm_eval.report import card
     from rlm_eval.report.comparison import compare_text
 
     runs = [Path(run) for run in run_dirs]
     known = card.manifests(runs)
-    return compare_text(load_records(runs), a, b, margin=margin, manifests=known)
+    text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
+    return "\n".join([text, *stale.sentences(known)])
 
 
 def power(

@@ -36,6 +36,7 @@ class Custom(LoadedTask):
     answer: str = "answer"
     """Column of the gold, or of the list of accepted answers."""
 
+    own_length: ClassVar[bool] = True
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
