@@ -34,7 +34,7 @@ EXACT_CLUSTERS = 14
 FEW = 10
 """Pairs: where fewer differ from the commonest difference, the spread seen is no measure."""
 EDGE = 3.0
-"""Graded scores: a side whose sum lies within this of 0 or of n has a rare value it hardly shows."""
+"""Of graded scores: so near to 0 or n a side's sum hardly shows its rare values."""
 _WHOLE = 20_000  # largest sum whose distribution is worked out
 _RARE = 10  # draws: a tail with fewer of them is computed instead
 
