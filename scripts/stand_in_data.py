@@ -26,7 +26,7 @@ from rlm_eval.tasks.codeqa_gen import CodeQAGen
 from rlm_eval.tasks.oolong_gen import OolongGen
 
 CANARY = "stand-in"
-SMALL = {"lengths": (1024, 2048), "codeqa": 2048, "documents": 30, "words": (40, 80)}
+SMALL = {"lengths": (1024, 2048), "codeqa": 2048, "documents": 30, "words": (60, 150)}
 PAPER = {
     "lengths": (1024, *(2**k for k in range(13, 21))),
     "codeqa": 131_072,

@@ -38,7 +38,8 @@ class SNiah(GeneratedTask):
     """Path of the text for `haystack: file`."""
     style: str = "ruler"
     """`ruler`: its one sentence; `frames`: a sentence drawn per sample, so that a regex written for
-    one does not serve the next; `paraphrase`: needle and question share no content word."""
+    one does not serve the next; `paraphrase`: of the first release, kept for its records (a search
+    for names finds its facts); new runs take `task=s_niah_paraphrase`."""
     key_type: str = "words"
     """`words` (adjective-noun), `numbers` (7 digits), `uuids`."""
     value_type: str = "numbers"

@@ -7,6 +7,7 @@ import pytest
 from rlm_eval.tasks.codeqa_gen import CodeQAGen
 from rlm_eval.tasks.ledger import Ledger
 from rlm_eval.tasks.mrcr import MrcrV2Gen
+from rlm_eval.tasks.paraphrase import Paraphrase
 from rlm_eval.tasks.ruler import FrequentWords, VariableTracking
 from rlm_eval.tasks.s_niah import SNiah
 from rlm_eval.tasks.validate import lines, passed, validate
@@ -23,7 +24,7 @@ TASKS = {
     "multivalue": SNiah(values=4),
     "phrases": SNiah(value_type="mix"),
     "frames": SNiah(style="frames", keys=8),
-    "paraphrase": SNiah(style="paraphrase", keys=8),
+    "paraphrase": Paraphrase(),
     "vt": VariableTracking(chains=2),
     "vt_prose": VariableTracking(haystack="prose"),
     "fwe": FrequentWords(),
