@@ -162,8 +162,13 @@ Filler = Callable[[float], tuple[list[str], npt.NDArray[np.float64]]]
 """`filler(budget)`: units worth at least `budget` tokens, some to spare, and what each costs."""
 
 
-def lines(tokenizer: Tokenizer, make: Callable[[int], str]) -> Filler:
-    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline)."""
+def lines(
+    tokenizer: Tokenizer, make: Callable[[int], str], short: Sequence[str] = _NOISE_PARTS
+) -> Filler:
+    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline).
+
+    `short`: further lines (with their newline) where those of the task are all of one length.
+    """
 
     def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
         units: list[str] = []
@@ -174,8 +179,8 @@ def lines(tokenizer: Tokenizer, make: Callable[[int], str]) -> Filler:
             costs.append(tokenizer.cost(units[-1]))
             total += costs[-1]
             spare += total > budget
-        units += _NOISE_PARTS  # short lines, where those of the task are all of one length
-        return units, np.array(costs + [tokenizer.cost(part) for part in _NOISE_PARTS])
+        units += short
+        return units, np.array(costs + [tokenizer.cost(part) for part in short])
 
     return filler
 
