@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rlm_eval.errors import ConfigError
 from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
@@ -24,6 +25,7 @@ from rlm_eval.types import Answer, Sample, Score
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)
+_LEAST = 25  # tokens: room for one short turn beside the needles
 _COLUMNS = ("prompt", "answer", "random_string_to_prepend")
 
 
@@ -77,6 +79,11 @@ class MrcrV2Gen(_V2, GeneratedTask):
 
         def make(budget: float, slack: float) -> str:
             budget -= self.counter.cost(opening) + sum(map(self.counter.cost, needles))
+            if budget < _LEAST:
+                raise ConfigError(
+                    f"{self.name}: length={self.length} leaves no room for {self.needles} answers "
+                    f"of 100 to 300 tokens; use length={256 * self.needles + 512} or more"
+                )
             turns, costs, spent = [], [], 0.0
             filler = rng("mrcr filler", self.seed, index)
             while spent <= budget:

@@ -133,6 +133,7 @@ class FrequentWords(GeneratedTask):
     OUTPUT_CAP: ClassVar[int | None] = 50
     SHORTEST: ClassVar[int] = 512  # below, ranks 3 and 4 tie, or fillers outnumber them
     SIZE: ClassVar[int] = 0  # words beside one for each 50 tokens
+    REST: ClassVar[float] = 12.0  # tokens that up to three single words fill
     FIXED: ClassVar[int] = 4  # first words whose counts stay as they are drawn
 
     def __post_init__(self) -> None:
@@ -242,6 +243,7 @@ class CloseWords(FrequentWords):
 
     density: ClassVar[Density] = Density.LINEAR
     SIZE: ClassVar[int] = 60
+    REST: ClassVar[float] = 5.0
     FIXED: ClassVar[int] = 1 + _RIVALS
 
     def numbers(self, total: int, size: int) -> list[int]:
@@ -249,7 +251,8 @@ class CloseWords(FrequentWords):
         common = int(total * 0.6 / _RIVALS)
         # In a share f of the text the lead is f times this, its noise sqrt(2 f (1 - f) common).
         lead = max(2, round(0.6 * math.sqrt(common)))
-        rare = max(0, min(int(total * 0.2 / (size - 1 - _RIVALS)), common // 2))
         dots = max(int(total * 0.2), common + lead + 1)
-        others = [rare] * (size - 1 - _RIVALS)
-        return [dots, *[common + lead] * 3, *[common] * (_RIVALS - 3), *others]
+        others = size - 1 - _RIVALS
+        each, more = divmod(min(int(total * 0.2), others * (common // 2)), others)
+        rare = [each + (place < more) for place in range(others)]
+        return [dots, *[common + lead] * 3, *[common] * (_RIVALS - 3), *rare]

@@ -59,12 +59,10 @@ class RulerQA(GeneratedTask):
         asked = source.randrange(_RELATIONS)
         place = source.randrange(len(texts["places"]))
         # The people of the question are written about as all others are: each knows six people.
-        paragraphs = [_paragraph(source, name, dict(zip(kinds, known, strict=True)))[0]]
-        towns = [""] * _RELATIONS
-        for number, person in enumerate(known):
-            text, found = _paragraph(source, person, people.known_to(person))
-            paragraphs.append(text)
-            towns[number] = found[place]
+        first = _paragraph(source, name, dict(zip(kinds, known, strict=True)))
+        others = [_paragraph(source, person, people.known_to(person)) for person in known]
+        second = others[asked]
+        paragraphs = [paragraph.text for paragraph in (first, *others)]
         who = source.choice(texts["relations"][kinds[asked]][1]).format(name=name)
         question = (
             f"Answer the question from the given documents. Give the name of the town alone. "
@@ -82,10 +80,18 @@ class RulerQA(GeneratedTask):
         for person in (name, known[asked]):
             if len([p for p in _paragraphs(text) if _subject(p) == person]) != 1:
                 raise AssertionError(f"ruler_qa {self.seed}/{index}: two paragraphs on {person}")
-        evidence = sorted([spans[0], spans[1 + asked]])
+        evidence = []
+        for start, paragraph, said in (
+            (spans[0][0], first, first.relations[kinds[asked]]),
+            (spans[1 + asked][0], second, second.places[place]),
+        ):  # the first sentence gives the full name
+            for sentence in (paragraph.opening, said):
+                begin = start + paragraph.text.index(sentence)
+                evidence.append((begin, begin + len(sentence)))
         item = f"qa-{self.seed}-{index}"
         meta = {"relation": kinds[asked], "place": place}
-        return Draft(question, text, [towns[asked]], item, item, tokens, tuple(evidence), meta)
+        golds = [second.towns[place]]
+        return Draft(question, text, golds, item, item, tokens, tuple(sorted(evidence)), meta)
 
     def _filler(
         self, source: random.Random, people: _People, more: Sequence[str], budget: float
@@ -99,12 +105,12 @@ class RulerQA(GeneratedTask):
         waiting = list(more)
         while spent < budget:
             person = waiting.pop() if waiting else others.new()
-            lines.append(_paragraph(source, person, others.known_to(person))[0])
+            lines.append(_paragraph(source, person, others.known_to(person)).text)
             costs.append(self.counter.cost(lines[-1]))
             spent += costs[-1] + own
         for _ in range(_SPARE):
             person = others.new()
-            text = _paragraph(source, person, others.known_to(person))[0].strip()
+            text = _paragraph(source, person, others.known_to(person)).text.strip()
             sentences = re.findall(r"[^.]+\.", text)
             lines.append("".join(sentences[: source.randrange(1, len(sentences))]) + "\n\n")
             costs.append(self.counter.cost(lines[-1]))
@@ -172,22 +178,40 @@ class _People:
         return _People(source, list(self.names))
 
 
-def _paragraph(source: random.Random, name: str, known: Mapping[int, str]) -> tuple[str, list[str]]:
-    """The document about a person, and its towns by kind of place."""
+@dataclass(frozen=True)
+class _Paragraph:
+    """The document about a person."""
+
+    text: str
+    opening: str
+    """Its first sentence, the only one with the full name."""
+    relations: dict[int, str]
+    """Sentence by relation."""
+    places: list[str]
+    """Sentence by kind of place."""
+    towns: list[str]
+    """Town by kind of place."""
+
+
+def _paragraph(source: random.Random, name: str, known: Mapping[int, str]) -> _Paragraph:
     texts, pick = data("people.json"), source.choice
     who = name.split()[0]
     towns: dict[str, None] = {}
     while len(towns) < len(texts["places"]):
         towns[pick(texts["town_starts"]) + pick(texts["town_ends"])] = None
-    said = [pick(texts["relations"][kind][0]).format(who=who, other=o) for kind, o in known.items()]
-    places = list(zip(texts["places"], towns, strict=True))
-    said += [pick(ways).format(who=who, town=town) for (ways, _), town in places]
-    said.append(pick(texts["colour"]).format(who=who))
+    relations = {
+        kind: pick(texts["relations"][kind][0]).format(who=who, other=other)
+        for kind, other in known.items()
+    }
+    ways = zip(texts["places"], towns, strict=True)
+    places = [pick(phrases).format(who=who, town=town) for (phrases, _), town in ways]
+    said = [*relations.values(), *places, pick(texts["colour"]).format(who=who)]
     source.shuffle(said)
     trade = pick(texts["trades"])
     article = "an" if trade[0] in "aeiou" else "a"
     opening = pick(texts["openings"]).format(name=name, trade=f"{article} {trade}")
-    return f"{opening} {' '.join(said)}\n\n", list(towns)
+    text = f"{opening} {' '.join(said)}\n\n"
+    return _Paragraph(text, opening, relations, places, list(towns))
 
 
 def _paragraphs(text: str) -> list[str]:
