@@ -54,6 +54,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
     needles: int = 8
     """Requests of the same format, topic and style."""
 
+    VERSION: ClassVar[int] = 2  # 1 wrote "a otter", and "what do snow know"
     ANSWER_BUDGET: ClassVar[int] = 320
 
     def __post_init__(self) -> None:
@@ -123,16 +124,15 @@ def _turn(request: tuple[str, str, str], answer: str) -> str:
 
 def _line(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
     words = data("words.json")
-    return (
-        str(source.choice(texts["lines"])).format(
-            topic=topic,
-            a=source.choice(words["adjectives"]),
-            n=source.choice(words["nouns"]),
-            o=source.choice(words["objects"]),
-            v=source.choice(words["verbs"]),
-            tail=source.choice(words["tails"]),
-        )
-    )  # fmt: skip
+    line = source.choice(texts["lines"]).format(
+        topic=topic,
+        a=source.choice(words["adjectives"]),
+        n=source.choice(words["nouns"]),
+        o=source.choice(words["objects"]),
+        v=source.choice(words["verbs"]),
+        tail=source.choice(words["tails"]),
+    )
+    return re.sub(r"\b([Aa]) (?=[aeiou]|honest)", r"\1n ", line)
 
 
 def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
