@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rlm_eval.errors import ConfigError
 from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
@@ -24,6 +25,7 @@ from rlm_eval.types import Answer, Sample, Score
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)
+_LEAST = 25  # tokens: room for one short turn beside the needles
 _COLUMNS = ("prompt", "answer", "random_string_to_prepend")
 
 
@@ -52,6 +54,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
     needles: int = 8
     """Requests of the same format, topic and style."""
 
+    VERSION: ClassVar[int] = 2  # 1 wrote "a otter", and "what do snow know"
     ANSWER_BUDGET: ClassVar[int] = 320
 
     def __post_init__(self) -> None:
@@ -77,6 +80,11 @@ class MrcrV2Gen(_V2, GeneratedTask):
 
         def make(budget: float, slack: float) -> str:
             budget -= self.counter.cost(opening) + sum(map(self.counter.cost, needles))
+            if budget < _LEAST:
+                raise ConfigError(
+                    f"{self.name}: length={self.length} leaves no room for {self.needles} answers "
+                    f"of 100 to 300 tokens; use length={256 * self.needles + 512} or more"
+                )
             turns, costs, spent = [], [], 0.0
             filler = rng("mrcr filler", self.seed, index)
             while spent <= budget:
@@ -116,16 +124,15 @@ def _turn(request: tuple[str, str, str], answer: str) -> str:
 
 def _line(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
     words = data("words.json")
-    return (
-        str(source.choice(texts["lines"])).format(
-            topic=topic,
-            a=source.choice(words["adjectives"]),
-            n=source.choice(words["nouns"]),
-            o=source.choice(words["objects"]),
-            v=source.choice(words["verbs"]),
-            tail=source.choice(words["tails"]),
-        )
-    )  # fmt: skip
+    line = source.choice(texts["lines"]).format(
+        topic=topic,
+        a=source.choice(words["adjectives"]),
+        n=source.choice(words["nouns"]),
+        o=source.choice(words["objects"]),
+        v=source.choice(words["verbs"]),
+        tail=source.choice(words["tails"]),
+    )
+    return re.sub(r"\b([Aa]) (?=[aeiou]|honest)", r"\1n ", line)
 
 
 def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
