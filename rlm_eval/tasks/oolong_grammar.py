@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rlm_eval.errors import ConfigError
 from rlm_eval.tasks.base import data
 
 FAMILIES = ("question", "subject", "claims", "sentiment", "request", "formal")
@@ -33,11 +34,15 @@ Parts = tuple[tuple[str, ...], tuple[str, ...]]
 """A template as texts and the slot names between them."""
 
 
+class NoMoreLines(ConfigError):
+    """A writer that draws from a list has drawn all of a label."""
+
+
 class Writer(Protocol):
     """Draws texts of one window."""
 
     def make(self, label: str) -> str:
-        """A text of the label; texts may repeat."""
+        """A text of the label; texts may repeat. Raises `NoMoreLines` where there are no more."""
         ...
 
 

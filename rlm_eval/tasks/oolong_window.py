@@ -11,6 +11,7 @@ Not here: texts (`oolong_grammar`), questions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import random
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.dates import day_text, read_day
-from rlm_eval.tasks.oolong_grammar import Source, Writer, family
+from rlm_eval.tasks.oolong_grammar import NoMoreLines, Source, Writer, family
 
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
 PROMPT_TOKENS, LINE_TOKENS = 168, 39
@@ -300,6 +301,14 @@ class Window:
     def _unused(self, writer: Writer, label: str) -> str:
         return next(t for t in iter(lambda: writer.make(label), "") if t not in self._texts)
 
+    def _candidates(self, writer: Writer, label: str) -> list[str]:
+        """Up to `_DRAWS` texts of the label that no line has."""
+        drawn: list[str] = []
+        with contextlib.suppress(NoMoreLines):
+            while len(drawn) < _DRAWS:
+                drawn.append(self._unused(writer, label))
+        return drawn
+
     def _cost(self, *rows: Row) -> float:
         """Tokens of lines: their texts, and a head each that is as long as any other."""
         return len(rows) * self._head + self.cost("".join([f" {row.text}\n" for row in rows]))
@@ -343,7 +352,7 @@ class Window:
                 break
             writer = self.source.writer(rng(self.key, "filler", n, i))
             label = rows[i].label
-            drawn = [rows[i].text, *(self._unused(writer, label) for _ in range(_DRAWS))]
+            drawn = [rows[i].text, *self._candidates(writer, label)]
             now = self._cost(rows[i])
             fits = [(self._cost(rows[i]._replace(text=t)) - now, t) for t in drawn]
             allowed = [(more, t) for more, t in fits if more <= left and t not in taken]
