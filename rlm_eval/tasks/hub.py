@@ -68,6 +68,28 @@ def hub_rows(
                 yield dict(row)
 
 
+def labelled_hub_rows(
+    repository: str, revision: str, split: str, config: str | None, label: str
+) -> Iterator[dict[str, Any]]:
+    """Rows of a data set of the hub, streamed, with the label column's names in place of numbers.
+
+    Raises `MissingDependency` naming the ways out where the hub cannot be reached.
+    """
+    with _reaching(f"{repository}@{revision} ({split})", "task.path"):
+        import datasets
+
+        if not Path(repository).is_dir():
+            revision = full_revision(repository, revision)
+        rows = datasets.load_dataset(
+            repository, config, split=split, revision=revision, streaming=True
+        )
+        feature = (rows.features or {}).get(label)
+        names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        for row in rows:
+            number = row.get(label)
+            yield {**row, label: names[number]} if names and number is not None else dict(row)
+
+
 def hub_table(repository: str, revision: str, split: str) -> Any:
     """A whole data set of the hub, downloaded once and memory-mapped: rows by number."""
     with _reaching(f"{repository}@{revision} ({split})", "task.corpus_path"):

@@ -19,7 +19,9 @@ from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_go
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
 from rlm_eval.tasks.hub import LoadedTask, file_rows, probe
-from rlm_eval.tasks.oolong_gen import base_window, window_text
+from rlm_eval.tasks.oolong_base import base_window, window_text
+from rlm_eval.tasks.oolong_gen import window_key
+from rlm_eval.tasks.oolong_grammar import family
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong_synth import hub_windows
@@ -94,6 +96,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
     queries_per_window: int = QUERIES
     """Queries that share a base window; they are one cluster."""
 
+    VERSION: ClassVar[int] = 3  # 2: windows in which single words told the labels
     LONGEST: ClassVar[int] = 240
     CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
     density: ClassVar[Density] = Density.QUADRATIC
@@ -120,17 +123,17 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         if self.length * TOLERANCE > self.LONGEST:
             room = self.length - self.ANSWER_BUDGET - self.LONGEST
         lines = official_lines(self.length) if self.size == "official_lines" else 0
-        asked = (self.seed, number, self.tokenizer, room, self.length, lines, False)
+        key = window_key("question", self.seed, number)
+        asked = (family("question"), key, self.tokenizer, room, self.length, lines)
         made, (gold, users) = window_text(*asked), _answers(*asked)
-        window = base_window(self.seed, number, self.tokenizer)
         return _pairs_draft(
             query,
             question,
             gold[query],
             made.text,
             users,
-            cluster=window.key,
-            item=f"{window.key}|{query}",
+            cluster=key,
+            item=f"{key}|{query}",
             tokens=made.tokens,
         )
 
@@ -152,7 +155,8 @@ def _rich_window(seed: int, place: int, tokenizer: str) -> int:
     found, number = -1, -1
     while found < place:
         number += 1
-        rows = base_window(seed, number, tokenizer).first(_RICH_LINES)
+        key = window_key("question", seed, number)
+        rows = base_window(family("question"), key, tokenizer).first(_RICH_LINES)
         found += all(pairs_of(rows).values())
     return number
 
