@@ -121,9 +121,9 @@ def _made_again(
         path.parent for run in runs for path in sorted(run.glob("cells/*/manifest.json"))
     ):
         manifest = read_manifest(folder)
-        if manifest["identity"] not in lacking or not manifest["facts"]["generated"]:
+        config = manifest.get("config")
+        if manifest["identity"] not in lacking or not (config and manifest["facts"]["generated"]):
             continue
-        config = manifest["config"]
         key = repr((config["task"], *(config.get(k) for k in ("n", "seed", "length", "tokenizer"))))
         if key not in of_samples:
             try:

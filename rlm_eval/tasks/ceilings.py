@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from rlm_eval.code_hash import class_hash
 from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.tasks import Task
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.tasks.guessing import Form, constants, frequent_in, guesses, kinds, options
+from rlm_eval.tasks.guessing import Form, constants, few_golds, frequent_in, guesses, kinds, options
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.skimming import BUDGETS, Seen, phrases, skimmers
 from rlm_eval.types import Answer, Sample, text_hash
@@ -121,14 +121,17 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
     fallback = np.zeros(count)
     prior = best(Kind.PRIOR)
     assert prior is not None  # `constants` gives at least one
+    if "chance" in rules:  # a constant chosen on half of balanced golds scores less on the others
+        chance = _Best("chance", _filled(rules["chance"], count, fallback), np.zeros(count))
+        prior = _better(prior, chance)
     fallback = prior.scores
     figures = {
         Kind.PRIOR: prior,
-        Kind.NO_MODEL: best(Kind.PRIOR, Kind.NO_MODEL),
-        Kind.SKIMMER: best(Kind.PRIOR, Kind.SKIMMER),
+        Kind.NO_MODEL: _better(prior, best(Kind.NO_MODEL)),
+        Kind.SKIMMER: _better(prior, best(Kind.SKIMMER)),
         Kind.BAG_OF_WORDS: best(Kind.BAG_OF_WORDS),
     }
-    steps = [best(Kind.PRIOR, Kind.SKIMMER, most=budget / 100) for budget in BUDGETS]
+    steps = [_better(prior, best(Kind.SKIMMER, most=budget / 100)) for budget in BUDGETS]
     plain = {n: _filled(rule, count, fallback) for n, rule in rules.items()}
     return {
         "schema": SCHEMA,
@@ -138,7 +141,7 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
         "kinds": {str(kind): _told(found) for kind, found in figures.items() if found},
         "frontier": [
             {"name": step.name, "score": _mean(step.scores), "read": _mean(step.reads)}
-            for step in [prior, *steps] if step
+            for step in [prior, *steps]
         ],
         "rules": [
             {"name": name, "kind": str(rule.kind), "score": _mean(plain[name]),
@@ -146,6 +149,11 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
             for name, rule in rules.items()
         ],
     }  # fmt: skip
+
+
+def _better(prior: _Best, best: _Best | None) -> _Best:
+    """The better of two: who has no better rule gives the prior."""
+    return best if best is not None and _mean(best.scores) > _mean(prior.scores) else prior
 
 
 def _told(best: _Best) -> dict[str, Any]:
@@ -192,11 +200,12 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
         same = [i for i in others if named[i] == named[number]]
         others = same if len(same) > 2 else others
         form = forms[number]
-        for name, text in constants(form, [forms[i] for i in others]):
+        few = few_golds([forms[i] for i in same] + [form])
+        for name, text in constants(form, [forms[i] for i in others], few):
             if text is not None:
                 keep(Kind.PRIOR, name, value(text), 0.0)
-        if listed := options(sample.question):
-            each = [value(form.around(key)) for key, _ in listed]
+        if choices := [(key,) for key, _ in options(sample.question)] or few:
+            each = [value(form.around(*cores)) for cores in choices]
             keep(Kind.PRIOR, "chance", sum(each) / len(each), 0.0)
         told = [(forms[i], samples[i].context.tokens) for i in others]
         for name, text in guesses(page, form, told):
@@ -315,17 +324,3 @@ def _best(
 def _first(scores: Values, reads: Values) -> int:
     """Number of the rule with the highest mean; of equals the one that reads least."""
     return int(np.argmax(scores.mean(axis=1) - 1e-6 * reads.mean(axis=1)))
-
-
-def exceeds(measured: dict[str, Any], kind: Kind, by: float) -> bool:
-    """True where the best of a kind scores more than the prior by more than `by`."""
-    found = measured["kinds"]
-    return bool(found[kind]["score"] - found[Kind.PRIOR]["score"] > by)
-
-
-def grouped(measured: dict[str, Any]) -> dict[str, list[tuple[str, float, float]]]:
-    """Kind -> its rules as (name, score, share read), the best first."""
-    found = defaultdict(list)
-    for rule in measured["rules"]:
-        found[rule["kind"]].append((rule["name"], rule["score"], rule["read"]))
-    return {kind: sorted(rules, key=lambda r: (-r[1], r[2])) for kind, rules in found.items()}

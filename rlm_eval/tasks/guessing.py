@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from rlm_eval.tasks.items import Page, content_words, words
+from rlm_eval.tasks.items import COMMON, Page, content_words, words
 from rlm_eval.types import Sample
 
 Guess = tuple[str, str | None]
@@ -84,11 +84,21 @@ def options(question: str) -> list[tuple[str, str]]:
     return []
 
 
-def constants(form: Form, others: Sequence[Form]) -> Iterator[Guess]:
-    """Priors of one sample from the golds of others, of the same kind of question where known."""
+def few_golds(same: Sequence[Form]) -> list[tuple[str, ...]]:
+    """The different golds of a kind of question, where they are few: its options, listed or not."""
+    found = sorted({form.cores for form in same})
+    return found if len(found) <= _MOST_OPTIONS and len(found) * 2 <= len(same) else []
+
+
+def constants(
+    form: Form, others: Sequence[Form], few: Sequence[tuple[str, ...]]
+) -> Iterator[Guess]:
+    """Priors of one sample: `few` golds of its kind, and what the golds of `others` suggest."""
     yield "empty", ""
-    cores = Counter(other.cores for other in others)
-    yield "most_frequent_gold", form.around(*cores.most_common(1)[0][0]) if cores else None
+    for cores in few:
+        yield f"always {', '.join(cores)[:40]}", form.around(*cores)
+    counted = Counter(other.cores for other in others)
+    yield "most_frequent_gold", form.around(*counted.most_common(1)[0][0]) if counted else None
     values = [number for other in others if (number := _value(other)) is not None]
     whole = bool(values) and len(values) * 2 > len(others)
     yield "median_gold", form.around(f"{round(median(values))}") if whole else None
@@ -198,7 +208,7 @@ def _names(text: str, size: int, the: bool) -> list[str]:
     found = []
     for run in _RUN.findall(text):
         parts = run.split(" ")
-        starts = parts[0].lower() in plain
+        starts = parts[0].lower() in plain or parts[0].lower() in COMMON
         if len(parts) == size + 1 and starts:
             parts = parts[1:]
         if len(parts) == size and (parts[0] == "The") == the and not (size == 1 and starts):

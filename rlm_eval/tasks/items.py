@@ -38,7 +38,7 @@ say says she should so some state such text than that the their them then there 
 this those to two up use was we were what when where which who whom whose why will with word
 words would write you your
 """
-_COMMON = frozenset(_TEXT.split())
+COMMON = frozenset(_TEXT.split())
 """Words of a question that say nothing of what is asked about."""
 
 
@@ -49,7 +49,7 @@ def words(text: str) -> list[str]:
 
 def content_words(question: str) -> frozenset[str]:
     """The words of a question that a person would search for."""
-    return frozenset(word for word in words(question) if word not in _COMMON and len(word) > 1)
+    return frozenset(word for word in words(question) if word not in COMMON and len(word) > 1)
 
 
 @dataclass(frozen=True)

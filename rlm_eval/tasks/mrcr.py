@@ -52,6 +52,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
     needles: int = 8
     """Requests of the same format, topic and style."""
 
+    solved_by_code: ClassVar[bool] = True  # a regular expression over the requests
     ANSWER_BUDGET: ClassVar[int] = 320
 
     def __post_init__(self) -> None:

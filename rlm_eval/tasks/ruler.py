@@ -39,6 +39,7 @@ class VariableTracking(GeneratedTask):
     haystack: str = "noise"
     """`noise` (RULER's) or `prose`."""
 
+    solved_by_code: ClassVar[bool] = True  # a loop follows the assignments
     ANSWER_BUDGET: ClassVar[int] = 30
     OUTPUT_CAP: ClassVar[int | None] = 30
 
