@@ -27,7 +27,16 @@ from rlm_eval.code_hash import class_hash
 from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.tasks import Task
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.tasks.guessing import Form, constants, few_golds, frequent_in, guesses, kinds, options
+from rlm_eval.tasks.guessing import (
+    Form,
+    constants,
+    few_golds,
+    frequent_in,
+    groupings,
+    guesses,
+    kinds,
+    options,
+)
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.skimming import BUDGETS, Seen, phrases, skimmers
 from rlm_eval.types import Answer, Sample, text_hash
@@ -40,7 +49,7 @@ CHARACTERS = 24_000_000
 FEW = 10
 """Samples: with fewer the best rule is chosen and scored on the same ones."""
 _SINGLED_OUT = 0.3  # share of a text that its evidence may be where some of it is singled out
-_OF_A_KIND = 5  # samples of a kind of question, in the other half, for a rule of its own
+_OF_A_KIND = 4  # samples of a kind of question, in the other half, for a rule of its own
 
 Values = NDArray[np.float64]
 
@@ -103,7 +112,7 @@ def _cache_path(task: Task, samples: Sequence[Sample]) -> Path | None:
 @functools.cache
 def _own_code() -> str:
     """Hash of the rules' modules."""
-    names = ("baselines", "ceilings", "guessing", "items", "skimming")
+    names = ("baselines", "ceilings", "guessing", "items", "keywords", "skimming")
     folder = Path(__file__).parent
     parts = (folder.joinpath(f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(b"\n".join(parts)).hexdigest()
@@ -112,7 +121,7 @@ def _own_code() -> str:
 def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
     rules = _answered(task, samples)
     count = len(samples)
-    folds, groups = _folds(samples), np.array(kinds(samples))
+    folds, groups = _folds(samples), [np.array(names) for names in groupings(samples)]
 
     def best(*wanted: Kind, most: float = 1.0) -> _Best | None:
         own = {n: r for n, r in rules.items() if r.kind in wanted and _read(r) <= most}
@@ -222,6 +231,8 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
             if page.covers(skimmed.chosen):
                 rule.scores[number] = right
         for rule_ in _of_the_task(task):
+            if (met := rules.get(rule_.name)) is not None and met.kind is not rule_.kind:
+                continue  # a floor of the name of a rule that every task has
             reply = rule_.answer(sample)
             keep(rule_.kind, rule_.name, value(reply.text), reply.read)
     return rules
@@ -295,7 +306,7 @@ def _best(
     rules: dict[str, _Rule],
     count: int,
     folds: NDArray[np.bool_],
-    groups: NDArray[np.str_],
+    groups: Sequence[NDArray[np.str_]],
     fallback: Values,
 ) -> _Best:
     """The best rule, or the best rules by kind of question: whichever scores more."""
@@ -303,16 +314,20 @@ def _best(
     scores = np.array([_filled(rules[name], count, fallback) for name in names])
     reads = np.array([[rules[n].reads.get(i, 0.0) for i in range(count)] for n in names])
     halves = [np.ones(count, dtype=bool)] if count < FEW else [folds, ~folds]
-    single, by_kind = np.zeros(count, dtype=int), np.zeros(count, dtype=int)
+    single = np.zeros(count, dtype=int)
+    by_kind = [np.zeros(count, dtype=int) for _ in groups]
     for half in halves:
         known = half if len(halves) == 1 else ~half
-        single[half] = by_kind[half] = _first(scores[:, known], reads[:, known])
-        for group in np.unique(groups):
-            own = known & (groups == group)
-            if own.sum() >= _OF_A_KIND:
-                by_kind[half & (groups == group)] = _first(scores[:, own], reads[:, own])
+        single[half] = _first(scores[:, known], reads[:, known])
+        for picked, labels in zip(by_kind, groups, strict=True):
+            picked[half] = single[half]
+            for group in np.unique(labels):
+                own = known & (labels == group)
+                if own.sum() >= _OF_A_KIND:
+                    picked[half & (labels == group)] = _first(scores[:, own], reads[:, own])
     at = np.arange(count)
-    picked = by_kind if scores[by_kind, at].mean() > scores[single, at].mean() else single
+    # Of equals the first: one rule for all questions is simpler.
+    picked = max([single, *by_kind], key=lambda numbers: round(scores[numbers, at].mean(), 9))
     if picked is single:
         name = names[_first(scores, reads)]
     else:

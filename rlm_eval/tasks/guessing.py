@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from rlm_eval.tasks.items import COMMON, Page, content_words, words
+from rlm_eval.tasks.keywords import by_keywords
 from rlm_eval.types import Sample
 
 Guess = tuple[str, str | None]
@@ -28,7 +29,7 @@ _OPTIONS = (
 )
 _LISTED = re.compile(r"(?:labels|options|choices|categories|one of)\b[^:\n]*: *([^.\n]+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_KINDS = ("answer_type", "kind", "ask", "task", "question_type", "scope", "style")
+_KINDS = ("answer_type", "kind", "ask", "task_group", "question_type", "scope", "style")
 """Scalars of a sample that name the kind of its question, as every reader sees it."""
 _MOST_KINDS, _MOST_OPTIONS, _LONGEST = 12, 12, 60
 
@@ -70,6 +71,16 @@ def kinds(samples: Sequence[Sample]) -> list[str]:
     return found if len(set(found)) <= _MOST_KINDS else [""] * len(found)
 
 
+def groupings(samples: Sequence[Sample]) -> list[list[str]]:
+    """Ways to tell questions apart, for a rule of its own per group: by kind, by each scalar."""
+    found = [kinds(samples)]
+    for name in _KINDS:
+        values = [str(sample.meta.get(name)) for sample in samples]
+        if 1 < len(set(values)) <= _MOST_KINDS and values not in found:
+            found.append(values)
+    return found
+
+
 def options(question: str) -> list[tuple[str, str]]:
     """The options that a question lists: (what is to be answered, the option's text)."""
     for pattern in _OPTIONS:
@@ -77,7 +88,8 @@ def options(question: str) -> list[tuple[str, str]]:
         if 2 <= len(found) <= _MOST_OPTIONS:
             return [(key, text.strip()) for key, text in found]
     if listed := _LISTED.findall(question):
-        parts = [part.strip(" '\"") for part in re.split(r",| or | and ", listed[-1])]
+        between = "," if listed[-1].count(",") > 1 else r",| or | and "
+        parts = [part.strip(" '\"") for part in re.split(between, listed[-1])]
         parts = [part for part in parts if part]
         if 2 <= len(parts) <= _MOST_OPTIONS:
             return [(part, part) for part in parts]
@@ -121,6 +133,8 @@ def guesses(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> Itera
         yield from _by_number(page, form, others)
     if not listed:
         yield from _by_shape(page, form)
+    told = by_keywords(page)
+    yield "keywords", None if told is None else form.around(told)
     yield "first_item", page.items[0].strip() if len(page) else None
     yield "last_item", page.items[-1].strip() if len(page) else None
 
@@ -172,6 +186,7 @@ def _by_number(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> It
             yield f"{rule}_number_of_{name}_items", form.around(str(made(found))) if found else None
 
 
+_OPENERS = frozenset({"according", "among", "another", "every", "few", "many", "once", "since"})
 _RUN = re.compile(r"\b[A-Z][\w'’-]*(?:[ ][A-Z][\w'’-]*)*")
 _SHAPES = (
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", None),
@@ -203,17 +218,19 @@ def strings_like(core: str, text: str) -> list[str]:
 
 
 def _names(text: str, size: int, the: bool) -> list[str]:
-    """Names of `size` capitalised words; a sentence's first word is a part where it must be."""
-    plain = set(re.findall(r"\b[a-z]+\b", text))
-    found = []
-    for run in _RUN.findall(text):
-        parts = run.split(" ")
-        starts = parts[0].lower() in plain or parts[0].lower() in COMMON
-        if len(parts) == size + 1 and starts:
-            parts = parts[1:]
-        if len(parts) == size and (parts[0] == "The") == the and not (size == 1 and starts):
+    """Names of `size` capitalised words; a sentence's first word is one only if it is elsewhere."""
+    found, inside = list[str](), set[str]()
+    for match in _RUN.finditer(text):
+        parts = match.group().split(" ")
+        before = text[max(0, match.start() - 2) : match.start()].strip(" ")
+        opens = before[-1:] in ("", *'.!?:\n"')
+        if opens and len(parts) == size + 1 and parts[0].lower() in COMMON | _OPENERS:
+            parts, opens = parts[1:], False
+        if len(parts) == size and (parts[0] == "The") == the:
             found.append(" ".join(parts))
-    return found
+            if not opens:
+                inside.add(found[-1])
+    return [name for name in found if size > 1 or name in inside]
 
 
 def _by_shape(page: Page, form: Form) -> Iterator[Guess]:
