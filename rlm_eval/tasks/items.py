@@ -152,6 +152,19 @@ class Page:
         starts, ends = self.bounds
         return float((ends - starts)[chosen].sum()) / max(1, len(self.text))
 
+    def top(self, ranks: NDArray[np.float64], share: float, above: float) -> Items:
+        """The items of the highest rank over `above`, to at most this share of the text.
+
+        One item at least, the first of equals.
+        """
+        starts, ends = self.bounds
+        order = np.argsort(-ranks, kind="stable")
+        reached = np.cumsum((ends - starts)[order]) <= share * len(self.text)
+        reached[:1] = True
+        found = np.zeros(len(ranks), dtype=bool)
+        found[order[reached]] = True
+        return found & (ranks > above)
+
     def covers(self, chosen: Items) -> bool:
         """True where every span of evidence lies in these items; false where there is none.
 
@@ -171,11 +184,3 @@ class Page:
         """Where the evidence stands: the middle of each span, as a share of the text."""
         size = max(1, len(self.text))
         return [(start + end) / 2 / size for start, end in self.sample.evidence]
-
-
-def top(ranks: NDArray[np.float64], most: int, above: float = 0.0) -> Items:
-    """The `most` items of the highest rank that is over `above`; the first of equals."""
-    order = np.argsort(-ranks, kind="stable")[:most]
-    found = np.zeros(len(ranks), dtype=bool)
-    found[order] = True
-    return found & (ranks > above)

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlm_eval.tasks.base import rng
-from rlm_eval.tasks.items import Items, Page, top
+from rlm_eval.tasks.items import Items, Page
 
 BUDGETS = (1, 5, 25)
-"""Percent of the items that a skimmer reads at most; one item is always allowed."""
+"""Percent of the text that a skimmer reads at most; one item is always allowed."""
 
 SHAPES = {
     "two_capitalised_words": r"[A-Z][a-z'’-]+ [A-Z][a-z'’-]+",
@@ -84,14 +84,13 @@ def skimmers(page: Page, seen: Seen) -> Iterator[Skimmed]:
     count = len(page)
     ranks = [(name, rank(), above) for name, (rank, above) in _ranks(page, seen).items()]
     for budget in BUDGETS:
-        most = max(1, count * budget // 100)
         for name, rank, above in ranks:
-            yield Skimmed(f"{name}_{budget}_percent", top(rank, most, above))
-    most = max(1, count * BUDGETS[-1] // 100)
+            yield Skimmed(f"{name}_{budget}_percent", page.top(rank, budget / 100, above))
     for name, pattern in _COMPILED.items():
         found = page.matching(pattern)
         # More matches than may be read: a shape that singles nothing out.
-        yield Skimmed(name, found if found.sum() <= most else np.zeros(count, dtype=bool))
+        few = page.read(found) <= BUDGETS[-1] / 100
+        yield Skimmed(name, found if few else np.zeros(count, dtype=bool))
 
 
 Values = NDArray[np.float64]
