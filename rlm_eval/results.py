@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rlm_eval import accounts
+from rlm_eval import accounts, baselines
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.lease import Lease
 from rlm_eval.paths import replace_file
@@ -49,11 +49,13 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
     shares = accounts.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
+    of_baselines = baselines.columns(folder)
     made = []
     for line, attempt in store.load():
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
-        made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
+        row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
+        made.append(row | of_baselines.get(sample.id, {}))
     return made
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlm_eval import baselines
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
@@ -251,6 +252,7 @@ class Runner:
                 # Set aside first: the manifest must not name today's code for results of another.
                 await set_aside(store, logs, todo)
                 await asyncio.to_thread(store.begin, facts, samples)
+                await asyncio.to_thread(baselines.keep, folder, cell, whole, self.progress.note)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
             why = await self._close(cell, store, samples, progress)

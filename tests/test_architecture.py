@@ -39,7 +39,7 @@ ALLOWED = {
     "methods": {"types", "errors", "fetch", "paths", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
-        "run_union", "stale",
+        "run_union", "stale", "baselines",
     },
 }  # fmt: skip
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records import COLUMNS
-from rlm_eval.report import series
+from rlm_eval.report import baselines, series
 from rlm_eval.stats import intervals, missing
 
 KEYS = [*series.PLACE, *series.SERIES]
@@ -201,7 +201,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "prices": first["prices"],
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
-    row |= _over_repeats(part)
+    row |= _over_repeats(part) | baselines.of_cell(part)
     for name, column in _SPREAD.items():
         row |= _spread(name, spent[column].to_numpy(), of_samples[[column, "cluster"]])
     return row

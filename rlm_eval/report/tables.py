@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.report import phrases
+from rlm_eval.report import baselines, phrases
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.types import Outcome
 
@@ -40,6 +40,8 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
     ]  # fmt: skip
     if not comparisons.empty:
         found.append(differences(comparisons))
+    if not (rules := baselines.lines(table)).empty:
+        found.append(Table("baselines", "Scores without a model", baselines.NOTE, rules))
     failures = _failures(frame)
     return [*found, failures] if not failures.rows.empty else found
 
@@ -81,6 +83,7 @@ def _accuracy(table: pd.DataFrame) -> Table:
     for row in table.to_dict("records"):
         line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         line |= {"95 % interval": _interval(row), "how": _how(row)}
+        line |= baselines.columns_of(table, row)
         if table["pass_at"].notna().any():  # right at least once, right every time
             line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
@@ -89,7 +92,9 @@ def _accuracy(table: pd.DataFrame) -> Table:
     note = (
         "Mean score. Samples that share a context are one cluster; repeats are averaged first. "
         "Where more than 5 % were cut off or some are missing, the score is printed as bounds: "
-        "those samples counted wrong, and counted right."
+        "those samples counted wrong, and counted right. Skimmer and no model: the best rules that "
+        "need no model, on the same samples (table `baselines`). Text needed: the share of the "
+        "text that a skimmer of the same score reads; a score is no proof that more was read."
     )
     return Table("accuracy", "Score", note, pd.DataFrame(rows))
 

@@ -55,6 +55,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
     """Requests of the same format, topic and style."""
 
     VERSION: ClassVar[int] = 2  # 1 wrote "a otter", and "what do snow know"
+    solved_by_code: ClassVar[bool] = True  # a regular expression over the requests
     ANSWER_BUDGET: ClassVar[int] = 320
 
     def __post_init__(self) -> None:

@@ -85,6 +85,11 @@ class SNiah(GeneratedTask):
         if self.style == "paraphrase" and (self.values, self.queries) != (1, 1):
             raise ValueError("style=paraphrase asks for one value of one key")
 
+    @property
+    def solved_by_code(self) -> bool:  # type: ignore[override]
+        """A search for the key finds the needle by design, but for a paraphrase."""
+        return self.style != "paraphrase"
+
     def outside_facts(self) -> Any:
         """The hash of the user's file."""
         return hay.file_hash(self.file) if self.file else None

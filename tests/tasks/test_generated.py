@@ -57,7 +57,7 @@ def test_the_proofs_hold(name):
     task = _task(name, length=3000)
     proofs = validate(task)
     assert passed(proofs), "\n".join(lines(task.name, proofs))
-    assert any(proof.name.startswith("floor ") for proof in proofs)
+    assert any(proof.name == "baseline skimmer" for proof in proofs)
     assert "length" in [proof.name for proof in proofs]
 
 
