@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import made_hub
 import pytest
-from fake_hub import FakeHub
 from huggingface_hub import constants, errors
 
 from rlm_eval import hub_client
@@ -20,6 +19,8 @@ from rlm_eval.tasks.oolong_pairs import OolongPairs
 from rlm_eval.tasks.oolong_real import OolongReal
 from rlm_eval.tasks.oolong_synth import OolongSynth
 
+pytest_plugins = ("hub_bench",)
+
 SHORT = {"length": made_hub.LENGTH, "tokenizer": "approx4"}
 TASKS = {
     "synth": OolongSynth(**SHORT),
@@ -30,28 +31,6 @@ TASKS = {
     "browsecomp": BrowseCompPlus(n=2, documents=6, tokenizer="approx4"),
 }
 SIZES = {"synth": 8, "real": 6, "pairs": 20, "codeqa": 6, "mrcr": 2, "browsecomp": 2}
-
-
-@pytest.fixture(scope="session")
-def files():
-    return made_hub.repositories()
-
-
-@pytest.fixture
-def hub(files, tmp_path, monkeypatch):
-    monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", made_hub.CANARY)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
-    with FakeHub(files, made_hub.COMMITS, made_hub.CARDS) as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        yield hub
-
-
-@pytest.fixture
-def corpus_cache(tmp_path, monkeypatch):
-    """Of the library that reads the corpus, which takes seconds to import."""
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
 
 
 @pytest.mark.parametrize(
