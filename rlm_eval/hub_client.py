@@ -261,6 +261,23 @@ def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
     ]
 
 
+def snapshot(of: Listing, files: Sequence[RemoteFile], revision: str | None) -> Path:
+    """The files of a model in one folder, under the name of the revision as it was given too: a
+    server that is started offline looks for that name."""
+    from huggingface_hub import constants, snapshot_download
+
+    if missing(of, files):
+        check_open()
+    found = snapshot_download(
+        of.repository,
+        repo_type=of.kind,
+        revision=revision,
+        allow_patterns=[file.path for file in files],
+        endpoint=constants.ENDPOINT,
+    )
+    return Path(str(found))
+
+
 def _check_room(of: Listing, size: int, folder: Path) -> None:
     while not folder.exists():
         folder = folder.parent
