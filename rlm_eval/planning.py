@@ -89,9 +89,11 @@ class Design:
                     told += f", or {field}=1 n={math.ceil(lone / self.seeds)}"
                 return told
         if most is not None:
+            wider = getattr(self.task, "wider", "")
             return (
-                f"the data have about {most} context{'s' * (most > 1)} at a length: compare over "
-                "several lengths, or use the generated task of the same shape"
+                f"the data have about {most} context{'s' * (most > 1)} at a length: "
+                f"{f'set {wider}, ' if wider else ''}compare over several lengths, or use the "
+                "generated task of the same shape"
             )
         return "compare fewer methods, models and lengths in one run"
 

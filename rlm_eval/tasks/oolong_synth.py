@@ -160,6 +160,11 @@ class OolongSynth(Questions, LoadedTask):
         return 2 * (len((*VALIDATION, *TEST)) if self.dataset == EVERY else 1)
 
     @property
+    def wider(self) -> str:
+        """The setting that gives more windows of the same length; empty = there is none."""
+        return "" if self.dataset == EVERY else f"task.dataset={EVERY}"
+
+    @property
     def _rows(self) -> tuple[HubRows, ...]:
         return synth_sources(self.revision, self.dataset, self.length, (*PLAIN, self._text))
 
