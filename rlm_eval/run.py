@@ -31,6 +31,7 @@ from rlm_eval.errors import (
 )
 from rlm_eval.group_errors import is_of_storage, leaves_of
 from rlm_eval.journal import Journal
+from rlm_eval.kept_samples import samples_of
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
@@ -201,7 +202,7 @@ class Runner:
         async with Lease(folder) as lease:
             if lease.taken_over:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
-            if not (whole := await asyncio.to_thread(lambda: list(cell.task.samples()))):
+            if not (whole := await asyncio.to_thread(samples_of, cell, folder)):
                 raise NoSamples
             samples = cell.share(whole)
             CELL.set(cell.name_in_plan)
@@ -393,7 +394,7 @@ class Runner:
             first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
-        whole = {"samples": len(samples), "epochs": cell.epochs}
+        whole = {"samples": len(samples), "epochs": cell.epochs, "n": cell.n}
         await asyncio.to_thread(store.finish, whole)
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()

@@ -111,6 +111,7 @@ def overrides(suite: str, folder: Path, small: bool) -> list[str]:
     """What makes a suite read these files, and in the small size ask for what they hold."""
     files = {
         "oolong_synth": {"path": f"{folder}/oolong.jsonl"},
+        "oolong_synth_all": {"path": f"{folder}/oolong.jsonl"},
         "oolong_synth_paper": {"path": f"{folder}/oolong.jsonl"},
         "oolong_pairs": {"path": f"{folder}/oolong.jsonl", "golds": "derived"},
         "codeqa_rlm": {"path": f"{folder}/codeqa.json"},

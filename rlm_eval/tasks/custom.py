@@ -15,7 +15,8 @@ from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
-from rlm_eval.tasks.hub import LoadedTask, file_rows
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
 OWN_METRICS = {"exact": normalized_exact, "contains": normalized_contains}

@@ -57,7 +57,6 @@ class Ledger(GeneratedTask):
 
     solved_by_code: ClassVar[bool] = True
     density: ClassVar[Density] = Density.LINEAR
-    solved_by_code: ClassVar[bool] = True  # a program parses the lines and adds
     ANSWER_BUDGET: ClassVar[int] = 32
 
     def __post_init__(self) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.tasks.hub import file_rows, labelled_hub_rows
+from rlm_eval.tasks.hub import labelled_hub_rows
 from rlm_eval.tasks.oolong_base import LabelledWindows
 from rlm_eval.tasks.oolong_grammar import NoMoreLines, Writer, described
 from rlm_eval.tasks.oolong_lines import BagOfWords
+from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import text_hash
 
 FEWEST_LINES = 20
