@@ -98,7 +98,8 @@ class BlockResult:
     stderr_chars: int
     """Full length of stderr."""
     error: str | None
-    """Exception type name; `limit:time`, `limit:cpu`, `limit:output`; `worker_lost`; or `None`."""
+    """Exception type name; `limit:time`, `limit:cpu`, `limit:output`; `worker_lost`; `exit:TYPE`,
+    with a `scaffold`, for one that is no `Exception`; or `None`."""
     cpu_seconds: float | None
     """The block's own processor time, measured by the host; `None` where it cannot be."""
     wall_seconds: float
@@ -208,6 +209,7 @@ class ReplPool(Protocol):
         key: str | None = None,
         echo: bool = False,
         hints: bool = True,
+        scaffold: JSON = None,
     ) -> AbstractAsyncContextManager[Repl]:
         """A new REPL with `context`, the functions and `variables` in its namespace.
 
@@ -215,7 +217,9 @@ class ReplPool(Protocol):
         `key` is the content hash of the context where the caller knows it: REPLs that are open
         at the same time on the same large context share its memory. `echo` prints the value of a
         block's last expression, as an interactive interpreter does. `hints` appends to the error
-        of a missing package the setting that provides it (`repl.packages`).
+        of a missing package the setting that provides it (`repl.packages`). `scaffold` gives the
+        namespace the rules of a published release (`repl.scaffold`): `{"release": "0.1.3",
+        "texts": {...}}`; `answer_dict`, `echo` and `hints` have no effect then.
 
         Entering it raises `errors.ReplUnavailable` where the machine cannot provide one.
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods.prompts import fill, load_prompt
@@ -83,7 +83,7 @@ class Own:
         return self.answer_mode == "answer_dict"
 
     @property
-    def repl_options(self) -> Mapping[str, bool]:
+    def repl_options(self) -> Mapping[str, Any]:
         """See `RlmProtocol.repl_options`."""
         return {"echo": True} if self.echo else {}
 
