@@ -45,6 +45,10 @@ class Density(StrEnum):
     QUADRATIC = "quadratic"
 
 
+RENAMED_PROMPTS = {"rlm/own": "rlm/search"}
+"""Name of the first release -> name in tables. Files, identities and records keep the first one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message, as sent."""

@@ -307,10 +307,12 @@ class DockerPool:
         echo: bool = False,
         hints: bool = True,
         scaffold: JSON = None,
+        keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
         """See `interface.ReplPool.open`."""
         settings = {"functions": list(functions), "answer_dict": answer_dict, "seed": seed}
         settings |= {"echo": echo, "hints": hints, "scaffold": scaffold}
+        settings["keep_names"] = keep_names
         known = {} if context is None else {"context": context}
         return self._repl(settings, functions, known | dict(variables or {}))
 

@@ -118,6 +118,9 @@ class BlockResult:
     """The worker was lost; a new one holds the state before this block."""
     diverged: bool = False
     """While restoring, an earlier block printed or raised something else than the first time."""
+    replaced: tuple[str, ...] = ()
+    """With `keep_names`: names of the session that the code replaced, which were put back;
+    `answer=content` where a text or number in place of `answer` became its content."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,7 @@ class ReplPool(Protocol):
         echo: bool = False,
         hints: bool = True,
         scaffold: JSON = None,
+        keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
         """A new REPL with `context`, the functions and `variables` in its namespace.
 
@@ -219,7 +223,9 @@ class ReplPool(Protocol):
         block's last expression, as an interactive interpreter does. `hints` appends to the error
         of a missing package the setting that provides it (`repl.packages`). `scaffold` gives the
         namespace the rules of a published release (`repl.scaffold`): `{"release": "0.1.3",
-        "texts": {...}}`; `answer_dict`, `echo` and `hints` have no effect then.
+        "texts": {...}}`; `answer_dict`, `echo`, `hints` and `keep_names` have no effect then.
+        `keep_names` puts `context`, `answer` and the functions back after a block that replaced
+        them, and says so (`BlockResult.replaced`).
 
         Entering it raises `errors.ReplUnavailable` where the machine cannot provide one.
         """

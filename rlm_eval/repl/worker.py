@@ -111,6 +111,10 @@ class Worker:
         if settings["answer_dict"]:
             self.names["answer"] = {"content": "", "ready": False}
         self.hidden = {*self.names, "context", "answer"}
+        self.kept: dict[str, Any] | None = None  # what is put back after each block
+        if settings.get("keep_names"):
+            wanted = ("context", "answer", *settings["functions"])
+            self.kept = {name: self.names[name] for name in wanted if name in self.names}
         self.scaffold: Scaffold | None = None
         if rules := settings.get("scaffold"):
             self.scaffold = Scaffold(rules, settings["functions"], context, self._call_host)
@@ -204,6 +208,25 @@ class Worker:
             return self._value(dict.get(answer, "content", ""))
         return None
 
+    def _put_back(self) -> list[str]:
+        """Undo what the code did to the session's names; those that it had replaced.
+
+        A plain dict may stand for `answer`; a text or number in its place becomes its content.
+        """
+        replaced = []
+        for name, value in (self.kept or {}).items():
+            found = self.names.get(name)
+            if found is value or (name == "answer" and isinstance(found, dict)):
+                continue
+            replaced.append(name)
+            if name == "answer":
+                value["ready"] = False
+                if type(found) in (str, int, float, bool):
+                    value["content"] = found
+                    replaced[-1] = "answer=content"
+            self.names[name] = value
+        return replaced
+
     def _guarded(self, action: Any) -> tuple[Any, str | None]:
         """Run the model's code: its result, and the name of what it raised.
 
@@ -246,7 +269,9 @@ class Worker:
         answer, error = self._guarded(lambda: self._execute(code))
         if self.scaffold is not None and (final := self.scaffold.take()) is not None:
             answer = self._value(final)
+        replaced = self._put_back()
         done = {"error": error, "variables": self._variables(), "answer": answer}
+        done["replaced"] = replaced
         done |= {"stdout": self.stdout.take(), "stderr": self.stderr.take()}
         self._finish(number, done)
 
@@ -286,6 +311,8 @@ class Worker:
                 name, bound = value
                 if self.scaffold is None:
                     self.names[name] = bound
+                    if self.kept is not None and name == "context":
+                        self.kept[name] = bound
                 else:
                     self.scaffold.bind(name, bound)
                 self._finish(number, {})

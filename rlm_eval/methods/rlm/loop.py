@@ -187,9 +187,13 @@ class Loop:
         """The answer that a block left in the namespace."""
         if ran.result.answer is not None:
             return self._answer(ran.result.answer, call)
+        self.tree.notes["parser_name_restored"] += len(ran.result.replaced)
         for name in self.words.final_names:
+            if self.words.answer_dict and name not in ran.result.variables:
+                continue
             value = await _value(repl, name)
             if value is not None and value.type_name != "NoneType":
+                self.tree.notes["parser_final_in_answer_mode"] += self.words.answer_dict
                 return self._answer(value, call)
         return None
 

@@ -107,7 +107,8 @@ class RlmProtocol(Protocol):
 
     @property
     def repl_options(self) -> Mapping[str, Any]:
-        """`echo`, `hints` and `scaffold` of `ReplPool.open`, where they are not the default."""
+        """Options of `ReplPool.open` (`echo`, `hints`, `scaffold`, `keep_names`) that differ from
+        the default."""
         ...
 
     @property
