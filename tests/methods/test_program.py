@@ -78,6 +78,22 @@ async def test_labels_are_counted_in_code(tmp_path):
     assert "ferry: 58\nbarge: 29\n(no label): 3\n" in answer.text
 
 
+async def test_labels_without_keys_are_taken_in_order(tmp_path):
+    def sub(messages):
+        prompt = messages[-1].content
+        if "How often each label" in prompt:
+            return prompt
+        kinds = re.findall(r"^Entry \d+: the (\w+)", prompt, re.M)
+        return "\n".join(kinds[1:])  # one record is passed over: all later labels move up
+
+    method = Program("label_count", wording="program/label_count_unkeyed",
+                     settings={"lines_per_call": 8})  # fmt: skip
+    answer, bench = await solve(tmp_path, method, sub)
+    assert len(bench.sub.asked) == 13
+    assert "(no label): 12\n" in answer.text
+    assert method.prompt_id.startswith("program/label_count_unkeyed@")
+
+
 async def test_a_failed_sub_call_is_the_samples_outcome_and_a_bug_is_not(tmp_path):
     with pytest.raises(ProviderError, match="down"):
         await solve(tmp_path, Program(), lambda _: ProviderError("down"))
