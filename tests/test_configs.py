@@ -87,6 +87,12 @@ def test_the_help_of_run_has_a_line_for_every_group(capsys):
         assert listed.split(", ") == names(group)
 
 
+def test_dense_retrieval_has_an_embedder_that_was_trained_to_embed():
+    dense, other = built("method=rag_dense,rag", "model@root=scripted")
+    assert dense.models["embed"].query_prefix == "search_query: "
+    assert set(other.models) == {"root"}, "nobody else starts it"
+
+
 def test_a_grid_is_the_product_of_its_lists():
     cells = built("debug=scripted", "method=long_context,rag", "length=1k,2k,4k")
     assert [(c.length, c.method.name) for c in cells] == [
@@ -155,7 +161,7 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
         (["cell_budget.seconds=60"], "cell_budget.seconds: only a sample has a time limit"),
         (["budget.seconds=60"], "budget.seconds: only a sample has a time limit"),
         (["task=custom"], "task.path has no value"),
-        (["method=rag_dense"], "model@embed: Rag needs a model here"),
+        (["method=rag_dense", "model@embed=null"], "model@embed: Rag needs a model here"),
     ],
 )
 def test_bad_input_is_one_clear_error(overrides, message):

@@ -98,6 +98,7 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{', '.join(names)}: prompts longer than the window score 0 (context_overflow); that "
             "is a fact about the window, not about reading."
         )
+    yield from _found_nothing(frame)
     if rolled := int(table["re_rolls"].sum()):
         yield f"{rolled} samples were redone after an error; redone samples had a second chance."
     if diverged := int(table["diverged"].sum()):
@@ -111,6 +112,24 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{unknown} replies ended with a finish reason that is missing or not known "
             f"({', '.join(sorted(words))}): whether they were cut is unknown."
         )
+
+
+def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
+    """Samples answered without a part of their context, since the search found none."""
+    if "note_empty_retrieval" in frame:
+        empty = frame[frame["note_empty_retrieval"].eq(True)]
+        for method, rows in empty.groupby("method"):
+            yield (
+                f"{method}: for {len(rows)} samples the search found no chunk, and the model "
+                "answered without any context."
+            )
+    if "note_empty_searches" in frame:
+        searching = frame[frame["note_empty_searches"].notna()]
+        for method, rows in searching.groupby("method"):
+            found_none = int(rows["note_empty_searches"].sum())
+            made = int(rows["note_searches"].fillna(0).sum())
+            if made and found_none > made / 2:
+                yield f"{method}: {found_none} of {made} searches found nothing."
 
 
 def _sizes(table: pd.DataFrame) -> Iterator[str]:
