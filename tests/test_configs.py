@@ -161,7 +161,8 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
         (["cell_budget.seconds=60"], "cell_budget.seconds: only a sample has a time limit"),
         (["budget.seconds=60"], "budget.seconds: only a sample has a time limit"),
         (["task=custom"], "task.path has no value"),
-        (["method=rag_dense", "model@embed=null"], "model@embed: Rag needs a model here"),
+        (["method=rag_dense", "~model@embed"], "model@embed: Rag needs a model here"),
+        (["model@embed=null"], "to choose none write ~model@embed"),
     ],
 )
 def test_bad_input_is_one_clear_error(overrides, message):

