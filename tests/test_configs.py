@@ -41,7 +41,7 @@ def test_every_task_builds_and_names_its_class(name):
 @pytest.mark.parametrize("name", names("method"))
 def test_every_method_builds(name):
     embed = ["model@embed=embedding", "embed.model=some/model"]  # rag_dense, rag_hybrid need one
-    (cell,) = built(f"method={name}", "model@root=scripted", *embed)
+    (cell,) = built("task=ledger", f"method={name}", "model@root=scripted", *embed)
     assert cell.resolved["method"]["_target_"].endswith(type(cell.method).__name__)
     assert cell.method.name
     assert isinstance(cell.method.runs_code, bool)
@@ -162,6 +162,7 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
         (["budget.seconds=60"], "budget.seconds: only a sample has a time limit"),
         (["task=custom"], "task.path has no value"),
         (["method=rag_dense", "~model@embed"], "model@embed: Rag needs a model here"),
+        (["task=codeqa_gen", "method=program_matched"], "codeqa_gen states no operation"),
         (["model@embed=null"], "to choose none write ~model@embed"),
     ],
 )

@@ -24,6 +24,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
         *run_union.sentences(frame),
         *_origin(frame, table),
         *artefacts(frame),
+        *_to_beat(table),
         *_endings(frame, table),
         *_sizes(table),
         *_measures(frame, table),
@@ -56,6 +57,24 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     shown = sorted({str(v) for v in table["isolation"].dropna() if "none" in str(v)})
     if shown:
         yield f"Model-written code ran without a sandbox ({', '.join(shown)})."
+
+
+def _to_beat(table: pd.DataFrame) -> Iterator[str]:
+    """The RLMs of the report beside the fixed program for the task's operation."""
+    rlms = table[table["method"].str.startswith(("rlm", "external_rlms", "lambda_rlm"))]
+    for _, program in table[table["method"] == "program_matched"].iterrows():
+        same = (rlms["task"] == program["task"]) & (rlms["length"] == program["length"])
+        if not same.any():
+            continue
+        shown = ", ".join(
+            f"{row['series']} {100 * row['accuracy']:.1f} %" for _, row in rlms[same].iterrows()
+        )
+        at = phrases.tokens_label(float(program["length"]))
+        yield (
+            f"{program['task']} at {at}: what an RLM has to beat is {program['series']} with "
+            f"{100 * program['accuracy']:.1f} %; here {shown}. An RLM that is not above it shows "
+            "no gain by its own strategy (rlm-eval compare tests the difference)."
+        )
 
 
 def _self_judged(frame: pd.DataFrame) -> Iterator[str]:

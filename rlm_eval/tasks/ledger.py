@@ -53,6 +53,7 @@ class Ledger(GeneratedTask):
     """`sum` of all, `sum_account`, `count_account`, `sum_above` 1,000, or `mix` in turn."""
 
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "sum"
     ANSWER_BUDGET: ClassVar[int] = 32
 
     def __post_init__(self) -> None:

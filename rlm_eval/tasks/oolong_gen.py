@@ -120,6 +120,7 @@ class OolongGen(Questions, GeneratedTask):
     VERSION: ClassVar[int] = 2
     CLUSTER_FIELD: ClassVar[str] = "questions_per_window"
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()

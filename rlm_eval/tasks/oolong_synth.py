@@ -123,6 +123,7 @@ class OolongSynth(Questions, LoadedTask):
     most_clusters: ClassVar[int] = 2  # windows that the data set has of a length
     VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines, where a question is about them
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -169,6 +169,27 @@ def test_what_must_be_said_of_a_model_is_said_once_in_figure_and_page() -> None:
     assert caveats(ready, table)[:2] == ["A small model.", "Its prompt was selected."]
 
 
+def test_what_an_rlm_has_to_beat_and_searches_without_a_hit_are_said() -> None:
+    frame = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=10)
+    of_rag = frame["method"].eq("rag")
+    frame["note_empty_retrieval"] = [True if rag else None for rag in of_rag]
+    frame["note_empty_searches"] = [3 if rag else None for rag in of_rag]
+    frame["note_searches"] = [4 if rag else None for rag in of_rag]
+    ready = cells.prepare(frame)
+    said = caveats(ready, cells.summarise(ready))
+    assert any(line.startswith("rag: for 10 samples the search found no chunk") for line in said)
+    assert "rag: 30 of 40 searches found nothing." in said
+    assert not any("has to beat" in line for line in said)
+    frame.loc[of_rag, "method"] = "program_matched"
+    ready = cells.prepare(frame)
+    table = cells.summarise(ready)
+    (line,) = (line for line in caveats(ready, table) if "has to beat" in line)
+    score = dict(zip(table["method"], table["accuracy"], strict=True))
+    assert line.startswith("s_niah at 1k: what an RLM has to beat is program_matched")
+    assert f"{100 * score['program_matched']:.1f} %; here rlm" in line
+    assert f"{100 * score['rlm']:.1f} %. An RLM" in line
+
+
 def test_the_window_is_marked_and_the_overflow_hatched() -> None:
     frame, table = made(lengths=(1024, 2048, 4096, 8192))
     axis = figures.accuracy_by_task(frame, table)[0].axes[0]
