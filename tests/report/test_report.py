@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_frames as frames
 import made_runs as runs
@@ -34,6 +35,7 @@ from rlm_eval.report import (
 from rlm_eval.report.caveats import caveats
 from rlm_eval.report.formats import latex, markdown
 from rlm_eval.stats import intervals
+from rlm_eval.types import Role
 
 
 def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -436,6 +438,42 @@ def test_exports(tmp_path: Path) -> None:
     assert len(lines) == 6  # of 12, those that are right and not cut off
     assert lines["messages"][0][-1]["role"] == "assistant"
     assert "gate keeper" in lines["messages"][0][0]["content"]
+    (chat,) = exports.KINDS["chat"](
+        [folder], tmp_path / "trees", context_of=runs.context_of, sub_calls=True
+    )
+    lines = pd.read_json(chat, lines=True)
+    roots = lines[lines["role"] == "root"]
+    assert len(roots) == roots["tree"].nunique() == 6
+    subs = lines[lines["role"] == "sub"]
+    assert len(subs) == 4
+    for tree, own in subs.groupby("tree"):
+        # Every sub-call hangs below a call of its tree, and its text is whole.
+        assert set(own["parent"]) <= set(range(own["call"].max() + 1))
+        assert tree in set(roots["tree"])
+    shown = subs["messages"].iloc[0]
+    assert [message["role"] for message in shown] == ["user", "assistant"]
+    assert all(isinstance(message["content"], str) for message in shown)
+
+
+def test_a_child_loop_is_one_conversation() -> None:
+    """Its last prompt holds the earlier turns: one line, and not one per turn."""
+
+    def call(number: int, position: str, role: str) -> SimpleNamespace:
+        return SimpleNamespace(id=number, position=position, role=Role(role), error=None)
+
+    made = [
+        call(0, "t0", "root"),
+        call(1, "t0.b0/k.t0", "child_root"),
+        call(2, "t0.b0/k.t0.b0", "sub"),
+        call(3, "t0.b0/k.t1", "child_root"),
+        call(4, "t0.b0/k-1.t0", "child_root"),
+        call(5, "t1", "root"),
+        call(6, "t1.last", "root"),
+    ]
+    attempt = SimpleNamespace(trajectory=SimpleNamespace(calls=made))
+    found = {c.id for c in exports._last_calls(attempt, True)}  # type: ignore[arg-type]
+    assert found == {6, 3, 2, 4}
+    assert [c.id for c in exports._last_calls(attempt, False)] == [6]  # type: ignore[arg-type]
 
 
 def test_the_command_line_module_imports_nothing_heavy() -> None:
