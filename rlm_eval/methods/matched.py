@@ -54,6 +54,11 @@ class MatchedProgram(Program):
 
         Raises `ConfigError` where the task states none, or one without a program.
         """
+        if (self.program, self.program_file, self.operation) != ("map", None, ""):
+            raise ConfigError(
+                "method=program_matched: program, program_file and operation follow from the task; "
+                "name a program of your choice as method=program_map method.program=NAME"
+            )
         if operation is None or operation not in PROGRAMS:
             stated = "states no operation" if operation is None else f"states {operation!r}"
             raise ConfigError(

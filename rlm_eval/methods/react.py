@@ -92,6 +92,7 @@ class React(Chunks):
                 searches += 1
                 hits = passages.search(said[1], self.search_k)
                 empty += not hits
+                session.note("searches", searches)
                 session.note("empty_searches", empty)
                 found += [passages.spans[hit] for hit in hits]
                 observed = self._results(parts, sample, passages, hits)

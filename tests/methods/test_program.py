@@ -147,6 +147,8 @@ def test_the_matched_program_follows_the_tasks_operation():
     assert (made.name, made.slots) == ("program_matched", ("sub",))
     assert "record_sum for the operation sum" in made.remark
     assert made.prompt_id == Program("record_sum").prompt_id
+    with pytest.raises(ConfigError, match="follow from the task"):
+        MatchedProgram("grep").matched_to("sum", "toy")
     with pytest.raises(ConfigError, match="task toy states no operation"):
         method.matched_to(None, "toy")
     tasks = (Ledger, OolongGen, OolongPairsGen, SNiah)

@@ -36,15 +36,16 @@ _has_pairs = re.compile(f"[{_PAIRED}]").search
 
 def words_of(text: str, stemmer: str | None = None) -> list[str]:
     """The words of `text` as they are indexed, in order."""
+    if not text.isascii():  # half-width kana, full-width digits, decomposed Hangul
+        text = unicodedata.normalize("NFKC", text)
     text = text.lower()
-    words = _mixed(text) if _has_pairs(text) else _plain(text)
+    words = _mixed(text) if not text.isascii() and _has_pairs(text) else _plain(text)
     return [stem(word) for word in words] if stemmer else words
 
 
 def _mixed(text: str) -> list[str]:
-    # Half-width kana, full-width digits and decomposed Hangul are the same words.
     words: list[str] = []
-    for run in _runs(unicodedata.normalize("NFKC", text)):
+    for run in _runs(text):
         found, paired = run.group(), run.group(1)
         if paired:
             words += found
