@@ -64,6 +64,8 @@ def _to_beat(table: pd.DataFrame) -> Iterator[str]:
     rlms = table[table["method"].str.startswith(("rlm", "external_rlms", "lambda_rlm"))]
     for _, program in table[table["method"] == "program_matched"].iterrows():
         same = (rlms["task"] == program["task"]) & (rlms["length"] == program["length"])
+        # Of several models, those whose RLM calls the program's own, as root or below it.
+        same &= (rlms["sub"] == program["sub"]) | (rlms["root"] == program["sub"])
         if not same.any():
             continue
         shown = ", ".join(

@@ -189,7 +189,14 @@ async def test_counts_are_added_up_in_code(tmp_path):
             "Answer: a is less common than B",
         ),
         ("how many data points should be classified as label 'a'? Give", "Answer: 2"),
+        (
+            "only consider the subset of instances that are associated with user IDs 7. Among "
+            "instances associated with these users, which of the labels is the least common?",
+            "Label: a",
+        ),
         ("which user is represented most often?", None),
+        ("which user has the most instances with the label 'a'?", None),
+        ("For how many months does the label 'a' occur more frequently than the label 'b'?", None),
         ("was label 'a' more common, less common, or the same frequency before 2023-01-01", None),
         ("What is the total?", None),
     ],
@@ -228,7 +235,7 @@ async def test_an_unread_kind_is_summarised_over_levels(tmp_path):
             return "No idea"
         return "merged" if "Notes from several" in prompt else prompt.partition("text.")[2][:60]
 
-    method = LambdaRlm(leaf_tokens=150, k_rule="two", alpha=0.1)
+    method = LambdaRlm(leaf_tokens=150, k_rule="two", alpha=0.1, best="vote")
     answer, bench = await solve(tmp_path, method, script)
     notes = bench.session.notes
     assert (notes["lambda_kind"], notes["lambda_kind_unread"]) == ("summarise", True)

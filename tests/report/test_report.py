@@ -183,6 +183,7 @@ def test_what_an_rlm_has_to_beat_and_searches_without_a_hit_are_said() -> None:
     assert "rag: 30 of 40 searches found nothing." in said
     assert not any("has to beat" in line for line in said)
     frame.loc[of_rag, "method"] = "program_matched"
+    frame.loc[of_rag, "sub"] = frame["root"]
     ready = cells.prepare(frame)
     table = cells.summarise(ready)
     (line,) = (line for line in caveats(ready, table) if "has to beat" in line)

@@ -11,14 +11,11 @@ from collections.abc import Mapping
 
 _LABEL = re.compile(r"\blabel '([^']+)'")
 _FORM = re.compile(r"in the form '([^']+)'")
-_SUBSET_KIND = re.compile(
-    r"\b(user|date|month)s?\b.{0,40}\b(represented|most|least|fewest)\b", re.I
-)
 
 
 def from_counts(question: str, counts: Mapping[str, int]) -> str | None:
     """The answer by the counts per lower-case label; `None` for another form of question."""
-    if not counts or _SUBSET_KIND.search(question):
+    if not counts:
         return None
     asked, form = question.lower(), _FORM.search(question)
     labels = _LABEL.findall(question)

@@ -176,7 +176,7 @@ class _Run:
         kind = KINDS[method.kind] if method.kind != "detect" else await self._detected()
         plan = method.plan(self._sample, self._session.window_of(method.sub_model), kind)
         filters = kind.filters and method.filter == "model"
-        composes = kind.composes and method.best == "call"
+        composes = kind.composes and not self._votes(kind)
         self._allowed = plan.bound(
             detects=method.kind == "detect", filters=filters, composes=composes, final=kind.final
         )
@@ -257,11 +257,14 @@ class _Run:
         merged = fold(kind.merge, results, kind.empty)
         if not kind.composes or len(set(merged)) < 2:
             return merged[:1] if kind.composes else merged
-        if kind.name == "search" and self._method.best == "vote":
+        if self._votes(kind):
             # By the wordings of all candidates, so at the root alone.
             return merged if path else (Counter(merged).most_common(1)[0][0],)
         section = "best" if kind.name == "search" else "merge"
         return (await self._ask(section, _place(section, path), results=_listed(merged)),)
+
+    def _votes(self, kind: Kind[Any]) -> bool:
+        return kind.name == "search" and self._method.best == "vote"
 
     async def _finish(self, kind: Kind[Any], result: Any) -> tuple[str, Any]:
         """(text, value) of the answer."""
