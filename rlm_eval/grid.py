@@ -135,7 +135,7 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     try:
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
             config = compose("run", overrides=with_fields(overrides, config_dir))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_explain(error, overrides, config_dir)) from error
     names = _top_level_names(config_dir)
     slots = [o.partition("=")[0].partition("@")[2] for o in overrides]  # +model@extra=...
@@ -162,8 +162,10 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> st
         key, _, value = override.lstrip("+~").partition("=")
         group = key.split("@")[0]
         if (config_dir / group).is_dir():
+            if value == "null":  # which Hydra takes for a group without a default alone
+                return f"{override}: to choose none write ~{override.partition('=')[0].lstrip('+')}"
             known = sorted(p.stem for p in (config_dir / group).glob("*.yaml"))
-            if value and value != "null" and value not in known:
+            if value and value not in known:
                 near = difflib.get_close_matches(value, known, 3) or known
                 return f"{override}: no such {group}; near: {', '.join(near)}"
     if "Could not override" in message:

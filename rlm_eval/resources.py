@@ -168,4 +168,5 @@ def endpoint(model: Model, client: Client) -> Endpoint:
         cost=cold_cost(model.price),
         count=count if named else getattr(client, "count_tokens", None),
         counter=named or "server",
+        prefixes=(getattr(model, "query_prefix", ""), getattr(model, "passage_prefix", "")),
     )

@@ -64,6 +64,8 @@ class Endpoint:
     """What its replies reported of their prompts."""
     counter: str = "server"
     """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
+    prefixes: tuple[str, str] = ("", "")
+    """Of an embedder: what stands before a question, and before a passage."""
     check: PromptCheck | None = None
     """Notices prompts that the server cut; `None` where nothing is sent."""
 
@@ -140,6 +142,10 @@ class Session:
     def counter_of(self, slot: str) -> str:
         """Who counts the tokens of the model in `slot`: `Endpoint.counter`."""
         return self._endpoint(slot).counter
+
+    def prefixes_of(self, slot: str) -> tuple[str, str]:
+        """What the embedder in `slot` wants before a question and before a passage."""
+        return self._endpoint(slot).prefixes
 
     async def count_tokens(self, messages: Sequence[Message], model: str = "root") -> int | None:
         """Tokens of a prompt under the model's own tokenizer; `None` where nobody can tell.

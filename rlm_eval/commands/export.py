@@ -26,6 +26,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder")
     parser.add_argument("--min-score", type=float, default=1.0, help="chat: least score kept")
+    parser.add_argument(
+        "--sub-calls", action="store_true", help="chat: a line for each sub-call and child loop too"
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
@@ -40,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.kind,
         context_of=ContextSource(trust=arguments.trust),
         min_score=arguments.min_score,
+        sub_calls=arguments.sub_calls,
     ):
         print(path)
     return 0

@@ -46,9 +46,9 @@ _BLOCK = re.compile(
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     """1: the error of a missing package did not name `repl.packages`; a provider's failure in a
-    sub-call was scored."""
+    sub-call was scored. 2: text without spaces between words was not searched."""
     runs_code: ClassVar[bool] = True
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 
@@ -196,7 +196,7 @@ class _Tools:
         self.calls = SubCalls(tree, 0, Place("", 0, None), no_child, one_argument=False)
         """The sub-calls of the block that is running."""
         self._found: list[Span] = []
-        self._searches = 0
+        self._searches = self._empty = 0
 
     def functions(self) -> dict[str, HostFunction]:
         """What the REPL gets."""
@@ -215,7 +215,9 @@ class _Tools:
         hits = self._passages.search(query, self._method.search_k)
         self._found += [self._passages.spans[hit] for hit in hits]
         self._searches += 1
+        self._empty += not hits
         self._session.note("searches", self._searches)
+        self._session.note("empty_searches", self._empty)
         recall = share_within(self._sample.evidence, self._found)
         self._session.note("retrieval_recall", recall)
         return [self._passages.chunk(hit) for hit in hits]

@@ -8,6 +8,7 @@ a wrong answer is told apart from a missed passage.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,12 +25,15 @@ from rlm_eval.types import Answer, Message, Role, Sample
 RETRIEVERS = ("bm25", "dense", "hybrid")
 ORDERS = ("rank", "position")
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Rag(Chunks):
     """Retrieve, then ask once. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    VERSION: ClassVar[int] = 2  # 2: text without spaces between words is searched, too
 
     retriever: str = "bm25"
     """`bm25`, `dense` (embeddings), or `hybrid` (both, by reciprocal rank fusion)."""
@@ -40,9 +44,9 @@ class Rag(Chunks):
     passage_order: str = "position"
     """`rank` (best first) or `position` (as they stand in the context)."""
     query_prefix: str = ""
-    """Stands before an embedded question, where the embedder was trained so (`query: `)."""
+    """Stands before an embedded question; empty = as the embedder was trained (its own setting)."""
     passage_prefix: str = ""
-    """Stands before an embedded chunk."""
+    """Stands before an embedded chunk; likewise."""
     embed_batch: int = 64
     """Chunks per embedding call."""
     separator: str = "\n\n"
@@ -94,6 +98,9 @@ class Rag(Chunks):
         chosen = within_budget(passages, ranked, self.top_k, chars)
         kept = [passages.spans[number] for number in chosen]
         session.note("retrieved_chunks", len(chosen))
+        if not chosen:
+            session.note("empty_retrieval", True)
+            _LOG.warning("sample %s: no chunk was retrieved, the prompt holds none", sample.id[:8])
         session.note("retrieval_recall", share_within(sample.evidence, kept))
         if self.passage_order == "position":
             chosen.sort()
@@ -109,12 +116,13 @@ class Rag(Chunks):
         """Chunks, best first."""
         if self.retriever == "bm25" or not passages.spans:
             return passages.search(sample.question, self.top_k)
+        query_prefix, passage_prefix = session.prefixes_of(SLOT)
         scores = await dense_scores(
             session,
             passages,
             self.index_key(sample),
-            self.query_prefix + sample.question,
-            self.passage_prefix,
+            (self.query_prefix or query_prefix) + sample.question,
+            self.passage_prefix or passage_prefix,
             self.embed_batch,
         )
         if self.retriever == "dense":

@@ -29,6 +29,7 @@ class React(Chunks):
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     slots: ClassVar[tuple[str, ...]] = ("root",)
+    VERSION: ClassVar[int] = 2  # 2: text without spaces between words is searched, too
 
     max_turns: int = 10
     """Replies of the model before it is told to answer."""
@@ -67,7 +68,7 @@ class React(Chunks):
         _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
         passages = await self.passages(sample)
         found: list[Span] = []
-        searches = odd = in_a_row = 0
+        searches = empty = odd = in_a_row = 0
         messages = [
             Message("system", fill(parts["system"], k=str(self.search_k))),
             Message("user", fill(parts["task"], question=sample.question)),
@@ -90,6 +91,9 @@ class React(Chunks):
             else:
                 searches += 1
                 hits = passages.search(said[1], self.search_k)
+                empty += not hits
+                session.note("searches", searches)
+                session.note("empty_searches", empty)
                 found += [passages.spans[hit] for hit in hits]
                 observed = self._results(parts, sample, passages, hits)
             messages += [Message("assistant", call.reply), Message("user", observed)]

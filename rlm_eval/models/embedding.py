@@ -26,6 +26,11 @@ class EmbeddingModel(OpenAIModel):
 
     VERSION: ClassVar[int] = 1  # vectors hold no thoughts
 
+    query_prefix: str = ""
+    """Stands before a question, where the model was trained so (`search_query: `)."""
+    passage_prefix: str = ""
+    """Stands before a passage, likewise."""
+
     @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlm_eval.errors import MissingDependency
+from rlm_eval.models.lora import Lora
 from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.paths import cache_dir
 
@@ -62,6 +63,8 @@ class VLLM:
     """Further environment variables; never a key."""
     startup_s: float = 1800.0
     """Seconds after which a start counts as failed."""
+    lora: Lora | None = None
+    """An adapter over the weights; `None` = the weights alone."""
 
     def __post_init__(self) -> None:
         if self.tensor_parallel < 1 or self.data_parallel < 1:
@@ -92,7 +95,7 @@ class VLLM:
                 "environment's interpreter with root.engine.python=/path/to/bin/python"
             )
         arguments = {
-            "--served-model-name": model,
+            "--served-model-name": model if self.lora is None else f"{model}-base",
             "--host": "127.0.0.1",
             "--port": str(port),
             "--dtype": self.dtype,
@@ -105,6 +108,7 @@ class VLLM:
         }
         words = [w for name, value in arguments.items() if value for w in (name, value)]
         words.append(f"--{'' if self.prefix_caching else 'no-'}enable-prefix-caching")
+        words += [] if self.lora is None else self.lora.options(model)
         words += ["--enable-prompt-tokens-details", *self.extra]
         return Launch(
             (*self._program(), *words),

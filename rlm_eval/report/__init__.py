@@ -120,8 +120,11 @@ def export(
     *,
     context_of: ContextOf | None = None,
     min_score: float = 1.0,
+    sub_calls: bool = False,
 ) -> list[Path]:
     """Write an export; `kind` is `tables`, `hub`, `chat` or `inspect` (`exports.KINDS`).
+
+    `min_score` and `sub_calls` are read by `chat` alone.
 
     Raises `RlmEvalError` for another kind.
     """
@@ -131,7 +134,8 @@ def export(
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
     runs = [Path(run) for run in run_dirs]
-    return KINDS[kind](runs, Path(out), context_of=context_of, min_score=min_score)
+    write = KINDS[kind]
+    return write(runs, Path(out), context_of=context_of, min_score=min_score, sub_calls=sub_calls)
 
 
 def view(

@@ -25,6 +25,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
         *_origin(frame, table),
         *baselines.sentences(table),
         *artefacts(frame),
+        *_to_beat(table),
         *_endings(frame, table),
         *_sizes(table),
         *_measures(frame, table),
@@ -57,6 +58,26 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     shown = sorted({str(v) for v in table["isolation"].dropna() if "none" in str(v)})
     if shown:
         yield f"Model-written code ran without a sandbox ({', '.join(shown)})."
+
+
+def _to_beat(table: pd.DataFrame) -> Iterator[str]:
+    """The RLMs of the report beside the fixed program for the task's operation."""
+    rlms = table[table["method"].str.startswith(("rlm", "external_rlms", "lambda_rlm"))]
+    for _, program in table[table["method"] == "program_matched"].iterrows():
+        same = (rlms["task"] == program["task"]) & (rlms["length"] == program["length"])
+        # Of several models, those whose RLM calls the program's own, as root or below it.
+        same &= (rlms["sub"] == program["sub"]) | (rlms["root"] == program["sub"])
+        if not same.any():
+            continue
+        shown = ", ".join(
+            f"{row['series']} {100 * row['accuracy']:.1f} %" for _, row in rlms[same].iterrows()
+        )
+        at = phrases.tokens_label(float(program["length"]))
+        yield (
+            f"{program['task']} at {at}: what an RLM has to beat is {program['series']} with "
+            f"{100 * program['accuracy']:.1f} %; here {shown}. An RLM that is not above it shows "
+            "no gain by its own strategy (rlm-eval compare tests the difference)."
+        )
 
 
 def _self_judged(frame: pd.DataFrame) -> Iterator[str]:
@@ -99,6 +120,7 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{', '.join(names)}: prompts longer than the window score 0 (context_overflow); that "
             "is a fact about the window, not about reading."
         )
+    yield from _found_nothing(frame)
     if rolled := int(table["re_rolls"].sum()):
         yield f"{rolled} samples were redone after an error; redone samples had a second chance."
     if diverged := int(table["diverged"].sum()):
@@ -112,6 +134,24 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{unknown} replies ended with a finish reason that is missing or not known "
             f"({', '.join(sorted(words))}): whether they were cut is unknown."
         )
+
+
+def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
+    """Samples answered without a part of their context, since the search found none."""
+    if "note_empty_retrieval" in frame:
+        empty = frame[frame["note_empty_retrieval"].eq(True)]
+        for method, rows in empty.groupby("method"):
+            yield (
+                f"{method}: for {len(rows)} samples the search found no chunk, and the model "
+                "answered without any context."
+            )
+    if "note_empty_searches" in frame:
+        searching = frame[frame["note_empty_searches"].notna()]
+        for method, rows in searching.groupby("method"):
+            found_none = int(rows["note_empty_searches"].sum())
+            made = int(rows["note_searches"].fillna(0).sum())
+            if made and found_none > made / 2:
+                yield f"{method}: {found_none} of {made} searches found nothing."
 
 
 def _sizes(table: pd.DataFrame) -> Iterator[str]:

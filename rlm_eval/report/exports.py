@@ -7,7 +7,9 @@ messages, so that training can start from an evaluation: do not evaluate on thos
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from rlm_eval.report.trajectories import attempts
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.stats.habits import METRICS
 from rlm_eval.store import Attempt, output_folder
-from rlm_eval.types import Call, Outcome, Role, Sample, Slice
+from rlm_eval.types import Call, Outcome, Role, Slice
 
 if TYPE_CHECKING:
     from rlm_eval.report import ContextOf
@@ -167,12 +169,16 @@ def chat(
     *,
     context_of: ContextOf | None = None,
     min_score: float = 1.0,
+    sub_calls: bool = False,
     **_: Any,
 ) -> list[Path]:
     """`chat.jsonl`: the root conversation of every successful trajectory as messages.
 
-    Only outcome `ok` with a headline score of `min_score` or more. A trajectory whose prompts
-    show parts of the context needs `context_of`; without it, it is left out and counted.
+    Only outcome `ok` with a headline score of `min_score` or more. With `sub_calls` a line more for
+    each sub-call that was answered and for the conversation of each child loop, so that whole trees
+    can be trained on: `tree` is equal for the lines of one trajectory, `call` and `parent` are the
+    numbers of the line's call and of the one whose code made it. A trajectory whose prompts show
+    parts of the context needs `context_of`; without it, it is left out and counted.
     """
     output_folder(out)
     path, skipped = out / "chat.jsonl", 0
@@ -181,12 +187,21 @@ def chat(
             for manifest, sample, attempt in attempts(Path(run)):
                 if manifest["facts"].get("protected") or not _succeeded(attempt, min_score):
                     continue
-                messages = _conversation(sample, attempt, manifest, context_of)
-                if messages is None:
+                tree = f"{manifest['identity'][:12]}-{sample.id}-{attempt.trajectory.epoch}"
+                about = {"sample_id": sample.id, "task": sample.task}
+                calls = _last_calls(attempt, sub_calls)
+                text = functools.cache(
+                    lambda m=manifest, s=sample: context_of and context_of(m, s.id)
+                )
+                conversations = [_conversation(call, text) for call in calls]
+                if not calls or None in conversations:
                     skipped += 1
                     continue
-                line = {"messages": messages, "sample_id": sample.id, "task": sample.task}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                for call, messages in zip(calls, conversations, strict=True):
+                    line = {"messages": messages, **about}
+                    if sub_calls:
+                        line |= {"tree": tree, **_place_in_tree(call)}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if skipped and not path.stat().st_size:
         raise RlmEvalError(
             f"{skipped} trajectories show context text that cannot be rebuilt here; "
@@ -200,28 +215,55 @@ def _succeeded(attempt: Attempt, min_score: float) -> bool:
     return attempt.trajectory.outcome is Outcome.OK and value is not None and value >= min_score
 
 
-def _conversation(
-    sample: Sample, attempt: Attempt, manifest: dict[str, Any], context_of: ContextOf | None
-) -> list[dict[str, str]] | None:
-    """The last root call's prompt and its reply; `None` where a slice has no text."""
-    roots = [c for c in attempt.trajectory.calls if c.role is Role.ROOT and c.error is None]
-    if not roots:
-        return None
-    last: Call = roots[-1]
-    context: str | None = None
+def _last_calls(attempt: Attempt, sub_calls: bool) -> list[Call]:
+    """The last answered call of the root's loop; with `sub_calls` of every loop, and all sub-calls.
+
+    A loop's last prompt holds its whole conversation; a sub-call is a conversation of its own.
+    """
+    last: dict[str, Call] = {}
+    for call in attempt.trajectory.calls:
+        if call.error is not None:
+            continue
+        if call.role is Role.ROOT:
+            last["root"] = call
+        elif sub_calls and call.role is Role.CHILD_ROOT:
+            last[f"loop {_TURN.sub('', call.position)}"] = call
+        elif sub_calls and call.role is Role.SUB:
+            last[f"call {call.id}"] = call
+    # Of a tree without its root's conversation there is nothing to learn how to call.
+    return list(last.values()) if "root" in last else []
+
+
+_TURN = re.compile(r"\.?t\d+[^/]*$")  # the turn within its loop, the last part of a position
+
+
+def _place_in_tree(call: Call) -> dict[str, Any]:
+    return {
+        "call": call.id,
+        "parent": call.parent,
+        "depth": call.depth,
+        "role": call.role.value,
+        "slot": call.slot,
+        "model": call.model,
+        "finish_reason": call.finish_reason,
+    }
+
+
+def _conversation(call: Call, text: Callable[[], str | None]) -> list[dict[str, str]] | None:
+    """The call's prompt and its reply; `None` where a slice has no text."""
     messages = []
-    for role, parts in last.prompt.messages:
+    for role, parts in call.prompt.messages:
         texts = []
         for part in parts:
             if isinstance(part, Slice):
-                context = context or (context_of(manifest, sample.id) if context_of else None)
+                context = text()
                 if context is None:
                     return None
                 texts.append(context[part.start : part.end])
             else:
                 texts.append(part)
         messages.append({"role": role, "content": "".join(texts)})
-    return [*messages, {"role": "assistant", "content": last.reply}]
+    return [*messages, {"role": "assistant", "content": call.reply}]
 
 
 KINDS: dict[str, Callable[..., list[Path]]] = {

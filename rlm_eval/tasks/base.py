@@ -177,6 +177,7 @@ class SampledTask(ABC):
     generated: ClassVar[bool] = False
     protected: ClassVar[bool] = False
     solved_by_code: ClassVar[bool] = False  # a search or a program solves it by design
+    operation: ClassVar[str | None] = None  # count, sum, filter or join: see `methods.matched`
 
     def __post_init__(self) -> None:
         if self.n < 1:

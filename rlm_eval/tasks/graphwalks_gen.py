@@ -45,7 +45,7 @@ class GraphWalksGen(GeneratedTask):
     """See the module's docstring. `solved_by_code`: a parser and a loop find every node."""
 
     name: str = "graphwalks_gen"
-    operation: str = "mix"
+    ask: str = "mix"
     """`bfs`, `parents`, or `mix`: both in turn."""
     depth: int = 2
     """Edges from the start to the asked nodes (`bfs`); 1 to 4."""
@@ -54,14 +54,14 @@ class GraphWalksGen(GeneratedTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.operation not in (*OPERATIONS, "mix"):
-            raise ValueError(f"operation={self.operation!r}: {', '.join(OPERATIONS)} or mix")
+        if self.ask not in (*OPERATIONS, "mix"):
+            raise ValueError(f"ask={self.ask!r}: {', '.join(OPERATIONS)} or mix")
         if not 1 <= self.depth <= 4:
             raise ValueError(f"depth={self.depth}: 1 to 4")
 
     def draft(self, index: int) -> Draft:
         """One sample; a longer one has more edges around the same answer."""
-        kind = OPERATIONS[index % 2] if self.operation == "mix" else self.operation
+        kind = OPERATIONS[index % 2] if self.ask == "mix" else self.ask
         graph = _Graph(rng("graphwalks", self.seed, index), kind, self.depth)
         question = _QUESTIONS[kind].format(node=graph.node, depth=self.depth) + _FORM
         source = rng("graphwalks places", self.seed, index)
@@ -78,7 +78,7 @@ class GraphWalksGen(GeneratedTask):
         if sorted(found) != sorted(graph.golds):
             raise AssertionError(f"graph {self.seed}/{index}: the text gives {found}")
         item = f"graph-{kind}-{self.seed}-{index}"
-        meta = {"operation": kind, "answers": len(graph.golds)}
+        meta = {"ask": kind, "answers": len(graph.golds)}
         return Draft(question, text, graph.golds, item, item, tokens, tuple(sorted(spans)), meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:

@@ -57,6 +57,7 @@ class Ledger(GeneratedTask):
 
     solved_by_code: ClassVar[bool] = True
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "sum"
     ANSWER_BUDGET: ClassVar[int] = 32
 
     def __post_init__(self) -> None:

@@ -103,6 +103,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
     LONGEST: ClassVar[int] = 240
     CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
     density: ClassVar[Density] = Density.QUADRATIC
+    operation: ClassVar[str | None] = "join"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,6 +187,7 @@ class OolongPairs(_Pairs, LoadedTask):
     per_cluster: ClassVar[int] = QUERIES
     most_clusters: ClassVar[int] = 1  # a window per length
     density: ClassVar[Density] = Density.QUADRATIC
+    operation: ClassVar[str | None] = "join"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -143,6 +143,7 @@ class OolongSynth(Questions, LoadedTask):
     # 2: windows one after the other; windows of two lengths with one number in one cluster
     VERSION: ClassVar[int] = 3
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()

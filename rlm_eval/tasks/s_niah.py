@@ -62,6 +62,7 @@ class SNiah(GeneratedTask):
     """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
 
     OUTPUT_CAP: ClassVar[int | None] = 128
+    operation: ClassVar[str | None] = "filter"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,7 +40,8 @@ async def test_react_requests(tmp_path: Path) -> None:
         ]
         assert [len(request) for request in bench.requests()] == [2, 4, 6, 8]
     assert (answer.text, answer.call, answer.outcome) == ("7391", 3, None)
-    assert bench.session.notes == {"searches": 2, "format_errors": 1, "retrieval_recall": 1.0}
+    notes = {"searches": 2, "empty_searches": 1, "format_errors": 1, "retrieval_recall": 1.0}
+    assert bench.session.notes == notes
 
 
 @pytest.mark.parametrize("prompt", ["react/plain", "react/steps"])

@@ -21,6 +21,8 @@ BASELINES = {
     "program_grep": [],
     "program_map": ["method.settings.chunk_chars=2000"],
     "program_label_count": [],
+    "program_matched": [],
+    "lambda_rlm": ["method.leaf_tokens=400"],
     "react_bm25": ["method.chunk_by=lines", "method.chunk_size=2", "method.max_turns=2"],
     "summary_agent": ["method.piece_tokens=400", "method.summary_tokens=150"],
     "summary_map_reduce": ["method.piece_tokens=400", "method.summary_tokens=150"],
@@ -54,6 +56,27 @@ async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -
     assert row["input_tokens"] - row["root_input_tokens"] > 100
     assert row["note_embed_first_rate"] > 0
     assert 0 <= row["note_retrieval_recall"] <= 1
+
+
+async def test_the_default_embedder_finds_needles_in_other_words(tmp_path: Path) -> None:
+    """Needle and question share no content word, so that BM25 finds none of these by it."""
+    given = ["method=rag,rag_dense", "method.chunk_size=40", "method.top_k=2", "n=4", "seed=7"]
+    given += ["model@root=scripted", "task=s_niah_paraphrase", "length=512"]
+    given += [f"results={tmp_path}", "name=paraphrase", "max_samples=1"]
+    words, dense = cells_of(given)
+    assert dense.models["embed"].query_prefix == "search_query: "
+    fetched.weights(dense.models["embed"])
+    config = expand(given)[0]
+    folder = run_folder(config)
+    summary = await Runner(folder, [words, dense], sweep_budget(config)).run()
+    assert not summary.unfinished
+    found = {
+        cell.method.name: sum(
+            row["note_retrieval_recall"] for row in rows(folder / "cells" / cell.id)
+        )
+        for cell in (words, dense)
+    }
+    assert found["rag_dense"] > found["rag_bm25"]
 
 
 async def test_a_cut_is_exact_on_a_real_server(tmp_path: Path) -> None:

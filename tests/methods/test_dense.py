@@ -15,6 +15,7 @@ from rlm_eval.errors import BadRequest, ConfigError, ProviderError
 from rlm_eval.methods.rag import Rag
 from rlm_eval.models import Sampling
 from rlm_eval.models.embedding import EmbeddingModel
+from rlm_eval.resources import endpoint as endpoint_of
 from rlm_eval.types import Message, Reply, Role, Usage
 
 MEANINGS = {"door": 0, "gate": 0, "code": 1, "number": 1, "cat": 2, "animal": 2}
@@ -59,6 +60,23 @@ async def test_dense_finds_meanings_and_is_metered(tmp_path: Path) -> None:
         assert bench.session.notes["retrieval_recall"] == 1.0
         await method.solve(sample, bench.session)  # the context's vectors are kept
         assert len(bench.requests("embed")) == 4
+
+
+async def test_the_embedders_own_prefixes_are_used(tmp_path: Path) -> None:
+    """Another embedder wants other ones, or none: they are a setting of the model."""
+    sample = sample_of("\n".join(LINES) + " prefixed", QUESTION)
+    own = EmbeddingModel(
+        "e", "m", "http://127.0.0.1:1/v1", query_prefix="q: ", passage_prefix="p: "
+    )
+    async with open_bench(tmp_path, sample, root=["r"] * 2, embed=embed) as bench:
+        opened = endpoint_of(own, bench.clients["embed"])
+        bench.session._endpoints["embed"] = opened
+        await rag(retriever="dense").solve(sample, bench.session)
+        *passages, query = bench.requests("embed")
+        assert query == [("user", f"q: {QUESTION}")]
+        assert {content[:3] for _, content in passages[0]} == {"p: "}
+        await rag(retriever="dense", query_prefix="other: ").solve(sample, bench.session)
+        assert bench.requests("embed")[-1] == [("user", f"other: {QUESTION}")]
 
 
 async def test_hybrid_uses_words_too(tmp_path: Path) -> None:

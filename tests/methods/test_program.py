@@ -7,7 +7,12 @@ from rlm_bench import rlm_bench, sample_of
 
 from rlm_eval.errors import ConfigError, LimitReached, ProviderError
 from rlm_eval.limits import Limits
+from rlm_eval.methods.matched import PROGRAMS, MatchedProgram
 from rlm_eval.methods.program import Program, ProgramError
+from rlm_eval.tasks.ledger import Ledger, _parse
+from rlm_eval.tasks.oolong_gen import OolongGen
+from rlm_eval.tasks.oolong_pairs import OolongPairsGen
+from rlm_eval.tasks.s_niah import SNiah
 from rlm_eval.types import Role
 
 LINES = [f"Entry {n}: the {'ferry' if n % 3 else 'barge'} took {n} people." for n in range(90)]
@@ -92,6 +97,78 @@ async def test_labels_without_keys_are_taken_in_order(tmp_path):
     assert len(bench.sub.asked) == 13
     assert "(no label): 12\n" in answer.text
     assert method.prompt_id.startswith("program/label_count_unkeyed@")
+
+
+def ledger_reader(line):
+    """A perfect reader of one line of the ledger's style `ledger`."""
+    number, account = re.search(r"#(\d+) \| (\w+ & Co)", line).groups()
+    (entry,) = list(_parse(line, "ledger"))
+    if entry.kind == "reversal":
+        return f"{number} | cancels #{entry.ref}"
+    counts = entry.kind in ("booked", "words") and entry.currency == "EUR"
+    return f"#{number} | {entry.amount:,}" if counts and ledger_reader.account in account else "-"
+
+
+@pytest.mark.parametrize("ask", ["sum_account", "count_account"])
+async def test_a_perfect_reader_makes_record_sum_exact(tmp_path, ask):
+    """Amounts in words, other currencies, quotes, and reversals in another call."""
+    task = Ledger(n=1, seed=5, length=2048, tokenizer="approx4", ask=ask)
+    (sample,) = task.samples()
+    ledger_reader.account = re.search(r"of (\w+ & Co)|does (\w+ & Co)", sample.question)
+    ledger_reader.account = next(filter(None, ledger_reader.account.groups()))
+
+    def sub(messages):
+        rows = re.findall(r"^(\d+): (.+)$", messages[-1].content, re.M)
+        return "\n".join(f"{n}: {ledger_reader(line)}" for n, line in rows if "| #" in line)
+
+    method = Program("record_sum", settings={"lines_per_call": 7})
+    async with rlm_bench(tmp_path, lambda _: "", sub, sample=sample) as bench:
+        answer = await method.solve(sample, bench.session)
+    assert task.score(sample, answer)[0].value == 1
+    assert any("cancels" in call.reply for call in bench.session.calls)
+
+
+@pytest.mark.parametrize(
+    ("condition", "pairs"),
+    [
+        ("first: any: place >= 1", [(1, 3), (1, 4), (3, 4)]),
+        ("first: all: place >= 1; person = 1\nsecond: all: thing >= 2", [(1, 2)]),
+        ("The items must have a thing.", []),
+    ],
+)
+async def test_label_join_makes_pairs_in_code(tmp_path, condition, pairs):
+    has = {1: ["place", "person"], 2: ["thing", "thing"], 3: ["place"], 4: ["place"]}
+    text = "\n".join(f"User: {u} || {label}" for u, own in has.items() for label in own)
+
+    def sub(messages):
+        prompt = messages[-1].content
+        if "Pairs of items are asked for" in prompt:
+            assert "these labels: person, place, thing" in prompt
+            return condition
+        rows = re.findall(r"^(\d+): User: (\d+) \|\| (\w+)$", prompt, re.M)
+        return "\n".join(f"{n}: User {user} | '{label.title()}'" for n, user, label in rows)
+
+    sample = sample_of(text, "List all pairs.")
+    method = Program("label_join", settings={"lines_per_call": 2})
+    async with rlm_bench(tmp_path, lambda _: "", sub, sample=sample) as bench:
+        answer = await method.solve(sample, bench.session)
+    assert [tuple(pair) for pair in answer.value] == pairs
+
+
+def test_the_matched_program_follows_the_tasks_operation():
+    method = MatchedProgram()
+    found = {name: method.matched_to(name, "toy").program for name in PROGRAMS}
+    assert found == dict(PROGRAMS)
+    made = method.matched_to("sum", "toy")
+    assert (made.name, made.slots) == ("program_matched", ("sub",))
+    assert "record_sum for the operation sum" in made.remark
+    assert made.prompt_id == Program("record_sum").prompt_id
+    with pytest.raises(ConfigError, match="follow from the task"):
+        MatchedProgram("grep").matched_to("sum", "toy")
+    with pytest.raises(ConfigError, match="task toy states no operation"):
+        method.matched_to(None, "toy")
+    tasks = (Ledger, OolongGen, OolongPairsGen, SNiah)
+    assert [task.operation for task in tasks] == ["sum", "count", "join", "filter"]
 
 
 async def test_a_failed_sub_call_is_the_samples_outcome_and_a_bug_is_not(tmp_path):

@@ -49,6 +49,16 @@ async def test_token_budget_bounds_the_passages(tmp_path: Path) -> None:
     assert bench.session.notes["retrieval_recall"] is None
 
 
+async def test_an_empty_retrieval_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = sample_of("Nothing of the kind.", "Warum?")
+    async with open_bench(tmp_path, sample, root=["x"]) as bench:
+        await Rag().solve(sample, bench.session)
+    assert bench.session.notes["empty_retrieval"] is True
+    assert "no chunk was retrieved" in caplog.text
+
+
 async def test_prequery_takes_documents(tmp_path: Path) -> None:
     sample = sample_of(tuple(LINES), QUESTION)
     method = Rag(label="prequery_bm25", chunk_by="documents", top_k=1, passage_order="rank")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods import retrieval
 from rlm_eval.methods.retrieval import Chunks
-from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
+from rlm_eval.methods.retrieval.bm25 import Bm25, ranking, words_of
 from rlm_eval.methods.retrieval.chunking import chunk_spans
 from rlm_eval.methods.retrieval.fusion import fuse
+from rlm_eval.methods.retrieval.stemming import stem
 from rlm_eval.types import canonical_text
 
 texts = st.text(alphabet="ab \n", max_size=200)
@@ -80,6 +81,71 @@ def test_bm25_agrees_with_the_formula() -> None:
             f = doc.count(word)
             expected += idf * f / (f + 1.2 * (1 - 0.6 + 0.6 * len(doc) / mean))
         assert score == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("texts", "question", "best"),
+    [
+        (["港口的仓库里没有货物。", "门的密码是七三九一。", "猫在屋顶上睡觉。"], "密码是多少？", 1),
+        (["港口的仓库里没有货物。", "门的密码是七三九一。", "有一只猫。"], "猫在哪里", 2),
+        (
+            ["雨が降っていた。", "倉庫の暗証番号は7391です。", "猫は寝ていた。"],
+            "暗証番号を教えて",
+            1,
+        ),
+        (
+            ["비가 내렸다.", "창고의 비밀번호는 7391이다.", "고양이가 잤다."],
+            "비밀번호를 알려 줘",
+            1,
+        ),
+        (["ฝนตกทั้งวัน", "รหัสประตูคือ 7391", "แมวนอนหลับ"], "รหัสประตูคืออะไร", 1),
+        (["the cat sat", "ｶﾞｰﾄﾞ", "rain"], "ガード", 1),
+    ],
+    ids=["zh", "zh-single", "ja", "ko", "th", "half-width"],
+)
+def test_scripts_without_spaces_are_searched(texts, question, best) -> None:
+    assert ranking(Bm25(texts, 1.5, 0.75).scores(question))[0] == best
+
+
+def test_words_of_other_scripts_are_what_they_were() -> None:
+    assert words_of("The B-52's no. 7, naïve Ünder_score") == [
+        "the", "b", "52", "s", "no", "7", "naïve", "ünder_score",
+    ]  # fmt: skip
+    assert words_of("GPU版 v2") == ["gpu", "版", "v2"]
+    assert words_of("門の鍵") == ["門", "の", "鍵", "門の", "の鍵"]
+
+
+# The paper's examples, and words that more than one step changes.
+STEMS = {
+    "caresses": "caress", "ponies": "poni", "ties": "ti", "cats": "cat", "feed": "feed",
+    "agreed": "agre", "plastered": "plaster", "motoring": "motor", "sing": "sing",
+    "conflated": "conflat", "troubled": "troubl", "sized": "size", "hopping": "hop",
+    "falling": "fall", "hissing": "hiss", "fizzed": "fizz", "failing": "fail", "filing": "file",
+    "happy": "happi", "sky": "sky", "relational": "relat", "conditional": "condit",
+    "rational": "ration", "valenci": "valenc", "digitizer": "digit", "operator": "oper",
+    "feudalism": "feudal", "decisiveness": "decis", "hopefulness": "hope", "formaliti": "formal",
+    "triplicate": "triplic", "formative": "form", "electrical": "electr", "goodness": "good",
+    "revival": "reviv", "allowance": "allow", "inference": "infer", "airliner": "airlin",
+    "adjustable": "adjust", "irritant": "irrit", "replacement": "replac", "adoption": "adopt",
+    "homologous": "homolog", "effective": "effect", "bowdlerize": "bowdler", "probate": "probat",
+    "rate": "rate", "cease": "ceas", "controll": "control", "roll": "roll",
+    "connections": "connect", "generalizations": "gener", "is": "is", "y": "y", "a1b2s": "a1b2s",
+}  # fmt: skip
+
+
+def test_porters_stems() -> None:
+    assert {word: stem(word) for word in STEMS} == STEMS
+
+
+async def test_stemming_is_an_option() -> None:
+    sample = sample_of("The gate was painted.\nNobody connects the pumps.\nRain fell.")
+    settings = {"chunk_by": "lines", "chunk_size": 1}
+    plain = await Chunks(**settings).passages(sample)
+    stemmed = await Chunks(**settings, stemmer="porter").passages(sample)
+    assert plain.search("pump connections") == []
+    assert stemmed.search("pump connections") == [1]
+    with pytest.raises(ValueError, match="porter or null"):
+        Chunks(stemmer="snowball")
 
 
 def test_fusion_prefers_what_both_found() -> None:

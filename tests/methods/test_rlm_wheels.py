@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.identity import identity
 from rlm_eval.methods.rlm import RLM, wheels
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
 from rlm_eval.methods.rlm.protocol import View
@@ -74,6 +75,38 @@ def test_texts_are_read_without_running_anything(own_wheels):
 def test_a_line_for_one_model_is_config(own_wheels):
     system = Official011(addition="Few sub-calls, please.").opening(VIEW)[0].content
     assert system.endswith("End.\n\nFew sub-calls, please.")
+
+
+def test_a_prologue_of_the_users_is_appended_by_its_hash(own_wheels, tmp_path):
+    file = tmp_path / "prologue.txt"
+    file.write_text("Labels are six.\n")
+    given = {
+        "addition_file": str(file),
+        "addition_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    plain, own = OfficialLatest(), OfficialLatest(**given)
+    assert own.opening(VIEW)[0].content.endswith("Second.\n\nLabels are six.")
+    assert own.prompt_id == f"{plain.prompt_id}+{given['addition_sha256'][:8]}"
+    assert given["addition_sha256"][:12] in RLM(protocol=own).remark
+    assert "addition_file" not in identity(own), "where the file lies changes nothing"
+    assert identity(own)["addition_sha256"] == given["addition_sha256"]
+    assert identity(plain).keys() == {"class", "addition", "orchestrator", "prompt_file"} | (
+        identity(plain).keys() & {"version"}
+    )
+    user = OfficialLatest(**given, addition_role="user")
+    assert contents(user.opening(VIEW))[1:] == [
+        ("user", "Answer the following: Why?\n\nIt is a str."),
+        ("user", "Labels are six."),
+    ]
+    assert len(user.history) == len(plain.history) + 1
+    for wrong, message in (
+        ({**given, "addition_file": str(tmp_path / "none")}, "no such file; it is not shipped"),
+        ({**given, "addition_sha256": "0" * 64}, "take the file that was meant"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            OfficialLatest(**wrong)
+    with pytest.raises(ValueError, match="give both"):
+        OfficialLatest(addition_file=str(file))
 
 
 def test_another_file_under_the_name_is_refused(own_wheels):

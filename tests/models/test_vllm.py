@@ -6,6 +6,7 @@ it is run where the environment is absent, and the test skipped where it cannot 
 
 import asyncio
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,18 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlm_eval.config import build
-from rlm_eval.errors import BadRequest, ContextOverflow, EndpointUnusable, MissingDependency
+from rlm_eval.errors import (
+    BadRequest,
+    ConfigError,
+    ContextOverflow,
+    EndpointUnusable,
+    MissingDependency,
+)
+from rlm_eval.identity import identity
 from rlm_eval.models import Sampling
 from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.keyed import Keyed
+from rlm_eval.models.lora import Lora
 from rlm_eval.models.transformers_serve import TransformersServe
 from rlm_eval.models.vllm import VLLM
 from rlm_eval.paths import cache_dir
@@ -60,6 +69,45 @@ def test_vllms_command_line(installed):
     plain = words(VLLM(source="x"), window=None)
     assert "--max-model-len" not in plain
     assert "--enable-prefix-caching" in plain
+
+
+def adapter(folder, **config):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_an_adapter_is_served_under_the_models_name(installed, tmp_path):
+    """Requests name the model: they reach the adapter and never the base below it."""
+    source = adapter(tmp_path / "adapter", r=24)
+    options = " ".join(words(VLLM(source="ORG/BASE", lora=Lora(source))))
+    for pair in (
+        "--model ORG/BASE", "--served-model-name served-base", "--enable-lora", "--max-loras 1",
+        "--max-lora-rank 32", f"--lora-modules served={source}",
+    ):  # fmt: skip
+        assert pair in options
+    assert "--max-lora-rank 64" in " ".join(words(VLLM(source="x", lora=Lora(source, rank=64))))
+    plain, with_adapter = VLLM(source="x"), VLLM(source="x", lora=Lora("ORG/ADAPTER", "abc"))
+    assert "lora" not in identity(plain)
+    assert identity(with_adapter)["lora"]["revision"] == "abc"
+
+
+def test_an_adapter_that_cannot_be_loaded_is_named_before_the_server_starts(
+    installed, tmp_path, monkeypatch
+):
+    (tmp_path / "empty").mkdir()
+    for source, message in (
+        (str(tmp_path / "empty"), "has no adapter_config.json"),
+        (adapter(tmp_path / "odd"), "set engine.lora.rank"),
+        (adapter(tmp_path / "wide", r=1024), "vLLM takes 512 at most"),
+        ("ORG/ADAPTER", "needs engine.lora.revision=COMMIT"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            words(VLLM(source="x", lora=Lora(source)))
+    with pytest.raises(ConfigError, match="local copy's folder"):
+        words(VLLM(source="x", lora=Lora("not a repository!", "abc")))
+    with pytest.raises(ValueError, match="lora.rank=24"):
+        Lora("x", rank=24)
 
 
 def test_the_console_script_is_used_where_it_works(installed, tmp_path):

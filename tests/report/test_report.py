@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_frames as frames
 import made_runs as runs
@@ -34,6 +35,7 @@ from rlm_eval.report import (
 from rlm_eval.report.caveats import caveats
 from rlm_eval.report.formats import latex, markdown
 from rlm_eval.stats import intervals
+from rlm_eval.types import Role
 
 
 def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -167,6 +169,28 @@ def test_what_must_be_said_of_a_model_is_said_once_in_figure_and_page() -> None:
     assert caption.count("A small model.") == 1
     assert "Its prompt was selected." in caption
     assert caveats(ready, table)[:2] == ["A small model.", "Its prompt was selected."]
+
+
+def test_what_an_rlm_has_to_beat_and_searches_without_a_hit_are_said() -> None:
+    frame = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=10)
+    of_rag = frame["method"].eq("rag")
+    frame["note_empty_retrieval"] = [True if rag else None for rag in of_rag]
+    frame["note_empty_searches"] = [3 if rag else None for rag in of_rag]
+    frame["note_searches"] = [4 if rag else None for rag in of_rag]
+    ready = cells.prepare(frame)
+    said = caveats(ready, cells.summarise(ready))
+    assert any(line.startswith("rag: for 10 samples the search found no chunk") for line in said)
+    assert "rag: 30 of 40 searches found nothing." in said
+    assert not any("has to beat" in line for line in said)
+    frame.loc[of_rag, "method"] = "program_matched"
+    frame.loc[of_rag, "sub"] = frame["root"]
+    ready = cells.prepare(frame)
+    table = cells.summarise(ready)
+    (line,) = (line for line in caveats(ready, table) if "has to beat" in line)
+    score = dict(zip(table["method"], table["accuracy"], strict=True))
+    assert line.startswith("s_niah at 1k: what an RLM has to beat is program_matched")
+    assert f"{100 * score['program_matched']:.1f} %; here rlm" in line
+    assert f"{100 * score['rlm']:.1f} %. An RLM" in line
 
 
 def test_the_window_is_marked_and_the_overflow_hatched() -> None:
@@ -415,6 +439,42 @@ def test_exports(tmp_path: Path) -> None:
     assert len(lines) == 6  # of 12, those that are right and not cut off
     assert lines["messages"][0][-1]["role"] == "assistant"
     assert "gate keeper" in lines["messages"][0][0]["content"]
+    (chat,) = exports.KINDS["chat"](
+        [folder], tmp_path / "trees", context_of=runs.context_of, sub_calls=True
+    )
+    lines = pd.read_json(chat, lines=True)
+    roots = lines[lines["role"] == "root"]
+    assert len(roots) == roots["tree"].nunique() == 6
+    subs = lines[lines["role"] == "sub"]
+    assert len(subs) == 4
+    for tree, own in subs.groupby("tree"):
+        # Every sub-call hangs below a call of its tree, and its text is whole.
+        assert set(own["parent"]) <= set(range(own["call"].max() + 1))
+        assert tree in set(roots["tree"])
+    shown = subs["messages"].iloc[0]
+    assert [message["role"] for message in shown] == ["user", "assistant"]
+    assert all(isinstance(message["content"], str) for message in shown)
+
+
+def test_a_child_loop_is_one_conversation() -> None:
+    """Its last prompt holds the earlier turns: one line, and not one per turn."""
+
+    def call(number: int, position: str, role: str) -> SimpleNamespace:
+        return SimpleNamespace(id=number, position=position, role=Role(role), error=None)
+
+    made = [
+        call(0, "t0", "root"),
+        call(1, "t0.b0/k.t0", "child_root"),
+        call(2, "t0.b0/k.t0.b0", "sub"),
+        call(3, "t0.b0/k.t1", "child_root"),
+        call(4, "t0.b0/k-1.t0", "child_root"),
+        call(5, "t1", "root"),
+        call(6, "t1.last", "root"),
+    ]
+    attempt = SimpleNamespace(trajectory=SimpleNamespace(calls=made))
+    found = {c.id for c in exports._last_calls(attempt, True)}  # type: ignore[arg-type]
+    assert found == {6, 3, 2, 4}
+    assert [c.id for c in exports._last_calls(attempt, False)] == [6]  # type: ignore[arg-type]
 
 
 def test_the_command_line_module_imports_nothing_heavy() -> None:

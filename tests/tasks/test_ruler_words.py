@@ -54,7 +54,7 @@ def test_common_words_are_rulers_counts():
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_graph_gives_the_nodes_at_exactly_the_distance(depth):
-    task = GraphWalksGen(operation="bfs", depth=depth, length=4096, tokenizer="approx4")
+    task = GraphWalksGen(ask="bfs", depth=depth, length=4096, tokenizer="approx4")
     for index in range(8):
         draft = task.draft(index)
         edges = [line.split(" -> ") for line in draft.context.splitlines()]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_eval.methods.fitting import chars_per_token
-from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
+from rlm_eval.methods.retrieval.bm25 import STEMMERS, Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
 from rlm_eval.spans import Span
 from rlm_eval.types import Sample, canonical_text
@@ -57,6 +57,8 @@ class Chunks:
     """BM25: how soon repeated words stop counting."""
     b: float = 0.75
     """BM25: weight of the chunk's length, 0 to 1."""
+    stemmer: str | None = None
+    """BM25: `porter` compares English words by their stems; null compares them as written."""
 
     def __post_init__(self) -> None:
         if self.chunk_by not in UNITS:
@@ -68,10 +70,13 @@ class Chunks:
             )
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise ValueError(f"k1={self.k1}, b={self.b}: k1 is 0 or more, b from 0 to 1")
+        if self.stemmer is not None and self.stemmer not in STEMMERS:
+            raise ValueError(f"stemmer={self.stemmer}: {', '.join(STEMMERS)} or null")
 
     def index_key(self, sample: Sample) -> Hashable:
         """What an index of the sample's context depends on."""
-        settings = (self.chunk_by, self.chunk_size, self.chunk_overlap, self.k1, self.b)
+        cut = (self.chunk_by, self.chunk_size, self.chunk_overlap)
+        settings = (*cut, self.k1, self.b, self.stemmer)
         return (sample.context.hash, chars_per_token(sample), *settings)
 
     async def passages(self, sample: Sample) -> Passages:
@@ -88,7 +93,8 @@ class Chunks:
         spans = chunk_spans(
             value, self.chunk_by, self.chunk_size, self.chunk_overlap, chars_per_token(sample)
         )
-        return Passages(text, spans, Bm25([text[s:e] for s, e in spans], self.k1, self.b))
+        words = Bm25([text[s:e] for s, e in spans], self.k1, self.b, self.stemmer)
+        return Passages(text, spans, words)
 
 
 @dataclass

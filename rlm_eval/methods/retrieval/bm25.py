@@ -1,32 +1,74 @@
 """BM25 over the chunks of one context, by `bm25s` (Lù 2024, arXiv:2407.03618).
 
-Words are runs of letters and digits, lower-cased; no stemming, no stop words (frequent words weigh
-little by themselves). The scoring is Lucene's, which never goes below zero.
+Words are runs of letters and digits, lower-cased; no stop words (frequent words weigh little by
+themselves), stemming only where asked for. Scripts without spaces between words, and Korean, whose
+words carry their particles, become single characters and overlapping pairs of them.
+The scoring is Lucene's, which never goes below zero.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_words = re.compile(r"\w+").findall
+from rlm_eval.methods.retrieval.stemming import stem
+
+STEMMERS = ("porter",)
+
+_PAIRED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai, vowel signs and tone marks included
+    "\u0e81-\u0ebd\u0ec0-\u0ecd\u0edc-\u0edf"  # Lao
+    "\u1000-\u103f"  # Burmese
+    "\u1780-\u17d3"  # Khmer
+    "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"  # Hangul
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
+)
+_plain = re.compile(r"\w+").findall
+_runs = re.compile(rf"([{_PAIRED}]+)|[^\W{_PAIRED}]+").finditer
+_has_pairs = re.compile(f"[{_PAIRED}]").search
+
+
+def words_of(text: str, stemmer: str | None = None) -> list[str]:
+    """The words of `text` as they are indexed, in order."""
+    if not text.isascii():  # half-width kana, full-width digits, decomposed Hangul
+        text = unicodedata.normalize("NFKC", text)
+    text = text.lower()
+    words = _mixed(text) if not text.isascii() and _has_pairs(text) else _plain(text)
+    return [stem(word) for word in words] if stemmer else words
+
+
+def _mixed(text: str) -> list[str]:
+    words: list[str] = []
+    for run in _runs(text):
+        found, paired = run.group(), run.group(1)
+        if paired:
+            words += found
+            words += [found[i : i + 2] for i in range(len(found) - 1)]
+        else:
+            words.append(found)
+    return words
 
 
 class Bm25:
     """An index that gives scores of all chunks."""
 
-    def __init__(self, texts: Sequence[str], k1: float, b: float) -> None:
+    def __init__(
+        self, texts: Sequence[str], k1: float, b: float, stemmer: str | None = None
+    ) -> None:
         """Indexes `texts`: about a second for a million tokens."""
         import bm25s
         from bm25s.tokenization import Tokenized
 
         vocabulary: dict[str, int] = {}
         number = vocabulary.setdefault
-        ids = [[number(word, len(vocabulary)) for word in _words(t.lower())] for t in texts]
+        ids = [[number(w, len(vocabulary)) for w in words_of(text, stemmer)] for text in texts]
+        self._stemmer = stemmer
         self._vocabulary = vocabulary
         self._index: Any = None
         if vocabulary:
@@ -36,7 +78,7 @@ class Bm25:
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """One score a chunk; 0 where no word is shared."""
-        known = [word for word in _words(query.lower()) if word in self._vocabulary]
+        known = [w for w in words_of(query, self._stemmer) if w in self._vocabulary]
         if not known:
             return np.zeros(self._size, dtype=np.float32)
         scores: npt.NDArray[np.float32] = self._index.get_scores(known)

@@ -21,8 +21,10 @@ docs/rlm.md lists what stays different.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
@@ -58,6 +60,16 @@ class _Official:
     leaves out comes from the wheel."""
     addition: str = ""
     """Appended to the system prompt: what a paper added for one model."""
+    addition_file: str | None = None
+    """A file of yours whose text takes its place: the prologue that a model was trained with, say.
+    The prompt's name ends with its hash."""
+    addition_sha256: str | None = None
+    """Required hash of that file; needed with it, so that two runs have the same words."""
+    addition_role: str = "system"
+    """`system`: the addition ends the system prompt; `user`: it is a message behind the metadata,
+    as `user_prologue` of rlms 0.1.3."""
+
+    RUNTIME: ClassVar[frozenset[str]] = frozenset(("addition_file",))  # its hash enters
 
     dialect: ClassVar[str]
     version: ClassVar[str]
@@ -74,6 +86,27 @@ class _Official:
     greedy: ClassVar[bool] = True
     has_children: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.addition and self.addition_file:
+            raise ValueError("addition and addition_file: give one of them")
+        if (self.addition_file is None) != (self.addition_sha256 is None):
+            raise ValueError("addition_file and addition_sha256: give both, or neither")
+        if self.addition_role not in ("system", "user"):
+            raise ValueError(f"addition_role={self.addition_role}: system or user")
+        if self.addition_file is not None:
+            _checked(self.addition_file, str(self.addition_sha256))
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know of a file of the user's own."""
+        if self.addition_file is None:
+            return ""
+        name = str(self.addition_sha256)[:12]
+        return (
+            f"The prompt holds a file of the user's own (SHA-256 {name}): "
+            "what it says of the data, such as the names of categories, may not hold for these"
+        )
+
     @property
     def name(self) -> str:
         """The dialect."""
@@ -83,8 +116,16 @@ class _Official:
     def prompt_id(self) -> str:
         """Name and hash of the user's file, else of the wheel's system prompt."""
         if self.prompt_file:
-            return load_prompt(self.dialect, self.prompt_file).id
-        return PromptText(f"{self.dialect}/rlms-{self.version}", self._words("system")).id
+            own = load_prompt(self.dialect, self.prompt_file).id
+        else:
+            own = PromptText(f"{self.dialect}/rlms-{self.version}", self._words("system")).id
+        return own if self.addition_file is None else f"{own}+{str(self.addition_sha256)[:8]}"
+
+    @property
+    def _added(self) -> str:
+        if self.addition_file is None:
+            return self.addition
+        return _checked(self.addition_file, str(self.addition_sha256))
 
     def _words(self, name: str) -> str:
         """One text of the dialect: the user's, else the wheel's."""
@@ -127,7 +168,8 @@ class _Official:
     @property
     def history(self) -> tuple[str, ...]:
         """The metadata, a turn prompt, a reply, what its block printed, the next turn prompt."""
-        return ("system", self.metadata_role, "user", "assistant", "user", "user")
+        prologue = ("user",) if self._added and self.addition_role == "user" else ()
+        return ("system", self.metadata_role, *prologue, "user", "assistant", "user", "user")
 
     @property
     def repl_options(self) -> Mapping[str, Any]:
@@ -155,10 +197,12 @@ class _Official:
         """System prompt and metadata."""
         system, values = self._words("system"), self._metadata_values(view)
         filled = fill(system, **values) if self.prompt_file else system
-        messages = [Message("system", filled + (f"\n\n{self.addition}" if self.addition else ""))]
+        added = self._added
+        prologue = [Message("user", added)] if added and self.addition_role == "user" else []
+        messages = [Message("system", f"{filled}\n\n{added}" if added and not prologue else filled)]
         if filled != system:
-            return messages
-        return [*messages, Message(self.metadata_role, self._metadata(view, values))]
+            return messages + prologue
+        return [*messages, Message(self.metadata_role, self._metadata(view, values)), *prologue]
 
     def _metadata(self, view: View, values: Mapping[str, str]) -> str:  # noqa: ARG002 a subclass's
         return fill(self._words("metadata"), **values)
@@ -295,6 +339,22 @@ class OfficialLatest(_Official):
             parts.append(f"{head}\n{official_output(block.result, shown)}")
         messages = [Message("assistant", reply)]
         return [*messages, Message("user", "\n\n".join(parts))] if parts else messages
+
+
+def _checked(file: str, sha256: str) -> str:
+    """The text of a user's file. Raises `ConfigError` where it is absent or has another hash."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"method.protocol.addition_file={file}: no such file; it is not shipped, name your copy"
+        )
+    data = path.read_bytes()
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise ConfigError(
+            f"method.protocol.addition_file={file}: its SHA-256 is {found}, "
+            f"addition_sha256 is {sha256}; take the file that was meant, or that hash"
+        )
+    return data.decode("utf-8").strip()
 
 
 def official_output(result: BlockResult, shown: Shown) -> str:

@@ -1,0 +1,172 @@
+"""The kinds of work that a λ-RLM knows: how a leaf's reply is read and how results are composed.
+
+After tables 1B and 3 of arXiv:2603.20105; reading replies and the merge operators are ours. A kind
+is a monoid over its type `T`: `empty`, and `merge`, which is associative, so that the tree's shape
+does not change the result.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+T = TypeVar("T")
+
+_LINE = re.compile(r"^[\s>*-]*(?P<item>[^:\n]{1,80}?)\s*:\s*(?P<label>[^\n]+?)\s*$", re.MULTILINE)
+_NONE = re.compile(r"\W*none\W*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Kind(ABC, Generic[T]):
+    """One kind of work. Stateless."""
+
+    name: ClassVar[str]
+    menu: ClassVar[str]
+    """What the model reads when it chooses."""
+    filters: ClassVar[bool] = False
+    """True where pieces may be dropped by their first characters."""
+    composes: ClassVar[bool] = False
+    """True where a model composes the results of an inner node."""
+    final: ClassVar[bool] = False
+    """True where a model may have to word the answer at the end."""
+    compose_cost: ClassVar[float] = 0.05
+    """Price of composing one reply, in input tokens: what the released code sets."""
+
+    @abstractmethod
+    def read(self, reply: str) -> T | None:
+        """A leaf's reply; `None` where it cannot be read."""
+
+    @property
+    @abstractmethod
+    def empty(self) -> T:
+        """The result of a part that contributes nothing."""
+
+    @abstractmethod
+    def merge(self, a: T, b: T) -> T:
+        """One result of two; associative."""
+
+
+class _Texts(Kind[tuple[str, ...]]):
+    """Results are texts in the order of the pieces; NONE is no result."""
+
+    def read(self, reply: str) -> tuple[str, ...] | None:
+        text = reply.strip()
+        return () if not text or _NONE.fullmatch(text) else (text,)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        return ()
+
+    def merge(self, a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+        return a + b
+
+
+class Search(_Texts):
+    """A fact at one place; of several candidates the best."""
+
+    name = "search"
+    menu = "find one fact that stands at one place of the text"
+    filters = True
+    composes = True
+    compose_cost = 1.5
+
+
+class Classify(_Texts):
+    """A label for every record, listed."""
+
+    name = "classify"
+    menu = "give every record of the text a label and list the labels"
+
+    def read(self, reply: str) -> tuple[str, ...] | None:
+        """One `item: label` per line."""
+        found = tuple(f"{m['item'].strip()}: {m['label']}" for m in _LINE.finditer(reply))
+        return found or (() if _NONE.fullmatch(reply.strip()) else None)
+
+
+class Aggregate(Kind[Counter[str]]):
+    """Counts per label, added up."""
+
+    name = "aggregate"
+    menu = "count records or compare how many there are of each label"
+    final = True
+
+    def read(self, reply: str) -> Counter[str] | None:
+        """The last JSON object whose values are whole numbers of 0 or more."""
+        for text in reversed(re.findall(r"\{[^{}]*\}", reply)):
+            try:
+                found = json.loads(text)
+            except ValueError:
+                continue
+            if all(type(n) is int and n >= 0 for n in found.values()):
+                counts: Counter[str] = Counter()
+                for label, n in found.items():
+                    counts[label.strip().lower()] += n
+                return counts
+        return None
+
+    @property
+    def empty(self) -> Counter[str]:
+        return Counter()
+
+    def merge(self, a: Counter[str], b: Counter[str]) -> Counter[str]:
+        return a + b
+
+
+Labels = Mapping[str, frozenset[str]]
+"""The labels of each item, by the item's number or name."""
+
+
+class Pairwise(Kind[Labels]):
+    """The labels of each item; pairs of those that meet the condition."""
+
+    name = "pairwise"
+    menu = "list all pairs of items that meet a condition"
+    final = True
+
+    def read(self, reply: str) -> Labels | None:
+        """One `item: label` per line; an item may have several lines."""
+        found: Labels = {}
+        for match in _LINE.finditer(reply):
+            item = match["item"].strip()
+            number = re.search(r"\d+", item)
+            label = frozenset({match["label"].strip(" '\".").lower()})
+            found = self.merge(found, {number.group() if number else item: label})
+        return found or ({} if _NONE.fullmatch(reply.strip()) else None)
+
+    @property
+    def empty(self) -> Labels:
+        return {}
+
+    def merge(self, a: Labels, b: Labels) -> Labels:
+        none = frozenset[str]()
+        return {item: a.get(item, none) | b.get(item, none) for item in (*a, *b)}
+
+
+class Summarise(_Texts):
+    """Notes on every part, put together by a model."""
+
+    name = "summarise"
+    menu = "understand or sum up the text as a whole"
+    composes = True
+    compose_cost = 2.0
+
+
+class MultiHop(_Texts):
+    """Passages from several documents, from which one call answers."""
+
+    name = "multi_hop"
+    menu = "put together facts that stand in several documents"
+    filters = True
+    final = True
+
+
+KINDS: Mapping[str, Kind[object]] = {
+    kind.name: kind  # type: ignore[misc]  # a mapping of kinds of any type
+    for kind in (Search(), Classify(), Aggregate(), Pairwise(), Summarise(), MultiHop())
+}
+"""By name, in the order of the menu."""

@@ -1,0 +1,83 @@
+"""The combinators of a λ-RLM: typed, pure but for `map_each`, and all that a plan may apply.
+
+SPLIT, PEEK, MAP, FILTER, REDUCE and CROSS of arXiv:2603.20105; its CONCAT is a merge of
+`kinds`. Pieces are spans of the
+text, never copies, so that what was read is known exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import reduce
+from itertools import combinations
+from typing import TypeVar
+
+from rlm_eval.methods.concurrent import all_of
+from rlm_eval.spans import Span
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_BORDERS = ("\n\n", "\n", " ")  # between documents or paragraphs, lines, words
+
+
+def split(text: str, span: Span, k: int, most: int) -> list[Span]:
+    """At most `k` pieces of `span`, each of at most `most` characters, that cover it.
+
+    A piece ends where a document or paragraph does, else a line, else a word; inside a word where
+    there is no other place. Raises `ValueError` where `k` pieces cannot hold the span.
+    """
+    start, end = span
+    if end - start > k * most:
+        raise ValueError(f"{k} pieces of {most} characters do not hold {end - start}")
+    pieces = []
+    for left in range(k, 1, -1):
+        if end - start <= 1:
+            break
+        # The pieces behind this one must be able to hold the rest.
+        least, highest = max(start + 1, end - (left - 1) * most), min(start + most, end)
+        at = _border(text, least, highest, start + -(-(end - start) // left))
+        pieces.append((start, at))
+        start = at
+    return [*pieces, (start, end)] if start < end else pieces
+
+
+def _border(text: str, least: int, most: int, ideal: int) -> int:
+    """The place in [least, most] to cut at: the nearest to `ideal` of the best kind there is."""
+    for mark in _BORDERS:
+        before = text.rfind(mark, max(0, least - len(mark)), min(ideal, most))
+        after = text.find(mark, max(0, ideal - len(mark)), most)
+        places = [at + len(mark) for at in (before, after) if at >= 0]
+        places = [at for at in places if least <= at <= most]
+        if places:
+            return min(places, key=lambda at: abs(at - ideal))
+    return min(max(ideal, least), most)
+
+
+def peek(text: str, span: Span, chars: int) -> str:
+    """The first `chars` characters of a piece."""
+    return text[span[0] : min(span[1], span[0] + chars)]
+
+
+async def map_each(work: Callable[[A], Awaitable[B]], items: Sequence[A]) -> list[B]:
+    """MAP: `work` on every item at once, results in order. Raises the first failure."""
+
+    async def one(item: A) -> B:
+        return await work(item)
+
+    return await all_of([one(item) for item in items])
+
+
+def kept(items: Sequence[A], keep: Sequence[bool]) -> list[A]:
+    """FILTER: the items that are to be kept; all of them where none is."""
+    return [item for item, yes in zip(items, keep, strict=True) if yes] or list(items)
+
+
+def fold(merge: Callable[[A, A], A], items: Iterable[A], empty: A) -> A:
+    """REDUCE by an associative `merge`; `empty` of nothing."""
+    return reduce(merge, items, empty)
+
+
+def cross(items: Sequence[A]) -> list[tuple[A, A]]:
+    """Every pair of different items, each once, in order."""
+    return list(combinations(items, 2))

@@ -1,0 +1,68 @@
+"""`program_matched`: the fixed program for the operation that a task needs, without recursion.
+
+What an RLM has to beat: a person who knows that a task counts, adds up, picks out or joins writes
+one program for it, once, and no model decides anything but the leaves. It knows the operation from
+the task, which states it for all its samples alike (`operation` of the task's class), and reads the
+question as every method does (a number or a total). It knows no gold and no length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.methods.program import Program
+
+PROGRAMS: Mapping[str, str] = {
+    "count": "label_count",
+    "sum": "record_sum",
+    "filter": "map",
+    "join": "label_join",
+}
+"""Operation -> the strongest shipped program for it, a file of `prompts/program/`.
+
+`count`: a label per record, counted in code. `sum`: an amount per record, cancelled ones taken out
+and the rest added up (or counted) in code. `filter`: every part is read for what the question
+picks out. `join`: a label per record, pairs made in code.
+"""
+
+
+@dataclass(frozen=True)
+class MatchedProgram(Program):
+    """See the module's docstring. `operation` and `program` are set when a task is known."""
+
+    operation: str = ""
+    """The task's; empty until `matched_to`."""
+
+    @property
+    def name(self) -> str:
+        """`program_matched`."""
+        return self.label or "program_matched"
+
+    @property
+    def remark(self) -> str:
+        """Names the baseline in every report that has it."""
+        return (
+            f"program_matched ran the fixed program {self.program} for the operation "
+            f"{self.operation}, which the task states; it is what an RLM has to beat there"
+        )
+
+    def matched_to(self, operation: str | None, task: str) -> MatchedProgram:
+        """This method for a task that needs `operation`.
+
+        Raises `ConfigError` where the task states none, or one without a program.
+        """
+        if (self.program, self.program_file, self.operation) != ("map", None, ""):
+            raise ConfigError(
+                "method=program_matched: program, program_file and operation follow from the task; "
+                "name a program of your choice as method=program_map method.program=NAME"
+            )
+        if operation is None or operation not in PROGRAMS:
+            stated = "states no operation" if operation is None else f"states {operation!r}"
+            raise ConfigError(
+                f"method=program_matched: task {task} {stated}; there are programs for "
+                f"{', '.join(PROGRAMS)}. Take another program, as method=program_map"
+            )
+        return dataclasses.replace(self, operation=operation, program=PROGRAMS[operation])
