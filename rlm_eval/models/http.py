@@ -34,8 +34,8 @@ class OpenAIModel:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
-        "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "headers_env", "remark", "preflight",
+        "gpu_hour_usd", "stall_s", "first_token_s", "retries", "backoff_s", "patience_s", "stream",
+        "headers", "headers_env", "remark", "preflight",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -73,7 +73,10 @@ class OpenAIModel:
     tpm: float | None = None
     """Tokens per minute that the account allows, input and output."""
     timeout_s: float = 600.0
-    """Seconds for one attempt."""
+    """Seconds for one attempt; of a stream with `first_token_s`, from its first token on."""
+    first_token_s: float | None = None
+    """Seconds to the first token of a stream: waiting inside the server, and reading the prompt;
+    `None` = both count in `timeout_s`."""
     stall_s: float = 120.0
     """Seconds of silence after which a stream counts as dead."""
     retries: int = 5
@@ -121,6 +124,8 @@ class OpenAIModel:
         check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
+        if self.first_token_s is not None and not (self.stream and self.first_token_s > 0):
+            raise ValueError("first_token_s: above 0, and with stream=true, which tells the token")
 
     @property
     def turns(self) -> Turns:
@@ -130,6 +135,10 @@ class OpenAIModel:
     @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
+        own = getattr(self.engine, "dialect", None) if self.server == "spawn" else None
+        if own is not None:
+            spoken: Dialect = own(self.max_tokens_field, self.turns)
+            return spoken
         return OpenAIDialect(self.max_tokens_field, self.turns)
 
     def _key(self) -> str | None:
@@ -159,7 +168,7 @@ class OpenAIModel:
             from rlm_eval.models.servers import spawned
 
             async with (
-                spawned(self.engine, self.model, self.window) as server,
+                spawned(self.engine, self.model, self.window, self.name) as server,
                 self._client(server, server.key) as client,
             ):
                 yield client
@@ -172,7 +181,8 @@ class OpenAIModel:
 
     @asynccontextmanager
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
-        limits = (self.concurrency, self.rpm, self.tpm)
+        most = getattr(self.engine, "at_once", None) if self.server == "spawn" else None
+        limits = (min(self.concurrency, most or self.concurrency), self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
         async with (
             shared(("outage", host.base_url), _outage) as outage,
