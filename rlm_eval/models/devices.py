@@ -76,6 +76,24 @@ def visible(environment: Mapping[str, str] | None = None) -> Visible:
     return Visible(tuple(map(str, range(_kfd_count()))), "hip", "/sys/class/kfd")
 
 
+_KEPT = "RLM_EVAL_VISIBLE_DEVICES"
+
+
+def keep() -> None:
+    """Keep the list of visible devices in the environment for jobs of this machine: submitit gives
+    every local job the same devices, or none, and jobs share them out themselves (`reserved`)."""
+    os.environ[_KEPT] = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+
+
+def give_back() -> None:
+    """In a job: put the kept list back."""
+    kept = os.environ.pop(_KEPT, None)
+    if kept == "unset":
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    elif kept is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = kept
+
+
 def _listed(value: str) -> tuple[str, ...]:
     """Devices of a list, up to the first that names none: CUDA ignores what stands behind it."""
     found: list[str] = []
