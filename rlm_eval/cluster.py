@@ -58,11 +58,11 @@ class Cluster:
     cpus: int = 4
     """Processors per job at least."""
     cpus_per_gpu: int = 4
-    """Processors per GPU of a job, where that is more."""
+    """Processors per GPU of a job, where that is more; 0 = `cpus` whatever the GPUs."""
     mem_gb: float = 16
     """Memory per job at least, GiB."""
     mem_per_gpu_gb: float = 32
-    """Memory per GPU of a job, GiB, where that is more."""
+    """Memory per GPU of a job, GiB, where that is more; 0 = `mem_gb` whatever the GPUs."""
     gpus: int | None = None
     """GPUs per job; `None` = what the servers that it starts hold, in sum."""
     gpus_of: dict[str, int] = field(default_factory=dict)
@@ -93,11 +93,11 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise ValueError(f"executor={self.executor}: one of {', '.join(EXECUTORS)}")
-        for name in ("shards", "time_min", "cpus", "cpus_per_gpu", "at_once", "array_limit"):
+        for name in ("shards", "time_min", "cpus", "at_once", "array_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
-        if self.warning_s < 1 or self.pack < 0 or self.requeues < 0:
-            raise ValueError("warning_s: 1 or more; pack and requeues: 0 or more")
+        if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
+            raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
 
     @property
     def grace(self) -> float:
@@ -120,7 +120,9 @@ class Cluster:
 
     def cpus_for(self, gpus: int, servers: int = 1) -> int:
         """Processors of a job with so many GPUs and servers."""
-        return max(self.cpus, gpus * self.cpus_per_gpu, cores_for(gpus, servers) if gpus else 0)
+        if not gpus or not self.cpus_per_gpu:
+            return self.cpus
+        return max(self.cpus, gpus * self.cpus_per_gpu, cores_for(gpus, servers))
 
     def mem_gb_for(self, gpus: int) -> float:
         """Memory of a job with so many GPUs, GiB."""

@@ -30,7 +30,7 @@ def gpus_of(cells: Sequence[Cell]) -> int:
 def cores_for(gpus: int, servers: int) -> int:
     """Cores that the servers of a job keep busy: vLLM wants one for each GPU, one for its API and
     one for its engine; and two for the harness."""
-    return 2 + gpus + 2 * servers if gpus else 2
+    return 2 + gpus + 2 * servers
 
 
 def table(cells: Iterable[Cell]) -> list[str]:

@@ -145,6 +145,7 @@ def test_cores_and_memory_follow_the_gpus():
     assert (site.cpus_for(0), site.mem_gb_for(0)) == (4, 16)
     assert (site.cpus_for(8), site.mem_gb_for(8)) == (32, 256)
     assert Cluster(cpus_per_gpu=1).cpus_for(8) == 2 + 8 + 2  # vLLM's least, and the harness
+    assert Cluster(cpus_per_gpu=0, mem_per_gpu_gb=0).cpus_for(8) == 4
     assert Cluster(cpus=64).cpus_for(2) == 64
 
 

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from runs import ROOT, overrides, run_here
 
+from rlm_eval.commands.doctor import main as doctor
 from rlm_eval.config import build
 from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.identity import identity
@@ -255,3 +256,17 @@ def test_memory_of_other_shapes():
         gpu_memory.shape_of({})
     assert gpu_memory.read_config("no-such/repository") is None
     assert VLLM(source="no-such/repository").needed_gib(1024) is None
+
+
+@pytest.mark.slow
+def test_doctor_starts_a_model_as_a_run_would_and_says_what_it_found(gpus, capsys, monkeypatch):
+    folder, python = gpus
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(folder))
+    assert doctor(["--model", "qwen3-8b", f"root.engine.python={python}"]) == 0
+    told = capsys.readouterr().out
+    assert "qwen3-8b: vllm, 1 GPU(s); GPUs here: 0 of 80 GiB (CUDA_VISIBLE_DEVICES)" in told
+    assert "needs 22.9 GiB a GPU by formula, for one request of 40,960" in told
+    assert "cache, tokens: 163,840" in told
+    assert "requests of the whole window at once: 4.0" in told
+    assert "tokens a second alone" in told
+    assert told.rstrip().endswith("stopped")
