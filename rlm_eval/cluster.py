@@ -139,6 +139,35 @@ def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
+def at_the_same_time(jobs: int, cluster: Cluster) -> int:
+    """Jobs of one submission that may ask a running endpoint at the same time."""
+    return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
+
+
+def shared_limits(config: dict[str, Any], jobs: int) -> dict[str, Any]:
+    """A cell's configuration with its part of the limits of each endpoint that is not its own:
+    `concurrency`, `rpm` and `tpm` are those of all jobs together. They enter no identity."""
+    if jobs < 2:
+        return config
+    shared = dict(config)
+    for slot, node in config.items():
+        if not isinstance(node, dict) or node.get("server", "attach") != "attach":
+            continue
+        if str(node.get("_target_", "")).startswith("rlm_eval.models.") and "model" in node:
+            own = {k: node[k] / jobs for k in ("rpm", "tpm") if node.get(k)}
+            most = node.get("concurrency")
+            limit = default_concurrency(node) if most is None else int(most)
+            shared[slot] = {**node, **own, "concurrency": max(1, limit // jobs)}
+    return shared
+
+
+def default_concurrency(node: dict[str, Any]) -> int:
+    """The class's own limit where the configuration states none."""
+    from rlm_eval.config import locate
+
+    return int(getattr(locate(str(node["_target_"]), "model"), "concurrency", 1))
+
+
 def write_jobs(
     run: Path,
     jobs: Sequence[Sequence[Cell]],
@@ -157,6 +186,7 @@ def write_jobs(
             "configs": [cell.resolved for cell in cells],
             "gpus": cluster.gpus_for(cells),
             "servers": max(len(servers_of(cell)) for cell in cells),
+            "at_once": at_the_same_time(len(jobs), cluster),
             "grace": cluster.grace,
             "requeues": cluster.requeues,
         }
@@ -217,7 +247,8 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from rlm_eval.shards import merge_done
 
     job = read_job(run, number)
-    configs = [OmegaConf.create(config) for config in job["configs"]]
+    parallel = job.get("at_once", 1)
+    configs = [OmegaConf.create(shared_limits(config, parallel)) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
     if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])

@@ -75,7 +75,7 @@ def _facts(info: Any) -> list[tuple[str, Any]]:
 
 def devices_lines(model: Any) -> list[str]:
     """What is visible, and what the model's server needs by formula."""
-    engine = getattr(model, "engine", None)
+    engine: Any = getattr(model, "engine", None)
     if getattr(model, "server", None) != "spawn":
         return [f"{model.name}: a running endpoint at {getattr(model, 'base_url', None)}"]
     seen = devices.visible()

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlm_eval.models import Client, EndpointInfo, Sampling, address
+from rlm_eval.models import Client, EndpointInfo, Sampling, address, pool
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
@@ -46,8 +46,9 @@ class OpenAIModel:
     """Name in tables."""
     model: str
     """Name in requests."""
-    base_url: str | None = None
-    """Address up to and including `/v1`; not needed where the server is spawned."""
+    base_url: Any = None
+    """Address up to and including `/v1`, or a list of those of replicas (`pool`); not needed where
+    the server is spawned."""
     api_key_env: str | None = None
     """NAME of the environment variable that holds the key; `None` sends none."""
     window: int | None = None
@@ -118,14 +119,26 @@ class OpenAIModel:
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
                 + ("; or server=spawn" if self.engine is not None else "")
             )
-        if self.base_url:
-            check_url(self.base_url if "//" in self.base_url else f"//{self.base_url}")
-            address.check(self.base_url, self.dialect.path)
+        for url in self.addresses:
+            if not isinstance(url, str) or not url:
+                raise ValueError(f"base_url={self.base_url!r}: an address, or a list of them")
+            check_url(url if "//" in url else f"//{url}")
+            address.check(url, self.dialect.path)
+        if len(set(self.addresses)) < len(self.addresses):
+            raise ValueError(f"base_url={self.base_url!r}: an address stands there twice")
         check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
         if self.first_token_s is not None and not (self.stream and self.first_token_s > 0):
             raise ValueError("first_token_s: above 0, and with stream=true, which tells the token")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of `base_url`, one or more; empty where it is not set."""
+        if not self.base_url:
+            return ()
+        listed = isinstance(self.base_url, list | tuple)
+        return tuple(self.base_url) if listed else (self.base_url,)
 
     @property
     def turns(self) -> Turns:
@@ -173,10 +186,13 @@ class OpenAIModel:
             ):
                 yield client
             return
-        assert self.base_url is not None
-        key = self._key()
-        info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
-        async with self._client(Elsewhere(self.base_url, info), key) as client:
+        if len(self.addresses) > 1:
+            async with pool.opened(self, self.addresses) as several:
+                yield several
+            return
+        (url,) = self.addresses
+        info = EndpointInfo(self.model, base_url=url, revision=self.revision)
+        async with self._client(Elsewhere(url, info), self._key()) as client:
             yield client
 
     @asynccontextmanager

@@ -180,7 +180,7 @@ def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch
     assert "2 of 2 cells done" in told
 
 
-def test_slurm_hands_out_gpus_to_root_and_sub_and_to_the_next_job(slurm, tmp_path, monkeypatch):
+def test_slurm_hands_out_gpus_to_root_and_sub(slurm, tmp_path, monkeypatch, capsys):
     """GPUs without hardware; vLLM is played (`fake_vllm`), and refuses a device that is full."""
     python = fake_vllm.environment(tmp_path / "env")
     rules = tmp_path / "rules.json"
@@ -195,7 +195,7 @@ def test_slurm_hands_out_gpus_to_root_and_sub_and_to_the_next_job(slurm, tmp_pat
         given += [f"{slot}.engine.source={tmp_path}"]
     submit(given)  # two jobs of two GPUs each, and two GPUs: one after the other
     wait(lambda: not squeue().strip(), 480)
-    assert [r["outcome"] for r in records(tmp_path)] == ["answered"] * 2
+    assert "2 of 2 cells done" in say(capsys, tmp_path)
     starts = [line for line in (tmp_path / "env" / "calls").read_text().splitlines()
               if " serve " in line]  # fmt: skip
     assert sorted(line.split()[0] for line in starts) == ["0", "0", "1", "1"]

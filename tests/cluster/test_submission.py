@@ -6,10 +6,12 @@ import sys
 
 import fake_vllm
 import pytest
+from omegaconf import OmegaConf
 from runs import cells_of, overrides
 
 from rlm_eval import gpu_plan, submission
-from rlm_eval.cluster import Cluster
+from rlm_eval.cell import build_cell
+from rlm_eval.cluster import Cluster, at_the_same_time, shared_limits
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.models import devices
@@ -169,6 +171,23 @@ def test_local_jobs_get_the_list_of_the_shell(monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # submitit's own, the same for all jobs
         devices.give_back()
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == value
+
+
+def test_jobs_share_the_limits_of_a_running_endpoint(tmp_path):
+    (cell,) = cells_of([*overrides(tmp_path, URL), "root.concurrency=30", "root.rpm=100"])
+    shared = shared_limits(cell.resolved, 20)
+    assert (shared["root"]["concurrency"], shared["root"]["rpm"]) == (1, 5)
+    (again,) = (build_cell(OmegaConf.create(shared)),)
+    assert again.id == cell.id
+    assert shared_limits(cell.resolved, 1) == cell.resolved
+    (ours,) = cells_of(
+        [w for w in overrides(tmp_path, URL) if not w.startswith(("root.", "model@"))]
+        + ["model@root=qwen3-8b", "method=long_context"]
+    )
+    assert shared_limits(ours.resolved, 20)["root"] == ours.resolved["root"]
+    plain = {"root": {k: v for k, v in cell.resolved["root"].items() if k != "concurrency"}}
+    assert shared_limits(plain, 4)["root"]["concurrency"] == 8
+    assert [at_the_same_time(24, Cluster(at_once=n)) for n in (4, 100)] == [4, 24]
 
 
 def test_a_job_of_an_older_release_is_still_sent(tmp_path):
