@@ -151,7 +151,7 @@ def shared_limits(config: dict[str, Any], jobs: int) -> dict[str, Any]:
         return config
     shared = dict(config)
     for slot, node in config.items():
-        if not isinstance(node, dict) or node.get("server", "attach") != "attach":
+        if not isinstance(node, dict) or node.get("server", "attach") == "spawn":
             continue
         if str(node.get("_target_", "")).startswith("rlm_eval.models.") and "model" in node:
             own = {k: node[k] / jobs for k in ("rpm", "tpm") if node.get(k)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlm_eval.models import Client, EndpointInfo, Sampling, address, pool
@@ -64,7 +64,8 @@ class OpenAIModel:
     sampling: Sampling = field(default_factory=Sampling)
     """Defaults, as the model's maker recommends."""
     server: str = "attach"
-    """`attach` to a running endpoint, or `spawn` one with `engine`."""
+    """`attach` to a running endpoint, `spawn` one with `engine`, or `shared`: the one that
+    `rlm-eval serve` holds for this run."""
     engine: Any = None
     """How to start a server (`servers.Engine`); read only with `server: spawn`."""
     concurrency: int = 32
@@ -110,10 +111,12 @@ class OpenAIModel:
     """A sentence that every figure with this model's numbers must carry."""
 
     def __post_init__(self) -> None:
-        if self.server not in ("attach", "spawn"):
-            raise ValueError(f"server={self.server}: attach or spawn")
-        if self.server == "spawn" and self.engine is None:
-            raise ValueError("server=spawn needs an engine; or server=attach with base_url")
+        if self.server not in ("attach", "spawn", "shared"):
+            raise ValueError(f"server={self.server}: attach, spawn or shared")
+        if self.server != "attach" and self.engine is None:
+            raise ValueError(
+                f"server={self.server} needs an engine; or server=attach with base_url"
+            )
         if self.server == "attach" and not self.base_url:
             raise ValueError(
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
@@ -148,7 +151,7 @@ class OpenAIModel:
     @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
-        own = getattr(self.engine, "dialect", None) if self.server == "spawn" else None
+        own = getattr(self.engine, "dialect", None) if self.server != "attach" else None
         if own is not None:
             spoken: Dialect = own(self.max_tokens_field, self.turns)
             return spoken
@@ -186,6 +189,16 @@ class OpenAIModel:
             ):
                 yield client
             return
+        if self.server == "shared":
+            from rlm_eval.models.registry import shared_host
+            from rlm_eval.models.servers import LOGS
+
+            host = shared_host(self, LOGS.get())
+            await host.ensure()
+            patient = replace(self, patience_s=host.patience_s)
+            async with patient._client(host, host.key) as client:
+                yield client
+            return
         if len(self.addresses) > 1:
             async with pool.opened(self, self.addresses) as several:
                 yield several
@@ -197,7 +210,7 @@ class OpenAIModel:
 
     @asynccontextmanager
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
-        most = getattr(self.engine, "at_once", None) if self.server == "spawn" else None
+        most = getattr(self.engine, "at_once", None) if self.server != "attach" else None
         limits = (min(self.concurrency, most or self.concurrency), self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
         async with (

@@ -20,13 +20,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import orjson
 
-from rlm_eval.errors import EndpointUnusable
+from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.models import EndpointInfo
-from rlm_eval.models.endpoint import Meter
+from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
 from rlm_eval.models.outage import say
 from rlm_eval.models.placement import NOWHERE, PLACEMENT, Place, Placement, key_of
 from rlm_eval.models.shared import shared
@@ -42,6 +42,7 @@ CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
 LOGS: ContextVar[Path | None] = ContextVar("rlm_eval_server_logs", default=None)
 """Folder of the run in which the servers' logs are kept; set by the runner."""
 
+LOOPBACK = "127.0.0.1"
 STOP_S = 12.0
 """Seconds that a stop may take before the whole group is killed: more than the supervisor's own."""
 
@@ -95,32 +96,21 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
-class Fetches(Protocol):
-    """An engine whose weights are fetched before its start, which has a time limit."""
-
-    def fetch(self) -> None:
-        """Fetch them; blocking. Raises `EndpointUnusable`."""
-        ...
-
-
-@runtime_checkable
-class TellsCache(Protocol):
-    """An engine whose log tells the size of its key-value cache."""
-
-    def cache_tokens(self, log: str) -> int | None:
-        """Tokens that the cache holds; `None` where the log does not tell."""
-        ...
-
-
 class Server:
     """One running server. Only `spawned` makes these."""
 
     def __init__(
-        self, engine: Engine, model: str, window: int | None, place: Place = NOWHERE
+        self,
+        engine: Engine,
+        model: str,
+        window: int | None,
+        place: Place = NOWHERE,
+        key: str | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         self.engine, self.model, self.window, self.place = engine, model, window, place
-        self.key = secrets.token_hex(24)  # no first dash: a command line may carry it
+        self.host = host
+        self.key = key or secrets.token_hex(24)  # no first dash: a command line may carry it
         self.meter = Meter()
         self._name = f"{engine.label}-{secrets.token_hex(4)}"
         self.info = EndpointInfo(model, engine=engine.label)
@@ -214,13 +204,13 @@ class Server:
                 say(f"{self.engine.label}: the server is gone, {why}\nstarting it again")
             await self.stop()
             for last_try in (False, True):
-                port = _free_port()
+                port = _free_port(self.host)
                 try:
                     await self._start(port)
                 except EndpointUnusable:
                     await self.stop()
                     # Between choosing and binding, another program may have taken the port.
-                    if last_try or not _answers(port):
+                    if last_try or not _answers(self.host, port):
                         raise
                 else:
                     return
@@ -229,12 +219,16 @@ class Server:
         engine: Any = self.engine
         if self.place.share is not None:
             engine = replace(engine, gpu_memory=self.place.share)
+        if self.host != LOOPBACK:
+            if not hasattr(engine, "host"):
+                raise ConfigError(f"{engine.label} listens on {LOOPBACK} alone; use vLLM to serve")
+            engine = replace(engine, host=self.host)
         if isinstance(engine, Fetches):
             await asyncio.to_thread(engine.fetch)
         launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
         where = f", GPU {','.join(self.place.ids)}" if self.place.ids else ""
-        say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}{where}")
+        say(f"{engine.label}: starting {self.model} on {self.host}:{port}{where}")
         supervise = (sys.executable, "-m", "rlm_eval.models.supervise", str(self._folder), "--")
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -245,7 +239,7 @@ class Server:
                 env={**os.environ, **self.place.environment, **launch.environment},
                 start_new_session=True,
             )
-        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self.base_url = f"http://{self.host}:{port}/v1"
         began = time.monotonic()
         told = await self._healthy(began)
         template, commit = await asyncio.to_thread(engine.found, self.model)
@@ -326,11 +320,17 @@ class Server:
 
 @asynccontextmanager
 async def spawned(
-    engine: Engine, model: str, window: int | None, name: str = ""
+    engine: Engine,
+    model: str,
+    window: int | None,
+    name: str = "",
+    key: str | None = None,
+    host: str = LOOPBACK,
 ) -> AsyncIterator[Server]:
     """A running server for this configuration, shared within the process.
 
-    `name` is the model's in messages. Raises `EndpointUnusable` with the cause that its log tells,
+    `name` is the model's in messages, `key` the server's (`None` = a random one), `host` the
+    address on which it listens. Raises `EndpointUnusable` with the cause that its log tells,
     `ConfigError` where it finds no GPU.
     """
 
@@ -339,7 +339,7 @@ async def spawned(
     @asynccontextmanager
     async def hold() -> AsyncIterator[Server]:
         async with placement.hold(engine, name or model, key_of(engine, model, window)) as place:
-            server = Server(engine, model, window, place)
+            server = Server(engine, model, window, place, key, host)
             try:
                 yield server
             finally:
@@ -360,16 +360,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(port: int) -> bool:
+def _answers(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _kill_tree(pid: int) -> None:

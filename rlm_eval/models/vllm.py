@@ -63,7 +63,7 @@ class VLLM:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "python", "wrapper", "tensor_parallel", "data_parallel", "pipeline_parallel", "gpu_memory",
-        "environment", "startup_s",
+        "environment", "host", "startup_s",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -109,6 +109,8 @@ class VLLM:
     """Further environment variables that change no reply; never a key."""
     reply_environment: dict[str, str] = field(default_factory=dict)
     """Environment variables that change replies (`VLLM_BATCH_INVARIANT`); part of the identity."""
+    host: str = "127.0.0.1"
+    """Address on which it listens; `rlm-eval serve --bind` sets it."""
     startup_s: float = 1800.0
     """Seconds after which a start counts as failed; downloads do not count."""
 
@@ -193,7 +195,7 @@ class VLLM:
             )
         arguments = {
             "--served-model-name": model,
-            "--host": "127.0.0.1",
+            "--host": self.host,
             "--port": str(port),
             "--dtype": self.dtype,
             "--tensor-parallel-size": str(self.tensor_parallel),
