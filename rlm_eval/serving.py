@@ -28,6 +28,9 @@ from rlm_eval.models.servers import CELL, LOGS, LOOPBACK, Server, spawned
 from rlm_eval.plan import planned
 
 
+_DONE = "every planned cell is done"
+
+
 def node_address(given: str) -> str:
     """The address to listen on: `given`, or that of this node's name. Raises `ConfigError`."""
     if given:
@@ -97,7 +100,10 @@ async def serve(
             stack.callback(registration.end)
             held.append((server, registration))
             say(f"serve: {model.name} at {server.base_url}")
-        return await _until_done(run, held, idle_s, ended)
+        why = await _until_done(run, held, idle_s, ended)
+    if why == _DONE:  # a run directory may be copied and published
+        (folder / "key").unlink(missing_ok=True)
+    return why
 
 
 async def _until_done(
@@ -119,7 +125,7 @@ async def _until_done(
         else:
             return "stopped by a signal"
         if await asyncio.to_thread(is_done, run):
-            return "every planned cell is done"
+            return _DONE
         if await asyncio.to_thread(runs_now, run):
             used = time.monotonic()
         elif time.monotonic() - used > idle_s:

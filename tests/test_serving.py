@@ -15,7 +15,6 @@ from rlm_eval import serving
 from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
 from rlm_eval.models import EndpointInfo, registry
 from rlm_eval.models.registry import Registration, Registry, Shared
-from rlm_eval.models.servers import LOGS
 
 
 def shared(folder, patience_s=5.0):
@@ -116,4 +115,4 @@ def test_a_run_attaches_to_the_server_of_another_process(tmp_path, monkeypatch):
     end = time.monotonic() + 10
     while list((tmp_path / "test" / "servers" / "shared").glob("*.json")):
         assert time.monotonic() < end
-    LOGS.set(None)
+    assert not (tmp_path / "test" / "servers" / "shared" / "key").exists()
