@@ -27,7 +27,6 @@ from rlm_eval.models.registry import Registration
 from rlm_eval.models.servers import CELL, LOGS, LOOPBACK, Server, spawned
 from rlm_eval.plan import planned
 
-
 _DONE = "every planned cell is done"
 
 

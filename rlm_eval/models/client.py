@@ -257,7 +257,8 @@ class HttpClient:
         slow = asyncio.get_running_loop().call_later(
             _LONG_PAUSE_S,
             say,
-            f"{self._transport.where}: waiting for a first reply, {config.timeout_s:.0f} s at most",
+            f"{self._transport.where}: waiting for a first reply, "
+            f"{config.first_token_s or config.timeout_s:.0f} s at most",
         )
         try:
             reply = await self._call(

@@ -172,6 +172,8 @@ def _notes_path() -> Path:
     base = Path(os.environ.get("RLM_EVAL_DEVICES", default if default.is_dir() else "/tmp"))  # noqa: S108
     folder = base / f"rlm_eval_devices_{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"{folder}: another user's; name a folder of yours in RLM_EVAL_DEVICES")
     return folder / f"{scope}.json"
 
 

@@ -120,8 +120,14 @@ def needs_of(group: dict[Key, Asked], count: int, gpu_gib: float | None) -> dict
 
 
 def _stated(group: dict[Key, Asked]) -> dict[Key, float] | None:
+    """Stated shares; engines that take memory as they need it divide what is left. `None` where an
+    engine that takes a fixed share does not state it."""
     shares = {key: asked.share for key, asked in group.items() if asked.share is not None}
-    return shares if len(shares) == len(group) else None
+    loose = [key for key, asked in group.items() if key not in shares and not asked.strict]
+    if len(shares) + len(loose) < len(group):
+        return None
+    left = max(0.01, 1.0 - sum(shares.values()))
+    return shares | {key: left / len(loose) for key in loose}
 
 
 def _computed(

@@ -217,7 +217,7 @@ class Server:
 
     async def _start(self, port: int) -> None:
         engine: Any = self.engine
-        if self.place.share is not None:
+        if self.place.share is not None and hasattr(engine, "gpu_memory"):
             engine = replace(engine, gpu_memory=self.place.share)
         if self.host != LOOPBACK:
             if not hasattr(engine, "host"):

@@ -289,6 +289,11 @@ def weights_on_disk(source: str, revision: str | None) -> None:
     """
     if Path(source).is_dir():
         return
+    if source.startswith(("/", ".", "~")):
+        raise EndpointUnusable(
+            f"{source}: no such folder of weights; name another with root.engine.source=/path "
+            "(scripts/vllm_cpu_env.sh makes those of the CPU models)"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

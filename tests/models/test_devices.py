@@ -86,6 +86,8 @@ ROOT_KEY, SUB_KEY = ("root", "a", None), ("sub", "b", None)
         (Asked("a", 2), Asked("b", 1), 3, None, (1.0, 1.0)),
         (Asked("a", 1, 0.5), Asked("b", 1, 0.4), 2, None, (0.5, 0.4)),
         (Asked("a", 1, 0.6), Asked("b", 1, 0.3), 1, None, (0.6, 0.3)),
+        (Asked("a", 1, strict=False), Asked("b", 1, strict=False), 1, None, (0.5, 0.5)),
+        (Asked("a", 1, 0.6), Asked("b", 1, strict=False), 1, None, (0.6, 0.4)),
         (Asked("a", 1, None, 22.9), Asked("b", 1, None, 22.9), 1, 80.0, (0.459, 0.459)),
         (Asked("a", 2, None, 10), Asked("b", 1, None, 30), 2, 80.0, (0.334, 0.584)),
         (Asked("a", 1, None, 22.9), Asked("b", 1, None, 22.9), 1, 40.0, "too little GPU memory"),

@@ -137,6 +137,21 @@ async def test_a_gpu_that_another_user_fills_is_told(gpus, tmp_path):
         await opened(model(python))
 
 
+@pytest.mark.slow
+async def test_a_late_start_is_given_up_with_what_to_change(gpus, monkeypatch):
+    _, python = gpus
+    monkeypatch.setenv("FAKE_LATE", "600")
+    with pytest.raises(EndpointUnusable, match=r"(?s)not ready after 2 s; give .*startup_s=4"):
+        await opened(model(python, engine={"startup_s": 2.0}))
+
+
+def test_weights_that_are_nowhere_are_told_before_the_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(EndpointUnusable, match="no such folder of weights; name another"):
+        VLLM(source=str(tmp_path / "none")).fetch()
+    VLLM(source=str(tmp_path)).fetch()
+
+
 def options(python, **fields):
     launch = VLLM(source="x", python=str(python), **fields).launch("m", 8192, 1, "secret")
     return " ".join(launch.command), launch.environment
