@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """See `rlm_eval.doctor` and `rlm_eval.doctor_model`."""
+    """See `rlm_eval.doctor` and `rlm_eval.models.trial`."""
     parser = argparse.ArgumentParser(
         "rlm-eval doctor",
         description=__doc__,

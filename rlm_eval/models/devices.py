@@ -168,8 +168,9 @@ def _notes_path() -> Path:
     """The file of the notes. Slurm gives the devices of a node to jobs: each job has its own."""
     job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{job}" if job else socket.gethostname()
-    default = Path(tempfile.gettempdir() if job else "/dev/shm")  # noqa: S108 - all users' processes
-    base = Path(os.environ.get("RLM_EVAL_DEVICES", default if default.is_dir() else "/tmp"))  # noqa: S108
+    common = Path("/dev/shm")  # noqa: S108 - the same for all processes, whatever their TMPDIR
+    default = Path(tempfile.gettempdir()) if job or not common.is_dir() else common
+    base = Path(os.environ.get("RLM_EVAL_DEVICES", default))
     folder = base / f"rlm_eval_devices_{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():

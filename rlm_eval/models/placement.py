@@ -52,7 +52,7 @@ class Place:
     environment: dict[str, str]
     """Variables that show it these devices alone."""
     share: float | None
-    """Share of each device's memory that it is told to take; `None` = the engine's default."""
+    """Share of each device's memory that it takes; `None` = the engine's default."""
     sharing: int = 1
     """Servers of this process on the same devices."""
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -316,6 +316,15 @@ class Server:
             await asyncio.to_thread(self._keep_log)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def prepare_run(folder: Path, groups: Sequence[Sequence[Any]]) -> None:
+    """Of the run in `folder`: keep its servers' logs, and place together those that run together.
+
+    `groups` are the models of each cell.
+    """
+    LOGS.set(folder / "servers")
+    PLACEMENT.set(Placement(groups))
 
 
 @asynccontextmanager

@@ -181,7 +181,7 @@ def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch
 
 
 def test_slurm_hands_out_gpus_to_root_and_sub(slurm, tmp_path, monkeypatch, capsys):
-    """GPUs without hardware; vLLM is played (`fake_vllm`), and refuses a device that is full."""
+    """GPUs without hardware; vLLM is simulated (`fake_vllm`), and refuses a device that is full."""
     python = fake_vllm.environment(tmp_path / "env")
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps(RULES))

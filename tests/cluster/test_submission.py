@@ -1,4 +1,4 @@
-"""What is asked of a cluster, checked before, recorded; a played `sbatch` refuses as sites do."""
+"""What is asked of a cluster, checked, recorded; a simulated `sbatch` refuses as sites do."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""vLLM on GPUs, played by `fake_vllm`: two models, memory, what a failed start says."""
+"""vLLM on GPUs, simulated by `fake_vllm`: two models, memory, what a failed start says."""
 
 import contextlib
 import dataclasses
