@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -161,7 +162,7 @@ def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
     for key, value in plain.items():
         flag = key.replace("_", "-")
         options.append(f"--{flag}" if value is True else f"--{flag}={value}")
-    return options
+    return [shlex.quote(option) for option in options]
 
 
 def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: str) -> list[str]:
@@ -175,7 +176,7 @@ def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: 
         for first, last in _runs(array):
             array_option = f"--array=0-{last - first}%{min(last - first + 1, cluster.at_once)}"
             options = " ".join(sbatch_options(cluster, gpus, servers))
-            script = f"scripts/rlm_eval.sbatch {name}"
+            script = f"scripts/rlm_eval.sbatch {shlex.quote(name)}"
             commands.append(f"sbatch {array_option} {options} {script} {first}")
     return commands
 
