@@ -245,7 +245,7 @@ def _estimate(
     local: dict[str, float] = {}
     for slot, one in whole.items():
         model = cell.models[slot]
-        if getattr(model, "server", None) == "spawn":
+        if getattr(model, "server", None) in ("spawn", "shared"):
             local[model.name] = local.get(model.name, 0.0) + one.input + one.output
     return Estimate(
         cell=cell.id,

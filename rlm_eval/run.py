@@ -37,7 +37,7 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
-from rlm_eval.models.servers import CELL
+from rlm_eval.models.servers import CELL, prepare_run
 from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
@@ -118,6 +118,7 @@ class Runner:
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
+        prepare_run(self.folder, [list(cell.models.values()) for cell in self.cells])
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))

@@ -152,6 +152,10 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
     table = pd.concat([table, means, sums], axis="columns")
+    # Both are loaded by each other: the figure needs the order of the series.
+    from rlm_eval.report import gpu_hours
+
+    table = gpu_hours.with_hours(table, paid, keys)
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
     )

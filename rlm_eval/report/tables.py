@@ -157,6 +157,12 @@ def _cost(table: pd.DataFrame) -> Table:
         for kind in ("GPU", "core"):
             if table[f"mean_{kind.lower()}_seconds"].notna().any():
                 line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
+        for name, label in (
+            ("gpu_hours", "GPU h, cell"),
+            ("gpu_hours_per_correct", "GPU h/correct"),
+        ):
+            if name in table:
+                line[label] = UNKNOWN if pd.isna(row[name]) else f"{row[name]:.3g}"
         if table["cost_mean"].notna().any():  # else no price is known of any model
             dollars = _unless_refused(dollars, row)
         rows.append(_line(row) | dollars | _unless_refused(line, row))
