@@ -56,7 +56,6 @@ from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
 _SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
-
 _GONE = "gone, the run directory was deleted or moved; nothing more is sent"
 
 
@@ -112,8 +111,7 @@ class Runner:
         except asyncio.CancelledError:
             if self.stop.signal is None:
                 raise
-            told = "stopped; the same command resumes"
-            raise EndedBySignal(told, self.stop.signal) from None
+            raise EndedBySignal("stopped; the same command resumes", self.stop.signal) from None
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
