@@ -49,7 +49,18 @@ class Printed(Capture):
 
     def __init__(self, keep: int, limit: int) -> None:
         super().__init__(keep, limit)
+        self.shut = False
         del self.buffer
+
+    def close(self) -> None:
+        """Lose the output: the package then fails on it and ends."""
+        self.shut = True
+
+    def write(self, text: str) -> int:
+        """As `Capture.write`. Raises `ValueError` once closed."""
+        if self.shut:
+            raise ValueError("I/O operation on closed file")
+        return super().write(text)
 
     def getvalue(self) -> str:
         """What is kept so far."""
@@ -173,9 +184,9 @@ class Scaffold:
     def variables(self) -> dict[str, str]:
         """Name -> type name of what is listed after a block, in the order of the package."""
         return {
-            name[:_NAME_CHARS]: type(value).__name__[:_NAME_CHARS]
+            name[:_NAME_CHARS]: type.__getattribute__(type(value), "__name__")[:_NAME_CHARS]
             for name, value in list(self.locals.items())[:_MOST_NAMES]
-            if not name.startswith("_") and issubclass(type(value), SIMPLE)
+            if type(name) is str and name[:1] != "_" and issubclass(type(value), SIMPLE)
         }
 
     def _names(self) -> list[str]:

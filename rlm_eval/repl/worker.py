@@ -116,7 +116,8 @@ class Worker:
     def __init__(self, fd: int, settings: dict[str, Any], context: list[Any]) -> None:
         self.channel = Channel(fd, settings["message_bytes"])
         self.sizes = (settings["output_keep_chars"], settings["output_chars"])
-        self.stdout, self.stderr = Capture(*self.sizes), Capture(*self.sizes)
+        self.stdout: Capture = Capture(*self.sizes)
+        self.stderr: Capture = Capture(*self.sizes)
         self.module = types.ModuleType("__main__")
         self.names = self.module.__dict__
         self.blocks = 0
@@ -303,6 +304,8 @@ class Worker:
         answer, error = self._guarded(lambda: self._execute(code))
         if self.scaffold is not None and (final := self.scaffold.take()) is not None:
             answer = self._value(final)
+        if any(isinstance(end, Printed) and end.shut for end in (self.stdout, self.stderr)):
+            error = "exit:ValueError"
         replaced = self._put_back()
         done = {"error": error, "variables": self._variables(), "answer": answer}
         done["replaced"] = replaced

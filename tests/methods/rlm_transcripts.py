@@ -207,6 +207,11 @@ TRANSCRIPTS: dict[str, tuple[tuple[str, ...], list[Reply]]] = {
         code("import sys\nsys.stdout.buffer.write(b'x')"),
         code("import sys\nprint(sys.stdout.encoding, sys.stdout.isatty())"), End("1"),
     ]),
+    "stdout_closed": (ALL, [code("import sys\nsys.stdout.close()"), End("1")]),
+    "stdout_replaced": (ALL, [
+        code("import sys, io\nprint('a')\nsys.stdout = io.StringIO()\nprint('b')"),
+        code("print('c')"), End("1"),
+    ]),
     "logging": (ALL, [
         code("import logging\nlogging.warning('w')\nlogging.basicConfig(level=20)\n"
              "logging.info('i')"),

@@ -176,7 +176,7 @@ class Loop:
     def _ended(self, kind: str, call: Call) -> Answer:
         """The code raised what ends the official package's own process: there is no answer.
 
-        Raises `ReplCrash` in a child, whose asker is told.
+        Raises `ReplCrash` in a child; the code that asked for it gets the error.
         """
         if self.view.depth:
             raise ReplCrash(f"the code raised {kind}")
