@@ -370,7 +370,7 @@ async def test_equal_endpoints_share_one_limit():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"server": "start"}, "attach or spawn"),
+        ({"server": "start"}, "attach, spawn or shared"),
         ({"server": "spawn"}, "needs an engine"),
         ({"base_url": None}, "needs base_url"),
         ({"base_url": "127.0.0.1:8000"}, "http://"),
