@@ -81,6 +81,16 @@ def told_of(*given):
     return estimate(cells(*given))
 
 
+def test_dense_retrieval_is_rehearsed_with_vectors():
+    given = ["task=s_niah", "length=1k", "n=2", "model@root=gpt-5", "method.chunk_size=50"]
+    (words,) = told_of(*given, "method=rag")
+    (dense,) = told_of(*given, "method=rag_dense", "method.embed_batch=10")
+    # Per sample: about 20 chunks by tens, the question, and the root's call.
+    assert dense.calls >= 2 * 4
+    assert dense.output == words.output, "an embedder writes nothing"
+    assert dense.input > words.input + 1000
+
+
 @pytest.mark.usefixtures("_no_network")
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: " ".join([row[0][0], *row[1]]))
 def test_every_published_cost_is_within_the_range(row):
