@@ -361,9 +361,10 @@ def _unpriced(cell: Cell) -> tuple[str, ...]:
 async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
     """A script in the place of `model`, with its name and a window of the same text."""
     if isinstance(model, EmbeddingModel):  # its window holds one text, not all of a call
-        stand_in = ScriptedModel(name=model.name, program="vectors")
+        # Under another name: a run in this process must not find these vectors kept as the model's.
+        stand_in = ScriptedModel(name=f"{model.name} (rehearsed)", program="vectors")
     else:
         window = None if model.window is None else round(model.window * rate)
         stand_in = ScriptedModel(name=model.name, window=window)
     async with stand_in.open() as client:
-        yield Endpoint(model.name, client, stand_in.sampling, model.window, lambda _: None)
+        yield Endpoint(stand_in.name, client, stand_in.sampling, model.window, lambda _: None)

@@ -14,6 +14,7 @@ from rlm_eval.cell import build_cell
 from rlm_eval.commands.estimate import estimate, main, table
 from rlm_eval.commands.suite import main as suite
 from rlm_eval.grid import expand
+from rlm_eval.methods.retrieval.dense import _cache
 from rlm_eval.records import load_records
 from rlm_eval.results import write_records
 
@@ -89,6 +90,9 @@ def test_dense_retrieval_is_rehearsed_with_vectors():
     assert dense.calls >= 2 * 4
     assert dense.output == words.output, "an embedder writes nothing"
     assert dense.input > words.input + 1000
+    # A run that follows in this process embeds for itself: these vectors mean nothing.
+    kept = [model for _, _, model in _cache if "nomic-embed" in model]
+    assert kept == ["nomic-embed (rehearsed)"]
 
 
 @pytest.mark.usefixtures("_no_network")
