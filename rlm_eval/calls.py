@@ -10,15 +10,19 @@ from rlm_eval.reasoning import split
 from rlm_eval.types import Call, Reply, Role, Times, Usage
 
 
-def finished(draft: Call, reply: Reply, end: float, estimate: Usage) -> Call:
+def finished(
+    draft: Call, reply: Reply, end: float, estimate: Usage, *, keeps_raw: bool = False
+) -> Call:
     """`draft` with the reply that came at `end`, seconds since the sample's start."""
     service = reply.service_seconds
     waited = draft.times.submit + reply.queue_seconds
     start = round(waited if service is None else end - service, 4)
     first = reply.first_token_seconds
     text, reasoning = split(reply.text, reply.reasoning)
+    raw = reply.raw or ("" if text == reply.text else reply.text)
     return replace(
         draft,
+        raw=raw if keeps_raw else "",
         model=reply.model or draft.model,
         reply=text,
         reasoning=reasoning,

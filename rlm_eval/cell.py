@@ -30,7 +30,7 @@ from rlm_eval.prices import price_of, why_unknown
 from rlm_eval.repl import ReplConfig
 from rlm_eval.secrets import SECRETS
 from rlm_eval.shards import Shard, parse_shard
-from rlm_eval.tasks import JudgedTask, Task, default_n
+from rlm_eval.tasks import JudgedTask, Task, default_n, has_own_length
 from rlm_eval.types import Sample
 
 _SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
@@ -62,6 +62,11 @@ class Cell:
     """The composed configuration, for jobs and the manifest; see `environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
+
+    @property
+    def length_name(self) -> str:
+        """The nominal length, or `own` where the samples have the length that they have."""
+        return "own" if has_own_length(self.task) else str(self.length)
 
     @property
     def folder(self) -> Path:
@@ -100,7 +105,7 @@ class Cell:
         return self._id(self.identity)
 
     def _id(self, identity: str) -> str:
-        parts = [self.task.name, str(self.length), self.method.name]
+        parts = [self.task.name, self.length_name, self.method.name]
         parts += dict.fromkeys(self.models[slot].name for slot in self.method.slots)
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
         return f"{name[:96]}-{identity[:12]}"

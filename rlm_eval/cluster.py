@@ -3,13 +3,13 @@
 A job is a file, `<run>/jobs/<number>.json`: cells with their configuration as it was when they were
 submitted. Running one is `run_job`, whoever starts it: submitit (Slurm, or this machine) or a plain
 `sbatch` script that calls `rlm-eval job`. Jobs are idempotent: one that was preempted, killed or
-queued again resumes from the journals. Not here: the queue's own states (`queue`).
+queued again resumes from the journals. Not here: sending jobs (`submission`), and the queue's own
+states (`queue`).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.gpu_plan import cores_for, servers_of
+from rlm_eval.models.devices import give_back as give_back_devices
+from rlm_eval.models.placement import spawned_of
 from rlm_eval.secrets import guard_output, redact
 from rlm_eval.store import write_json
 
@@ -46,16 +49,31 @@ class Cluster:
     """Jobs per cell: each runs its part of the samples."""
     partition: str | None = None
     """Slurm partition; `None` = the site's default."""
+    account: str | None = None
+    """Slurm account that is charged; `None` = the user's default."""
+    qos: str | None = None
+    """Slurm quality of service; `None` = the site's default."""
     time_min: int = 240
     """Minutes after which the cluster ends a job; it is queued again where it is not done."""
     cpus: int = 4
-    """Processors per job."""
+    """Processors per job at least."""
+    cpus_per_gpu: int = 4
+    """Processors per GPU of a job, where that is more; 0 = `cpus` whatever the GPUs."""
     mem_gb: float = 16
-    """Memory per job, GiB."""
-    gpus: int = 0
-    """GPUs per job, where `gpus_of` does not name its models."""
+    """Memory per job at least, GiB."""
+    mem_per_gpu_gb: float = 32
+    """Memory per GPU of a job, GiB, where that is more; 0 = `mem_gb` whatever the GPUs."""
+    gpus: int | None = None
+    """GPUs per job; `None` = what the servers that it starts hold, in sum."""
     gpus_of: dict[str, int] = field(default_factory=dict)
-    """GPUs that a model needs, by its name; a job gets the sum over its models."""
+    """GPUs of a model, by its name, where they differ from what its server holds."""
+    gpu_type: str | None = None
+    """Type of GPU as the site names it: `a100` asks for `--gres=gpu:a100:N`."""
+    gpu_gib: float | None = None
+    """Memory of one GPU, GiB: checks two models that are to share one."""
+    scratch: str | None = None
+    """Folder on the node's own disk for temporary files, as `$TMPDIR/rlm_eval` or
+    `/local/$SLURM_JOB_ID`; `None` = the site's TMPDIR."""
     at_once: int = 100
     """Most jobs of an array that run at the same time."""
     array_limit: int = 1000
@@ -69,7 +87,8 @@ class Cluster:
     python: str | None = None
     """Interpreter of the job; `None` = the submitting one."""
     slurm: dict[str, Any] = field(default_factory=dict)
-    """Further parameters of submitit's Slurm executor: account, qos, constraint, ..."""
+    """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
+    additional_parameters, ..."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -77,8 +96,8 @@ class Cluster:
         for name in ("shards", "time_min", "cpus", "at_once", "array_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
-        if self.warning_s < 1 or self.pack < 0 or self.requeues < 0:
-            raise ValueError("warning_s: 1 or more; pack and requeues: 0 or more")
+        if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
+            raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
 
     @property
     def grace(self) -> float:
@@ -89,11 +108,25 @@ class Cluster:
         """GPUs of a job that runs these cells one after the other."""
 
         def of(cell: Cell) -> int:
-            names = {model.name for model in cell.models.values()}
-            known = [self.gpus_of[name] for name in sorted(names) if name in self.gpus_of]
-            return sum(known) if known else self.gpus
+            models = {model.name: model for model in cell.models.values()}
+            named = [name for name in models if name in self.gpus_of]
+            if self.gpus is not None and not named:
+                return self.gpus
+            known = sum(self.gpus_of[name] for name in named)
+            servers = spawned_of(m for name, m in models.items() if name not in named)
+            return known + sum(asked.count for asked in servers.values())
 
         return max(map(of, cells))
+
+    def cpus_for(self, gpus: int, servers: int = 1) -> int:
+        """Processors of a job with so many GPUs and servers."""
+        if not gpus or not self.cpus_per_gpu:
+            return self.cpus
+        return max(self.cpus, gpus * self.cpus_per_gpu, cores_for(gpus, servers))
+
+    def mem_gb_for(self, gpus: int) -> float:
+        """Memory of a job with so many GPUs, GiB."""
+        return max(self.mem_gb, gpus * self.mem_per_gpu_gb)
 
 
 def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
@@ -106,25 +139,33 @@ def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
-def lacking_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> str | None:
-    """Says where jobs ask for fewer GPUs than a server that they start holds; `None` = nowhere."""
-    if any(key == "gres" or "gpu" in key for key in cluster.slurm):
-        return None  # asked for in Slurm's own words
-    short, held = [], dict[str, int]()
-    for cells in jobs:
-        given = cluster.gpus_for(cells)
-        models: list[Any] = [model for cell in cells for model in cell.models.values()]
-        spawned = [model for model in models if getattr(model, "server", None) == "spawn"]
-        if lacking := {m.name: m.engine.gpus for m in spawned if m.engine.gpus > given}:
-            held |= lacking
-            short.append(given)
-    if not held:
-        return None
-    told = ", ".join(f"the server of {name} holds {gpus}" for name, gpus in held.items())
-    return (
-        f"{len(short)} of {len(jobs)} jobs ask for too few GPUs ({min(short)}): {told}; "
-        f"add cluster.gpus={max(held.values())}, or name the model in cluster.gpus_of"
-    )
+def at_the_same_time(jobs: int, cluster: Cluster) -> int:
+    """Jobs of one submission that may ask a running endpoint at the same time."""
+    return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
+
+
+def shared_limits(config: dict[str, Any], jobs: int) -> dict[str, Any]:
+    """A cell's configuration with its part of the limits of each endpoint that is not its own:
+    `concurrency`, `rpm` and `tpm` are those of all jobs together. They enter no identity."""
+    if jobs < 2:
+        return config
+    shared = dict(config)
+    for slot, node in config.items():
+        if not isinstance(node, dict) or node.get("server", "attach") == "spawn":
+            continue
+        if str(node.get("_target_", "")).startswith("rlm_eval.models.") and "model" in node:
+            own = {k: node[k] / jobs for k in ("rpm", "tpm") if node.get(k)}
+            most = node.get("concurrency")
+            limit = default_concurrency(node) if most is None else int(most)
+            shared[slot] = {**node, **own, "concurrency": max(1, limit // jobs)}
+    return shared
+
+
+def default_concurrency(node: dict[str, Any]) -> int:
+    """The class's own limit where the configuration states none."""
+    from rlm_eval.config import locate
+
+    return int(getattr(locate(str(node["_target_"]), "model"), "concurrency", 1))
 
 
 def write_jobs(
@@ -144,6 +185,8 @@ def write_jobs(
             "cells": [cell.name_in_plan for cell in cells],
             "configs": [cell.resolved for cell in cells],
             "gpus": cluster.gpus_for(cells),
+            "servers": max(len(servers_of(cell)) for cell in cells),
+            "at_once": at_the_same_time(len(jobs), cluster),
             "grace": cluster.grace,
             "requeues": cluster.requeues,
         }
@@ -173,6 +216,7 @@ class Job:
     def __call__(self) -> None:
         """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
         guard_output()
+        give_back_devices()
         try:
             unfinished = run_job(Path(self.run), self.number)
         except Exception as error:  # submitit stores what is raised, its traceback included
@@ -203,7 +247,8 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from rlm_eval.shards import merge_done
 
     job = read_job(run, number)
-    configs = [OmegaConf.create(config) for config in job["configs"]]
+    parallel = job.get("at_once", 1)
+    configs = [OmegaConf.create(shared_limits(config, parallel)) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
     if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
@@ -236,66 +281,3 @@ def _requeue(most: int) -> None:
     subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
     time.sleep(120)  # Slurm ends this process; a result of it would end the job
     sys.exit(1)
-
-
-def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str]:
-    """Send jobs to the cluster and return at once; job number -> the cluster's id.
-
-    Raises `ConfigError` where a script of the cluster would hold a secret.
-    """
-    for line in cluster.setup:
-        if "=" in line and (shown := redact(line)) != line:
-            raise ConfigError(
-                f"cluster: {shown}: a secret would be written into the job's script; export the "
-                "variable where the job runs (Slurm passes on the environment of `submit`)"
-            )
-    try:
-        import submitit
-    except ImportError as error:
-        raise MissingDependency(
-            "submitting needs submitit: pip install -e '.[cluster]'; "
-            "or use scripts/rlm_eval.sbatch with the files of `rlm-eval submit --plan`"
-        ) from error
-    by_gpus: dict[int, list[int]] = {}
-    for number in numbers:
-        by_gpus.setdefault(read_job(run, number)["gpus"], []).append(number)
-    arrays = [
-        (gpus, of_gpus[i : i + cluster.array_limit])
-        for gpus, of_gpus in by_gpus.items()
-        for i in range(0, len(of_gpus), cluster.array_limit)
-    ]
-    ids: dict[int, str] = {}
-    for gpus, array in arrays:
-        try:
-            log = run.resolve() / "jobs" / "log"
-            executor = submitit.AutoExecutor(log, cluster=cluster.executor)
-            executor.update_parameters(**_parameters(cluster, gpus, run.name))
-            jobs = executor.submit_array([Job(str(run.resolve()), number) for number in array])
-        except (RuntimeError, NameError) as error:  # no Slurm here, an unknown parameter, a refusal
-            why = str(error).strip().splitlines()[0]
-            raise RlmEvalError(f"not submitted ({cluster.executor}): {why}") from error
-        ids |= {number: job.job_id for number, job in zip(array, jobs, strict=True)}
-    for number, job_id in ids.items():
-        told = {"id": job_id, "executor": cluster.executor, "at": time.time()}
-        write_json(run / "jobs" / f"{number}.json", read_job(run, number) | {"submitted": told})
-    return ids
-
-
-def _parameters(cluster: Cluster, gpus: int, name: str) -> dict[str, Any]:
-    """In submitit's words; what only Slurm knows is ignored by the local executor."""
-    chosen: dict[str, Any] = {
-        "name": re.sub(r"\W+", "-", name),
-        "timeout_min": cluster.time_min,
-        "cpus_per_task": cluster.cpus,
-        "mem_gb": cluster.mem_gb,
-        "gpus_per_node": gpus or None,
-        "slurm_partition": cluster.partition,
-        "slurm_signal_delay_s": cluster.warning_s,
-        "slurm_array_parallelism": cluster.at_once,
-        "slurm_setup": cluster.setup or None,
-        "slurm_python": cluster.python,
-        **{f"slurm_{key}": value for key, value in cluster.slurm.items()},
-    }
-    extra = {"requeue": True, **(chosen.pop("slurm_additional_parameters", None) or {})}
-    chosen["slurm_additional_parameters"] = extra
-    return {key: value for key, value in chosen.items() if value is not None}

@@ -21,6 +21,7 @@ from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import MissingDependency, RlmEvalError
 from rlm_eval.expectations import Row, Speed, Used, family, rows, typical_context
+from rlm_eval.hub_client import closed
 from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
@@ -33,7 +34,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.slices import SourceIndex
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.tasks.base import GeneratedTask
-from rlm_eval.tasks.hub import LoadedTask, closed
+from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.types import Answer, Call, Context, Density, Role, Sample, Score, Usage, text_hash
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _estimate(
     local: dict[str, float] = {}
     for slot, one in whole.items():
         model = cell.models[slot]
-        if getattr(model, "server", None) == "spawn":
+        if getattr(model, "server", None) in ("spawn", "shared"):
             local[model.name] = local.get(model.name, 0.0) + one.input + one.output
     return Estimate(
         cell=cell.id,

@@ -180,10 +180,10 @@ def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
     wait for it; it appears whole or not at all. Raises `FetchError`, and what `make` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_name(".lock")) as alone:
+    with alone(path.with_name(".lock")) as is_alone:
         if path.is_file() and sha256_of(path) == sha256:
             return path
-        if alone:  # what a killed process left
+        if is_alone:  # what a killed process left
             for old in path.parent.glob(f"{_DRAFTS}*"):
                 shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=_DRAFTS) as folder:
@@ -196,7 +196,7 @@ def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
+def alone(path: Path) -> Iterator[bool]:
     """One process at a time, the others wait; false where the file system knows no locks."""
     import fcntl
 

@@ -235,8 +235,7 @@ def _result(call: Call) -> dict[str, Any]:
     }
     if call.finish_reason != "stop":
         line["finish"] = call.finish_reason
-    if call.reasoning:
-        line["reasoning"] = call.reasoning
+    line |= {k: v for k, v in (("reasoning", call.reasoning), ("raw", call.raw)) if v}
     if call.attempts != 1:
         line["attempts"] = call.attempts
     if call.error is not None:
@@ -293,6 +292,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         estimate=estimate_of(line),
         replayed=place is not line,
         prompt_tokens_at_least=line.get("cut"),
+        raw=line.get("raw", ""),
     )
 
 

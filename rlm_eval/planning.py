@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from rlm_eval.cell import Cell
 from rlm_eval.errors import MissingDependency
+from rlm_eval.hub_client import closed
 from rlm_eval.stats.power import CORRELATION, LARGE, detectable_planned, least_detectable
 from rlm_eval.tasks import Task, most_clusters, per_cluster, single_question
-from rlm_eval.tasks.hub import LoadedTask, closed
+from rlm_eval.tasks.hub import LoadedTask
 
 _SHARE = 0.3
 """Share of pairs that differ, for the figure in a table."""
@@ -88,9 +89,11 @@ class Design:
                     told += f", or {field}=1 n={math.ceil(lone / self.seeds)}"
                 return told
         if most is not None:
+            wider = getattr(self.task, "wider", "")
             return (
-                f"the data have about {most} context{'s' * (most > 1)} at a length: compare over "
-                "several lengths, or use the generated task of the same shape"
+                f"the data have about {most} context{'s' * (most > 1)} at a length: "
+                f"{f'set {wider}, ' if wider else ''}compare over several lengths, or use the "
+                "generated task of the same shape"
             )
         return "compare fewer methods, models and lengths in one run"
 

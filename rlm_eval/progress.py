@@ -272,7 +272,7 @@ class CellProgress:
 def _label(cell: Cell) -> str:
     models = dict.fromkeys(shown_name(model) for model in cell.models.values())
     shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
-    return " ".join([cell.task.name, str(cell.length), cell.method.name, *models, *shard])
+    return " ".join([cell.task.name, cell.length_name, cell.method.name, *models, *shard])
 
 
 def _tokens(call: Call) -> int:

@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rlm_eval import accounts
+from rlm_eval import accounts, baselines
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.hub_client import closed
 from rlm_eval.lease import Lease
 from rlm_eval.paths import replace_file
 from rlm_eval.prices import call_cost, snapshot_name
@@ -49,11 +50,13 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     cost = cost_of(manifest)
     known = accounts.servers(folder.parent.parent) if known is None else known
     shares = accounts.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
+    of_baselines = baselines.columns(folder)
     made = []
     for line, attempt in store.load():
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
-        made.append(row | {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged})
+        row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
+        made.append(row | of_baselines.get(sample.id, {}))
     return made
 
 
@@ -121,7 +124,10 @@ def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
 
 
 class ContextSource:
-    """Rebuilds the contexts of stored samples from their tasks: they are never in the run."""
+    """Rebuilds the contexts of stored samples from their tasks: they are never in the run.
+
+    The hub is not asked. What is not at hand is logged once a cell, and its text is not shown.
+    """
 
     def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
         """`trust` and `known` as of `trust.stored_cell`."""
@@ -133,15 +139,23 @@ class ContextSource:
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
         """Canonical text of a sample's context; `None` where the task does not make it again.
 
-        Neither is it made where the run would have to be trusted: that is logged.
+        Neither is it made where the run would have to be trusted, nor of protected tasks.
         """
+        if manifest["facts"].get("protected"):
+            return None
         if manifest["cell_id"] != self._cell:
             self._samples, self._cell = {}, manifest["cell_id"]
             try:
                 task = stored_cell(manifest, trust=self._trust, known=self._known).task
-            except Untrusted as error:
-                _LOG.warning("contexts are not shown: %s", error)
+                with closed("a report does not ask the hub"):
+                    self._samples = {s.id: s for s in task.samples()}
+            except (RlmEvalError, OSError) as error:
+                why = "" if isinstance(error, Untrusted) else f"{self._cell}: "
+                _LOG.warning("contexts are not shown: %s%s", why, error)
                 return None
-            self._samples = {s.id: s for s in task.samples()}
         found = self._samples.get(sample)
-        return None if found is None else found.context.text()
+        try:
+            return None if found is None else found.context.text()
+        except (RlmEvalError, OSError) as error:
+            _LOG.warning("a context is not shown: %s: %s", self._cell, error)
+            return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlm_eval import baselines
 from rlm_eval.attempt import attempt
 from rlm_eval.cell import Cell
 from rlm_eval.errors import (
@@ -30,12 +31,13 @@ from rlm_eval.errors import (
 )
 from rlm_eval.group_errors import is_of_storage, leaves_of
 from rlm_eval.journal import Journal
+from rlm_eval.kept_samples import samples_of
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
-from rlm_eval.models.servers import CELL
+from rlm_eval.models.servers import CELL, prepare_run
 from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
@@ -54,7 +56,6 @@ from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
 
 _SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
-
 _GONE = "gone, the run directory was deleted or moved; nothing more is sent"
 
 
@@ -110,12 +111,12 @@ class Runner:
         except asyncio.CancelledError:
             if self.stop.signal is None:
                 raise
-            told = "stopped; the same command resumes"
-            raise EndedBySignal(told, self.stop.signal) from None
+            raise EndedBySignal("stopped; the same command resumes", self.stop.signal) from None
 
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
+        prepare_run(self.folder, [list(cell.models.values()) for cell in self.cells])
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
@@ -200,7 +201,7 @@ class Runner:
         async with Lease(folder) as lease:
             if lease.taken_over:
                 self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
-            if not (whole := await asyncio.to_thread(lambda: list(cell.task.samples()))):
+            if not (whole := await asyncio.to_thread(samples_of, cell, folder)):
                 raise NoSamples
             samples = cell.share(whole)
             CELL.set(cell.name_in_plan)
@@ -251,6 +252,7 @@ class Runner:
                 # Set aside first: the manifest must not name today's code for results of another.
                 await set_aside(store, logs, todo)
                 await asyncio.to_thread(store.begin, facts, samples)
+                await asyncio.to_thread(baselines.keep, folder, cell, whole, self.progress.note)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
             lease.check()
             why = await self._close(cell, store, samples, progress)
@@ -391,7 +393,7 @@ class Runner:
             first = next((r.trajectory.error for r in missing if r and r.trajectory.error), None)
             progress.done("unfinished")
             return f"{told}; first error: {first}" if first else told
-        whole = {"samples": len(samples), "epochs": cell.epochs}
+        whole = {"samples": len(samples), "epochs": cell.epochs, "n": cell.n}
         await asyncio.to_thread(store.finish, whole)
         (store.folder / "unfinished.json").unlink(missing_ok=True)
         progress.done()

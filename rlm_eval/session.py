@@ -97,6 +97,8 @@ class Session:
         self.partial: Answer | None = None
         self.shows_failures = False
         """Set by a method whose protocol hands failed calls to the model by design."""
+        self.keeps_raw = False
+        """Set by a method that reads thoughts which a server left in its replies."""
         self._endpoints = endpoints
         self._journal = journal
         self._repls = repls
@@ -360,7 +362,7 @@ class Session:
         estimate = charge.settle(
             reply.usage, reply.failed, reply.lost_attempts, name=reply.model or endpoint.name
         )
-        call = finished(draft, reply, self.elapsed(), estimate)
+        call = finished(draft, reply, self.elapsed(), estimate, keeps_raw=self.keeps_raw)
         if endpoint.check is not None and expected is not None:
             least = endpoint.check.cut(expected, reply.usage)
             call = replace(call, prompt_tokens_at_least=least)

@@ -25,7 +25,7 @@ from rlm_eval.lease import Lease
 from rlm_eval.log import dumped, read_lines
 from rlm_eval.paths import sync_folder
 from rlm_eval.stale import HASHES, changed
-from rlm_eval.store import CellStore, read_manifest, write_json
+from rlm_eval.store import BASELINES, CellStore, read_manifest, write_json
 from rlm_eval.types import Sample
 
 T = TypeVar("T")
@@ -167,6 +167,9 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
     try:
         CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
         parts = _copy(folders, draft)
+        for folder in folders[:1]:  # every shard has those of the whole cell
+            if (folder / BASELINES).exists():
+                shutil.copyfile(folder / BASELINES, draft / BASELINES)
         proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
         write_json(draft / "merged.json", proof)
         CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})

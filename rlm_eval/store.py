@@ -5,6 +5,7 @@
                        journal.jsonl       every model call (see `journal`)
                        trajectories.jsonl  answer, outcome, executed blocks of finished attempts
                        scores.jsonl        every scorer's verdict on each of them
+                       baselines.json      what scores without a model (see `baselines`)
                        DONE                counts, once every sample has a result
 
 Plain JSON, one object a line. Of several attempts at one sample and epoch the last one counts.
@@ -30,6 +31,7 @@ from rlm_eval.secrets import SECRETS
 from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
 
 SCHEMA_VERSION = 1
+BASELINES = "baselines.json"
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 

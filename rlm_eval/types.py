@@ -45,6 +45,10 @@ class Density(StrEnum):
     QUADRATIC = "quadratic"
 
 
+RENAMED_PROMPTS = {"rlm/own": "rlm/search"}
+"""Name of the first release -> name in tables. Files, identities and records keep the first one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message, as sent."""
@@ -148,6 +152,8 @@ class Reply:
     """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
     lost_attempts: int = 0
     """Failed attempts whose reply never arrived: they may have been billed."""
+    raw: str = ""
+    """The text as the server sent it, thoughts included; empty where it is `text`."""
 
     @property
     def failed_usage(self) -> Usage:
@@ -202,6 +208,13 @@ class Call:
     """True where the reply came from the journal and cost nothing this time."""
     prompt_tokens_at_least: int | None = None
     """Tokens of the prompt, where the server counted far fewer: it cut the prompt."""
+    raw: str = ""
+    """As `Reply.raw`; kept only for methods that read thoughts (`Session.keeps_raw`)."""
+
+    @property
+    def as_sent(self) -> str:
+        """The reply as the server sent it, as far as that was kept."""
+        return self.raw or self.reply
 
     @property
     def failed_usage(self) -> Usage:

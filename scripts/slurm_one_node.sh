@@ -6,8 +6,9 @@
 #   scripts/slurm_one_node.sh down     stops what `up` started
 #
 # Two partitions: `low` is preempted by `high` with REQUEUE, after the signal that a job asked for and
-# a grace time of 10 s. Everything but munge's key is kept in $SLURM_TEST_DIR; set
-# SLURM_CONF=$SLURM_TEST_DIR/slurm.conf to talk to it.
+# a grace time of 10 s. Two GPUs without hardware (`Gres=gpu:2`, copies of /dev/null) are handed out as
+# real ones are: jobs see their own in CUDA_VISIBLE_DEVICES. Everything but munge's key is kept in
+# $SLURM_TEST_DIR; set SLURM_CONF=$SLURM_TEST_DIR/slurm.conf to talk to it.
 set -euo pipefail
 dir=${SLURM_TEST_DIR:-${TMPDIR:-/tmp}/slurm-one-node}
 host=$(hostname -s)
@@ -43,6 +44,10 @@ wait_for() {
 
 write_configuration() {
   local memory
+  for number in 0 1; do  # Slurm counts character devices alone; these are copies of /dev/null
+    [ -e "$dir/gpu$number" ] || mknod "$dir/gpu$number" c 1 3
+  done
+  echo "NodeName=$host Name=gpu File=$dir/gpu[0-1]" > "$dir/gres.conf"
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)
   cat > "$SLURM_CONF" <<CONF
 ClusterName=one-node
@@ -78,7 +83,8 @@ PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+GresTypes=gpu
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=low Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=$host MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 CONF
@@ -119,5 +125,5 @@ case "${1:-}" in
   up) up ;;
   down) down ;;
   status) sinfo && squeue ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

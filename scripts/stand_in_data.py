@@ -26,7 +26,7 @@ from rlm_eval.tasks.codeqa_gen import CodeQAGen
 from rlm_eval.tasks.oolong_gen import OolongGen
 
 CANARY = "stand-in"
-SMALL = {"lengths": (1024, 2048), "codeqa": 2048, "documents": 30, "words": (40, 80)}
+SMALL = {"lengths": (1024, 2048), "codeqa": 2048, "documents": 30, "words": (60, 150)}
 PAPER = {
     "lengths": (1024, *(2**k for k in range(13, 21))),
     "codeqa": 131_072,
@@ -111,6 +111,7 @@ def overrides(suite: str, folder: Path, small: bool) -> list[str]:
     """What makes a suite read these files, and in the small size ask for what they hold."""
     files = {
         "oolong_synth": {"path": f"{folder}/oolong.jsonl"},
+        "oolong_synth_all": {"path": f"{folder}/oolong.jsonl"},
         "oolong_synth_paper": {"path": f"{folder}/oolong.jsonl"},
         "oolong_pairs": {"path": f"{folder}/oolong.jsonl", "golds": "derived"},
         "codeqa_rlm": {"path": f"{folder}/codeqa.json"},

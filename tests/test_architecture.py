@@ -29,17 +29,20 @@ ALLOWED = {
     "spans": set(),
     "code_hash": set(),
     "fetch": {"errors", "paths"},
+    "hub_client": {"errors", "paths"},
     "tokens": {"errors", "fetch", "paths"},
     "scoring": {"types", "errors", "reasoning"},
     "repl": {"types", "errors"},
     "stats": {"types", "errors", "spans"},
     "models": {"types", "errors", "fetch", "paths", "config", "reasoning", "secrets"},
     # code_hash: samples that other code drew must not be taken from the cache
-    "tasks": {"types", "errors", "paths", "tokens", "scoring", "code_hash"},
+    "tasks": {
+        "types", "errors", "fetch", "hub_client", "paths", "tokens", "scoring", "code_hash",
+    },
     "methods": {"types", "errors", "fetch", "paths", "session", "spans", "repl"},
     "report": {
         "types", "errors", "paths", "spans", "stats", "store", "records", "results", "slices",
-        "run_union", "stale",
+        "run_union", "stale", "baselines",
     },
 }  # fmt: skip
 """Room -> the rooms of ours that it may import; rooms that are not named may import any."""

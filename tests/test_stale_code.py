@@ -13,7 +13,7 @@ from rlm_eval.cli import main
 from rlm_eval.code_hash import class_hash
 from rlm_eval.code_hash.walk import SURROUNDINGS
 from rlm_eval.grid import expand
-from rlm_eval.report import card
+from rlm_eval.report import card, compare
 from rlm_eval.results import ContextSource, write_records
 from rlm_eval.stale import HASHES, REPLAYS, code_of_cell, sentences
 from rlm_eval.types import Outcome
@@ -357,6 +357,7 @@ async def test_a_report_names_other_code(plug, tmp_path):
     write_records(run)
     make([run], run / "report", ContextSource())
     assert "made by other code than today's" in (run / "report" / "CARD.md").read_text()
+    assert "made by other code than today's" in compare([run], "plug", "0%")
 
 
 async def test_a_changed_scorer_scores_again_and_asks_nothing(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ CHOSEN = {
         "task=codeqa,browsecomp_1k",
         "method=base,codeact_bm25,rlm",
     ],
+    "rlm_paper_table1_wide": ["models=gpt-5", "method=base,rlm"],
     "smoke": ["method=rlm,long_context"],
 }
 """A few cells of every suite: every kind of task and of comparison, in seconds."""

@@ -16,7 +16,8 @@ from rlm_eval.code_hash.modules import Module, file_of, imported, installed, par
 _PACKAGE = __name__.partition(".")[0]
 
 SURROUNDINGS = frozenset((
-    "config", "environment", "errors", "fetch", "paths", "secrets", "session", "types",
+    "config", "environment", "errors", "fetch", "hub_client", "paths", "secrets", "session",
+    "types",
     # of the models: how a request travels, not what it says nor how a reply is read
     "address", "client", "connections", "counting", "endpoint", "faults", "gate", "keyed", "keys",
     "llama_cpp", "outage", "proof", "servers", "shared", "sse", "supervise", "transformers_serve",

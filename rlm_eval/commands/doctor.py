@@ -1,4 +1,10 @@
-"""Show what this machine offers: the REPL's isolation, found by trying it."""
+"""Show what this machine offers: the REPL's isolation, found by trying it; or a model's server.
+
+rlm-eval doctor
+rlm-eval doctor --model qwen3-8b root.engine.python=/path/to/bin/python
+
+With --model the server is started as a run would, asked for one reply, and stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,24 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """See `rlm_eval.doctor`."""
-    argparse.ArgumentParser("rlm-eval doctor", description=__doc__).parse_args(list(argv))
-    from rlm_eval.doctor import doctor
+    """See `rlm_eval.doctor` and `rlm_eval.models.trial`."""
+    parser = argparse.ArgumentParser(
+        "rlm-eval doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", help="a name of configs/model: start it, ask it once, stop it")
+    parser.add_argument("overrides", nargs="*", help="with --model, as for `rlm-eval run`")
+    arguments = parser.parse_intermixed_args(list(argv))
+    if arguments.model is None:
+        if arguments.overrides:
+            parser.error("overrides need --model NAME")
+        from rlm_eval.doctor import doctor
 
-    print(doctor())
+        print(doctor())
+        return 0
+    from rlm_eval import doctor_model
+    from rlm_eval.terminal import printable
+
+    print(printable(doctor_model.run(arguments.model, arguments.overrides)))
     return 0

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
 
+    from rlm_eval import gpu_plan
     from rlm_eval.cell import build_cell, run_folder
     from rlm_eval.grid import expand
     from rlm_eval.planning import designs_of
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     if records is None and (own / FILE).exists():
         records = load_records([own])
     print(table(estimates, arguments.tokens_per_second, records))
-    print("\n".join(design.line() for design in designs_of(cells)))
+    print("\n".join(gpu_plan.table(cells) + [design.line() for design in designs_of(cells)]))
     return 0
 
 

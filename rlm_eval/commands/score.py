@@ -16,7 +16,8 @@ from rlm_eval.commands import TRUST
 
 
 def main(argv: Sequence[str]) -> int:
-    """Rebuild each cell's task, score its stored answers, print the means, re-make the records."""
+    """Score each cell's stored answers to its stored samples, print the means, re-make the
+    records. No data set is read."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval score",
         description=__doc__,
@@ -74,13 +75,14 @@ def _stored_names(folder: Path) -> set[str]:
 
 def _names_now(folder: Path, *, trust: bool) -> set[str]:
     """Scorers that the cell's task has today, by its first stored answer."""
+    from rlm_eval.kept_samples import stored_samples
     from rlm_eval.rescoring import scored_again
     from rlm_eval.store import CellStore
     from rlm_eval.trust import stored_cell
 
     store = CellStore(folder)
     cell = stored_cell(store.manifest, trust=trust)
-    samples = list(cell.task.samples())
+    samples = stored_samples(folder, cell.task)
     for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
         return {score.scorer for score in attempt.scores}
     return set()
@@ -91,6 +93,7 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
 
     Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
     """
+    from rlm_eval.kept_samples import stored_samples
     from rlm_eval.lease import Lease
     from rlm_eval.log import AppendLog
     from rlm_eval.logs import writer_of
@@ -103,7 +106,7 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     with Lease(folder) as lease:
         store = CellStore(folder)
-        samples = list(cell.task.samples())
+        samples = stored_samples(folder, cell.task)
         writer = writer_of(folder, lease)
         with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
             for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
-    from rlm_eval.cluster import Cluster, lacking_gpus, packed, submit, write_jobs
+    from rlm_eval.cluster import Cluster, packed, write_jobs
     from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
     from rlm_eval.grid import expand
@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.plan import plan
     from rlm_eval.queue import find_squeue
     from rlm_eval.store import check_cells, output_folder
+    from rlm_eval.submission import check_engines, check_gpus, planned_commands, setup_lines, submit
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -49,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
     cells = [build_cell(config) for config in configs]
+    check_gpus([[cell] for cell in cells], cluster)
     output_folder(run)
     check_cells(run / cell.folder for cell in cells)
     plan(run, cells)
@@ -61,6 +63,9 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     if cluster.executor == "slurm" and not arguments.plan:
         find_squeue()
+    if not arguments.plan:
+        for note in check_engines([todo], cluster):
+            print(note, file=sys.stderr)
     budget = sweep_budget(configs[0])
     check_left(run, budget)
     with Lease(run, waits=True):  # one at a time: each sees the jobs of the others
@@ -70,14 +75,13 @@ def main(argv: Sequence[str]) -> int:
         jobs = packed(todo, cluster.pack)
         numbers = write_jobs(run, jobs, cluster)
         ids = {} if arguments.plan else submit(run, numbers, cluster)
-    if told := lacking_gpus(jobs, cluster):
-        print(told, file=sys.stderr)
     if arguments.plan:
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
-        gpus = max(map(cluster.gpus_for, jobs))
-        asked = f"--array={numbers[0]}-{numbers[-1]}" + (f" --gpus-per-node={gpus}" if gpus else "")
-        print(f"all: sbatch {asked} scripts/rlm_eval.sbatch {run}")
+        for line in setup_lines(cluster):
+            print(f"before (put it into scripts/rlm_eval.sbatch): {line}")
+        for command in planned_commands(run, numbers, cluster, str(run)):
+            print(f"all: {command}")
         return 0
     for number, job_id in ids.items():
         print(f"job {number}: {cluster.executor} {job_id}")

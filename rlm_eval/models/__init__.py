@@ -70,10 +70,13 @@ class EndpointInfo:
     """Whether that template opens a thought in every prompt; `None` = unknown."""
     window: int | None = None
     """Context window that the server reports, in tokens."""
-    gpus: int | None = None
-    """GPUs that a server of ours holds, 0 on a CPU; `None` = not ours."""
+    gpus: float | None = None
+    """GPUs that a server of ours holds, 0 on a CPU; a part of them where servers share them; `None`
+    = not ours."""
     cores: int | None = None
     """Cores that a server of ours computes on where it holds no GPU; `None` = not ours, or GPUs."""
+    cache_tokens: int | None = None
+    """Tokens that the key-value cache of a server of ours holds; `None` = not told."""
     check_usage: Usage = field(default_factory=Usage)
     """Tokens of the preflight request: paid, outside any sample."""
 

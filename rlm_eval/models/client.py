@@ -112,6 +112,8 @@ class HttpClient:
         body = self._dialect.body(self.config.model, messages, chosen, self.config.stream)
         payload = orjson.dumps(body)
         estimate = len(payload) / 4 + (chosen.max_output_tokens or 0)
+        if self.config.window is not None:  # no request fills more
+            estimate = min(estimate, float(self.config.window))
         try:
             return await self._complete(payload, estimate, sent)
         except asyncio.CancelledError as error:
@@ -128,6 +130,7 @@ class HttpClient:
         while True:
             try:
                 await self._host.ensure()
+                self.gate.capacity = self._host.info.cache_tokens
                 async with self.gate.slot(estimate) as sent.entered:
                     self._about_to_send(sent)
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
@@ -254,7 +257,8 @@ class HttpClient:
         slow = asyncio.get_running_loop().call_later(
             _LONG_PAUSE_S,
             say,
-            f"{self._transport.where}: waiting for a first reply, {config.timeout_s:.0f} s at most",
+            f"{self._transport.where}: waiting for a first reply, "
+            f"{config.first_token_s or config.timeout_s:.0f} s at most",
         )
         try:
             reply = await self._call(

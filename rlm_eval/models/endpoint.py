@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.types import Message, Reply, Usage
@@ -106,3 +106,21 @@ class Elsewhere:
 
     async def ensure(self) -> None:
         """Not our business."""
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """An engine whose weights are fetched before its start, which has a time limit."""
+
+    def fetch(self) -> None:
+        """Fetch them; blocking. Raises `EndpointUnusable`."""
+        ...
+
+
+@runtime_checkable
+class TellsCache(Protocol):
+    """An engine whose log tells the size of its key-value cache."""
+
+    def cache_tokens(self, log: str) -> int | None:
+        """Tokens that the cache holds; `None` where the log does not tell."""
+        ...

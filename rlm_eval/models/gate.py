@@ -55,11 +55,16 @@ class Gate:
         self.limit = float(limit)
         """Requests allowed at once now; between 1 and `ceiling`."""
         self.in_flight = 0
+        self.capacity: float | None = None
+        """Tokens that the server's key-value cache holds: more would wait inside the server, where
+        no latency column tells it from work. One request that is larger goes alone."""
         self.throttled = 0
         """Times the provider said "too many"."""
         self._rpm = Rate(rpm) if rpm else None
         self._tpm = Rate(tpm) if tpm else None
         self._queues: OrderedDict[str, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
+        self._cached = 0.0
+        """Tokens that the requests in flight may fill."""
         self._paused_until = 0.0
         self._halved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,8 +80,12 @@ class Gate:
         try:
             yield time.monotonic()
         finally:
-            self.in_flight -= 1
+            self._leave(tokens)
             self._admit()
+
+    def _leave(self, tokens: float) -> None:
+        self.in_flight -= 1
+        self._cached -= tokens
 
     async def _enter(self, caller: str, tokens: float) -> None:
         future = asyncio.get_running_loop().create_future()
@@ -88,7 +97,7 @@ class Gate:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.in_flight -= 1  # admitted and cancelled in one tick
+                self._leave(tokens)  # admitted and cancelled in one tick
             self._admit()
             raise
 
@@ -105,6 +114,8 @@ class Gate:
             caller, queue = next(iter(self._queues.items()))
             future, tokens = queue[0]
             if not future.cancelled():
+                if self.capacity and self.in_flight and self._cached + tokens > self.capacity:
+                    return  # the next one that ends makes room
                 # Whose turn it is decides who waits for the rates, too, not who asked first.
                 if (wait := self._wait(tokens)) > 0:
                     if self._interrupt.asked:
@@ -114,6 +125,7 @@ class Gate:
                     return
                 self._book(1, tokens)
                 self.in_flight += 1
+                self._cached += tokens
                 future.set_result(None)
                 self._queues.move_to_end(caller)
             queue.popleft()

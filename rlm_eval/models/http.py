@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlm_eval.models import Client, EndpointInfo, Sampling, address
+from rlm_eval.models import Client, EndpointInfo, Sampling, address, pool
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
@@ -34,8 +34,8 @@ class OpenAIModel:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "base_url", "api_key_env", "price", "server", "concurrency", "rpm", "tpm", "timeout_s",
-        "gpu_hour_usd", "stall_s", "retries", "backoff_s", "patience_s", "stream", "headers",
-        "headers_env", "remark", "preflight",
+        "gpu_hour_usd", "stall_s", "first_token_s", "retries", "backoff_s", "patience_s", "stream",
+        "headers", "headers_env", "remark", "preflight",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -46,8 +46,9 @@ class OpenAIModel:
     """Name in tables."""
     model: str
     """Name in requests."""
-    base_url: str | None = None
-    """Address up to and including `/v1`; not needed where the server is spawned."""
+    base_url: Any = None
+    """Address up to and including `/v1`, or a list of those of replicas (`pool`); not needed where
+    the server is spawned."""
     api_key_env: str | None = None
     """NAME of the environment variable that holds the key; `None` sends none."""
     window: int | None = None
@@ -63,7 +64,8 @@ class OpenAIModel:
     sampling: Sampling = field(default_factory=Sampling)
     """Defaults, as the model's maker recommends."""
     server: str = "attach"
-    """`attach` to a running endpoint, or `spawn` one with `engine`."""
+    """`attach` to a running endpoint, `spawn` one with `engine`, or `shared`: the one that
+    `rlm-eval serve` holds for this run."""
     engine: Any = None
     """How to start a server (`servers.Engine`); read only with `server: spawn`."""
     concurrency: int = 32
@@ -73,7 +75,10 @@ class OpenAIModel:
     tpm: float | None = None
     """Tokens per minute that the account allows, input and output."""
     timeout_s: float = 600.0
-    """Seconds for one attempt."""
+    """Seconds for one attempt; of a stream with `first_token_s`, from its first token on."""
+    first_token_s: float | None = None
+    """Seconds to the first token of a stream: waiting inside the server, and reading the prompt;
+    `None` = both count in `timeout_s`."""
     stall_s: float = 120.0
     """Seconds of silence after which a stream counts as dead."""
     retries: int = 5
@@ -106,21 +111,37 @@ class OpenAIModel:
     """A sentence that every figure with this model's numbers must carry."""
 
     def __post_init__(self) -> None:
-        if self.server not in ("attach", "spawn"):
-            raise ValueError(f"server={self.server}: attach or spawn")
-        if self.server == "spawn" and self.engine is None:
-            raise ValueError("server=spawn needs an engine; or server=attach with base_url")
+        if self.server not in ("attach", "spawn", "shared"):
+            raise ValueError(f"server={self.server}: attach, spawn or shared")
+        if self.server != "attach" and self.engine is None:
+            raise ValueError(
+                f"server={self.server} needs an engine; or server=attach with base_url"
+            )
         if self.server == "attach" and not self.base_url:
             raise ValueError(
                 "server=attach needs base_url, as base_url=http://127.0.0.1:8000/v1"
                 + ("; or server=spawn" if self.engine is not None else "")
             )
-        if self.base_url:
-            check_url(self.base_url if "//" in self.base_url else f"//{self.base_url}")
-            address.check(self.base_url, self.dialect.path)
+        for url in self.addresses:
+            if not isinstance(url, str) or not url:
+                raise ValueError(f"base_url={self.base_url!r}: an address, or a list of them")
+            check_url(url if "//" in url else f"//{url}")
+            address.check(url, self.dialect.path)
+        if len(set(self.addresses)) < len(self.addresses):
+            raise ValueError(f"base_url={self.base_url!r}: an address stands there twice")
         check_names(self.api_key_env, self.headers, self.headers_env)
         if self.concurrency < 1 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
+        if self.first_token_s is not None and not (self.stream and self.first_token_s > 0):
+            raise ValueError("first_token_s: above 0, and with stream=true, which tells the token")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of `base_url`, one or more; empty where it is not set."""
+        if not self.base_url:
+            return ()
+        listed = isinstance(self.base_url, list | tuple)
+        return tuple(self.base_url) if listed else (self.base_url,)
 
     @property
     def turns(self) -> Turns:
@@ -130,6 +151,10 @@ class OpenAIModel:
     @property
     def dialect(self) -> Dialect:
         """How this endpoint is spoken to."""
+        own = getattr(self.engine, "dialect", None) if self.server != "attach" else None
+        if own is not None:
+            spoken: Dialect = own(self.max_tokens_field, self.turns)
+            return spoken
         return OpenAIDialect(self.max_tokens_field, self.turns)
 
     def _key(self) -> str | None:
@@ -159,20 +184,34 @@ class OpenAIModel:
             from rlm_eval.models.servers import spawned
 
             async with (
-                spawned(self.engine, self.model, self.window) as server,
+                spawned(self.engine, self.model, self.window, self.name) as server,
                 self._client(server, server.key) as client,
             ):
                 yield client
             return
-        assert self.base_url is not None
-        key = self._key()
-        info = EndpointInfo(self.model, base_url=self.base_url, revision=self.revision)
-        async with self._client(Elsewhere(self.base_url, info), key) as client:
+        if self.server == "shared":
+            from rlm_eval.models.registry import shared_host
+            from rlm_eval.models.servers import LOGS
+
+            host = shared_host(self, LOGS.get())
+            await host.ensure()
+            patient = replace(self, patience_s=host.patience_s)
+            async with patient._client(host, host.key) as client:
+                yield client
+            return
+        if len(self.addresses) > 1:
+            async with pool.opened(self, self.addresses) as several:
+                yield several
+            return
+        (url,) = self.addresses
+        info = EndpointInfo(self.model, base_url=url, revision=self.revision)
+        async with self._client(Elsewhere(url, info), self._key()) as client:
             yield client
 
     @asynccontextmanager
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
-        limits = (self.concurrency, self.rpm, self.tpm)
+        most = getattr(self.engine, "at_once", None) if self.server != "attach" else None
+        limits = (min(self.concurrency, most or self.concurrency), self.rpm, self.tpm)
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
         async with (
             shared(("outage", host.base_url), _outage) as outage,

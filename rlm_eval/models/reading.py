@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,13 @@ class Reader:
         value = self._decoded(raw, "the reply")
         return self._reply(value, raw)
 
-    async def stream(self, chunks: AsyncIterable[bytes]) -> tuple[Reply, float | None]:
-        """(the reply of a stream, `time.monotonic` of its first token or `None`)."""
+    async def stream(
+        self, chunks: AsyncIterable[bytes], on_token: Callable[[], None] = lambda: None
+    ) -> tuple[Reply, float | None]:
+        """(the reply of a stream, `time.monotonic` of its first token or `None`).
+
+        `on_token` is called at every event that holds a token.
+        """
         stream, first = self.dialect.stream(), None
         async for data in sse.events(chunks):
             for raw in sse.objects(data):
@@ -61,8 +66,9 @@ class Reader:
                 event = self._decoded(raw, "a stream event", begun=first is not None)
                 if _is_whole(event):
                     return self._reply(event, raw), None
-                if self._fed(stream, event, raw) and first is None:
-                    first = time.monotonic()
+                if self._fed(stream, event, raw):
+                    on_token()
+                    first = time.monotonic() if first is None else first
         if not stream.done:
             raise TransientError("the stream ended before the reply did", lost=True)
         return self._reply(stream.body(), b""), first

@@ -15,29 +15,36 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
-from rlm_eval.errors import EndpointUnusable
+from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.models import EndpointInfo
-from rlm_eval.models.endpoint import Meter
+from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
 from rlm_eval.models.outage import say
+from rlm_eval.models.placement import NOWHERE, PLACEMENT, Place, Placement, key_of
 from rlm_eval.models.shared import shared
+from rlm_eval.models.start_errors import quoted
 from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.reasoning import template_opens_thought
+from rlm_eval.secrets import redact
 from rlm_eval.types import text_hash
 
 CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
 """The cell that is running: in each, a server that died is started again once."""
 
-STOP_S = 8.0
-"""Seconds that a stop may take before the whole group is killed."""
+LOGS: ContextVar[Path | None] = ContextVar("rlm_eval_server_logs", default=None)
+"""Folder of the run in which the servers' logs are kept; set by the runner."""
+
+LOOPBACK = "127.0.0.1"
+STOP_S = 12.0
+"""Seconds that a stop may take before the whole group is killed: more than the supervisor's own."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,18 @@ class Engine(Protocol):
 class Server:
     """One running server. Only `spawned` makes these."""
 
-    def __init__(self, engine: Engine, model: str, window: int | None) -> None:
-        self.engine, self.model, self.window = engine, model, window
-        self.key = secrets.token_hex(24)  # no first dash: a command line may carry it
+    def __init__(
+        self,
+        engine: Engine,
+        model: str,
+        window: int | None,
+        place: Place = NOWHERE,
+        key: str | None = None,
+        host: str = LOOPBACK,
+    ) -> None:
+        self.engine, self.model, self.window, self.place = engine, model, window, place
+        self.host = host
+        self.key = key or secrets.token_hex(24)  # no first dash: a command line may carry it
         self.meter = Meter()
         self._name = f"{engine.label}-{secrets.token_hex(4)}"
         self.info = EndpointInfo(model, engine=engine.label)
@@ -137,9 +153,34 @@ class Server:
         code = self._exit_code
         if code is None or self._folder is None:
             return None
-        text = (self._folder / "log").read_text("utf-8", "replace").strip()
-        tail = "\n  ".join(text.splitlines()[-lines:]) or "(it said nothing)"
-        return f"exit code {code}; its last words:\n  {tail}"
+        told = f"exit code {code}; {quoted(self._log(), lines)}"
+        kept = self._kept_log()
+        return told if kept is None else f"{told}\n  whole log: {kept}"
+
+    def _log(self) -> str:
+        """What it wrote so far, its key masked."""
+        if self._folder is None:
+            return ""
+        try:
+            text = (self._folder / "log").read_text("utf-8", "replace")
+        except OSError:
+            return ""
+        return redact(text.replace(self.key, "[key]"))
+
+    def _kept_log(self) -> Path | None:
+        """Where the run keeps its log."""
+        folder = LOGS.get()
+        return None if folder is None else folder / f"{self._name}.log"
+
+    def _keep_log(self) -> None:
+        """Add the log of this start to the run's file; a full disk costs the log alone."""
+        path, text = self._kept_log(), self._log()
+        if path is None or not text:
+            return
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text if text.endswith("\n") else text + "\n")
 
     async def ensure(self) -> None:
         """Start, unless it runs already; one that died is started again once per cell.
@@ -163,22 +204,31 @@ class Server:
                 say(f"{self.engine.label}: the server is gone, {why}\nstarting it again")
             await self.stop()
             for last_try in (False, True):
-                port = _free_port()
+                port = _free_port(self.host)
                 try:
                     await self._start(port)
                 except EndpointUnusable:
                     await self.stop()
                     # Between choosing and binding, another program may have taken the port.
-                    if last_try or not _answers(port):
+                    if last_try or not _answers(self.host, port):
                         raise
                 else:
                     return
 
     async def _start(self, port: int) -> None:
-        engine = self.engine
+        engine: Any = self.engine
+        if self.place.share is not None and hasattr(engine, "gpu_memory"):
+            engine = replace(engine, gpu_memory=self.place.share)
+        if self.host != LOOPBACK:
+            if not hasattr(engine, "host"):
+                raise ConfigError(f"{engine.label} listens on {LOOPBACK} alone; use vLLM to serve")
+            engine = replace(engine, host=self.host)
+        if isinstance(engine, Fetches):
+            await asyncio.to_thread(engine.fetch)
         launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
-        say(f"{engine.label}: starting {self.model} on 127.0.0.1:{port}")
+        where = f", GPU {','.join(self.place.ids)}" if self.place.ids else ""
+        say(f"{engine.label}: starting {self.model} on {self.host}:{port}{where}")
         supervise = (sys.executable, "-m", "rlm_eval.models.supervise", str(self._folder), "--")
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -186,16 +236,20 @@ class Server:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **launch.environment},
+                env={**os.environ, **self.place.environment, **launch.environment},
                 start_new_session=True,
             )
-        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self.base_url = f"http://{self.host}:{port}/v1"
         began = time.monotonic()
         told = await self._healthy(began)
         template, commit = await asyncio.to_thread(engine.found, self.model)
         template = told or template
         self._ready_at = time.monotonic()
-        say(f"{engine.label}: ready after {self._ready_at - began:.1f} s")
+        tokens = engine.cache_tokens(self._log()) if isinstance(engine, TellsCache) else None
+        held = "" if tokens is None else f"; the cache holds {tokens:,} tokens"
+        if tokens is not None and self.window:
+            held += f", {tokens / self.window:.1f} requests of the whole window"
+        say(f"{engine.label}: ready after {self._ready_at - began:.1f} s{held}")
         self.info = EndpointInfo(
             model=self.model,
             base_url=self.base_url,
@@ -206,8 +260,9 @@ class Server:
             chat_template_hash=text_hash(template) if template else None,
             template_opens_thought=template_opens_thought(template) if template else None,
             window=self.window,
-            gpus=engine.gpus,
+            gpus=engine.gpus / self.place.sharing if self.place.sharing > 1 else engine.gpus,
             cores=None if engine.gpus else engine.cores,
+            cache_tokens=tokens,
         )
 
     async def _healthy(self, began: float) -> str | None:
@@ -226,7 +281,8 @@ class Server:
                 if now - began > engine.startup_s:
                     raise EndpointUnusable(
                         f"{engine.label} was not ready after {engine.startup_s:.0f} s; give it "
-                        f"more with engine.startup_s={2 * engine.startup_s:.0f}"
+                        f"more with engine.startup_s={2 * engine.startup_s:.0f}; "
+                        + quoted(self._log(), 4)
                     )
                 if now - told > 10:
                     told = now
@@ -257,24 +313,46 @@ class Server:
                 _kill_tree(process.pid)
                 await process.wait()
         if self._folder is not None:
+            await asyncio.to_thread(self._keep_log)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
 
+def prepare_run(folder: Path, groups: Sequence[Sequence[Any]]) -> None:
+    """Of the run in `folder`: keep its servers' logs, and place together those that run together.
+
+    `groups` are the models of each cell.
+    """
+    LOGS.set(folder / "servers")
+    PLACEMENT.set(Placement(groups))
+
+
 @asynccontextmanager
-async def spawned(engine: Engine, model: str, window: int | None) -> AsyncIterator[Server]:
+async def spawned(
+    engine: Engine,
+    model: str,
+    window: int | None,
+    name: str = "",
+    key: str | None = None,
+    host: str = LOOPBACK,
+) -> AsyncIterator[Server]:
     """A running server for this configuration, shared within the process.
 
-    Raises `EndpointUnusable` with the server's last words.
+    `name` is the model's in messages, `key` the server's (`None` = a random one), `host` the
+    address on which it listens. Raises `EndpointUnusable` with the cause that its log tells,
+    `ConfigError` where it finds no GPU.
     """
+
+    placement = PLACEMENT.get() or Placement()
 
     @asynccontextmanager
     async def hold() -> AsyncIterator[Server]:
-        server = Server(engine, model, window)
-        try:
-            yield server
-        finally:
-            await asyncio.shield(server.stop())
+        async with placement.hold(engine, name or model, key_of(engine, model, window)) as place:
+            server = Server(engine, model, window, place, key, host)
+            try:
+                yield server
+            finally:
+                await asyncio.shield(server.stop())
 
     place: AbstractAsyncContextManager[Server] = shared(
         ("server", repr(engine), model, window), hold
@@ -291,16 +369,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(port: int) -> bool:
+def _answers(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _kill_tree(pid: int) -> None:

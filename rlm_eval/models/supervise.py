@@ -23,8 +23,8 @@ from pathlib import Path
 
 import psutil
 
-GRACE_S = 3.0
-"""Seconds between TERM and KILL."""
+GRACE_S = 5.0
+"""Seconds between TERM and KILL: an engine frees its GPUs meanwhile."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 

@@ -36,4 +36,5 @@ class Thoughts:
                 "root.template_opens_thought=true (sub., judge. for those models), or start the "
                 "server with its reasoning parser; =false takes such replies without this notice\n"
             )
-        return replace(reply, text=text, reasoning=reasoning)
+        raw = "" if text == reply.text else reply.text
+        return replace(reply, text=text, reasoning=reasoning, raw=raw)

@@ -1,20 +1,55 @@
 """`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
 
 It serves the model that requests name (`model: ORG/NAME@COMMIT`, or a folder), loaded before the
-port answers. The server knows no API key: `keyed` puts it behind one. Not
-covered: prefix caching, tensor parallelism, a window smaller than the model's own.
+port answers. The server knows no API key: `keyed` puts it behind one. It refuses the fields
+`top_k`, `min_p` and `repetition_penalty`, stops a reply at 1,024 tokens where the request has no
+cap, and takes what a request leaves open from the weights' generation configuration:
+`TransformersDialect` states all of it in the one field that the server reads for this
+(`generation_config`). It computes one request at a time. Not covered: prefix caching, tensor
+parallelism, a window smaller than the model's own.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlm_eval.errors import MissingDependency
-from rlm_eval.models import keyed
+from rlm_eval.models import Sampling, keyed
+from rlm_eval.models.histories import Turns
+from rlm_eval.models.openai_dialect import OpenAIDialect
 from rlm_eval.models.servers import Launch, usable_cores
 from rlm_eval.models.vllm import distribution, found_beside, interpreter
+from rlm_eval.types import Message
+
+_NEUTRAL = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Sampling that changes no probability."""
+_BATCHING = "--continuous-batching"
+
+
+@dataclass(frozen=True)
+class TransformersDialect(OpenAIDialect):
+    """Chat completions as `transformers serve` takes them."""
+
+    cap: int = 8192
+    """Completion tokens of a request that states none."""
+
+    def body(
+        self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
+    ) -> dict[str, Any]:
+        """The request, with every sampling value stated."""
+        body = super().body(model, messages, sampling, stream)
+        temperature = body.get("temperature", 1.0)
+        chosen = {name: body.pop(name, value) for name, value in _NEUTRAL.items()}
+        chosen |= {"do_sample": temperature > 0, "max_new_tokens": self.cap}
+        if temperature > 0:
+            chosen["temperature"] = temperature
+        else:  # what only sampling reads would be warned about
+            chosen = {k: v for k, v in chosen.items() if k not in ("top_p", "top_k", "min_p")}
+        return body | {"generation_config": json.dumps(chosen)}
 
 
 @dataclass(frozen=True)
@@ -28,6 +63,8 @@ class TransformersServe:
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
 
+    VERSION: ClassVar[int] = 2  # 1 let the server cap replies and fill in what was not stated
+
     python: str | None = None
     """Interpreter of the environment that has transformers; `None` = this one."""
     device: str = "auto"
@@ -36,8 +73,26 @@ class TransformersServe:
     """`auto`, `bfloat16`, `float16` or `float32`."""
     extra: list[str] = field(default_factory=list)
     """Further arguments, as on the command line."""
+    cap: int = 8192
+    """Completion tokens of a call for which `sampling.max_output_tokens` is not set."""
     startup_s: float = 300.0
     """Seconds after which a start counts as failed."""
+
+    def __post_init__(self) -> None:
+        if self.cap < 1:
+            raise ValueError(f"cap={self.cap}: 1 or more")
+        if any(word.startswith(_BATCHING) for word in self.extra):
+            # There the end-of-text tokens come from the request's configuration alone.
+            raise ValueError(f"extra: {_BATCHING} reads no sampling of a request; use vLLM instead")
+
+    @property
+    def at_once(self) -> int:
+        """Requests that it computes at the same time: it has one thread for that."""
+        return 1
+
+    def dialect(self, max_tokens_field: str, turns: Turns) -> TransformersDialect:
+        """How the server is spoken to."""
+        return TransformersDialect(max_tokens_field, turns, cap=self.cap)
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ Redirects are never followed: a POST that was redirected would come out as somet
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -71,10 +72,11 @@ class Transport:
         self._headers = request_headers(
             config.headers, self._dialect.headers(key), config.secret_headers()
         )
+        # A stream with a limit to its first token keeps its own time: see `complete`.
         self._timeout = aiohttp.ClientTimeout(
-            total=config.timeout_s,
+            total=None if config.first_token_s else config.timeout_s,
             sock_connect=min(30.0, config.timeout_s),
-            sock_read=config.stall_s if config.stream else None,
+            sock_read=config.stall_s if config.stream and not config.first_token_s else None,
         )
 
     @property
@@ -95,14 +97,18 @@ class Transport:
         import aiohttp
 
         began, answered = time.monotonic(), False
+        loop, limit_s = asyncio.get_running_loop(), self._config.first_token_s
         try:
-            async with self._session.post(
-                address.below(self.base_url, self._dialect.path),
-                data=payload,
-                headers=self._headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                asyncio.timeout(limit_s) as limit,
+                self._session.post(
+                    address.below(self.base_url, self._dialect.path),
+                    data=payload,
+                    headers=self._headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 answered = True
                 self._answered()
                 if response.status != 200:
@@ -111,7 +117,17 @@ class Transport:
                     self._dialect, response.headers, self.where, self._key_env, len(payload)
                 )
                 if self._config.stream:
-                    return await reader.stream(self._pieces(response))
+                    ends: list[float] = []
+
+                    def on_token() -> None:
+                        """The first token starts the reply's time, each one a stall's."""
+                        if not limit_s:
+                            return
+                        if not ends:
+                            ends.append(loop.time() + self._config.timeout_s)
+                        limit.reschedule(min(ends[0], loop.time() + self._config.stall_s))
+
+                    return await reader.stream(self._pieces(response), on_token)
                 return await self._whole(response, reader), None
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable(f"no connection: {error}") from error

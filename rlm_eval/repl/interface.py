@@ -98,7 +98,8 @@ class BlockResult:
     stderr_chars: int
     """Full length of stderr."""
     error: str | None
-    """Exception type name; `limit:time`, `limit:cpu`, `limit:output`; `worker_lost`; or `None`."""
+    """Exception type name; `limit:time`, `limit:cpu`, `limit:output`; `worker_lost`; `exit:TYPE`,
+    with a `scaffold`, for one that is no `Exception`; or `None`."""
     cpu_seconds: float | None
     """The block's own processor time, measured by the host; `None` where it cannot be."""
     wall_seconds: float
@@ -117,6 +118,9 @@ class BlockResult:
     """The worker was lost; a new one holds the state before this block."""
     diverged: bool = False
     """While restoring, an earlier block printed or raised something else than the first time."""
+    replaced: tuple[str, ...] = ()
+    """With `keep_names`: names of the session that the code replaced, which were put back;
+    `answer=content` where a text or number in place of `answer` became its content."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,8 @@ class ReplPool(Protocol):
         key: str | None = None,
         echo: bool = False,
         hints: bool = True,
+        scaffold: JSON = None,
+        keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
         """A new REPL with `context`, the functions and `variables` in its namespace.
 
@@ -215,7 +221,11 @@ class ReplPool(Protocol):
         `key` is the content hash of the context where the caller knows it: REPLs that are open
         at the same time on the same large context share its memory. `echo` prints the value of a
         block's last expression, as an interactive interpreter does. `hints` appends to the error
-        of a missing package the setting that provides it (`repl.packages`).
+        of a missing package the setting that provides it (`repl.packages`). `scaffold` gives the
+        namespace the rules of a published release (`repl.scaffold`): `{"release": "0.1.3",
+        "texts": {...}}`; `answer_dict`, `echo`, `hints` and `keep_names` have no effect then.
+        `keep_names` puts `context`, `answer` and the functions back after a block that replaced
+        them, and says so (`BlockResult.replaced`).
 
         Entering it raises `errors.ReplUnavailable` where the machine cannot provide one.
         """

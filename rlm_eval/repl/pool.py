@@ -212,11 +212,14 @@ class SandboxPool:
         key: str | None = None,
         echo: bool = False,
         hints: bool = True,
+        scaffold: JSON = None,
+        keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
         """See `interface.ReplPool.open`."""
         if self._report is None:
             raise RuntimeError("the pool is not open: use it with `async with`")
         settings = {"answer_dict": answer_dict, "seed": seed, "echo": echo, "hints": hints}
+        settings |= {"scaffold": scaffold, "keep_names": keep_names}
         return self._repl(context, functions, variables or {}, settings, key)
 
     @asynccontextmanager

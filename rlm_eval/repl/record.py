@@ -109,7 +109,7 @@ def checked(done: Any) -> dict[str, Any]:
     error, names = done.get("error"), done.get("variables", {})
     if not (error is None or isinstance(error, str)) or not isinstance(names, dict):
         raise WireError("a report with an error or variables of another type")
-    answer = done.get("answer")
+    answer, replaced = done.get("answer"), done.get("replaced")
     try:
         found = None if answer is None else value_of(answer)
     except ReplValueError as failure:
@@ -121,6 +121,7 @@ def checked(done: Any) -> dict[str, Any]:
         "stdout": text_of(done, "stdout"),
         "stderr": text_of(done, "stderr"),
         "threads": done.get("threads"),
+        "replaced": tuple(map(str, replaced)) if isinstance(replaced, list) else (),
     }
 
 
@@ -148,6 +149,7 @@ def result(
         n_failed_calls=block.failed,
         variables=done["variables"],
         answer=done["answer"],
+        replaced=done["replaced"],
         diverged=diverged,
     )
 

@@ -25,6 +25,7 @@ from _signal import (  # type: ignore[import-not-found]  # typeshed leaves it ou
     pthread_sigmask,
 )
 from _signal import signal as set_handler
+from contextlib import suppress
 from inspect import CO_COROUTINE
 from typing import Any
 
@@ -38,11 +39,16 @@ from rlm_eval.repl.output import (
     missing_package,
     remember_source,
 )
+from rlm_eval.repl.scaffold import Printed, Scaffold
 from rlm_eval.repl.wire import HEAD, Op
 
 _NAME_CHARS = 120
 _MAX_NAMES = 2000
 _ECHO = "__echo__"
+_PORTIONS, _PORTION_BYTES = 3, 8 << 20
+RESERVE_BYTES = _PORTIONS * _PORTION_BYTES
+"""Added to a worker's address space beyond what its code may use (`Reserve`)."""
+_UNTOUCHED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class SubCallError(RuntimeError):
@@ -80,16 +86,41 @@ def read_context(fd: int) -> Any:
             return wire.unpack(json_bytes, n_texts, body)
 
 
+class Reserve:
+    """Address space that a block cannot use, given back while the scaffold works.
+
+    A block that filled its memory in small portions would leave none for the report on it, nor
+    for the block that frees some: the worker would be lost again and again.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[mmap.mmap] = []
+
+    def take(self) -> None:
+        """Before a block. Where memory is short, one portion is left to the block's code."""
+        with suppress(OSError, MemoryError):
+            while len(self._held) <= _PORTIONS:
+                self._held.append(mmap.mmap(-1, _PORTION_BYTES, _UNTOUCHED))
+        if len(self._held) > 1:
+            self._held.pop().close()
+
+    def release(self) -> None:
+        """After a block."""
+        while self._held:
+            self._held.pop().close()
+
+
 class Worker:
     """The namespace and its blocks."""
 
     def __init__(self, fd: int, settings: dict[str, Any], context: list[Any]) -> None:
         self.channel = Channel(fd, settings["message_bytes"])
-        keep, most = settings["output_keep_chars"], settings["output_chars"]
-        self.stdout, self.stderr = Capture(keep, most), Capture(keep, most)
+        self.sizes = (settings["output_keep_chars"], settings["output_chars"])
+        self.stdout, self.stderr = Capture(*self.sizes), Capture(*self.sizes)
         self.module = types.ModuleType("__main__")
         self.names = self.module.__dict__
         self.blocks = 0
+        self.reserve = Reserve()
         # `import builtins` in the model's code gives this copy: patching it reaches only that code.
         self.builtins = types.ModuleType("builtins")
         self.given: dict[str, Any] = {
@@ -101,7 +132,7 @@ class Worker:
         for name in settings["functions"]:
             self.given[name] = self._host_function(name)
         self.echo = bool(settings.get("echo"))
-        self.hints = bool(settings.get("hints", True))
+        self.hints = bool(settings.get("hints", True)) and not settings.get("scaffold")
         if self.echo:
             self.given[_ECHO] = self._show
         self.names.update(self.given)
@@ -110,25 +141,35 @@ class Worker:
         if settings["answer_dict"]:
             self.names["answer"] = {"content": "", "ready": False}
         self.hidden = {*self.names, "context", "answer"}
+        self.kept: dict[str, Any] | None = None  # what is put back after each block
+        if settings.get("keep_names"):
+            wanted = ("context", "answer", *settings["functions"])
+            self.kept = {name: self.names[name] for name in wanted if name in self.names}
+        self.scaffold: Scaffold | None = None
+        if rules := settings.get("scaffold"):
+            self.scaffold = Scaffold(rules, settings["functions"], context, self._call_host)
         random.seed(settings["seed"])
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(settings["seed"] % 2**32)
 
+    def _call_host(self, name: str, args: Any, kwargs: Any) -> Any:
+        op, _, value = self.channel.call(name, args, kwargs)
+        if op == Op.REPLY:
+            return value
+        kind, message, results = value
+        raise TypeError(message) if kind == "TypeError" else SubCallError(message, kind, results)
+
     def _host_function(self, name: str) -> Any:
         def function(*args: Any, **kwargs: Any) -> Any:
-            op, _, value = self.channel.call(name, args, kwargs)
-            if op == Op.REPLY:
-                return value
-            kind, message, results = value
-            raise (
-                TypeError(message) if kind == "TypeError" else SubCallError(message, kind, results)
-            )
+            return self._call_host(name, args, kwargs)
 
         function.__name__ = function.__qualname__ = name
         return function
 
     def _variables(self) -> dict[str, str]:
         """Name -> type name of what the code made; functions, classes and modules left out."""
+        if self.scaffold is not None:
+            return self.scaffold.variables()
         skip = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
         return {
             name[:_NAME_CHARS]: type.__getattribute__(type(value), "__name__")[:_NAME_CHARS]
@@ -165,6 +206,8 @@ class Worker:
     def _prepare(self) -> None:
         """Undo what code may have done to the process."""
         self.names.update(self.given)
+        if self.scaffold is not None:  # a logger or thread of an earlier block keeps the old ones
+            self.stdout, self.stderr = Printed(*self.sizes), Printed(*self.sizes)
         self.builtins.__dict__.update(builtins.__dict__)
         sys.modules["builtins"], sys.modules["__main__"] = self.builtins, self.module
         sys.stdout, sys.stderr = self.stdout, self.stderr
@@ -179,6 +222,9 @@ class Worker:
 
     def _execute(self, code: str) -> Any:
         """Run a block to its end; the answer as `_value` gives it, or None."""
+        if self.scaffold is not None:
+            self.scaffold.run(code, Interrupted)
+            return None
         name = BLOCK_FILE.format(self.blocks)
         remember_source(name, code)
         source = _echoing(code, name) if self.echo else code
@@ -192,31 +238,59 @@ class Worker:
             return self._value(dict.get(answer, "content", ""))
         return None
 
+    def _put_back(self) -> list[str]:
+        """Undo what the code did to the session's names; those that it had replaced.
+
+        A plain dict may stand for `answer`; a text or number in its place becomes its content.
+        """
+        replaced = []
+        for name, value in (self.kept or {}).items():
+            found = self.names.get(name)
+            if found is value or (name == "answer" and isinstance(found, dict)):
+                continue
+            replaced.append(name)
+            if name == "answer":
+                value["ready"] = False
+                if type(found) in (str, int, float, bool):
+                    value["content"] = found
+                    replaced[-1] = "answer=content"
+            self.names[name] = value
+        return replaced
+
     def _guarded(self, action: Any) -> tuple[Any, str | None]:
         """Run the model's code: its result, and the name of what it raised.
 
         The second `try` is for an interrupt that arrives while the first one is being handled.
         """
         result, error = None, None
+        self.reserve.take()
         try:
             try:
                 self.channel.running = True
                 result = action()
                 self.channel.running = False
+                self.reserve.release()
             except BaseException as raised:  # noqa: BLE001 - whatever the code raises is its result
+                self.reserve.release()
                 error = type(raised).__name__[:_NAME_CHARS]
                 if isinstance(raised, OutputLimit):
                     error = "limit:output"
                 elif isinstance(raised, Interrupted):
                     error = "limit:interrupted"
+                elif self.scaffold is not None and not isinstance(raised, Exception):
+                    error = f"exit:{error}"
                 trace = raised.__traceback__
                 self.channel.running = not isinstance(raised, Interrupted)
-                self.stderr.write(describe(raised, trace))
+                if self.scaffold is not None:
+                    self.stderr.write(f"\n{type(raised).__name__}: {raised}")
+                else:
+                    self.stderr.write(describe(raised, trace))
                 if self.hints and isinstance(raised, ModuleNotFoundError):
                     self.stderr.write(missing_package(raised))
                 self.channel.running = False
         except BaseException as raised:  # noqa: BLE001 - a second one, or the traceback's own
             self.channel.running = False
+            self.reserve.release()
             error = error or "limit:interrupted"
             if not isinstance(raised, OutputLimit):
                 self.stderr.take()
@@ -227,16 +301,23 @@ class Worker:
         self.blocks += 1
         self._prepare()
         answer, error = self._guarded(lambda: self._execute(code))
+        if self.scaffold is not None and (final := self.scaffold.take()) is not None:
+            answer = self._value(final)
+        replaced = self._put_back()
         done = {"error": error, "variables": self._variables(), "answer": answer}
+        done["replaced"] = replaced
         done |= {"stdout": self.stdout.take(), "stderr": self.stderr.take()}
         self._finish(number, done)
 
     def _get(self, number: int, name: str) -> None:
         self._prepare()
-        if name not in self.names or name in self.given:
+        names, given = self.names, self.given
+        if self.scaffold is not None:
+            names, given = self.scaffold.locals, {}
+        if name not in names or name in given:
             self._finish(number, {"found": False})
             return
-        value, error = self._guarded(lambda: self._value(self.names[name]))
+        value, error = self._guarded(lambda: self._value(names[name]))
         text = self.stderr.take()[0]
         self._finish(number, {"found": True, "value": value, "error": error, "message": text})
 
@@ -262,5 +343,10 @@ class Worker:
                 self._get(number, value)
             elif op == Op.SET:
                 name, bound = value
-                self.names[name] = bound
+                if self.scaffold is None:
+                    self.names[name] = bound
+                    if self.kept is not None and name == "context":
+                        self.kept[name] = bound
+                else:
+                    self.scaffold.bind(name, bound)
                 self._finish(number, {})

@@ -231,7 +231,7 @@ class ForkServer:
         pid = os.getpid()
         null = os.open("/dev/null", os.O_RDWR)
         context = self.context
-        address_space = self.address_space + policy["memory_bytes"]
+        address_space = self.address_space + policy["memory_bytes"] + worker.RESERVE_BYTES
         if len(fds) > 1:
             context = [worker.read_context(fds[1])]
             address_space += 8 * os.fstat(fds[1]).st_size

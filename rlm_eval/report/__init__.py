@@ -31,7 +31,7 @@ def report(
     makes what a suite has to say: further tables, and published scores to draw as hollow marks.
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
-    from rlm_eval import stale
+    from rlm_eval import baselines, stale
     from rlm_eval.records import load_records
     from rlm_eval.report import (
         card,
@@ -50,7 +50,7 @@ def report(
     with plots.second_process() as second:
         run_dirs, out = [Path(run) for run in run_dirs], Path(out)
         known = card.manifests(run_dirs)
-        frame = cells.prepare(load_records(run_dirs), known)
+        frame = cells.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
         table = cells.summarise(frame)
         comparisons = comparison.against(frame, cells.series_order(frame)[0])
         more, marks = ([], None) if additions is None else additions(frame)
@@ -83,14 +83,18 @@ def compare(
     *,
     margin: float | None = None,
 ) -> str:
-    """The text of `rlm-eval compare A B`; see `comparison.compare_text`."""
+    """The text of `rlm-eval compare A B` (`comparison.compare_text`), and what is known of the
+    code behind the runs' cells.
+    """
+    from rlm_eval import stale
     from rlm_eval.records import load_records
     from rlm_eval.report import card
     from rlm_eval.report.comparison import compare_text
 
     runs = [Path(run) for run in run_dirs]
     known = card.manifests(runs)
-    return compare_text(load_records(runs), a, b, margin=margin, manifests=known)
+    text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
+    return "\n".join([text, *stale.sentences(known)])
 
 
 def power(

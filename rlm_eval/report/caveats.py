@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rlm_eval import run_union
-from rlm_eval.report import phrases
+from rlm_eval.report import baselines, phrases
 from rlm_eval.report.artefacts import artefacts
 from rlm_eval.stats import missing, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
@@ -23,6 +23,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
         *remarks(frame),
         *run_union.sentences(frame),
         *_origin(frame, table),
+        *baselines.sentences(table),
         *artefacts(frame),
         *_to_beat(table),
         *_endings(frame, table),

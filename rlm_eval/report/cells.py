@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records import COLUMNS
-from rlm_eval.report import series
+from rlm_eval.report import baselines, series
 from rlm_eval.stats import intervals, missing
 
 KEYS = [*series.PLACE, *series.SERIES]
@@ -152,6 +152,10 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
     table = pd.concat([table, means, sums], axis="columns")
+    # Both are loaded by each other: the figure needs the order of the series.
+    from rlm_eval.report import gpu_hours
+
+    table = gpu_hours.with_hours(table, paid, keys)
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
     )
@@ -162,6 +166,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     first = part.iloc[0]
     scored = samples[~samples["lost"]]
     accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
+    given_low, given_high = intervals.given_clusters(scored["score"], scored["cluster"])
     cut_share = float(samples["cut"].mean())
     low, high = missing.bounds(samples["score"], samples["cut"] | samples["lost"])
     counts = part["outcome"].value_counts()
@@ -184,6 +189,8 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "accuracy": accuracy.estimate,
         "low": accuracy.low,
         "high": accuracy.high,
+        "given_low": given_low,
+        "given_high": given_high,
         "interval": accuracy.method,
         "bound_low": low,
         "bound_high": high,
@@ -201,7 +208,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "prices": first["prices"],
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
-    row |= _over_repeats(part)
+    row |= _over_repeats(part) | baselines.of_cell(part)
     for name, column in _SPREAD.items():
         row |= _spread(name, spent[column].to_numpy(), of_samples[[column, "cluster"]])
     return row

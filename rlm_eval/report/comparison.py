@@ -17,7 +17,7 @@ import pandas as pd
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.report import cells, phrases, series
 from rlm_eval.stats import missing, paired, power
-from rlm_eval.stats.intervals import Interval, bootstrap_ratio, mean_interval
+from rlm_eval.stats.intervals import Interval, bootstrap_ratio, is_conditional, mean_interval
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
 _COMPARED = ("score", "cut", "lost", "cost", "refused", "cluster")
@@ -71,9 +71,10 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     """A and B on the samples that both sides ran; `None` where no pair has both scores.
 
     Pairs with a `refused` prompt are not in the ratio of costs: a refusal costs nothing. `missing`
-    pairs lack a score on a side. What they could make of the difference is `worst_low`
-    to `worst_high`; `p_worst` is the p value with them filled in against the difference seen, and
-    `p_best` in its favour.
+    pairs lack a score on a side. What they could make of the difference is `worst_low` to
+    `worst_high`; `given_low` to `given_high` is the interval conditional on few contexts
+    (`intervals.given_clusters`), else NaN; `p_worst` is the p value with the missing ones filled in
+    against the difference seen, and `p_best` in its favour.
     """
     # As columns: a merge of two frames takes ten times as long, and a report may need hundreds.
     names = [side["sample_id"].to_numpy(dtype=object) for side in (left, right)]
@@ -87,6 +88,10 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     seen_a, seen_b = ({n: column[known] for n, column in side.items()} for side in (a, b))
     found = paired.compare(seen_a["score"], seen_b["score"], seen_a["cluster"])
     row: dict[str, Any] = {name: getattr(found, name) for name in found.__slots__}
+    row["given_low"] = row["given_high"] = math.nan
+    if is_conditional(found.n, found.clusters):
+        given = paired.compare(seen_a["score"], seen_b["score"], np.arange(found.n))
+        row |= {"given_low": given.low, "given_high": given.high}
     row |= _with_missing(found, a, b)
     row["unpaired"] = len(left) + len(right) - 2 * len(known)
     row["missing"] = int((~known).sum())
@@ -284,6 +289,11 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         f"same on {row['n'] - row['wins'] - row['losses']}",
         f"  {row['verdict']}",
     ]
+    if not math.isnan(row["given_low"]):
+        told.append(
+            f"  given these {row['clusters']} contexts: [{100 * row['given_low']:+.1f}, "
+            f"{100 * row['given_high']:+.1f}], over questions; it says nothing of other contexts"
+        )
     if margin is not None:
         shown = row["comparable"] and paired.non_inferior(row["low"], margin)
         word = "shown" if shown else "not shown"

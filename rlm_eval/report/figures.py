@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rlm_eval.report import cells, phrases, style
+from rlm_eval.report import baselines, cells, phrases, style
 from rlm_eval.report.caveats import remarks
 
 Plot = tuple[Figure, pd.DataFrame]
@@ -53,10 +53,11 @@ def length_panels(
         "median as a dash; latency: median with its 95 % interval; both: 25 to 75 % (dark) and 5 "
         f"to 95 % (light) of samples. {_overflow_note(table)}{money_note} "
         f"{_latency_note(table, clock)} "
+        + _baselines_note(table)
         + _published_note(published)
         + shared_caption(frame, table)
     )
-    handles = _handles(looks, published)
+    handles = _handles(looks, published, table)
     return style.finish(figure, frame=frame, caption=caption, handles=handles), table
 
 
@@ -88,10 +89,11 @@ def accuracy_by_task(
         _draw_published(axis, task, published)
         axis.set_title(f"{task}, {phrases.counted(part['n'])}")
     caption = f"Mean score with 95 % interval per length. {_overflow_note(table)}"
-    caption += _published_note(published) + shared_caption(frame, table)
+    caption += _baselines_note(table) + _published_note(published) + shared_caption(frame, table)
     columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
-    handles = _handles(looks, published)
+    columns += [f"base_{kind}" for kind in ("prior", *_DASHED)]
+    handles = _handles(looks, published, table)
     return style.finish(figure, frame=frame, caption=caption, handles=handles), table[columns]
 
 
@@ -114,11 +116,49 @@ _HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "color": "#555555", "marke
                            "linestyle": "none", "zorder": 4}  # fmt: skip
 
 
-def _handles(looks: dict[str, style.Look], published: pd.DataFrame | None) -> list[Any]:
-    """Legend entries: the series that were run, then the published ones."""
+def _handles(
+    looks: dict[str, style.Look], published: pd.DataFrame | None, table: pd.DataFrame
+) -> list[Any]:
+    """Legend entries: the series that were run, the baselines, then the published series."""
     marks = _published_marks(published)
     hollow = [Line2D([], [], marker=mark, label=name, **_HOLLOW) for name, mark in marks.items()]
-    return style.line_handles(looks) + hollow
+    dashed = [
+        Line2D([], [], label=f"{baselines.SHOWN[kind]} (rule)", **look)
+        for kind, look in _DASHED.items()
+        if table[f"base_{kind}"].notna().any()
+    ]
+    return style.line_handles(looks) + dashed + hollow
+
+
+_DASHED: dict[str, dict[str, Any]] = {
+    "skimmer": {"color": "#777777", "linestyle": (0, (6, 2))},
+    "no_model": {"color": "#777777", "linestyle": (0, (2, 2))},
+    "bag_of_words": {"color": "#BBBBBB", "linestyle": (0, (6, 2))},
+}
+"""Kind of baseline -> its line in the panels of scores."""
+
+
+def draw_baselines(axis: Axes, part: pd.DataFrame) -> None:
+    """A dashed grey line per kind of baseline over the lengths; a short one at a single length."""
+    for kind, look in _DASHED.items():
+        of_length = part.groupby("length")[f"base_{kind}"].mean().dropna()
+        x, y = of_length.index.to_numpy(dtype=float), 100 * of_length.to_numpy()
+        if len(x) == 1:
+            x, y = x * np.array([2**-0.25, 2**0.25]), np.repeat(y, 2)
+        axis.plot(x, y, linewidth=1.0, zorder=2, **look)
+
+
+def _baselines_note(table: pd.DataFrame) -> str:
+    """What the dashed lines are; of tasks that code solves that they are."""
+    if not table["base_prior"].notna().any():
+        return ""
+    told = (
+        "Dashed grey (rule): what the best skimmer (reads at most 25 % of the text) and the best "
+        "rule without a model score on the same samples. "
+    )
+    if names := ", ".join(dict.fromkeys(table.loc[table["base_by_code"], "task_label"])):
+        told += f"Solved by a search or a program by design: {names}. "
+    return told
 
 
 def _overflow_note(table: pd.DataFrame) -> str:
@@ -139,6 +179,7 @@ def _published_note(published: pd.DataFrame | None) -> str:
 def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     """One line per series; a cell that is only known as bounds is a bar without a mark."""
     names = [name for name in looks if name in set(part["series"])]
+    draw_baselines(axis, part)
     for position, name in enumerate(names):
         line = part[part["series"] == name].sort_values("length")
         look = looks[name]

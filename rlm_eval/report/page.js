@@ -101,7 +101,7 @@ const sliceText = (item, read, start, end) => {
     }
   }
   const words = `[${end - start} characters of the context]`;
-  if (data.source !== "server" || !data.contexts) return words;
+  if (data.source !== "server" || !data.contexts) return words.replace("]", ": text not at hand]");
   const show = async (event) => {
     const { text } = await ask("context", { at: item.at, start, end });
     event.target.replaceWith(text);

@@ -119,7 +119,7 @@ def _chosen(
     comparisons: pd.DataFrame,
     published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
-    from rlm_eval.report import contrasts, distributions, figures, maps
+    from rlm_eval.report import contrasts, distributions, figures, gpu_hours, maps
 
     yield (
         "length_panels",
@@ -137,6 +137,12 @@ def _chosen(
             "documents",
             "Score, cost and latency against the number of documents",
             lambda: figures.document_panels(frame, table),
+        )
+    if "gpu_hours" in table and table["gpu_hours"].gt(0).any():
+        yield (
+            "gpu_hours",
+            "GPU-hours per cell and per correct answer",
+            lambda: gpu_hours.by_length(frame, table),
         )
     if table["n"].max() < FEW:
         return

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rlm_eval import run_union
+from rlm_eval.types import RENAMED_PROMPTS
 
 SERIES = ["method", "variant", "root", "sub", "prompt"]
 """What makes a series."""
@@ -33,7 +34,11 @@ Leaves = dict[str, Any]
 
 
 def tell_prompts_apart(frame: pd.DataFrame) -> None:
-    """Add its hash to a prompt's name where one method was run with several texts of that name."""
+    """Add its hash to a prompt's name where one method was run with several texts of that name.
+
+    A prompt that was renamed has its present name in every table, whatever the records say.
+    """
+    frame["prompt"] = frame["prompt"].replace(RENAMED_PROMPTS)
     hashes = frame["prompt_hash"].astype(object).where(frame["prompt_hash"].notna(), "")
     texts = hashes[hashes != ""].groupby([frame["method"], frame["prompt"]]).transform("nunique")
     several = texts.index[texts > 1]

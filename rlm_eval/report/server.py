@@ -89,7 +89,10 @@ class Shelf:
         if row["protected"]:
             return {"text": "[protected: not shown]"}
         start = int(query["start"])
-        text = self._context(self._folder(row), str(row["sample_id"]))
+        try:
+            text = self._context(self._folder(row), str(row["sample_id"]))
+        except RlmEvalError as error:
+            return {"text": f"[{error}]"}
         return {"text": text[start : min(int(query["end"]), start + _STRETCH)]}
 
     def _folder(self, row: Mapping[Any, Any]) -> Path:
@@ -101,7 +104,10 @@ class Shelf:
     def _read_context(self, folder: Path, sample: str) -> str:
         found = self.context_of(CellStore(folder).manifest, sample) if self.context_of else None
         if found is None:
-            raise RlmEvalError(f"the context of sample {sample} cannot be rebuilt here")
+            raise RlmEvalError(
+                f"the text of the context of sample {sample} is not at hand: `rlm-eval prefetch` "
+                "with the arguments of the run fetches its data set"
+            )
         return found
 
     def _key(self, row: Mapping[Any, Any]) -> tuple[str, str, int]:

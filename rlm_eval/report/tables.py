@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.report import phrases
+from rlm_eval.report import baselines, phrases
 from rlm_eval.stats.behaviour import FAILURES
 from rlm_eval.types import Outcome
 
@@ -40,6 +40,8 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
     ]  # fmt: skip
     if not comparisons.empty:
         found.append(differences(comparisons))
+    if not (rules := baselines.lines(table)).empty:
+        found.append(Table("baselines", "Scores without a model", baselines.NOTE, rules))
     failures = _failures(frame)
     return [*found, failures] if not failures.rows.empty else found
 
@@ -81,6 +83,9 @@ def _accuracy(table: pd.DataFrame) -> Table:
     for row in table.to_dict("records"):
         line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         line |= {"95 % interval": _interval(row), "how": _how(row)}
+        line |= baselines.columns_of(table, row)
+        if table["given_low"].notna().any():
+            line["given these contexts"] = "" if row["as_bounds"] else _given(row)
         if table["pass_at"].notna().any():  # right at least once, right every time
             line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
@@ -89,9 +94,27 @@ def _accuracy(table: pd.DataFrame) -> Table:
     note = (
         "Mean score. Samples that share a context are one cluster; repeats are averaged first. "
         "Where more than 5 % were cut off or some are missing, the score is printed as bounds: "
-        "those samples counted wrong, and counted right."
+        "those samples counted wrong, and counted right. Skimmer and no model: the best rules that "
+        "need no model, on the same samples (table `baselines`). Text needed: the share of the "
+        "text that a skimmer of the same score reads; a score is no proof that more was read."
     )
+    if table["given_low"].notna().any():
+        note += f" {_CONDITIONAL}"
     return Table("accuracy", "Score", note, pd.DataFrame(rows))
+
+
+_CONDITIONAL = (
+    "Given these contexts: the interval where the questions are the units. It holds for these very "
+    "contexts alone and says nothing of others; no verdict rests on it."
+)
+
+
+def _given(row: Any, signed: bool = False) -> str:
+    """The conditional interval; empty where the one over contexts stands alone."""
+    if not _known(row["given_low"]):
+        return ""
+    sign = "+" if signed else ""
+    return f"[{100 * row['given_low']:{sign}.1f}, {100 * row['given_high']:{sign}.1f}]"
 
 
 def _score(row: Any) -> str:
@@ -134,6 +157,12 @@ def _cost(table: pd.DataFrame) -> Table:
         for kind in ("GPU", "core"):
             if table[f"mean_{kind.lower()}_seconds"].notna().any():
                 line[f"{kind} s"] = one(row[f"mean_{kind.lower()}_seconds"])
+        for name, label in (
+            ("gpu_hours", "GPU h, cell"),
+            ("gpu_hours_per_correct", "GPU h/correct"),
+        ):
+            if name in table:
+                line[label] = UNKNOWN if pd.isna(row[name]) else f"{row[name]:.3g}"
         if table["cost_mean"].notna().any():  # else no price is known of any model
             dollars = _unless_refused(dollars, row)
         rows.append(_line(row) | dollars | _unless_refused(line, row))
@@ -217,6 +246,7 @@ def _behaviour(table: pd.DataFrame) -> Table:
 
 def differences(comparisons: pd.DataFrame) -> Table:
     """Paired differences, one line per comparison (`report.comparison`)."""
+    conditional = comparisons["given_low"].notna().any()
     rows = [
         {
             "task": row["task_label"],
@@ -226,6 +256,7 @@ def differences(comparisons: pd.DataFrame) -> Table:
             "pairs": row["n"],
             "A - B, pp": f"{100 * row['difference']:+.1f}",
             "95 % interval": f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+            **({"given these contexts": _given(row, signed=True)} if conditional else {}),
             "A better": row["wins"],
             "B better": row["losses"],
             "p": phrases.probability(row["p"]),
@@ -240,6 +271,8 @@ def differences(comparisons: pd.DataFrame) -> Table:
         f"The same samples on both sides. Tests: {tests}. Exploratory unless a suite named these "
         "comparisons before the run."
     )
+    if conditional:
+        note += f" {_CONDITIONAL}"
     return Table("comparisons", "Paired differences", note, pd.DataFrame(rows))
 
 

@@ -154,6 +154,27 @@ def mean_interval(
     return Interval(mean, low, high, n, groups, name)
 
 
+def given_clusters(
+    values: ArrayLike, clusters: Sequence[str] | ArrayLike, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a mean conditional on its few contexts: questions are the units.
+
+    It says what other questions about these very contexts would score, and nothing of other
+    contexts. NaN where the contexts are `FEW_CLUSTERS` or more, or have one sample each: there
+    `mean_interval` says more.
+    """
+    x = np.asarray(values, dtype=float)
+    if not is_conditional(len(x), len(np.unique(np.asarray(clusters)))):
+        return float("nan"), float("nan")
+    found = mean_interval(x, level=level)
+    return found.low, found.high
+
+
+def is_conditional(n: int, clusters: int) -> bool:
+    """Whether an interval over questions stands beside that over contexts."""
+    return clusters < min(FEW_CLUSTERS, n)
+
+
 def _in_clusters(
     x: NDArray[np.float64], labels: NDArray[Any], level: float, few: bool
 ) -> tuple[float, float, str]:

@@ -33,6 +33,8 @@ EXACT_CLUSTERS = 14
 """Up to this many clusters all 2^G sign flips are counted; above, 10,000 are drawn."""
 FEW = 10
 """Pairs: where fewer differ from the commonest difference, the spread seen is no measure."""
+EDGE = 3.0
+"""Of graded scores: so near to 0 or n a side's sum hardly shows its rare values."""
 _WHOLE = 20_000  # largest sum whose distribution is worked out
 _RARE = 10  # draws: a tail with fewer of them is computed instead
 
@@ -205,7 +207,8 @@ def compare(
     Right/wrong and independent: mid-p McNemar, Newcombe. In clusters or graded: sign flips of whole
     clusters, cluster-robust t; where fewer than `FEW` pairs differ from the commonest difference,
     at least Newcombe's at the effective size: pairs that never differed do not prove that none
-    ever will. Raises `ValueError` without pairs.
+    ever will. So it is for graded scores where a side's sum lies within `EDGE` of 0 or of n: the
+    differences are skewed, and t is not. Raises `ValueError` without pairs.
     """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     labels = np.asarray(clusters)
@@ -229,7 +232,8 @@ def compare(
         if groups == n:
             test = "sign flips, t interval"
         commonest = int(np.unique(np.round(d, 9), return_counts=True)[1].max())
-        if n - commonest < FEW:
+        at_edge = min(x.sum(), n - x.sum(), y.sum(), n - y.sum()) < EDGE
+        if n - commonest < FEW or (at_edge and not binary):
             least = _newcombe(x, y, effective_size(d, labels), level)
             if least[0] < low or least[1] > high:
                 low, high, test = (

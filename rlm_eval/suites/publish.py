@@ -25,7 +25,7 @@ from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
 from rlm_eval.stale import refuse, today
-from rlm_eval.store import output_folder, read_manifest
+from rlm_eval.store import BASELINES, output_folder, read_manifest
 from rlm_eval.suites.earlier import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.plan import FILE as PLAN
 from rlm_eval.suites.plan import read_record
@@ -64,6 +64,8 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
         made = Path(aside) / suite.name
         made.mkdir()
         _publish(whole, suite, made, _Anywhere(run, whole), kept)
+        if kept is not None and (out / BASELINES).exists():
+            shutil.copyfile(out / BASELINES, made / BASELINES)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)

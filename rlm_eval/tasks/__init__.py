@@ -80,6 +80,13 @@ def most_clusters(task: Task) -> int | None:
     return found
 
 
+def has_own_length(task: Task) -> bool:
+    """True where the user's texts have the length that they have (`own_length`), whatever
+    `length=` says.
+    """
+    return bool(getattr(task, "own_length", False))
+
+
 def single_question(task: Task) -> str | None:
     """The setting which, at 1, gives every sample a context of its own; `None` = there is none."""
     found: str | None = getattr(task, "CLUSTER_FIELD", None)

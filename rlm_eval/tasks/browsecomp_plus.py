@@ -2,24 +2,31 @@
 
 Data `Tevatron/browsecomp-plus` and its corpus (arXiv 2508.06600; texttron/BrowseComp-Plus @97c637c)
 at pinned revisions, or local files with the same columns. Questions, golds and evidence are
-decrypted in memory only; the task is `protected` and keeps nothing of them in the sample cache.
+decrypted in memory only; the task is `protected` and keeps nothing of them in the cache but sizes,
+places and hashes of contexts.
 Which 150 queries and which filler the RLM paper took is not published: `seed` and `fill` stand
 beside every number. Not here: search over the whole corpus.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import orjson
+
+from rlm_eval.code_hash import class_hash
 from rlm_eval.errors import ConfigError
+from rlm_eval.paths import cache_dir, write_atomic
 from rlm_eval.scoring.browsecomp import decrypt, strict_verdict
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, distinct, make_sample, rng
-from rlm_eval.tasks.hub import LoadedTask, file_rows, hub_rows, hub_table
+from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
 from rlm_eval.types import (
     DOCUMENT_SEPARATOR,
     Answer,
@@ -69,9 +76,9 @@ class BrowseCompPlus(LoadedTask):
     canary_env: str = "BROWSECOMP_PLUS_CANARY"
     """Environment variable that holds the canary string, the password of the encrypted columns."""
     revision: str = "144cff8"
-    """Of the queries."""
+    """Of the queries; the default stands for 144cff8e35b5eaef7e526346aa60774a9deb941f."""
     corpus_revision: str = "b27b02b"
-    """Of the corpus."""
+    """Of the corpus; the default stands for b27b02bc3e45511b8b82a13e6f90ce761df726f6."""
     corpus_path: str | None = None
     """Local file with the corpus' columns; `None` = the hub."""
 
@@ -101,48 +108,73 @@ class BrowseCompPlus(LoadedTask):
         """The queries, each with its K documents; encrypted rows are what is kept in memory."""
         return distinct(self._protected_samples())
 
+    @property
+    def _ids(self) -> HubRows:
+        return HubRows(QUERIES, self.revision, "test", columns=("query_id",))
+
+    @property
+    def _corpus(self) -> HubRows:
+        return HubRows(
+            CORPUS, self.corpus_revision, "train", field="task.corpus_path", as_files=True
+        )
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        found = [self._ids] if self.path is None else []
+        return found + ([self._corpus] if self.corpus_path is None else [])
+
+    def fetch(self) -> None:
+        """See `LoadedTask`. The rows of the queries too; they stay encrypted."""
+        super().fetch()
+        self._chosen()
+
+    def _chosen(self) -> dict[str, dict[str, Any]]:
+        """The encrypted rows of the drawn queries by id, in the order of the draw."""
+        ids = sorted(str(row["query_id"]) for row in hub_or_file(self.path, self._ids))
+        chosen = rng("browsecomp_plus", self.seed).sample(ids, min(self.n, len(ids)))
+        columns: tuple[str, ...] = ("query_id", "query", "answer", "gold_docs", "evidence_docs")
+        if self.fill != "random":
+            columns = (*columns, "negative_docs")
+        where = (("query_id", "in", tuple(chosen)),)
+        wanted = HubRows(QUERIES, self.revision, "test", columns=columns, where=where)
+        rows = {str(row["query_id"]): row for row in hub_or_file(self.path, wanted)}
+        return {query_id: rows[query_id] for query_id in chosen}
+
     def _protected_samples(self) -> Iterator[Sample]:
         canary = self._canary
-        corpus = _Corpus.open(self.corpus_path, self.corpus_revision)
-        ids = sorted(str(row["query_id"]) for row in self._rows(["query_id"]))
-        chosen = rng("browsecomp_plus", self.seed).sample(ids, min(self.n, len(ids)))
-        columns = ["query_id", "query", "answer", "gold_docs", "evidence_docs"]
-        if self.fill != "random":
-            columns.append("negative_docs")
-        wanted = [("query_id", "in", chosen)]
-        rows = {str(row["query_id"]): row for row in self._rows(columns, wanted)}
-        for index, query_id in enumerate(chosen):
-            documents = _Documents(rows[query_id], corpus, self.documents, self.fill, canary)
-            yield self._sample(index, query_id, documents)
+        chosen = self._chosen()
+        local = None if self.corpus_path is not None else self._corpus.local()
+        corpus = _Corpus.open(self.corpus_path, local)
+        kept = _Measured.kept(self)
+        for index, (query_id, row) in enumerate(chosen.items()):
+            documents = _Documents(row, corpus, self.documents, self.fill, canary)
+            yield self._sample(index, query_id, documents, kept)
+        kept.write()
 
-    def _rows(
-        self, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] = ()
-    ) -> Iterator[dict[str, Any]]:
-        if self.path is not None:
-            return file_rows(self.path, where)
-        return hub_rows(QUERIES, self.revision, "test", columns=columns, where=where)
-
-    def _sample(self, index: int, query_id: str, documents: _Documents) -> Sample:
+    def _sample(self, index: int, query_id: str, documents: _Documents, kept: _Measured) -> Sample:
         row, canary = documents.row, documents.canary
-        texts, ids = documents(), documents.ids()
-        text = canonical_text(texts)
-        context = Context(
-            text_hash(text), len(text), self.counter.count(text), self.counter.name, documents
-        )
+        ids = documents.ids()
         evidence = {str(d["docid"]) for d in _plain(row["evidence_docs"], canary)}
         gold = {str(d["docid"]) for d in _plain(row["gold_docs"], canary)}
-        spans, place = [], 0
-        for docid, document in zip(ids, texts, strict=True):
-            if docid in evidence or docid in gold:
-                spans.append((place, place + len(document)))
-            place += len(document) + len(DOCUMENT_SEPARATOR)
+        if query_id not in kept.found:
+            texts = documents()
+            text = canonical_text(texts)
+            spans, place = [], 0
+            for docid, document in zip(ids, texts, strict=True):
+                if docid in evidence or docid in gold:
+                    spans.append((place, place + len(document)))
+                place += len(document) + len(DOCUMENT_SEPARATOR)
+            measured = text_hash(text), len(text), self.counter.count(text)
+            kept.found[query_id] = (*measured, spans)
+        hashed, chars, tokens, spans = kept.found[query_id]
+        context = Context(hashed, chars, tokens, self.counter.name, documents)
         draft = Draft(
             question=f"{decrypt(row['query'], canary)}\n\n{_FORMAT}",
             context="",
             target=[decrypt(row["answer"], canary)],
             cluster=query_id,
             item=query_id,
-            evidence=tuple(spans),
+            evidence=tuple((start, end) for start, end in spans),
             meta={
                 "query_id": query_id,
                 "documents": len(ids),
@@ -198,19 +230,51 @@ class _Corpus:
     """Document id -> row."""
 
     @classmethod
-    def open(cls, path: str | None, revision: str) -> _Corpus:
-        """Raises `ConfigError` where it cannot be read."""
-        if path is None:
-            table = hub_table(CORPUS, revision, "train")
-        else:
-            import datasets
+    def open(cls, path: str | None, files: Sequence[Path] | None) -> _Corpus:
+        """Of a user's file, else of the hub's. Raises `ConfigError` where it cannot be read."""
+        import datasets
 
-            kind = "parquet" if path.endswith(".parquet") else "json"
-            try:
-                table = datasets.load_dataset(kind, data_files=path, split="train")
-            except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-                raise ConfigError(f"corpus_path={path}: {error}") from error
+        named = [path] if path is not None else list(map(str, files or ()))
+        is_parquet = all(name.endswith(".parquet") for name in named)
+        read = {"columns": ["docid", "text"]} if is_parquet else {}
+        kind = "parquet" if is_parquet else "json"
+        try:
+            table = datasets.load_dataset(kind, data_files=named, split="train", **read)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            raise ConfigError(f"corpus_path={path or CORPUS}: {error}") from error
         return cls(table, {str(docid): i for i, docid in enumerate(table["docid"])})
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of the contexts: counting 8 million tokens 150 times takes minutes.
+
+    No text: hash, characters, tokens and the places of the evidence, by query.
+    """
+
+    path: Path | None
+    """`None` = nothing is kept: a user's file may change."""
+    found: dict[str, tuple[str, int, int, list[tuple[int, int]]]]
+    known: int
+    """Queries that were kept before."""
+
+    @classmethod
+    def kept(cls, task: BrowseCompPlus) -> _Measured:
+        """Of the task's contexts, which do not depend on its draw of queries."""
+        if task.path is not None or task.corpus_path is not None:
+            return cls(None, {}, 0)
+        sources = [source.key for source in task.sources()]
+        code = class_hash(f"{__name__}.BrowseCompPlus", without="score")
+        facts = [code, sources, task.documents, task.fill, task.tokenizer]
+        name = f"BrowseCompPlus-measured-{text_hash(json.dumps(facts))[:16]}.json"
+        path = cache_dir() / "samples" / name
+        found = orjson.loads(path.read_bytes()) if path.is_file() else {}
+        return cls(path, found, len(found))
+
+    def write(self) -> None:
+        """Keep what is new."""
+        if self.path is not None and len(self.found) > self.known:
+            write_atomic(self.path, orjson.dumps(self.found))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rlm_eval.scoring.choice import DIGITS, LETTERS, choice_recommended, longbench_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, rng
-from rlm_eval.tasks.hub import LoadedTask, file_rows, hub_rows
+from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
 from rlm_eval.types import Answer, Sample, Score
 
 REPOSITORY, DOMAIN = "zai-org/LongBench-v2", "Code Repository Understanding"
@@ -81,20 +81,23 @@ class CodeQA(FourWay, LoadedTask):
     surface: str = "official"
     """`official` (letters) or `rlm` (0 to 3)."""
     revision: str = "2b48e49"
-    """Of the data set."""
+    """Commit of the data set; the default stands for 2b48e494f2c7a2f0af81aae178e05c7e1dde0fe9."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_surface(self.surface)
 
+    @property
+    def _rows(self) -> HubRows:
+        return HubRows(REPOSITORY, self.revision, "train", where=(("domain", "==", DOMAIN),))
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        return () if self.path is not None else (self._rows,)
+
     def drafts(self) -> Iterator[Draft]:
         """The rows of the code domain, in the data set's order."""
-        where = [("domain", "==", DOMAIN)]
-        if self.path is not None:
-            rows = file_rows(self.path, where)
-        else:
-            rows = hub_rows(REPOSITORY, self.revision, "train", where=where, parquet=False)
-        for row in rows:
+        for row in hub_or_file(self.path, self._rows):
             choices = [str(row[f"choice_{letter}"]) for letter in LETTERS]
             question = ask(str(row["question"]), choices, self.surface)
             meta = {"difficulty": row.get("difficulty"), "length_class": row.get("length")}

@@ -15,7 +15,8 @@ from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
-from rlm_eval.tasks.hub import LoadedTask, file_rows
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
 OWN_METRICS = {"exact": normalized_exact, "contains": normalized_contains}
@@ -36,6 +37,7 @@ class Custom(LoadedTask):
     answer: str = "answer"
     """Column of the gold, or of the list of accepted answers."""
 
+    own_length: ClassVar[bool] = True
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class Files:
     documents: list[str] = field(default_factory=list)
     """Texts in place of files, for callers who have them at hand."""
 
+    own_length: ClassVar[bool] = True
     density: ClassVar[Density] = Density.CONSTANT
     generated: ClassVar[bool] = False
     protected: ClassVar[bool] = False

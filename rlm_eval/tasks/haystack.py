@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.tasks.base import data, fit, rng, top_up
 from rlm_eval.tokens import Tokenizer
 
@@ -162,8 +162,13 @@ Filler = Callable[[float], tuple[list[str], npt.NDArray[np.float64]]]
 """`filler(budget)`: units worth at least `budget` tokens, some to spare, and what each costs."""
 
 
-def lines(tokenizer: Tokenizer, make: Callable[[int], str]) -> Filler:
-    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline)."""
+def lines(
+    tokenizer: Tokenizer, make: Callable[[int], str], short: Sequence[str] = _NOISE_PARTS
+) -> Filler:
+    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline).
+
+    `short`: further lines (with their newline) where those of the task are all of one length.
+    """
 
     def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
         units: list[str] = []
@@ -174,8 +179,8 @@ def lines(tokenizer: Tokenizer, make: Callable[[int], str]) -> Filler:
             costs.append(tokenizer.cost(units[-1]))
             total += costs[-1]
             spare += total > budget
-        units += _NOISE_PARTS  # short lines, where those of the task are all of one length
-        return units, np.array(costs + [tokenizer.cost(part) for part in _NOISE_PARTS])
+        units += short
+        return units, np.array(costs + [tokenizer.cost(part) for part in short])
 
     return filler
 
@@ -264,19 +269,22 @@ def build(
     """
     needle_cost = sum(tokenizer.cost(f" {sentence}\n") for _, sentence in needles)
 
-    def make(budget: float, slack: float) -> str:
+    def make(budget: float, slack: float, most: int = 3) -> str:
         units, costs = filler(max(0.0, budget - needle_cost))
-        return insert(trim(units, costs, budget - needle_cost, slack), needles)
+        return insert(trim(units, costs, budget - needle_cost, slack, most), needles)
 
-    text, tokens = fit(make, room, length, tokenizer)
+    try:
+        text, tokens = fit(make, room, length, tokenizer)
+    except RlmEvalError:  # where several paragraphs of one sentence meet, a few units do not fit
+        text, tokens = fit(functools.partial(make, most=8), room, length, tokenizer)
     starts = [text.index(sentence) for _, sentence in needles]
     return text, tokens, [(s, s + len(n)) for s, (_, n) in zip(starts, needles, strict=True)]
 
 
 def trim(
-    units: list[str], costs: npt.NDArray[np.float64], budget: float, slack: float
+    units: list[str], costs: npt.NDArray[np.float64], budget: float, slack: float, most: int = 3
 ) -> list[str]:
-    """The first units, and a few chosen later ones that fill `budget` to within `slack`."""
+    """The first units, and up to `most` chosen later ones that fill `budget` to within `slack`."""
     total = np.cumsum(costs)
     full = int(np.searchsorted(total, budget, side="right"))
     for kept in range(full, max(full - 8, -1), -1):
@@ -287,7 +295,7 @@ def trim(
             for i in range(full, min(full + _SPARE + 16, len(units)))
             if units[i].startswith(" ") == inline and units[i].endswith("\n") != inline
         ]
-        extra = top_up(costs[spare].tolist(), left, slack)
+        extra = top_up(costs[spare].tolist(), left, slack, most)
         if extra or left <= slack:
             return units[:kept] + [units[spare[i]] for i in extra]
     return units[:full]

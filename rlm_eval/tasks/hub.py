@@ -1,204 +1,323 @@
 """Tasks whose samples are rows of a data set: of the hub at a pinned revision, or of a local file.
 
-Only the rows and columns that are asked for are read: the hub's Parquet files are streamed with the
-filter pushed down, local files are filtered as they are read. Nothing is decided here about what a
-row means.
+What is read of the hub is read once: the files that can hold the wanted rows are downloaded
+(`hub_client`), the rows that a task asks for are kept in the cache folder, their long texts by
+content, and the samples made of them too. Cells and processes share all of it, and nothing is asked
+of the hub again. Nothing is decided here about what a row means.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import operator
-import re
-import urllib.error
-import urllib.request
+import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
-from rlm_eval.tasks.base import Draft, SampledTask, distinct, make_context, make_sample
-from rlm_eval.types import Sample
+from rlm_eval import hub_client
+from rlm_eval.code_hash import class_hash
+from rlm_eval.errors import MissingDependency
+from rlm_eval.fetch import alone
+from rlm_eval.hub_client import Listing, RemoteFile
+from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.tasks.base import (
+    Draft,
+    SampledTask,
+    _context_path,
+    _keep,
+    _row,
+    _Stored,
+    distinct,
+    make_context,
+    make_sample,
+)
+from rlm_eval.tasks.rows import Condition, class_names, file_rows, matching_groups
+from rlm_eval.types import Context, Sample, text_hash
 
-Condition = tuple[str, str, Any]
-"""(column, `==`, `in`, `>=` or `<=`, value), as pyarrow's filters have it."""
-_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "in": lambda found, wanted: found in wanted,
-    ">=": operator.ge,
-    "<=": operator.le,
-}
+_LONG = 4096
+"""Characters from which a text of a row is kept by its content, once."""
+_DATA = (".parquet", ".jsonl", ".json", ".csv")
+_INSTEAD = (
+    "or set {} to a local file with the same columns, or use the generated task of the same shape"
+)
 
 
-def hub_rows(
-    repository: str,
-    revision: str,
-    split: str,
-    *,
-    config: str | None = None,
-    columns: Sequence[str] | None = None,
-    where: Sequence[Condition] = (),
-    parquet: bool = True,
+class Source(Protocol):
+    """What a task needs of the hub."""
+
+    @property
+    def label(self) -> str:
+        """Repository, commit and part."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What it is, by its full commit hash."""
+        ...
+
+    def files(self) -> tuple[Listing, list[RemoteFile]]:
+        """The files that hold it. Asks the hub where they were not listed before."""
+        ...
+
+    def at_hand(self) -> bool:
+        """True where nothing has to be asked of the hub any more."""
+        ...
+
+    def fetch(self) -> None:
+        """Download what is missing."""
+        ...
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a repository."""
+
+    repository: str
+    revision: str
+    path: str
+    field: str = "task.path"
+    """The setting that names a local file instead."""
+
+    @property
+    def label(self) -> str:
+        """See `Source`."""
+        return f"{self.repository}@{self.revision[:12]} ({self.path})"
+
+    @property
+    def key(self) -> str:
+        """See `Source`."""
+        return f"{_full(self)}/{self.path}"
+
+    def files(self) -> tuple[Listing, list[RemoteFile]]:
+        """See `Source`. Raises `MissingDependency` where the repository has no such file."""
+        of = hub_client.listing(self.repository, self.revision)
+        found = [file for file in of.files if file.path == self.path]
+        if not found:
+            raise MissingDependency(f"{of} has no file {self.path}")
+        return of, found
+
+    def at_hand(self) -> bool:
+        """See `Source`."""
+        return not _missing(self)
+
+    def fetch(self) -> None:
+        """See `Source`."""
+        self.local()
+
+    def local(self) -> Path:
+        """The file on this machine. Raises `MissingDependency` naming the ways out."""
+        with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
+            return hub_client.fetched(*self.files())[0]
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """The rows of one split that meet conditions, with these columns."""
+
+    repository: str
+    revision: str
+    split: str
+    config: str | None = None
+    """Configuration of the data set; `None` = its default."""
+    columns: tuple[str, ...] = ()
+    """Empty = all."""
+    where: tuple[Condition, ...] = ()
+    names: str = "*"
+    """Pattern of the names of the files that can hold the rows, where the split's files have such
+    names."""
+    field: str = "task.path"
+    """The setting that names a local file instead."""
+    as_files: bool = False
+    """Whole files are read (`local`): no rows are kept."""
+
+    @property
+    def label(self) -> str:
+        """See `Source`."""
+        part = f"{self.config}, {self.split}" if self.config else self.split
+        return f"{self.repository}@{self.revision[:12]} ({part})"
+
+    @property
+    def key(self) -> str:
+        """See `Source`."""
+        return f"{_full(self)}/{self._key}"
+
+    def files(self) -> tuple[Listing, list[RemoteFile]]:
+        """See `Source`. Parquet files that cannot hold a wanted row, by their statistics, are left
+        out: their footers are read alone."""
+        of = hub_client.listing(self.repository, self.revision)
+        found = split_files(of, self.config, self.split)
+        named = [file for file in found if fnmatch(file.path.rpartition("/")[2], self.names)]
+        return of, self._possible(of, named or found)
+
+    def _possible(self, of: Listing, files: list[RemoteFile]) -> list[RemoteFile]:
+        if len(files) < 2 or not self.where:
+            return files
+        kept = self._folder / f"{self._key}.files.json"
+        if kept.is_file():
+            names = set(orjson.loads(kept.read_bytes()))
+            return [file for file in files if file.path in names]
+        possible = [file for file in files if self._may_hold(of, file)] or files[:1]
+        write_atomic(kept, orjson.dumps([file.path for file in possible]))
+        return possible
+
+    def _may_hold(self, of: Listing, file: RemoteFile) -> bool:
+        if not file.path.endswith(".parquet"):
+            return True
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if (local := hub_client.at_hand(of, file.path)) is not None:
+            return bool(matching_groups(pq.read_metadata(local), self.where))
+        footer = hub_client.parquet_footer(of, file)
+        return bool(matching_groups(pq.read_metadata(pa.BufferReader(footer)), self.where))
+
+    @property
+    def _key(self) -> str:
+        facts = [self.split, self.config, self.columns, self.where, self.names, _LONG]
+        return text_hash(json.dumps(facts, sort_keys=True))[:16]
+
+    @property
+    def _folder(self) -> Path:
+        return cache_dir() / "rows" / _full(self).replace("/", "--")
+
+    def at_hand(self) -> bool:
+        """See `Source`."""
+        with suppress(MissingDependency), hub_client.closed():
+            return _is_whole(self._folder / f"{self._key}.jsonl") or not _missing(self)
+        return False
+
+    def fetch(self) -> None:
+        """See `Source`. The rows are kept too: the files are not needed after it."""
+        if self.as_files:
+            self.local()
+        else:
+            self._kept()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows in the data set's order, from the cache.
+
+        Raises `MissingDependency` naming the ways out where they cannot be had, `ConfigError` for a
+        column that the data set lacks.
+        """
+        with self._kept().open("rb") as lines:
+            for line in lines:
+                row, texts = orjson.loads(line)
+                for name, hashed in texts.items():
+                    row[name] = _Stored(hashed, documents=False)()
+                yield row
+
+    def _kept(self) -> Path:
+        """The file of the kept rows. One process makes it, others wait for it."""
+        with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
+            path = self._folder / f"{self._key}.jsonl"
+            if not _is_whole(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with alone(path.with_suffix(".lock")):
+                    if not _is_whole(path):
+                        self._keep(path)
+        return path
+
+    def _keep(self, path: Path) -> None:
+        lines = []
+        for file in hub_client.fetched(*self.files()):
+            for row in file_rows(file, self.where, self.columns):
+                texts = {}
+                for name, value in row.items():
+                    if isinstance(value, str) and len(value) >= _LONG:
+                        texts[name] = text_hash(value)
+                        _keep(_context_path(texts[name]), value)
+                lines.append(orjson.dumps([{**row, **dict.fromkeys(texts)}, texts]))
+        write_atomic(path, b"".join(line + b"\n" for line in lines))
+
+    def local(self) -> list[Path]:
+        """The split's files on this machine, for readers of whole files."""
+        with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
+            return hub_client.fetched(*self.files())
+
+
+def labelled_hub_rows(
+    repository: str, revision: str, split: str, config: str | None, label: str
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a data set of the hub, streamed; `where` is pushed down to its Parquet files.
+    """Rows of a data set of the hub, with the label column's names in place of numbers.
 
-    Raises `MissingDependency` naming the ways out where the hub cannot be reached.
+    Raises `MissingDependency` naming the ways out where they cannot be had.
     """
-    pushed: dict[str, Any] = {}
-    if parquet and columns:
-        pushed["columns"] = list(columns)
-    if parquet and where:
-        pushed["filters"] = list(where)
-    with _reaching(f"{repository}@{revision} ({split})", "task.path"):
-        import datasets
-
-        if not Path(repository).is_dir():
-            revision = full_revision(repository, revision)
-        rows = datasets.load_dataset(
-            repository, config, split=split, revision=revision, streaming=True, **pushed
-        )
-        for row in rows:
-            if _holds(row, where):
-                yield dict(row)
+    for path in HubRows(repository, revision, split, config=config, as_files=True).local():
+        names = class_names(path, label)
+        for row in file_rows(path):
+            number = row.get(label)
+            yield {**row, label: names[number]} if names and number is not None else row
 
 
-def hub_table(repository: str, revision: str, split: str) -> Any:
-    """A whole data set of the hub, downloaded once and memory-mapped: rows by number."""
-    with _reaching(f"{repository}@{revision} ({split})", "task.corpus_path"):
-        import datasets
-
-        revision = full_revision(repository, revision)
-        return datasets.load_dataset(repository, split=split, revision=revision)
+def _full(source: HubFile | HubRows) -> str:
+    """Repository and full commit hash. Raises `MissingDependency` where the hub has to be asked."""
+    with hub_client.reaching(source.label, _INSTEAD.format(source.field)):
+        full = hub_client.full_revision(source.repository, source.revision)
+    return f"{source.repository}@{full}"
 
 
-@contextmanager
-def _reaching(what: str, field: str) -> Iterator[None]:
-    """Turns whatever the hub's client raises into one error that names the ways out."""
-    try:
-        yield
-    except RlmEvalError:
-        raise
-    except Exception as error:  # the client's HTTP library changes, and with it its exceptions
-        reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-        raise MissingDependency(
-            f"{what} cannot be read: {reason}. Either reach the hub (HF_ENDPOINT names a mirror), "
-            f"or set {field} to a local file with the same columns, or use the generated task of "
-            "the same shape."
-        ) from error
-
-
-_CLOSED: ContextVar[bool] = ContextVar("hub closed", default=False)
-
-
-@contextmanager
-def closed() -> Iterator[None]:
-    """Within, nothing is asked of the hub: what needs it raises `MissingDependency` at once."""
-    token = _CLOSED.set(True)
-    try:
-        yield
-    finally:
-        _CLOSED.reset(token)
-
-
-def probe() -> None:
-    """Raises `OSError` at once where the hub is out of reach: its client retries for minutes.
-
-    Raises `MissingDependency` within `closed()`.
-    """
-    if _CLOSED.get():
-        raise MissingDependency("an estimate does not ask the hub")
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's
-    with suppress(urllib.error.HTTPError):  # it answers
-        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310
-
-
-def full_revision(repository: str, revision: str) -> str:
-    """The full commit hash that a short one begins; other names as they are.
-
-    The hub serves full hashes only. Raises `MissingDependency` where no single commit fits.
-    """
-    probe()
-    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
-        return revision
-    from huggingface_hub import HfApi
-
-    commits = HfApi().list_repo_commits(repository, repo_type="dataset")
-    found = {commit.commit_id for commit in commits if commit.commit_id.startswith(revision)}
-    if len(found) != 1:
-        raise MissingDependency(
-            f"{repository}: no single commit begins with {revision} (found {len(found)}); "
-            "set task.revision to a full hash"
-        )
-    return found.pop()
-
-
-def file_rows(path: str, where: Sequence[Condition] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a local `.jsonl`, `.json` (a list), `.parquet` or `.csv` file, in its order.
-
-    Raises `ConfigError` where it cannot be read.
-    """
-    file = Path(path)
-    readers = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet, ".csv": _csv}
-    if file.suffix not in readers:
-        raise ConfigError(f"path={path}: the name must end in {', '.join(readers)}")
-    if not file.is_file():
-        raise ConfigError(f"path={path}: no such file")
-    for row in readers[file.suffix](file):
-        if _holds(row, where):
-            yield row
-
-
-def _holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
-    for column, relation, value in where:
-        if column not in row:
-            raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
-        if not _HOLDS[relation](row[column], value):
-            return False
+def _missing(source: HubFile | HubRows) -> bool:
+    """True where a file of it was not downloaded, or it is not known which there are."""
+    with suppress(MissingDependency), hub_client.closed():
+        of, files = source.files()
+        return bool(hub_client.missing(of, files))
     return True
 
 
-def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield orjson.loads(line)
-                except orjson.JSONDecodeError as error:
-                    raise ConfigError(f"{file}, line {number}: {error}") from error
+def _is_whole(path: Path) -> bool:
+    """True where the kept rows are there with all their texts: parts of a cache may be deleted."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as lines:
+        named = {hashed for line in lines for hashed in orjson.loads(line)[1].values()}
+    return all(_context_path(hashed).exists() for hashed in named)
 
 
-def _json(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        rows = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{file}: {error}") from error
-    yield from rows
+def split_files(of: Listing, config: str | None, split: str) -> list[RemoteFile]:
+    """The data files of a split: as the card says, else by the names of folders and files.
+
+    Raises `MissingDependency` where no file fits.
+    """
+    data = [file for file in of.files if file.path.endswith(_DATA)]
+    patterns = _patterns(of, config, split)
+    found = [file for file in data if any(fnmatch(file.path, p) for p in patterns)]
+    if not found:
+        inside = [f for f in data if config is None or config in _words(f.path)] or data
+        found = [f for f in inside if split in _words(f.path)]
+        if not found and split == "train":  # a data set without splits
+            found = inside
+    if not found:
+        named = ", ".join(file.path for file in data[:5]) or "no data file"
+        raise MissingDependency(f"{of} has no file of split {split} (it has {named})")
+    return found
 
 
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
+def _patterns(of: Listing, config: str | None, split: str) -> list[str]:
+    named = {str(one.get("config_name", "default")): one for one in of.configs}
+    one = named.get(config or "default") or (next(iter(named.values()), {}) if not config else {})
+    files = one.get("data_files") or []
+    if isinstance(files, str):
+        files = [{"split": "train", "path": files}]
+    found: list[str] = []
+    for entry in files:
+        if isinstance(entry, dict) and entry.get("split", "train") == split:
+            paths = entry.get("path", [])
+            found += [paths] if isinstance(paths, str) else list(paths)
+    return [pattern.replace("**/", "*") for pattern in found]
 
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=16):
-        yield from batch.to_pylist()
 
-
-def _csv(file: Path) -> Iterator[dict[str, Any]]:
-    import csv
-    import sys
-
-    csv.field_size_limit(sys.maxsize)  # a cell may hold a context of megabytes
-    with file.open(newline="", encoding="utf-8") as lines:
-        yield from csv.DictReader(lines)
+def _words(path: str) -> set[str]:
+    whole = path.rpartition(".")[0]
+    return {
+        word for part in whole.split("/") for word in (part, *part.replace("-", "_").split("_"))
+    }
 
 
 @dataclass(frozen=True)
@@ -212,13 +331,63 @@ class LoadedTask(SampledTask):
     def drafts(self) -> Iterator[Draft]:
         """All samples, in a fixed order; read no further than asked."""
 
+    def sources(self) -> Sequence[Source]:
+        """What the samples need of the hub; nothing where they are made of local files."""
+        return ()
+
+    def fetch(self) -> None:
+        """Have at hand what the samples need of the hub, and the samples themselves."""
+        for source in self.sources():
+            source.fetch()
+        if self.sources() and not self.protected:
+            for _ in self.samples():
+                pass
+
     def samples(self) -> Iterator[Sample]:
         """The first `n` samples, keyed by a row's own nominal length, else by the power of two
         that holds its measured tokens: rows of all sizes make lines of a table, not one each."""
-        return distinct(self._samples())
+        return distinct(self._kept_samples() if self.sources() else self._samples())
 
     def _samples(self) -> Iterator[Sample]:
         for index, draft in enumerate(itertools.islice(self.drafts(), self.n)):
             context = make_context(draft.context, self.counter, draft.tokens)
             length = 1 << max(0, context.tokens - 1).bit_length()
             yield make_sample(self.name, index, length, draft, context, self.OUTPUT_CAP)
+
+    def _kept_samples(self) -> Iterator[Sample]:
+        """As `_samples`, made once: what is pinned on the hub never gives others."""
+        path = self._kept_path()
+        if path.is_file():
+            found = [self._restored(line) for line in path.read_bytes().splitlines()]
+            if all(_context_path(s.context.hash, suffix).exists() for s, suffix in found):
+                yield from (sample for sample, _ in found)
+                return
+        made = []
+        for sample in self._samples():
+            made.append(_row(sample))
+            yield sample
+        write_atomic(path, b"\n".join(made))
+
+    def _kept_path(self) -> Path:
+        cls = type(self)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["name"]
+        code = class_hash(f"{cls.__module__}.{cls.__qualname__}", without="score")
+        version = getattr(cls, "VERSION", 1)
+        facts = [cls.__name__, version, code, fields, [source.key for source in self.sources()]]
+        key = text_hash(json.dumps(facts, sort_keys=True, default=str))
+        return cache_dir() / "samples" / f"{cls.__name__}-{key[:16]}.jsonl"
+
+    def _restored(self, line: bytes) -> tuple[Sample, str]:
+        """A kept sample, and the suffix of its context's file."""
+        stored = orjson.loads(line)
+        load = _Stored(stored["context"][0], stored.pop("documents"))
+        hashed, chars, tokens, tokenizer = stored["context"]
+        stored["context"] = Context(hashed, chars, tokens, tokenizer, load)
+        stored["evidence"] = tuple((start, end) for start, end in stored["evidence"])
+        return Sample(**stored | {"task": self.name}), ".json" if load.documents else ".txt"
+
+
+def hub_or_file(path: str | None, source: HubRows) -> Iterator[dict[str, Any]]:
+    """The rows of `source`: out of a local file with its columns where one is named."""
+    return source.rows() if path is None else file_rows(path, source.where)

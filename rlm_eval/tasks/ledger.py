@@ -44,7 +44,10 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Ledger(GeneratedTask):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    `solved_by_code` in all styles: a program that knows the few forms of line adds them up exactly.
+    """
 
     name: str = "ledger"
     style: str = "ledger"
@@ -52,6 +55,7 @@ class Ledger(GeneratedTask):
     ask: str = "mix"
     """`sum` of all, `sum_account`, `count_account`, `sum_above` 1,000, or `mix` in turn."""
 
+    solved_by_code: ClassVar[bool] = True
     density: ClassVar[Density] = Density.LINEAR
     operation: ClassVar[str | None] = "sum"
     ANSWER_BUDGET: ClassVar[int] = 32

@@ -11,19 +11,24 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rlm_eval.errors import ConfigError
 from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
-from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
+from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.rows import Condition, file_rows
 from rlm_eval.types import Answer, Sample, Score
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)
+_LEAST = 25  # tokens: room for one short turn beside the needles
+REPOSITORY, REVISION = "openai/mrcr", "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d"
+"""After the correction of December 2025."""
 _COLUMNS = ("prompt", "answer", "random_string_to_prepend")
 
 
@@ -52,6 +57,9 @@ class MrcrV2Gen(_V2, GeneratedTask):
     needles: int = 8
     """Requests of the same format, topic and style."""
 
+    # 1 wrote "a otter"; its requests read "in a {style} style", as only the question does.
+    VERSION: ClassVar[int] = 2
+    solved_by_code: ClassVar[bool] = True  # a regular expression over the requests
     ANSWER_BUDGET: ClassVar[int] = 320
 
     def __post_init__(self) -> None:
@@ -77,6 +85,11 @@ class MrcrV2Gen(_V2, GeneratedTask):
 
         def make(budget: float, slack: float) -> str:
             budget -= self.counter.cost(opening) + sum(map(self.counter.cost, needles))
+            if budget < _LEAST:
+                raise ConfigError(
+                    f"{self.name}: length={self.length} leaves no room for {self.needles} answers "
+                    f"of 100 to 300 tokens; use length={256 * self.needles + 512} or more"
+                )
             turns, costs, spent = [], [], 0.0
             filler = rng("mrcr filler", self.seed, index)
             while spent <= budget:
@@ -111,21 +124,20 @@ class MrcrV2Gen(_V2, GeneratedTask):
 
 def _turn(request: tuple[str, str, str], answer: str) -> str:
     form, topic, style = request
-    return f"User: Write a {form} about {topic} in a {style} style.\n\nAssistant: {answer}\n\n"
+    return f"User: Write a {form} about {topic} in {style} style.\n\nAssistant: {answer}\n\n"
 
 
 def _line(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
     words = data("words.json")
-    return (
-        str(source.choice(texts["lines"])).format(
-            topic=topic,
-            a=source.choice(words["adjectives"]),
-            n=source.choice(words["nouns"]),
-            o=source.choice(words["objects"]),
-            v=source.choice(words["verbs"]),
-            tail=source.choice(words["tails"]),
-        )
-    )  # fmt: skip
+    line = source.choice(texts["lines"]).format(
+        topic=topic,
+        a=source.choice(words["adjectives"]),
+        n=source.choice(words["nouns"]),
+        o=source.choice(words["objects"]),
+        v=source.choice(words["verbs"]),
+        tail=source.choice(words["tails"]),
+    )
+    return re.sub(r"\b([Aa]) (?=[aeiou]|honest)", r"\1n ", line)
 
 
 def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
@@ -155,13 +167,20 @@ def _near_miss(
             return (form, topic, style), _answer(source, texts, topic)
 
 
+_ASKED = re.compile(r"Prepend (\S+) to the (\w+) (.+) in an? (.+) style\.")
+
+
+def _request(thing: str, style: str) -> str:
+    """Pattern of a request: `in {style} style`, where the last question has `in a`."""
+    return rf"User: Write a {re.escape(thing)} in (?:an? )?{re.escape(style)} style\."
+
+
 def _regex(sample: Sample, *, first: bool = False) -> str:
-    match = re.search(r"Prepend (\S+) to the (\w+) (.+) in a (.+) style\.", sample.question)
+    match = _ASKED.search(sample.question)
     if match is None:
         return ""
     code, ordinal, thing, style = match.groups()
-    request = re.escape(f"User: Write a {thing} in a {style} style.")
-    pattern = rf"{request}\s+Assistant: (.*?)(?=\s*\nUser: Write a |\s*\Z)"
+    pattern = rf"{_request(thing, style)}\s+Assistant: (.*?)(?=\s*\nUser: Write a |\s*\Z)"
     found = re.findall(pattern, sample.context.text(), re.DOTALL)
     place = 0 if first or ordinal not in ORDINALS else ORDINALS.index(ordinal)
     return code + found[place].strip() if place < len(found) else ""
@@ -173,20 +192,34 @@ class MrcrV2(_V2, LoadedTask):
 
     name: str = "mrcr_v2"
 
+    # 1: questions ended in the "Assistant:" of the file, and needles were what a column says
+    VERSION: ClassVar[int] = 2
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.path is None:
             raise ValueError("path: the CSV file of google-deepmind/eval_hub's mrcr_v2")
 
     def drafts(self) -> Iterator[Draft]:
-        """One per row: the last paragraph is the question, what stands before it the context."""
+        """One per row: the last request is the question, what stands before it the context.
+
+        `User:` before it and `Assistant:` after it are the file's turns, not the question's.
+        """
         for number, row in enumerate(file_rows(str(self.path))):
             start = row["queries"].rindex("Prepend ")
-            question, context = row["queries"][start:].strip(), row["queries"][:start]
+            question = row["queries"][start:].strip().removesuffix("Assistant:").rstrip()
+            context = row["queries"][:start].rstrip().removesuffix("User:")
             name = str(number)
             nominal = int(row["context_len"])
-            meta = {"needles": str(row.get("view_ops", "")), "nominal": nominal}
+            meta = {"needles": _needles_of(question, context), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
+
+
+def _needles_of(question: str, context: str) -> int | None:
+    """How often the asked request stands in the conversation; `None` where the question is of
+    another form."""
+    match = _ASKED.search(question)
+    return match and len(re.findall(_request(match[3], match[4]), context))
 
 
 @dataclass(frozen=True)
@@ -197,30 +230,33 @@ class MrcrOpenai(LoadedTask):
     needles: int = 8
     """2, 4 or 8."""
     revision: str | None = None
-    """Commit of the hub's data set, later than its correction of December 2025. No default: the
-    right one could not be verified here, and an unpinned number is not a number."""
+    """Commit of the hub's data set; `None` = f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d, which is
+    later than its correction of December 2025."""
     length: int = 131072
     """Nominal: the upper end of the token bin (8192, 16384, ... 1048576)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_needles(self.needles)
-        if self.path is None and self.revision is None:
-            raise ValueError(
-                "revision: name a commit of openai/mrcr (after December 2025), or path"
-            )
+
+    @property
+    def _rows(self) -> HubRows:
+        # Far outside the bin in characters: neither kept nor tokenised.
+        where: tuple[Condition, ...] = (
+            ("n_needles", "==", self.needles),
+            ("n_chars", ">=", self.length * 1.5),
+            ("n_chars", "<=", self.length * 7),
+        )
+        columns, names = (*_COLUMNS, "n_needles", "n_chars"), f"{self.needles}needle*"
+        return HubRows(REPOSITORY, self.revision or REVISION, "train", None, columns, where, names)
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        return () if self.path is not None else (self._rows,)
 
     def drafts(self) -> Iterator[Draft]:
         """The rows of the bin (prompt and answer under o200k, as on the card)."""
-        wanted: list[Condition] = [("n_needles", "==", self.needles)]
-        # Far outside the bin in characters: neither fetched nor tokenised.
-        wanted += [("n_chars", ">=", self.length * 1.5), ("n_chars", "<=", self.length * 7)]
-        if self.path is None:
-            revision, columns = str(self.revision), [*_COLUMNS, "n_needles", "n_chars"]
-            rows = hub_rows("openai/mrcr", revision, "train", columns=columns, where=wanted)
-        else:
-            rows = file_rows(self.path, wanted)
-        for number, row in enumerate(rows):
+        for number, row in enumerate(hub_or_file(self.path, self._rows)):
             *turns, last = json.loads(row["prompt"])
             tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
             tokens += self.counter.count(row["answer"])

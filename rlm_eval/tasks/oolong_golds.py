@@ -28,13 +28,16 @@ MARGIN = 0.02
 class Table:
     """First code path: counts over the columns of a window."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Sequence[Row], labels: Sequence[str] = LABELS) -> None:
+        self.rows, self.labels = rows, labels
 
     def gold(self, form: Form) -> Gold | None:
         """The answer; `None` where the window does not have one clear answer to the form."""
         rows = [row for row in self.rows if form.holds(row)]
         if not rows:
+            return None
+        if form.kind == "C2" and len({row.label for row in rows}) < len(self.labels):
+            # The question lists all labels: one that does not occur is the least common, too.
             return None
         found: Gold | None = _SOLVERS[form.kind](form, rows)
         return found and replace(found, support=len(rows))
@@ -60,8 +63,7 @@ def _most(_: Form, rows: list[Row]) -> Gold | None:
 
 def _least(_: Form, rows: list[Row]) -> Gold | None:
     ranked = Counter(row.label for row in rows).most_common()
-    # The question lists all labels as choices: one that does not occur is the least common, too.
-    if len(ranked) < len(LABELS) or ranked[-1][1] == ranked[-2][1]:
+    if len(ranked) < 2 or ranked[-1][1] == ranked[-2][1]:
         return None
     return Gold(ranked[-1][0], ranked[-2][1] - ranked[-1][1], 0)
 

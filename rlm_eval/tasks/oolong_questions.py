@@ -18,6 +18,7 @@ from rlm_eval.tasks.dates import MONTHS
 from rlm_eval.tasks.oolong_window import FIRST_DAY, LAST_DAY, Priors, Row, day_name
 
 MORE, LESS, SAME = "more common than", "less common than", "same frequency as"
+_DAYS = LAST_DAY - FIRST_DAY
 _FORM = "Give your final answer in the form"
 
 
@@ -181,19 +182,30 @@ def forms(kind: str, priors: Priors, early: Sequence[Row], source: random.Random
     """Candidates of a kind, best first, drawn from what is the same at every length.
 
     `kind` is a name of the catalogue, with a suffix for the subset (`C3user`, `C1month`,
-    `C4range`) or for the pair of labels (`C3close`, `C3same`). `early` are the first lines of the
-    window: users are taken from them, so that they occur at every length.
+    `C4range`) or for the pair of labels (`C3close`, `C3same`; `C1close` and `C2close` are C1 and C2
+    where the labels in question are close). There are none of a kind that the window's priors do
+    not allow. `early` are the first lines of the window: users are taken from them, so that they
+    occur at every length. A range of `C3range` and of `C4range` is at least half of all days: few
+    lines would be a subset that a filter finds.
     """
     name, rest = kind[:2], kind[2:]
     labels = list(priors.order)
+    if (rest == "close" or kind == "C3range") and not priors.close:
+        return
+    if (rest == "same" and not priors.tied) or (kind == "C1close" and len(labels) > 2):
+        return
     while True:
         a, b = source.sample(labels, 2)
-        if rest == "close":
-            place = source.randrange(2)
+        if rest == "close" or kind == "C3range":
+            place = source.randrange(len(priors.close) - 1)
             a, b = source.sample(priors.close[place : place + 2], 2)
         elif rest == "same":
             a, b = source.sample(priors.tied, 2)
         low, high = sorted(source.sample(range(FIRST_DAY, LAST_DAY), 2))
+        if rest == "range":
+            span = source.randint(_DAYS // 2, _DAYS * 9 // 10)
+            low = FIRST_DAY + source.randrange(_DAYS - span)
+            high = low + span
         users = source.choices([row.user for row in early], k=2)
         form = Form(name, a, b) if name in ("C3", "T7", "T8") else Form(name, a)
         if name in ("C1", "C2", "U1", "U2", "T1", "T2", "T3"):

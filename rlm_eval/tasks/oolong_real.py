@@ -7,8 +7,9 @@ arXiv:2511.02817.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,10 +17,17 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.oolong import oolong_real
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
-from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
+from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.rows import in_turns
 from rlm_eval.types import Answer, Density, Sample, Score
 
 REPOSITORY, REVISION = "oolongbench/oolong-real", "6bc9ef04866fcf005c9749b70649be69dd37fffb"
+_COLUMNS: tuple[str, ...] = ("id", "context_window_id", "context_window_text", "question")
+_COLUMNS = (*_COLUMNS, "answer", "question_type", "episodes")
+_CHARS_A_TOKEN = 8
+"""At most, on average over a transcript: longer texts are not even counted."""
+_SPELLS = re.compile(r"\b(spells?|casts?|casting|cantrips?)\b", re.IGNORECASE)
+_ROLLS = re.compile(r"\b(rolls?|rolled|nat(ural)?\s?\d+|nat20s?|nat1s?|crit\w*)\b", re.IGNORECASE)
 TYPES = ("singledoc_rolls", "singledoc_spells", "multidoc_rolls", "multidoc_spells")
 
 
@@ -36,9 +44,12 @@ class OolongReal(LoadedTask):
     split: str = "test"
     """`validation` (campaign 2) or `test` (campaign 1)."""
     question_type: str = ""
-    """One of the four question types; empty = all."""
+    """One of the four question types; empty = all. Read off the question and its episodes: the data
+    set's own column can be shifted against its rows."""
 
     clusters_in_data: ClassVar[bool] = True  # rows of one window are in no fixed number
+    # 1: windows one after the other; question types as the data set's column has them
+    VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.LINEAR
 
     def __post_init__(self) -> None:
@@ -50,31 +61,38 @@ class OolongReal(LoadedTask):
         if self.question_type not in ("", *TYPES):
             raise ValueError(f"question_type={self.question_type}: one of {', '.join(TYPES)}")
 
+    @property
+    def _rows(self) -> HubRows:
+        where = (("context_window_text", "chars<=", self.length * _CHARS_A_TOKEN),)
+        return HubRows(REPOSITORY, REVISION, self.split, self.config, _COLUMNS, where)
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        return () if self.path is not None else (self._rows,)
+
     def drafts(self) -> Iterator[Draft]:
-        """The rows in their order whose context is at most `length` tokens."""
-        where: list[Condition] = []
-        if self.question_type:
-            where.append(("question_type", "==", self.question_type))
-        rows = (
-            file_rows(self.path, where)
-            if self.path is not None
-            else hub_rows(
-                REPOSITORY, REVISION, self.split, config=self.config, where=where, parquet=False
-            )
-        )
+        """The windows of at most `length` tokens in turns, their rows in order."""
+        texts: dict[str, str] = {}  # one copy of each, not one a row
         tokens: dict[str, int] = {}
-        for row in rows:
-            window, text = str(row["context_window_id"]), row["context_window_text"]
+        kept = []
+        for row in hub_or_file(self.path, self._rows):
+            window = str(row["context_window_id"])
             if window not in tokens:
-                tokens[window] = self.counter.count(text)
-            if tokens[window] <= self.length:
-                yield self._draft(row, window, text, tokens[window])
+                tokens[window] = self.counter.count(row["context_window_text"])
+                texts[window] = row["context_window_text"]
+            if tokens[window] > self.length:
+                texts[window] = ""
+            elif self.question_type in ("", question_type(row)):
+                kept.append((window, {**row, "context_window_text": None}))
+        for window, row in in_turns(kept):
+            yield self._draft(row, window, texts[window], tokens[window])
 
     def _draft(self, row: Mapping[str, Any], window: str, text: str, tokens: int) -> Draft:
         key = f"oolong_real|{self.split}|{window}"
         meta = {
             "row": str(row["id"]),
-            "question_type": str(row["question_type"]),
+            "question_type": question_type(row),
+            "question_type_column": str(row["question_type"]),
             "episodes": len(row["episodes"]) if isinstance(row["episodes"], list) else 1,
         }
         item = f"{key}|{row['id']}"
@@ -96,6 +114,21 @@ class OolongReal(LoadedTask):
     def floors(self) -> Mapping[str, Floor]:
         """`twenty` (the commonest count-like constant), `speaker` (most frequent speaker)."""
         return {"twenty": lambda _: "\\boxed{20}", "speaker": _speaker, "empty": lambda _: ""}
+
+
+def question_type(row: Mapping[str, Any]) -> str:
+    """What a question is about, and over how many episodes: one of `TYPES`.
+
+    The column decides where neither the words of the question nor the list of episodes do.
+    """
+    episodes, question = row["episodes"], str(row["question"])
+    reach, _, topic = str(row["question_type"]).partition("_")
+    if isinstance(episodes, list) and episodes:
+        reach = "singledoc" if len(episodes) == 1 else "multidoc"
+    spells, rolls = _SPELLS.search(question), _ROLLS.search(question)
+    if bool(spells) != bool(rolls):
+        topic = "spells" if spells else "rolls"
+    return f"{reach}_{topic}"
 
 
 def _speaker(sample: Sample) -> str:

@@ -1,6 +1,7 @@
 """OOLONG-synth, the benchmark's own data (arXiv:2511.02817; `oolongbench/oolong-synth`).
 
-Streams the rows of one source data set and one length: the split is gigabytes, the rows are 50.
+Reads the rows of one source data set (or of all) and one length: the split is gigabytes, the rows
+are 50. They are asked in turns over the windows, so that a small n has several.
 The RLM paper (arXiv:2512.24601) uses trec_coarse, which is in the *validation* split. Nominal
 lengths over-estimate modern tokenizers by about a third; samples carry measured tokens.
 Not here: generated data (`oolong_gen`).
@@ -8,8 +9,9 @@ Not here: generated data (`oolong_gen`).
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar
@@ -18,9 +20,10 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.scoring.oolong import read_gold
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.dates import MONTHS, read_day, read_month
-from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
+from rlm_eval.tasks.hub import HubRows, LoadedTask
 from rlm_eval.tasks.oolong_floors import Questions
 from rlm_eval.tasks.oolong_window import line_spans
+from rlm_eval.tasks.rows import file_rows, in_turns
 from rlm_eval.types import Density, Sample
 
 REPOSITORY = "oolongbench/oolong-synth"
@@ -28,6 +31,8 @@ REVISION = "f0d59eaf0febf130664cfceb710436c8e3216b2b"
 """June 2026, with the card's correction (before: 49898a421f4b14f2c9cae084d2d270f930ff4c90)."""
 VALIDATION = ("trec_coarse", "spam")
 TEST = ("imdb", "agnews", "negation", "yahoo", "formality", "multinli", "metaphors", "app_reviews")
+EVERY = "all"
+"""In place of a data set's name: all of them."""
 PLAIN: tuple[str, ...] = ("id", "context_len", "dataset", "context_window_id", "question", "answer")
 PLAIN = (*PLAIN, "answer_type", "task", "task_group", "input_subset")
 """Columns beside the text."""
@@ -46,26 +51,40 @@ _RLM_PREFIX = (
 """The RLM paper's paragraph before each question, in our words."""
 
 
-def synth_rows(
-    path: str | None, revision: str, where: list[Condition], columns: list[str]
-) -> Iterator[dict[str, Any]]:
-    """Rows of the data set that meet the conditions, from a local file or the hub."""
-    if path is not None:
-        return file_rows(path, where)
-    dataset = next(value for column, _, value in where if column == "dataset")
-    split = "validation" if dataset in VALIDATION else "test"
-    return hub_rows(REPOSITORY, revision, split, columns=columns, where=where)
+def synth_sources(
+    revision: str, dataset: str, length: int, columns: Sequence[str]
+) -> tuple[HubRows, ...]:
+    """The rows of a data set, or of `all`, at a nominal length: one part per split."""
+    found = []
+    for split, names in (("validation", VALIDATION), ("test", TEST)):
+        if wanted := tuple(name for name in names if dataset in (name, EVERY)):
+            where = (("dataset", "in", wanted), ("context_len", "==", length))
+            found.append(HubRows(REPOSITORY, revision, split, None, tuple(columns), where))
+    return tuple(found)
+
+
+def synth_rows(path: str | None, sources: Sequence[HubRows]) -> Iterator[dict[str, Any]]:
+    """The rows of the sources, from a local file or the hub."""
+    if path is None:
+        return itertools.chain.from_iterable(source.rows() for source in sources)
+    return itertools.chain.from_iterable(file_rows(path, source.where) for source in sources)
+
+
+_TEXTS = ("context_window_text", "context_window_text_with_labels")
+_WINDOW = ("context_len", "dataset", "context_window_id", *_TEXTS)
+
+
+def window_sources(length: int, revision: str = REVISION) -> tuple[HubRows, ...]:
+    """The rows that `hub_windows` reads."""
+    return synth_sources(revision, "trec_coarse", length, _WINDOW)
 
 
 def hub_windows(
     length: int, path: str | None, revision: str = REVISION
 ) -> Iterator[dict[str, Any]]:
     """The distinct trec_coarse windows of a nominal length, labelled text included."""
-    columns = ["context_len", "dataset", "context_window_id"]
-    columns += ["context_window_text", "context_window_text_with_labels"]
-    where: list[Condition] = [("dataset", "==", "trec_coarse"), ("context_len", "==", length)]
     seen = set()
-    for row in synth_rows(path, revision, where, columns):
+    for row in synth_rows(path, window_sources(length, revision)):
         if row["context_window_id"] not in seen:
             seen.add(row["context_window_id"])
             yield row
@@ -111,7 +130,7 @@ class OolongSynth(Questions, LoadedTask):
     length: int = 131072
     """Nominal tokens (`context_len`): a power of 2 from 1024 to 4194304."""
     dataset: str = "trec_coarse"
-    """The source data set."""
+    """The source data set, or `all` ten of them: 20 windows of a length."""
     revision: str = REVISION
     """Revision of the hub's data set."""
     surface: str = "official"
@@ -120,34 +139,55 @@ class OolongSynth(Questions, LoadedTask):
     """Show each line's label: leaves only counting."""
 
     per_cluster: ClassVar[int] = 25
-    most_clusters: ClassVar[int] = 2  # windows that the data set has of a length
-    VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines, where a question is about them
+    # 1: one evidence span for all lines, where a question is about them
+    # 2: windows one after the other; windows of two lengths with one number in one cluster
+    VERSION: ClassVar[int] = 3
     density: ClassVar[Density] = Density.LINEAR
     operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dataset not in (*VALIDATION, *TEST):
-            raise ValueError(f"dataset={self.dataset}: one of {', '.join((*VALIDATION, *TEST))}")
+        if self.dataset not in (*VALIDATION, *TEST, EVERY):
+            known = ", ".join((*VALIDATION, *TEST, EVERY))
+            raise ValueError(f"dataset={self.dataset}: one of {known}")
         if self.surface not in ("official", "rlm"):
             raise ValueError(f"surface={self.surface}: official or rlm")
         if self.surface == "rlm" and self.dataset != "trec_coarse":
             raise ValueError("surface=rlm is a paragraph about trec_coarse")
 
+    @property
+    def most_clusters(self) -> int:
+        """Windows that the data have of a length: two of a source data set."""
+        return 2 * (len((*VALIDATION, *TEST)) if self.dataset == EVERY else 1)
+
+    @property
+    def wider(self) -> str:
+        """The setting that gives more windows of the same length; empty = there is none."""
+        return "" if self.dataset == EVERY else f"task.dataset={EVERY}"
+
+    @property
+    def _rows(self) -> tuple[HubRows, ...]:
+        return synth_sources(self.revision, self.dataset, self.length, (*PLAIN, self._text))
+
+    @property
+    def _text(self) -> str:
+        return "context_window_text" + ("_with_labels" if self.with_labels else "")
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        return () if self.path is not None else self._rows
+
     def drafts(self) -> Iterator[Draft]:
-        """The rows in their order, each question of a window once.
+        """The windows in turns, their rows in order, each question of a window once.
 
         The generator appended one T7 row per qualifying month, so that one question has several
         golds; only the earliest month is right.
         """
-        column = "context_window_text" + ("_with_labels" if self.with_labels else "")
-        where: list[Condition] = [("dataset", "==", self.dataset)]
-        where += [("context_len", "==", self.length)]
         texts: dict[str, str] = {}
         kept: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in synth_rows(self.path, self.revision, where, [*PLAIN, column]):
-            window = str(row["context_window_id"])
-            texts.setdefault(window, row[column])
+        for row in synth_rows(self.path, self._rows):
+            window = f"{row['dataset']}|{self.length}|{row['context_window_id']}"
+            texts.setdefault(window, row[self._text])
             plain = {name: row[name] for name in PLAIN}  # one copy of each text, not one a row
             first = kept.setdefault((window, row["question"]), plain)
             if "MONTH_YEAR" in row["answer_type"] and _month(plain) < _month(first):
@@ -158,16 +198,17 @@ class OolongSynth(Questions, LoadedTask):
                 "lengths are powers of 2"
             )
         tokens = {window: self.counter.count(text) for window, text in texts.items()}
-        for (window, _), row in kept.items():
-            yield self._draft(row, texts[window], tokens[window])
+        for window, row in in_turns([(window, row) for (window, _), row in kept.items()]):
+            yield self._draft(row, window, texts[window], tokens[window])
 
-    def _draft(self, row: Mapping[str, Any], text: str, tokens: int) -> Draft:
+    def _draft(self, row: Mapping[str, Any], window: str, text: str, tokens: int) -> Draft:
         question = str(row["question"])
-        key = f"oolong_synth|{self.dataset}|{row['context_window_id']}"
+        key = f"oolong_synth|{window}"
         meta: dict[str, Any] = {
             name: str(row[name]) for name in ("answer_type", "task", "task_group", "input_subset")
         }
-        meta |= {"row": str(row["id"]), "scope": scope(question), "lines": len(line_spans(text))}
+        meta |= {"dataset": str(row["dataset"]), "row": str(row["id"])}
+        meta |= {"scope": scope(question), "lines": len(line_spans(text))}
         return Draft(
             (_RLM_PREFIX if self.surface == "rlm" else "") + question,
             text,

@@ -4,13 +4,14 @@ Follows OOLONG-synth's construction (abertsch72/oolong; arXiv:2511.02817): label
 softmax of random draws, 80 % of the lines from common users, uniform dates, the same preamble,
 lines and epilogue. Three things differ, on purpose. Windows are nested: line i is the same at every
 length, and a shorter window is the longer one with lines taken out (so that lengths pair). No text
-occurs twice. And of every window's labels two are exactly equally frequent and three follow each
-other closely: only such comparisons cannot be answered from a small sample of the lines.
-Not here: questions.
+occurs twice. And some labels of a window are exactly equally frequent or follow each other closely
+(`draw_priors`): only such comparisons cannot be answered from a small sample of the lines.
+Not here: texts (`oolong_grammar`), questions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import random
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.dates import day_text, read_day
-from rlm_eval.tasks.oolong_grammar import LABELS, text_maker
+from rlm_eval.tasks.oolong_grammar import NoMoreLines, Source, Writer, family
 
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
 PROMPT_TOKENS, LINE_TOKENS = 168, 39
@@ -32,8 +33,13 @@ ACTIVE = 4
 """Common users among whom a line is drawn; the pool grows by one user every ten lines."""
 CLOSE = 0.475
 """Gap of close labels, in square roots of their count (middle of 0.35 to 0.6)."""
+FEWEST = 3
+"""Least gap of close labels, in lines, where they have at least 8."""
 BLOCK = 128
-_LAST = 8
+CLOSE_OF_TWO = 0.75
+"""Share of the windows of two labels in which they are close."""
+_LAST, _DRAWS = 8, 150
+_IDS = 90_000
 _PIECE = 4096
 _DAYS = list(range(FIRST_DAY, LAST_DAY + 1))
 _LINE = re.compile(r"^Date: (.*?) \|\| User: (\d+) \|\| Instance: (.*)$", re.MULTILINE)
@@ -73,12 +79,10 @@ def render_line(row: Row, with_label: bool = False) -> str:
     return f"Date: {day_name(row.day)} || User: {row.user} || Instance: {row.text}{tag}"
 
 
-def frame(n: int, labels: Sequence[str]) -> tuple[str, str]:
+def frame(n: int, source: Source, order: Sequence[str]) -> tuple[str, str]:
     """Preamble and epilogue of a window of `n` lines."""
-    named = ", ".join(f"'{label}'" for label in labels)
     body = (
-        f"lines contain {n} general-knowledge questions, one per line. Each question has an answer "
-        f"that can be described as one of {len(labels)} categories: {named}.\n\nYou will be asked "
+        f"{source.described(n, order)}\n\nYou will be asked "
         f"to answer questions about the aggregate label statistics across all {n} examples in this "
         "dataset. Do not try to guess, estimate, or approximate the result. Calculate the exact "
         "answer given these datapoints.\n\n"
@@ -86,9 +90,14 @@ def frame(n: int, labels: Sequence[str]) -> tuple[str, str]:
     return f"The following {body}", f"Recall: the preceding {body}"
 
 
-def render(rows: Sequence[Row], labels: Sequence[str], with_labels: bool = False) -> str:
-    """The whole window as text."""
-    before, after = frame(len(rows), labels)
+def render(
+    rows: Sequence[Row],
+    order: Sequence[str],
+    with_labels: bool = False,
+    source: Source | None = None,
+) -> str:
+    """The whole window as text; the labels in `order`. `source`: `None` = OOLONG's questions."""
+    before, after = frame(len(rows), source or family("question"), order)
     return "".join([before, *_blocks(rows, with_labels), after])
 
 
@@ -135,73 +144,122 @@ class Priors(NamedTuple):
     order: tuple[str, ...]
     """Labels in the order in which the window lists them."""
     top: str
-    tied: tuple[str, str]
-    close: tuple[str, str, str]
-    """Each a little more common than the next."""
-    shares: tuple[float, float, float]
-    """Of `top`, of each tied label, and of the middle close label."""
+    """The most common label; where there are two labels and they are close, the first of them."""
+    tied: tuple[str, ...]
+    """Two exactly equally frequent labels, or none."""
+    close: tuple[str, ...]
+    """Labels each a little more common than the next: two or three, or none."""
+    shares: dict[str, float]
+    """Label -> its share of the lines, before the gaps of the close ones."""
 
 
-def draw_priors(source: random.Random) -> Priors:
-    """OOLONG's draw, repeated until the most common label is clear and no group runs empty."""
+def draw_priors(source: random.Random, labels: Sequence[str]) -> Priors:
+    """OOLONG's draw, repeated until the most common label is clear and no group runs empty.
+
+    Of five labels and more two are tied, the least common three (of three or five labels: two) are
+    close. Two labels are close in three windows of four, else clearly apart.
+    """
+    if len(labels) == 2:
+        return _draw_two(source, labels)
     while True:
-        labels = list(LABELS)
-        source.shuffle(labels)
+        order = list(labels)
+        source.shuffle(order)
         heat = source.randint(2, 6)
-        weights = {label: math.exp(source.randint(1, 30) ** (1 / heat)) for label in labels}
+        weights = {label: math.exp(source.randint(1, 30) ** (1 / heat)) for label in order}
         total = sum(weights.values())
-        ranked = sorted(labels, key=lambda label: -weights[label])
-        shares = [weights[label] / total for label in ranked]
-        top, tied, close = shares[0], sum(shares[1:3]) / 2, sum(shares[3:]) / 3
-        if top > tied + 0.05 and tied > close + 0.03 and close > 0.04:
-            a, b, c, d, e = ranked[1:]
-            return Priors(tuple(labels), ranked[0], (a, b), (c, d, e), (top, tied, close))
+        ranked = sorted(order, key=lambda label: -weights[label])
+        shares = {label: weights[label] / total for label in ranked}
+        tied = ranked[1:3] if len(ranked) >= 5 else []
+        close = ranked[-2:] if len(ranked) in (3, 5) else ranked[-3:]
+        for group in (tied, close):
+            mean = sum(shares[label] for label in group) / max(1, len(group))
+            shares |= dict.fromkeys(group, mean)
+        middle = shares[ranked[1]]
+        gap = 0.06 / len(ranked)  # 0.01 of six labels, which is what the benchmark's questions need
+        apart = middle > shares[close[0]] + 3 * gap or not tied
+        if shares[ranked[0]] > middle + 5 * gap and apart and shares[close[0]] > 4 * gap:
+            return Priors(tuple(order), ranked[0], tuple(tied), tuple(close), shares)
+
+
+def _draw_two(source: random.Random, labels: Sequence[str]) -> Priors:
+    order = list(labels)
+    source.shuffle(order)
+    ranked = source.sample(order, 2)
+    if source.random() < CLOSE_OF_TWO:
+        return Priors(tuple(order), ranked[0], (), tuple(ranked), dict.fromkeys(ranked, 0.5))
+    share = source.uniform(0.56, 0.7)
+    shares = {ranked[0]: share, ranked[1]: 1 - share}
+    return Priors(tuple(order), ranked[0], (), (), shares)
+
+
+class _Users:
+    """The ids 10,000 to 99,999 in an order of their own, without a list of them."""
+
+    def __init__(self, source: random.Random) -> None:
+        self.start, self.step = source.randrange(_IDS), 0
+        while math.gcd(self.step, _IDS) != 1:
+            self.step = source.randrange(_IDS // 4, _IDS)
+
+    def __getitem__(self, place: int) -> int:
+        return 10_000 + (self.start + place * self.step) % _IDS
 
 
 class Window:
-    """The lines of one base window in order of arrival; a length takes the first n of them."""
+    """The lines of one base window in order of arrival; a length takes the first n of them.
 
-    def __init__(self, key: str, cost: Callable[[str], float]) -> None:
-        self.key, self.cost = key, cost
-        self.priors = draw_priors(rng(key, "priors"))
+    `cost` counts tokens. `block`: lines that are drawn and measured together.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        cost: Callable[[str], float],
+        source: Source | None = None,
+        block: int = BLOCK,
+    ) -> None:
+        self.key, self.cost, self.block = key, cost, block
+        self.source = source or family("question")
+        self.priors = draw_priors(rng(key, "priors"), self.source.labels)
         self._rows: list[Row] = []
         self._places = array("d")
         self._blocks: list[float] = []
         self._head = cost(render_line(Row(LAST_DAY, 12_345, "", "")).rstrip())
-        self._counts = dict.fromkeys(LABELS, 0)
+        self._counts = dict.fromkeys(self.source.labels, 0)
         self._texts: set[str] = set()
         self._users, self._days = rng(key, "users"), rng(key, "days")
         self._order = rng(key, "order")
-        self._makers = {label: text_maker(label, rng(key, "text", label)) for label in LABELS}
-        self._ids = array("I", range(10_000, 100_000))
-        self._users.shuffle(self._ids)
+        self._writer = self.source.writer(rng(key, "text"))
+        self._ids = _Users(self._users)
+        middle = (len(self.priors.close) - 1) / 2
+        self._steps = [
+            (label, share, middle - self.priors.close.index(label))
+            if label in self.priors.close
+            else (label, share, 0.0)
+            for label, share in self.priors.shares.items()
+        ]
 
     def _due(self) -> str:
         """The label that lags most behind its share."""
-        n, counts, priors = len(self._rows) + 1, self._counts, self.priors
-        top, tied, close = (share * n for share in priors.shares)
-        gap = max(CLOSE * math.sqrt(close), min(5.2, close / 2.5))
-        most, middle, least = priors.close
-        a, b = priors.tied
-        lags = (
-            (top - counts[priors.top], priors.top),
-            (tied - counts[a], a),
-            (tied - counts[b], b),
-            (close + gap - counts[most], most),
-            (close - counts[middle], middle),
-            (close - gap - counts[least], least),
-        )
-        return max(lags)[1]
+        n, counts = len(self._rows) + 1, self._counts
+        most, due = -math.inf, ""
+        for label, share, steps in self._steps:
+            lag = share * n - counts[label]
+            if steps:
+                close = share * n
+                lag += steps * max(CLOSE * math.sqrt(close), min(FEWEST + 0.2, close / 2.5))
+            if lag > most:
+                most, due = lag, label
+        return due
 
-    def _fresh(self, make: Callable[[], str]) -> str:
+    def _fresh(self, writer: Writer, label: str) -> str:
         while True:
-            text = make()
+            text = writer.make(label)
             if text not in self._texts:
                 self._texts.add(text)
                 return text
 
     def _user(self) -> int:
-        half = len(self._ids) // 2
+        half = _IDS // 2
         if self._users.random() < COMMON_SHARE:
             newest = len(self._rows) // 10
             oldest = max(0, newest - ACTIVE + 1)
@@ -212,7 +270,7 @@ class Window:
     def _arrive(self) -> Row:
         label = self._due()
         day = _DAYS[int(self._days.random() * len(_DAYS))]
-        row = Row(day, self._user(), self._fresh(self._makers[label]), label)
+        row = Row(day, self._user(), self._fresh(self._writer, label), label)
         self._counts[label] += 1
         self._rows.append(row)
         self._places.append(self._order.random())
@@ -223,6 +281,8 @@ class Window:
         while len(self._rows) < n:
             self._arrive()
         rows = self._rows[:n]
+        if not self.priors.tied:
+            return rows
         a, b = (sum(r.label == label for r in rows) for label in self.priors.tied)
         for i in range(n - 1, -1, -1):
             # The cut fell between the two tied labels: the surplus line becomes a `top` line.
@@ -234,24 +294,44 @@ class Window:
         return rows
 
     def _relabelled(self, row: Row, place: int) -> Row:
-        make = text_maker(self.priors.top, rng(self.key, "relabelled", place))
-        return row._replace(label=self.priors.top, text=self._unused(make))
+        writer = self.source.writer(rng(self.key, "relabelled", place))
+        text = self._unused(writer, self.priors.top)
+        return row._replace(label=self.priors.top, text=text)
 
-    def _unused(self, make: Callable[[], str]) -> str:
-        return next(text for text in iter(make, "") if text not in self._texts)
+    def _unused(self, writer: Writer, label: str) -> str:
+        return next(t for t in iter(lambda: writer.make(label), "") if t not in self._texts)
+
+    def _candidates(self, writer: Writer, label: str) -> list[str]:
+        """Up to `_DRAWS` texts of the label that no line has."""
+        drawn: list[str] = []
+        with contextlib.suppress(NoMoreLines):
+            while len(drawn) < _DRAWS:
+                drawn.append(self._unused(writer, label))
+        return drawn
 
     def _cost(self, *rows: Row) -> float:
         """Tokens of lines: their texts, and a head each that is as long as any other."""
         return len(rows) * self._head + self.cost("".join([f" {row.text}\n" for row in rows]))
 
     def _block(self, place: int) -> float:
-        """Cost of `BLOCK` lines; a tokenizer's call costs more than its work on one line."""
+        """Cost of a block of lines; a tokenizer's call costs more than its work on one line."""
         while len(self._blocks) <= place:
-            start = len(self._blocks) * BLOCK
-            while len(self._rows) < start + BLOCK:
+            start, end = len(self._blocks) * self.block, (len(self._blocks) + 1) * self.block
+            while len(self._rows) < end:
                 self._arrive()
-            self._blocks.append(self._cost(*self._rows[start : start + BLOCK]))
+            self._blocks.append(self._cost(*self._rows[start:end]))
         return self._blocks[place]
+
+    def fitting(self, budget: float) -> tuple[int, float]:
+        """How many lines cost `budget` tokens or less, and the tokens left."""
+        n, left = 0, budget
+        while self._block(n // self.block) <= left:
+            left -= self._block(n // self.block)
+            n += self.block
+        while (cost := self._cost(self._rows[n])) <= left:
+            left -= cost
+            n += 1
+        return n, left
 
     def fill(self, budget: float, slack: float) -> list[Row]:
         """Lines whose cost comes within `slack` below `budget`, in order of arrival.
@@ -259,13 +339,7 @@ class Window:
         The texts of the last lines are drawn again so that the sum fits; labels, users and dates
         stay, so that no gold changes with it. Raises `RlmEvalError` where not even two lines fit.
         """
-        n, left = 0, budget
-        while self._block(n // BLOCK) <= left:
-            left -= self._block(n // BLOCK)
-            n += BLOCK
-        while (cost := self._cost(self._rows[n])) <= left:
-            left -= cost
-            n += 1
+        n, left = self.fitting(budget)
         if n < 2:
             raise RlmEvalError(f"a window of {budget:.0f} tokens holds no lines; use a longer one")
         rows = self.first(n)
@@ -276,8 +350,9 @@ class Window:
         for i in range(n - 1, max(0, n - 1 - _LAST), -1):
             if 0 <= left <= slack:
                 break
-            make = text_maker(rows[i].label, rng(self.key, "filler", n, i))
-            drawn = [rows[i].text, *(self._unused(make) for _ in range(150))]
+            writer = self.source.writer(rng(self.key, "filler", n, i))
+            label = rows[i].label
+            drawn = [rows[i].text, *self._candidates(writer, label)]
             now = self._cost(rows[i])
             fits = [(self._cost(rows[i]._replace(text=t)) - now, t) for t in drawn]
             allowed = [(more, t) for more, t in fits if more <= left and t not in taken]

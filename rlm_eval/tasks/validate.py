@@ -1,24 +1,34 @@
 """Proofs about a task that need no model: `rlm-eval validate [task...]`.
 
 The gold answer scores 1, no answer scores 0, other samples' golds score about chance, lengths are
-as promised, evidence spans hold, samples are the same when made again. Floors are reported beside
-them: what a method has to beat. Any task can be checked, the user's own included.
+as promised, evidence spans hold, samples are the same when made again. What scores without a model
+is printed beside them (`ceilings`); a generated task fails where a skimmer or a no-model rule
+exceeds its prior by more than `SHORTCUT` at two lengths, unless its class says `solved_by_code`.
+Any task can be checked, the user's own included.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
-from rlm_eval.tasks import Task
+from rlm_eval.tasks import Task, ceilings
 from rlm_eval.tasks.base import TOLERANCE, GeneratedTask
+from rlm_eval.tasks.baselines import Kind
 from rlm_eval.tokens import get_tokenizer
 from rlm_eval.types import Answer, Sample, text_hash
 
 SHUFFLED_MOST = 0.6
 """Chance of a two-way question and some noise. More, and the scorer does not tell answers apart."""
+
+SHORTCUT = 0.15
+"""A rule without a model may exceed the prior by so much; more at two lengths, and it is no task
+of reading."""
+_LONG = 16_384  # tokens: longer tasks are checked at half their length, others at twice
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Proof:
     name: str
     """What was checked."""
     passed: bool | None
-    """`None` = reported, not judged (floors)."""
+    """`None` = reported, not judged (baselines)."""
     detail: str
     """What was found; where it failed, the first sample."""
 
@@ -53,9 +63,10 @@ def validate(task: Task, most: int = 20) -> list[Proof]:
     ]
     if isinstance(task, GeneratedTask) and task.exact_length:
         proofs.append(_lengths(task, samples))
-    for name, floor in task.floors().items():
-        score = fmean(_value(task, sample, Answer(floor(sample))) for sample in samples)
-        proofs.append(Proof(f"floor {name}", None, f"{score:.3f}"))
+    measured = ceilings.measure(task, samples)
+    proofs += _baselines(measured)
+    if task.generated:
+        proofs.append(no_shortcut(task, measured, most))
     return proofs
 
 
@@ -68,6 +79,64 @@ def lines(name: str, proofs: Sequence[Proof]) -> list[str]:
     """The proofs as text, one line each."""
     marks = {True: "ok  ", False: "FAIL", None: "    "}
     return [f"{name}: {marks[proof.passed]} {proof.name}: {proof.detail}" for proof in proofs]
+
+
+def _baselines(measured: Mapping[str, Any]) -> Iterator[Proof]:
+    """What each kind of baseline scores, with its rule; of skimmers the share of text read."""
+    for kind, found in measured["kinds"].items():
+        reads = f", reads {found['read']:.2%} of the text" if kind == Kind.SKIMMER else ""
+        yield Proof(f"baseline {kind}", None, f"{found['score']:.3f} ({found['name']}{reads})")
+
+
+def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Proof:
+    """That no skimmer and no rule without a model exceeds the prior at two lengths.
+
+    `measured` is of the task's own first `most` samples; another length is tried where it exceeds.
+    """
+    if measured["solved_by_code"]:
+        return Proof("no shortcut", None, "solved by a search or a program by design")
+    if len(measured["samples"]) < ceilings.FEW:
+        return Proof("no shortcut", None, f"not judged: n is under {ceilings.FEW}")
+    found = _shortcuts(measured)
+    other = _other_size(task)
+    if found and other is not None:
+        samples = list(itertools.islice(other.samples(), most))
+        again = _shortcuts(ceilings.measure(other, samples))
+        found = {kind: f"{told}; {again[kind]}" for kind, told in found.items() if kind in again}
+    if not found:
+        return Proof("no shortcut", True, f"none exceeds the prior by {SHORTCUT} at two lengths")
+    told = "; ".join(f"{kind} {said}" for kind, said in found.items())
+    return Proof(
+        "no shortcut",
+        False,
+        f"{told}. Change the generator, or set solved_by_code on the class where a program is "
+        "meant to solve it",
+    )
+
+
+def _shortcuts(measured: Mapping[str, Any]) -> dict[Kind, str]:
+    """The kinds that exceed the prior, with their scores in words."""
+    kinds = measured["kinds"]
+    prior = kinds[Kind.PRIOR]["score"]
+    return {
+        kind: f"{kinds[kind]['score']:.2f} ({kinds[kind]['name']}) against prior {prior:.2f}"
+        for kind in (Kind.SKIMMER, Kind.NO_MODEL)
+        if kinds[kind]["score"] - prior > SHORTCUT
+    }
+
+
+def _other_size(task: Task) -> Task | None:
+    """The same task at another length or number of documents; `None` where it has one size."""
+    if not dataclasses.is_dataclass(task) or isinstance(task, type):
+        return None
+    names = {field.name for field in dataclasses.fields(task)}
+    for name, long in (("documents", 40), ("length", _LONG)):
+        if name in names and isinstance(size := getattr(task, name), int):
+            other: Task = dataclasses.replace(
+                task, **{name: size * 2 if size <= long else size // 2}
+            )
+            return other
+    return None
 
 
 def _value(task: Task, sample: Sample, answer: Answer) -> float:

@@ -1,33 +1,37 @@
 """An invented world of people, institutes, works and towns, and questions over paths through it.
 
-Every entity has two described traits, a year and one relation to an entity of the next kind.
-A question describes its first entity in other words than the documents use and follows relations;
-that it has exactly one answer is checked by brute force. No document is written here.
+A world consists of closed communities of equal structure. Every entity of a community has two
+traits, one relation to an entity of the next kind, and is the object of one relation. A question
+describes an entity of the first community in other words than the documents use and follows its
+relations. Every entity could as well have been asked for, so that no count, title or position tells
+the answer from the rest. That a question has exactly one answer is checked by brute force. No
+document is written here.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from random import Random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rlm_eval.tasks.base import data, rng
 from rlm_eval.tasks.haystack import Permutation
 
-KINDS = ("work", "person", "institute", "town")
-NEXT = {"work": "person", "person": "institute", "institute": "town", "town": "person"}
+CYCLES = (("person", "institute", "town"), ("work", "person", "town"))
+"""Kinds of a world's entities; each is related to the next one, the last to the first."""
 TRAITS = {
     "person": ("trade", "habit"),
     "institute": ("field", "building"),
     "work": ("genre", "motif"),
     "town": ("terrain", "craft"),
 }
-CLONES_PER_CONSTRAINT = 4
-MOST_DOCUMENTS = 10_000  # beyond, the names of towns run out
+FIRST_TRAITS = 3  # values of the first trait in a community; each stands with each of the second
+LEAST, MOST = 12, 18  # entities per kind of a community
+MOST_COMMUNITIES = 1000  # beyond, the names of towns run out
 
 
 @dataclass(frozen=True)
@@ -35,108 +39,126 @@ class Entity:
     """One thing of the world."""
 
     kind: str
-    """One of `KINDS`."""
+    """One of the world's kinds."""
     name: str
     """Unique; no name contains another one as whole words."""
-    year: int
     traits: tuple[int, int]
     """Numbers into the two trait lists of the kind."""
     other: str
-    """Name of the entity it is related to, of kind `NEXT[kind]`."""
-    key: int
-    """Number that determines its documents."""
-
-    def words(self, asked: bool) -> dict[str, str]:
-        """The traits as a document (or, `asked`, a question) states them."""
-        table = data("world.json")[self.kind]
-        return {
-            name: table[name][number][int(asked)]
-            for name, number in zip(TRAITS[self.kind], self.traits, strict=True)
-        }
+    """Name of the entity it is related to."""
 
     def agrees(self, wanted: Entity) -> bool:
-        """True where it satisfies the description of `wanted`: traits and decade."""
-        return (self.kind, self.traits, self.year // 10) == (
-            wanted.kind,
-            wanted.traits,
-            wanted.year // 10,
-        )
+        """True where it satisfies the description of `wanted`: its kind and both traits."""
+        return (self.kind, self.traits) == (wanted.kind, wanted.traits)
+
+    def asked(self) -> dict[str, str]:
+        """The traits in a question's words, as `t1` and `t2`."""
+        lists = (data("world.json")[self.kind][trait] for trait in TRAITS[self.kind])
+        pairs = zip(("t1", "t2"), lists, self.traits, strict=True)
+        return {slot: table[number][1] for slot, table, number in pairs}
 
 
-@functools.lru_cache(maxsize=4)
-def name_table(seed: str) -> dict[str, list[str]]:
-    """All names of a world by kind, in the world's own order."""
+def cycle(seed: str) -> tuple[str, str, str]:
+    """The kinds of a world."""
+    return rng("cycle", seed).choice(CYCLES)
+
+
+def following(kinds: Sequence[str], kind: str) -> str:
+    """The kind that entities of `kind` are related to."""
+    return kinds[(kinds.index(kind) + 1) % len(kinds)]
+
+
+def _all_names(kind: str) -> Iterator[str]:
     words, world = data("words.json"), data("world.json")
     half = len(words["nouns"]) // 2
-    pairs = {
-        "person": (words["first_names"], words["last_names"]),
-        "town": (world["stems"], world["endings"]),
-        "work": (words["adjectives"], words["nouns"][:half]),
-        "institute": (words["adjectives"], words["nouns"][half:]),
-    }
-    tables = {}
-    for kind, (left, right) in pairs.items():
-        size = len(left) * len(right)
-        order = Permutation(size, rng("names", kind, seed))(np.arange(size, dtype=np.uint64))
-        names = []
-        for number in order.tolist():
-            a, b = left[number // len(right)], right[number % len(right)]
-            if kind == "person":
-                names.append(f"{a} {b}")
-            elif kind == "town":
-                names.append(f"{a}{b}")
-            elif kind == "work":
-                names.append(f"The {a.capitalize()} {b.capitalize()}")
-            else:
-                form = world["kinds"][number % len(world["kinds"])]
-                names.append(f"{a.capitalize()} {b.capitalize()} {form}")
-        tables[kind] = names
-    return tables
+    if kind == "person":
+        lasts = words["last_names"] + [f"{a}{b}" for a in world["stems"] for b in world["sons"]]
+        return (f"{a} {b}" for a, b in itertools.product(words["first_names"], lasts))
+    if kind == "town":
+        parts = itertools.product(world["stems"], world["middles"], world["endings"])
+        return map("".join, parts)
+    nouns = words["nouns"][:half] if kind == "work" else words["nouns"][half:]
+    pairs = [f"{a} {b}".title() for a, b in itertools.product(words["adjectives"], nouns)]
+    if kind == "work":
+        return (f"The {pair}" for pair in pairs)
+    forms = world["kinds"]
+    return (f"{pair} {forms[i % len(forms)]}" for i, pair in enumerate(pairs))
 
 
-def draw(source: Random, kind: str, name: str, other: str, key: int) -> Entity:
-    """An entity with random traits and year."""
-    table = data("world.json")[kind]
-    first, second = (source.randrange(len(table[trait])) for trait in TRAITS[kind])
-    return Entity(kind, name, source.randrange(1800, 1980), (first, second), other, key)
+@functools.lru_cache(maxsize=8)
+def names(seed: str, kind: str) -> list[str]:
+    """All names of a kind, in the world's own order."""
+    ordered = list(dict.fromkeys(_all_names(kind)))
+    permute = Permutation(len(ordered), rng("names", kind, seed))
+    return [ordered[i] for i in permute(np.arange(len(ordered), dtype=np.uint64)).tolist()]
 
 
-@functools.lru_cache(maxsize=8192)
-def base_entity(seed: str, number: int) -> Entity:
-    """Entity `number` of the world's unrelated population."""
-    source, names = rng("entity", seed, number), name_table(seed)
-    kind = KINDS[number % 4]
-    other = names[NEXT[kind]][source.randrange(40)]
-    return draw(source, kind, names[kind][number // 4], other, number)
+@functools.lru_cache(maxsize=64)
+def _pools(seed: str, number: int, size: int) -> dict[str, tuple[list[int], list[int]]]:
+    """The trait values of a community by kind; none with a pair of values of the first one."""
+    world, source = data("world.json"), rng("traits", seed, number)
+    pools = {}
+    for kind in cycle(seed):
+        counts = [len(world[kind][trait]) for trait in TRAITS[kind]]
+        taken = _pools(seed, 0, size)[kind] if number else ([], [])
+        while True:
+            first = source.sample(range(counts[0]), FIRST_TRAITS)
+            second = source.sample(range(counts[1]), size // FIRST_TRAITS)
+            if not (set(first) & set(taken[0]) and set(second) & set(taken[1])):
+                break
+        pools[kind] = (first, second)
+    return pools
+
+
+@functools.lru_cache(maxsize=256)
+def community(seed: str, number: int, size: int) -> tuple[Entity, ...]:
+    """Community `number` of a world: `size` entities of each of its kinds.
+
+    Each value of the first trait stands with each of the second, so that every description has
+    hard negatives that miss one of its two constraints. Each entity is related to one other, and
+    one other is related to it; nobody comes back to where they began.
+    """
+    kinds, source = cycle(seed), rng("community", seed, number)
+    called = {k: names(seed, k)[number * size : (number + 1) * size] for k in kinds}
+    while True:
+        steps = [source.sample(range(size), size) for _ in kinds]
+        ends = list(range(size))
+        for step in steps:
+            ends = [step[i] for i in ends]
+        if all(i != end for i, end in enumerate(ends)):
+            break
+    entities = []
+    for kind, step in zip(kinds, steps, strict=True):
+        pairs = list(itertools.product(*_pools(seed, number, size)[kind]))
+        source.shuffle(pairs)
+        others = called[following(kinds, kind)]
+        made = zip(called[kind], pairs, step, strict=True)
+        entities += [Entity(kind, name, pair, others[i]) for name, pair, i in made]
+    return tuple(entities)
 
 
 @dataclass(frozen=True)
 class Puzzle:
-    """A question, the path that answers it, and its hard negatives."""
+    """A question and the path that answers it."""
 
     question: str
     answer: str
     path: tuple[Entity, ...]
     """All entities but the last, whose name is the answer."""
-    clones: tuple[Entity, ...]
-    """Entities that satisfy the description but for one constraint."""
 
     def answers(self, entities: Sequence[Entity]) -> list[str]:
         """Every name that answers the question over `entities`: brute force."""
         by_name = {entity.name: entity for entity in entities}
-        found = []
+        ends = []
         for start in entities:
             if not start.agrees(self.path[0]):
                 continue
             entity: Entity | None = start
-            for wanted in self.path[1:]:
+            for _ in self.path[1:]:
                 entity = by_name.get(entity.other) if entity else None
-                if entity is None or entity.traits[0] != wanted.traits[0]:
-                    entity = None
-                    break
             if entity is not None:
-                found.append(entity.other)
-        return found
+                ends.append(entity.other)
+        return ends
 
     @property
     def content_words(self) -> list[str]:
@@ -146,65 +168,22 @@ class Puzzle:
         return [word for word in dict.fromkeys(words) if word not in stop]
 
 
-def puzzle(seed: str, number: int, hops: int) -> Puzzle:
+def puzzle(seed: str, number: int, hops: int, size: int) -> Puzzle:
     """Question `number` of a world, over a path of `hops` entities (2 to 4)."""
-    source, names = rng("puzzle", seed, number), name_table(seed)
-    taken = [0]
-
-    def fresh(kind: str) -> str:
-        taken[0] += 1  # names of questions are taken from the end, those of the base from the front
-        return names[kind][-(number * 40 + taken[0])]
-
-    kinds = [source.choice(KINDS)]
-    while len(kinds) < hops:
-        kinds.append(NEXT[kinds[-1]])
-    path_names = [fresh(kind) for kind in kinds]
-    key = 10_000_000 + number * 1000
-    path = [
-        draw(source, kind, name, other, key + i)
-        for i, (kind, name, other) in enumerate(
-            zip(kinds[:-1], path_names[:-1], path_names[1:], strict=True)
-        )
-    ]
-    clones = []
-    for i in range(3 * CLONES_PER_CONSTRAINT):
-        other = names[NEXT[kinds[0]]][source.randrange(40)]
-        model = replace(path[0], name=fresh(kinds[0]), other=other, key=key + 100 + i)
-        stranger = draw(source, kinds[0], "", "", 0)
-        traits = list(model.traits)
-        if i % 3 < 2:
-            size = len(data("world.json")[kinds[0]][TRAITS[kinds[0]][i % 3]])
-            if stranger.traits[i % 3] == traits[i % 3]:
-                traits[i % 3] = (traits[i % 3] + 1) % size
-            else:
-                traits[i % 3] = stranger.traits[i % 3]
-            model = replace(model, traits=(traits[0], traits[1]))
-        else:
-            away = source.choice((-3, -2, -1, 1, 2, 3)) * 10
-            model = replace(model, year=model.year + away)
-        clones.append(model)
-    return Puzzle(_question(path), path_names[-1], tuple(path), tuple(clones))
+    entities = community(seed, 0, size)
+    by_name = {entity.name: entity for entity in entities}
+    path = [rng("puzzle", seed).sample(entities, len(entities))[number]]
+    while len(path) < hops - 1:
+        path.append(by_name[path[-1].other])
+    return Puzzle(_question(cycle(seed), path), path[-1].other, tuple(path))
 
 
-def _question(path: Sequence[Entity]) -> str:
+def _question(kinds: Sequence[str], path: Sequence[Entity]) -> str:
     world = data("world.json")
-    first = path[0]
-    description, short = world["ask"][first.kind]
-    facts = first.words(asked=True) | {"decade": _decade(first.year)}
-    phrase = short
+    description, subject = world["ask"][path[0].kind]
+    parts = [f"Consider {description.format(**path[0].asked())}."]
     for entity in path:
-        if entity is not first:
-            phrase += " " + world["also"][entity.kind].format(**entity.words(asked=True))
-        phrase = world["steps"][entity.kind].format(prev=phrase)
-    return (
-        f"Consider {description.format(**facts)}. Give the name of {phrase}. "
-        "Answer with the name alone."
-    )
-
-
-def _decade(year: int) -> str:
-    """The decade of `year` in words that name no other span."""
-    start = year // 10 * 10
-    if start % 100 == 0:  # "the 1800s" is a century to most readers
-        return f"between {start} and {start + 9}"
-    return f"in the {start}s"
+        step, reached = world["steps"][f"{entity.kind}-{following(kinds, entity.kind)}"]
+        parts.append(f"{subject[0].upper()}{subject[1:]} {step}.")
+        subject = reached
+    return f"{' '.join(parts)} What is the name of {subject}? Answer with the name alone."

@@ -92,6 +92,20 @@ async def test_a_shard_that_lost_something_is_not_merged(tmp_path):
         assert not (tmp_path / "test" / "cells" / cell.id).exists()
 
 
+async def test_shards_of_different_code_are_not_merged(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context")
+        await run_here([*given, "shard=1/2,2/2"])
+    (cell,) = cells_of(given)
+    path = tmp_path / "test" / "shards" / cell.id / "2-of-2" / "manifest.json"
+    manifest = orjson.loads(path.read_bytes())
+    manifest["code_hashes"]["method"] = "0" * 16
+    path.write_bytes(orjson.dumps(manifest))
+    with pytest.raises(RlmEvalError, match="the shards ran different code"):
+        merge(tmp_path / "test", cell.id)
+    assert not (tmp_path / "test" / "cells" / cell.id).exists()
+
+
 async def test_a_redo_inside_a_shard_survives_the_merge(tmp_path):
     async with FakeServer(reply=rules(RULES)) as server:
         given = overrides(tmp_path, server.url, "method=long_context")

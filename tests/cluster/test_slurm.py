@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 
+import fake_vllm
 import fetched
 import psutil
 import pytest
 from runs import (
     ROOT,
+    RULES,
     asked,
     cell_folder,
     cells_of,
@@ -163,16 +166,39 @@ def test_a_job_killed_by_sigkill_is_submitted_again(slurm, tmp_path, capsys):
 
 
 def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch, capsys):
+    """The command that `--plan` prints, as it is printed."""
     monkeypatch.setenv("RLM_EVAL", f"{sys.executable} -m rlm_eval")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     with server_process(tmp_path, "--latency", "0.02") as server:
         submit(["--plan", *small(tmp_path, server.url, "n=2", "cluster.shards=2")])
-        script = str(ROOT / "scripts" / "rlm_eval.sbatch")
-        size = ["--cpus-per-task=1", "--mem=1G", f"--output={tmp_path}/%a.out"]
-        subprocess.run(["sbatch", "--array=0-1", *size, script, str(tmp_path / "test")], check=True)
+        shown = capsys.readouterr().out.splitlines()
+        (command,) = [line.removeprefix("all: ") for line in shown if line.startswith("all: ")]
+        subprocess.run(shlex.split(command), check=True, cwd=tmp_path)
         wait(lambda: not squeue().strip(), 120)
         told = say(capsys, tmp_path)
     assert "shards merged" in told
     assert "2 of 2 cells done" in told
+
+
+def test_slurm_hands_out_gpus_to_root_and_sub(slurm, tmp_path, monkeypatch, capsys):
+    """GPUs without hardware; vLLM is simulated (`fake_vllm`), and refuses a device that is full."""
+    python = fake_vllm.environment(tmp_path / "env")
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(RULES))
+    for name, value in (("GPUS", tmp_path / "gpus"), ("RULES", rules), ("CACHE", 1 << 20)):
+        monkeypatch.setenv(f"FAKE_{name}", str(value))
+    given = [word for word in small(tmp_path, "http://x/v1", "n=1", "length=1k,2k")
+             if not word.startswith(("root.", "model@", "cluster.mem"))]  # fmt: skip
+    given += ["cluster.cpus_per_gpu=0", "cluster.mem_per_gpu_gb=0", "cluster.mem_gb=2"]
+    for slot, model in (("root", "rlm-qwen3-8b"), ("sub", "qwen3-8b")):
+        given += [f"model@{slot}={model}", f"{slot}.engine.python={python}"]
+        given += [f"{slot}.engine.source={tmp_path}"]
+    submit(given)  # two jobs of two GPUs each, and two GPUs: one after the other
+    wait(lambda: not squeue().strip(), 480)
+    assert "2 of 2 cells done" in say(capsys, tmp_path)
+    starts = [line for line in (tmp_path / "env" / "calls").read_text().splitlines()
+              if " serve " in line]  # fmt: skip
+    assert sorted(line.split()[0] for line in starts) == ["0", "0", "1", "1"]
 
 
 def test_packed_cells_share_the_server_that_their_job_starts(slurm, tmp_path, capsys):

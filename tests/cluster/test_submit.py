@@ -68,25 +68,6 @@ def test_gpus_follow_the_models_of_a_job(tmp_path):
     assert Cluster(gpus=8, gpus_of={"else": 4}).gpus_for([cell]) == 8
 
 
-def test_a_job_without_the_gpus_of_its_server_is_told(tmp_path, capsys):
-    given = ["model@root=qwen3-8b", "method=rlm", "task=s_niah", "tokenizer=approx4"]
-    given += ["length=1k,2k", "cluster=slurm", f"results={tmp_path}", "--plan"]
-    assert submit([*given, "name=none"]) == 0
-    shown = capsys.readouterr()
-    assert "2 of 2 jobs ask for too few GPUs (0)" in shown.err
-    assert "the server of qwen3-8b holds 1; add cluster.gpus=1" in shown.err
-    assert "--gpus-per-node" not in shown.out
-    assert submit([*given, "name=two", "cluster.gpus=1", "root.engine.tensor_parallel=2"]) == 0
-    assert "too few GPUs (1): the server of qwen3-8b holds 2" in capsys.readouterr().err
-    assert submit([*given, "name=one", "cluster.gpus=1", "cluster.pack=0"]) == 0
-    shown = capsys.readouterr()
-    assert not shown.err
-    assert "sbatch --array=0-0 --gpus-per-node=1 scripts/rlm_eval.sbatch" in shown.out
-    for other in ["root.engine.cpu=true", "cluster.slurm={gres: gpu:1}", "model@root=coder-0.5b"]:
-        assert submit([*given, f"name={len(other)}", other]) == 0
-        assert not capsys.readouterr().err
-
-
 def test_a_job_keeps_the_configuration_that_was_submitted(tmp_path):
     cells = cells_of(overrides(tmp_path, URL, "n=3"))
     (number,) = write_jobs(tmp_path / "run", [cells], Cluster())

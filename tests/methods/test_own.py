@@ -5,7 +5,12 @@ import io
 import re
 
 import pytest
+from rlm_bench import block, rlm_bench
 
+from rlm_eval.errors import ConfigError
+from rlm_eval.identity import identity
+from rlm_eval.methods.prompts import load_prompt
+from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import View, lengths_of
 
@@ -46,3 +51,41 @@ def test_a_task_that_lies_in_the_parts_is_asked_for_without_a_question(prompt):
     opening = Own(prompt=prompt, example=False).opening(View(None, "list", (5, 6), 1, 2, 5))[-1]
     assert "2 texts" in opening.content
     assert "{" not in opening.content
+
+
+def test_the_prompt_of_the_first_release_has_two_names_and_one_identity():
+    assert Own(prompt="rlm/search") == Own()
+    assert identity(Own(prompt="rlm/search")) == identity(Own())
+    assert Own().prompt_id == "rlm/own@70111017", "published cells hold it"
+    with pytest.raises(ConfigError, match="rlm/search, rlm/survey"):
+        load_prompt("rlm/none")
+
+
+HINTS = (
+    ("answer = '42'", '`answer["content"]` is now what you assigned'),
+    ("for i, answer in enumerate(['a']):\n    pass", "`answer` is a dict and is kept"),
+    ("answer = [1]\nprint('p')", "p\n(`answer` is a dict"),
+    ("context = context[:10]\nllm_query = 1", "(`context` belongs to the session"),
+    ("print(len(context), llm_query('x'))", "Output:\n14555 X\n\n"),
+    ("del context, answer", "(`context` belongs to the session"),
+    ("x = 1", "(nothing was printed: print what you want to see)\n\n"),
+    ("if 'zzz' in context:\n    print(1)", "(nothing was printed: search for fewer words)\n\n"),
+    ("def f():\n    return 42\nf()", "the last line has a value, print it"),
+    ("return 42", "There is no function to return from"),
+    ("answer['content'] = 'draft'", "(nothing was printed: print"),
+)
+
+
+async def test_a_misunderstanding_gets_one_precise_hint(tmp_path):
+    replies = iter([*(block(code) for code, _ in HINTS), "FINAL(42)", block("Final = [42]")])
+    async with rlm_bench(tmp_path, lambda _: next(replies)) as bench:
+        answer = await RLM(protocol=Own(example=False)).solve(bench.session.sample, bench.session)
+    said = [bench.contents(n)[-1][1] for n in range(1, len(HINTS) + 2)]
+    for (code, expected), output in zip(HINTS, said, strict=False):
+        assert expected in output, code
+        assert "fewer words" not in output or "fewer words" in expected
+    assert "FINAL is not read here" in said[-1]
+    assert answer.value == [42]
+    notes = bench.session.notes
+    assert notes["parser_name_restored"] == 7
+    assert notes["parser_final_in_answer_mode"] == 1

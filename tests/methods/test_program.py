@@ -83,6 +83,22 @@ async def test_labels_are_counted_in_code(tmp_path):
     assert "ferry: 58\nbarge: 29\n(no label): 3\n" in answer.text
 
 
+async def test_labels_without_keys_are_taken_in_order(tmp_path):
+    def sub(messages):
+        prompt = messages[-1].content
+        if "How often each label" in prompt:
+            return prompt
+        kinds = re.findall(r"^Entry \d+: the (\w+)", prompt, re.M)
+        return "\n".join(kinds[1:])  # one record is passed over: all later labels move up
+
+    method = Program("label_count", wording="program/label_count_unkeyed",
+                     settings={"lines_per_call": 8})  # fmt: skip
+    answer, bench = await solve(tmp_path, method, sub)
+    assert len(bench.sub.asked) == 13
+    assert "(no label): 12\n" in answer.text
+    assert method.prompt_id.startswith("program/label_count_unkeyed@")
+
+
 def ledger_reader(line):
     """A perfect reader of one line of the ledger's style `ledger`."""
     number, account = re.search(r"#(\d+) \| (\w+ & Co)", line).groups()

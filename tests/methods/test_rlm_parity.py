@@ -2,22 +2,30 @@
 
 Each release runs in an environment of its own (its dependencies are not ours):
 `python -m venv DIR/0.1.3 && DIR/0.1.3/bin/pip install rlms==0.1.3`, the same for 0.1.1 and 0.1.0,
-then `RLM_EVAL_RLMS_ENVS=DIR pytest -m slow tests/methods/test_rlm_parity.py`. The wheels must be in
-the cache or fetchable. Both sides talk to the fake server, which answers from one script.
+then `RLM_EVAL_RLMS_ENVS=DIR pytest -m slow tests/methods/test_rlm_parity.py`; or let
+`scripts/rlms_envs.sh` make them, which prints DIR. The wheels must be in the cache or fetchable.
+Both sides talk to the fake server, which answers from one script.
 """
 
+import asyncio
 import json
 import os
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
 from rlm_bench import block, rlm_bench, sample_of
+from rlm_transcripts import OTHER_MESSAGES, TRANSCRIPTS
+from rlm_transcripts import replies as written
 
+from rlm_eval.errors import ReplCrash
+from rlm_eval.methods.external import External
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
 from rlm_eval.models.http import OpenAIModel
+from rlm_eval.repl import ReplConfig, open_pool
 
 pytestmark = pytest.mark.slow
 
@@ -28,11 +36,17 @@ QUESTION = 'How many on "entry 7"?'
 DRIVER = """
 import json, sys
 from rlm import RLM
-job = json.load(sys.stdin)
-rlm = RLM(backend="openai", backend_kwargs={"model_name": "root", "base_url": job["url"],
-          "api_key": "x"}, max_depth=job["depth"], max_iterations=job["turns"])
-done = rlm.completion(job["context"], root_prompt=job["question"])
-print(json.dumps(done.response))
+answers = []
+for job in json.load(sys.stdin):
+    rlm = RLM(backend="openai", backend_kwargs={"model_name": "root", "base_url": job["url"],
+              "api_key": "x"}, max_depth=job["depth"], max_iterations=job["turns"])
+    try:
+        done = rlm.completion(job["context"], root_prompt=job["question"])
+        answers.append(done.response)
+    except BaseException:  # this ends the process of a user of the package
+        answers.append(None)
+print()
+print(json.dumps(answers))
 """
 
 
@@ -75,6 +89,9 @@ CASES = {
         ],
     ),
 }  # fmt: skip
+PROTOCOLS = {"0.1.0": PaperV1(), "0.1.1": Official011(), "0.1.3": OfficialLatest()}
+PROCESSES = 6
+MISBEHAVING_TURNS = 8
 CHILD = [
     code("print(context)\nw = llm_query('read (deep')"),
     code("answer['content'] = 'w: ' + w\nanswer['ready'] = True"),
@@ -112,28 +129,125 @@ async def test_messages_and_answer_equal_the_packages(case, context, tmp_path):
     async with FakeServer(reply=script(replies, depth)) as server:
         job = {"url": server.url, "context": context, "question": QUESTION,
                "depth": depth, "turns": turns}  # fmt: skip
-        theirs_answer = json.loads(await _official(python, job))
+        (theirs_answer,) = await _official(python, [job])
         theirs = seen(server)
-    async with FakeServer(reply=script(replies, depth)) as server:
+    answer, ours = await _ours(protocol, context, script(replies, depth), tmp_path, turns, depth)
+    assert ours == theirs
+    assert answer.text == theirs_answer
+
+
+@pytest.mark.parametrize("version", PROTOCOLS)
+async def test_a_model_that_misbehaves_ends_as_with_the_package(version, tmp_path):
+    python = ENVS / version / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no environment with rlms {version}: set RLM_EVAL_RLMS_ENVS (see the module)")
+    names = [name for name, (releases, _) in TRANSCRIPTS.items() if version in releases]
+    assert len(names) >= 40
+    parts = [names[n::PROCESSES] for n in range(PROCESSES)]
+    found = await asyncio.gather(*(_theirs(python, version, part) for part in parts))
+    theirs = {name: result for part in found for name, result in part.items()}
+    different = {}
+    async with open_pool(ReplConfig(isolation="best")) as pool:
+        for number, name in enumerate(names):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            reply = by_turn(written(TRANSCRIPTS[name][1], version))
+            answer, ours = await _ours(
+                PROTOCOLS[version], CONTEXT, reply, folder, MISBEHAVING_TURNS, 1, pool
+            )
+            answer_theirs, requests = theirs[name]
+            equal = answer.text == answer_theirs and len(ours) == len(requests)
+            same_messages = name in OTHER_MESSAGES or _sorted(ours) == _sorted(requests)
+            if not (equal and same_messages):
+                different[name] = (answer.text, answer_theirs, len(ours), len(requests))
+    assert different == {}
+
+
+@pytest.mark.parametrize("name", ["answer_as_loop_variable", "thought_with_a_block", "sys_exit",
+                                  "batch_is_a_text", "two_batches"])  # fmt: skip
+async def test_the_engine_behind_our_endpoint_ends_as_ours_does(name, tmp_path):
+    python = ENVS / "0.1.3" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no environment with rlms 0.1.3: set RLM_EVAL_RLMS_ENVS (see the module)")
+    replies = written(TRANSCRIPTS[name][1], "0.1.3")
+    engine = External(python=str(python), settings={"max_iterations": MISBEHAVING_TURNS})
+    (tmp_path / "engine").mkdir()
+    async with FakeServer(reply=by_turn(replies)) as server:
+        model = OpenAIModel(name="root", model="root", base_url=server.url)
+        sample = sample_of(CONTEXT, QUESTION)
+        async with (
+            model.open() as client,
+            rlm_bench(tmp_path / "engine", client, client, sample=sample) as bench,
+        ):
+            try:
+                text = (await engine.solve(sample, bench.session)).text
+            except ReplCrash:
+                text = None
+        theirs = seen(server)
+    answer, ours = await _ours(
+        OfficialLatest(), CONTEXT, by_turn(replies), tmp_path, MISBEHAVING_TURNS, 1
+    )
+    assert (answer.text, _sorted(ours)) == (text, _sorted(theirs))
+
+
+def by_turn(replies):
+    """The n-th reply to the n-th request of the root; sub-calls are echoed."""
+    asked = 0
+
+    def reply(request):
+        nonlocal asked
+        messages = request["messages"]
+        if len(messages) == 1 or not any(QUESTION in str(m["content"]) for m in messages):
+            return f"said {messages[-1]['content'][-8:]}"
+        asked += 1
+        return replies[min(asked, len(replies)) - 1]
+
+    return reply
+
+
+def _sorted(requests):
+    """Those of the root in order; the sub-calls of a batch arrive in any."""
+    roots = [r for r in requests if len(r) > 1]
+    return roots, sorted(map(str, (r for r in requests if len(r) == 1)))
+
+
+async def _theirs(python, version, names):
+    """Transcript -> (answer, requests) of the package."""
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(
+                FakeServer(reply=by_turn(written(TRANSCRIPTS[name][1], version)))
+            )
+            for name in names
+        ]
+        jobs = [
+            {"url": server.url, "context": CONTEXT, "question": QUESTION, "depth": 1,
+             "turns": MISBEHAVING_TURNS}
+            for server in servers
+        ]  # fmt: skip
+        answers = await _official(python, jobs)
+        pairs = zip(answers, map(seen, servers), strict=True)
+        return dict(zip(names, pairs, strict=True))
+
+
+async def _ours(protocol, context, reply, folder, turns, depth, pool=None):
+    """(Answer, requests) of our dialect."""
+    async with FakeServer(reply=reply) as server:
         model = OpenAIModel(name="root", model="root", base_url=server.url)
         async with model.open() as client:
             method = RLM(protocol=protocol, depth=depth, max_turns=turns, failed_sub_calls="text",
                          child_models=["root"])  # fmt: skip
             sample = sample_of(context, QUESTION)
-            async with rlm_bench(tmp_path, client, client, sample=sample) as bench:
+            async with rlm_bench(folder, client, client, sample=sample, pool=pool) as bench:
                 answer = await method.solve(sample, bench.session)
-        ours = seen(server)
-    assert ours == theirs
-    assert answer.text == theirs_answer
+        return answer, seen(server)
 
 
-async def _official(python, job):
-    import asyncio
-
+async def _official(python, jobs):
     process = await asyncio.create_subprocess_exec(
         str(python), "-c", DRIVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
-    out, err = await process.communicate(json.dumps(job).encode())
+    out, err = await process.communicate(json.dumps(jobs).encode())
     assert process.returncode == 0, err.decode()[-2000:]
-    return out.decode().splitlines()[-1]
+    return json.loads(out.decode().splitlines()[-1])

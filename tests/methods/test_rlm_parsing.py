@@ -60,9 +60,41 @@ def test_lenient_blocks_take_python_fences_and_an_unclosed_last_one():
     assert parse(reply, blocks=Blocks.LENIENT, tags=False, cut=True).blocks[-1] == "y = 2"
 
 
-def test_lenient_blocks_may_end_their_lines_as_windows_does():
-    reply = "a\r\n```python\r\nx = 1\r\ny = 2\r\n```\r\n```repl\r\nz = 3"
-    assert parse(reply, blocks=Blocks.LENIENT, tags=False).blocks == ("x = 1\r\ny = 2", "z = 3")
+PROMPT = "p = '''"
+NESTED = f"{PROMPT}Write:\n```python\nx = 1\n```\n'''\nprint(p)"
+LENIENT = {
+    "plain": ("```python\nx = 1\n```", ["x = 1"], ""),
+    "python3": ("```python3\nx = 1\n```", ["x = 1"], "other_tag"),
+    "capital": ("```Python\nx = 1\n```", ["x = 1"], "other_tag"),
+    "py": ("```py title='a'\nx = 1\n```", ["x = 1"], "other_tag"),
+    "untagged": ("Look:\n```\nx = len(context)\n```", ["x = len(context)"], "untagged_block"),
+    "untagged_output": ("```\n['a', 'b']\n```\n```\nnot code at all\n```", [], "no_block"),
+    "untagged_beside_tagged": ("```\nx = 1\n```\n```repl\ny = 2\n```", ["y = 2"], ""),
+    "another_language": ("```json\n{}\n```\n```bash\nls\n```", [], "no_block"),
+    "tildes": ("~~~python\nx = '```'\n```\n~~~", ["x = '```'\n```"], "tilde_fence"),
+    "four": ("````python\nx = 1\n```\ny\n````", ["x = 1\n```\ny"], "long_fence"),
+    "list": ("1. Do:\n   ```python\n   if x:\n     y\n   ```", ["if x:\n  y"], "indented_block"),
+    "list_item": ("- ```python\n  x = 1\n  y\n  ```", ["x = 1\ny"], "indented_block"),
+    "indented_code": ("```python\n    x = 1\n    y\n```", ["x = 1\ny"], "indented_block"),
+    "in_string": (f"```python\n{NESTED}\n```\nDone.", [NESTED], "fence_in_string"),
+    "open_string": (f"```python\n{PROMPT}abc\n```\nText.", [f"{PROMPT}abc"], ""),
+    "on_code_line": ("```python\nx = 1\nprint(x)```\nSo.", ["x = 1\nprint(x)"],
+                     "fence_on_code_line"),
+    "crlf": ("```python\r\nx = 1\r\ny\r\n```\r\n", ["x = 1\ny"], "crlf"),
+    "unclosed": ("```python\nx = 1\n", ["x = 1"], "unclosed_block"),
+    "unclosed_then_another": ("```python\nx = 1\n```python\ny\n```", ["x = 1", "y"],
+                              "unclosed_block"),
+    "two": ("```python\nx\n```\ntext\n```repl\ny\n```", ["x", "y"], ""),
+    "inline": ("Use ```x = 1``` here, or `y`.", [], "no_block"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "blocks", "mode"), LENIENT.values(), ids=LENIENT)
+def test_blocks_as_weak_models_write_them(reply, blocks, mode):
+    parsed = parse(reply, blocks=Blocks.LENIENT, tags=False)
+    assert list(parsed.blocks) == blocks
+    assert parsed.modes == ((mode,) if mode else ())
+    assert not mode or mode in MODES
 
 
 def test_sections_of_a_prompt_file():

@@ -195,3 +195,21 @@ async def test_who_gives_up_waiting_for_a_rate_holds_up_nobody():
         async with asyncio.timeout(2):  # a token takes 0.05 s, a full bucket 3 s
             await behind
     assert order == ["behind"]
+
+
+async def test_requests_together_fill_no_more_than_the_servers_cache():
+    gate, peak, most = Gate(64), 0.0, 0
+    gate.capacity = 1000
+
+    async def one(tokens):
+        nonlocal peak, most
+        async with gate.slot(tokens):
+            peak, most = max(peak, gate._cached), max(most, gate.in_flight)
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.create_task(one(300)) for _ in range(12)] + [asyncio.create_task(one(5000))]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (peak, most) == (5000, 3)  # one that is larger than the cache goes alone
+    assert (gate.in_flight, gate._cached) == (0, 0)

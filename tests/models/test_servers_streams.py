@@ -243,3 +243,32 @@ async def test_any_bytes_are_a_typed_error(pieces, kind):
         await reader(kind).stream(chunks(*pieces))
     with pytest.raises((TransientError, ModelError)):
         await reader(kind).whole(b"".join(pieces))
+
+
+@pytest.mark.parametrize(
+    ("latency", "limits", "works"),
+    [
+        (0.3, {"timeout_s": 0.2, "first_token_s": 5.0}, True),  # waiting in the server is no fault
+        (0.3, {"timeout_s": 5.0, "first_token_s": 0.1}, False),
+        (0.0, {"timeout_s": 5.0, "first_token_s": 5.0, "stall_s": 0.02}, False),
+        (0.0, {"timeout_s": 0.02, "first_token_s": 5.0, "stall_s": 5.0}, False),
+    ],
+)
+async def test_the_time_to_the_first_token_the_reply_and_a_stall_have_limits_of_their_own(
+    latency, limits, works
+):
+    pause = 0.01 if works else 0.1
+    async with FakeServer(reply=lambda _: "a b c", latency=latency, chunk_seconds=pause) as server:
+        config = OpenAIModel("m", "m", server.url, stream=True, retries=0, **limits)
+        async with config.open() as client:
+            if works:
+                reply = await client.complete(ASK, Sampling())
+                assert reply.first_token_seconds >= latency
+            else:
+                with pytest.raises(ModelError, match="no reply within"):
+                    await client.complete(ASK, Sampling())
+
+
+def test_a_first_token_can_be_timed_in_a_stream_alone():
+    with pytest.raises(ValueError, match="stream=true"):
+        OpenAIModel("m", "m", "http://x/v1", first_token_s=5.0)

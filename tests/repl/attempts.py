@@ -16,6 +16,7 @@ import secrets
 import socket
 import sys
 import tempfile
+import traceback
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,6 +314,12 @@ LIMITS = [
     ),
     Attempt("a 30 GB allocation", "x = bytearray(30 << 30)", "MemoryError"),
     Attempt("growing lists", "x = []\nwhile True: x.append(bytes(1 << 24))", "MemoryError"),
+    Attempt("growing by small portions", "x = []\nwhile True: x.append(bytes(1 << 12))"),
+    Attempt(
+        "the last byte of memory",
+        "x = []\nfor size in (1 << 22, 1 << 16, 1 << 12, 1 << 8):\n    try:\n"
+        "        while True: x.append(bytes(size))\n    except MemoryError: pass",
+    ),
     Attempt("an anonymous map", "import mmap\nx = mmap.mmap(-1, 30 << 30)", "OSError"),
     Attempt("an output flood", "while True: print('x' * 100000)", "limit:output"),
     Attempt(
@@ -623,7 +630,10 @@ async def attempts(pool: SandboxPool, host: Host, tier: str) -> dict[str, str]:
 
     async def run(one: Attempt) -> str:
         async with few:
-            return (await attempt(pool, host, one))[1]
+            try:
+                return (await attempt(pool, host, one))[1]
+            except Exception:  # noqa: BLE001 - one's trouble must not end the pool under the others
+                return traceback.format_exc()
 
     chosen = [one for one in ESCAPES + LIMITS + BREAKAGE if one.means_something(tier)]
     return dict(

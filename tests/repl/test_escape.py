@@ -103,7 +103,10 @@ def folder():
 
 @pytest.mark.parametrize("name", [one.name for one in ESCAPES + LIMITS + BREAKAGE])
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize(
+    "who",
+    [pytest.param(who, marks=pytest.mark.slow if who in WHO[2:] else ()) for who in WHO],
+)
 def test_held(who, level, name, folder):
     if who == WHO[1] and os.geteuid() != 0:
         pytest.skip("the tests are run by an ordinary user already")

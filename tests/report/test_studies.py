@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from made_frames import frame
 
-from rlm_eval.report import cells, report, studies
+from rlm_eval.report import cells, report, series, studies
 
 
 def prepared(records):
@@ -131,3 +131,10 @@ def test_a_report_carries_the_tables_of_its_study(tmp_path):
     text = (tmp_path / "out" / "tables" / "budgets.md").read_text()
     assert "enough for rlm" in text
     assert not (tmp_path / "out" / "tables" / "prompts.md").exists()
+
+
+def test_a_renamed_prompt_has_its_present_name_in_tables():
+    names = ["rlm/own", "rlm/survey", None]
+    frame = pd.DataFrame({"method": "rlm_own", "prompt": names, "prompt_hash": ["a", "b", None]})
+    series.tell_prompts_apart(frame)
+    assert list(frame["prompt"].dropna()) == ["rlm/search", "rlm/survey"]

@@ -6,36 +6,61 @@ from collections import Counter
 import pytest
 
 from rlm_eval.tasks.codeqa import DOMAIN, CodeQA
-from rlm_eval.tasks.codeqa_gen import CodeQAGen, execute
+from rlm_eval.tasks.codeqa_gen import CodeQAGen
+from rlm_eval.tasks.codeqa_riddles import KINDS, execute
 from rlm_eval.types import Answer
 
 
 def test_golds_hold_when_the_package_of_the_context_is_run():
-    """The rendered text alone: split into files, run, compared with the choice."""
-    for sample in CodeQAGen(n=9, length=4096, tokenizer="approx4").samples():
+    """The rendered text: split into files, run in a host application, compared with the choice."""
+    for sample in CodeQAGen(n=6, length=4096, tokenizer="approx4").samples():
         files = re.findall(
-            r"=== file: (\w+)/(\w+)\.py ===\n(.*?)\n(?==== file)", sample.context.text(), re.DOTALL
+            r"=== file: (\w+)/([\w.]+) ===\n(.*?)\n(?==== file)", sample.context.text(), re.DOTALL
         )
         package = files[0][0]
-        modules = {name: code for _, name, code in files}
+        modules = {name[:-3]: code for _, name, code in files if name.endswith(".py")}
+        [settings] = [text for _, name, text in files if name == "settings.toml"]
         for code in modules.values():
             ast.parse(code)
-        call = re.search(r"`(?:\w+)\.(\w+)\.(\w+)(?:\((\d+)\))?`", sample.question)
+        call = re.search(r"`(?:\w+)\.(\w+)\.(\w+)(?:\((\d+)\)|\('\w+'\))?`", sample.question)
         module, function, number = call.groups()
         event = re.search(r"'(\w+)'", sample.question)
-        result = execute(package, modules, (module, function, int(number or 0) or event.group(1)))
+        result = execute(
+            package, modules, settings, (module, function, int(number or 0) or event.group(1))
+        )
         choices = dict(re.findall(r"^\(([A-D])\) (.+)$", sample.question, re.MULTILINE))
         gold = choices[sample.target]
-        if "DEFAULTS" in sample.question:
-            assert re.search(rf"\] = {result}\n", modules[gold] + "\n")
+        if "decides the value" in sample.question:
+            assert f", {result})" in modules[gold]
         else:
             assert str(result) == gold
         assert len(set(choices.values())) == 4
 
 
+def test_the_text_alone_cannot_be_run():
+    [sample] = CodeQAGen(n=1, length=2048, tokenizer="approx4").samples()
+    assert "from host.runtime import setting" in sample.context.text()
+    assert "/runtime.py" not in sample.context.text()
+
+
+@pytest.mark.parametrize(
+    ("length", "n"),
+    [(2048, 12), *(pytest.param(k, 240, marks=pytest.mark.slow) for k in (2048, 8192))],
+)
+@pytest.mark.parametrize("kind", [*KINDS, "mix"])
+def test_no_rule_without_a_model_comes_near(kind, length, n):
+    if n < 100 and kind != "mix":
+        pytest.skip("a dozen samples of a kind say nothing")
+    task = CodeQAGen(n=n, length=length, tokenizer="approx4", seed=4, kind=kind)
+    samples = list(task.samples())
+    for baseline in task.baselines():
+        scores = [task.score(s, Answer(baseline.answer(s).text))[0].value for s in samples]
+        assert sum(scores) / n <= (0.4 if n == 240 else 0.7), baseline.name
+
+
 def test_letters_are_balanced():
-    letters = Counter(s.target for s in CodeQAGen(n=24, length=2048, tokenizer="approx4").samples())
-    assert letters == {"A": 6, "B": 6, "C": 6, "D": 6}
+    letters = Counter(s.target for s in CodeQAGen(n=8, length=2048, tokenizer="approx4").samples())
+    assert letters == {"A": 2, "B": 2, "C": 2, "D": 2}
 
 
 def test_the_rlm_surface_asks_for_a_number():

@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlm_eval.config import build
-from rlm_eval.errors import ConfigError, MissingDependency
+from rlm_eval.errors import ConfigError
 from rlm_eval.tasks.custom import Custom
-from rlm_eval.tasks.hub import file_rows, full_revision, hub_rows
+from rlm_eval.tasks.rows import file_rows, matching_groups
 from rlm_eval.tasks.validate import passed, validate
 from rlm_eval.types import Answer
 
@@ -110,34 +109,36 @@ def test_rows_can_be_filtered(tmp_path):
         list(file_rows(path, [("c", "==", 1)]))
 
 
-def test_the_hubs_path_streams_columns_and_filters_of_parquet(tmp_path, monkeypatch):
-    """The same `datasets` call as for the hub, on a local folder of Parquet files."""
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", "x"], "heavy": ["h" * 9] * 3})
-    pq.write_table(table, folder / "train.parquet")
-    rows = list(
-        hub_rows(str(folder), "main", "train", columns=["a", "b"], where=[("b", "==", "x")])
-    )
-    assert rows == [{"a": 1, "b": "x"}, {"a": 3, "b": "x"}]
-    above = hub_rows(str(folder), "main", "train", columns=["a"], where=[("a", ">=", 1.5)])
-    assert list(above) == [{"a": 2}, {"a": 3}]
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "json"])
+def test_columns_and_conditions_of_every_kind_of_file(kind, tmp_path):
+    rows = [{"a": i, "b": "xy"[i % 2], "heavy": '{"[' * 9} for i in range(40)]
+    file = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=10)
+    elif kind == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        file.write_text(json.dumps(rows, indent=1))
+    wanted = [("a", "<=", 25), ("b", "in", ("x",)), ("heavy", "chars<=", 27)]
+    found = list(file_rows(file, wanted, ["a", "b"]))
+    assert found == [{"a": i, "b": "x"} for i in range(0, 26, 2)]
+    assert list(file_rows(file, [("heavy", "chars<=", 26)])) == []
+    assert list(file_rows(file)) == rows
+    if kind == "json":
+        file.write_bytes(file.read_bytes()[:-3])
+        with pytest.raises(ConfigError, match="a part of a file"):
+            list(file_rows(file))
 
 
-def test_a_short_revision_is_completed_from_the_hubs_commits(monkeypatch):
-    """The hub serves full hashes only; the list of commits stands in for the hub here."""
-    commits = [SimpleNamespace(commit_id=c * 40) for c in "abcab"]
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_commits", lambda *_, **__: commits)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # nothing to probe
-    assert full_revision("some/data", "ccccccc") == "c" * 40
-    assert full_revision("some/data", "main") == "main"
-    assert full_revision("some/data", "d" * 40) == "d" * 40
-    with pytest.raises(MissingDependency, match="no single commit"):
-        full_revision("some/data", "0123abc")
-
-
-def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(MissingDependency, match=r"task\.path.*generated task"):
-        list(hub_rows("nobody/nothing", "main", "train"))
+def test_row_groups_that_cannot_match_are_not_read(tmp_path):
+    rows = [{"n": i, "name": f"s{i // 10}"} for i in range(40)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet", row_group_size=10)
+    metadata = pq.read_metadata(tmp_path / "x.parquet")
+    for where, groups in (
+        ([("n", "==", 15)], [1]),
+        ([("n", ">=", 25), ("n", "<=", 31)], [2, 3]),
+        ([("name", "in", ("s0", "s3"))], [0, 1, 2, 3]),
+        ([("name", "in", ("s3",)), ("other", "==", 1)], [3]),
+        ([], [0, 1, 2, 3]),
+    ):
+        assert matching_groups(metadata, where) == groups

@@ -5,10 +5,16 @@ import dataclasses
 import pytest
 
 from rlm_eval.tasks.codeqa_gen import CodeQAGen
+from rlm_eval.tasks.contract_clauses import ContractClauses
+from rlm_eval.tasks.graphwalks_gen import GraphWalksGen
 from rlm_eval.tasks.ledger import Ledger
 from rlm_eval.tasks.mrcr import MrcrV2Gen
-from rlm_eval.tasks.ruler import FrequentWords, VariableTracking
+from rlm_eval.tasks.paraphrase import Paraphrase
+from rlm_eval.tasks.ruler import CloseWords, FrequentWords, VariableTracking
+from rlm_eval.tasks.ruler_cwe import CommonWords
+from rlm_eval.tasks.ruler_qa import RulerQA
 from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.server_log import ServerLogIncident
 from rlm_eval.tasks.validate import lines, passed, validate
 from rlm_eval.types import Answer
 
@@ -23,10 +29,16 @@ TASKS = {
     "multivalue": SNiah(values=4),
     "phrases": SNiah(value_type="mix"),
     "frames": SNiah(style="frames", keys=8),
-    "paraphrase": SNiah(style="paraphrase", keys=8),
+    "paraphrase": Paraphrase(),
     "vt": VariableTracking(chains=2),
     "vt_prose": VariableTracking(haystack="prose"),
     "fwe": FrequentWords(),
+    "fwe_close": CloseWords(),
+    "cwe": CommonWords(),
+    "qa": RulerQA(),
+    "graph": GraphWalksGen(),
+    "clauses": ContractClauses(),
+    "incident": ServerLogIncident(),
     "ledger": Ledger(),
     "server_log": Ledger(style="server_log"),
     "contract": Ledger(style="contract"),
@@ -45,13 +57,13 @@ def test_the_proofs_hold(name):
     task = _task(name, length=3000)
     proofs = validate(task)
     assert passed(proofs), "\n".join(lines(task.name, proofs))
-    assert any(proof.name.startswith("floor ") for proof in proofs)
+    assert any(proof.name == "baseline skimmer" for proof in proofs)
     assert "length" in [proof.name for proof in proofs]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_lengths_are_exact_under_the_default_tokenizer(name, o200k):
-    lengths = (2048, 4096) if name == "mrcr" else (1024, 4096)
+    lengths = (2048, 4096) if name in ("mrcr", "qa") else (1024, 4096)
     for length in lengths:
         task = _task(name, n=4, length=length, tokenizer=o200k)
         for sample in task.samples():
@@ -90,6 +102,23 @@ def test_frequent_words_name_their_least_length(length):
 def test_the_shortest_frequent_words_have_clear_counts(o200k):
     task = FrequentWords(n=20, length=FrequentWords.SHORTEST, tokenizer=o200k)
     assert all(s.meta["gold_count"] > s.meta["next_count"] for s in task.samples())
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("single", 728), ("multikey", 452), ("paraphrase", 215), ("fwe_close", 0)]
+)
+def test_no_sample_of_a_thousand_is_impossible_to_fill(name, index):
+    """Where one-sentence paragraphs met, no three spare units filled the length."""
+    task = _task(name, length=1024)
+    assert task.draft(index).tokens <= 1024
+
+
+@pytest.mark.parametrize(
+    ("task", "length"), [(CommonWords, 600), (RulerQA, 1024), (ContractClauses, 512)]
+)
+def test_a_length_without_room_is_refused(task, length):
+    with pytest.raises(ValueError, match=f"length={length} must be {task.SHORTEST} or more"):
+        task(length=length)
 
 
 def test_ten_million_tokens():

@@ -19,7 +19,7 @@ def test_the_request_occurs_k_times_and_the_gold_is_the_asked_one(needles):
     for sample in _samples(needles=needles):
         pattern = r"Prepend (\S{12}) to the (\w+) (.+ about .+) in a (.+) style\."
         code, ordinal, thing, style = re.search(pattern, sample.question).groups()
-        request = f"User: Write a {thing} in a {style} style."
+        request = f"User: Write a {thing} in {style} style."
         turns = sample.context.text().split("User: ")
         same = [t for t in turns if f"User: {t}".startswith(request)]
         assert len(same) == needles
@@ -32,7 +32,8 @@ def test_the_request_occurs_k_times_and_the_gold_is_the_asked_one(needles):
 
 def test_the_answers_to_equal_requests_differ():
     for sample in _samples(n=3):
-        request = re.search(r"the \w+ (.+ style)\.", sample.question).group(1)
+        asked = re.search(r"the \w+ (.+ style)\.", sample.question)[1]
+        request = asked.replace(" in a ", " in ")
         texts = sample.context.text().split(f"User: Write a {request}.")[1:]
         answers = [t.split("User: ")[0].removeprefix("\n\nAssistant: ").strip() for t in texts]
         for a, b in itertools.combinations(answers, 2):
@@ -51,17 +52,19 @@ def test_a_wrong_hash_scores_zero_and_a_wrong_needle_little():
 def test_googles_csv(tmp_path):
     path = tmp_path / "mrcr_v2p1.csv"
     [made] = _samples(n=1)
-    prompt = made.context.text() + made.question
+    prompt = f"{made.context.text()}User: {made.question}\n\nAssistant:"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["queries", "answer", "view_ops", "context_len"])
         writer.writeheader()
         writer.writerow(
-            {"queries": prompt, "answer": made.target, "view_ops": "8", "context_len": "8192"}
+            {"queries": prompt, "answer": made.target, "view_ops": "asked", "context_len": "8192"}
         )
     task = MrcrV2(path=str(path), tokenizer="approx4")
     [sample] = task.samples()
     assert sample.question == made.question
     assert sample.context.text() == made.context.text()
+    assert sample.meta["needles"] == 8
+    assert task.floors()["regex"](sample) == made.target
     assert sample.length == 8192
     assert not task.generated
     assert task.score(sample, task.gold_answer(sample))[0].value == 1.0
@@ -98,7 +101,7 @@ def test_openais_rows_of_one_bin(tmp_path):
     assert task.score(sample, Answer(" abcdefghijoooo"))[0].value == 0.0
     [longer] = MrcrOpenai(path=str(path), tokenizer="approx4", length=16384).samples()
     assert longer.meta["prefix"] == "abcdefghij"
-    with pytest.raises(ValueError, match="name a commit"):
-        MrcrOpenai()
+    assert MrcrOpenai().sources()[0].revision == "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d"
+    assert MrcrOpenai(revision="a" * 40).sources()[0].revision == "a" * 40
     with pytest.raises(ValueError, match="needles=3"):
         MrcrOpenai(needles=3)

@@ -61,7 +61,7 @@ def test_gold_scores_one_and_empty_zero(scope):
 
 
 def test_headline_set_is_close_and_balanced():
-    samples = list(task(n=60, length=131072, questions_per_window=10).samples())
+    samples = list(task(n=60, length=32768, questions_per_window=10).samples())
     assert sum(sample.meta["close"] for sample in samples) / 60 >= 0.3
     compared = Counter(
         read_gold(s.target)[0]
@@ -71,7 +71,7 @@ def test_headline_set_is_close_and_balanced():
     )
     assert set(compared) == {"more common than", "less common than", "same frequency as"}
     assert max(compared.values()) <= 0.65 * compared.total()
-    assert len({sample.meta["kind"] for sample in samples}) >= 12
+    assert {sample.meta["kind"] for sample in samples} >= {"C2", "C3", "C4", "T4", "T8", "T9"}
 
 
 def test_the_same_question_at_every_length():
@@ -117,24 +117,34 @@ def test_official_lines_and_labels_in_the_context():
     assert all(row.label for row in rows)
 
 
+def mean_score(made, samples, answers):
+    return sum(made.score(s, Answer(answers(s)))[0].value for s in samples) / len(samples)
+
+
 def test_floors():
-    made = task(n=40, length=16384)
-    floors, scores = made.floors(), {}
-    for name, floor in floors.items():
-        values = [made.score(s, Answer(floor(s)))[0].value for s in made.samples()]
-        scores[name] = sum(values) / len(values)
-    assert scores["empty"] == 0.0
-    assert scores["no_labels"] > scores["more_common"] > 0.0
-    assert scores["no_labels"] < 0.5
-    assert scores["no_labels"] < scores["bag_of_words"] < 1.0
-    metadata = [s for s in made.samples() if s.meta["kind"] in ("U1", "U2", "T1", "T2", "T3")]
-    assert metadata
-    for sample in metadata:
-        assert made.score(sample, Answer(floors["no_labels"](sample)))[0].value == 1.0
+    """Old reports name them. Counting users and dates answers a scope of its own."""
+    made = task(n=20, length=2048)
+    samples = list(made.samples())
+    scores = {name: mean_score(made, samples, floor) for name, floor in made.floors().items()}
+    assert set(scores) == {
+        "constant_label", "more_common", "n_over_6", "no_labels", "empty", "bag_of_words"
+    }  # fmt: skip
+    assert scores["empty"] == 0.0 < scores["more_common"]
+    made = task(n=10, scope="easy")
+    samples = [s for s in made.samples() if s.meta["kind"] in ("U1", "U2", "T1", "T2", "T3")]
+    assert len(samples) >= 3
+    assert mean_score(made, samples, made.floors()["no_labels"]) == 1.0
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": "words"}, {"scope": "all"}, {"questions_per_window": 0}, {"length": 100}]
+    "wrong",
+    [
+        {"size": "words"},
+        {"scope": "all"},
+        {"questions_per_window": 0},
+        {"length": 100},
+        {"family": "topic"},
+    ],
 )
 def test_bad_values_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -193,7 +203,7 @@ def test_where_no_least_common_label_is_clear_another_question_is_asked(scope):
         if sample.meta["kind"] == "C2":
             number = sample.index // made.questions_per_window
             form = Form.read(sample.item.partition("|")[2])
-            rows = made._text(number, form).rows
+            rows = made.text(number, form).rows
             assert {row.label for row in rows if form.holds(row)} == set(LABELS)
 
 

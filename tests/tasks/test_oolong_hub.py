@@ -8,7 +8,7 @@ import pytest
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_real import OolongReal
+from rlm_eval.tasks.oolong_real import OolongReal, question_type
 from rlm_eval.tasks.oolong_synth import OolongSynth
 from rlm_eval.types import Answer
 
@@ -66,16 +66,17 @@ def test_only_the_asked_rows_and_golds_score_one(path):
     samples = list(task(path).samples())
     assert len(samples) == 11  # ten questions and one of the three T7 rows
     assert "foreign" not in {sample.question for sample in samples}
-    assert samples[-1].target == "['June 2022']"  # the earliest month
+    (month,) = [s.target for s in samples if s.question == "In which month?"]
+    assert month == "['June 2022']"  # the earliest
     for sample in samples:
         scores = task(path).score(sample, task(path).gold_answer(sample))
         assert [score.scorer for score in scores[:3]] == ["official", "lenient", "fixed"]
         assert scores[0].value == 1.0
         assert sample.length == 1024
-    assert {sample.cluster for sample in samples} == {
-        "oolong_synth|trec_coarse|0",
-        "oolong_synth|trec_coarse|1",
-    }
+    windows = [sample.cluster for sample in samples]
+    both = ["oolong_synth|trec_coarse|1024|0", "oolong_synth|trec_coarse|1024|1"]
+    assert set(windows) == set(both)
+    assert windows[:4] == both * 2, "a small n is drawn over the windows"
     assert [s.id for s in task(path, n=3).samples()] == [s.id for s in samples[:3]]
 
 
@@ -131,6 +132,14 @@ def test_oolong_real(tmp_path):
     assert [s.meta["row"] for s in OolongReal(**fields, length=1024).samples()] == ["a"]
     only = OolongReal(**fields, question_type="multidoc_spells")
     assert [s.meta["row"] for s in only.samples()] == ["b"]
+    # The data set's column is shifted by a row: the question and its episodes tell.
+    kinds = ["singledoc_spells", "multidoc_rolls"]
+    asked = ["How many times was Fire Bolt cast?", "How many crits were rolled?"]
+    shifted = [
+        row | {"question_type": kind, "question": question}
+        for row, kind, question in zip(reversed(rows), kinds, reversed(asked), strict=True)
+    ]
+    assert [question_type(row) for row in shifted] == ["multidoc_rolls", "singledoc_spells"]
     assert made.floors()["speaker"](samples[0]) == "\\boxed{Ann}"
     with pytest.raises(ValueError, match="question_type"):
         OolongReal(**fields, question_type="rolls")

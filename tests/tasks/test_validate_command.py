@@ -7,7 +7,7 @@ def test_named_tasks_are_proved(capsys):
     assert main(["validate", "s_niah", "ledger", "tokenizer=approx4", "n=3", "length=2k"]) == 0
     out = capsys.readouterr().out
     assert "s_niah: ok   gold scores 1: 3 samples" in out
-    assert "ledger:      floor regex_sum:" in out
+    assert "ledger:      baseline no_model:" in out
     assert "FAIL" not in out
 
 

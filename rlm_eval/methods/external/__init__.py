@@ -37,7 +37,7 @@ class External:
 
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "assistant", "user")
-    VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
+    VERSION: ClassVar[int] = 3  # 3: the engine gets replies as the server sent them
     writes_plain_text: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("root", "sub")
     RUNTIME: ClassVar[frozenset[str]] = frozenset({"python"})
@@ -80,6 +80,7 @@ class External:
         Raises what ended the sample (a limit, a model that failed), `ReplCrash` where the engine
         failed by itself, `MissingDependency` where its environment lacks it.
         """
+        session.keeps_raw = True
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="rlm_eval_engine_"))
         try:
             async with open_proxy(session) as proxy:

@@ -124,7 +124,7 @@ def _completion(call: Call) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": call.reply},
+                "message": {"role": "assistant", "content": call.as_sent},
                 "finish_reason": call.finish_reason,
             }
         ],
@@ -145,4 +145,8 @@ def _error(status: int, message: str, code: str) -> web.Response:
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:
     from aiohttp import web
 
-    return web.json_response(body, status=status)
+    response = web.json_response(body, status=status)
+    # Each batch of rlms runs in an event loop of its own; a connection that an earlier loop left
+    # open makes requests of the next batch fail ("Event loop is closed").
+    response.force_close()
+    return response

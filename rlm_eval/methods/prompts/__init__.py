@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.types import text_hash
+from rlm_eval.types import RENAMED_PROMPTS, text_hash
 
 FOLDER = Path(__file__).parent
 
@@ -37,9 +37,8 @@ def load_prompt(name: str, file: str | None = None) -> PromptText:
     """
     path = Path(file) if file else FOLDER / f"{name}.md"
     if not path.is_file():
-        known = sorted(
-            p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md")
-        )
+        names = (p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md"))
+        known = sorted(RENAMED_PROMPTS.get(shipped, shipped) for shipped in names)
         raise ConfigError(f"prompt {path}: no such file; shipped prompts: {', '.join(known)}")
     return PromptText(path.stem if file else name, path.read_text(encoding="utf-8").strip())
 

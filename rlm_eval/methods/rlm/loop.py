@@ -11,7 +11,8 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.errors import LimitReached, ReplUnavailable
+from rlm_eval.errors import LimitReached, ReplCrash, ReplUnavailable
+from rlm_eval.methods.rlm.official_calls import OfficialCalls
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
@@ -43,11 +44,17 @@ class Loop:
         self.view = View(question, kind, lengths, depth, config.depth, turns)
         self.words = config.protocol
         self.shown = Shown(config.output_chars, config.output_side)
-        self.subcalls = SubCalls(
-            tree, depth, Place(prefix, 0, parent), self._run_child, self.words.one_argument_children
-        )
+        self.subcalls = self._sub_calls(Place(prefix, 0, parent))
         self.history: list[Message] = []
         self.names: set[str] = set()
+
+    def _sub_calls(self, place: Place) -> SubCalls:
+        depth, official = self.view.depth, self.words.one_argument_children
+        given = (self.tree, depth, place, self._run_child, official)
+        texts = getattr(self.words, "call_texts", None)
+        if texts is None:
+            return SubCalls(*given)
+        return OfficialCalls(*given, texts, bool(getattr(self.words, "has_children", True)))
 
     async def run(self, key: str | None = None) -> Answer:
         """Turns until an answer, a limit or the last turn. `key` is the context's hash, if known.
@@ -123,18 +130,20 @@ class Loop:
             call = await asked
         except LimitReached as error:
             return await self._stopped(turn, error)
-        parsed = self.words.parse(call.reply, cut=call.is_cut)
+        parsed = self.words.parse(call.as_sent, cut=call.is_cut)
         ran: list[Ran] = []
         found: Answer | None = None
         for number, code in enumerate(parsed.blocks):
             ran.append(Ran(code, await self._run(repl, code, turn, number, call)))
+            if (kind := ran[-1].result.error or "").startswith("exit:"):
+                return self._ended(kind.removeprefix("exit:"), call)
             found = found or await self._look(repl, ran[-1], call)
             if found and not self.words.runs_all_blocks:
                 break
         if found is None and parsed.tag is not None:
             found = await self._tagged(repl, parsed.tag, call)
         self._count(parsed)
-        self.history = self.history + self.words.observe(call.reply, ran, self.shown)
+        self.history = self.history + self.words.observe(call.as_sent, ran, self.shown)
         if found is None:
             await self._offer(repl, parsed, call)
             return None
@@ -164,13 +173,27 @@ class Loop:
             self.tree.notes[name] += hit
         return result
 
+    def _ended(self, kind: str, call: Call) -> Answer:
+        """The code raised what ends the official package's own process: there is no answer.
+
+        Raises `ReplCrash` in a child, whose asker is told.
+        """
+        if self.view.depth:
+            raise ReplCrash(f"the code raised {kind}")
+        self.tree.session.note("official_process_ended_by", kind)
+        return Answer(None, call=call.id, outcome=Outcome.REPL_CRASH)
+
     async def _look(self, repl: Repl, ran: Ran, call: Call) -> Answer | None:
         """The answer that a block left in the namespace."""
         if ran.result.answer is not None:
             return self._answer(ran.result.answer, call)
+        self.tree.notes["parser_name_restored"] += len(ran.result.replaced)
         for name in self.words.final_names:
+            if self.words.answer_dict and name not in ran.result.variables:
+                continue
             value = await _value(repl, name)
             if value is not None and value.type_name != "NoneType":
+                self.tree.notes["parser_final_in_answer_mode"] += self.words.answer_dict
                 return self._answer(value, call)
         return None
 
@@ -179,14 +202,16 @@ class Loop:
         text = value.text.strip()
         for other in reversed(self.tree.session.calls):
             mine = other.role is Role.SUB and other.position.startswith(f"{self.prefix}t")
-            if mine and text and other.reply.strip() == text:
+            if mine and text and other.as_sent.strip() == text:
                 return Answer(value.text, _plain(value), other.id, "sub_call")
-        written = text and len(text) >= 2 and text in call.reply
+        written = text and len(text) >= 2 and text in call.as_sent
         kind = "root_text" if written else "variable"
         return Answer(value.text, _plain(value), call.id, kind)
 
     async def _tagged(self, repl: Repl, tag: Tag, call: Call) -> Answer | None:
         """The answer of a FINAL tag; `None` where FINAL_VAR names nothing."""
+        if tag.is_variable and getattr(self.words, "raw_replies", False):
+            return await self._final_var(repl, tag.content.strip().strip("\"'"), call)
         if tag.is_variable:
             value = await _value(repl, tag.content)
             if value is None:
@@ -196,6 +221,19 @@ class Loop:
         if tag.content.isidentifier() and tag.content in self.names:
             self.tree.notes["parser_final_names_variable"] += 1
         return Answer(tag.content, call=call.id)
+
+    async def _final_var(self, repl: Repl, name: str, call: Call) -> Answer | None:
+        """FINAL_VAR in the reply, as the releases with a scaffold look it up."""
+        value, ends = await _value(repl, name), getattr(self.words, "final_var_ends", False)
+        text = value.text.strip() if value else ""
+        if value is None:
+            self.tree.notes["parser_final_var_unknown"] += 1
+            if ends:  # its error text becomes the answer
+                text = (await repl.run(f"print(FINAL_VAR({name!r}))")).stdout.strip()
+        error = all(part in text for part in ("Variable '", "' not found", "FINAL_VAR"))
+        if not ends and (not text or error):
+            return None
+        return self._answer(Value(text, "str", text, is_plain=True), call)
 
     def _count(self, parsed: Parsed) -> None:
         self.tree.notes.update(f"parser_{mode}" for mode in parsed.modes)
@@ -223,7 +261,7 @@ class Loop:
         """One more request, for the answer alone; its reply is not run."""
         messages = [*self.history, self.words.last_request]
         call = await self._ask(turn, messages, closing=closing)
-        return Answer(call.reply, call=call.id, provenance="fallback", outcome=outcome)
+        return Answer(call.as_sent, call=call.id, provenance="fallback", outcome=outcome)
 
     async def _compact(self, turn: int) -> None:
         """Replace a long history by the model's own summary of it (wording ours, recorded)."""

@@ -133,6 +133,7 @@ class RLM:
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """One trajectory. Parser modes and the like become notes of the trajectory."""
         session.shows_failures = self.on_subcall_failure == "show"
+        session.keeps_raw = bool(getattr(self.protocol, "raw_replies", False))
         most = self.max_concurrent_sub_calls
         tree = Tree(self, session, gate=asyncio.Semaphore(most) if most else None)
         context = context_value(sample.context, self.context_type)

@@ -6,24 +6,26 @@ here. What differs from the paper's own text (arXiv:2512.24601 v1, appendix D):
 - `paper_v1` reads rlms 0.1.0. Its system prompt adds lines on `llm_query_batched`, `SHOW_VARS`
   and a warning about FINAL_VAR; the metadata sentence is a second message (assistant) instead of
   the end of the system prompt; braces in its examples reach the model doubled, as 0.1.0 sends
-  them. FINAL is greedy, FINAL_VAR is looked up, an unknown variable continues the loop.
+  them. FINAL is greedy, FINAL_VAR is looked up; for an unknown variable the package's error text
+  is the answer, as there.
 - `paper_v1_strict` is the code of December 2025 (commit 08e0813) bug for bug: FINAL ends at its
   first bracket, and the answer is the parser's own tuple as text, the variable not looked up.
 - `official_0_1_1` is the depth study's dialect: FINAL with `rlm_query`; metadata as a user message.
 - `official_latest` is rlms 0.1.3: `answer` dict, kept `Turn i/N`, joined outputs.
 
-The compaction texts and the environment (our REPL, not `exec` in the harness) are ours everywhere.
-Not reproduced: a raising cell that loses its variables, and `history` in the REPL.
+The REPL's namespace and the sub-calls follow the release, too (`repl.scaffold`, `official_calls`);
+`paper_v1_strict` has those of 0.1.0. Thoughts that a server leaves in a reply are read and sent
+back as the package does. The compaction texts and the isolation of the code are ours everywhere.
+docs/rlm.md lists what stays different.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods.prompts import PromptText, fill, load_prompt
@@ -35,20 +37,14 @@ from rlm_eval.repl import BlockResult
 from rlm_eval.types import Message
 
 _LATER = "The history before is your previous interactions with the REPL environment. "
-_SIMPLE = {"str", "int", "float", "bool", "list", "dict", "tuple"}
 _MOST_LENGTHS = 100
-_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 
-# What the official environment has beyond our REPL (SHOW_VARS is there already).
-_CONTEXT_0 = "context_0 = context"
-_FINAL_VAR = """
-def FINAL_VAR(name):
-    global _final_var
-    if isinstance(name, str) and name not in globals():
-        return f"Error: Variable '{name}' not found. Create it in a block first."
-    _final_var = str(globals()[name] if isinstance(name, str) else name)
-    return _final_var
-"""
+# Where a prompt file stands for the wheel, the few words of the environment are ours.
+_UNKNOWN_VARIABLE = "Error: Variable '{variable_name}' not found. Try one of {available}."
+_CALL_TEXTS = {
+    "no_prompt": "the prompt is empty",
+    "prompt_type": "a prompt must be a str or a list of messages, not {type(prompt)}",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,10 @@ class _Official:
     metadata_role: ClassVar[str] = "user"
     keeps_turn_prompt: ClassVar[bool] = False
     answer_dict: ClassVar[bool] = False
-    repl_options: ClassVar[Mapping[str, bool]] = {"hints": False}
+    raw_replies: ClassVar[bool] = True
+    setup: ClassVar[str] = ""
+    final_var_ends: ClassVar[bool] = False
+    VERSION: ClassVar[int] = 2  # 2: the namespace, sub-calls and thoughts follow the release
     final_names: ClassVar[tuple[str, ...]] = ()
     runs_all_blocks: ClassVar[bool] = True
     one_argument_children: ClassVar[bool] = True
@@ -173,9 +172,26 @@ class _Official:
         return ("system", self.metadata_role, *prologue, "user", "assistant", "user", "user")
 
     @property
-    def setup(self) -> str:
-        """`context_0`, and FINAL_VAR where the dialect has it."""
-        return _CONTEXT_0 if self.answer_dict else f"{_CONTEXT_0}\n{_FINAL_VAR}"
+    def repl_options(self) -> Mapping[str, Any]:
+        """The rules of the release's REPL, with its words."""
+        texts = {}
+        if not self.answer_dict:
+            texts["unknown_variable"] = (
+                _UNKNOWN_VARIABLE
+                if self.prompt_file
+                else wheels.spoken(self.version, wheels.LOCAL_REPL, "_final_var", "{available}")
+            )
+        return {"scaffold": {"release": self.version, "texts": texts}}
+
+    @property
+    def call_texts(self) -> Mapping[str, str]:
+        """The words with which sub-calls refuse a prompt."""
+        if self.prompt_file:
+            return _CALL_TEXTS
+        return {
+            "no_prompt": wheels.spoken(self.version, wheels.HANDLER, "handle", "Missing"),
+            "prompt_type": wheels.spoken(self.version, wheels.OPENAI, "completion", "type("),
+        }
 
     def opening(self, view: View) -> list[Message]:
         """System prompt and metadata."""
@@ -221,7 +237,7 @@ class _Official:
         """One user message per block, the code repeated."""
         messages = [Message("assistant", reply)]
         for block in ran:
-            output = shown.official(output_text(block.result, self.answer_dict))
+            output = official_output(block.result, shown)
             text = f"Code executed:\n```python\n{block.code}\n```\n\nREPL output:\n{output}"
             messages.append(Message("user", text))
         return messages
@@ -240,6 +256,7 @@ class PaperV1(_Official):
     version: ClassVar[str] = "0.1.0"
     metadata_role: ClassVar[str] = "assistant"
     has_children: ClassVar[bool] = False
+    final_var_ends: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -264,7 +281,6 @@ class Official011(_Official):
 
     dialect: ClassVar[str] = "official_0_1_1"
     version: ClassVar[str] = "0.1.1"
-    final_names: ClassVar[tuple[str, ...]] = ("_final_var",)
 
     def _shipped(self, name: str) -> str:
         text = super()._shipped(name)
@@ -283,6 +299,14 @@ class OfficialLatest(_Official):
 
     orchestrator: bool = True
     """Append the orchestrator addendum, as the release does by default."""
+
+    @property
+    def call_texts(self) -> Mapping[str, str]:
+        """This release fails one bad prompt of a batch alone."""
+        if self.prompt_file:
+            return {**_CALL_TEXTS, "in_batch": "{content}"}
+        own = wheels.spoken(self.version, wheels.HANDLER, "_handle_batched", "{content}")
+        return {**super().call_texts, "in_batch": own}
 
     def _shipped(self, name: str) -> str:
         version = self.version
@@ -312,7 +336,7 @@ class OfficialLatest(_Official):
         parts = []
         for number, block in enumerate(ran, 1):
             head = f"REPL output (block {number}):" if len(ran) > 1 else "REPL output:"
-            parts.append(f"{head}\n{shown.official(output_text(block.result, self.answer_dict))}")
+            parts.append(f"{head}\n{official_output(block.result, shown)}")
         messages = [Message("assistant", reply)]
         return [*messages, Message("user", "\n\n".join(parts))] if parts else messages
 
@@ -333,24 +357,11 @@ def _checked(file: str, sha256: str) -> str:
     return data.decode("utf-8").strip()
 
 
-def output_text(result: BlockResult, answer_dict: bool) -> str:
+def official_output(result: BlockResult, shown: Shown) -> str:
     """A block's output in the official wording: stdout, error without traceback, variables."""
-    parts = [f"\n{result.stdout}"] if result.stdout else []
-    error = short_error(result.stderr)
-    if error:
-        parts.append(f"\n{error}")
-    first = (["answer"] if answer_dict else []) + ["context_0", "context"]
-    named = [n for n, kind in result.variables.items() if kind in _SIMPLE and n[0] != "_"]
-    names = first + [name for name in named if name not in first]
-    parts.append(f"REPL variables: {names}\n")
-    return "\n\n".join(parts)
-
-
-def short_error(stderr: str) -> str:
-    """Captured stderr with a closing traceback reduced to `Type: message`, as `exec` shows it."""
-    found = list(_TRACEBACK.finditer(stderr))
-    if not found:
-        return stderr
-    lines = stderr[found[-1].end() :].rstrip("\n").split("\n")
-    last = next((i for i, line in enumerate(lines) if line and not line[0].isspace()), 0)
-    return f"{stderr[: found[-1].start()]}\n" + "\n".join(lines[last:])
+    parts = [f"\n{text}" for text in (result.stdout, result.stderr) if text]
+    if result.variables:
+        parts.append(f"REPL variables: {list(result.variables)}\n")
+    text = "\n\n".join(parts) or "No output"
+    dropped = result.stdout_chars - len(result.stdout) + result.stderr_chars - len(result.stderr)
+    return shown.official(text, len(text) + dropped)

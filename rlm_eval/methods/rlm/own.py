@@ -1,24 +1,25 @@
 """`own`: our dialect. A short prompt, one worked example as chat turns, a strictly growing history.
 
 The example is of another task than any that is shipped, with another wording and answer type.
-`rlm/own` was chosen on a small open model (`docs/rlm.md` says how), `rlm/survey`, a second wording,
-was tried on none: their scores are not those of the paper's prompt. The `answer` dict follows rlms
-0.1.3, FINAL tags arXiv:2512.24601.
+`rlm/search` was chosen on a small open model (`docs/rlm.md` says how), `rlm/survey`, a second
+wording, was tried on none: their scores are not those of the paper's prompt. The `answer` dict
+follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.methods.rlm import hints
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, parse
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View
 from rlm_eval.methods.text import sections
 from rlm_eval.repl import clip
-from rlm_eval.types import Message
+from rlm_eval.types import RENAMED_PROMPTS, Message
 
 ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
 _OPENINGS = {"opening", "opening_no_question", "opening_parts", "opening_parts_no_question"}
@@ -36,7 +37,7 @@ class Own:
     example: bool = True
     """Show the worked example."""
     prompt: str = "rlm/own"
-    """Shipped prompt file."""
+    """Shipped prompt file. `rlm/own` is `rlm/search` under its name of the first release."""
     prompt_file: str | None = None
     """A prompt file of your own in its place, with the same sections."""
     addition: str = ""
@@ -44,7 +45,7 @@ class Own:
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 2  # 1: the error of a missing package did not name repl.packages
+    VERSION: ClassVar[int] = 3  # 3: reads more kinds of blocks, puts its names back, has hints
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
@@ -52,6 +53,9 @@ class Own:
     setup: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        for first, name in RENAMED_PROMPTS.items():
+            if self.prompt == name:  # one prompt is one cell, whatever it is called
+                object.__setattr__(self, "prompt", first)
         if self.answer_mode not in ANSWER_MODES:
             raise ValueError(f"answer_mode={self.answer_mode}: one of {', '.join(ANSWER_MODES)}")
         missing = _NEEDED - set(self._sections)
@@ -71,7 +75,7 @@ class Own:
     @property
     def remark(self) -> str:
         """What the selection of the default prompt means for its scores."""
-        if self.prompt != "rlm/own" or self.prompt_file:
+        if not self._searches_first:
             return ""
         return (
             "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other seeds."
@@ -83,14 +87,14 @@ class Own:
         return self.answer_mode == "answer_dict"
 
     @property
-    def repl_options(self) -> Mapping[str, bool]:
+    def repl_options(self) -> Mapping[str, Any]:
         """See `RlmProtocol.repl_options`."""
-        return {"echo": True} if self.echo else {}
+        return {"keep_names": True} | ({"echo": True} if self.echo else {})
 
     @property
     def final_names(self) -> tuple[str, ...]:
-        """`Final` in that mode."""
-        return ("Final",) if self.answer_mode == "final_variable" else ()
+        """`Final`: in its mode, and where a model sets it beside the `answer` dict."""
+        return () if self.answer_mode == "final_tags" else ("Final",)
 
     @property
     def _sections(self) -> dict[str, str]:
@@ -151,11 +155,26 @@ class Own:
     def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
         """The reply, then one message with what the blocks printed."""
         messages = [Message("assistant", reply)]
+        words = hints.Words(self._sections, self._searches_first)
         if not ran:
-            return [*messages, Message("user", self._sections["no_block"])]
-        nothing = self._sections["nothing"]
-        outputs = "\n".join(_output(block, shown) or nothing for block in ran)
-        return [*messages, Message("user", fill(self._sections["output"], output=outputs))]
+            hint = words.of_reply(reply) if self.answer_dict else ""
+            text = "\n".join(filter(None, (self._sections["no_block"], hint)))
+            return [*messages, Message("user", text)]
+        outputs = []
+        for block in ran:
+            said = words.of_block(block, answer_dict=self.answer_dict)
+            printed = _output(block, shown)
+            nothing = [] if printed or said else [words.of_nothing(block.code)]
+            outputs.append("\n".join(filter(None, (printed, *said, *nothing))))
+        return [
+            *messages,
+            Message("user", fill(self._sections["output"], output="\n".join(outputs))),
+        ]
+
+    @property
+    def _searches_first(self) -> bool:
+        """True for the shipped prompt whose word for no output speaks of a search."""
+        return self.prompt == "rlm/own" and not self.prompt_file
 
     @property
     def last_request(self) -> Message:

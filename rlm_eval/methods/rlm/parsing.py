@@ -1,7 +1,8 @@
 """Reading a root model's reply: code blocks, FINAL tags, and what was odd about them.
 
 Pure functions. The patterns of `repl` fences and FINAL tags are those of the official code
-(github.com/alexzhang13/rlm); every known pitfall is counted (`MODES`), never silently repaired.
+(github.com/alexzhang13/rlm), the lenient reading of blocks is `blocks`; every known pitfall is
+counted (`MODES`), never silently repaired.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-MODES = {
+from rlm_eval.methods.rlm import blocks as blocks_module
+
+MODES = blocks_module.MODES | {
     "no_block": "a reply without any code block and without an answer",
     "python_fence": "a python fence where only repl fences are executed",
-    "unclosed_block": "a last code fence that was never closed",
     "final_in_fence": "a FINAL tag inside a code fence, or in code, was taken as the answer",
     "final_inline": "a FINAL tag in the middle of a line, which the protocol does not read",
     "final_cut_at_bracket": "the non-greedy pattern ended FINAL at its first closing bracket",
@@ -21,13 +23,12 @@ MODES = {
     "final_names_variable": "FINAL(name) where `name` is a variable: the name is the answer",
     "final_is_plan": "FINAL holds what the model means to do next",
     "final_var_unknown": "FINAL_VAR names a variable that does not exist",
+    "final_in_answer_mode": "the variable `Final` was taken as the answer in `answer_dict` mode",
+    "name_restored": "code replaced a name of the session, which was put back",
 }
 """Parser modes; their counts become the trajectory's notes `parser_<mode>`."""
 
 _REPL = re.compile(r"```repl\s*\n(.*?)\n```", re.DOTALL)
-_LENIENT = re.compile(
-    r"^[ \t]*```(?:repl|python|py)[ \t]*\r?\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.M
-)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _PYTHON = re.compile(r"```(?:python|py)\s*\n")
 _VAR = re.compile(r"^\s*FINAL_VAR\((.*?)\)", re.MULTILINE | re.DOTALL)
@@ -47,7 +48,8 @@ class Blocks(StrEnum):
     REPL = "repl"
     """Only `repl` fences, closed, as the official code reads them."""
     LENIENT = "lenient"
-    """`repl` and `python` fences; a last one may be unclosed where the model stopped by itself."""
+    """As models write them (`blocks`); a last one may be unclosed where the model stopped by
+    itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,9 @@ def _code(reply: str, blocks: Blocks, cut: bool, modes: list[str]) -> list[str]:
         if reply.count("```") % 2:
             modes.append("unclosed_block")
         return [match.group(1).strip() for match in _REPL.finditer(reply)]
-    found = []
-    for match in _LENIENT.finditer(reply):
-        closed = match.group().rstrip().endswith("```")
-        if not closed:
-            modes.append("unclosed_block")
-        if (closed or not cut) and match.group(1).strip():
-            found.append(match.group(1).strip())
-    return found
+    code, shown = blocks_module.find_blocks(reply, cut=cut)
+    modes += shown
+    return code
 
 
 def find_tag(reply: str, greedy: bool, modes: list[str]) -> Tag | None:

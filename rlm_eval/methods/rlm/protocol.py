@@ -53,13 +53,16 @@ class Shown:
     side: str
     """Which part is kept: `head`, `tail`, `middle`."""
 
-    def official(self, text: str) -> str:
-        """Cut as the official code words it (which knows only `head`)."""
-        if len(text) <= self.chars:
+    def official(self, text: str, total: int) -> str:
+        """Cut as the official code words it (which knows only `head`).
+
+        `total`: characters of the whole output, of which `text` may be the kept part.
+        """
+        if total <= self.chars:
             return text
         if self.side == "head":
-            return f"{text[: self.chars]}... + [{len(text) - self.chars} chars...]"
-        return clip(text, self.chars, self.side)
+            return f"{text[: self.chars]}... + [{total - self.chars} chars...]"
+        return clip(text, self.chars, self.side, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ class RlmProtocol(Protocol):
     """The words of a dialect. Everything here is pure.
 
     One that sends other turns than system, user, assistant, user names their roles in `history`,
-    for the preflight (`methods.history_of`).
+    for the preflight (`methods.history_of`). Those of the official package add `raw_replies` (what
+    the model thought is read and sent back where the server leaves it in the reply),
+    `final_var_ends` (FINAL_VAR ends the loop whatever it names), `call_texts` and `has_children`
+    (see `official_calls`).
     """
 
     @property
@@ -100,8 +106,9 @@ class RlmProtocol(Protocol):
         ...
 
     @property
-    def repl_options(self) -> Mapping[str, bool]:
-        """`echo` and `hints` of `ReplPool.open`, where they are not the default."""
+    def repl_options(self) -> Mapping[str, Any]:
+        """Options of `ReplPool.open` (`echo`, `hints`, `scaffold`, `keep_names`) that differ from
+        the default."""
         ...
 
     @property

@@ -133,12 +133,16 @@ class SubCalls:
         if not isinstance(prompt, str):
             kind = type(prompt).__name__
             raise ReplCallError(f"a prompt must be a str, not {kind}", "TypeError")
+        return self._sent([Message("user", prompt)], slot)
+
+    def _sent(self, messages: list[Message], slot: str) -> Callable[[], Awaitable[str]]:
+        """A plain call with these messages, still to be made."""
         place, session = self.place, self.tree.session
 
         async def ask() -> str:
             async with self.tree.gate or nullcontext():
                 call = await session.call(
-                    [Message("user", prompt)],
+                    messages,
                     role=Role.SUB,
                     position=place.position,
                     model=slot,
@@ -146,7 +150,7 @@ class SubCalls:
                     turn=place.turn,
                     parent=place.call,
                 )
-            return call.reply
+            return call.as_sent
 
         return ask
 

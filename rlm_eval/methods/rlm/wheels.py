@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 from rlm_eval import fetch
@@ -23,6 +24,9 @@ SHA256 = {
 }
 PROMPTS = "rlm/utils/prompts.py"
 CORE = "rlm/core/rlm.py"
+LOCAL_REPL = "rlm/environments/local_repl.py"
+HANDLER = "rlm/core/lm_handler.py"
+OPENAI = "rlm/clients/openai.py"
 _SECONDS = 120  # for a file of 100 KB: an index that takes longer is not reachable
 
 
@@ -80,6 +84,20 @@ def message(version: str, function: str) -> str:
                 if isinstance(key, ast.Constant) and key.value == "content":
                     return _text(value)
     raise LookupError(f"rlms {version}: {function} writes no message")
+
+
+@functools.cache
+def spoken(version: str, file: str, function: str, part: str) -> str:
+    """The text with `part` in it that a function returns, raises or passes on.
+
+    What an f-string inserts stands as `{expression}`.
+    """
+    for node in ast.walk(_function(version, file, function)):
+        if isinstance(node, ast.JoinedStr | ast.Constant):
+            with suppress(LookupError):
+                if part in (text := _text(node)):
+                    return text
+    raise LookupError(f"rlms {version}: {function} has no text with {part!r}")
 
 
 def _function(version: str, file: str, name: str) -> ast.FunctionDef:

@@ -1,0 +1,49 @@
+"""Hold the model servers of a sweep for its jobs; the same overrides as `run`.
+
+rlm-eval serve experiment=length_sweep model@root=qwen3-8b
+rlm-eval submit cluster=slurm experiment=length_sweep model@root=qwen3-8b root.server=shared
+
+Jobs find the servers in the run directory. Without --bind only processes of this node reach them.
+It ends when every planned cell is done, when no cell has run for a while, or by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Start, register, hold. See `rlm_eval.serving`."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
+    parser.add_argument(
+        "--bind", metavar="ADDRESS",
+        help="listen on this address of the node, for jobs of other nodes (`--bind node`: that of "
+        "its name)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--idle-min", type=float, default=30.0, help="minutes without a running cell until it ends"
+    )
+    arguments = parser.parse_intermixed_args(argv)
+
+    from rlm_eval import serving
+    from rlm_eval.cell import build_cell, run_folder
+    from rlm_eval.grid import expand
+    from rlm_eval.models.servers import LOOPBACK
+    from rlm_eval.store import output_folder
+
+    configs = expand(arguments.overrides)
+    models = serving.models_of([build_cell(config) for config in configs])
+    run = run_folder(configs[0])
+    output_folder(run)
+    host = LOOPBACK
+    if arguments.bind:
+        host = serving.node_address("" if arguments.bind == "node" else arguments.bind)
+    print(f"serve: {asyncio.run(serving.serve(run, models, host, arguments.idle_min * 60))}")
+    return 0

@@ -1,0 +1,146 @@
+"""Code blocks as weak models write them, for our own dialect. Pure functions.
+
+Fences after CommonMark (three or more backticks or tildes, closed by at least as many), and what
+models make of them. A fence inside a triple-quoted string does not end the block: Python's own
+tokenizer tells. Whatever is read that is no plain `python` or `repl` fence is named in the modes.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import textwrap
+import tokenize
+
+MODES = {
+    "other_tag": "a fence tagged `python3`, `Python`, `py` or alike was taken as code",
+    "untagged_block": "a fence without a tag was taken as code: it parses, and does something",
+    "tilde_fence": "a fence of tildes was taken as code",
+    "long_fence": "a fence of more than three marks was taken as code",
+    "indented_block": "the indentation of a block, as under a list, was removed",
+    "fence_in_string": "a fence within a triple-quoted string did not end the block",
+    "fence_on_code_line": "a closing fence on the last line of code ended the block",
+    "crlf": "line ends of Windows in a block were replaced",
+    "unclosed_block": "a last code fence that was never closed",
+}
+"""Parser modes of `find_blocks`; their counts become the trajectory's notes `parser_<mode>`."""
+
+_OPEN = re.compile(
+    r"(?P<lead>[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(?P<mark>`{3,}|~{3,})[ \t]*(?P<tag>[\w+.-]*)"
+    r"(?P<rest>[^`]*)"
+)
+_TAGS = {"python", "repl"}
+_OTHER_TAGS = {"python3", "python2", "py", "py3", "ipython", "pycon", "pyrepl"}
+
+
+def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
+    """(code of each block in order, modes shown).
+
+    `cut`: the reply stopped at its output limit; a last block without its end is then not code.
+    """
+    lines = reply.replace("\r\n", "\n").split("\n")
+    found: list[tuple[str, list[str], bool]] = []
+    unclosed = False
+    at = 0
+    while at < len(lines):
+        match = _OPEN.fullmatch(lines[at].rstrip("\r"))
+        at += 1
+        if match is None:
+            continue
+        code, at, modes = _body(lines, at, match["mark"], len(match["lead"].expandtabs()))
+        tag = match["tag"]
+        is_code = tag.lower() in _TAGS | _OTHER_TAGS
+        if tag and not is_code:
+            continue
+        unclosed |= is_code and "unclosed_block" in modes
+        if ("unclosed_block" in modes and cut) or not code.strip():
+            continue
+        if tag and tag not in _TAGS:
+            modes.append("other_tag")
+        if match["mark"][0] == "~":
+            modes.append("tilde_fence")
+        if len(match["mark"]) > 3:
+            modes.append("long_fence")
+        found.append((code, modes, is_code))
+    tagged = [(code, modes) for code, modes, is_code in found if is_code]
+    # Beside tagged blocks the others are output or text that the model quotes.
+    taken = tagged or [
+        (code, [*modes, "untagged_block"]) for code, modes, _ in found if _does_something(code)
+    ]
+    shown = {mode for _, modes in taken for mode in modes}
+    shown |= {"unclosed_block"} if unclosed else set()
+    shown |= {"crlf"} if taken and "\r\n" in reply else set()
+    return [code for code, _ in taken], sorted(shown)
+
+
+def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, int, list[str]]:
+    """(code, number of the line behind the block, modes) of a block that opens before `start`."""
+    closing = re.compile(rf"[ \t]*{mark[0]}{{{len(mark)},}}[ \t]*")
+    behind_code = re.compile(rf"(.*[^\s{mark[0]}].*?){mark[0]}{{{len(mark)},}}[ \t]*")
+    modes: list[str] = []
+    first: tuple[list[str], int, list[str]] | None = None
+    end: tuple[list[str], int, list[str]] | None = None
+    for at in range(start, len(lines)):
+        line = lines[at]
+        same = mark in line
+        opens = _OPEN.fullmatch(line) if same else None
+        last_line = None
+        candidate: tuple[list[str], int, list[str]]
+        if closing.fullmatch(line):
+            candidate = (lines[start:at], at + 1, [])
+        elif opens is not None and opens["tag"].lower() in _TAGS | _OTHER_TAGS:
+            candidate = (lines[start:at], at, ["unclosed_block"])  # the next block begins
+        elif same and (last_line := behind_code.fullmatch(line)) and "#" not in last_line[1]:
+            body = [*lines[start:at], last_line[1].rstrip()]
+            candidate = (body, at + 1, ["fence_on_code_line"])
+        else:
+            continue
+        if _in_string(_dedented(candidate[0], indent)[0]):
+            first = first or candidate
+            modes = ["fence_in_string"]
+            continue
+        end = candidate
+        break
+    if end is None:  # a string that is never closed holds no fence: the first one ends the block
+        modes = []
+        end = first or (lines[start:], len(lines), ["unclosed_block"])
+    code, was_indented = _dedented(end[0], indent)
+    if was_indented:
+        modes = [*modes, "indented_block"]
+    return code, end[1], [*modes, *end[2]]
+
+
+def _dedented(lines: list[str], indent: int) -> tuple[str, bool]:
+    """The code without the fence's indentation, and whether any was removed."""
+    cut = [line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines]
+    text = "\n".join(cut)
+    head = next((line for line in cut if line.strip()), "")
+    if head[:1] in (" ", "\t"):
+        text = textwrap.dedent(text)
+    return text.strip("\n").rstrip(), text != "\n".join(lines)
+
+
+def _in_string(code: str) -> bool:
+    """True where the code ends inside a triple-quoted string."""
+    if '"""' not in code and "'''" not in code:
+        return False
+    try:
+        for _ in tokenize.generate_tokens(io.StringIO(code).readline):
+            pass
+    except (tokenize.TokenError, SyntaxError) as error:
+        words = str(error)
+        return "multi-line string" in words or "triple-quoted" in words
+    return False
+
+
+def _does_something(code: str) -> bool:
+    """True for code with a statement or a call: names and numbers alone are quoted output."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(
+        not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call | ast.Await)
+        for node in tree.body
+    )

@@ -1,0 +1,95 @@
+"""What our own dialect adds to an output where the code shows a known misunderstanding.
+
+One precise sentence, out of `prompts/rlm/hints.md`, and only where it is certain to fit. Pure.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+
+from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.methods.rlm.protocol import Ran
+from rlm_eval.methods.text import sections
+
+_SEARCHES = {"find", "index", "count", "search", "findall", "finditer", "match", "startswith",
+             "endswith"}  # fmt: skip
+_FINAL = re.compile(r"\bFINAL(?:_VAR)?\(")
+_RETURN = "'return' outside function"
+
+
+class Words:
+    """The hints beside one prompt."""
+
+    def __init__(self, prompt: Mapping[str, str], speaks_of_search: bool) -> None:
+        """`prompt`: its sections. `speaks_of_search`: its word for no output advises a search."""
+        self._prompt, self._speaks_of_search = prompt, speaks_of_search
+        self._hints = sections(load_prompt("rlm/hints").text)
+
+    def of_nothing(self, code: str) -> str:
+        """In place of the output of a block that printed nothing."""
+        tree = _parsed(code)
+        if _returns_a_value(tree):
+            return self._hints["value_not_printed"]
+        if self._speaks_of_search and not _is_search(tree):
+            return self._hints["nothing_without_search"]
+        return self._prompt["nothing"]
+
+    def of_block(self, ran: Ran, *, answer_dict: bool) -> list[str]:
+        """Behind the output of a block."""
+        found = []
+        for name in ran.result.replaced:
+            kind = {"answer": "answer_lost", "answer=content": "answer_replaced"}.get(name)
+            found.append(fill(self._hints[kind or "names_replaced"], name=name))
+        if answer_dict and ran.result.error == "SyntaxError" and _RETURN in ran.result.stderr:
+            found.append(self._hints["return_outside"])
+        return found
+
+    def of_reply(self, reply: str) -> str:
+        """Behind the request for a block, where the reply had none."""
+        return self._hints["final_tag"] if _FINAL.search(reply) else ""
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _is_search(tree: ast.Module | None) -> bool:
+    """True where the code compares text and prints what it finds."""
+    if tree is None:
+        return False
+    nodes = list(ast.walk(tree))
+    prints = any(isinstance(n, ast.Call) and _name(n) == "print" for n in nodes)
+    compares = any(
+        (isinstance(n, ast.Compare) and any(isinstance(op, ast.In | ast.Eq) for op in n.ops))
+        or (isinstance(n, ast.Call) and _name(n) in _SEARCHES)
+        for n in nodes
+    )
+    return prints and compares
+
+
+def _returns_a_value(tree: ast.Module | None) -> bool:
+    """True where the last line calls a function that the block defines with a `return VALUE`."""
+    if tree is None or not tree.body:
+        return False
+    last = tree.body[-1]
+    if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
+        return False
+    return any(
+        isinstance(node, ast.FunctionDef)
+        and node.name == _name(last.value)
+        and any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))
+        for node in tree.body
+    )
+
+
+def _name(call: ast.Call) -> str:
+    """The function's or method's own name."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""

@@ -1,0 +1,115 @@
+"""Sub-calls with the rules of the official package (github.com/alexzhang13/rlm, `lm_handler.py`).
+
+Other than ours: a name of no known model is ignored; a prompt may be a list of chat messages; an
+empty prompt, and one of another type, is answered with an error as text and not sent; a batch that
+is a string is one prompt for each character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlm_eval.methods.rlm.subcalls import SubCalls
+from rlm_eval.repl import HostFunction, ReplCallError
+from rlm_eval.types import Message
+
+
+@dataclass
+class OfficialCalls(SubCalls):
+    """See the module's docstring."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The package's words: `no_prompt`, `prompt_type`, `in_batch`; `in_batch` is absent for the
+    releases in which one bad prompt fails its whole batch."""
+    has_children: bool = True
+    """False for 0.1.0, which has no `rlm_query`."""
+
+    def functions(self) -> dict[str, HostFunction]:
+        """By the names in the REPL."""
+        functions = super().functions()
+        if self.has_children:
+            return functions
+        return {name: f for name, f in functions.items() if name.startswith("llm")}
+
+    async def llm_query(self, prompt: Any, model: Any = None) -> str:
+        """One plain call."""
+        ask = self._plain(prompt, model) if prompt else _failing(self.texts["no_prompt"])
+        return (await self._each([ask]))[0]
+
+    async def llm_query_batched(self, prompts: Any, model: Any = None) -> Any:
+        """Plain calls at once. What is no batch at all gets one text, as the package sends it."""
+        if not isinstance(prompts, str | list | dict):
+            return f"Error: {self.texts['no_prompt']}"
+        each, first = list(prompts), self.texts.get("in_batch")
+        bad = next((self._wrong(p) for p in each if self._wrong(p)), None)
+        if bad and first is None:
+            return await self._each([_failing(bad) for _ in each], batch=True)
+        words = first or "{content}"
+        asks = [
+            _failing(words.replace("{content}", wrong))
+            if (wrong := self._wrong(prompt))
+            else self._plain(prompt, model)
+            for prompt in each
+        ]
+        return await self._each(asks, batch=True)
+
+    async def rlm_query_official(self, prompt: Any, model: Any = None) -> str:
+        """A child loop over the whole prompt; at the depth limit a plain call."""
+        if self.depth + 1 < self.tree.config.depth:
+            return (await self._each([self._child(prompt, None, model)]))[0]
+        self.tree.notes["rlm_query_fallbacks"] += 1
+        return await self.llm_query(prompt, model)
+
+    async def rlm_query_batched_official(self, prompts: Any, model: Any = None) -> Any:
+        """Child loops at once; at the depth limit plain calls."""
+        if self.depth + 1 >= self.tree.config.depth:
+            self.tree.notes["rlm_query_fallbacks"] += len(prompts or ())
+            return await self.llm_query_batched(prompts, model)
+        if not isinstance(prompts, str | list | dict):
+            return f"Error: {self.texts['no_prompt']}"
+        asks = [self._child(prompt, None, model) for prompt in list(prompts)]
+        return await self._each(asks, batch=True)
+
+    def _wrong(self, prompt: Any) -> str:
+        """Why a prompt cannot be sent; empty where it can."""
+        chat = isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt)
+        if chat or isinstance(prompt, str):
+            return ""
+        return self.texts["prompt_type"].replace("{type(prompt)}", str(type(prompt)))
+
+    def _plain(self, prompt: Any, model: Any) -> Callable[[], Awaitable[str]]:
+        if wrong := self._wrong(prompt):
+            return _failing(wrong)
+        if isinstance(prompt, str):
+            return super()._plain(prompt, model)
+        messages = [
+            Message(str(part.get("role", "user")), str(part.get("content") or ""))
+            for part in prompt
+        ]
+        return self._sent(messages, self._slot(model, self.tree.config.sub_models, self.depth))
+
+    def _child(self, context: Any, query: str | None, model: Any) -> Callable[[], Awaitable[str]]:
+        try:
+            if model:
+                super()._slot(str(model), self.tree.config.child_models, self.depth)
+            return super()._child(context, query, model)
+        except ReplCallError as error:
+            return _failing(str(error))
+
+    def _slot(self, model: Any, by_depth: list[str], depth: int) -> str:
+        """A name that is no model's stands for the default one."""
+        try:
+            return super()._slot(str(model) if model else None, by_depth, depth)
+        except ReplCallError:
+            return super()._slot(None, by_depth, depth)
+
+
+def _failing(message: str) -> Callable[[], Awaitable[str]]:
+    """A call that is not made."""
+
+    async def ask() -> str:
+        raise ReplCallError(message, "error")
+
+    return ask

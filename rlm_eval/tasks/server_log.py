@@ -1,0 +1,219 @@
+"""A server log: for how many minutes an incident lasted that three of its lines tell together.
+
+Log forensics in small: each service says once what it is for, and later that something went wrong
+and that it is well again, in the words of an engineer. The question names neither the service nor
+the fault: it says in a customer's words what part of the shop was affected and how. The minutes
+are the difference of two times and stand nowhere in the log. Every other service has the same kinds
+of lines, the asked fault among them; question and log share no content words. Our own task; it
+follows no benchmark.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rlm_eval.scoring.amount import amount
+from rlm_eval.tasks import Floor, stamped
+from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.types import Answer, Sample, Score
+
+_DAY = 24 * 60
+_SPARE = 260  # general lines beyond the length, from which the last ones are chosen to fit
+_LINES = 5  # of a service: its purpose, and the start and end of two faults
+
+
+@dataclass(frozen=True)
+class _Service:
+    """What one service logs, in the order of time."""
+
+    name: str
+    lines: list[str]
+    """Purpose, then the starts and ends of two faults; each start is before its end."""
+    asked: tuple[int, int]
+    """Places of the start and the end of the asked fault."""
+
+
+@dataclass(frozen=True)
+class ServerLogIncident(GeneratedTask):
+    """See the module's docstring."""
+
+    name: str = "server_log_incident"
+
+    ANSWER_BUDGET: ClassVar[int] = 32
+    SHORTEST: ClassVar[int] = 1024  # below, there is no room for services beside the asked one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < self.SHORTEST:
+            raise ValueError(
+                f"length={self.length} must be {self.SHORTEST} or more for {self.name}"
+            )
+
+    def draft(self, index: int) -> Draft:
+        """One sample; a longer one has more services in the same day."""
+        texts = data("incidents.json")
+        source = rng("server_log", self.seed, index)
+        role = source.randrange(len(texts["roles"]))
+        fault, way = source.randrange(len(texts["faults"])), source.randrange(3)
+        service = _service(source, role, fault, way)
+        minutes = sorted(source.sample(range(5, _DAY - 5), _LINES))
+        start, end = (minutes[place] for place in service.asked)
+        question = (
+            "The log covers one day of an online shop. For how many minutes did the part of the "
+            f"shop that {source.choice(texts['roles'][role][1])} "
+            f"{source.choice(texts['faults'][fault][1])}? The log tells it in an engineer's words. "
+            "Answer with the number of minutes alone."
+        )
+        needles = [f"{line}\n" for line in service.lines]
+
+        def arrange(lines: list[str]) -> list[str]:
+            clock = rng("server_log times", self.seed, index)
+            found = list(zip(minutes, needles, strict=True))
+            # At random, as those of the needles: at even distances these would stand out.
+            found += zip(sorted(clock.choices(range(_DAY), k=len(lines))), lines, strict=True)
+            return [_clock(m) + line for m, line in sorted(found, key=lambda pair: pair[0])]
+
+        def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
+            other = rng("server_log filler", self.seed, index)
+            return self._filler(other, service.name, (role, fault), budget)
+
+        text, tokens, spans = stamped.build(
+            filler, needles, arrange, _clock(600), self.room(question), self.length, self.counter
+        )
+        _check(text, service)
+        evidence = tuple(spans[place] for place in (0, *service.asked))
+        item = f"log-{self.seed}-{index}"
+        meta = {"role": role, "fault": fault, "start": start, "end": end}
+        return Draft(question, text, end - start, item, item, tokens, evidence, meta)
+
+    def _filler(
+        self, source: random.Random, name: str, asked: tuple[int, int], budget: float
+    ) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """The lines of whole services and some general ones, then spare general lines.
+
+        A service that the length cut would tell the asked one apart from the others.
+        """
+        texts, (role, fault) = data("incidents.json"), asked
+        every = [r for r in range(len(texts["roles"])) if r != role]
+        stamp = self.counter.cost(_clock(600))
+        names = {name}
+        services: list[list[str]] = []
+        costs: dict[str, float] = {}
+        spent = 0.0
+
+        def general() -> str:
+            line = source.choice(texts["general"]).format(n=source.randrange(2, 1000))
+            return f"node-{source.randrange(10, 100)}: {line}\n"
+
+        def cost(lines: Sequence[str]) -> float:
+            for line in lines:
+                costs.setdefault(line, self.counter.cost(f" {line}"))
+            return sum(costs[line] + stamp for line in lines)
+
+        while True:
+            if len(services) % len(every) == 0:
+                source.shuffle(every)
+            made = _service(source, every[len(services) % len(every)], fault, source.randrange(3))
+            lines = [f"{line}\n" for line in made.lines]
+            extra = [general() for _ in range(source.randrange(2))]
+            step = cost([*lines, *extra])
+            if spent + step > budget:
+                break
+            if made.name not in names:
+                names.add(made.name)
+                services += [lines, *([line] for line in extra)]
+                spent += step
+        while True:
+            line = general()
+            spent += cost([line])
+            if spent > budget:
+                break
+            services.append([line])
+        # Lines fall anywhere in the day, those of one service in their order.
+        order = [number for number, lines in enumerate(services) for _ in lines]
+        source.shuffle(order)
+        rest = [iter(lines) for lines in services]
+        found = [next(rest[number]) for number in order]
+        spare = [general() for _ in range(_SPARE)]
+        cost(spare)
+        return found + spare, np.array([costs[line] for line in found + spare])
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """1 where the answer's number of minutes is the right one."""
+        return (amount(int(sample.target), "minutes", answer.text),)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """The best constant; the first pair of lines that the phrases of a fault single out."""
+        return {"constant": lambda _: "240", "first_pair": _first_pair}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """The best constant; pairs of lines that the generator's own phrases single out."""
+        return (
+            Baseline("constant", Kind.PRIOR, lambda _: Reply("240", 0.0)),
+            Baseline("first_pair", Kind.NO_MODEL, lambda s: Reply(_first_pair(s), 1.0)),
+            Baseline("longest_pair", Kind.NO_MODEL, lambda s: Reply(_longest_pair(s), 1.0)),
+        )
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d} "
+
+
+def _service(source: random.Random, role: int, fault: int, way: int) -> _Service:
+    """A service with `role` that has `fault` in this `way`, and another fault."""
+    texts = data("incidents.json")
+    name = f"{source.choice(data('words.json')['nouns'])}-{source.randrange(100, 1000)}"
+    other = source.choice([f for f in range(len(texts["faults"])) if f != fault])
+    pairs = [texts["faults"][fault][0][way], source.choice(texts["faults"][other][0])]
+    order = [0, 0, 1, 1]
+    source.shuffle(order)
+    said = [f"{name}: {source.choice(texts['roles'][role][0])}"]
+    left = [iter(pair) for pair in pairs]
+    said += [f"{name}: {next(left[which])}" for which in order]
+    first, second = (1 + place for place, which in enumerate(order) if which == 0)
+    return _Service(name, said, (first, second))
+
+
+def _check(text: str, service: _Service) -> None:
+    """The service logs its own lines and no others, and the times of the log never go back."""
+    lines = text.splitlines()
+    own = [line[6:] for line in lines if line[6:].startswith(f"{service.name}: ")]
+    if own != service.lines or any(a[:5] > b[:5] for a, b in itertools.pairwise(lines)):
+        raise AssertionError(f"{service.name}: other lines, or times that go back")
+
+
+def _pairs(sample: Sample) -> list[int]:
+    """Minutes of every fault in the log: the generator's phrases, without what they mean."""
+    texts = data("incidents.json")
+    ends = {end: start for ways, _ in texts["faults"] for start, end in ways}
+    open_since: dict[tuple[str, str], int] = {}
+    found = []
+    for line in sample.context.text().splitlines():
+        match = re.fullmatch(r"(\d\d):(\d\d) (\S+): (.*)", line)
+        if not match:
+            continue
+        hours, minutes, service, what = match.groups()
+        minute = int(hours) * 60 + int(minutes)
+        open_since[service, what] = minute
+        if (service, ends.get(what, "")) in open_since:
+            found.append(minute - open_since[service, ends[what]])
+    return found
+
+
+def _first_pair(sample: Sample) -> str:
+    found = _pairs(sample)
+    return str(found[0]) if found else ""
+
+
+def _longest_pair(sample: Sample) -> str:
+    found = _pairs(sample)
+    return str(max(found)) if found else ""

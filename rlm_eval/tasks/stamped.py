@@ -1,0 +1,59 @@
+"""Texts of lines that are numbered or dated by their place, with needles among them.
+
+As `haystack.build`, for lines whose prefix (a clause's number, a time) is known only when all of
+them are in place. Not here: what the lines say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rlm_eval.tasks.base import fit
+from rlm_eval.tasks.haystack import Filler, trim
+from rlm_eval.tokens import Tokenizer
+
+
+def build(
+    filler: Filler,
+    needles: Sequence[str],
+    arrange: Callable[[list[str]], list[str]],
+    prefix: str,
+    room: int,
+    length: int,
+    tokenizer: Tokenizer,
+) -> tuple[str, int, list[tuple[int, int]]]:
+    """Text, tokens and the needles' character spans (without their prefix).
+
+    `arrange(lines)` puts the needles among the filler's lines and a prefix before every line;
+    `prefix` is one of usual length. Lines end with a newline; the filler's costs are those of the
+    lines behind a space, without the prefix.
+    """
+    own = tokenizer.cost(prefix)
+    needle_cost = sum(tokenizer.cost(f" {line}") + own for line in needles)
+
+    def make(budget: float, slack: float) -> str:
+        left = budget - needle_cost
+        units, costs = filler(max(0.0, left))
+        return "".join(arrange(trim(units, costs + own, left, slack)))
+
+    text, tokens = fit(make, room, length, tokenizer)
+    starts = [text.index(line) for line in needles]
+    return text, tokens, [(s, s + len(line)) for s, line in zip(starts, needles, strict=True)]
+
+
+def numbered(
+    depths: Sequence[float], needles: Sequence[str], prefix: str
+) -> Callable[..., list[str]]:
+    """An arrangement: each needle after the share `depth` of the lines, then all numbered.
+
+    `prefix.format(n)` stands before line `n`, counted from 1.
+    """
+    placed = sorted(enumerate(depths), key=lambda pair: pair[1], reverse=True)
+
+    def arrange(lines: list[str]) -> list[str]:
+        found = list(lines)
+        for number, depth in placed:
+            found.insert(round(depth * len(lines)), needles[number])
+        return [prefix.format(n) + line for n, line in enumerate(found, 1)]
+
+    return arrange

@@ -1,0 +1,226 @@
+"""What is asked of a cluster, checked, recorded; a simulated `sbatch` refuses as sites do."""
+
+import json
+import os
+import re
+import shlex
+import sys
+
+import fake_vllm
+import pytest
+from omegaconf import OmegaConf
+from runs import ROOT, cells_of, overrides
+
+from rlm_eval import gpu_plan, submission
+from rlm_eval.cell import build_cell
+from rlm_eval.cluster import Cluster, at_the_same_time, shared_limits
+from rlm_eval.commands.estimate import main as estimate
+from rlm_eval.commands.submit import main as submit
+from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.models import devices
+from rlm_eval.queue import jobs_of
+
+URL = "http://127.0.0.1:9/v1"
+POLICY = (
+    "sbatch: error: QOSMaxSubmitJobPerUserLimit\n"
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit "
+    "limit, user's size and/or time limits)"
+)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Slurm's commands as scripts; `sbatch` refuses from the call on that `refuses` holds."""
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    scripts = {
+        "squeue": f"cat {folder}/queue 2>/dev/null",
+        "srun": "true",
+        "scontrol": "echo 'MaxArraySize            = 2'",
+        "sbatch": (
+            f"n=$(ls {folder}/sent 2>/dev/null | wc -l)\nmkdir -p {folder}/sent\n"
+            f'if [ -f {folder}/refuses ] && [ "$n" -ge "$(cat {folder}/refuses)" ]; then\n'
+            f"cat <<'X' >&2\n{POLICY}\nX\nexit 1; fi\n"
+            f'cp "$1" {folder}/sent/$n; echo "Submitted batch job 10$n"\n'
+            f'for k in 0 1; do echo "10${{n}}_$k|PENDING|Priority" >> {folder}/queue; done'
+        ),
+    }
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def small(folder, *more):
+    given = overrides(folder, URL, "method=long_context", "n=1", "length=1k,2k,3k,4k")
+    return [*given, "cluster=slurm", "cluster.pack=1", *more]
+
+
+def test_a_refused_array_forgets_none_that_were_sent(slurm, tmp_path, capsys):
+    (slurm / "refuses").write_text("1")
+    with pytest.raises(RlmEvalError) as told:
+        submit(small(tmp_path))
+    text = str(told.value)
+    assert "QOSMaxSubmitJobPerUserLimit" in text
+    assert "2 of 4 jobs were sent before and are recorded; the same command sends the rest" in text
+    assert "cluster.pack=0" in text
+    ids = [job.get("submitted", {}).get("id") for job in jobs_of(tmp_path / "test")]
+    assert ids == ["100_0", "100_1", None, None]
+    capsys.readouterr()
+    (slurm / "refuses").unlink()
+    assert submit(small(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert "4 cells, 2 of them done, queued or running" in shown
+    cells = [name for job in jobs_of(tmp_path / "test") if "submitted" in job
+             for name in job["cells"]]  # fmt: skip
+    assert len(cells) == len(set(cells)) == 4
+
+
+def test_the_job_asks_for_gpus_cores_and_memory_of_both_models(slurm, tmp_path, capsys):
+    python = fake_vllm.environment(tmp_path / "env")
+    given = [word for word in small(tmp_path) if not word.startswith(("root.", "model@", "length"))]
+    given += ["method=rlm", "length=1k", "model@root=rlm-qwen3-8b", "model@sub=qwen3-8b"]
+    given += [f"{slot}.engine.python={python}" for slot in ("root", "sub")]
+    site = ["cluster.partition=gpu", "cluster.account=lab", "cluster.qos=long",
+            "cluster.gpu_type=a100", "cluster.scratch='/local/$SLURM_JOB_ID'",
+            "cluster.slurm={constraint: nvlink, srun_args: ['--mpi=none']}"]  # fmt: skip
+    assert submit(["--plan", *given, *site, "name=plan"]) == 0
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("all:")]
+    assert submit([*given, *site]) == 0
+    sent = (slurm / "sent" / "0").read_text()
+    for name, value in (
+        ("partition", "gpu"), ("account", "lab"), ("qos", "long"), ("gres", "gpu:a100:2"),
+        ("cpus-per-task", "8"), ("constraint", "nvlink"), ("time", "240"),
+    ):  # fmt: skip
+        assert f"#SBATCH --{name}={value}" in sent
+        assert f"--{name}={value}" in line
+    assert "--mem=65536M" in line
+    assert "#SBATCH --mem=64GB" in sent
+    assert "--cpus-per-task=8 --mpi=none" in sent.partition("srun ")[2]
+    assert 'export TMPDIR="/local/$SLURM_JOB_ID"' in sent
+    assert "sbatch --array=0-0%1" in line
+    assert line.endswith(f"scripts/rlm_eval.sbatch {tmp_path}/plan 0")
+
+
+def test_array_indices_stay_below_the_sites_limit(slurm, tmp_path, capsys):
+    assert submit(["--plan", *small(tmp_path)]) == 0
+    lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("all:")]
+    assert [line.split()[2] for line in lines] == ["--array=0-1%2", "--array=0-1%2"]
+    assert [line.split()[-1] for line in lines] == ["0", "2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["cluster.gpus=1"], "too few GPUs|the memory of the GPU is not known"),
+        (["cluster.gpus=1", "cluster.gpu_gib=40"], "too little GPU memory"),
+        (["cluster.gpus=1", "cluster.gpu_gib=80"], None),
+        (["cluster.gpus=1", "root.engine.gpu_memory=0.5", "sub.engine.gpu_memory=0.4"], None),
+        (["cluster.gpus=2", "root.engine.tensor_parallel=4"], "ask for 5"),
+        (["cluster.gpus_of={rlm-qwen3-8b: 1, qwen3-8b: 0}"], None),
+        (["cluster.slurm={gres: gpu:1}", "cluster.gpus=0"], None),
+        ([], None),
+    ],
+)
+def test_too_few_gpus_are_an_error_before_anything_is_sent(tmp_path, more, why):
+    given = ["task=s_niah", "method=rlm", "tokenizer=approx4", "length=1k", "name=x",
+             "model@root=rlm-qwen3-8b", "model@sub=qwen3-8b", f"results={tmp_path}",
+             "cluster=slurm", "--plan", *more]  # fmt: skip
+    if why is None:
+        assert submit(given) == 0
+        return
+    with pytest.raises(ConfigError, match=why):
+        submit(given)
+    assert not (tmp_path / "x" / "jobs").exists()
+
+
+def test_an_engine_that_is_missing_is_told_before_the_queue(slurm, tmp_path):
+    given = [word for word in small(tmp_path) if not word.startswith(("root.", "model@"))]
+    given += ["model@root=qwen3-8b", f"root.engine.python={sys.executable}"]
+    with pytest.raises(MissingDependency, match="has no vllm; install it there"):
+        submit(given)
+    assert not (slurm / "sent").exists()
+
+
+def test_cores_and_memory_follow_the_gpus():
+    site = Cluster()
+    assert (site.cpus_for(0), site.mem_gb_for(0)) == (4, 16)
+    assert (site.cpus_for(8), site.mem_gb_for(8)) == (32, 256)
+    assert Cluster(cpus_per_gpu=1).cpus_for(8) == 2 + 8 + 2  # vLLM's least, and the harness
+    assert Cluster(cpus_per_gpu=0, mem_per_gpu_gb=0).cpus_for(8) == 4
+    assert Cluster(cpus=64).cpus_for(2) == 64
+
+
+def test_the_estimate_prints_what_fits(tmp_path):
+    given = ["task=s_niah", "method=rlm", "tokenizer=approx4", "length=1k,2k", "name=x"]
+    cells = cells_of([*given, "model@root=rlm-qwen3-8b", "model@sub=qwen3-8b"])
+    text = "\n".join(gpu_plan.table(cells))
+    assert "qwen3-8b: 1 GPU(s); each: weights 15.3 GiB, cache 5.6 GiB" in text
+    assert "24 GB: too little for the window (35,128 cache tokens)" in text
+    assert "80 GB: 410,285 cache tokens, 10.0 whole windows at once" in text
+    assert gpu_plan.gpus_of(cells) == 2
+    assert gpu_plan.table(cells_of([*given, "model@root=scripted"])) == []
+
+
+def test_local_jobs_get_the_list_of_the_shell(monkeypatch):
+    for value in ("2,3", None):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if value:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        devices.keep()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # submitit's own, the same for all jobs
+        devices.give_back()
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == value
+
+
+def test_jobs_share_the_limits_of_a_running_endpoint(tmp_path):
+    (cell,) = cells_of([*overrides(tmp_path, URL), "root.concurrency=30", "root.rpm=100"])
+    shared = shared_limits(cell.resolved, 20)
+    assert (shared["root"]["concurrency"], shared["root"]["rpm"]) == (1, 5)
+    (again,) = (build_cell(OmegaConf.create(shared)),)
+    assert again.id == cell.id
+    assert shared_limits(cell.resolved, 1) == cell.resolved
+    (ours,) = cells_of(
+        [w for w in overrides(tmp_path, URL) if not w.startswith(("root.", "model@"))]
+        + ["model@root=qwen3-8b", "method=long_context"]
+    )
+    assert shared_limits(ours.resolved, 20)["root"] == ours.resolved["root"]
+    plain = {"root": {k: v for k, v in cell.resolved["root"].items() if k != "concurrency"}}
+    assert shared_limits(plain, 4)["root"]["concurrency"] == 8
+    assert [at_the_same_time(24, Cluster(at_once=n)) for n in (4, 100)] == [4, 24]
+
+
+def test_a_job_of_an_older_release_is_still_sent(tmp_path):
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    (jobs / "0.json").write_text(json.dumps({"gpus": 1}))
+    assert submission.arrays_of(tmp_path, [0], 10) == [(1, 1, [0])]
+
+
+def page_commands():
+    """The `rlm-eval submit` and `estimate` lines of the page on clusters, as they are printed."""
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    lines = [line.split(" #")[0].split("   ")[0].strip() for line in page.splitlines()]
+    return [line for line in lines if re.match(r"rlm-eval (submit|estimate) .*=", line)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", page_commands())
+def test_the_commands_of_the_page_plan_what_they_print(line, tmp_path, capsys):
+    _, name, *given = shlex.split(line)
+    if name == "estimate":
+        assert estimate([*given, "task=s_niah", "length=1k", "tokenizer=approx4"]) == 0
+        assert "GPU memory by formula" in capsys.readouterr().out
+        return
+    given = [word for word in given if word != "--plan"]
+    assert submit(["--plan", "--yes", *given, f"results={tmp_path}"]) == 0
+    shown = capsys.readouterr().out
+    commands = [one for one in shown.splitlines() if one.startswith("all: sbatch --array=0-")]
+    assert commands
+    for word in given:
+        key, _, value = word.partition("=")
+        if key == "cluster.partition":
+            assert all(f"--partition={value}" in command for command in commands)

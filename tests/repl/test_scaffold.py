@@ -1,0 +1,107 @@
+"""The namespace of the official package's REPL, without a worker: rules, release by release."""
+
+import pytest
+
+from rlm_eval.repl.channel import Interrupted
+from rlm_eval.repl.scaffold import NAMES, NONE, RELEASES, Scaffold
+
+FUNCTIONS = ["llm_query", "llm_query_batched"]
+CONTEXT = "one\r\ntwo"
+TEXTS = {"unknown_variable": "no {variable_name} in {available}"}
+
+
+def scaffold(release="0.1.3", context=CONTEXT, call=lambda name, args, _: f"{name} {args}"):
+    return Scaffold({"release": release, "texts": TEXTS}, FUNCTIONS, [context], call)
+
+
+def run(space, *blocks):
+    """The answer of the last block; a block that raises leaves its error's type name."""
+    error = None
+    for block in blocks:
+        space.final, error = None, None
+        try:
+            space.run(block, Interrupted)
+        except Exception as raised:  # noqa: BLE001 - the code's own
+            error = type(raised).__name__
+    return space.take() or error
+
+
+ANSWERS = {
+    "by_key": (["answer['content'] = [1]\nanswer['ready'] = True"], "[1]"),
+    "rebound_before": (["answer = 'x'", "answer['content'] = 2\nanswer['ready'] = 1"], "2"),
+    "loop_variable": (["for answer in 'ab':\n    pass", "answer['content'] = 'k'\n"
+                       "answer['ready'] = True"], "k"),
+    "updated": (["answer.update(content='x', ready=True)"], None),
+    "plain_dict": (["answer = {'content': 3, 'ready': 'yes'}"], "3"),
+    "plain_dict_and_raises": (["answer = {'content': 3, 'ready': True}\n1 / 0"],
+                              "ZeroDivisionError"),
+    "late_content": (["answer['content'] = 'a'\nanswer['ready'] = True\nanswer['content'] = 'b'"],
+                     "a"),
+    "raises_behind": (["answer['content'] = 'a'\nanswer['ready'] = True\n1 / 0"], "a"),
+    "deleted": (["del answer", "answer['content'] = 'a'\nanswer['ready'] = True"], "a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("blocks", "expected"), ANSWERS.values(), ids=ANSWERS)
+def test_the_answer_is_taken_when_it_is_ready(blocks, expected):
+    assert run(scaffold(), *blocks) == expected
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_lasts_from_block_to_block(release):
+    space = scaffold(release)
+    assert space.locals["context"] == "one\ntwo", "as a text file is read"
+    run(space, "context = 'mine'\nllm_query = None\nx = 1\n_y = 2\ndef f():\n    return x")
+    assert space.locals["context"] == ("mine" if release == "0.1.0" else "one\ntwo")
+    run(space, "del x", "x += 1\nz = f()\nq = llm_query('p')")
+    assert (space.locals["x"], space.locals["z"]) == (2, 1), (
+        "a function keeps its own block's names"
+    )
+    assert space.locals["q"] == "llm_query ['p', None]"
+    assert "_y" not in space.locals
+    assert run(space, "lost = 1\nint('x')") == "ValueError"
+    assert "lost" not in space.locals
+    listed = (["answer"] if release == "0.1.3" else []) + ["context_0", "context", "x", "z", "q"]
+    assert list(space.variables()) == listed
+
+
+@pytest.mark.parametrize(("release", "expected"), [("0.1.0", None), ("0.1.1", "7")])
+def test_final_var_ends_from_code_in_one_release_only(release, expected):
+    assert run(scaffold(release), "v = 7", "FINAL_VAR('v')") == expected
+    space = scaffold(release)
+    run(space, "v = 7\ntext = FINAL_VAR(\"'no'\")")
+    assert space.locals["text"] == "no no in ['f', 'context_0', 'context']"
+    assert run(space, "FINAL_VAR(5)") == ("5" if expected else "AttributeError")
+    assert run(scaffold("0.1.3"), "FINAL_VAR('v')") == "NameError"
+
+
+@pytest.mark.parametrize(
+    ("block", "error"),
+    [
+        ("class A: pass", "NameError"), ("eval('1')", "TypeError"), ("input()", "TypeError"),
+        ("frozenset()", "NameError"), ("await f", "SyntaxError"), ("llm_query()", "TypeError"),
+        ("llm_query_batched(x for x in 'a')", "TypeError"), ("vars()[1] = 2", "AttributeError"),
+    ],
+)  # fmt: skip
+def test_what_the_package_does_not_have(block, error):
+    assert run(scaffold(), block) == error
+    assert not set(NAMES.split()) & set(NONE)
+
+
+def test_what_cannot_be_sent_is_a_text():
+    space = scaffold(call=lambda name, args, _: args[0])
+    run(space, "a = llm_query((1, 2))\nb = llm_query({3})\nc = llm_query_batched('xy')")
+    assert space.locals["a"] == [1, 2]
+    assert space.locals["b"].startswith("Error: Request failed: Object of type set")
+    assert space.locals["c"] == ["xy", "xy"], "what the host says once holds for each prompt"
+
+
+def test_an_interrupt_keeps_what_the_block_made():
+    def stop():
+        raise Interrupted
+
+    space = scaffold()
+    space.globals["stop"] = stop
+    with pytest.raises(Interrupted):
+        space.run("x = 1\nstop()", Interrupted)
+    assert space.locals["x"] == 1

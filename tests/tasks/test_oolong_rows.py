@@ -1,0 +1,130 @@
+"""OOLONG's windows over a user's labelled lines: files of all kinds, and clear errors."""
+
+import csv
+import json
+import random
+
+import pytest
+
+from rlm_eval.errors import ConfigError
+from rlm_eval.tasks.oolong_rows import OolongRows
+from rlm_eval.tasks.oolong_window import parse
+from rlm_eval.types import Answer
+
+WORDS = ["apple", "stone", "river", "cloud", "green", "seven", "under", "paper", "light", "wheel"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def lines(n=120, labels=("spam", "ham")):
+    """(label, text) rows of different texts; one has quotes and a tab character's neighbour."""
+    source = random.Random("rows")
+    made = {" ".join(source.choices(WORDS, k=source.randint(4, 12))) for _ in range(3 * n)}
+    texts = sorted(made)[: n * len(labels)]
+    texts[0] = 'He said "no|| Label: x'
+    return [(labels[i % len(labels)], text) for i, text in enumerate(texts)]
+
+
+def write(path, rows, header=("label", "text")):
+    if path.suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(dict(zip(header, r, strict=True))) for r in rows))
+        return path
+    with path.open("w", newline="") as file:
+        if path.suffix == ".tsv":
+            listed = [*([header] if header else []), *rows]
+            file.write("".join(f"{label}\t{text}\n" for label, text in listed))
+        else:
+            csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def task(path, **fields):
+    given = {"path": path and str(path), "n": 5, "length": 1024, "tokenizer": "approx4"} | fields
+    return OolongRows(**given)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv"])
+def test_windows_of_a_file_are_exact_and_golds_score_one(tmp_path, suffix):
+    rows = lines()
+    made = task(write(tmp_path / f"lines.{suffix}", rows), rename={"spam": "ad", "ham": "friend"})
+    known = {text: {"spam": "ad", "ham": "friend"}[label] for label, text in rows}
+    samples = list(made.samples())
+    assert [s.id for s in samples] == [s.id for s in made.samples()]
+    for sample in samples:
+        text = sample.context.text()
+        assert text.startswith("The following lines contain ")
+        assert "'ad'" in text.split("\n")[0]
+        shown = parse(text)
+        assert len({row.text for row in shown}) == len(shown)
+        assert {row.text for row in made.labelled(sample)} <= known.keys()
+        assert all(known[row.text] == row.label for row in made.labelled(sample))
+        total = sample.context.tokens + made.counter.count(sample.question) + made.ANSWER_BUDGET
+        assert 1024 * 0.995 <= total <= 1024
+        assert made.score(sample, made.gold_answer(sample))[0].value == 1.0
+        assert made.score(sample, Answer(""))[0].value == 0.0
+
+
+def test_a_file_without_a_header_and_a_changed_file(tmp_path):
+    path = write(tmp_path / "plain.tsv", lines(), header=None)
+    made = task(path, columns=["label", "text"])
+    first = [s.id for s in made.samples()]
+    assert made.source().labels == ("ham", "spam")
+    write(path, lines(130), header=None)
+    assert [s.id for s in made.samples()] != first
+
+
+ONE = [("spam", f"text {i}") for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "told"),
+    [
+        (lines(), {"text_column": "body"}, "row 1: no body; the row has label, text"),
+        ([], {}, "no lines"),
+        (ONE, {}, "one label only"),
+        ([*ONE, ("ham", "hello")], {}, "fewer than 20 different lines of ham"),
+        (lines(), {"rename": {"junk": "ad"}}, "task.rename gives ad to no line; found none"),
+        (lines(), {"length": 16384}, "needs more lines of label"),
+        ([(f"l{i}", f"t{i}") for i in range(40)], {}, "40 labels; use at most 30"),
+        ([("spam", " "), *ONE], {}, "row 1: an empty text or label"),
+    ],
+)
+def test_what_is_wrong_with_the_lines_is_told(tmp_path, rows, fields, told):
+    path = write(tmp_path / "lines.csv", rows)
+    with pytest.raises(ConfigError, match=told):
+        next(task(path, **fields).samples())
+
+
+def test_other_encodings_missing_files_and_sources(tmp_path):
+    path = tmp_path / "latin.tsv"
+    path.write_bytes("label\ttext\nspam\tcafé\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8 text at byte .*iconv"):
+        next(task(path).samples())
+    with pytest.raises(ConfigError, match="no such file"):
+        next(task(tmp_path / "none.csv").samples())
+    marked = tmp_path / "bom.csv"
+    write(marked, lines())
+    marked.write_bytes(b"\xef\xbb\xbf" + marked.read_bytes())
+    assert next(task(marked).samples()).question
+    for wrong in ({"path": None}, {"repository": "a/b"}, {"task": "no labels"}):
+        with pytest.raises(ValueError, match=r"path|task"):
+            OolongRows(**{"path": str(marked)} | wrong)
+
+
+@pytest.mark.slow  # the import of datasets
+def test_a_hub_set_gives_the_names_of_its_labels(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    features = datasets.Features(
+        {"sms": datasets.Value("string"), "label": datasets.ClassLabel(names=["ham", "spam"])}
+    )
+    rows = [{"sms": text, "label": ("ham", "spam").index(label)} for label, text in lines()]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train.parquet")
+    made = task(None, repository=str(folder), text_column="sms")
+    assert made.source().labels == ("ham", "spam")
+    assert next(made.samples()).target

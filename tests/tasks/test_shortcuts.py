@@ -1,0 +1,207 @@
+"""No generated task has a shortcut: neither a skimmer nor a rule without a model solves it."""
+
+import dataclasses
+import random
+
+import pytest
+
+from rlm_eval.cell import build_cell
+from rlm_eval.grid import CONFIG_DIR, expand
+from rlm_eval.tasks import ceilings
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.guessing import Form, options, strings_like
+from rlm_eval.tasks.items import Page
+from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.validate import no_shortcut
+from rlm_eval.types import Context, Sample, Score, canonical_text, text_hash
+
+SHORTCUTS = {
+    "browsecomp_gen", "browsecomp_gen_1k", "browsecomp_gen_mini", "codeqa_gen", "oolong_gen_user",
+    "ruler_fwe", "s_niah_paraphrase",
+}  # fmt: skip
+"""Tasks that still have one. The mark is strict: whoever mends a generator takes it out."""
+SMALL = ("task.documents=10", "task.doc_words_min=80", "task.doc_words_max=160")
+SAME = {"browsecomp_gen_1k", "oolong_gen_labelled", "oolong_gen_month"}
+"""Other sizes and scopes of a generator that is tried: only in the long run."""
+NOT_OURS = {  # data of a hub or of the user
+    "browsecomp_plus", "codeqa", "codeqa_rlm", "custom", "mrcr_openai", "mrcr_v2", "oolong_pairs",
+    "oolong_real", "oolong_synth", "oolong_synth_paper",
+}  # fmt: skip
+TASKS = sorted({path.stem for path in (CONFIG_DIR / "task").glob("*.yaml")} - NOT_OURS)
+
+
+def _marked(names):
+    mark = pytest.mark.xfail(strict=True, reason="a shortcut")
+    return [pytest.param(name, marks=[mark] * (name in SHORTCUTS)) for name in names]
+
+
+def _prove(name, n, length, *given):
+    short = ["model@root=scripted", "tokenizer=approx4", "seed=77", f"n={n}", f"length={length}"]
+    (config,) = expand([f"task={name}", *short, *given])
+    task = build_cell(config).task
+    assert task.generated
+    if task.solved_by_code:
+        pytest.skip("solved by code by design")
+    proof = no_shortcut(task, ceilings.measure(task, list(task.samples())), n)
+    assert proof.passed, proof.detail
+
+
+@pytest.mark.parametrize("name", _marked(name for name in TASKS if name not in SAME))
+def test_no_generated_task_has_a_shortcut(name):
+    _prove(name, 16, "2k", *(SMALL if name == "browsecomp_gen" else ()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _marked(TASKS))
+def test_no_generated_task_has_a_shortcut_when_it_is_long(name):
+    _prove(name, 40, "16k")
+
+
+def _sample(text, question, target, evidence=(), number=0, meta=None):
+    size = len(canonical_text(text))
+    context = Context(text_hash(str(text)), size, size // 4, "approx4", lambda: text)
+    return Sample(
+        f"s{number}", "t", number, question, context, target, 1024, f"c{number}", f"i{number}",
+        evidence, meta or {},
+    )  # fmt: skip
+
+
+class Plain:
+    """A task over given samples: equal text is right."""
+
+    name, solved_by_code, given = "plain", False, ()
+
+    def score(self, sample, answer):
+        return (Score("exact", float(answer.text == str(sample.target))),)
+
+    def gold_answer(self, sample):
+        return dataclasses.replace(SNiah().gold_answer(sample))
+
+    def floors(self):
+        return {"question": lambda sample: sample.question}
+
+    def baselines(self):
+        return self.given
+
+
+def _hidden(number, spans=True):
+    """Forty sentences, one of which has the answer, a year and a fixed phrase."""
+    source = random.Random(number)
+    words = [
+        "grey",
+        "boats",
+        "drift",
+        "past",
+        "old",
+        "walls",
+        "and",
+        "sleep",
+        "near",
+        "warm",
+        "sand",
+    ]
+    told = [" ".join(source.choices(words, k=8)).capitalize() + "." for _ in range(40)]
+    gold = "".join(source.choices("bcdfg", k=5)).capitalize() + " Hall"
+    place = source.randrange(40)
+    told[place] = f"The plan of 1871 goes back to {gold}."
+    text = " ".join(told)
+    at = text.index(told[place])
+    evidence = ((at, at + len(told[place])),) if spans else ()
+    return _sample(text, "Whose plan was it?", gold, evidence, number)
+
+
+def test_a_skimmer_finds_what_a_shape_singles_out_and_says_how_little_it_read():
+    found = ceilings.measure(Plain(), [_hidden(i) for i in range(12)])
+    best = found["kinds"][Kind.SKIMMER]
+    assert best["score"] == 1.0
+    assert 0.01 < best["read"] < 0.05  # one sentence of forty
+    assert found["kinds"][Kind.PRIOR]["score"] == 0.0
+    rules = {rule["name"]: rule["score"] for rule in found["rules"]}
+    assert rules["year"] == rules["phrases_of_other_evidence_1_percent"] == 1.0
+    assert rules["first_1_percent"] < 0.5
+    assert [step["score"] for step in found["frontier"]] == [0.0, 0.0, 1.0, 1.0]
+    assert no_shortcut(Plain(), found, 12).passed is False
+    # The one name of two capitalised words is found by counting, too.
+    assert found["kinds"][Kind.NO_MODEL]["score"] == 1.0
+
+
+def test_without_spans_all_of_the_text_must_be_read():
+    found = ceilings.measure(Plain(), [_hidden(i, spans=False) for i in range(12)])
+    rules = {rule["name"]: rule["score"] for rule in found["rules"]}
+    assert rules["year"] == rules["search_of_the_questions_words_25_percent"] == 0.0
+
+
+def test_many_rules_do_not_win_by_luck():
+    """Coins: of forty random rules the best in hindsight has 80 %, cross-fitted about half."""
+    source = random.Random(5)
+    samples = [
+        _sample(
+            "Nothing is said here.", "Heads or tails?", source.choice(["heads", "tails"]), (), i
+        )
+        for i in range(20)
+    ]
+    task = Plain()
+    flips = [[source.choice(["heads", "tails"]) for _ in samples] for _ in range(40)]
+    task.given = [
+        Baseline(f"coin_{k}", Kind.NO_MODEL, lambda s, k=k: Reply(flips[k][s.index], 1.0))
+        for k in range(40)
+    ]
+    found = ceilings.measure(task, samples)
+    assert max(rule["score"] for rule in found["rules"]) >= 0.75
+    assert found["kinds"][Kind.PRIOR]["score"] <= 0.6
+    assert found["kinds"][Kind.NO_MODEL]["score"] <= 0.6
+
+
+def test_a_bag_of_words_is_printed_and_fails_nothing():
+    task = Plain()
+    task.given = [Baseline("words", Kind.BAG_OF_WORDS, lambda s: Reply(str(s.target), 1.0))]
+    samples = [_sample("One. Two.", f"Which? {i}", f"gold number {i}", (), i) for i in range(12)]
+    found = ceilings.measure(task, samples)
+    assert found["kinds"][Kind.BAG_OF_WORDS]["score"] == 1.0
+    assert no_shortcut(task, found, 12).passed
+
+
+@pytest.mark.parametrize(
+    ("question", "keys"),
+    [
+        ("Which?\n(A) red\n(B) blue\nAnswer.", ["A", "B"]),
+        ("Which?\n0: red\n1: blue", ["0", "1"]),
+        ("Choose one of the labels: spam, ham.", ["spam", "ham"]),
+        ("What is the number?", []),
+    ],
+)
+def test_options_are_read_from_the_question(question, keys):
+    assert [key for key, _ in options(question)] == keys
+
+
+@pytest.mark.parametrize(
+    ("gold", "target", "form"),
+    [
+        ("The correct answer is (B)", "B", Form("The correct answer is (", ("B",), ")")),
+        ("Answer: 12", "[12]", Form("Answer: ", ("12",), "")),
+        ("1, 2", ["1", "2"], Form("", ("1", "2"), "")),
+        ("Ulm", "Ulm", Form("", ("Ulm",), "")),
+    ],
+)
+def test_the_form_of_an_answer_comes_from_the_gold(gold, target, form):
+    assert Form.of(gold, target) == form
+    assert form.around(*form.cores) == gold
+
+
+def test_strings_of_the_golds_kind():
+    text = "When Ann Lee met Bo Ray in Ulm, the mill had file 7654321 and 12 red-fox toys."
+    assert strings_like("Max Moe", text) == ["Ann Lee", "Bo Ray"]
+    assert strings_like("1234567", text) == ["7654321"]
+    assert strings_like("blue-bird", text) == ["red-fox"]
+    assert strings_like("no kind, at all", text) == []
+
+
+def test_items_keep_evidence_whole_and_cover_the_text():
+    text = "One is here. Boats are\nthere. Three ends."
+    page = Page.of(_sample(text, "Boats?", "x", ((13, 29),)))
+    told = [item.strip() for item in page.items]
+    assert told == ["One is here.", "Boats are\nthere.", "Three ends."]
+    chosen = page.asked > 0
+    assert page.covers(chosen)
+    assert not page.covers(~chosen)
+    assert page.read(chosen) == pytest.approx(16 / len(text))

@@ -1,0 +1,118 @@
+"""One server for many jobs: registered, attached to, restarted, ended when all is done."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import fake_vllm
+import pytest
+from runs import ROOT, cells_of, overrides, records, run_here
+
+from rlm_eval import serving
+from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
+from rlm_eval.models import EndpointInfo, registry
+from rlm_eval.models.registry import Registration, Registry, Shared
+
+
+def shared(folder, patience_s=5.0):
+    return Shared(Registry(folder, "a"), "m", EndpointInfo("m"), patience_s, "key")
+
+
+def test_the_key_is_made_once_and_its_owner_alone_may_read_it(tmp_path):
+    keys = {registry.run_key(tmp_path / "shared") for _ in range(3)}
+    (path,) = (tmp_path / "shared").iterdir()
+    assert keys == {path.read_text()}
+    assert len(path.read_text()) == 48
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with pytest.raises(EndpointUnusable, match="chmod 600"):
+        registry.run_key(tmp_path / "shared")
+
+
+async def test_a_reader_follows_a_server_that_comes_back_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_LOOK_S", 0.0)
+    host = shared(tmp_path)
+    waits = asyncio.create_task(host.ensure())
+    await asyncio.sleep(0.05)
+    assert "m: waiting for a shared server (rlm-eval serve)" in capsys.readouterr().err
+    first = Registration(tmp_path, "a")
+    Registration(tmp_path, "b").renew("http://other/v1")
+    first.renew("http://one/v1")
+    await waits
+    assert host.base_url == "http://one/v1"
+    first.end()
+    assert host.base_url == "http://one/v1"  # until there is another
+    Registration(tmp_path, "a").renew("http://two/v1")
+    assert host.base_url == "http://two/v1"
+    with pytest.raises(EndpointGone, match="start one with: rlm-eval serve"):
+        await Shared(Registry(tmp_path, "none"), "m", EndpointInfo("m"), 0.0, "k").ensure()
+
+
+def test_a_server_whose_counter_stands_still_counts_no_more(tmp_path, monkeypatch):
+    one = Registration(tmp_path, "a")
+    one.renew("http://one/v1")
+    reader = Registry(tmp_path, "a")
+    assert reader.addresses() == ["http://one/v1"]
+    monkeypatch.setattr(registry, "STALE_S", 0.0)
+    assert reader.addresses() == []
+    monkeypatch.setattr(registry, "STALE_S", 60.0)
+    one.renew("http://one/v1")
+    assert reader.addresses() == ["http://one/v1"]
+
+
+def test_only_models_with_an_engine_are_served(tmp_path):
+    with pytest.raises(ConfigError, match="no model here has a server of its own"):
+        serving.models_of(cells_of(overrides(tmp_path, "http://x/v1")))
+
+
+def test_a_run_is_done_when_every_planned_cell_is(tmp_path):
+    assert not serving.is_done(tmp_path)
+    for name in ("one", "two/1-of-2"):
+        (tmp_path / "plan").mkdir(exist_ok=True)
+        (tmp_path / "plan" / name.replace("/", "%2F")).touch()
+    assert not serving.is_done(tmp_path)
+    for folder in ("cells/one", "shards/two/1-of-2"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "DONE").touch()
+    assert serving.is_done(tmp_path)
+    assert not serving.runs_now(tmp_path)
+
+
+def test_the_nodes_address_is_used_only_where_it_is_one(monkeypatch):
+    monkeypatch.setattr("socket.gethostbyname", lambda name: "127.0.1.1")
+    with pytest.raises(ConfigError, match="--bind ADDRESS"):
+        serving.node_address("")
+    assert serving.node_address("10.0.0.7") == "10.0.0.7"
+
+
+@pytest.mark.slow
+def test_a_run_attaches_to_the_server_of_another_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_GPUS", str(tmp_path / "gpus"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("RLM_EVAL_DEVICES", str(tmp_path / "notes"))
+    monkeypatch.setattr(registry, "RENEW_S", 0.5)
+    python = fake_vllm.environment(tmp_path / "env")
+    given = [word for word in overrides(tmp_path, "http://x/v1", "method=long_context", "n=1")
+             if not word.startswith(("root.", "model@"))]  # fmt: skip
+    given += ["model@root=qwen3-8b", f"root.engine.python={python}"]
+    given += [f"root.engine.source={tmp_path}"]
+    command = [sys.executable, "-m", "rlm_eval", "serve", *given]
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        summary = asyncio.run(run_here([*given, "root.server=shared"]))
+        assert summary.finished
+        assert len(records(tmp_path)) == 1
+        assert server.communicate(timeout=60)[0] == "serve: every planned cell is done\n"
+    finally:
+        server.kill()
+    starts = (tmp_path / "env" / "calls").read_text().count(" serve ")
+    assert starts == 1
+    end = time.monotonic() + 10
+    while list((tmp_path / "test" / "servers" / "shared").glob("*.json")):
+        assert time.monotonic() < end
+    assert not (tmp_path / "test" / "servers" / "shared" / "key").exists()
