@@ -26,6 +26,7 @@ from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget, Limits
 from rlm_eval.log import AppendLog
 from rlm_eval.models import Model
+from rlm_eval.models.embedding import EmbeddingModel
 from rlm_eval.models.scripted import CHARS_PER_TOKEN, ScriptedModel
 from rlm_eval.prices import cold_cost, why_unknown
 from rlm_eval.repl import open_pool
@@ -34,7 +35,7 @@ from rlm_eval.slices import SourceIndex
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.tasks.base import GeneratedTask
 from rlm_eval.tasks.hub import LoadedTask
-from rlm_eval.types import Answer, Call, Context, Density, Sample, Score, Usage, text_hash
+from rlm_eval.types import Answer, Call, Context, Density, Role, Sample, Score, Usage, text_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +123,7 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
         calls = [call for call in calls if call.error is None]
     least, middle, most = (
         _sum(
-            [{call.slot: Used(1, share * (call.usage.input or 0), reply)} for call in calls]
+            [{c.slot: Used(1, share * (c.usage.input or 0), _written(c, reply))} for c in calls]
             + [judged]
         )
         for share, reply in ((_PROMPT_RANGE[0], few), (1.0, mean_reply), (_PROMPT_RANGE[1], many))
@@ -134,6 +135,11 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
         low = min([low, *(_measure(cell, _by_slot(cell, row)) / row.spread for row in known)])
         high = max([high, *(_measure(cell, _by_slot(cell, row)) * row.spread for row in known)])
     return _estimate(cell, middle, low, high, "rehearsal", missing)
+
+
+def _written(call: Call, reply: float) -> float:
+    """Completion tokens of a call: an embedder writes none."""
+    return 0.0 if call.role is Role.EMBED else reply
 
 
 def _sample(cell: Cell, kind: str | None) -> Sample | None:
@@ -355,7 +361,11 @@ def _unpriced(cell: Cell) -> tuple[str, ...]:
 @asynccontextmanager
 async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
     """A script in the place of `model`, with its name and a window of the same text."""
-    window = None if model.window is None else round(model.window * rate)
-    stand_in = ScriptedModel(name=model.name, window=window)
+    if isinstance(model, EmbeddingModel):  # its window holds one text, not all of a call
+        # Under another name: a run in this process must not find these vectors kept as the model's.
+        stand_in = ScriptedModel(name=f"{model.name} (rehearsed)", program="vectors")
+    else:
+        window = None if model.window is None else round(model.window * rate)
+        stand_in = ScriptedModel(name=model.name, window=window)
     async with stand_in.open() as client:
-        yield Endpoint(model.name, client, stand_in.sampling, model.window, lambda _: None)
+        yield Endpoint(stand_in.name, client, stand_in.sampling, model.window, lambda _: None)

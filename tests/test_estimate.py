@@ -14,6 +14,7 @@ from rlm_eval.cell import build_cell
 from rlm_eval.commands.estimate import estimate, main, table
 from rlm_eval.commands.suite import main as suite
 from rlm_eval.grid import expand
+from rlm_eval.methods.retrieval.dense import _cache
 from rlm_eval.records import load_records
 from rlm_eval.results import write_records
 
@@ -79,6 +80,19 @@ def cells(*given):
 
 def told_of(*given):
     return estimate(cells(*given))
+
+
+def test_dense_retrieval_is_rehearsed_with_vectors():
+    given = ["task=s_niah", "length=1k", "n=2", "model@root=gpt-5", "method.chunk_size=50"]
+    (words,) = told_of(*given, "method=rag")
+    (dense,) = told_of(*given, "method=rag_dense", "method.embed_batch=10")
+    # Per sample: about 20 chunks by tens, the question, and the root's call.
+    assert dense.calls >= 2 * 4
+    assert dense.output == words.output, "an embedder writes nothing"
+    assert dense.input > words.input + 1000
+    # A run that follows in this process embeds for itself: these vectors mean nothing.
+    kept = [model for _, _, model in _cache if "nomic-embed" in model]
+    assert kept == ["nomic-embed (rehearsed)"]
 
 
 @pytest.mark.usefixtures("_no_network")

@@ -34,7 +34,7 @@ CHOSEN = {
     "model_behaviour": ["models=gpt-5,qwen3-coder-480b", "task=codeqa,oolong_gen", "method=rlm"],
     "model_pairs": ["models=gpt-5+gpt-5,gpt-5+gpt-5-nano,gpt-5", "task=oolong_gen"],
     "prompt_sensitivity": ["task=s_niah_multikey", "method=rag,rag_framed"],
-    "rag_tuning": ["task=s_niah_multikey", "method=bm25_100x8,bm25_200x4,bm25_200x4_stemmed"],
+    "rag_tuning": ["task=s_niah_multikey", "method=bm25_200x4,dense_200x4,bm25_200x4_stemmed"],
     "rlm_paper_documents": ["task=documents_10,generated_10", "method=base,rlm"],
     "rlm_paper_fig1": ["task=s_niah,oolong"],
     "rlm_paper_table1": [

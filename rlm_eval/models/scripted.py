@@ -9,7 +9,10 @@ the asked key with a regular expression, and as the root of an RLM it writes a c
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import re
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +32,8 @@ class ScriptedModel:
     name: str = "scripted"
     """Name in tables."""
     program: str = "player"
-    """`player`, `echo` (the last message) or `replies`."""
+    """`player`, `echo` (the last message), `replies`, or `vectors`: an embedder whose vectors mean
+    nothing."""
     replies: list[str] = field(default_factory=list)
     """For `replies`: one per turn of a conversation; the last one repeats."""
     latency_s: float = 0.0
@@ -83,7 +87,8 @@ class ScriptedClient:
         finish = "stop"
         if cap is not None and tokens_of(text) > cap:
             text, finish = text[: cap * CHARS_PER_TOKEN], "length"
-        usage = Usage(input=given, output=tokens_of(text))
+        written = 0 if config.program == "vectors" else tokens_of(text)
+        usage = Usage(input=given, output=written)
         seconds = config.latency_s + config.token_s * tokens_of(text)
         await asyncio.sleep(seconds)
         return Reply(text, finish, usage, model=config.name, service_seconds=seconds)
@@ -114,6 +119,15 @@ def _echo(_config: ScriptedModel, messages: Sequence[Message]) -> str:
     return messages[-1].content
 
 
+def _vectors(_config: ScriptedModel, messages: Sequence[Message]) -> str:
+    """A hash per text in the form of an embedder's reply: base64 of little-endian 16-bit floats."""
+    rows = []
+    for message in messages:
+        digest = hashlib.sha256(message.content.encode("utf-8", "surrogatepass")).digest()[:8]
+        rows.append(struct.pack("<8e", *(byte - 127.5 for byte in digest)))
+    return base64.b64encode(b"".join(rows)).decode()
+
+
 def _player(_config: ScriptedModel, messages: Sequence[Message]) -> str:
     whole = "\n".join(m.content for m in messages if m.role != "assistant")
     if judged := _JUDGE.search(whole):
@@ -129,6 +143,7 @@ _PROGRAMS: dict[str, Callable[[ScriptedModel, Sequence[Message]], str]] = {
     "player": _player,
     "replies": _replies,
     "echo": _echo,
+    "vectors": _vectors,
 }
 
 _RULER = re.compile(r"(?:magic \w+|number) for (.+?) mentioned")

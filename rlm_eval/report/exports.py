@@ -177,8 +177,9 @@ def chat(
     Only outcome `ok` with a headline score of `min_score` or more. With `sub_calls` a line more for
     each sub-call that was answered and for the conversation of each child loop, so that whole trees
     can be trained on: `tree` is equal for the lines of one trajectory, `call` and `parent` are the
-    numbers of the line's call and of the one whose code made it. A trajectory whose prompts show
-    parts of the context needs `context_of`; without it, it is left out and counted.
+    numbers of the line's call and of the one whose code made it, which may be an earlier turn of
+    the conversation whose `position` begins as this one's. A trajectory whose prompts show parts of
+    the context needs `context_of`; without it, it is left out and counted.
     """
     output_folder(out)
     path, skipped = out / "chat.jsonl", 0
@@ -241,6 +242,7 @@ def _place_in_tree(call: Call) -> dict[str, Any]:
     return {
         "call": call.id,
         "parent": call.parent,
+        "position": call.position,
         "depth": call.depth,
         "role": call.role.value,
         "slot": call.slot,

@@ -263,7 +263,8 @@ def _models(entry: Entry, given: _Given) -> Entry:
         for slot in SLOTS:
             name = entry.overrides.get(f"model@{slot}")
             if name not in (None, "same", "null"):
-                own |= {f"model@{slot}": "scripted", f"{slot}.name": f"scripted-{name}"}
+                script = "scripted-embed" if slot == "embed" else "scripted"
+                own |= {f"model@{slot}": script, f"{slot}.name": f"scripted-{name}"}
     slots = {k: v for k, v in given.everywhere.items() if k.startswith("model@")}
     return replace(entry, overrides=own | slots)
 

@@ -123,6 +123,7 @@ class LabelledWindows(Questions, GeneratedTask):
     CLUSTER_FIELD: ClassVar[str] = "questions_per_window"
     BLOCK: ClassVar[int] = BLOCK
     density: ClassVar[Density] = Density.LINEAR
+    operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()

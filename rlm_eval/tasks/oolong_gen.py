@@ -29,7 +29,6 @@ class OolongGen(LabelledWindows):
     or false), `sentiment` (of a customer), `request` (or report), `formal` (or casual)."""
 
     VERSION: ClassVar[int] = 3  # 2: single words told the labels; questions that need no label
-    operation: ClassVar[str | None] = "count"
 
     def __post_init__(self) -> None:
         super().__post_init__()

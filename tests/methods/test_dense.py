@@ -106,6 +106,13 @@ async def test_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             await rag(retriever="dense").solve(sample, bench.session)
 
 
+async def test_a_model_that_is_no_embedder_is_named(tmp_path: Path) -> None:
+    sample = sample_of("\n".join(LINES) + " chat", QUESTION)
+    async with open_bench(tmp_path, sample, root=[], embed=["I am a chat model!"]) as bench:
+        with pytest.raises(BadRequest, match="no embedder; name one as model@embed=NAME"):
+            await rag(retriever="dense").solve(sample, bench.session)
+
+
 @asynccontextmanager
 async def endpoint(reply: Any) -> AsyncIterator[tuple[str, list[Any]]]:
     """A server with `/v1/embeddings` on loopback."""

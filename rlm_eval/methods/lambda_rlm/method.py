@@ -192,7 +192,6 @@ class _Run:
         }
         result = await self._phi(kind, plan, (0, len(self._text)), ())
         text, value = await self._finish(kind, result)
-        self.notes["calls"] = self._asked
         found = (call for call in reversed(self._calls) if call.reply.strip() == text)
         made = next(found, None) if text else None
         return Answer(text or None, value, made.id if made else None, "program")
@@ -303,6 +302,7 @@ class _Run:
     async def _ask(self, section: str, position: str, **values: str) -> str:
         """One call by the section's words; its reply. Raises where the plan's bound is passed."""
         self._asked += 1
+        self.notes["calls"] = self._asked
         if self._asked > self._allowed:
             raise RlmEvalError(f"lambda_rlm: more than the planned {self._allowed} calls: a bug")
         text = fill(self._parts[section], question=self._sample.question, **values)

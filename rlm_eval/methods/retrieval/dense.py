@@ -93,7 +93,13 @@ async def _embed(session: Session, texts: Sequence[str], position: str) -> Vecto
     call = await session.call(
         [Message("user", text) for text in texts], role=Role.EMBED, position=position, model=SLOT
     )
-    flat = np.frombuffer(base64.b64decode(call.reply), dtype="<f2").astype(np.float32)
+    try:
+        flat = np.frombuffer(base64.b64decode(call.reply), dtype="<f2").astype(np.float32)
+    except ValueError as error:  # binascii's errors too
+        raise BadRequest(
+            f"{call.model} replied with text, not with vectors: no embedder; name one as "
+            f"model@{SLOT}=NAME"
+        ) from error
     if not flat.size or flat.size % len(texts):
         raise BadRequest(f"{flat.size} numbers do not make {len(texts)} vectors")
     vectors = flat.reshape(len(texts), -1)
