@@ -21,7 +21,8 @@ from rlm_eval.hub_client import Listing, RemoteFile
 from rlm_eval.models.transformers_serve import TransformersServe
 from rlm_eval.models.vllm import VLLM, in_cache
 from rlm_eval.models.weights import Weights
-from rlm_eval.tasks.hub import LoadedTask, Source
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import Source
 from rlm_eval.tokens import find_ranks, get_tokenizer
 from rlm_eval.types import text_hash
 

@@ -20,7 +20,8 @@ from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
-from rlm_eval.tasks.hub import HubFile, LoadedTask, Source
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubFile, Source
 from rlm_eval.tasks.oolong_gen import base_window, window_text
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
