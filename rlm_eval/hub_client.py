@@ -297,10 +297,13 @@ def told_size(size: int | None) -> str:
 
 
 def parquet_footer(of: Listing, file: RemoteFile) -> bytes:
-    """The end of a Parquet file that is not at hand, its whole footer included (Range requests)."""
+    """The end of a Parquet file that is not at hand, its whole footer included (Range requests).
+
+    Empty where the server sends no parts of files: nothing more is read of it.
+    """
     check_open()
     found = _tail(of, file, _TAIL)
-    length = int.from_bytes(found[-8:-4], "little") + 8
+    length = int.from_bytes(found[-8:-4], "little") + 8 if found else 0
     return found if length <= len(found) else _tail(of, file, length)
 
 
@@ -309,11 +312,11 @@ def _tail(of: Listing, file: RemoteFile, size: int) -> bytes:
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
     headers = {**build_hf_headers(), "Range": f"bytes=-{size}"}
-    response = get_session().get(
-        _url(of, file), headers=headers, timeout=_SECONDS, follow_redirects=True
-    )
-    hf_raise_for_status(response)
-    return bytes(response.content)
+    with get_session().stream(
+        "GET", _url(of, file), headers=headers, timeout=_SECONDS, follow_redirects=True
+    ) as response:
+        hf_raise_for_status(response)
+        return bytes(response.read()) if response.status_code == 206 else b""
 
 
 def _url(of: Listing, file: RemoteFile) -> str:

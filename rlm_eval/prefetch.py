@@ -21,7 +21,8 @@ from rlm_eval.hub_client import Listing, RemoteFile
 from rlm_eval.models.transformers_serve import TransformersServe
 from rlm_eval.models.vllm import VLLM, in_cache
 from rlm_eval.models.weights import Weights
-from rlm_eval.tasks.hub import LoadedTask, Source
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import Source
 from rlm_eval.tokens import find_ranks, get_tokenizer
 from rlm_eval.types import text_hash
 
@@ -59,13 +60,13 @@ def resources(cells: Sequence[Cell]) -> list[Resource]:
 
 def _of_task(cell: Cell) -> Iterator[Resource]:
     task = cell.task
-    if isinstance(task, LoadedTask):
-        for source in task.sources():
-            yield Resource(f"data {source.label}", _missing_bytes(source), source.fetch)
-        if task.sources():
-            # After its sources: made of them, without a request.
-            name = f"samples of {task.name} ({text_hash(repr(task))[:8]})"
-            yield Resource(name, _nothing, task.fetch)
+    sources: Sequence[Source] = task.sources() if hasattr(task, "sources") else ()
+    for source in sources:
+        yield Resource(f"data {source.label}", _missing_bytes(source), source.fetch)
+    if sources and isinstance(task, LoadedTask):
+        # After its sources: made of them, without a request.
+        name = f"samples of {task.name} ({text_hash(repr(task))[:8]})"
+        yield Resource(name, _nothing, task.fetch)
     yield from _tokenizer(getattr(task, "tokenizer", None))
 
 

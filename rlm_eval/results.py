@@ -19,7 +19,7 @@ from rlm_eval.prices import call_cost, snapshot_name
 from rlm_eval.records import FILE, CallCost, record_of, to_frame
 from rlm_eval.spending import first_requests
 from rlm_eval.store import CellStore, output_folder, stale_lines, stored_sample
-from rlm_eval.trust import Untrusted, stored_cell
+from rlm_eval.trust import stored_cell
 from rlm_eval.types import Sample
 
 _LOG = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
 class ContextSource:
     """Rebuilds the contexts of stored samples from their tasks: they are never in the run.
 
-    The hub is not asked. What is not at hand is logged once a cell, and its text is not shown.
+    The hub is not asked. What is not at hand is logged once a data set, and its text is not shown.
     """
 
     def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
@@ -134,6 +134,7 @@ class ContextSource:
         self._trust = trust
         self._known = known
         self._cell: str | None = None
+        self._told: set[str] = set()
         self._samples: dict[str, Sample] = {}
 
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
@@ -150,12 +151,16 @@ class ContextSource:
                 with closed("a report does not ask the hub"):
                     self._samples = {s.id: s for s in task.samples()}
             except (RlmEvalError, OSError) as error:
-                why = "" if isinstance(error, Untrusted) else f"{self._cell}: "
-                _LOG.warning("contexts are not shown: %s%s", why, error)
+                self._tell(str(error))
                 return None
         found = self._samples.get(sample)
         try:
             return None if found is None else found.context.text()
         except (RlmEvalError, OSError) as error:
-            _LOG.warning("a context is not shown: %s: %s", self._cell, error)
+            self._tell(str(error))
             return None
+
+    def _tell(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            _LOG.warning("contexts are not shown: %s", why)

@@ -3,7 +3,7 @@
 `with FakeHub({"org/name": {"data/train-00000-of-00001.parquet": b"..."}}) as hub:` serves them at
 `hub.url` (`HF_ENDPOINT`). It speaks what the hub's client asks: lists of files at a revision, lists
 of commits, `resolve` with HEAD, ETag, X-Repo-Commit and Range. `hub.log` has every request with the
-bytes sent; `refuse`, `cut_after` and `closed` make it fail on demand.
+bytes sent; `refuse`, `cut_after` and `parts` make it fail on demand.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class FakeHub:
         """A key of `_REASONS`: every request is refused so."""
         self.cut_after: int | None = None
         """Bytes after which the next file's connection is dropped, once."""
+        self.parts = True
+        """False answers a Range request with the whole file."""
         self._server: ThreadingHTTPServer | None = None
 
     def commit(self, repository: str) -> str:
@@ -137,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"ETag": f'"{_hash(data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if match is None:
+        if match is None or not self.hub.parts:
             self._send(200, data, headers)
             return
         first, last = match.groups()

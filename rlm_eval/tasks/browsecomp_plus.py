@@ -26,7 +26,8 @@ from rlm_eval.scoring.browsecomp import decrypt, strict_verdict
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, distinct, make_sample, rng
-from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.types import (
     DOCUMENT_SEPARATOR,
     Answer,
@@ -261,7 +262,7 @@ class _Measured:
     @classmethod
     def kept(cls, task: BrowseCompPlus) -> _Measured:
         """Of the task's contexts, which do not depend on its draw of queries."""
-        if task.path is not None or task.corpus_path is not None:
+        if not task.pinned:
             return cls(None, {}, 0)
         sources = [source.key for source in task.sources()]
         code = class_hash(f"{__name__}.BrowseCompPlus", without="score")

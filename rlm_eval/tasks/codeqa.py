@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from rlm_eval.scoring.choice import DIGITS, LETTERS, choice_recommended, longbench_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, rng
-from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.types import Answer, Sample, Score
 
 REPOSITORY, DOMAIN = "zai-org/LongBench-v2", "Code Repository Understanding"

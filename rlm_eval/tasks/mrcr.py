@@ -20,7 +20,8 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
-from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.tasks.rows import Condition, file_rows
 from rlm_eval.types import Answer, Sample, Score
 

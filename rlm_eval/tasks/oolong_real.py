@@ -17,7 +17,8 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.oolong import oolong_real
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
-from rlm_eval.tasks.hub import HubRows, LoadedTask, hub_or_file
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.tasks.rows import in_turns
 from rlm_eval.types import Answer, Density, Sample, Score
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.tasks.hub import labelled_hub_rows
+from rlm_eval.tasks.hub_rows import HubRows, Source, labelled_rows
 from rlm_eval.tasks.oolong_base import LabelledWindows
 from rlm_eval.tasks.oolong_grammar import NoMoreLines, Writer, described
 from rlm_eval.tasks.oolong_lines import BagOfWords
@@ -127,6 +127,12 @@ class OolongRows(LabelledWindows):
         named_by, rename = (self.text_column, self.label_column), tuple(self.rename.items())
         return _read(place, stamp, asked, named_by, named, rename, self.items, self.task)
 
+    def sources(self) -> Sequence[Source]:
+        """What the lines need of the hub; nothing where they come from a file."""
+        if self.repository is None:
+            return ()
+        return (_hub(self.repository, self.revision, self.split, self.config),)
+
     def outside_facts(self) -> Any:
         """The hash of the lines."""
         return self.source().hash
@@ -138,6 +144,10 @@ class OolongRows(LabelledWindows):
     def classifier(self) -> Callable[[str], str]:
         """A bag of words for each half of the lines, trained on the other half."""
         return _halves(self.source())
+
+
+def _hub(repository: str, revision: str, split: str, config: str | None) -> HubRows:
+    return HubRows(repository, revision, split, config=config, as_files=True)
 
 
 @functools.lru_cache(maxsize=4)
@@ -165,7 +175,7 @@ def _read(
     if path is not None:
         rows: Iterable[Mapping[str, Any]] = _file_rows(path, named)
     else:
-        rows = labelled_hub_rows(str(repository), revision, split, config, columns[1])
+        rows = labelled_rows(_hub(str(repository), revision, split, config), columns[1])
     pool: dict[str, dict[str, None]] = {}
     known = dict(rename)
     labels_of: dict[str, str] = {}

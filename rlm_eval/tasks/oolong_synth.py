@@ -20,7 +20,8 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.scoring.oolong import read_gold
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.dates import MONTHS, read_day, read_month
-from rlm_eval.tasks.hub import HubRows, LoadedTask
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows
 from rlm_eval.tasks.oolong_floors import Questions
 from rlm_eval.tasks.oolong_window import line_spans
 from rlm_eval.tasks.rows import file_rows, in_turns

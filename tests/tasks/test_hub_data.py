@@ -187,3 +187,20 @@ def test_a_client_that_raises_anything_else(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
     with pytest.raises(MissingDependency, match=r"cannot be read: a name of the tests\. Either"):
         list(TASKS["codeqa"].samples())
+
+
+def test_a_server_that_sends_no_parts_of_files(hub):
+    """Then every file of the split is downloaded, which is slower and as right."""
+    hub.parts = False
+    assert len(list(TASKS["synth"].samples())) == SIZES["synth"]
+    assert sum("validation" in asked.path for asked in hub.downloads) == 2
+
+
+def test_only_commits_of_the_hub_are_pinned(hub, files, tmp_path):
+    """Samples of a branch, or of a file beside the hub's, are not kept: they may change."""
+    golds = tmp_path / "golds.json"
+    golds.write_bytes(files[made_hub.PAIRS][f"data/oolong-pairs-{made_hub.LENGTH}.json"])
+    assert TASKS["pairs"].pinned
+    assert not replace(TASKS["pairs"], golds_path=str(golds)).pinned
+    assert not replace(TASKS["codeqa"], revision="main").pinned
+    assert len(list(replace(TASKS["codeqa"], revision="main").samples())) == SIZES["codeqa"]
