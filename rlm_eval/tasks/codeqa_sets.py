@@ -18,8 +18,9 @@ from typing import ClassVar
 
 from rlm_eval.scoring.sets import set_f1
 from rlm_eval.tasks import Floor
-from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng
+from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.codeqa_gen import fit_with_notes
 from rlm_eval.tasks.codeqa_riddles import Names
 from rlm_eval.tasks.codeqa_sets_rules import all_names, set_baselines
 from rlm_eval.tasks.haystack import Prose, trim
@@ -84,10 +85,8 @@ class CodeQASets(GeneratedTask):
             "through other packages? Answer with the names of all of them, separated by commas."
         )
 
-        def make(budget: float, slack: float) -> str:
-            return self._text(index, group, budget, slack)
-
-        text, tokens = fit(make, self.room(question), self.length, self.counter)
+        make = functools.partial(self._text, index, group)
+        text, tokens = fit_with_notes(make, self.room(question), self.length, self.counter)
         stated = [(asked, group.facts[asked])]
         for who in (asked, *golds):
             stated += [group.stated[who, what] for what in group.needs[who]]
@@ -99,7 +98,7 @@ class CodeQASets(GeneratedTask):
             question, text, golds, item, item, tokens, tuple(sorted(set(spans))), meta
         )  # fmt: skip
 
-    def _text(self, index: int, group: _Group, budget: float, slack: float) -> str:
+    def _text(self, index: int, group: _Group, which: int, budget: float, slack: float) -> str:
         cost, source = self.counter.cost, rng("codeqa sets filler", self.seed, index)
         names = Names(source)
         head = f"=== file: {_REPOSITORY}/NOTES.md ===\n"
@@ -126,7 +125,7 @@ class CodeQASets(GeneratedTask):
                 break
             files[name] = text
             spent += cost(text)
-        prose = Prose(self.counter, f"codeqa sets|{self.seed}|{index}", decoys=False)
+        prose = Prose(self.counter, f"codeqa sets|{self.seed}|{index}|{which}", decoys=False)
         units, costs = prose(budget - spent)
         notes = "".join(trim(units, costs, budget - spent, slack))
         return "".join(files[name] for name in sorted(files)) + head + notes
