@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs, said
+from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs, said, sets
 from rlm_eval.types import Score
 
 Row = dict[str, Any]
@@ -90,6 +90,7 @@ SCORERS: dict[str, Callable[[Row], Row]] = {
     "mrcr_openai": _mrcr_openai,
     "mrcr_v2": lambda row: _plain(mrcr.mrcr_v2(row["gold"], row["output"])),
     "pairs_f1": _pairs,
+    "set_f1": lambda row: _plain(sets.set_f1(row["gold"], row["output"], row.get("ignore", ()))),
     "browsecomp_judge": _browsecomp,
 }
 """The functions behind `--scorer`; tasks call the functions themselves, not this table."""

@@ -29,6 +29,7 @@ Span = tuple[int, int, int]
 _FACT_WORDS = 930  # of a community's facts; fewer do not hold them
 _LEAST_DOCUMENTS = 10
 _OVERHEAD = 9  # words of a title and a heading
+_DRAWS = 30  # of the facts' words, where the first ones do not fit
 _SPARE = 3  # words of a document that no fact fits into
 _SHORT = 400  # least and most words of a document together, below which its clauses are short
 _MODIFIED = 0.65  # of the near misses: the clause of a fact, but about somebody's cousin
@@ -68,9 +69,17 @@ def chronicle(seed: str, number: int, size: int, words: tuple[int, int]) -> Chro
     source, entities = rng("chronicle", seed, number), community(seed, number, size)
     asked = community(seed, 0, size)
     writer = Writer(source, cycle(seed), entities, asked, 3 if sum(words) < _SHORT else 1)
-    facts = [clause for entity in entities for clause in writer.facts(entity)]
-    source.shuffle(facts)
-    targets, placed = _placed(source, facts, words)
+    for _ in range(_DRAWS):
+        facts = [clause for entity in entities for clause in writer.facts(entity)]
+        source.shuffle(facts)
+        if fitted := _placed(source, facts, words):
+            break
+    else:
+        raise RlmEvalError(
+            f"documents of {words[0]} to {words[1]} words do not hold the facts of a community; "
+            "raise doc_words_max"
+        )
+    targets, placed = fitted
     documents: list[str] = []
     spans: dict[Fact, Span] = {}
     for place, (target, own) in enumerate(zip(targets, placed, strict=True)):
@@ -82,8 +91,11 @@ def chronicle(seed: str, number: int, size: int, words: tuple[int, int]) -> Chro
 
 def _placed(
     source: Random, facts: Sequence[_Clause], words: tuple[int, int]
-) -> tuple[list[int], list[list[_Clause]]]:
-    """Words of each document, and the facts that it states: no two that share a name."""
+) -> tuple[list[int], list[list[_Clause]]] | None:
+    """Words of each document, and the facts that it states: no two that share a name.
+
+    `None` where they do not fit.
+    """
     count = documents_of_a_community(words)
     for _ in range(100):
         targets = [source.randint(*words) for _ in range(count)]
@@ -100,10 +112,7 @@ def _placed(
             left[best] -= fact.words + 0.5  # every other clause needs a conjunction
         else:
             return targets, placed
-    raise RlmEvalError(
-        f"documents of {words[0]} to {words[1]} words do not hold the facts of a community; "
-        "raise doc_words_min"
-    )
+    return None
 
 
 class Writer:

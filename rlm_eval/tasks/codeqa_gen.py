@@ -9,11 +9,13 @@ scores 0.25; the gold letters, numbers and places are balanced.
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.scoring.choice import LETTERS
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng
 from rlm_eval.tasks.baselines import Baseline
@@ -21,9 +23,11 @@ from rlm_eval.tasks.codeqa import FourWay, answer_choice, ask, check_surface
 from rlm_eval.tasks.codeqa_riddles import KINDS, PLACES, Names, Riddle, execute, riddle
 from rlm_eval.tasks.codeqa_rules import choice_baselines
 from rlm_eval.tasks.haystack import Prose, trim
+from rlm_eval.tokens import Tokenizer
 from rlm_eval.types import Density
 
-_NOTES = 90  # tokens left for the notes, whose sentences make up the exact length
+_NOTES = 150  # tokens left for the notes, whose sentences make up the exact length
+_TRIES = 4  # of different notes, where their sentences do not make up the exact length
 _SAME_EVENT = 0.5  # share of the other groups that handle the asked event, too
 
 
@@ -66,10 +70,10 @@ class CodeQAGen(FourWay, GeneratedTask):
         choices.insert(LETTERS.index(gold), made.choices[0])
         question = ask(made.question, choices, self.surface)
 
-        def make(budget: float, slack: float) -> str:
-            return self._text(index, package, event, made, budget, slack)
+        def make(notes: int, budget: float, slack: float) -> str:
+            return self._text(index, package, event, made, notes, budget, slack)
 
-        text, tokens = fit(make, self.room(question), self.length, self.counter)
+        text, tokens = fit_with_notes(make, self.room(question), self.length, self.counter)
         shown = [_file(package, f"{name}.py", code) for name, code in made.modules.items()]
         starts = [(text.index(part), len(part)) for part in (*shown, made.settings)]
         spans = sorted((start, start + size) for start, size in starts)
@@ -78,7 +82,14 @@ class CodeQAGen(FourWay, GeneratedTask):
         return Draft(question, text, gold, item, item, tokens, tuple(spans), meta)
 
     def _text(
-        self, index: int, package: str, event: str, made: Riddle, budget: float, slack: float
+        self,
+        index: int,
+        package: str,
+        event: str,
+        made: Riddle,
+        which: int,
+        budget: float,
+        slack: float,
     ) -> str:
         """The package: the riddle's group, as many others as fit, unrelated modules, and notes."""
         cost, filler = self.counter.cost, rng("codeqa filler", self.seed, index)
@@ -111,7 +122,7 @@ class CodeQAGen(FourWay, GeneratedTask):
             number += 1
         filler.shuffle(sections)
         files["settings.toml"] = _file(package, "settings.toml", "".join(sections).rstrip("\n"))
-        prose = Prose(self.counter, f"codeqa|{self.seed}|{index}", decoys=False)
+        prose = Prose(self.counter, f"codeqa|{self.seed}|{index}|{which}", decoys=False)
         units, costs = prose(budget - spent)
         notes = heads[1].rstrip("\n") + "\n" + "".join(trim(units, costs, budget - spent, slack))
         return "".join(files[name] for name in sorted(files)) + notes
@@ -126,6 +137,22 @@ class CodeQAGen(FourWay, GeneratedTask):
     def baselines(self) -> Sequence[Baseline]:
         """Rules over the choices and where the text mentions them; skimmers by words."""
         return choice_baselines(lambda letter: answer_choice(letter, self.surface))
+
+
+def fit_with_notes(
+    make: Callable[[int, float, float], str], room: int, length: int, tokenizer: Tokenizer
+) -> tuple[str, int]:
+    """`fit` for a text that ends with notes: other notes where the first do not fill it exactly.
+
+    `make(number of the notes, budget, slack)` is as in `fit`. Raises `RlmEvalError` as it does.
+    """
+    for number in range(_TRIES):
+        try:
+            return fit(functools.partial(make, number), room, length, tokenizer)
+        except RlmEvalError:
+            if number == _TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _file(package: str, name: str, text: str) -> str:

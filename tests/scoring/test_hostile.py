@@ -12,11 +12,13 @@ from rlm_eval.scoring.pairs import pairs_f1, pairs_recommended
 from rlm_eval.tasks.browsecomp_gen import BrowseCompGen
 from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa_gen import CodeQAGen
+from rlm_eval.tasks.codeqa_sets import CodeQASets
 from rlm_eval.tasks.ledger import Ledger
 from rlm_eval.tasks.mrcr import MrcrOpenai, MrcrV2Gen
 from rlm_eval.tasks.oolong_gen import OolongGen
 from rlm_eval.tasks.oolong_pairs import OolongPairsGen
 from rlm_eval.tasks.oolong_real import OolongReal
+from rlm_eval.tasks.paraphrase import Paraphrase
 from rlm_eval.tasks.ruler import FrequentWords, VariableTracking
 from rlm_eval.tasks.s_niah import SNiah
 from rlm_eval.types import Answer
@@ -61,6 +63,7 @@ ROWS = [
     ("mrcr_openai", {"gold": "abcdef", "prefix": "abc"}),
     ("mrcr_v2", {"gold": "Ab3dEf6hIj9k x"}),
     ("pairs_f1", {"gold": "(1, 2)"}),
+    ("set_f1", {"gold": ["amber_kettle", "calm_raft"]}),
     ("browsecomp_judge", {"gold": "x"}),
 ]  # fmt: skip
 SMALL = {"n": 1, "length": 1024, "tokenizer": "approx4"}
@@ -91,6 +94,8 @@ def _tasks():
     yield BrowseCompGen(**short, tokenizer="approx4"), {}
     for surface in ("official", "rlm"):
         yield CodeQAGen(**SMALL | {"length": 4096}, surface=surface), {}
+    yield CodeQASets(**SMALL | {"length": 4096}), {}
+    yield Paraphrase(**SMALL), {}
     yield from ((task(**SMALL), {}) for task in (Ledger, VariableTracking, SNiah))
     yield FrequentWords(**SMALL | {"length": 4096}), {}
     yield MrcrV2Gen(**SMALL | {"length": 8192}), {}

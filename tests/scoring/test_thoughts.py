@@ -22,6 +22,7 @@ RIGHT = {
     "mrcr_openai": "abcdef",
     "mrcr_v2": "Ab3dEf6hIj9k x",
     "pairs_f1": "(1, 2)",
+    "set_f1": "amber_kettle, calm_raft",
 }
 """An answer that scores 1 by the first row of each scorer. A judge's text is no answer: the
 reference reads it as it is (a golden row holds a tag)."""
