@@ -137,7 +137,7 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
     figures = {
         Kind.PRIOR: prior,
         Kind.NO_MODEL: _better(prior, best(Kind.NO_MODEL)),
-        Kind.SKIMMER: _better(prior, best(Kind.SKIMMER)),
+        Kind.SKIMMER: _better(prior, best(Kind.SKIMMER, most=BUDGETS[-1] / 100)),
         Kind.BAG_OF_WORDS: best(Kind.BAG_OF_WORDS),
     }
     steps = [_better(prior, best(Kind.SKIMMER, most=budget / 100)) for budget in BUDGETS]

@@ -8,32 +8,23 @@ row means.
 from __future__ import annotations
 
 import itertools
-import operator
 import re
 import urllib.error
 import urllib.request
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.errors import MissingDependency, RlmEvalError
 from rlm_eval.tasks.base import Draft, SampledTask, distinct, make_context, make_sample
+from rlm_eval.tasks.rows import Condition as Condition
+from rlm_eval.tasks.rows import file_rows as file_rows
+from rlm_eval.tasks.rows import holds
 from rlm_eval.types import Sample
-
-Condition = tuple[str, str, Any]
-"""(column, `==`, `in`, `>=` or `<=`, value), as pyarrow's filters have it."""
-_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "in": lambda found, wanted: found in wanted,
-    ">=": operator.ge,
-    "<=": operator.le,
-}
 
 
 def hub_rows(
@@ -64,7 +55,7 @@ def hub_rows(
             repository, config, split=split, revision=revision, streaming=True, **pushed
         )
         for row in rows:
-            if _holds(row, where):
+            if holds(row, where):
                 yield dict(row)
 
 
@@ -140,65 +131,6 @@ def full_revision(repository: str, revision: str) -> str:
             "set task.revision to a full hash"
         )
     return found.pop()
-
-
-def file_rows(path: str, where: Sequence[Condition] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a local `.jsonl`, `.json` (a list), `.parquet` or `.csv` file, in its order.
-
-    Raises `ConfigError` where it cannot be read.
-    """
-    file = Path(path)
-    readers = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet, ".csv": _csv}
-    if file.suffix not in readers:
-        raise ConfigError(f"path={path}: the name must end in {', '.join(readers)}")
-    if not file.is_file():
-        raise ConfigError(f"path={path}: no such file")
-    for row in readers[file.suffix](file):
-        if _holds(row, where):
-            yield row
-
-
-def _holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
-    for column, relation, value in where:
-        if column not in row:
-            raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
-        if not _HOLDS[relation](row[column], value):
-            return False
-    return True
-
-
-def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield orjson.loads(line)
-                except orjson.JSONDecodeError as error:
-                    raise ConfigError(f"{file}, line {number}: {error}") from error
-
-
-def _json(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        rows = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{file}: {error}") from error
-    yield from rows
-
-
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=16):
-        yield from batch.to_pylist()
-
-
-def _csv(file: Path) -> Iterator[dict[str, Any]]:
-    import csv
-    import sys
-
-    csv.field_size_limit(sys.maxsize)  # a cell may hold a context of megabytes
-    with file.open(newline="", encoding="utf-8") as lines:
-        yield from csv.DictReader(lines)
 
 
 @dataclass(frozen=True)
