@@ -71,7 +71,7 @@ def _sample(text, question, target, evidence=(), number=0, meta=None):
 class Plain:
     """A task over given samples: equal text is right."""
 
-    name, solved_by_code, given = "plain", False, ()
+    name, solved_by_code, protected, given = "plain", False, False, ()
 
     def score(self, sample, answer):
         return (Score("exact", float(answer.text == str(sample.target))),)
