@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_docs import PAGES, ROOT, commands_of
+from test_docs import PAGES, ROOT, commands_of, shown_files
 from test_suites import CHOSEN, stand_in  # noqa: F401 - a fixture
 
 from rlm_eval.cli import main
@@ -79,6 +79,9 @@ def test_the_commands_of_a_page_run(page, stand_in, tmp_path, monkeypatch, capsy
     monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", canary)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "hf")
     Path("report.txt").write_text("The minutes were signed by Ada Byron.\n" * 20)
+    for name, text in shown_files(page).items():
+        if name.startswith("make_"):  # what the page's commands read
+            exec(compile(text, name, "exec"), {})
     for line in commands_of(page):
         words = rehearsal(line, files)
         if words[0] == "view":

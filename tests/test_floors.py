@@ -3,6 +3,10 @@
 import pandas as pd
 from runs import run_here
 
+from rlm_eval.baselines import joined
+from rlm_eval.report.caveats import caveats
+from rlm_eval.report.cells import prepare, summarise
+from rlm_eval.report.tables import _accuracy as accuracy
 from rlm_eval.results import write_records
 
 TASKS = (
@@ -37,3 +41,27 @@ async def test_a_constant_scores_chance(tmp_path):
     recommended = table["score_recommended"].astype(float).mean()
     assert 0.1 <= recommended <= 0.4  # four choices, letters balanced
     assert table["score"].eq(0.0).all()  # the official scorer wants its whole sentence
+
+
+async def test_a_cell_keeps_its_baselines_and_a_report_makes_those_of_an_older_one(tmp_path):
+    given = ["task=s_niah_paraphrase", "method=floor_constant", "method.text=x", "n=10"]
+    given += ["model@root=scripted", "tokenizer=approx4", "length=1k", "name=floors"]
+    await run_here([*given, f"results={tmp_path}"])
+    [cell] = (tmp_path / "floors" / "cells").iterdir()
+    table = records(tmp_path)
+    assert table["baseline_skimmer"].eq(1.0).all()
+    assert table["baseline_read"].lt(0.15).all()
+    assert table["baseline_prior"].eq(0.0).all()
+    (cell / "baselines.json").unlink()
+    bare = records(tmp_path)
+    assert "baseline_skimmer" not in bare
+    again = joined(bare, [tmp_path / "floors"])
+    assert again["baseline_skimmer"].tolist() == table["baseline_skimmer"].tolist()
+    frame = prepare(again)
+    lines = summarise(frame)
+    assert accuracy(lines).rows["skimmer %"].str.startswith("100.0 (reads ").all()
+    assert accuracy(lines).rows["text needed %"].eq("none (prior)").all()
+    told = " ".join(caveats(frame, lines))
+    assert "Not shown to exceed a baseline" in told
+    unknown = summarise(prepare(bare))
+    assert accuracy(unknown).rows["skimmer %"].eq("not computed").all()

@@ -2,7 +2,8 @@
 
 rlm-eval validate                                   every task whose data can be had
 rlm-eval validate s_niah ledger length=32k n=10     these, with overrides as for `run`
-rlm-eval validate custom task.path=my.jsonl         your own rows
+rlm-eval validate task=custom task.path=my.jsonl    your own rows: three samples, and what the
+                                                    scorers read
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.cell import build_cell
     from rlm_eval.errors import RlmEvalError
     from rlm_eval.grid import CONFIG_DIR, expand
-    from rlm_eval.tasks.validate import lines, passed, validate
+    from rlm_eval.tasks.validate import lines, passed, shown, validate
 
-    overrides = [text for text in arguments.tasks if "=" in text]
+    given = [text for text in arguments.tasks if text.startswith("task=")]
+    overrides = [text for text in arguments.tasks if "=" in text and text not in given]
     named = [text for text in arguments.tasks if "=" not in text]
+    named += [name for text in given for name in text.removeprefix("task=").split(",")]
     names = named or sorted(path.stem for path in (CONFIG_DIR / "task").glob("*.yaml"))
     good, missing = True, []
     for name in names:
@@ -35,12 +38,13 @@ def main(argv: Sequence[str]) -> int:
             (config,) = expand([f"task={name}", "model@root=scripted", *overrides])
             cell = build_cell(config)
             proofs = validate(cell.task, cell.n)
+            told = [] if cell.task.generated or cell.task.protected else shown(cell.task)
         except RlmEvalError as error:
             if named:
                 raise
             missing.append(f"{name}: not checked: {error}")
             continue
-        print("\n".join(lines(cell.task.name, proofs)), flush=True)
+        print("\n".join([*lines(cell.task.name, proofs), *told]), flush=True)
         good = good and passed(proofs)
     print("\n".join(missing))
     return 0 if good else 1

@@ -1,16 +1,20 @@
-"""Your own data: a JSON-lines, JSON, Parquet or CSV file with a context, a question and an answer.
+"""Your own data: a JSON-lines, JSON, Parquet, CSV or TSV file of contexts, questions and answers.
 
 One YAML names the file, the columns and the metric. A context may be one text or a list of
-documents. Not here: judged answers (write a task with `judge_prompt`).
+documents, an answer one text, number or boolean, a list of accepted answers, or a dictionary in
+SQuAD's or TriviaQA's form. Not here: judged answers (write a task with `judge_prompt`).
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
+from rlm_eval.scoring import said
 from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
@@ -19,7 +23,10 @@ from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
-OWN_METRICS = {"exact": normalized_exact, "contains": normalized_contains}
+OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
+_NUMBER = re.compile(r"(?<![\w.,:/])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)")
+_VERDICT = re.compile(r"\b(not )?(yes|no|true|false)\b", re.IGNORECASE)
+_OWN_VERSION = "4"  # of `contains` and `exact` here: 3 knew no numbers and no booleans
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,10 @@ class Custom(LoadedTask):
     """See the module's docstring."""
 
     name: str = "custom"
-    metric: str = "exact"
-    """`exact` or `contains` (normalised text, any of several answers), or a scorer's name of
+    metric: str = "contains"
+    """`contains`: an accepted answer stands in the reply as whole words (a number as a number), so
+    that "The colour is grey." is right for grey; `exact`: it is the whole reply, or its last
+    `Exact Answer:` line. The other one is printed beside it. Or a scorer's name of
     `rlm-eval score-answers --scorer list`, which may read further columns of the row."""
     context: str = "context"
     """Column of the text or the list of documents."""
@@ -38,6 +47,7 @@ class Custom(LoadedTask):
     """Column of the gold, or of the list of accepted answers."""
 
     own_length: ClassVar[bool] = True
+    VERSION: ClassVar[int] = 2  # 1: exact by default; numbers, booleans and dictionaries as text
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -48,39 +58,52 @@ class Custom(LoadedTask):
             raise ValueError(f"metric={self.metric}: one of {', '.join([*OWN_METRICS, *SCORERS])}")
 
     def drafts(self) -> Iterator[Draft]:
-        """The rows in the file's order. Columns that are not named become `meta` where scalar."""
+        """The rows in the file's order. Columns that are not named become `meta` where scalar.
+
+        Raises `ConfigError` naming the row and the column that cannot be read.
+        """
         own = (self.context, self.question, self.answer)
         for number, row in enumerate(file_rows(str(self.path)), 1):
+            place = f"{self.path}, row {number}"
             missing = [column for column in own if row.get(column) is None]
             if missing:
                 raise ConfigError(
-                    f"{self.path}, row {number}: no {', '.join(missing)}; the row has "
+                    f"{place}: no {', '.join(missing)}; the row has "
                     f"{', '.join(row)}. Name your columns with task.context, task.question, "
                     "task.answer"
                 )
-            value = row[self.context]
-            context = tuple(map(str, value)) if isinstance(value, list) else str(value)
+            context = _context(row[self.context], f"{place}, {self.context}")
+            gold = row[self.answer]
+            if self.metric in OWN_METRICS:
+                gold = _accepted(gold, f"{place}, {self.answer}")
+            question = row[self.question]
+            if not isinstance(question, str) or not question.strip():
+                raise ConfigError(f"{place}, {self.question}: the question must be a text")
             meta: dict[str, Any] = {
                 k: v for k, v in row.items() if k not in own and not isinstance(v, list | dict)
             }
             cluster = str(row.get("cluster") or text_hash(canonical_text(context)))
             item = str(row.get("id") or number)
-            yield Draft(
-                str(row[self.question]), context, row[self.answer], cluster, item, meta=meta
-            )
+            yield Draft(question, context, gold, cluster, item, meta=meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The metric's verdict."""
+        """The metric's verdict; for `contains` and `exact` the other one's beside it."""
         text = answer.text or ""
         if self.metric in OWN_METRICS:
             golds = sample.target if isinstance(sample.target, list) else [sample.target]
-            return (OWN_METRICS[self.metric]([str(gold) for gold in golds], text),)
+            other = next(name for name in OWN_METRICS if name != self.metric)
+            return _own(self.metric, golds, text), _own(other, golds, text)
         row = {**sample.meta, "gold": sample.target, "output": text}
         try:
             got = SCORERS[self.metric](row)
         except KeyError as error:
             raise ConfigError(
                 f"metric={self.metric} needs the column {error} in {self.path}"
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"metric={self.metric} cannot read the answer of row {sample.index + 1} of "
+                f"{self.path} ({error}); its form is that of `rlm-eval score-answers`"
             ) from error
         value = got["score"]
         flag = "the reference raises" if value is None else None
@@ -89,12 +112,100 @@ class Custom(LoadedTask):
 
     def gold_answer(self, sample: Sample) -> Answer:
         """The first accepted answer; all of them for RULER's recall."""
-        if isinstance(sample.target, list):
-            every = self.metric == "ruler_all"
-            golds = [str(gold) for gold in sample.target]
-            return Answer(", ".join(golds) if every else golds[0])
-        return Answer(str(sample.target))
+        golds = sample.target if isinstance(sample.target, list) else [sample.target]
+        if self.metric == "ruler_all":
+            return Answer(", ".join(map(str, golds)))
+        return Answer(_worded(golds[0]))
 
     def floors(self) -> Mapping[str, Floor]:
         """The question itself, repeated."""
         return {"echo_question": lambda sample: sample.question}
+
+
+def _context(value: Any, place: str) -> str | tuple[str, ...]:
+    """A text or documents. Raises `ConfigError` for anything else, and for an empty one."""
+    documents = value if isinstance(value, list) else [value]
+    if not documents or not all(isinstance(part, str) for part in documents):
+        raise ConfigError(
+            f"{place}: a context is one text or a list of texts; join titles and sentences first"
+        )
+    if not any(part.strip() for part in documents):
+        raise ConfigError(f"{place}: the context is empty")
+    return tuple(documents) if isinstance(value, list) else documents[0]
+
+
+def _accepted(value: Any, place: str) -> Any:
+    """A gold as it is scored: a text, number or boolean, or a list of accepted ones.
+
+    `{"text": [...]}` is SQuAD's form, `{"value": ..., "aliases": [...]}` TriviaQA's. Raises
+    `ConfigError` for other dictionaries, for nested and for empty answers.
+    """
+    if isinstance(value, dict):
+        names = [name for name in ("text", "value", "aliases") if name in value]
+        if not names:
+            raise ConfigError(
+                f"{place}: a dictionary with {', '.join(map(str, value))}; give a text, a list of "
+                'accepted texts, or {"text": [...]}'
+            )
+        parts = [value[name] for name in names]
+        value = [x for part in parts for x in (part if isinstance(part, list) else [part])]
+        value = list(dict.fromkeys(value)) if all(isinstance(x, str) for x in value) else value
+    golds = value if isinstance(value, list) else [value]
+    if not golds:
+        raise ConfigError(
+            f"{place}: no accepted answer; drop the row, or give the words that say that there is "
+            "none"
+        )
+    for gold in golds:
+        if isinstance(gold, bool) or (isinstance(gold, int | float) and math.isfinite(gold)):
+            continue
+        if not isinstance(gold, str):
+            raise ConfigError(
+                f"{place}: {gold!r} is no text, number or boolean; list the accepted answers"
+            )
+        if not gold.strip():
+            raise ConfigError(f"{place}: an empty answer: no reply could be told from it; drop it")
+    return value
+
+
+def _worded(gold: Any) -> str:
+    """A gold as a text that a perfect method would give."""
+    if isinstance(gold, bool):
+        return "yes" if gold else "no"
+    if isinstance(gold, float) and gold.is_integer():
+        return str(int(gold))
+    return str(gold)
+
+
+def _own(metric: str, golds: list[Any], text: str) -> Score:
+    """`contains` or `exact` over golds of any type: numbers by value, booleans by yes and no."""
+    words = [g for g in golds if isinstance(g, str) and _number(g) is None]
+    if words and (found := OWN_METRICS[metric](words, text)).value:
+        return replace(found, version=_OWN_VERSION)
+    bare = said(text).strip().strip("*_`.$€£% ")
+    hit = None
+    if numbers := [number for gold in golds if (number := _number(gold)) is not None]:
+        hit = next((n for n in _NUMBER.findall(said(text)) if _value(n) in numbers), None)
+    truths = [gold for gold in golds if isinstance(gold, bool)]
+    if truths and (verdict := _VERDICT.search(said(text))):
+        is_true = (verdict[2].lower() in ("yes", "true")) != bool(verdict[1])
+        hit = verdict[0] if is_true in truths else hit
+    if metric == "exact" and hit != bare:
+        hit = None
+    return Score(metric, float(hit is not None), hit, _OWN_VERSION)
+
+
+def _number(gold: Any) -> float | None:
+    """The number that a gold is, as a number or written in digits; `None` for other golds."""
+    if isinstance(gold, bool):
+        return None
+    text = str(gold).strip()
+    is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is no 7
+    return _value(text) if _NUMBER.fullmatch(text) and not is_label else None
+
+
+def _value(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None

@@ -127,13 +127,15 @@ class Page:
             for word in content_words(self.sample.question)
             if word in self.frequency
         }
-        return np.array([sum(wanted[word] for word in item & wanted.keys()) for item in self.words])
+        # `fsum`: the same to the last bit in whatever order a set gives its words.
+        found = (item & wanted.keys() for item in self.words)
+        return np.array([math.fsum(wanted[word] for word in own) for own in found])
 
     @functools.cached_property
     def unusual(self) -> NDArray[np.float64]:
         """Per item: how rare its words are: 1 for each that no other item has, 1/2, 1/3, ..."""
         weights = {word: 1 / count for word, count in self.frequency.items()}
-        return np.array([sum(map(weights.__getitem__, item)) for item in self.words])
+        return np.array([math.fsum(map(weights.__getitem__, item)) for item in self.words])
 
     def containing(self, places: Iterable[int]) -> Items:
         """The items that hold these characters."""

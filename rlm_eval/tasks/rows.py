@@ -1,4 +1,4 @@
-"""Rows of local files: JSON lines, JSON, Parquet, CSV; read one at a time, filtered as they come.
+"""Rows of local files: JSON lines, JSON, Parquet, CSV, TSV; one at a time, filtered as they come.
 
 Nothing is decided here about what a row means.
 """
@@ -30,27 +30,50 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _PUSHED = ("==", "in", ">=", "<=")  # relations that Parquet readers know
 _BATCH = 16  # rows that are decoded at once: a row may hold megabytes
+_MARKS = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\x1f\x8b": "gzip",
+    b"PAR1": "Parquet: rename it to .parquet",
+}
+"""First bytes of files that are often given a wrong name."""
+_BOM = b"\xef\xbb\xbf"
 
 
 def file_rows(
     path: str | Path, where: Sequence[Condition] = (), columns: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a local `.jsonl`, `.json` (a list), `.parquet` or `.csv` file, in its order.
+    """Rows of a local file that meet the conditions, in its order.
 
-    `columns` are read; none = all. Raises `ConfigError` where the file cannot be read.
+    `.jsonl`, `.json` (a list of objects, or an object with one such list), `.parquet`, `.csv` and
+    `.tsv` (a header line first); UTF-8, with or without a byte order mark. `columns` are read; none
+    = all. Raises `ConfigError` naming the file, the row and the next step where it cannot be read
+    or has no rows.
     """
     file = Path(path)
-    readers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv}
-    if file.suffix not in (*readers, ".parquet"):
-        raise ConfigError(f"path={path}: the name must end in {', '.join([*readers, '.parquet'])}")
+    readers: dict[str, Callable[[Path], Iterator[Any]]] = {
+        ".jsonl": _json_lines, ".json": _json,
+        ".parquet": lambda f: _parquet(f, where, columns),
+        ".csv": lambda f: _table(f, ","), ".tsv": lambda f: _table(f, "\t"),
+    }  # fmt: skip
+    kind = file.suffix.lower()
+    if kind not in readers:
+        raise ConfigError(f"path={path}: the name must end in {', '.join(readers)}")
     if not file.is_file():
         raise ConfigError(f"path={path}: no such file")
-    rows = (
-        _parquet(file, where, columns) if file.suffix == ".parquet" else readers[file.suffix](file)
-    )
-    for row in rows:
+    empty = kind != ".parquet"  # there, groups of rows that cannot match are not read
+    for number, row in enumerate(readers[kind](file), 1):
+        empty = False
+        if not isinstance(row, dict):
+            raise ConfigError(
+                f"{path}, row {number}: a row must be an object with named columns, not a "
+                f"{type(row).__name__}"
+            )
         if holds(row, where):
             yield {name: row[name] for name in columns if name in row} if columns else row
+    if empty:
+        raise ConfigError(f"{path}: the file has no rows; give one row per question")
 
 
 def holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
@@ -72,51 +95,116 @@ def in_turns(rows: Sequence[tuple[str, _Row]]) -> Iterator[tuple[str, _Row]]:
         yield from (found for found in turn if found is not None)
 
 
-def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+def _encoding_error(
+    file: Path, head: bytes, error: UnicodeDecodeError | None = None
+) -> ConfigError:
+    """What the file seems to be, and how to convert it."""
+    kind = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    source = "UTF-16" if kind == "UTF-16" else "WINDOWS-1252"
+    seems = f"it looks like {kind}" if kind else "perhaps it is Windows-1252 or Latin-1"
+    at = f" (byte {error.object[error.start]:#04x} at {error.start})" if error else ""
+    return ConfigError(
+        f"{file}: not UTF-8 text{at}; {seems}. Convert it, for text by "
+        f"`iconv -f {source} -t UTF-8 {file.name} > utf8{file.suffix}`"
+    )
+
+
+def _check_head(file: Path) -> None:
+    with file.open("rb") as opened:
+        head = opened.read(4)
+    if any(head.startswith(mark) for mark in _MARKS):
+        raise _encoding_error(file, head)
+
+
+def _loaded(file: Path, data: bytes, place: str) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise _encoding_error(file, data[:4], wrong) from error
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _json_lines(file: Path) -> Iterator[Any]:
+    _check_head(file)
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield orjson.loads(line)
-                except orjson.JSONDecodeError as error:
-                    raise ConfigError(f"{file}, line {number}: {error}") from error
+            text = line.removeprefix(_BOM) if number == 1 else line
+            if text.strip():
+                if number == 1 and text.strip() in (b"[", b"{"):
+                    raise ConfigError(
+                        f"{file}, line 1: one JSON value over many lines; rename it to .json"
+                    )
+                yield _loaded(file, text, f"{file}, line {number}")
 
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}]', re.DOTALL)
 """A whole string, or a brace outside strings."""
 
 
-def _json(file: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a list, decoded one at a time: a file of 465 MB would need gigabytes whole."""
+def _json(file: Path) -> Iterator[Any]:
+    """The rows of a list, decoded one at a time: a file of 465 MB would need gigabytes whole.
+
+    What is not a list of objects is decoded whole: a list in an object, or a mistake.
+    """
+    _check_head(file)
     if not file.stat().st_size:
-        raise ConfigError(f"{file}: empty")
+        return
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[: 1 << 12].lstrip()[:1] != b"[":
-            raise ConfigError(f"{file}: no list of rows")
-        start = depth = 0
-        for token in _TOKEN.finditer(data):
-            mark = data[token.start()]
-            if mark == ord("{"):
-                if depth == 0:
-                    start = token.start()
-                depth += 1
-            elif mark == ord("}"):
-                depth -= 1
-                if depth == 0:
-                    try:
-                        yield orjson.loads(data[start : token.end()])
-                    except orjson.JSONDecodeError as error:
-                        raise ConfigError(f"{file}, byte {start}: {error}") from error
-        if depth or data[-(1 << 12) :].rstrip()[-1:] != b"]":
-            raise ConfigError(f"{file}: the list of rows has no end: a part of a file?")
+        if re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{", data):
+            yield from _objects(file, data)
+            return
+        whole = bytes(data).removeprefix(_BOM)
+    if whole.strip():
+        yield from _unwrapped(file, whole)
+
+
+def _objects(file: Path, data: mmap.mmap) -> Iterator[Any]:
+    start = depth = 0
+    for token in _TOKEN.finditer(data):
+        mark = data[token.start()]
+        if mark == ord("{"):
+            if depth == 0:
+                start = token.start()
+            depth += 1
+        elif mark == ord("}"):
+            depth -= 1
+            if depth == 0:
+                yield _loaded(file, data[start : token.end()], f"{file}, byte {start}")
+    if depth or data[-(1 << 12) :].rstrip()[-1:] != b"]":
+        raise ConfigError(f"{file}: the list of rows has no end: a part of a file?")
+
+
+def _unwrapped(file: Path, data: bytes) -> Iterator[Any]:
+    lines = data.strip().split(b"\n")
+    if len(lines) > 1 and all(line.strip().startswith(b"{") for line in lines if line.strip()):
+        raise ConfigError(f"{file}: one JSON object a line; rename it to .jsonl")
+    found = _loaded(file, data, str(file))
+    if isinstance(found, dict):
+        lists = [k for k, v in found.items() if isinstance(v, list) and v]
+        if len(lists) != 1:
+            raise ConfigError(
+                f"{file}: an object with {', '.join(found) or 'nothing'}, not a list of rows; "
+                "keep the list of rows alone"
+            )
+        found = found[lists[0]]
+    if not isinstance(found, list):
+        raise ConfigError(f"{file}: a {type(found).__name__}, not a list of rows")
+    yield from found
 
 
 def _parquet(
     file: Path, where: Sequence[Condition], columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    opened = pq.ParquetFile(file)
+    try:
+        opened = pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{file}: not a Parquet file ({error})") from error
     groups = matching_groups(opened.metadata, where)
     wanted = list(dict.fromkeys([*columns, *(name for name, _, _ in where)])) if columns else None
     if wanted and (lacking := set(wanted) - set(opened.schema_arrow.names)):
@@ -164,10 +252,23 @@ def _may_match(group: Any, where: Sequence[Condition]) -> bool:
     return True
 
 
-def _csv(file: Path) -> Iterator[dict[str, Any]]:
+def _table(file: Path, delimiter: str) -> Iterator[Any]:
     import csv
     import sys
 
+    _check_head(file)
     csv.field_size_limit(sys.maxsize)  # a cell may hold a context of megabytes
-    with file.open(newline="", encoding="utf-8") as lines:
-        yield from csv.DictReader(lines)
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+            for number, row in enumerate(reader, 1):
+                if None in row:
+                    raise ConfigError(
+                        f"{file}, row {number}: more cells than the header has columns; quote "
+                        "cells that hold the separator"
+                    )
+                yield row
+    except UnicodeDecodeError as error:
+        raise _encoding_error(file, b"", error) from error
+    except csv.Error as error:
+        raise ConfigError(f"{file}: {error}; quote cells and double the quotes in them") from error

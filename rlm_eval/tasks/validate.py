@@ -139,6 +139,44 @@ def _other_size(task: Task) -> Task | None:
     return None
 
 
+def shown(task: Task, most: int = 3) -> list[str]:
+    """The first samples of a task as text, and what its scorers read from four answers to each.
+
+    A gold, the gold in a sentence, a wrong and an empty answer. A judge is not asked.
+    """
+    found = []
+    samples = list(itertools.islice(task.samples(), most))
+    for number, sample in enumerate(samples, 1):
+        value = sample.context.value()
+        form = "one text" if isinstance(value, str) else f"{len(value)} documents"
+        gold = task.gold_answer(sample).text or ""
+        wrong = "(something else)"
+        found += [
+            "",
+            f"sample {number}: {form}, {sample.context.chars:,} characters, "
+            f"{sample.context.tokens:,} tokens, cluster {sample.cluster[:16]}",
+            f"  context:  {_short(sample.context.text())}",
+            f"  question: {_short(sample.question)}",
+            f"  gold:     {_short(str(sample.target))}",
+            f"  columns:  {', '.join(sample.meta) or 'no others'}",
+        ]
+        answers = {"gold": gold, "in a sentence": f"The answer is: {gold}.", "wrong": wrong}
+        for title, text in (answers | {"empty": ""}).items():
+            scores = ", ".join(
+                f"{s.scorer} {'needs a judge' if s.value is None else f'{s.value:.2f}'}"
+                f" (read {_short(repr(s.parsed), 40)})"
+                for s in task.score(sample, Answer(text))
+            )
+            found.append(f"  {title + ':':15} {_short(repr(text), 50)} -> {scores}")
+    return found
+
+
+def _short(text: str, most: int = 100) -> str:
+    """The text on one line, its end cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def _value(task: Task, sample: Sample, answer: Answer) -> float:
     """The headline among the scores that need no judge."""
     return task.score(sample, answer)[0].value or 0.0

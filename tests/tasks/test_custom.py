@@ -1,10 +1,13 @@
 import json
+import shlex
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from test_docs import ROOT, commands_of, shown_files
 
+from rlm_eval.cli import main
 from rlm_eval.config import build
 from rlm_eval.errors import ConfigError
 from rlm_eval.tasks.custom import Custom
@@ -142,3 +145,114 @@ def test_row_groups_that_cannot_match_are_not_read(tmp_path):
         ([], [0, 1, 2, 3]),
     ):
         assert matching_groups(metadata, where) == groups
+
+
+def _scored(tmp_path, gold, reply, metric="contains"):
+    row = {"context": "c", "question": "q", "answer": gold}
+    task = Custom(path=_jsonl(tmp_path, [row]), metric=metric, tokenizer="approx4")
+    [sample] = task.samples()
+    assert task.score(sample, task.gold_answer(sample))[0].value == 1.0
+    assert task.score(sample, Answer(None))[0].value == 0.0
+    return task.score(sample, Answer(reply))[0].value
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply", "value"),
+    [
+        ("grey", "The colour is grey.", 1.0),  # a chatty right answer
+        ("grey", "The colour is greyish.", 0.0),
+        (["Ulm", "Ulm/D"], "She lives in Ulm, I think", 1.0),
+        ({"text": ["grey", "gray"], "answer_start": [0, 0]}, "gray", 1.0),
+        ({"value": "Ulm", "aliases": ["Ulm/D"]}, "it is ulm d", 1.0),
+        (1200, "It was 1,200 euros.", 1.0),
+        (1200, "It was 1,200,000 euros.", 0.0),
+        (5, "It was 5,000.", 0.0),
+        (12.0, "12", 1.0),
+        ("12", "They were 12.", 1.0),
+        (-3, "minus: -3", 1.0),
+        ("007", "It was 7.", 0.0),
+        (True, "Yes, it does.", 1.0),
+        (True, "No, it does not.", 0.0),
+        (True, "It is not true.", 0.0),
+        (False, "That is false.", 1.0),
+    ],
+)
+def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
+    assert _scored(tmp_path, gold, reply) == value
+
+
+def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
+    assert _scored(tmp_path, 12, "It is 12.", "exact") == 0.0
+    assert _scored(tmp_path, 12, "12.", "exact") == 1.0
+    task = Custom(path=_jsonl(tmp_path, ROWS), tokenizer="approx4")
+    one = next(task.samples())
+    assert [s.scorer for s in task.score(one, Answer("grey"))] == ["contains", "exact"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"start": 3}, r"row 1, answer: a dictionary with start; give a text"),
+        ([], "row 1, answer: no accepted answer; drop the row"),
+        ([["a"], ["b"]], r"\['a'\] is no text, number or boolean"),
+        (["a", " "], "an empty answer"),
+        (None, "row 1: no answer; the row has"),
+    ],
+)
+def test_an_answer_that_cannot_be_scored_is_an_error_with_its_row(tmp_path, answer, message):
+    rows = [{"context": "c", "question": "q", "answer": answer}]
+    with pytest.raises(ConfigError, match=message):
+        list(Custom(path=_jsonl(tmp_path, rows), tokenizer="approx4").samples())
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b"", "the file has no rows"),
+        ("a.json", b" ", "the file has no rows"),
+        ("a.csv", b"a,b\n", "the file has no rows"),
+        ("a.jsonl", b"[1, 2]\n", "row 1: a row must be an object with named columns, not a list"),
+        ("a.jsonl", b'[\n{"a": 1}\n]', "rename it to .json"),
+        ("a.json", b'{"a": 1}\n{"a": 2}', "rename it to .jsonl"),
+        ("a.json", b'{"a": 1, "b": 2}', "an object with a, b, not a list of rows"),
+        ("a.json", b"[3]", "row 1: a row must be an object"),
+        ("a.json", '{"a": "é"}'.encode("latin-1"), r"byte 0xe9 at 7.*iconv -f WINDOWS-1252"),
+        ("a.csv", "a,b\né,1".encode("cp1252"), "byte 0xe9 at 4.*iconv -f WINDOWS-1252"),
+        ("a.csv", "a,b\nc,1".encode("utf-16"), "looks like UTF-16.*iconv -f UTF-16"),
+        ("a.jsonl", b"PAR1xx", "rename it to .parquet"),
+        ("a.parquet", b"no", "not a Parquet file"),
+        ("a.csv", b"a,b\n1,2,3\n", "row 1: more cells than the header"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=message):
+        list(file_rows(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", b'\xef\xbb\xbf{"a": "x"}\n\n{"a": "y"}\n'),
+        ("a.json", b'\xef\xbb\xbf[{"a": "x"}, {"a": "y"}]'),
+        ("a.json", b'{"version": 1, "data": [{"a": "x"}, {"a": "y"}]}'),
+        ("a.csv", b'\xef\xbb\xbfa\nx\n"y"\n'),
+        ("A.TSV", b"a\tb\nx\t\ny\t\n"),
+    ],
+)
+def test_byte_order_marks_wrapped_lists_and_tables_are_read(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    assert [row["a"] for row in file_rows(str(tmp_path / name))] == ["x", "y"]
+
+
+def test_the_shown_example_is_run_as_it_is_shown(tmp_path, monkeypatch, capsys):
+    shown = shown_files(ROOT / "docs" / "custom_data.md")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(shown["make_questions.py"], "make_questions.py", "exec"), {})
+    line = next(c for c in commands_of(ROOT / "docs" / "custom_data.md") if "validate" in c)
+    assert main(shlex.split(line)[1:]) == 0
+    out = capsys.readouterr().out
+    assert "custom: ok   gold scores 1: 5 samples" in out
+    assert "sample 3: one text" in out
+    assert "in a sentence:  'The answer is: Ada Byron.' -> contains 1.00" in out
+    assert out.count("empty:          '' -> contains 0.00") == 3

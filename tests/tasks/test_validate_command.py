@@ -14,9 +14,9 @@ def test_named_tasks_are_proved(capsys):
 def test_a_users_own_rows(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"context": "c", "question": "q", "answer": ""}) + "\n")
-    assert main(["validate", "custom", f"task.path={path}", "tokenizer=approx4"]) == 1
+    assert main(["validate", "custom", f"task.path={path}", "tokenizer=approx4"]) == 2
     # a row whose answer was left out in the file: no answer would score 1
-    assert "custom: FAIL no answer scores 0: not for 1 of 1" in capsys.readouterr().out
+    assert "row 1, answer: an empty answer" in capsys.readouterr().err
 
 
 def test_what_cannot_be_had_is_an_error_where_it_was_named(capsys):
