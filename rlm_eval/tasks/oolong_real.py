@@ -8,7 +8,7 @@ arXiv:2511.02817.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.oolong import oolong_real
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.hub import Condition, LoadedTask, file_rows, hub_rows
 from rlm_eval.types import Answer, Density, Sample, Score
 
@@ -96,6 +97,13 @@ class OolongReal(LoadedTask):
     def floors(self) -> Mapping[str, Floor]:
         """`twenty` (the commonest count-like constant), `speaker` (most frequent speaker)."""
         return {"twenty": lambda _: "\\boxed{20}", "speaker": _speaker, "empty": lambda _: ""}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """A constant and the most frequent speaker; golds of parts, for a skimmer, are unknown."""
+        return [
+            Baseline("prior", Kind.PRIOR, lambda _: Reply("\\boxed{20}", 0.0)),
+            Baseline("speaker", Kind.NO_MODEL, lambda s: Reply(_speaker(s), 1.0)),
+        ]
 
 
 def _speaker(sample: Sample) -> str:
