@@ -16,6 +16,7 @@ PLACEHOLDERS = {
     "vllm": ["root.model=some/model"],
     "transformers": ["root.model=some/model"],
     "custom": ["task.path=questions.jsonl"],
+    "oolong_rows": ["task.path=lines.csv"],
     "mrcr_v2": ["task.path=mrcr_v2.csv"],
     "mrcr_openai": ["task.path=mrcr.parquet"],
 }

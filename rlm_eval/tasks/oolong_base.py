@@ -234,7 +234,7 @@ class LabelledWindows(Questions, GeneratedTask):
 
     def baselines(self) -> Sequence[Baseline]:
         """See `oolong_baselines`."""
-        prior = _prior(dataclasses.replace(self, n=1))
+        prior = self._constants
         found = [*without_labels(prior), *skimmers(self.labelled, prior)]
         words = self.keywords()
         if words:
@@ -251,7 +251,11 @@ class LabelledWindows(Questions, GeneratedTask):
         """The trained labeller of `bag_of_words`."""
 
     def _bag_of_words(self) -> Callable[[Sample], Reply]:
-        return by_label(self.classifier(), _prior(dataclasses.replace(self, n=1)))
+        return by_label(self.classifier(), self._constants)
+
+    def _constants(self, sample: Sample) -> str:
+        """The best constant; found at the first call, since that draws other samples."""
+        return _prior(dataclasses.replace(self, n=1))(sample)
 
     def labelled(self, sample: Sample) -> Sequence[Row]:
         """The rows of a sample's window with their labels, in their order."""
@@ -317,8 +321,8 @@ _KNOWN_TOKENS = 2**20
 
 @functools.lru_cache(maxsize=16)
 def _prior(task: LabelledWindows) -> Prior:
-    """The best constants, from the golds of 20 to 150 samples of another seed."""
-    n = max(20, min(150, _KNOWN_TOKENS // task.length))
+    """The best constants, from the golds of 20 to 100 samples of another seed."""
+    n = max(20, min(100, _KNOWN_TOKENS // task.length))
     other = dataclasses.replace(task, seed=task.seed + _OTHER_SEED, n=n)
     return Prior([other.sketch(index) for index in range(n)])
 

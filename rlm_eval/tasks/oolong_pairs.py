@@ -20,15 +20,17 @@ from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubFile, Source
 from rlm_eval.tasks.oolong_base import base_window, window_text
+from rlm_eval.tasks.oolong_baselines import SHARES
 from rlm_eval.tasks.oolong_gen import window_key
 from rlm_eval.tasks.oolong_grammar import family
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong_synth import hub_windows, window_sources
-from rlm_eval.tasks.oolong_window import line_spans, official_lines, parse
+from rlm_eval.tasks.oolong_window import Row, line_spans, official_lines, parse, render_line
 from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Density, Sample, Score
 
@@ -53,11 +55,36 @@ class _Pairs:
         """Every pair on a line of its own."""
         gold = read_gold(sample.target)
         assert isinstance(gold, PairSet)
-        return Answer("\n".join(f"({u}, {v})" for u, v in gold.pairs()) or "[]")
+        return Answer(_listed_pairs(gold))
 
     def floors(self) -> Mapping[str, Floor]:
         """`all_pairs` lists every pair of users of the context (F1 19.9 at 32K), `empty` none."""
         return {"all_pairs": _all_pairs, "empty": lambda _: "[]"}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """`empty`, every pair of users, and readers of the first lines, who list their pairs."""
+        found = [
+            Baseline("empty", Kind.PRIOR, lambda _: Reply("[]", 0.0)),
+            Baseline("all_pairs", Kind.NO_MODEL, lambda s: Reply(_all_pairs(s), 1.0)),
+        ]
+        for percent in SHARES:
+            name = f"first_{percent}_percent"
+            found.append(Baseline(name, Kind.SKIMMER, functools.partial(self._skim, percent)))
+        return found
+
+    def _skim(self, percent: int, sample: Sample) -> Reply:
+        rows = self.labelled(sample)
+        read = rows[: max(1, len(rows) * percent // 100)]
+        share = sum(len(render_line(row)) + 1 for row in read) / max(1, sample.context.chars)
+        return Reply(_listed_pairs(pairs_of(read)[int(sample.meta["query"])]), min(1.0, share))
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """The rows of a sample's window with their labels, in their order."""
+        raise NotImplementedError
+
+
+def _listed_pairs(pairs: PairSet) -> str:
+    return "\n".join(f"({u}, {v})" for u, v in pairs.pairs()) or "[]"
 
 
 def _all_pairs(sample: Sample) -> str:
@@ -124,12 +151,8 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         place, query = index // self.queries_per_window, index % QUERIES + 1
         question = _surface(query_text(query), self.surface)
         number = _rich_window(self.seed, place, self.tokenizer)
-        room = self.room(question)
-        if self.length * TOLERANCE > self.LONGEST:
-            room = self.length - self.ANSWER_BUDGET - self.LONGEST
-        lines = official_lines(self.length) if self.size == "official_lines" else 0
         key = window_key("question", self.seed, number)
-        asked = (family("question"), key, self.tokenizer, room, self.length, lines)
+        asked = self._asked(question, key)
         made, (gold, users) = window_text(*asked), _answers(*asked)
         return _pairs_draft(
             query,
@@ -141,6 +164,18 @@ class OolongPairsGen(_Pairs, GeneratedTask):
             item=f"{key}|{query}",
             tokens=made.tokens,
         )
+
+    def _asked(self, question: str, key: str) -> tuple[Any, ...]:
+        """The arguments of `window_text` beside a question."""
+        room = self.room(question)
+        if self.length * TOLERANCE > self.LONGEST:
+            room = self.length - self.ANSWER_BUDGET - self.LONGEST
+        lines = official_lines(self.length) if self.size == "official_lines" else 0
+        return family("question"), key, self.tokenizer, room, self.length, lines
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """See `_Pairs`."""
+        return window_text(*self._asked(sample.question, sample.cluster)).rows
 
 
 @functools.lru_cache(maxsize=2)
@@ -227,6 +262,14 @@ class OolongPairs(_Pairs, LoadedTask):
     def samples(self) -> Iterator[Sample]:
         """The samples, keyed by the nominal length."""
         return (replace(sample, length=self.length) for sample in super().samples())
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """See `_Pairs`; read from the labelled text of the hub's window, or of `path`."""
+        wanted = sample.cluster.rpartition("|")[2]
+        for window in hub_windows(self.length, self.path, self.revision):
+            if str(window["context_window_id"]) == wanted:
+                return parse(window["context_window_text_with_labels"])
+        raise ConfigError(f"{self.name}: no window {wanted} in the data any more")
 
     @property
     def _golds_file(self) -> HubFile:

@@ -17,6 +17,7 @@ from rlm_eval.scoring import counted
 from rlm_eval.scoring.oolong import oolong_real
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.tasks.rows import in_turns
@@ -115,6 +116,13 @@ class OolongReal(LoadedTask):
     def floors(self) -> Mapping[str, Floor]:
         """`twenty` (the commonest count-like constant), `speaker` (most frequent speaker)."""
         return {"twenty": lambda _: "\\boxed{20}", "speaker": _speaker, "empty": lambda _: ""}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """A constant and the most frequent speaker; golds of parts, for a skimmer, are unknown."""
+        return [
+            Baseline("prior", Kind.PRIOR, lambda _: Reply("\\boxed{20}", 0.0)),
+            Baseline("speaker", Kind.NO_MODEL, lambda s: Reply(_speaker(s), 1.0)),
+        ]
 
 
 def question_type(row: Mapping[str, Any]) -> str:

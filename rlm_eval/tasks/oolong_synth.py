@@ -9,8 +9,10 @@ Not here: generated data (`oolong_gen`).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -19,11 +21,14 @@ from typing import Any, ClassVar
 from rlm_eval.errors import ConfigError
 from rlm_eval.scoring.oolong import read_gold
 from rlm_eval.tasks.base import Draft
+from rlm_eval.tasks.baselines import Baseline
 from rlm_eval.tasks.dates import MONTHS, read_day, read_month
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubRows
+from rlm_eval.tasks.oolong_baselines import Prior, skimmers, without_labels
 from rlm_eval.tasks.oolong_floors import Questions
-from rlm_eval.tasks.oolong_window import line_spans
+from rlm_eval.tasks.oolong_read import read_question
+from rlm_eval.tasks.oolong_window import Row, line_spans, parse
 from rlm_eval.tasks.rows import file_rows, in_turns
 from rlm_eval.types import Density, Sample
 
@@ -37,6 +42,8 @@ EVERY = "all"
 PLAIN: tuple[str, ...] = ("id", "context_len", "dataset", "context_window_id", "question", "answer")
 PLAIN = (*PLAIN, "answer_type", "task", "task_group", "input_subset")
 """Columns beside the text."""
+CORE_GAP = 0.05
+"""Largest difference of two counts in the core subset, as a share of the lines in question."""
 _USERS = re.compile(r"associated with user IDs ([\d, ]+)\. Among")
 _MONTH = re.compile(r"instances that occur in (\w+) of any year\.")
 _RANGE = re.compile(r"instances that occur between (.+?) and (.+?), inclusive\.")
@@ -71,7 +78,8 @@ def synth_rows(path: str | None, sources: Sequence[HubRows]) -> Iterator[dict[st
     return itertools.chain.from_iterable(file_rows(path, source.where) for source in sources)
 
 
-_TEXTS = ("context_window_text", "context_window_text_with_labels")
+_LABELLED = "context_window_text_with_labels"
+_TEXTS = ("context_window_text", _LABELLED)
 _WINDOW = ("context_len", "dataset", "context_window_id", *_TEXTS)
 
 
@@ -138,6 +146,10 @@ class OolongSynth(Questions, LoadedTask):
     """`official` (the question alone) or `rlm` (with the RLM paper's paragraph; trec_coarse)."""
     with_labels: bool = False
     """Show each line's label: leaves only counting."""
+    subset: str = "all"
+    """`all`, or `core`: questions about the whole window or a range of dates that need labels, with
+    comparisons and most or least common labels only where the counts differ by at most 5 % of the
+    lines. A string search or a sample of the lines answers most of the rest."""
 
     per_cluster: ClassVar[int] = 25
     # 1: one evidence span for all lines, where a question is about them
@@ -153,6 +165,8 @@ class OolongSynth(Questions, LoadedTask):
             raise ValueError(f"dataset={self.dataset}: one of {known}")
         if self.surface not in ("official", "rlm"):
             raise ValueError(f"surface={self.surface}: official or rlm")
+        if self.subset not in ("all", "core"):
+            raise ValueError(f"subset={self.subset}: all or core")
         if self.surface == "rlm" and self.dataset != "trec_coarse":
             raise ValueError("surface=rlm is a paragraph about trec_coarse")
 
@@ -176,7 +190,9 @@ class OolongSynth(Questions, LoadedTask):
 
     def sources(self) -> Sequence[HubRows]:
         """See `LoadedTask`."""
-        return () if self.path is not None else self._rows
+        if self.path is not None:
+            return ()
+        return (*self._rows, *_labelled_sources(self.revision, self.dataset, self.length))
 
     def drafts(self) -> Iterator[Draft]:
         """The windows in turns, their rows in order, each question of a window once.
@@ -193,6 +209,11 @@ class OolongSynth(Questions, LoadedTask):
             first = kept.setdefault((window, row["question"]), plain)
             if "MONTH_YEAR" in row["answer_type"] and _month(plain) < _month(first):
                 kept[window, row["question"]] = plain
+        if self.subset == "core":
+            rows_of = {window: self._labelled_rows(window) for window in texts}
+            kept = {key: row for key, row in kept.items() if _is_core(key[1], rows_of[key[0]])}
+            if texts and not kept:
+                raise ConfigError(f"{self.name}: no question is in the core subset; use subset=all")
         if not kept:
             raise ConfigError(
                 f"{self.name}: no row has dataset={self.dataset} and context_len={self.length}; "
@@ -224,3 +245,50 @@ class OolongSynth(Questions, LoadedTask):
     def samples(self) -> Iterator[Sample]:
         """The samples, keyed by the nominal length."""
         return (replace(sample, length=self.length) for sample in super().samples())
+
+    def baselines(self) -> Sequence[Baseline]:
+        """See `oolong_baselines`; the skimmers read the window's labelled text (hub, or path=)."""
+        prior = Prior()
+        return [*without_labels(prior), *skimmers(self._labelled, prior)]
+
+    def _labelled(self, sample: Sample) -> Sequence[Row]:
+        return self._labelled_rows(sample.cluster.partition("|")[2])
+
+    def _labelled_rows(self, window: str) -> Sequence[Row]:
+        """The rows of a window with their labels, read once for all windows of the length."""
+        return _labelled_windows(self.path, self.revision, self.dataset, self.length)[window]
+
+
+def _labelled_sources(revision: str, dataset: str, length: int) -> tuple[HubRows, ...]:
+    columns = ("context_len", "dataset", "context_window_id", _LABELLED)
+    return synth_sources(revision, dataset, length, columns)
+
+
+@functools.lru_cache(maxsize=1)
+def _labelled_windows(
+    path: str | None, revision: str, dataset: str, length: int
+) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in synth_rows(path, _labelled_sources(revision, dataset, length)):
+        window = f"{row['dataset']}|{length}|{row['context_window_id']}"
+        if window not in found:
+            found[window] = parse(row[_LABELLED])
+    return found
+
+
+def _is_core(question: str, rows: Sequence[Row]) -> bool:
+    """True for a question of the core subset of a window of those labelled rows."""
+    read = read_question(question)
+    if read is None or read[0].scope not in ("global", "range"):
+        return False
+    form = read[0]
+    if form.kind in ("U1", "U2", "T1", "T2", "T3", "T7"):
+        return False
+    counts = Counter(row.label for row in rows if form.holds(row))
+    most = CORE_GAP * counts.total()
+    if form.kind == "C3":
+        return abs(counts[form.a] - counts[form.b]) <= most
+    if form.kind in ("C1", "C2"):
+        ranked = sorted(counts.values(), reverse=form.kind == "C1")
+        return len(ranked) > 1 and abs(ranked[0] - ranked[1]) <= most
+    return True
