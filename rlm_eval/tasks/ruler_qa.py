@@ -28,7 +28,7 @@ _PREFIX = "Document {}:\n"
 _RELATIONS = 6  # that a paragraph names, each with a person of its own
 _ONE_WAY = 3  # first relations of the data; the others hold in both directions
 _MORE = 12  # people whom those of the question know, too
-_SPARE = 260  # shorter paragraphs beyond the length, from which the last ones are chosen to fit
+_SPARE = 90  # shorter paragraphs beyond the length, from which the last ones are chosen to fit
 
 
 @dataclass(frozen=True)
