@@ -31,6 +31,7 @@ CHOSEN = {
     "depth_ablation": ["models=gpt-5", "task=pairs", "method=depth_1,depth_2"],
     "lambda_rlm": ["task=oolong_gen", "method=lambda_rlm,program_matched,rlm"],
     "length_sweep": ["task=ledger,documents_10", "method=long_context,rlm"],
+    "long_scale": ["length=16k"],  # its own lengths take minutes
     "model_behaviour": ["models=gpt-5,qwen3-coder-480b", "task=codeqa,oolong_gen", "method=rlm"],
     "model_pairs": ["models=gpt-5+gpt-5,gpt-5+gpt-5-nano,gpt-5", "task=oolong_gen"],
     "prompt_sensitivity": ["task=s_niah_multikey", "method=rag,rag_framed"],

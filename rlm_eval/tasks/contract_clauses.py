@@ -114,7 +114,7 @@ class ContractClauses(GeneratedTask):
         every = [e for e in range(len(texts["events"])) if e != event]
         events = itertools.cycle(source.sample(every, len(every)))
         sites = [s for s in range(len(texts["sites"])) if s != site]
-        labels, stamp = {label}, self.counter.cost(_NUMBER.format(500))
+        labels, stamp = {label}, self.counter.cost(_NUMBER.format(500).strip())
         lines: list[str] = []
         costs: list[float] = []
         spent = 0.0

@@ -3,7 +3,7 @@
 Follows NVIDIA/RULER `qa.py` @c3f5e3b in form (numbered documents, a short answer), answer budget
 and metric. Its paragraphs (SQuAD, HotpotQA) are replaced by our own: each is about an invented
 craftsperson. A question takes two of them, as HotpotQA's do: the first says who stood in the asked
-relation to the named person, among five others in other relations; the second says where something
+relation to the named person, among eight others whom it names; the second says where something
 happened to that one, among other towns. Question and paragraphs use other words for both.
 """
 
@@ -25,10 +25,11 @@ from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.types import Answer, Sample, Score
 
 _PREFIX = "Document {}:\n"
-_RELATIONS = 6  # that a paragraph names, each with a person of its own
+_RELATIONS = 7  # that a paragraph names, each with a person of its own
+_MENTIONS = 2  # people that it names beside them, in no asked relation
 _ONE_WAY = 3  # first relations of the data; the others hold in both directions
 _MORE = 12  # people whom those of the question know, too
-_SPARE = 260  # shorter paragraphs beyond the length, from which the last ones are chosen to fit
+_SPARE = 90  # shorter paragraphs beyond the length, from which the last ones are chosen to fit
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class RulerQA(GeneratedTask):
         kinds = source.sample(range(len(texts["relations"])), _RELATIONS)
         asked = source.randrange(_RELATIONS)
         place = source.randrange(len(texts["places"]))
-        # The people of the question are written about as all others are: each knows six people.
-        first = _paragraph(source, name, dict(zip(kinds, known, strict=True)))
-        others = [_paragraph(source, person, people.known_to(person)) for person in known]
+        # The people of the question are written about as all others are: each knows nine people.
+        first = _paragraph(source, name, kinds, [*known, *more[-_MENTIONS:]])
+        others = [_paragraph(source, person, *people.known_to(person)) for person in known]
         second = others[asked]
         paragraphs = [paragraph.text for paragraph in (first, *others)]
         who = source.choice(texts["relations"][kinds[asked]][1]).format(name=name)
@@ -96,7 +97,7 @@ class RulerQA(GeneratedTask):
     def _filler(
         self, source: random.Random, people: _People, more: Sequence[str], budget: float
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """Paragraphs about other people, then spare ones of one to nine sentences."""
+        """Paragraphs about other people, then spare ones of one to twelve sentences."""
         own = self.counter.cost(_PREFIX.format(500))
         others = people.others(source)
         lines: list[str] = []
@@ -105,12 +106,12 @@ class RulerQA(GeneratedTask):
         waiting = list(more)
         while spent < budget:
             person = waiting.pop() if waiting else others.new()
-            lines.append(_paragraph(source, person, others.known_to(person)).text)
+            lines.append(_paragraph(source, person, *others.known_to(person)).text)
             costs.append(self.counter.cost(lines[-1]))
             spent += costs[-1] + own
         for _ in range(_SPARE):
             person = others.new()
-            text = _paragraph(source, person, others.known_to(person)).text.strip()
+            text = _paragraph(source, person, *others.known_to(person)).text.strip()
             sentences = re.findall(r"[^.]+\.", text)
             lines.append("".join(sentences[: source.randrange(1, len(sentences))]) + "\n\n")
             costs.append(self.counter.cost(lines[-1]))
@@ -164,14 +165,15 @@ class _People:
         """The asked person."""
         return next(iter(self.names))
 
-    def known_to(self, person: str) -> dict[int, str]:
-        """Six people, by relation, of whom this one's paragraph speaks."""
+    def known_to(self, person: str) -> tuple[list[int], list[str]]:
+        """Relations, and the people of whom this one's paragraph speaks: in these, and others."""
         kinds = self.source.sample(range(len(data("people.json")["relations"])), _RELATIONS)
         asked, *others = [*dict.fromkeys([self.first, *list(self.names)[-40:]])]
-        names = self.source.sample([n for n in others if n != person], _RELATIONS)
+        known = [n for n in others if n != person]
+        names = self.source.sample(known, _RELATIONS + _MENTIONS)
         if self.mention and kinds[0] < _ONE_WAY and self.source.random() < 0.3:
             names[0] = asked
-        return dict(zip(kinds, names, strict=True))
+        return kinds, names
 
     def others(self, source: random.Random) -> _People:
         """People beside these; drawn from `source`."""
@@ -193,7 +195,9 @@ class _Paragraph:
     """Town by kind of place."""
 
 
-def _paragraph(source: random.Random, name: str, known: Mapping[int, str]) -> _Paragraph:
+def _paragraph(
+    source: random.Random, name: str, kinds: Sequence[int], known: Sequence[str]
+) -> _Paragraph:
     texts, pick = data("people.json"), source.choice
     who = name.split()[0]
     towns: dict[str, None] = {}
@@ -201,11 +205,12 @@ def _paragraph(source: random.Random, name: str, known: Mapping[int, str]) -> _P
         towns[pick(texts["town_starts"]) + pick(texts["town_ends"])] = None
     relations = {
         kind: pick(texts["relations"][kind][0]).format(who=who, other=other)
-        for kind, other in known.items()
+        for kind, other in zip(kinds, known, strict=False)
     }
     ways = zip(texts["places"], towns, strict=True)
     places = [pick(phrases).format(who=who, town=town) for (phrases, _), town in ways]
-    said = [*relations.values(), *places, pick(texts["colour"]).format(who=who)]
+    named = [pick(texts["mentions"]).format(who=who, other=o) for o in known[len(kinds) :]]
+    said = [*relations.values(), *places, *named]
     source.shuffle(said)
     trade = pick(texts["trades"])
     article = "an" if trade[0] in "aeiou" else "a"

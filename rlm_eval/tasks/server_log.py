@@ -104,7 +104,7 @@ class ServerLogIncident(GeneratedTask):
         """
         texts, (role, fault) = data("incidents.json"), asked
         every = [r for r in range(len(texts["roles"])) if r != role]
-        stamp = self.counter.cost(_clock(600))
+        stamp = self.counter.cost(_clock(600).strip())
         names = {name}
         services: list[list[str]] = []
         costs: dict[str, float] = {}

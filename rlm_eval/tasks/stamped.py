@@ -6,8 +6,10 @@ them are in place. Not here: what the lines say.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
+from rlm_eval.errors import RlmEvalError
 from rlm_eval.tasks.base import fit
 from rlm_eval.tasks.haystack import Filler, trim
 from rlm_eval.tokens import Tokenizer
@@ -26,17 +28,20 @@ def build(
 
     `arrange(lines)` puts the needles among the filler's lines and a prefix before every line;
     `prefix` is one of usual length. Lines end with a newline; the filler's costs are those of the
-    lines behind a space, without the prefix.
+    lines behind a space, without the prefix. Raises `RlmEvalError` where nothing fits the length.
     """
-    own = tokenizer.cost(prefix)
+    own = tokenizer.cost(prefix.rstrip(" "))
     needle_cost = sum(tokenizer.cost(f" {line}") + own for line in needles)
 
-    def make(budget: float, slack: float) -> str:
+    def make(budget: float, slack: float, most: int = 3) -> str:
         left = budget - needle_cost
         units, costs = filler(max(0.0, left))
-        return "".join(arrange(trim(units, costs + own, left, slack)))
+        return "".join(arrange(trim(units, costs + own, left, slack, most)))
 
-    text, tokens = fit(make, room, length, tokenizer)
+    try:
+        text, tokens = fit(make, room, length, tokenizer)
+    except RlmEvalError:  # short lines of few different lengths: three do not always fit
+        text, tokens = fit(functools.partial(make, most=8), room, length, tokenizer)
     starts = [text.index(line) for line in needles]
     return text, tokens, [(s, s + len(line)) for s, line in zip(starts, needles, strict=True)]
 

@@ -32,7 +32,7 @@ def generated():
             task = build_cell(expand([f"task={path.stem}", *SMALL])[0]).task
         except RlmEvalError:
             continue  # wants a file of the user
-        if isinstance(task, CachedTask):
+        if isinstance(task, CachedTask) and task.generated:
             found[path.stem] = task
     return found
 
