@@ -44,7 +44,7 @@ async def test_a_constant_scores_chance(tmp_path):
 
 
 async def test_a_cell_keeps_its_baselines_and_a_report_makes_those_of_an_older_one(tmp_path):
-    given = ["task=s_niah_paraphrase", "method=floor_constant", "method.text=x", "n=10"]
+    given = ["task=s_niah", "method=floor_constant", "method.text=x", "n=10"]
     given += ["model@root=scripted", "tokenizer=approx4", "length=1k", "name=floors"]
     await run_here([*given, f"results={tmp_path}"])
     [cell] = (tmp_path / "floors" / "cells").iterdir()
