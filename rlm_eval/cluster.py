@@ -86,6 +86,11 @@ class Cluster:
     """Shell lines before the job: modules, activation of an environment."""
     python: str | None = None
     """Interpreter of the job; `None` = the submitting one."""
+    serve: dict[str, Any] = field(default_factory=dict)
+    """Fields of this class that the job of `submit --serve` has otherwise, as `{partition: gpu,
+    time_min: 1440}`; the other jobs start no server then, and ask for no GPU."""
+    idle_min: float = 30.0
+    """Minutes without a running cell after which that job ends."""
     slurm: dict[str, Any] = field(default_factory=dict)
     """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
     additional_parameters, ..."""
@@ -98,6 +103,11 @@ class Cluster:
                 raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
         if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
             raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
+
+    @property
+    def asks_gpus_itself(self) -> bool:
+        """Whether `slurm` asks for GPUs in Slurm's own words."""
+        return any(key == "gres" or "gpu" in key for key in self.slurm)
 
     @property
     def grace(self) -> float:
@@ -247,6 +257,8 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from rlm_eval.shards import merge_done
 
     job = read_job(run, number)
+    if job.get("serves"):
+        return _hold_servers(run, job)
     parallel = job.get("at_once", 1)
     configs = [OmegaConf.create(shared_limits(config, parallel)) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
@@ -267,6 +279,21 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     for told in merge_done(run, cells):
         print(told, file=sys.stderr)
     return unfinished
+
+
+def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
+    """Hold the servers of a job of `submit --serve`; empty, for it has no cell to leave unfinished.
+
+    Queues the job again where it was warned: the jobs that attach wait for its servers.
+    """
+    from rlm_eval.serve_job import run_servers
+    from rlm_eval.serving import WARNED
+
+    why = run_servers(run, job)
+    print(f"serve: {why}", flush=True)
+    if why == WARNED:
+        _requeue(job["requeues"])
+    return {}
 
 
 def _requeue(most: int) -> None:

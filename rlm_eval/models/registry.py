@@ -154,7 +154,8 @@ class Shared:
             if now - began > self.patience_s:
                 raise EndpointGone(
                     f"{self.who}: no shared server was registered within {self.patience_s:.0f} s; "
-                    "start one with: rlm-eval serve OVERRIDES (the same as of the run)"
+                    "start one with: rlm-eval serve OVERRIDES (the same as of the run), or, as a "
+                    "job, with rlm-eval submit --serve; where that job failed, jobs/log says why"
                 )
             if now >= told:
                 say(
