@@ -154,30 +154,6 @@ def at_the_same_time(jobs: int, cluster: Cluster) -> int:
     return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
 
 
-def shared_limits(config: dict[str, Any], jobs: int) -> dict[str, Any]:
-    """A cell's configuration with its part of the limits of each endpoint that is not its own:
-    `concurrency`, `rpm` and `tpm` are those of all jobs together. They enter no identity."""
-    if jobs < 2:
-        return config
-    shared = dict(config)
-    for slot, node in config.items():
-        if not isinstance(node, dict) or node.get("server", "attach") == "spawn":
-            continue
-        if str(node.get("_target_", "")).startswith("rlm_eval.models.") and "model" in node:
-            own = {k: node[k] / jobs for k in ("rpm", "tpm") if node.get(k)}
-            most = node.get("concurrency")
-            limit = default_concurrency(node) if most is None else int(most)
-            shared[slot] = {**node, **own, "concurrency": max(1, limit // jobs)}
-    return shared
-
-
-def default_concurrency(node: dict[str, Any]) -> int:
-    """The class's own limit where the configuration states none."""
-    from rlm_eval.config import locate
-
-    return int(getattr(locate(str(node["_target_"]), "model"), "concurrency", 1))
-
-
 def write_jobs(
     run: Path,
     jobs: Sequence[Sequence[Cell]],
@@ -253,14 +229,15 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from omegaconf import OmegaConf
 
     from rlm_eval.cell import build_cell, sweep_budget
+    from rlm_eval.models.users import EXPECTED
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
     job = read_job(run, number)
     if job.get("serves"):
         return _hold_servers(run, job)
-    parallel = job.get("at_once", 1)
-    configs = [OmegaConf.create(shared_limits(config, parallel)) for config in job["configs"]]
+    EXPECTED.set(job.get("at_once", 1))
+    configs = [OmegaConf.create(config) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
     if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])

@@ -106,6 +106,9 @@ class Registry:
                 self._seen[path.name] = (told["count"], since)
             if time.monotonic() - since < STALE_S:
                 found.append(str(told["url"]))
+            else:  # of a process that was killed; one that only slept writes it again
+                with suppress(OSError):
+                    path.unlink()
         return found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import fake_vllm
 import fetched
@@ -38,22 +39,31 @@ WEIGHTS = cache_dir() / "weights"
 SCRIPT = ROOT / "scripts" / "slurm_one_node.sh"
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
+@contextmanager
+def one_node(folder, **settings: str):
+    """A one-node Slurm in `folder`; `settings` are the script's own. Skips where it cannot be."""
     if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):
         pytest.skip("a one-node Slurm is started as root, and installed by apt")
     pytest.importorskip("submitit")
-    folder = tmp_path_factory.mktemp("slurm")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SLURM_TEST_DIR", str(folder))
-    patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-    patch.setenv("PYTHONPATH", str(ROOT))
-    started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=300)
-    if started.returncode != 0:
-        pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
-    yield
-    subprocess.run([SCRIPT, "down"], check=False, timeout=60)
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.setenv("SLURM_TEST_DIR", str(folder))
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=300)
+        if started.returncode != 0:
+            pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
+        try:
+            yield
+        finally:
+            subprocess.run([SCRIPT, "down"], check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    with one_node(tmp_path_factory.mktemp("slurm")):
+        yield
 
 
 @pytest.fixture(autouse=True)

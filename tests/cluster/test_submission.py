@@ -8,12 +8,10 @@ import sys
 
 import fake_vllm
 import pytest
-from omegaconf import OmegaConf
 from runs import ROOT, cells_of, overrides
 
 from rlm_eval import gpu_plan, submission
-from rlm_eval.cell import build_cell
-from rlm_eval.cluster import Cluster, at_the_same_time, shared_limits
+from rlm_eval.cluster import Cluster, at_the_same_time
 from rlm_eval.commands.estimate import main as estimate
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
@@ -224,20 +222,7 @@ def test_local_jobs_get_the_list_of_the_shell(monkeypatch):
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == value
 
 
-def test_jobs_share_the_limits_of_a_running_endpoint(tmp_path):
-    (cell,) = cells_of([*overrides(tmp_path, URL), "root.concurrency=30", "root.rpm=100"])
-    shared = shared_limits(cell.resolved, 20)
-    assert (shared["root"]["concurrency"], shared["root"]["rpm"]) == (1, 5)
-    (again,) = (build_cell(OmegaConf.create(shared)),)
-    assert again.id == cell.id
-    assert shared_limits(cell.resolved, 1) == cell.resolved
-    (ours,) = cells_of(
-        [w for w in overrides(tmp_path, URL) if not w.startswith(("root.", "model@"))]
-        + ["model@root=qwen3-8b", "method=long_context"]
-    )
-    assert shared_limits(ours.resolved, 20)["root"] == ours.resolved["root"]
-    plain = {"root": {k: v for k, v in cell.resolved["root"].items() if k != "concurrency"}}
-    assert shared_limits(plain, 4)["root"]["concurrency"] == 8
+def test_jobs_that_may_run_at_the_same_time():
     assert [at_the_same_time(24, Cluster(at_once=n)) for n in (4, 100)] == [4, 24]
 
 
