@@ -37,8 +37,9 @@ def prepare(folder: Path, cells: Sequence[Cell]) -> None:
     prepare_run(folder, [list(cell.models.values()) for cell in cells], start_windows(cells))
 
 
-def start_windows(cells: Iterable[Cell]) -> dict[Key, int]:
-    """The windows of the servers that the cells start, where they are less than the models'.
+def start_windows(cells: Iterable[Cell]) -> dict[Key, tuple[int, int]]:
+    """Of each server that the cells start with less than its model's window: (window, that of the
+    model), tokens.
 
     Left out: servers without `window_of_job`, models without a cap on their replies (an engine then
     fills its window), tasks whose length is not known, models whose window is not known.
@@ -60,7 +61,11 @@ def start_windows(cells: Iterable[Cell]) -> dict[Key, int]:
             whole[key] = full
             known = needs.get(key, 0)
             needs[key] = None if known is None else max(known, needed(cell.length, cap))
-    return {key: need for key, need in needs.items() if need is not None and need < whole[key]}
+    return {
+        key: (need, whole[key])
+        for key, need in needs.items()
+        if need is not None and need < whole[key]
+    }
 
 
 def _own_window(engine: Any) -> int | None:

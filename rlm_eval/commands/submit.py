@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     if cluster.executor == "slurm" and not arguments.plan:
         find_squeue()
-    served = serving.models_of(todo) if arguments.serve else []
+    served = serving.served(todo) if arguments.serve else []
     if not arguments.plan:
         models = [model for cell in todo for model in cell.models.values()]
         for note in [*check_engines(models, cluster), *check_engines(served, holder)]:
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
             print("another `submit` has sent them meanwhile")
             return 0
         first = []
-        if missing := serve_job.without_server(run, served):
+        if served and (missing := serve_job.without_server(run, served)):
             first = [serve_job.write(run, todo, missing, holder, arguments.bind)]
             if not arguments.plan:
                 submit(run, first, holder)

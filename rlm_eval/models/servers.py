@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
 from rlm_eval.models.outage import say
-from rlm_eval.models.placement import NOWHERE, PLACEMENT, Key, Place, Placement, key_of
+from rlm_eval.models.placement import NOWHERE, PLACEMENT, Place, Placement, Windows, key_of
 from rlm_eval.models.processes import answers, free_port, kill_tree
 from rlm_eval.models.shared import shared
 from rlm_eval.models.start_errors import quoted
@@ -42,9 +42,8 @@ CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
 LOGS: ContextVar[Path | None] = ContextVar("rlm_eval_server_logs", default=None)
 """Folder of the run in which the servers' logs are kept; set by the runner."""
 
-START_WINDOWS: ContextVar[Mapping[Key, int] | None] = ContextVar("rlm_eval_windows", default=None)
-"""Tokens of the window with which a server is started, where less than its model's (`job_window`).
-"""
+START_WINDOWS: ContextVar[Windows | None] = ContextVar("rlm_eval_start_windows", default=None)
+"""Set by the runner (`job_window`)."""
 
 LOOPBACK = "127.0.0.1"
 STOP_S = 12.0
@@ -114,7 +113,7 @@ class Server:
     ) -> None:
         self.engine, self.model, self.window, self.place = engine, model, window, place
         self.host = host
-        self._narrow = (START_WINDOWS.get() or {}).get(key_of(engine, model, window))
+        self._less = (START_WINDOWS.get() or {}).get(key_of(engine, model, window))
         self._is_widening = False
         self.key = key or secrets.token_hex(24)  # no first dash: a command line may carry it
         self.meter = Meter()
@@ -227,14 +226,14 @@ class Server:
         self._is_widening = True
         try:
             async with self._lock:
-                if self._narrow is None:
+                if self._less is None:
                     return
                 say(
-                    f"{self.engine.label}: a request needs more than the {self._narrow:,} tokens "
+                    f"{self.engine.label}: a request needs more than the {self._less[0]:,} tokens "
                     f"with which {self.model} was started; starting it with its whole window"
                 )
                 await self.meter.idle()
-                self._narrow = None
+                self._less = None
                 await self.stop()
         finally:
             self._is_widening = False
@@ -250,7 +249,7 @@ class Server:
             engine = replace(engine, host=self.host)
         if isinstance(engine, Fetches):
             await asyncio.to_thread(engine.fetch)
-        window = self._narrow or self.window
+        window, whole = self._less or (self.window, self.window)
         launch = await asyncio.to_thread(engine.launch, self.model, window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
         where = f", GPU {','.join(self.place.ids)}" if self.place.ids else ""
@@ -285,8 +284,8 @@ class Server:
             revision=commit or launch.revision,
             chat_template_hash=text_hash(template) if template else None,
             template_opens_thought=template_opens_thought(template) if template else None,
-            window=self.window,
-            started_window=self._narrow,
+            window=whole,
+            started_window=None if window == whole else window,
             gpus=engine.gpus / self.place.sharing if self.place.sharing > 1 else engine.gpus,
             cores=None if engine.gpus else engine.cores,
             cache_tokens=tokens,
@@ -346,7 +345,7 @@ class Server:
 
 
 def prepare_run(
-    folder: Path, groups: Sequence[Sequence[Any]], windows: Mapping[Key, int] | None = None
+    folder: Path, groups: Sequence[Sequence[Any]], windows: Windows | None = None
 ) -> None:
     """Of the run in `folder`: keep its servers' logs, and place together those that run together.
 

@@ -10,6 +10,8 @@ directories.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +28,11 @@ EXPECTED: ContextVar[int] = ContextVar("rlm_eval_users", default=1)
 endpoint counts as many users at least."""
 
 LOOK_S = 2.0
+
+
+def me() -> str:
+    """This process, as the others see it: its gates of one endpoint are one user."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def place(logs: Path) -> Path:
@@ -76,5 +83,5 @@ def _registered(logs: Path, own: Registration | None, others: Registry) -> int:
         with suppress(OSError):
             for folder in (logs, place(logs)):  # not the run's own, where that was deleted
                 folder.mkdir(exist_ok=True)
-            own.renew("")
-    return max(1, len(others.addresses()))
+            own.renew(me())
+    return max(1, len(set(others.addresses())))

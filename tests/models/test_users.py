@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 
 import pytest
 from fake_server import FakeServer
@@ -16,6 +17,8 @@ from rlm_eval.types import Message
 @pytest.fixture
 def logs(tmp_path, monkeypatch):
     monkeypatch.setattr(users, "LOOK_S", 0.01)
+    # The users are of one process here: each counts as one of its own.
+    monkeypatch.setattr(users, "me", lambda: secrets.token_hex(8))
     monkeypatch.setattr(registry, "RENEW_S", 0.05)
     return tmp_path / "servers"
 
@@ -36,6 +39,12 @@ async def test_each_user_has_its_part_while_it_is_there(logs):
         await until(lambda: one.ceiling == 30)
         assert (one.limit, one._rpm.per_second) == (30, 1)
     assert not logs.exists()
+
+
+async def test_two_gates_of_one_process_are_one_user(tmp_path):
+    one, two = Gate(30), Gate(20)
+    async with users.divided(one, tmp_path, "a"), users.divided(two, tmp_path, "a"):
+        assert (one.ceiling, two.ceiling) == (30, 20)
 
 
 async def test_users_that_may_begin_together_count_until_they_had_time(logs):

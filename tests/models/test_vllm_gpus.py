@@ -316,7 +316,8 @@ def narrow(python, length="1k", *more):
 )
 def test_the_window_of_a_server_follows_the_longest_cell(tmp_path, length, more, window):
     cells = narrow("python3", length, f"root.engine.source={tmp_path}", *more)
-    assert list(job_window.start_windows(cells).values()) == ([] if window is None else [window])
+    found = list(job_window.start_windows(cells).values())
+    assert found == ([] if window is None else [(window, 40960)])
 
 
 def test_a_window_that_is_not_stated_is_that_of_the_weights(tmp_path):
@@ -328,7 +329,7 @@ def test_a_window_that_is_not_stated_is_that_of_the_weights(tmp_path):
         list(job_window.start_windows(narrow("python3", of, *given)).values())
         for of in ("1k", "8k")
     ]
-    assert found == [[8192], []]
+    assert found == [[(8192, 9000)], []]
 
 
 def test_the_window_of_a_server_is_no_part_of_a_cells_identity():
