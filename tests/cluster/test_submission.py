@@ -2,17 +2,14 @@
 
 import json
 import os
-import re
-import shlex
 import sys
 
 import fake_vllm
 import pytest
-from runs import ROOT, cells_of, overrides
+from runs import cells_of, overrides
 
 from rlm_eval import gpu_plan, submission
 from rlm_eval.cluster import Cluster, at_the_same_time
-from rlm_eval.commands.estimate import main as estimate
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
@@ -231,29 +228,3 @@ def test_a_job_of_an_older_release_is_still_sent(tmp_path):
     jobs.mkdir()
     (jobs / "0.json").write_text(json.dumps({"gpus": 1}))
     assert submission.arrays_of(tmp_path, [0], 10) == [(1, 1, [0])]
-
-
-def page_commands():
-    """The `rlm-eval submit` and `estimate` lines of the page on clusters, as they are printed."""
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    lines = [line.split(" #")[0].split("   ")[0].strip() for line in page.splitlines()]
-    return [line for line in lines if re.match(r"rlm-eval (submit|estimate) .*=", line)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", page_commands())
-def test_the_commands_of_the_page_plan_what_they_print(line, tmp_path, capsys):
-    _, name, *given = shlex.split(line)
-    if name == "estimate":
-        assert estimate([*given, "task=s_niah", "length=1k", "tokenizer=approx4"]) == 0
-        assert "GPU memory by formula" in capsys.readouterr().out
-        return
-    given = [word for word in given if word != "--plan"]
-    assert submit(["--plan", "--yes", *given, f"results={tmp_path}"]) == 0
-    shown = capsys.readouterr().out
-    commands = [one for one in shown.splitlines() if one.startswith("all: sbatch --array=0-")]
-    assert commands
-    for word in given:
-        key, _, value = word.partition("=")
-        if key == "cluster.partition":
-            assert all(f"--partition={value}" in command for command in commands)
