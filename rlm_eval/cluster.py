@@ -86,6 +86,11 @@ class Cluster:
     """Shell lines before the job: modules, activation of an environment."""
     python: str | None = None
     """Interpreter of the job; `None` = the submitting one."""
+    serve: dict[str, Any] = field(default_factory=dict)
+    """Fields of this class that the job of `submit --serve` has otherwise, as `{partition: gpu,
+    time_min: 1440}`; the other jobs start no server then, and ask for no GPU."""
+    idle_min: float = 30.0
+    """Minutes without a running cell after which that job ends."""
     slurm: dict[str, Any] = field(default_factory=dict)
     """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
     additional_parameters, ..."""
@@ -98,6 +103,11 @@ class Cluster:
                 raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
         if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
             raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
+
+    @property
+    def asks_gpus_itself(self) -> bool:
+        """Whether `slurm` asks for GPUs in Slurm's own words."""
+        return any(key == "gres" or "gpu" in key for key in self.slurm)
 
     @property
     def grace(self) -> float:
@@ -142,30 +152,6 @@ def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
 def at_the_same_time(jobs: int, cluster: Cluster) -> int:
     """Jobs of one submission that may ask a running endpoint at the same time."""
     return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
-
-
-def shared_limits(config: dict[str, Any], jobs: int) -> dict[str, Any]:
-    """A cell's configuration with its part of the limits of each endpoint that is not its own:
-    `concurrency`, `rpm` and `tpm` are those of all jobs together. They enter no identity."""
-    if jobs < 2:
-        return config
-    shared = dict(config)
-    for slot, node in config.items():
-        if not isinstance(node, dict) or node.get("server", "attach") == "spawn":
-            continue
-        if str(node.get("_target_", "")).startswith("rlm_eval.models.") and "model" in node:
-            own = {k: node[k] / jobs for k in ("rpm", "tpm") if node.get(k)}
-            most = node.get("concurrency")
-            limit = default_concurrency(node) if most is None else int(most)
-            shared[slot] = {**node, **own, "concurrency": max(1, limit // jobs)}
-    return shared
-
-
-def default_concurrency(node: dict[str, Any]) -> int:
-    """The class's own limit where the configuration states none."""
-    from rlm_eval.config import locate
-
-    return int(getattr(locate(str(node["_target_"]), "model"), "concurrency", 1))
 
 
 def write_jobs(
@@ -243,12 +229,15 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from omegaconf import OmegaConf
 
     from rlm_eval.cell import build_cell, sweep_budget
+    from rlm_eval.models.users import EXPECTED
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
 
     job = read_job(run, number)
-    parallel = job.get("at_once", 1)
-    configs = [OmegaConf.create(shared_limits(config, parallel)) for config in job["configs"]]
+    if job.get("serves"):
+        return _hold_servers(run, job)
+    EXPECTED.set(job.get("at_once", 1))
+    configs = [OmegaConf.create(config) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
     if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
@@ -267,6 +256,21 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     for told in merge_done(run, cells):
         print(told, file=sys.stderr)
     return unfinished
+
+
+def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
+    """Hold the servers of a job of `submit --serve`; empty, for it has no cell to leave unfinished.
+
+    Queues the job again where it was warned: the jobs that attach wait for its servers.
+    """
+    from rlm_eval.serve_job import run_servers
+    from rlm_eval.serving import WARNED
+
+    why = run_servers(run, job)
+    print(f"serve: {why}", flush=True)
+    if why == WARNED:
+        _requeue(job["requeues"])
+    return {}
 
 
 def _requeue(most: int) -> None:

@@ -30,6 +30,7 @@ from rlm_eval.errors import (
     Suspended,
 )
 from rlm_eval.group_errors import is_of_storage, leaves_of
+from rlm_eval.job_window import prepare
 from rlm_eval.journal import Journal
 from rlm_eval.kept_samples import samples_of
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
@@ -37,7 +38,7 @@ from rlm_eval.limits import Budget, Limits
 from rlm_eval.logs import CellLogs, cell_logs
 from rlm_eval.manifest import manifest, price_facts
 from rlm_eval.models.gate import CALLER
-from rlm_eval.models.servers import CELL, prepare_run
+from rlm_eval.models.servers import CELL
 from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
@@ -88,10 +89,8 @@ class Runner:
         grace: float = 60.0,
     ) -> None:
         """`folder` is the run directory; `budget` is that of the whole run directory, shared with
-        other processes (`ledger`).
-
-        Finished samples with an outcome in `redo` are done again. `warning` and `grace`: see
-        `Stop.signals`.
+        other processes (`ledger`). Finished samples with an outcome in `redo` are done again.
+        `warning` and `grace`: see `Stop.signals`.
         """
         self.folder = folder
         self.cells = cells
@@ -116,7 +115,7 @@ class Runner:
     async def run(self) -> Summary:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
-        prepare_run(self.folder, [list(cell.models.values()) for cell in self.cells])
+        prepare(self.folder, self.cells)
         models = Models(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))

@@ -28,6 +28,8 @@ from rlm_eval.models.servers import CELL, LOGS, LOOPBACK, Server, spawned
 from rlm_eval.plan import planned
 
 _DONE = "every planned cell is done"
+WARNED = "warned by the cluster"
+"""Why `serve` ended where the cluster is about to end its job (USR2)."""
 
 
 def node_address(given: str) -> str:
@@ -44,15 +46,23 @@ def node_address(given: str) -> str:
 
 
 def models_of(cells: Sequence[Cell]) -> list[Any]:
-    """The models of the cells that have a server to start, each server once."""
+    """The models of the cells that have a server to start, each server once.
+
+    Raises `ConfigError` where there is none.
+    """
+    if not (found := served(cells)):
+        raise ConfigError("serve: no model here has a server of its own (root.engine)")
+    return found
+
+
+def served(cells: Sequence[Cell]) -> list[Any]:
+    """As `models_of`; empty where there is none."""
     found: dict[Any, Any] = {}
     models: list[Any] = [model for cell in cells for model in cell.models.values()]
     for model in models:
         if getattr(model, "server", None) in ("spawn", "shared") and model.engine is not None:
             one = replace(model, server="spawn")
             found.setdefault(key_of(one.engine, one.model, one.window), one)
-    if not found:
-        raise ConfigError("serve: no model here has a server of its own (root.engine)")
     return list(found.values())
 
 
@@ -84,10 +94,8 @@ async def serve(
     key = registry.run_key(folder)
     LOGS.set(run / "servers")
     PLACEMENT.set(Placement([models]))
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        loop.add_signal_handler(number, ended.set)
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    _listen(ended)
     held: list[tuple[Server, Registration]] = []
     async with AsyncExitStack() as stack:
         for model in models:
@@ -105,8 +113,24 @@ async def serve(
     return why
 
 
+def _listen(ended: asyncio.Future[str]) -> None:
+    """Let a signal end the wait: `ended` gets the reason."""
+
+    def stop(why: str) -> None:
+        if not ended.done():
+            ended.set_result(why)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, "stopped by a signal")
+    loop.add_signal_handler(signal.SIGUSR2, stop, WARNED)
+
+
 async def _until_done(
-    run: Path, held: Sequence[tuple[Server, Registration]], idle_s: float, ended: asyncio.Event
+    run: Path,
+    held: Sequence[tuple[Server, Registration]],
+    idle_s: float,
+    ended: asyncio.Future[str],
 ) -> str:
     used = time.monotonic()
     while True:
@@ -117,12 +141,9 @@ async def _until_done(
                 await asyncio.to_thread(registration.renew, server.base_url)
             except OSError as error:
                 raise EndpointUnusable(f"{run}: cannot be written: {error}") from error
-        try:
-            await asyncio.wait_for(ended.wait(), registry.RENEW_S)
-        except TimeoutError:
-            pass
-        else:
-            return "stopped by a signal"
+        await asyncio.wait([ended], timeout=registry.RENEW_S)
+        if ended.done():
+            return ended.result()
         if await asyncio.to_thread(is_done, run):
             return _DONE
         if await asyncio.to_thread(runs_now, run):

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,8 @@ _REFUSALS = (
 
 def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
     """Raises `ConfigError` where a job asks for fewer GPUs than its servers need."""
-    if any(key == "gres" or "gpu" in key for key in cluster.slurm):
-        return  # asked for in Slurm's own words
+    if cluster.asks_gpus_itself:
+        return
     for cells in jobs:
         given = cluster.gpus_for(cells)
         for cell in cells:
@@ -56,11 +56,11 @@ def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
                 raise ConfigError(f"{cell.name_in_plan}: {error}") from error
 
 
-def check_engines(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> list[str]:
+def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:
     """Raises `MissingDependency` where an engine that a job starts is not installed; notes where
     that cannot be seen from here."""
     notes: dict[str, None] = {}
-    for model in {repr(m): m for cells in jobs for c in cells for m in c.models.values()}.values():
+    for model in {repr(model): model for model in models}.values():
         engine: Any = getattr(model, "engine", None)
         if getattr(model, "server", None) != "spawn" or engine.version() is not None:
             continue
@@ -125,8 +125,7 @@ def parameters(cluster: Cluster, gpus: int, servers: int, name: str) -> dict[str
         "slurm_srun_args": [f"--cpus-per-task={cpus}", *cluster.slurm.get("srun_args", [])],
         **{f"slurm_{k}": v for k, v in cluster.slurm.items() if k != "srun_args"},
     }
-    asked_in_slurms_words = any("gpu" in key or key == "gres" for key in cluster.slurm)
-    if gpus and not asked_in_slurms_words:
+    if gpus and not cluster.asks_gpus_itself:
         if cluster.gpu_type:
             chosen["slurm_gres"] = f"gpu:{cluster.gpu_type}:{gpus}"
         else:
@@ -153,8 +152,7 @@ def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
     ]
     named = {name: getattr(cluster, name) for name in ("partition", "account", "qos")}
     options += [f"--{name}={value}" for name, value in named.items() if value]
-    asked_in_slurms_words = any("gpu" in key or key == "gres" for key in cluster.slurm)
-    if gpus and not asked_in_slurms_words:
+    if gpus and not cluster.asks_gpus_itself:
         kind = cluster.gpu_type
         options.append(f"--gres=gpu:{kind}:{gpus}" if kind else f"--gpus-per-node={gpus}")
     plain = {k: v for k, v in cluster.slurm.items() if k not in ("srun_args", "setup")}
@@ -198,9 +196,12 @@ def _most(cluster: Cluster) -> int:
     return min(cluster.array_limit, site or cluster.array_limit)
 
 
-def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str]:
+def submit(
+    run: Path, numbers: Sequence[int], cluster: Cluster, after: Sequence[str] = ()
+) -> dict[int, str]:
     """Send jobs to the cluster and return at once; job number -> the cluster's id.
 
+    `after` are ids of jobs that must have begun before these begin (Slurm alone keeps to it).
     The ids of an array are in the jobs' files before the next array is sent. Raises `ConfigError`
     where a script of the cluster would hold a secret, `RlmEvalError` where the site refuses an
     array: the message says how many jobs were sent before.
@@ -227,7 +228,8 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
             try:
                 log = run.resolve() / "jobs" / "log"
                 executor = submitit.AutoExecutor(log, cluster=cluster.executor)
-                executor.update_parameters(**parameters(cluster, gpus, servers, run.name))
+                own = parameters(cluster, gpus, servers, run.name) | _later(cluster, after)
+                executor.update_parameters(**own)
                 jobs = executor.submit_array([Job(str(run.resolve()), n) for n in array])
             except (RuntimeError, NameError, subprocess.SubprocessError) as error:
                 raise RlmEvalError(_refusal(error, cluster, len(ids), len(numbers))) from error
@@ -241,6 +243,15 @@ def submit(run: Path, numbers: Sequence[int], cluster: Cluster) -> dict[int, str
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
     return ids
+
+
+def _later(cluster: Cluster, after: Sequence[str]) -> dict[str, str]:
+    """submitit's parameter for jobs that begin after others, beside a dependency of the site's."""
+    if not after:
+        return {}
+    own = cluster.slurm.get("dependency")
+    begun = "after:" + ":".join(after)
+    return {"slurm_dependency": f"{own},{begun}" if own else begun}
 
 
 def _refusal(error: Exception, cluster: Cluster, sent: int, of: int) -> str:

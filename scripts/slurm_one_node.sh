@@ -5,10 +5,11 @@
 #   scripts/slurm_one_node.sh status   what runs
 #   scripts/slurm_one_node.sh down     stops what `up` started
 #
-# Two partitions: `low` is preempted by `high` with REQUEUE, after the signal that a job asked for and
-# a grace time of 10 s. Two GPUs without hardware (`Gres=gpu:2`, copies of /dev/null) are handed out as
+# Partitions `low` and `gpu` are preempted by `high` with REQUEUE, after the signal that a job asked for
+# and a grace time of 10 s. Two GPUs without hardware (`Gres=gpu:2`, copies of /dev/null) are handed out as
 # real ones are: jobs see their own in CUDA_VISIBLE_DEVICES. Everything but munge's key is kept in
-# $SLURM_TEST_DIR; set SLURM_CONF=$SLURM_TEST_DIR/slurm.conf to talk to it.
+# $SLURM_TEST_DIR; set SLURM_CONF=$SLURM_TEST_DIR/slurm.conf to talk to it. SLURM_TEST_CPUS and
+# SLURM_TEST_MEMORY (MiB) say that the node has more than it has, for jobs that ask for much and use little.
 set -euo pipefail
 dir=${SLURM_TEST_DIR:-${TMPDIR:-/tmp}/slurm-one-node}
 host=$(hostname -s)
@@ -48,7 +49,7 @@ write_configuration() {
     [ -e "$dir/gpu$number" ] || mknod "$dir/gpu$number" c 1 3
   done
   echo "NodeName=$host Name=gpu File=$dir/gpu[0-1]" > "$dir/gres.conf"
-  memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)
+  memory=${SLURM_TEST_MEMORY:-$(awk '/MemTotal/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)}
   cat > "$SLURM_CONF" <<CONF
 ClusterName=one-node
 SlurmctldHost=$host(127.0.0.1)
@@ -84,8 +85,10 @@ SlurmctldParameters=preempt_send_user_signal
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:2 State=UNKNOWN
+${SLURM_TEST_CPUS:+SlurmdParameters=config_overrides}
+NodeName=$host NodeAddr=127.0.0.1 CPUs=${SLURM_TEST_CPUS:-$(nproc)} RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=low Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
+PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=$host MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 CONF
 }
@@ -125,5 +128,5 @@ case "${1:-}" in
   up) up ;;
   down) down ;;
   status) sinfo && squeue ;;
-  *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -3,8 +3,9 @@
 `environment(folder)` makes an interpreter for `engine.python`. GPUs are the ids of
 `CUDA_VISIBLE_DEVICES`, each with 80 GiB; what a running stand-in holds lies in `$FAKE_GPUS`. Where
 devices or memory are too few it ends with vLLM's words, its summary hundreds of lines after the
-cause; `$FAKE_LATE` seconds pass before it answers. Real: the command line, devices, memory
-shares, the cache's size in the log, the life cycle. Not real: everything about a GPU.
+cause; `$FAKE_LATE` seconds pass before it answers, `$FAKE_LATENCY` before each reply.
+Real: the command line, devices, memory shares, the cache's size in the log, the life cycle. Not
+real: everything about a GPU.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def main() -> None:
         if "FAKE_RULES" not in os.environ
         else fake_server.rules(json.loads(Path(os.environ["FAKE_RULES"]).read_text())),
         port=int(given.port), window=window, api_key=os.environ["VLLM_API_KEY"],
+        latency=float(os.environ.get("FAKE_LATENCY", "0")),
     )  # fmt: skip
     asyncio.run(fake_server._main(server))
 

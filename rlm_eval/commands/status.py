@@ -60,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
         else:
             unmerged += told != "merged"
         print(f"{cell}  shards {told}")
+    for told in _servers(run):
+        print(printable(told))
     print(f"{done} of {done + left} cells done; spent: {total_of_run(run, names)}")
     if (proofs := first_requests(run)).calls:
         print(f"endpoints proved: {proofs}")
@@ -68,6 +70,20 @@ def main(argv: Sequence[str]) -> int:
         again = "; the same command again spends what is free" if left else ""
         print(f"budget: {budget}{again}")
     return 1 if left or unmerged else 0
+
+
+def _servers(run: Path) -> list[str]:
+    """A line for each job of servers (`submit --serve`) that has not ended."""
+    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.serve_job import holders
+
+    try:
+        return [
+            f"servers of {', '.join(job['models'])}  job {job['submitted']['id']}: {job['state']}"
+            for job in holders(run)
+        ]
+    except RlmEvalError:  # an unknown queue was reported above
+        return []
 
 
 def _replaced(folders: Mapping[str, Path]) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 rlm-eval submit cluster=slurm cluster.partition=gpu experiment=length_sweep
 rlm-eval submit cluster=slurm cluster.shards=16 task=s_niah method=rlm length=1M n=800
+rlm-eval submit --serve --bind node cluster=slurm experiment=length_sweep model@root=qwen3-8b
 rlm-eval submit --plan experiment=length_sweep      (job files for an sbatch script of your own)
 
+With --serve, one more job holds the models' servers, and the others attach to them.
 The same command again submits only what is neither done nor queued nor running.
 """
 
@@ -29,8 +31,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
+    parser.add_argument(
+        "--serve", action="store_true", help="one job holds the models' servers for all others"
+    )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS",
+        help="with --serve: listen on this address, for jobs of other nodes (`--bind node`: that "
+        "of the node's name); without it only jobs of the servers' node reach them",
+    )  # fmt: skip
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.bind and not arguments.serve:
+        parser.error("--bind needs --serve")
 
+    from rlm_eval import serve_job, serving
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.cluster import Cluster, packed, write_jobs
     from rlm_eval.commands.run import confirm
@@ -49,7 +62,13 @@ def main(argv: Sequence[str]) -> int:
     if cluster.shards > 1:
         parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
         configs = [merged(config, {"shard": part}) for config in configs for part in parts]
+    holder = serve_job.for_servers(cluster)
+    if arguments.serve:
+        configs = [serve_job.attached(config) for config in configs]
+        cluster = serve_job.for_cells(cluster)
     cells = [build_cell(config) for config in configs]
+    if arguments.serve:
+        serve_job.gpus_of(serving.models_of(cells), holder)
     check_gpus([[cell] for cell in cells], cluster)
     output_folder(run)
     check_cells(run / cell.folder for cell in cells)
@@ -63,8 +82,10 @@ def main(argv: Sequence[str]) -> int:
     confirm(run, once, float(configs[0].confirm_above), yes=arguments.yes)
     if cluster.executor == "slurm" and not arguments.plan:
         find_squeue()
+    served = serving.served(todo) if arguments.serve else []
     if not arguments.plan:
-        for note in check_engines([todo], cluster):
+        models = [model for cell in todo for model in cell.models.values()]
+        for note in [*check_engines(models, cluster), *check_engines(served, holder)]:
             print(note, file=sys.stderr)
     budget = sweep_budget(configs[0])
     check_left(run, budget)
@@ -72,10 +93,18 @@ def main(argv: Sequence[str]) -> int:
         if not (todo := _unsent(run, todo)):
             print("another `submit` has sent them meanwhile")
             return 0
-        jobs = packed(todo, cluster.pack)
-        numbers = write_jobs(run, jobs, cluster)
-        ids = {} if arguments.plan else submit(run, numbers, cluster)
+        first = []
+        if served and (missing := serve_job.without_server(run, served)):
+            first = [serve_job.write(run, todo, missing, holder, arguments.bind)]
+            if not arguments.plan:
+                submit(run, first, holder)
+        numbers = write_jobs(run, packed(todo, cluster.pack), cluster)
+        holders = serve_job.holders(run) if arguments.serve else []
+        waited = [job["submitted"]["id"] for job in holders if job["state"] != "running"]
+        ids = {} if arguments.plan else submit(run, numbers, cluster, waited)
     if arguments.plan:
+        for command in planned_commands(run, first, holder, str(run)):
+            print(f"first, the servers: {command}")
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
         for line in setup_lines(cluster):
@@ -83,6 +112,10 @@ def main(argv: Sequence[str]) -> int:
         for command in planned_commands(run, numbers, cluster, str(run)):
             print(f"all: {command}")
         return 0
+    for job in holders:
+        print(f"servers of {', '.join(job['models'])}: job {job['submitted']['id']}")
+    if holders and cluster.executor == "slurm" and not all(job["bind"] for job in holders):
+        print("only jobs of the servers' node reach them: add --bind node", file=sys.stderr)
     for number, job_id in ids.items():
         print(f"job {number}: {cluster.executor} {job_id}")
     if told := balance(run, budget):

@@ -69,7 +69,11 @@ class EndpointInfo:
     template_opens_thought: bool | None = None
     """Whether that template opens a thought in every prompt; `None` = unknown."""
     window: int | None = None
-    """Context window that the server reports, in tokens."""
+    """Context window that the server reports, in tokens; of a server that was started with less
+    than its model's (`started_window`) the model's, for it grows."""
+    started_window: int | None = None
+    """Window in tokens with which a server of ours was started, where that is less than its
+    model's (`engine.window_of_job`)."""
     gpus: float | None = None
     """GPUs that a server of ours holds, 0 on a CPU; a part of them where servers share them; `None`
     = not ours."""

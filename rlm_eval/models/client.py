@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from rlm_eval.errors import (
+    BadRequest,
     CallCancelled,
+    ContextOverflow,
+    CutShort,
     EndpointGone,
     EndpointUnusable,
     LimitReached,
@@ -37,7 +40,7 @@ from rlm_eval.models import (
     proof,
 )
 from rlm_eval.models.counting import ServerCount
-from rlm_eval.models.endpoint import Host
+from rlm_eval.models.endpoint import Host, Widens
 from rlm_eval.models.faults import TransientError
 from rlm_eval.models.gate import CALLER, Gate
 from rlm_eval.models.keys import without_secrets
@@ -55,6 +58,10 @@ _CACHE_METRIC = re.compile(
     r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
 _LONG_PAUSE_S = 10.0  # reported: nothing seems to happen meanwhile
+_FOR_ITS_SIZE = (ContextOverflow, BadRequest, CutShort)
+"""Refusals of a request that may be too large for a server with less than its model's window."""
+_SLACK = 16
+"""Tokens by which a reply that fills the window may miss it: engines keep a few."""
 _MOST_STALE = 3  # free retries of a call on connections that were closed already
 
 
@@ -128,8 +135,10 @@ class HttpClient:
         """Attempts until one is answered, or must be the last."""
         submitted, in_service = time.monotonic(), 0.0
         while True:
+            narrow: int | None = None
             try:
                 await self._host.ensure()
+                narrow = self._host.info.started_window
                 self.gate.capacity = self._host.info.cache_tokens
                 async with self.gate.slot(estimate) as sent.entered:
                     self._about_to_send(sent)
@@ -141,6 +150,11 @@ class HttpClient:
                         sent.seconds = time.monotonic() - sent.entered
                         in_service += sent.seconds
                 sent.in_flight = False
+            except _FOR_ITS_SIZE:
+                if not await self._is_widened(narrow):
+                    raise
+                sent.attempts, sent.in_flight = sent.attempts - 1, False  # nothing was computed
+                continue
             except TransientError as fault:
                 billed = () if fault.usage == Usage() else (fault.usage,)
                 sent.failed, sent.lost = sent.failed + billed, sent.lost + fault.lost
@@ -148,6 +162,10 @@ class HttpClient:
                 await self._after(fault, sent)
                 continue
             used = (reply.usage.input or 0) + (reply.usage.output or 0)
+            is_full = narrow is not None and used >= narrow - _SLACK
+            if is_full and reply.finish_reason == "length" and await self._is_widened(narrow):
+                sent.failed += (reply.usage,)
+                continue
             self.gate.went_well(used - estimate if used else 0.0)
             self._silence.reply()
             reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
@@ -160,6 +178,13 @@ class HttpClient:
                 service_seconds=sent.seconds,
                 first_token_seconds=None if first is None else first - sent.entered,
             )
+
+    async def _is_widened(self, narrow: int | None) -> bool:
+        """Give the server its model's whole window where the request met one that was `narrow`."""
+        if narrow is None or not isinstance(self._host, Widens):
+            return False
+        await self._host.widen()
+        return True
 
     def _about_to_send(self, sent: _Sent) -> None:
         """Raises `ProviderError` where a budget has no room for a retry: see `ON_SEND`."""
@@ -248,6 +273,8 @@ class HttpClient:
         if not config.preflight:
             return info
         window = await proof.reported_window(self._transport, config.model)
+        if info.started_window is not None:
+            window = info.window  # the model's: the server is started again where it is needed
         if window is not None and config.window is not None and window < config.window:
             raise EndpointUnusable(
                 f"{self._transport.where}: the server's window is {window} tokens, the "

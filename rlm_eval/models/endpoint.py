@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ class Meter:
         self._busy_s = self._model_s = 0.0
         self._in_flight = 0
         self._until = time.monotonic()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is in flight."""
+        await self._idle.wait()
 
     def read(self) -> tuple[float, float]:
         """(busy seconds, model-seconds) so far."""
@@ -60,11 +67,14 @@ class Meter:
         """Around a request: from sending it to the end of its reply."""
         self.read()
         self._in_flight += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self.read()
             self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
 
 class Host(Protocol):
@@ -123,4 +133,13 @@ class TellsCache(Protocol):
 
     def cache_tokens(self, log: str) -> int | None:
         """Tokens that the cache holds; `None` where the log does not tell."""
+        ...
+
+
+@runtime_checkable
+class Widens(Protocol):
+    """A host whose server may have a smaller window than its model, and can get the whole one."""
+
+    async def widen(self) -> None:
+        """Give it the whole window. Raises `EndpointUnusable`."""
         ...

@@ -35,6 +35,13 @@ class Rate:
         self._level = self.bucket
         self._time = time.monotonic()
 
+    def change(self, per_minute: float) -> None:
+        """Another rate from now on."""
+        self.wait(0)  # books what the old one gave so far
+        self.per_second = per_minute / 60
+        self.bucket = max(1.0, 3 * self.per_second)
+        self._level = min(self._level, self.bucket)
+
     def wait(self, units: float) -> float:
         """Seconds until `units` may be used; books nothing."""
         now = time.monotonic()
@@ -62,6 +69,7 @@ class Gate:
         """Times the provider said "too many"."""
         self._rpm = Rate(rpm) if rpm else None
         self._tpm = Rate(tpm) if tpm else None
+        self._whole = (limit, rpm, tpm)
         self._queues: OrderedDict[str, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
         self._cached = 0.0
         """Tokens that the requests in flight may fill."""
@@ -69,6 +77,17 @@ class Gate:
         self._halved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._interrupt = Interrupt()
+
+    def divide(self, of: int) -> None:
+        """Let through one part in `of` of the limits, at least one request at a time."""
+        limit, rpm, tpm = self._whole
+        ceiling = max(1, limit // of)
+        # What the provider held back, it holds back of the new part, too.
+        self.limit, self.ceiling = max(1.0, self.limit * ceiling / self.ceiling), ceiling
+        for rate, per_minute in ((self._rpm, rpm), (self._tpm, tpm)):
+            if rate is not None and per_minute:
+                rate.change(per_minute / of)
+        self._admit()
 
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlm_eval.models import Client, EndpointInfo, Sampling, address, pool
+from rlm_eval.models import Client, EndpointInfo, Sampling, address, pool, users
 from rlm_eval.models.client import HttpClient
 from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
 from rlm_eval.models.gate import Gate
@@ -212,10 +212,23 @@ class OpenAIModel:
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         most = getattr(self.engine, "at_once", None) if self.server != "attach" else None
         limits = (min(self.concurrency, most or self.concurrency), self.rpm, self.tpm)
+        from rlm_eval.models.servers import LOGS
+
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)
+        logs = None if self.server == "spawn" else LOGS.get()
+        who = repr(place[1:4] if self.server == "attach" else (self.model, repr(self.engine)))
+
+        @asynccontextmanager
+        async def endpoint() -> AsyncIterator[tuple[aiohttp.ClientSession, Gate, Silence]]:
+            async with (
+                _endpoint(host.base_url, limits) as opened,
+                users.divided(opened[1], logs, who),
+            ):
+                yield opened
+
         async with (
             shared(("outage", host.base_url), _outage) as outage,
-            shared(place, lambda: _endpoint(host.base_url, limits)) as (session, gate, silence),
+            shared(place, endpoint) as (session, gate, silence),
         ):
             transport = Transport(self, host, key, session, outage)
             yield HttpClient(self, transport, host, gate, silence)

@@ -9,7 +9,7 @@ first server starts, so that two processes never wait for each other's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ _VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVIC
 
 Key = tuple[str, str, int | None]
 """Engine, model and window: what makes two servers the same one."""
+Windows = Mapping[Key, tuple[int, int]]
+"""Of servers that start with less than their model's window: (window, the model's), tokens."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,9 @@ class Registry:
                 self._seen[path.name] = (told["count"], since)
             if time.monotonic() - since < STALE_S:
                 found.append(str(told["url"]))
+            else:  # of a process that was killed; one that only slept writes it again
+                with suppress(OSError):
+                    path.unlink()
         return found
 
 
@@ -154,7 +157,8 @@ class Shared:
             if now - began > self.patience_s:
                 raise EndpointGone(
                     f"{self.who}: no shared server was registered within {self.patience_s:.0f} s; "
-                    "start one with: rlm-eval serve OVERRIDES (the same as of the run)"
+                    "start one with: rlm-eval serve OVERRIDES (the same as of the run), or, as a "
+                    "job, with rlm-eval submit --serve; where that job failed, jobs/log says why"
                 )
             if now >= told:
                 say(

@@ -11,7 +11,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -28,7 +27,8 @@ from rlm_eval.errors import ConfigError, EndpointUnusable
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
 from rlm_eval.models.outage import say
-from rlm_eval.models.placement import NOWHERE, PLACEMENT, Place, Placement, key_of
+from rlm_eval.models.placement import NOWHERE, PLACEMENT, Place, Placement, Windows, key_of
+from rlm_eval.models.processes import answers, free_port, kill_tree
 from rlm_eval.models.shared import shared
 from rlm_eval.models.start_errors import quoted
 from rlm_eval.models.waiting import INTERRUPT
@@ -41,6 +41,9 @@ CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
 
 LOGS: ContextVar[Path | None] = ContextVar("rlm_eval_server_logs", default=None)
 """Folder of the run in which the servers' logs are kept; set by the runner."""
+
+START_WINDOWS: ContextVar[Windows | None] = ContextVar("rlm_eval_start_windows", default=None)
+"""Set by the runner (`job_window`)."""
 
 LOOPBACK = "127.0.0.1"
 STOP_S = 12.0
@@ -110,6 +113,8 @@ class Server:
     ) -> None:
         self.engine, self.model, self.window, self.place = engine, model, window, place
         self.host = host
+        self._less = (START_WINDOWS.get() or {}).get(key_of(engine, model, window))
+        self._is_widening = False
         self.key = key or secrets.token_hex(24)  # no first dash: a command line may carry it
         self.meter = Meter()
         self._name = f"{engine.label}-{secrets.token_hex(4)}"
@@ -187,7 +192,7 @@ class Server:
 
         Raises `EndpointUnusable` where it does not come up, or died again.
         """
-        if self._runs:
+        if self._runs and not self._is_widening:
             return
         async with self._lock:
             if self._runs:
@@ -204,16 +209,35 @@ class Server:
                 say(f"{self.engine.label}: the server is gone, {why}\nstarting it again")
             await self.stop()
             for last_try in (False, True):
-                port = _free_port(self.host)
+                port = free_port(self.host)
                 try:
                     await self._start(port)
                 except EndpointUnusable:
                     await self.stop()
                     # Between choosing and binding, another program may have taken the port.
-                    if last_try or not _answers(self.host, port):
+                    if last_try or not answers(self.host, port):
                         raise
                 else:
                     return
+
+    async def widen(self) -> None:
+        """Start it again with its model's window, where it was started with less. Replies in flight
+        are waited for; new calls wait in `ensure`. Raises as that."""
+        self._is_widening = True
+        try:
+            async with self._lock:
+                if self._less is None:
+                    return
+                say(
+                    f"{self.engine.label}: a request needs more than the {self._less[0]:,} tokens "
+                    f"with which {self.model} was started; starting it with its whole window"
+                )
+                await self.meter.idle()
+                self._less = None
+                await self.stop()
+        finally:
+            self._is_widening = False
+        await self.ensure()
 
     async def _start(self, port: int) -> None:
         engine: Any = self.engine
@@ -225,7 +249,8 @@ class Server:
             engine = replace(engine, host=self.host)
         if isinstance(engine, Fetches):
             await asyncio.to_thread(engine.fetch)
-        launch = await asyncio.to_thread(engine.launch, self.model, self.window, port, self.key)
+        window, whole = self._less or (self.window, self.window)
+        launch = await asyncio.to_thread(engine.launch, self.model, window, port, self.key)
         self._folder = Path(tempfile.mkdtemp(prefix="rlm_eval_server_"))
         where = f", GPU {','.join(self.place.ids)}" if self.place.ids else ""
         say(f"{engine.label}: starting {self.model} on {self.host}:{port}{where}")
@@ -247,8 +272,8 @@ class Server:
         self._ready_at = time.monotonic()
         tokens = engine.cache_tokens(self._log()) if isinstance(engine, TellsCache) else None
         held = "" if tokens is None else f"; the cache holds {tokens:,} tokens"
-        if tokens is not None and self.window:
-            held += f", {tokens / self.window:.1f} requests of the whole window"
+        if tokens is not None and window:
+            held += f", {tokens / window:.1f} requests of its window of {window:,}"
         say(f"{engine.label}: ready after {self._ready_at - began:.1f} s{held}")
         self.info = EndpointInfo(
             model=self.model,
@@ -259,7 +284,8 @@ class Server:
             revision=commit or launch.revision,
             chat_template_hash=text_hash(template) if template else None,
             template_opens_thought=template_opens_thought(template) if template else None,
-            window=self.window,
+            window=whole,
+            started_window=None if window == whole else window,
             gpus=engine.gpus / self.place.sharing if self.place.sharing > 1 else engine.gpus,
             cores=None if engine.gpus else engine.cores,
             cache_tokens=tokens,
@@ -310,7 +336,7 @@ class Server:
             try:
                 await asyncio.wait_for(process.wait(), STOP_S)
             except TimeoutError:
-                _kill_tree(process.pid)
+                kill_tree(process.pid)
                 await process.wait()
         if self._folder is not None:
             await asyncio.to_thread(self._keep_log)
@@ -318,12 +344,15 @@ class Server:
             self._folder = None
 
 
-def prepare_run(folder: Path, groups: Sequence[Sequence[Any]]) -> None:
+def prepare_run(
+    folder: Path, groups: Sequence[Sequence[Any]], windows: Windows | None = None
+) -> None:
     """Of the run in `folder`: keep its servers' logs, and place together those that run together.
 
-    `groups` are the models of each cell.
+    `groups` are the models of each cell, `windows` those of `START_WINDOWS`.
     """
     LOGS.set(folder / "servers")
+    START_WINDOWS.set(windows)
     PLACEMENT.set(Placement(groups))
 
 
@@ -367,30 +396,3 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _answers(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0
-
-
-def _kill_tree(pid: int) -> None:
-    import psutil
-
-    try:
-        parent = psutil.Process(pid)
-        doomed = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in doomed:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue

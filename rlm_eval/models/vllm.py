@@ -64,7 +64,7 @@ class VLLM:
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
         "python", "wrapper", "tensor_parallel", "data_parallel", "pipeline_parallel", "gpu_memory",
-        "environment", "host", "startup_s",
+        "environment", "host", "startup_s", "window_of_job",
     ))
     # fmt: on
     """Fields that change no reply: they are no part of a cell's identity."""
@@ -94,6 +94,10 @@ class VLLM:
     gpu_memory: float | None = None
     """Share of each GPU's memory to use; `None` = vLLM's default (0.92), or computed where two
     models share GPUs. At most 0.5 leaves the rest to another server."""
+    window_of_job: bool = False
+    """Start with the window that the job's longest cell is expected to need, where that is less
+    than the model's; a request that needs more starts the server again with the whole one. Needs
+    `sampling.max_output_tokens`."""
     cpu: bool = False
     """True for vLLM's CPU build."""
     generation_config: str = "vllm"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import fake_vllm
 import fetched
@@ -38,22 +39,31 @@ WEIGHTS = cache_dir() / "weights"
 SCRIPT = ROOT / "scripts" / "slurm_one_node.sh"
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
+@contextmanager
+def one_node(folder, **settings: str):
+    """A one-node Slurm in `folder`; `settings` are the script's own. Skips where it cannot be."""
     if os.geteuid() != 0 or not (shutil.which("slurmctld") or shutil.which("apt-get")):
         pytest.skip("a one-node Slurm is started as root, and installed by apt")
     pytest.importorskip("submitit")
-    folder = tmp_path_factory.mktemp("slurm")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SLURM_TEST_DIR", str(folder))
-    patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-    patch.setenv("PYTHONPATH", str(ROOT))
-    started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=300)
-    if started.returncode != 0:
-        pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
-    yield
-    subprocess.run([SCRIPT, "down"], check=False, timeout=60)
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.setenv("SLURM_TEST_DIR", str(folder))
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=300)
+        if started.returncode != 0:
+            pytest.skip(f"Slurm does not start here: {started.stderr[-300:]}")
+        try:
+            yield
+        finally:
+            subprocess.run([SCRIPT, "down"], check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    with one_node(tmp_path_factory.mktemp("slurm")):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -180,25 +190,58 @@ def test_a_plain_sbatch_script_runs_a_planned_sweep(slurm, tmp_path, monkeypatch
     assert "2 of 2 cells done" in told
 
 
-def test_slurm_hands_out_gpus_to_root_and_sub(slurm, tmp_path, monkeypatch, capsys):
-    """GPUs without hardware; vLLM is simulated (`fake_vllm`), and refuses a device that is full."""
+def simulated(tmp_path, monkeypatch, models, *more: str) -> list[str]:
+    """A small sweep whose models are served by a simulated vLLM (`fake_vllm`)."""
     python = fake_vllm.environment(tmp_path / "env")
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps(RULES))
     for name, value in (("GPUS", tmp_path / "gpus"), ("RULES", rules), ("CACHE", 1 << 20)):
         monkeypatch.setenv(f"FAKE_{name}", str(value))
-    given = [word for word in small(tmp_path, "http://x/v1", "n=1", "length=1k,2k")
+    given = [word for word in small(tmp_path, "http://x/v1", *more)
              if not word.startswith(("root.", "model@", "cluster.mem"))]  # fmt: skip
     given += ["cluster.cpus_per_gpu=0", "cluster.mem_per_gpu_gb=0", "cluster.mem_gb=2"]
-    for slot, model in (("root", "rlm-qwen3-8b"), ("sub", "qwen3-8b")):
+    for slot, model in models.items():
         given += [f"model@{slot}={model}", f"{slot}.engine.python={python}"]
         given += [f"{slot}.engine.source={tmp_path}"]
+    return given
+
+
+def starts_in(tmp_path) -> list[str]:
+    """The GPUs and arguments of every start of a simulated vLLM."""
+    calls = (tmp_path / "env" / "calls").read_text().splitlines()
+    return [line for line in calls if " serve " in line]
+
+
+def test_jobs_follow_the_server_of_another_job_through_its_restart(
+    slurm, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FAKE_LATENCY", "0.5")
+    given = simulated(tmp_path, monkeypatch, {"root": "qwen3-8b"}, "length=2k", "n=16",
+                      "method=long_context", "max_samples=1")  # fmt: skip
+    submit(["--serve", *given])
+    wait(lambda: calls_in(tmp_path) >= 3)
+    told = say(capsys, tmp_path)
+    job = told.partition("servers of qwen3-8b  job ")[2].partition(":")[0]
+    assert f"job {job}: running" in told
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    wait(lambda: f"{job} PENDING" in squeue(), 60)
+    start_requeued(job)
+    wait(lambda: "1 of 1 cells done" in say(capsys, tmp_path), 240)
+    assert [r["outcome"] for r in records(tmp_path)] == ["ok"] * 16
+    wait(lambda: not squeue().strip(), 60)  # the server's job ends when every cell is done
+    starts = starts_in(tmp_path)
+    assert [line.split()[0] for line in starts] == ["0", "0"]  # the other jobs started none
+    assert not (tmp_path / "test" / "servers" / "shared" / "key").exists()
+
+
+def test_slurm_hands_out_gpus_to_root_and_sub(slurm, tmp_path, monkeypatch, capsys):
+    """GPUs without hardware; a simulated vLLM refuses a device that is full."""
+    models = {"root": "rlm-qwen3-8b", "sub": "qwen3-8b"}
+    given = simulated(tmp_path, monkeypatch, models, "n=1", "length=1k,2k")
     submit(given)  # two jobs of two GPUs each, and two GPUs: one after the other
     wait(lambda: not squeue().strip(), 480)
     assert "2 of 2 cells done" in say(capsys, tmp_path)
-    starts = [line for line in (tmp_path / "env" / "calls").read_text().splitlines()
-              if " serve " in line]  # fmt: skip
-    assert sorted(line.split()[0] for line in starts) == ["0", "0", "1", "1"]
+    assert sorted(line.split()[0] for line in starts_in(tmp_path)) == ["0", "0", "1", "1"]
 
 
 def test_packed_cells_share_the_server_that_their_job_starts(slurm, tmp_path, capsys):

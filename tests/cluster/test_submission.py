@@ -2,19 +2,15 @@
 
 import json
 import os
-import re
-import shlex
 import sys
 
 import fake_vllm
 import pytest
-from omegaconf import OmegaConf
-from runs import ROOT, cells_of, overrides
+from runs import cells_of, overrides
 
 from rlm_eval import gpu_plan, submission
-from rlm_eval.cell import build_cell
-from rlm_eval.cluster import Cluster, at_the_same_time, shared_limits
-from rlm_eval.commands.estimate import main as estimate
+from rlm_eval.cluster import Cluster, at_the_same_time
+from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.models import devices
@@ -44,7 +40,7 @@ def slurm(tmp_path, monkeypatch):
             f'if [ -f {folder}/refuses ] && [ "$n" -ge "$(cat {folder}/refuses)" ]; then\n'
             f"cat <<'X' >&2\n{POLICY}\nX\nexit 1; fi\n"
             f'cp "$1" {folder}/sent/$n; echo "Submitted batch job 10$n"\n'
-            f'for k in 0 1; do echo "10${{n}}_$k|PENDING|Priority" >> {folder}/queue; done'
+            f'for k in "" _0 _1; do echo "10$n$k|PENDING|Priority" >> {folder}/queue; done'
         ),
     }
     for name, script in scripts.items():
@@ -103,6 +99,53 @@ def test_the_job_asks_for_gpus_cores_and_memory_of_both_models(slurm, tmp_path, 
     assert 'export TMPDIR="/local/$SLURM_JOB_ID"' in sent
     assert "sbatch --array=0-0%1" in line
     assert line.endswith(f"scripts/rlm_eval.sbatch {tmp_path}/plan 0")
+
+
+def test_one_job_holds_the_servers_and_the_others_begin_after_it(slurm, tmp_path, capsys):
+    python = fake_vllm.environment(tmp_path / "env")
+    given = [word for word in small(tmp_path) if not word.startswith(("root.", "model@", "length"))]
+    given += ["model@root=qwen3-8b", f"root.engine.python={python}", "--serve"]
+    site = ["cluster.partition=cpu", "cluster.gpus=1", "cluster.serve={partition: gpu, gpus: 2}"]
+    assert submit([*given, *site, "length=1k,2k"]) == 0
+    told = capsys.readouterr()
+    assert "servers of qwen3-8b: job 100" in told.out
+    assert "add --bind node" in told.err
+    servers, cells = ((slurm / "sent" / name).read_text() for name in "01")
+    assert "#SBATCH --partition=gpu" in servers
+    assert "#SBATCH --gpus-per-node=2" in servers
+    assert "dependency" not in servers
+    assert "#SBATCH --partition=cpu" in cells
+    assert "gpus-per-node" not in cells
+    assert "#SBATCH --dependency=after:100" in cells
+    held, *jobs = jobs_of(tmp_path / "test")
+    assert (held["cells"], len(held["configs"])) == ([], 1)
+    assert {job["configs"][0]["root"]["server"] for job in jobs} == {"shared"}
+    assert submit([*given, *site, "length=3k"]) == 0  # the server is there
+    assert [bool(job.get("serves")) for job in jobs_of(tmp_path / "test")] == [True, *3 * [False]]
+    assert "--dependency=after:100" in (slurm / "sent" / "2").read_text()
+    capsys.readouterr()
+    status([str(tmp_path / "test")])
+    assert "servers of qwen3-8b  job 100: pending (Priority)" in capsys.readouterr().out
+    assert submit(["--plan", *given, *site, "length=4k", "name=plan"]) == 0
+    shown = capsys.readouterr().out
+    assert "first, the servers: sbatch --array=0-0%1" in shown
+    assert shown.count("--gpus-per-node") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["cluster.serve={partitions: gpu}"], "cluster.serve: .*partitions"),
+        (["cluster.serve={gpus: 0}"], "too few GPUs: qwen3-8b 1"),
+        (["model@root=scripted"], "no model here has a server of its own"),
+    ],
+)
+def test_a_job_of_servers_that_cannot_be_is_an_error_before_anything_is_sent(tmp_path, more, why):
+    given = ["task=s_niah", "method=long_context", "tokenizer=approx4", "length=1k", "name=x",
+             "model@root=qwen3-8b", f"results={tmp_path}", "cluster=slurm"]  # fmt: skip
+    with pytest.raises(ConfigError, match=why):
+        submit(["--plan", "--serve", *given, *more])
+    assert not (tmp_path / "x" / "jobs").exists()
 
 
 def test_array_indices_stay_below_the_sites_limit(slurm, tmp_path, capsys):
@@ -176,20 +219,7 @@ def test_local_jobs_get_the_list_of_the_shell(monkeypatch):
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == value
 
 
-def test_jobs_share_the_limits_of_a_running_endpoint(tmp_path):
-    (cell,) = cells_of([*overrides(tmp_path, URL), "root.concurrency=30", "root.rpm=100"])
-    shared = shared_limits(cell.resolved, 20)
-    assert (shared["root"]["concurrency"], shared["root"]["rpm"]) == (1, 5)
-    (again,) = (build_cell(OmegaConf.create(shared)),)
-    assert again.id == cell.id
-    assert shared_limits(cell.resolved, 1) == cell.resolved
-    (ours,) = cells_of(
-        [w for w in overrides(tmp_path, URL) if not w.startswith(("root.", "model@"))]
-        + ["model@root=qwen3-8b", "method=long_context"]
-    )
-    assert shared_limits(ours.resolved, 20)["root"] == ours.resolved["root"]
-    plain = {"root": {k: v for k, v in cell.resolved["root"].items() if k != "concurrency"}}
-    assert shared_limits(plain, 4)["root"]["concurrency"] == 8
+def test_jobs_that_may_run_at_the_same_time():
     assert [at_the_same_time(24, Cluster(at_once=n)) for n in (4, 100)] == [4, 24]
 
 
@@ -198,29 +228,3 @@ def test_a_job_of_an_older_release_is_still_sent(tmp_path):
     jobs.mkdir()
     (jobs / "0.json").write_text(json.dumps({"gpus": 1}))
     assert submission.arrays_of(tmp_path, [0], 10) == [(1, 1, [0])]
-
-
-def page_commands():
-    """The `rlm-eval submit` and `estimate` lines of the page on clusters, as they are printed."""
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    lines = [line.split(" #")[0].split("   ")[0].strip() for line in page.splitlines()]
-    return [line for line in lines if re.match(r"rlm-eval (submit|estimate) .*=", line)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", page_commands())
-def test_the_commands_of_the_page_plan_what_they_print(line, tmp_path, capsys):
-    _, name, *given = shlex.split(line)
-    if name == "estimate":
-        assert estimate([*given, "task=s_niah", "length=1k", "tokenizer=approx4"]) == 0
-        assert "GPU memory by formula" in capsys.readouterr().out
-        return
-    given = [word for word in given if word != "--plan"]
-    assert submit(["--plan", "--yes", *given, f"results={tmp_path}"]) == 0
-    shown = capsys.readouterr().out
-    commands = [one for one in shown.splitlines() if one.startswith("all: sbatch --array=0-")]
-    assert commands
-    for word in given:
-        key, _, value = word.partition("=")
-        if key == "cluster.partition":
-            assert all(f"--partition={value}" in command for command in commands)

@@ -1,21 +1,27 @@
 """vLLM on GPUs, simulated by `fake_vllm`: two models, memory, what a failed start says."""
 
+import asyncio
 import contextlib
 import dataclasses
+import json
 import re
 
 import fake_vllm
 import pytest
+from fake_server import FakeServer, Fault
 from omegaconf import OmegaConf
-from runs import ROOT, overrides, run_here
+from runs import ROOT, cells_of, overrides, run_here
 
+from rlm_eval import job_window
 from rlm_eval.commands.doctor import main as doctor
 from rlm_eval.config import build
-from rlm_eval.errors import ConfigError, EndpointUnusable
+from rlm_eval.errors import BadRequest, ConfigError, ContextOverflow, EndpointUnusable
 from rlm_eval.identity import identity
-from rlm_eval.models import Sampling, devices, gpu_memory, start_errors
+from rlm_eval.models import EndpointInfo, Sampling, devices, gpu_memory, start_errors
+from rlm_eval.models.endpoint import Elsewhere
+from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.placement import PLACEMENT, Placement
-from rlm_eval.models.servers import LOGS
+from rlm_eval.models.servers import LOGS, START_WINDOWS
 from rlm_eval.models.vllm import VLLM
 from rlm_eval.types import Message
 
@@ -285,3 +291,109 @@ def test_doctor_starts_a_model_as_a_run_would_and_says_what_it_found(gpus, capsy
     assert "requests of the whole window at once: 4.0" in told
     assert "tokens a second alone" in told
     assert told.rstrip().endswith("stopped")
+
+
+def narrow(python, length="1k", *more):
+    """Cells on one server that is started as the longest needs."""
+    return cells_of([
+        "task=s_niah", "method=long_context", "tokenizer=approx4", f"length={length}", "name=x",
+        "model@root=qwen3-8b", f"root.engine.python={python}", "root.engine.window_of_job=true",
+        "root.sampling.max_output_tokens=1000", *more,
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("length", "more", "window"),
+    [
+        ("1k,2k", [], 8192),  # of the longest: 2,560 tokens of context, 4,096 beside it, the reply
+        ("1k,8k", [], 16384),
+        ("32k", [], None),  # not less than the model's
+        ("1k", ["root.window=null"], None),  # the model's own is not known here
+        ("1k", ["root.sampling.max_output_tokens=null"], None),
+        ("1k", ["root.engine.window_of_job=false"], None),
+        ("1k", ["root.server=shared"], None),
+    ],
+)
+def test_the_window_of_a_server_follows_the_longest_cell(tmp_path, length, more, window):
+    cells = narrow("python3", length, f"root.engine.source={tmp_path}", *more)
+    found = list(job_window.start_windows(cells).values())
+    assert found == ([] if window is None else [(window, 40960)])
+
+
+def test_a_window_that_is_not_stated_is_that_of_the_weights(tmp_path):
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99,
+             "intermediate_size": 128, "max_position_embeddings": 9000}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(small))
+    given = [f"root.engine.source={tmp_path}", "root.window=null"]
+    found = [
+        list(job_window.start_windows(narrow("python3", of, *given)).values())
+        for of in ("1k", "8k")
+    ]
+    assert found == [[(8192, 9000)], []]
+
+
+def test_the_window_of_a_server_is_no_part_of_a_cells_identity():
+    (with_it,), (without,) = (
+        narrow("python3"),
+        narrow("python3", "1k", "root.engine.window_of_job=false"),
+    )
+    assert with_it.id == without.id
+
+
+class _Narrow(Elsewhere):
+    """A host whose server was started with less than its model's window."""
+
+    async def widen(self):
+        object.__setattr__(self, "info", dataclasses.replace(self.info, started_window=None))
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+async def test_what_a_smaller_window_did_to_a_reply_is_undone(narrow):
+    """A cap that it refused, and a reply that it cut; with the whole window both are final."""
+
+    def faults(number, request):
+        said = {"message": "max_tokens=90 cannot be greater than max_model_len=64.", "code": 400}
+        plan = [Fault("body", status=400, body=json.dumps({"error": said}))]
+        plan += [Fault("length"), Fault("length")]
+        return plan[number] if number < len(plan) else None
+
+    async with FakeServer(reply=lambda request: "word " * 100, faults=faults) as server:
+        info = EndpointInfo("m", started_window=64 if narrow else None)
+        one = OpenAIModel("m", "m", base_url=server.url, retries=0)
+        async with one._client(_Narrow(server.url, info), None) as client:
+            if not narrow:
+                with pytest.raises(BadRequest):
+                    await client.complete(ASK, Sampling())
+                assert (await client.complete(ASK, Sampling())).finish_reason == "length"
+                return
+            reply = await client.complete(ASK, Sampling())
+            assert (reply.finish_reason, reply.attempts, reply.failed) == ("length", 1, ())
+            object.__setattr__(client._host, "info", info)
+            reply = await client.complete(ASK, Sampling())
+            assert (reply.finish_reason, reply.attempts, len(reply.failed)) == ("stop", 2, 1)
+
+
+@pytest.mark.slow
+async def test_a_request_that_needs_more_gets_the_whole_window(gpus, monkeypatch, capsys):
+    """Several at once: replies in flight end, the server starts again once, nothing is lost."""
+    folder, python = gpus
+    monkeypatch.setenv("FAKE_LATENCY", "0.3")
+    (cell,) = narrow(python)
+    root = cell.models["root"]
+    START_WINDOWS.set(job_window.start_windows([cell]))
+    long = [Message("user", "word " * 12_000)]
+    async with root.open() as client:
+        info = await client.check()
+        assert (info.window, info.started_window) == (40960, 8192)
+        calls = (client.complete(of, Sampling()) for of in (ASK, long, ASK, long, ASK))
+        replies = await asyncio.gather(*calls)
+        assert all(reply.text for reply in replies)
+        assert {reply.lost_attempts for reply in replies} == {0}
+        with pytest.raises(ContextOverflow):
+            await client.complete([Message("user", "word " * 60_000)], Sampling())
+        info = await client.check()
+        assert (info.window, info.started_window) == (40960, None)
+    START_WINDOWS.set(None)
+    windows = [re.findall(r"--max-model-len (\d+)", line)[0] for line in starts(folder)]
+    assert windows == ["8192", "40960"]
+    assert "a request needs more than the 8,192 tokens" in capsys.readouterr().err
