@@ -24,9 +24,14 @@ from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
 OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
-_NUMBER = re.compile(r"(?<![\w.,:/])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)")
-_VERDICT = re.compile(r"\b(not )?(yes|no|true|false)\b", re.IGNORECASE)
-_OWN_VERSION = "4"  # of `contains` and `exact` here: 3 knew no numbers and no booleans
+_NUMBER = re.compile(
+    r"(?<![\w.,:/])[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)"
+)
+_AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|as|but|and|the"
+_VERDICT = re.compile(rf"\b(not )?(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b", re.IGNORECASE)
+"""A boolean in a reply. The "no" of "no idea" and "no evidence" is none."""
+_TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
+_OWN_VERSION = "5"  # of `contains` and `exact` here: 4 took "I have no idea" for a no
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,8 @@ def _worded(gold: Any) -> str:
 
 def _own(metric: str, golds: list[Any], text: str) -> Score:
     """`contains` or `exact` over golds of any type: numbers by value, booleans by yes and no."""
+    # A cell of CSV, or a row written by hand, has booleans as words.
+    golds = [_TRUTHS.get(g.strip().lower(), g) if isinstance(g, str) else g for g in golds]
     words = [g for g in golds if isinstance(g, str) and _number(g) is None]
     if words and (found := OWN_METRICS[metric](words, text)).value:
         return replace(found, version=_OWN_VERSION)

@@ -35,7 +35,6 @@ _LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
 _GRID = (3, 2, 2)
 """Values of the three traits among the asked person and the hard negatives: one has each triple."""
 _SPARE = 240  # sentences beyond the budget, from which the last ones are chosen to fit
-_WAITING = 8  # sentences kept back, so that the two about one person stand apart
 _COUSINS = 0.2  # share of the sentences that are about a cousin of the one they name
 _DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples already spread
 
@@ -52,7 +51,8 @@ class Paraphrase(GeneratedTask):
     """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
 
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
-    VERSION: ClassVar[int] = 2
+    # Version 2: a filler person's two sentences stood close together, those of a needle apart.
+    VERSION: ClassVar[int] = 3
     OUTPUT_CAP: ClassVar[int | None] = 128
     SHORTEST: ClassVar[int] = 1024
 
@@ -116,21 +116,32 @@ class Paraphrase(GeneratedTask):
         source, lists = rng("paraphrase filler", self.seed, index), data("world.json")
         sizes = [len(lists[kind][trait]) for kind, trait in _LISTS]
         people = itertools.islice(_people(self.seed, index), math.prod(_GRID), None)
-        waiting: list[tuple[str, Triple, bool]] = []
+        said: list[str] = []
         units: list[str] = []
         costs: list[float] = []
         total, spare, at_start = 0.0, 0, True
+
+        def person() -> list[str]:
+            triple = asked
+            while triple == asked:
+                triple = tuple(map(source.randrange, sizes))
+            name = next(people)
+            return [_sentence(source, name, triple, home, cousins=True) for home in (False, True)]
+
+        # The two sentences of a person lie anywhere, as those of the needles do.
+        while total < budget:
+            pair = person()
+            said += pair
+            total += sum(self.counter.cost(f" {sentence}") for sentence in pair)
+        source.shuffle(said)
+        said.reverse()
+        total = 0.0
         while spare < _SPARE:
-            if len(waiting) < _WAITING:
-                triple = asked
-                while triple == asked:
-                    triple = tuple(map(source.randrange, sizes))
-                name = next(people)
-                waiting += [(name, triple, False), (name, triple, True)]
-            drawn = waiting.pop(source.randrange(len(waiting)))
+            if not said:
+                said = person()
             # Among the spare ones are paragraphs of one sentence, for after a paragraph's end.
             ends = source.random() < (0.5 if total > budget else 0.15)
-            text = f"{'' if at_start else ' '}{_sentence(source, *drawn, cousins=True)}"
+            text = f"{'' if at_start else ' '}{said.pop()}"
             units.append(f"{text}\n" if ends else text)
             costs.append(self.counter.cost(units[-1]))
             at_start = ends

@@ -3,9 +3,9 @@
 Log forensics in small: each service says once what it is for, and later that something went wrong
 and that it is well again, in the words of an engineer. The question names neither the service nor
 the fault: it says in a customer's words what part of the shop was affected and how. The minutes
-are the difference of two times and stand nowhere in the log. Every other service has the same kinds
-of lines, the asked fault among them; question and log share no content words. Our own task; it
-follows no benchmark.
+are the difference of two times and stand nowhere in the log. Other services have the same purpose
+and other faults, or another purpose and the asked fault, so that neither is rarer than others in a
+long log; question and log share no content words. Our own task; it follows no benchmark.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class ServerLogIncident(GeneratedTask):
 
     name: str = "server_log_incident"
 
+    VERSION: ClassVar[int] = 2  # 1: in a long log the asked purpose alone stood only once
     ANSWER_BUDGET: ClassVar[int] = 32
     SHORTEST: ClassVar[int] = 1024  # below, there is no room for services beside the asked one
 
@@ -64,7 +65,7 @@ class ServerLogIncident(GeneratedTask):
         source = rng("server_log", self.seed, index)
         role = source.randrange(len(texts["roles"]))
         fault, way = source.randrange(len(texts["faults"])), source.randrange(3)
-        service = _service(source, role, fault, way)
+        service = _service(source, role, fault, way, fault)
         minutes = sorted(source.sample(range(5, _DAY - 5), _LINES))
         start, end = (minutes[place] for place in service.asked)
         question = (
@@ -100,10 +101,14 @@ class ServerLogIncident(GeneratedTask):
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """The lines of whole services and some general ones, then spare general lines.
 
-        A service that the length cut would tell the asked one apart from the others.
+        A service that the length cut would tell the asked one apart from the others. Every role
+        comes equally often. Of half of the roles, the asked one among them, one service alone has
+        the asked fault: counting leaves that many candidates at any length.
         """
         texts, (role, fault) = data("incidents.json"), asked
-        every = [r for r in range(len(texts["roles"])) if r != role]
+        every = list(range(len(texts["roles"])))
+        once = {role, *source.sample([r for r in every if r != role], len(every) // 2 - 1)}
+        had, turn = {role}, 0
         stamp = self.counter.cost(_clock(600).strip())
         names = {name}
         services: list[list[str]] = []
@@ -119,10 +124,15 @@ class ServerLogIncident(GeneratedTask):
                 costs.setdefault(line, self.counter.cost(f" {line}"))
             return sum(costs[line] + stamp for line in lines)
 
+        def other_than(fault: int) -> int:
+            return source.choice([f for f in range(len(texts["faults"])) if f != fault])
+
         while True:
-            if len(services) % len(every) == 0:
+            if turn % len(every) == 0:
                 source.shuffle(every)
-            made = _service(source, every[len(services) % len(every)], fault, source.randrange(3))
+            own, turn = every[turn % len(every)], turn + 1
+            way = source.randrange(3)
+            made = _service(source, own, other_than(fault) if own in had else fault, way, fault)
             lines = [f"{line}\n" for line in made.lines]
             extra = [general() for _ in range(source.randrange(2))]
             step = cost([*lines, *extra])
@@ -130,6 +140,7 @@ class ServerLogIncident(GeneratedTask):
                 break
             if made.name not in names:
                 names.add(made.name)
+                had |= {own} & once
                 services += [lines, *([line] for line in extra)]
                 spent += step
         while True:
@@ -168,11 +179,11 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d} "
 
 
-def _service(source: random.Random, role: int, fault: int, way: int) -> _Service:
-    """A service with `role` that has `fault` in this `way`, and another fault."""
+def _service(source: random.Random, role: int, fault: int, way: int, asked: int) -> _Service:
+    """A service with `role` that has `fault` in this `way`, and another that is not `asked`."""
     texts = data("incidents.json")
     name = f"{source.choice(data('words.json')['nouns'])}-{source.randrange(100, 1000)}"
-    other = source.choice([f for f in range(len(texts["faults"])) if f != fault])
+    other = source.choice([f for f in range(len(texts["faults"])) if f not in (fault, asked)])
     pairs = [texts["faults"][fault][0][way], source.choice(texts["faults"][other][0])]
     order = [0, 0, 1, 1]
     source.shuffle(order)

@@ -175,6 +175,12 @@ def _scored(tmp_path, gold, reply, metric="contains"):
         (True, "No, it does not.", 0.0),
         (True, "It is not true.", 0.0),
         (False, "That is false.", 1.0),
+        (False, "I have no idea.", 0.0),
+        (True, "There is no doubt about it: yes.", 1.0),
+        ("no", "Yes, there is no doubt.", 0.0),  # booleans as words, as in a CSV
+        ("True", "Yes, it did.", 1.0),
+        ("no", "No, it did not.", 1.0),
+        (0.5, "It is .5", 1.0),
     ],
 )
 def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
