@@ -52,10 +52,16 @@ def samples_of(cell: Cell, folder: Path) -> list[Sample]:
     Such data give the same samples whenever they are asked, so that nothing has to be read. Local
     files and generators are asked again: they may have changed.
     """
-    done = folder / "DONE"
-    if cell.shard is None and done.exists() and getattr(cell.task, "pinned", False):
-        counts = orjson.loads(done.read_bytes())
-        whole = counts.get("n", counts.get("samples")), counts.get("epochs")
-        if whole == (cell.n, cell.epochs):
-            return stored_samples(folder, cell.task)[: counts["samples"]]
+    whole = folder  # of a shard, the samples are those of the merged cell
+    if cell.shard is not None and (folder / "DONE").exists():
+        whole = folder.parents[2] / "cells" / cell.id
+    if getattr(cell.task, "pinned", False) and (whole / "DONE").exists():
+        counts = orjson.loads((whole / "DONE").read_bytes())
+        made = counts.get("samples", 0)
+        asked = counts.get("n", made)
+        # Fewer samples than were asked for: the data have no more, whatever n is.
+        has_all = cell.n <= asked or made < asked
+        if has_all and cell.epochs <= counts.get("epochs", 0):
+            found = sorted(stored_samples(whole, cell.task), key=lambda sample: sample.index)
+            return found[: min(cell.n, made)]
     return list(cell.task.samples())
