@@ -7,7 +7,8 @@ are kept in the cache folder, their long texts by content. Not here: what a row 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -275,26 +276,45 @@ def _is_whole(path: Path) -> bool:
 def split_files(of: Listing, config: str | None, split: str) -> list[RemoteFile]:
     """The data files of a split: as the card says, else by the names of folders and files.
 
-    Raises `MissingDependency` where no file fits.
+    Raises `MissingDependency` where no file fits, and where it is open which configuration is
+    meant: rows of several are never joined.
     """
     data = [file for file in of.files if file.path.endswith(_DATA)]
     patterns = _patterns(of, config, split)
     found = [file for file in data if any(fnmatch(file.path, p) for p in patterns)]
     if not found:
-        inside = [f for f in data if config is None or config in _words(f.path)] or data
+        inside = [f for f in data if config in (None, "default") or config in _words(f.path)]
         found = [f for f in inside if split in _words(f.path)]
         if not found and split == "train":  # a data set without splits
             found = inside
+        folders = {f.path.split("/")[0] for f in found if re.fullmatch(_CONVERTED, f.path)}
+        if config is None and len(folders) > 1:
+            raise _unknown_config(of, config, sorted(folders))
     if not found:
         named = ", ".join(file.path for file in data[:5]) or "no data file"
-        raise MissingDependency(f"{of} has no file of split {split} (it has {named})")
+        part = f"configuration {config}, split {split}" if config else f"split {split}"
+        raise MissingDependency(f"{of} has no file of {part} (it has {named})")
     return found
+
+
+_CONVERTED = r"[^/]+/[^/]+/\d{4}\.parquet"
+"""CONFIGURATION/SPLIT/NUMBER.parquet: paths of the hub's Parquet copies."""
+
+
+def _unknown_config(of: Listing, config: str | None, known: Sequence[str]) -> MissingDependency:
+    what = "has several configurations" if config is None else f"has no configuration {config}"
+    return MissingDependency(f"{of} {what}; set task.config to one of {', '.join(known)}")
 
 
 def _patterns(of: Listing, config: str | None, split: str) -> list[str]:
     named = {str(one.get("config_name", "default")): one for one in of.configs}
-    one = named.get(config or "default") or (next(iter(named.values()), {}) if not config else {})
-    files = one.get("data_files") or []
+    marked = [name for name, one in named.items() if one.get("default") is True]
+    chosen = config or ("default" if "default" in named else next(iter(marked or named), ""))
+    if config not in (None, "default") and named and config not in named:
+        raise _unknown_config(of, config, list(named))
+    if config is None and len(named) > 1 and not marked and "default" not in named:
+        raise _unknown_config(of, config, list(named))
+    files = named.get(chosen, {}).get("data_files") or []
     if isinstance(files, str):
         files = [{"split": "train", "path": files}]
     found: list[str] = []

@@ -14,6 +14,7 @@ from rlm_eval import hub_client
 from rlm_eval.errors import MissingDependency
 from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa import CodeQA
+from rlm_eval.tasks.hub_rows import split_files
 from rlm_eval.tasks.mrcr import MrcrOpenai
 from rlm_eval.tasks.oolong_pairs import OolongPairs
 from rlm_eval.tasks.oolong_real import OolongReal
@@ -204,3 +205,33 @@ def test_only_commits_of_the_hub_are_pinned(hub, files, tmp_path):
     assert not replace(TASKS["pairs"], golds_path=str(golds)).pinned
     assert not replace(TASKS["codeqa"], revision="main").pinned
     assert len(list(replace(TASKS["codeqa"], revision="main").samples())) == SIZES["codeqa"]
+
+
+def _listed(paths, *configs):
+    files = tuple(hub_client.RemoteFile(path, 1) for path in paths)
+    named = tuple(
+        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train*"}]}
+        for name in configs
+    )
+    return hub_client.Listing("a/b", "d" * 40, "dataset", files, named)
+
+
+@pytest.mark.parametrize(
+    ("listing", "config", "words"),
+    [
+        (_listed(["x/train.csv", "y/train.csv"], "x", "y"), "z", "no configuration z.* x, y"),
+        (_listed(["x/train.csv", "y/train.csv"], "x", "y"), None, "several.* x, y"),
+        (_listed(["x/train.csv", "y/train.csv"]), "z", "no file of configuration z"),
+        (_listed(["x/train/0000.parquet", "y/train/0000.parquet"]), None, "several.* x, y"),
+    ],
+)
+def test_rows_of_several_configurations_are_never_joined(listing, config, words):
+    with pytest.raises(MissingDependency, match=words):
+        split_files(listing, config, "train")
+    assert [file.path[:2] for file in split_files(listing, "y", "train")] == ["y/"]
+
+
+def test_a_configuration_marked_as_the_default_is_taken():
+    listing = _listed(["x/train.csv", "y/train.csv"], "x", "y")
+    listing.configs[1]["default"] = True
+    assert [file.path for file in split_files(listing, None, "train")] == ["y/train.csv"]
