@@ -130,3 +130,13 @@ def test_without_the_canary_one_error_says_where_it_stands(files, monkeypatch):
     monkeypatch.delenv("BROWSECOMP_PLUS_CANARY")
     with pytest.raises(ConfigError, match=r"decrypt_dataset\.py"):
         next(BrowseCompPlus(n=1, **files).samples())
+
+
+def test_fewer_queries_are_the_first_of_a_larger_draw(tmp_path):
+    """Else a run that grows would keep results of queries that it no longer asks."""
+    path = tmp_path / "queries.jsonl"
+    path.write_text("".join(f'{{"query_id": "{i}"}}\n' for i in range(400)))
+    every = list(BrowseCompPlus(n=400, path=str(path))._chosen())
+    assert len(set(every)) == 400
+    for n in (5, 30, 60, 90):
+        assert list(BrowseCompPlus(n=n, path=str(path))._chosen()) == every[:n]
