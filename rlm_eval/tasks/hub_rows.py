@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import orjson
 
 from rlm_eval import hub_client
-from rlm_eval.errors import MissingDependency
+from rlm_eval.errors import ConfigError, MissingDependency
 from rlm_eval.fetch import alone
 from rlm_eval.hub_client import Listing, RemoteFile
 from rlm_eval.paths import cache_dir, write_atomic
@@ -332,6 +332,26 @@ def _words(path: str) -> set[str]:
     }
 
 
-def hub_or_file(path: str | None, source: HubRows) -> Iterator[dict[str, Any]]:
-    """The rows of `source`: out of a local file with its columns where one is named."""
-    return source.rows() if path is None else file_rows(path, source.where)
+def hub_or_file(
+    path: str | None, source: HubRows, needs: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The rows of `source`: out of a local file with its columns where one is named.
+
+    Raises `ConfigError` where a row of that file lacks a column of `needs`, else of the source's.
+    """
+    if path is None:
+        return source.rows()
+    return with_columns(path, file_rows(path, source.where), needs or source.columns)
+
+
+def with_columns(
+    path: str, rows: Iterator[dict[str, Any]], needs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a user's file. Raises `ConfigError` where one lacks a column that is needed."""
+    for row in rows:
+        if lacking := [name for name in needs if name not in row]:
+            raise ConfigError(
+                f"{path}: a row has no column {', '.join(lacking)}; it has {', '.join(row)}. The "
+                "file needs the columns of the data set that it stands for"
+            )
+        yield row

@@ -135,7 +135,8 @@ def test_without_the_canary_one_error_says_where_it_stands(files, monkeypatch):
 def test_fewer_queries_are_the_first_of_a_larger_draw(tmp_path):
     """Else a run that grows would keep results of queries that it no longer asks."""
     path = tmp_path / "queries.jsonl"
-    path.write_text("".join(f'{{"query_id": "{i}"}}\n' for i in range(400)))
+    row = {"query": "", "answer": "", "gold_docs": [], "evidence_docs": []}
+    path.write_text("".join(json.dumps({"query_id": str(i), **row}) + "\n" for i in range(400)))
     every = list(BrowseCompPlus(n=400, path=str(path))._chosen())
     assert len(set(every)) == 400
     for n in (5, 30, 60, 90):

@@ -1,5 +1,6 @@
 """The hub's data sets from a hub on loopback: read once, shared, offline, clear when refused."""
 
+import csv
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from huggingface_hub import constants, errors
 
 from rlm_eval import hub_client
-from rlm_eval.errors import MissingDependency
+from rlm_eval.errors import ConfigError, MissingDependency
 from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa import CodeQA
 from rlm_eval.tasks.hub_rows import split_files
@@ -235,3 +236,44 @@ def test_a_configuration_marked_as_the_default_is_taken():
     listing = _listed(["x/train.csv", "y/train.csv"], "x", "y")
     listing.configs[1]["default"] = True
     assert [file.path for file in split_files(listing, None, "train")] == ["y/train.csv"]
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "lacking"),
+    [
+        (TASKS["codeqa"], made_hub.code_rows(), "choice_B"),
+        (TASKS["mrcr"], made_hub.mrcr_rows(8, 0), "random_string_to_prepend"),
+        (TASKS["mrcr"], made_hub.mrcr_rows(8, 0), "n_chars"),
+        (TASKS["real"], made_hub.real_rows(), "episodes"),
+        (TASKS["synth"], made_hub.synth_rows("trec_coarse", made_hub.LENGTH), "answer_type"),
+        (
+            OolongPairs(**SHORT),
+            made_hub.synth_rows("trec_coarse", made_hub.LENGTH),
+            "context_window_text_with_labels",
+        ),
+        (
+            OolongSynth(subset="core", **SHORT),
+            made_hub.synth_rows("trec_coarse", made_hub.LENGTH),
+            "context_window_text_with_labels",
+        ),
+    ],
+)
+def test_a_local_file_without_a_column_is_one_error(task, rows, lacking, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    whole = [{k: v for k, v in row.items() if k != lacking} for row in rows]
+    path.write_bytes(made_hub.json_lines(whole))
+    with pytest.raises(ConfigError, match=f"no column '?{lacking}"):
+        list(replace(task, path=str(path)).samples())
+
+
+def test_numbers_of_a_csv_file_are_numbers(tmp_path):
+    """The cells are texts: lengths must be found all the same."""
+    rows = made_hub.synth_rows("trec_coarse", made_hub.LENGTH)
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    samples = list(OolongSynth(path=str(path), **SHORT).samples())
+    assert [s.target for s in samples[:2]] == ["[0]", "[0]"]
+    assert len(samples) == SIZES["synth"]
