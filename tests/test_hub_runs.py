@@ -91,3 +91,15 @@ def test_done_with_other_numbers_or_in_shards_loads_nothing(hub, tmp_path, monke
     assert len((folder / "samples.jsonl").read_text().splitlines()) == 8
     assert not (folder / "unfinished.json").exists()
     assert len(hub.log) == asked
+
+
+def test_a_done_cell_of_a_branch_stays_done_offline(hub, tmp_path, monkeypatch):
+    """A branch may have moved, so that it is asked again; where it cannot be, nothing is lost."""
+    given = ["run", "--no-report", "task=codeqa", "n=3", "task.revision=main", "method=closed_book"]
+    given += ["tokenizer=approx4", "name=run", "model@root=scripted", f"results={tmp_path}/runs"]
+    assert main(given) == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "hf")
+    assert main(given) == 0
+    assert main([*given, "n=6"]) == 1
