@@ -149,7 +149,9 @@ class HubRows:
     def _possible(self, of: Listing, files: list[RemoteFile]) -> list[RemoteFile]:
         if len(files) < 2 or not self.where:
             return files
-        kept = self._folder / f"{self._key}.files.json"
+        facts = [self.split, self.config, self.where, self.names]  # whatever the columns
+        key = text_hash(json.dumps(facts, sort_keys=True))[:16]
+        kept = self._folder / f"{key}.files.json"
         if kept.is_file():
             names = set(orjson.loads(kept.read_bytes()))
             return [file for file in files if file.path in names]

@@ -213,7 +213,7 @@ class MrcrV2(_V2, LoadedTask):
             question = row["queries"][start:].strip().removesuffix("Assistant:").rstrip()
             context = row["queries"][:start].rstrip().removesuffix("User:")
             name = str(number)
-            nominal = int(row["context_len"])
+            nominal = int(float(row["context_len"]))  # "8192.0" of other writers of CSV
             meta = {"needles": _needles_of(question, context), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
 
