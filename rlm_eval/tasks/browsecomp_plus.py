@@ -245,7 +245,10 @@ class _Corpus:
         try:
             table = datasets.load_dataset(kind, data_files=named, split="train", **read)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise ConfigError(f"corpus_path={path or CORPUS}: {error}") from error
+            why = (str(error.__cause__ or error) or repr(error)).splitlines()[0]
+            raise ConfigError(f"corpus_path={path or CORPUS}: {why}") from error
+        if lacking := {"docid", "text"} - set(table.column_names):
+            raise ConfigError(f"corpus_path={path or CORPUS}: no column {', '.join(lacking)}")
         return cls(table, {str(docid): i for i, docid in enumerate(table["docid"])})
 
 

@@ -5,6 +5,8 @@ import hashlib
 import json
 from itertools import cycle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlm_eval.errors import ConfigError
@@ -141,3 +143,13 @@ def test_fewer_queries_are_the_first_of_a_larger_draw(tmp_path):
     assert len(set(every)) == 400
     for n in (5, 30, 60, 90):
         assert list(BrowseCompPlus(n=n, path=str(path))._chosen()) == every[:n]
+
+
+def test_a_corpus_without_a_column_is_one_error(files, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "d1", "text": "plain"}\n')
+    with pytest.raises(ConfigError, match="no column docid"):
+        next(BrowseCompPlus(n=1, **files).samples())
+    parquet = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"id": ["d1"], "text": ["plain"]}), parquet)
+    with pytest.raises(ConfigError, match="docid"):
+        next(BrowseCompPlus(n=1, **{**files, "corpus_path": str(parquet)}).samples())

@@ -280,3 +280,10 @@ def test_numbers_of_a_csv_file_are_numbers(tmp_path):
     samples = list(OolongSynth(path=str(path), **SHORT).samples())
     assert [s.target for s in samples[:2]] == ["[0]", "[0]"]
     assert len(samples) == SIZES["synth"]
+
+
+def test_golds_without_a_column_are_one_error(hub, tmp_path):
+    path = tmp_path / "golds.json"
+    path.write_text('[{"id": "1", "question": "?"}]')
+    with pytest.raises(ConfigError, match=r"golds\.json: a row has no column answer"):
+        list(replace(TASKS["pairs"], golds_path=str(path)).samples())
