@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from rlm_eval.cell import Cell
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.errors import MissingDependency, RlmEvalError
 from rlm_eval.log import read_lines
 from rlm_eval.store import stored_sample
 from rlm_eval.tasks import Task
@@ -50,12 +50,33 @@ def samples_of(cell: Cell, folder: Path) -> list[Sample]:
     """The cell's samples: the stored ones where it is done and its data are pinned on the hub.
 
     Such data give the same samples whenever they are asked, so that nothing has to be read. Local
-    files and generators are asked again: they may have changed.
+    files, branches of the hub and generators are asked again: they may have changed. Where the hub
+    cannot be asked, what is done stays done.
     """
-    done = folder / "DONE"
-    if cell.shard is None and done.exists() and getattr(cell.task, "pinned", False):
-        counts = orjson.loads(done.read_bytes())
-        whole = counts.get("n", counts.get("samples")), counts.get("epochs")
-        if whole == (cell.n, cell.epochs):
-            return stored_samples(folder, cell.task)[: counts["samples"]]
-    return list(cell.task.samples())
+    stored = _done_samples(cell, folder)
+    if stored is not None and getattr(cell.task, "pinned", False):
+        return stored
+    try:
+        return list(cell.task.samples())
+    except MissingDependency:
+        if stored is None:
+            raise
+        return stored
+
+
+def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
+    """The samples that the cell asks for, where all of them are done; else `None`."""
+    whole = folder  # of a shard, the samples are those of the merged cell
+    if cell.shard is not None and (folder / "DONE").exists():
+        whole = folder.parents[2] / "cells" / cell.id
+    if not (whole / "DONE").exists():
+        return None
+    counts = orjson.loads((whole / "DONE").read_bytes())
+    made = counts.get("samples", 0)
+    asked = counts.get("n", made)
+    # Fewer samples than were asked for: the data have no more, whatever n is.
+    has_all = cell.n <= asked or made < asked
+    if not has_all or cell.epochs > counts.get("epochs", 0):
+        return None
+    found = sorted(stored_samples(whole, cell.task), key=lambda sample: sample.index)
+    return found[: min(cell.n, made)]

@@ -7,7 +7,7 @@ at hand before anything here is listed. Not here: programs (vLLM, interpreters).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -52,18 +52,26 @@ class Resource:
 def resources(cells: Sequence[Cell]) -> list[Resource]:
     """What the cells need, each once: data sets first."""
     found: dict[str, Resource] = {}
+    parts: dict[str, list[Source]] = {}  # lengths and columns of a split share its files
     for cell in cells:
+        for source in _sources(cell):
+            asked = parts.setdefault(source.label, [])
+            if source not in asked:
+                asked.append(source)
+            label = f"data {source.label}"
+            found[label] = Resource(label, _missing_bytes(asked), _fetches(asked))
         for resource in (*_of_task(cell), *_of_models(cell)):
             found.setdefault(resource.label, resource)
     return list(found.values())
 
 
+def _sources(cell: Cell) -> Sequence[Source]:
+    return cell.task.sources() if hasattr(cell.task, "sources") else ()
+
+
 def _of_task(cell: Cell) -> Iterator[Resource]:
     task = cell.task
-    sources: Sequence[Source] = task.sources() if hasattr(task, "sources") else ()
-    for source in sources:
-        yield Resource(f"data {source.label}", _missing_bytes(source), source.fetch)
-    if sources and isinstance(task, LoadedTask):
+    if _sources(cell) and isinstance(task, LoadedTask):
         # After its sources: made of them, without a request.
         name = f"samples of {task.name} ({text_hash(repr(task))[:8]})"
         yield Resource(name, _nothing, task.fetch)
@@ -74,18 +82,36 @@ def _nothing() -> int:
     return 0
 
 
-def _missing_bytes(source: Source) -> Callable[[], int | None]:
+def _missing_bytes(sources: Sequence[Source]) -> Callable[[], int | None]:
+    """Of the files that any of the sources needs, each once."""
+
     def measure() -> int | None:
-        if source.at_hand():
-            return 0
-        with hub_client.reaching(source.label, "or name local files with the task's settings"):
-            return _size(*source.files())
+        missing: dict[str, int | None] = {}
+        for source in sources:
+            if not source.at_hand():
+                with hub_client.reaching(
+                    source.label, "or name local files by the task's settings"
+                ):
+                    of, files = source.files()
+                    missing |= {f.path: f.size for f in hub_client.missing(of, files)}
+        return _sum(missing.values())
 
     return measure
 
 
+def _fetches(sources: Sequence[Source]) -> Callable[[], None]:
+    def fetch() -> None:
+        for source in sources:
+            source.fetch()
+
+    return fetch
+
+
 def _size(of: Listing, files: Sequence[RemoteFile]) -> int | None:
-    sizes = [file.size for file in hub_client.missing(of, files)]
+    return _sum([file.size for file in hub_client.missing(of, files)])
+
+
+def _sum(sizes: Collection[int | None]) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 

@@ -172,7 +172,8 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
                 shutil.copyfile(folder / BASELINES, draft / BASELINES)
         proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
         write_json(draft / "merged.json", proof)
-        CellStore(draft).finish({"samples": first["shard"]["samples"], "epochs": proof["epochs"]})
+        counts = {"n": first["config"]["n"], "samples": first["shard"]["samples"]}
+        CellStore(draft).finish({**counts, "epochs": proof["epochs"]})
     except BaseException:  # also an interrupted one leaves nothing
         shutil.rmtree(draft)
         raise

@@ -73,3 +73,33 @@ def test_done_cells_load_nothing_and_larger_ones_say_what_is_missing(hub, tmp_pa
     (why,) = (tmp_path / "runs/run/cells").glob("*/unfinished.json")
     assert "rlm-eval prefetch" in json.loads(why.read_text())["why"]
     assert len(hub.log) == asked
+
+
+def test_done_with_other_numbers_or_in_shards_loads_nothing(hub, tmp_path, monkeypatch):
+    """Fewer samples than are done, more than the data have, and a cell merged from its shards."""
+    given = ["run", "--no-report", *TASKS["oolong_synth"][:2], "method=long_context"]
+    given += ["tokenizer=approx4", "name=run", "model@root=scripted", f"results={tmp_path}/runs"]
+    for shard in ("1/2", "2/2"):
+        assert main([*given, "n=20", f"shard={shard}"]) == 0
+    asked = len(hub.log)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "hf")
+    for more in (["n=20"], ["n=3"], ["n=30"], ["n=20", "shard=1/2"]):
+        assert main([*given, *more]) == 0, more
+    (folder,) = (tmp_path / "runs/run/cells").iterdir()
+    assert len((folder / "samples.jsonl").read_text().splitlines()) == 8
+    assert not (folder / "unfinished.json").exists()
+    assert len(hub.log) == asked
+
+
+def test_a_done_cell_of_a_branch_stays_done_offline(hub, tmp_path, monkeypatch):
+    """A branch may have moved, so that it is asked again; where it cannot be, nothing is lost."""
+    given = ["run", "--no-report", "task=codeqa", "n=3", "task.revision=main", "method=closed_book"]
+    given += ["tokenizer=approx4", "name=run", "model@root=scripted", f"results={tmp_path}/runs"]
+    assert main(given) == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "hf")
+    assert main(given) == 0
+    assert main([*given, "n=6"]) == 1

@@ -4,7 +4,10 @@ import made_hub
 import pytest
 from huggingface_hub import constants
 
+from rlm_eval.cell import build_cell
 from rlm_eval.cli import main
+from rlm_eval.grid import expand
+from rlm_eval.prefetch import resources
 
 pytest_plugins = ("hub_bench",)
 
@@ -68,3 +71,24 @@ def test_a_whole_suite(model, capsys):
     assert "Tevatron/browsecomp-plus-corpus@b27b02b" in told
     paths = [asked.path for asked in model.downloads]
     assert len(paths) == len(set(paths)) == 3
+
+
+def test_every_length_and_file_of_a_split_is_told_once(model, capsys):
+    """Cells that read other files of one split add to its size; those of the same file do not."""
+    given = ["prefetch", "--dry-run", "method=closed_book", "tokenizer=approx4"]
+    given.append("model@root=scripted")
+    names = [f"data/validation-0000{part}-of-00002.parquet" for part in (0, 1)]
+    sizes = [len(model.repositories[made_hub.SYNTH][name]) for name in names]
+    lengths = f"length={made_hub.LENGTH},{2 * made_hub.LENGTH},{4 * made_hub.LENGTH}"
+    asked = [resource.measure() for resource in resources(_built("task=oolong_synth", lengths))]
+    assert sum(asked) == sum(sizes)
+    asked = resources(_built("task=mrcr_openai", "task.needles=2,8", "length=8k"))
+    parts = model.repositories[made_hub.MRCR].values()
+    assert sum(resource.measure() for resource in asked) == sum(map(len, parts))
+    assert main([*given, "task=mrcr_openai", "task.needles=2,8", "length=8k"]) == 0
+    assert capsys.readouterr().out.count("openai/mrcr") == 1
+
+
+def _built(*given):
+    shared = ["method=closed_book", "tokenizer=approx4", "model@root=scripted"]
+    return [build_cell(config) for config in expand([*given, *shared])]

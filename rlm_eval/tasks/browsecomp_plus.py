@@ -83,6 +83,8 @@ class BrowseCompPlus(LoadedTask):
     corpus_path: str | None = None
     """Local file with the corpus' columns; `None` = the hub."""
 
+    # 1: a draw of 21 to 85 queries was not the beginning of a larger one
+    VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.CONSTANT
     protected: ClassVar[bool] = True
 
@@ -132,7 +134,8 @@ class BrowseCompPlus(LoadedTask):
     def _chosen(self) -> dict[str, dict[str, Any]]:
         """The encrypted rows of the drawn queries by id, in the order of the draw."""
         ids = sorted(str(row["query_id"]) for row in hub_or_file(self.path, self._ids))
-        chosen = rng("browsecomp_plus", self.seed).sample(ids, min(self.n, len(ids)))
+        # All in one order first: `sample(ids, n)` alone is no part of a larger draw.
+        chosen = rng("browsecomp_plus", self.seed).sample(ids, len(ids))[: self.n]
         columns: tuple[str, ...] = ("query_id", "query", "answer", "gold_docs", "evidence_docs")
         if self.fill != "random":
             columns = (*columns, "negative_docs")
@@ -242,7 +245,10 @@ class _Corpus:
         try:
             table = datasets.load_dataset(kind, data_files=named, split="train", **read)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise ConfigError(f"corpus_path={path or CORPUS}: {error}") from error
+            why = (str(error.__cause__ or error) or repr(error)).splitlines()[0]
+            raise ConfigError(f"corpus_path={path or CORPUS}: {why}") from error
+        if lacking := {"docid", "text"} - set(table.column_names):
+            raise ConfigError(f"corpus_path={path or CORPUS}: no column {', '.join(lacking)}")
         return cls(table, {str(docid): i for i, docid in enumerate(table["docid"])})
 
 

@@ -19,6 +19,7 @@ from rlm_eval.types import Answer, Sample, Score
 
 REPOSITORY, DOMAIN = "zai-org/LongBench-v2", "Code Repository Understanding"
 SURFACES = ("official", "rlm")
+_NEEDED = ("_id", "question", "context", "answer", *(f"choice_{letter}" for letter in LETTERS))
 
 
 def ask(question: str, choices: Sequence[str], surface: str) -> str:
@@ -98,7 +99,7 @@ class CodeQA(FourWay, LoadedTask):
 
     def drafts(self) -> Iterator[Draft]:
         """The rows of the code domain, in the data set's order."""
-        for row in hub_or_file(self.path, self._rows):
+        for row in hub_or_file(self.path, self._rows, _NEEDED):
             choices = [str(row[f"choice_{letter}"]) for letter in LETTERS]
             question = ask(str(row["question"]), choices, self.surface)
             meta = {"difficulty": row.get("difficulty"), "length_class": row.get("length")}

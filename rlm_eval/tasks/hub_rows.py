@@ -7,7 +7,8 @@ are kept in the cache folder, their long texts by content. Not here: what a row 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import orjson
 
 from rlm_eval import hub_client
-from rlm_eval.errors import MissingDependency
+from rlm_eval.errors import ConfigError, MissingDependency
 from rlm_eval.fetch import alone
 from rlm_eval.hub_client import Listing, RemoteFile
 from rlm_eval.paths import cache_dir, write_atomic
@@ -148,7 +149,9 @@ class HubRows:
     def _possible(self, of: Listing, files: list[RemoteFile]) -> list[RemoteFile]:
         if len(files) < 2 or not self.where:
             return files
-        kept = self._folder / f"{self._key}.files.json"
+        facts = [self.split, self.config, self.where, self.names]  # whatever the columns
+        key = text_hash(json.dumps(facts, sort_keys=True))[:16]
+        kept = self._folder / f"{key}.files.json"
         if kept.is_file():
             names = set(orjson.loads(kept.read_bytes()))
             return [file for file in files if file.path in names]
@@ -275,26 +278,45 @@ def _is_whole(path: Path) -> bool:
 def split_files(of: Listing, config: str | None, split: str) -> list[RemoteFile]:
     """The data files of a split: as the card says, else by the names of folders and files.
 
-    Raises `MissingDependency` where no file fits.
+    Raises `MissingDependency` where no file fits, and where it is open which configuration is
+    meant: rows of several are never joined.
     """
     data = [file for file in of.files if file.path.endswith(_DATA)]
     patterns = _patterns(of, config, split)
     found = [file for file in data if any(fnmatch(file.path, p) for p in patterns)]
     if not found:
-        inside = [f for f in data if config is None or config in _words(f.path)] or data
+        inside = [f for f in data if config in (None, "default") or config in _words(f.path)]
         found = [f for f in inside if split in _words(f.path)]
         if not found and split == "train":  # a data set without splits
             found = inside
+        folders = {f.path.split("/")[0] for f in found if re.fullmatch(_CONVERTED, f.path)}
+        if config is None and len(folders) > 1:
+            raise _unknown_config(of, config, sorted(folders))
     if not found:
         named = ", ".join(file.path for file in data[:5]) or "no data file"
-        raise MissingDependency(f"{of} has no file of split {split} (it has {named})")
+        part = f"configuration {config}, split {split}" if config else f"split {split}"
+        raise MissingDependency(f"{of} has no file of {part} (it has {named})")
     return found
+
+
+_CONVERTED = r"[^/]+/[^/]+/\d{4}\.parquet"
+"""CONFIGURATION/SPLIT/NUMBER.parquet: paths of the hub's Parquet copies."""
+
+
+def _unknown_config(of: Listing, config: str | None, known: Sequence[str]) -> MissingDependency:
+    what = "has several configurations" if config is None else f"has no configuration {config}"
+    return MissingDependency(f"{of} {what}; set task.config to one of {', '.join(known)}")
 
 
 def _patterns(of: Listing, config: str | None, split: str) -> list[str]:
     named = {str(one.get("config_name", "default")): one for one in of.configs}
-    one = named.get(config or "default") or (next(iter(named.values()), {}) if not config else {})
-    files = one.get("data_files") or []
+    marked = [name for name, one in named.items() if one.get("default") is True]
+    chosen = config or ("default" if "default" in named else next(iter(marked or named), ""))
+    if config not in (None, "default") and named and config not in named:
+        raise _unknown_config(of, config, list(named))
+    if config is None and len(named) > 1 and not marked and "default" not in named:
+        raise _unknown_config(of, config, list(named))
+    files = named.get(chosen, {}).get("data_files") or []
     if isinstance(files, str):
         files = [{"split": "train", "path": files}]
     found: list[str] = []
@@ -312,6 +334,26 @@ def _words(path: str) -> set[str]:
     }
 
 
-def hub_or_file(path: str | None, source: HubRows) -> Iterator[dict[str, Any]]:
-    """The rows of `source`: out of a local file with its columns where one is named."""
-    return source.rows() if path is None else file_rows(path, source.where)
+def hub_or_file(
+    path: str | None, source: HubRows, needs: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The rows of `source`: out of a local file with its columns where one is named.
+
+    Raises `ConfigError` where a row of that file lacks a column of `needs`, else of the source's.
+    """
+    if path is None:
+        return source.rows()
+    return with_columns(path, file_rows(path, source.where), needs or source.columns)
+
+
+def with_columns(
+    path: str, rows: Iterator[dict[str, Any]], needs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a user's file. Raises `ConfigError` where one lacks a column that is needed."""
+    for row in rows:
+        if lacking := [name for name in needs if name not in row]:
+            raise ConfigError(
+                f"{path}: a row has no column {', '.join(lacking)}; it has {', '.join(row)}. The "
+                "file needs the columns of the data set that it stands for"
+            )
+        yield row

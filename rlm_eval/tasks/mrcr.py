@@ -21,7 +21,7 @@ from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
 from rlm_eval.tasks.hub import LoadedTask
-from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file, with_columns
 from rlm_eval.tasks.rows import Condition, file_rows
 from rlm_eval.types import Answer, Sample, Score
 
@@ -206,12 +206,14 @@ class MrcrV2(_V2, LoadedTask):
 
         `User:` before it and `Assistant:` after it are the file's turns, not the question's.
         """
-        for number, row in enumerate(file_rows(str(self.path))):
+        path = str(self.path)
+        rows = with_columns(path, file_rows(path), ("queries", "answer", "context_len"))
+        for number, row in enumerate(rows):
             start = row["queries"].rindex("Prepend ")
             question = row["queries"][start:].strip().removesuffix("Assistant:").rstrip()
             context = row["queries"][:start].rstrip().removesuffix("User:")
             name = str(number)
-            nominal = int(row["context_len"])
+            nominal = int(float(row["context_len"]))  # "8192.0" of other writers of CSV
             meta = {"needles": _needles_of(question, context), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
 

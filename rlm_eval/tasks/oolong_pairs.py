@@ -22,7 +22,7 @@ from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.hub import LoadedTask
-from rlm_eval.tasks.hub_rows import HubFile, Source
+from rlm_eval.tasks.hub_rows import HubFile, Source, with_columns
 from rlm_eval.tasks.oolong_base import base_window, window_text
 from rlm_eval.tasks.oolong_baselines import SHARES
 from rlm_eval.tasks.oolong_gen import window_key
@@ -288,7 +288,8 @@ class OolongPairs(_Pairs, LoadedTask):
     def _published(self) -> Iterator[tuple[int, str, Iterator[tuple[int, int]]]]:
         """(query, question, pairs) of the published file, one query at a time: at 1M tokens they
         have up to 2 * 10^7 pairs each."""
-        for row in file_rows(self.golds_path or self._golds_file.local()):
+        path = str(self.golds_path or self._golds_file.local())
+        for row in with_columns(path, file_rows(path), ("id", "question", "answer")):
             yield int(row["id"]), str(row["question"]), _listed(row["answer"])
 
     def _published_users(self) -> set[int]:

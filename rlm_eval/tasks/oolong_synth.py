@@ -24,12 +24,12 @@ from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.baselines import Baseline
 from rlm_eval.tasks.dates import MONTHS, read_day, read_month
 from rlm_eval.tasks.hub import LoadedTask
-from rlm_eval.tasks.hub_rows import HubRows
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
 from rlm_eval.tasks.oolong_baselines import Prior, skimmers, without_labels
 from rlm_eval.tasks.oolong_floors import Questions
 from rlm_eval.tasks.oolong_read import read_question
 from rlm_eval.tasks.oolong_window import Row, line_spans, parse
-from rlm_eval.tasks.rows import file_rows, in_turns
+from rlm_eval.tasks.rows import in_turns
 from rlm_eval.types import Density, Sample
 
 REPOSITORY = "oolongbench/oolong-synth"
@@ -73,9 +73,7 @@ def synth_sources(
 
 def synth_rows(path: str | None, sources: Sequence[HubRows]) -> Iterator[dict[str, Any]]:
     """The rows of the sources, from a local file or the hub."""
-    if path is None:
-        return itertools.chain.from_iterable(source.rows() for source in sources)
-    return itertools.chain.from_iterable(file_rows(path, source.where) for source in sources)
+    return itertools.chain.from_iterable(hub_or_file(path, source) for source in sources)
 
 
 _LABELLED = "context_window_text_with_labels"

@@ -29,6 +29,7 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "chars<=": lambda found, wanted: len(found) <= wanted,
 }
 _PUSHED = ("==", "in", ">=", "<=")  # relations that Parquet readers know
+_ORDERED = ("==", ">=", "<=")  # of numbers; the cells of a CSV file are texts
 _BATCH = 16  # rows that are decoded at once: a row may hold megabytes
 _MARKS = {
     b"\xff\xfe": "UTF-16",
@@ -81,9 +82,19 @@ def holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
     for column, relation, value in where:
         if column not in row:
             raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
-        if not _HOLDS[relation](row[column], value):
+        found = row[column]
+        if isinstance(found, str) and relation in _ORDERED and isinstance(value, int | float):
+            found = _number(found)
+        if found is None or not _HOLDS[relation](found, value):
             return False
     return True
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def in_turns(rows: Sequence[tuple[str, _Row]]) -> Iterator[tuple[str, _Row]]:

@@ -5,6 +5,8 @@ import hashlib
 import json
 from itertools import cycle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlm_eval.errors import ConfigError
@@ -130,3 +132,24 @@ def test_without_the_canary_one_error_says_where_it_stands(files, monkeypatch):
     monkeypatch.delenv("BROWSECOMP_PLUS_CANARY")
     with pytest.raises(ConfigError, match=r"decrypt_dataset\.py"):
         next(BrowseCompPlus(n=1, **files).samples())
+
+
+def test_fewer_queries_are_the_first_of_a_larger_draw(tmp_path):
+    """Else a run that grows would keep results of queries that it no longer asks."""
+    path = tmp_path / "queries.jsonl"
+    row = {"query": "", "answer": "", "gold_docs": [], "evidence_docs": []}
+    path.write_text("".join(json.dumps({"query_id": str(i), **row}) + "\n" for i in range(400)))
+    every = list(BrowseCompPlus(n=400, path=str(path))._chosen())
+    assert len(set(every)) == 400
+    for n in (5, 30, 60, 90):
+        assert list(BrowseCompPlus(n=n, path=str(path))._chosen()) == every[:n]
+
+
+def test_a_corpus_without_a_column_is_one_error(files, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "d1", "text": "plain"}\n')
+    with pytest.raises(ConfigError, match="no column docid"):
+        next(BrowseCompPlus(n=1, **files).samples())
+    parquet = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"id": ["d1"], "text": ["plain"]}), parquet)
+    with pytest.raises(ConfigError, match="docid"):
+        next(BrowseCompPlus(n=1, **{**files, "corpus_path": str(parquet)}).samples())

@@ -1,5 +1,6 @@
 """The hub's data sets from a hub on loopback: read once, shared, offline, clear when refused."""
 
+import csv
 import json
 import os
 import subprocess
@@ -11,9 +12,10 @@ import pytest
 from huggingface_hub import constants, errors
 
 from rlm_eval import hub_client
-from rlm_eval.errors import MissingDependency
+from rlm_eval.errors import ConfigError, MissingDependency
 from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa import CodeQA
+from rlm_eval.tasks.hub_rows import split_files
 from rlm_eval.tasks.mrcr import MrcrOpenai
 from rlm_eval.tasks.oolong_pairs import OolongPairs
 from rlm_eval.tasks.oolong_real import OolongReal
@@ -68,6 +70,9 @@ def test_only_files_that_can_hold_the_rows_are_downloaded(hub):
     downloaded = [asked.path for asked in hub.downloads]
     assert sum("validation-00000" in path for path in downloaded) == 1
     assert not any("validation-00001" in path or "/test-" in path for path in downloaded)
+    TASKS["synth"].fetch()  # the labelled windows too: footers are not read again
+    parts = [asked.path for asked in hub.log if asked.range]
+    assert len(parts) == len(set(parts)) == 2
     list(TASKS["mrcr"].samples())
     assert not any("2needle" in asked.path for asked in hub.log)
 
@@ -204,3 +209,81 @@ def test_only_commits_of_the_hub_are_pinned(hub, files, tmp_path):
     assert not replace(TASKS["pairs"], golds_path=str(golds)).pinned
     assert not replace(TASKS["codeqa"], revision="main").pinned
     assert len(list(replace(TASKS["codeqa"], revision="main").samples())) == SIZES["codeqa"]
+
+
+def _listed(paths, *configs):
+    files = tuple(hub_client.RemoteFile(path, 1) for path in paths)
+    named = tuple(
+        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train*"}]}
+        for name in configs
+    )
+    return hub_client.Listing("a/b", "d" * 40, "dataset", files, named)
+
+
+@pytest.mark.parametrize(
+    ("listing", "config", "words"),
+    [
+        (_listed(["x/train.csv", "y/train.csv"], "x", "y"), "z", "no configuration z.* x, y"),
+        (_listed(["x/train.csv", "y/train.csv"], "x", "y"), None, "several.* x, y"),
+        (_listed(["x/train.csv", "y/train.csv"]), "z", "no file of configuration z"),
+        (_listed(["x/train/0000.parquet", "y/train/0000.parquet"]), None, "several.* x, y"),
+    ],
+)
+def test_rows_of_several_configurations_are_never_joined(listing, config, words):
+    with pytest.raises(MissingDependency, match=words):
+        split_files(listing, config, "train")
+    assert [file.path[:2] for file in split_files(listing, "y", "train")] == ["y/"]
+
+
+def test_a_configuration_marked_as_the_default_is_taken():
+    listing = _listed(["x/train.csv", "y/train.csv"], "x", "y")
+    listing.configs[1]["default"] = True
+    assert [file.path for file in split_files(listing, None, "train")] == ["y/train.csv"]
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "lacking"),
+    [
+        (TASKS["codeqa"], made_hub.code_rows(), "choice_B"),
+        (TASKS["mrcr"], made_hub.mrcr_rows(8, 0), "random_string_to_prepend"),
+        (TASKS["mrcr"], made_hub.mrcr_rows(8, 0), "n_chars"),
+        (TASKS["real"], made_hub.real_rows(), "episodes"),
+        (TASKS["synth"], made_hub.synth_rows("trec_coarse", made_hub.LENGTH), "answer_type"),
+        (
+            OolongPairs(**SHORT),
+            made_hub.synth_rows("trec_coarse", made_hub.LENGTH),
+            "context_window_text_with_labels",
+        ),
+        (
+            OolongSynth(subset="core", **SHORT),
+            made_hub.synth_rows("trec_coarse", made_hub.LENGTH),
+            "context_window_text_with_labels",
+        ),
+    ],
+)
+def test_a_local_file_without_a_column_is_one_error(task, rows, lacking, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    whole = [{k: v for k, v in row.items() if k != lacking} for row in rows]
+    path.write_bytes(made_hub.json_lines(whole))
+    with pytest.raises(ConfigError, match=f"no column '?{lacking}"):
+        list(replace(task, path=str(path)).samples())
+
+
+def test_numbers_of_a_csv_file_are_numbers(tmp_path):
+    """The cells are texts: lengths must be found all the same."""
+    rows = made_hub.synth_rows("trec_coarse", made_hub.LENGTH)
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    samples = list(OolongSynth(path=str(path), **SHORT).samples())
+    assert [s.target for s in samples[:2]] == ["[0]", "[0]"]
+    assert len(samples) == SIZES["synth"]
+
+
+def test_golds_without_a_column_are_one_error(hub, tmp_path):
+    path = tmp_path / "golds.json"
+    path.write_text('[{"id": "1", "question": "?"}]')
+    with pytest.raises(ConfigError, match=r"golds\.json: a row has no column answer"):
+        list(replace(TASKS["pairs"], golds_path=str(path)).samples())
