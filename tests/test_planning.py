@@ -16,10 +16,11 @@ from rlm_eval.stats.power import LARGE, detectable_planned, least_detectable
 
 SCRIPT = ["model@root=scripted", "model@sub=same", "model@judge=same", "tokenizer=approx4"]
 TASKS = sorted(path.stem for path in (CONFIG_DIR / "task").glob("*.yaml"))
-FEW_WINDOWS = {"oolong_synth", "oolong_synth_paper", "oolong_pairs"}
+FEW_WINDOWS = {"oolong_synth", "oolong_synth_core", "oolong_synth_paper", "oolong_pairs"}
 """Of the hub, with one or two windows of a length."""
 GIVEN = {
     "custom": ["task.path=rows.jsonl"],
+    "oolong_rows": ["task.path=rows.jsonl"],
     "mrcr_v2": ["task.path=rows.csv"],
     "mrcr_openai": ["task.revision=" + 40 * "a"],
 }

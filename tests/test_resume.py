@@ -198,6 +198,7 @@ def test_a_signal_that_waited_while_a_worker_started_does_not_end_it():
         "os.kill(os.getpid(), signal.SIGINT)\n"
         "channel = SimpleNamespace(on_signal=lambda *_: print('met its handler'))\n"
         "names = dict(names={}, given={}, builtins=builtins, module=sys, channel=channel)\n"
+        "names |= {'scaffold': None}\n"
         "Worker._prepare(SimpleNamespace(**names, stdout=sys.stdout, stderr=sys.stderr))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -41,7 +41,7 @@ from rlm_eval.shards import merge, recover
 from rlm_eval.spending import spent
 
 RENEW, STALE = 0.3, 2.0
-CHANGES = ("seconds", "retried", "lost", "replayed", "run")
+CHANGES = ("seconds", "retried", "lost", "replayed", "run", "baseline_")
 """Parts of the names of columns that differ between two undisturbed runs as well."""
 LOGS = ("journal.jsonl", "trajectories.jsonl", "scores.jsonl")
 

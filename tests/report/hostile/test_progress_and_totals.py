@@ -6,7 +6,7 @@ import pytest
 from runs import cells_of, overrides, run_here, server_process
 
 from rlm_eval.cli import main
-from rlm_eval.errors import NoSamples
+from rlm_eval.errors import ConfigError
 from rlm_eval.progress import Progress
 from rlm_eval.spending import Spending
 from rlm_eval.stats.intervals import mean_interval
@@ -92,13 +92,13 @@ def test_data_without_rows_are_an_error_before_any_call(tmp_path, capsys, rows):
     path.write_text(rows)
     more = ["task=custom", f"task.path={path}", "method=long_context"]
     (cell,) = cells_of([*overrides(tmp_path, "http://127.0.0.1:9/v1"), *more])
-    with pytest.raises(NoSamples, match="no rows"):
+    with pytest.raises(ConfigError, match="has no rows"):
         list(cell.task.samples())
     with server_process(tmp_path) as server:
         code = main(["run", *overrides(tmp_path, server.url), *more, "--yes", "--no-report"])
         asked = server.get("/_log")
     assert code == 2
-    assert "the task has no samples: its data have no rows" in capsys.readouterr().err
+    assert "the file has no rows; give one row per question" in capsys.readouterr().err
     assert not asked
 
 
