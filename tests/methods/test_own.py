@@ -72,6 +72,10 @@ HINTS = (
     ("if 'zzz' in context:\n    print(1)", "(nothing was printed: search for fewer words)\n\n"),
     ("def f():\n    return 42\nf()", "the last line has a value, print it"),
     ("return 42", "There is no function to return from"),
+    ("FINAL(42)", "FINAL is not read here"),
+    ("x = 1\nFINAL_VAR('x')", "FINAL is not read here"),
+    ("answer.content = 42", "`answer` is a dict and is kept: write"),
+    ("if len(context) == 3:\n    print(1)", "(nothing was printed: print what you want to see)"),
     ("answer['content'] = 'draft'", "(nothing was printed: print"),
 )
 
