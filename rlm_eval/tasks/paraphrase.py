@@ -54,6 +54,7 @@ class Paraphrase(GeneratedTask):
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
     VERSION: ClassVar[int] = 2
     OUTPUT_CAP: ClassVar[int | None] = 128
+    operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024
 
     def __post_init__(self) -> None:
