@@ -46,9 +46,10 @@ _BLOCK = re.compile(
 class CodeAct(Chunks):
     """Think, run Python, answer. See the module's docstring."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     """1: the error of a missing package did not name `repl.packages`; a provider's failure in a
-    sub-call was scored. 2: text without spaces between words was not searched."""
+    sub-call was scored. 2: text without spaces between words was not searched.
+    3: vowel signs, as of Hindi, cut words into consonants."""
     runs_code: ClassVar[bool] = True
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 

@@ -16,16 +16,16 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.methods.program import Program
 
 PROGRAMS: Mapping[str, str] = {
-    "count": "label_count",
+    "count": "record_count",
     "sum": "record_sum",
     "filter": "map",
     "join": "label_join",
 }
 """Operation -> the strongest shipped program for it, a file of `prompts/program/`.
 
-`count`: a label per record, counted in code. `sum`: an amount per record, cancelled ones taken out
-and the rest added up (or counted) in code. `filter`: every part is read for what the question
-picks out. `join`: a label per record, pairs made in code.
+`count`: a label per record and what the question counts by, counted in code. `sum`: an amount per
+record, cancelled ones taken out and the rest added up (or counted) in code. `filter`: every part is
+read for what the question picks out. `join`: a label per record, pairs made in code.
 """
 
 

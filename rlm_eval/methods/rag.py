@@ -33,7 +33,7 @@ class Rag(Chunks):
     """Retrieve, then ask once. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 2  # 2: text without spaces between words is searched, too
+    VERSION: ClassVar[int] = 3  # 2: text without spaces is searched, too; 3: vowel signs
 
     retriever: str = "bm25"
     """`bm25`, `dense` (embeddings), or `hybrid` (both, by reciprocal rank fusion)."""

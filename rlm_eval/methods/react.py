@@ -29,7 +29,7 @@ class React(Chunks):
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     slots: ClassVar[tuple[str, ...]] = ("root",)
-    VERSION: ClassVar[int] = 2  # 2: text without spaces between words is searched, too
+    VERSION: ClassVar[int] = 3  # 2: text without spaces is searched, too; 3: vowel signs
 
     max_turns: int = 10
     """Replies of the model before it is told to answer."""

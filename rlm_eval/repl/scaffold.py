@@ -10,6 +10,7 @@ Source of the rules: github.com/alexzhang13/rlm, `local_repl.py` of 0.1.0, 0.1.1
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import io
 import json
@@ -37,6 +38,7 @@ SIMPLE = (str, int, float, list, dict, tuple)
 """Types whose variables are listed after a block; `bool` is an `int`."""
 _NAME_CHARS = 120
 _MOST_NAMES = 2000
+_FILE_CHARS = 8_000_000  # of a context that is a file, too: many workers share one scratch folder
 
 Call = Callable[[str, list[Any], dict[str, Any]], Any]
 
@@ -91,6 +93,7 @@ class Scaffold:
         self, rules: dict[str, Any], functions: list[str], context: list[Any], call: Call
     ) -> None:
         """`rules`: `release`, one of `RELEASES`, and `texts`: the words of its helpers."""
+        self._lock = _thread.allocate_lock()  # first: a deep copy of `answer` fails on it, as there
         self.release: str = rules["release"]
         self._texts: dict[str, str] = rules["texts"]
         self.final: str | None = None
@@ -107,14 +110,15 @@ class Scaffold:
         self.locals: dict[str, Any] = {}
         if self.release == "0.1.3":
             self.locals["answer"] = _AnswerDict(self._take)
-        if context:
-            self._load(context[0])
         self._folder = "."
         with suppress(OSError):
             self._folder = os.getcwd()
+        if context:
+            self._load(context[0])
 
     def _load(self, value: Any) -> None:
         """The context, and what the loading of it from a file leaves behind."""
+        self._write(value)
         if isinstance(value, str):
             if "\r" in value:  # a text file is read with its line ends made equal
                 value = value.replace("\r\n", "\n").replace("\r", "\n")
@@ -123,6 +127,19 @@ class Scaffold:
         self.locals["f"] = file = io.TextIOWrapper(io.BytesIO(), "utf-8")
         file.close()
         self.locals |= {"context_0": value, "context": value}
+
+    def _write(self, value: Any) -> None:
+        """The file that the package loads the context from: code lists the folder and opens it."""
+        is_text = isinstance(value, str)
+        if (len(value) if is_text else sum(map(len, map(str, value)))) > _FILE_CHARS:
+            return
+        path = os.path.join(self._folder, f"context_0.{'txt' if is_text else 'json'}")
+        try:
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.write(value if is_text else json.dumps(value))
+        except (OSError, ValueError):  # a full disk, a lone surrogate: no file, not a part of one
+            with suppress(OSError):
+                os.unlink(path)
 
     def bind(self, name: str, value: Any) -> None:
         """Set a variable for the host; the context of a remote worker comes in this way."""
@@ -212,6 +229,10 @@ class Scaffold:
         for place, value in names.items():
             text = text.replace(place, value)
         return text
+
+
+for _name in ("_show_vars", "_final_var"):  # the name that a wrong call's error shows
+    getattr(Scaffold, _name).__qualname__ = f"LocalREPL.{_name}"
 
 
 def _callers(functions: list[str], call: Call) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import ast
 import asyncio
 import builtins
 import mmap
+import operator
 import os
 import random
 import sys
@@ -70,6 +71,14 @@ def _echoing(code: str, name: str) -> ast.Module:
         last.value = ast.copy_location(call, last.value)
         ast.fix_missing_locations(last)
     return tree
+
+
+def _parts_of(context: Any) -> tuple[Any, ...]:
+    return tuple(context) if type(context) is list else ()
+
+
+def _same(now: list[Any], parts: tuple[Any, ...]) -> bool:
+    return len(now) == len(parts) and all(map(operator.is_, now, parts))
 
 
 def _no_audit_hook(hook: Any) -> None:  # noqa: ARG001 - the original's form
@@ -146,6 +155,7 @@ class Worker:
         if settings.get("keep_names"):
             wanted = ("context", "answer", *settings["functions"])
             self.kept = {name: self.names[name] for name in wanted if name in self.names}
+        self.parts = _parts_of(self.names.get("context"))
         self.scaffold: Scaffold | None = None
         if rules := settings.get("scaffold"):
             self.scaffold = Scaffold(rules, settings["functions"], context, self._call_host)
@@ -256,6 +266,10 @@ class Worker:
                     value["content"] = found
                     replaced[-1] = "answer=content"
             self.names[name] = value
+        context = (self.kept or {}).get("context")
+        if type(context) is list and not _same(context, self.parts):
+            context[:] = self.parts
+            replaced += ["context"] if "context" not in replaced else []
         return replaced
 
     def _guarded(self, action: Any) -> tuple[Any, str | None]:
@@ -350,6 +364,7 @@ class Worker:
                     self.names[name] = bound
                     if self.kept is not None and name == "context":
                         self.kept[name] = bound
+                        self.parts = _parts_of(bound)
                 else:
                     self.scaffold.bind(name, bound)
                 self._finish(number, {})

@@ -54,6 +54,7 @@ class Paraphrase(GeneratedTask):
     # Version 2: a filler person's two sentences stood close together, those of a needle apart.
     VERSION: ClassVar[int] = 3
     OUTPUT_CAP: ClassVar[int | None] = 128
+    operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024
 
     def __post_init__(self) -> None:

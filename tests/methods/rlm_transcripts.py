@@ -406,4 +406,48 @@ TRANSCRIPTS: dict[str, tuple[tuple[str, ...], list[Reply]]] = {
     "turns_run_out": (ALL, ["Hm.", "<think>x</think> The end."]),
     "final_in_the_third_release": (DICT, ["FINAL(5)", code("FINAL_VAR('x')"),
                                           code("x = 1\nanswer['content'] = x"), End("x")]),
+    # -- the package's own traces
+    "context_as_a_file": (ALL, [
+        code("import os\nprint(os.listdir('.'))"),
+        code("print(len(open('context_0.txt').read()))"),
+        code("h = open('context_0.txt').read()"), End("h[:9]"),
+    ]),
+    "print_is_a_variable": (TAGS, [code("v = 7\nprint = 'x'"), "FINAL_VAR(v)", "FINAL(8)"]),
+    "print_is_a_function": (TAGS, [
+        code("v = 7\ndef print(*a, **k):\n    pass"), code("print('x')"), "FINAL_VAR(v)",
+        "FINAL(8)",
+    ]),
+    "str_of_the_variable_fails": (TAGS, [
+        code("def bad(self):\n    raise ValueError('no')\nv = type('T', (), {'__str__': bad})()"),
+        "FINAL_VAR(v)", "FINAL(8)",
+    ]),
+    "scaffold_called_wrongly": (TAGS, [code("SHOW_VARS('x')"), code("FINAL_VAR()"), "FINAL(8)"]),
+    "answer_copied_deeply": (DICT, [code("import copy\ncopy.deepcopy(answer)"), End("1")]),
+    "answer_is_an_exception": (DICT, [
+        code("try:\n    1 / 0\nexcept Exception as answer:\n    print(answer)"),
+        code("print(answer)"), End("'e'"),
+    ]),
+    "answer_rebound_by_a_function": (DICT, [
+        code("def go():\n    global answer\n    answer = {'content': 'g', 'ready': True}"),
+        code("go()\nprint(answer)"), End("'e'"),
+    ]),
+    "ready_then_a_plain_dict": (DICT, [
+        code(READY.format("'a'") + "\nanswer = {'content': 'b', 'ready': True}"),
+    ]),
+    "final_in_markdown": (TAGS, [
+        "**FINAL(5)**", "> FINAL(5)", "`FINAL(5)`", "FINAL (5)", "FINAL: 5", "FINAL(8)",
+    ]),
+    "final_of_many_lines": (TAGS, ["FINAL(line one\nline (two)\n)\n\nThanks (bye)"]),
+    "final_var_of_odd_names": (TAGS, [
+        code("x = 1"), "FINAL_VAR(x\"y)", "FINAL_VAR(`x`)", "FINAL_VAR()", "FINAL_VAR(x, y)",
+        "FINAL(8)",
+    ]),
+    "fences_joined": (ALL, [
+        "```repl\nprint(1)\n``````repl\nprint(2)\n```", "Text ```repl\nprint(3)\n``` text",
+        End("1"),
+    ]),
+    "odd_code": (ALL, [
+        "```repl\nprint('a\x00b')\n```", code("x = " + "(" * 250 + "1" + ")" * 250),
+        code("print(10 ** 5000)"), code("!ls"), code(">>> print(1)"), End("1"),
+    ]),
 }  # fmt: skip

@@ -205,6 +205,15 @@ def test_questions_that_counts_answer(question, answer):
     assert from_counts(question, {"a": 2, "b": 5}) == answer
 
 
+async def test_a_label_that_was_counted_no_times_is_the_least_common(tmp_path):
+    question = "In the above data, which of the labels is the least common?"
+    method = LambdaRlm(kind="aggregate", leaf_tokens=200)
+    counts = '{"red": 2, "blue": 1, "green": 0}'
+    answer, bench = await solve(tmp_path, method, lambda _: counts, TEXT, question)
+    assert len(bench.requests("sub")) > 1
+    assert answer.text == "Label: green"
+
+
 async def test_pairs_are_crossed_in_code(tmp_path):
     lines = [f"User: {n} || Instance: {'who' if n % 2 else 'where'}" for n in range(30, 50)]
 

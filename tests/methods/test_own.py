@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from rlm_bench import block, rlm_bench
+from rlm_bench import block, rlm_bench, sample_of
 
 from rlm_eval.errors import ConfigError
 from rlm_eval.identity import identity
@@ -72,8 +72,27 @@ HINTS = (
     ("if 'zzz' in context:\n    print(1)", "(nothing was printed: search for fewer words)\n\n"),
     ("def f():\n    return 42\nf()", "the last line has a value, print it"),
     ("return 42", "There is no function to return from"),
+    ("FINAL(42)", "FINAL is not read here"),
+    ("x = 1\nFINAL_VAR('x')", "FINAL is not read here"),
+    ("answer.content = 42", "`answer` is a dict and is kept: write"),
+    ("if len(context) == 3:\n    print(1)", "(nothing was printed: print what you want to see)"),
     ("answer['content'] = 'draft'", "(nothing was printed: print"),
 )
+
+
+async def test_documents_that_code_takes_out_are_put_back(tmp_path):
+    blocks = ("context.clear()", "context.pop(0)\ncontext.append('mine')", "print(context)")
+    replies = iter([*map(block, blocks), block("Final = len(context)")])
+    sample = sample_of(("one", "two"))
+    async with rlm_bench(tmp_path, lambda _: next(replies), sample=sample) as bench:
+        answer = await RLM(protocol=Own(example=False)).solve(sample, bench.session)
+    assert answer.value == 2
+    for n, words in (
+        (1, "(`context` belongs to"),
+        (2, "(`context` belongs to"),
+        (3, "['one', 'two']"),
+    ):
+        assert words in bench.contents(n)[-1][1]
 
 
 async def test_a_misunderstanding_gets_one_precise_hint(tmp_path):

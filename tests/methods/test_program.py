@@ -12,6 +12,7 @@ from rlm_eval.methods.program import Program, ProgramError
 from rlm_eval.tasks.ledger import Ledger, _parse
 from rlm_eval.tasks.oolong_gen import OolongGen
 from rlm_eval.tasks.oolong_pairs import OolongPairsGen
+from rlm_eval.tasks.paraphrase import Paraphrase
 from rlm_eval.tasks.s_niah import SNiah
 from rlm_eval.types import Role
 
@@ -81,6 +82,30 @@ async def test_labels_are_counted_in_code(tmp_path):
     )
     assert len(bench.sub.asked) == 4
     assert "ferry: 58\nbarge: 29\n(no label): 3\n" in answer.text
+
+
+async def test_records_are_counted_by_what_the_question_asks_for(tmp_path):
+    """A perfect reader of the lines: other users and lines that are no record do not count."""
+
+    def sub(messages):
+        prompt = messages[-1].content
+        if "have each group and label" in prompt:
+            return prompt
+        assert "One of 2 labels: ham, spam." in prompt, "every call knows the labels"
+        rows = re.findall(r"^(\d+): (?:User: (\d) \|\| (\w+)|.*)$", prompt, re.M)
+        return "\n".join(f"{n}: '{k.title()}' | User {u}" if u in "12" and u else f"{n}: -"
+                         for n, u, k in rows)  # fmt: skip
+
+    text = "One of 2 labels: ham, spam.\n" + "\n".join(
+        f"User: {n % 3} || {'ham' if n % 2 else 'spam'}" for n in range(1, 31)
+    )
+    sample = sample_of(text, "Which user has more instances of 'ham': User 1 or User 2?")
+    method = Program("record_count", settings={"lines_per_call": 8})
+    async with rlm_bench(tmp_path, lambda _: "", sub, sample=sample) as bench:
+        answer = await method.solve(sample, bench.session)
+    assert len(bench.sub.asked) == 5
+    table = "user 1 | ham: 5\nuser 1 | spam: 5\nuser 2 | ham: 5\nuser 2 | spam: 5\n\n"
+    assert f"\n\n{table}Use" in answer.text
 
 
 async def test_labels_without_keys_are_taken_in_order(tmp_path):
@@ -167,8 +192,8 @@ def test_the_matched_program_follows_the_tasks_operation():
         MatchedProgram("grep").matched_to("sum", "toy")
     with pytest.raises(ConfigError, match="task toy states no operation"):
         method.matched_to(None, "toy")
-    tasks = (Ledger, OolongGen, OolongPairsGen, SNiah)
-    assert [task.operation for task in tasks] == ["sum", "count", "join", "filter"]
+    tasks = (Ledger, OolongGen, OolongPairsGen, SNiah, Paraphrase)
+    assert [task.operation for task in tasks] == ["sum", "count", "join", "filter", "filter"]
 
 
 async def test_a_failed_sub_call_is_the_samples_outcome_and_a_bug_is_not(tmp_path):

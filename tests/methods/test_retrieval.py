@@ -115,6 +115,12 @@ def test_words_of_other_scripts_are_what_they_were() -> None:
     assert words_of("門の鍵") == ["門", "の", "鍵", "門の", "の鍵"]
 
 
+def test_vowel_signs_belong_to_their_words() -> None:
+    assert words_of("बिल्ली कहाँ है") == ["बिल्ली", "कहाँ", "है"]
+    assert words_of("हिन्दी 世界 ไท x") == ["हिन्दी", "世", "界", "世界", "ไ", "ท", "ไท", "x"]
+    assert words_of("\u2764\ufe0f cafe\u0301 x\u0331y") == ["café", "x\u0331y"]
+
+
 # The paper's examples, and words that more than one step changes.
 STEMS = {
     "caresses": "caress", "ponies": "poni", "ties": "ti", "cats": "cat", "feed": "feed",

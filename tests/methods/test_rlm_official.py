@@ -7,7 +7,7 @@ import pytest
 from rlm_bench import block, rlm_bench
 
 from rlm_eval.methods.rlm import RLM
-from rlm_eval.methods.rlm.official import OfficialLatest
+from rlm_eval.methods.rlm.official import OfficialLatest, PaperV1
 from rlm_eval.types import Outcome
 
 WORDS = str(Path(__file__).parent / "rlm_golden" / "words.md")
@@ -20,9 +20,9 @@ wrong = llm_query_batched([5, 'c'], 'no such model')
 """
 
 
-async def solve(folder, *replies, **options):
+async def solve(folder, *replies, protocol=OfficialLatest, **options):
     script = iter(replies)
-    method = RLM(protocol=OfficialLatest(prompt_file=WORDS), failed_sub_calls="text", **options)
+    method = RLM(protocol=protocol(prompt_file=WORDS), failed_sub_calls="text", **options)
     async with rlm_bench(folder, lambda _: next(script)) as bench:
         return await method.solve(bench.session.sample, bench.session), bench
 
@@ -56,3 +56,19 @@ async def test_odd_prompts_are_sent_or_refused_as_by_the_package(tmp_path):
     assert answer.text == str(expected)
     assert answer.value is None, "the package hands over text"
     assert len(bench.sub.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("v = 7", "7"),
+        ("v = 7\nprint = 'x'", "TypeError: 'str' object is not callable"),
+        ("v = 7\ndef print(*_):\n    pass", ""),
+        ("def bad(self):\n    raise ValueError('no')\nv = type('T', (), {'__str__': bad})()",
+         "ValueError: no"),
+    ],
+)  # fmt: skip
+async def test_final_var_is_code_that_the_model_may_have_changed(tmp_path, code, text):
+    replies = (block(code, "repl"), "FINAL_VAR(v)")
+    answer, _ = await solve(tmp_path, *replies, protocol=PaperV1)
+    assert answer.text == text

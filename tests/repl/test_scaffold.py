@@ -14,6 +14,11 @@ def scaffold(release="0.1.3", context=CONTEXT, call=lambda name, args, _: f"{nam
     return Scaffold({"release": release, "texts": TEXTS}, FUNCTIONS, [context], call)
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the context lies there as a file
+
+
 def run(space, *blocks):
     """The answer of the last block; a block that raises leaves its error's type name."""
     error = None
@@ -105,3 +110,29 @@ def test_an_interrupt_keeps_what_the_block_made():
     with pytest.raises(Interrupted):
         space.run("x = 1\nstop()", Interrupted)
     assert space.locals["x"] == 1
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("context", "listed", "read"),
+    [
+        (CONTEXT, ["context_0.txt"], CONTEXT),
+        (["a", "é"], ["context_0.json"], '["a", "\\u00e9"]'),
+        ("lone \ud800", [], None),
+    ],
+)
+def test_the_context_is_a_file_as_well(release, context, listed, read, tmp_path):
+    space = scaffold(release, context)
+    run(space, "import os\nfound = os.listdir('.')")
+    assert space.locals["found"] == listed
+    assert read is None or (tmp_path / listed[0]).read_bytes().decode() == read
+
+
+def test_errors_about_the_scaffold_name_the_packages_class():
+    space = scaffold("0.1.1")
+    with pytest.raises(TypeError, match=r"LocalREPL\._final_var\(\) missing"):
+        space.run("FINAL_VAR()", Interrupted)
+    with pytest.raises(TypeError, match=r"LocalREPL\._show_vars\(\) takes 1"):
+        space.run("SHOW_VARS('x')", Interrupted)
+    with pytest.raises(TypeError, match="cannot pickle '_thread.lock' object"):
+        scaffold().run("import copy\ncopy.deepcopy(answer)", Interrupted)

@@ -114,7 +114,9 @@ class Aggregate(Kind[Counter[str]]):
         return Counter()
 
     def merge(self, a: Counter[str], b: Counter[str]) -> Counter[str]:
-        return a + b
+        both = Counter(a)
+        both.update(b)  # `+` would lose a label that was counted 0 times: the least common one
+        return both
 
 
 Labels = Mapping[str, frozenset[str]]

@@ -42,7 +42,7 @@ class LambdaRlm:
     """See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 2: a label that was counted 0 times stays
 
     kind: str = "detect"
     """`detect` (one call), or search, classify, aggregate, pairwise, summarise, multi_hop."""

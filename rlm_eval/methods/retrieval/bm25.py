@@ -1,8 +1,8 @@
 """BM25 over the chunks of one context, by `bm25s` (Lù 2024, arXiv:2407.03618).
 
-Words are runs of letters and digits, lower-cased; no stop words (frequent words weigh little by
-themselves), stemming only where asked for. Scripts without spaces between words, and Korean, whose
-words carry their particles, become single characters and overlapping pairs of them.
+Words are runs of letters, digits and vowel signs, lower-cased; no stop words (frequent words weigh
+little by themselves), stemming only where asked for. Scripts without spaces between words, and
+Korean, whose words carry their particles, become single characters and overlapping pairs of them.
 The scoring is Lucene's, which never goes below zero.
 """
 
@@ -29,17 +29,28 @@ _PAIRED = (
     "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
 )
-_plain = re.compile(r"\w+").findall
-_runs = re.compile(rf"([{_PAIRED}]+)|[^\W{_PAIRED}]+").finditer
 _has_pairs = re.compile(f"[{_PAIRED}]").search
+
+
+def _marks() -> str:
+    """Vowel signs and accents, which `\\w` leaves out: they would cut Hindi words to consonants."""
+    found = [c for c in map(chr, range(0x300, 0xFE00)) if unicodedata.category(c)[0] == "M"]
+    return "".join(c for c in found if not _has_pairs(c))
+
+
+_MARKS = _marks()
+_ascii = re.compile(r"\w+").findall
+_plain = re.compile(rf"\w[\w{_MARKS}]*").findall
+_runs = re.compile(rf"([{_PAIRED}]+)|[^\W{_PAIRED}](?:[^\W{_PAIRED}]|[{_MARKS}])*").finditer
 
 
 def words_of(text: str, stemmer: str | None = None) -> list[str]:
     """The words of `text` as they are indexed, in order."""
-    if not text.isascii():  # half-width kana, full-width digits, decomposed Hangul
-        text = unicodedata.normalize("NFKC", text)
-    text = text.lower()
-    words = _mixed(text) if not text.isascii() and _has_pairs(text) else _plain(text)
+    if text.isascii():
+        words = _ascii(text.lower())
+    else:  # NFKC: half-width kana, full-width digits, decomposed Hangul
+        text = unicodedata.normalize("NFKC", text).lower()
+        words = _mixed(text) if _has_pairs(text) else _plain(text)
     return [stem(word) for word in words] if stemmer else words
 
 

@@ -21,6 +21,7 @@ MODES = {
     "indented_block": "the indentation of a block, as under a list, was removed",
     "fence_in_string": "a fence within a triple-quoted string did not end the block",
     "fence_on_code_line": "a closing fence on the last line of code ended the block",
+    "words_beside_fence": "a fence with words before it, or behind the closing one, was read",
     "crlf": "line ends of Windows in a block were replaced",
     "unclosed_block": "a last code fence that was never closed",
 }
@@ -30,8 +31,17 @@ _OPEN = re.compile(
     r"(?P<lead>[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(?P<mark>`{3,}|~{3,})[ \t]*(?P<tag>[\w+.-]*)"
     r"(?P<rest>[^`]*)"
 )
+_OPEN_BEHIND_WORDS = re.compile(r"[^`~]*[^`~\s][ \t]*(?P<mark>```)(?P<tag>[\w+.-]+)[ \t]*")
 _TAGS = {"python", "repl"}
-_OTHER_TAGS = {"python3", "python2", "py", "py3", "ipython", "pycon", "pyrepl"}
+_OTHER_TAG = re.compile(
+    r"(?:python[23](?:\.\d+)?|py|py3|ipython3?|pycon|pyrepl|python-repl|jupyter|tool_code)",
+    re.IGNORECASE,
+)
+_MOST_GUESSES = 20
+
+
+def _is_code(tag: str) -> bool:
+    return tag.lower() in _TAGS or _OTHER_TAG.fullmatch(tag) is not None
 
 
 def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
@@ -44,13 +54,21 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
     unclosed = False
     at = 0
     while at < len(lines):
-        match = _OPEN.fullmatch(lines[at].rstrip("\r"))
+        line = lines[at].rstrip("\r")
         at += 1
+        match = _OPEN.fullmatch(line) or _OPEN_BEHIND_WORDS.fullmatch(line)
         if match is None:
             continue
-        code, at, modes = _body(lines, at, match["mark"], len(match["lead"].expandtabs()))
+        behind_words = match.re is _OPEN_BEHIND_WORDS
+        lead = "" if behind_words else match["lead"]
+        code, after, modes = _body(lines, at, match["mark"], len(lead.expandtabs()))
         tag = match["tag"]
-        is_code = tag.lower() in _TAGS | _OTHER_TAGS
+        is_code = _is_code(tag)
+        if behind_words:
+            if not (is_code and _parses(code)):
+                continue  # a sentence about fences
+            modes.append("words_beside_fence")
+        at = after
         if tag and not is_code:
             continue
         unclosed |= is_code and "unclosed_block" in modes
@@ -81,6 +99,7 @@ def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, in
     modes: list[str] = []
     first: tuple[list[str], int, list[str]] | None = None
     end: tuple[list[str], int, list[str]] | None = None
+    guesses: list[tuple[list[str], int, list[str]]] = []
     for at in range(start, len(lines)):
         line = lines[at]
         same = mark in line
@@ -89,12 +108,14 @@ def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, in
         candidate: tuple[list[str], int, list[str]]
         if closing.fullmatch(line):
             candidate = (lines[start:at], at + 1, [])
-        elif opens is not None and opens["tag"].lower() in _TAGS | _OTHER_TAGS:
+        elif opens is not None and _is_code(opens["tag"]):
             candidate = (lines[start:at], at, ["unclosed_block"])  # the next block begins
         elif same and (last_line := behind_code.fullmatch(line)) and "#" not in last_line[1]:
             body = [*lines[start:at], last_line[1].rstrip()]
             candidate = (body, at + 1, ["fence_on_code_line"])
         else:
+            if same and len(guesses) < _MOST_GUESSES:
+                guesses += _guessed(lines, start, at, mark)
             continue
         if _in_string(_dedented(candidate[0], indent)[0]):
             first = first or candidate
@@ -105,10 +126,28 @@ def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, in
     if end is None:  # a string that is never closed holds no fence: the first one ends the block
         modes = []
         end = first or (lines[start:], len(lines), ["unclosed_block"])
+    if guesses and not _parses(_dedented(end[0], indent)[0]):
+        # A fence with words beside it, in no string, makes code that cannot run: it was the end.
+        end = next((one for one in guesses if _parses(_dedented(one[0], indent)[0])), end)
     code, was_indented = _dedented(end[0], indent)
     if was_indented:
         modes = [*modes, "indented_block"]
     return code, end[1], [*modes, *end[2]]
+
+
+def _guessed(
+    lines: list[str], start: int, at: int, mark: str
+) -> list[tuple[list[str], int, list[str]]]:
+    """The block if the marks in line `at`, which has other words, closed it; at most one."""
+    before, _, behind = lines[at].partition(mark)
+    if before.lstrip().startswith("#") or ("#" in before and behind.strip()):
+        return []  # marks in a comment
+    if before.strip():
+        return [([*lines[start:at], before.rstrip()], at + 1, ["fence_on_code_line"])]
+    # "```json" opens a block of its own; "``` so" goes on with prose.
+    opens = behind[:1].isalnum()
+    mode = "unclosed_block" if opens else "words_beside_fence"
+    return [(lines[start:at], at if opens else at + 1, [mode])]
 
 
 def _dedented(lines: list[str], indent: int) -> tuple[str, bool]:
@@ -132,6 +171,14 @@ def _in_string(code: str) -> bool:
         words = str(error)
         return "multi-line string" in words or "triple-quoted" in words
     return False
+
+
+def _parses(code: str) -> bool:
+    """True for code without a syntax error that has a statement."""
+    try:
+        return bool(ast.parse(code).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
 
 
 def _does_something(code: str) -> bool:

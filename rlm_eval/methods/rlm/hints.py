@@ -17,6 +17,7 @@ _SEARCHES = {"find", "index", "count", "search", "findall", "finditer", "match",
              "endswith"}  # fmt: skip
 _FINAL = re.compile(r"\bFINAL(?:_VAR)?\(")
 _RETURN = "'return' outside function"
+_ANSWER_ATTRIBUTE = re.compile(r"\banswer\.(?:content|ready)\b|\banswer\(")
 
 
 class Words:
@@ -44,6 +45,15 @@ class Words:
             found.append(fill(self._hints[kind or "names_replaced"], name=name))
         if answer_dict and ran.result.error == "SyntaxError" and _RETURN in ran.result.stderr:
             found.append(self._hints["return_outside"])
+        if answer_dict and ran.result.error == "NameError" and "'FINAL" in ran.result.stderr:
+            found.append(self._hints["final_tag"])
+        if (
+            answer_dict
+            and ran.result.error in ("AttributeError", "TypeError")
+            and "'dict' object" in ran.result.stderr
+            and _ANSWER_ATTRIBUTE.search(ran.code)
+        ):
+            found.append(self._hints["answer_lost"])
         return found
 
     def of_reply(self, reply: str) -> str:
@@ -65,11 +75,22 @@ def _is_search(tree: ast.Module | None) -> bool:
     nodes = list(ast.walk(tree))
     prints = any(isinstance(n, ast.Call) and _name(n) == "print" for n in nodes)
     compares = any(
-        (isinstance(n, ast.Compare) and any(isinstance(op, ast.In | ast.Eq) for op in n.ops))
+        (isinstance(n, ast.Compare) and _compares_text(n))
         or (isinstance(n, ast.Call) and _name(n) in _SEARCHES)
         for n in nodes
     )
     return prints and compares
+
+
+def _compares_text(node: ast.Compare) -> bool:
+    """True for `in`, and for `==` of anything but a number: a count or a position is no search."""
+    numbers = any(
+        isinstance(side, ast.Constant) and isinstance(side.value, int | float)
+        for side in (node.left, *node.comparators)
+    )
+    return any(
+        isinstance(op, ast.In) or (isinstance(op, ast.Eq) and not numbers) for op in node.ops
+    )
 
 
 def _returns_a_value(tree: ast.Module | None) -> bool:

@@ -228,8 +228,12 @@ class Loop:
         text = value.text.strip() if value else ""
         if value is None:
             self.tree.notes["parser_final_var_unknown"] += 1
-            if ends:  # its error text becomes the answer
-                text = (await repl.run(f"print(FINAL_VAR({name!r}))")).stdout.strip()
+        # The package runs this code, so that a `print` of the model's own decides, too.
+        if (value is None and ends) or await _value(repl, "print") is not None:
+            ran = await repl.run(f"print(FINAL_VAR({name!r}))")
+            text = ran.stdout.strip()
+            if ends and not text:  # its error text becomes the answer
+                text = ran.stderr.strip()
         error = all(part in text for part in ("Variable '", "' not found", "FINAL_VAR"))
         if not ends and (not text or error):
             return None

@@ -79,7 +79,7 @@ class _Official:
     raw_replies: ClassVar[bool] = True
     setup: ClassVar[str] = ""
     final_var_ends: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 2  # 2: the namespace, sub-calls and thoughts follow the release
+    VERSION: ClassVar[int] = 3  # 2: namespace, sub-calls, thoughts as the release; 3: its files
     final_names: ClassVar[tuple[str, ...]] = ()
     runs_all_blocks: ClassVar[bool] = True
     one_argument_children: ClassVar[bool] = True

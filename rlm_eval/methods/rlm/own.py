@@ -45,7 +45,7 @@ class Own:
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 3  # 3: reads more kinds of blocks, puts its names back, has hints
+    VERSION: ClassVar[int] = 4  # 3: more kinds of blocks, names put back, hints; 4: yet more blocks
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
