@@ -245,10 +245,15 @@ def labelled_rows(source: HubRows, label: str) -> Iterator[dict[str, Any]]:
     Raises `MissingDependency` naming the ways out where they cannot be had.
     """
     for path in source.local():
-        names = class_names(path, label)
-        for row in file_rows(path):
-            number = row.get(label)
-            yield {**row, label: names[number]} if names and number is not None else row
+        yield from with_names(path, label)
+
+
+def with_names(path: Path, label: str) -> Iterator[dict[str, Any]]:
+    """Rows of one file, with names in place of class numbers where its metadata has them."""
+    names = class_names(path, label)
+    for row in file_rows(path):
+        number = row.get(label)
+        yield {**row, label: names[number]} if names and number is not None else row
 
 
 def _full(source: HubFile | HubRows) -> str:

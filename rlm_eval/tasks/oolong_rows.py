@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.errors import ConfigError
-from rlm_eval.tasks.hub_rows import HubRows, Source, labelled_rows
+from rlm_eval.tasks.hub_rows import HubRows, Source, labelled_rows, with_names
 from rlm_eval.tasks.oolong_base import LabelledWindows
 from rlm_eval.tasks.oolong_grammar import NoMoreLines, Writer, described
 from rlm_eval.tasks.oolong_lines import BagOfWords
-from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import text_hash
 
 FEWEST_LINES = 20
@@ -173,7 +172,7 @@ def _read(
 ) -> Lines:
     path, repository, config, split, revision = asked
     if path is not None:
-        rows: Iterable[Mapping[str, Any]] = _file_rows(path, named)
+        rows: Iterable[Mapping[str, Any]] = _file_rows(path, named, columns[1])
     else:
         rows = labelled_rows(_hub(str(repository), revision, split, config), columns[1])
     pool: dict[str, dict[str, None]] = {}
@@ -228,11 +227,11 @@ def _check(
         )
 
 
-def _file_rows(path: str, named: tuple[str, ...] | None) -> Iterator[Mapping[str, Any]]:
+def _file_rows(path: str, named: tuple[str, ...] | None, label: str) -> Iterator[Mapping[str, Any]]:
     file = Path(path)
     if file.suffix not in (".tsv", ".csv"):
         try:
-            yield from file_rows(path)
+            yield from with_names(file, label)
         except UnicodeDecodeError as error:
             raise _not_utf8(path, error) from error
         return

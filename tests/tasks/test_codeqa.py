@@ -55,7 +55,9 @@ def test_no_rule_without_a_model_comes_near(kind, length, n):
     samples = list(task.samples())
     for baseline in task.baselines():
         scores = [task.score(s, Answer(baseline.answer(s).text))[0].value for s in samples]
-        assert sum(scores) / n <= (0.4 if n == 240 else 0.7), baseline.name
+        # Of one kind of question alone, a search for whole files finds up to half of the answers.
+        most = 0.7 if n < 240 else 0.4 if kind == "mix" else 0.6
+        assert sum(scores) / n <= most, baseline.name
 
 
 def test_letters_are_balanced():

@@ -115,7 +115,7 @@ def test_other_encodings_missing_files_and_sources(tmp_path):
 
 
 @pytest.mark.slow  # the import of datasets
-def test_a_hub_set_gives_the_names_of_its_labels(tmp_path, monkeypatch):
+def test_the_names_of_class_numbers_are_read_from_parquet(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     features = datasets.Features(
@@ -125,6 +125,6 @@ def test_a_hub_set_gives_the_names_of_its_labels(tmp_path, monkeypatch):
     folder = tmp_path / "set"
     folder.mkdir()
     datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train.parquet")
-    made = task(None, repository=str(folder), text_column="sms")
+    made = task(folder / "train.parquet", text_column="sms")
     assert made.source().labels == ("ham", "spam")
     assert next(made.samples()).target
