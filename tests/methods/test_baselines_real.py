@@ -61,7 +61,13 @@ async def test_dense_retrieval_by_a_real_embedder(tmp_path: Path, method: str) -
 async def test_the_default_embedder_finds_needles_in_other_words(tmp_path: Path) -> None:
     """Needle and question share no content word, so that BM25 finds none of these by it."""
     given = ["method=rag,rag_dense", "method.chunk_size=40", "method.top_k=2", "n=4", "seed=7"]
-    given += ["model@root=scripted", "task=s_niah_paraphrase", "length=512"]
+    given += [
+        "model@root=scripted",
+        "task=s_niah",
+        "task.style=paraphrase",
+        "task.keys=8",
+        "length=512",
+    ]
     given += [f"results={tmp_path}", "name=paraphrase", "max_samples=1"]
     words, dense = cells_of(given)
     assert dense.models["embed"].query_prefix == "search_query: "
