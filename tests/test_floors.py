@@ -1,6 +1,7 @@
 """Ends of the scale through the whole harness: the gold scores 1, a constant scores chance."""
 
 import pandas as pd
+import pytest
 from runs import run_here
 
 from rlm_eval.baselines import joined
@@ -22,6 +23,7 @@ def records(folder) -> pd.DataFrame:
     return pd.read_parquet(write_records(folder / "floors"))
 
 
+@pytest.mark.slow
 async def test_the_gold_scores_one_in_every_generated_task(tmp_path):
     given = [f"task={TASKS}", "method=floor_oracle", "model@root=scripted", "tokenizer=approx4"]
     summary = await run_here([*given, "length=4k", "n=2", "name=floors", f"results={tmp_path}"])

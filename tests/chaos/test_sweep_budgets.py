@@ -32,6 +32,7 @@ def all_ended(processes) -> list[str]:
     return told
 
 
+@pytest.mark.slow
 def test_chaos_two_runs_at_once_keep_to_one_budget(tmp_path):
     with server_process(tmp_path, "--latency", "0.02") as server:
         given = [*overrides(tmp_path, server.url, *SMALL), "n=6", "budget.calls=40"]

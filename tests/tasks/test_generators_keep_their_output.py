@@ -48,7 +48,7 @@ def pinned(task):
 KNOWN = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
 
 
-SLOW = {"browsecomp_gen_mini"}  # half a minute
+SLOW = {"browsecomp_gen_mini", "codeqa_gen"}  # ten seconds and more
 
 
 @pytest.mark.parametrize(
