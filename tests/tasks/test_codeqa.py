@@ -48,16 +48,17 @@ def test_the_text_alone_cannot_be_run():
     [(2048, 12), *(pytest.param(k, 240, marks=pytest.mark.slow) for k in (2048, 8192))],
 )
 @pytest.mark.parametrize("kind", [*KINDS, "mix"])
-def test_no_rule_without_a_model_comes_near(kind, length, n):
+def test_no_rule_without_a_model_comes_near(kind, length, n, request):
+    if (kind, length) == ("handler", 8192):
+        why = "a search for the files that the question names finds half of the answers"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     if n < 100 and kind != "mix":
         pytest.skip("a dozen samples of a kind say nothing")
     task = CodeQAGen(n=n, length=length, tokenizer="approx4", seed=4, kind=kind)
     samples = list(task.samples())
     for baseline in task.baselines():
         scores = [task.score(s, Answer(baseline.answer(s).text))[0].value for s in samples]
-        # Of one kind of question alone, a search for whole files finds up to half of the answers.
-        most = 0.7 if n < 240 else 0.4 if kind == "mix" else 0.6
-        assert sum(scores) / n <= most, baseline.name
+        assert sum(scores) / n <= (0.4 if n == 240 else 0.7), baseline.name
 
 
 def test_letters_are_balanced():
