@@ -41,6 +41,7 @@ def shares_and_idle(run) -> tuple[float, float, float]:
     return sum(row["gpu_seconds"] for row in records(run.parent)), idle, held
 
 
+@pytest.mark.slow
 async def test_shares_and_idle_time_add_up_to_what_the_servers_held(tmp_path):
     run, ready = tmp_path / "test", asyncio.get_running_loop().time
     before = ready()
@@ -89,6 +90,7 @@ def tell_all(run):
     assert told["endpoints proved"].startswith("2 calls")
 
 
+@pytest.mark.slow
 async def test_a_killed_process_leaves_what_it_held_so_far(tmp_path, monkeypatch):
     monkeypatch.setattr(accounts, "PERIOD_S", 0.05)
     run = tmp_path / "test"

@@ -97,6 +97,7 @@ def chaos(tmp_path, seeds: range, most: int) -> int:
         return sum(disturbed(tmp_path, server, undisturbed, s, most) for s in seeds)
 
 
+@pytest.mark.slow
 def test_killed_twice(tmp_path):
     assert chaos(tmp_path, range(1), most=2) == 2
 

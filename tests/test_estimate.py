@@ -228,7 +228,9 @@ def test_a_method_that_nobody_measured_is_rehearsed():
 
 
 @pytest.mark.usefixtures("_no_network")
-@pytest.mark.parametrize("name", ["rlm_paper_table1", "rlm_paper_fig1"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("rlm_paper_table1", marks=pytest.mark.slow), "rlm_paper_fig1"]
+)
 def test_the_estimate_of_a_suite_needs_no_hub(name, capsys):
     hub = [] if name == "rlm_paper_table1" else ["task=oolong,pairs"]
     assert suite([name, "--estimate", *hub, "method=rlm,base"]) == 0

@@ -43,6 +43,7 @@ def zeros(data: bytes) -> bytes:
     return data[:cut] + bytes(max(4096, len(data) - cut))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [torn, zeros])
 async def test_a_damaged_journal_costs_only_what_it_lost(tmp_path, damage, capsys):
     async with FakeServer(reply=rules(RULES)) as server:
@@ -100,6 +101,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_every_run_cleanly(tmp_path, tiny_disk):
     """Ever more room: each run goes on where the last one found none."""
     with server_process(tmp_path) as server:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from rich.console import Console
 from runs import ROOT, cells_of
 
@@ -72,6 +73,7 @@ def test_a_table_tells_the_state_of_every_cell(tmp_path):
     assert shown(progress).splitlines()[2].rstrip().endswith("unfinished")
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_table_is_live_and_stays(tmp_path):
     ours, theirs = pty.openpty()
     done = subprocess.Popen(

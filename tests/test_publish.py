@@ -76,6 +76,7 @@ def test_a_published_program_is_told_by_the_model_that_it_calls(tmp_path):
     assert state("smoke", tmp_path, tmp_path / "none") == "published: a, b"
 
 
+@pytest.mark.slow
 def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
     """Parts of a study on several machines; the first one's run directory is gone."""
     suite, root = load("smoke"), tmp_path / "published"

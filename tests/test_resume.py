@@ -151,6 +151,7 @@ async def test_ctrl_c_twice_stops_now(tmp_path):
         assert [r["score"] for r in records(tmp_path)] == [1.0] * 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_command_line_tells_by_its_exit_code(tmp_path):
     with server_process(tmp_path, "--latency", "0.3") as server:
         given = overrides(tmp_path, server.url, "root.concurrency=2")

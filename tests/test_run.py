@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,6 +42,7 @@ def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
     assert again.stderr.count("from the journal") == 6
 
 
+@pytest.mark.slow
 def test_a_run_in_which_no_sample_can_end_says_why_and_reports_nothing(tmp_path):
     """An engine that is not there is no wrong answer."""
     given = ["method=external_rlms", "method.python=/nowhere/python", "length=1k", "n=1"]

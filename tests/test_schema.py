@@ -7,6 +7,7 @@ import pytest
 from rlm_eval.cli import main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [0, 99, None])
 def test_another_layout_is_refused_everywhere(tmp_path, capsys, monkeypatch, version):
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))

@@ -35,6 +35,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_servers_that_stay_away_stop_the_cell_and_the_same_command_resumes(tmp_path):
     given = []
     with server_process(tmp_path, "--latency", "0.2") as server:

@@ -334,6 +334,7 @@ def test_lengths_of_the_suite_are_a_choice_and_others_take_their_place():
         assert sum(c.cells_a != {""} for c in own if c.b == "long_context") == len(cells_) / 2
 
 
+@pytest.mark.slow
 def test_a_task_of_its_own_size_stands_once_whatever_lengths_are_chosen(tmp_path):
     suite, run = load("length_sweep"), tmp_path / "run"
     for chosen in (["task=ledger", "length=1k,2k"], ["task=documents_10"], ["length=1k"]):

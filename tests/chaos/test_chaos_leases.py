@@ -178,6 +178,7 @@ def test_who_cannot_renew_stops_before_the_lease_can_be_taken(tmp_path, frozen):
     assert "(Operation not permitted); stopped writing before another process takes over" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [ESTALE, EIO, 122])  # 122: EDQUOT
 def test_an_error_that_passes_does_not_end_the_renewal(tmp_path, number):
     faults = Faults(tmp_path)
@@ -201,6 +202,7 @@ def test_an_error_that_stays_ends_the_holder(tmp_path):
     assert "could not be renewed for 2 s (Stale file handle)" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [("linkdone", EEXIST, "lease.json"), ("linkdone", EIO, "lease.json")]

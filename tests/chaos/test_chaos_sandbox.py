@@ -224,6 +224,7 @@ async def test_where_memory_runs_out_workers_go_before_the_server(pool):
         assert oom_score(repl._link.pid) == 1000
 
 
+@pytest.mark.slow
 def test_a_run_whose_fork_server_is_killed_gives_the_same_records(tmp_path):
     """kill -9 three times; nothing is paid for twice."""
     table = [r | {"reply": SLOW} if "numbers? for" in r["match"] else r for r in RULES]
@@ -252,6 +253,7 @@ def test_a_run_whose_fork_server_is_killed_gives_the_same_records(tmp_path):
         assert asked(fake.get("/_log")[seen:]) == once
 
 
+@pytest.mark.slow
 async def test_a_run_without_a_sandbox_stops_and_the_same_command_finishes_it(
     tmp_path, monkeypatch, capsys
 ):

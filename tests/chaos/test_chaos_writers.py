@@ -202,6 +202,7 @@ async def test_a_contested_file_is_replaced_under_who_still_has_it_open(tmp_path
     assert count_torn(tmp_path / "journal.jsonl") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [ENOSPC, pytest.param(EIO, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_at_fsync_stops_the_run_and_the_same_command_resumes(tmp_path, number):
     faults = Faults(tmp_path)
@@ -284,6 +285,7 @@ async def test_merges_that_meet_all_find_the_merged_cell(tmp_path):
             await run_here([*given, "shard=1/2", "n=4"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["before", "between", "after"])
 async def test_a_merge_killed_at_its_renames_is_ended_by_the_next_command(tmp_path, killed):
     async with FakeServer(reply=rules(RULES)) as server:

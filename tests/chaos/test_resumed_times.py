@@ -33,6 +33,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [FIRST, THREADS, LOOP], ids=["batch", "threads", "loop"])
 def test_chaos_a_killed_sample_keeps_its_times_and_batches(tmp_path, monkeypatch, code):
     monkeypatch.setattr("runs.RULES", [RULES[0], {**RULES[1], "reply": code}, *RULES[2:]])

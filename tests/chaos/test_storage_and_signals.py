@@ -40,6 +40,7 @@ def wait_for(condition) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["deleted", "moved", "cells", "journals"])
 @pytest.mark.parametrize("method", ["rlm", "long_context"])
 def test_chaos_a_deleted_run_directory_stops_the_run(tmp_path, how, method):
@@ -71,6 +72,7 @@ def test_chaos_a_deleted_run_directory_stops_the_run(tmp_path, how, method):
     assert told.count("UNFINISHED") == 1
 
 
+@pytest.mark.slow
 def test_chaos_a_full_disk_stops_the_run_before_more_is_paid(tmp_path):
     """A limit on the size of files, as a full disk has it, met in the middle of the first cell."""
     with server_process(tmp_path) as server:
@@ -121,6 +123,7 @@ async def test_chaos_a_read_only_file_system_stops_the_run(tmp_path, monkeypatch
         assert [row["score"] for row in rows(cell)] == [1.0] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_chaos_a_signal_shows_in_the_exit_code(tmp_path, number, code):
     with server_process(tmp_path, "--latency", "0.1") as server:
@@ -141,6 +144,7 @@ HYDRA = ("-m", "rlm_eval.hydra_app", "--multirun")
 ASK = ("-m", "rlm_eval", "ask")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "times"), [(HYDRA, 1), (HYDRA, 2), (ASK, 2)])
 def test_chaos_a_signal_shows_in_the_exit_code_of_every_command(tmp_path, command, times):
     (tmp_path / "text.txt").write_text("A text. " * 400)

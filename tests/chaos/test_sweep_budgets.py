@@ -55,6 +55,7 @@ def served_of(folder) -> int:
     return int(found.partition(": ")[2].partition(" ")[0].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_chaos_shards_by_hand_keep_to_one_budget(tmp_path):
     with server_process(tmp_path, "--latency", "0.02") as server:
         given = [*overrides(tmp_path, server.url, *SMALL), "n=8", "length=1k", "budget.calls=30"]
@@ -62,6 +63,7 @@ def test_chaos_shards_by_hand_keep_to_one_budget(tmp_path):
         assert 26 <= served(server) <= 30
 
 
+@pytest.mark.slow
 def test_chaos_token_budgets_hold_over_processes(tmp_path):
     caps = ["root.sampling.max_output_tokens=200", "budget.tokens=9000"]
     with server_process(tmp_path, "--latency", "0.02") as server:
@@ -72,6 +74,7 @@ def test_chaos_token_budgets_hold_over_processes(tmp_path):
     assert 5000 < tokens <= 9000
 
 
+@pytest.mark.slow
 def test_chaos_jobs_planned_twice_keep_to_one_budget(tmp_path):
     with server_process(tmp_path, "--latency", "0.02") as server:
         given = [*overrides(tmp_path, server.url, *SMALL), "n=6", "length=1k,2k", "budget.calls=30"]
@@ -91,6 +94,7 @@ def test_chaos_jobs_planned_twice_keep_to_one_budget(tmp_path):
         assert 26 <= served(server) <= 30
 
 
+@pytest.mark.slow
 def test_chaos_submit_needs_squeue(tmp_path, monkeypatch):
     given = overrides(tmp_path, "http://127.0.0.1:9/v1", "cluster=slurm", "length=1k")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -131,6 +135,7 @@ def hydra_app(*arguments: str, cwd):
     )
 
 
+@pytest.mark.slow
 def test_chaos_hydra_multirun_keeps_to_one_budget(tmp_path):
     with server_process(tmp_path) as server:
         given = overrides(tmp_path, server.url, "n=3", "budget.calls=20", "length=1k,2k")
@@ -150,6 +155,7 @@ def test_chaos_hydra_submitit_launcher_keeps_to_one_budget(tmp_path):
         assert 30 <= served(server) <= 40
 
 
+@pytest.mark.slow
 def test_chaos_hydra_asks_before_all_its_jobs_together(tmp_path):
     given = overrides(
         tmp_path, "http://127.0.0.1:9/v1", "root.price=gpt-4o", "n=20", "length=1k,2k,4k,8k"

@@ -130,6 +130,7 @@ async def test_chaos_servers_usage_that_is_not_reported_is_estimated(tmp_path):
 # -- kills
 
 
+@pytest.mark.slow
 def test_chaos_servers_what_was_in_flight_at_a_kill_counts_as_possibly_billed(tmp_path, capsys):
     with server_process(tmp_path, "--latency", "3") as server:
         given = overrides(tmp_path, server.url, *ONE, CAP, "n=4", "max_samples=3")

@@ -145,6 +145,7 @@ def test_a_deleted_run_directory_is_not_made_again(tmp_path):
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_jobs_share_the_budget_and_leftovers_are_spent_again(tmp_path, capsys):
     pytest.importorskip("submitit")
     with server_process(tmp_path, "--latency", "0.02") as server:

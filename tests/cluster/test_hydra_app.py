@@ -37,6 +37,7 @@ def test_it_composes_what_run_composes(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_multirun_leaves_nothing_outside_the_run_directory(tmp_path):
     done = hydra_app("--multirun", *SMALL, "method=long_context,rag", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -78,6 +78,7 @@ def test_a_job_keeps_the_configuration_that_was_submitted(tmp_path):
     assert content["cells"] == [cells[0].id]
 
 
+@pytest.mark.slow
 def test_a_sweep_as_local_jobs_with_one_failing_cell(tmp_path, capsys):
     pytest.importorskip("submitit")
     with server_process(tmp_path, "--latency", "0.02") as server:
@@ -129,6 +130,7 @@ def test_a_job_has_ended_only_where_somebody_says_so(tmp_path, monkeypatch):
         job_states([job("slurm", 12, now)])
 
 
+@pytest.mark.slow
 def test_chaos_two_submits_at_once_send_each_cell_once(tmp_path):
     """Without a lock both numbered from 0, and one overwrote the other's jobs."""
     pytest.importorskip("submitit")

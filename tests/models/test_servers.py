@@ -116,6 +116,7 @@ def serving():
     return next(p for p in supervisor.children() if "fake_server" in "".join(p.cmdline()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [1, 4])
 async def test_a_server_that_dies_is_started_again_once_per_cell_and_said(calls, capsys):
     config = local(backoff_s=0.001, retries=2, engine=FakeEngine(latency=0.5))
@@ -165,6 +166,7 @@ async def test_cancelling_a_start_leaves_nothing():
     assert descendants() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, "STUBBORN"), (signal.SIGINT, "SERVER")]
 )

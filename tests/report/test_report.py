@@ -261,6 +261,7 @@ def test_cells_of_different_settings_are_never_merged() -> None:
 LONG = ("gpt-5", "qwen3-coder-480b-a35b-instruct")
 
 
+@pytest.mark.slow
 def test_long_names_overlap_nothing(tmp_path: Path) -> None:
     """Six series of long model names: no title leaves its figure, no panel meets another."""
     frame = cells.prepare(frames.frame(

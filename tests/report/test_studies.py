@@ -3,6 +3,7 @@
 import made_runs as runs
 import numpy as np
 import pandas as pd
+import pytest
 from made_frames import frame
 
 from rlm_eval.report import cells, report, series, studies
@@ -124,6 +125,7 @@ def test_right_and_wrong_answers_of_those_that_recurse():
     assert row["right"] + row["wrong"] == 40
 
 
+@pytest.mark.slow
 def test_a_report_carries_the_tables_of_its_study(tmp_path):
     runs.write(tmp_path)
     report([tmp_path], tmp_path / "out")

@@ -87,7 +87,13 @@ def printed(script, now, environment):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("script", [SCORED, MADE], ids=["scores", "samples"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(SCORED, id="scores"),
+        pytest.param(MADE, id="samples", marks=pytest.mark.slow),
+    ],
+)
 def test_equal_under_another_date_zone_locale_and_hash_seed(script, tmp_path):
     here = printed(script, "2026-11-29T12:00Z", {"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0"})
     there = {"TZ": "EST5EDT", "PYTHONHASHSEED": "7", **german(tmp_path)}

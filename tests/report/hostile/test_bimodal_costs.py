@@ -69,6 +69,7 @@ def lengths_of(data):
     return sorted(set(data["length"]))
 
 
+@pytest.mark.slow
 def test_no_figure_pools_lengths():
     made = frames.frame(
         methods=("rag", "rlm"), lengths=(1024, 4096, 16384, 65536), n=12, roots=("a", "b"),
