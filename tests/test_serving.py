@@ -12,8 +12,8 @@ import fake_vllm
 import pytest
 from runs import ROOT, cells_of, overrides, records, run_here
 
-from rlm_eval import serving
-from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
+from rlm_eval import serve_job, serving
+from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable, RlmEvalError
 from rlm_eval.models import EndpointInfo, registry
 from rlm_eval.models.registry import Registration, Registry, Shared
 from rlm_eval.models.servers import LOGS
@@ -69,6 +69,13 @@ async def test_a_server_that_does_not_start_is_known_at_once(tmp_path, monkeypat
         await asyncio.wait_for(waits, 5)
     registry.forget_failure(tmp_path, "a")
     assert Registry(tmp_path, "a").failure() is None
+
+
+def test_a_job_of_servers_that_fails_before_their_start_tells_it(tmp_path):
+    with pytest.raises(RlmEvalError, match="no model here has a server"):
+        serve_job.run_servers(tmp_path, {"configs": [], "serves": ["a"], "bind": None})
+    told = Registry(registry.place(tmp_path / "servers"), "a").failure()
+    assert told.startswith("serve: no model here has a server of its own")
 
 
 def test_a_server_whose_counter_stands_still_counts_no_more(tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ class Registration:
     def fail(self, why: str) -> None:
         """Tell the readers that the server did not start, or is gone for good."""
         with suppress(OSError):
+            self._failed.parent.mkdir(parents=True, exist_ok=True)
             draft = self._failed.with_suffix(".draft")
             draft.write_text(why, encoding="utf-8")
             draft.replace(self._failed)

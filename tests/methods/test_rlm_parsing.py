@@ -116,8 +116,7 @@ LENIENT = {
     "quoted_twice": (">> ```python\n>> x\n>> ```", ["x"], "quoted_block"),
     "quoted_in_a_string": ("```python\nx = '''\n> ```\n'''\n```", ["x = '''\n> ```\n'''"],
                            "fence_in_string"),
-    "quoted_behind_plain": ("```python\nx\n```\n> ```python\n> y\n> ```", ["x", "y"],
-                            "quoted_block"),
+    "quoted_beside_plain": ("> ```python\n> old\n> ```\nNow:\n```python\nx\n```", ["x"], ""),
     "inline": ("Use ```x = 1``` here, or `y`.", [], "no_block"),
 }  # fmt: skip
 

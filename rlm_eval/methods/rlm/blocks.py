@@ -107,6 +107,7 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
         found.append((code, modes, is_code))
     tagged = [(code, modes) for code, modes, is_code in found if is_code]
     # Beside tagged blocks the others are output or text that the model quotes.
+    tagged = [one for one in tagged if "quoted_block" not in one[1]] or tagged
     taken = tagged or [
         (code, [*modes, "untagged_block"]) for code, modes, _ in found if _does_something(code)
     ]
