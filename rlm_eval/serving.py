@@ -101,18 +101,26 @@ async def serve(
         registry.forget_failure(folder, name)
     registrations = [Registration(folder, name) for name in names]
     held: list[tuple[Server, Registration]] = []
-    starting = asyncio.create_task(_tell_of_start(registrations, held))
+    ready = asyncio.Event()
+    starting = asyncio.create_task(_tell_of_start(registrations, held, ready))
+
+    async def stop_telling() -> None:
+        ready.set()
+        await starting
+
     try:
         async with AsyncExitStack() as stack:
-            stack.callback(starting.cancel)
-            for model, registration in zip(models, registrations, strict=True):
+            for registration in registrations:
                 stack.callback(registration.end)
+            stack.push_async_callback(stop_telling)  # before their end: it would write them again
+            for model, registration in zip(models, registrations, strict=True):
                 server = await stack.enter_async_context(
                     spawned(model.engine, model.model, model.window, model.name, key=key, host=host)
                 )
+                stack.callback(registration.end)  # no reader comes to a server that is stopped
                 held.append((server, registration))
                 say(f"serve: {model.name} at {server.base_url}")
-            starting.cancel()
+            await stop_telling()
             why = await _until_done(run, held, idle_s, ended)
     except RlmEvalError as error:
         for registration in registrations:
@@ -124,15 +132,19 @@ async def serve(
 
 
 async def _tell_of_start(
-    registrations: Sequence[Registration], held: Sequence[tuple[Server, Registration]]
+    registrations: Sequence[Registration],
+    held: Sequence[tuple[Server, Registration]],
+    ready: asyncio.Event,
 ) -> None:
-    """Keep the files of servers that start, without an address, and of those that are ready."""
-    while True:
+    """Until all are `ready`, keep the files of servers that start, without an address, and of those
+    that run."""
+    while not ready.is_set():
         for index, registration in enumerate(registrations):
             url = held[index][0].base_url if index < len(held) else ""
             with suppress(OSError):
                 await asyncio.to_thread(registration.renew, url)
-        await asyncio.sleep(registry.RENEW_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ready.wait(), registry.RENEW_S)
 
 
 def _listen(ended: asyncio.Future[str]) -> None:
