@@ -107,6 +107,8 @@ LENIENT = {
     "one_line_of_another": ("```bash ls -l```", [], "no_block"),
     "prompts": ("```python\n>>> x = 1\n>>> for i in a:\n...     p(i)\n...\n1\n>>> x\n1\n```",
                 ["x = 1\nfor i in a:\n    p(i)\n\nx"], "interpreter_prompts"),
+    "prompts_behind_a_comment": ("```python\n# look\n>>>x = 1\n>>>p(x)\n1\n```", ["x = 1\np(x)"],
+                                 "interpreter_prompts"),
     "notebook": ("```python\nIn [1]: x = 1\n   ...: y\nOut[1]: 3\n```", ["x = 1\ny"],
                  "interpreter_prompts"),
     "doctest": ("```python\ndef f():\n    \"\"\"\n    >>> f()\n    \"\"\"\n```",

@@ -40,8 +40,8 @@ _ONE_LINE = re.compile(
     r"(?P<code>.*[^\s`~].*?)(?P=mark)[ \t]*[.:;,]?[ \t]*"
 )
 _QUOTE = re.compile(r" {0,3}> ?")
-_PROMPT = re.compile(r"(?:>>>|In \[\d*\]:)(?: |$)")
-_GOES_ON = re.compile(r"(?:>>>|\.\.\.|In \[\d*\]:| *\.\.\.+:)(?: |$)")
+_PROMPT = re.compile(r">>> ?|In \[\d*\]: ?")
+_GOES_ON = re.compile(r">>> ?|In \[\d*\]: ?|(?:\.\.\.| *\.\.\.+:)(?: |$)")
 _SAYS_CODE = re.compile(r"[(\[]|\w (?:[-+*/]?=) |^(?:import|from|del) |:$")
 """Of the words behind a fence's tag: a call, an assignment as it is usually spaced, a statement.
 `title="a"`, `{.numbers}` and other attributes have none of these."""
@@ -147,7 +147,8 @@ def _unquote(lines: list[str], start: int) -> int:
 def _typed(code: str) -> tuple[str, list[str]]:
     """(code, modes) of a block that shows an interpreter's session: what was typed, no output."""
     lines = code.split("\n")
-    if not _PROMPT.match(lines[0]):
+    first = next((line for line in lines if line.strip() and line[0] != "#"), "")
+    if not _PROMPT.match(first):
         return code, []
     typed = [line[found.end() :] for line in lines if (found := _GOES_ON.match(line))]
     return "\n".join(typed).strip("\n").rstrip(), ["interpreter_prompts"]
