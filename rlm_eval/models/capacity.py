@@ -8,7 +8,7 @@ llama.cpp its slots on `/props`. Hosted APIs tell nothing: of them `/metrics` al
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,8 @@ async def told(transport: Transport, *, hosted: bool) -> Capacity:
 
 def of_metrics(text: str) -> int | None:
     """Tokens of the cache by Prometheus metrics of vLLM or SGLang; `None` = not told."""
-    engines = [_vllm_tokens(dict(_LABEL.findall(labels))) for labels in _VLLM.findall(text)]
-    if engines and None not in engines:
-        return sum(filter(None, engines)) or None
+    if engines := [dict(_LABEL.findall(labels)) for labels in _VLLM.findall(text)]:
+        return _vllm_tokens(engines)
     ranks: dict[str, int] = {}  # ranks of one copy tell the same cache
     for labels, value in _SGLANG.findall(text):
         copy = dict(_LABEL.findall(labels)).get("dp_rank", "")
@@ -58,10 +57,15 @@ def of_metrics(text: str) -> int | None:
     return sum(ranks.values()) or None
 
 
-def _vllm_tokens(labels: Mapping[str, str]) -> int | None:
-    whole = _number(labels.get("kv_cache_size_tokens"))
-    blocks, size = _number(labels.get("num_gpu_blocks")), _number(labels.get("block_size"))
-    return whole or (blocks * size if blocks and size else None)
+def _vllm_tokens(engines: Sequence[Mapping[str, str]]) -> int | None:
+    """Of the engines of one server (data parallel), by their labels. Newer releases state the
+    tokens of each; older ones the blocks, and there each engine's may be those of all."""
+    stated = [_number(labels.get("kv_cache_size_tokens")) for labels in engines]
+    if None not in stated:
+        return sum(filter(None, stated))
+    blocks = max(_number(labels.get("num_gpu_blocks")) or 0 for labels in engines)
+    size = min(_number(labels.get("block_size")) or 0 for labels in engines)
+    return blocks * size or None
 
 
 def of_page(body: bytes | None) -> Capacity:

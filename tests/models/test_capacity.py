@@ -22,7 +22,8 @@ INFO = {"max_total_num_tokens": 901109, "max_running_requests": 48, "tp_size": 2
     [
         ("", None),
         (f"# HELP vllm:x\n{BLOCKS}", 16 * 573),
-        (BLOCKS + BLOCKS.replace('"0"', '"1"'), 2 * 16 * 573),
+        (BLOCKS + BLOCKS.replace('"0"', '"1"'), 16 * 573),  # each tells the blocks of both
+        (2 * BLOCKS.replace("engine=", 'kv_cache_size_tokens="9000",engine='), 18_000),
         (BLOCKS.replace("573", "None"), None),
         (BLOCKS.replace("engine=", 'kv_cache_size_tokens="9000",engine='), 9000),
         ('sglang:max_total_num_tokens{model_name="m",tp_rank="0"} 471258.0\n', 471258),
