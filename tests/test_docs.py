@@ -196,6 +196,18 @@ def test_the_tokens_of_the_study_are_those_of_its_records():
         assert used in page.read_text()
 
 
+def test_the_scores_of_the_wordings_are_those_published():
+    page = (ROOT / "benchmarks/prompt_sensitivity/README.md").read_text()
+    with (ROOT / "results/published/prompt_sensitivity/tables/accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    shown = [
+        " | ".join(row[k] for k in ("method", "n", "score %", "95 % interval")) for row in rows
+    ]
+    assert shown
+    for row in shown:
+        assert f"| {row} |" in page
+
+
 def test_the_scores_of_the_study_are_those_published():
     """The page's table is a copy in an order of its own: the same cells, the same figures."""
     with (ROOT / "results/published/length_sweep/tables/accuracy.csv").open() as file:
