@@ -1,10 +1,11 @@
 """The windows with which a job's servers are started: as its longest cell is expected to need.
 
-A server with `engine.window_of_job` that runs short cells alone is started with less than its
-model's window: it needs less memory for one request, so that smaller GPUs hold it. No outcome
-follows from it. What is counted, cut and refused here goes by the model's window; a request that
-the server refuses as too long makes it start again with the whole window (`servers.Server.widen`)
-and is sent again. Not here: servers of `rlm-eval serve`, whose jobs may be longer than is known.
+A vLLM server that runs short cells alone is started with less than its model's window (unless
+`engine.window_of_job=false`): it needs less memory for one request, so that smaller GPUs hold it.
+No outcome follows from it. What is counted, cut and refused here goes by the model's window; a
+request that the server refuses as too long makes it start again with the whole window
+(`servers.Server.widen`) and is sent again. Not here: servers of `rlm-eval serve`, whose jobs may be
+longer than is known.
 """
 
 from __future__ import annotations

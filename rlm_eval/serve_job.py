@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rlm_eval import serving
 from rlm_eval.errors import ConfigError, RlmEvalError
 from rlm_eval.models.placement import key_of, needs_of, spawned_of
-from rlm_eval.models.registry import name_of
+from rlm_eval.models.registry import Registration, forget_failure, name_of, place
 from rlm_eval.models.servers import LOOPBACK
 from rlm_eval.queue import job_states, jobs_of
 from rlm_eval.store import write_json
@@ -104,6 +104,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     number = max((int(path.stem) for path in folder.glob("*.json")), default=-1) + 1
     names = [registered_name(model) for model in models]
+    for name in names:
+        forget_failure(place(run / "servers"), name)
     left, configs = set(names), []
     for cell in cells:  # the fewest configurations from which the models can be built again
         own = {registered_name(m) for m in serving.served([cell])} & left
@@ -128,8 +130,18 @@ def write(
 def run_servers(run: Path, job: dict[str, Any]) -> str:
     """Hold the servers of a job's file until the run is done or idle; says why it ended.
 
-    Raises `RlmEvalError` where its models are others here than where it was submitted.
+    Raises `RlmEvalError` where its models are others here than where it was submitted. Whatever it
+    raises is told to the jobs that wait for its servers.
     """
+    try:
+        return _hold(run, job)
+    except Exception as error:
+        for name in job["serves"]:
+            Registration(place(run / "servers"), name).fail(str(error))
+        raise
+
+
+def _hold(run: Path, job: dict[str, Any]) -> str:
     from rlm_eval.cell import build_cell
 
     cells = [build_cell(OmegaConf.create(config)) for config in job["configs"]]

@@ -12,13 +12,13 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.cell import Cell
-from rlm_eval.errors import ConfigError, EndpointUnusable
+from rlm_eval.errors import ConfigError, EndpointUnusable, RlmEvalError
 from rlm_eval.lease import holder_of
 from rlm_eval.models import registry
 from rlm_eval.models.outage import say
@@ -96,21 +96,55 @@ async def serve(
     PLACEMENT.set(Placement([models]))
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     _listen(ended)
+    names = [registry.name_of(key_of(one.engine, one.model, one.window)) for one in models]
+    for name in names:
+        registry.forget_failure(folder, name)
+    registrations = [Registration(folder, name) for name in names]
     held: list[tuple[Server, Registration]] = []
-    async with AsyncExitStack() as stack:
-        for model in models:
-            server = await stack.enter_async_context(
-                spawned(model.engine, model.model, model.window, model.name, key=key, host=host)
-            )
-            name = registry.name_of(key_of(model.engine, model.model, model.window))
-            registration = Registration(folder, name)
-            stack.callback(registration.end)
-            held.append((server, registration))
-            say(f"serve: {model.name} at {server.base_url}")
-        why = await _until_done(run, held, idle_s, ended)
+    ready = asyncio.Event()
+    starting = asyncio.create_task(_tell_of_start(registrations, held, ready))
+
+    async def stop_telling() -> None:
+        ready.set()
+        await starting
+
+    try:
+        async with AsyncExitStack() as stack:
+            for registration in registrations:
+                stack.callback(registration.end)
+            stack.push_async_callback(stop_telling)  # before their end: it would write them again
+            for model, registration in zip(models, registrations, strict=True):
+                server = await stack.enter_async_context(
+                    spawned(model.engine, model.model, model.window, model.name, key=key, host=host)
+                )
+                stack.callback(registration.end)  # no reader comes to a server that is stopped
+                held.append((server, registration))
+                say(f"serve: {model.name} at {server.base_url}")
+            await stop_telling()
+            why = await _until_done(run, held, idle_s, ended)
+    except RlmEvalError as error:
+        for registration in registrations:
+            registration.fail(str(error))
+        raise
     if why == _DONE:  # a run directory may be copied and published
         (folder / "key").unlink(missing_ok=True)
     return why
+
+
+async def _tell_of_start(
+    registrations: Sequence[Registration],
+    held: Sequence[tuple[Server, Registration]],
+    ready: asyncio.Event,
+) -> None:
+    """Until all are `ready`, keep the files of servers that start, without an address, and of those
+    that run."""
+    while not ready.is_set():
+        for index, registration in enumerate(registrations):
+            url = held[index][0].base_url if index < len(held) else ""
+            with suppress(OSError):
+                await asyncio.to_thread(registration.renew, url)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ready.wait(), registry.RENEW_S)
 
 
 def _listen(ended: asyncio.Future[str]) -> None:

@@ -190,6 +190,8 @@ class FakeServer:
     """`reasoning_content`, `reasoning` or `think` (inside the text)."""
     metrics: bool = False
     """Tell of a prefix cache on `/metrics`, in vLLM's words."""
+    pages: dict[str, str] = field(default_factory=dict)
+    """Further pages: path -> body."""
     chunk_seconds: float = 0.0
     """Pause between the chunks of a stream."""
     port: int = 0
@@ -219,6 +221,8 @@ class FakeServer:
         for path, value in {"/health": {}, "/_totals": self.totals, "/_log": self.log}.items():
             app.router.add_get(path, _teller(value))
         app.router.add_post("/_faults", self._set_faults)
+        for path, body in self.pages.items():
+            app.router.add_get(path, _page(body))
         if self.metrics:
             app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -522,6 +526,13 @@ class AnthropicShape(OpenAIShape):
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.json_response(body, status=status, headers=headers)
+
+
+def _page(body: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def tell(_http: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    return tell
 
 
 def _teller(value: Any) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from runs import server_process
 
@@ -185,6 +186,26 @@ def test_every_row_of_the_page_of_servers_has_its_tests():
         named = re.findall(r"`(\w+)`", tests)
         assert named, f"no test: {when}"
         assert set(named) <= selected, set(named) - selected
+
+
+def test_the_tokens_of_the_study_are_those_of_its_records():
+    folder = ROOT / "results/published/length_sweep"
+    frame = pd.read_parquet(folder / "records.parquet", columns=["input_tokens", "output_tokens"])
+    used = f"{int(frame.fillna(0).to_numpy().sum()):,} tokens were used"
+    for page in (folder / "README.md", ROOT / "benchmarks/length_sweep/README.md"):
+        assert used in page.read_text()
+
+
+def test_the_scores_of_the_wordings_are_those_published():
+    page = (ROOT / "benchmarks/prompt_sensitivity/README.md").read_text()
+    with (ROOT / "results/published/prompt_sensitivity/tables/accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    shown = [
+        " | ".join(row[k] for k in ("method", "n", "score %", "95 % interval")) for row in rows
+    ]
+    assert shown
+    for row in shown:
+        assert f"| {row} |" in page
 
 
 def test_the_scores_of_the_study_are_those_published():

@@ -12,7 +12,7 @@ from rlm_eval.cli import main
 from rlm_eval.errors import RlmEvalError
 from rlm_eval.records import load_records
 from rlm_eval.suites.plan import read_record
-from rlm_eval.suites.publish import publish, state
+from rlm_eval.suites.publish import publish, republish, state
 from rlm_eval.suites.schema import load
 
 
@@ -125,6 +125,17 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
         other = run("d", server, needle, "method=rag", "root.sampling.max_output_tokens=99")
     assert [row["cell_id"] for row in other[:2]] == [row["cell_id"] for row in both[:2]]
     assert not {row["cell_id"] for row in other[2:]} & {row["cell_id"] for row in both}
+
+    before = load_records([out])
+    (out / "NOTE.md").write_text("A word of the author.")
+    republish(suite, root)
+    again = load_records([out])
+    assert again[before.columns].equals(before)
+    tokens = int(before["input_tokens"].sum() + before["output_tokens"].sum())
+    readme = (out / "README.md").read_text()
+    assert f"before. {tokens:,} tokens were used" in readme
+    assert readme.endswith("process\n\nA word of the author.\n")
+    assert {p.name for p in (out / "tables").iterdir()} > {"accuracy.md", "planned.md"}
 
     (out / "endpoints.json").unlink()
     with pytest.raises(RlmEvalError, match=r"endpoints\.json: missing, .* restore it"):

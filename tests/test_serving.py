@@ -1,6 +1,7 @@
 """One server for many jobs: registered, attached to, restarted, ended when all is done."""
 
 import asyncio
+import dataclasses
 import os
 import stat
 import subprocess
@@ -11,10 +12,11 @@ import fake_vllm
 import pytest
 from runs import ROOT, cells_of, overrides, records, run_here
 
-from rlm_eval import serving
-from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
+from rlm_eval import serve_job, serving
+from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable, RlmEvalError
 from rlm_eval.models import EndpointInfo, registry
 from rlm_eval.models.registry import Registration, Registry, Shared
+from rlm_eval.models.servers import LOGS
 
 
 def shared(folder, patience_s=5.0):
@@ -49,6 +51,31 @@ async def test_a_reader_follows_a_server_that_comes_back_elsewhere(tmp_path, mon
     assert host.base_url == "http://two/v1"
     with pytest.raises(EndpointGone, match="start one with: rlm-eval serve"):
         await Shared(Registry(tmp_path, "none"), "m", EndpointInfo("m"), 0.0, "k").ensure()
+
+
+async def test_a_server_that_does_not_start_is_known_at_once(tmp_path, monkeypatch):
+    """Of two that start, the second one's failure counts only when the first has ended."""
+    monkeypatch.setattr(registry, "_LOOK_S", 0.0)
+    first, second = Registration(tmp_path, "a"), Registration(tmp_path, "a")
+    first.renew("")
+    second.renew("")
+    waits = asyncio.create_task(shared(tmp_path, 60.0).ensure())
+    await asyncio.sleep(0.05)
+    second.fail("vllm did not start: out of memory")
+    await asyncio.sleep(0.3)
+    assert not waits.done()
+    first.end()
+    with pytest.raises(EndpointGone, match=r"did not start: vllm did not start: out of memory"):
+        await asyncio.wait_for(waits, 5)
+    registry.forget_failure(tmp_path, "a")
+    assert Registry(tmp_path, "a").failure() is None
+
+
+def test_a_job_of_servers_that_fails_before_their_start_tells_it(tmp_path):
+    with pytest.raises(RlmEvalError, match="no model here has a server"):
+        serve_job.run_servers(tmp_path, {"configs": [], "serves": ["a"], "bind": None})
+    told = Registry(registry.place(tmp_path / "servers"), "a").failure()
+    assert told.startswith("serve: no model here has a server of its own")
 
 
 def test_a_server_whose_counter_stands_still_counts_no_more(tmp_path, monkeypatch):
@@ -86,6 +113,26 @@ def test_the_nodes_address_is_used_only_where_it_is_one(monkeypatch):
     with pytest.raises(ConfigError, match="--bind ADDRESS"):
         serving.node_address("")
     assert serving.node_address("10.0.0.7") == "10.0.0.7"
+
+
+@pytest.mark.slow
+async def test_serve_tells_why_its_server_did_not_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_GPUS", str(tmp_path / "gpus"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("RLM_EVAL_DEVICES", str(tmp_path / "notes"))
+    monkeypatch.setenv("FAKE_CACHE", "16")
+    python = fake_vllm.environment(tmp_path / "env")
+    (cell,) = cells_of([
+        "task=s_niah", "method=long_context", "length=1k", "name=x", "model@root=qwen3-8b",
+        f"root.engine.python={python}", f"root.engine.source={tmp_path}",
+    ])  # fmt: skip
+    with pytest.raises(EndpointUnusable, match="KV cache is needed"):
+        await serving.serve(tmp_path, serving.models_of([cell]))
+    LOGS.set(tmp_path / "servers")
+    one = dataclasses.replace(cell.models["root"], server="shared")
+    with pytest.raises(EndpointGone, match=r"did not start: .*(?s:.)*KV cache is needed"):
+        async with one.open():
+            pass
 
 
 @pytest.mark.slow

@@ -1,14 +1,15 @@
 """How often the intervals of paired differences hold the true one, and how often p < 0.05 is false.
 
-    PYTHONPATH=. python benchmarks/interval_coverage/coverage.py               (about 20 minutes)
-    PYTHONPATH=. python benchmarks/interval_coverage/coverage.py --sets 200    (2 minutes)
+    PYTHONPATH=. python benchmarks/interval_coverage/coverage.py               (5 CPU minutes)
+    PYTHONPATH=. python benchmarks/interval_coverage/coverage.py --sets 200    (30 s)
 
 Each set is n pairs of scores in G clusters (G = n: independent), drawn from a Gaussian copula: a
 cluster's effect carries 20 % of the variance, A and B share 30 % of what makes a sample hard. Right
 or wrong scores have the stated mean; graded ones are right, wrong or something between, half of
 them each. A is 0 or 5 points better than B. `paired.compare` is what the reports use.
 
-Prints one line per situation and the worst of them. Exit code 1 where an interval covers less than
+Prints one line per situation and the worst of them; `results.txt` holds the last output, and
+`docs/statistics.md` its table. Exit code 1 where an interval covers less than
 93 %, or a test rejects more than 5.5 % of true hypotheses, by more than two standard errors of the
 simulation.
 """

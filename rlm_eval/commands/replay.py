@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )
-        for sample in getattr(cell.task, "drawn", cell.task.samples)():
+        task = _holding(cell.task, folder)
+        for sample in getattr(task, "drawn", task.samples)():
             for epoch in range(cell.epochs):
                 stored = store.attempts.get((sample.id, epoch))
                 if stored is None or not sample.id.startswith(prefix):
@@ -127,6 +129,15 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
                 seen += 1
                 print(printable(f"{folder.name}  {sample.id[:8]}  {_told(now, then)}"))
     return same, seen, results
+
+
+def _holding(task: Any, folder: Path) -> Any:
+    """The task with an n that holds all stored samples: a run with a smaller n than before takes
+    none away."""
+    from rlm_eval.log import read_lines
+
+    n, stored = getattr(task, "n", None), sum(1 for _ in read_lines(folder / "samples.jsonl"))
+    return task if n is None or stored <= n else dataclasses.replace(task, n=stored)
 
 
 def _said(attempt: Attempt) -> tuple[Any, ...]:

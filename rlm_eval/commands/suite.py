@@ -43,6 +43,11 @@ def main(argv: Sequence[str]) -> int:
         help="run nothing: write the small files of the finished cells to results/published/NAME; "
         "what was published there of other cells stays",
     )
+    parser.add_argument(
+        "--republish",
+        action="store_true",
+        help="run nothing: make tables and figures of results/published/NAME anew from its records",
+    )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.name is None:
         print(_list())
@@ -53,6 +58,11 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.suites.schema import load
 
     suite = load(arguments.name)
+    if arguments.republish:
+        from rlm_eval.suites.publish import republish
+
+        print("\n".join(str(path) for path in republish(suite)))
+        return 0
     configs, cells, places = cells_of(suite, arguments.overrides)
     tests = len(contrasts(places, suite.comparisons, suite))
     if arguments.cells:

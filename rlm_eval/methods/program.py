@@ -2,13 +2,15 @@
 
 They tell what the root model's own strategy adds: the same REPL, sub-calls and accounts, no root
 calls. A program is a Markdown file: `=== code` runs in the REPL, which has `context`, `question`,
-the other sections under `prompts`, the settings under `settings` and the `answer` dict. `map`
-is the chunk-then-reduce strategy that arXiv:2512.24601 describes.
+the other sections under `prompts`, the settings under `settings` and the `answer` dict. A line
+`note: NAME` that it prints is counted in the records as `note_NAME`. `map` is the
+chunk-then-reduce strategy that arXiv:2512.24601 describes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +22,8 @@ from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Sample
+
+_NOTE = re.compile(r"^note: (\w+)$", re.MULTILINE)
 
 
 class ProgramError(RlmEvalError):
@@ -101,6 +105,8 @@ class Program:
         # No model wrote the block: it stands under the first call it made.
         first = session.calls[0].id if session.calls else 0
         shown = (result.stdout, result.stderr)
+        for name in _NOTE.findall(result.stdout):
+            session.note(name, True)
         session.add_step(step_of(session, first, "t0.b0", code, result, shown))
         if tree.stop is not None:
             raise tree.stop

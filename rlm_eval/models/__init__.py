@@ -80,7 +80,7 @@ class EndpointInfo:
     cores: int | None = None
     """Cores that a server of ours computes on where it holds no GPU; `None` = not ours, or GPUs."""
     cache_tokens: int | None = None
-    """Tokens that the key-value cache of a server of ours holds; `None` = not told."""
+    """Tokens that the server's key-value cache holds, over all replicas; `None` = not told."""
     check_usage: Usage = field(default_factory=Usage)
     """Tokens of the preflight request: paid, outside any sample."""
 

@@ -36,6 +36,7 @@ from rlm_eval.models import (
     EndpointInfo,
     Sampling,
     address,
+    capacity,
     merged,
     proof,
 )
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 _CACHE_METRIC = re.compile(
     r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
+MOST_AT_ONCE = 256
+"""Requests at a server that tells how much it takes; fewer where its cache holds fewer."""
 _LONG_PAUSE_S = 10.0  # reported: nothing seems to happen meanwhile
 _FOR_ITS_SIZE = (ContextOverflow, BadRequest, CutShort)
 """Refusals of a request that may be too large for a server with less than its model's window."""
@@ -100,6 +103,7 @@ class HttpClient:
             self._ask, self._dialect, config.model, config.sampling, config.retries
         )
         self._tells_cache = True
+        self._capacity = capacity.Capacity()
 
     @property
     def base_url(self) -> str:
@@ -139,7 +143,7 @@ class HttpClient:
             try:
                 await self._host.ensure()
                 narrow = self._host.info.started_window
-                self.gate.capacity = self._host.info.cache_tokens
+                self.gate.capacity = self._host.info.cache_tokens or self._capacity.tokens
                 async with self.gate.slot(estimate) as sent.entered:
                     self._about_to_send(sent)
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
@@ -298,9 +302,26 @@ class HttpClient:
             model, used = "", functools.reduce(added, error.failed, error.usage)
         finally:
             slow.cancel()
+        if self._host.held is None:
+            await self._ask_capacity()
         return replace(
-            info, model=model or info.model, window=window or info.window, check_usage=used
+            info,
+            model=model or info.model,
+            window=window or info.window,
+            check_usage=used,
+            cache_tokens=info.cache_tokens or self._capacity.tokens,
         )
+
+    async def _ask_capacity(self) -> None:
+        """Requests at once as the server tells, where the configuration states no number."""
+        self._capacity = told = await capacity.told(
+            self._transport, hosted=self.config.price is not None
+        )
+        if self.config.concurrency is not None or told == capacity.Capacity():
+            return
+        self.gate.set_limit(min(told.requests or MOST_AT_ONCE, MOST_AT_ONCE))
+        cache = f", its cache holds {told.tokens:,} tokens" if told.tokens else ""
+        say(f"{self._transport.where}: {self.gate.ceiling} requests at once at most{cache}")
 
     async def account(self) -> Account | None:
         """See `models.Client.account`."""

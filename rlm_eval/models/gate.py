@@ -70,6 +70,7 @@ class Gate:
         self._rpm = Rate(rpm) if rpm else None
         self._tpm = Rate(tpm) if tpm else None
         self._whole = (limit, rpm, tpm)
+        self._parts = 1
         self._queues: OrderedDict[str, deque[tuple[asyncio.Future[None], float]]] = OrderedDict()
         self._cached = 0.0
         """Tokens that the requests in flight may fill."""
@@ -81,6 +82,7 @@ class Gate:
     def divide(self, of: int) -> None:
         """Let through one part in `of` of the limits, at least one request at a time."""
         limit, rpm, tpm = self._whole
+        self._parts = of
         ceiling = max(1, limit // of)
         # What the provider held back, it holds back of the new part, too.
         self.limit, self.ceiling = max(1.0, self.limit * ceiling / self.ceiling), ceiling
@@ -88,6 +90,12 @@ class Gate:
             if rate is not None and per_minute:
                 rate.change(per_minute / of)
         self._admit()
+
+    def set_limit(self, limit: int) -> None:
+        """Another limit of requests at once, for all parts together."""
+        if limit != self._whole[0]:
+            self._whole = (limit, *self._whole[1:])
+            self.divide(self._parts)
 
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:
@@ -133,7 +141,8 @@ class Gate:
             caller, queue = next(iter(self._queues.items()))
             future, tokens = queue[0]
             if not future.cancelled():
-                if self.capacity and self.in_flight and self._cached + tokens > self.capacity:
+                room = self.capacity and self.capacity / self._parts
+                if room and self.in_flight and self._cached + tokens > room:
                     return  # the next one that ends makes room
                 # Whose turn it is decides who waits for the rates, too, not who asked first.
                 if (wait := self._wait(tokens)) > 0:

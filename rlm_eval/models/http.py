@@ -26,6 +26,9 @@ from rlm_eval.secrets import check_url
 if TYPE_CHECKING:
     import aiohttp
 
+DEFAULT_AT_ONCE = 32
+"""Requests in flight where neither the configuration nor the server states a number."""
+
 
 @dataclass(frozen=True)
 class OpenAIModel:
@@ -68,8 +71,9 @@ class OpenAIModel:
     `rlm-eval serve` holds for this run."""
     engine: Any = None
     """How to start a server (`servers.Engine`); read only with `server: spawn`."""
-    concurrency: int = 32
-    """Most requests in flight at the endpoint."""
+    concurrency: int | None = None
+    """Most requests in flight at the endpoint; `None` = as many as a running server tells that it
+    takes (`capacity`), else 32."""
     rpm: float | None = None
     """Requests per minute that the account allows."""
     tpm: float | None = None
@@ -130,7 +134,7 @@ class OpenAIModel:
         if len(set(self.addresses)) < len(self.addresses):
             raise ValueError(f"base_url={self.base_url!r}: an address stands there twice")
         check_names(self.api_key_env, self.headers, self.headers_env)
-        if self.concurrency < 1 or self.retries < 0:
+        if (self.concurrency is not None and self.concurrency < 1) or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")
         if self.first_token_s is not None and not (self.stream and self.first_token_s > 0):
             raise ValueError("first_token_s: above 0, and with stream=true, which tells the token")
@@ -211,7 +215,8 @@ class OpenAIModel:
     @asynccontextmanager
     async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
         most = getattr(self.engine, "at_once", None) if self.server != "attach" else None
-        limits = (min(self.concurrency, most or self.concurrency), self.rpm, self.tpm)
+        asked = self.concurrency or DEFAULT_AT_ONCE
+        limits = (min(asked, most or asked), self.rpm, self.tpm)
         from rlm_eval.models.servers import LOGS
 
         place = ("endpoint", host.base_url, self.model, self.api_key_env, limits)

@@ -158,7 +158,13 @@ class Pool:
             )
         windows = [info.window for info in infos if info.window is not None]
         usage = functools.reduce(added, (info.check_usage for info in infos))
-        return replace(infos[0], window=min(windows, default=None), check_usage=usage)
+        caches = [info.cache_tokens for info in infos]
+        return replace(
+            infos[0],
+            window=min(windows, default=None),
+            check_usage=usage,
+            cache_tokens=None if None in caches else sum(filter(None, caches)),
+        )
 
     async def account(self) -> Account | None:
         """See `models.Client.account`: the prefix caches of all endpoints together."""
@@ -186,9 +192,11 @@ def parts(total: int, of: int) -> list[int]:
 @asynccontextmanager
 async def opened(config: OpenAIModel, urls: Sequence[str]) -> AsyncIterator[Pool]:
     """The endpoints at these addresses as one client; each gets its part of the limits."""
+    stated, count = config.concurrency, len(urls)
+    shares: list[int | None] = [None] * count if stated is None else [*parts(stated, count)]
     async with AsyncExitStack() as stack:
         clients = []
-        for url, most in zip(urls, parts(config.concurrency, len(urls)), strict=True):
+        for url, most in zip(urls, shares, strict=True):
             one = replace(
                 config, base_url=url, concurrency=most,
                 rpm=config.rpm and config.rpm / len(urls),

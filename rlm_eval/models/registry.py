@@ -2,7 +2,8 @@
 
 `<run>/servers/shared/` has one file a server (address, counter), written anew every ten seconds,
 and the file `key`, made once for the run, which its owner alone may read. A server counts while its
-counter moves, by the reader's own clock. Not here: who holds the servers (`serving`).
+counter moves, by the reader's own clock; while it starts its address is empty. Of one that did not
+start, `<name>.failed` tells why. Not here: who holds the servers (`serving`).
 """
 
 from __future__ import annotations
@@ -65,19 +66,40 @@ def name_of(key: tuple[str, str, int | None]) -> str:
     return text_hash(repr(key))[:16]
 
 
+def failed_file(folder: Path, name: str) -> Path:
+    """The file that tells why the servers of this name did not start."""
+    return folder / f"{name}.failed"
+
+
+def forget_failure(folder: Path, name: str) -> None:
+    """Remove the word of an earlier start."""
+    with suppress(OSError):
+        failed_file(folder, name).unlink()
+
+
 class Registration:
     """The file of one server that this process holds."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}-{secrets.token_hex(4)}.json"
+        self._failed = failed_file(folder, name)
         self._count = 0
 
     def renew(self, url: str) -> None:
-        """Write it anew. Raises `OSError`."""
+        """Write it anew; without an address while the server starts. Raises `OSError`."""
         self._count += 1
         draft = self._path.with_suffix(".draft")
         draft.write_bytes(orjson.dumps({"url": url, "count": self._count}))
         draft.replace(self._path)
+
+    def fail(self, why: str) -> None:
+        """Tell the readers that the server did not start, or is gone for good."""
+        with suppress(OSError):
+            self._failed.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._failed.with_suffix(".draft")
+            draft.write_text(why, encoding="utf-8")
+            draft.replace(self._failed)
+        self.end()
 
     def end(self) -> None:
         """Remove it."""
@@ -91,6 +113,16 @@ class Registry:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._seen: dict[str, tuple[int, float]] = {}
+        self._starts = False
+
+    def failure(self) -> str | None:
+        """Why no server of this name will come, by the last look; `None` while one may."""
+        if self._starts:
+            return None
+        try:
+            return failed_file(self._folder, self._name).read_text("utf-8")
+        except OSError:
+            return None
 
     def addresses(self) -> list[str]:
         """Addresses of the servers that count now, in the order of their files."""
@@ -109,7 +141,8 @@ class Registry:
             else:  # of a process that was killed; one that only slept writes it again
                 with suppress(OSError):
                     path.unlink()
-        return found
+        self._starts = "" in found
+        return [url for url in found if url]
 
 
 @dataclass
@@ -154,6 +187,12 @@ class Shared:
         began = told = time.monotonic()
         while not await asyncio.to_thread(self._look):
             now = time.monotonic()
+            if (why := await asyncio.to_thread(self.registry.failure)) is not None:
+                raise EndpointGone(
+                    f"{self.who}: the shared server did not start: {why}\n"
+                    "with the cause out of the way, start it again (rlm-eval serve, or submit "
+                    "--serve); the same command resumes"
+                )
             if now - began > self.patience_s:
                 raise EndpointGone(
                     f"{self.who}: no shared server was registered within {self.patience_s:.0f} s; "

@@ -94,7 +94,7 @@ class VLLM:
     gpu_memory: float | None = None
     """Share of each GPU's memory to use; `None` = vLLM's default (0.92), or computed where two
     models share GPUs. At most 0.5 leaves the rest to another server."""
-    window_of_job: bool = False
+    window_of_job: bool = True
     """Start with the window that the job's longest cell is expected to need, where that is less
     than the model's; a request that needs more starts the server again with the whole one. Needs
     `sampling.max_output_tokens`."""

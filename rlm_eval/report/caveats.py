@@ -145,6 +145,13 @@ def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
                 f"{method}: for {len(rows)} samples the search found no chunk, and the model "
                 "answered without any context."
             )
+    if "note_no_word_found" in frame:
+        blind = frame[frame["note_no_word_found"].eq(True)]
+        for method, rows in blind.groupby("method"):
+            yield (
+                f"{method}: for {len(rows)} samples no word of the question stands in the text; "
+                "the model was shown its first passages."
+            )
     if "note_empty_searches" in frame:
         searching = frame[frame["note_empty_searches"].notna()]
         for method, rows in searching.groupby("method"):

@@ -44,7 +44,7 @@ class Earlier:
         write_plan(run, self.record)
         for name, manifest in self.manifests.items():
             folder = run / "cells" / name
-            folder.mkdir()
+            folder.mkdir(parents=True)
             write_json(folder / "manifest.json", manifest)
             write_json(folder / "DONE", {})
         (run / accounts.FOLDER).mkdir(exist_ok=True)

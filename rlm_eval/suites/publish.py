@@ -28,7 +28,7 @@ from rlm_eval.stale import refuse, today
 from rlm_eval.store import BASELINES, output_folder, read_manifest
 from rlm_eval.suites.earlier import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.plan import read_record, write_plan
 from rlm_eval.suites.schema import Suite
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path("results/published")
 RUNS = Path("results/runs")
+NOTE = "NOTE.md"
+"""Words of the author's own in a published folder, kept, and shown at the end of its README."""
 _MADE = ("cells", "report", RECORDS, accounts.FOLDER, PLAN)  # what the published part has anew
 LONGEST = 200
 """Characters of a record's text above which it is left out: replies are not published."""
@@ -57,19 +59,47 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
         raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
     refuse(run, ((cell, today(read_manifest(cell))) for cell in done), "not published")
     kept = earlier(out, record, [read_manifest(cell)["identity"] for cell in done])
+    _replace(run, suite, out, done, kept)
+    return sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def republish(suite: Suite, root: Path = PUBLISHED) -> list[Path]:
+    """Make tables, figures and card of a published folder anew, from its own records.
+
+    For studies whose run directories are gone: every number is computed from the published records
+    by the report of today; what only trajectories tell stays unknown. Raises `RlmEvalError` where
+    nothing is published.
+    """
+    out = output_folder(root, "publish from a checkout of your own") / suite.name
+    record = read_record(out)
+    kept = None if record is None else earlier(out, record, [])
+    if kept is None:
+        raise RlmEvalError(f"{out}: nothing is published there; `rlm-eval suite NAME --publish`")
+    with tempfile.TemporaryDirectory(prefix="rlm-eval-republish-") as folder:
+        run = Path(folder) / suite.name
+        run.mkdir()
+        write_plan(run, kept.record)
+        _replace(run, suite, out, [], kept)
+    return sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def _replace(
+    run: Path, suite: Suite, out: Path, done: Sequence[Path], kept: Earlier | None
+) -> None:
+    """Publish in `out`; what lies there stays until the new files are whole."""
     with (
         _whole(run, done, kept) as whole,
-        tempfile.TemporaryDirectory(prefix=".new-", dir=root) as aside,
+        tempfile.TemporaryDirectory(prefix=".new-", dir=out.parent) as aside,
     ):
         made = Path(aside) / suite.name
         made.mkdir()
+        for name in (BASELINES, NOTE) if kept is not None else ():
+            if (out / name).exists():
+                shutil.copyfile(out / name, made / name)
         _publish(whole, suite, made, _Anywhere(run, whole), kept)
-        if kept is not None and (out / BASELINES).exists():
-            shutil.copyfile(out / BASELINES, made / BASELINES)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
-    return sorted(path for path in out.rglob("*") if path.is_file())
 
 
 @contextmanager
@@ -119,7 +149,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
             shutil.copyfile(path, inside)
         elif path.suffix in (".csv", ".md"):
             inside.write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
-    _readme(out, run, suite, 0 if kept is None else len(kept.manifests))
+    _readme(out, run, suite, 0 if kept is None else len(kept.manifests), records)
 
 
 def _without_texts(records: pd.DataFrame, anywhere: _Anywhere) -> pd.DataFrame:
@@ -156,16 +186,20 @@ def _manifests(run: Path) -> Iterator[Path]:
     return iter(sorted(run.glob("cells/*/manifest.json")))
 
 
-def _readme(out: Path, run: Path, suite: Suite, kept: int) -> None:
-    """What lies here, and what is missing from it."""
+def _readme(out: Path, run: Path, suite: Suite, kept: int, records: pd.DataFrame) -> None:
+    """What lies here, what it used, and what is missing from it."""
     done, planned = _progress(run)
     elsewhere = f" {kept} of them were run in other run directories and published before."
+    if kept == done:
+        elsewhere = " Tables and figures were made from the records that were published before."
+    tokens = int(records[["input_tokens", "output_tokens"]].fillna(0).to_numpy().sum())
     lines = [
         f"# {suite.name}: measured by this project",
         "",
         f"{suite.title}. {done} of {planned} cells are finished"
         + ("." if done == planned else ": the others are **not run**, or only in part.")
-        + (elsewhere if kept else ""),
+        + (elsewhere if kept else "")
+        + f" {tokens:,} tokens were used, input and output of all calls.",
         "",
         f"- [CARD.md](CARD.md): what was run, on what, with which limits, and the command; "
         f"[the suite's card](../../../benchmarks/{suite.name}/README.md)",
@@ -175,8 +209,11 @@ def _readme(out: Path, run: Path, suite: Suite, kept: int) -> None:
         f"- `{MANIFESTS}`: configuration, code, packages and machine of every cell",
         f"- `{PLAN}`: the plan, written before the first call",
         f"- `{ACCOUNTS}`: what the servers held, by process",
-        "",
     ]
+    if (out / BASELINES).exists():
+        lines.append(f"- `{BASELINES}`: what a skimmer and a rule without a model score on them")
+    note = (out / NOTE).read_text("utf-8").strip() if (out / NOTE).exists() else ""
+    lines += ["", note, ""] if note else [""]
     (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -74,6 +74,7 @@ HINTS = (
     ("return 42", "There is no function to return from"),
     ("FINAL(42)", "FINAL is not read here"),
     ("x = 1\nFINAL_VAR('x')", "FINAL is not read here"),
+    ("FINAL = 42", "FINAL is not read here"),
     ("answer.content = 42", "`answer` is a dict and is kept: write"),
     ("if len(context) == 3:\n    print(1)", "(nothing was printed: print what you want to see)"),
     ("answer['content'] = 'draft'", "(nothing was printed: print"),

@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 from rlm_bench import rlm_bench, sample_of
 
@@ -9,6 +10,7 @@ from rlm_eval.errors import ConfigError, LimitReached, ProviderError
 from rlm_eval.limits import Limits
 from rlm_eval.methods.matched import PROGRAMS, MatchedProgram
 from rlm_eval.methods.program import Program, ProgramError
+from rlm_eval.report.caveats import _found_nothing
 from rlm_eval.tasks.ledger import Ledger, _parse
 from rlm_eval.tasks.oolong_gen import OolongGen
 from rlm_eval.tasks.oolong_pairs import OolongPairsGen
@@ -67,6 +69,37 @@ async def test_grep_shows_the_passages_with_the_rarest_words(tmp_path):
     (request,) = bench.sub.asked
     assert "Entry 78: the barge" in request[0].content
     assert len(re.findall("Entry", request[0].content)) < 8
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "found"),
+    [
+        (
+            "今日は晴れです。" * 40 + "鍵の番号は七十七です。" + "明日は雨です。" * 40,
+            "鍵の番号は何ですか",
+            "七十七",
+        ),
+        (
+            "오늘은 맑습니다. " * 40 + "열쇠는 서랍에 있다. " + "내일은 흐립니다. " * 40,
+            "열쇠가 어디?",
+            "서랍",
+        ),
+        ("It rains. " * 60 + "The key is in drawer 7. " + "It snows. " * 60, "鍵はどこ?", None),
+    ],
+)
+async def test_grep_reads_text_without_spaces_and_says_where_it_finds_nothing(
+    tmp_path, text, question, found
+):
+    method = Program("grep", settings={"window_chars": 80, "passages": 2})
+    async with rlm_bench(
+        tmp_path, lambda _: "", lambda _: "7", sample=sample_of(text, question)
+    ) as bench:
+        await method.solve(bench.session.sample, bench.session)
+    (request,) = bench.sub.asked
+    assert found is None or found in request[0].content
+    assert bench.session.notes.get("no_word_found", False) == (found is None)
+    frame = pd.DataFrame({"method": ["program_grep"], "note_no_word_found": [found is None]})
+    assert len(list(_found_nothing(frame))) == (found is None)
 
 
 async def test_labels_are_counted_in_code(tmp_path):

@@ -59,7 +59,7 @@ async def test_one_that_was_killed_counts_no_more(logs, monkeypatch):
     monkeypatch.setattr(registry, "STALE_S", 0.2)
     folder = users.place(logs)
     folder.mkdir(parents=True)
-    registry.Registration(folder, users.text_hash("a")[:16]).renew("")
+    registry.Registration(folder, users.text_hash("a")[:16]).renew("other:1")
     gate = Gate(30)
     async with users.divided(gate, logs, "a"):
         assert gate.ceiling == 15

@@ -23,6 +23,9 @@ MODES = {
     "fence_on_code_line": "a closing fence on the last line of code ended the block",
     "words_beside_fence": "a fence with words before it, or behind the closing one, was read",
     "crlf": "line ends of Windows in a block were replaced",
+    "code_on_fence_line": "code on the line of the opening fence was read",
+    "interpreter_prompts": "`>>> ` or `In [1]: ` before code was removed, with the output",
+    "quoted_block": "the `> ` of a quotation was removed before a block",
     "unclosed_block": "a last code fence that was never closed",
 }
 """Parser modes of `find_blocks`; their counts become the trajectory's notes `parser_<mode>`."""
@@ -32,6 +35,16 @@ _OPEN = re.compile(
     r"(?P<rest>[^`]*)"
 )
 _OPEN_BEHIND_WORDS = re.compile(r"[^`~]*[^`~\s][ \t]*(?P<mark>```)(?P<tag>[\w+.-]+)[ \t]*")
+_ONE_LINE = re.compile(
+    r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?P<mark>`{3,}|~{3,})[ \t]*(?P<tag>[\w+.-]+)[ \t]+"
+    r"(?P<code>.*[^\s`~].*?)(?P=mark)[ \t]*[.:;,]?[ \t]*"
+)
+_QUOTE = re.compile(r" {0,3}> ?")
+_PROMPT = re.compile(r">>> ?|In \[\d*\]: ?")
+_GOES_ON = re.compile(r">>> ?|In \[\d*\]: ?|(?:\.\.\.| *\.\.\.+:)(?: |$)")
+_SAYS_CODE = re.compile(r"[(\[]|\w (?:[-+*/]?=) |^(?:import|from|del) |:$")
+"""Of the words behind a fence's tag: a call, an assignment as it is usually spaced, a statement.
+`title="a"`, `{.numbers}` and other attributes have none of these."""
 _TAGS = {"python", "repl"}
 _OTHER_TAG = re.compile(
     r"(?:python[23](?:\.\d+)?|py|py3|ipython3?|pycon|pyrepl|python-repl|jupyter|tool_code)",
@@ -52,10 +65,19 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
     lines = reply.replace("\r\n", "\n").split("\n")
     found: list[tuple[str, list[str], bool]] = []
     unclosed = False
-    at = 0
+    unquoted = at = 0
     while at < len(lines):
         line = lines[at].rstrip("\r")
+        if (quote := _QUOTE.match(line)) and _opens_in_quotation(line[quote.end() :]):
+            unquoted = max(unquoted, _unquote(lines, at))
+            continue
         at += 1
+        if (whole := _ONE_LINE.fullmatch(line)) and _is_code(whole["tag"]):
+            code, modes = _typed(whole["code"].strip())
+            if _parses(code):
+                modes += _of_fence(whole["mark"], whole["tag"], quoted=at <= unquoted)
+                found.append((code, [*modes, "code_on_fence_line"], True))
+                continue
         match = _OPEN.fullmatch(line) or _OPEN_BEHIND_WORDS.fullmatch(line)
         if match is None:
             continue
@@ -64,25 +86,28 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
         code, after, modes = _body(lines, at, match["mark"], len(lead.expandtabs()))
         tag = match["tag"]
         is_code = _is_code(tag)
+        code, typed = _typed(code)
+        modes += typed
+        if is_code and not behind_words and (head := match["rest"].strip()):
+            both = _with_head(head, code)
+            if both is not None:
+                code, modes = both, ["code_on_fence_line"]
         if behind_words:
             if not (is_code and _parses(code)):
                 continue  # a sentence about fences
             modes.append("words_beside_fence")
+        quoted = at <= unquoted
         at = after
         if tag and not is_code:
             continue
         unclosed |= is_code and "unclosed_block" in modes
         if ("unclosed_block" in modes and cut) or not code.strip():
             continue
-        if tag and tag not in _TAGS:
-            modes.append("other_tag")
-        if match["mark"][0] == "~":
-            modes.append("tilde_fence")
-        if len(match["mark"]) > 3:
-            modes.append("long_fence")
+        modes += _of_fence(match["mark"], tag, quoted=quoted)
         found.append((code, modes, is_code))
     tagged = [(code, modes) for code, modes, is_code in found if is_code]
     # Beside tagged blocks the others are output or text that the model quotes.
+    tagged = [one for one in tagged if "quoted_block" not in one[1]] or tagged
     taken = tagged or [
         (code, [*modes, "untagged_block"]) for code, modes, _ in found if _does_something(code)
     ]
@@ -90,6 +115,52 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
     shown |= {"unclosed_block"} if unclosed else set()
     shown |= {"crlf"} if taken and "\r\n" in reply else set()
     return [code for code, _ in taken], sorted(shown)
+
+
+def _of_fence(mark: str, tag: str, *, quoted: bool) -> list[str]:
+    """Modes that the fence itself shows."""
+    shown = {
+        "other_tag": bool(tag) and tag not in _TAGS,
+        "tilde_fence": mark[0] == "~",
+        "long_fence": len(mark) > 3,
+        "quoted_block": quoted,
+    }
+    return [mode for mode, is_so in shown.items() if is_so]
+
+
+def _opens_in_quotation(line: str) -> bool:
+    """True where a quoted line, without its `>`, opens a block, perhaps in a quotation again."""
+    while quote := _QUOTE.match(line):
+        line = line[quote.end() :]
+    return (_OPEN.fullmatch(line) or _ONE_LINE.fullmatch(line)) is not None
+
+
+def _unquote(lines: list[str], start: int) -> int:
+    """Takes one `>` from the quotation's lines, in place; the number of the line behind it."""
+    at = start
+    while at < len(lines) and (quote := _QUOTE.match(lines[at])):
+        lines[at] = lines[at][quote.end() :]
+        at += 1
+    return at
+
+
+def _typed(code: str) -> tuple[str, list[str]]:
+    """(code, modes) of a block that shows an interpreter's session: what was typed, no output."""
+    lines = code.split("\n")
+    first = next((line for line in lines if line.strip() and line[0] != "#"), "")
+    if not _PROMPT.match(first):
+        return code, []
+    typed = [line[found.end() :] for line in lines if (found := _GOES_ON.match(line))]
+    return "\n".join(typed).strip("\n").rstrip(), ["interpreter_prompts"]
+
+
+def _with_head(head: str, code: str) -> str | None:
+    """The code with the words behind the fence's tag, where these are its first line."""
+    if head.endswith(":"):
+        code = textwrap.indent(code, "    ")
+    both = f"{head}\n{code}" if code.strip() else head
+    said = _SAYS_CODE.search(head) or (not code.strip() and _does_something(head))
+    return both if said and _parses(both) else None
 
 
 def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, int, list[str]]:

@@ -15,7 +15,8 @@ from rlm_eval.methods.text import sections
 
 _SEARCHES = {"find", "index", "count", "search", "findall", "finditer", "match", "startswith",
              "endswith"}  # fmt: skip
-_FINAL = re.compile(r"\bFINAL(?:_VAR)?\(")
+_FINAL = re.compile(r"\bFINAL(?:_VAR)?\(|^[ \t]*FINAL(?:_VAR)?[ \t]*[=:]", re.MULTILINE)
+_FINAL_NAMES = {"FINAL", "FINAL_VAR"}
 _RETURN = "'return' outside function"
 _ANSWER_ATTRIBUTE = re.compile(r"\banswer\.(?:content|ready)\b|\banswer\(")
 
@@ -37,9 +38,10 @@ class Words:
             return self._hints["nothing_without_search"]
         return self._prompt["nothing"]
 
-    def of_block(self, ran: Ran, *, answer_dict: bool) -> list[str]:
+    def of_block(self, ran: Ran, *, answer_mode: str) -> list[str]:
         """Behind the output of a block."""
         found = []
+        answer_dict = answer_mode == "answer_dict"
         for name in ran.result.replaced:
             kind = {"answer": "answer_lost", "answer=content": "answer_replaced"}.get(name)
             found.append(fill(self._hints[kind or "names_replaced"], name=name))
@@ -54,6 +56,9 @@ class Words:
             and _ANSWER_ATTRIBUTE.search(ran.code)
         ):
             found.append(self._hints["answer_lost"])
+        if not ran.result.error and _sets_final(_parsed(ran.code)):
+            kind = "final_tag" if answer_dict else f"final_as_name_{answer_mode}"
+            found.append(self._hints[kind])
         return found
 
     def of_reply(self, reply: str) -> str:
@@ -66,6 +71,13 @@ def _parsed(code: str) -> ast.Module | None:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _sets_final(tree: ast.Module | None) -> bool:
+    """True where the code assigns to `FINAL` or `FINAL_VAR` and does nothing with `answer`."""
+    names = [] if tree is None else [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+    stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+    return bool(stored & _FINAL_NAMES) and all(n.id not in ("answer", "Final") for n in names)
 
 
 def _is_search(tree: ast.Module | None) -> bool:

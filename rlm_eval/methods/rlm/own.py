@@ -45,7 +45,7 @@ class Own:
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 4  # 3: more kinds of blocks, names put back, hints; 4: yet more blocks
+    VERSION: ClassVar[int] = 5  # 3: more kinds of blocks, names put back, hints; 4, 5: yet more
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
@@ -162,7 +162,7 @@ class Own:
             return [*messages, Message("user", text)]
         outputs = []
         for block in ran:
-            said = words.of_block(block, answer_dict=self.answer_dict)
+            said = words.of_block(block, answer_mode=self.answer_mode)
             printed = _output(block, shown)
             nothing = [] if printed or said else [words.of_nothing(block.code)]
             outputs.append("\n".join(filter(None, (printed, *said, *nothing))))
