@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval import serve_job, serving
     from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
     from rlm_eval.cluster import Cluster, packed, write_jobs
-    from rlm_eval.commands.run import confirm
     from rlm_eval.config import build
+    from rlm_eval.execution import confirm
     from rlm_eval.grid import expand
     from rlm_eval.lease import Lease
     from rlm_eval.ledger import balance, check_left
