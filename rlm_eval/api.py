@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlm_eval.cell import Cell, sweep_budget
-from rlm_eval.errors import ConfigError
+from rlm_eval.errors import ConfigError, NoRecords
 from rlm_eval.execution import contexts_of, expected_cost, update_records
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.objects import cells_of, user_path
 from rlm_eval.questions import Asked
 from rlm_eval.questions import ask as ask
+from rlm_eval.records import FILE
 from rlm_eval.records import load_records as load_records_of
 from rlm_eval.reporting import write_report
 from rlm_eval.results import write_records
@@ -62,6 +63,9 @@ class Run:
 
         Raises `NoRecords` where no sample has ended.
         """
+        if self.unfinished and not (self.folder / FILE).exists():
+            why = "; ".join(dict.fromkeys(self.unfinished.values()))
+            raise NoRecords(f"{self.folder}: no sample has ended: {why}")
         return load_records_of([self.folder])
 
     def report(self, out: str | Path | None = None) -> str:

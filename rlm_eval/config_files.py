@@ -52,6 +52,16 @@ def user_folders() -> list[Path]:
     Raises `ConfigError` for a folder that was named and is none, and where a file differs from one
     of the same name in an earlier folder or in the package.
     """
+    found = _found()
+    for index, folder in enumerate(found):
+        for path in sorted(folder.glob("*/*.yaml")):
+            for earlier in (CONFIGS, *found[:index]):
+                _check_same(path, earlier / path.relative_to(folder))
+    return found
+
+
+def _found() -> list[Path]:
+    """As `user_folders`, their files not looked at."""
     found: list[Path] = []
     for text in os.environ.get(VARIABLE, "").split(os.pathsep):
         if not text.strip():
@@ -61,14 +71,10 @@ def user_folders() -> list[Path]:
             raise ConfigError(f"{OPTION} or {VARIABLE}: {folder}: no such folder")
         found.append(folder.resolve())
     here = Path("configs")
-    if here.is_dir():
+    groups = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
+    if any((here / group).is_dir() for group in groups):  # else another program's
         found.append(here.resolve())
-    found = [folder for folder in dict.fromkeys(found) if folder != CONFIGS.resolve()]
-    for index, folder in enumerate(found):
-        for path in sorted(folder.glob("*/*.yaml")):
-            for earlier in (CONFIGS, *found[:index]):
-                _check_same(path, earlier / path.relative_to(folder))
-    return found
+    return [folder for folder in dict.fromkeys(found) if folder != CONFIGS.resolve()]
 
 
 def _check_same(path: Path, other: Path) -> None:
@@ -110,7 +116,7 @@ def extend_import_path() -> None:
 
     They come last: no installed module is hidden.
     """
-    for folder in (Path.cwd(), *(folder.parent for folder in user_folders())):
+    for folder in (Path.cwd(), *(folder.parent for folder in _found())):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.attempt import attempt
+from rlm_eval.cell import Cell
 from rlm_eval.errors import ConfigError
 from rlm_eval.journal import Journal
 from rlm_eval.limits import Budget
@@ -111,6 +112,11 @@ async def solve(
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
     _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)
+    # A task of its own: what is set in its context does not stay in the caller's.
+    return await asyncio.create_task(_rollout(cell, sample))
+
+
+async def _rollout(cell: Cell, sample: Sample) -> Rollout:
     async with AsyncExitStack() as stack:
         opened: dict[str, Endpoint] = {}
         for slot, model in cell.models.items():
