@@ -176,7 +176,7 @@ def group_help() -> str:
     """The config groups, what they are by their comments in run.yaml, and what is in them."""
     told = (CONFIGS / "run.yaml").read_text(encoding="utf-8")
     about = dict(re.findall(r"^  - (\w+)(?:@root)?: .*# (.*)", told, re.MULTILINE))
-    lines = ["config groups (GROUP=NAME):"]
+    lines = [f"config groups (GROUP=NAME; yours from {OPTION} DIR, {VARIABLE}, ./configs):"]
     for group, text in about.items():
         if found := names(group):
             lines.append(f"  {group:<10} {text}: {', '.join(found)}")

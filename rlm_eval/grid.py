@@ -49,13 +49,19 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
         if key not in fixed_keys and key not in swept:
             _, parsed = _split([f"{key}={values}"])
             swept[key] = parsed.get(key) or [f"{key}={values}"]
-    return product(fixed, [[[o] for o in values] for values in swept.values()], config_dir)
+    axes = [[[o] for o in values] for values in swept.values()]
+    return product(fixed, axes, config_dir, base)
 
 
 def product(
-    fixed: Sequence[str], axes: Sequence[Sequence[Sequence[str]]], config_dir: Path = CONFIG_DIR
+    fixed: Sequence[str],
+    axes: Sequence[Sequence[Sequence[str]]],
+    config_dir: Path = CONFIG_DIR,
+    base: DictConfig | None = None,
 ) -> list[DictConfig]:
     """The configurations of every combination; an axis is a list of lists of overrides.
+
+    `base` is what `fixed` composes to, where the caller has it.
 
     Composing takes a fifth of a second and what an override changes stands under its own top-level
     key, so that each alternative is composed once and put together with the others. Axes that
@@ -67,7 +73,7 @@ def product(
         if any(_key(o) in _APPENDED_GROUPS for alternative in axis for o in alternative):
             rest = [*axes[:index], *axes[index + 1 :]]
             return [c for own in axis for c in product([*fixed, *own], rest, config_dir)]
-    base = _compose(fixed, config_dir)
+    base = _compose(fixed, config_dir) if base is None else base
     nodes = functools.cache(lambda own: _nodes(fixed, own, config_dir))
     changed = [set[str]().union(*map(_top_level, axis)) for axis in axes]
     count = Counter(key for keys in changed for key in keys)

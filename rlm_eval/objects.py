@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def cells_of(
     for slot in models:
         if slot not in SLOTS:
             raise ConfigError(f"models: {slot!r} is no slot; the slots are {', '.join(SLOTS)}")
-    found = [_cell(task, one, models, settings) for one in methods]
+    composed = functools.cache(lambda overrides: expand(overrides)[0])
+    found = [_cell(task, one, models, settings, composed) for one in methods]
     ids = [cell.id for _, cell in found]
     if twice := [cell_id for cell_id in ids if ids.count(cell_id) > 1]:
         raise ConfigError(f"methods: two of them are the same cell, {twice[0]}")
@@ -131,10 +133,11 @@ def _cell(
     method: Method | str,
     models: Mapping[str, Model | str],
     settings: Mapping[str, Any],
+    composed: Callable[[tuple[str, ...]], DictConfig],
 ) -> tuple[DictConfig, Cell]:
     named = {"task": task, "method": method, **{f"model@{s}": m for s, m in models.items()}}
-    configs = expand([f"{k}={hydra_value(v)}" for k, v in named.items() if isinstance(v, str)])
-    config = configs[0]
+    chosen = [f"{k}={hydra_value(v)}" for k, v in named.items() if isinstance(v, str)]
+    config = composed(tuple(chosen)).copy()
     given: dict[str, Any] = {
         key.removeprefix("model@"): value
         for key, value in named.items()

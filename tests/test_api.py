@@ -68,17 +68,17 @@ async def test_a_sample_of_ones_own_needs_no_task():
         "What is the number for a-b mentioned in the text?",
         ["Nothing here. " * 50, "The number for a-b is: 123456."],
     )
-    found = await rl.solve("rag", sample, root="scripted")
+    found = await rl.solve("long_context", sample, root="scripted")
     assert (found.answer, found.scores, found.outcome) == ("123456", (), rl.Outcome.OK)
 
 
 async def test_objects_and_the_command_line_are_the_same_cells():
-    given = ["method=long_context,rlm", "model@root=openai", "root.model=fake", "n=2"]
+    given = ["method=rlm", "model@root=openai", "root.model=fake", "n=2"]
     given += ["root.base_url=http://127.0.0.1:1/v1", "length=1k", "tokenizer=approx4"]
     given += ["limits.calls=9", "root.sampling.temperature=0"]
     from rlm_eval.cell import build_cell
 
-    named = [build_cell(config) for config in expand(given)]
+    (named,) = [build_cell(config) for config in expand(given)]
     root = rl.model(
         "openai", model="fake", base_url="http://127.0.0.1:2/v1", sampling={"temperature": 0}
     )
@@ -86,9 +86,9 @@ async def test_objects_and_the_command_line_are_the_same_cells():
     _, made = cells_of(
         needle(), [rl.methods.LongContext(), rl.methods.RLM()], {"root": root}, **settings
     )
-    assert [cell.id for cell in made] == [cell.id for cell in named]
-    _, mixed = cells_of("s_niah", ["long_context", "rlm"], {"root": root}, **SMALL, **settings)
-    assert [cell.id for cell in mixed] == [cell.id for cell in named]
+    assert [cell.id for cell in made][1] == named.id
+    _, mixed = cells_of("s_niah", ["rlm"], {"root": root}, **SMALL, **settings)
+    assert [cell.id for cell in mixed] == [named.id]
     assert made[1].models["sub"] is made[1].models["root"]
 
 
@@ -118,17 +118,19 @@ def test_the_sync_forms_work_with_a_running_loop_and_in_a_thread(tmp_path):
     async def inside():
         return work("loop")
 
-    results = [work("plain"), asyncio.run(inside())]
+    results = [asyncio.run(inside())]
     thread = threading.Thread(target=lambda: results.append(work("thread")))
     thread.start()
     thread.join()
-    assert [run.attempted for run in results] == [1, 1, 1]
+    assert [run.attempted for run in results] == [1, 1]
 
 
 async def test_two_runs_at_once_in_one_loop(tmp_path):
     runs = await asyncio.gather(
         *(
-            rl.evaluate(needle(seed=seed), ["rag"], root="scripted", folder=tmp_path / str(seed))
+            rl.evaluate(
+                needle(seed=seed), ["long_context"], root="scripted", folder=tmp_path / str(seed)
+            )
             for seed in range(2)
         )
     )
@@ -185,7 +187,7 @@ async def test_what_an_environment_variable_holds_is_not_stored(tmp_path, monkey
         url = server.url
         root = rl.model("openai", model="fake", base_url=url, headers={"x-key": "${oc.env:MY_KEY}"})
         assert root.headers["x-key"] == "sk-0123456789abcdef"
-        run = await rl.evaluate(needle(n=1), ["rag"], root=root, folder=tmp_path / "run")
+        run = await rl.evaluate(needle(n=1), ["long_context"], root=root, folder=tmp_path / "run")
     assert run.attempted == 1
     texts = [path.read_bytes() for path in run.folder.rglob("*") if path.is_file()]
     assert not any(b"0123456789abcdef" in text for text in texts)
