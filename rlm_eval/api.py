@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rlm_eval.cell import Cell, sweep_budget
 from rlm_eval.errors import ConfigError, NoRecords
@@ -22,13 +23,11 @@ from rlm_eval.execution import contexts_of, expected_cost, update_records
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.objects import cells_of, user_path
-from rlm_eval.questions import Asked
 from rlm_eval.questions import ask as ask
 from rlm_eval.records import FILE
 from rlm_eval.records import load_records as load_records_of
 from rlm_eval.reporting import write_report
 from rlm_eval.results import write_records
-from rlm_eval.rollouts import Rollout
 from rlm_eval.rollouts import sample as sample
 from rlm_eval.rollouts import solve as solve
 from rlm_eval.run import Runner
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,17 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
         return executor.submit(context.run, asyncio.run, work).result()
 
 
-def solve_sync(*arguments: Any, **settings: Any) -> Rollout:
-    """`solve`, for code without an event loop."""
-    return run_sync(solve(*arguments, **settings))
+def _synchronous(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """`work` with the same arguments, for code without an event loop."""
+
+    @functools.wraps(work)
+    def call(*arguments: P.args, **settings: P.kwargs) -> T:
+        return run_sync(work(*arguments, **settings))
+
+    call.__doc__ = f"`{work.__name__}`, for code without an event loop.\n\n    {work.__doc__}"
+    return call
 
 
-def evaluate_sync(*arguments: Any, **settings: Any) -> Run:
-    """`evaluate`, for code without an event loop."""
-    return run_sync(evaluate(*arguments, **settings))
-
-
-def ask_sync(*arguments: Any, **settings: Any) -> Asked:
-    """`ask`, for code without an event loop."""
-    return run_sync(ask(*arguments, **settings))
+solve_sync = _synchronous(solve)
+evaluate_sync = _synchronous(evaluate)
+ask_sync = _synchronous(ask)
