@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -153,16 +154,19 @@ class Cell:
         }
 
 
-def build_cell(config: DictConfig) -> Cell:
-    """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({})) -> Cell:
+    """Build and check a composed configuration. Raises `ConfigError`; nothing is called.
+
+    `given` are objects that stand for nodes of `config` (`task`, `method`, slots of models): they
+    are used as they are, and their nodes only say what they are.
+    """
     config = config.copy()
     settle(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
-    shared = {name: config[name] for name in _SHARED} | {"length": length}
-    task: Task = _task(config, shared)
-    method: Method = build(config.method, "method")
+    task: Task = given["task"] if "task" in given else build_task(config)
+    method: Method = given["method"] if "method" in given else build(config.method, "method")
     if isinstance(method, MatchedProgram):
         method = method.matched_to(getattr(task, "operation", None), task.name)
     if task.protected and getattr(method, "writes_plain_text", False):
@@ -183,7 +187,7 @@ def build_cell(config: DictConfig) -> Cell:
     cell = Cell(
         task=task,
         method=method,
-        models=_models(config, [*method.slots, *judged]),
+        models=_models(config, [*method.slots, *judged], given),
         length=length,
         n=_positive(config, "n"),
         seed=int(config.seed),
@@ -201,8 +205,12 @@ def build_cell(config: DictConfig) -> Cell:
     return cell
 
 
-def _task(config: DictConfig, shared: dict[str, Any]) -> Task:
-    """The task; without an `n` it gets, and `config` keeps, what shows a large difference."""
+def build_task(config: DictConfig) -> Task:
+    """The task; without an `n` it gets, and `config` keeps, what shows a large difference.
+
+    Raises `ConfigError`.
+    """
+    shared = {name: config[name] for name in _SHARED} | {"length": parse_length(config.length)}
     given = shared | ({"n": 1} if config.n is None else {})
     task: Task = build(_with_shared(config.task, given), "task")
     if config.n is not None:
@@ -232,7 +240,7 @@ def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
         )
 
 
-def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
+def _models(config: DictConfig, slots: Sequence[str], given: Mapping[str, Any]) -> dict[str, Model]:
     """The models in these slots; `same` is the root model again, the very same object."""
     built: dict[str, Model] = {}
     for slot in slots:
@@ -243,7 +251,10 @@ def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
                 f"add model@{slot}=NAME"
             )
         source = _source(config, slot)
-        built[slot] = built.get(source) or build(config[source], source)
+        if source in given:
+            built[slot] = given[source]
+        else:
+            built[slot] = built.get(source) or build(config[source], source)
     return built
 
 

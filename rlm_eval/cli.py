@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval import __version__
+from rlm_eval.config_files import OPTION, chosen_on_command_line, extend_import_path
 from rlm_eval.errors import EndedBySignal, RlmEvalError
 from rlm_eval.paths import FULL, REFUSED, cache_dir
 from rlm_eval.secrets import guard_output
@@ -37,6 +38,7 @@ def _usage() -> str:
             f"rlm-eval {__version__}: evaluation harness for Recursive Language Models",
             "",
             "usage: rlm-eval COMMAND ...   (rlm-eval COMMAND --help tells more)",
+            f"       rlm-eval COMMAND ... {OPTION} DIR   (your own YAML files, beside ./configs)",
             "",
             *lines,
         ]
@@ -68,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module = importlib.import_module(f"rlm_eval.commands.{known[name].stem}")
     try:
-        code: int = module.main(rest)
+        with chosen_on_command_line(rest) as own:
+            extend_import_path()
+            code: int = module.main(own)
     except EndedBySignal as error:
         print(error, file=sys.stderr)
         return error.code

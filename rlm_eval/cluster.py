@@ -232,6 +232,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     from rlm_eval.models.users import EXPECTED
     from rlm_eval.run import Runner
     from rlm_eval.shards import merge_done
+    from rlm_eval.stopping import Signals
 
     job = read_job(run, number)
     if job.get("serves"):
@@ -246,7 +247,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
             "release, or a variable that its configuration names (oc.env) has another value here; "
             "set it as it was at `rlm-eval submit`, or submit again"
         )
-    runner = Runner(run, cells, sweep_budget(configs[0]), (), WARNING, job["grace"])
+    runner = Runner(run, cells, sweep_budget(configs[0]), (), Signals(WARNING, job["grace"]))
     try:
         unfinished = asyncio.run(runner.run()).unfinished
     except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,10 +22,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from rlm_eval.config_files import CONFIGS, extend_import_path, groups, join_hydra
+from rlm_eval.config_files import names as names_of
 from rlm_eval.environment import masked_arguments, settle
 from rlm_eval.errors import ConfigError
 
-CONFIG_DIR = Path(__file__).parent.parent / "configs"
+CONFIG_DIR = CONFIGS
+_COMPOSING = threading.RLock()  # Hydra keeps what it composes with in a global
 
 _APPENDED_GROUPS = ("experiment", "debug")  # `+experiment=x` is a habit; the group has a default
 
@@ -45,13 +49,19 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
         if key not in fixed_keys and key not in swept:
             _, parsed = _split([f"{key}={values}"])
             swept[key] = parsed.get(key) or [f"{key}={values}"]
-    return product(fixed, [[[o] for o in values] for values in swept.values()], config_dir)
+    axes = [[[o] for o in values] for values in swept.values()]
+    return product(fixed, axes, config_dir, base)
 
 
 def product(
-    fixed: Sequence[str], axes: Sequence[Sequence[Sequence[str]]], config_dir: Path = CONFIG_DIR
+    fixed: Sequence[str],
+    axes: Sequence[Sequence[Sequence[str]]],
+    config_dir: Path = CONFIG_DIR,
+    base: DictConfig | None = None,
 ) -> list[DictConfig]:
     """The configurations of every combination; an axis is a list of lists of overrides.
+
+    `base` is what `fixed` composes to, where the caller has it.
 
     Composing takes a fifth of a second and what an override changes stands under its own top-level
     key, so that each alternative is composed once and put together with the others. Axes that
@@ -63,7 +73,7 @@ def product(
         if any(_key(o) in _APPENDED_GROUPS for alternative in axis for o in alternative):
             rest = [*axes[:index], *axes[index + 1 :]]
             return [c for own in axis for c in product([*fixed, *own], rest, config_dir)]
-    base = _compose(fixed, config_dir)
+    base = _compose(fixed, config_dir) if base is None else base
     nodes = functools.cache(lambda own: _nodes(fixed, own, config_dir))
     changed = [set[str]().union(*map(_top_level, axis)) for axis in axes]
     count = Counter(key for keys in changed for key in keys)
@@ -96,7 +106,8 @@ def _top_level(overrides: Iterable[str]) -> set[str]:
 def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
     """What these overrides change: top-level key -> node. A plain value needs no composing."""
     names = _top_level_names(config_dir)
-    if all(k in names and not (config_dir / k).is_dir() for k in map(_key, own)):
+    known = groups(config_dir)
+    if all(k in names and k not in known for k in map(_key, own)):
         parser = OverridesParser.create()
         return {_key(o): parser.parse_override(o).value() for o in own}
     composed = _compose([*fixed, *own], config_dir)
@@ -130,13 +141,19 @@ def _key(override: str) -> str:
 
 def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     if not (config_dir / "run.yaml").is_file():
-        raise ConfigError(f"{config_dir}: no run.yaml; run from a clone of the repository")
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-            config = compose("run", overrides=with_fields(overrides, config_dir))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_explain(error, overrides, config_dir)) from error
+        raise ConfigError(f"{config_dir}: no run.yaml; install the package anew")
+    join_hydra()
+    extend_import_path()
+    with _COMPOSING:
+        before = GlobalHydra.instance().hydra  # of an application that calls us
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
+                config = compose("run", overrides=with_fields(overrides, config_dir))
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(_explain(error, overrides, config_dir)) from error
+        finally:
+            GlobalHydra.instance().hydra = before
     names = _top_level_names(config_dir)
     slots = [o.partition("=")[0].partition("@")[2] for o in overrides]  # +model@extra=...
     for key in map(str, config):
@@ -161,10 +178,9 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> st
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         group = key.split("@")[0]
-        if (config_dir / group).is_dir():
+        if known := names_of(group, config_dir):
             if value == "null":  # which Hydra takes for a group without a default alone
                 return f"{override}: to choose none write ~{override.partition('=')[0].lstrip('+')}"
-            known = sorted(p.stem for p in (config_dir / group).glob("*.yaml"))
             if value and value not in known:
                 near = difflib.get_close_matches(value, known, 3) or known
                 return f"{override}: no such {group}; near: {', '.join(near)}"
@@ -183,6 +199,6 @@ def _unknown(key: str, names: Sequence[str]) -> str:
 
 def _top_level_names(config_dir: Path) -> list[str]:
     loaded: Any = OmegaConf.load(config_dir / "run.yaml")
-    groups = [p.name for p in config_dir.iterdir() if p.is_dir()]
     slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
-    return sorted({*(str(k) for k in loaded if k != "defaults"), *groups, *filter(None, slots)})
+    keys = (str(k) for k in loaded if k != "defaults")
+    return sorted({*keys, *groups(config_dir), *filter(None, slots)})

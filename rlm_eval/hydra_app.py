@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from rlm_eval.config_files import CONFIGS, extend_import_path, join_hydra
 from rlm_eval.errors import ConfigError, EndedBySignal, RlmEvalError
 from rlm_eval.secrets import guard_output
 
@@ -28,16 +28,17 @@ _SAYS_ONLY |= {"--shell-completion"}
 
 
 @hydra.main(
-    config_path=str(Path(__file__).parent.parent / "configs"),
+    config_path=str(CONFIGS),
     config_name="hydra_app",
     version_base="1.3",
 )
 def main(config: DictConfig) -> None:
     """Run the cell. Raises `RlmEvalError` where it has samples without a result."""
     from rlm_eval.cell import build_cell, run_folder, sweep_budget
-    from rlm_eval.commands.run import confirm
     from rlm_eval.environment import settle
+    from rlm_eval.execution import confirm
     from rlm_eval.run import Runner
+    from rlm_eval.stopping import Signals
 
     settle(config)
     if config.get("sweep"):
@@ -47,7 +48,7 @@ def main(config: DictConfig) -> None:
         )
     folder, cells = run_folder(config), [build_cell(config)]
     confirm(folder, cells, float(config.confirm_above), yes=False, ask=False)
-    runner = Runner(folder, cells, sweep_budget(config))
+    runner = Runner(folder, cells, sweep_budget(config), signals=Signals())
     try:
         summary = runner.run_now()
     except EndedBySignal as error:  # not as an error of the job: Hydra would begin the next one
@@ -74,7 +75,7 @@ def begin(arguments: Sequence[str]) -> list[str]:
 
 def _confirm_together(overrides: Sequence[str]) -> None:
     from rlm_eval.cell import build_cell, run_folder
-    from rlm_eval.commands.run import confirm
+    from rlm_eval.execution import confirm
     from rlm_eval.grid import expand
 
     try:
@@ -89,6 +90,8 @@ def _confirm_together(overrides: Sequence[str]) -> None:
 if __name__ == "__main__":
     guard_output()
     try:
+        join_hydra()
+        extend_import_path()
         sys.argv[1:] = begin(sys.argv[1:])
         main()
     except RlmEvalError as error:

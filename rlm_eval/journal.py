@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.errors import RlmEvalError
-from rlm_eval.log import AppendLog, line_at, read_every, read_places
+from rlm_eval.log import LineLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
@@ -84,7 +84,7 @@ class Replies:
 class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
-    def __init__(self, log: AppendLog, wanted: Mapping[Who, int] | None = None) -> None:
+    def __init__(self, log: LineLog, wanted: Mapping[Who, int] | None = None) -> None:
         """Reads the whole of `log.path` once. Numbers of lines that a lost machine took are not
         given again: what still refers to them must not meet another text or trajectory.
 

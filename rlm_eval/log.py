@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
@@ -37,6 +37,21 @@ SYNC_SECONDS = 0.05
 """Longest wait of a line for the disk."""
 _HEADER = b'{"k":"writer"'
 _TOKEN = re.compile(rb'"w": ?"(\d+\.[0-9a-f]+)"\}\s*$')
+
+
+class LineLog(Protocol):
+    """What a journal is written to."""
+
+    path: Path
+    """Lines of earlier processes; they are read once."""
+
+    def check(self) -> None:
+        """Raises `RlmEvalError` where nothing can be appended."""
+        ...
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write lines, all or none. Raises `RlmEvalError`."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ def _name(cell: Cell, slot: str) -> str | None:
 def git_state() -> dict[str, Any]:
     """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
     root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # else a repository that holds the environment would answer
+        return {"git": None, "dirty": None}
 
     def git(*arguments: str) -> str | None:
         try:

@@ -51,7 +51,7 @@ from rlm_eval.session import Endpoint, Session
 from rlm_eval.shards import recover, shard_facts
 from rlm_eval.spending import spent
 from rlm_eval.stale import SCORER, changed, check_kept, code_of_cell, continued, hashes_in, rescored
-from rlm_eval.stopping import Stop
+from rlm_eval.stopping import Signals, Stop
 from rlm_eval.store import Attempt, CellStore, check_cells, output_folder, write_json
 from rlm_eval.sweep import SweepBudget
 from rlm_eval.types import Outcome, Sample, Trajectory
@@ -85,12 +85,11 @@ class Runner:
         cells: Sequence[Cell],
         budget: Limits,
         redo: Collection[Outcome] = (),
-        warning: int | None = None,
-        grace: float = 60.0,
+        signals: Signals | None = None,
     ) -> None:
         """`folder` is the run directory; `budget` is that of the whole run directory, shared with
         other processes (`ledger`). Finished samples with an outcome in `redo` are done again.
-        `warning` and `grace`: see `Stop.signals`.
+        `signals` are for a process of our own, in its main thread; `None` handles none.
         """
         self.folder = folder
         self.cells = cells
@@ -100,7 +99,7 @@ class Runner:
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)
         self._without_repl = 0
-        self._signals = self.stop.signals(warning, grace)
+        self._signals = self.stop.signals(signals)
 
     def run_now(self) -> Summary:
         """`run` in an event loop of its own. Raises `EndedBySignal` where a second signal cut it

@@ -11,9 +11,20 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from rlm_eval.models.waiting import Interrupt
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Which signals end a run early: Ctrl-C and SIGTERM, and a cluster's."""
+
+    warning: int | None = None
+    """The signal that a cluster sends before it ends a job; `None` = there is no cluster."""
+    grace: float = 60.0
+    """Seconds that the samples in flight then have."""
 
 
 class Stop:
@@ -38,12 +49,15 @@ class Stop:
             self._note(why)
 
     @contextmanager
-    def signals(self, warning: int | None, grace: float) -> Iterator[None]:
-        """Listen while the run lasts.
+    def signals(self, signals: Signals | None) -> Iterator[None]:
+        """Handle Ctrl-C, SIGTERM and a cluster's warning while the run lasts.
 
-        `warning` is the signal that a cluster sends before it ends a job; the samples in flight
-        then have `grace` seconds.
+        `None` handles none: the program that called us has handlers of its own.
         """
+        if signals is None:
+            yield
+            return
+        warning, grace = signals.warning, signals.grace
         loop, main = asyncio.get_running_loop(), asyncio.current_task()
         assert main is not None
         timers: list[asyncio.TimerHandle] = []

@@ -22,6 +22,7 @@ from rlm_eval.grid import expand
 from rlm_eval.journal import Calls
 from rlm_eval.results import rows
 from rlm_eval.run import Runner, Summary
+from rlm_eval.stopping import Signals
 from rlm_eval.types import Outcome, Slice
 
 ROOT = Path(__file__).parent.parent
@@ -77,10 +78,11 @@ def cells_of(overrides: Sequence[str]) -> list[Cell]:
 
 
 async def run_here(given: Sequence[str], redo: Sequence[Outcome] = ()) -> Summary:
-    """Run the cells in this process."""
+    """Run the cells in this process, which handles signals as the command line does."""
     configs = expand(given)
     cells = [build_cell(config) for config in configs]
-    return await Runner(run_folder(configs[0]), cells, sweep_budget(configs[0]), redo).run()
+    run, budget = run_folder(configs[0]), sweep_budget(configs[0])
+    return await Runner(run, cells, budget, redo, Signals()).run()
 
 
 def start(given: Sequence[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -155,3 +155,13 @@ def test_no_method_but_the_floor_reads_the_gold():
         if isinstance(node, ast.Attribute) and node.attr == "target"
     }
     assert readers <= {"rlm_eval.methods.floor"}
+
+
+def test_nothing_but_the_command_line_imports_a_command():
+    """What is useful lives in the library: a command parses its arguments and calls it."""
+    users = {
+        name
+        for name, path in MODULES.items()
+        if any(found.startswith("rlm_eval.commands") for found in imports(path))
+    }
+    assert {name for name in users if room(name) != "commands"} == set()

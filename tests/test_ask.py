@@ -1,10 +1,11 @@
 """`rlm-eval ask`: the answer on stdout, an ordinary run directory behind it, errors that help."""
 
+import asyncio
+
 import pytest
 
-from rlm_eval.ask import ask
+import rlm_eval as rl
 from rlm_eval.cli import main
-from rlm_eval.types import Outcome
 
 SCRIPTED = ["model@root=scripted", "repl.isolation=best", "tokenizer=approx4"]
 LOG = (
@@ -21,6 +22,12 @@ def results(tmp_path, monkeypatch):
     return [*SCRIPTED, f"results={tmp_path / 'runs'}"]
 
 
+def own(tmp_path, **more):
+    """Settings of `rl.ask` for a script in place of a model."""
+    given = {"root": "scripted", "tokenizer": "approx4", "method": "long_context"}
+    return {**given, "folder": tmp_path / "runs" / "own", **more}
+
+
 @pytest.mark.parametrize("method", ["rlm", "long_context"])
 def test_the_command_answers_over_a_file(method, results, tmp_path, capsys):
     file = tmp_path / "log.txt"
@@ -29,19 +36,55 @@ def test_the_command_answers_over_a_file(method, results, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (code, out) == (0, "4815162\n")
     assert "[ok; " in err
-    assert "cost unknown" in err
+    assert "nothing billed" in err, "a script sends no bill"
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "records.parquet").is_file()
 
 
-def test_in_python_over_files_and_texts_and_again_from_the_journal(results, tmp_path):
+def test_an_edited_file_is_another_question(results, tmp_path, capsys):
+    file = tmp_path / "log.txt"
+    given = ["ask", str(file), QUESTION, "method=long_context", "name=mine", *results]
+    answers = []
+    for text in (LOG, LOG, LOG.replace("4815162", "1111111")):
+        file.write_text(text)
+        assert main(given) == 0
+        answers.append(capsys.readouterr())
+    assert [out for out, _ in answers] == ["4815162\n", "4815162\n", "1111111\n"]
+    again = ["from the journal, nothing paid now" in err for _, err in answers]
+    assert again == [False, True, False]
+    assert len(list((tmp_path / "runs" / "mine" / "cells").iterdir())) == 2
+
+
+async def test_in_python_over_files_and_texts_and_again_from_the_journal(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "a.txt"
     file.write_text("Nothing here.")
-    first = ask(QUESTION, [file], "method=rlm", *results, texts=[LOG])
-    again = ask(QUESTION, [file], "method=rlm", *results, texts=[LOG])
-    assert (first.text, first.outcome) == ("4815162", Outcome.OK)
-    assert first.calls >= 2
-    assert again == first
+    first = await rl.ask(QUESTION, [file], texts=[LOG], **own(tmp_path))
+    again = await rl.ask(QUESTION, [file], texts=[LOG], **own(tmp_path))
+    assert (first.text, first.outcome) == ("4815162", rl.Outcome.OK)
+    assert first.is_new
+    assert not again.is_new
+    assert (again.text, again.calls, again.paid) == (
+        first.text, first.calls, f"{first.paid}; from the journal, nothing paid now",
+    )  # fmt: skip
+    twice = await rl.ask(QUESTION, [file], texts=[LOG], **own(tmp_path, epochs=2))
+    assert twice.texts == ("4815162", "4815162")
+    assert twice.calls == 2 * first.calls
+
+
+def test_a_price_that_is_not_known_is_said_to_be(tmp_path, monkeypatch, capsys):
+    from fake_server import FakeServer
+
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+    async def paid(**model: str) -> str:
+        async with FakeServer() as server:
+            root = rl.model("openai", model="fake", base_url=server.url, **model)
+            done = await rl.ask("What?", texts=[LOG], **own(tmp_path, root=root))
+            return done.paid
+
+    assert "; price unknown" in asyncio.run(paid())
+    assert "; $0.0" in asyncio.run(paid(price="gpt-5", name="priced"))
 
 
 def test_bad_input_is_one_clear_error(results, tmp_path, capsys):
@@ -55,3 +98,5 @@ def test_bad_input_is_one_clear_error(results, tmp_path, capsys):
     assert "2 cells" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["ask", "only words", "method=rlm"])
+    with pytest.raises(rl.RlmEvalError, match="name at least one file"):
+        rl.ask_sync("What?", root="scripted")

@@ -7,9 +7,10 @@ from fake_server import FakeServer
 from runs import overrides, run_here
 
 from rlm_eval.cell import build_cell
-from rlm_eval.commands.run import confirm, main
+from rlm_eval.commands.run import main
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.errors import ConfigError, EndpointUnusable
+from rlm_eval.execution import confirm
 from rlm_eval.grid import expand
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]

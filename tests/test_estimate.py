@@ -11,8 +11,9 @@ from fake_server import FakeServer, rules
 from runs import RULES, overrides, records, run_here
 
 from rlm_eval.cell import build_cell
-from rlm_eval.commands.estimate import estimate, main, table
+from rlm_eval.commands.estimate import main
 from rlm_eval.commands.suite import main as suite
+from rlm_eval.estimate_table import estimates_of, table
 from rlm_eval.grid import expand
 from rlm_eval.methods.retrieval.dense import _cache
 from rlm_eval.records import load_records
@@ -79,7 +80,7 @@ def cells(*given):
 
 
 def told_of(*given):
-    return estimate(cells(*given))
+    return asyncio.run(estimates_of(cells(*given)))
 
 
 def test_dense_retrieval_is_rehearsed_with_vectors():
@@ -169,7 +170,7 @@ def test_an_estimate_from_records_prices_each_model_by_its_calls(tmp_path):
     write_records(tmp_path / "test")
     known = load_records([tmp_path / "test"])
     paid = sum(row["cost_cold"] for row in records(tmp_path))
-    (found,) = estimate(cells(*given, "n=40"), known, "pilot")
+    (found,) = asyncio.run(estimates_of(cells(*given, "n=40"), known, "pilot"))
     assert found.samples == 40
     assert found.cost == pytest.approx(10 * paid, rel=0.02)
     assert found.calls == pytest.approx(10 * sum(row["n_calls"] for row in records(tmp_path)))
@@ -178,7 +179,7 @@ def test_an_estimate_from_records_prices_each_model_by_its_calls(tmp_path):
     told = table([found], 100.0)
     assert f"money: ${found.cost:,.2f} expected" in told
     assert f"time: {(found.input + found.output) / 100 / 3600:.1f} h at 100 tok/s" in told
-    (other,) = estimate(cells(*given, "sub.price=null"), known, "pilot")
+    (other,) = asyncio.run(estimates_of(cells(*given, "sub.price=null"), known, "pilot"))
     assert other.cost is None
     assert 0 < other.priced < paid, "the root's part is known"
 
@@ -217,7 +218,7 @@ def test_the_speed_of_an_earlier_run_counts_before_a_stated_one():
 
 def test_reply_tokens_are_the_users_where_they_are_given():
     given = cells("task=s_niah", "method=long_context", "model@root=gpt-5", "n=2", "length=1k")
-    (found,) = estimate(given, reply_tokens=4000)
+    (found,) = asyncio.run(estimates_of(given, reply_tokens=4000))
     assert found.output == 8000
 
 

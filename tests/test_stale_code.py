@@ -14,6 +14,7 @@ from rlm_eval.code_hash import class_hash
 from rlm_eval.code_hash.walk import SURROUNDINGS
 from rlm_eval.grid import expand
 from rlm_eval.report import card, compare
+from rlm_eval.reporting import write_report
 from rlm_eval.results import ContextSource, write_records
 from rlm_eval.stale import HASHES, REPLAYS, code_of_cell, sentences
 from rlm_eval.types import Outcome
@@ -347,15 +348,13 @@ async def test_a_cell_without_hashes_is_unknown_also_when_it_goes_on(plug, tmp_p
 
 
 async def test_a_report_names_other_code(plug, tmp_path):
-    from rlm_eval.commands.report import make
-
     plug()
     run = tmp_path / "test"
     async with FakeServer() as server:
         assert (await go(plugged(tmp_path, server.url))).finished
     plug(*CHANGED)
     write_records(run)
-    make([run], run / "report", ContextSource())
+    write_report([run], run / "report", ContextSource())
     assert "made by other code than today's" in (run / "report" / "CARD.md").read_text()
     assert "made by other code than today's" in compare([run], "plug", "0%")
 

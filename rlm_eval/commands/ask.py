@@ -2,7 +2,8 @@
 
 rlm-eval ask report.txt notes.txt 'Who signed the contract?' method=rlm model@root=coder-0.5b
 
-Prints the answer; calls, tokens, cost and the run directory go to the error stream.
+Prints the answer (with `epochs=2` both, a line each); calls, tokens, cost and the run directory go
+to the error stream. The same question over the same contents is answered from its journal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[\w@./]+=")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the answer; 0 where there is one, 1 where there is none."""
+    """Print the answer of every epoch; 0 where there is one, 1 where there is none."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval ask",
         description=__doc__,
@@ -33,18 +34,18 @@ def main(argv: Sequence[str]) -> int:
     if len(words) < 2:
         parser.error("name at least one file, then the question (in quotes), then any overrides")
 
-    from rlm_eval.ask import ask
+    from rlm_eval.questions import ask_now
+    from rlm_eval.stopping import Signals
     from rlm_eval.terminal import printable
 
     if not any(override.startswith("method=") for override in overrides):
         overrides.insert(0, "method=rlm")
-    done = ask(words[-1], words[:-1], *overrides)
-    print("(no answer)" if done.text is None else printable(done.text))
-    tokens = [str(n) if n is not None else "?" for n in (done.input_tokens, done.output_tokens)]
-    cost = "cost unknown" if done.cost is None else f"${done.cost:.4f}"
+    done = ask_now(words[-1], words[:-1], overrides, Signals())
+    for text in done.texts:
+        print("(no answer)" if text is None else printable(text))
     print(
-        f"[{done.outcome.value}; {done.calls} calls; {tokens[0]} + {tokens[1]} tokens; {cost}; "
-        f"{done.seconds:.1f} s; rlm-eval view {done.folder}]",
+        f"[{done.outcome.value}; {done.calls} calls; {done.paid}; {done.seconds:.1f} s; "
+        f"rlm-eval view {done.folder}]",
         file=sys.stderr,
     )
-    return 0 if done.text is not None else 1
+    return 1 if None in done.texts else 0

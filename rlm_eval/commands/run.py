@@ -8,17 +8,12 @@ rlm-eval run debug=scripted --cfg          (prints the composed configuration, r
 from __future__ import annotations
 
 import argparse
-import re
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from rlm_eval.config_files import group_help
 
-    from rlm_eval.cell import Cell
-    from rlm_eval.run import Summary
+if TYPE_CHECKING:
     from rlm_eval.types import Outcome
 
 
@@ -27,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="rlm-eval run",
         description=__doc__,
-        epilog=_groups(),
+        epilog=group_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
@@ -49,24 +44,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.cfg:
         return _print_configs(arguments.overrides)
+    from rlm_eval.execution import outcomes
+
     redo = outcomes(arguments.redo)
     return _run(arguments.overrides, redo, yes=arguments.yes, report=not arguments.no_report)
-
-
-def outcomes(text: str | None) -> list[Outcome]:
-    """The outcomes named by `--redo`, or `all`."""
-    from rlm_eval.errors import ConfigError
-    from rlm_eval.types import Outcome
-
-    if text is None:
-        return []
-    try:
-        if text == "all":
-            return list(Outcome)
-        return [Outcome(name) for name in text.removeprefix("outcome=").split(",")]
-    except ValueError as error:
-        known = ", ".join(outcome.value for outcome in Outcome)
-        raise ConfigError(f"--redo {text}: {error}; the outcomes are all, {known}") from error
 
 
 def _print_configs(overrides: list[str]) -> int:
@@ -78,148 +59,11 @@ def _print_configs(overrides: list[str]) -> int:
     return 0
 
 
-def confirm(
-    folder: Path,
-    cells: Sequence[Cell],
-    above: float,
-    *,
-    yes: bool,
-    ask: bool = True,
-    tests: int | None = None,
-) -> None:
-    """Warn of designs that show little; ask before more than `above` US dollars are spent.
-
-    `tests`: comparisons that were named beforehand. Raises `ConfigError` without a terminal, or
-    where `ask` is false (then there is no `--yes`).
-    """
-    from rlm_eval.planning import designs_of
-    from rlm_eval.prices import price_of
-
-    open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
-    # A script measures nothing.
-    real = [c for c in cells if not any(getattr(m, "scripted", False) for m in c.models.values())]
-    for design in designs_of(real, tests) if open_cells else ():
-        if design.shows_little:
-            print(design.warning(), file=sys.stderr)
-    priced = [c for c in open_cells if any(price_of(m.price) for m in c.models.values())]
-    if yes or not priced:
-        return
-    import asyncio
-
-    from rlm_eval.errors import ConfigError
-    from rlm_eval.estimate import expected as estimate
-
-    found = [asyncio.run(estimate(cell)) for cell in priced]
-    expected, most = sum(e.priced for e in found), sum(e.priced * e.high for e in found)
-    told = f"about ${expected:,.2f} expected (up to ${most:,.2f})"
-    if unpriced := dict.fromkeys(slot for cell in open_cells for slot in cell.unpriced):
-        told = f"at least ${expected:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
-    if expected <= above:
-        if unpriced:
-            print(told, file=sys.stderr)
-        return
-    told = f"{told} (`rlm-eval estimate` tells more), over ${above:g}"
-    if not (ask and sys.stdin.isatty()):
-        raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
-    try:
-        answer = input(f"{told}. Go on? [y/N] ")
-    except EOFError:  # Ctrl-D
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was called")
-
-
 def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) -> int:
     from rlm_eval.cell import build_cell
+    from rlm_eval.execution import execute
     from rlm_eval.grid import expand
 
     configs = expand(overrides)
     cells = [build_cell(config) for config in configs]
     return execute(configs[0], cells, redo, yes=yes, report=report)
-
-
-def execute(
-    config: DictConfig,
-    cells: Sequence[Cell],
-    redo: Sequence[Outcome] = (),
-    *,
-    yes: bool,
-    report: bool,
-    begin: Callable[[Path], None] = lambda _: None,
-    tests: int | None = None,
-) -> int:
-    """Confirm, run or resume the cells, make records and report; returns the exit code.
-
-    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished.
-
-    `config` holds what concerns the whole run; `begin` is called with its folder before any call;
-    `tests` is the number of comparisons that were named beforehand, where they were.
-    """
-    from rlm_eval.cell import run_folder, sweep_budget
-    from rlm_eval.errors import EndedBySignal, RlmEvalError
-    from rlm_eval.store import output_folder
-
-    folder = output_folder(run_folder(config))
-    confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
-    begin(folder)
-
-    from rlm_eval.run import Runner
-    from rlm_eval.shards import merge_done
-
-    runner = Runner(folder, cells, sweep_budget(config), redo)
-    summary = runner.run_now()
-    try:
-        for told in merge_done(folder, cells):
-            print(told, file=sys.stderr)
-        if any((folder / "cells").glob("*/manifest.json")):
-            _tell(folder, cells, summary, report=report)
-    except (OSError, RlmEvalError) as error:
-        if not summary.unfinished:
-            raise
-        print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
-    if not summary.unfinished:
-        return 0
-    then = "the same command resumes"
-    if not (folder / "plan.json").exists():
-        then = f"put {folder} back, then {then}"
-    told = f"{len(summary.unfinished)} of {len(cells)} cells unfinished; {then}"
-    if runner.stop.signal is not None:
-        raise EndedBySignal(told, runner.stop.signal)
-    print(told, file=sys.stderr)
-    return 1
-
-
-def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:
-    """Make records and report, unless nothing was added; say what they say and where they are."""
-    from rlm_eval.commands.report import make, told
-    from rlm_eval.errors import NoRecords
-    from rlm_eval.records import FILE
-    from rlm_eval.results import ContextSource, write_records
-    from rlm_eval.trust import foreign
-
-    out = folder / "report"
-    is_new = bool(summary.attempted or summary.rescored) or not (folder / FILE).exists()
-    if is_new:
-        write_records(folder)
-    if report:
-        fresh = is_new or not (out / "report.html").exists()
-        try:
-            known = {name for cell in cells for name in foreign(cell.resolved)}
-            print(make([folder], out, ContextSource(known=known)) if fresh else told(out))
-        except NoRecords:
-            return  # what is unfinished, and why, is told next
-    print(f"records: {folder / FILE}")
-
-
-def _groups() -> str:
-    """The config groups, what they are by their comments in run.yaml, and what is in them."""
-    folder = Path(__file__).parent.parent.parent / "configs"
-    if not folder.is_dir():
-        return ""
-    told = (folder / "run.yaml").read_text(encoding="utf-8")
-    about = dict(re.findall(r"^  - (\w+)(?:@root)?: .*# (.*)", told, re.MULTILINE))
-    lines = ["config groups (GROUP=NAME):"]
-    for name, text in about.items():
-        if names := sorted(path.stem for path in folder.glob(f"{name}/*.yaml")):
-            lines.append(f"  {name:<10} {text}: {', '.join(names)}")
-    return "\n".join(lines)

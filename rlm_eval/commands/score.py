@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 from rlm_eval.commands import TRUST
@@ -30,15 +29,16 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.lease import LeaseHeld
     from rlm_eval.results import cell_folders, write_records
+    from rlm_eval.score_runs import check_scorer, score_cell
     from rlm_eval.store import output_folder
 
     held, folders = 0, cell_folders(arguments.run)
     output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
     if arguments.scorer:
-        _check_scorer(arguments.scorer, folders, trust=arguments.trust)
+        check_scorer(arguments.scorer, folders, trust=arguments.trust)
     for folder in folders:
         try:
-            means = _score_cell(folder, trust=arguments.trust)
+            means = score_cell(folder, trust=arguments.trust)
         except LeaseHeld as error:  # one writer per cell: its run scores it
             print(f"{folder.name}  not scored: {error}", file=sys.stderr)
             held += 1
@@ -49,71 +49,3 @@ def main(argv: Sequence[str]) -> int:
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
     return 1 if held else 0
-
-
-def _check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
-    """Raises `RlmEvalError` where no cell has this scorer; nothing is written then."""
-    import difflib
-
-    from rlm_eval.errors import RlmEvalError
-
-    known: dict[str, None] = {}
-    for scores in (_stored_names, lambda folder: _names_now(folder, trust=trust)):
-        known |= dict.fromkeys(found for folder in folders for found in scores(folder))
-        if name in known:
-            return
-    near = difflib.get_close_matches(name, known, 3) or list(known)
-    raise RlmEvalError(f"--scorer {name}: no cell of this run has it; near: {', '.join(near)}")
-
-
-def _stored_names(folder: Path) -> set[str]:
-    """Scorers of the cell's stored verdicts."""
-    from rlm_eval.store import CellStore
-
-    return {s.scorer for done in CellStore(folder).attempts.values() for s in done.scores}
-
-
-def _names_now(folder: Path, *, trust: bool) -> set[str]:
-    """Scorers that the cell's task has today, by its first stored answer."""
-    from rlm_eval.kept_samples import stored_samples
-    from rlm_eval.rescoring import scored_again
-    from rlm_eval.store import CellStore
-    from rlm_eval.trust import stored_cell
-
-    store = CellStore(folder)
-    cell = stored_cell(store.manifest, trust=trust)
-    samples = stored_samples(folder, cell.task)
-    for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
-        return {score.scorer for score in attempt.scores}
-    return set()
-
-
-def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
-    """Append new verdicts to the cell's scores; the mean of every scorer, by name.
-
-    Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
-    """
-    from rlm_eval.kept_samples import stored_samples
-    from rlm_eval.lease import Lease
-    from rlm_eval.log import AppendLog
-    from rlm_eval.logs import writer_of
-    from rlm_eval.rescoring import scored_again
-    from rlm_eval.stale import code_of_cell, hashes_in, rescored
-    from rlm_eval.store import CellStore, score_line
-    from rlm_eval.trust import stored_cell
-
-    cell = stored_cell(CellStore(folder).manifest, trust=trust)
-    values: dict[str, list[float]] = {}
-    with Lease(folder) as lease:
-        store = CellStore(folder)
-        samples = stored_samples(folder, cell.task)
-        writer = writer_of(folder, lease)
-        with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
-            for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
-                file.append(score_line(attempt))
-                for score in attempt.scores:
-                    if score.value is not None:
-                        values.setdefault(score.scorer, []).append(score.value)
-        lease.check()
-        store.amend(hashes_in(rescored(store.manifest, code_of_cell(cell), store, samples)))
-    return {name: sum(found) / len(found) for name, found in values.items()}

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", help="folder in benchmarks/")
+    parser.add_argument("name", nargs="?", help="folder in ./benchmarks or in the package's")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, or ID:override")
     parser.add_argument("--estimate", action="store_true", help="tell the cost, call nothing")
     parser.add_argument("--cells", action="store_true", help="list the cells, call nothing")
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(str(path) for path in publish(run_folder(configs[0]), suite)))
         return 0
 
-    from rlm_eval.commands.run import execute, outcomes
+    from rlm_eval.execution import execute, outcomes
     from rlm_eval.stale import code_of_cell, refuse
     from rlm_eval.types import Outcome
 
@@ -108,14 +108,16 @@ def _list() -> str:
 
 def _estimate(cells: Sequence[Cell], tests: int) -> str:
     """The table of `rlm-eval estimate`; what cannot be estimated is named below it."""
-    from rlm_eval.commands.estimate import estimate, table
+    import asyncio
+
     from rlm_eval.errors import RlmEvalError
+    from rlm_eval.estimate_table import estimates_of, table
     from rlm_eval.planning import designs_of
 
     found, without = [], {}
     for cell in cells:
         try:
-            found += estimate([cell])
+            found += asyncio.run(estimates_of([cell]))
         except RlmEvalError as error:
             without[f"{cell.task.name}, {cell.method.name}"] = str(error)
     lines = [table(found)] if found else []

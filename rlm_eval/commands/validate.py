@@ -22,16 +22,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("tasks", nargs="*", metavar="TASK or KEY=VALUE")
     arguments = parser.parse_args(argv)
 
+    from rlm_eval import config_files
     from rlm_eval.cell import build_cell
     from rlm_eval.errors import RlmEvalError
-    from rlm_eval.grid import CONFIG_DIR, expand
+    from rlm_eval.grid import expand
     from rlm_eval.tasks.validate import lines, passed, shown, validate
 
     given = [text for text in arguments.tasks if text.startswith("task=")]
     overrides = [text for text in arguments.tasks if "=" in text and text not in given]
     named = [text for text in arguments.tasks if "=" not in text]
     named += [name for text in given for name in text.removeprefix("task=").split(",")]
-    names = named or sorted(path.stem for path in (CONFIG_DIR / "task").glob("*.yaml"))
+    names = named or config_files.names("task")
     good, missing = True, []
     for name in names:
         try:

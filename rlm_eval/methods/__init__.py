@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rlm_eval.session import Session
 from rlm_eval.types import Answer, Sample
+
+if TYPE_CHECKING:
+    from rlm_eval.methods.closed_book import ClosedBook as ClosedBook
+    from rlm_eval.methods.codeact import CodeAct as CodeAct
+    from rlm_eval.methods.external import External as External
+    from rlm_eval.methods.floor import Floor as Floor
+    from rlm_eval.methods.lambda_rlm import LambdaRlm as LambdaRlm
+    from rlm_eval.methods.long_context import LongContext as LongContext
+    from rlm_eval.methods.matched import MatchedProgram as MatchedProgram
+    from rlm_eval.methods.program import Program as Program
+    from rlm_eval.methods.rag import Rag as Rag
+    from rlm_eval.methods.react import React as React
+    from rlm_eval.methods.rlm import RLM as RLM
+    from rlm_eval.methods.rlm.official import Official011 as Official011
+    from rlm_eval.methods.rlm.official import OfficialLatest as OfficialLatest
+    from rlm_eval.methods.rlm.official import PaperV1 as PaperV1
+    from rlm_eval.methods.rlm.official import PaperV1Strict as PaperV1Strict
+    from rlm_eval.methods.rlm.own import Own as Own
+    from rlm_eval.methods.summary_agent import SummaryAgent as SummaryAgent
 
 
 class Method(Protocol):
@@ -48,3 +68,37 @@ class Method(Protocol):
 def history_of(method: Method) -> tuple[str, ...]:
     """Roles of the turns that a request to the root may have, in order; the longest kind."""
     return tuple(getattr(method, "history", ("user",)))
+
+
+_CLASSES = {
+    "ClosedBook": "closed_book",
+    "CodeAct": "codeact",
+    "External": "external",
+    "Floor": "floor",
+    "LambdaRlm": "lambda_rlm",
+    "LongContext": "long_context",
+    "MatchedProgram": "matched",
+    "Official011": "rlm.official",
+    "OfficialLatest": "rlm.official",
+    "Own": "rlm.own",
+    "PaperV1": "rlm.official",
+    "PaperV1Strict": "rlm.official",
+    "Program": "program",
+    "RLM": "rlm",
+    "Rag": "rag",
+    "React": "react",
+    "SummaryAgent": "summary_agent",
+}
+"""The shipped methods and RLM protocols: class -> module, loaded when it is first used."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Load a shipped class: `rl.methods.RLM`."""
+        if name not in _CLASSES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
+
+    def __dir__() -> list[str]:
+        """For completion."""
+        return sorted({*globals(), *_CLASSES})

@@ -20,11 +20,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from rlm_eval import config_files
 from rlm_eval.config import construct, parse_length
 from rlm_eval.environment import settle
 from rlm_eval.errors import ConfigError
 
-FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 SLOTS = ("root", "sub", "judge", "embed", "summary")
 METRICS = {
     "accuracy_pct": 1, "oolong_score_pct": 1, "f1_pct": 1, "mrcr_score": 100, "oolong_score": 100,
@@ -151,17 +151,43 @@ class Published:
 
 
 def names() -> list[str]:
-    """The suites that there are."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/suite.yaml"))
+    """The suites of the working directory and of the package. Raises `ConfigError` for none."""
+    folders = config_files.suite_folders()
+    found = {path.parent.name for folder in folders for path in folder.glob("*/suite.yaml")}
+    if not found:
+        looked = ", ".join(f"{folder}/*/suite.yaml" for folder in folders)
+        raise ConfigError(f"no suites: looked for {looked}; install the package anew")
+    return sorted(found)
 
 
-def load(name: str, folder: Path = FOLDER) -> Suite:
-    """Read and check a suite. Raises `ConfigError` naming the file and the key."""
-    path = folder / name / "suite.yaml"
-    if Path(name).name != name or not path.is_file():  # a stored run may name any path
+def _folder_of(name: str) -> Path:
+    """Where a suite lies. Raises `ConfigError` where there is none, or two that differ."""
+    folders = [
+        f / name for f in config_files.suite_folders() if (f / name / "suite.yaml").is_file()
+    ]
+    if Path(name).name != name or not folders:  # a stored run may name any path
         known = names()
         near = difflib.get_close_matches(name, known, 3) or known
         raise ConfigError(f"no suite {name!r}; near: {', '.join(near)}")
+    for file in ("suite.yaml", "expected.csv"):
+        texts = [(f / file).read_bytes() if (f / file).is_file() else b"" for f in folders]
+        if len(set(texts)) > 1:
+            both = " and ".join(str(f / file) for f in folders)
+            raise ConfigError(
+                f"suite {name}: {both} differ; rename yours, or, in a clone, run the clone's own "
+                "code (`pip install -e .`)"
+            )
+    return folders[0]
+
+
+def load(name: str, folder: Path | None = None) -> Suite:
+    """Read and check a suite, of `folder` where it is given.
+
+    Raises `ConfigError` naming the file and the key.
+    """
+    path = (_folder_of(name) if folder is None else folder / name) / "suite.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no suite {name!r} in {folder}")
     where = f"benchmarks/{name}/suite.yaml"
     try:
         written = OmegaConf.load(path)
@@ -297,9 +323,9 @@ def _check_planned(suite: Suite, one: Planned, where: str) -> None:
 _COLUMNS = tuple(Published.__dataclass_fields__)
 
 
-def published(suite: Suite, folder: Path = FOLDER) -> list[Published]:
+def published(suite: Suite, folder: Path | None = None) -> list[Published]:
     """The rows of the suite's expected.csv; none without the file. Raises `ConfigError`."""
-    path = folder / suite.name / "expected.csv"
+    path = (_folder_of(suite.name) if folder is None else folder / suite.name) / "expected.csv"
     return read_published(path, suite) if path.is_file() else []
 
 

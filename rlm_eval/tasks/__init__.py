@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rlm_eval.types import Answer, Density, Sample, Score
+
+if TYPE_CHECKING:
+    from rlm_eval.tasks.browsecomp_gen import BrowseCompGen as BrowseCompGen
+    from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus as BrowseCompPlus
+    from rlm_eval.tasks.codeqa import CodeQA as CodeQA
+    from rlm_eval.tasks.codeqa_gen import CodeQAGen as CodeQAGen
+    from rlm_eval.tasks.codeqa_sets import CodeQASets as CodeQASets
+    from rlm_eval.tasks.contract_clauses import ContractClauses as ContractClauses
+    from rlm_eval.tasks.custom import Custom as Custom
+    from rlm_eval.tasks.files import Files as Files
+    from rlm_eval.tasks.graphwalks_gen import GraphWalksGen as GraphWalksGen
+    from rlm_eval.tasks.ledger import Ledger as Ledger
+    from rlm_eval.tasks.mrcr import MrcrOpenai as MrcrOpenai
+    from rlm_eval.tasks.mrcr import MrcrV2 as MrcrV2
+    from rlm_eval.tasks.mrcr import MrcrV2Gen as MrcrV2Gen
+    from rlm_eval.tasks.oolong_gen import OolongGen as OolongGen
+    from rlm_eval.tasks.oolong_pairs import OolongPairs as OolongPairs
+    from rlm_eval.tasks.oolong_pairs import OolongPairsGen as OolongPairsGen
+    from rlm_eval.tasks.oolong_real import OolongReal as OolongReal
+    from rlm_eval.tasks.oolong_rows import OolongRows as OolongRows
+    from rlm_eval.tasks.oolong_synth import OolongSynth as OolongSynth
+    from rlm_eval.tasks.paraphrase import Paraphrase as Paraphrase
+    from rlm_eval.tasks.ruler import CloseWords as CloseWords
+    from rlm_eval.tasks.ruler import FrequentWords as FrequentWords
+    from rlm_eval.tasks.ruler import VariableTracking as VariableTracking
+    from rlm_eval.tasks.ruler_cwe import CommonWords as CommonWords
+    from rlm_eval.tasks.ruler_qa import RulerQA as RulerQA
+    from rlm_eval.tasks.s_niah import SNiah as SNiah
+    from rlm_eval.tasks.server_log import ServerLogIncident as ServerLogIncident
 
 Floor = Callable[[Sample], str]
 """An answer function that needs no model (`floors()`)."""
@@ -97,3 +127,47 @@ def default_n(task: Task) -> int:
     """Samples of a cell where no n is given: `CLUSTERS` contexts, or all that the data have."""
     most = most_clusters(task)
     return per_cluster(task) * (CLUSTERS if most is None else min(CLUSTERS, most))
+
+
+_CLASSES = {
+    "BrowseCompGen": "browsecomp_gen",
+    "BrowseCompPlus": "browsecomp_plus",
+    "CloseWords": "ruler",
+    "CodeQA": "codeqa",
+    "CodeQAGen": "codeqa_gen",
+    "CodeQASets": "codeqa_sets",
+    "CommonWords": "ruler_cwe",
+    "ContractClauses": "contract_clauses",
+    "Custom": "custom",
+    "Files": "files",
+    "FrequentWords": "ruler",
+    "GraphWalksGen": "graphwalks_gen",
+    "Ledger": "ledger",
+    "MrcrOpenai": "mrcr",
+    "MrcrV2": "mrcr",
+    "MrcrV2Gen": "mrcr",
+    "OolongGen": "oolong_gen",
+    "OolongPairs": "oolong_pairs",
+    "OolongPairsGen": "oolong_pairs",
+    "OolongReal": "oolong_real",
+    "OolongRows": "oolong_rows",
+    "OolongSynth": "oolong_synth",
+    "Paraphrase": "paraphrase",
+    "RulerQA": "ruler_qa",
+    "SNiah": "s_niah",
+    "ServerLogIncident": "server_log",
+    "VariableTracking": "ruler",
+}
+"""The shipped tasks: class -> module, loaded when it is first used."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Load a shipped class: `rl.tasks.SNiah`."""
+        if name not in _CLASSES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
+
+    def __dir__() -> list[str]:
+        """For completion."""
+        return sorted({*globals(), *_CLASSES})

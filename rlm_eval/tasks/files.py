@@ -15,7 +15,7 @@ from rlm_eval.errors import ConfigError
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, make_context, make_sample
 from rlm_eval.tokens import DEFAULT, get_tokenizer
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.types import Answer, Density, Sample, Score, canonical_text, text_hash
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Files:
     """Ignored: the files have their own length."""
     documents: list[str] = field(default_factory=list)
     """Texts in place of files, for callers who have them at hand."""
+    digest: str = ""
+    """`types.text_hash` of the whole context: other contents are another cell. Empty = whatever the
+    files hold."""
 
     own_length: ClassVar[bool] = True
     density: ClassVar[Density] = Density.CONSTANT
@@ -47,11 +50,20 @@ class Files:
 
     def samples(self) -> Iterator[Sample]:
         """The one sample. Raises `ConfigError` naming a file that cannot be read as text."""
-        texts = [*self.documents, *(self._read(path) for path in self.paths)]
-        value = texts[0] if len(texts) == 1 else tuple(texts)
+        value = self._value()
+        if self.digest and text_hash(canonical_text(value)) != self.digest:
+            raise ConfigError(f"{', '.join(self.paths)}: changed since the question; ask it again")
         context = make_context(value, get_tokenizer(self.tokenizer))
         draft = Draft(self.question, value, None, "ask", "ask", context.tokens)
         yield make_sample(self.name, 0, context.tokens, draft, context, None)
+
+    def current_digest(self) -> str:
+        """`digest` of what the files hold now. Raises `ConfigError` as `samples` does."""
+        return text_hash(canonical_text(self._value()))
+
+    def _value(self) -> str | tuple[str, ...]:
+        texts = [*self.documents, *(self._read(path) for path in self.paths)]
+        return texts[0] if len(texts) == 1 else tuple(texts)
 
     def _read(self, path: str) -> str:
         try:

@@ -1,0 +1,164 @@
+"""The Python interface: `import rlm_eval as rl`, then `await rl.evaluate(...)`.
+
+Every function here works in a running event loop (a notebook), in any thread, and handles no
+signals; the `_sync` forms are for code that has no event loop. `evaluate` and `ask` leave an
+ordinary run directory, which the same call, or the same command line, resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from rlm_eval.cell import Cell, sweep_budget
+from rlm_eval.errors import ConfigError, NoRecords
+from rlm_eval.execution import contexts_of, expected_cost, update_records
+from rlm_eval.methods import Method
+from rlm_eval.models import Model
+from rlm_eval.objects import cells_of, user_path
+from rlm_eval.questions import ask as ask
+from rlm_eval.records import FILE
+from rlm_eval.records import load_records as load_records_of
+from rlm_eval.reporting import write_report
+from rlm_eval.results import write_records
+from rlm_eval.rollouts import sample as sample
+from rlm_eval.rollouts import solve as solve
+from rlm_eval.run import Runner
+from rlm_eval.store import output_folder
+from rlm_eval.tasks import Task
+from rlm_eval.types import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, and how its cells ended."""
+
+    folder: Path
+    """The run directory; every `rlm-eval` command takes it."""
+    finished: tuple[str, ...] = ()
+    """Cells with a result for every sample."""
+    unfinished: Mapping[str, str] = field(default_factory=dict)
+    """Cell -> why it has samples without a result. The same call does them."""
+    attempted: int = 0
+    """Samples that were run now, not taken from an earlier run."""
+    cells: tuple[Cell, ...] = field(default=(), repr=False)
+    """The cells that were asked for."""
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row per sample and epoch of every cell in the run directory (docs/report.md).
+
+        Raises `NoRecords` where no sample has ended.
+        """
+        if self.unfinished and not (self.folder / FILE).exists():
+            why = "; ".join(dict.fromkeys(self.unfinished.values()))
+            raise NoRecords(f"{self.folder}: no sample has ended: {why}")
+        return load_records_of([self.folder])
+
+    def report(self, out: str | Path | None = None) -> str:
+        """Write tables, figures and the page, by default to `report/` in the run directory.
+
+        Returns the headline tables and the places of the files, as text. Raises `NoRecords` where
+        no sample has ended.
+        """
+        place = self.folder / "report" if out is None else Path(out)
+        return write_report([self.folder], place, contexts_of(self.cells))
+
+
+async def evaluate(
+    task: Task | str,
+    methods: Sequence[Method | str],
+    *,
+    root: Model | str | None = None,
+    sub: Model | str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    folder: str | Path = "results/runs/scratch",
+    redo: Collection[Outcome] = (),
+    **settings: Any,
+) -> Run:
+    """Run each method on the task's samples, or what an earlier call left undone.
+
+    A name in place of an object is that of a YAML file, as on the command line. `sub` is the root
+    model where it is left out; `models` fills further slots (`judge`, `embed`, `summary`).
+    `settings` are those of `configs/run.yaml`: `n=20`, `length="8k"`, `epochs=3`, `max_samples=4`,
+    `limits={"calls": 50}`, `budget={"cost": 5.0}`, `repl={"isolation": "best"}`. `redo` names
+    outcomes whose finished samples are done again.
+
+    A cell that cannot be finished does not stop the others: it stands in `Run.unfinished`.
+    Raises `ConfigError` for bad input, and where more than `confirm_above` (10) US dollars are
+    expected to be spent: then nothing is called; `EndpointUnusable` where a model cannot answer.
+    """
+    place = user_path(folder)
+    slots = {**(models or {}), **{k: v for k, v in (("root", root), ("sub", sub)) if v is not None}}
+    for name in ("name", "results"):
+        if name in settings:
+            raise ConfigError(f"{name}: name the run directory by folder=")
+    settings |= {"name": place.absolute().name, "results": str(place.parent)}
+    configs, cells = await asyncio.to_thread(cells_of, task, methods, slots, **settings)
+    output_folder(place)
+    above = float(configs[0].confirm_above)
+    cost = await expected_cost(place, cells)
+    if cost is not None and cost.dollars > above:
+        raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
+    runner = Runner(place, cells, sweep_budget(configs[0]), redo)
+    # A task of its own: what the run sets in its context does not stay in the caller's.
+    ended = await asyncio.create_task(runner.run())
+    if any((place / "cells").glob("*/manifest.json")):
+        await asyncio.to_thread(update_records, place, ended)
+    return Run(place, tuple(ended.finished), ended.unfinished, ended.attempted, tuple(cells))
+
+
+def load_records(*folders: str | Path, refresh: bool = False) -> pd.DataFrame:
+    """The records of run directories as one table; a cell that several hold counts once.
+
+    `refresh` makes them anew from the journals first: with today's prices. Raises `RlmEvalError`
+    naming a folder without records.
+    """
+    places = [user_path(folder) for folder in folders]
+    if refresh:
+        for place in places:
+            write_records(place)
+    return load_records_of(places)
+
+
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, also where an event loop runs already: then in another thread.
+
+    The running loop waits meanwhile: in code that is async, `await` instead.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, thread_name_prefix="rlm-eval") as executor:
+        return executor.submit(context.run, asyncio.run, work).result()
+
+
+def _synchronous(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """`work` with the same arguments, for code without an event loop."""
+
+    @functools.wraps(work)
+    def call(*arguments: P.args, **settings: P.kwargs) -> T:
+        return run_sync(work(*arguments, **settings))
+
+    call.__doc__ = f"`{work.__name__}`, for code without an event loop.\n\n    {work.__doc__}"
+    return call
+
+
+solve_sync = _synchronous(solve)
+evaluate_sync = _synchronous(evaluate)
+ask_sync = _synchronous(ask)

@@ -1,0 +1,193 @@
+"""`import rlm_eval as rl`: what a notebook or a program of the user's does, for real."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+
+import pytest
+from fake_server import FakeServer
+from test_architecture import HEAVY
+
+import rlm_eval as rl
+from rlm_eval import methods, tasks
+from rlm_eval.config_files import CONFIGS
+from rlm_eval.grid import expand
+from rlm_eval.objects import cells_of
+
+SMALL = {"length": 1024, "n": 2, "tokenizer": "approx4"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+
+
+def needle(**more):
+    return rl.tasks.SNiah(**{**SMALL, **more})
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = f"import sys, rlm_eval; print(sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_public_name_is_there():
+    for name in rl.__all__:
+        assert getattr(rl, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        rl.nonsense  # noqa: B018
+
+
+def test_every_class_of_the_shipped_yaml_has_a_name_in_its_package():
+    for package, group in ((methods, "method"), (tasks, "task")):
+        for name in package._CLASSES:
+            assert getattr(package, name).__name__ == name
+        for path in (CONFIGS / group).glob("*.yaml"):
+            target = path.read_text().partition("_target_: ")[2].split()[0]
+            assert target.rpartition(".")[2] in package._CLASSES, path
+
+
+async def test_solve_scores_and_leaves_no_run_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = needle(n=1)
+    (sample,) = task.samples()
+    before = set(tmp_path.rglob("*"))
+    found = await rl.solve(rl.methods.LongContext(), sample, root=rl.model("scripted"), task=task)
+    assert (found.answer, found.scores[0].value, found.calls) == (sample.target[0], 1.0, 1)
+    assert found.input_tokens is not None
+    assert found.trajectory.calls[0].reply == found.answer
+    assert set(tmp_path.rglob("*")) == before
+
+
+async def test_a_sample_of_ones_own_needs_no_task():
+    sample = rl.sample(
+        "What is the number for a-b mentioned in the text?",
+        ["Nothing here. " * 50, "The number for a-b is: 123456."],
+    )
+    found = await rl.solve("long_context", sample, root="scripted")
+    assert (found.answer, found.scores, found.outcome) == ("123456", (), rl.Outcome.OK)
+
+
+async def test_objects_and_the_command_line_are_the_same_cells():
+    given = ["method=rlm", "model@root=openai", "root.model=fake", "n=2"]
+    given += ["root.base_url=http://127.0.0.1:1/v1", "length=1k", "tokenizer=approx4"]
+    given += ["limits.calls=9", "root.sampling.temperature=0"]
+    from rlm_eval.cell import build_cell
+
+    (named,) = [build_cell(config) for config in expand(given)]
+    root = rl.model(
+        "openai", model="fake", base_url="http://127.0.0.1:2/v1", sampling={"temperature": 0}
+    )
+    settings = {"limits": {"calls": 9}}
+    _, made = cells_of(
+        needle(), [rl.methods.LongContext(), rl.methods.RLM()], {"root": root}, **settings
+    )
+    assert [cell.id for cell in made][1] == named.id
+    _, mixed = cells_of("s_niah", ["rlm"], {"root": root}, **SMALL, **settings)
+    assert [cell.id for cell in mixed] == [named.id]
+    assert made[1].models["sub"] is made[1].models["root"]
+
+
+async def test_evaluate_resumes_and_reports_without_a_signal_handler(tmp_path):
+    async with FakeServer() as server:
+        root = rl.model("openai", model="fake", base_url=server.url)
+        handler = signal.getsignal(signal.SIGINT)
+        folder = tmp_path / "runs" / "demo"
+        run = await rl.evaluate(needle(), ["long_context"], root=root, folder=folder)
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert (run.attempted, run.unfinished, len(run.records)) == (2, {}, 2)
+        asked = len(server.log)
+        again = await rl.evaluate(needle(), ["long_context"], root=root, folder=folder)
+        assert (again.attempted, len(server.log)) == (0, asked)
+        more = await rl.evaluate(needle(), ["long_context"], root=root, folder=folder, n=3)
+        assert (more.attempted, len(more.records)) == (1, 3)
+        # A function of one's own in the records' order of work: plain pandas.
+        assert rl.load_records(folder)["outcome"].tolist() == ["ok"] * 3
+
+
+def test_the_sync_forms_work_with_a_running_loop_and_in_a_thread(tmp_path):
+    def work(name):
+        return rl.evaluate_sync(
+            needle(n=1), ["long_context"], root="scripted", folder=tmp_path / name
+        )
+
+    async def inside():
+        return work("loop")
+
+    results = [asyncio.run(inside())]
+    thread = threading.Thread(target=lambda: results.append(work("thread")))
+    thread.start()
+    thread.join()
+    assert [run.attempted for run in results] == [1, 1]
+
+
+async def test_two_runs_at_once_in_one_loop(tmp_path):
+    runs = await asyncio.gather(
+        *(
+            rl.evaluate(
+                needle(seed=seed), ["long_context"], root="scripted", folder=tmp_path / str(seed)
+            )
+            for seed in range(2)
+        )
+    )
+    assert [run.attempted for run in runs] == [2, 2]
+    assert len(rl.load_records(*(run.folder for run in runs))) == 4
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A method with a field that no identity can be made of."""
+
+    runs_code = False
+    slots = ()
+    name = "holding"
+    prompt_id = "-"
+    what: object = print
+
+    async def solve(self, sample, session):
+        return rl.Answer("")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rl.model("gpt5-mini"), "no such model; near: gpt-5-mini"),
+        (lambda: rl.model("gpt-5", samplign={}), "samplign: unknown key of OpenAIModel"),
+        (lambda: rl.task("custom"), "task custom: path has no value; add path="),
+        (lambda: cells_of(needle(), [], {}), "methods: name at least one"),
+        (lambda: cells_of(needle(), ["rlm"], {}), r"root: .* needs a model; give root=model"),
+        (lambda: cells_of(needle(), ["rlm"], {"rot": "scripted"}), "'rot' is no slot"),
+        (lambda: cells_of(needle(), ["rag"], {"root": "scripted"}, epoch=2), "near: epochs"),
+        (lambda: cells_of(needle(), ["rag", "rag"], {"root": "scripted"}), "are the same cell"),
+        (lambda: cells_of(needle(), [Holding()], {}), "is no plain value"),
+        (lambda: rl.model("openai", model="m", headers={"x-api-key": "sk-0123456789abcdef"}),
+         "looks like a key"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_error(call, message):
+    with pytest.raises(rl.RlmEvalError, match=message):
+        call()
+
+
+async def test_an_expensive_run_is_refused_before_a_call(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    task = needle(length=128 * 1024, n=500)
+    with pytest.raises(rl.RlmEvalError, match=r"\$\d+\.\d\d expected.*give confirm_above="):
+        await rl.evaluate(task, ["long_context"], root="gpt-5", folder=tmp_path / "dear")
+    assert not (tmp_path / "dear" / "cells").exists()
+
+
+async def test_what_an_environment_variable_holds_is_not_stored(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-0123456789abcdef")
+    async with FakeServer() as server:
+        url = server.url
+        root = rl.model("openai", model="fake", base_url=url, headers={"x-key": "${oc.env:MY_KEY}"})
+        assert root.headers["x-key"] == "sk-0123456789abcdef"
+        run = await rl.evaluate(needle(n=1), ["long_context"], root=root, folder=tmp_path / "run")
+    assert run.attempted == 1
+    texts = [path.read_bytes() for path in run.folder.rglob("*") if path.is_file()]
+    assert not any(b"0123456789abcdef" in text for text in texts)
