@@ -11,13 +11,14 @@ loading. Groups of a package return the same four words, so that no word singles
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 import operator
 import random
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from rlm_eval.tasks.base import data
@@ -60,7 +61,7 @@ class _Loaded:
         made = self._modules[name] = ModuleType(name)
         vars(made)["__builtins__"] = self._builtins
         if name in self._sources:
-            exec(compile(self._sources[name], name, "exec"), vars(made))  # noqa: S102 - our own code
+            exec(_code(self._sources[name]), vars(made))  # noqa: S102 - our own code
         elif not any(other.startswith(f"{name}.") for other in self._sources):
             del self._modules[name]
             raise ImportError(f"no module {name}")
@@ -79,6 +80,11 @@ class _Loaded:
             if not hasattr(found, part):
                 setattr(found, part, self.module(f"{name}.{part}"))
         return found if names else self.module(top)
+
+
+@functools.lru_cache(maxsize=256)
+def _code(source: str) -> CodeType:
+    return compile(source, "<generated>", "exec")
 
 
 def load(
