@@ -100,7 +100,7 @@ class CodeQAChanges(GeneratedTask):
         slack: float,
     ) -> str:
         cost, source = self.counter.cost, rng("codeqa changes filler", self.seed, index)
-        names = Names(source)
+        names = Names(source, group.sources)
         head = f"=== file: {package}/NOTES.md ===\n"
         files = {name: _file(package, name, code) for name, code in group.sources.items()}
         spent = sum(map(cost, files.values())) + cost(head)
@@ -108,7 +108,7 @@ class CodeQAChanges(GeneratedTask):
             other = _group(source, names, package, kept, spare)
             more = {name: _file(package, name, code) for name, code in other.sources.items()}
             price = sum(map(cost, more.values()))
-            if spent + price > budget - _NOTES or files.keys() & more.keys():
+            if spent + price > budget - _NOTES:
                 break
             files, spent = files | more, spent + price
         prose = Prose(self.counter, f"codeqa changes|{self.seed}|{index}|{which}", decoys=False)

@@ -100,12 +100,12 @@ class CodeQAGen(FourWay, GeneratedTask):
         files["README.md"] = _file(package, "README.md", readme)
         head = _file(package, "NOTES.md", "")
         spent = sum(map(cost, (*files.values(), head)))
-        names = Names(filler)
+        names = Names(filler, made.modules)
         while True:
             kind, place = filler.choice(KINDS), filler.randrange(PLACES)
             more = _files(package, riddle(kind, filler, names, package, event, words, place))
             price = sum(map(cost, more.values()))
-            if spent + price > budget - _NOTES or files.keys() & more.keys():
+            if spent + price > budget - _NOTES:
                 break
             files |= more
             spent += price

@@ -16,7 +16,7 @@ import json
 import operator
 import random
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ from rlm_eval.tasks.base import data
 
 KINDS = ("value", "handler", "default")
 PLACES = 4
+_TRIES = 200  # of plain names
 _COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _PICKS = {"[0]": 0, "[1]": 1, "[-2]": 1, "[-1]": 2}
 """How `default` takes one of three proposals, and which one that is."""
@@ -112,8 +113,9 @@ def execute(
 class Names:
     """Module names of one sample, none twice."""
 
-    def __init__(self, source: random.Random) -> None:
-        self._source, self._taken = source, set[str]()
+    def __init__(self, source: random.Random, taken: Iterable[str] = ()) -> None:
+        """`taken`: names that are not drawn."""
+        self._source, self._taken = source, set(taken)
 
     def draw(self, count: int) -> list[str]:
         """`count` of them, of different nouns."""
@@ -121,8 +123,11 @@ class Names:
         drawn: list[str] = []
         for noun in source.sample(words["nouns"], count):
             name = f"{source.choice(words['adjectives'])}_{noun}"
+            tries = 0
             while name in self._taken:
-                name = f"{source.choice(words['adjectives'])}_{noun}"
+                tries += 1
+                number = f"_{tries}" if tries > _TRIES else ""  # plain names run out at 4M tokens
+                name = f"{source.choice(words['adjectives'])}_{noun}{number}"
             self._taken.add(name)
             drawn.append(name)
         return drawn

@@ -1,5 +1,6 @@
 import ast
 import json
+import random
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from rlm_eval.tasks.base import data
 from rlm_eval.tasks.codeqa import DOMAIN, CodeQA
 from rlm_eval.tasks.codeqa_gen import CodeQAGen
-from rlm_eval.tasks.codeqa_riddles import KINDS, execute
+from rlm_eval.tasks.codeqa_riddles import KINDS, Names, execute
 from rlm_eval.types import Answer
 
 
@@ -134,3 +135,13 @@ def test_the_papers_prompt_numbers_the_choices(rows):
     assert "0: reads\n1: writes\n2: sleeps\n3: fails" in sample.question
     with pytest.raises(ValueError, match="surface"):
         CodeQA(surface="other")
+
+
+def test_module_names_never_run_out_nor_meet_those_of_the_riddle():
+    words = data("words.json")
+    every = [f"{a}_{n}" for a in words["adjectives"] for n in words["nouns"]]
+    free = every[0]
+    names = Names(random.Random(1), set(every) - {free})
+    drawn = [name for _ in range(2) for name in names.draw(60)]
+    assert len(set(drawn)) == len(drawn)
+    assert not (set(drawn) & set(every)) - {free}
