@@ -11,10 +11,12 @@ from rlm_eval.report.tables import _accuracy as accuracy
 from rlm_eval.results import write_records
 
 TASKS = (
-    "browsecomp_gen_mini,codeqa_gen,codeqa_gen_sets,contract_clauses,graphwalks_gen,ledger,"
+    "browsecomp_gen_mini,codeqa_gen,codeqa_gen_changes,codeqa_gen_sets,contract_clauses,graphwalks_gen,ledger,"
     "ledger_contract,ledger_server_log,mrcr_v2_gen,ruler_cwe,ruler_fwe_close,ruler_qa,"
     "server_log_incident,"
     "niah_gen_multikey_3,niah_gen_multiquery,niah_gen_multivalue,oolong_gen,oolong_pairs_gen,"
+    "oolong_gen_claims,oolong_gen_formal,oolong_gen_request,oolong_gen_sentiment,"
+    "oolong_gen_subject,"
     "ruler_fwe,ruler_vt,s_niah_multikey,s_niah_paper,s_niah_paraphrase"
 )
 

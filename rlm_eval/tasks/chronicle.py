@@ -2,9 +2,12 @@
 
 An issue has a title, headings and paragraphs. Its sentences join two clauses each. A clause states
 a fact of an entity (its traits, its relation), or something that only resembles one: a cousin of
-hers did it, he applied and was turned down, they quarrelled over a bridge. Both are built of the
-same names, traits, verbs and turns, and a fact may stand beside anything. The facts of one entity
-stand in different documents. No question is asked here.
+hers did it, he applied and was turned down, a letter denies it, they quarrelled over a bridge. All
+are built of the same names, traits, verbs and turns, and a fact may stand beside anything. The
+facts of one entity stand in different documents. No question is asked here.
+
+A list of turns and of cousins finds few answers; a program that also knows every denial keeps the
+facts and little else, and a perfect reader of what it keeps answers half of the questions.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ _OVERHEAD = 9  # words of a title and a heading
 _DRAWS = 30  # of the facts' words, where the first ones do not fit
 _SPARE = 3  # words of a document that no fact fits into
 _SHORT = 400  # least and most words of a document together, below which its clauses are short
-_MODIFIED = 0.65  # of the near misses: the clause of a fact, but about somebody's cousin
-_APPOSED = 0.2  # of the longer clauses name a cousin of the one that they are about
+_MODIFIED = 0.65  # of the near misses: the clause of a fact, but about a cousin, or denied
+_DENIED = 0.5  # of these: denied
+_APPOSED = 0.45  # of the longer clauses name a cousin of the one that they are about
 _SOURCED = 0.1  # share of the clauses that name a source
 
 
@@ -150,7 +154,7 @@ class Writer:
         traits = self._traits(kind, entity.traits)
         both = (entity.name, entity.other)
         return [
-            self._clause(profile, kind, both[:1], (entity.name, PARTS[0]), **traits),
+            self._clause(profile, kind, both[:1], (entity.name, PARTS[0]), False, **traits),
             self._clause(text, kind, both, (entity.name, PARTS[1])),
         ]
 
@@ -173,6 +177,7 @@ class Writer:
         kind, draw = source.choice(self._kinds), source.random()
         entity = source.choice(self._by_kind[kind])
         how = "true" if source.random() < _MODIFIED else "near"
+        denied = how == "true" and source.random() < _DENIED
         if draw < 0.35:
             lists = [world[kind][trait] for trait in TRAITS[kind]]
             while True:
@@ -180,34 +185,41 @@ class Writer:
                 if (kind, pair) not in self._pairs:
                     break
             text = source.choice(world["profile"][kind][how])
-            if how == "true":
+            if how == "true" and not denied:
                 text = self._modified(text, kind, "a")
             traits = self._traits(kind, pair)
-            return self._clause(text, kind, (entity.name,), None, **traits)
+            return self._clause(text, kind, (entity.name,), None, denied, **traits)
         if draw < 0.8:
             second = following(self._kinds, kind)
             text = source.choice(world["relation"][f"{kind}-{second}"][how])
-            if (
-                how == "true"
-            ):  # a town may keep a parody's manuscript, but no second one of the work
+            if how == "true" and not denied:
+                # A town may keep a parody's manuscript, but no second one of the work.
                 of = ("work", "b") if second == "work" else (kind, "a")
                 text = self._modified(text, *of)
             taken = (entity.name, entity.other)
         else:
+            denied = False
             kind, second, text = source.choice(self._minor)
             entity = source.choice(self._by_kind[kind])
             taken = (entity.name, entity.other)
         while True:
             name = source.choice(self._by_kind[second]).name
             if name not in taken:
-                return self._clause(text, kind, (entity.name, name))
+                return self._clause(text, kind, (entity.name, name), None, denied)
 
     def _clause(
-        self, text: str, kind: str, names: tuple[str, ...], fact: Fact | None = None, **traits: str
+        self,
+        text: str,
+        kind: str,
+        names: tuple[str, ...],
+        fact: Fact | None = None,
+        denied: bool = False,
+        **traits: str,
     ) -> _Clause:
         """The clause about `names`, the first one of `kind`.
 
-        Some, whatever they state, add whose cousin that one is, or name a source.
+        Some, whatever they state, add whose cousin that one is, or name a source; a source may be
+        what denies it.
         """
         source, world = self._source, data("world.json")
         slot = text.find("{a}")
@@ -218,10 +230,19 @@ class Writer:
                 text = f"{text[: slot + 3]}, {added},{text[slot + 3 :]}"
                 names = (*names, relative)
         text = text.format(**dict(zip("ab", names, strict=False)), **traits)
-        if source.random() < _SOURCED:
-            cited = source.choice(world["sources"]).format(year=self._year())
-            text = f"{cited}, {text}" if source.random() < 0.5 else f"{text}, {cited}"
+        if denied or source.random() < _SOURCED:
+            text = self._told(denied).format(clause=text, year=self._year())
         return _Clause(text, names, fact)
+
+    def _told(self, denied: bool) -> str:
+        """What stands around a clause that is denied, or that a source is named for."""
+        source, world = self._source, data("world.json")
+        if denied:
+            return str(source.choice(world["denials"]))
+        told = source.choice([*world["sources"], *world["told"]])
+        if "{clause}" in told:
+            return str(told)
+        return f"{told}, {{clause}}" if source.random() < 0.5 else f"{{clause}}, {told}"
 
     def _year(self) -> int:
         return self._source.randrange(1840, 1930)

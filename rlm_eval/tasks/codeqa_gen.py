@@ -1,10 +1,12 @@
 """Four-way questions about a generated Python package, answered by executing it.
 
 The shape of LongBench-v2's CodeQA: several modules and the settings must be read together
-(inheritance, a registry with priorities, defaults claimed at start-up). The other modules are such
-groups, too, about the same events. The answer is computed from the generator's table and again by
-running the group in a subprocess, with the host application that the text does not show. Guessing
-scores 0.25; the gold letters, numbers and places are balanced.
+(inheritance, a registry with priorities, proposals at start-up). The other modules are such groups,
+too, about the same event and with the same return values. The answer is computed from the
+generator's table and again by running the group, with the host application that the text does not
+show. Guessing scores 0.25; the gold letters, numbers and places are balanced. A search for the
+question's words finds one file of a group; a reader who follows its imports needs no more than
+that group, which is a small part of a long text.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from rlm_eval.types import Density
 
 _NOTES = 150  # tokens left for the notes, whose sentences make up the exact length
 _TRIES = 4  # of different notes, where their sentences do not make up the exact length
-_SAME_EVENT = 0.5  # share of the other groups that handle the asked event, too
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CodeQAGen(FourWay, GeneratedTask):
     surface: str = "official"
     """`official` (letters) or `rlm` (0 to 3), as in `codeqa`."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3  # 2: a search for whole files found the answer
     density: ClassVar[Density] = Density.CONSTANT
 
     def __post_init__(self) -> None:
@@ -59,7 +60,8 @@ class CodeQAGen(FourWay, GeneratedTask):
         # Each place once in every four samples of a kind, and each letter in every four samples.
         turn = index // 3 if self.kind == "mix" else index
         place = rng("codeqa place", self.seed, kind, turn // 4).sample(range(PLACES), PLACES)
-        made = riddle(kind, source, Names(source), package, event, place[turn % 4])
+        words = source.sample(data("codeqa.json")["words"], PLACES)
+        made = riddle(kind, source, Names(source), package, event, words, place[turn % 4])
         executed = execute(package, made.modules, made.settings, made.call)
         if executed != made.expected:
             raise AssertionError(f"codeqa {self.seed}/{index}: {executed} run, {made.expected}")
@@ -71,11 +73,10 @@ class CodeQAGen(FourWay, GeneratedTask):
         question = ask(made.question, choices, self.surface)
 
         def make(notes: int, budget: float, slack: float) -> str:
-            return self._text(index, package, event, made, notes, budget, slack)
+            return self._text(index, package, event, words, made, notes, budget, slack)
 
         text, tokens = fit_with_notes(make, self.room(question), self.length, self.counter)
-        shown = [_file(package, f"{name}.py", code) for name, code in made.modules.items()]
-        starts = [(text.index(part), len(part)) for part in (*shown, made.settings)]
+        starts = [(text.index(part), len(part)) for part in _files(package, made).values()]
         spans = sorted((start, start + size) for start, size in starts)
         item = f"codeqa-{kind}-{self.seed}-{index}"
         meta = {"kind": kind, "modules": text.count(".py ===\n")}
@@ -86,6 +87,7 @@ class CodeQAGen(FourWay, GeneratedTask):
         index: int,
         package: str,
         event: str,
+        words: list[str],
         made: Riddle,
         which: int,
         budget: float,
@@ -93,23 +95,19 @@ class CodeQAGen(FourWay, GeneratedTask):
     ) -> str:
         """The package: the riddle's group, as many others as fit, unrelated modules, and notes."""
         cost, filler = self.counter.cost, rng("codeqa filler", self.seed, index)
-        files = {f"{name}.py": _file(package, f"{name}.py", code)
-                 for name, code in made.modules.items()}  # fmt: skip
+        files = _files(package, made)
         readme = data("codeqa.json")["readme"].format(Package=package.capitalize())
         files["README.md"] = _file(package, "README.md", readme)
-        heads = [_file(package, name, "") for name in ("settings.toml", "NOTES.md")]
-        sections = [made.settings]
-        spent = sum(map(cost, (*files.values(), *heads, made.settings)))
-        names = Names(filler)
+        head = _file(package, "NOTES.md", "")
+        spent = sum(map(cost, (*files.values(), head)))
+        names = Names(filler, made.modules)
         while True:
-            group = self._group(filler, names, package, event)
-            more = {f"{name}.py": _file(package, f"{name}.py", code)
-                    for name, code in group.modules.items()}  # fmt: skip
-            price = sum(map(cost, (*more.values(), group.settings)))
-            if spent + price > budget - _NOTES or files.keys() & more.keys():
+            kind, place = filler.choice(KINDS), filler.randrange(PLACES)
+            more = _files(package, riddle(kind, filler, names, package, event, words, place))
+            price = sum(map(cost, more.values()))
+            if spent + price > budget - _NOTES:
                 break
             files |= more
-            sections.append(group.settings)
             spent += price
         number = 0
         while True:
@@ -120,19 +118,10 @@ class CodeQAGen(FourWay, GeneratedTask):
             files[f"{name}.py"] = text
             spent += cost(text)
             number += 1
-        filler.shuffle(sections)
-        files["settings.toml"] = _file(package, "settings.toml", "".join(sections).rstrip("\n"))
         prose = Prose(self.counter, f"codeqa|{self.seed}|{index}|{which}", decoys=False)
         units, costs = prose(budget - spent)
-        notes = heads[1].rstrip("\n") + "\n" + "".join(trim(units, costs, budget - spent, slack))
+        notes = head.rstrip("\n") + "\n" + "".join(trim(units, costs, budget - spent, slack))
         return "".join(files[name] for name in sorted(files)) + notes
-
-    def _group(self, source: random.Random, names: Names, package: str, event: str) -> Riddle:
-        """A group that nothing asked depends on, of the same shapes as the riddle's."""
-        if source.random() >= _SAME_EVENT:
-            event = source.choice(data("words.json")["nouns"])
-        kind, place = source.choice(KINDS), source.randrange(PLACES)
-        return riddle(kind, source, names, package, event, place)
 
     def baselines(self) -> Sequence[Baseline]:
         """Rules over the choices and where the text mentions them; skimmers by words."""
@@ -157,6 +146,13 @@ def fit_with_notes(
 
 def _file(package: str, name: str, text: str) -> str:
     return f"=== file: {package}/{name} ===\n{text}\n"
+
+
+def _files(package: str, made: Riddle) -> dict[str, str]:
+    """The files of a group by name, its settings among them."""
+    found = {f"{name}.py": code for name, code in made.modules.items()}
+    found |= {f"settings/{name}.toml": text for name, text in made.settings.items()}
+    return {name: _file(package, name, text) for name, text in found.items()}
 
 
 def _unrelated(source: random.Random, number: int) -> tuple[str, str]:

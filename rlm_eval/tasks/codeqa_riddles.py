@@ -1,31 +1,34 @@
-"""Small groups of Python modules and what is asked of them, with four choices.
+"""Small groups of Python modules and what a call into one returns, with four choices.
 
 A group runs inside a host application, from whose settings its answer depends; the host's own code
-is not shown, so that the shown text alone cannot be run. The choices differ in two decisions that a
-reader must follow, or are modules of equal shape; every one of them is the answer as often as the
-others, whatever its number, its name or its place in the order of loading.
+is not shown, so that the shown text alone cannot be run. The question names the entry module, which
+imports the others under names of their own: a search for the question's words finds the entry and
+nothing else. Every choice is the answer under one of four decisions that a reader must follow, and
+is the answer as often as the others, whatever its number, its name or its place in the order of
+loading. Groups of a package return the same four words, so that no word singles out a group.
 """
 
 from __future__ import annotations
 
+import builtins
+import functools
 import json
 import operator
 import random
-import subprocess
-import sys
-import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 from rlm_eval.tasks.base import data
 
 KINDS = ("value", "handler", "default")
 PLACES = 4
+_TRIES = 200  # of plain names
 _COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_CLAIMS = {"last": "DEFAULTS[name] = value", "first": "DEFAULTS.setdefault(name, value)"}
+_PICKS = {"[0]": 0, "[1]": 1, "[-2]": 1, "[-1]": 2}
+"""How `default` takes one of three proposals, and which one that is."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Riddle:
 
     modules: dict[str, str]
     """Module name -> source."""
-    settings: str
-    """Its section of the host's settings, as TOML."""
+    settings: dict[str, str]
+    """Section -> the host's settings of that name, as TOML without a header."""
     question: str
     choices: tuple[str, ...]
     call: tuple[str, str, Any]
@@ -44,37 +47,75 @@ class Riddle:
     """That result, from the table."""
 
 
+class _Loaded:
+    """A package whose modules are run when they are first imported, apart from `sys.modules`."""
+
+    def __init__(self, package: str, sources: Mapping[str, str]) -> None:
+        self._package, self._sources = package, sources
+        self._modules: dict[str, ModuleType] = {}
+        self._builtins = dict(vars(builtins)) | {"__import__": self._import}
+
+    def module(self, name: str) -> ModuleType:
+        """The module of that full name, run once. Raises `ImportError` where there is none."""
+        if name in self._modules:
+            return self._modules[name]
+        made = self._modules[name] = ModuleType(name)
+        vars(made)["__builtins__"] = self._builtins
+        if name in self._sources:
+            exec(_code(self._sources[name]), vars(made))  # noqa: S102 - our own code
+        elif not any(other.startswith(f"{name}.") for other in self._sources):
+            del self._modules[name]
+            raise ImportError(f"no module {name}")
+        return made
+
+    def _import(self, name: str, *rest: Any) -> ModuleType:
+        """`__import__` of the package's modules; `rest` has the names after `import` third."""
+        names = (rest[2] if len(rest) > 2 else None) or ()
+        top, _, below = name.partition(".")
+        found, path = self.module(top), top
+        for part in filter(None, below.split(".")):
+            parent, path = found, f"{path}.{part}"
+            found = self.module(path)
+            setattr(parent, part, found)
+        for part in names:
+            if not hasattr(found, part):
+                setattr(found, part, self.module(f"{name}.{part}"))
+        return found if names else self.module(top)
+
+
+@functools.lru_cache(maxsize=256)
+def _code(source: str) -> CodeType:
+    return compile(source, "<generated>", "exec")
+
+
+def load(
+    package: str, modules: Mapping[str, str], settings: Mapping[str, str] | None = None
+) -> _Loaded:
+    """A fresh copy of the package in its host, whose `setting` reads these sections."""
+    values = {name: tomllib.loads(text) for name, text in (settings or {}).items()}
+    sources = {f"{package}.{name}": code for name, code in modules.items()}
+    sources["host.runtime"] = data("codeqa.json")["runtime"].format(values=values)
+    return _Loaded(package, sources)
+
+
 def execute(
-    package: str, modules: Mapping[str, str], settings: str, call: tuple[str, str, Any]
+    package: str,
+    modules: Mapping[str, str],
+    settings: Mapping[str, str],
+    call: tuple[str, str, Any],
 ) -> Any:
-    """Result of `package.module.function(argument)`, run by an isolated interpreter of its own."""
+    """Result of `package.module.function(argument)`."""
     module, function, argument = call
-    values = tomllib.loads(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, files in (
-            (package, {f"{name}.py": code for name, code in modules.items()}),
-            ("host", {"runtime.py": data("codeqa.json")["runtime"].format(values=values)}),
-        ):
-            (Path(folder) / name).mkdir()
-            for file, text in {"__init__.py": "", **files}.items():
-                (Path(folder) / name / file).write_text(text, "utf-8")
-        program = (
-            f"import json, sys; sys.path.insert(0, {folder!r}); "
-            f"from {package}.{module} import {function}; "
-            f"print(json.dumps({function}({argument!r})))"
-        )
-        done = subprocess.run(  # noqa: S603 - our own generated code
-            [sys.executable, "-I", "-S", "-B", "-c", program],
-            capture_output=True, text=True, timeout=30, check=True,
-        )  # fmt: skip
-    return json.loads(done.stdout)
+    found = load(package, modules, settings).module(f"{package}.{module}")
+    return getattr(found, function)(argument)
 
 
 class Names:
     """Module names of one sample, none twice."""
 
-    def __init__(self, source: random.Random) -> None:
-        self._source, self._taken = source, set[str]()
+    def __init__(self, source: random.Random, taken: Iterable[str] = ()) -> None:
+        """`taken`: names that are not drawn."""
+        self._source, self._taken = source, set(taken)
 
     def draw(self, count: int) -> list[str]:
         """`count` of them, of different nouns."""
@@ -82,24 +123,34 @@ class Names:
         drawn: list[str] = []
         for noun in source.sample(words["nouns"], count):
             name = f"{source.choice(words['adjectives'])}_{noun}"
+            tries = 0
             while name in self._taken:
-                name = f"{source.choice(words['adjectives'])}_{noun}"
+                tries += 1
+                number = f"_{tries}" if tries > _TRIES else ""  # plain names run out at 4M tokens
+                name = f"{source.choice(words['adjectives'])}_{noun}{number}"
             self._taken.add(name)
             drawn.append(name)
         return drawn
 
 
 def riddle(
-    kind: str, source: random.Random, names: Names, package: str, event: str, place: int
+    kind: str,
+    source: random.Random,
+    names: Names,
+    package: str,
+    event: str,
+    words: Sequence[str],
+    place: int,
 ) -> Riddle:
     """A riddle of a kind whose gold is choice number `place` (0 to 3) of its own order.
 
-    The order is that of loading (`handler`, `default`) or of the two decisions (`value`).
+    The order is that of loading (`handler`), of the settings (`default`) or of the two decisions
+    (`value`). `words` are what `handler` and `default` return one of.
     """
     if kind == "value":
         return _value(source, names, package, place)
     make = {"handler": _handler, "default": _default}[kind]
-    return make(source, names, package, event, place)
+    return make(source, names, package, event, source.sample(list(words), PLACES), place)
 
 
 def _class(name: str) -> str:
@@ -136,16 +187,16 @@ def _value(source: random.Random, names: Names, package: str, place: int) -> Rid
     fields = {**number, "base": base, "mid": mid, "leaf": leaf, "entry": entry, "r0": r0, "r1": r1}
     fields |= {"Base": _class(base), "Mid": _class(mid), "Leaf": _class(leaf), "op": op}
     parent = mid if inherits else base
-    fields |= {"package": package, "noun": base.split("_")[1], "function": f"settle_{entry}"}
+    fields |= {"package": package, "noun": base.split("_")[1], "function": f"run_{entry}"}
     fields |= {"parent": parent, "Parent": _class(parent)}
     gold = values.pop(place)
     source.shuffle(values)
     return Riddle(
         _filled("value", fields),
-        f"[{entry}]\nlimit = {limit}\n",
-        f"What does `{package}.{entry}.settle_{entry}({amount})` return?",
+        {leaf: f"limit = {limit}\n"},
+        f"What does `{package}.{entry}.run_{entry}({amount})` return?",
         tuple(map(str, (gold, *values))),
-        (entry, f"settle_{entry}", amount),
+        (entry, f"run_{entry}", amount),
         gold,
     )
 
@@ -165,62 +216,72 @@ def _parts(
     return modules
 
 
-def _handler(source: random.Random, names: Names, package: str, event: str, place: int) -> Riddle:
-    """Whose priority, by its number in the settings, wins; and who wins where two are equal."""
+def _asked(
+    fields: dict[str, Any],
+    modules: dict[str, str],
+    rows: list[str],
+    words: list[str],
+    best: int,
+) -> Riddle:
+    package, entry, event = fields["package"], fields["entry"], fields["event"]
+    function = fields["function"]
+    return Riddle(
+        modules,
+        {fields["base"]: "".join(rows)},
+        f"What does `{package}.{entry}.{function}({event!r})` return?",
+        (words[best], *(word for word in words if word != words[best])),
+        (entry, function, event),
+        words[best],
+    )
+
+
+def _handler(
+    source: random.Random, names: Names, package: str, event: str, words: list[str], place: int
+) -> Riddle:
+    """Whose priority wins, by its number in the settings; and who wins where two are equal.
+
+    Two plug-ins have the highest number and two the lowest: each of the four comparisons has
+    another winner, so that nothing is known before the comparison is read.
+    """
     base, entry, *plugins = names.draw(6)
-    function, levels = f"run_{entry}", ("low", "usual", "high", "urgent", "night")
+    levels = source.sample(("low", "usual", "high", "urgent", "night"), PLACES)
+    order = [True, True, False, False]
     while True:
+        source.shuffle(order)
         op = source.choice(tuple(_COMPARED))
-        numbers = dict(zip(levels, source.choices(range(1, 30), k=len(levels)), strict=True))
-        given = source.choices(levels, k=PLACES)
+        low, high = sorted(source.sample(range(1, 30), 2))
+        numbers = [high if top else low for top in order]
         best = 0
         for i in range(1, PLACES):
-            if _COMPARED[op](numbers[given[i]], numbers[given[best]]):
+            if _COMPARED[op](numbers[i], numbers[best]):
                 best = i
         if best == place:
             break
     fields = {"package": package, "base": base, "entry": entry, "event": event}
-    fields |= {"function": function, "op": op}
-    modules = _parts("handler", fields, plugins, [{"level": level} for level in given])
-    rows = [f"{level} = {number}\n" for level, number in numbers.items()]
+    fields |= {"function": f"run_{entry}", "op": op}
+    own = [{"level": level, "word": word} for level, word in zip(levels, words, strict=True)]
+    rows = [f"{level} = {number}\n" for level, number in zip(levels, numbers, strict=True)]
     source.shuffle(rows)
-    others = [name for i, name in enumerate(plugins) if i != best]
-    return Riddle(
-        modules,
-        f"[{entry}]\n{''.join(rows)}",
-        f"Which module of `{package}` ends up handling the event {event!r} when "
-        f"`{package}.{entry}.{function}` is called with it?",
-        (plugins[best], *others),
-        (entry, function, event),
-        plugins[best],
-    )
+    return _asked(fields, _parts("handler", fields, plugins, own), rows, words, best)
 
 
-def _default(source: random.Random, names: Names, package: str, event: str, place: int) -> Riddle:
-    """Which part that is switched on comes first, or last, in the order of the settings."""
+def _default(
+    source: random.Random, names: Names, package: str, event: str, words: list[str], place: int
+) -> Riddle:
+    """Which of the three parts that are switched on is taken, in the order of the settings."""
     base, entry, *plugins = names.draw(6)
-    function, values = f"run_{entry}", source.sample(range(10, 900), PLACES)
     while True:
-        order = source.sample(range(PLACES), PLACES)
-        on = [source.random() < 0.5 for _ in range(PLACES)]
-        wins = source.choice(tuple(_CLAIMS))
-        running = [i for i in order if on[i]]
-        if running and order.index(running[-1 if wins == "last" else 0]) == place:
+        order, off = source.sample(range(PLACES), PLACES), source.randrange(PLACES)
+        # Each of the three places equally often, though two ways to say the middle one.
+        wanted = source.randrange(PLACES - 1)
+        pick = source.choice([way for way, number in _PICKS.items() if number == wanted])
+        best = [part for part in order if part != off][wanted]
+        if order.index(best) == place:
             break
-    best = order[place]
     fields = {"package": package, "base": base, "entry": entry, "event": event}
-    fields |= {"function": function, "claim": _CLAIMS[wins]}
-    modules = _parts("default", fields, plugins, [{"value": value} for value in values])
-    rows = [f"{name} = {str(on[i]).lower()}\n" for i, name in enumerate(plugins)]
+    fields |= {"function": f"run_{entry}", "pick": pick}
+    rows = [f"{name} = {str(i != off).lower()}\n" for i, name in enumerate(plugins)]
     rows.append(f"order = {json.dumps([plugins[i] for i in order])}\n")
     source.shuffle(rows)
-    others = [name for i, name in enumerate(plugins) if i != best]
-    return Riddle(
-        modules,
-        f"[{entry}]\n{''.join(rows)}",
-        f"Which module of `{package}` decides the value for {event!r} that "
-        f"`{package}.{entry}.{function}({event!r})` returns?",
-        (plugins[best], *others),
-        (entry, function, event),
-        values[best],
-    )
+    modules = _parts("default", fields, plugins, [{"word": word} for word in words])
+    return _asked(fields, modules, rows, words, best)

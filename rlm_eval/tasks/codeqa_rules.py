@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
@@ -53,19 +54,50 @@ def _last(sample: Sample, choice: str) -> float:
     return max(_mentions(sample, choice), default=-1)
 
 
-def _loaded(sample: Sample, choice: str) -> float:
-    """Where the entry that the question names imports the choice."""
+@functools.lru_cache(maxsize=2)
+def _files(text: str) -> dict[str, str]:
+    """The files of a package by their names without the package's."""
+    found = re.findall(r"^=== file: \w+/(\S+) ===\n(.*?)(?=^=== file: |\Z)", text, re.M | re.S)
+    return dict(found)
+
+
+def _plugins(sample: Sample) -> list[str]:
+    """The sources of what the entry that the question names imports, in that order."""
+    own = _files(sample.context.text())
     entry = re.search(r"`\w+\.(\w+)\.\w+", sample.question)
-    shown = re.search(
-        rf"/{entry[1] if entry else ''}\.py ===\n(.*?)(?====)", sample.context.text(), re.DOTALL
-    )
-    return (shown[1] if shown else "").find(choice)
+    lines = own.get(f"{entry[1] if entry else ''}.py", "").split("\n")
+    named = [name for line in lines if "import" in line for name in re.findall(r"\w+", line)]
+    return [own[f"{name}.py"] for name in dict.fromkeys(named) if f"{name}.py" in own]
+
+
+def _loaded(sample: Sample, choice: str) -> float:
+    """Where the entry imports the module that has the choice."""
+    return next((i for i, code in enumerate(_plugins(sample)) if f'"{choice}"' in code), -1)
+
+
+def _set(sample: Sample) -> tuple[str, list[tuple[str, str]]]:
+    """(settings of the entry's group, the word of each part and the key that its code reads)."""
+    plugins = [code for code in _plugins(sample) if re.search(r'"\w+\.\w+"', code)]
+    keys = [key for code in plugins for key in re.findall(r'"(\w+)\.(\w+)"', code)[:1]]
+    words = [word for code in plugins for word in re.findall(r'"(\w+)"', code)[-1:]]
+    name = f"settings/{keys[0][0]}.toml" if keys else ""
+    pairs = list(zip(words, [key for _, key in keys], strict=False))
+    return _files(sample.context.text()).get(name, ""), pairs
 
 
 def _listed(sample: Sample, choice: str) -> float:
-    """Where the settings list the choice in an order."""
-    rows = re.findall(r"^order = .+$", sample.context.text(), re.MULTILINE)
-    return max((row.find(choice) for row in rows), default=-1)
+    """Where the settings list the part that has the choice in an order."""
+    settings, parts = _set(sample)
+    order = re.search(r"^order = .+$", settings, re.MULTILINE)
+    return max((order[0].find(key) for word, key in parts if order and word == choice), default=-1)
+
+
+def _priority(sample: Sample, choice: str) -> float:
+    """The number, or the switch, that the settings give the part that has the choice."""
+    settings, parts = _set(sample)
+    given = dict(re.findall(r"^(\w+) = (\d+|true|false)$", settings, re.MULTILINE))
+    values = [given.get(key, "0") for word, key in parts if word == choice]
+    return max((float(v) if v.isdigit() else float(v == "true") for v in values), default=-1)
 
 
 def _number(choice: str) -> float:
@@ -119,6 +151,10 @@ def choice_baselines(stated: Callable[[str], str]) -> Sequence[Baseline]:
         best("loaded_first", reversed_(_loaded)),
         best("listed_last", _listed),
         best("listed_first", reversed_(_listed)),
+        best("highest_priority", _priority),
+        best("lowest_priority", reversed_(_priority)),
+        best("highest_priority_first", lambda s, c: 9 * _priority(s, c) - _loaded(s, c)),
+        best("highest_priority_last", lambda s, c: 9 * _priority(s, c) + _loaded(s, c)),
         matching("lines_with_question_words", _rare, gold, lines),
         matching("files_with_question_words", _rare, gold, files),
     )

@@ -29,6 +29,8 @@ from rlm_eval.tasks.oolong_questions import Form, Gold, ask, forms, official_nam
 from rlm_eval.tasks.oolong_window import (
     BLOCK,
     FEWEST,
+    OOLONG_USERS,
+    Mix,
     Row,
     Window,
     frame,
@@ -68,9 +70,11 @@ class Text(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def base_window(source: Source, key: str, tokenizer: str, block: int = BLOCK) -> Window:
+def base_window(
+    source: Source, key: str, tokenizer: str, block: int = BLOCK, mix: Mix = OOLONG_USERS
+) -> Window:
     """The window of that key, shared by all lengths."""
-    return Window(key, get_tokenizer(tokenizer).cost, source, block)
+    return Window(key, get_tokenizer(tokenizer).cost, source, block, mix)
 
 
 @functools.lru_cache(maxsize=1)
@@ -83,9 +87,10 @@ def window_text(
     lines: int,
     labelled: bool = False,
     block: int = BLOCK,
+    mix: Mix = OOLONG_USERS,
 ) -> Text:
     """The window cut to `room` tokens, or to `lines` lines where that is not 0."""
-    window, counter = base_window(source, key, tokenizer, block), get_tokenizer(tokenizer)
+    window, counter = base_window(source, key, tokenizer, block, mix), get_tokenizer(tokenizer)
     order, made = window.priors.order, list[Row]()
 
     def make(budget: float, slack: float) -> str:

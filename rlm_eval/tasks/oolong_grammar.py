@@ -2,10 +2,12 @@
 
 No word tells a label. A text mentions what would fit other labels as well, in sentences that all
 labels share, and only what is said about the mentioned things decides: which noun a question asks
-for, which of two drafts was sent, which halves of two facts were put together. Three forms:
+for, which of two drafts was sent, which halves of two facts were put together. Four forms:
 
 - `focus`: a sentence with a noun of its label, `{A}`, and nouns of other labels, `{B}` and `{C}`.
 - `pairs`: a sentence with both halves of a pair, one for each of two labels; `{A}` is its own.
+- `drafts`: two drafts, one of each of two labels, and a verdict on one of them. Which draft it is
+  about follows from the first sentence, and whether it was sent from the order of common words.
 - `claims`: a statement that pairs two halves of facts: of one fact (true) or of two (false).
 
 Not TREC: every name is made up. What an answer type is follows TREC's coarse classes (Li and Roth,
@@ -28,6 +30,8 @@ from rlm_eval.tasks.base import data
 FAMILIES = ("question", "subject", "claims", "sentiment", "request", "formal")
 """The first is OOLONG's trec_coarse in shape; `subject` and `claims` are what a small model reads
 line by line."""
+_BY_THE_OTHER = 0.4
+"""Share of the verdicts of `drafts` that name the other draft."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 Parts = tuple[tuple[str, ...], tuple[str, ...]]
@@ -81,7 +85,7 @@ class Family:
     name: str
     labels: tuple[str, ...]
     form: str
-    """`focus`, `pairs` or `claims`."""
+    """`focus`, `pairs`, `drafts` or `claims`."""
     items: str
     """What the lines are, in the plural."""
     task: str
@@ -91,7 +95,15 @@ class Family:
     lexicon: dict[str, tuple[Parts, ...]]
     """Of `focus`: label -> its nouns."""
     pairs: tuple[tuple[tuple[Parts, ...], tuple[Parts, ...]], ...]
-    """Of `pairs`: the ways to say each half."""
+    """Of `pairs` and `drafts`: the ways to say each half."""
+    openings: tuple[tuple[Parts, tuple[tuple[Parts, Parts], ...]], ...]
+    """Of `drafts`: a sentence with both, and what the first and the second can be called."""
+    verdicts: tuple[tuple[Parts, ...], tuple[Parts, ...]]
+    """Of `drafts`: that the draft was sent, and that it was dropped."""
+    references: tuple[tuple[Parts, ...], tuple[Parts, ...]]
+    """Of `drafts`: by its own name, and by that of the other one."""
+    joins: tuple[str, ...]
+    """Of `drafts`: what stands between the two sentences."""
     relations: tuple[tuple[tuple[Parts, ...], tuple[tuple[str, str], ...]], ...]
     """Of `claims`: sentences and the pairs that make true ones, the frequent ones repeated."""
     keywords: dict[str, tuple[str, ...]]
@@ -106,6 +118,7 @@ class Family:
         forms: dict[str, Callable[[Family, random.Random], Writer]] = {
             "focus": _Focus,
             "pairs": _Pairs,
+            "drafts": _Drafts,
             "claims": _Claims,
         }
         return forms[self.form](self, source)
@@ -113,15 +126,16 @@ class Family:
     def combinations(self, label: str) -> int:
         """At least so many different texts of the label."""
         most = 0
-        for texts, names in self.templates:
+        templates = [*self.templates, *(opening for opening, _ in self.openings)]
+        for texts, names in templates:
             sizes = [math.prod(map(len, self.slots[n])) for n in set(names) & self.slots.keys()]
             most = max(most, math.prod(sizes))
             assert texts
         if self.form == "focus":
             others = sum(len(words) for key, words in self.lexicon.items() if key != label)
-            return most * len(self.lexicon[label]) * others * len(self.templates)
-        size = len(self.pairs) if self.form == "pairs" else sum(len(p) for _, p in self.relations)
-        return most * size * len(self.templates)
+            return most * len(self.lexicon[label]) * others * len(templates)
+        size = sum(len(pairs) for _, pairs in self.relations) if self.relations else len(self.pairs)
+        return most * size * len(templates)
 
 
 def _with_article(noun: str) -> str:
@@ -138,11 +152,33 @@ def _relations(raw: list[dict[str, Any]]) -> Any:
     return tuple(found)
 
 
+def _begun(ways: Sequence[Parts], before: Sequence[str]) -> tuple[Parts, ...]:
+    """Each way to say something, with each of the beginnings."""
+    return tuple(
+        ((start + texts[0], *texts[1:]), names) for start in before for texts, names in ways
+    )
+
+
+def _drafts(form: str) -> Any:
+    """The openings, verdicts, references and joins of the families of that form."""
+    if form != "drafts":
+        return (), ((), ()), ((), ()), ()
+    raw = data("oolong_drafts.json")
+    openings = tuple(
+        (_parts(text), tuple((_parts(x), _parts(y)) for x, y in called))
+        for text, called in raw["openings"]
+    )
+    found = [tuple(map(_parts, raw[key])) for key in ("sent", "dropped", "plain", "instead")]
+    return openings, tuple(found[:2]), tuple(found[2:]), tuple(raw["joins"])
+
+
 def _pairs(raw: dict[str, Any]) -> Any:
     pairs: list[Any] = [tuple((_parts(half),) for half in pair) for pair in raw.get("pairs", ())]
-    for task in raw.get("tasks", ()):
-        sides = zip(("{do}", "{did}"), task, raw["variants"], strict=True)
-        pairs.append(tuple(tuple(_parts(v.replace(k, t)) for v in vs) for k, t, vs in sides))
+    if "before" in raw:
+        pairs = [tuple(map(_begun, pair, raw["before"])) for pair in pairs]
+    for do, did in raw.get("tasks", ()):
+        sides = [[v.replace("{do}", do).replace("{did}", did) for v in w] for w in raw["variants"]]
+        pairs.append(tuple(tuple(map(_parts, ways)) for ways in sides))
     return tuple(pairs)
 
 
@@ -153,6 +189,7 @@ def family(name: str) -> Family:
         raise KeyError(name)
     raw = data(f"oolong_{name}.json")
     slots = data("oolong_names.json")["slots"] | raw["slots"]
+    openings, verdicts, references, joins = _drafts(raw["form"])
     return Family(
         name,
         tuple(raw["labels"]),
@@ -163,6 +200,10 @@ def family(name: str) -> Family:
         {key: tuple(map(tuple, parts)) for key, parts in slots.items()},
         {key: tuple(map(_parts, words)) for key, words in raw.get("lexicon", {}).items()},
         _pairs(raw),
+        openings,
+        verdicts,
+        references,
+        joins,
         _relations(raw.get("relations", [])),
         {key: tuple(words) for key, words in raw["keywords"].items()},
     )
@@ -234,6 +275,34 @@ class _Pairs(_Sentences):
         values["A"] = self.fill(self.pick(own), values)
         values["B"] = self.fill(self.pick(other), values)
         return self.finished(self.pick(self.family.templates), values)
+
+
+class _Drafts(_Sentences):
+    """Texts of the form `drafts`."""
+
+    def make(self, label: str) -> str:
+        """See `Writer`."""
+        own, other = self.pick(self.family.pairs)
+        if label != self.family.labels[0]:
+            own, other = other, own
+        values: dict[str, str] = {}
+        texts = [self.fill(self.pick(ways), values) for ways in (own, other)]
+        own_first, about_own = self.uniform() < 0.5, self.uniform() < 0.5
+        values["X"], values["Y"] = texts if own_first else texts[::-1]
+        opening, called = self.pick(self.family.openings)
+        shown = self.finished(opening, values)
+        called_x, called_y = self.pick(called)
+        by_other = self.uniform() < _BY_THE_OTHER
+        name = called_x if (about_own == own_first) != by_other else called_y
+        values["R"] = self.fill(name, values)
+        values["R"] = self.fill(self.pick(self.family.references[by_other]), values)
+        values.pop("w", None)
+        verdict = self.fill(self.pick(self.family.verdicts[0 if about_own else 1]), values)
+        join = self.pick(self.family.joins)
+        if join[0] == ".":
+            verdict = verdict[0].upper() + verdict[1:]
+        # An apposition at the end of a clause has one comma, at the end of the text none.
+        return f"{shown}{join}{verdict.replace(',,', ',').rstrip(',')}."
 
 
 class _Claims(_Sentences):

@@ -1,9 +1,10 @@
 """OOLONG-Pairs: all pairs of users that satisfy a condition on their labels, 20 queries.
 
 Over the benchmark's own windows (`oolong_pairs`: trec_coarse of `oolongbench/oolong-synth`) or over
-ours (`oolong_pairs_gen`). A gold is two sets of users, never a list of up to 2 * 10^7 pairs, and an
-answer may be an object: as text it outgrows every output limit. Labelling is linear in the lines
-and the join is code; only without code is the work quadratic. arXiv:2512.24601, appendix E.
+ours (`oolong_pairs_gen`), where fewer users write often. A gold is two sets of users, never a list
+of up to 2 * 10^7 pairs, and an answer may be an object: as text it outgrows every output limit.
+Labelling is linear in the lines and the join is code; only without code is the work quadratic.
+arXiv:2512.24601, appendix E.
 """
 
 from __future__ import annotations
@@ -25,12 +26,19 @@ from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubFile, Source, with_columns
 from rlm_eval.tasks.oolong_base import base_window, window_text
 from rlm_eval.tasks.oolong_baselines import SHARES
-from rlm_eval.tasks.oolong_gen import window_key
 from rlm_eval.tasks.oolong_grammar import family
 from rlm_eval.tasks.oolong_queries import QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong_synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong_synth import hub_windows, window_sources
-from rlm_eval.tasks.oolong_window import Row, line_spans, official_lines, parse, render_line
+from rlm_eval.tasks.oolong_window import (
+    BLOCK,
+    Mix,
+    Row,
+    line_spans,
+    official_lines,
+    parse,
+    render_line,
+)
 from rlm_eval.tasks.rows import file_rows
 from rlm_eval.types import Answer, Density, Sample, Score
 
@@ -127,7 +135,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
     queries_per_window: int = QUERIES
     """Queries that share a base window; they are one cluster."""
 
-    VERSION: ClassVar[int] = 3  # 2: windows in which single words told the labels
+    VERSION: ClassVar[int] = 4  # 3: listing all pairs scored .2; 2: single words told the labels
     LONGEST: ClassVar[int] = 240
     CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
     density: ClassVar[Density] = Density.QUADRATIC
@@ -151,7 +159,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         place, query = index // self.queries_per_window, index % QUERIES + 1
         question = _surface(query_text(query), self.surface)
         number = _rich_window(self.seed, place, self.tokenizer)
-        key = window_key("question", self.seed, number)
+        key = _key(self.seed, number)
         asked = self._asked(question, key)
         made, (gold, users) = window_text(*asked), _answers(*asked)
         return _pairs_draft(
@@ -171,7 +179,9 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         if self.length * TOLERANCE > self.LONGEST:
             room = self.length - self.ANSWER_BUDGET - self.LONGEST
         lines = official_lines(self.length) if self.size == "official_lines" else 0
-        return family("question"), key, self.tokenizer, room, self.length, lines
+        return (
+            family("question"), key, self.tokenizer, room, self.length, lines, False, BLOCK, MIX,
+        )  # fmt: skip
 
     def labelled(self, sample: Sample) -> Sequence[Row]:
         """See `_Pairs`."""
@@ -185,8 +195,16 @@ def _answers(*asked: Any) -> tuple[dict[int, PairSet], int]:
     return pairs_of(rows), len({row.user for row in rows})
 
 
+MIX = Mix(common=0.5, lines=15)
+"""Users of `oolong_pairs_gen`. With OOLONG's, most users meet half of the conditions, and a list of
+all pairs scores .2 on average. With these it scores .12 at 8K tokens: most users write once."""
 _RICH_LINES = 220
 """Lines (8K tokens) within which every query must have a pair."""
+
+
+def _key(seed: int, number: int) -> str:
+    """What window `number` of a seed is drawn from."""
+    return f"oolong_pairs_gen|{seed}|{number}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -195,8 +213,9 @@ def _rich_window(seed: int, place: int, tokenizer: str) -> int:
     found, number = -1, -1
     while found < place:
         number += 1
-        key = window_key("question", seed, number)
-        rows = base_window(family("question"), key, tokenizer).first(_RICH_LINES)
+        key = _key(seed, number)
+        window = base_window(family("question"), key, tokenizer, BLOCK, MIX)
+        rows = window.first(_RICH_LINES)
         found += all(pairs_of(rows).values())
     return number
 

@@ -113,7 +113,11 @@ class OolongRows(LabelledWindows):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.path is None) is (self.repository is None):
-            raise ValueError("path: name a file with your lines, or repository: a set of the hub")
+            given = "neither is given" if self.path is None else "both are given"
+            raise ValueError(
+                f"the lines come from a file (task.path=lines.csv) or from a data set of the hub "
+                f"(task.path=null task.repository=OWNER/NAME), and {given}"
+            )
         if "{labels}" not in self.task:
             raise ValueError("task: the preamble must name the labels; write {labels} in it")
 

@@ -28,9 +28,8 @@ from rlm_eval.tasks.oolong_grammar import NoMoreLines, Source, Writer, family
 
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
 PROMPT_TOKENS, LINE_TOKENS = 168, 39
-COMMON_SHARE = 0.8
 ACTIVE = 4
-"""Common users among whom a line is drawn; the pool grows by one user every ten lines."""
+"""Common users among whom a line is drawn; the pool grows by one user every few lines."""
 CLOSE = 0.475
 """Gap of close labels, in square roots of their count (middle of 0.35 to 0.6)."""
 FEWEST = 3
@@ -55,6 +54,18 @@ class Row(NamedTuple):
     text: str
     label: str
     """Empty where it is unknown."""
+
+
+class Mix(NamedTuple):
+    """How often the users of a window write."""
+
+    common: float = 0.8
+    """Share of the lines that are of common users; each other line is of a user of its own."""
+    lines: int = 10
+    """Lines after which the pool of common users grows by one."""
+
+
+OOLONG_USERS = Mix()
 
 
 def official_lines(length: int) -> int:
@@ -207,7 +218,7 @@ class _Users:
 class Window:
     """The lines of one base window in order of arrival; a length takes the first n of them.
 
-    `cost` counts tokens. `block`: lines that are drawn and measured together.
+    `cost` counts tokens. `block`: lines that are drawn and measured together. `mix`: its users.
     """
 
     def __init__(
@@ -216,8 +227,9 @@ class Window:
         cost: Callable[[str], float],
         source: Source | None = None,
         block: int = BLOCK,
+        mix: Mix = OOLONG_USERS,
     ) -> None:
-        self.key, self.cost, self.block = key, cost, block
+        self.key, self.cost, self.block, self.mix = key, cost, block, mix
         self.source = source or family("question")
         self.priors = draw_priors(rng(key, "priors"), self.source.labels)
         self._rows: list[Row] = []
@@ -260,8 +272,8 @@ class Window:
 
     def _user(self) -> int:
         half = _IDS // 2
-        if self._users.random() < COMMON_SHARE:
-            newest = len(self._rows) // 10
+        if self._users.random() < self.mix.common:
+            newest = len(self._rows) // self.mix.lines
             oldest = max(0, newest - ACTIVE + 1)
             place = oldest + int(self._users.random() * max(ACTIVE, newest - oldest + 1))
             return self._ids[place % half]

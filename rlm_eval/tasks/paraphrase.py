@@ -52,7 +52,7 @@ class Paraphrase(GeneratedTask):
 
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
     # Version 2: a filler person's two sentences stood close together, those of a needle apart.
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4  # 3: where plain names ran out, some had one first name twice
     OUTPUT_CAP: ClassVar[int | None] = 128
     operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024
@@ -179,7 +179,8 @@ def _people(seed: int, index: int) -> Iterator[str]:
     for middle in data("words.json")["first_names"]:
         for name in plain:
             first, last = name.split()
-            yield f"{first} {middle} {last}"
+            if middle != first:
+                yield f"{first} {middle} {last}"
 
 
 def _sentence(

@@ -38,6 +38,7 @@ class RulerQA(GeneratedTask):
 
     name: str = "ruler_qa_gen"
 
+    VERSION: ClassVar[int] = 2  # 1: some people had the same first name twice
     ANSWER_BUDGET: ClassVar[int] = 32
     OUTPUT_CAP: ClassVar[int | None] = 32
     SHORTEST: ClassVar[int] = 2048  # below, there is no room for the people of a question
@@ -155,8 +156,9 @@ class _People:
             first, last = pick(words["first_names"]), pick(words["last_names"])
             if self.names and self.source.random() < 0.25:  # differs in one name from the first
                 first, _, last = self.first.split()
-            name = f"{first} {pick(words['first_names'])} {last}"
-            if name not in self.names:
+            middle = pick(words["first_names"])
+            name = f"{first} {middle} {last}"
+            if middle != first and name not in self.names:
                 self.names[name] = None
                 return name
 

@@ -8,33 +8,32 @@ import json
 from pathlib import Path
 
 import pytest
+from shipped import shipped
 
-from rlm_eval.cell import build_cell
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.grid import expand
 from rlm_eval.tasks.base import CachedTask
 from rlm_eval.types import text_hash
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "generators.json"
-SMALL = ["method=closed_book", "model@root=scripted", "tokenizer=approx4", "length=2k", "n=3"]
+SMALL = {"tokenizer": "approx4", "length": 2048, "n": 3}
 LARGE = {"browsecomp_gen", "browsecomp_gen_1k"}  # the code of browsecomp_gen_mini, more documents
+OF_A_FILE = {"oolong_rows"}  # of the user
 
 
 @functools.cache
 def generated():
     """Name -> task, of the shipped ones that draw their samples."""
-    found = {}
-    for path in sorted((ROOT / "configs" / "task").glob("*.yaml")):
-        if path.stem in LARGE:
-            continue
-        try:
-            task = build_cell(expand([f"task={path.stem}", *SMALL])[0]).task
-        except RlmEvalError:
-            continue  # wants a file of the user
-        if isinstance(task, CachedTask) and task.generated:
-            found[path.stem] = task
-    return found
+    paths = sorted((ROOT / "configs" / "task").glob("*.yaml"))
+    tasks = {
+        path.stem: shipped(path.stem, **SMALL)
+        for path in paths
+        if path.stem not in LARGE | OF_A_FILE
+    }
+    return {
+        name: task
+        for name, task in tasks.items()
+        if isinstance(task, CachedTask) and task.generated
+    }
 
 
 def pinned(task):
@@ -48,7 +47,7 @@ def pinned(task):
 KNOWN = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
 
 
-SLOW = {"browsecomp_gen_mini", "codeqa_gen"}  # ten seconds and more
+SLOW = {"browsecomp_gen_mini"}  # ten seconds and more
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,6 @@ def test_the_core_subset_of_the_benchmarks_data(synth):
     skimmer = {b.name: b for b in made.baselines()}["search_named"]
     searched = [s for s in every if s.meta["scope"] == "user" and s.meta["task_group"] == "user"]
     right = [made.score(s, Answer(skimmer.answer(s).text))[0].value for s in searched]
-    assert sum(right) / len(right) > 0.9
+    assert sum(right) / len(right) > 0.8  # of a user with a quarter of the lines it reads a part
     with pytest.raises(ValueError, match="subset"):
         OolongSynth(**synth, subset="hard")

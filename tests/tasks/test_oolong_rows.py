@@ -109,8 +109,13 @@ def test_other_encodings_missing_files_and_sources(tmp_path):
     write(marked, lines())
     marked.write_bytes(b"\xef\xbb\xbf" + marked.read_bytes())
     assert next(task(marked).samples()).question
-    for wrong in ({"path": None}, {"repository": "a/b"}, {"task": "no labels"}):
-        with pytest.raises(ValueError, match=r"path|task"):
+    where = r"task\.path=null task\.repository=OWNER/NAME.*"
+    for wrong, told in (
+        ({"path": None}, f"{where}neither"),
+        ({"repository": "a/b"}, f"{where}both"),
+        ({"task": "no labels"}, "must name the labels"),
+    ):
+        with pytest.raises(ValueError, match=told):
             OolongRows(**{"path": str(marked)} | wrong)
 
 

@@ -4,9 +4,8 @@ import dataclasses
 import random
 
 import pytest
+from shipped import CONFIGS, shipped
 
-from rlm_eval.cell import build_cell
-from rlm_eval.grid import CONFIG_DIR, expand
 from rlm_eval.tasks import ceilings
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import Form, options, strings_like
@@ -15,10 +14,7 @@ from rlm_eval.tasks.s_niah import SNiah
 from rlm_eval.tasks.validate import no_shortcut
 from rlm_eval.types import Context, Sample, Score, canonical_text, text_hash
 
-WHEN_LONG = {"codeqa_gen", "oolong_pairs_gen"}
-"""Tasks that still have one: a search for whole files reads a quarter of a package; listing all
-pairs of users scores .2. The mark is strict: whoever mends a generator takes it out."""
-LARGER = ("task.documents=20", "task.doc_words_min=400", "task.doc_words_max=800")
+LARGER = {"documents": 20, "doc_words_min": 400, "doc_words_max": 800}
 QUICK = ("oolong_gen_claims", "server_log_incident")
 """Tried in every run; all of them in the long one."""
 NOT_OURS = {  # data of a hub or of the user
@@ -26,18 +22,11 @@ NOT_OURS = {  # data of a hub or of the user
     "oolong_real", "oolong_rows", "oolong_rows_sms", "oolong_rows_trec", "oolong_synth",
     "oolong_synth_all", "oolong_synth_core", "oolong_synth_paper",
 }  # fmt: skip
-TASKS = sorted({path.stem for path in (CONFIG_DIR / "task").glob("*.yaml")} - NOT_OURS)
+TASKS = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - NOT_OURS)
 
 
-def _marked(names, failing):
-    mark = pytest.mark.xfail(strict=True, reason="a shortcut")
-    return [pytest.param(name, marks=[mark] * (name in failing)) for name in names]
-
-
-def _prove(name, n, length, *given):
-    short = ["model@root=scripted", "tokenizer=approx4", "seed=77", f"n={n}", f"length={length}"]
-    (config,) = expand([f"task={name}", *short, *given])
-    task = build_cell(config).task
+def _prove(name, n, length, **given):
+    task = shipped(name, tokenizer="approx4", seed=77, n=n, length=length, **given)
     assert task.generated
     if task.solved_by_code:
         pytest.skip("solved by code by design")
@@ -47,13 +36,13 @@ def _prove(name, n, length, *given):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_no_generated_task_has_a_shortcut(name):
-    _prove(name, 16, "2k")
+    _prove(name, 16, 2048)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", _marked(TASKS, WHEN_LONG))
+@pytest.mark.parametrize("name", TASKS)
 def test_no_generated_task_has_a_shortcut_when_it_is_long(name):
-    _prove(name, 40, "8k", *(LARGER if name in ("browsecomp_gen", "browsecomp_gen_1k") else ()))
+    _prove(name, 40, 8192, **(LARGER if name in ("browsecomp_gen", "browsecomp_gen_1k") else {}))
 
 
 def _sample(text, question, target, evidence=(), number=0, meta=None):
