@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     for run in arguments.runs:
         write_records(run)
     out = arguments.out or arguments.runs[0] / "report"
-    contexts = ContextSource(trust=arguments.trust)
+    contexts = ContextSource(trust=arguments.trust, runs=arguments.runs)
     print(make(arguments.runs, out, contexts, arguments.published))
     return 0
 

@@ -115,7 +115,7 @@ def _call_lines(run: Path) -> Iterator[dict[str, Any]]:
                 "finish_reason": call.finish_reason,
                 "input_tokens": call.usage.input,
                 "output_tokens": call.usage.output,
-                "seconds": call.times.end - call.times.start,
+                "seconds": None if "times" in call.unknown else call.times.end - call.times.start,
             }
 
 
