@@ -14,6 +14,14 @@ from pathlib import Path
 import orjson
 
 
+def _imported(run: Path) -> str:
+    """What an imported run holds: nothing of it was planned, nothing is left to do."""
+    about = orjson.loads((run / "imported.json").read_bytes())
+    rows = sum(file["rows"] for file in about["files"])
+    told = f"imported ({about['kind']}): {rows} rows of {len(about['files'])} files; nothing runs"
+    return "\n".join([told, *(f"- {line}" for line in about["told"])])
+
+
 def main(argv: Sequence[str]) -> int:
     """Print one line per planned cell; 0 where every one is done."""
     parser = argparse.ArgumentParser(
@@ -33,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.store import folder_of
     from rlm_eval.terminal import printable
 
+    if (run / "imported.json").exists():
+        print(_imported(run))
+        return 0
     if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
     shards = {name.partition("/")[0] for name in names if "/" in name}

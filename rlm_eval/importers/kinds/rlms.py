@@ -162,7 +162,7 @@ class _Tree:
         spans = [block["result"].get("execution_time") for block in blocks]
         end, whole = _seconds_of(line, self._origin), line.get("iteration_time")
         timed = end is not None and whole is not None and None not in spans
-        begin = round((end or 0.0) - (whole or 0.0), 6) if timed else 0.0
+        begin = max(0.0, round((end or 0.0) - (whole or 0.0), 6)) if timed else 0.0
         # The time of an iteration is that of the call and of its code.
         replied = (
             max(begin, round((end or 0.0) - sum(s or 0.0 for s in spans), 6)) if timed else 0.0
