@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.terminal import printable
 
     for run in arguments.runs:
-        write_records(run)
+        if (run / "cells").exists():  # a published folder holds its records alone
+            write_records(run)
     page = referee(Evidence.of(arguments.runs))
     out = output_folder(arguments.out or arguments.runs[0] / "report")
     text = as_markdown(page)

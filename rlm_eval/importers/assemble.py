@@ -107,7 +107,7 @@ def assemble(
             outcome = Outcome.UNKNOWN
             notes["suspected_cap"] = cap.tokens
             cell.remarks[cap.remark()] = None
-        if row.context_tokens is not None:
+        if row.context_tokens is not None and row.tokenizer is None:
             notes["their_context_size"] = row.context_tokens
         notes |= {"source_sha256": row.sha256, "source_row": row.place}
         calls = _with_slices(row, contexts, indexes)
@@ -261,32 +261,34 @@ def _stated(row: Row) -> float | None:
 
 
 def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
-    return {
-        "task": row.task,
-        "task_variant": row.task_variant,
-        "generated": False,
-        "protected": False,
-        "method": row.method,
-        "variant": row.variant,
-        "root": row.root or "unknown model",
-        "sub": row.sub,
-        "judge": None,
-        "depth_limit": row.depth_limit,
-        "prompt": None,
-        "prompt_hash": None,
-        "isolation": None,
-        "scripted": False,
-        "root_window": None,
-        "concurrency": None,
-        "seed": None,
-        "imported": kind,
-        "direct": direct,
-    }
+    return (
+        {
+            "task": row.task,
+            "task_variant": row.task_variant,
+            "generated": False,
+            "protected": False,
+            "method": row.method,
+            "variant": row.variant,
+            "root": row.root or "unknown model",
+            "sub": row.sub,
+            "judge": None,
+            "depth_limit": row.depth_limit,
+            "prompt": None,
+            "prompt_hash": None,
+            "isolation": None,
+            "scripted": False,
+            "root_window": None,
+            "concurrency": None,
+            "seed": None,
+        }
+        | row.facts
+        | {"imported": kind, "direct": direct}
+    )
 
 
 def _context(row: Row, contexts: dict[str, str]) -> Context:
     if row.context is None:
-        about: dict[str, Any] = {"hash": None, "chars": row.context_chars}
+        about: dict[str, Any] = {"hash": row.context_hash, "chars": row.context_chars}
     else:
         text = canonical_text(row.context)
         about = {"hash": text_hash(text), "chars": len(text)}
@@ -296,7 +298,8 @@ def _context(row: Row, contexts: dict[str, str]) -> Context:
         raise RlmEvalError("the log of this imported sample holds no context")
 
     # Which of these a log does not say is None, as in the stored line (`types.Context`).
-    about |= {"tokens": None, "tokenizer": None}
+    named = row.tokenizer is not None
+    about |= {"tokens": row.context_tokens if named else None, "tokenizer": row.tokenizer}
     return Context(**about, load=absent)
 
 

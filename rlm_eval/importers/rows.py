@@ -77,10 +77,14 @@ class Row:
     """The context's text; `None` where the log has none."""
     context_id: str | None = None
     """The log's name for the context: rows that share it share one context."""
+    context_hash: str | None = None
+    """`text_hash` of the context, where the log has it and not the text."""
     context_chars: int | None = None
     """Characters of the context."""
     context_tokens: int | None = None
-    """The log's own count, under a tokenizer that it does not name."""
+    """The log's own count, under `tokenizer`."""
+    tokenizer: str | None = None
+    """Its name; `None` = the log does not name it, and the count is only a note."""
     cluster: str | None = None
     """Rows with the same value are one independent unit; default: the context, else the sample."""
     gold: Any = None
@@ -119,6 +123,8 @@ class Row:
     """When it ran, as the log writes it."""
     sample_id: str | None = None
     """Id to keep, of a log that our own export wrote."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Facts of the cell, of a log that our own export wrote."""
 
 
 @dataclass(frozen=True)

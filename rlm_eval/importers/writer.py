@@ -77,7 +77,8 @@ def write(
 
 def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
     identity = _identity(cell, about)
-    facts = {**cell.facts, "remark": ". ".join(cell.remarks) or None}
+    remarks = [cell.facts.get("remark"), *cell.remarks]
+    facts = {**cell.facts, "remark": ". ".join(filter(None, remarks)) or None}
     name = _folder_name(cell, identity)
     folder = cells / name
     folder.mkdir(parents=True)

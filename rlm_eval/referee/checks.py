@@ -110,12 +110,15 @@ def missing_rows(evidence: Evidence) -> Iterator[Finding]:
             for series, row in views.iterrows()
         ]
         turned = len(told) > 1
+        shares = lost.groupby(own["series"]).mean()
+        uneven = float(shares.max() - shares.min()) > missing.CUT_SHARE
         yield Finding(
             name,
-            "alarm" if turned else "note",
+            "alarm" if turned or uneven else "note",
             f"{task}: {int(lost.sum())} of {len(own)} rows have no result (errors of a provider or "
             "a judge, cancelled)."
-            + (" The order of the methods depends on how they are counted." if turned else ""),
+            + (" The order of the methods depends on how they are counted." if turned else "")
+            + (" Some methods miss many more than others." if uneven else ""),
             tuple(lines[:_SHOWN]),
         )
     if not found:

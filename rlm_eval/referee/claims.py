@@ -61,6 +61,10 @@ class Claim:
     """Exact McNemar's, two-sided, over questions."""
     p_holm: float
     """After Holm over all pairs."""
+    zero_a: int
+    """As `only_a` over all samples that both ran, a missing one counted wrong."""
+    zero_b: int
+    """As `only_b` likewise."""
     p_clusters: float
     """Over contexts, where questions share them; NaN where they do not."""
     p_clusters_holm: float
@@ -88,8 +92,9 @@ def claims(evidence: Evidence) -> list[Claim]:
         for a, b in pairs:
             row = comparison.whole(own[own["series"] == a], own[own["series"] == b])
             if row is not None:
-                only = _discordant(own, a, b)
-                found.append({"task": str(task), "a": a, "b": b, "only": only} | row)
+                only = _discordant(own[own["score"].notna()], a, b)
+                zero = _discordant(own, a, b)
+                found.append({"task": str(task), "a": a, "b": b, "only": only, "zero": zero} | row)
     return _with_holm(found)
 
 
@@ -128,8 +133,11 @@ def _firsts(own: pd.DataFrame, evidence: Evidence) -> set[str]:
 
 
 def _discordant(own: pd.DataFrame, a: str, b: str) -> tuple[int, int]:
-    """Samples that only A, and only B, has right: more than half of its repeats score 1."""
-    right = own[own["score"].notna()].assign(right=lambda f: f["score"] >= 1)
+    """Samples that only A, and only B, has right: more than half of its repeats score 1.
+
+    A row without a score counts as wrong here.
+    """
+    right = own.assign(right=own["score"].fillna(0.0) >= 1)
     shares = right[right["series"].isin((a, b))].pivot_table(
         index=["length", "item", "sample_id"], columns="series", values="right", aggfunc="mean"
     )
@@ -166,6 +174,8 @@ def _with_holm(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             only_b=row["only"][1],
             p=p,
             p_holm=p_holm,
+            zero_a=row["zero"][0],
+            zero_b=row["zero"][1],
             p_clusters=q,
             p_clusters_holm=math.nan if math.isnan(q) else q_holm,
             detectable=math.nan if few else shown,

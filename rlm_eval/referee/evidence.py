@@ -16,7 +16,6 @@ from rlm_eval.importers.writer import ABOUT
 from rlm_eval.log import read_lines
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells
-from rlm_eval.results import cell_folders
 from rlm_eval.store import CellStore
 from rlm_eval.types import Outcome
 
@@ -61,7 +60,7 @@ class Evidence:
         """cell_id, sample_id, epoch -> answer, target, question, as stored."""
         rows = []
         for run in self.runs:
-            for folder in cell_folders(run):
+            for folder in (p.parent for p in sorted(run.glob("cells/*/manifest.json"))):
                 store = CellStore(folder)
                 if store.manifest["facts"].get("protected"):
                     continue

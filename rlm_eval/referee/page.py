@@ -17,6 +17,7 @@ from rlm_eval.referee.evidence import MISSING, Evidence, Finding
 from rlm_eval.report import baselines, cells, html, phrases, tables
 from rlm_eval.report.formats import markdown
 from rlm_eval.report.tables import percent
+from rlm_eval.stats import paired
 
 ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     checks.cuts,
@@ -180,13 +181,19 @@ def _numbers(claim: Claim) -> str:
         else f"n shows {100 * claim.detectable:.0f} pp or more"
     )
     lost = f", {claim.missing} pairs lack a score" if claim.missing else ""
+    as_wrong = (
+        f"; a missing score counted as wrong: {claim.zero_a}:{claim.zero_b}, exact p = "
+        f"{phrases.probability(paired.mcnemar(claim.zero_a, claim.zero_b)[0])}"
+        if claim.missing
+        else ""
+    )
     return (
         f"{claim.task}: {claim.a} against {claim.b}: {100 * claim.mean_a:.1f} - "
         f"{100 * claim.mean_b:.1f} = {100 * claim.difference:+.1f} pp [{100 * claim.low:+.1f}, "
         f"{100 * claim.high:+.1f}]{given}, n = {claim.n} in {claim.clusters} contexts{lost}; "
         f"right on one side alone {claim.only_a}:{claim.only_b}, exact p = "
-        f"{phrases.probability(claim.p)}, after Holm {phrases.probability(claim.p_holm)}{over}; "
-        f"{shown}"
+        f"{phrases.probability(claim.p)}, after Holm {phrases.probability(claim.p_holm)}{over}"
+        f"{as_wrong}; {shown}"
     )
 
 

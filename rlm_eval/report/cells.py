@@ -86,10 +86,11 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
         frame[name] = pd.factorize(frame[name])[0]
     frame["length"] = frame["length"].fillna(phrases.UNKNOWN_LENGTH)
     # Of what was imported it may be unknown; records of an earlier release hold it always.
-    frame["recursion_unknown"] = frame["used_recursion"].isna() & frame["imported"].notna()
+    recursion_unknown = frame["used_recursion"].isna() & frame["imported"].notna()
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
     frame = frame.copy().reset_index(drop=True)  # in one piece: the columns were set one by one
+    frame["recursion_unknown"] = recursion_unknown.to_numpy()
     # GPU time at its price stands in for a list price; captions say so.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])

@@ -7,17 +7,16 @@ wrote come back as they were, but for the texts of their contexts, which are not
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rlm_eval.importers.inspect_file import opened
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.outcomes import Outcome, Totals
-from rlm_eval.types import Call, Prompt, Role, Score, Step, Times, Usage
+from rlm_eval.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
 
 SUFFIXES = (".eval", ".json")
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -31,13 +30,18 @@ _LIMITS = {
 }
 _ENDS = {"max_tokens": "length", "model_length": "length", "unknown": ""}
 _OURS = {role.value: role for role in Role}
-_LARGEST = 500_000_000  # bytes of one unpacked member
+_PLACE = re.compile(r"\[context (\d+) to (\d+)\]")
+_FACTS = (
+    "density", "generated", "protected", "prompt", "prompt_hash", "isolation", "scripted",
+    "root_window", "concurrency", "remark", "seed", "judge",
+)  # fmt: skip
+"""What our own export says of the cell."""
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """A row for every sample and epoch. Raises `BadLog` for another kind, or half a file."""
     for source in found:
-        header, samples = _opened(source)
+        header, samples = opened(source)
         for name, sample in samples:
             try:
                 yield _Sample(source, name, header, sample, options).row()
@@ -46,57 +50,6 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                     f"{source.path}, {name}: not as Inspect writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
                 ) from error
-
-
-def _opened(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
-    if source.data[:2] == b"PK":
-        return _of_zip(source)
-    try:
-        tree = json.loads(source.text())
-    except (ValueError, RecursionError) as error:
-        raise BadLog(
-            f"{source.path}: neither a ZIP nor JSON: not an Inspect log, or half a file"
-        ) from error
-    if not isinstance(tree, Mapping) or "eval" not in tree:
-        raise BadLog(f"{source.path}: JSON without `eval`: not an Inspect log")
-    samples = tree.get("samples") or []
-    if not samples:
-        raise BadLog(f"{source.path}: holds no samples (status {tree.get('status')})")
-    return tree, [(f"sample {s.get('id')}", s) for s in samples]
-
-
-def _of_zip(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(source.data))
-        names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise BadLog(f"{source.path}: half a ZIP file ({error}); fetch it again") from error
-    if "header.json" not in names:
-        why = " (the evaluation did not end)" if "_journal/start.json" in names else ""
-        raise BadLog(f"{source.path}: no header.json inside{why}; not a whole Inspect log")
-    header = _member(source, archive, "header.json")
-    inside = sorted(n for n in names if n.startswith("samples/") and n.endswith(".json"))
-    if not inside:
-        raise BadLog(f"{source.path}: holds no samples (status {header.get('status')})")
-    return header, [(name, _member(source, archive, name)) for name in inside]
-
-
-def _member(source: Source, archive: zipfile.ZipFile, name: str) -> Mapping[str, Any]:
-    info = archive.getinfo(name)
-    if info.file_size > _LARGEST:
-        raise BadLog(f"{source.path}, {name}: {info.file_size:,} bytes unpacked; too large to read")
-    try:
-        found = json.loads(archive.read(name))
-    except NotImplementedError as error:
-        raise BadLog(
-            f"{source.path}, {name}: packed in a way that Python's zipfile cannot read "
-            f"({error}); write it again with `inspect log convert`"
-        ) from error
-    except (ValueError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadLog(f"{source.path}, {name}: damaged ({error}); fetch it again") from error
-    if not isinstance(found, Mapping):
-        raise BadLog(f"{source.path}, {name}: a JSON {type(found).__name__}, not an object")
-    return found
 
 
 class _Sample:
@@ -114,6 +67,8 @@ class _Sample:
         self._eval = header.get("eval") or {}
         self._attachments = sample.get("attachments") or {}
         self._own = dict((self._eval.get("metadata") or {}).get("rlm_eval") or {})
+        context = (sample.get("metadata") or {}).get("context") if self._own else None
+        self._hash = context.get("hash") if isinstance(context, Mapping) else None
 
     def row(self) -> Row:
         sample, own = self._sample, self._own
@@ -142,8 +97,10 @@ class _Sample:
             length=ours.get("length"),
             item=str(ours.get("item") or item),
             question=self._resolved(self._input()),
+            context_hash=context.get("hash"),
             context_id=context.get("hash"),
             context_chars=context.get("chars"),
+            tokenizer=context.get("tokenizer"),
             context_tokens=context.get("tokens"),
             cluster=ours.get("cluster"),
             gold=None if target in ("", [], None) else target,
@@ -158,7 +115,8 @@ class _Sample:
             steps=tuple(steps),
             totals=totals,
             evidence=tuple((int(a), int(b)) for a, b in ours.get("evidence") or ()),
-            meta={} if ours else _flat(about),
+            meta=_flat(ours.get("meta") or {}) if ours else _flat(about),
+            facts={k: v for k, v in own.items() if k in _FACTS} if ours else {},
             timestamp=self._eval.get("created"),
             sample_id=item if ours else None,
         )
@@ -243,9 +201,10 @@ class _Sample:
         stop = str(choice.get("stop_reason") or "")
         error = event.get("error")
         prompt = tuple(
-            (str(m.get("role", "user")), (self._content(m.get("content")),))
-            for m in event.get("input") or ()
+            (str(m.get("role", "user")), self._parts(self._content(m.get("content"))))
+            for m in self._asked(event)
         )
+        submit = about.get("submit")
         lacking = ("attempts",) if "retries" not in event else ()
         return Call(
             id=int(about.get("call", number)),
@@ -254,14 +213,16 @@ class _Sample:
             role=role,
             turn=int(about.get("turn", number)),
             position=str(about.get("position", f"t{number}")),
-            slot=role.value if role in (Role.JUDGE, Role.ROOT, Role.SUB) else "root",
+            slot=str(about.get("slot") or ("judge" if role is Role.JUDGE else "root")),
             model=str(event.get("model") or ""),
             prompt=Prompt(prompt),
             reply=self._said(message),
             reasoning=self._thoughts(message.get("content")),
             finish_reason="" if error else _ENDS.get(stop, stop),
             usage=_usage(output.get("usage")),
-            times=Times(begin, begin, None, begin + float(took or 0.0)),
+            times=Times(
+                begin if submit is None else float(submit), begin, None, begin + float(took or 0.0)
+            ),
             attempts=int(event.get("retries") or 0) + 1,
             error=None if not error else f"ProviderError: {self._resolved(str(error))}",
             replayed=bool(about.get("replayed")),
@@ -276,20 +237,44 @@ class _Sample:
         error = (event.get("error") or {}).get("message")
         number = int(about.get("call", calls[-1].id if calls else 0))
         position = str(event.get("id") or "").removeprefix(f"call-{number}-")
-        took = event.get("working_time")
+        took, cpu = event.get("working_time"), about.get("cpu_seconds")
+        split = len(result) - int(about.get("stderr_chars") or 0)
         return Step(
             call=number,
             position=position or f"at {clock:g}",
             code=self._resolved(str(code)),
-            stdout=result,
-            stdout_chars=len(result),
-            stderr="",
-            stderr_chars=0,
-            cpu_seconds=None,
+            stdout=result[:split],
+            stdout_chars=split,
+            stderr=result[split:],
+            stderr_chars=len(result) - split,
+            cpu_seconds=None if cpu is None else float(cpu),
             wall_seconds=float(took or 0.0),
             error=None if error is None else self._resolved(str(error)),
             calls=tuple(int(c) for c in about.get("sub_calls") or ()),
         )
+
+    def _asked(self, event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The messages of a model event; newer logs name places in a list that events share."""
+        shared = (self._sample.get("events_data") or {}).get("messages") or []
+        found = list(event.get("input") or ())
+        for place in event.get("input_refs") or ():
+            first, last = place if isinstance(place, list) else (place, place + 1)
+            found += shared[first:last]
+        return found
+
+    def _parts(self, text: str) -> tuple[PromptPart, ...]:
+        """A prompt as slices and literals: our export names the context's places by number."""
+        hashed = self._hash
+        if hashed is None:
+            return (text,)
+        parts: list[PromptPart] = []
+        at = 0
+        for hit in _PLACE.finditer(text):
+            if hit.start() > at:
+                parts.append(text[at : hit.start()])
+            parts.append(Slice(hashed, int(hit.group(1)), int(hit.group(2))))
+            at = hit.end()
+        return (*parts, text[at:]) if at < len(text) else tuple(parts)
 
     def _said(self, message: Mapping[str, Any]) -> str:
         return self._content(message.get("content"))
