@@ -117,8 +117,7 @@ def context_size(evidence: Evidence) -> Iterator[Finding]:
             name,
             "alarm",
             f"{task}: the whole prompt of the direct arm, context and question, is {prompt:,.0f} "
-            "tokens in the middle: shorter than what the other arms send of their own. Nothing "
-            "here is about long contexts.",
+            "tokens in the middle. Nothing here is about long contexts.",
             lines[:_SHOWN],
         )
     if found:
