@@ -168,7 +168,8 @@ def verifiers(path: Path) -> Path:
     call = {"node": 1, "model": "m", "finish_reason": "stop", "usage": usage,
             "time": {"start": 100.0, "end": 101.5}, "error": None}  # fmt: skip
     trace = {"nodes": nodes, "calls": [call], "agent": {"name": "rlm"}, "metrics": {"turns": 1},
-             "rewards": {"exact": {"score": 1.0, "weight": 1.0}}, "stop_condition": "done"}  # fmt: skip
+             "rewards": {"exact": {"score": 1.0, "weight": 1.0}},
+             "stop_condition": "done"}  # fmt: skip
     task = {"hash": "t1", "data": {"question": "How many lamps?", "answer": "60"}}
     good = {"id": "e1", "env": {"id": "made-env"}, "task": task, "ok": True, "traces": [trace]}
     lost = {**good, "id": "e2", "ok": False, "task": {**task, "hash": "t2"},

@@ -39,7 +39,7 @@ def wang(tmp_path):
 
 
 def test_a_row_log_says_no_more_than_it_holds(wang):
-    run, records = wang
+    _, records = wang
     assert len(records) == 12
     assert records[UNKNOWN].isna().all().all()
     depth1 = records[records["method"] == "depth1"]

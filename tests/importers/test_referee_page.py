@@ -27,7 +27,7 @@ def test_a_cut_baseline_is_an_alarm_and_its_claim_is_not_printed(tmp_path, capsy
     )
     assert "is about" not in found["distinct samples"].text
     assert "about one context" in found["distinct samples"].text
-    assert "603 tokens" in found["size of the contexts"].text
+    assert "602 tokens" in found["size of the contexts"].text
     (claim,) = page.claims
     assert (claim.a, claim.b, claim.only_a, claim.only_b) == ("depth1", "plain_llm", 4, 0)
     assert claim.p == pytest.approx(0.125)
@@ -61,10 +61,36 @@ def test_arms_without_rows_and_leaked_golds_are_found(tmp_path):
     ]
 
 
-def test_a_clean_run_of_ours_raises_no_alarm(tmp_path):
+def test_a_clean_table_raises_no_alarm(tmp_path):
+    own = "task: =t\nmethod: arm\nitem: id\nscore: ok\nanswer: said\ngold: gold\n"
+    own += "output_tokens: out\n"
+    golds = [f"{i * 7919 + 100_003}" for i in range(8)]
+    rows = [
+        {"arm": arm, "id": i, "ok": int(i % 4 > 0), "gold": gold, "out": 20 + i,
+         "said": gold if i % 4 else "none"}
+        for arm in ("a", "b") for i, gold in enumerate(golds)
+    ]  # fmt: skip
+    log = made_logs.lines(tmp_path / "rows.jsonl", rows)
+    mapped = made_logs.dump(tmp_path / "own.yaml", own)
+    more = ("--map", str(mapped), "--scorer", "ruler_all")
+    page = page_of(tmp_path, "rows", log, more=more)
+    assert not alarms(page)
+    levels = {f.check: f.level for f in page.findings}
+    assert levels["stated scores"] == levels["answers of other samples"] == "fine"
+
+
+@pytest.mark.slow
+def test_a_clean_scripted_run_raises_no_alarm(tmp_path, capsys):
+    run = ["debug=scripted", "task=s_niah_multikey", "length=2k", "n=4", f"results={tmp_path}"]
+    assert main(["run", "method=long_context,rlm", "name=a", *run]) == 0
+    assert main(["referee", str(tmp_path / "a"), "--strict"]) == 0
+    assert "## What was found: 0 alarms" in capsys.readouterr().out
+
+
+def test_a_run_of_ours_has_a_page_with_escaped_text(tmp_path):
     run = made_runs.write(tmp_path / "run", n=4)
     page = referee(Evidence.of([run]))
-    assert not alarms(page)
+    assert set(alarms(page)) == {"cut answers and prompts"}  # one of its samples is truncated
     assert len(page.claims) == 1
     assert page.claims[0].sentence
     text = as_markdown(page)
