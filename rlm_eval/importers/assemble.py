@@ -126,6 +126,14 @@ def assemble(
         scores = () if outcome.is_missing else (*row.scores, *_again(row, scorer))
         cell.results.append((trajectory, with_headline(scores, headline)))
     told += [cap.remark() for cap in caps.values()]
+    odd = [
+        row.scores[0] for row, _, _ in kept if row.scores and "not in" in str(row.scores[0].flag)
+    ]
+    if odd:
+        told.append(
+            f"{len(odd)} stated scores are not in [0, 1] (e.g. {odd[0].parsed}): they count as not "
+            "scored; a field map can rescale them (`divide: 100`)"
+        )
     told += [
         f"{count} rows with the error {text!r} count as provider_error (missing, not wrong)"
         for text, count in errors.most_common(3)

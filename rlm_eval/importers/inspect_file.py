@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlm_eval.importers.rows import BadLog, Source
+from rlm_eval.importers.tables import whole_text
 
 _ZSTD = 93  # the ZIP format's number of the method
 _LARGEST = 500_000_000  # bytes of one unpacked member
@@ -24,7 +25,7 @@ def opened(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[s
     if source.data[:2] == b"PK":
         return _of_zip(source)
     try:
-        tree = json.loads(source.text())
+        tree = whole_text(json.loads(source.text()))
     except (ValueError, RecursionError) as error:
         raise BadLog(
             f"{source.path}: neither a ZIP nor JSON: not an Inspect log, or half a file"
@@ -67,6 +68,7 @@ def _member(source: Source, archive: zipfile.ZipFile, name: str) -> Mapping[str,
     try:
         packed = info.compress_type == _ZSTD
         found = json.loads(_unpacked(source.data, info) if packed else archive.read(name))
+        found = whole_text(found)
     except NotImplementedError as error:
         raise BadLog(
             f"{source.path}, {name}: packed by method {info.compress_type}, which is neither "

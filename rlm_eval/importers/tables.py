@@ -15,6 +15,8 @@ from typing import Any
 from rlm_eval.importers.rows import BadLog, Source
 
 Raw = Mapping[str, Any]
+_HALF_PAIR = "\\ud"
+"""How JSON writes a half, and every character beyond 16 bits."""
 
 
 def raw_rows(source: Source, inside: str | None) -> Iterator[tuple[str, Raw, Raw]]:
@@ -127,9 +129,21 @@ def _of_csv(source: Source, delimiter: str) -> Iterator[tuple[str, Raw, Raw]]:
 def _loads(text: str) -> Any:
     """JSON; `NaN` and infinities, which Python writes, are unknown. Raises `ValueError`."""
     try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        return whole_text(found) if _HALF_PAIR in text.lower() else found
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def whole_text(value: Any) -> Any:
+    """A JSON value with `?` for halves of surrogate pairs, which no file of ours can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [whole_text(one) for one in value]
+    if isinstance(value, dict):
+        return {whole_text(name): whole_text(one) for name, one in value.items()}
+    return value
 
 
 def _finite(text: str) -> float | None:

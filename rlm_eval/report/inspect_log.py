@@ -177,6 +177,7 @@ class _Export:
             "evidence": [list(span) for span in sample.evidence],
             "cluster": sample.cluster,
             "item": sample.item,
+            "several_golds": isinstance(sample.target, list | tuple),
             "index": sample.index,
             "meta": dict(sample.meta),
         }

@@ -221,6 +221,19 @@ def test_a_map_of_the_users_reads_csv_with_quotes_and_unicode(tmp_path):
     assert attempt.trajectory.answer.text == 'x, "y"\nzwei – 日本'
 
 
+def test_odd_texts_and_numbers_are_read_or_refused(tmp_path, capsys):
+    own = ("--map", str(made_logs.dump(tmp_path / "own.yaml", OWN)))
+    log = tmp_path / "a.jsonl"
+    half = '{"arm": "a", "id": "\\ud800", "said": "<b>", "ok": NaN}\n'
+    made_logs.dump(log, half + '{"arm": "a", "id": 2, "said": "x\u2028y", "ok": 55}\n')
+    records = imported(tmp_path / "run", "rows", log, more=own)
+    assert records["score"].isna().all()
+    assert "1 stated scores are not in [0, 1] (e.g. 55)" in capsys.readouterr().out
+    made_logs.dump(tmp_path / "c.json", '[{"arm":"a","id":1,"said":"x","ok":1,"out":-1}]')
+    assert main(["import", "rows", str(tmp_path / "c.json"), *own, "-o", str(tmp_path / "x")]) == 2
+    assert "output_tokens -1 is no count" in capsys.readouterr().err
+
+
 def test_every_shipped_map_is_short_and_loads():
     for name, path in fieldmap.maps().items():
         assert fieldmap.load(path).about, name
@@ -367,3 +380,25 @@ def test_report_of_an_import_is_whole_and_stamped(wang):
     assert "plain_llm.json (6 rows)" in card
     data = pd.read_csv(run / "report" / "figures" / "length_panels.csv")
     assert data["length"].isna().all()
+
+
+def test_our_own_export_comes_back_equal(tmp_path):
+    pytest.importorskip("inspect_ai")
+    import made_runs
+
+    run = made_runs.write(tmp_path / "run", lengths=(1024,), n=3)
+    assert main(["export", "inspect", str(run), "-o", str(tmp_path / "logs")]) == 0
+    before = pd.read_parquet(run / "records.parquet")
+    after = imported(tmp_path / "back", "inspect", tmp_path / "logs")
+    keys = ["method", "sample_id", "epoch"]
+    both = before.merge(after, on=keys, suffixes=("", "_after"))
+    assert len(both) == len(before) == len(after)
+    for column in (
+        "outcome", "score", "scorer", "length", "tokens", "chars", "item", "cluster", "coverage",
+        "evidence_seen", "n_calls", "n_sub_calls", "turns", "input_tokens", "output_tokens",
+        "cached_tokens", "wall_seconds", "critical_path_seconds", "service_seconds", "failure",
+        "scripted", "generated", "prompt", "question_hash", "used_recursion", "max_depth",
+    ):  # fmt: skip
+        left, right = both[column], both[f"{column}_after"]
+        same = (left == right) | (left.isna() & right.isna())
+        assert same.fillna(False).all(), f"{column}: {left.tolist()} {right.tolist()}"

@@ -81,6 +81,8 @@ class _Sample:
         answer = self._said((output.get("choices") or [{}])[0].get("message") or {})
         error = (sample.get("error") or {}).get("message")
         target = sample.get("target")
+        if ours.get("several_golds") is False and isinstance(target, list) and len(target) == 1:
+            target = target[0]
         context = ours.get("context") or {}
         seconds = sample.get("total_time")
         item = str(sample["id"])
