@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlm_eval.importers.rows import BadLog, Source
-from rlm_eval.importers.tables import whole_text
+from rlm_eval.importers.tables import loads
 
 _ZSTD = 93  # the ZIP format's number of the method
 _LARGEST = 500_000_000  # bytes of one unpacked member
@@ -25,8 +24,8 @@ def opened(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[s
     if source.data[:2] == b"PK":
         return _of_zip(source)
     try:
-        tree = whole_text(json.loads(source.text()))
-    except (ValueError, RecursionError) as error:
+        tree = loads(source.text())
+    except ValueError as error:
         raise BadLog(
             f"{source.path}: neither a ZIP nor JSON: not an Inspect log, or half a file"
         ) from error
@@ -67,14 +66,14 @@ def _member(source: Source, archive: zipfile.ZipFile, name: str) -> Mapping[str,
         raise BadLog(f"{source.path}, {name}: {info.file_size:,} bytes unpacked; too large to read")
     try:
         packed = info.compress_type == _ZSTD
-        found = json.loads(_unpacked(source.data, info) if packed else archive.read(name))
-        found = whole_text(found)
+        data = _unpacked(source.data, info) if packed else archive.read(name)
+        found = loads(data.decode("utf-8"))
     except NotImplementedError as error:
         raise BadLog(
             f"{source.path}, {name}: packed by method {info.compress_type}, which is neither "
             "deflate nor zstd; write the log again with `inspect log convert`"
         ) from error
-    except (ValueError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadLog(f"{source.path}, {name}: damaged ({error}); fetch it again") from error
     if not isinstance(found, Mapping):
         raise BadLog(f"{source.path}, {name}: a JSON {type(found).__name__}, not an object")

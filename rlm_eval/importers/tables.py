@@ -31,7 +31,7 @@ def raw_rows(source: Source, inside: str | None) -> Iterator[tuple[str, Raw, Raw
     text = source.text()
     if not name.endswith((".jsonl", ".ndjson")):
         try:
-            document = _loads(text)
+            document = loads(text)
         except ValueError as error:
             if inside is not None or not _looks_like_lines(text):
                 raise BadLog(
@@ -84,7 +84,7 @@ def _of_lines(source: Source, text: str, inside: str | None) -> Iterator[tuple[s
         if not line.strip():
             continue
         try:
-            row = _loads(line)
+            row = loads(line)
         except ValueError as error:
             last = not "".join(lines[number:]).strip()
             torn = "the last line is torn: the file is not whole" if last else _where(error)
@@ -126,8 +126,8 @@ def _of_csv(source: Source, delimiter: str) -> Iterator[tuple[str, Raw, Raw]]:
         raise BadLog(f"{source.path}, line {reader.line_num}: not CSV ({error})") from error
 
 
-def _loads(text: str) -> Any:
-    """JSON; `NaN` and infinities, which Python writes, are unknown. Raises `ValueError`."""
+def loads(text: str) -> Any:
+    """A JSON text; `NaN` and infinities, which Python writes, are unknown. Raises `ValueError`."""
     try:
         found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         return whole_text(found) if _HALF_PAIR in text.lower() else found

@@ -45,7 +45,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
         for name, sample in samples:
             try:
                 yield _Sample(source, name, header, sample, options).row()
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise BadLog(
                     f"{source.path}, {name}: not as Inspect writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"

@@ -47,7 +47,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
             number += 1
             try:
                 yield _row(source, part, about, index, gold, options)
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise BadLog(
                     f"{source.path}, {part.place}: not as rlms writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
@@ -69,7 +69,7 @@ def _answers(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[_Part]:
     part = _Part(lines[0][0])
     for place, line in lines:
         kind, turns = line.get("type"), part.iterations
-        again = bool(turns) and int(line.get("iteration") or 0) == 1
+        again = bool(turns) and line.get("iteration") == 1
         ended = bool(turns) and turns[-1].get("final_answer") is not None
         if turns and (kind in ("run_context", "metadata") or again or ended):
             yield part
@@ -161,7 +161,7 @@ class _Tree:
         blocks = line.get("code_blocks") or []
         spans = [block["result"].get("execution_time") for block in blocks]
         end, whole = _seconds_of(line, self._origin), line.get("iteration_time")
-        timed = end is not None and whole is not None and None not in spans
+        timed = end is not None and whole is not None and whole >= 0 and None not in spans
         begin = max(0.0, round((end or 0.0) - (whole or 0.0), 6)) if timed else 0.0
         # The time of an iteration is that of the call and of its code.
         replied = (

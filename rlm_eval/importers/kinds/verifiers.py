@@ -44,7 +44,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                         f"{source.path}, {at}: neither `traces` nor `reward`: not a log of "
                         f"verifiers (it has: {known})"
                     )
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise BadLog(
                     f"{source.path}, {at}: not as verifiers writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
@@ -129,7 +129,7 @@ def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
                 slot="root" if depth == 0 else "sub",
                 model=str(call.get("model") or ""),
                 prompt=Prompt(path or ()),
-                reply="" if node is None else _content(nodes[node].get("message") or {}),
+                reply="" if path is None else _content(nodes[node].get("message") or {}),
                 reasoning="",
                 finish_reason=str(call.get("finish_reason") or ""),
                 usage=_usage(call.get("usage")),
