@@ -11,8 +11,9 @@ A value of a map says where to read:
 
 and in the braces: `match` (its first group, or all of it), `as` (int, float, text, literal, json),
 `split` (a text into a list), `values` (a table, `other` for the rest), `add` (the sum of several
-fields), `subtract`, `divide`, `zero: unknown` (a 0 that means "not recorded"), `when` (only of rows
-where these fields have these values). What is not there is unknown, never 0.
+fields), `text` (several fields as one text), `subtract`, `divide`, `zero: unknown` (a 0 that means
+"not recorded"), `when` (only of rows where these fields have these values; `~` before a regular
+expression). What is not there is unknown, never 0.
 """
 
 from __future__ import annotations
@@ -196,6 +197,10 @@ def _check(path: Path, name: str, spec: Any) -> None:
             raise BadLog(f"{path}: {name}: as: one of {', '.join(_TYPES)}")
         if "match" in spec:
             _pattern(path, name, spec["match"])
+        for wanted in (spec.get("when") or {}).values():
+            for one in wanted if isinstance(wanted, list) else [wanted]:
+                if isinstance(one, str) and one.startswith("~"):
+                    _pattern(path, name, one[1:])
         for key in ("subtract", "divide"):
             if key in spec and (not isinstance(spec[key], int | float) or not spec[key]):
                 raise BadLog(f"{path}: {name}: {key}: a number that is not 0")
@@ -243,7 +248,7 @@ def _field(path: str, place: Place) -> Any:
 def _steps(spec: Mapping[str, Any], place: Place) -> Any:
     for name, wanted in (spec.get("when") or {}).items():
         allowed = wanted if isinstance(wanted, list) else [wanted]
-        if _field(name, place) not in allowed:
+        if not any(_is(_field(name, place), one) for one in allowed):
             return None
     if "add" in spec:
         parts = [number(value_of(one, place)) for one in spec["add"]]
@@ -275,6 +280,13 @@ def _steps(spec: Mapping[str, Any], place: Place) -> Any:
             if value is not None:
                 value = value + sign * spec[key] if key == "subtract" else value / spec[key]
     return value
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Equal; a wanted text that begins with `~` is a regular expression to be found in it."""
+    if isinstance(wanted, str) and wanted.startswith("~"):
+        return value is not None and re.search(wanted[1:], str(value)) is not None
+    return bool(value == wanted)
 
 
 def _typed(value: Any, kind: str | None) -> Any:

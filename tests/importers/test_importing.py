@@ -120,7 +120,9 @@ def test_missing_rows_have_no_score_and_no_tokens(tmp_path, capsys):
     assert lost[["score", "input_tokens", "output_tokens", "note_their_cost"]].isna().all().all()
     direct = records[records["method"] == "direct"]
     assert direct["input_tokens"].tolist() == [9000, 9000]
-    assert records["turns"].isna().all()
+    known = records[records["n_sub_calls"].notna()]  # 0 of an RLM arm means: not recorded
+    assert set(known["method"]) == {"direct"}
+    assert set(known["used_recursion"]) == {False}
     assert direct["score_ruler_all"].tolist() == [1.0, 1.0]
     assert records["meta_gold_inferred"].all()
     assert "2 rows with the error" in capsys.readouterr().out
