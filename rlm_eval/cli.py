@@ -26,7 +26,8 @@ _FOLDER = Path(__file__).parent / "commands"
 def commands() -> dict[str, Path]:
     """Command name -> its module's file."""
     files = sorted(p for p in _FOLDER.glob("*.py") if p.stem != "__init__")
-    return {p.stem.replace("_", "-"): p for p in files}
+    # A command whose name is a word of Python's has a module with `_` behind it: `import_`.
+    return {p.stem.rstrip("_").replace("_", "-"): p for p in files}
 
 
 def _usage() -> str:

@@ -13,6 +13,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "epoch": ("int", "Repeat number, from 0."),
     "index": ("int", "Number of the sample within its cell, from 0."),
     "seed": ("int", "Seed of the cell."),
+    "imported": ("str", "Kind of foreign log that the row was imported from; null = run here."),
+    "source_sha256": ("str", "SHA-256 of the file that held the imported row; null = run here."),
+    "source_row": ("str", "Where in that file it stood; null = run here."),
     # -- what was asked
     "task": ("str", "Task."),
     "task_variant": ("str", "Task settings other than the defaults; null = none."),

@@ -235,7 +235,8 @@ def _result(call: Call) -> dict[str, Any]:
     }
     if call.finish_reason != "stop":
         line["finish"] = call.finish_reason
-    line |= {k: v for k, v in (("reasoning", call.reasoning), ("raw", call.raw)) if v}
+    kept = (("reasoning", call.reasoning), ("raw", call.raw), ("unknown", list(call.unknown)))
+    line |= {k: v for k, v in kept if v}
     if call.attempts != 1:
         line["attempts"] = call.attempts
     if call.error is not None:
@@ -293,6 +294,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         replayed=place is not line,
         prompt_tokens_at_least=line.get("cut"),
         raw=line.get("raw", ""),
+        unknown=tuple(line.get("unknown", ())),
     )
 
 

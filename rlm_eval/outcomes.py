@@ -1,7 +1,11 @@
-"""How a sample ends: what counts as an answer, what as a cut answer, what as nothing at all."""
+"""How a sample ends: what counts as an answer, what as a cut answer, what as nothing at all.
+
+And `Totals`: all that an imported row may say of what came before its end.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -25,6 +29,8 @@ class Outcome(StrEnum):
     SERVER_CUT = "server_cut"
     JUDGE_ERROR = "judge_error"
     CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """Of an imported row: whether the answer was cut is not known, and there is reason to ask."""
 
     @property
     def is_missing(self) -> bool:
@@ -46,3 +52,38 @@ class Outcome(StrEnum):
     def is_cut(self) -> bool:
         """True where a limit of ours or of the model ended the answer early."""
         return self is Outcome.TRUNCATED or self.value.startswith("limit:")
+
+    @property
+    def gives_bounds(self) -> bool:
+        """True where the score is known only as bounds: the answer was cut, or may have been."""
+        return self.is_cut or self is Outcome.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Totals of an imported row that no list of calls backs; `None` = the log does not say.
+
+    A trajectory with totals has columns of calls, tokens and times from here alone
+    (`records.record_of`): what is not in here is unknown, whatever `Trajectory.calls` holds.
+    """
+
+    input: int | None = None
+    """Prompt tokens over all calls, cached ones included."""
+    cached: int | None = None
+    """Prompt tokens read from the provider's cache."""
+    output: int | None = None
+    """Completion tokens over all calls, reasoning included."""
+    reasoning: int | None = None
+    """Completion tokens spent on reasoning."""
+    calls: int | None = None
+    """Model calls at every depth."""
+    turns: int | None = None
+    """Turns of the root."""
+    sub_calls: int | None = None
+    """Sub-calls and calls of child trajectories."""
+    max_depth: int | None = None
+    """Deepest call."""
+    steps: int | None = None
+    """Executed code blocks."""
+    price: str | None = None
+    """Key of the one price that holds for all tokens; `None` = several models, or unknown."""

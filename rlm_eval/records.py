@@ -34,6 +34,8 @@ CallCost = Callable[[Call], tuple[float | None, float | None]]
 """USD of one call, its failed attempts included: (every input token at full rate, with cache
 hits); `None` = no price known."""
 
+_SOURCE = ("source_sha256", "source_row")
+"""Notes of an imported trajectory that are columns."""
 _CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
 
@@ -138,10 +140,15 @@ def record_of(
         "evidence_seen": seen,
     }
     row |= {f"score_{score.scorer}": score.value for score in scores}
-    row |= {f"note_{k}": v for k, v in trajectory.notes.items() if _flat(v)}
+    notes = {k: v for k, v in trajectory.notes.items() if _flat(v)}
+    row |= {k if k in _SOURCE else f"note_{k}": v for k, v in notes.items()}
     if trajectory.steps or subs:
         row |= {f"habit_{name}": found for name, found in habits(trajectory).items()}
         row |= _by_depth(calls)
+    if cell.get("imported"):
+        from rlm_eval.importers.columns import unstated
+
+        row |= unstated(trajectory, cost)
     return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
 
 

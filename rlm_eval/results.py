@@ -55,7 +55,8 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     for line, attempt in store.load():
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
-        row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
+        if not facts.get("imported"):  # else who redid what is not known
+            row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
         made.append(row | of_baselines.get(sample.id, {}))
     return made
 
@@ -129,9 +130,12 @@ class ContextSource:
     The hub is not asked. What is not at hand is logged once a data set, and its text is not shown.
     """
 
-    def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
-        """`trust` and `known` as of `trust.stored_cell`."""
+    def __init__(
+        self, *, trust: bool = False, known: Collection[str] = (), runs: Sequence[Path] = ()
+    ) -> None:
+        """`trust` and `known` as of `trust.stored_cell`; `runs` may hold imported contexts."""
         self._trust = trust
+        self._runs = runs
         self._known = known
         self._cell: str | None = None
         self._told: set[str] = set()
@@ -144,6 +148,11 @@ class ContextSource:
         """
         if manifest["facts"].get("protected"):
             return None
+        if manifest["facts"].get("imported"):
+            from rlm_eval.importers.writer import context_text
+
+            texts = (context_text(run, manifest["cell_id"], sample) for run in self._runs)
+            return next((text for text in texts if text is not None), None)
         if manifest["cell_id"] != self._cell:
             self._samples, self._cell = {}, manifest["cell_id"]
             try:

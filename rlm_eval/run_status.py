@@ -21,11 +21,22 @@ from rlm_eval.store import CellStore, folder_of, read_manifest
 from rlm_eval.terminal import printable
 
 
+def imported_status(run: Path) -> str:
+    """What an imported run holds: nothing of it was planned, nothing is left to do."""
+    about = orjson.loads((run / "imported.json").read_bytes())
+    rows = sum(file["rows"] for file in about["files"])
+    told = f"imported ({about['kind']}): {rows} rows of {len(about['files'])} files; nothing runs"
+    return "\n".join([told, *(f"- {line}" for line in about["told"])])
+
+
 def print_status(run: Path) -> int:
     """Print one line per planned cell of a run directory; 0 where every one is done, else 1.
 
     Raises `RlmEvalError` where nothing is planned.
     """
+    if (run / "imported.json").exists():
+        print(imported_status(run))
+        return 0
     if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
     shards = {name.partition("/")[0] for name in names if "/" in name}

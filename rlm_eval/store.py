@@ -28,7 +28,7 @@ from rlm_eval.journal import Calls
 from rlm_eval.log import AppendLog, count_stale, dumped, line_at, read_every, read_lines, read_raw
 from rlm_eval.paths import FULL, replace_file
 from rlm_eval.secrets import SECRETS
-from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
+from rlm_eval.types import Answer, Context, Outcome, Sample, Score, Step, Totals, Trajectory
 
 SCHEMA_VERSION = 1
 BASELINES = "baselines.json"
@@ -329,12 +329,17 @@ def _line(attempt: Attempt) -> dict[str, Any]:
             "provenance": trajectory.answer.provenance,
         },
         "error": trajectory.error,
-        "wall_seconds": round(trajectory.wall_seconds, 4),
+        "wall_seconds": _rounded(trajectory.wall_seconds),
         "notes": dict(trajectory.notes),
         "rerolls": attempt.rerolls,
         "diverged": attempt.diverged,
         "steps": [asdict(step) for step in trajectory.steps],
+        **({} if trajectory.totals is None else {"totals": asdict(trajectory.totals)}),
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
@@ -348,6 +353,7 @@ def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
         wall_seconds=line["wall_seconds"],
         error=line["error"],
         notes=line["notes"],
+        totals=Totals(**line["totals"]) if "totals" in line else None,
     )
     return Attempt(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
 

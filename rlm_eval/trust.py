@@ -61,6 +61,11 @@ def stored_cell(
 
     Raises `Untrusted`, before anything is imported, unless it is trusted.
     """
+    if manifest["facts"].get("imported"):
+        raise RlmEvalError(
+            f"{manifest.get('cell_id', 'a cell')}: imported from a foreign log: its task, method "
+            "and models cannot be built here (report, compare, score, view and export work)"
+        )
     if not trust and (found := sorted(foreign(manifest["config"]) - set(known))):
         raise _untrusted(manifest, f"its manifest names {', '.join(found)[:300]}")
     with unset_variables_allowed():

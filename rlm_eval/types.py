@@ -1,8 +1,8 @@
 """The data of the harness: what flows from a sample to a record.
 
 `Sample -> Trajectory -> Score -> Record -> Table -> Figure`, one direction, frozen dataclasses.
-Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Values
-that can be derived are properties. `None` means unknown, never zero.
+Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Derived
+values are properties. `None` means unknown, never zero.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from enum import StrEnum
 from typing import Any
 
 from rlm_eval.outcomes import Outcome as Outcome
+from rlm_eval.outcomes import Totals as Totals
 
 DOCUMENT_SEPARATOR = "\n\n"
 CUT_ENDS = frozenset((
     "length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded",
 ))  # fmt: skip
-"""Finish reasons of a reply that was cut: `length`, and the words that older journals hold."""
+"""Finish reasons of a cut reply: `length`, and the words that older journals hold."""
 KNOWN_ENDS = CUT_ENDS | {"stop", "tool_calls"}
 """Finish reasons that say whether a reply is whole."""
 
@@ -131,9 +132,7 @@ class Reply:
     text: str
     """The visible reply; reasoning stripped."""
     finish_reason: str
-    """`stop`, `length` (cut at the output cap or the window) or `tool_calls`, whatever the
-    provider's word for it (`models.finish`); a word that is not known stays as it is, and is empty
-    where none was given."""
+    """`stop`, `length` (cut) or `tool_calls` (`models.finish`); another word stays; else empty."""
     usage: Usage = Usage()
     """Tokens."""
     reasoning: str = ""
@@ -153,7 +152,7 @@ class Reply:
     lost_attempts: int = 0
     """Failed attempts whose reply never arrived: they may have been billed."""
     raw: str = ""
-    """The text as the server sent it, thoughts included; empty where it is `text`."""
+    """The text as sent, thoughts included; empty where it is `text`."""
 
     @property
     def failed_usage(self) -> Usage:
@@ -202,14 +201,16 @@ class Call:
     lost_attempts: int = 0
     """Failed attempts whose reply never arrived: they may have been billed."""
     estimate: Usage = Usage()
-    """Estimated tokens of one attempt (prompt, output cap): what a lost attempt, or a reply without
-    usage, counts as in budgets. Set only where there is one; never part of `usage`."""
+    """Estimated tokens of one attempt (prompt, output cap), counted in budgets for a lost attempt
+    or a reply without usage. Set only where there is one; never part of `usage`."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
     prompt_tokens_at_least: int | None = None
     """Tokens of the prompt, where the server counted far fewer: it cut the prompt."""
     raw: str = ""
     """As `Reply.raw`; kept only for methods that read thoughts (`Session.keeps_raw`)."""
+    unknown: tuple[str, ...] = ()
+    """What an imported log lacks: of `times`, `prompt`, `finish_reason`, `attempts`."""
 
     @property
     def as_sent(self) -> str:
@@ -223,7 +224,7 @@ class Call:
 
     @property
     def estimated_attempts(self) -> int:
-        """Attempts whose bill is unknown and counts as `estimate`: lost ones, unreported usage."""
+        """Attempts whose bill counts as `estimate`: lost ones, unreported usage."""
         unknown = self.lost_attempts + (self.error is None and self.usage.total is None)
         return unknown if self.estimate != Usage() else 0
 
@@ -235,11 +236,12 @@ class Call:
     @property
     def has_unknown_end(self) -> bool:
         """True where a reply came whose finish reason says nothing known: it may have been cut."""
-        return self.error is None and self.finish_reason.lower() not in KNOWN_ENDS
+        said = "finish_reason" not in self.unknown
+        return said and self.error is None and self.finish_reason.lower() not in KNOWN_ENDS
 
     @property
     def is_server_cut(self) -> bool:
-        """True where the server dropped a part of the prompt; which part is unknown."""
+        """True where the server dropped a part of the prompt."""
         return self.prompt_tokens_at_least is not None
 
 
@@ -291,8 +293,8 @@ class Answer:
 class Context:
     """The long input: text made on demand, identified by content.
 
-    A context of several documents is a tuple of strings; its canonical text, which slices and
-    evidence spans refer to, joins them with `DOCUMENT_SEPARATOR`.
+    Of several documents it is a tuple of strings; the canonical text (slices, evidence) joins them
+    with `DOCUMENT_SEPARATOR`. Of an imported sample, unknown is `None`, `Sample.length` too.
     """
 
     hash: str
@@ -358,7 +360,7 @@ class Score:
     version: str = "1"
     """Changes whenever the same answer may score differently."""
     flag: str | None = None
-    """Something a reader must know: the reference raised, a parse error, ..."""
+    """What a reader must know: the reference raised, a parse error, ..."""
 
 
 @dataclass(frozen=True)
@@ -377,13 +379,15 @@ class Trajectory:
     """Every model call, at every depth."""
     steps: tuple[Step, ...]
     """Every executed block."""
-    wall_seconds: float
-    """Start to end, at the run's concurrency; what a resumed attempt took from the journal counts
-    with the time that it took then."""
+    wall_seconds: float | None
+    """Start to end, at the run's concurrency, the stored times of what a resumed attempt took from
+    the journal included. `None`: an imported log has no time."""
     error: str | None = None
     """Message of the failure that ended it."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Scalars the method recorded (retrieval recall, parser modes, kept tokens, ...)."""
+    totals: Totals | None = None
+    """Of an imported row without calls: the totals that its log states."""
 
 
 def text_hash(text: str) -> str:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.runs,
         arguments.out,
         arguments.kind,
-        context_of=ContextSource(trust=arguments.trust),
+        context_of=ContextSource(trust=arguments.trust, runs=arguments.runs),
         min_score=arguments.min_score,
         sub_calls=arguments.sub_calls,
     ):

@@ -38,6 +38,6 @@ def main(argv: Sequence[str]) -> int:
     for run in arguments.runs:
         write_records(run)
     out = arguments.out or arguments.runs[0] / "report"
-    contexts = ContextSource(trust=arguments.trust)
+    contexts = ContextSource(trust=arguments.trust, runs=arguments.runs)
     print(write_report(arguments.runs, out, contexts, arguments.published))
     return 0

@@ -24,21 +24,36 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
+    parser.add_argument(
+        "--score",
+        choices=("theirs", "ours"),
+        help="of an imported run: which verdict is the headline from now on",
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.importers import scoring as imported_scoring
     from rlm_eval.lease import LeaseHeld
     from rlm_eval.results import cell_folders, write_records
     from rlm_eval.score_runs import check_scorer, score_cell
     from rlm_eval.store import output_folder
 
     held, folders = 0, cell_folders(arguments.run)
+    imported = _is_imported(folders[0])
+    if arguments.score and not imported:
+        parser.error("--score is for imported runs; a run of ours has its own headline")
     output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
-    if arguments.scorer:
+    if arguments.scorer and imported:
+        imported_scoring.check_scorer(arguments.scorer)
+    elif arguments.scorer:
         check_scorer(arguments.scorer, folders, trust=arguments.trust)
     for folder in folders:
         try:
-            means = score_cell(folder, trust=arguments.trust)
+            means = (
+                _score_imported(folder, arguments.scorer, arguments.score)
+                if imported
+                else score_cell(folder, trust=arguments.trust)
+            )
         except LeaseHeld as error:  # one writer per cell: its run scores it
             print(f"{folder.name}  not scored: {error}", file=sys.stderr)
             held += 1
@@ -49,3 +64,16 @@ def main(argv: Sequence[str]) -> int:
         print(f"{folder.name}  {wanted}: {told}  ({', '.join(means)})")
     print(write_records(arguments.run))
     return 1 if held else 0
+
+
+def _is_imported(folder: Path) -> bool:
+    """True for a cell that `rlm-eval import` wrote: its task is not at hand."""
+    from rlm_eval.store import read_manifest
+
+    return bool(read_manifest(folder)["facts"].get("imported"))
+
+
+def _score_imported(folder: Path, name: str | None, headline: str | None) -> dict[str, float]:
+    from rlm_eval.importers.scoring import THEIRS, score_run_cell
+
+    return score_run_cell(folder, None if name == THEIRS else name, headline)

@@ -27,5 +27,6 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.report import view
     from rlm_eval.results import ContextSource
 
-    view(arguments.runs, port=arguments.port, context_of=ContextSource(trust=arguments.trust))
+    contexts = ContextSource(trust=arguments.trust, runs=arguments.runs)
+    view(arguments.runs, port=arguments.port, context_of=contexts)
     return 0

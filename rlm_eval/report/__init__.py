@@ -59,6 +59,7 @@ def report(
         limits = [*stale.sentences(known), *caveats(frame, table)]
         built = tables.build(frame, table, comparisons) + studies.build(frame)
         built[2:2] = more
+        built = tables.of_imports(built, frame)
         written = formats.write(built, table, out / "tables")
         figures = drawing()
         written += [path for figure in figures for path in figure.paths]

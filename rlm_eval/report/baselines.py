@@ -151,6 +151,13 @@ def sentences(table: pd.DataFrame) -> Iterator[str]:
             f"interval, not adjusted for the number of lines): {'; '.join(found[:_LISTED])}{more}."
         )
     unknown = table[table["base_prior"].isna()]
+    if "imported" in unknown and len(foreign := unknown[unknown["imported"].astype(bool)]):
+        names = ", ".join(dict.fromkeys(foreign["task_label"]))
+        yield (
+            f"{names}: skimmer and no-model baseline are not computed: the samples of an imported "
+            "log cannot be made again."
+        )
+        unknown = unknown[~unknown["imported"].astype(bool)]
     if len(unknown):
         names = ", ".join(dict.fromkeys(unknown["task_label"]))
         yield (

@@ -36,6 +36,7 @@ def facts(
     run_dirs: Sequence[Path], table: pd.DataFrame, known: Sequence[dict[str, Any]]
 ) -> dict[str, str]:
     """What was run, in words, by title."""
+    imported = bool(table["imported"].any())
     started = sorted(str(m["started"]) for m in known if m.get("started"))
     found = {
         "runs": ", ".join(run.name for run in run_dirs),
@@ -44,17 +45,20 @@ def facts(
         "methods": _names(table["series"]),
         "models": _names(pd.concat([table["root"], table["sub"]])),
         "weights": "; ".join(dict.fromkeys(_weights(known))) or "not ours",
-        "prompts": _names(table["prompt"]) or "none",
+        "prompts": _names(table["prompt"]) or ("unknown" if imported else "none"),
         "samples": f"{table['n'].sum()} in {len(table)} cells, {phrases.counted(table['n'])} each",
         "outcomes": _outcomes(table),
         "prices": _names(table["prices"].dropna()) or "none known",
-        "sandbox": _names(table["isolation"].dropna()) or "no code was run",
+        "sandbox": _names(table["isolation"].dropna())
+        or ("unknown" if imported else "no code was run"),
         "started": f"{started[0]} to {started[-1]}" if started else "unknown",
         # Of all cells: a run may go on with other code, on another machine.
         "code": _each(map(_code, known)),
         "machine": _each(_pairs(m.get("machine", {})) for m in known),
         "packages": _each(_pairs(m.get("packages", {})) for m in known),
     }
+    if files := _imported_files(known):
+        found["imported from"] = files
     for run in run_dirs:
         label = f"{run.name}: " if len(run_dirs) > 1 else ""
         found |= {f"{label}{title}": told for title, told in outside_samples(run).items()}
@@ -63,6 +67,16 @@ def facts(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[f"SHA-256 of {run.name}/{FILE}"] = digest
     return found
+
+
+def _imported_files(known: Sequence[Mapping[str, Any]]) -> str:
+    """The files of imported cells with their hashes; empty for runs made here."""
+    told: dict[str, None] = {}
+    for manifest in known:
+        about = manifest.get("imported") or {}
+        for file in about.get("files", ()):
+            told[f"{about['kind']}: {file['name']} ({file['rows']} rows) {file['sha256']}"] = None
+    return "; ".join(told)
 
 
 def _outcomes(table: pd.DataFrame) -> str:

@@ -50,6 +50,8 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         )
     rlm = table[table["method"].str.startswith("rlm")]
     for series, own in rlm.groupby("series"):
+        if own["recursion"].isna().any():  # an imported log that does not count its calls
+            continue
         used, rows = int(own["recursion"].sum()), int(own["rows"].sum())
         if used < rows:
             tail = ": this is code search, not recursion" if not used else ""
@@ -98,9 +100,11 @@ _MODELS = ("judge", "root", "sub")
 def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     cut = table[table["cut_share"] > missing.CUT_SHARE]
     if len(cut):
+        unsure = cut["outcomes"].str.contains("unknown ").any()
+        suspected = ", or suspected to be" if unsure else ""
         yield (
             f"{len(cut)} of {len(table)} cells had more than 5 % of samples cut off by an output "
-            "cap or a limit. Their scores are bounds and are not compared."
+            f"cap or a limit{suspected}. Their scores are bounds and are not compared."
         )
     if lost := int(table["missing"].sum()):
         yield (
@@ -222,4 +226,8 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     lengths = table["length"].nunique()
     if lengths == 1:
         only = phrases.tokens_label(float(table["length"].iloc[0]))
-        yield f"One context length ({only}): nothing here is a trend."
+        yield (
+            "The context lengths are unknown: nothing here is a trend."
+            if only == "unknown"
+            else f"One context length ({only}): nothing here is a trend."
+        )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records import COLUMNS
-from rlm_eval.report import baselines, series
+from rlm_eval.report import baselines, phrases, series
 from rlm_eval.stats import intervals, missing
 
 KEYS = [*series.PLACE, *series.SERIES]
@@ -84,9 +84,13 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     for name in ("cluster", "item"):  # only told apart, never shown: numbers are faster
         frame[name] = pd.factorize(frame[name])[0]
+    frame["length"] = frame["length"].fillna(phrases.UNKNOWN_LENGTH)
+    # Of what was imported it may be unknown; records of an earlier release hold it always.
+    recursion_unknown = frame["used_recursion"].isna() & frame["imported"].notna()
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
     frame = frame.copy().reset_index(drop=True)  # in one piece: the columns were set one by one
+    frame["recursion_unknown"] = recursion_unknown.to_numpy()
     # GPU time at its price stands in for a list price; captions say so.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
@@ -117,7 +121,8 @@ def _refused(frame: pd.DataFrame) -> pd.Series:
 def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     """One row per sample: score and cost averaged over repeats; cut, missing, refused marked."""
     marked = frame.assign(
-        cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
+        cut=frame["outcome"].str.startswith("limit:")
+        | frame["outcome"].isin(("truncated", "unknown")),
         lost=frame["score"].isna(),
         spent=frame["cost_cold"].where(~frame["refused"]),
     )
@@ -149,6 +154,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
     means = means.reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
+    # A sum of nothing is 0, which only records of ours may mean: old ones lack some columns.
+    said = groups[list(_SUMS.values())].count().reset_index(drop=True) > 0
+    sums = sums.where(said | ~table["imported"].to_numpy()[:, None])
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
     table = pd.concat([table, means, sums], axis="columns")
@@ -197,7 +205,10 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
         "n_priced": int(of_samples["cost_cold"].notna().sum()),
         "n_counted": int(of_samples["total_tokens"].notna().sum()),
         "n_timed": int(of_samples["wall_seconds"].notna().sum()),
-        "recursion": int(part["used_recursion"].sum()),
+        "recursion": float("nan")
+        if part["recursion_unknown"].any()
+        else int(part["used_recursion"].sum()),
+        "imported": bool(part["imported"].notna().any()),
         "rows": len(part),
         "window": first["root_window"],
         "concurrency": first["concurrency"],

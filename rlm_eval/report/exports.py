@@ -115,7 +115,7 @@ def _call_lines(run: Path) -> Iterator[dict[str, Any]]:
                 "finish_reason": call.finish_reason,
                 "input_tokens": call.usage.input,
                 "output_tokens": call.usage.output,
-                "seconds": call.times.end - call.times.start,
+                "seconds": None if "times" in call.unknown else call.times.end - call.times.start,
             }
 
 
@@ -182,11 +182,14 @@ def chat(
     the context needs `context_of`; without it, it is left out and counted.
     """
     output_folder(out)
-    path, skipped = out / "chat.jsonl", 0
+    path, skipped, bare = out / "chat.jsonl", 0, 0
     with path.open("w", encoding="utf-8") as file:
         for run in run_dirs:
             for manifest, sample, attempt in attempts(Path(run)):
                 if manifest["facts"].get("protected") or not _succeeded(attempt, min_score):
+                    continue
+                if attempt.trajectory.totals is not None:
+                    bare += 1  # an imported row: its log has no calls
                     continue
                 tree = f"{manifest['identity'][:12]}-{sample.id}-{attempt.trajectory.epoch}"
                 about = {"sample_id": sample.id, "task": sample.task}
@@ -207,6 +210,10 @@ def chat(
         raise RlmEvalError(
             f"{skipped} trajectories show context text that cannot be rebuilt here; "
             "run the export where the task's data are"
+        )
+    if bare and not path.stat().st_size:
+        raise RlmEvalError(
+            f"{bare} imported rows have no calls: there is no conversation to export"
         )
     return [path]
 

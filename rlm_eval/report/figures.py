@@ -288,8 +288,11 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
         own = table[table["method"] == method]
         prompts = sorted({str(p) for p in own["prompt"] if p})
         words = [f"prompt {', '.join(prompts)}"] if prompts else []
-        used, rows = int(own["recursion"].sum()), int(own["rows"].sum())
-        if method.startswith("rlm") or used:
+        rows, unknown = int(own["rows"].sum()), bool(own["recursion"].isna().any())
+        used = 0 if unknown else int(own["recursion"].sum())
+        if unknown:
+            words.append("its calls are not in the imported log")
+        elif method.startswith("rlm") or used:
             words.append(f"{used} of {rows} samples made a sub-call")
             if not used:
                 words.append("so its score is code search, not recursion")

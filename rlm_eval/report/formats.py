@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlm_eval.report import phrases
 from rlm_eval.report.tables import Table
 
 
 def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[Path]:
     """`cells.csv` with every number, and each table as CSV, Markdown and LaTeX."""
     folder.mkdir(parents=True, exist_ok=True)
-    cell_table.to_csv(folder / "cells.csv", index=False)
+    phrases.unknown_lengths(cell_table).to_csv(folder / "cells.csv", index=False)
     written = [folder / "cells.csv"]
     for table in tables:
         for ending, text in (

@@ -168,9 +168,18 @@ class _Export:
             "outcome": trajectory.outcome.value,
             "provenance": trajectory.answer.provenance,
             "length": sample.length,
-            "context": {"hash": context.hash, "chars": context.chars, "tokens": context.tokens},
+            "context": {
+                "hash": context.hash,
+                "chars": context.chars,
+                "tokens": context.tokens,
+                "tokenizer": context.tokenizer,
+            },
             "evidence": [list(span) for span in sample.evidence],
             "cluster": sample.cluster,
+            "item": sample.item,
+            "several_golds": isinstance(sample.target, list | tuple),
+            "index": sample.index,
+            "meta": dict(sample.meta),
         }
 
     def _events(self) -> list[Any]:
@@ -205,6 +214,7 @@ class _Export:
             working_start=call.times.start,
             working_time=seconds,
             metadata={"call": call.id, "parent": call.parent, "depth": call.depth}
+            | {"slot": call.slot, "submit": call.times.submit}
             | {"turn": call.turn, "position": call.position, "replayed": call.replayed},
         )
 
@@ -223,7 +233,8 @@ class _Export:
             timestamp=self._start + timedelta(seconds=start),
             working_start=start,
             working_time=step.wall_seconds,
-            metadata={"call": step.call, "sub_calls": list(step.calls)},
+            metadata={"call": step.call, "sub_calls": list(step.calls)}
+            | {"cpu_seconds": step.cpu_seconds, "stderr_chars": len(step.stderr)},
         )
 
     def _messages(self, call: Call) -> list[Any]:

@@ -10,7 +10,7 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
 };
-const size = (length) =>
+const size = (length) => length === null ? "length unknown" :
   length >= 1048576 ? `${length / 1048576}M` : length >= 1024 ? `${length / 1024}k` : `${length}`;
 
 // ---- tables
@@ -110,7 +110,7 @@ const sliceText = (item, read, start, end) => {
 };
 const STRETCH = 20000;
 const contextView = (item) => {
-  if (data.source !== "server" || !data.contexts) return null;
+  if (data.source !== "server" || !data.contexts || item.context.chars === null) return null;
   const block = make("pre");
   const place = make("span", { class: "note" });
   let start = 0;
@@ -145,10 +145,10 @@ const mapView = (item) => {
     ...item.evidence.map(([s, e]) => mark(s, e, "gold")));
 };
 const timeView = (item) => {
-  const end = Math.max(item.wall || 0, ...item.calls.map((call) => call.times[2])) || 1;
+  const end = Math.max(item.wall || 0, ...item.calls.map((call) => call.times[2] || 0)) || 1;
   const depths = [...new Set(item.calls.map((call) => call.depth))].sort();
   return make("div", {}, ...depths.map((depth) => make("div", { class: "time", title: `depth ${depth}` },
-    ...item.calls.filter((call) => call.depth === depth).map((call) => make("i", {
+    ...item.calls.filter((call) => call.depth === depth && call.times[2] !== null).map((call) => make("i", {
       class: call.role, title: `call ${call.id}, ${(call.times[2] - call.times[1]).toFixed(2)} s`,
       style: `left:${100 * call.times[1] / end}%;width:${100 * (call.times[2] - call.times[1]) / end}%`,
       onclick: () => document.getElementById(`call-${call.id}`)?.scrollIntoView({ block: "center" }),
@@ -159,14 +159,15 @@ const light = (id, on) => document.querySelectorAll(`.map i[data-call="${id}"]`)
   .forEach((mark) => mark.classList.toggle("lit", on));
 const callView = (item, call, read) => {
   const [input, cached, output] = call.usage.map((count) => count === null ? "?" : count);
-  const seconds = (call.times[2] - call.times[1]).toFixed(2);
+  const seconds = call.times[2] === null ? "unknown" : (call.times[2] - call.times[1]).toFixed(2);
   const children = item.calls.filter((other) => other.parent === call.id);
   const cut = ["length", "max_tokens"].includes(call.finish);
   return make("div", { class: `call ${call.role}`, id: `call-${call.id}`,
     onmouseenter: () => light(call.id, true), onmouseleave: () => light(call.id, false) },
   make("div", { class: "head" }, make("b", {}, `${call.role} · turn ${call.turn} · depth ${call.depth}`),
     ` · ${call.model} · ${input} in (${cached} cached), ${output} out · ${money(call.cost)} · ${seconds} s · `,
-    make("span", cut ? { class: "bad" } : {}, call.finish || "failed"),
+    make("span", cut ? { class: "bad" } : {},
+      call.finish || (call.error === null ? "end unknown" : "failed")),
     call.replayed ? " · replayed" : ""),
   call.error === null ? null : make("pre", { class: "err" }, read(call.error)),
   promptView(item, call, read),
@@ -174,7 +175,7 @@ const callView = (item, call, read) => {
     : make("details", {}, make("summary", {}, "reasoning"), make("pre", {}, read(call.reasoning))),
   make("pre", {}, read(call.reply)),
   ...item.steps.filter((step) => step.call === call.id).map((step) => make("div", {},
-    make("div", { class: "head" }, `ran in ${step.seconds.toFixed(2)} s`,
+    make("div", { class: "head" }, step.seconds === null ? "time unknown" : `ran in ${step.seconds.toFixed(2)} s`,
       step.error ? make("span", { class: "bad" }, ` ${step.error}`) : null),
     python(read(step.code)),
     step.stdout_chars ? make("pre", { class: "out" }, read(step.stdout)) : null,
@@ -191,14 +192,15 @@ const detailView = ({ item, texts }) => {
     make("div", { class: "head" }, make("b", {}, `${item.series} · ${item.task_label} · ${size(item.length)}`),
       ` · sample ${item.index} (${item.sample}) · epoch ${item.epoch} · ${item.outcome} · score `,
       make("b", {}, item.score === null ? "none" : String(item.score)),
-      ` · ${item.wall.toFixed(1)} s · `,
+      ` · ${item.wall === null ? "time unknown" : `${item.wall.toFixed(1)} s`} · `,
       money(item.cost_cold)),
     make("p", {}, make("b", {}, "question "), read(item.question)),
     make("p", {}, make("b", {}, "gold "), read(item.target)),
     make("p", {}, make("b", {}, "answer "), item.answer === null ? "none" : read(item.answer),
       ` (${item.provenance})`),
     item.error === null ? null : make("pre", { class: "err" }, read(item.error)),
-    make("div", { class: "head" }, `context, ${item.context.chars} characters; black: evidence`),
+    make("div", { class: "head" }, item.context.chars === null ? "context: size and text unknown"
+      : `context, ${item.context.chars} characters; black: evidence`),
     mapView(item),
     contextView(item),
     make("div", { class: "head" }, "calls over time, one row per depth"),

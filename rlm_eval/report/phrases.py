@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import pandas as pd
 
+UNKNOWN_LENGTH = 0.5
+"""Stands for a length that an imported log does not say: keys and axes need a number."""
+
 
 def tokens_label(value: float) -> str:
     """`8k`, `1M`: 1k is 1,024 tokens."""
+    if value == UNKNOWN_LENGTH:
+        return "unknown"
     if value >= 1024**2:
         return f"{round(value / 1024**2, 2):g}M"
     return f"{round(value / 1024, 2):g}k" if value >= 1024 else f"{value:g}"
@@ -47,4 +53,28 @@ def stamps(frame: pd.DataFrame) -> str:
         words.append("SCRIPTED REPLIES: tests the machinery, no model answered")
     if frame["generated"].any():
         words.append("generated data")
+    if sources := imported(frame):
+        words.append(sources)
     return "  ·  ".join(words)
+
+
+def imported(frame: pd.DataFrame) -> str:
+    """The provenance of imported rows, with the hash of their files; empty for runs made here."""
+    if "imported" not in frame or not frame["imported"].notna().any():
+        return ""
+    told = []
+    for kind, own in frame[frame["imported"].notna()].groupby("imported", sort=True):
+        hashes = sorted(set(own["source_sha256"].dropna().astype(str)))
+        if len(hashes) == 1:
+            told.append(f"{kind}, file SHA-256 {hashes[0][:16]}")
+        else:
+            joined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+            told.append(f"{kind}, {len(hashes)} files, SHA-256 of their hashes {joined[:16]}")
+    return f"IMPORTED, not run here ({'; '.join(told)})"
+
+
+def unknown_lengths(data: pd.DataFrame) -> pd.DataFrame:
+    """`data` for a file: the number that stands for an unknown length becomes an empty cell."""
+    if "length" not in data or not (data["length"] == UNKNOWN_LENGTH).any():
+        return data
+    return data.assign(length=data["length"].where(data["length"] != UNKNOWN_LENGTH))

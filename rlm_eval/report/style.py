@@ -322,5 +322,5 @@ def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame
     plt.close(figure)
     with pypdfium2.PdfDocument(paths[0]) as drawn:
         drawn[0].render(scale=_DPI / 72).to_pil().save(paths[1], dpi=(_DPI, _DPI), compress_level=3)
-    data.to_csv(paths[2], index=False)
+    phrases.unknown_lengths(data).to_csv(paths[2], index=False)
     return Saved(name, title, paths)

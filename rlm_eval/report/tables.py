@@ -7,7 +7,7 @@ Unknown is the word `unknown`, never 0 and never blank.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -46,6 +46,12 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
     return [*found, failures] if not failures.rows.empty else found
 
 
+def of_imports(tables: list[Table], frame: pd.DataFrame) -> list[Table]:
+    """The tables with the provenance of imported rows in each note."""
+    sources = phrases.imported(frame)
+    return [replace(t, note=f"{sources}. {t.note}") for t in tables] if sources else tables
+
+
 def _line(row: Any) -> dict[str, Any]:
     length = phrases.tokens_label(row["length"])
     return {"task": row["task_label"], "length": length, "method": row["series"], "n": row["n"]}
@@ -63,12 +69,12 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
         line = _line(row) | {"repeats": row["repeats"], "scored": row["n_scored"]}
         line |= {kind: int(own[kind]) for kind in kinds}
         line |= {
-            "calls cut at output cap": int(row["truncated_calls"]),
-            "failed calls": int(row["failed_calls"]),
-            "re-rolled": int(row["re_rolls"]),
+            "calls cut at output cap": _whole(row["truncated_calls"]),
+            "failed calls": _whole(row["failed_calls"]),
+            "re-rolled": _whole(row["re_rolls"]),
         }
-        if table["server_cut_calls"].any():
-            line["calls with a cut prompt"] = int(row["server_cut_calls"])
+        if table["server_cut_calls"].fillna(0).any():
+            line["calls with a cut prompt"] = _whole(row["server_cut_calls"])
         rows.append(line)
     note = (
         "How every sample ended. Truncated is not wrong, an error is not wrong: provider_error, "
@@ -131,7 +137,8 @@ def _interval(row: Any) -> str:
 
 def _how(row: Any) -> str:
     if row["as_bounds"]:
-        return f"{100 * row['cut_share']:.0f} % cut off, {row['missing']} missing"
+        cut = "cut off, or suspected" if "unknown " in row["outcomes"] else "cut off"
+        return f"{100 * row['cut_share']:.0f} % {cut}, {row['missing']} missing"
     return str(row["interval"])
 
 
@@ -227,13 +234,19 @@ def _behaviour(table: pd.DataFrame) -> Table:
             "calls": one(row["mean_calls"]),
             "turns": one(row["mean_turns"]),
             "sub-calls": one(row["mean_sub_calls"]),
-            "with a sub-call": f"{row['recursion']} of {row['rows']}",
+            "with a sub-call": f"{row['recursion']:.0f} of {row['rows']}"
+            if _known(row["recursion"])
+            else UNKNOWN,
             "coverage %": percent(row["mean_coverage"]),
             "re-read": one(row["mean_reread"]),
             "evidence seen %": percent(row["mean_evidence_seen"]),
             "error blocks": one(row["mean_error_steps"]),
-            "prompt": row["prompt"] or "none",
-            "isolation": row["isolation"] if isinstance(row["isolation"], str) else "no code run",
+            "prompt": row["prompt"] or (UNKNOWN if row["imported"] else "none"),
+            "isolation": row["isolation"]
+            if isinstance(row["isolation"], str)
+            else UNKNOWN
+            if row["imported"]
+            else "no code run",
         }
         rows.append(line)
     note = (
@@ -292,6 +305,11 @@ def _failures(frame: pd.DataFrame) -> Table:
         # Not called "wrong": that is one of the kinds.
         rows.append(line | {"not right": sum(own.values())} | own)
     return Table("failures", "Error analysis", note, pd.DataFrame(rows))
+
+
+def _whole(value: Any) -> int | str:
+    """A count; the word where it is unknown."""
+    return int(value) if _known(value) else UNKNOWN
 
 
 def _known(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.records import CallCost
+from rlm_eval.report import phrases
 from rlm_eval.results import cost_of
 from rlm_eval.spans import merge
 from rlm_eval.stats.behaviour import slices_of
@@ -75,6 +76,7 @@ def as_json(
     """One trajectory; every text is a number in `pool`. `context` fills the slices' text."""
     trajectory = attempt.trajectory
     spans = slices_of(trajectory.calls, sample.context.hash)
+    untimed = {call.id for call in trajectory.calls if "times" in call.unknown}
     return {
         "sample": sample.id,
         "index": sample.index,
@@ -100,7 +102,7 @@ def as_json(
                 "stdout": pool.add(step.stdout),
                 "stdout_chars": step.stdout_chars,
                 "stderr": pool.add(step.stderr),
-                "seconds": step.wall_seconds,
+                "seconds": None if step.call in untimed else step.wall_seconds,
                 "error": step.error,
                 "calls": list(step.calls),
             }
@@ -128,7 +130,9 @@ def _call(call: Call, source: str, pool: Pool, cost: CallCost) -> dict[str, Any]
         "finish": call.finish_reason,
         "usage": [call.usage.input, call.usage.cached, call.usage.output],
         "cost": cost(call)[0],
-        "times": [call.times.submit, call.times.start, call.times.end],
+        "times": [None] * 3
+        if "times" in call.unknown
+        else [call.times.submit, call.times.start, call.times.end],
         "error": pool.add(call.error),
         "replayed": call.replayed,
     }
@@ -184,4 +188,6 @@ def listed(row: Mapping[Any, Any]) -> dict[str, Any]:
     import pandas as pd
 
     values = {name: row[name] for name in LISTED}
+    if values["length"] == phrases.UNKNOWN_LENGTH:
+        values["length"] = None
     return {name: None if pd.isna(value) else value for name, value in values.items()}

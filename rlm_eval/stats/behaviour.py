@@ -136,12 +136,15 @@ def failure(
         return None
     if trajectory.outcome.is_cut:
         return "cut_off"
+    if trajectory.outcome is Outcome.UNKNOWN:
+        return None
     if trajectory.outcome.value not in ("ok", "no_answer"):
         return "error"
     nothing = trajectory.answer.text is None and trajectory.answer.value is None
     if nothing or trajectory.outcome is Outcome.NO_ANSWER:
         return "no_answer"
-    if scores and scores[0].parsed is None:
+    # Of a verdict that an imported log states, what was parsed is not known.
+    if scores and scores[0].parsed is None and scores[0].scorer != "theirs":
         return "not_parsed"
     return _failure_by_evidence(sample, trajectory, seen)
 

@@ -1,0 +1,100 @@
+"""Read other people's logs into a run directory: report, compare, score, view and export work.
+
+rlm-eval import list
+rlm-eval import rlms logs/ -o results/runs/theirs
+rlm-eval import rows table.csv --map my_map.yaml -o results/runs/theirs
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Import, say what was found, re-make the records."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval import",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", help="format or map of the logs; `list` names them all")
+    parser.add_argument("files", nargs="*", type=Path, help="files, or folders of them")
+    parser.add_argument("-o", "--out", type=Path, metavar="RUN", help="new run directory")
+    parser.add_argument("--map", type=Path, metavar="YAML", help="rows: which field is which")
+    parser.add_argument("--show-map", action="store_true", help="print the kind's map and stop")
+    parser.add_argument("--golds", type=Path, metavar="JSON", help="rlms: gold answers, by file")
+    parser.add_argument("--task", help="name of the task, where the log has none")
+    parser.add_argument("--method", help="name of the method, where the log has none")
+    parser.add_argument("--scorer", help="scorer of ours that scores the answers again")
+    parser.add_argument(
+        "--score",
+        choices=("theirs", "ours"),
+        default="theirs",
+        help="which verdict is the headline",
+    )
+    parser.add_argument(
+        "--last", action="store_true", help="of different rows of one sample keep the last"
+    )
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.importers import fieldmap
+    from rlm_eval.importers.rows import BadLog, Options
+    from rlm_eval.importers.start import known, run_import
+    from rlm_eval.results import write_records
+
+    if arguments.kind == "list":
+        width = max(map(len, known()))
+        print("\n".join(f"{name:<{width}}  {words}" for name, words in known().items()))
+        return 0
+    if arguments.show_map:
+        if (path := fieldmap.maps().get(arguments.kind)) is None:
+            raise BadLog(f"{arguments.kind} has no map; with one: {', '.join(fieldmap.maps())}")
+        print(path.read_text(encoding="utf-8"), end="")
+        return 0
+    if not arguments.files or arguments.out is None:
+        parser.error("name the files, and a new run directory with -o RUN")
+    done = run_import(
+        arguments.kind,
+        arguments.files,
+        arguments.out,
+        Options(arguments.map, arguments.golds, arguments.task, arguments.method),
+        scorer=arguments.scorer,
+        headline=arguments.score,
+        last=arguments.last,
+        command=[Path(sys.argv[0]).name, "import", *argv],
+    )
+    samples = {(t.sample) for cell in done.found.cells for t, _ in cell.results}
+    print(
+        f"{done.rows} rows of {len(done.files)} files: {len(samples)} samples in "
+        f"{len(done.found.cells)} cells"
+    )
+    for line in done.found.told:
+        print(f"- {line}")
+    for line in differing(arguments.out):
+        print(line)
+    print(write_records(arguments.out))
+    return 0
+
+
+def differing(run: Path, most: int = 10) -> list[str]:
+    """Lines on the answers whose stated score is not ours."""
+    from rlm_eval.importers.scoring import disagreements
+    from rlm_eval.results import cell_folders
+
+    both, found = 0, []
+    for folder in cell_folders(run):
+        count, own = disagreements(folder)
+        both += count
+        found += own
+    if not both:
+        return ["- no answer could be scored again: no gold, or no scorer of ours fits (--scorer)"]
+    lines = [f"- {both} answers scored again: {len(found)} of the stated scores differ from ours"]
+    lines += [
+        f"  {one.place}: theirs {one.stated:g}, {one.scorer} {one.ours:g}; gold "
+        f"{str(one.target)[:40]!r}, answer {one.answer[-60:]!r}"
+        for one in found[:most]
+    ]
+    return lines + ([f"  and {len(found) - most} more"] if len(found) > most else [])

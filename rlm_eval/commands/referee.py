@@ -1,0 +1,42 @@
+"""One page on any run, ours or imported: artefacts, paired claims, and what may be printed.
+
+rlm-eval referee results/runs/theirs
+rlm-eval referee results/runs/a results/runs/b -o page --strict
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Re-make the records, print the page, write `referee.md` and `referee.html`."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval referee",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("-o", "--out", type=Path, help="folder; default: report/ in the first run")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where there is an alarm")
+    arguments = parser.parse_args(argv)
+
+    from rlm_eval.referee.evidence import Evidence
+    from rlm_eval.referee.page import as_html, as_markdown, referee
+    from rlm_eval.results import write_records
+    from rlm_eval.store import output_folder, write_whole
+    from rlm_eval.terminal import printable
+
+    for run in arguments.runs:
+        if (run / "cells").exists():  # a published folder holds its records alone
+            write_records(run)
+    page = referee(Evidence.of(arguments.runs))
+    out = output_folder(arguments.out or arguments.runs[0] / "report")
+    text = as_markdown(page)
+    write_whole(out / "referee.md", text.encode("utf-8", "replace"))
+    write_whole(out / "referee.html", as_html(page).encode("utf-8", "replace"))
+    print("\n".join(printable(line) for line in text.split("\n")))
+    print(f"page: {out / 'referee.html'}")
+    return 1 if arguments.strict and page.alarms else 0

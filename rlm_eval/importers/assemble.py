@@ -1,0 +1,360 @@
+"""From foreign rows to cells: samples, epochs, outcomes, scores; and what a reader must be told.
+
+The outcome of a row is what its log says, by three rules: an error text is an outcome of the kind's
+table, else `provider_error`; an empty answer is `no_answer`; and where half or more of a method's
+answers end on one round number of output tokens, those are `unknown`: an output cap may have cut
+them, and their scores are bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.importers.rows import BadLog, Row
+from rlm_eval.importers.scoring import THEIRS, ours, with_headline
+from rlm_eval.slices import SourceIndex
+from rlm_eval.types import (
+    Answer,
+    Call,
+    Context,
+    Outcome,
+    Prompt,
+    Sample,
+    Score,
+    Trajectory,
+    canonical_text,
+    text_hash,
+)
+
+VERSION = 1
+"""Changes whenever the same file may be imported otherwise; stands in every manifest."""
+FEWEST = 5
+"""Rows of a method below which equal output counts are no sign of a cap."""
+_LEAST_CAP = 128
+
+
+@dataclass
+class Cell:
+    """The samples of one task, length, method and models."""
+
+    facts: dict[str, Any]
+    """As in a manifest."""
+    price: str | None = None
+    """Key of the one price of its tokens."""
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """By id, in order of appearance."""
+    results: list[tuple[Trajectory, tuple[Score, ...]]] = field(default_factory=list)
+    """Trajectories with their verdicts, the headline first."""
+    remarks: dict[str, None] = field(default_factory=dict)
+    """What every figure must say."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All of an import."""
+
+    cells: list[Cell]
+    """In order of appearance."""
+    contexts: dict[str, str]
+    """Hash -> text of the contexts that the logs hold."""
+    told: list[str]
+    """Lines for the person who imports: dropped duplicates, suspected caps, disagreements."""
+
+
+def assemble(
+    rows: Sequence[Row],
+    kind: str,
+    *,
+    scorer: str | None = None,
+    headline: str = THEIRS,
+    last: bool = False,
+    remarks: Sequence[str] = (),
+    direct: str | None = None,
+) -> Assembled:
+    """Cells of foreign rows. `scorer` scores again besides what each row's log names; `last` keeps
+    the last of several different rows of one sample and repeat.
+
+    Raises `BadLog` where rows cannot be told apart, or contradict each other.
+    """
+    told: list[str] = []
+    named = [(row, _sample_id(kind, row)) for row in rows]
+    kept = _without_duplicates(named, told, last=last)
+    caps = suspected_caps([row for row, _, _ in kept])
+    cells: dict[str, Cell] = {}
+    contexts: dict[str, str] = {}
+    indexes: dict[str, SourceIndex] = {}
+    errors: Counter[str] = Counter()
+    for row, sample_id, epoch in kept:
+        key = json.dumps(_cell_key(row))
+        cell = cells.setdefault(key, Cell(_facts(row, kind, direct)))
+        cell.remarks |= dict.fromkeys(remarks)
+        if row.totals is not None:
+            cell.price = row.totals.price
+        context = _context(row, contexts)
+        sample = cell.samples.get(sample_id) or _sample(row, sample_id, context, len(cell.samples))
+        cell.samples[sample_id] = sample
+        cap = caps.get(key)
+        outcome, notes = row.outcome, dict(row.notes)
+        if row.error and outcome is Outcome.PROVIDER_ERROR:
+            errors[row.error.splitlines()[0][:80]] += 1
+        if outcome is Outcome.OK and cap and row.totals and row.totals.output == cap.tokens:
+            outcome = Outcome.UNKNOWN
+            notes["suspected_cap"] = cap.tokens
+            cell.remarks[cap.remark()] = None
+        if row.context_tokens is not None and row.tokenizer is None:
+            notes["their_context_size"] = row.context_tokens
+        notes |= {"source_sha256": row.sha256, "source_row": row.place}
+        calls = _with_slices(row, contexts, indexes)
+        trajectory = Trajectory(
+            sample=sample_id,
+            epoch=epoch,
+            answer=Answer(row.answer, call=_answering(calls), provenance=row.provenance),
+            outcome=outcome,
+            calls=calls,
+            steps=row.steps,
+            wall_seconds=row.seconds,
+            error=row.error,
+            notes=notes | ({"timestamp": row.timestamp} if row.timestamp else {}),
+            totals=row.totals,
+        )
+        scores = () if outcome.is_missing else (*row.scores, *_again(row, scorer))
+        cell.results.append((trajectory, with_headline(scores, headline)))
+    told += [cap.remark() for cap in caps.values()]
+    odd = [
+        row.scores[0] for row, _, _ in kept if row.scores and "not in" in str(row.scores[0].flag)
+    ]
+    if odd:
+        told.append(
+            f"{len(odd)} stated scores are not in [0, 1] (e.g. {odd[0].parsed}): they count as not "
+            "scored; a field map can rescale them (`divide: 100`)"
+        )
+    told += [
+        f"{count} rows with the error {text!r} count as provider_error (missing, not wrong)"
+        for text, count in errors.most_common(3)
+    ]
+    return Assembled(list(cells.values()), contexts, told)
+
+
+def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:
+    """Our verdicts; none where gold or answer is not in the log, or the log has ours already."""
+    name = scorer or row.scorer
+    if not name or row.gold is None or row.answer is None:
+        return ()
+    found = ours(name, row.gold, row.answer, row.answer_type)
+    return () if any(s.scorer == found.scorer for s in row.scores) else (found,)
+
+
+def _sample_id(kind: str, row: Row) -> str:
+    """Hash of what determines the sample: never a seed or a position in the file."""
+    if row.sample_id is not None:
+        return row.sample_id
+    asked = row.item if row.item is not None else row.question
+    if asked is None:
+        raise BadLog(
+            f"{row.place}: nothing tells its question from others: the log has neither an id nor "
+            "a text of it; name one with `item` or `question` in a field map"
+        )
+    context = None if row.context is None else text_hash(canonical_text(row.context))
+    known = [kind, row.task, row.task_variant, row.length, asked, row.gold]
+    parts = [*known, context or row.context_id or row.context_chars]
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _cell_key(row: Row) -> list[Any]:
+    place = [row.task, row.task_variant, row.length]
+    return [*place, row.method, row.variant, row.root, row.sub, row.depth_limit]
+
+
+def _without_duplicates(
+    named: Iterable[tuple[Row, str]], told: list[str], *, last: bool
+) -> list[tuple[Row, str, int]]:
+    """(row, sample id, epoch); equal rows are dropped and counted, different ones are an error."""
+    epochs: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    found: dict[tuple[str, str, int], Row] = {}
+    dropped = replaced = 0
+    for row, sample in named:
+        cell = json.dumps(_cell_key(row))
+        repeats = epochs[cell, sample]
+        epoch = repeats.setdefault(str(row.repeat), len(repeats))
+        key = (cell, sample, epoch)
+        earlier = found.get(key)
+        if earlier is None:
+            found[key] = row
+        elif _content(earlier) == _content(row):
+            dropped += 1
+        elif last:
+            found[key] = row
+            replaced += 1
+        else:
+            raise BadLog(
+                f"{row.method}, question {row.item or row.question!r:.80}: {earlier.place} and "
+                f"{row.place} are different rows of one sample; name what tells repeats apart "
+                "(`repeat` in a field map), or keep the last one with --last"
+            )
+    if dropped:
+        told.append(f"{dropped} rows are exact copies of another row: dropped")
+    if replaced:
+        told.append(f"{replaced} rows were replaced by a later, different row of the same sample")
+    return [(row, sample, epoch) for (_, sample, epoch), row in found.items()]
+
+
+def _content(row: Row) -> Row:
+    return replace(row, place="", sha256="", timestamp=None)
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A round number of output tokens on which suspiciously many answers of a cell end."""
+
+    arm: str
+    """Method, its settings, root model and task, in words."""
+    tokens: int
+    """The number."""
+    hits: int
+    """Answers with exactly so many."""
+    of: int
+    """Answers with a known number."""
+    low: float
+    """Mean score of the cell with the suspected answers counted wrong."""
+    high: float
+    """With them counted right."""
+
+    def remark(self) -> str:
+        """The sentence that every figure and page shows."""
+        return (
+            f"{self.arm}: {self.hits} of {self.of} answers end on exactly {self.tokens:,} output "
+            "tokens, a suspected output cap; whether they were cut is unknown, and the score is "
+            f"between {100 * self.low:.1f} and {100 * self.high:.1f} %"
+        )
+
+
+def suspected_caps(rows: Sequence[Row]) -> dict[str, Cap]:
+    """Key of a cell -> cap, where half or more of its answers end on one round number of tokens."""
+    arms: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.totals is not None and row.totals.output is not None and not row.calls:
+            arms[json.dumps(_cell_key(row))].append(row)
+    found = {}
+    for key, own in arms.items():
+        counts = Counter(row.totals.output for row in own if row.totals and row.totals.output)
+        if not counts or len(own) < FEWEST:
+            continue
+        tokens, hits = counts.most_common(1)[0]
+        if is_round(tokens) and 2 * hits >= len(own):
+            scores = [_stated(row) for row in own if row.totals and row.totals.output != tokens]
+            known, first = sum(score or 0.0 for score in scores), own[0]
+            names = [first.method, first.variant, f"({first.root})" if first.root else None]
+            arm = f"{' '.join(filter(None, names))} on {first.task}"
+            ends = known / len(own), (known + hits) / len(own)
+            found[key] = Cap(arm, tokens, hits, len(own), *ends)
+    return found
+
+
+def is_round(tokens: int) -> bool:
+    """True for numbers that a person sets as an output cap: 256, 500, 512, 1000, 1024, ..."""
+    if tokens < _LEAST_CAP:
+        return False
+    return tokens & (tokens - 1) == 0 or tokens % 256 == 0 or tokens % 500 == 0
+
+
+def _stated(row: Row) -> float | None:
+    return row.scores[0].value if row.scores else None
+
+
+def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
+    return (
+        {
+            "task": row.task,
+            "task_variant": row.task_variant,
+            "generated": False,
+            "protected": False,
+            "method": row.method,
+            "variant": row.variant,
+            "root": row.root or "unknown model",
+            "sub": row.sub,
+            "judge": None,
+            "depth_limit": row.depth_limit,
+            "prompt": None,
+            "prompt_hash": None,
+            "isolation": None,
+            "scripted": False,
+            "root_window": None,
+            "concurrency": None,
+            "seed": None,
+        }
+        | row.facts
+        | {"imported": kind, "direct": direct}
+    )
+
+
+def _context(row: Row, contexts: dict[str, str]) -> Context:
+    if row.context is None:
+        about: dict[str, Any] = {"hash": row.context_hash, "chars": row.context_chars}
+    else:
+        text = canonical_text(row.context)
+        about = {"hash": text_hash(text), "chars": len(text)}
+        contexts[about["hash"]] = text
+
+    def absent() -> str:
+        raise RlmEvalError("the log of this imported sample holds no context")
+
+    # Which of these a log does not say is None, as in the stored line (`types.Context`).
+    named = row.tokenizer is not None
+    about |= {"tokens": row.context_tokens if named else None, "tokenizer": row.tokenizer}
+    return Context(**about, load=absent)
+
+
+def _sample(row: Row, sample_id: str, context: Context, index: int) -> Sample:
+    shared = row.cluster or row.context_id or context.hash
+    meta = dict(row.meta) | ({"answer_type": row.answer_type} if row.answer_type else {})
+    about: dict[str, Any] = {"length": row.length}
+    return Sample(
+        id=sample_id,
+        task=row.task,
+        index=index,
+        question=row.question
+        if row.question is not None
+        else f"[the log has no text of question {row.item}]",
+        context=context,
+        target=row.gold,
+        cluster=str(shared) if shared is not None else sample_id,
+        item=row.item or sample_id,
+        evidence=row.evidence,
+        meta=meta,
+        **about,
+    )
+
+
+def _answering(calls: Sequence[Call]) -> int | None:
+    roots = [call.id for call in calls if call.depth == 0 and call.error is None]
+    return roots[-1] if roots else None
+
+
+def _with_slices(
+    row: Row, contexts: Mapping[str, str], indexes: dict[str, SourceIndex]
+) -> tuple[Call, ...]:
+    """The calls with what their prompts repeat of the context as slices."""
+    if row.context is None or not row.calls:
+        return row.calls
+    text = canonical_text(row.context)
+    name = text_hash(text)
+    index = indexes.get(name) or indexes.setdefault(name, SourceIndex(name, contexts[name]))
+    return tuple(
+        replace(
+            call,
+            prompt=Prompt(
+                tuple(
+                    (role, tuple(p for part in parts for p in index.encode(str(part))))
+                    for role, parts in call.prompt.messages
+                )
+            ),
+        )
+        for call in row.calls
+    )

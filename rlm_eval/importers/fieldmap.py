@@ -1,0 +1,342 @@
+"""Field maps: which field of a foreign row is which field of ours, in about 12 lines of YAML.
+
+A value of a map says where to read:
+
+    score: correct                    a field of the row; `usage.input_tokens` goes into objects
+    model: $.model                    a field of the object around the rows
+    task: =oolong                     this very text; also numbers
+    group: file.stem                  the file's name without its ending; `file.folder`, `file.name`
+    answer: [response, output.text]   the first of these that is there
+    length: {from: id, match: 'tier(\\d+)', as: int}
+
+and in the braces: `match` (its first group, or all of it), `as` (int, float, text, literal, json),
+`split` (a text into a list), `values` (a table, `other` for the rest), `add` (the sum of several
+fields), `text` (several fields as one text), `subtract`, `divide`, `zero: unknown` (a 0 that means
+"not recorded"), `when` (only of rows where these fields have these values; `~` before a regular
+expression). What is not there is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlm_eval.importers.rows import BadLog
+from rlm_eval.outcomes import Outcome
+
+MAPS = Path(__file__).parent / "maps"
+
+FIELDS = {
+    "task": "name of the task",
+    "task_variant": "what sets the task's data apart, e.g. labelled",
+    "method": "name of the method",
+    "variant": "settings of the method",
+    "model": "root model",
+    "sub_model": "model of sub-calls",
+    "depth_limit": "configured recursion depth",
+    "length": "nominal context length, tokens",
+    "item": "identity of the question",
+    "question": "its text",
+    "context": "text of the context",
+    "context_id": "name of the context that rows share",
+    "context_chars": "its characters",
+    "context_tokens": "its tokens by the log's own count",
+    "cluster": "rows with one value are one independent unit",
+    "gold": "gold answer",
+    "answer": "answer",
+    "score": "score in [0, 1]",
+    "answer_type": "what a scorer of ours needs besides",
+    "outcome": "how it ended, in our words",
+    "error": "error text; empty or null = none",
+    "repeat": "tells repeats of one sample apart",
+    "seconds": "start to end",
+    "input_tokens": "prompt tokens, cached ones included",
+    "cached_tokens": "of them read from a cache",
+    "output_tokens": "completion tokens",
+    "reasoning_tokens": "of them reasoning",
+    "calls": "model calls",
+    "turns": "turns of the root",
+    "sub_calls": "sub-calls",
+    "steps": "executed code blocks",
+    "cost": "US dollars as the log states them",
+    "price": "key of the one list price that holds for all tokens",
+    "timestamp": "when it ran",
+}
+"""What a map may name, and what it means."""
+OTHER = {
+    "rows", "about", "errors", "scorer", "borrow", "meta", "notes", "remarks", "direct",
+    "infer_gold",
+}  # fmt: skip
+_STEPS = {
+    "from", "match", "as", "split", "values", "add", "subtract", "divide", "zero", "when", "text",
+}  # fmt: skip
+_TYPES = ("int", "float", "text", "literal", "json")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value is read: a row, the object around it, and its file."""
+
+    row: Mapping[str, Any]
+    """The row."""
+    header: Mapping[str, Any]
+    """The object around the rows."""
+    file: Path
+    """Its file."""
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """A checked map."""
+
+    name: str
+    """Kind of log."""
+    fields: Mapping[str, Any]
+    """Field of ours -> where to read it."""
+    rows: str | None = None
+    """Where the list of rows stands in an object."""
+    about: str = ""
+    """One line for `import list`."""
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Regular expression of an error text -> outcome; others are `provider_error`."""
+    scorer: Any = None
+    """Name of the scorer of ours that scores again, or where to read it; `None` = none fits."""
+    borrow: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Field to add to each row, taken (`take`) from the row `where` of the same `by` fields."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> where to read a fact of the question."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> where to read a fact of the answer."""
+    remarks: tuple[str, ...] = ()
+    """What every figure must say of rows of this kind."""
+    direct: str | None = None
+    """Method whose prompt is the whole context: its prompt tokens show the context's size."""
+    infer_gold: str | None = None
+    """Regular expression: the gold of a question is what it finds in an answer that scored 1."""
+
+    def read(self, name: str, place: Place) -> Any:
+        """The value of a field; `None` = unknown. Raises `ValueError`."""
+        return value_of(self.fields.get(name), place)
+
+
+def maps() -> dict[str, Path]:
+    """Name -> file of the maps that are shipped."""
+    return {path.stem: path for path in sorted(MAPS.glob("*.yaml"))}
+
+
+def load(path: Path) -> FieldMap:
+    """The map of a YAML file. Raises `BadLog` naming the entry that is wrong."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = str(error).replace("\n", " ")
+        raise BadLog(f"{path}: no field map ({told})") from error
+    if not isinstance(found, dict):
+        raise BadLog(f"{path}: a field map is `field: where to read it`, one a line")
+    known = {*FIELDS, *OTHER}
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 3) or sorted(FIELDS)
+            raise BadLog(f"{path}: no field {name!r}; near: {', '.join(near)}")
+    for needed, why in (("method", "whose row it is"), ("task", "what was asked")):
+        if needed not in found:
+            raise BadLog(f"{path}: `{needed}` is missing ({why}); `{needed}: =NAME` for a constant")
+    if "score" not in found and "scorer" not in found:
+        raise BadLog(f"{path}: neither `score` nor `scorer`: the rows would have no score")
+    for name, spec in _specs(found):
+        _check(path, name, spec)
+    for pattern, outcome in (found.get("errors") or {}).items():
+        _pattern(path, "errors", pattern)
+        if outcome not in set(Outcome):
+            raise BadLog(f"{path}: errors: {outcome!r} is no outcome; one of {', '.join(Outcome)}")
+    return FieldMap(
+        name=path.stem,
+        fields={name: found[name] for name in FIELDS if name in found},
+        rows=found.get("rows"),
+        about=str(found.get("about", "")),
+        errors=found.get("errors") or {},
+        scorer=found.get("scorer"),
+        borrow=found.get("borrow") or {},
+        meta=found.get("meta") or {},
+        notes=found.get("notes") or {},
+        remarks=tuple(found.get("remarks") or ()),
+        direct=found.get("direct"),
+        infer_gold=found.get("infer_gold"),
+    )
+
+
+def _specs(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    own = [(name, found[name]) for name in FIELDS if name in found]
+    for group in ("meta", "notes"):
+        own += [(f"{group}.{name}", spec) for name, spec in (found.get(group) or {}).items()]
+    return own
+
+
+def _check(path: Path, name: str, spec: Any) -> None:
+    if isinstance(spec, list):
+        for one in spec:
+            _check(path, name, one)
+    elif isinstance(spec, dict):
+        if unknown := set(spec) - _STEPS:
+            raise BadLog(
+                f"{path}: {name}: unknown {', '.join(sorted(map(str, unknown)))}; known: "
+                f"{', '.join(sorted(_STEPS))}"
+            )
+        if not {"from", "add", "text"} & set(spec):
+            raise BadLog(f"{path}: {name}: `from` is missing (where to read it)")
+        if spec.get("as") not in (None, *_TYPES):
+            raise BadLog(f"{path}: {name}: as: one of {', '.join(_TYPES)}")
+        if "match" in spec:
+            _pattern(path, name, spec["match"])
+        for wanted in (spec.get("when") or {}).values():
+            for one in wanted if isinstance(wanted, list) else [wanted]:
+                if isinstance(one, str) and one.startswith("~"):
+                    _pattern(path, name, one[1:])
+        for key in ("subtract", "divide"):
+            if key in spec and (not isinstance(spec[key], int | float) or not spec[key]):
+                raise BadLog(f"{path}: {name}: {key}: a number that is not 0")
+    elif not isinstance(spec, str | int | float):
+        raise BadLog(f"{path}: {name}: {spec!r} names no field")
+
+
+def _pattern(path: Path, name: str, pattern: Any) -> None:
+    try:
+        re.compile(str(pattern))
+    except re.error as error:
+        raise BadLog(f"{path}: {name}: {pattern!r} is no regular expression ({error})") from error
+
+
+def value_of(spec: Any, place: Place) -> Any:
+    """What a map's entry reads at a place; `None` = not there. Raises `ValueError`."""
+    if spec is None or isinstance(spec, int | float):
+        return spec
+    if isinstance(spec, str):
+        return _field(spec, place)
+    if isinstance(spec, list):
+        values = (value_of(one, place) for one in spec)
+        return next((value for value in values if value is not None), None)
+    return _steps(spec, place)
+
+
+def _field(path: str, place: Place) -> Any:
+    if path.startswith("="):
+        return path[1:]
+    if path in ("file.name", "file.stem", "file.folder"):
+        name = place.file.name.removesuffix(".gz")
+        return {"name": name, "stem": Path(name).stem, "folder": place.file.parent.name}[path[5:]]
+    value: Any = place.row
+    if path.startswith("$."):
+        value, path = place.header, path[2:]
+    if isinstance(value, Mapping) and path in value:
+        return value[path]
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def _steps(spec: Mapping[str, Any], place: Place) -> Any:
+    for name, wanted in (spec.get("when") or {}).items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if not any(_is(_field(name, place), one) for one in allowed):
+            return None
+    if "add" in spec:
+        parts = [number(value_of(one, place)) for one in spec["add"]]
+        known = [part for part in parts if part is not None]
+        value: Any = sum(known) if len(known) == len(parts) else None
+    elif "text" in spec:  # several fields as one text: an identity
+        parts = [value_of(one, place) for one in spec["text"]]
+        value = None if None in parts else json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    else:
+        value = value_of(spec["from"], place)
+    if value is None:
+        return None
+    if "match" in spec:
+        hit = re.search(str(spec["match"]), str(value))
+        if hit is None:
+            return None
+        value = hit.group(1) if hit.re.groups else hit.group(0)
+    if "split" in spec and isinstance(value, str):
+        value = [part.strip() for part in value.split(str(spec["split"]))]
+    if "values" in spec:
+        table = {str(k): v for k, v in spec["values"].items()}
+        value = table.get(str(value), table.get("other"))
+    value = _typed(value, spec.get("as"))
+    if spec.get("zero") == "unknown" and number(value) == 0:
+        return None
+    for key, sign in (("subtract", -1), ("divide", 1)):
+        if key in spec and value is not None:
+            value = number(value)
+            if value is not None:
+                value = value + sign * spec[key] if key == "subtract" else value / spec[key]
+    return value
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Equal; a wanted text that begins with `~` is a regular expression to be found in it."""
+    if isinstance(wanted, str) and wanted.startswith("~"):
+        return value is not None and re.search(wanted[1:], str(value)) is not None
+    return bool(value == wanted)
+
+
+def _typed(value: Any, kind: str | None) -> Any:
+    if value is None or kind is None:
+        return value
+    if kind == "text":
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if kind in ("int", "float"):
+        found = number(value)
+        return None if found is None else int(found) if kind == "int" else float(found)
+    try:
+        return ast.literal_eval(value) if kind == "literal" else json.loads(value)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{str(value)[:60]!r} is no {kind}") from error
+
+
+def number(value: Any) -> int | float | None:
+    """A finite number, of a number or of text (CSV); `None` of nothing.
+
+    Raises `ValueError` for anything else: it is never taken as unknown.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return value
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{str(value)[:60]!r} is no number") from error
+    if not math.isfinite(found):
+        return None
+    return int(found) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else found
+
+
+def with_borrowed(places: Sequence[Place], borrow: Mapping[str, Mapping[str, Any]]) -> list[Place]:
+    """The places with fields that another row of the same group holds."""
+    found = list(places)
+    for name, rule in borrow.items():
+        group: dict[str, Any] = {}
+
+        def key(place: Place, by: Sequence[str] = rule.get("by") or ()) -> str:
+            return json.dumps([str(place.file), *(_field(one, place) for one in by)], default=str)
+
+        for place in places:
+            if all(_field(n, place) == v for n, v in (rule.get("where") or {}).items()):
+                group.setdefault(key(place), value_of(rule.get("take"), place))
+        found = [
+            Place({**place.row, name: group.get(key(place))}, place.header, place.file)
+            for place in found
+        ]
+    return found

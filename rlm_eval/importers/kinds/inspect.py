@@ -1,0 +1,319 @@
+"""Logs of Inspect (`.eval`, or `.json` of the same tree); read as ZIP and JSON, without inspect_ai.
+
+Model events become calls, tool events blocks. `model_usage` of a sample sums solver and judge where
+they are one model, so that tokens are counted from the events. Logs that `rlm-eval export inspect`
+wrote come back as they were, but for the texts of their contexts, which are not in them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rlm_eval.importers.inspect_file import opened
+from rlm_eval.importers.rows import BadLog, Options, Row, Source
+from rlm_eval.importers.scoring import theirs
+from rlm_eval.outcomes import Outcome, Totals
+from rlm_eval.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
+
+SUFFIXES = (".eval", ".json")
+_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+_LIMITS = {
+    "token": Outcome.LIMIT_TOKENS,
+    "cost": Outcome.LIMIT_COST,
+    "time": Outcome.LIMIT_TIME,
+    "working": Outcome.LIMIT_TIME,
+    "message": Outcome.LIMIT_TURNS,
+    "context": Outcome.CONTEXT_OVERFLOW,
+}
+_ENDS = {"max_tokens": "length", "model_length": "length", "unknown": ""}
+_OURS = {role.value: role for role in Role}
+_PLACE = re.compile(r"\[context (\d+) to (\d+)\]")
+_FACTS = (
+    "density", "generated", "protected", "prompt", "prompt_hash", "isolation", "scripted",
+    "root_window", "concurrency", "remark", "seed", "judge",
+)  # fmt: skip
+"""What our own export says of the cell."""
+
+
+def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
+    """A row for every sample and epoch. Raises `BadLog` for another kind, or half a file."""
+    for source in found:
+        header, samples = opened(source)
+        for name, sample in samples:
+            try:
+                yield _Sample(source, name, header, sample, options).row()
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise BadLog(
+                    f"{source.path}, {name}: not as Inspect writes it "
+                    f"({type(error).__name__}: {str(error)[:80]})"
+                ) from error
+
+
+class _Sample:
+    """One sample and epoch of a log."""
+
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        header: Mapping[str, Any],
+        sample: Mapping[str, Any],
+        options: Options,
+    ) -> None:
+        self._source, self._name, self._sample, self._options = source, name, sample, options
+        self._eval = header.get("eval") or {}
+        self._attachments = sample.get("attachments") or {}
+        self._own = dict((self._eval.get("metadata") or {}).get("rlm_eval") or {})
+        context = (sample.get("metadata") or {}).get("context") if self._own else None
+        self._hash = context.get("hash") if isinstance(context, Mapping) else None
+
+    def row(self) -> Row:
+        sample, own = self._sample, self._own
+        about = dict(sample.get("metadata") or {})
+        ours = about if own and "outcome" in about else {}
+        calls, steps, judged = self._events()
+        totals = None if calls else self._totals(judged)
+        scores = tuple(self._scores(bool(ours)))
+        output = sample.get("output") or {}
+        answer = self._said((output.get("choices") or [{}])[0].get("message") or {})
+        error = (sample.get("error") or {}).get("message")
+        target = sample.get("target")
+        if ours.get("several_golds") is False and isinstance(target, list) and len(target) == 1:
+            target = target[0]
+        context = ours.get("context") or {}
+        seconds = sample.get("total_time")
+        item = str(sample["id"])
+        return Row(
+            place=f"{self._source.path.name}, {self._name}",
+            sha256=self._source.sha256,
+            task=self._options.task or str(own.get("task") or self._eval.get("task") or "inspect"),
+            method=self._options.method or str(own.get("method") or self._solver()),
+            root=str(own.get("root") or self._eval.get("model") or ""),
+            sub=own.get("sub"),
+            task_variant=own.get("task_variant"),
+            variant=own.get("variant"),
+            depth_limit=own.get("depth_limit"),
+            length=ours.get("length"),
+            item=str(ours.get("item") or item),
+            question=self._resolved(self._input()),
+            context_hash=context.get("hash"),
+            context_id=context.get("hash"),
+            context_chars=context.get("chars"),
+            tokenizer=context.get("tokenizer"),
+            context_tokens=context.get("tokens"),
+            cluster=ours.get("cluster"),
+            gold=None if target in ("", [], None) else target,
+            answer=answer or None if ours else answer,
+            provenance=str(ours.get("provenance") or "imported"),
+            outcome=self._outcome(error, ours, answer),
+            error=error,
+            scores=scores,
+            repeat=str(sample.get("epoch", 1)),
+            seconds=None if seconds is None else float(seconds),
+            calls=tuple(calls),
+            steps=tuple(steps),
+            totals=totals,
+            evidence=tuple((int(a), int(b)) for a, b in ours.get("evidence") or ()),
+            meta=_flat(ours.get("meta") or {}) if ours else _flat(about),
+            facts={k: v for k, v in own.items() if k in _FACTS} if ours else {},
+            timestamp=self._eval.get("created"),
+            sample_id=item if ours else None,
+        )
+
+    def _solver(self) -> str:
+        return str(self._eval.get("solver") or "solver")
+
+    def _input(self) -> str:
+        given = self._sample.get("input")
+        if isinstance(given, str):
+            return given
+        return "\n\n".join(self._content(m.get("content")) for m in given or ())
+
+    def _outcome(self, error: Any, ours: Mapping[str, Any], answer: str) -> Outcome:
+        if ours:
+            return Outcome(ours["outcome"])
+        if error:
+            return Outcome.PROVIDER_ERROR
+        if limit := (self._sample.get("limit") or {}).get("type"):
+            return _LIMITS.get(str(limit), Outcome.LIMIT_CALLS)
+        choice = ((self._sample.get("output") or {}).get("choices") or [{}])[0]
+        if choice.get("stop_reason") in ("max_tokens", "model_length"):
+            return Outcome.TRUNCATED
+        if choice.get("stop_reason") == "content_filter":
+            return Outcome.REFUSED
+        return Outcome.OK if answer else Outcome.NO_ANSWER
+
+    def _scores(self, is_ours: bool) -> Iterator[Score]:
+        for number, (name, score) in enumerate((self._sample.get("scores") or {}).items()):
+            value = score.get("value") if isinstance(score, Mapping) else None
+            value = _LETTERS.get(value, value) if isinstance(value, str) else value
+            if not isinstance(value, int | float):
+                value = None
+            parsed = self._resolved(str(score.get("answer") or "")) or None
+            if is_ours:
+                yield Score(name, None if value is None else float(value), parsed, "inspect")
+                continue
+            found = theirs(value)
+            label = "theirs" if number == 0 else name
+            yield Score(label, found.value, parsed or found.parsed, "1", found.flag or name)
+
+    def _totals(self, judged: bool) -> Totals:
+        """Of a log without model events: usage by model, where no judge can be in it."""
+        usages = list((self._sample.get("model_usage") or {}).values())
+        if judged or len(usages) != 1:
+            return Totals()
+        usage = _usage(usages[0])
+        return Totals(usage.input, usage.cached, usage.output, usage.reasoning)
+
+    def _events(self) -> tuple[list[Call], list[Step], bool]:
+        calls: list[Call] = []
+        steps: list[Step] = []
+        scoring = 0  # depth of spans or steps of a scorer
+        spans: set[str] = set()
+        clock = 0.0
+        for event in self._sample.get("events") or ():
+            kind = event.get("event")
+            if kind == "span_begin" and event.get("type") in ("scorer", "scorers"):
+                spans.add(str(event.get("id")))
+                scoring += 1
+            elif kind == "span_end" and str(event.get("id")) in spans:
+                scoring -= 1
+            elif kind == "step" and event.get("type") == "scorer":
+                scoring += 1 if event.get("action") == "begin" else -1
+            elif kind == "model":
+                calls.append(self._call(event, len(calls), scoring > 0))
+                clock = calls[-1].times.end
+            elif kind == "tool" and scoring == 0:
+                steps.append(self._step(event, calls, clock))
+        return calls, steps, scoring > 0 or any(c.role is Role.JUDGE for c in calls)
+
+    def _call(self, event: Mapping[str, Any], number: int, judging: bool) -> Call:
+        about = event.get("metadata") or {}
+        given = str(event.get("role") or "")
+        role = _OURS.get(given, Role.JUDGE if judging or given == "grader" else Role.ROOT)
+        output = event.get("output") or {}
+        choice = (output.get("choices") or [{}])[0]
+        start, took = event.get("working_start"), event.get("working_time", output.get("time"))
+        timed = start is not None and took is not None
+        begin = float(start or 0.0)
+        message = choice.get("message") or {}
+        stop = str(choice.get("stop_reason") or "")
+        error = event.get("error")
+        prompt = tuple(
+            (str(m.get("role", "user")), self._parts(self._content(m.get("content"))))
+            for m in self._asked(event)
+        )
+        submit = about.get("submit")
+        lacking = ("attempts",) if "retries" not in event else ()
+        return Call(
+            id=int(about.get("call", number)),
+            parent=about.get("parent"),
+            depth=int(about.get("depth", 0)),
+            role=role,
+            turn=int(about.get("turn", number)),
+            position=str(about.get("position", f"t{number}")),
+            slot=str(about.get("slot") or ("judge" if role is Role.JUDGE else "root")),
+            model=str(event.get("model") or ""),
+            prompt=Prompt(prompt),
+            reply=self._said(message),
+            reasoning=self._thoughts(message.get("content")),
+            finish_reason="" if error else _ENDS.get(stop, stop),
+            usage=_usage(output.get("usage")),
+            times=Times(
+                begin if submit is None else float(submit), begin, None, begin + float(took or 0.0)
+            ),
+            attempts=int(event.get("retries") or 0) + 1,
+            error=None if not error else f"ProviderError: {self._resolved(str(error))}",
+            replayed=bool(about.get("replayed")),
+            unknown=lacking if timed else (*lacking, "times"),
+        )
+
+    def _step(self, event: Mapping[str, Any], calls: Sequence[Call], clock: float) -> Step:
+        about = event.get("metadata") or {}
+        arguments = event.get("arguments") or {}
+        code = arguments.get("code") or arguments.get("cmd") or json.dumps(arguments)
+        result = self._content(event.get("result"))
+        error = (event.get("error") or {}).get("message")
+        number = int(about.get("call", calls[-1].id if calls else 0))
+        position = str(event.get("id") or "").removeprefix(f"call-{number}-")
+        took, cpu = event.get("working_time"), about.get("cpu_seconds")
+        split = len(result) - int(about.get("stderr_chars") or 0)
+        return Step(
+            call=number,
+            position=position or f"at {clock:g}",
+            code=self._resolved(str(code)),
+            stdout=result[:split],
+            stdout_chars=split,
+            stderr=result[split:],
+            stderr_chars=len(result) - split,
+            cpu_seconds=None if cpu is None else float(cpu),
+            wall_seconds=float(took or 0.0),
+            error=None if error is None else self._resolved(str(error)),
+            calls=tuple(int(c) for c in about.get("sub_calls") or ()),
+        )
+
+    def _asked(self, event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The messages of a model event; newer logs name places in a list that events share."""
+        shared = (self._sample.get("events_data") or {}).get("messages") or []
+        found = list(event.get("input") or ())
+        for place in event.get("input_refs") or ():
+            first, last = place if isinstance(place, list) else (place, place + 1)
+            found += shared[first:last]
+        return found
+
+    def _parts(self, text: str) -> tuple[PromptPart, ...]:
+        """A prompt as slices and literals: our export names the context's places by number."""
+        hashed = self._hash
+        if hashed is None:
+            return (text,)
+        parts: list[PromptPart] = []
+        at = 0
+        for hit in _PLACE.finditer(text):
+            if hit.start() > at:
+                parts.append(text[at : hit.start()])
+            parts.append(Slice(hashed, int(hit.group(1)), int(hit.group(2))))
+            at = hit.end()
+        return (*parts, text[at:]) if at < len(text) else tuple(parts)
+
+    def _said(self, message: Mapping[str, Any]) -> str:
+        return self._content(message.get("content"))
+
+    def _content(self, content: Any) -> str:
+        if isinstance(content, str):
+            return self._resolved(content)
+        parts = content if isinstance(content, list) else []
+        texts = (p.get("text") for p in parts if isinstance(p, Mapping) and p.get("type") == "text")
+        return "\n".join(self._resolved(str(text)) for text in texts)
+
+    def _thoughts(self, content: Any) -> str:
+        parts = content if isinstance(content, list) else []
+        return "\n".join(
+            self._resolved(str(p.get("reasoning") or ""))
+            for p in parts
+            if isinstance(p, Mapping) and p.get("type") == "reasoning"
+        )
+
+    def _resolved(self, text: str) -> str:
+        if text.startswith("attachment://"):
+            return str(self._attachments.get(text.removeprefix("attachment://"), text))
+        return text
+
+
+def _usage(found: Mapping[str, Any] | None) -> Usage:
+    """Tokens; prompts here include cached ones, which Inspect counts apart."""
+    if not found or found.get("input_tokens") is None:
+        return Usage()
+    read_back, written = found.get("input_tokens_cache_read"), found.get("input_tokens_cache_write")
+    return Usage(
+        input=int(found["input_tokens"]) + int(read_back or 0) + int(written or 0),
+        cached=None if read_back is None else int(read_back),
+        output=found.get("output_tokens"),
+        reasoning=found.get("reasoning_tokens"),
+    )
+
+
+def _flat(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in about.items() if isinstance(v, str | int | float | bool)}

@@ -1,0 +1,215 @@
+"""Any table with one object per sample (JSON, JSON lines, CSV), by a field map in YAML."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.importers.fieldmap import FieldMap, Place, load, number, value_of, with_borrowed
+from rlm_eval.importers.rows import BadLog, Options, Row, Source
+from rlm_eval.importers.scoring import theirs
+from rlm_eval.importers.tables import raw_rows
+from rlm_eval.outcomes import Outcome, Totals
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
+    """The rows of all files. Raises `BadLog` where no map is named, or a row does not fit it."""
+    if options.map is None:
+        raise BadLog(
+            "import rows needs --map FILE.yaml, which says what field is what; `rlm-eval import "
+            "list` names the maps that are shipped, and --show-map prints one to start from"
+        )
+    yield from mapped(found, load(options.map), options)
+
+
+def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[Row]:
+    """The rows of all files under one map."""
+    rows: list[Row] = []
+    for source in found:
+        raw = list(raw_rows(source, by.rows))
+        places = [Place(row, header, source.path) for _, row, header in raw]
+        own = []
+        for (at, _, _), place in zip(raw, with_borrowed(places, by.borrow), strict=True):
+            try:
+                own.append(_row(by, place, at, source, options))
+            except (ValueError, OverflowError) as error:
+                raise BadLog(f"{source.path}, {at}: {error}") from error
+        _check(by, own, places, source.path)
+        rows += own
+    yield from _with_golds(rows, by.infer_gold)
+
+
+def _check(by: FieldMap, rows: list[Row], places: list[Place], path: Path) -> None:
+    """Raises `BadLog` for a file of another kind: no row has a score, an error or an answer."""
+    if not rows:
+        raise BadLog(f"{path}: no rows; there is nothing to import")
+    fields = ", ".join(list(map(str, places[0].row))[:8])
+    stated = any(row.scores or row.error or row.outcome is not Outcome.OK for row in rows)
+    if "answer" in by.fields and all(row.answer is None and not row.error for row in rows):
+        missing = all(row.outcome.is_missing or row.outcome.scores_zero for row in rows)
+        if not missing:
+            raise BadLog(
+                f"{path}: no row has an answer (read from {_told(by.fields['answer'])}); a log of "
+                f"another kind? Its rows have: {fields}"
+            )
+    if not stated and not any(row.gold is not None for row in rows):
+        raise BadLog(
+            f"{path}: no row has a score (read from {_told(by.fields.get('score'))}) nor a gold; a "
+            f"log of another kind? Its rows have: {fields}"
+        )
+
+
+def _told(spec: Any) -> str:
+    return spec if isinstance(spec, str) else str(spec)
+
+
+def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) -> Row:
+    def get(name: str) -> Any:
+        return by.read(name, place)
+
+    def text(name: str) -> str | None:
+        value = get(name)
+        return None if value is None else _words(value)
+
+    error = text("error") or None
+    outcome = _outcome(by, text("outcome"), error)
+    answer = text("answer")
+    value = get("score")
+    if outcome is Outcome.OK and answer == "":
+        outcome = Outcome.NO_ANSWER
+    method = text("method") or options.method
+    task = text("task") or options.task
+    for name, known in (("method", method), ("task", task)):
+        if not known:
+            raise BadLog(
+                f"{source.path}, {at}: no {name} (read from {_told(by.fields.get(name))}); a log "
+                f"of another kind? The row has: {', '.join(list(map(str, place.row))[:8])}"
+            )
+    stated = number(value) if not isinstance(value, bool) else value
+    scorer = value_of(by.scorer, place) if isinstance(by.scorer, dict | list) else by.scorer
+    scores = () if stated is None else (theirs(stated),)
+    notes = _flat(by.notes, place)
+    if (cost := _amount(get("cost"), "cost")) is not None:
+        notes["their_cost"] = cost
+    if outcome.is_missing and stated is not None:
+        notes["their_score"] = float(stated)  # they count a missing sample; we do not
+        scores = ()
+    return Row(
+        place=f"{source.path.name}, {at}",
+        sha256=source.sha256,
+        task=str(task),
+        method=str(method),
+        root=text("model") or "",
+        sub=text("sub_model"),
+        task_variant=text("task_variant"),
+        variant=text("variant"),
+        depth_limit=_count(get("depth_limit"), "depth_limit"),
+        length=_count(get("length"), "length"),
+        item=text("item"),
+        question=text("question"),
+        context=text("context"),
+        context_id=text("context_id"),
+        context_chars=_count(get("context_chars"), "context_chars"),
+        context_tokens=_count(get("context_tokens"), "context_tokens"),
+        cluster=text("cluster"),
+        gold=get("gold"),
+        answer=answer,
+        outcome=outcome,
+        error=error,
+        scores=scores,
+        scorer=None if scorer is None else str(scorer),
+        answer_type=text("answer_type"),
+        repeat=text("repeat"),
+        seconds=_amount(get("seconds"), "seconds"),
+        totals=Totals(
+            input=_count(get("input_tokens"), "input_tokens"),
+            cached=_count(get("cached_tokens"), "cached_tokens"),
+            output=_count(get("output_tokens"), "output_tokens"),
+            reasoning=_count(get("reasoning_tokens"), "reasoning_tokens"),
+            calls=_count(get("calls"), "calls"),
+            turns=_count(get("turns"), "turns"),
+            sub_calls=_count(get("sub_calls"), "sub_calls"),
+            steps=_count(get("steps"), "steps"),
+            price=text("price"),
+        ),
+        notes=notes,
+        meta=_flat(by.meta, place),
+        timestamp=text("timestamp"),
+    )
+
+
+def _outcome(by: FieldMap, stated: str | None, error: str | None) -> Outcome:
+    """What the log says; an error text that no pattern knows is `provider_error`."""
+    if stated is not None:
+        try:
+            found = Outcome(stated)
+        except ValueError as bad:
+            raise ValueError(f"outcome {stated!r} is none of {', '.join(Outcome)}") from bad
+        if found is not Outcome.OK:
+            return found
+    if error is None:
+        return Outcome.OK
+    for pattern, outcome in by.errors.items():
+        if re.search(str(pattern), error):
+            return Outcome(outcome)
+    return Outcome.PROVIDER_ERROR
+
+
+def _count(value: Any, name: str) -> int | None:
+    """A count of something, 0 or more. Raises `ValueError` for anything else."""
+    found = number(value)
+    if found is None:
+        return None
+    if found != math.floor(found) or not 0 <= found < 2**53:
+        raise ValueError(f"{name} {value!r:.60} is no count")
+    return int(found)
+
+
+def _amount(value: Any, name: str) -> float | None:
+    found = number(value)
+    if found is None:
+        return None
+    if found < 0:
+        raise ValueError(f"{name} {value!r:.60} is below 0")
+    return float(found)
+
+
+def _words(value: Any) -> str:
+    import json
+
+    if isinstance(value, bool | dict | list) or value is None:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return str(value)
+
+
+def _flat(specs: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    found = {name: value_of(spec, place) for name, spec in specs.items()}
+    return {
+        name: value if isinstance(value, bool | int | float) else _words(value)
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def _with_golds(rows: list[Row], pattern: str | None) -> Iterator[Row]:
+    """Rows with the gold that a right answer to the same question shows; noted as inferred."""
+    if pattern is None:
+        yield from rows
+        return
+    golds: dict[tuple[str, str | None], set[str]] = {}
+    for row in rows:
+        if row.scores and row.scores[0].value == 1.0 and row.answer:
+            hits = set(re.findall(pattern, row.answer))
+            golds.setdefault((row.task, row.item), set()).update(hits if len(hits) == 1 else ())
+    for row in rows:
+        known = golds.get((row.task, row.item), set())
+        if row.gold is None and len(known) == 1:
+            yield replace(row, gold=[*known], meta={**row.meta, "gold_inferred": True})
+        else:
+            yield row

@@ -1,0 +1,269 @@
+"""Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
+
+A trace's prompt tokens leave cache reads out; here they are in. Rewards are not in [0, 1] by
+contract: one that is not is no score, and says so. Episodes that failed may be missing from the
+file: compare its rows with the configuration's tasks times rollouts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rlm_eval.importers.rows import BadLog, Options, Row, Source
+from rlm_eval.importers.scoring import theirs
+from rlm_eval.importers.tables import raw_rows
+from rlm_eval.outcomes import Outcome, Totals
+from rlm_eval.types import Call, Prompt, Role, Score, Times, Usage
+
+SUFFIXES = (".jsonl",)
+_ENDS = {
+    "max_turns_reached": Outcome.LIMIT_TURNS,
+    "max_turns": Outcome.LIMIT_TURNS,
+    "timeout": Outcome.LIMIT_TIME,
+    "timeout_reached": Outcome.LIMIT_TIME,
+    "max_total_tokens": Outcome.LIMIT_TOKENS,
+    "prompt_too_long": Outcome.CONTEXT_OVERFLOW,
+    "context_length": Outcome.CONTEXT_OVERFLOW,
+}
+
+
+def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
+    """A row for every episode. Raises `BadLog` for another kind of file."""
+    for source in found:
+        for number, (at, line, _) in enumerate(raw_rows(source, None)):
+            try:
+                if "traces" in line:
+                    yield _episode(source, at, line, number, options)
+                elif "reward" in line and ("completion" in line or "example_id" in line):
+                    yield _result(source, at, line, number, options)
+                else:
+                    known = ", ".join(list(map(str, line))[:8])
+                    raise BadLog(
+                        f"{source.path}, {at}: neither `traces` nor `reward`: not a log of "
+                        f"verifiers (it has: {known})"
+                    )
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise BadLog(
+                    f"{source.path}, {at}: not as verifiers writes it "
+                    f"({type(error).__name__}: {str(error)[:80]})"
+                ) from error
+
+
+def _episode(
+    source: Source, at: str, line: Mapping[str, Any], number: int, options: Options
+) -> Row:
+    task = line.get("task") or {}
+    data = task.get("data") or {}
+    calls: list[Call] = []
+    for order, trace in enumerate(line["traces"]):
+        calls += _calls(trace, order, len(calls))
+    first = line["traces"][0] if line["traces"] else {}
+    errors = [e for t in ({}, *line["traces"]) for e in t.get("errors") or ()]
+    errors = [*(line.get("errors") or ()), *errors]
+    scores = _rewards(first.get("rewards") or {})
+    last = next((c for c in reversed(calls) if c.depth == 0 and c.error is None), None)
+    answer = None if last is None else last.reply
+    ended = str(first.get("stop_condition") or "")
+    outcome = _ENDS.get(ended, Outcome.OK if answer else Outcome.NO_ANSWER)
+    if last is not None and last.is_cut:
+        outcome = Outcome.TRUNCATED
+    told = f"{errors[0].get('type')}: {errors[0].get('message')}" if errors else None
+    if errors or line.get("ok") is False:
+        outcome = Outcome.PROVIDER_ERROR
+    times = [c.times.end for c in calls if "times" not in c.unknown]
+    judge = [usage for t in line["traces"] for usage in t.get("extra_usage") or ()]
+    key = task.get("hash") or task.get("key")
+    return Row(
+        place=f"{source.path.name}, {at}",
+        sha256=source.sha256,
+        task=options.task or str((line.get("env") or {}).get("id") or task.get("type") or "task"),
+        method=options.method or str((first.get("agent") or {}).get("name") or "verifiers"),
+        root=calls[0].model if calls else "",
+        item=None if key is None else str(key),
+        question=_question(data, calls),
+        gold=data.get("answer"),
+        answer=answer,
+        outcome=outcome,
+        error=told,
+        scores=() if outcome.is_missing else scores,
+        repeat=str(line.get("id") or number),
+        seconds=max(times) if times and len(times) == len(calls) else None,
+        calls=tuple(calls),
+        totals=None if calls else Totals(),
+        notes=_metrics(first.get("metrics"))
+        | ({"stop_condition": ended} if ended else {})
+        | ({"extra_usage_calls": len(judge)} if judge else {}),
+    )
+
+
+def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
+    nodes = trace.get("nodes") or []
+    known = list(trace.get("calls") or ())
+    begins = [(c.get("time") or {}).get("start") for c in known]
+    origin = min((b for b in begins if b is not None), default=0.0)
+    agent = str((trace.get("agent") or {}).get("name") or "")
+    depth = 0 if order == 0 else 1
+    found = []
+    for turn, call in enumerate(known):
+        node = call.get("node")
+        span = call.get("time") or {}
+        timed = span.get("start") is not None and span.get("end") is not None
+        begin = float(span["start"] - origin) if timed else 0.0
+        error = call.get("error")
+        lacking = ["attempts"] + ([] if timed else ["times"])
+        if call.get("finish_reason") is None and error is None:
+            lacking.append("finish_reason")
+        path = _path(nodes, node)
+        if path is None:
+            lacking.append("prompt")
+        found.append(
+            Call(
+                id=start + turn,
+                parent=None if depth == 0 else 0,
+                depth=depth,
+                role=Role.ROOT if depth == 0 else Role.CHILD_ROOT,
+                turn=turn,
+                position=f"t{turn}" if depth == 0 else f"{agent or 'agent'}{order}/t{turn}",
+                slot="root" if depth == 0 else "sub",
+                model=str(call.get("model") or ""),
+                prompt=Prompt(path or ()),
+                reply="" if path is None else _content(nodes[node].get("message") or {}),
+                reasoning="",
+                finish_reason=str(call.get("finish_reason") or ""),
+                usage=_usage(call.get("usage")),
+                times=Times(begin, begin, None, float(span["end"] - origin) if timed else 0.0),
+                attempts=1,
+                error=None if error is None else f"ProviderError: {_told(error)}",
+                unknown=tuple(lacking),
+            )
+        )
+    return found
+
+
+def _path(
+    nodes: Sequence[Mapping[str, Any]], node: Any
+) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    """The messages from the root of the tree to the parent of a call's node."""
+    if not isinstance(node, int) or not 0 <= node < len(nodes):
+        return None
+    messages = []
+    seen = {node}
+    at = nodes[node].get("parent")
+    while isinstance(at, int) and 0 <= at < len(nodes) and at not in seen:
+        seen.add(at)
+        message = nodes[at].get("message") or {}
+        messages.append((str(message.get("role", "user")), (_content(message),)))
+        at = nodes[at].get("parent")
+    return tuple(reversed(messages))
+
+
+def _usage(found: Mapping[str, Any] | None) -> Usage:
+    if not found or found.get("prompt_tokens") is None:
+        return Usage()
+    cached = found.get("cached_input_tokens")
+    return Usage(
+        input=int(found["prompt_tokens"]) + int(cached or 0),
+        cached=None if cached is None else int(cached),
+        output=found.get("completion_tokens"),
+        reasoning=found.get("reasoning_tokens"),
+    )
+
+
+def _rewards(rewards: Mapping[str, Any]) -> tuple[Score, ...]:
+    """The weighted sum as their score, and each reward besides."""
+    values = {name: (r or {}).get("score") for name, r in rewards.items()}
+    weights = {name: (r or {}).get("weight") for name, r in rewards.items()}
+    if not values or None in values.values():
+        return ()
+    by = {name: 1.0 if weight is None else float(weight) for name, weight in weights.items()}
+    total = sum(float(value or 0) * by[name] for name, value in values.items())
+    each = [theirs(value) for value in values.values()]
+    named = [
+        Score(f"reward_{name}", score.value, score.parsed, "1", score.flag)
+        for name, score in zip(values, each, strict=True)
+    ]
+    return theirs(total), *named
+
+
+def _result(source: Source, at: str, line: Mapping[str, Any], number: int, options: Options) -> Row:
+    usage = line.get("token_usage") or {}
+    reward, error = line.get("reward"), line.get("error")
+    completion = line.get("completion")
+    answer = completion if isinstance(completion, str) else None
+    if isinstance(completion, list):
+        said = [m for m in completion if m.get("role") == "assistant"]
+        answer = _content(said[-1]) if said else ""
+    outcome = _ENDS.get(
+        str(line.get("stop_condition") or ""), Outcome.OK if answer else Outcome.NO_ANSWER
+    )
+    if line.get("is_truncated"):
+        outcome = Outcome.TRUNCATED
+    if error:
+        outcome = Outcome.PROVIDER_ERROR
+    timing = line.get("timing") or {}
+    seconds = timing.get("total") or timing.get("generation")
+    item = line.get("example_id")
+    return Row(
+        place=f"{source.path.name}, {at}",
+        sha256=source.sha256,
+        task=options.task or str(line.get("task") or "verifiers"),
+        method=options.method or "verifiers",
+        item=None if item is None else str(item),
+        question=_messages(line.get("prompt")),
+        gold=line.get("answer"),
+        answer=answer,
+        outcome=outcome,
+        error=_told(error) if error else None,
+        scores=() if reward is None or outcome.is_missing else (theirs(reward),),
+        repeat=str(line.get("rollout", line.get("trajectory_id", f"line {number}"))),
+        seconds=_seconds(seconds),
+        totals=Totals(input=usage.get("input_tokens"), output=usage.get("output_tokens")),
+        notes=_metrics(line.get("metrics")),
+    )
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, Mapping):
+        value = value.get("duration")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _question(data: Mapping[str, Any], calls: Sequence[Call]) -> str | None:
+    for name in ("question", "prompt"):
+        if data.get(name) is not None:
+            return _messages(data[name])
+    if not calls or not calls[0].prompt.messages:
+        return None
+    return "\n\n".join(str(part) for _, parts in calls[0].prompt.messages for part in parts)
+
+
+def _messages(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n\n".join(_content(m) for m in value if isinstance(m, Mapping))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
+    return "" if content is None else str(content)
+
+
+def _metrics(found: Any) -> dict[str, Any]:
+    known = found if isinstance(found, Mapping) else {}
+    return {
+        f"metric_{k}": v
+        for k, v in known.items()
+        if isinstance(v, int | float) and not isinstance(v, bool)
+    }
+
+
+def _told(error: Any) -> str:
+    if isinstance(error, Mapping):
+        return f"{error.get('type', 'error')}: {error.get('message', '')}"
+    return str(error)

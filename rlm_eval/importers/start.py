@@ -1,0 +1,115 @@
+"""The whole of `rlm-eval import`: kinds and maps by name, files in, a run directory out."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import pkgutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from rlm_eval.importers import fieldmap, kinds
+from rlm_eval.importers.assemble import Assembled, assemble
+from rlm_eval.importers.rows import SUFFIXES, BadLog, Options, Row, Source, sources
+from rlm_eval.importers.scoring import THEIRS, check_scorer
+from rlm_eval.importers.writer import check_place, write
+
+
+def known() -> dict[str, str]:
+    """Kind -> one line about it, formats first, then the maps."""
+    found = {}
+    for module in pkgutil.iter_modules(kinds.__path__):
+        file = Path(kinds.__path__[0]) / f"{module.name}.py"
+        words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        found[module.name] = words.partition("\n")[0]
+    for name, path in fieldmap.maps().items():
+        found[name] = fieldmap.load(path).about
+    return found
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did."""
+
+    found: Assembled
+    """What was read."""
+    files: list[dict[str, object]]
+    """Name, SHA-256 and rows of each file."""
+    rows: int
+    """Rows read."""
+
+
+def run_import(
+    kind: str,
+    paths: Sequence[Path],
+    out: Path,
+    options: Options,
+    *,
+    scorer: str | None = None,
+    headline: str = THEIRS,
+    last: bool = False,
+    command: Sequence[str] = (),
+) -> Imported:
+    """Read `paths` as logs of `kind` into the run directory `out`.
+
+    Raises `BadLog` (a file), `RlmEvalError` (a name, a place); nothing is written then.
+    """
+    check_place(out)
+    if scorer is not None:
+        check_scorer(scorer)
+    by = _map_of(kind, options)
+    module = _reader(kind) if by is None else importlib.import_module(f"{kinds.__name__}.rows")
+    read: list[Source] = []
+    found = _kept(sources(paths, getattr(module, "SUFFIXES", SUFFIXES)), read)
+    rows: list[Row] = list(
+        module.read(found, options) if by is None else module.mapped(found, by, options)
+    )
+    if not rows:
+        raise BadLog(f"{', '.join(map(str, paths))}: no sample in these files")
+    name = kind if by is None else by.name
+    made = assemble(
+        rows,
+        name,
+        scorer=scorer,
+        headline=headline,
+        last=last,
+        remarks=() if by is None else by.remarks,
+        direct=None if by is None else by.direct,
+    )
+    counts = Counter(row.sha256 for row in rows)
+    files: list[dict[str, object]] = [
+        {"name": s.path.name, "sha256": s.sha256, "rows": counts[s.sha256]} for s in read
+    ]
+    write(out, made, name, files, command)
+    return Imported(made, files, len(rows))
+
+
+def _kept(found: Iterable[Source], read: list[Source]) -> Iterator[Source]:
+    """The sources, each noted once its turn comes, its content left out."""
+    for source in found:
+        read.append(Source(source.path, b"", source.sha256))
+        yield source
+
+
+def _map_of(kind: str, options: Options) -> fieldmap.FieldMap | None:
+    shipped = fieldmap.maps()
+    if kind in shipped:
+        if options.map is not None:
+            raise BadLog(f"--map: {kind} has a map of its own; use it with `rows`")
+        return fieldmap.load(shipped[kind])
+    if kind == "rows" and options.map is not None:
+        return fieldmap.load(options.map)
+    return None
+
+
+def _reader(kind: str) -> ModuleType:
+    names = [module.name for module in pkgutil.iter_modules(kinds.__path__)]
+    if kind not in names:
+        every = [*names, *fieldmap.maps()]
+        near = difflib.get_close_matches(kind, every, 3) or every
+        raise BadLog(f"no kind {kind!r}; near: {', '.join(near)} (`rlm-eval import list`)")
+    return importlib.import_module(f"{kinds.__name__}.{kind}")

@@ -1,0 +1,142 @@
+"""An import on the disk: a run directory like our own, written aside and put in place whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rlm_eval import __version__
+from rlm_eval.errors import RlmEvalError
+from rlm_eval.importers.assemble import VERSION, Assembled, Cell
+from rlm_eval.journal import Journal
+from rlm_eval.log import AppendLog, dumped
+from rlm_eval.records import SCHEMA_VERSION as RECORDS
+from rlm_eval.store import SCHEMA_VERSION, Attempt, CellStore, sample_line, write_json, write_whole
+from rlm_eval.types import text_hash
+
+ABOUT = "imported.json"
+"""In the run directory: what was imported, from which files, and what was told then."""
+CONTEXTS = "contexts"
+"""Folder of the contexts that the logs hold, one text file a hash."""
+
+
+def check_place(out: Path) -> None:
+    """Raises `RlmEvalError` where `out` is already something: an import adds to no run."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RlmEvalError(f"{out}: already there; name a new folder with -o, or remove it first")
+
+
+def write(
+    out: Path,
+    found: Assembled,
+    kind: str,
+    files: Sequence[Mapping[str, Any]],
+    command: Sequence[str],
+) -> None:
+    """Write the run directory; nothing of it is there where this raises.
+
+    `files` has `name`, `sha256` and `rows` of each source. Raises `RlmEvalError` for a place that
+    is taken.
+    """
+    check_place(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".importing", dir=out.parent))
+    try:
+        for hashed, text in found.contexts.items():
+            folder = aside / CONTEXTS
+            folder.mkdir(exist_ok=True)
+            write_whole(folder / f"{hashed}.txt", text.encode("utf-8", "surrogatepass"))
+        about = {
+            "kind": kind,
+            "files": list(files),
+            "importer": VERSION,
+            "release": __version__,
+            "records_schema": RECORDS,
+            "told": found.told,
+            "command": list(command),
+        }
+        for cell in found.cells:
+            _write_cell(aside / "cells", cell, about)
+        write_json(aside / ABOUT, about)
+        aside.chmod(0o755)
+        if out.exists():
+            out.rmdir()  # empty, see `check_place`
+        os.rename(aside, out)  # noqa: PTH104 - whole or not at all
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
+    identity = _identity(cell, about)
+    remarks = [cell.facts.get("remark"), *cell.remarks]
+    facts = {**cell.facts, "remark": ". ".join(filter(None, remarks)) or None}
+    name = _folder_name(cell, identity)
+    folder = cells / name
+    folder.mkdir(parents=True)
+    # As `CellStore.begin`; a run of ours would leave the marker out until it is done.
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "cell_id": name,
+        "identity": identity,
+        "facts": facts,
+        "prices": {"root": cell.price},
+        "command": about["command"],
+        "imported": {k: about[k] for k in ("kind", "files", "importer", "release")},
+    }
+    write_json(folder / "manifest.json", manifest)
+    lines = [dumped(sample_line(sample)) for sample in cell.samples.values()]
+    write_whole(folder / "samples.jsonl", b"".join(lines))
+    store = CellStore(folder)
+    with (
+        closing(AppendLog(folder / "journal.jsonl")) as log,
+        closing(AppendLog(folder / "trajectories.jsonl")) as trajectories,
+        closing(AppendLog(folder / "scores.jsonl")) as scores,
+    ):
+        journal = Journal(log)
+        for trajectory, verdicts in cell.results:
+            context = cell.samples[trajectory.sample].context.hash
+            number = journal.start(trajectory.sample, trajectory.epoch, context)
+            for call in trajectory.calls:
+                asked = "\n".join(str(part) for _, parts in call.prompt.messages for part in parts)
+                journal.write(number, text_hash(asked), call)
+            store.append(trajectories, scores, Attempt(number, trajectory, verdicts, 0, 0))
+
+
+def _identity(cell: Cell, about: Mapping[str, Any]) -> str:
+    """Hash of what is in the cell: the files, the importer, and where its rows belong."""
+    known = [about["kind"], VERSION, sorted(f["sha256"] for f in about["files"])]
+    facts = {k: v for k, v in cell.facts.items() if k != "remark"}
+    lengths = sorted({str(sample.length) for sample in cell.samples.values()})
+    text = json.dumps([*known, facts, lengths], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _folder_name(cell: Cell, identity: str) -> str:
+    facts, first = cell.facts, next(iter(cell.samples.values()))
+    length = "unknown" if first.length is None else str(first.length)
+    parts = [facts["task"], facts["task_variant"], length, facts["method"], facts["variant"]]
+    parts += [facts["root"]]
+    words = (re.sub(r"[^A-Za-z0-9._-]+", "_", str(part))[:40] for part in parts if part)
+    return "-".join([*words, identity[:8]]).lstrip(".")
+
+
+def context_text(run: Path, cell_id: str, sample: str) -> str | None:
+    """The text of an imported sample's context; `None` where its log held none."""
+    from rlm_eval.log import read_lines
+
+    for line in read_lines(run / "cells" / cell_id / "samples.jsonl"):
+        if line["id"] == sample:
+            path = run / CONTEXTS / f"{line['context']['hash']}.txt"
+            if not re.fullmatch(r"[0-9a-f]{32}", str(line["context"]["hash"])):
+                return None
+            return path.read_bytes().decode("utf-8", "surrogatepass") if path.exists() else None
+    return None

@@ -1,0 +1,116 @@
+"""The referee finds the known artefacts, and says nothing alarming of a clean run."""
+
+import made_logs
+import made_runs
+import pytest
+
+from rlm_eval.cli import main
+from rlm_eval.referee.evidence import Evidence
+from rlm_eval.referee.page import as_html, as_markdown, referee
+
+
+def page_of(tmp_path, kind, *files, more=()):
+    run = tmp_path / "run"
+    assert main(["import", kind, *map(str, files), "-o", str(run), *more]) == 0
+    return referee(Evidence.of([run]))
+
+
+def alarms(page):
+    return {f.check: f for f in page.findings if f.level == "alarm"}
+
+
+def test_a_cut_baseline_is_an_alarm_and_its_claim_is_not_printed(tmp_path, capsys):
+    page = page_of(tmp_path, "wang", made_logs.wang(tmp_path / "logs"))
+    found = alarms(page)
+    assert (
+        "6 of 6 answers end on exactly 512 output tokens" in found["cut answers and prompts"].text
+    )
+    assert "is about" not in found["distinct samples"].text
+    assert "about one context" in found["distinct samples"].text
+    assert "602 tokens" in found["size of the contexts"].text
+    (claim,) = page.claims
+    assert (claim.a, claim.b, claim.only_a, claim.only_b) == ("depth1", "plain_llm", 4, 0)
+    assert claim.p == pytest.approx(0.125)
+    assert claim.sentence.startswith("depth1 and plain_llm cannot be compared")
+    assert main(["referee", str(tmp_path / "run"), "--strict"]) == 1
+    assert "## What was found: 3 alarms" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report" / "referee.html").exists()
+
+
+def test_drawn_again_labelled_mispriced_and_misjudged_rows_are_found(tmp_path):
+    page = page_of(tmp_path, "minrlm", made_logs.minrlm(tmp_path / "eval.json", range(1, 11)))
+    found = [f.text for f in page.findings if f.level == "alarm"]
+    assert any("the 10 questions of a method are 2 distinct ones" in text for text in found)
+    assert any("the contexts hold the labels" in text for text in found)
+    assert any("10 of the stated scores differ" in text for text in found)
+    assert sum("8.00 times the stated cost" in text for text in found) == 2
+
+
+def test_arms_without_rows_and_leaked_golds_are_found(tmp_path):
+    page = page_of(tmp_path, "pr160", made_logs.pr160(tmp_path / "logs"))
+    found = alarms(page)
+    assert found["arms without a score"].rows == ("rlm_a2 on sniah",)
+    leak = found["answers of other samples"]
+    assert "1 answers are the gold of another sample" in leak.text
+    assert "rlm_a1 on sniah: answers '31415926'" in leak.rows[0]
+    assert "Some methods miss many more than others" in found["missing rows"].text
+    assert set(page.arms.loc[page.arms["method"] == "rlm_a2", "score %"]) == {"none"}
+    assert page.untested == [
+        "sniah: rlm_a2 and direct share no scored sample",
+        "sniah: rlm_a2 and rlm_a1 share no scored sample",
+    ]
+
+
+def test_a_clean_table_raises_no_alarm(tmp_path):
+    own = "task: =t\nmethod: arm\nitem: id\nscore: ok\nanswer: said\ngold: gold\n"
+    own += "output_tokens: out\n"
+    golds = [f"{i * 7919 + 100_003}" for i in range(8)]
+    rows = [
+        {"arm": arm, "id": i, "ok": int(i % 4 > 0), "gold": gold, "out": 20 + i,
+         "said": gold if i % 4 else "none"}
+        for arm in ("a", "b") for i, gold in enumerate(golds)
+    ]  # fmt: skip
+    log = made_logs.lines(tmp_path / "rows.jsonl", rows)
+    mapped = made_logs.dump(tmp_path / "own.yaml", own)
+    more = ("--map", str(mapped), "--scorer", "ruler_all")
+    page = page_of(tmp_path, "rows", log, more=more)
+    assert not alarms(page)
+    levels = {f.check: f.level for f in page.findings}
+    assert levels["stated scores"] == levels["answers of other samples"] == "fine"
+
+
+@pytest.mark.slow
+def test_a_clean_scripted_run_raises_no_alarm(tmp_path, capsys):
+    run = ["debug=scripted", "task=s_niah_multikey", "length=2k", "n=4", f"results={tmp_path}"]
+    assert main(["run", "method=long_context,rlm", "name=a", *run]) == 0
+    assert main(["referee", str(tmp_path / "a"), "--strict"]) == 0
+    assert "## What was found: 0 alarms" in capsys.readouterr().out
+
+
+def test_a_run_of_ours_has_a_page_with_escaped_text(tmp_path):
+    run = made_runs.write(tmp_path / "run", n=4)
+    page = referee(Evidence.of([run]))
+    assert set(alarms(page)) == {"cut answers and prompts"}  # one of its samples is truncated
+    assert len(page.claims) == 1
+    assert page.claims[0].sentence
+    text = as_markdown(page)
+    assert "may be printed:" in text
+    shown = as_html(page)
+    assert made_runs.HOSTILE not in shown
+
+
+def test_all_claims_of_a_run_are_one_family(tmp_path):
+    own = "task: =t\nmethod: arm\nitem: id\nscore: ok\n"
+    arms = {"a": range(12), "b": (), "c": (0,)}
+    rows = [
+        {"arm": a, "id": i, "ok": int(i in good)} for a, good in arms.items() for i in range(12)
+    ]
+    log = made_logs.lines(tmp_path / "rows.jsonl", rows)
+    mapped = made_logs.dump(tmp_path / "own.yaml", own)
+    page = page_of(tmp_path, "rows", log, more=("--map", str(mapped)))
+    by_pair = {(c.a, c.b): c for c in page.claims}
+    assert len(by_pair) == 3
+    strong = by_pair["b", "a"]
+    assert strong.p_holm == pytest.approx(3 * strong.p)
+    assert strong.sentence.startswith("b scored less than a on t (0.0 against 100.0 %")
+    assert "do not show that c and b differ" in by_pair["c", "b"].sentence
