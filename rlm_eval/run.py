@@ -29,6 +29,7 @@ from rlm_eval.errors import (
     RunStopped,
     Suspended,
 )
+from rlm_eval.evidence.commitment import began_under
 from rlm_eval.group_errors import is_of_storage, leaves_of
 from rlm_eval.job_window import prepare
 from rlm_eval.journal import Journal
@@ -242,7 +243,7 @@ class Runner:
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
             facts |= continued(began, code, keeps=bool(kept))
-            facts["replaces"] = replaces
+            facts |= {"replaces": replaces, **began_under(began, self.folder)}
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),

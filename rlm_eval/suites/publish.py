@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from rlm_eval import accounts
+from rlm_eval import accounts, baselines
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.evidence.publishing import seal
 from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
@@ -63,9 +64,10 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     ):
         made = Path(aside) / suite.name
         made.mkdir()
-        _publish(whole, suite, made, _Anywhere(run, whole), kept)
+        _publish(whole, made, Anywhere(run, whole), kept)
         if kept is not None and (out / BASELINES).exists():
             shutil.copyfile(out / BASELINES, made / BASELINES)
+        seal(whole, made, out, kept)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
@@ -91,7 +93,7 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
         yield whole
 
 
-def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earlier | None) -> None:
+def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> None:
     from rlm_eval.commands.report import make
     from rlm_eval.results import ContextSource, cell_folders, write_records
 
@@ -100,6 +102,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
     if records["scripted"].any():
         raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
     # The report is about the table that is published: its card has the digest of that file.
+    records = with_baselines(records, run)
     records.to_parquet(run / RECORDS, index=False)
     make([run], run / "report", ContextSource())
     shutil.copyfile(run / RECORDS, out / RECORDS)
@@ -111,18 +114,28 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
         text = orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
         (out / name).write_text(anywhere.told(text), encoding="utf-8")
     report = run / "report"
-    made = [report / "CARD.md", *(report / "tables").iterdir(), *(report / "figures").iterdir()]
-    for path in made:
+    files = [report / "CARD.md", *(report / "tables").iterdir(), *(report / "figures").iterdir()]
+    for path in files:
         inside = out / path.relative_to(report)
         inside.parent.mkdir(exist_ok=True)
         if path.suffix == ".png":
             shutil.copyfile(path, inside)
         elif path.suffix in (".csv", ".md"):
             inside.write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
-    _readme(out, run, suite, 0 if kept is None else len(kept.manifests))
 
 
-def _without_texts(records: pd.DataFrame, anywhere: _Anywhere) -> pd.DataFrame:
+def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """Records with what skimmers and rules without a model score, as far as that is known here.
+
+    Computing them may need the data; whoever verifies a published folder has only the folder.
+    """
+    records = baselines.joined(records, [run]).dropna(axis="columns", how="all")
+    made = [name for name in records.columns if str(name).startswith("baseline_")]
+    records[made] = records[made].convert_dtypes()
+    return records
+
+
+def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
     """Records as they read on any machine, replies and other long texts left out."""
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
@@ -133,7 +146,7 @@ def _without_texts(records: pd.DataFrame, anywhere: _Anywhere) -> pd.DataFrame:
     return records
 
 
-class _Anywhere:
+class Anywhere:
     """Text as it reads on any machine."""
 
     def __init__(self, *runs: Path) -> None:
@@ -154,30 +167,6 @@ class _Anywhere:
 
 def _manifests(run: Path) -> Iterator[Path]:
     return iter(sorted(run.glob("cells/*/manifest.json")))
-
-
-def _readme(out: Path, run: Path, suite: Suite, kept: int) -> None:
-    """What lies here, and what is missing from it."""
-    done, planned = _progress(run)
-    elsewhere = f" {kept} of them were run in other run directories and published before."
-    lines = [
-        f"# {suite.name}: measured by this project",
-        "",
-        f"{suite.title}. {done} of {planned} cells are finished"
-        + ("." if done == planned else ": the others are **not run**, or only in part.")
-        + (elsewhere if kept else ""),
-        "",
-        f"- [CARD.md](CARD.md): what was run, on what, with which limits, and the command; "
-        f"[the suite's card](../../../benchmarks/{suite.name}/README.md)",
-        "- `tables/`: outcomes first, then scores, cost, latency, behaviour, comparisons",
-        "- `figures/`: each with the CSV behind it",
-        f"- `{RECORDS}`: one row per sample, without texts; the card has its SHA-256",
-        f"- `{MANIFESTS}`: configuration, code, packages and machine of every cell",
-        f"- `{PLAN}`: the plan, written before the first call",
-        f"- `{ACCOUNTS}`: what the servers held, by process",
-        "",
-    ]
-    (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _progress(run: Path) -> tuple[int, int]:
