@@ -165,12 +165,7 @@ def _lines(bundle: Bundle, told: Mapping[str, str], columns: list[str], rows: in
         "commitments: {plan.unknown}."
     )
     yield ""
-    name = bundle.folder.name
-    card = (
-        ""
-        if re.search(r"\d", name)
-        else f"; [the suite's card](../../../benchmarks/{name}/README.md)"
-    )
+    card = "; [the suite's card](../../../benchmarks/{suite.name}/README.md)"
     for file, words in _FILES.items():
         if (bundle.folder / file).exists() or file in (FILE, SEAL, CARD):
             more = card if file == CARD else ""

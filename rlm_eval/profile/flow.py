@@ -65,7 +65,7 @@ class Flow:
             self._body([*node.body, *node.orelse])
         elif isinstance(node, ast.If | ast.While):
             selects = self._by_content(node.test)
-            self._value(node.test)
+            self._test(node.test)
             self._selecting += selects
             self._body(node.body)
             self._selecting -= selects
@@ -85,7 +85,7 @@ class Flow:
             return
         value = self._value(node.value)
         counts = isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add)
-        if counts and _number(node.value) is not None:
+        if counts and (_number(node.value) is not None or _is_number(node.value)):
             value = frozenset({"number"})
             self.events.append("count")
         if self._selecting and "context" in value:
@@ -126,8 +126,11 @@ class Flow:
                 self.events.append("search")
             return frozenset({"number"}) if self._of_numbers(node) else NOTHING
         if isinstance(node, ast.IfExp):
-            self._value(node.test)
-            return self._value(node.body) | self._value(node.orelse)
+            chosen = self._value(node.body) | self._value(node.orelse)
+            if "number" in self._value(node.test):  # the larger of two counts
+                self.events.append("count")
+                chosen |= {"number"}
+            return chosen
         return self._all(node)
 
     def _all(self, node: ast.AST) -> Origin:
@@ -164,8 +167,13 @@ class Flow:
         if name in ("start", "end", "span") and "place" in of_owner:
             return frozenset({"place"})
         if name == "count" and "context" in of_owner:
-            self.events += ["search", "count"]
+            self.events.append("search")
             return frozenset({"number"})
+        if name in ("filter", "sorted", "max", "min") and self._chooses(node):
+            return everything | {"selected"}
+        if name == "sort" and "context" in of_owner:
+            self.events.append("count")
+            return NOTHING
         if name in _COUNT and everything & {"context", "number", "reply"}:
             if "context" in everything or "number" in everything:
                 self.events.append("count")
@@ -251,15 +259,37 @@ class Flow:
             self._bind(generator.target, source)
             for test in generator.ifs:
                 by_content = self._by_content(test)
-                self._value(test)
+                self._test(test)
                 selects += by_content
         self._selecting += selects
         parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         found = set(frozenset().union(*(self._value(part) for part in parts)))
         self._selecting -= selects
+        if selects and "context" not in sources and "reply" not in sources:
+            found |= {"place"}  # positions at which the context holds something
         if selects and "context" in sources:
             found |= {"selected", "context"} if "reply" not in found else set()
         return frozenset(found)
+
+    def _test(self, node: ast.expr) -> None:
+        """Read a condition: what it counts is no result."""
+        mark = len(self.events)
+        self._value(node)
+        self.events[mark:] = [event for event in self.events[mark:] if event != "count"]
+
+    def _chooses(self, node: ast.Call) -> bool:
+        """True where a call filters or ranks texts of the context by a lambda on their content."""
+        lambdas = [n for n in ast.walk(node) if isinstance(n, ast.Lambda)]
+        given = frozenset().union(*(self._quiet(argument) for argument in node.args))
+        if not lambdas or "context" not in given:
+            return False
+        before = {name: set(origins) for name, origins in self.names.items()}
+        for function in lambdas:
+            for parameter in function.args.args:
+                self.names[parameter.arg] = {"context"}
+        found = any(self._by_content(function.body) for function in lambdas)
+        self.names = before
+        return found
 
     def _by_content(self, test: ast.expr) -> bool:
         """True where a condition asks what a text of the context holds."""
@@ -310,6 +340,11 @@ def _number(node: ast.expr | None) -> int | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
         return node.value
     return None
+
+
+def _is_number(node: ast.expr) -> bool:
+    """True for `int(...)`, `float(...)` and `len(...)`."""
+    return isinstance(node, ast.Call) and _called(node) in ("int", "float", "len", "Decimal")
 
 
 def _is_text(node: ast.expr) -> bool:
