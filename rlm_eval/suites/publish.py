@@ -129,7 +129,10 @@ def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
 
     Computing them may need the data; whoever verifies a published folder has only the folder.
     """
-    records = baselines.joined(records, [run]).dropna(axis="columns", how="all")
+    own = set(records.columns)
+    records = baselines.joined(records, [run])
+    empty = [name for name in records if name not in own and records[name].isna().all()]
+    records = records.drop(columns=empty)
     made = [name for name in records.columns if str(name).startswith("baseline_")]
     records[made] = records[made].convert_dtypes()
     return records
