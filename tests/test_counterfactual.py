@@ -186,17 +186,19 @@ def test_limits_hold_and_an_interrupted_replay_goes_on(original, sent, capsys):
         (["max_samples=1"], "nothing is changed"),
         (["recursion=on"], "only `off`"),
         (["method.depth=1"], "changes nothing"),
+        (["method.depth=1", "max_samples=1"], "changes nothing"),
         (["method.dept=0"], "dept"),
         (["records=5"], "program_label_count"),
         (["model@nobody=scripted"], "slots are root, sub"),
         (["sub"], "KEY=VALUE"),
         (["protocol=rag"], "no answer protocol"),
         (["colour=red"], "unknown"),
+        (["sub.replies=[two]"], "another model under the same name"),
     ],
 )
 def test_bad_changes_are_one_clear_error(original, changes, words):
     with pytest.raises(ConfigError, match=words):
-        planned(original, changes)
+        planned(original, changes, n=1)
 
 
 def test_options_that_belong_elsewhere(original, capsys):

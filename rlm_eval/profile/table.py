@@ -135,6 +135,7 @@ def figure(frame: pd.DataFrame, model: str, folder: Path) -> Saved:
 
     from rlm_eval.report import style
 
+    frame = frame.assign(length=pd.to_numeric(frame["length"]).fillna(0))  # a log may not say it
     panels = list(frame.groupby(["task", "method", "variant"], sort=True))
     columns = min(3, len(panels))
     drawn = style.styled(style.canvas)(
@@ -160,7 +161,11 @@ def figure(frame: pd.DataFrame, model: str, folder: Path) -> Saved:
                 hatch=_FILLS[name][1], edgecolor="#444444", linewidth=0.4, width=0.7,
             )  # fmt: skip
             below = [a + b for a, b in zip(below, values, strict=True)]
-        names = [f"{length:,}\nn = {int((own['length'] == length).sum())}" for length in lengths]
+        names = [
+            (f"{int(length):,}" if length else "unknown")
+            + f"\nn = {int((own['length'] == length).sum())}"
+            for length in lengths
+        ]
         axis.set_xticks(range(len(lengths)), names)
         axis.set_ylim(0, 100)
         axis.set_title(f"{task}, {method}" + (f" [{variant}]" if variant else ""))

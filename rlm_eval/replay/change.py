@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,28 @@ def _one(
         if n is not None:
             config.n = min(n, original.n)
     cell = build_cell(config)
-    if identity(cell._parts) == identity(original._parts):
+    if replace(cell, origin=None).identity == original.identity:
         raise ConfigError(f"{', '.join(told)} changes nothing of {folder.name}")
+    _check_names(original, cell)
     return Counterfactual(folder, original, config, cell)
+
+
+def _check_names(original: Cell, cell: Cell) -> None:
+    """Raises `ConfigError` where a slot has another model under the name of the old one.
+
+    Replies are found again by that name, so that those of the old model would count as the new's.
+    """
+    for slot, model in cell.models.items():
+        old: Any = original.models.get(slot)
+        if old is None or old.name != model.name:
+            continue
+        sent = {"name": model.name, "sampling": old.sampling, "window": old.window}
+        alike: Any = replace(model, **sent) if type(model) is type(old) else model  # type: ignore[type-var]
+        if identity({"model": alike}) != identity({"model": old}):
+            raise ConfigError(
+                f"{slot}: another model under the same name ({model.name}), so that the replies of "
+                f"the old one would be taken for its own; add --set {slot}.name=NAME"
+            )
 
 
 def slug(changes: Sequence[str]) -> str:
