@@ -63,6 +63,8 @@ class Cell:
     """The composed configuration, for jobs and the manifest; see `environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
+    origin: Mapping[str, Any] | None = None
+    """Of a counterfactual the cell that it replays (`replay.shared`); `None` = a run of its own."""
 
     @property
     def length_name(self) -> str:
@@ -119,6 +121,8 @@ class Cell:
     def identity_under(self, versions: Mapping[str, int]) -> str:
         """The identity that the cell had where its classes were at these `VERSION`s."""
         facts = self._without_n(identity(self._parts, versions))
+        if self.origin is not None:  # no independent run: never the same cell as one
+            facts["counterfactual"] = {"of": self.origin["of"], "change": self.origin["change"]}
         return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
@@ -178,6 +182,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _limits(config, "limits")
     budget = _budget(config, "cell_budget")
+    origin = config.get("counterfactual")
     shard = parse_shard(config.get("shard"))
     if shard is not None:  # shards do not see each other
         try:
@@ -198,6 +203,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
         repl=build(config.repl, "repl"),
         resolved=stored(config),
         shard=shard,
+        origin=None if origin is None else OmegaConf.to_container(origin),  # type: ignore[arg-type]
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
     for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):

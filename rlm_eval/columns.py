@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+COUNTERFACTUAL = "counterfactual: "
+"""How the `variant` of a counterfactual begins: its rows are never pooled with the original's."""
+
 COLUMNS: dict[str, tuple[str, str]] = {
     # -- identity
     "schema": ("int", "Version of this table's layout."),

@@ -33,7 +33,8 @@ from rlm_eval.log import LineLog, line_at, read_every, read_places
 from rlm_eval.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
-_FINAL_ERRORS = ("ContextOverflow", "CutShort", "Refused")  # of the same request, every time
+FINAL_ERRORS = ("", "ContextOverflow", "CutShort", "Refused")  # of a request, every time
+FROM = "from"  # of a call line: its number in the journal that it was copied from, unpaid here
 
 Key = tuple[str, str]
 """(position, request hash)."""
@@ -132,7 +133,7 @@ class Journal:
     def _keep(self, who: Who, line: dict[str, Any]) -> None:
         if "cut" in line:  # the reply to a part of the prompt: asked again, as a failed call is
             return
-        if line.get("error", "").partition(":")[0] in ("", *_FINAL_ERRORS):
+        if line.get("error", "").partition(":")[0] in FINAL_ERRORS:
             del line["prompt"]  # the asking trajectory has it; keep memory small
             self._replies[who].add(line)
 
@@ -153,9 +154,10 @@ class Journal:
         )
         return number
 
-    def write(self, trajectory: int, request: str, call: Call) -> None:
-        """Store a finished call."""
+    def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
+        """Store a finished call; `more` is kept beside it."""
         line: dict[str, Any] = {"k": "call", "t": trajectory, "c": self._calls, "request": request}
+        line |= more
         self._calls += 1
         texts: list[dict[str, Any]] = []
         prompt = [
@@ -291,7 +293,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
         failed=_failed(line.get("failed_usage", ())),
         lost_attempts=line.get("lost", 0),
         estimate=estimate_of(line),
-        replayed=place is not line,
+        replayed=place is not line or FROM in line,
         prompt_tokens_at_least=line.get("cut"),
         raw=line.get("raw", ""),
         unknown=tuple(line.get("unknown", ())),
@@ -386,7 +388,7 @@ class Tape(Journal):
         """The number that it had."""
         return self._number
 
-    def write(self, trajectory: int, request: str, call: Call) -> None:
+    def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
         """Nothing."""
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:

@@ -20,6 +20,7 @@ import psutil
 
 from rlm_eval import __version__
 from rlm_eval.cell import Cell
+from rlm_eval.columns import COUNTERFACTUAL
 from rlm_eval.environment import masked, masked_arguments
 from rlm_eval.models import EndpointInfo, shown_name
 from rlm_eval.prices import snapshot_name
@@ -60,6 +61,7 @@ def manifest(
             "scripted": any(getattr(model, "scripted", False) for model in cell.models.values()),
             "concurrency": cell.max_samples,
             "remark": _remark(cell) or None,
+            **_origin(cell),
         },
         "isolation": None if isolation is None else isolation.as_dict(),
         "endpoints": {slot: asdict(info) for slot, info in endpoints.items()},
@@ -79,6 +81,16 @@ def price_facts(cell: Cell) -> dict[str, Any]:
         "gpu_hour_usd": {s: getattr(m, "gpu_hour_usd", None) for s, m in cell.models.items()},
         "price_table": snapshot_name(),
     }
+
+
+def _origin(cell: Cell) -> dict[str, str]:
+    """What tables and figures must say of a counterfactual; nothing of other cells."""
+    if cell.origin is None:
+        return {}
+    change = ", ".join(cell.origin["change"])
+    said = f"Counterfactual of {cell.origin['cell']}: {change}; replies are shared with it."
+    remark = " ".join(filter(None, (said, _remark(cell))))
+    return {"variant": f"{COUNTERFACTUAL}{change}", "remark": remark}
 
 
 def _remark(cell: Cell) -> str:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.columns import COLUMNS as COLUMNS
+from rlm_eval.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.errors import NoRecords, RlmEvalError
 from rlm_eval.run_union import united
 from rlm_eval.stats import behaviour

@@ -29,9 +29,9 @@ from rlm_eval.errors import (
     RunStopped,
     Suspended,
 )
+from rlm_eval.evidence.commitment import began_under
 from rlm_eval.group_errors import is_of_storage, leaves_of
 from rlm_eval.job_window import prepare
-from rlm_eval.journal import Journal
 from rlm_eval.kept_samples import samples_of
 from rlm_eval.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.limits import Budget, Limits
@@ -43,6 +43,7 @@ from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.plan import plan
 from rlm_eval.progress import CellProgress, Progress
 from rlm_eval.repl import ReplPool
+from rlm_eval.replay.shared import journal_of
 from rlm_eval.rescoring import scored_again
 from rlm_eval.resources import Indexes, Models, Pools
 from rlm_eval.resuming import check_settings, first_that_counts, replaced_cells, set_aside
@@ -241,7 +242,7 @@ class Runner:
             lease.check()
             facts = manifest(cell, isolation, infos) | shard_facts(cell.shard, whole)
             facts |= continued(began, code, keeps=bool(kept))
-            facts["replaces"] = replaces
+            facts |= {"replaces": replaces, **began_under(began, self.folder)}
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
                 models.accounts.cell(cell.name_in_plan, clients),
@@ -295,7 +296,7 @@ class Runner:
     ) -> str | None:
         """Run these samples; says why where a budget or an endpoint that is gone ended it."""
         wanted = {(s.id, epoch): first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
-        journal = await asyncio.to_thread(Journal, logs.journal, wanted)
+        journal = await asyncio.to_thread(journal_of, cell.origin, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         if stale := journal.stale + store.stale:

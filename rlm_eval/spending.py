@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval import accounts
-from rlm_eval.journal import estimate_of, stored_call
+from rlm_eval.journal import FROM, estimate_of, stored_call
 from rlm_eval.log import read_every
 from rlm_eval.prices import call_cost, cold_cost, whole
 from rlm_eval.store import folder_of, read_manifest
@@ -84,7 +84,7 @@ def spent(folder: Path) -> Spending:
     pending: dict[tuple[str, int, int], Mapping[str, Any]] = {}  # sent and not settled
     estimates: list[tuple[str, Usage, int]] = []  # (slot, of one attempt, attempts)
     for _, line, is_rightful in read_every(folder / "journal.jsonl"):
-        if line is None or line["k"] not in ("sent", "call"):
+        if line is None or line["k"] not in ("sent", "call") or FROM in line:
             continue
         who = (line.get("w", ""), line["t"], line["id"])  # two writers may number alike
         pending.pop(who, None)

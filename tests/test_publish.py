@@ -50,7 +50,13 @@ def test_a_real_run_is_published_in_small_files(tmp_path, capsys):
     assert {"README.md", "CARD.md", "manifest.json", "suite.json", "records.parquet",
             "tables/accuracy.md", "tables/planned.csv",
             "figures/length_panels.png"} <= names_of  # fmt: skip
-    assert not {n for n in names_of if n.endswith((".pdf", ".html", ".jsonl"))}
+    assert not {n for n in names_of if n.endswith((".pdf", ".html", "journal.jsonl"))}
+    capsys.readouterr()
+    assert main(["verify", str(root / "smoke"), "--run", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert "re-scoring: 2 results came to their stored scores" in told
+    assert "plan: 1 of 1 cells committed to it before their first call" in told
+    assert "1 of 1 sealed cells are there, unchanged" in told
     assert "1 of 6 cells are finished" in (root / "smoke" / "README.md").read_text()
     assert sum(p.stat().st_size for p in (root / "smoke").rglob("*.*")) < 2_000_000
     for path in (root / "smoke").rglob("*.*"):  # no folder of the machine it ran on
@@ -127,14 +133,15 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
     assert not {row["cell_id"] for row in other[2:]} & {row["cell_id"] for row in both}
 
     before = load_records([out])
-    (out / "NOTE.md").write_text("A word of the author.")
+    with (out / "README.md").open("a") as page:
+        page.write("A word of the author.\n")
     republish(suite, root)
     again = load_records([out])
     assert again[before.columns].equals(before)
     tokens = int(before["input_tokens"].sum() + before["output_tokens"].sum())
     readme = (out / "README.md").read_text()
-    assert f"before. {tokens:,} tokens were used" in readme
-    assert readme.endswith("process\n\nA word of the author.\n")
+    assert f"{tokens:,} tokens were used" in readme
+    assert readme.endswith("\nA word of the author.\n")
     assert {p.name for p in (out / "tables").iterdir()} > {"accuracy.md", "planned.md"}
 
     (out / "endpoints.json").unlink()

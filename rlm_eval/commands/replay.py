@@ -1,4 +1,4 @@
-"""Re-run stored trajectories offline from their journal, to debug a method or a changed parser.
+"""Re-run stored trajectories offline from their journal, or with one thing changed (--set).
 
     rlm-eval replay results/runs/scratch --sample 3f2a91bc
 
@@ -11,6 +11,11 @@ anew.
 With --accept, a cell of which every attempt came to the stored result by the same calls is recorded
 as made by today's code: the proof of a refactoring. What models are sent over the wire and how
 their servers' replies are read is not run again by a replay.
+
+    rlm-eval replay results/runs/scratch --set model@sub=gpt-5-mini --estimate
+
+With --set, each trajectory is run again with that changed, in a run of its own: replies are shared
+up to the first divergence, everything behind it is new and paid for (docs/replay.md).
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval.commands import TRUST
+from rlm_eval.replay import command as counterfactual
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,7 +44,14 @@ def main(argv: Sequence[str]) -> int:
         help="record in the manifests of cells that came out the same that today's code made them",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
+    counterfactual.add_arguments(parser)
     arguments = parser.parse_args(argv)
+    if arguments.changes:
+        if arguments.accept or arguments.sample:
+            parser.error("--set goes with neither --accept nor --sample; --n takes fewer samples")
+        return counterfactual.main(arguments)
+    if arguments.estimate:
+        parser.error("--estimate needs --set KEY=VALUE")
 
     from rlm_eval.replaying import accept, replay_cell
     from rlm_eval.results import cell_folders

@@ -13,6 +13,7 @@ import pandas as pd
 from rlm_eval import run_union
 from rlm_eval.report import baselines, phrases
 from rlm_eval.report.artefacts import artefacts
+from rlm_eval.report.series import originals
 from rlm_eval.stats import missing, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
 
@@ -213,7 +214,8 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"Samples ran {'/'.join(map(str, crowded))} at a time: wall times include waiting for "
             "each other. Take latency claims from a run with one at a time."
         )
-    if resumed := int((frame["n_replayed_calls"].fillna(0) > 0).sum()):
+    own = originals(frame)
+    if resumed := int((own["n_replayed_calls"].fillna(0) > 0).sum()):
         yield (
             f"{resumed} samples were resumed after an interruption: their times are those of both "
             "sittings, what was lost in between left out."

@@ -362,11 +362,12 @@ def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     method, _, root = name.partition(":")
     part = frame[(frame["method"] == method) & (frame["root"] == root)]
     if not part.empty:
-        return part
+        return series.originals(part)
     for column in _SELECTORS:
         part = frame[frame[column] == name]
-        if not part.empty:
-            return part
+        if not part.empty:  # a method or model alone means no counterfactual of it
+            named = column in ("series", "variant", "run")
+            return part if named else series.originals(part)
     known = sorted({str(v) for c in _SELECTORS for v in frame[c].unique() if v})
     near = difflib.get_close_matches(name, known, 5) or known[:20]
     raise RlmEvalError(f"{name!r} is in none of these runs; near: {', '.join(near)}")

@@ -119,7 +119,7 @@ def _chosen(
     comparisons: pd.DataFrame,
     published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
-    from rlm_eval.report import contrasts, distributions, figures, gpu_hours, maps
+    from rlm_eval.report import contrasts, distributions, figures, gpu_hours, maps, series
 
     yield (
         "length_panels",
@@ -167,13 +167,15 @@ def _chosen(
     yield "behaviour", "What the methods did", lambda: distributions.behaviour(frame, table)
     if not comparisons.empty and table["length"].nunique() > 1 and table["n"].min() >= 10:
         yield "crossover", "Crossover length", lambda: distributions.crossover(frame, table)
-    if maps.pair_method(frame) is not None:
-        yield "model_grid", "Root and sub-model pairs", lambda: maps.model_grid(frame, table)
-    if frame["depth_limit"].nunique() > 1:
+    # These pool the variants of a method: a counterfactual is none.
+    own, lines = series.originals(frame), series.originals(table)
+    if maps.pair_method(own) is not None:
+        yield "model_grid", "Root and sub-model pairs", lambda: maps.model_grid(own, lines)
+    if own["depth_limit"].nunique() > 1:
         yield (
             "depth_by_length",
             "Recursion depth by length",
-            lambda: maps.depth_by_length(frame, table),
+            lambda: maps.depth_by_length(own, lines),
         )
     if "meta_depth" in frame and frame["meta_depth"].nunique() > 1 and table["n"].min() >= 10:
         yield (

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rlm_eval import run_union
+from rlm_eval.records import COUNTERFACTUAL
 from rlm_eval.types import RENAMED_PROMPTS
 
 SERIES = ["method", "variant", "root", "sub", "prompt"]
@@ -77,6 +78,12 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
         ", ".join(filter(None, pair)) for pair in zip(frame["variant"], told, strict=True)
     ]
     _number_repeats(frame)
+
+
+def originals(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are no counterfactual of another run; all of them where there is no other."""
+    own = frame[~frame["variant"].fillna("").astype(str).str.startswith(COUNTERFACTUAL)]
+    return frame if own.empty else own
 
 
 def _number_repeats(frame: pd.DataFrame) -> None:

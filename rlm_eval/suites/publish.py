@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from rlm_eval import accounts
+from rlm_eval import accounts, baselines
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.evidence.publishing import remake, seal
 from rlm_eval.paths import cache_dir
 from rlm_eval.records import FILE as RECORDS
 from rlm_eval.records import load_records
@@ -28,7 +29,7 @@ from rlm_eval.stale import refuse, today
 from rlm_eval.store import BASELINES, output_folder, read_manifest
 from rlm_eval.suites.earlier import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import read_record, write_plan
+from rlm_eval.suites.plan import read_record
 from rlm_eval.suites.schema import Suite
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path("results/published")
 RUNS = Path("results/runs")
-NOTE = "NOTE.md"
-"""Words of the author's own in a published folder, kept, and shown at the end of its README."""
 _MADE = ("cells", "report", RECORDS, accounts.FOLDER, PLAN)  # what the published part has anew
 LONGEST = 200
 """Characters of a record's text above which it is left out: replies are not published."""
@@ -59,44 +58,35 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
         raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
     refuse(run, ((cell, today(read_manifest(cell))) for cell in done), "not published")
     kept = earlier(out, record, [read_manifest(cell)["identity"] for cell in done])
-    _replace(run, suite, out, done, kept)
+    _replace(run, suite.name, out, done, kept)
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 
 def republish(suite: Suite, root: Path = PUBLISHED) -> list[Path]:
-    """Make tables, figures and card of a published folder anew, from its own records.
+    """Make tables, figures, card and README of a published folder anew, from its own records.
 
-    For studies whose run directories are gone: every number is computed from the published records
-    by the report of today; what only trajectories tell stays unknown. Raises `RlmEvalError` where
-    nothing is published.
+    For studies whose run directories are gone; what only trajectories tell stays unknown. Raises
+    `RlmEvalError` where nothing is published, or where the folder's sealed files were changed.
     """
     out = output_folder(root, "publish from a checkout of your own") / suite.name
-    record = read_record(out)
-    kept = None if record is None else earlier(out, record, [])
-    if kept is None:
+    if read_record(out) is None:
         raise RlmEvalError(f"{out}: nothing is published there; `rlm-eval suite NAME --publish`")
-    with tempfile.TemporaryDirectory(prefix="rlm-eval-republish-") as folder:
-        run = Path(folder) / suite.name
-        run.mkdir()
-        write_plan(run, kept.record)
-        _replace(run, suite, out, [], kept)
+    remake(out)
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 
-def _replace(
-    run: Path, suite: Suite, out: Path, done: Sequence[Path], kept: Earlier | None
-) -> None:
+def _replace(run: Path, name: str, out: Path, done: Sequence[Path], kept: Earlier | None) -> None:
     """Publish in `out`; what lies there stays until the new files are whole."""
     with (
         _whole(run, done, kept) as whole,
         tempfile.TemporaryDirectory(prefix=".new-", dir=out.parent) as aside,
     ):
-        made = Path(aside) / suite.name
+        made = Path(aside) / name
         made.mkdir()
-        for name in (BASELINES, NOTE) if kept is not None else ():
-            if (out / name).exists():
-                shutil.copyfile(out / name, made / name)
-        _publish(whole, suite, made, _Anywhere(run, whole), kept)
+        _publish(whole, made, Anywhere(run, whole), kept)
+        if kept is not None and (out / BASELINES).exists():
+            shutil.copyfile(out / BASELINES, made / BASELINES)
+        seal(whole, made, out, kept)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
@@ -121,7 +111,7 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
         yield whole
 
 
-def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earlier | None) -> None:
+def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> None:
     from rlm_eval.reporting import write_report
     from rlm_eval.results import ContextSource, cell_folders, write_records
 
@@ -130,6 +120,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
     if records["scripted"].any():
         raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
     # The report is about the table that is published: its card has the digest of that file.
+    records = with_baselines(records, run)
     records.to_parquet(run / RECORDS, index=False)
     write_report([run], run / "report", ContextSource())
     shutil.copyfile(run / RECORDS, out / RECORDS)
@@ -141,18 +132,31 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
         text = orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
         (out / name).write_text(anywhere.told(text), encoding="utf-8")
     report = run / "report"
-    made = [report / "CARD.md", *(report / "tables").iterdir(), *(report / "figures").iterdir()]
-    for path in made:
+    files = [report / "CARD.md", *(report / "tables").iterdir(), *(report / "figures").iterdir()]
+    for path in files:
         inside = out / path.relative_to(report)
         inside.parent.mkdir(exist_ok=True)
         if path.suffix == ".png":
             shutil.copyfile(path, inside)
         elif path.suffix in (".csv", ".md"):
             inside.write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
-    _readme(out, run, suite, 0 if kept is None else len(kept.manifests), records)
 
 
-def _without_texts(records: pd.DataFrame, anywhere: _Anywhere) -> pd.DataFrame:
+def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """Records with what skimmers and rules without a model score, as far as that is known here.
+
+    Computing them may need the data; whoever verifies a published folder has only the folder.
+    """
+    own = set(records.columns)
+    records = baselines.joined(records, [run])
+    empty = [name for name in records if name not in own and records[name].isna().all()]
+    records = records.drop(columns=empty)
+    made = [name for name in records.columns if str(name).startswith("baseline_")]
+    records[made] = records[made].convert_dtypes()
+    return records
+
+
+def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
     """Records as they read on any machine, replies and other long texts left out."""
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
@@ -163,7 +167,7 @@ def _without_texts(records: pd.DataFrame, anywhere: _Anywhere) -> pd.DataFrame:
     return records
 
 
-class _Anywhere:
+class Anywhere:
     """Text as it reads on any machine."""
 
     def __init__(self, *runs: Path) -> None:
@@ -184,37 +188,6 @@ class _Anywhere:
 
 def _manifests(run: Path) -> Iterator[Path]:
     return iter(sorted(run.glob("cells/*/manifest.json")))
-
-
-def _readme(out: Path, run: Path, suite: Suite, kept: int, records: pd.DataFrame) -> None:
-    """What lies here, what it used, and what is missing from it."""
-    done, planned = _progress(run)
-    elsewhere = f" {kept} of them were run in other run directories and published before."
-    if kept == done:
-        elsewhere = " Tables and figures were made from the records that were published before."
-    tokens = int(records[["input_tokens", "output_tokens"]].fillna(0).to_numpy().sum())
-    lines = [
-        f"# {suite.name}: measured by this project",
-        "",
-        f"{suite.title}. {done} of {planned} cells are finished"
-        + ("." if done == planned else ": the others are **not run**, or only in part.")
-        + (elsewhere if kept else "")
-        + f" {tokens:,} tokens were used, input and output of all calls.",
-        "",
-        f"- [CARD.md](CARD.md): what was run, on what, with which limits, and the command; "
-        f"[the suite's card](../../../benchmarks/{suite.name}/README.md)",
-        "- `tables/`: outcomes first, then scores, cost, latency, behaviour, comparisons",
-        "- `figures/`: each with the CSV behind it",
-        f"- `{RECORDS}`: one row per sample, without texts; the card has its SHA-256",
-        f"- `{MANIFESTS}`: configuration, code, packages and machine of every cell",
-        f"- `{PLAN}`: the plan, written before the first call",
-        f"- `{ACCOUNTS}`: what the servers held, by process",
-    ]
-    if (out / BASELINES).exists():
-        lines.append(f"- `{BASELINES}`: what a skimmer and a rule without a model score on them")
-    note = (out / NOTE).read_text("utf-8").strip() if (out / NOTE).exists() else ""
-    lines += ["", note, ""] if note else [""]
-    (out / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _progress(run: Path) -> tuple[int, int]:

@@ -1,0 +1,49 @@
+"""How models recursed: share, fan-out, depth, coverage, cost by depth, strategies.
+
+    rlm-eval profile results/runs/a results/runs/b -o results/profile
+    rlm-eval profile --labels benchmarks/strategy_labels
+
+Prints the recursion profile and writes it as Markdown, CSV and LaTeX, with a figure per root model
+(strategy by length). What a log does not hold stays unknown. docs/profile.md has the definitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure the stored trajectories of the runs, write and print the profile."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="*", type=Path, help="run directories")
+    parser.add_argument("-o", "--out", type=Path, help="folder; default: profile/ in the first run")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FOLDER",
+        help="labels by hand in place of runs: print agreement and the classifier's confusion",
+    )
+    arguments = parser.parse_args(argv)
+    if (arguments.labels is None) == (not arguments.runs):
+        parser.error("name run directories, or --labels FOLDER")
+    if arguments.labels is not None:
+        from rlm_eval.profile.agreement import read
+        from rlm_eval.profile.agreement import told as agreement
+
+        print(agreement(read(arguments.labels)))
+        return 0
+
+    from rlm_eval.profile.table import told
+    from rlm_eval.results import cell_folders
+    from rlm_eval.terminal import printable
+
+    for run in arguments.runs:
+        cell_folders(run)
+    print(printable(told(arguments.runs, arguments.out or arguments.runs[0] / "profile")))
+    return 0

@@ -1,0 +1,50 @@
+"""Check a published folder offline: re-score answers, recompute every table and README number.
+
+    rlm-eval verify results/published/smoke
+    rlm-eval verify smoke --claim "tables/planned.csv row 1 column p, Holm"
+
+Prints PASS or the first difference for each claim; the exit code is 0 where all passed, else 1. A
+bare name stands for a folder in results/published. docs/evidence.md says what is covered.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlm_eval.commands import TRUST
+
+
+def main(argv: Sequence[str]) -> int:
+    """Verify the bundles, or compute one claim."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-eval verify",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundles", nargs="+", type=Path, help="published folders")
+    parser.add_argument("--claim", metavar="NAME", help="print what this claim comes to")
+    parser.add_argument("--run", type=Path, help="compare this run's logs with the sealed digests")
+    parser.add_argument("--figures", action="store_true", help="draw the figures again as well")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
+    arguments = parser.parse_args(argv)
+    if len(arguments.bundles) > 1 and (arguments.claim or arguments.run):
+        parser.error("--claim and --run are about one bundle")
+
+    from rlm_eval.evidence.verify import Options, claim, verify
+    from rlm_eval.suites.publish import PUBLISHED
+    from rlm_eval.terminal import printable
+
+    failed = checks = 0
+    for given in arguments.bundles:
+        folder = given if given.exists() or given.is_absolute() else PUBLISHED / given
+        if arguments.claim:
+            print(printable(claim(folder, arguments.claim)))
+            return 0
+        print(folder)
+        for found in verify(folder, Options(arguments.trust, arguments.run, arguments.figures)):
+            print(printable(f"  {found.line()}"), flush=True)
+            checks, failed = checks + 1, failed + (not found.passed)
+    print(f"{checks - failed} of {checks} checks passed" if failed else f"PASS: {checks} checks")
+    return 1 if failed else 0

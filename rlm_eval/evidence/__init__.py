@@ -1,0 +1,1 @@
+"""Evidence behind published numbers: seals, verification, and what a bundle's README claims."""

@@ -1,0 +1,1 @@
+"""How models recurse, as a result of its own: the recursion profile (docs/profile.md)."""
