@@ -14,8 +14,7 @@ One JSON object a line, append-only; kinds of line (fields equal to their defaul
 - `{"k":"count","request":HASH,"tokens":812}`: a prompt's tokens by the model's own tokenizer.
 
 A call survives `kill -9` as soon as `append` returned, and a lost machine once the group commit
-(every 50 ms at most) has run. A torn last line is reported and skipped, and so is the line of a
-process that had lost its lease (`log.Fence`).
+(every 50 ms at most) has run. Torn lines and those of a lost lease (`log.Fence`) are skipped.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ class Journal:
                 self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
                 named = (part for _, *parts in line["prompt"] for part in parts)
-                texts = [part for part in named if isinstance(part, int)]
+                texts = (part for part in named if isinstance(part, int))
                 self._next_text = max(self._next_text, 1 + max(texts, default=-1))
                 who = owner.get(line["t"])
                 first = 0 if wanted is None or who is None else wanted.get(who)
@@ -156,8 +155,7 @@ class Journal:
 
     def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
         """Store a finished call; `more` is kept beside it."""
-        line: dict[str, Any] = {"k": "call", "t": trajectory, "c": self._calls, "request": request}
-        line |= more
+        line = {"k": "call", "t": trajectory, "c": self._calls, "request": request} | more
         self._calls += 1
         texts: list[dict[str, Any]] = []
         prompt = [
@@ -237,8 +235,8 @@ def _result(call: Call) -> dict[str, Any]:
     }
     if call.finish_reason != "stop":
         line["finish"] = call.finish_reason
-    kept = (("reasoning", call.reasoning), ("raw", call.raw), ("unknown", list(call.unknown)))
-    line |= {k: v for k, v in kept if v}
+    kept = {"reasoning": call.reasoning, "raw": call.raw, "unknown": list(call.unknown)}
+    line |= {k: v for k, v in kept.items() if v}
     if call.attempts != 1:
         line["attempts"] = call.attempts
     if call.error is not None:

@@ -64,7 +64,7 @@ class Rollout:
     """Completion tokens; `None` = unknown."""
     cost: float | None
     """US dollars at list price, without cache discounts; `None` = no price known."""
-    seconds: float
+    seconds: float | None
     """Wall time."""
     trajectory: Trajectory
     """Every call and every executed block."""

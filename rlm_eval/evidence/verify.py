@@ -235,11 +235,11 @@ def _page(bundle: Bundle, seal: dict[str, Any]) -> Iterator[Finding]:
 
 def _figures(bundle: Bundle) -> str | None:
     """The CSV behind each figure, drawn again. Pictures are compared by their digests alone."""
-    from rlm_eval.commands.report import make
+    from rlm_eval.reporting import write_report
     from rlm_eval.results import ContextSource
 
     with bundle.as_run() as run:
-        make([run], run / "report", ContextSource())
+        write_report([run], run / "report", ContextSource())
         now = {path.name: path for path in (run / "report" / "figures").glob("*.csv")}
         then = {path.name: path for path in (bundle.folder / "figures").glob("*.csv")}
         if now.keys() != then.keys():

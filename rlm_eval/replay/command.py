@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from rlm_eval.cell import run_folder
-    from rlm_eval.commands.run import execute
+    from rlm_eval.execution import execute
     from rlm_eval.replay import effect
     from rlm_eval.replay.change import planned
     from rlm_eval.results import write_records
