@@ -134,6 +134,7 @@ _CLASSES = {
     "BrowseCompPlus": "browsecomp_plus",
     "CloseWords": "ruler",
     "CodeQA": "codeqa",
+    "CodeQAChanges": "codeqa_changes",
     "CodeQAGen": "codeqa_gen",
     "CodeQASets": "codeqa_sets",
     "CommonWords": "ruler_cwe",
