@@ -1,6 +1,5 @@
 """Verification of published folders: all of ours pass, and no change of a number gets through."""
 
-import itertools
 import re
 import shutil
 from pathlib import Path
@@ -36,10 +35,11 @@ def first_failure(folder: Path) -> Finding:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_every_published_folder_passes(name):
     """Digests, chain, cells, plan, answers of all; tables and README too of the small ones."""
-    found = verify(PUBLISHED / name)
-    if len(Bundle(PUBLISHED / name).records) > SMALL:
-        found = itertools.takewhile(lambda one: one.what != "CARD.md", found)
-    assert [one for one in found if not one.passed] == []
+    is_large = len(Bundle(PUBLISHED / name).records) > SMALL
+    for found in verify(PUBLISHED / name):
+        assert found.passed, found.line()
+        if is_large and found.what == "re-scoring":
+            return  # the next ones recompute every table
 
 
 @pytest.mark.slow
