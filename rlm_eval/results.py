@@ -149,7 +149,7 @@ class ContextSource:
         if manifest["facts"].get("protected"):
             return None
         if manifest["facts"].get("imported"):
-            from rlm_eval.importers.writer import context_text
+            from rlm_eval.imported import context_text
 
             texts = (context_text(run, manifest["cell_id"], sample) for run in self._runs)
             return next((text for text in texts if text is not None), None)

@@ -15,17 +15,13 @@ from typing import Any
 
 from rlm_eval import __version__
 from rlm_eval.errors import RlmEvalError
+from rlm_eval.imported import ABOUT, CONTEXTS
 from rlm_eval.importers.assemble import VERSION, Assembled, Cell
 from rlm_eval.journal import Journal
 from rlm_eval.log import AppendLog, dumped
 from rlm_eval.records import SCHEMA_VERSION as RECORDS
 from rlm_eval.store import SCHEMA_VERSION, Attempt, CellStore, sample_line, write_json, write_whole
 from rlm_eval.types import text_hash
-
-ABOUT = "imported.json"
-"""In the run directory: what was imported, from which files, and what was told then."""
-CONTEXTS = "contexts"
-"""Folder of the contexts that the logs hold, one text file a hash."""
 
 
 def check_place(out: Path) -> None:
@@ -127,16 +123,3 @@ def _folder_name(cell: Cell, identity: str) -> str:
     parts += [facts["root"]]
     words = (re.sub(r"[^A-Za-z0-9._-]+", "_", str(part))[:40] for part in parts if part)
     return "-".join([*words, identity[:8]]).lstrip(".")
-
-
-def context_text(run: Path, cell_id: str, sample: str) -> str | None:
-    """The text of an imported sample's context; `None` where its log held none."""
-    from rlm_eval.log import read_lines
-
-    for line in read_lines(run / "cells" / cell_id / "samples.jsonl"):
-        if line["id"] == sample:
-            path = run / CONTEXTS / f"{line['context']['hash']}.txt"
-            if not re.fullmatch(r"[0-9a-f]{32}", str(line["context"]["hash"])):
-                return None
-            return path.read_bytes().decode("utf-8", "surrogatepass") if path.exists() else None
-    return None

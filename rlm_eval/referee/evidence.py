@@ -12,7 +12,7 @@ import orjson
 import pandas as pd
 
 from rlm_eval import baselines
-from rlm_eval.importers.writer import ABOUT
+from rlm_eval.imported import ABOUT
 from rlm_eval.log import read_lines
 from rlm_eval.records import load_records
 from rlm_eval.report import card, cells

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from rlm_eval.imported import ABOUT
 from rlm_eval.importers.scoring import disagreements
-from rlm_eval.importers.writer import ABOUT
 from rlm_eval.referee.evidence import Evidence, Finding
 from rlm_eval.results import cell_folders
 
