@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from rlm_eval.api import load_records as load_records
     from rlm_eval.api import solve as solve
     from rlm_eval.api import solve_sync as solve_sync
-    from rlm_eval.errors import RlmEvalError as RlmEvalError
+    from rlm_eval.core.errors import RlmEvalError as RlmEvalError
+    from rlm_eval.core.types import Answer as Answer
+    from rlm_eval.core.types import Message as Message
+    from rlm_eval.core.types import Outcome as Outcome
+    from rlm_eval.core.types import Reply as Reply
+    from rlm_eval.core.types import Role as Role
+    from rlm_eval.core.types import Sample as Sample
+    from rlm_eval.core.types import Score as Score
+    from rlm_eval.core.types import Usage as Usage
     from rlm_eval.methods import Method as Method
     from rlm_eval.models import Client as Client
     from rlm_eval.models import EndpointInfo as EndpointInfo
     from rlm_eval.models import Model as Model
     from rlm_eval.models import Sampling as Sampling
-    from rlm_eval.objects import method as method
-    from rlm_eval.objects import model as model
-    from rlm_eval.objects import task as task
-    from rlm_eval.questions import Asked as Asked
-    from rlm_eval.rollouts import Rollout as Rollout
-    from rlm_eval.rollouts import sample as sample
-    from rlm_eval.session import Session as Session
+    from rlm_eval.runner.objects import method as method
+    from rlm_eval.runner.objects import model as model
+    from rlm_eval.runner.objects import task as task
+    from rlm_eval.runner.questions import Asked as Asked
+    from rlm_eval.runner.rollouts import Rollout as Rollout
+    from rlm_eval.runner.rollouts import sample as sample
+    from rlm_eval.session.session import Session as Session
     from rlm_eval.tasks import Task as Task
-    from rlm_eval.types import Answer as Answer
-    from rlm_eval.types import Message as Message
-    from rlm_eval.types import Outcome as Outcome
-    from rlm_eval.types import Reply as Reply
-    from rlm_eval.types import Role as Role
-    from rlm_eval.types import Sample as Sample
-    from rlm_eval.types import Score as Score
-    from rlm_eval.types import Usage as Usage
 
 __version__ = "0.1.0"
 

@@ -17,23 +17,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from rlm_eval.cell import Cell, sweep_budget
-from rlm_eval.errors import ConfigError, NoRecords
-from rlm_eval.execution import contexts_of, expected_cost, update_records
+from rlm_eval.config.cell import Cell, sweep_budget
+from rlm_eval.core.errors import ConfigError, NoRecords
+from rlm_eval.core.types import Outcome
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
-from rlm_eval.objects import cells_of, user_path
-from rlm_eval.questions import ask as ask
-from rlm_eval.records import FILE
-from rlm_eval.records import load_records as load_records_of
-from rlm_eval.reporting import write_report
-from rlm_eval.results import write_records
-from rlm_eval.rollouts import sample as sample
-from rlm_eval.rollouts import solve as solve
-from rlm_eval.run import Runner
-from rlm_eval.store import output_folder
+from rlm_eval.records.build import write_records
+from rlm_eval.records.record import FILE
+from rlm_eval.records.record import load_records as load_records_of
+from rlm_eval.runner.execution import contexts_of, expected_cost, update_records
+from rlm_eval.runner.objects import cells_of, user_path
+from rlm_eval.runner.questions import ask as ask
+from rlm_eval.runner.rollouts import sample as sample
+from rlm_eval.runner.rollouts import solve as solve
+from rlm_eval.runner.runner import Runner
+from rlm_eval.storage.cell_store import output_folder
+from rlm_eval.suites.reporting import write_report
 from rlm_eval.tasks import Task
-from rlm_eval.types import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd

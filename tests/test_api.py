@@ -13,9 +13,9 @@ from test_architecture import HEAVY
 
 import rlm_eval as rl
 from rlm_eval import methods, tasks
-from rlm_eval.config_files import CONFIGS
-from rlm_eval.grid import expand
-from rlm_eval.objects import cells_of
+from rlm_eval.config.files import CONFIGS
+from rlm_eval.config.grid import expand
+from rlm_eval.runner.objects import cells_of
 
 SMALL = {"length": 1024, "n": 2, "tokenizer": "approx4"}
 
@@ -76,7 +76,7 @@ async def test_objects_and_the_command_line_are_the_same_cells():
     given = ["method=rlm", "model@root=openai", "root.model=fake", "n=2"]
     given += ["root.base_url=http://127.0.0.1:1/v1", "length=1k", "tokenizer=approx4"]
     given += ["limits.calls=9", "root.sampling.temperature=0"]
-    from rlm_eval.cell import build_cell
+    from rlm_eval.config.cell import build_cell
 
     (named,) = [build_cell(config) for config in expand(given)]
     root = rl.model(

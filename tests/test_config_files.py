@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval import config_files
 from rlm_eval.cli import main
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import expand
+from rlm_eval.config import files as config_files
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.suites.schema import load, names
 
 MODEL = "_target_: rlm_eval.models.scripted.ScriptedModel\nname: {}\nwindow: 999\n"

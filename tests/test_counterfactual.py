@@ -7,22 +7,24 @@ import orjson
 import pytest
 from runs import cells_of
 
-from rlm_eval.cell import build_cell, run_folder, sweep_budget
 from rlm_eval.cli import main
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import expand
-from rlm_eval.journal import FROM, Calls, Replies
-from rlm_eval.log import read_lines
+from rlm_eval.config.cell import build_cell, run_folder, sweep_budget
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.models.scripted import ScriptedClient
-from rlm_eval.records import load_records
-from rlm_eval.replay import effect
-from rlm_eval.replay.change import planned, slug
-from rlm_eval.replay.shared import SharedReplies, unit
-from rlm_eval.report import card, cells, compare, comparison
-from rlm_eval.results import write_records
-from rlm_eval.run import Runner
-from rlm_eval.spending import spent
-from rlm_eval.store import read_manifest
+from rlm_eval.records.build import write_records
+from rlm_eval.records.record import load_records
+from rlm_eval.report import compare
+from rlm_eval.report import summary as cells
+from rlm_eval.report.tables import card, comparison
+from rlm_eval.runner.counterfactual import effect
+from rlm_eval.runner.counterfactual.change import planned, slug
+from rlm_eval.runner.counterfactual.shared import SharedReplies, unit
+from rlm_eval.runner.runner import Runner
+from rlm_eval.storage.cell_store import read_manifest
+from rlm_eval.storage.journal import FROM, Calls, Replies
+from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.storage.spend import spent
 
 TURNS = [
     *["the prompt's own two examples"] * 2,  # the script counts the assistant's messages

@@ -10,12 +10,12 @@ import pytest
 from test_counterfactual import given, original, run  # noqa: F401 - a fixture
 
 from rlm_eval.cli import main
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.profile import agreement, measure
-from rlm_eval.profile.codebook import STRATEGIES, UNKNOWN
-from rlm_eval.profile.strategies import of_trajectory, strategy
-from rlm_eval.profile.table import figure, profile_table
-from rlm_eval.report.trajectories import attempts
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.report.profile import agreement, measure
+from rlm_eval.report.profile.codebook import STRATEGIES, UNKNOWN
+from rlm_eval.report.profile.strategies import of_trajectory, strategy
+from rlm_eval.report.profile.table import figure, profile_table
+from rlm_eval.report.viewer.trajectories import attempts
 
 LABELS = Path(__file__).parent.parent / "benchmarks" / "strategy_labels"
 

@@ -12,11 +12,12 @@ import fake_vllm
 import pytest
 from runs import ROOT, cells_of, overrides, records, run_here
 
-from rlm_eval import serve_job, serving
-from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable, RlmEvalError
-from rlm_eval.models import EndpointInfo, registry
-from rlm_eval.models.registry import Registration, Registry, Shared
-from rlm_eval.models.servers import LOGS
+from rlm_eval.cluster import serve_job, serving
+from rlm_eval.core.errors import ConfigError, EndpointGone, EndpointUnusable, RlmEvalError
+from rlm_eval.models import EndpointInfo
+from rlm_eval.models.servers import registry
+from rlm_eval.models.servers.managed import LOGS
+from rlm_eval.models.servers.registry import Registration, Registry, Shared
 
 
 def shared(folder, patience_s=5.0):

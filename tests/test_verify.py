@@ -8,14 +8,14 @@ import orjson
 import pandas as pd
 import pytest
 
-from rlm_eval import accounts
 from rlm_eval.cli import main
-from rlm_eval.evidence import answers, claims, publishing, seal
-from rlm_eval.evidence.bundle import NEEDED, Bundle
-from rlm_eval.evidence.verify import Finding, verify
-from rlm_eval.results import write_records
-from rlm_eval.store import read_manifest
-from rlm_eval.suites.earlier import in_one
+from rlm_eval.records.build import write_records
+from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_store import read_manifest
+from rlm_eval.suites.evidence import answers, claims, publishing, seal
+from rlm_eval.suites.evidence.bundle import NEEDED, Bundle
+from rlm_eval.suites.evidence.verify import Finding, verify
+from rlm_eval.suites.republish import in_one
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"
 FOLDERS = sorted(path.name for path in PUBLISHED.iterdir() if path.is_dir())
@@ -171,7 +171,7 @@ def answered(tmp_path_factory):
     shutil.copyfile(run / "suite.json", made / "suite.json")
     cells = {path.name: read_manifest(path) for path in (run / "cells").iterdir()}
     (made / "manifest.json").write_bytes(orjson.dumps(in_one(cells)))
-    (made / "endpoints.json").write_bytes(orjson.dumps(accounts.read(run)))
+    (made / "endpoints.json").write_bytes(orjson.dumps(server_usage.read(run)))
     publishing.seal(run, made, place / "nothing", None)
     return made
 

@@ -22,7 +22,7 @@ import pandas as pd
 from rlm_eval.importers.rows import BadLog, Options
 from rlm_eval.importers.start import run_import
 from rlm_eval.methods.lambda_rlm.planner import make_plan
-from rlm_eval.results import write_records
+from rlm_eval.records.build import write_records
 
 HERE = Path(__file__).parent
 VARIABLE = "RLM_EVAL_PUBLIC_LOGS"

@@ -34,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
     if len(words) < 2:
         parser.error("name at least one file, then the question (in quotes), then any overrides")
 
-    from rlm_eval.questions import ask_now
-    from rlm_eval.stopping import Signals
-    from rlm_eval.terminal import printable
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.runner.questions import ask_now
+    from rlm_eval.runner.signals import Signals
 
     if not any(override.startswith("method=") for override in overrides):
         overrides.insert(0, "method=rlm")

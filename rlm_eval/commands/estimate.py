@@ -31,12 +31,12 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
 
-    from rlm_eval import gpu_plan
-    from rlm_eval.cell import build_cell, run_folder
-    from rlm_eval.estimate_table import estimates_of, table
-    from rlm_eval.grid import expand
-    from rlm_eval.planning import designs_of
-    from rlm_eval.records import FILE, load_records
+    from rlm_eval.config.cell import build_cell, run_folder
+    from rlm_eval.config.grid import expand
+    from rlm_eval.records.record import FILE, load_records
+    from rlm_eval.runner.planning import gpu_plan
+    from rlm_eval.runner.planning.estimate_table import estimates_of, table
+    from rlm_eval.runner.planning.power import designs_of
 
     configs = expand(arguments.overrides)
     cells = [build_cell(config) for config in configs]

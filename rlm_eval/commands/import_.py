@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.importers import fieldmap
     from rlm_eval.importers.rows import BadLog, Options
     from rlm_eval.importers.start import known, run_import
-    from rlm_eval.results import write_records
+    from rlm_eval.records.build import write_records
 
     if arguments.kind == "list":
         width = max(map(len, known()))
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
 def differing(run: Path, most: int = 10) -> list[str]:
     """Lines on the answers whose stated score is not ours."""
     from rlm_eval.importers.scoring import disagreements
-    from rlm_eval.results import cell_folders
+    from rlm_eval.records.build import cell_folders
 
     both, found = 0, []
     for folder in cell_folders(run):

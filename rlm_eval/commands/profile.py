@@ -33,15 +33,15 @@ def main(argv: Sequence[str]) -> int:
     if (arguments.labels is None) == (not arguments.runs):
         parser.error("name run directories, or --labels FOLDER")
     if arguments.labels is not None:
-        from rlm_eval.profile.agreement import read
-        from rlm_eval.profile.agreement import told as agreement
+        from rlm_eval.report.profile.agreement import read
+        from rlm_eval.report.profile.agreement import told as agreement
 
         print(agreement(read(arguments.labels)))
         return 0
 
-    from rlm_eval.profile.table import told
-    from rlm_eval.results import cell_folders
-    from rlm_eval.terminal import printable
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.records.build import cell_folders
+    from rlm_eval.report.profile.table import told
 
     for run in arguments.runs:
         cell_folders(run)

@@ -23,11 +23,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 where there is an alarm")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.referee.evidence import Evidence
-    from rlm_eval.referee.page import as_html, as_markdown, referee
-    from rlm_eval.results import write_records
-    from rlm_eval.store import output_folder, write_whole
-    from rlm_eval.terminal import printable
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.records.build import write_records
+    from rlm_eval.report.referee.evidence import Evidence
+    from rlm_eval.report.referee.page import as_html, as_markdown, referee
+    from rlm_eval.storage.cell_store import output_folder, write_whole
 
     for run in arguments.runs:
         if (run / "cells").exists():  # a published folder holds its records alone

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval.commands import TRUST
-from rlm_eval.replay import command as counterfactual
+from rlm_eval.runner.counterfactual import command as counterfactual
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.estimate:
         parser.error("--estimate needs --set KEY=VALUE")
 
-    from rlm_eval.replaying import accept, replay_cell
-    from rlm_eval.results import cell_folders
+    from rlm_eval.records.build import cell_folders
+    from rlm_eval.runner.replaying import accept, replay_cell
 
     if arguments.accept and arguments.sample:
         parser.error("--accept needs every sample: leave --sample out")

@@ -11,10 +11,10 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rlm_eval.config_files import group_help
+from rlm_eval.config.files import group_help
 
 if TYPE_CHECKING:
-    from rlm_eval.types import Outcome
+    from rlm_eval.core.types import Outcome
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.cfg:
         return _print_configs(arguments.overrides)
-    from rlm_eval.execution import outcomes
+    from rlm_eval.runner.execution import outcomes
 
     redo = outcomes(arguments.redo)
     return _run(arguments.overrides, redo, yes=arguments.yes, report=not arguments.no_report)
@@ -53,16 +53,16 @@ def main(argv: Sequence[str]) -> int:
 def _print_configs(overrides: list[str]) -> int:
     from omegaconf import OmegaConf
 
-    from rlm_eval.grid import expand
+    from rlm_eval.config.grid import expand
 
     print("---\n".join(OmegaConf.to_yaml(config) for config in expand(overrides)), end="")
     return 0
 
 
 def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) -> int:
-    from rlm_eval.cell import build_cell
-    from rlm_eval.execution import execute
-    from rlm_eval.grid import expand
+    from rlm_eval.config.cell import build_cell
+    from rlm_eval.config.grid import expand
+    from rlm_eval.runner.execution import execute
 
     configs = expand(overrides)
     cells = [build_cell(config) for config in configs]

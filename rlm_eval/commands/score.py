@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     from rlm_eval.importers import scoring as imported_scoring
-    from rlm_eval.lease import LeaseHeld
-    from rlm_eval.results import cell_folders, write_records
-    from rlm_eval.score_runs import check_scorer, score_cell
-    from rlm_eval.store import output_folder
+    from rlm_eval.records.build import cell_folders, write_records
+    from rlm_eval.runner.score_runs import check_scorer, score_cell
+    from rlm_eval.storage.cell_store import output_folder
+    from rlm_eval.storage.lease import LeaseHeld
 
     held, folders = 0, cell_folders(arguments.run)
     imported = _is_imported(folders[0])
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _is_imported(folder: Path) -> bool:
     """True for a cell that `rlm-eval import` wrote: its task is not at hand."""
-    from rlm_eval.store import read_manifest
+    from rlm_eval.storage.cell_store import read_manifest
 
     return bool(read_manifest(folder)["facts"].get("imported"))
 

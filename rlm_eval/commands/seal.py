@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folders", nargs="+", type=Path, help="published folders")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.evidence.publishing import remake
+    from rlm_eval.suites.evidence.publishing import remake
 
     for folder in arguments.folders:
         remake(folder)

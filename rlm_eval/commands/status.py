@@ -20,6 +20,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="run directory")
     run = parser.parse_args(argv).run
 
-    from rlm_eval.run_status import print_status
+    from rlm_eval.cluster.run_status import print_status
 
     return print_status(run)

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.bind and not arguments.serve:
         parser.error("--bind needs --serve")
 
-    from rlm_eval.sending import send
+    from rlm_eval.cluster.sending import send
 
     return send(
         arguments.overrides,

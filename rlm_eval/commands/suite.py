@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlm_eval.cell import Cell
+    from rlm_eval.config.cell import Cell
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         print(_list())
         return 0
 
-    from rlm_eval.cell import run_folder
+    from rlm_eval.config.cell import run_folder
     from rlm_eval.suites.plan import cells_of, contrasts, write_record
     from rlm_eval.suites.schema import load
 
@@ -77,9 +77,9 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(str(path) for path in publish(run_folder(configs[0]), suite)))
         return 0
 
-    from rlm_eval.execution import execute, outcomes
-    from rlm_eval.stale import code_of_cell, refuse
-    from rlm_eval.types import Outcome
+    from rlm_eval.core.types import Outcome
+    from rlm_eval.runner.execution import execute, outcomes
+    from rlm_eval.storage.stale_code import code_of_cell, refuse
 
     redo = outcomes(arguments.redo)
     if not set(Outcome) <= set(redo):
@@ -110,9 +110,9 @@ def _estimate(cells: Sequence[Cell], tests: int) -> str:
     """The table of `rlm-eval estimate`; what cannot be estimated is named below it."""
     import asyncio
 
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.estimate_table import estimates_of, table
-    from rlm_eval.planning import designs_of
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.runner.planning.estimate_table import estimates_of, table
+    from rlm_eval.runner.planning.power import designs_of
 
     found, without = [], {}
     for cell in cells:

@@ -22,17 +22,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("tasks", nargs="*", metavar="TASK or KEY=VALUE")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval import config_files
-    from rlm_eval.cell import build_cell
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.grid import expand
+    from rlm_eval.config import files
+    from rlm_eval.config.cell import build_cell
+    from rlm_eval.config.grid import expand
+    from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.tasks.validate import lines, passed, shown, validate
 
     given = [text for text in arguments.tasks if text.startswith("task=")]
     overrides = [text for text in arguments.tasks if "=" in text and text not in given]
     named = [text for text in arguments.tasks if "=" not in text]
     named += [name for text in given for name in text.removeprefix("task=").split(",")]
-    names = named or config_files.names("task")
+    names = named or files.names("task")
     good, missing = True, []
     for name in names:
         try:

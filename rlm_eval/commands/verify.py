@@ -32,9 +32,9 @@ def main(argv: Sequence[str]) -> int:
     if len(arguments.bundles) > 1 and (arguments.claim or arguments.run):
         parser.error("--claim and --run are about one bundle")
 
-    from rlm_eval.evidence.verify import Options, claim, verify
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.suites.evidence.verify import Options, claim, verify
     from rlm_eval.suites.publish import PUBLISHED
-    from rlm_eval.terminal import printable
 
     failed = checks = 0
     for given in arguments.bundles:

@@ -15,11 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.importers.rows import BadLog, Row
-from rlm_eval.importers.scoring import THEIRS, ours, with_headline
-from rlm_eval.slices import SourceIndex
-from rlm_eval.types import (
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import (
     Answer,
     Call,
     Context,
@@ -31,6 +28,9 @@ from rlm_eval.types import (
     canonical_text,
     text_hash,
 )
+from rlm_eval.importers.rows import BadLog, Row
+from rlm_eval.importers.scoring import THEIRS, ours, with_headline
+from rlm_eval.storage.prompt_slices import SourceIndex
 
 VERSION = 1
 """Changes whenever the same file may be imported otherwise; stands in every manifest."""

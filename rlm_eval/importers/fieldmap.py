@@ -30,8 +30,8 @@ from typing import Any
 
 import yaml
 
+from rlm_eval.core.outcomes import Outcome
 from rlm_eval.importers.rows import BadLog
-from rlm_eval.outcomes import Outcome
 
 MAPS = Path(__file__).parent / "maps"
 

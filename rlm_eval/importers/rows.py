@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.types import Call, Outcome, Score, Step, Totals
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Call, Outcome, Score, Step, Totals
 
 LARGEST = 2_000_000_000
 """Bytes of one file, unpacked, that are read."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Outcome, Score
 from rlm_eval.scoring.command import SCORERS, find_scorer
-from rlm_eval.store import Attempt, CellStore, stored_sample
-from rlm_eval.types import Outcome, Score
+from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
 
 THEIRS = "theirs"
 """Name of the verdict that a log states."""
@@ -119,7 +119,7 @@ def disagreements(folder: Path) -> tuple[int, list[Disagreement]]:
 
 
 def _samples(folder: Path) -> Mapping[str, Any]:
-    from rlm_eval.log import read_lines
+    from rlm_eval.storage.jsonl import read_lines
 
     return {line["id"]: stored_sample(line) for line in read_lines(folder / "samples.jsonl")}
 
@@ -159,10 +159,10 @@ def score_run_cell(folder: Path, name: str | None, headline: str | None) -> dict
     """
     from contextlib import closing
 
-    from rlm_eval.lease import Lease
-    from rlm_eval.log import AppendLog
-    from rlm_eval.logs import writer_of
-    from rlm_eval.store import score_line
+    from rlm_eval.storage.cell_logs import writer_of
+    from rlm_eval.storage.cell_store import score_line
+    from rlm_eval.storage.jsonl import AppendLog
+    from rlm_eval.storage.lease import Lease
 
     values: dict[str, list[float]] = {}
     with Lease(folder) as lease:

@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval import __version__
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.imported import ABOUT, CONTEXTS
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import text_hash
 from rlm_eval.importers.assemble import VERSION, Assembled, Cell
-from rlm_eval.journal import Journal
-from rlm_eval.log import AppendLog, dumped
-from rlm_eval.records import SCHEMA_VERSION as RECORDS
-from rlm_eval.store import SCHEMA_VERSION, Attempt, CellStore, sample_line, write_json, write_whole
-from rlm_eval.types import text_hash
+from rlm_eval.records.record import SCHEMA_VERSION as RECORDS
+from rlm_eval.storage.cell_store import (
+    SCHEMA_VERSION,
+    Attempt,
+    CellStore,
+    sample_line,
+    write_json,
+    write_whole,
+)
+from rlm_eval.storage.imported import ABOUT, CONTEXTS
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import AppendLog, dumped
 
 
 def check_place(out: Path) -> None:

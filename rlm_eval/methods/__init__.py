@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Sample
+from rlm_eval.core.types import Answer, Sample
+from rlm_eval.session.session import Session
 
 if TYPE_CHECKING:
     from rlm_eval.methods.closed_book import ClosedBook as ClosedBook

@@ -12,7 +12,7 @@ from math import comb
 
 import pandas as pd
 
-from rlm_eval.report import phrases
+from rlm_eval.report import wording
 
 _LONG_REPLY = 100
 """Characters below which equal replies are no sign of anything: a number, a name."""
@@ -75,7 +75,7 @@ def _temperature(frame: pd.DataFrame) -> Iterator[str]:
 def _duplicates(frame: pd.DataFrame) -> Iterator[str]:
     known = frame[frame["question_hash"].notna()].drop_duplicates(["cell_id", "sample_id"])
     for (task, length), own in known.groupby(["task_label", "length"], sort=False):
-        unknown = length == phrases.UNKNOWN_LENGTH
+        unknown = length == wording.UNKNOWN_LENGTH
         label = f"{task} at {'an unknown length' if unknown else f'{length:.0f}'}"
         one = own.drop_duplicates(["sample_id"])
         copies = one.duplicated(["seed", "cluster", "chars", "question_hash"])

@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from rlm_eval import config_files
-from rlm_eval.config import construct, parse_length
-from rlm_eval.environment import settle
-from rlm_eval.errors import ConfigError
+from rlm_eval.config import files
+from rlm_eval.config.builder import construct, parse_length
+from rlm_eval.config.environment import settle
+from rlm_eval.core.errors import ConfigError
 
 SLOTS = ("root", "sub", "judge", "embed", "summary")
 METRICS = {
@@ -152,7 +152,7 @@ class Published:
 
 def names() -> list[str]:
     """The suites of the working directory and of the package. Raises `ConfigError` for none."""
-    folders = config_files.suite_folders()
+    folders = files.suite_folders()
     found = {path.parent.name for folder in folders for path in folder.glob("*/suite.yaml")}
     if not found:
         looked = ", ".join(f"{folder}/*/suite.yaml" for folder in folders)
@@ -162,9 +162,7 @@ def names() -> list[str]:
 
 def _folder_of(name: str) -> Path:
     """Where a suite lies. Raises `ConfigError` where there is none, or two that differ."""
-    folders = [
-        f / name for f in config_files.suite_folders() if (f / name / "suite.yaml").is_file()
-    ]
+    folders = [f / name for f in files.suite_folders() if (f / name / "suite.yaml").is_file()]
     if Path(name).name != name or not folders:  # a stored run may name any path
         known = names()
         near = difflib.get_close_matches(name, known, 3) or known

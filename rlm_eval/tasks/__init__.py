@@ -6,14 +6,14 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.core.types import Answer, Density, Sample, Score
 
 if TYPE_CHECKING:
-    from rlm_eval.tasks.browsecomp_gen import BrowseCompGen as BrowseCompGen
-    from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus as BrowseCompPlus
-    from rlm_eval.tasks.codeqa import CodeQA as CodeQA
-    from rlm_eval.tasks.codeqa_gen import CodeQAGen as CodeQAGen
-    from rlm_eval.tasks.codeqa_sets import CodeQASets as CodeQASets
+    from rlm_eval.tasks.browsecomp.gen import BrowseCompGen as BrowseCompGen
+    from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus as BrowseCompPlus
+    from rlm_eval.tasks.codeqa.gen import CodeQAGen as CodeQAGen
+    from rlm_eval.tasks.codeqa.longbench import CodeQA as CodeQA
+    from rlm_eval.tasks.codeqa.sets import CodeQASets as CodeQASets
     from rlm_eval.tasks.contract_clauses import ContractClauses as ContractClauses
     from rlm_eval.tasks.custom import Custom as Custom
     from rlm_eval.tasks.files import Files as Files
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from rlm_eval.tasks.mrcr import MrcrOpenai as MrcrOpenai
     from rlm_eval.tasks.mrcr import MrcrV2 as MrcrV2
     from rlm_eval.tasks.mrcr import MrcrV2Gen as MrcrV2Gen
-    from rlm_eval.tasks.oolong_gen import OolongGen as OolongGen
-    from rlm_eval.tasks.oolong_pairs import OolongPairs as OolongPairs
-    from rlm_eval.tasks.oolong_pairs import OolongPairsGen as OolongPairsGen
-    from rlm_eval.tasks.oolong_real import OolongReal as OolongReal
-    from rlm_eval.tasks.oolong_rows import OolongRows as OolongRows
-    from rlm_eval.tasks.oolong_synth import OolongSynth as OolongSynth
-    from rlm_eval.tasks.paraphrase import Paraphrase as Paraphrase
-    from rlm_eval.tasks.ruler import CloseWords as CloseWords
-    from rlm_eval.tasks.ruler import FrequentWords as FrequentWords
-    from rlm_eval.tasks.ruler import VariableTracking as VariableTracking
-    from rlm_eval.tasks.ruler_cwe import CommonWords as CommonWords
-    from rlm_eval.tasks.ruler_qa import RulerQA as RulerQA
-    from rlm_eval.tasks.s_niah import SNiah as SNiah
+    from rlm_eval.tasks.needle.paraphrase import Paraphrase as Paraphrase
+    from rlm_eval.tasks.needle.ruler import CloseWords as CloseWords
+    from rlm_eval.tasks.needle.ruler import FrequentWords as FrequentWords
+    from rlm_eval.tasks.needle.ruler import VariableTracking as VariableTracking
+    from rlm_eval.tasks.needle.ruler_cwe import CommonWords as CommonWords
+    from rlm_eval.tasks.needle.ruler_qa import RulerQA as RulerQA
+    from rlm_eval.tasks.needle.s_niah import SNiah as SNiah
+    from rlm_eval.tasks.oolong.gen import OolongGen as OolongGen
+    from rlm_eval.tasks.oolong.pairs import OolongPairs as OolongPairs
+    from rlm_eval.tasks.oolong.pairs import OolongPairsGen as OolongPairsGen
+    from rlm_eval.tasks.oolong.real import OolongReal as OolongReal
+    from rlm_eval.tasks.oolong.rows import OolongRows as OolongRows
+    from rlm_eval.tasks.oolong.synth import OolongSynth as OolongSynth
     from rlm_eval.tasks.server_log import ServerLogIncident as ServerLogIncident
 
 Floor = Callable[[Sample], str]

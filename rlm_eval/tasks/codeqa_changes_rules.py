@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from rlm_eval.core.types import Sample
 from rlm_eval.tasks.baselines import Baseline
 from rlm_eval.tasks.rules import rule
-from rlm_eval.types import Sample
 
 _FILE = re.compile(r"^=== file: \w+/(\w+)\.py ===\n(.*?)(?=^=== file: )", re.MULTILINE | re.DOTALL)
 _FUNCTION = re.compile(r"^def ([a-z]\w*)\(value\):\n((?:    .*\n|\n(?=    ))*)", re.MULTILINE)

@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from rlm_eval.cli import main
+from rlm_eval.core.types import Role, Slice
 from rlm_eval.importers import fieldmap
 from rlm_eval.importers.assemble import is_round
 from rlm_eval.importers.rows import BadLog
-from rlm_eval.report import cells, comparison, server, tables
-from rlm_eval.report.trajectories import attempts
-from rlm_eval.results import ContextSource
-from rlm_eval.types import Role, Slice
+from rlm_eval.records.build import ContextSource
+from rlm_eval.report import summary
+from rlm_eval.report.tables import comparison, standard
+from rlm_eval.report.viewer import server
+from rlm_eval.report.viewer.trajectories import attempts
 
 UNKNOWN = [
     "n_calls", "n_sub_calls", "used_recursion", "max_depth", "n_truncated_calls", "coverage",
@@ -57,10 +59,10 @@ def test_a_suspected_cap_makes_outcomes_unknown_and_scores_bounds(wang):
     assert set(plain["outcome"]) == {"unknown"}
     assert "6 of 6 answers end on exactly 512 output tokens" in plain["remark"].iloc[0]
     assert set(records.loc[records["method"] == "depth1", "outcome"]) == {"ok"}
-    table = cells.summarise(cells.prepare(records)).set_index("method")
+    table = summary.summarise(summary.prepare(records)).set_index("method")
     assert table.loc["plain_llm", ["bound_low", "bound_high"]].tolist() == [0.0, 1.0]
     assert not table.loc["depth1", "as_bounds"]
-    against = comparison.against(cells.prepare(records), "plain_llm")
+    against = comparison.against(summary.prepare(records), "plain_llm")
     assert against["verdict"].tolist() == ["no verdict: more than 5 % cut off"]
     assert [n for n in (100, 256, 500, 512, 1000, 1024, 1023, 20) if is_round(n)] == [
         256, 500, 512, 1000, 1024,
@@ -69,10 +71,10 @@ def test_a_suspected_cap_makes_outcomes_unknown_and_scores_bounds(wang):
 
 def test_no_table_prints_a_zero_for_what_is_unknown(wang):
     _, records = wang
-    frame = cells.prepare(records)
-    table = cells.summarise(frame)
-    built = tables.of_imports(
-        tables.build(frame, table, comparison.against(frame, "depth1")), frame
+    frame = summary.prepare(records)
+    table = summary.summarise(frame)
+    built = standard.of_imports(
+        standard.build(frame, table, comparison.against(frame, "depth1")), frame
     )
     by_name = {one.name: one for one in built}
     for one in built:

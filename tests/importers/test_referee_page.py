@@ -5,8 +5,8 @@ import made_runs
 import pytest
 
 from rlm_eval.cli import main
-from rlm_eval.referee.evidence import Evidence
-from rlm_eval.referee.page import as_html, as_markdown, referee
+from rlm_eval.report.referee.evidence import Evidence
+from rlm_eval.report.referee.page import as_html, as_markdown, referee
 
 
 def page_of(tmp_path, kind, *files, more=()):

@@ -6,11 +6,12 @@ import json
 import pytest
 from fake_server import FakeServer
 
-from rlm_eval.models import Sampling, capacity
-from rlm_eval.models.capacity import Capacity
-from rlm_eval.models.gate import Gate
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message
+from rlm_eval.core.types import Message
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import capacity
+from rlm_eval.models.http.capacity import Capacity
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.rate_limiter import Gate
 
 BLOCKS = 'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="573"} 1.0\n'
 PROPS = json.dumps({"total_slots": 3, "default_generation_settings": {"n_ctx": 4096}})

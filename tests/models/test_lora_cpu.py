@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.config import build
+from rlm_eval.config.builder import build
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.lora import Lora
-from rlm_eval.types import Message
+from rlm_eval.models.servers.lora import Lora
 
 ROOT = Path(__file__).parents[2]
 HIDDEN, LAYERS, RANK = 64, 2, 8

@@ -9,11 +9,11 @@ from collections import Counter
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import data
-from rlm_eval.tasks.codeqa import DOMAIN, CodeQA
-from rlm_eval.tasks.codeqa_gen import CodeQAGen
-from rlm_eval.tasks.codeqa_riddles import KINDS, Names, execute
-from rlm_eval.types import Answer
+from rlm_eval.tasks.codeqa.gen import CodeQAGen
+from rlm_eval.tasks.codeqa.longbench import DOMAIN, CodeQA
+from rlm_eval.tasks.codeqa.riddles import KINDS, Names, execute
 
 
 def files_of(text):

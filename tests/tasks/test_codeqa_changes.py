@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from rlm_eval.tasks import codeqa_changes
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import rng
-from rlm_eval.tasks.codeqa_changes import CodeQAChanges
-from rlm_eval.tasks.codeqa_riddles import Names
+from rlm_eval.tasks.codeqa import changes
+from rlm_eval.tasks.codeqa.changes import CodeQAChanges
+from rlm_eval.tasks.codeqa.riddles import Names
 from rlm_eval.tasks.validate import lines, passed, validate
-from rlm_eval.types import Answer
 
 SMALL = CodeQAChanges(n=3, length=2048, tokenizer="approx4")
 PROGRAM = """
@@ -25,8 +25,8 @@ print(state.{kept} != before)
 def test_a_table_and_a_run_agree_over_many_groups():
     for number in range(60):
         source = rng("many", number)
-        group = codeqa_changes._group(source, Names(source), "p", "ROWS", "ITEMS")
-        assert codeqa_changes._changed("p", group, "ROWS") == group.golds
+        group = changes._group(source, Names(source), "p", "ROWS", "ITEMS")
+        assert changes._changed("p", group, "ROWS") == group.golds
         assert 3 <= len(group.golds) <= 6
         assert len(group.functions) == 14
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from shipped import shipped
 
+from rlm_eval.core.types import text_hash
 from rlm_eval.tasks.base import CachedTask
-from rlm_eval.types import text_hash
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "generators.json"

@@ -6,13 +6,13 @@ import random
 import pytest
 from shipped import CONFIGS, shipped
 
+from rlm_eval.core.types import Context, Sample, Score, canonical_text, text_hash
 from rlm_eval.tasks import ceilings
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import Form, options, strings_like
 from rlm_eval.tasks.items import Page
-from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.needle.s_niah import SNiah
 from rlm_eval.tasks.validate import no_shortcut
-from rlm_eval.types import Context, Sample, Score, canonical_text, text_hash
 
 LARGER = {"documents": 20, "doc_words_min": 400, "doc_words_max": 800}
 QUICK = ("oolong_gen_claims", "server_log_incident")

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rlm_eval.core.outcomes import Outcome, Totals
+from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
 from rlm_eval.importers.inspect_file import opened
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
-from rlm_eval.outcomes import Outcome, Totals
-from rlm_eval.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
 
 SUFFIXES = (".eval", ".json")
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}

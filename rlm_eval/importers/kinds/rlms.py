@@ -16,10 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.core.outcomes import Outcome
+from rlm_eval.core.types import Call, Prompt, Role, Step, Times, Usage
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.tables import raw_rows
-from rlm_eval.outcomes import Outcome
-from rlm_eval.types import Call, Prompt, Role, Step, Times, Usage
 
 SUFFIXES = (".jsonl", ".ndjson")
 _ERROR = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Iteration))\b")
@@ -289,7 +289,7 @@ def _usage(call: Mapping[str, Any]) -> Usage:
 
 
 def _added(a: Usage, b: Usage) -> Usage:
-    from rlm_eval.types import added
+    from rlm_eval.core.types import added
 
     return added(a, b)
 

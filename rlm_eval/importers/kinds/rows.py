@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.importers.fieldmap import FieldMap, Place, load, number, value_of, with_borrowed
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
-from rlm_eval.outcomes import Outcome, Totals
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rlm_eval.core.outcomes import Outcome, Totals
+from rlm_eval.core.types import Call, Prompt, Role, Score, Times, Usage
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
-from rlm_eval.outcomes import Outcome, Totals
-from rlm_eval.types import Call, Prompt, Role, Score, Times, Usage
 
 SUFFIXES = (".jsonl",)
 _ENDS = {

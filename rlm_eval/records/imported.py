@@ -1,0 +1,89 @@
+"""The record of an imported sample: columns that its log does not state become null.
+
+`records.record_of` counts what it finds; of a foreign log, what is not found is unknown, not 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.core.types import Call, Prompt, Role, Times, Totals, Trajectory, Usage
+
+if TYPE_CHECKING:
+    from rlm_eval.records.record import CallCost
+
+_NEVER = (
+    "n_retried_calls", "n_lost_attempts", "n_replayed_calls", "n_server_cut_calls",
+    "lost_tokens_estimated", "lost_cost_estimated", "failed_cost", "queue_seconds",
+)  # fmt: skip
+"""No foreign log says this of its calls."""
+_OF_CALLS = (
+    "n_calls", "n_root_calls", "n_sub_calls", "n_child_calls", "n_other_calls", "n_judge_calls",
+    "used_recursion", "max_depth", "turns", "first_sub_turn", "max_fanout", "n_truncated_calls",
+    "n_runaway_calls", "n_unknown_ends", "unknown_ends", "n_failed_calls", "input_tokens",
+    "cached_tokens", "output_tokens", "reasoning_tokens", "root_input_tokens",
+    "root_output_tokens", "sub_input_tokens", "sub_output_tokens", "judge_input_tokens",
+    "judge_output_tokens", "peak_prompt_tokens", "cost_cold", "cost_observed", "cost_with_gpu",
+    "judge_cost", "critical_path_seconds", "service_seconds", "first_token_seconds",
+    "token_seconds", "n_steps", "n_error_steps", "step_cpu_seconds", "coverage", "reread",
+    "evidence_seen",
+)  # fmt: skip
+"""Columns that count calls or blocks: null where the log has totals alone."""
+_OF_TIMES = ("critical_path_seconds", "service_seconds", "first_token_seconds", "token_seconds")
+_OF_PROMPTS = ("coverage", "reread", "evidence_seen")
+_OF_ENDS = ("n_truncated_calls", "n_runaway_calls", "n_unknown_ends", "unknown_ends")
+
+
+def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
+    """Columns of a record to replace: null, or what the log's totals say."""
+    found: dict[str, Any] = dict.fromkeys(_NEVER)
+    if trajectory.totals is not None:
+        return found | dict.fromkeys(_OF_CALLS) | _stated(trajectory.totals, cost)
+    lacking = {name for call in trajectory.calls for name in call.unknown}
+    if "times" in lacking:
+        found |= dict.fromkeys(_OF_TIMES)
+    if "prompt" in lacking:
+        found |= dict.fromkeys(_OF_PROMPTS)
+    if "finish_reason" in lacking:
+        found |= dict.fromkeys(_OF_ENDS)
+    if any(call.usage.total is None for call in trajectory.calls if call.error is None):
+        # A sum over the calls that did report would pass for the whole.
+        found |= dict.fromkeys(("cost_cold", "cost_observed", "cost_with_gpu"))
+        found["peak_prompt_tokens"] = None
+    if not any(call.role is Role.JUDGE for call in trajectory.calls):
+        judges = ("n_judge_calls", "judge_cost", "judge_input_tokens", "judge_output_tokens")
+        found |= dict.fromkeys(judges)
+    return found
+
+
+def _stated(totals: Totals, cost: CallCost) -> dict[str, Any]:
+    """Columns from the totals; only those that they hold."""
+    recursion = None if totals.sub_calls is None else totals.sub_calls > 0
+    cold, observed = cost(_one_call(totals)) if totals.price else (None, None)
+    return {
+        "input_tokens": totals.input,
+        "cached_tokens": totals.cached,
+        "output_tokens": totals.output,
+        "reasoning_tokens": totals.reasoning,
+        "n_calls": totals.calls,
+        "turns": totals.turns,
+        "n_sub_calls": totals.sub_calls,
+        "used_recursion": recursion,
+        "max_depth": totals.max_depth,
+        "n_steps": totals.steps,
+        "cost_cold": cold,
+        "cost_observed": observed,
+    }
+
+
+def _one_call(totals: Totals) -> Call:
+    """A call with the totals as usage, to be priced and thrown away.
+
+    Long-prompt tiers are per request, so that the totals of many calls may reach one that none of
+    them did: maps name a `price` only for models without tiers.
+    """
+    usage = Usage(totals.input, totals.cached, totals.output, totals.reasoning)
+    nothing = Times(0.0, 0.0, None, 0.0)
+    return Call(
+        0, None, 0, Role.ROOT, 0, "", "root", "", Prompt(()), "", "", "stop", usage, nothing, 1
+    )

@@ -1,0 +1,145 @@
+"""What a counterfactual will share and what it will cost, found offline before anything is sent.
+
+Each stored trajectory is run again under the changed settings with nobody behind the models, up to
+its first request without a stored reply. What the original made behind that point is what the
+counterfactual is expected to pay for, at the prices of its own models: it may make more or fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rlm_eval.budget.limits import Budget
+from rlm_eval.budget.prices import cold_cost
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Call, Outcome, Usage
+from rlm_eval.repl import open_pool
+from rlm_eval.runner.counterfactual.change import Counterfactual
+from rlm_eval.runner.counterfactual.shared import Original, SharedReplies
+from rlm_eval.runner.resources import offline_endpoints
+from rlm_eval.runner.rollout import attempt
+from rlm_eval.session.session import Session
+from rlm_eval.storage.journal import Journal, Replies
+from rlm_eval.storage.prompt_slices import SourceIndex
+
+
+@dataclass
+class Forecast:
+    """Sums over the samples of one cell."""
+
+    samples: int = 0
+    """Samples times epochs with a stored result."""
+    without: int = 0
+    """Samples without one: they would be run from the start, and have no pair."""
+    same: int = 0
+    """Samples whose whole trajectory is shared: the change does not touch them."""
+    shared: int = 0
+    """Calls taken from the original."""
+    new: int = 0
+    """Calls that the original made behind the first divergence."""
+    tokens: int = 0
+    """Their input and output tokens, as far as they were reported."""
+    cost: float = 0.0
+    """Their US dollars at list price of the new models."""
+    unpriced: int = 0
+    """Calls among them whose price or usage is unknown."""
+
+    def add(self, other: Forecast) -> None:
+        """Add the sums of another cell."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def __str__(self) -> str:
+        money = f"${self.cost:.4f}"
+        if self.unpriced == self.new:
+            money = "price unknown or nobody sends a bill"
+        elif self.unpriced:
+            money += f" and {self.unpriced:,} calls of unknown price"
+        told = (
+            f"{self.samples} samples, {self.same} of them untouched; {self.shared:,} calls shared, "
+            f"about {self.new:,} new ({self.tokens:,} tokens, {money})"
+        )
+        if self.without:
+            told += f"; {self.without} samples without a stored result, from the start"
+        return told
+
+
+class _Probe(Journal):
+    """The original's replies up to the first divergence; writes nothing."""
+
+    def __init__(self, original: Original) -> None:
+        self._original = original
+        self.counts = dict(original.calls.counts)
+        self.seen = SharedReplies()
+
+    def check(self) -> None:
+        """Nothing."""
+
+    def replies(self, sample: str, epoch: int) -> Replies:
+        """Of the attempt that counts."""
+        self.seen = SharedReplies(original=self._original.replies((sample, epoch)))
+        return self.seen
+
+    def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
+        """No number is needed."""
+        return 0
+
+    def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
+        """Nothing."""
+
+    def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
+        """Nothing."""
+
+    def write_count(self, request: str, tokens: int) -> None:
+        """Nothing on disk."""
+        self.counts[request] = tokens
+
+    def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
+        """Nothing."""
+
+
+async def forecast(one: Counterfactual) -> Forecast:
+    """Of one cell. No model is called; the stored code of the shared part is run again."""
+    cell, original, found = one.cell, Original(one.folder), Forecast()
+    async with AsyncExitStack() as stack:
+        pool = None
+        if cell.method.runs_code:
+            pool = await stack.enter_async_context(open_pool(cell.repl))
+        for sample in cell.task.samples():
+            for epoch in range(cell.epochs):
+                lines = list(original.lines((sample.id, epoch)))
+                if not lines:
+                    found.without += 1
+                    continue
+                found.samples += 1
+                probe = _Probe(original)
+                session = Session(
+                    sample, epoch, offline_endpoints(cell, Outcome.PROVIDER_ERROR), probe,
+                    Budget(cell.limits), pool, SourceIndex(sample.context.hash, ""),
+                )  # fmt: skip
+                with suppress(RlmEvalError):  # nobody answers; what was taken until then counts
+                    await attempt(cell.task, cell.method, sample, session)
+                taken = set(probe.seen.taken)
+                found.shared += len(taken)
+                found.same += probe.seen.diverged_in is None
+                if probe.seen.diverged_in is not None:
+                    _behind(found, cell, [line for line in lines if line["c"] not in taken])
+    return found
+
+
+def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
+    """Add the calls behind the divergence, at the prices of the new models."""
+    for line in lines:
+        slot = line.get("slot", line["role"])
+        if slot not in cell.models:  # it calls nobody there any more
+            continue
+        usage = Usage(*line["usage"])
+        price = cold_cost(cell.models[slot].price)(usage) if usage.total is not None else None
+        found.new += 1
+        found.tokens += usage.total or 0
+        found.cost += price or 0.0
+        found.unpriced += price is None

@@ -1,0 +1,140 @@
+"""The journal of a counterfactual cell: replies of the original up to the first divergence.
+
+A reply is shared where the same request was answered at the same place of the original trajectory
+and no earlier unit of the trajectory diverged. The unit is a turn of the root, or one of its code
+blocks with all calls that the block makes, at every depth: they are asked side by side, so that
+their order must not decide. The first request without a stored reply is the divergence; in the
+units behind it every call is sent, also one in equal words. A judge's verdict on the same answer
+is always shared: the noise of a judge is no effect. Shared calls are copied into the new journal
+(`from`), which then stands alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Call
+from rlm_eval.storage.cell_store import CellStore
+from rlm_eval.storage.journal import FINAL_ERRORS, FROM, Calls, Journal, Replies, Who
+from rlm_eval.storage.jsonl import AppendLog
+
+KEY = "counterfactual"
+"""Key of a configuration: `run`, `cell` (folder), `of` (identity), `change` (list of KEY=VALUE)."""
+_TURN = re.compile(r"t\d+(\.b\d+)?")
+_JUDGE = "judge"
+_COPY = "to copy"
+"""Marks a line of the original, whose numbers mean nothing in the new journal."""
+
+
+def unit(position: str) -> str:
+    """The part of a trajectory in which calls do not wait for each other."""
+    top = position.partition("/")[0]
+    found = _TURN.match(top)
+    return found[0] if found else re.sub(r"\d+", "", top)
+
+
+@dataclass
+class SharedReplies(Replies):
+    """Replies of this sample: its own of an earlier sitting first, then those of the original."""
+
+    own: Replies = field(default_factory=Replies)
+    original: Replies = field(default_factory=Replies)
+    diverged_in: str | None = None
+    """Unit of the first divergence."""
+    taken: list[int] = field(default_factory=list)
+    """Numbers, in the original's journal, of the replies that were handed out."""
+
+    def __post_init__(self) -> None:
+        self.unused = self.own.unused
+
+    def overlap(self, position: str) -> bool:
+        """As `Replies.overlap`, by either journal."""
+        return self.own.overlap(position) or self.original.overlap(position)
+
+    def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
+        """The stored call line, with its number in the original under `from`; `None` = to send."""
+        own = self.own.take(position, request, occurrence)
+        self.unused = self.own.unused
+        if own is not None:
+            if FROM not in own:
+                self._diverge(position)
+            return own
+        if position == _JUDGE or self.diverged_in in (None, unit(position)):
+            line = self.original.take(position, request, occurrence)
+            if line is not None:
+                self.taken.append(line["c"])
+                return {**line, FROM: line["c"], _COPY: True}
+        self._diverge(position)
+        return None
+
+    def _diverge(self, position: str) -> None:
+        if self.diverged_in is None and position != _JUDGE:
+            self.diverged_in = unit(position)
+
+
+class Original:
+    """The finished attempts of a stored cell, by sample and epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `RlmEvalError` where there is no such cell."""
+        if not (folder / "journal.jsonl").is_file():
+            raise RlmEvalError(
+                f"{folder}: no journal, so that nothing can be replayed from it; restore the "
+                "original run, or replay another"
+            )
+        self.store = CellStore(folder)
+        self.calls = Calls(folder / "journal.jsonl")
+
+    def replies(self, who: Who) -> Replies:
+        """The replies of the attempt that counts; none where the sample has no result."""
+        found = Replies()
+        for line in self.lines(who):
+            if "cut" not in line and line.get("error", "").partition(":")[0] in FINAL_ERRORS:
+                found.add(line)
+        return found
+
+    def lines(self, who: Who) -> Iterator[dict[str, Any]]:
+        """The call lines of the attempt that counts; none where the sample has no result."""
+        attempt = self.store.attempts.get(who)
+        if attempt is None or attempt.trajectory.outcome.is_missing:
+            return
+        yield from (line for line, _ in self.calls.lines(attempt.number))
+
+
+class SharedJournal(Journal):
+    """See the module's docstring."""
+
+    def __init__(
+        self, log: AppendLog, original: Original, wanted: Mapping[Who, int] | None = None
+    ) -> None:
+        super().__init__(log, wanted)
+        self._original = original
+        for request, tokens in original.calls.counts.items():
+            if request not in self.counts:
+                self.write_count(request, tokens)
+
+    def replies(self, sample: str, epoch: int) -> Replies:
+        """What was answered here, and what the original was answered."""
+        own = super().replies(sample, epoch)
+        return SharedReplies(own=own, original=self._original.replies((sample, epoch)))
+
+    def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
+        """Copy a shared reply; a reply of an earlier sitting is referred to."""
+        if _COPY in stored:
+            self.write(trajectory, stored["request"], call, **{FROM: stored[FROM]})
+        else:
+            super().write_again(trajectory, stored, call)
+
+
+def journal_of(
+    origin: Mapping[str, Any] | None, log: AppendLog, wanted: Mapping[Who, int]
+) -> Journal:
+    """The journal of a cell; `origin` is its `counterfactual`, `None` for every other cell."""
+    if origin is None:
+        return Journal(log, wanted)
+    return SharedJournal(log, Original(Path(origin["run"]) / "cells" / origin["cell"]), wanted)

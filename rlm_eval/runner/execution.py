@@ -1,0 +1,191 @@
+"""From cells to a finished run directory: cost check, run or resume, merge, records, report.
+
+The commands and the Python interface (`api`) share it. Not here: the cells themselves (`run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm_eval.budget.prices import price_of
+from rlm_eval.config.cell import run_folder, sweep_budget
+from rlm_eval.config.trust import foreign
+from rlm_eval.core.errors import ConfigError, EndedBySignal, NoRecords, RlmEvalError
+from rlm_eval.core.types import Outcome
+from rlm_eval.records.build import ContextSource, write_records
+from rlm_eval.records.record import FILE
+from rlm_eval.runner.planning.estimate import expected
+from rlm_eval.runner.planning.power import designs_of
+from rlm_eval.runner.runner import Runner, Summary
+from rlm_eval.runner.signals import Signals
+from rlm_eval.storage.cell_store import output_folder
+from rlm_eval.storage.shards import merge_done
+from rlm_eval.suites.reporting import summary, write_report
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from rlm_eval.config.cell import Cell
+
+
+def outcomes(text: str | None) -> list[Outcome]:
+    """The outcomes named by `--redo`, or `all`. Raises `ConfigError` for an unknown name."""
+    if text is None:
+        return []
+    try:
+        if text == "all":
+            return list(Outcome)
+        return [Outcome(name) for name in text.removeprefix("outcome=").split(",")]
+    except ValueError as error:
+        known = ", ".join(outcome.value for outcome in Outcome)
+        raise ConfigError(f"--redo {text}: {error}; the outcomes are all, {known}") from error
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """What the unfinished cells of a run are expected to cost."""
+
+    dollars: float
+    """Of the models with a known price."""
+    text: str
+    """The amount and its range, in words."""
+    unpriced: bool
+    """True where the price of another model is unknown."""
+
+
+async def expected_cost(folder: Path, cells: Sequence[Cell]) -> ExpectedCost | None:
+    """Estimate the cells of the run directory `folder` that are not done; nothing is called.
+
+    `None` where no model of them has a price.
+    """
+    todo = _open_cells(folder, cells)
+    priced = [c for c in todo if any(price_of(m.price) for m in c.models.values())]
+    if not priced:
+        return None
+    found = [await expected(cell) for cell in priced]
+    dollars, most = sum(e.priced for e in found), sum(e.priced * e.high for e in found)
+    text = f"about ${dollars:,.2f} expected (up to ${most:,.2f})"
+    if unpriced := dict.fromkeys(slot for cell in todo for slot in cell.unpriced):
+        text = f"at least ${dollars:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
+    return ExpectedCost(dollars, text, bool(unpriced))
+
+
+def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
+
+
+def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) -> list[str]:
+    """Warnings about designs that can show little; `tests`: comparisons that were named before."""
+    if not _open_cells(folder, cells):
+        return []
+    # A script measures nothing.
+    real = [c for c in cells if not any(getattr(m, "scripted", False) for m in c.models.values())]
+    return [design.warning() for design in designs_of(real, tests) if design.shows_little]
+
+
+def confirm(
+    folder: Path,
+    cells: Sequence[Cell],
+    above: float,
+    *,
+    yes: bool,
+    ask: bool = True,
+    tests: int | None = None,
+) -> None:
+    """Warn of designs that show little; ask before more than `above` US dollars are spent.
+
+    `tests`: comparisons that were named beforehand. Raises `ConfigError` without a terminal, or
+    where `ask` is false (then there is no `--yes`).
+    """
+    for warning in weak_designs(folder, cells, tests):
+        print(warning, file=sys.stderr)
+    if yes or (cost := asyncio.run(expected_cost(folder, cells))) is None:
+        return
+    if cost.dollars <= above:
+        if cost.unpriced:
+            print(cost.text, file=sys.stderr)
+        return
+    told = f"{cost.text} (`rlm-eval estimate` tells more), over ${above:g}"
+    if not (ask and sys.stdin.isatty()):
+        raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
+    try:
+        answer = input(f"{told}. Go on? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was called")
+
+
+def execute(
+    config: DictConfig,
+    cells: Sequence[Cell],
+    redo: Sequence[Outcome] = (),
+    *,
+    yes: bool,
+    report: bool,
+    begin: Callable[[Path], None] = lambda _: None,
+    tests: int | None = None,
+) -> int:
+    """Confirm, run or resume the cells, make records and report; returns the exit code.
+
+    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished.
+
+    `config` holds what concerns the whole run; `begin` is called with its folder before any call;
+    `tests` is the number of comparisons that were named beforehand, where they were.
+    """
+    folder = output_folder(run_folder(config))
+    confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
+    begin(folder)
+
+    runner = Runner(folder, cells, sweep_budget(config), redo, Signals())
+    ended = runner.run_now()
+    try:
+        for told in merge_done(folder, cells):
+            print(told, file=sys.stderr)
+        if any((folder / "cells").glob("*/manifest.json")):
+            _print_results(folder, cells, ended, report=report)
+    except (OSError, RlmEvalError) as error:
+        if not ended.unfinished:
+            raise
+        print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
+    if not ended.unfinished:
+        return 0
+    then = "the same command resumes"
+    if not (folder / "plan.json").exists():
+        then = f"put {folder} back, then {then}"
+    told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {then}"
+    if runner.stop.signal is not None:
+        raise EndedBySignal(told, runner.stop.signal)
+    print(told, file=sys.stderr)
+    return 1
+
+
+def update_records(folder: Path, ended: Summary) -> bool:
+    """Make the records of a run anew; false where nothing was added and they are there."""
+    is_new = bool(ended.attempted or ended.rescored) or not (folder / FILE).exists()
+    if is_new:
+        write_records(folder)
+    return is_new
+
+
+def contexts_of(cells: Sequence[Cell]) -> ContextSource:
+    """Contexts of these cells' samples for a report: their own classes are trusted."""
+    return ContextSource(known={name for cell in cells for name in foreign(cell.resolved)})
+
+
+def _print_results(folder: Path, cells: Sequence[Cell], ended: Summary, *, report: bool) -> None:
+    """Make records and report, unless nothing was added; print what they show and their places."""
+    out = folder / "report"
+    is_new = update_records(folder, ended)
+    if report:
+        fresh = is_new or not (out / "report.html").exists()
+        try:
+            print(write_report([folder], out, contexts_of(cells)) if fresh else summary(out))
+        except NoRecords:
+            return  # what is unfinished, and why, is told next
+    print(f"records: {folder / FILE}")

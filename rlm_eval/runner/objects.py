@@ -1,0 +1,232 @@
+"""Tasks, methods and models as Python objects: by the names of the shipped YAML, or of any class.
+
+    model("gpt-5-mini", sampling={"max_output_tokens": 4096})
+    cells_of(SNiah(length=2048, n=20), [RLM(), "long_context"], {"root": model("coder-0.5b")})
+
+A cell of objects and a cell of the command line with the same settings are the same cell: both come
+from a composed configuration (`grid`), in which objects take the place of nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from rlm_eval.config.builder import build, parse_length
+from rlm_eval.config.cell import Cell, build_cell, build_task
+from rlm_eval.config.environment import settle
+from rlm_eval.config.files import CONFIGS
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.methods import Method
+from rlm_eval.models import Model
+from rlm_eval.suites.schema import SLOTS, hydra_value
+from rlm_eval.tasks import Task, default_n
+
+_OF_TASKS = ("n", "seed", "length", "tokenizer")
+"""Settings of a run that a task has as fields."""
+_NAMED = re.compile(r"\[(\w+)\]")
+"""How `secrets` writes a secret."""
+
+
+def model(name: str, /, **settings: Any) -> Model:
+    """The model of `configs/model/NAME.yaml`, with fields of it set: `sampling={"seed": 0}`.
+
+    Raises `ConfigError` for an unknown name or field, and for a key that is written out.
+    """
+    if name == "same":
+        raise ConfigError("model('same'): leave `sub` out, and it is the root model")
+    config = _composed("model@root", name, "root", settings)
+    found: Model = build(config.root, f"model {name}")
+    return found
+
+
+def method(name: str, /, **settings: Any) -> Method:
+    """The method of `configs/method/NAME.yaml`, with fields of it set. Raises `ConfigError`."""
+    config = _composed("method", name, "method", settings)
+    found: Method = build(config.method, f"method {name}")
+    return found
+
+
+def task(name: str, /, **settings: Any) -> Task:
+    """The task of `configs/task/NAME.yaml`, with fields of it set: `length="8k"`, `n=20`.
+
+    Without an `n` it has what shows a large difference, as on the command line. Raises
+    `ConfigError`.
+    """
+    shared = {key: settings.pop(key) for key in _OF_TASKS if key in settings}
+    config = _composed("task", name, "task", settings)
+    config.update(shared)
+    if missing := sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("task.")):
+        field = missing[0].removeprefix("task.")
+        raise ConfigError(f"task {name}: {field} has no value; add {field}=...")
+    return build_task(config)
+
+
+def _composed(group: str, name: str, key: str, settings: Mapping[str, Any]) -> DictConfig:
+    """A configuration with this choice, and with these fields in the node under `key`."""
+    plain = {k: v for k, v in settings.items() if not isinstance(node_of(v), dict)}
+    overrides = [f"{key}.{field}={hydra_value(node_of(value))}" for field, value in plain.items()]
+    (config,) = expand([f"{group}={hydra_value(name)}", *overrides])
+    try:
+        with open_dict(config):
+            for field in settings.keys() - plain.keys():
+                value = node_of(settings[field])
+                OmegaConf.update(config, f"{key}.{field}", value, merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+    settle(config)
+    return config
+
+
+def cells_of(
+    task: Task | str,
+    methods: Sequence[Method | str],
+    models: Mapping[str, Model | str],
+    **settings: Any,
+) -> tuple[list[DictConfig], list[Cell]]:
+    """One cell per method, with its configuration, in order; `models` are by slot.
+
+    `settings` are the values of `configs/run.yaml`: `n`, `length`, `epochs`, `limits={"calls": 9}`,
+    ... Those that the task has as fields are set there; the others keep the command line's
+    defaults. Raises `ConfigError`; nothing is called.
+    """
+    if isinstance(methods, str) or not isinstance(methods, Sequence):
+        methods = [methods]
+    if not methods:
+        raise ConfigError("methods: name at least one")
+    _check_settings(settings)
+    for slot in models:
+        if slot not in SLOTS:
+            raise ConfigError(f"models: {slot!r} is no slot; the slots are {', '.join(SLOTS)}")
+    composed = functools.cache(lambda overrides: expand(overrides)[0])
+    found = [_cell(task, one, models, settings, composed) for one in methods]
+    ids = [cell.id for _, cell in found]
+    if twice := [cell_id for cell_id in ids if ids.count(cell_id) > 1]:
+        raise ConfigError(f"methods: two of them are the same cell, {twice[0]}")
+    return [config for config, _ in found], [cell for _, cell in found]
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    written: Any = OmegaConf.load(CONFIGS / "run.yaml")
+    known = [str(key) for key in written if key != "defaults"]
+    for name in settings:
+        if name not in known or name in ("sweep", "shard"):
+            near = difflib.get_close_matches(name, known, 3) or known
+            raise ConfigError(f"{name}: no setting of a run; near: {', '.join(near)}")
+
+
+def _cell(
+    task: Task | str,
+    method: Method | str,
+    models: Mapping[str, Model | str],
+    settings: Mapping[str, Any],
+    composed: Callable[[tuple[str, ...]], DictConfig],
+) -> tuple[DictConfig, Cell]:
+    named = {"task": task, "method": method, **{f"model@{s}": m for s, m in models.items()}}
+    chosen = [f"{k}={hydra_value(v)}" for k, v in named.items() if isinstance(v, str)]
+    config = composed(tuple(chosen)).copy()
+    given: dict[str, Any] = {
+        key.removeprefix("model@"): value
+        for key, value in named.items()
+        if not isinstance(value, str)
+    }
+    if not isinstance(task, str):
+        given["task"], values = _task_and_values(task, settings)
+        settings = {**settings, **values}
+    try:
+        for name, value in settings.items():
+            OmegaConf.update(config, name, node_of(value), merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+    root = given.get("root")
+    for key, value in given.items():
+        same = key in SLOTS and key != "root" and value is root
+        with open_dict(config):
+            config[key] = {"same": True} if same else _written(node_of(value))
+    cell = build_cell(config, given)
+    if "root" in cell.method.slots and "root" not in models:
+        raise ConfigError(f"root: {cell.method.name} needs a model; give root=model('NAME')")
+    try:
+        orjson.dumps([cell.id, cell.settings], option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise ConfigError(
+            f"a field of {_described(given)} is no plain value ({error}): texts, numbers, lists, "
+            "mappings and dataclasses of them make up a cell's identity"
+        ) from error
+    return config, cell
+
+
+def _described(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={type(value).__name__}" for key, value in given.items())
+
+
+def _task_and_values(task: Task, settings: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
+    """The task with the run's settings in its fields, and its fields as settings of the run."""
+    if not dataclasses.is_dataclass(task) or isinstance(task, type):
+        raise ConfigError(f"task: {task!r} is no instance of a dataclass")
+    own = {f.name for f in dataclasses.fields(task)}
+    wanted = {key: settings[key] for key in _OF_TASKS if settings.get(key) is not None}
+    if "length" in wanted:
+        wanted["length"] = parse_length(wanted["length"])
+    changed: Task = dataclasses.replace(
+        task, **{key: value for key, value in wanted.items() if key in own}
+    )
+    values = {key: getattr(changed, key) for key in _OF_TASKS if key in own}
+    values.setdefault("n", wanted.get("n") or default_n(changed))
+    if not values.get("length"):  # a text of its own length: any
+        values.pop("length", None)
+    return changed, values
+
+
+def node_of(value: Any) -> Any:
+    """A value as a configuration holds it; a dataclass names its class under `_target_`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        cls = type(value)
+        fields = {f.name: node_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **fields}
+    if isinstance(value, Mapping):
+        return {str(key): node_of(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [node_of(inner) for inner in value]
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value) if isinstance(value, Path) else repr(value)
+
+
+def _written(value: Any) -> Any:
+    """A node of an object as a configuration has it: secrets by their variables' names.
+
+    Other text is text: `${` begins no interpolation there.
+    """
+    if isinstance(value, dict):
+        return {key: _written(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_written(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    escaped = value.replace("${", "\\${")
+    if (redacted := SECRETS.text(escaped)) == escaped:
+        return escaped
+    return _NAMED.sub(
+        lambda found: f"${{oc.env:{found[1]}}}" if found[1] in os.environ else found[0], redacted
+    )
+
+
+def user_path(path: str | Path) -> Path:
+    """A path that a user gave, `~` resolved."""
+    return Path(path).expanduser()

@@ -1,0 +1,183 @@
+"""One question over texts or files, by any method: an RLM as a drop-in for a model call.
+
+    import rlm_eval as rl
+    answer = await rl.ask("Who signed?", ["contract.txt"], method="rlm", root="coder-0.5b")
+    print(answer.text, answer.calls, answer.paid)
+
+The same code path as a benchmark run: what it leaves behind is an ordinary run directory. A
+question is its files' contents, too: an edited file makes another cell, in another run directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rlm_eval.config.cell import Cell, build_cell, merged, run_folder, sweep_budget
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError, EndedBySignal, RlmEvalError
+from rlm_eval.core.types import Outcome
+from rlm_eval.methods import Method
+from rlm_eval.models import Model
+from rlm_eval.records.build import rows
+from rlm_eval.runner.execution import update_records
+from rlm_eval.runner.objects import cells_of, node_of, user_path
+from rlm_eval.runner.runner import Runner
+from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.spend import spent
+from rlm_eval.tasks.files import Files
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from rlm_eval.runner.signals import Signals
+    from rlm_eval.tasks import Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of a question."""
+
+    text: str | None
+    """The answer; `None` where there is none. Of several epochs the first one's."""
+    outcome: Outcome
+    """How it ended; of several epochs the first one's."""
+    texts: tuple[str | None, ...]
+    """The answer of every epoch."""
+    calls: int
+    """Model calls; this and the following are sums over epochs."""
+    input_tokens: int | None
+    """Prompt tokens, cached ones included; `None` = unknown."""
+    output_tokens: int | None
+    """Completion tokens; `None` = unknown."""
+    cost: float | None
+    """US dollars at list price; `None` = no price known."""
+    seconds: float
+    """Wall time."""
+    is_billed: bool
+    """False where nobody sends a bill: servers of ours, and scripts."""
+    is_new: bool
+    """False where all was taken from the journal of an earlier call: nothing was paid now."""
+    folder: Path
+    """The run directory (`rlm-eval view` shows it)."""
+
+    @property
+    def paid(self) -> str:
+        """Tokens and money, in words."""
+        counts = (self.input_tokens, self.output_tokens)
+        tokens = ["?" if count is None else f"{count:,}" for count in counts]
+        money = "price unknown" if self.is_billed else "nothing billed"
+        if self.cost is not None:
+            money = f"${self.cost:.4f}"
+        again = "" if self.is_new else "; from the journal, nothing paid now"
+        return f"{tokens[0]} + {tokens[1]} tokens; {money}{again}"
+
+
+async def ask(
+    question: str,
+    files: Sequence[str | Path] = (),
+    *,
+    method: Method | str = "rlm",
+    root: Model | str | None = None,
+    sub: Model | str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    texts: Sequence[str] = (),
+    folder: str | Path | None = None,
+    **settings: Any,
+) -> Asked:
+    """Answer `question` over `files` and `texts`, by any method and models.
+
+    A name in place of an object is that of a YAML file. `settings` are those of `configs/run.yaml`.
+    The run directory is `folder`, else `results/runs/ask-...`, named after what is asked; the same
+    question is answered from its journal.
+
+    Raises `ConfigError` for bad input, and `RlmEvalError` where the models could not be asked.
+    """
+    given = {"root": root, "sub": sub, **(models or {})}
+    slots = {slot: model for slot, model in given.items() if model is not None}
+    if isinstance(files, str | Path):
+        files = [files]
+    task = _task(question, files, texts, str(settings.pop("tokenizer", Files.tokenizer)))
+    unscored = cast("Task", task)  # it has no gold
+    configs, cells = await asyncio.to_thread(cells_of, unscored, [method], slots, n=1, **settings)
+    place = None if folder is None else user_path(folder)
+    return await _ask(configs[0], cells[0], place)
+
+
+def ask_now(
+    question: str, files: Sequence[str | Path], overrides: Sequence[str], signals: Signals | None
+) -> Asked:
+    """As `ask`, with the overrides of `rlm-eval run` and an event loop of its own.
+
+    Also raises `EndedBySignal`.
+    """
+    configs = expand(list(overrides))
+    if len(configs) != 1:
+        raise ConfigError(f"ask answers one question by one method; these are {len(configs)} cells")
+    task = _task(question, files, (), str(configs[0].tokenizer))
+    config = merged(configs[0], {"task": node_of(task), "n": 1})
+    is_named = any(override.startswith("name=") for override in overrides)
+    place = run_folder(config) if is_named else None
+    return asyncio.run(_ask(config, build_cell(config, {"task": task}), place, signals))
+
+
+def _task(
+    question: str, files: Sequence[str | Path], texts: Sequence[str], tokenizer: str
+) -> Files:
+    paths = [str(Path(file).expanduser().resolve()) for file in files]
+    try:
+        task = Files(question, paths, tokenizer=tokenizer, documents=list(texts))
+    except ValueError as error:
+        raise ConfigError(f"ask: {error}") from error
+    return replace(task, digest=task.current_digest())
+
+
+async def _ask(
+    config: DictConfig, cell: Cell, folder: Path | None, signals: Signals | None = None
+) -> Asked:
+    if folder is None:
+        folder = Path(config.results) / f"ask-{cell.identity[:8]}"
+    runner = Runner(folder, [cell], sweep_budget(config), signals=signals)
+    try:
+        ended = await asyncio.create_task(runner.run())
+    except asyncio.CancelledError:
+        if runner.stop.signal is None:
+            raise
+        raise EndedBySignal("stopped; the same command resumes", runner.stop.signal) from None
+    place = folder / cell.folder
+    if ended.unfinished:
+        told = f"{'; '.join(ended.unfinished.values())}; paid so far: {spent(place)}"
+        if runner.stop.signal is not None:
+            raise EndedBySignal(told, runner.stop.signal)
+        raise RlmEvalError(told)
+    await asyncio.to_thread(update_records, folder, ended)
+    attempts = _attempts(place, cell)
+    found = [row for row in rows(place) if row["epoch"] < cell.epochs]
+    return Asked(
+        text=attempts[0].trajectory.answer.text,
+        outcome=attempts[0].trajectory.outcome,
+        texts=tuple(attempt.trajectory.answer.text for attempt in attempts),
+        calls=_sum(found, "n_calls"),
+        input_tokens=_sum(found, "input_tokens"),
+        output_tokens=_sum(found, "output_tokens"),
+        cost=_sum(found, "cost_cold"),
+        seconds=_sum(found, "wall_seconds"),
+        is_billed=bool(cell.unpriced),
+        is_new=ended.attempted > 0,
+        folder=folder,
+    )
+
+
+def _attempts(place: Path, cell: Cell) -> list[Attempt]:
+    """Of every epoch, in order."""
+    by_epoch = {who[1]: attempt for who, attempt in CellStore(place).attempts.items()}
+    return [by_epoch[epoch] for epoch in range(cell.epochs)]
+
+
+def _sum(found: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """The sum of a column; unknown as soon as one value is."""
+    values = [row[name] for row in found]
+    return None if None in values else sum(values)

@@ -1,0 +1,109 @@
+"""Stored trajectories run again offline: what `rlm-eval replay` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.budget.limits import Budget
+from rlm_eval.config.trust import replayed_cell
+from rlm_eval.core.terminal import printable
+from rlm_eval.repl import open_pool
+from rlm_eval.runner.resources import offline_endpoints
+from rlm_eval.runner.rollout import attempt
+from rlm_eval.session.session import Session
+from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.journal import Calls, Tape
+from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.storage.lease import Lease
+from rlm_eval.storage.prompt_slices import SourceIndex
+from rlm_eval.storage.stale_code import HASHES, replayed, today
+
+
+def accept(folder: Path, same: int) -> str | None:
+    """Record that today's code gives this cell's results (`same` of them); why not, or `None`.
+
+    Raises `LeaseHeld` where a run writes the cell.
+    """
+    with Lease(folder) as lease:
+        store = CellStore(folder)
+        results = sum(not a.trajectory.outcome.is_missing for a in store.attempts.values())
+        if same < results or not results:
+            return f"not recorded: {same} of {results} results came out the same"
+        manifest, now = store.manifest, today(store.manifest)
+        if manifest.get(HASHES) != now:
+            lease.check()
+            store.amend(replayed(manifest, now, results))
+        return None
+
+
+async def replay_cell(
+    folder: Path, prefix: str, trust: bool, note: Callable[[str], None]
+) -> tuple[int, int, int]:
+    """Replay the attempts at the samples whose id starts with `prefix`; `note` gets a line of each.
+
+    Returns (attempts that came to the stored result, attempts replayed, results among the first).
+    """
+    store = CellStore(folder)
+    cell = replayed_cell(store.manifest, trust=trust)
+    calls = Calls(folder / "journal.jsonl")
+    same = seen = results = 0
+    async with AsyncExitStack() as stack:
+        pool = (
+            await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
+        )
+        task = _holding(cell.task, folder)
+        for sample in getattr(task, "drawn", task.samples)():
+            for epoch in range(cell.epochs):
+                stored = store.attempts.get((sample.id, epoch))
+                if stored is None or not sample.id.startswith(prefix):
+                    continue
+                session = Session(
+                    sample,
+                    epoch,
+                    offline_endpoints(cell, stored.trajectory.outcome),
+                    Tape(calls, stored.number),
+                    Budget(cell.limits),
+                    pool,
+                    SourceIndex(sample.context.hash, ""),  # nobody reads these prompts
+                )
+                trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                now = Attempt(stored.number, trajectory, scores, 0, 0)
+                _, then = store.one(sample.id, epoch)
+                equal = _said(now) == _said(then)
+                same += equal
+                results += equal and not stored.trajectory.outcome.is_missing
+                seen += 1
+                note(printable(f"{folder.name}  {sample.id[:8]}  {_told(now, then)}"))
+    return same, seen, results
+
+
+def _holding(task: Any, folder: Path) -> Any:
+    """The task with an n that holds all stored samples: a run with a smaller n than before takes
+    none away."""
+    n, stored = getattr(task, "n", None), sum(1 for _ in read_lines(folder / "samples.jsonl"))
+    return task if n is None or stored <= n else dataclasses.replace(task, n=stored)
+
+
+def _said(attempt: Attempt) -> tuple[Any, ...]:
+    trajectory = attempt.trajectory
+    values = tuple((score.scorer, score.value) for score in attempt.scores)
+    # The same answer by other calls has another price.
+    calls = sorted((call.position, call.role.value, call.reply) for call in trajectory.calls)
+    return trajectory.outcome, trajectory.answer.text, values, calls
+
+
+def _told(now: Attempt, stored: Attempt) -> str:
+    """What came out, and what came out then where it differs."""
+
+    def words(attempt: Attempt) -> str:
+        outcome, text, values, calls = _said(attempt)
+        score = attempt.scores[0].value if values else None
+        why = f" ({attempt.trajectory.error})" if attempt.trajectory.error else ""
+        return f"{outcome}  {score}  {str(text)[:200]!r}  {len(calls)} calls{why}"
+
+    same = _said(now) == _said(stored)
+    return f"{words(now)}  same" if same else f"{words(now)}  DIFFERS from  {words(stored)}"

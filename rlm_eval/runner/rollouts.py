@@ -1,0 +1,193 @@
+"""One sample, one method, nothing on disk: the smallest thing that the harness does.
+
+No run directory, no journal, no first request that proves an endpoint: the calls of the sample are
+all that is sent. For anything that is to be resumed or reported: `api.evaluate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rlm_eval.budget.limits import Budget
+from rlm_eval.budget.prices import call_cost
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.tokens import DEFAULT, get_tokenizer
+from rlm_eval.core.types import (
+    Answer,
+    Context,
+    Density,
+    Outcome,
+    Sample,
+    Score,
+    Trajectory,
+    canonical_text,
+    text_hash,
+)
+from rlm_eval.methods import Method
+from rlm_eval.models import Model
+from rlm_eval.records.record import record_of
+from rlm_eval.repl import open_pool
+from rlm_eval.runner.objects import cells_of
+from rlm_eval.runner.resources import endpoint
+from rlm_eval.runner.rollout import attempt
+from rlm_eval.session.session import Endpoint, Session
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.prompt_slices import SourceIndex
+from rlm_eval.tasks import Floor, Task
+from rlm_eval.tasks.base import Draft, make_sample
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What came of one sample."""
+
+    answer: str | None
+    """The answer; `None` where there is none."""
+    outcome: Outcome
+    """How it ended."""
+    error: str | None
+    """Message of the failure that ended it."""
+    scores: tuple[Score, ...]
+    """The task's verdicts, the headline first; empty without a task, and where it is missing."""
+    calls: int
+    """Model calls, those of a judge left out."""
+    input_tokens: int | None
+    """Prompt tokens, cached ones included; `None` = unknown."""
+    output_tokens: int | None
+    """Completion tokens; `None` = unknown."""
+    cost: float | None
+    """US dollars at list price, without cache discounts; `None` = no price known."""
+    seconds: float | None
+    """Wall time."""
+    trajectory: Trajectory
+    """Every call and every executed block."""
+
+
+def sample(
+    question: str,
+    context: str | Sequence[str],
+    target: Any = None,
+    *,
+    task: str = "own",
+    tokenizer: str = DEFAULT,
+) -> Sample:
+    """A sample of your own: a question over a text, or over documents. It is kept in memory.
+
+    `target` is the gold, for a task that scores it; `tokenizer` measures the length.
+    """
+    value = context if isinstance(context, str) else tuple(context)
+    text = canonical_text(value)
+    counter = get_tokenizer(tokenizer)
+    made = Context(text_hash(text), len(text), counter.count(text), counter.name, lambda: value)
+    draft = Draft(question, value, target, cluster=made.hash, item=made.hash)
+    return make_sample(task, 0, made.tokens, draft, made, None)
+
+
+async def solve(
+    method: Method | str,
+    sample: Sample,
+    *,
+    root: Model | str | None = None,
+    sub: Model | str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    task: Task | None = None,
+    **settings: Any,
+) -> Rollout:
+    """Run `method` on one sample; with its `task` the answer is scored. Nothing is written.
+
+    A name in place of an object is that of a YAML file. `sub` is the root model where it is left
+    out; `models` fills further slots. `settings` are those of `configs/run.yaml` that concern a
+    sample: `limits={"calls": 50}`, `repl={"isolation": "best"}`.
+
+    What the sample meets is its outcome. Raises `ConfigError` for bad input, `EndpointUnusable`
+    where a model cannot answer at all.
+    """
+    given = {"root": root, "sub": sub, **(models or {})}
+    slots = {slot: model for slot, model in given.items() if model is not None}
+    _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)
+    # A task of its own: what is set in its context does not stay in the caller's.
+    return await asyncio.create_task(_rollout(cell, sample))
+
+
+async def _rollout(cell: Cell, sample: Sample) -> Rollout:
+    async with AsyncExitStack() as stack:
+        opened: dict[str, Endpoint] = {}
+        for slot, model in cell.models.items():
+            known = [name for name in opened if cell.models[name] is model]
+            if known:
+                opened[slot] = opened[known[0]]
+            else:
+                opened[slot] = endpoint(model, await stack.enter_async_context(model.open()))
+        runs_code = cell.method.runs_code
+        pool = await stack.enter_async_context(open_pool(cell.repl)) if runs_code else None
+        session = Session(
+            sample,
+            0,
+            opened,
+            Journal(_NoLog()),
+            Budget(cell.limits),
+            pool,
+            SourceIndex(sample.context.hash, sample.context.text()),
+        )
+        trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+    prices = call_cost({slot: model.price for slot, model in cell.models.items()})
+    row = record_of({}, sample, trajectory, scores, prices)
+    return Rollout(
+        answer=trajectory.answer.text,
+        outcome=trajectory.outcome,
+        error=trajectory.error,
+        scores=scores,
+        calls=row["n_calls"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cost=row["cost_cold"],
+        seconds=trajectory.wall_seconds,
+        trajectory=trajectory,
+    )
+
+
+class _NoLog:
+    """Keeps nothing."""
+
+    path = Path(os.devnull)
+
+    def check(self) -> None:
+        """Nothing can fail."""
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """Stands for the task of a sample that has none: nothing is scored."""
+
+    name: str = "unscored"
+
+    own_length: ClassVar[bool] = True
+    density: ClassVar[Density] = Density.CONSTANT
+    generated: ClassVar[bool] = False
+    protected: ClassVar[bool] = False
+
+    def samples(self) -> Iterator[Sample]:
+        """None: the sample is the caller's."""
+        return iter(())
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
+        """Nothing."""
+        return ()
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """Raises `ConfigError`: only a task knows it."""
+        raise ConfigError(f"sample {sample.id[:8]}: the method answers with the gold; give task=")
+
+    def floors(self) -> Mapping[str, Floor]:
+        """None."""
+        return {}
