@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval import __version__
-from rlm_eval.errors import EndedBySignal, RlmEvalError
-from rlm_eval.paths import FULL, REFUSED, cache_dir
-from rlm_eval.secrets import guard_output
-from rlm_eval.terminal import printable
+from rlm_eval.core.errors import EndedBySignal, RlmEvalError
+from rlm_eval.core.paths import FULL, REFUSED, cache_dir
+from rlm_eval.core.secrets import guard_output
+from rlm_eval.core.terminal import printable
 
 _FOLDER = Path(__file__).parent / "commands"
 

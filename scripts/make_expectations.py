@@ -1,4 +1,4 @@
-"""Write `rlm_eval/data/expectations.json`: what trajectories are known to have used.
+"""Write `rlm_eval/runner/planning/data/expectations.json`: what trajectories used.
 
     python scripts/make_expectations.py
 
@@ -225,4 +225,4 @@ def made() -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "rlm_eval" / "data" / "expectations.json").write_text(made())
+    (ROOT / "rlm_eval/runner/planning/data/expectations.json").write_text(made())

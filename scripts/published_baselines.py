@@ -19,12 +19,12 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from rlm_eval.manifest import git_state
+from rlm_eval.config.trust import stored_cell
+from rlm_eval.runner.manifest import git_state
 from rlm_eval.stats import paired
-from rlm_eval.store import BASELINES
-from rlm_eval.suites.earlier import manifests
+from rlm_eval.storage.cell_store import BASELINES
+from rlm_eval.suites.republish import manifests
 from rlm_eval.tasks import ceilings
-from rlm_eval.trust import stored_cell
 
 SHOWN = 5
 """Rules of a kind that are listed, the best first."""

@@ -1,4 +1,4 @@
-"""Refresh `rlm_eval/data/prices.json` from the price table that the litellm wheel carries.
+"""Refresh `rlm_eval/budget/data/prices.json` from the price table that the litellm wheel carries.
 
     python scripts/refresh_prices.py [--version X.Y.Z]
 
@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parents[1] / "rlm_eval" / "data" / "prices.json"
+FILE = Path(__file__).parents[1] / "rlm_eval" / "budget" / "data" / "prices.json"
 MEMBER = "litellm/model_prices_and_context_window_backup.json"
 NAMES = {
     "input": "input_cost_per_token",

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.suites.schema import Entry, load
-from rlm_eval.tasks.browsecomp_gen import BrowseCompGen
-from rlm_eval.tasks.codeqa import DOMAIN
-from rlm_eval.tasks.codeqa_gen import CodeQAGen
-from rlm_eval.tasks.oolong_gen import OolongGen
+from rlm_eval.tasks.browsecomp.gen import BrowseCompGen
+from rlm_eval.tasks.codeqa.gen import CodeQAGen
+from rlm_eval.tasks.codeqa.longbench import DOMAIN
+from rlm_eval.tasks.oolong.gen import OolongGen
 
 CANARY = "stand-in"
 SMALL = {"lengths": (1024, 2048), "codeqa": 2048, "documents": 30, "words": (60, 150)}

@@ -25,7 +25,7 @@ if [[ ! -f "$place/READY" ]]; then
 fi
 locate='import sys
 from omegaconf import OmegaConf
-from rlm_eval.config import build
+from rlm_eval.config.builder import build
 print(build(OmegaConf.load(sys.argv[1]).engine.weights, "engine.weights").locate())'
 for name in "$@"; do
   if [[ ! -d "$place/$name" ]]; then

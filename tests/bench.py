@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlm_eval.journal import Journal
-from rlm_eval.limits import Budget, Limits
-from rlm_eval.log import AppendLog
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.types import Context, Message, Reply, Sample, Usage, text_hash
 from rlm_eval.models import EndpointInfo, Sampling
-from rlm_eval.prompt_check import PromptCheck
 from rlm_eval.repl import ReplPool
-from rlm_eval.session import Endpoint, Session
-from rlm_eval.slices import SourceIndex
-from rlm_eval.types import Context, Message, Reply, Sample, Usage, text_hash
+from rlm_eval.session.prompt_check import PromptCheck
+from rlm_eval.session.session import Endpoint, Session
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import AppendLog
+from rlm_eval.storage.prompt_slices import SourceIndex
 
 
 @dataclass

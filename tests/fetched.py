@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.errors import MissingDependency
+from rlm_eval.core.errors import MissingDependency
+from rlm_eval.core.tokens import DEFAULT, locate_ranks
 from rlm_eval.models import Model
-from rlm_eval.models.weights import WeightsUnavailableError
-from rlm_eval.tokens import DEFAULT, locate_ranks
+from rlm_eval.models.servers.weights import WeightsUnavailableError
 
 
 def ranks(name: str = DEFAULT) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlm_eval.tasks.codeqa import DOMAIN
-from rlm_eval.tasks.oolong_grammar import LABELS
-from rlm_eval.tasks.oolong_queries import pairs_of, query_text
-from rlm_eval.tasks.oolong_window import Row, parse, render
+from rlm_eval.tasks.codeqa.longbench import DOMAIN
+from rlm_eval.tasks.oolong.grammar import LABELS
+from rlm_eval.tasks.oolong.queries import pairs_of, query_text
+from rlm_eval.tasks.oolong.window import Row, parse, render
 
 CANARY, SECRET = "a canary of the tests", "Zanzibar Quux"
 LENGTH = 1024

@@ -17,12 +17,12 @@ from typing import Any
 
 from fake_server import FakeProcess
 
-from rlm_eval.cell import Cell, build_cell, run_folder, sweep_budget
-from rlm_eval.grid import expand
-from rlm_eval.journal import Calls
-from rlm_eval.results import rows
-from rlm_eval.run import Runner, Summary
-from rlm_eval.types import Outcome, Slice
+from rlm_eval.config.cell import Cell, build_cell, run_folder, sweep_budget
+from rlm_eval.config.grid import expand
+from rlm_eval.core.types import Outcome, Slice
+from rlm_eval.records.build import rows
+from rlm_eval.runner.runner import Runner, Summary
+from rlm_eval.storage.journal import Calls
 
 ROOT = Path(__file__).parent.parent
 

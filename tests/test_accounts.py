@@ -9,14 +9,14 @@ import pytest
 from fake_server import FakeServer, Out, rules
 from runs import RULES, overrides, records, run_here
 
-from rlm_eval import accounts
+from rlm_eval.budget.prices import table
 from rlm_eval.commands.status import main as status
 from rlm_eval.models import Account, EndpointInfo
 from rlm_eval.models.scripted import ScriptedModel
-from rlm_eval.prices import table
-from rlm_eval.results import outside_samples
-from rlm_eval.spending import first_requests
-from rlm_eval.store import write_json
+from rlm_eval.records.build import outside_samples
+from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.spend import first_requests
 
 PRICE = sorted(table())[0]
 
@@ -37,7 +37,7 @@ def spawned(folder, *more: str) -> list[str]:
 
 def shares_and_idle(run) -> tuple[float, float, float]:
     """(GPU-seconds of all samples by their records, idle, held)."""
-    held, idle = accounts.device_seconds(accounts.servers(run))["GPU"]
+    held, idle = server_usage.device_seconds(server_usage.servers(run))["GPU"]
     return sum(row["gpu_seconds"] for row in records(run.parent)), idle, held
 
 
@@ -52,7 +52,7 @@ async def test_shares_and_idle_time_add_up_to_what_the_servers_held(tmp_path):
     await asyncio.sleep(0.5)  # nobody holds a server now
     # More samples in a second process: its server is another one.
     await run_here([*given, "n=5", "root.gpu_hour_usd=3.6"])
-    assert len(accounts.servers(run)) == 2
+    assert len(server_usage.servers(run)) == 2
     both, idle, held = shares_and_idle(run)
     assert both > first
     assert both + idle == pytest.approx(held, rel=0.05)
@@ -71,17 +71,19 @@ async def test_shares_and_idle_time_add_up_to_what_the_servers_held(tmp_path):
 
 def tell_all(run):
     """The report says whose money it is, and what was held for nothing."""
-    from rlm_eval.records import load_records
-    from rlm_eval.report import card, cells, figures, tables
-    from rlm_eval.results import write_records
+    from rlm_eval.records.build import write_records
+    from rlm_eval.records.record import load_records
+    from rlm_eval.report import summary as cells
+    from rlm_eval.report.figures import panels
+    from rlm_eval.report.tables import card, standard
 
     write_records(run)
     frame = cells.prepare(load_records([run]))
     table = cells.summarise(frame)
-    column, label, note = figures.money_of(table)
+    column, label, note = panels.money_of(table)
     assert (column, label) == ("cost", "cost (USD, GPU time)")
     assert "fake: GPU time at the price given per hour, idle time left out" in note
-    shown = next(t for t in tables.build(frame, table, pd.DataFrame()) if t.name == "cost")
+    shown = next(t for t in standard.build(frame, table, pd.DataFrame()) if t.name == "cost")
     assert "GPU time at the price given" in shown.note
     assert float(shown.rows["GPU s"].iloc[0]) == pytest.approx(frame["gpu_seconds"].mean(), 0.01)
     told = card.facts([run], table, [])
@@ -90,14 +92,14 @@ def tell_all(run):
 
 
 async def test_a_killed_process_leaves_what_it_held_so_far(tmp_path, monkeypatch):
-    monkeypatch.setattr(accounts, "PERIOD_S", 0.05)
+    monkeypatch.setattr(server_usage, "PERIOD_S", 0.05)
     run = tmp_path / "test"
     task = asyncio.create_task(run_here(spawned(tmp_path, "n=4")))
     async with asyncio.timeout(60):
-        while not any(s["cells"] for s in accounts.servers(run)):  # noqa: ASYNC110 - a file
+        while not any(s["cells"] for s in server_usage.servers(run)):  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.4)
-    (server,) = accounts.servers(run)
+    (server,) = server_usage.servers(run)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -105,7 +107,7 @@ async def test_a_killed_process_leaves_what_it_held_so_far(tmp_path, monkeypatch
     assert 0 < part["busy_s"] <= server["held_s"]
     assert part["slots"] == ["root", "sub"]
     assert part["model_s"] > part["busy_s"] > 0
-    (after,) = accounts.servers(run)
+    (after,) = server_usage.servers(run)
     assert after["held_s"] > server["held_s"]
 
 
@@ -117,12 +119,12 @@ async def test_a_share_without_a_gpu_is_core_seconds():
                           "d": {"slots": ["root"], "busy_s": 1.0, "model_s": 1.0}}}  # fmt: skip
     elsewhere = {"gpus": None, "cores": None, "held_s": None, "cells": {}}
     known = [local, graphics, elsewhere]
-    found = accounts.shares(known, "c", {"root": 9.0, "sub": None})
+    found = server_usage.shares(known, "c", {"root": 9.0, "sub": None})
     assert found == {
-        "root": accounts.Share(gpu_s=None, core_s=1.0, gpu_usd=None),
-        "sub": accounts.Share(gpu_s=2.0, core_s=None, gpu_usd=None),
+        "root": server_usage.Share(gpu_s=None, core_s=1.0, gpu_usd=None),
+        "sub": server_usage.Share(gpu_s=2.0, core_s=None, gpu_usd=None),
     }
-    assert accounts.device_seconds(known) == {"core": (80.0, 40.0), "GPU": (12.0, 0.0)}
+    assert server_usage.device_seconds(known) == {"core": (80.0, 40.0), "GPU": (12.0, 0.0)}
 
 
 async def test_first_requests_are_charged_apart_and_to_the_budget(tmp_path, capsys):
@@ -153,9 +155,9 @@ async def test_the_prefix_cache_of_a_server_is_counted_over_the_run(tmp_path):
     out = Out("none", cached=7)
     async with FakeServer(reply=lambda _: out, metrics=True) as server:
         await run_here(overrides(tmp_path, server.url, "method=long_context"))
-        proof = accounts.checks(tmp_path / "test")[0][2]
+        proof = server_usage.checks(tmp_path / "test")[0][2]
         asked = server.total["prompt_tokens"] - proof.input
-    (told,) = accounts.servers(tmp_path / "test")
+    (told,) = server_usage.servers(tmp_path / "test")
     assert told["prefix_cache"] == {"queries": asked, "hits": 4 * 7}
     assert told["held_s"] is None
     assert records(tmp_path)[0]["gpu_seconds"] is None
@@ -173,18 +175,18 @@ class Telling:
 
 
 async def test_a_restarted_server_counts_on(tmp_path):
-    kept = accounts.Accounts(tmp_path)
+    kept = server_usage.Accounts(tmp_path)
     client = Telling([100, 100, 160, 30, 50])
     await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
     for _ in range(3):
         await kept.write()
-    (told,) = accounts.servers(tmp_path)
+    (told,) = server_usage.servers(tmp_path)
     assert told["prefix_cache"] == {"queries": 2 * 110, "hits": 110}
 
 
 async def test_a_file_that_could_not_be_written_once_costs_the_cell_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(accounts, "PERIOD_S", 0.01)
-    kept, tries = accounts.Accounts(tmp_path), []
+    monkeypatch.setattr(server_usage, "PERIOD_S", 0.01)
+    kept, tries = server_usage.Accounts(tmp_path), []
     client = Telling([1.0] * 100)
     await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
 
@@ -194,10 +196,10 @@ async def test_a_file_that_could_not_be_written_once_costs_the_cell_nothing(tmp_
             raise OSError("no room for a moment")
         write_json(path, value)
 
-    monkeypatch.setattr(accounts, "write_json", fails_once)
+    monkeypatch.setattr(server_usage, "write_json", fails_once)
     async with kept.cell("c", {"root": client}):
         await asyncio.sleep(0.1)
-    (told,) = accounts.servers(tmp_path)
+    (told,) = server_usage.servers(tmp_path)
     assert (len(tries), list(told["cells"])) == (2, ["c"])
 
 
@@ -216,7 +218,7 @@ async def test_a_cells_budget_ends_that_cell_alone(tmp_path):
 def test_a_run_of_scripts_writes_no_accounts(tmp_path):
     given = ["debug=scripted", f"results={tmp_path}", "name=test", "method=long_context"]
     assert not asyncio.run(run_here(given)).unfinished
-    assert not (tmp_path / "test" / accounts.FOLDER).exists()
+    assert not (tmp_path / "test" / server_usage.FOLDER).exists()
 
 
 def test_the_prefix_caches_of_a_models_servers_are_added_up(tmp_path):
@@ -224,7 +226,7 @@ def test_the_prefix_caches_of_a_models_servers_are_added_up(tmp_path):
               ("b", {"queries": 5.0, "hits": 1.0}), ("c", None)]  # fmt: skip
     for number, (model, cache) in enumerate(caches):
         server = {"models": [model], "held_s": None, "prefix_cache": cache, "cells": {}}
-        folder = tmp_path / accounts.FOLDER
+        folder = tmp_path / server_usage.FOLDER
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{number}.json", {"checks": [], "servers": {"1": server}})
     assert outside_samples(tmp_path) == {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rlm_eval.ask import ask
 from rlm_eval.cli import main
-from rlm_eval.types import Outcome
+from rlm_eval.core.types import Outcome
+from rlm_eval.runner.ask import ask
 
 SCRIPTED = ["model@root=scripted", "repl.isolation=best", "tokenizer=approx4"]
 LOG = (

@@ -6,11 +6,11 @@ import pytest
 from fake_server import FakeServer
 from runs import overrides, run_here
 
-from rlm_eval.cell import build_cell
 from rlm_eval.commands.run import confirm, main
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.errors import ConfigError, EndpointUnusable
-from rlm_eval.grid import expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError, EndpointUnusable
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
 OWN = ["root.model=mine", "root.base_url=http://127.0.0.1:1/v1"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rlm_eval.config import build, parse_length
-from rlm_eval.errors import ConfigError
+from rlm_eval.config.builder import build, parse_length
+from rlm_eval.core.errors import ConfigError
 
 
 class Side(StrEnum):

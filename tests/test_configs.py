@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.cell import build_cell
 from rlm_eval.commands.run import main as run
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import CONFIG_DIR, expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import CONFIG_DIR, expand
+from rlm_eval.core.errors import ConfigError
 
 PLACEHOLDERS = {
     "openai": ["root.base_url=http://127.0.0.1:1/v1", "root.model=some/model"],
@@ -168,7 +168,7 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
     ],
 )
 def test_bad_input_is_one_clear_error(overrides, message):
-    from rlm_eval.cell import run_folder
+    from rlm_eval.config.cell import run_folder
 
     def check() -> None:
         for config in expand(overrides):

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from runs import server_process
 
+from rlm_eval.budget.prices import price_of
 from rlm_eval.cli import commands, main
-from rlm_eval.grid import expand
-from rlm_eval.prices import price_of
-from rlm_eval.results import rows
+from rlm_eval.config.grid import expand
+from rlm_eval.records.build import rows
 from rlm_eval.suites.plan import _parse
 from rlm_eval.suites.schema import load
 

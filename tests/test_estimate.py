@@ -10,13 +10,13 @@ import pytest
 from fake_server import FakeServer, rules
 from runs import RULES, overrides, records, run_here
 
-from rlm_eval.cell import build_cell
 from rlm_eval.commands.estimate import estimate, main, table
 from rlm_eval.commands.suite import main as suite
-from rlm_eval.grid import expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
 from rlm_eval.methods.retrieval.dense import _cache
-from rlm_eval.records import load_records
-from rlm_eval.results import write_records
+from rlm_eval.records.build import write_records
+from rlm_eval.records.record import load_records
 
 ROOT = Path(__file__).parent.parent
 GPT = ["model@root=gpt-5", "model@sub=gpt-5-mini"]
@@ -132,7 +132,9 @@ def test_our_own_published_tokens_are_within_the_range(task, length, size):
 def test_the_known_figures_are_what_their_script_makes():
     path = ROOT / "scripts" / "make_expectations.py"
     module = runpy.run_path(str(path))
-    assert (ROOT / "rlm_eval/data/expectations.json").read_text() == module["made"]()
+    assert (ROOT / "rlm_eval/runner/planning/data/expectations.json").read_text() == module[
+        "made"
+    ]()
 
 
 def test_the_flagship_pair_costs_what_it_cost():

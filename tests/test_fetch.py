@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval import fetch, tokens
-from rlm_eval.errors import MissingDependency
-from rlm_eval.methods.rlm import wheels
-from rlm_eval.models.weights import Weights, WeightsUnavailableError
+from rlm_eval.core import fetch, tokens
+from rlm_eval.core.errors import MissingDependency
+from rlm_eval.methods.rlm import official_prompts
+from rlm_eval.models.servers.weights import Weights, WeightsUnavailableError
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,7 +84,7 @@ def test_a_source_distribution_is_never_built(index, tmp_path, monkeypatch, sett
     sdist(index, "litellm", "1.80.0")
     sdist(index, "part")
     with pytest.raises(MissingDependency, match="No matching distribution"):
-        wheels.wheel("0.1.3")
+        official_prompts.wheel("0.1.3")
     with pytest.raises(MissingDependency, match="No matching distribution"):
         tokens._fetch_ranks("o200k_base")
     with pytest.raises(WeightsUnavailableError, match="No matching distribution"):
@@ -100,7 +100,7 @@ def test_a_wheel_with_another_hash_is_never_opened(index, tmp_path, monkeypatch)
     (index / "litellm-1.80.0-py3-none-any.whl").write_bytes(b"no archive at all")
     (index / "part-1.0-py3-none-any.whl").write_bytes(b"no archive at all")
     with pytest.raises(MissingDependency):
-        wheels.wheel("0.1.3")
+        official_prompts.wheel("0.1.3")
     with pytest.raises(MissingDependency):
         tokens._fetch_ranks("o200k_base")
     with pytest.raises(WeightsUnavailableError):
@@ -128,7 +128,7 @@ def test_a_bad_download_does_not_stay_in_the_cache(index, tmp_path):
     wheel(index, "rlms", "0.1.3")
     for _ in range(2):
         with pytest.raises(MissingDependency, match="could not be fetched.*pinned is"):
-            wheels.wheel("0.1.3")
+            official_prompts.wheel("0.1.3")
     assert not list((tmp_path / "cache").rglob("*.whl"))
 
 
@@ -192,7 +192,7 @@ def test_no_module_of_the_working_directory_runs_in_pips_place(index, tmp_path, 
 def test_two_processes_at_once_fetch_it_once(index, tmp_path):
     digest = wheel(index, "part", members={"a": b"x" * 1000})
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom rlm_eval import fetch\n"
+        "import sys, time\nfrom pathlib import Path\nfrom rlm_eval.core import fetch\n"
         "def make(draft):\n"
         "    time.sleep(0.5)\n"
         "    print('made', flush=True)\n"

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from runs import run_here
 
-from rlm_eval.baselines import joined
-from rlm_eval.report.caveats import caveats
-from rlm_eval.report.cells import prepare, summarise
-from rlm_eval.report.tables import _accuracy as accuracy
-from rlm_eval.results import write_records
+from rlm_eval.records.baselines import joined
+from rlm_eval.records.build import write_records
+from rlm_eval.report.summary import prepare, summarise
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.standard import _accuracy as accuracy
 
 TASKS = (
     "browsecomp_gen_mini,codeqa_gen,codeqa_gen_sets,contract_clauses,graphwalks_gen,ledger,"

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from rlm_eval.cli import main
-from rlm_eval.report.server import Shelf
-from rlm_eval.results import ContextSource
+from rlm_eval.records.build import ContextSource
+from rlm_eval.report.viewer.server import Shelf
 
 pytest_plugins = ("hub_bench",)
 

@@ -11,10 +11,10 @@ from fake_server import FakeServer
 from omegaconf import OmegaConf
 from runs import cell_folder, overrides, run_here
 
-from rlm_eval.cell import build_cell
-from rlm_eval.errors import MissingDependency
-from rlm_eval.grid import expand
-from rlm_eval.identity import changed_defaults, identity, settings, versions_in
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.config.identity import changed_defaults, identity, settings, versions_in
+from rlm_eval.core.errors import MissingDependency
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "cell_ids.json").read_text())

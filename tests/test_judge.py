@@ -3,11 +3,11 @@
 import pytest
 from bench import Answering, sample_of, session_over
 
-from rlm_eval.attempt import attempt
-from rlm_eval.limits import Limits
+from rlm_eval.budget.limits import Limits
+from rlm_eval.core.types import Outcome, Reply, Role, Score, Usage
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.prompt_check import PromptCheck
-from rlm_eval.types import Outcome, Reply, Role, Score, Usage
+from rlm_eval.runner.rollout import attempt
+from rlm_eval.session.prompt_check import PromptCheck
 
 
 class Judged:

@@ -9,10 +9,10 @@ import sys
 import orjson
 import pytest
 
-from rlm_eval import lease
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.holder import Holder
-from rlm_eval.lease import STALE_SECONDS, Lease, holder_of
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.storage import lease
+from rlm_eval.storage.lease import STALE_SECONDS, Lease, holder_of
+from rlm_eval.storage.lease_holder import Holder
 
 
 async def test_the_second_one_is_told_who_and_since_when(tmp_path):
@@ -27,7 +27,8 @@ async def test_the_second_one_is_told_who_and_since_when(tmp_path):
 
 async def test_a_dead_process_holds_nothing(tmp_path):
     code = (
-        "import asyncio, os, sys; from pathlib import Path; from rlm_eval.lease import Lease\n"
+        "import asyncio, os, sys; from pathlib import Path\n"
+        "from rlm_eval.storage.lease import Lease\n"
         "async def main():\n"
         "    async with Lease(Path(sys.argv[1])):\n"
         "        os._exit(9)\n"

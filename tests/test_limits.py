@@ -2,9 +2,9 @@
 
 import pytest
 
-from rlm_eval.errors import LimitReached
-from rlm_eval.limits import Budget, Limits
-from rlm_eval.types import Outcome
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.errors import LimitReached
+from rlm_eval.core.types import Outcome
 
 
 def test_in_flight_reservations_count():

@@ -21,10 +21,10 @@ from runs import (
     start,
 )
 
-from rlm_eval import lease
 from rlm_eval.commands.score import main as score
-from rlm_eval.lease import STALE_SECONDS
-from rlm_eval.log import count_torn, dumped, read_lines
+from rlm_eval.storage import lease
+from rlm_eval.storage.jsonl import count_torn, dumped, read_lines
+from rlm_eval.storage.lease import STALE_SECONDS
 
 
 @pytest.fixture(autouse=True)

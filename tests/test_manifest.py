@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlm_eval.manifest import processor
+from rlm_eval.runner.manifest import processor
 
 
 @pytest.mark.parametrize(

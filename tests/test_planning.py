@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlm_eval.cell import build_cell
 from rlm_eval.cli import main
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.grid import CONFIG_DIR, expand
-from rlm_eval.planning import designs_of
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import CONFIG_DIR, expand
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.runner.planning.power import designs_of
 from rlm_eval.stats.paired import compare
 from rlm_eval.stats.power import LARGE, detectable_planned, least_detectable
 

@@ -4,10 +4,10 @@ import made_hub
 import pytest
 from huggingface_hub import constants
 
-from rlm_eval.cell import build_cell
 from rlm_eval.cli import main
-from rlm_eval.grid import expand
-from rlm_eval.prefetch import resources
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.runner.planning.prefetch import resources
 
 pytest_plugins = ("hub_bench",)
 

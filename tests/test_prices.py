@@ -5,8 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.prices import (
+from rlm_eval.budget.prices import (
     Price,
     Rates,
     call_cost,
@@ -17,7 +16,8 @@ from rlm_eval.prices import (
     table,
     why_unknown,
 )
-from rlm_eval.types import Call, Prompt, Role, Times, Usage
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Call, Prompt, Role, Times, Usage
 
 TIERED = Price(
     "t", "2026-11-21", "here", Rates(2, 10, cached=0.5, reasoning=4),

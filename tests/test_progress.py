@@ -11,9 +11,9 @@ import sys
 from rich.console import Console
 from runs import ROOT, cells_of
 
-from rlm_eval.progress import Progress
-from rlm_eval.store import Attempt, CellStore
-from rlm_eval.types import Answer, Call, Outcome, Prompt, Role, Score, Times, Trajectory, Usage
+from rlm_eval.core.types import Answer, Call, Outcome, Prompt, Role, Score, Times, Trajectory, Usage
+from rlm_eval.runner.progress import Progress
+from rlm_eval.storage.cell_store import Attempt, CellStore
 
 
 def finished(sample: str, outcome: Outcome, value: float) -> Attempt:

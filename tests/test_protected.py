@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from runs import cells_of
 
-from rlm_eval.cell import run_folder, sweep_budget
 from rlm_eval.commands.score import main as score
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import expand
-from rlm_eval.log import AppendLog, read_lines
+from rlm_eval.config.cell import run_folder, sweep_budget
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.models.scripted import ScriptedModel
-from rlm_eval.results import rows
-from rlm_eval.run import Runner
-from rlm_eval.store import CellStore
+from rlm_eval.records.build import rows
+from rlm_eval.runner.runner import Runner
+from rlm_eval.storage.cell_store import CellStore
+from rlm_eval.storage.jsonl import AppendLog, read_lines
 
 CANARY, SECRET = "a canary of the tests", "Zanzibar Quux"
 PRINTS = "```python\nprint({})\n```"

@@ -9,8 +9,8 @@ import pytest
 from runs import server_process
 
 from rlm_eval.cli import main
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.records import load_records
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.records.record import load_records
 from rlm_eval.suites.plan import read_record
 from rlm_eval.suites.publish import publish, state
 from rlm_eval.suites.schema import load

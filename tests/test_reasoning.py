@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_eval.reasoning import (
+from rlm_eval.core.reasoning import (
     Final,
     ends_foreign_thought,
     split,

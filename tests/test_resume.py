@@ -28,11 +28,11 @@ from runs import (
 
 from rlm_eval.commands.replay import main as replay
 from rlm_eval.commands.status import main as status
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.lease import Lease
-from rlm_eval.log import count_torn, read_lines
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Outcome
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Outcome
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.storage.jsonl import count_torn, read_lines
+from rlm_eval.storage.lease import Lease
 
 KEY = "sk-planted-0a1b2c3d4e5f"
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlm_eval.resuming import first_that_counts
-from rlm_eval.types import Outcome
+from rlm_eval.core.types import Outcome
+from rlm_eval.runner.resume import first_that_counts
 
 WHO = ("sample", 0)
 

@@ -18,21 +18,21 @@ from aiohttp import web
 from fake_server import FakeServer
 from runs import ROOT, cells_of, overrides
 
-from rlm_eval.cell import build_cell
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.environment import MASK, masked_arguments
-from rlm_eval.errors import ConfigError, EndpointUnusable, ProviderError, RlmEvalError
-from rlm_eval.grid import expand
-from rlm_eval.log import dumped
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.embedding import EmbeddingModel
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.report.server import open_server
-from rlm_eval.secrets import Secrets
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.environment import MASK, masked_arguments
+from rlm_eval.config.grid import expand
+from rlm_eval.config.trust import stored_cell
+from rlm_eval.core.errors import ConfigError, EndpointUnusable, ProviderError, RlmEvalError
+from rlm_eval.core.secrets import Secrets
+from rlm_eval.core.types import Message
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.embedding import EmbeddingModel
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.report.viewer.server import open_server
+from rlm_eval.storage.jsonl import dumped
 from rlm_eval.suites.plan import read_record, write_record
 from rlm_eval.suites.schema import load
-from rlm_eval.trust import stored_cell
-from rlm_eval.types import Message
 
 PLANTED = {
     "PK": "pk-planted7Qx/Zr9Kw2Lm+Tt5&Vb8",  # in headers_env
@@ -282,7 +282,8 @@ def test_a_script_of_the_cluster_gets_no_key(tmp_path):
 
 def test_a_traceback_holds_no_key():
     code = (
-        "from rlm_eval.cli import guard_output; from rlm_eval.models.keys import from_environment; "
+        "from rlm_eval.cli import guard_output; "
+        "from rlm_eval.models.http.keys import from_environment; "
         "guard_output(); key = from_environment('PK', 'x', 'y'); import threading; "
         "t = threading.Thread(target=lambda: {}[key]); t.start(); t.join(); "
         "raise RuntimeError(f'it was {key!r}')"

@@ -8,10 +8,10 @@ from bodies import OVERFLOW, ZERO, chat, sent
 from fake_server import FakeServer, Fault, rules
 from runs import RULES, overrides, records, run_here
 
-from rlm_eval.prices import price_of
-from rlm_eval.report import cells
-from rlm_eval.report.caveats import caveats
-from rlm_eval.results import write_records
+from rlm_eval.budget.prices import price_of
+from rlm_eval.records.build import write_records
+from rlm_eval.report import summary as cells
+from rlm_eval.report.tables.caveats import caveats
 
 PRICE = "gpt-4o-mini"
 OWN = [

@@ -22,12 +22,12 @@ from runs import (
 )
 from test_resume import answered, until, wait_for
 
-from rlm_eval.errors import EndpointUnusable
-from rlm_eval.log import read_lines
-from rlm_eval.records import load_records
-from rlm_eval.report import card
-from rlm_eval.report.cells import prepare
-from rlm_eval.results import write_records
+from rlm_eval.core.errors import EndpointUnusable
+from rlm_eval.records.build import write_records
+from rlm_eval.records.record import load_records
+from rlm_eval.report.summary import prepare
+from rlm_eval.report.tables import card
+from rlm_eval.storage.jsonl import read_lines
 
 
 @pytest.fixture(autouse=True)

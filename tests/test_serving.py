@@ -11,10 +11,11 @@ import fake_vllm
 import pytest
 from runs import ROOT, cells_of, overrides, records, run_here
 
-from rlm_eval import serving
-from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
-from rlm_eval.models import EndpointInfo, registry
-from rlm_eval.models.registry import Registration, Registry, Shared
+from rlm_eval.cluster import serving
+from rlm_eval.core.errors import ConfigError, EndpointGone, EndpointUnusable
+from rlm_eval.models import EndpointInfo
+from rlm_eval.models.servers import registry
+from rlm_eval.models.servers.registry import Registration, Registry, Shared
 
 
 def shared(folder, patience_s=5.0):

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from bench import Answering, sample_of, session_over
 
-from rlm_eval import reserving
-from rlm_eval.attempt import attempt
-from rlm_eval.errors import (
+from rlm_eval.budget import reservation
+from rlm_eval.budget.limits import Limits
+from rlm_eval.core.errors import (
     CallCancelled,
     EndpointGone,
     LimitReached,
@@ -15,15 +15,15 @@ from rlm_eval.errors import (
     ProviderError,
     RunStopped,
 )
-from rlm_eval.journal import Calls, Tape
-from rlm_eval.limits import Limits
-from rlm_eval.log import count_torn
+from rlm_eval.core.types import Message, Outcome, Reply, Role, Slice, Usage
 from rlm_eval.methods.long_context import LongContext
 from rlm_eval.models import ON_SEND, Sampling
-from rlm_eval.prompt_check import PromptCheck
-from rlm_eval.slices import decode
-from rlm_eval.spending import Spending, spent
-from rlm_eval.types import Message, Outcome, Reply, Role, Slice, Usage
+from rlm_eval.runner.rollout import attempt
+from rlm_eval.session.prompt_check import PromptCheck
+from rlm_eval.storage.journal import Calls, Tape
+from rlm_eval.storage.jsonl import count_torn
+from rlm_eval.storage.prompt_slices import decode
+from rlm_eval.storage.spend import Spending, spent
 
 TEXT = " ".join(
     f"line {n} says that {n * 7919 % 1000} is the number of the day." for n in range(400)
@@ -205,7 +205,7 @@ async def test_a_call_that_ends_before_it_is_sent_gives_its_reservation_back(tmp
 
 
 async def test_concurrent_calls_cannot_overspend_together(tmp_path):
-    most = 90 + reserving.FRAME + 10  # of a call; it takes 15 (`Answering`)
+    most = 90 + reservation.FRAME + 10  # of a call; it takes 15 (`Answering`)
     in_flight, peak = 0, 0
 
     class Counting(Answering):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_eval.slices import MIN_RUN, SourceIndex, decode
-from rlm_eval.types import Slice
+from rlm_eval.core.types import Slice
+from rlm_eval.storage.prompt_slices import MIN_RUN, SourceIndex, decode
 
 
 def words(seed: int, count: int) -> str:

@@ -5,9 +5,9 @@ import pytest
 from fake_server import FakeServer, Fault, every, rules, text_of, tokens_of
 from runs import RULES, cell_folder, overrides, records, run_here
 
+from rlm_eval.budget.prices import table
 from rlm_eval.commands.status import main as status
-from rlm_eval.prices import table
-from rlm_eval.spending import Spending, spent
+from rlm_eval.storage.spend import Spending, spent
 
 PRICE = sorted(table())[0]
 

@@ -10,11 +10,12 @@ import pytest
 from report import made_frames as frames
 
 from rlm_eval.cli import main
-from rlm_eval.config import parse_length
-from rlm_eval.errors import ConfigError, RlmEvalError
-from rlm_eval.records import load_records
-from rlm_eval.report import card, cells
-from rlm_eval.suites.findings import (
+from rlm_eval.config.builder import parse_length
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.records.record import load_records
+from rlm_eval.report import summary
+from rlm_eval.report.tables import card
+from rlm_eval.suites.comparisons import (
     added_table,
     additions,
     family_table,
@@ -94,7 +95,7 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
     assert records["scripted"].all()
     record, suite = read_record(run), load(name)
     assert set(records["cell_id"]) == {place.cell for place in record.places} - {""}
-    shown, _ = additions([run])(cells.prepare(load_records([run]), card.manifests([run])))
+    shown, _ = additions([run])(summary.prepare(load_records([run]), card.manifests([run])))
     family = shown[0].rows
     assert len(family) == len(contrasts(record.places, suite.comparisons, suite))
     assert (family["verdict"] != "not run").any()
@@ -221,7 +222,7 @@ def verdict(made, *, as_named=True, **fields):
 
 
 def test_a_published_number_gets_a_verdict_or_the_reason_for_none():
-    made = cells.prepare(frames.frame(methods=("rlm",), lengths=(1024,), n=150))
+    made = summary.prepare(frames.frame(methods=("rlm",), lengths=(1024,), n=150))
     made["score"] = [float(i % 2) for i in range(150)]
     made = made.assign(scripted=False, generated=False)
     assert verdict(made) == "compatible"
@@ -251,7 +252,7 @@ def placed(made, method, cell=None, **fields):
 def test_a_task_of_its_own_size_is_compared_at_its_measured_length(tmp_path):
     suite_file(tmp_path, GOOD.replace("lengths: [4k]", "lengths: []"))
     suite = load("mine", tmp_path)
-    made = cells.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
+    made = summary.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
     places = [placed(made, "rlm"), placed(made, "long_context")]
     places += [placed(made, name, "", task="later") for name in ("rlm", "long_context")]
     record = Record("mine", [], "2026-01-01", places, suite.comparisons)
@@ -303,7 +304,7 @@ def test_what_is_run_beyond_the_first_plan_stays_out_of_the_family(tmp_path):
         .assign(cell_id=p.cell, sample_id=lambda f, p=p: f["sample_id"] + f"-{p.seed}")
         for p in record.places
     ]  # fmt: skip
-    frame = cells.prepare(pd.concat(made))
+    frame = summary.prepare(pd.concat(made))
     planned = family_table(frame, record, suite)
     assert planned.rows[["length", "pairs"]].to_numpy().tolist() == [["1k", 24], ["2k", 24]]
     assert "Holm over all 2 comparisons" in planned.note

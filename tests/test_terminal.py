@@ -6,8 +6,8 @@ import pytest
 from fake_server import FakeProcess
 
 from rlm_eval.cli import main
-from rlm_eval.progress import Progress
-from rlm_eval.terminal import printable
+from rlm_eval.core.terminal import printable
+from rlm_eval.runner.progress import Progress
 
 HOSTILE = "\x1b]0;title\x07 \x1b[2J\x9b31m red \rover\u202ereversed\x7f\x00"
 

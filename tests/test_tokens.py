@@ -7,9 +7,9 @@ import sys
 import fetched
 import pytest
 
-from rlm_eval import tokens
-from rlm_eval.errors import ConfigError, MissingDependency
-from rlm_eval.tokens import find_ranks, get_tokenizer
+from rlm_eval.core import tokens
+from rlm_eval.core.errors import ConfigError, MissingDependency
+from rlm_eval.core.tokens import find_ranks, get_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,8 @@ def test_the_names_of_the_rank_files_are_those_of_tiktokens_cache():
 
 def test_counting_imports_nothing_heavy():
     code = (
-        "import sys; from rlm_eval.tokens import get_tokenizer; get_tokenizer('approx4').count('a')"
+        "import sys; from rlm_eval.core.tokens import get_tokenizer; "
+        "get_tokenizer('approx4').count('a')"
         "; print([m for m in ('tiktoken', 'transformers', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,11 +13,12 @@ import pytest
 from fake_server import FakeServer, Out
 from runs import run_here
 
-from rlm_eval.report import cells, comparison, tables
-from rlm_eval.report.card import manifests
-from rlm_eval.report.caveats import caveats
-from rlm_eval.report.formats import markdown
-from rlm_eval.results import write_records
+from rlm_eval.records.build import write_records
+from rlm_eval.report import summary
+from rlm_eval.report.tables import comparison, standard
+from rlm_eval.report.tables.card import manifests
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.formats import markdown
 
 PAGE = (Path(__file__).parent.parent / "docs" / "truncation.md").read_text()
 THINKING = "Let me go through the text once more and weigh what it says about this key. " * 48
@@ -58,11 +59,11 @@ async def frame(tmp_path, monkeypatch):
         given += ["root.sampling.max_output_tokens=512,4096", "name=cap", f"results={tmp_path}"]
         assert not (await run_here(given)).unfinished
     records = pd.read_parquet(write_records(tmp_path / "cap"), dtype_backend="numpy_nullable")
-    return cells.prepare(records, manifests([tmp_path / "cap"]))
+    return summary.prepare(records, manifests([tmp_path / "cap"]))
 
 
 def test_cut_answers_are_bounds_and_get_no_verdict(frame):
-    table = cells.summarise(frame)
+    table = summary.summarise(frame)
     capped, free = (table[table["series"].str.contains(f"={cap}]")].iloc[0] for cap in (512, 4096))
     assert capped["outcomes"] == "truncated 20"
     assert capped["accuracy"] == 0.0  # what a harness without outcomes prints: 0 % of 20
@@ -70,7 +71,7 @@ def test_cut_answers_are_bounds_and_get_no_verdict(frame):
     assert (free["outcomes"], free["accuracy"]) == ("ok 20", 1.0)
 
     differences = comparison.against(frame, free["series"])
-    built = tables.build(frame, table, differences)
+    built = standard.build(frame, table, differences)
     outcomes, accuracy = (markdown(t.rows) for t in built[:2])
     for shown in (outcomes, accuracy):
         assert shown in PAGE, shown

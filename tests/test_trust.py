@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import pytest
 from runs import ROOT, cell_folder, overrides, run_here, server_process
 
-from rlm_eval import trust
-from rlm_eval.cell import build_cell
 from rlm_eval.commands import compare, export, replay, report, score, status
-from rlm_eval.config import locate
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import expand
-from rlm_eval.results import ContextSource
-from rlm_eval.trust import Untrusted
+from rlm_eval.config import trust
+from rlm_eval.config.builder import locate
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.config.trust import Untrusted
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.records.build import ContextSource
 
 EVIL = """
 import os
 from dataclasses import dataclass
-from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.needle.s_niah import SNiah
 open(os.environ["RAN"], "a").write("x")
 @dataclass(frozen=True)
 class Task(SNiah):
@@ -111,16 +111,16 @@ def test_reading_a_hostile_run_imports_nothing_and_score_and_replay_refuse(run, 
         "rlm_eval.__main__.Main",
         "rlm_eval.methods.os.system",
         "rlm_eval.commands.run.main",
-        "rlm_eval.store.Path",
+        "rlm_eval.storage.cell_store.Path",
         "rlm_eval.tasks.base._Private",
         "rlm_evil.tasks.Task",
         "rlm_eval.Task",
         "rlm_eval..tasks.Task",
-        "rlm_eval.tasks.s_niah.SNiah\n",
+        "rlm_eval.tasks.needle.s_niah.SNiah\n",
         "",
         None,
         7,
-        ["rlm_eval.tasks.s_niah.SNiah"],
+        ["rlm_eval.tasks.needle.s_niah.SNiah"],
     ],
 )
 def test_only_a_class_of_ours_is_ours(run, target):
@@ -136,11 +136,11 @@ def test_a_name_in_our_package_is_a_class_of_our_package(monkeypatch):
     class Foreign:
         pass
 
-    monkeypatch.setattr("rlm_eval.store.Foreign", Foreign, raising=False)
+    monkeypatch.setattr("rlm_eval.storage.cell_store.Foreign", Foreign, raising=False)
     with pytest.raises(ConfigError, match="is a class of test_trust"):
-        locate("rlm_eval.store.Foreign", "task")
+        locate("rlm_eval.storage.cell_store.Foreign", "task")
     with pytest.raises(ConfigError, match="not a dataclass"):
-        locate("rlm_eval.store.Path", "task")
+        locate("rlm_eval.storage.cell_store.Path", "task")
     with pytest.raises(ConfigError, match="cannot import"):
         locate("rlm_eval.methods.os.system", "task")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlm_eval.cli import main
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.store import output_folder
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.suites.plan import cells_of, write_record
 from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import load
@@ -100,7 +100,7 @@ def test_other_failures_are_not_taken_for_it(run, tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("rlm_eval.records.load_records", fails)
+        patch.setattr("rlm_eval.records.record.load_records", fails)
         with pytest.raises(PermissionError):
             main(["report", str(run), "-o", str(tmp_path)])
 

@@ -22,14 +22,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlm_eval.journal import Calls, Journal
-from rlm_eval.lease import Lease
-from rlm_eval.limits import Budget, Limits
-from rlm_eval.log import AppendLog, Writer
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.types import Context, Message, Reply, Role, Sample, Usage, text_hash
 from rlm_eval.models import ON_SEND, EndpointInfo, Sampling
-from rlm_eval.session import Endpoint, Session
-from rlm_eval.slices import SourceIndex, decode
-from rlm_eval.types import Context, Message, Reply, Role, Sample, Usage, text_hash
+from rlm_eval.session.session import Endpoint, Session
+from rlm_eval.storage.journal import Calls, Journal
+from rlm_eval.storage.jsonl import AppendLog, Writer
+from rlm_eval.storage.lease import Lease
+from rlm_eval.storage.prompt_slices import SourceIndex, decode
 
 
 class Instant:

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from rlm_eval.config import parse_length
+from rlm_eval.config.builder import parse_length
 
 METHODS = ("rlm", "rag", "program_map")
 LOOK = 0.05  # seconds between two looks at the processes
@@ -82,7 +82,7 @@ def measure(method: str, length: str, folder: Path) -> dict[str, Any]:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Three panels against the context length, a line per method."""
-    from rlm_eval.report.style import COLOURS, LINES, MARKERS, RC, WIDE, plt
+    from rlm_eval.report.figures.style import COLOURS, LINES, MARKERS, RC, WIDE, plt
 
     panels = {
         "seconds": "wall seconds",

@@ -21,9 +21,9 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message
+from rlm_eval.models.http.model import OpenAIModel
 from tests.fake_server import FakeProcess
 
 PROMPT = "x" * 4000

@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil
 
-from rlm_eval.paths import cache_dir
+from rlm_eval.core.paths import cache_dir
 from rlm_eval.repl import ReplConfig
 from rlm_eval.repl.pool import SandboxPool
 

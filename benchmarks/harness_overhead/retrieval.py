@@ -17,7 +17,7 @@ import resource
 import statistics
 import time
 
-from rlm_eval.config import parse_length
+from rlm_eval.config.builder import parse_length
 from rlm_eval.methods.retrieval.bm25 import Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import chunk_spans
 

@@ -32,14 +32,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from bench import sample_of  # noqa: E402  (the path above comes first)
 from fake_server import FakeServer  # noqa: E402
 
-from rlm_eval.journal import AppendLog, Journal  # noqa: E402
-from rlm_eval.limits import Budget, Limits  # noqa: E402
+from rlm_eval.budget.limits import Budget, Limits  # noqa: E402
 from rlm_eval.methods.rlm import RLM  # noqa: E402
 from rlm_eval.models import Client, Sampling  # noqa: E402
-from rlm_eval.models.http import OpenAIModel  # noqa: E402
+from rlm_eval.models.http.model import OpenAIModel  # noqa: E402
 from rlm_eval.repl import ReplConfig, ReplPool, open_pool  # noqa: E402
-from rlm_eval.session import Endpoint, Session  # noqa: E402
-from rlm_eval.slices import SourceIndex  # noqa: E402
+from rlm_eval.session.session import Endpoint, Session  # noqa: E402
+from rlm_eval.storage.journal import AppendLog, Journal  # noqa: E402
+from rlm_eval.storage.prompt_slices import SourceIndex  # noqa: E402
 
 LATENCY = 0.05
 BATCH, LOOP, AT_ONCE, CHILDREN = 1000, 50, 64, 8

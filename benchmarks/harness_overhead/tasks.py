@@ -60,7 +60,7 @@ def case(name: str) -> dict[str, object]:
     warm_up = {**fields, **size}
     if not CASES[name][3]:
         list(task(**warm_up).samples())
-    from rlm_eval.tokens import get_tokenizer
+    from rlm_eval.core.tokens import get_tokenizer
 
     get_tokenizer().count("loaded")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -111,7 +111,7 @@ def main() -> None:
         print(json.dumps(case(arguments.in_process)))
         return
     sys.path.insert(0, str(ROOT))
-    from rlm_eval.tokens import DEFAULT, find_ranks, get_tokenizer
+    from rlm_eval.core.tokens import DEFAULT, find_ranks, get_tokenizer
 
     get_tokenizer(DEFAULT)  # fetched now, if ever
     ranks = find_ranks(DEFAULT)

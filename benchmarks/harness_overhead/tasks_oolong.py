@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rlm_eval.config import parse_length
+from rlm_eval.config.builder import parse_length
+from rlm_eval.core.tokens import DEFAULT, get_tokenizer
 from rlm_eval.scoring.pairs import PairSet, pairs_f1
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_pairs import OolongPairsGen
-from rlm_eval.tokens import DEFAULT, get_tokenizer
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.pairs import OolongPairsGen
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:

@@ -23,10 +23,10 @@ from urllib.request import urlopen
 import psutil
 from made_samples import CELL, call, score, step, trajectory
 
-from rlm_eval import records
-from rlm_eval.journal import AppendLog, Journal
-from rlm_eval.store import Attempt, CellStore
-from rlm_eval.types import Call, Context, Role, Sample, Slice, Step
+from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
+from rlm_eval.records import record
+from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.journal import AppendLog, Journal
 
 CHARS = 40_000_000
 
@@ -92,9 +92,9 @@ async def write(run: Path, each: int) -> None:
                 store.append(trajectories, scores, attempt)
                 cell = facts | {"run": run.name, "cell_id": name}
                 rows.append(
-                    records.record_of(cell, item, done, attempt.scores, lambda _: (None, None))
+                    record.record_of(cell, item, done, attempt.scores, lambda _: (None, None))
                 )
-    records.to_frame(rows).to_parquet(run / records.FILE)
+    record.to_frame(rows).to_parquet(run / record.FILE)
 
 
 def main(trajectories: int) -> None:
@@ -111,7 +111,7 @@ def main(trajectories: int) -> None:
 def measure(run: Path, trajectories: int) -> None:
     """Open the server and print a line per request."""
     started = time.process_time()
-    from rlm_eval.report.server import open_server
+    from rlm_eval.report.viewer.server import open_server
 
     line = "The gate keeper wrote another line. "
     server, address = open_server([run], context_of=lambda *_: line * (CHARS // len(line) + 1))

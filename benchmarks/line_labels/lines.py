@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from rlm_eval.tasks.base import rng
-from rlm_eval.tasks.oolong_grammar import FAMILIES, family
+from rlm_eval.tasks.oolong.grammar import FAMILIES, family
 
 HERE = Path(__file__).parent
 LINES, LEAST = 40, 38

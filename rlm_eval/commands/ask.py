@@ -33,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
     if len(words) < 2:
         parser.error("name at least one file, then the question (in quotes), then any overrides")
 
-    from rlm_eval.ask import ask
-    from rlm_eval.terminal import printable
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.runner.ask import ask
 
     if not any(override.startswith("method=") for override in overrides):
         overrides.insert(0, "method=rlm")

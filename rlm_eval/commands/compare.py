@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     if arguments.a is None:
-        from rlm_eval.suites.findings import family_text
+        from rlm_eval.suites.comparisons import family_text
 
         print("\n\n".join(family_text(run) for run in arguments.runs))
         return 0

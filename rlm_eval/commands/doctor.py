@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """See `rlm_eval.doctor` and `rlm_eval.models.trial`."""
+    """See `rlm_eval.repl.doctor` and `rlm_eval.models.servers.trial`."""
     parser = argparse.ArgumentParser(
         "rlm-eval doctor",
         description=__doc__,
@@ -25,12 +25,12 @@ def main(argv: Sequence[str]) -> int:
     if arguments.model is None:
         if arguments.overrides:
             parser.error("overrides need --model NAME")
-        from rlm_eval.doctor import doctor
+        from rlm_eval.repl.doctor import doctor
 
         print(doctor())
         return 0
-    from rlm_eval import doctor_model
-    from rlm_eval.terminal import printable
+    from rlm_eval.config import model_check
+    from rlm_eval.core.terminal import printable
 
-    print(printable(doctor_model.run(arguments.model, arguments.overrides)))
+    print(printable(model_check.run(arguments.model, arguments.overrides)))
     return 0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from rlm_eval.cell import Cell
-    from rlm_eval.estimate import Estimate
+    from rlm_eval.config.cell import Cell
+    from rlm_eval.runner.planning.estimate import Estimate
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
 
-    from rlm_eval import gpu_plan
-    from rlm_eval.cell import build_cell, run_folder
-    from rlm_eval.grid import expand
-    from rlm_eval.planning import designs_of
-    from rlm_eval.records import FILE, load_records
+    from rlm_eval.config.cell import build_cell, run_folder
+    from rlm_eval.config.grid import expand
+    from rlm_eval.records.record import FILE, load_records
+    from rlm_eval.runner.planning import gpu_plan
+    from rlm_eval.runner.planning.power import designs_of
 
     configs = expand(arguments.overrides)
     cells = [build_cell(config) for config in configs]
@@ -64,7 +64,7 @@ def estimate(
     """One estimate per cell; `records` of `run` count where they fit."""
     import asyncio
 
-    from rlm_eval.estimate import expected, from_records
+    from rlm_eval.runner.planning.estimate import expected, from_records
 
     found = []
     for cell in cells:
@@ -79,7 +79,7 @@ def table(
     records: DataFrame | None = None,
 ) -> str:
     """The estimates as text, what they rest on below; `records` tell the speed of local models."""
-    from rlm_eval.prices import snapshot_name
+    from rlm_eval.budget.prices import snapshot_name
 
     lines = [f"{'cell':<64} {'samples':>7} {'calls':>8} {'input':>12} {'output':>10}  US dollars"]
     for one in estimates:
@@ -132,8 +132,8 @@ def _range(cost: float, one: Estimate) -> str:
 
 def _hours(estimates: Sequence[Estimate], records: DataFrame | None) -> list[str]:
     """One line per model that the harness starts: hours at its known speed, or what to give."""
-    from rlm_eval.estimate import speed_in
-    from rlm_eval.expectations import speed_of
+    from rlm_eval.runner.planning.estimate import speed_in
+    from rlm_eval.runner.planning.expectations import speed_of
 
     lines = []
     for model in dict.fromkeys(name for one in estimates for name in one.local):

@@ -32,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.records.build import ContextSource, write_records
     from rlm_eval.report import export
-    from rlm_eval.results import ContextSource, write_records
 
     for run in arguments.runs:
         write_records(run)

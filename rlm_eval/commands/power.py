@@ -34,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--clusters needs --n, and is between 1 and n")
 
     if arguments.overrides:
-        from rlm_eval.cell import build_cell
-        from rlm_eval.grid import expand
-        from rlm_eval.planning import designs_of
+        from rlm_eval.config.cell import build_cell
+        from rlm_eval.config.grid import expand
+        from rlm_eval.runner.planning.power import designs_of
 
         cells = [build_cell(config) for config in expand(arguments.overrides)]
         print("\n".join(design.line() for design in designs_of(cells)))

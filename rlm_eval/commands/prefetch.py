@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlm_eval.cell import Cell
-    from rlm_eval.prefetch import Resource
+    from rlm_eval.config.cell import Cell
+    from rlm_eval.runner.planning.prefetch import Resource
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="tell the sizes, fetch nothing")
     arguments = parser.parse_intermixed_args(argv)
 
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.hub_client import told_size
-    from rlm_eval.prefetch import resources
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.core.hub_client import told_size
+    from rlm_eval.runner.planning.prefetch import resources
 
     wanted: list[tuple[Resource, int | None]] = []
     failed = 0
@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _cells(suite: str | None, overrides: Sequence[str]) -> list[Cell]:
     if suite is None:
-        from rlm_eval.cell import build_cell
-        from rlm_eval.grid import expand
+        from rlm_eval.config.cell import build_cell
+        from rlm_eval.config.grid import expand
 
         return [build_cell(config) for config in expand(list(overrides))]
     from rlm_eval.suites.plan import cells_of

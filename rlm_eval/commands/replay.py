@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rlm_eval.commands import TRUST
 
 if TYPE_CHECKING:
-    from rlm_eval.store import Attempt
+    from rlm_eval.storage.cell_store import Attempt
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.results import cell_folders
+    from rlm_eval.records.build import cell_folders
 
     if arguments.accept and arguments.sample:
         parser.error("--accept needs every sample: leave --sample out")
@@ -65,9 +65,9 @@ def _accept(folder: Path, same: int) -> str | None:
 
     Raises `LeaseHeld` where a run writes the cell.
     """
-    from rlm_eval.lease import Lease
-    from rlm_eval.stale import HASHES, replayed, today
-    from rlm_eval.store import CellStore
+    from rlm_eval.storage.cell_store import CellStore
+    from rlm_eval.storage.lease import Lease
+    from rlm_eval.storage.stale_code import HASHES, replayed, today
 
     with Lease(folder) as lease:
         store = CellStore(folder)
@@ -85,16 +85,16 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
     """(attempts that came to the stored result, attempts replayed, results among the first)."""
     from contextlib import AsyncExitStack
 
-    from rlm_eval.attempt import attempt
-    from rlm_eval.journal import Calls, Tape
-    from rlm_eval.limits import Budget
+    from rlm_eval.budget.limits import Budget
+    from rlm_eval.config.trust import replayed_cell
+    from rlm_eval.core.terminal import printable
     from rlm_eval.repl import open_pool
-    from rlm_eval.resources import offline_endpoints
-    from rlm_eval.session import Session
-    from rlm_eval.slices import SourceIndex
-    from rlm_eval.store import Attempt, CellStore
-    from rlm_eval.terminal import printable
-    from rlm_eval.trust import replayed_cell
+    from rlm_eval.runner.resources import offline_endpoints
+    from rlm_eval.runner.rollout import attempt
+    from rlm_eval.session.session import Session
+    from rlm_eval.storage.cell_store import Attempt, CellStore
+    from rlm_eval.storage.journal import Calls, Tape
+    from rlm_eval.storage.prompt_slices import SourceIndex
 
     store = CellStore(folder)
     cell = replayed_cell(store.manifest, trust=trust)

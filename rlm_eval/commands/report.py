@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rlm_eval.commands import TRUST
 
 if TYPE_CHECKING:
-    from rlm_eval.results import ContextSource
+    from rlm_eval.records.build import ContextSource
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.results import ContextSource, write_records
+    from rlm_eval.records.build import ContextSource, write_records
 
     for run in arguments.runs:
         write_records(run)
@@ -53,10 +53,10 @@ def make(
 
     Processes that write the same one take turns.
     """
-    from rlm_eval.lease import Lease
     from rlm_eval.report import report
-    from rlm_eval.store import output_folder
-    from rlm_eval.suites.findings import additions
+    from rlm_eval.storage.cell_store import output_folder
+    from rlm_eval.storage.lease import Lease
+    from rlm_eval.suites.comparisons import additions
 
     with Lease(output_folder(out), waits=True):
         report(runs, out, context_of=contexts, additions=additions(runs, published))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from rlm_eval.cell import Cell
-    from rlm_eval.run import Summary
-    from rlm_eval.types import Outcome
+    from rlm_eval.config.cell import Cell
+    from rlm_eval.core.types import Outcome
+    from rlm_eval.runner.runner import Summary
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
 
 def outcomes(text: str | None) -> list[Outcome]:
     """The outcomes named by `--redo`, or `all`."""
-    from rlm_eval.errors import ConfigError
-    from rlm_eval.types import Outcome
+    from rlm_eval.core.errors import ConfigError
+    from rlm_eval.core.types import Outcome
 
     if text is None:
         return []
@@ -72,7 +72,7 @@ def outcomes(text: str | None) -> list[Outcome]:
 def _print_configs(overrides: list[str]) -> int:
     from omegaconf import OmegaConf
 
-    from rlm_eval.grid import expand
+    from rlm_eval.config.grid import expand
 
     print("---\n".join(OmegaConf.to_yaml(config) for config in expand(overrides)), end="")
     return 0
@@ -92,8 +92,8 @@ def confirm(
     `tests`: comparisons that were named beforehand. Raises `ConfigError` without a terminal, or
     where `ask` is false (then there is no `--yes`).
     """
-    from rlm_eval.planning import designs_of
-    from rlm_eval.prices import price_of
+    from rlm_eval.budget.prices import price_of
+    from rlm_eval.runner.planning.power import designs_of
 
     open_cells = [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
     # A script measures nothing.
@@ -106,8 +106,8 @@ def confirm(
         return
     import asyncio
 
-    from rlm_eval.errors import ConfigError
-    from rlm_eval.estimate import expected as estimate
+    from rlm_eval.core.errors import ConfigError
+    from rlm_eval.runner.planning.estimate import expected as estimate
 
     found = [asyncio.run(estimate(cell)) for cell in priced]
     expected, most = sum(e.priced for e in found), sum(e.priced * e.high for e in found)
@@ -130,8 +130,8 @@ def confirm(
 
 
 def _run(overrides: list[str], redo: list[Outcome], *, yes: bool, report: bool) -> int:
-    from rlm_eval.cell import build_cell
-    from rlm_eval.grid import expand
+    from rlm_eval.config.cell import build_cell
+    from rlm_eval.config.grid import expand
 
     configs = expand(overrides)
     cells = [build_cell(config) for config in configs]
@@ -155,16 +155,16 @@ def execute(
     `config` holds what concerns the whole run; `begin` is called with its folder before any call;
     `tests` is the number of comparisons that were named beforehand, where they were.
     """
-    from rlm_eval.cell import run_folder, sweep_budget
-    from rlm_eval.errors import EndedBySignal, RlmEvalError
-    from rlm_eval.store import output_folder
+    from rlm_eval.config.cell import run_folder, sweep_budget
+    from rlm_eval.core.errors import EndedBySignal, RlmEvalError
+    from rlm_eval.storage.cell_store import output_folder
 
     folder = output_folder(run_folder(config))
     confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
     begin(folder)
 
-    from rlm_eval.run import Runner
-    from rlm_eval.shards import merge_done
+    from rlm_eval.runner.runner import Runner
+    from rlm_eval.storage.shards import merge_done
 
     runner = Runner(folder, cells, sweep_budget(config), redo)
     summary = runner.run_now()
@@ -192,10 +192,10 @@ def execute(
 def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:
     """Make records and report, unless nothing was added; say what they say and where they are."""
     from rlm_eval.commands.report import make, told
-    from rlm_eval.errors import NoRecords
-    from rlm_eval.records import FILE
-    from rlm_eval.results import ContextSource, write_records
-    from rlm_eval.trust import foreign
+    from rlm_eval.config.trust import foreign
+    from rlm_eval.core.errors import NoRecords
+    from rlm_eval.records.build import ContextSource, write_records
+    from rlm_eval.records.record import FILE
 
     out = folder / "report"
     is_new = bool(summary.attempted or summary.rescored) or not (folder / FILE).exists()

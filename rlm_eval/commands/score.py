@@ -28,9 +28,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.lease import LeaseHeld
-    from rlm_eval.results import cell_folders, write_records
-    from rlm_eval.store import output_folder
+    from rlm_eval.records.build import cell_folders, write_records
+    from rlm_eval.storage.cell_store import output_folder
+    from rlm_eval.storage.lease import LeaseHeld
 
     held, folders = 0, cell_folders(arguments.run)
     output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
@@ -55,7 +55,7 @@ def _check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
     """Raises `RlmEvalError` where no cell has this scorer; nothing is written then."""
     import difflib
 
-    from rlm_eval.errors import RlmEvalError
+    from rlm_eval.core.errors import RlmEvalError
 
     known: dict[str, None] = {}
     for scores in (_stored_names, lambda folder: _names_now(folder, trust=trust)):
@@ -68,17 +68,17 @@ def _check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
 
 def _stored_names(folder: Path) -> set[str]:
     """Scorers of the cell's stored verdicts."""
-    from rlm_eval.store import CellStore
+    from rlm_eval.storage.cell_store import CellStore
 
     return {s.scorer for done in CellStore(folder).attempts.values() for s in done.scores}
 
 
 def _names_now(folder: Path, *, trust: bool) -> set[str]:
     """Scorers that the cell's task has today, by its first stored answer."""
-    from rlm_eval.kept_samples import stored_samples
-    from rlm_eval.rescoring import scored_again
-    from rlm_eval.store import CellStore
-    from rlm_eval.trust import stored_cell
+    from rlm_eval.config.trust import stored_cell
+    from rlm_eval.runner.kept_samples import stored_samples
+    from rlm_eval.runner.rescoring import scored_again
+    from rlm_eval.storage.cell_store import CellStore
 
     store = CellStore(folder)
     cell = stored_cell(store.manifest, trust=trust)
@@ -93,14 +93,14 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
 
     Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
     """
-    from rlm_eval.kept_samples import stored_samples
-    from rlm_eval.lease import Lease
-    from rlm_eval.log import AppendLog
-    from rlm_eval.logs import writer_of
-    from rlm_eval.rescoring import scored_again
-    from rlm_eval.stale import code_of_cell, hashes_in, rescored
-    from rlm_eval.store import CellStore, score_line
-    from rlm_eval.trust import stored_cell
+    from rlm_eval.config.trust import stored_cell
+    from rlm_eval.runner.kept_samples import stored_samples
+    from rlm_eval.runner.rescoring import scored_again
+    from rlm_eval.storage.cell_logs import writer_of
+    from rlm_eval.storage.cell_store import CellStore, score_line
+    from rlm_eval.storage.jsonl import AppendLog
+    from rlm_eval.storage.lease import Lease
+    from rlm_eval.storage.stale_code import code_of_cell, hashes_in, rescored
 
     cell = stored_cell(CellStore(folder).manifest, trust=trust)
     values: dict[str, list[float]] = {}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Start, register, hold. See `rlm_eval.serving`."""
+    """Start, register, hold. See `rlm_eval.cluster.serving`."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval serve",
         description=__doc__,
@@ -32,11 +32,11 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
 
-    from rlm_eval import serving
-    from rlm_eval.cell import build_cell, run_folder
-    from rlm_eval.grid import expand
-    from rlm_eval.models.servers import LOOPBACK
-    from rlm_eval.store import output_folder
+    from rlm_eval.cluster import serving
+    from rlm_eval.config.cell import build_cell, run_folder
+    from rlm_eval.config.grid import expand
+    from rlm_eval.models.servers.managed import LOOPBACK
+    from rlm_eval.storage.cell_store import output_folder
 
     configs = expand(arguments.overrides)
     models = serving.models_of([build_cell(config) for config in configs])

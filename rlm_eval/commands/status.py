@@ -24,14 +24,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="run directory")
     run = parser.parse_args(argv).run
 
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.lease import holder_of
-    from rlm_eval.ledger import balance, planned
-    from rlm_eval.limits import Limits
-    from rlm_eval.queue import cell_jobs, jobs_of
-    from rlm_eval.spending import first_requests, total_of_run
-    from rlm_eval.store import folder_of
-    from rlm_eval.terminal import printable
+    from rlm_eval.budget.limits import Limits
+    from rlm_eval.cluster.job_states import cell_jobs, jobs_of
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.core.terminal import printable
+    from rlm_eval.storage.budget_ledger import balance, planned
+    from rlm_eval.storage.cell_store import folder_of
+    from rlm_eval.storage.lease import holder_of
+    from rlm_eval.storage.spend import first_requests, total_of_run
 
     if not (names := planned(run)):
         raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
@@ -74,8 +74,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _servers(run: Path) -> list[str]:
     """A line for each job of servers (`submit --serve`) that has not ended."""
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.serve_job import holders
+    from rlm_eval.cluster.serve_job import holders
+    from rlm_eval.core.errors import RlmEvalError
 
     try:
         return [
@@ -88,7 +88,7 @@ def _servers(run: Path) -> list[str]:
 
 def _replaced(folders: Mapping[str, Path]) -> dict[str, str]:
     """Id of a cell -> that of a later release which the same configuration began in its place."""
-    from rlm_eval.store import read_manifest
+    from rlm_eval.storage.cell_store import read_manifest
 
     begun = {n: f for n, f in folders.items() if (f / "manifest.json").exists()}
     return {
@@ -100,8 +100,8 @@ def _replaced(folders: Mapping[str, Path]) -> dict[str, str]:
 
 def _merged(run: Path, cell: str) -> str:
     """Whether a cell in parts is whole, in words."""
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.shards import missing_shards
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.storage.shards import missing_shards
 
     if (run / "cells" / cell / "merged.json").exists():
         return "merged"
@@ -114,8 +114,8 @@ def _merged(run: Path, cell: str) -> str:
 
 def state(folder: Path, job: str | None = None, queued: str | None = None) -> str:
     """One cell in words; `job` was submitted for it and is `queued` in the cluster's words."""
-    from rlm_eval.lease import holder_of
-    from rlm_eval.store import CellStore
+    from rlm_eval.storage.cell_store import CellStore
+    from rlm_eval.storage.lease import holder_of
 
     counted = ""
     if (folder / "samples.jsonl").exists():

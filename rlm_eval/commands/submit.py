@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlm_eval.cell import Cell
+    from rlm_eval.config.cell import Cell
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,18 +43,24 @@ def main(argv: Sequence[str]) -> int:
     if arguments.bind and not arguments.serve:
         parser.error("--bind needs --serve")
 
-    from rlm_eval import serve_job, serving
-    from rlm_eval.cell import build_cell, merged, run_folder, sweep_budget
-    from rlm_eval.cluster import Cluster, packed, write_jobs
+    from rlm_eval.cluster import serve_job, serving
+    from rlm_eval.cluster.job_states import find_squeue
+    from rlm_eval.cluster.jobs import Cluster, packed, write_jobs
+    from rlm_eval.cluster.submission import (
+        check_engines,
+        check_gpus,
+        planned_commands,
+        setup_lines,
+        submit,
+    )
     from rlm_eval.commands.run import confirm
-    from rlm_eval.config import build
-    from rlm_eval.grid import expand
-    from rlm_eval.lease import Lease
-    from rlm_eval.ledger import balance, check_left
-    from rlm_eval.plan import plan
-    from rlm_eval.queue import find_squeue
-    from rlm_eval.store import check_cells, output_folder
-    from rlm_eval.submission import check_engines, check_gpus, planned_commands, setup_lines, submit
+    from rlm_eval.config.builder import build
+    from rlm_eval.config.cell import build_cell, merged, run_folder, sweep_budget
+    from rlm_eval.config.grid import expand
+    from rlm_eval.storage.budget_ledger import balance, check_left
+    from rlm_eval.storage.cell_store import check_cells, output_folder
+    from rlm_eval.storage.lease import Lease
+    from rlm_eval.storage.plan import plan
 
     configs = expand(arguments.overrides)
     run = run_folder(configs[0])
@@ -127,8 +133,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _unsent(run: Path, cells: Sequence[Cell]) -> list[Cell]:
     """The cells that are neither done, queued nor running."""
-    from rlm_eval.lease import holder_of
-    from rlm_eval.queue import cell_jobs
+    from rlm_eval.cluster.job_states import cell_jobs
+    from rlm_eval.storage.lease import holder_of
 
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
     return [

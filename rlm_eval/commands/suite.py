@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlm_eval.cell import Cell
+    from rlm_eval.config.cell import Cell
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         print(_list())
         return 0
 
-    from rlm_eval.cell import run_folder
+    from rlm_eval.config.cell import run_folder
     from rlm_eval.suites.plan import cells_of, contrasts, write_record
     from rlm_eval.suites.schema import load
 
@@ -68,8 +68,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from rlm_eval.commands.run import execute, outcomes
-    from rlm_eval.stale import code_of_cell, refuse
-    from rlm_eval.types import Outcome
+    from rlm_eval.core.types import Outcome
+    from rlm_eval.storage.stale_code import code_of_cell, refuse
 
     redo = outcomes(arguments.redo)
     if not set(Outcome) <= set(redo):
@@ -99,8 +99,8 @@ def _list() -> str:
 def _estimate(cells: Sequence[Cell], tests: int) -> str:
     """The table of `rlm-eval estimate`; what cannot be estimated is named below it."""
     from rlm_eval.commands.estimate import estimate, table
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.planning import designs_of
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.runner.planning.power import designs_of
 
     found, without = [], {}
     for cell in cells:

@@ -22,9 +22,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("tasks", nargs="*", metavar="TASK or KEY=VALUE")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.cell import build_cell
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.grid import CONFIG_DIR, expand
+    from rlm_eval.config.cell import build_cell
+    from rlm_eval.config.grid import CONFIG_DIR, expand
+    from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.tasks.validate import lines, passed, shown, validate
 
     given = [text for text in arguments.tasks if text.startswith("task=")]

@@ -24,8 +24,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.records.build import ContextSource
     from rlm_eval.report import view
-    from rlm_eval.results import ContextSource
 
     view(arguments.runs, port=arguments.port, context_of=ContextSource(trust=arguments.trust))
     return 0

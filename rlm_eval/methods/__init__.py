@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Sample
+from rlm_eval.core.types import Answer, Sample
+from rlm_eval.session.session import Session
 
 
 class Method(Protocol):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlm_eval.core.types import Answer, Message, Role, Sample
 from rlm_eval.methods.prompts import fill, load_prompt
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 
 @dataclass(frozen=True)

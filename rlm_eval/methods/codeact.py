@@ -13,17 +13,17 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlm_eval.core.spans import Span, share_within
+from rlm_eval.core.types import Answer, Call, Message, Role, Sample
 from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
-from rlm_eval.methods.fitting import refuse_overflow
+from rlm_eval.methods.context_window import refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
-from rlm_eval.session import Session
-from rlm_eval.spans import Span, share_within
-from rlm_eval.types import Answer, Call, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 SIDES = ("head", "tail", "middle")
 _PARTS = (

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from rlm_eval.errors import EndpointUnusable, LimitReached, ModelError, Suspended
+from rlm_eval.core.errors import EndpointUnusable, LimitReached, ModelError, Suspended
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Sample
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Sample
+from rlm_eval.session.session import Session
 
 AnswerFunction = Callable[[Sample], str]
 """Of the task. That of the oracle is the only one that reads `sample.target`."""

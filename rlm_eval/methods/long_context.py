@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.errors import ContextOverflow
+from rlm_eval.core.errors import ContextOverflow
+from rlm_eval.core.spans import Span, share_within
+from rlm_eval.core.types import Answer, Call, Message, Role, Sample
 from rlm_eval.methods.agent_text import load_parts
-from rlm_eval.methods.fitting import (
+from rlm_eval.methods.context_window import (
     CAREFUL,
     CERTAIN,
     FRAME,
@@ -23,9 +25,7 @@ from rlm_eval.methods.fitting import (
     refuse_overflow,
 )
 from rlm_eval.methods.prompts import fill
-from rlm_eval.session import Session
-from rlm_eval.spans import Span, share_within
-from rlm_eval.types import Answer, Call, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")

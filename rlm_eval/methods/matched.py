@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.methods.program import Program
 
 PROGRAMS: Mapping[str, str] = {

@@ -12,14 +12,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.types import Answer, Sample
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Sample
+from rlm_eval.session.session import Session
 
 
 class ProgramError(RlmEvalError):

@@ -12,15 +12,15 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.methods.fitting import chars_per_token
+from rlm_eval.core.spans import share_within
+from rlm_eval.core.types import Answer, Message, Role, Sample
+from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.retrieval import Chunks, Passages, within_budget
 from rlm_eval.methods.retrieval.bm25 import ranking
 from rlm_eval.methods.retrieval.dense import SLOT, dense_scores
 from rlm_eval.methods.retrieval.fusion import fuse
-from rlm_eval.session import Session
-from rlm_eval.spans import share_within
-from rlm_eval.types import Answer, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 ORDERS = ("rank", "position")

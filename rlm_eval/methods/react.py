@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlm_eval.core.spans import Span, share_within
+from rlm_eval.core.types import Answer, Message, Role, Sample
 from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_parts
-from rlm_eval.methods.fitting import chars_per_token
+from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.repl import clip
-from rlm_eval.session import Session
-from rlm_eval.spans import Span, share_within
-from rlm_eval.types import Answer, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 _PARTS = ("system", "task", "results", "nothing", "format", "last")
 

@@ -13,16 +13,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.errors import ConfigError, ContextOverflow
+from rlm_eval.core.errors import ConfigError, ContextOverflow
+from rlm_eval.core.spans import Span
+from rlm_eval.core.types import Answer, Call, Message, Role, Sample, canonical_text
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.concurrent import all_of
-from rlm_eval.methods.fitting import MARGIN, chars_per_token
+from rlm_eval.methods.context_window import MARGIN, chars_per_token
+from rlm_eval.methods.evidence_retention import Survival
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval.chunking import chunk_spans, halves
-from rlm_eval.methods.survival import Survival
-from rlm_eval.session import Session
-from rlm_eval.spans import Span
-from rlm_eval.types import Answer, Call, Message, Role, Sample, canonical_text
+from rlm_eval.session.session import Session
 
 MODES = ("iterative", "map_reduce")
 SLOTS = ("sub", "root", "summary")

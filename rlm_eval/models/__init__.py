@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
-from rlm_eval.types import Message, Reply, Usage
+from rlm_eval.core.types import Message, Reply, Usage
 
 ON_SEND: ContextVar[Callable[[int], None]] = ContextVar(
     "rlm_eval_on_send", default=lambda _lost: None

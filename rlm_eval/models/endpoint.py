@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from rlm_eval.core.types import Message, Reply, Usage
 from rlm_eval.models import EndpointInfo, Sampling
-from rlm_eval.types import Message, Reply, Usage
 
 
 class Stream(Protocol):

@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from rlm_eval.errors import EndpointGone
-from rlm_eval.models.faults import TransientError
+from rlm_eval.core.errors import EndpointGone
+from rlm_eval.models.http.http_errors import TransientError
 from rlm_eval.models.waiting import INTERRUPT, suspended
 
 _PROBE_EVERY_S = 5.0

@@ -18,9 +18,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rlm_eval.errors import ContextOverflow
+from rlm_eval.core.errors import ContextOverflow
+from rlm_eval.core.types import Message, Reply, Usage
 from rlm_eval.models import Client, EndpointInfo, Sampling, merged
-from rlm_eval.types import Message, Reply, Usage
 
 CHARS_PER_TOKEN = 4
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
-from rlm_eval.errors import RunStopped
+from rlm_eval.core.errors import RunStopped
 
 
 class Interrupt:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.repl.interface import (
     JSON,
     BlockResult,

@@ -13,9 +13,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from rlm_eval.repl.blocks import Block, Mark, Recorded, Reply
 from rlm_eval.repl.host import MAX_IN_FLIGHT, BlockClock, Connection
 from rlm_eval.repl.interface import HostFunction, ReplCallError
-from rlm_eval.repl.record import Block, Mark, Recorded, Reply
 from rlm_eval.repl.wire import Op, WireError
 
 MAX_CALLS = 100_000

@@ -27,7 +27,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import replace
 from typing import IO, Any
 
-from rlm_eval.errors import ReplCrash, ReplUnavailable
+from rlm_eval.core.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import sandbox
 from rlm_eval.repl.container import RECORD
 from rlm_eval.repl.driver import WorkerRepl

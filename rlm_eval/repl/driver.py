@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rlm_eval.errors import ReplCrash, ReplUnavailable
+from rlm_eval.core.errors import ReplCrash, ReplUnavailable
+from rlm_eval.repl.blocks import INTERRUPTED, Binding, Block, checked, result, value_of, why
 from rlm_eval.repl.calls import Calls
 from rlm_eval.repl.host import BlockClock, Connection, Frame, Idle, Link
 from rlm_eval.repl.interface import (
@@ -26,15 +27,6 @@ from rlm_eval.repl.interface import (
     Value,
 )
 from rlm_eval.repl.losses import LOSSES, OWN_LOSSES, Losses, Lost
-from rlm_eval.repl.record import (
-    INTERRUPTED,
-    Binding,
-    Block,
-    checked,
-    result,
-    value_of,
-    why,
-)
 from rlm_eval.repl.wire import Op, WireError
 
 _LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rlm_eval.errors import ReplUnavailable
+from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl import wire
 
 START_SECONDS = 60.0

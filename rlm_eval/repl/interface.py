@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.core.errors import RlmEvalError
 
 JSON: TypeAlias = Any
 """None, bool, int, float, str, and lists and dicts of these (dict keys may be any scalar)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from rlm_eval.errors import ReplUnavailable
+from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl.host import Link
 
 OWN_LOSSES = 2

@@ -23,7 +23,7 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Any
 
-from rlm_eval.errors import ReplCrash, ReplUnavailable
+from rlm_eval.core.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import sandbox
 from rlm_eval.repl.driver import WorkerRepl
 from rlm_eval.repl.fork import (

@@ -31,33 +31,28 @@ def report(
     makes what a suite has to say: further tables, and published scores to draw as hollow marks.
     Returns what was written, the page first. Raises `RlmEvalError` without records.
     """
-    from rlm_eval import baselines, stale
-    from rlm_eval.records import load_records
-    from rlm_eval.report import (
-        card,
-        cells,
-        comparison,
-        formats,
-        html,
-        plots,
-        studies,
-        tables,
-        trajectories,
-    )
-    from rlm_eval.report.caveats import caveats
-    from rlm_eval.store import output_folder
+    from rlm_eval.records import baselines
+    from rlm_eval.records.record import load_records
+    from rlm_eval.report import summary
+    from rlm_eval.report.figures import draw
+    from rlm_eval.report.tables import ablations, card, comparison, formats, standard
+    from rlm_eval.report.tables.caveats import caveats
+    from rlm_eval.report.viewer import page as html
+    from rlm_eval.report.viewer import trajectories
+    from rlm_eval.storage import stale_code
+    from rlm_eval.storage.cell_store import output_folder
 
-    with plots.second_process() as second:
+    with draw.second_process() as second:
         run_dirs, out = [Path(run) for run in run_dirs], Path(out)
         known = card.manifests(run_dirs)
-        frame = cells.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
-        table = cells.summarise(frame)
-        comparisons = comparison.against(frame, cells.series_order(frame)[0])
+        frame = summary.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
+        table = summary.summarise(frame)
+        comparisons = comparison.against(frame, summary.series_order(frame)[0])
         more, marks = ([], None) if additions is None else additions(frame)
         output_folder(out)
-        drawing = plots.draw(frame, table, comparisons, out / "figures", marks, second)
-        limits = [*stale.sentences(known), *caveats(frame, table)]
-        built = tables.build(frame, table, comparisons) + studies.build(frame)
+        drawing = draw.draw(frame, table, comparisons, out / "figures", marks, second)
+        limits = [*stale_code.sentences(known), *caveats(frame, table)]
+        built = standard.build(frame, table, comparisons) + ablations.build(frame)
         built[2:2] = more
         written = formats.write(built, table, out / "tables")
         figures = drawing()
@@ -86,15 +81,15 @@ def compare(
     """The text of `rlm-eval compare A B` (`comparison.compare_text`), and what is known of the
     code behind the runs' cells.
     """
-    from rlm_eval import stale
-    from rlm_eval.records import load_records
-    from rlm_eval.report import card
-    from rlm_eval.report.comparison import compare_text
+    from rlm_eval.records.record import load_records
+    from rlm_eval.report.tables import card
+    from rlm_eval.report.tables.comparison import compare_text
+    from rlm_eval.storage import stale_code
 
     runs = [Path(run) for run in run_dirs]
     known = card.manifests(runs)
     text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
-    return "\n".join([text, *stale.sentences(known)])
+    return "\n".join([text, *stale_code.sentences(known)])
 
 
 def power(
@@ -106,7 +101,7 @@ def power(
     tests: int = 1,
 ) -> str:
     """The text of `rlm-eval power`; see `planned.power_text`."""
-    from rlm_eval.report.planned import power_text
+    from rlm_eval.report.tables.planned import power_text
 
     return power_text(
         difference=difference, n=n, discordant=discordant, clusters=clusters, tests=tests
@@ -128,8 +123,8 @@ def export(
 
     Raises `RlmEvalError` for another kind.
     """
-    from rlm_eval.errors import RlmEvalError
-    from rlm_eval.report.exports import KINDS
+    from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.report.export.files import KINDS
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
@@ -146,6 +141,6 @@ def view(
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve the trajectories of these runs on 127.0.0.1 until interrupted; see `server.serve`."""
-    from rlm_eval.report.server import serve
+    from rlm_eval.report.viewer.server import serve
 
     serve([Path(run) for run in run_dirs], port=port, context_of=context_of, ready=ready)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval import run_union
-from rlm_eval.types import RENAMED_PROMPTS
+from rlm_eval.core.types import RENAMED_PROMPTS
+from rlm_eval.records import union
 
 SERIES = ["method", "variant", "root", "sub", "prompt"]
 """What makes a series."""
@@ -89,10 +89,10 @@ def _number_repeats(frame: pd.DataFrame) -> None:
     frame.loc[several, "epoch"] = own.groupby(line, dropna=False).cumcount().astype(float)
     first = own.groupby(line, dropna=False)[["run", "cell_id"]].transform("first")
     again = own.index[own["cell_id"] != first["cell_id"]]
-    for column in (run_union.LEFT_OUT, run_union.REPEAT_OF):
+    for column in (union.LEFT_OUT, union.REPEAT_OF):
         if column not in frame:
             frame[column] = ""
-    frame.loc[again, run_union.REPEAT_OF] = first.loc[again, "run"].astype(str)
+    frame.loc[again, union.REPEAT_OF] = first.loc[again, "run"].astype(str)
 
 
 def _differing(places: Iterator[Sequence[Leaves]]) -> list[str]:

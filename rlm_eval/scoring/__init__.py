@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.reasoning import without_thoughts
+from rlm_eval.core.reasoning import without_thoughts
+from rlm_eval.core.types import Score
 from rlm_eval.scoring.dates import IncompleteDate
-from rlm_eval.types import Score
 
 
 def said(output: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
-from rlm_eval.types import Score
 
 _NUMBER = r"(?<![\w.,:-])(\d{1,9})(?![\w:]|[.,]\d)"
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
-from rlm_eval.reasoning import without_thoughts
+from rlm_eval.core.reasoning import without_thoughts
 
 BIN = 100
 """Samples per calibration bin in the reference."""

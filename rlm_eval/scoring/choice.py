@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
-from rlm_eval.types import Score
 
 LETTERS, DIGITS = "ABCD", "0123"
 # "answer is A class named ..." goes on with a noun: an article, not a choice. A reason or a

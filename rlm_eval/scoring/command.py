@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import browsecomp, choice, match, mrcr, oolong, pairs, said, sets
-from rlm_eval.types import Score
 
 Row = dict[str, Any]
 

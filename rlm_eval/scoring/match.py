@@ -11,8 +11,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
-from rlm_eval.types import Score
 
 _STRICT = "2"  # version of `strict`: 1 read thoughts as answers
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from difflib import SequenceMatcher
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
-from rlm_eval.types import Score
 
 HASH_CHARS = 12
 """Length of the random string that opens a gold of MRCR v2."""

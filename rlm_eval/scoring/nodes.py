@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
-from rlm_eval.types import Score
 
 _LIST = re.compile(r"final answer\W*?:[\s*`]*\[([^\[\]]*)\]", re.IGNORECASE)
 _NAME = re.compile(r"(?<![\w-])[0-9a-f]{8,12}(?![\w-])")

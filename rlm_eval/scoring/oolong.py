@@ -13,9 +13,9 @@ import re
 from datetime import datetime
 from typing import Any
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import counted, reference_call, said
 from rlm_eval.scoring.dates import IncompleteDate, read_date, read_month
-from rlm_eval.types import Score
 
 DECAY = 0.75
 """A count that is off by d scores DECAY**d."""

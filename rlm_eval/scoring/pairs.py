@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
-from rlm_eval.types import Score
 
 _BASE = 0x9E3779B97F
 # Above any id, odd and irregular: with a power of two, packed pairs of dense ids share their low

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
-from rlm_eval.types import Score
 
 _IDENTIFIER = re.compile(r"(?<![\w.])[A-Za-z]\w*(?:_\w+|\.[A-Za-z]\w*)+")
 _SEPARATOR = re.compile(r"[,;\n]|\band\b")

@@ -20,12 +20,12 @@ from typing import Any
 import orjson
 from omegaconf import DictConfig
 
-from rlm_eval.cell import Cell, build_cell
-from rlm_eval.config import parse_length
-from rlm_eval.environment import masked_arguments
-from rlm_eval.errors import ConfigError
-from rlm_eval.grid import product
-from rlm_eval.paths import write_atomic
+from rlm_eval.config.builder import parse_length
+from rlm_eval.config.cell import Cell, build_cell
+from rlm_eval.config.environment import masked_arguments
+from rlm_eval.config.grid import product
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.paths import write_atomic
 from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
 FILE = "suite.json"

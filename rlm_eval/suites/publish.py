@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from rlm_eval import accounts
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.paths import cache_dir
-from rlm_eval.records import FILE as RECORDS
-from rlm_eval.records import load_records
-from rlm_eval.stale import refuse, today
-from rlm_eval.store import BASELINES, output_folder, read_manifest
-from rlm_eval.suites.earlier import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.paths import cache_dir
+from rlm_eval.records.record import FILE as RECORDS
+from rlm_eval.records.record import load_records
+from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
+from rlm_eval.storage.stale_code import refuse, today
 from rlm_eval.suites.plan import FILE as PLAN
 from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.schema import Suite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path("results/published")
 RUNS = Path("results/runs")
-_MADE = ("cells", "report", RECORDS, accounts.FOLDER, PLAN)  # what the published part has anew
+_MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # what the published part has anew
 LONGEST = 200
 """Characters of a record's text above which it is left out: replies are not published."""
 
@@ -81,7 +81,7 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
     with tempfile.TemporaryDirectory(prefix="rlm-eval-publish-") as folder:
         whole = Path(folder) / run.name
         own = [path for path in run.iterdir() if path.name not in _MADE]
-        held = (run / accounts.FOLDER).glob("*.json")
+        held = (run / server_usage.FOLDER).glob("*.json")
         for path in (*own, *done, *held, run / PLAN):
             link = whole / path.relative_to(run)
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
 
 def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earlier | None) -> None:
     from rlm_eval.commands.report import make
-    from rlm_eval.results import ContextSource, cell_folders, write_records
+    from rlm_eval.records.build import ContextSource, cell_folders, write_records
 
     write_records(run, [] if kept is None else kept.rows)
     records = _without_texts(load_records([run]), anywhere)
@@ -105,7 +105,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
     shutil.copyfile(run / RECORDS, out / RECORDS)
     for name, told in (
         (MANIFESTS, in_one({cell.name: read_manifest(cell) for cell in cell_folders(run)})),
-        (ACCOUNTS, accounts.read(run)),
+        (ACCOUNTS, server_usage.read(run)),
         (PLAN, orjson.loads((run / PLAN).read_bytes())),
     ):
         text = orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()

@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from rlm_eval.config import construct, parse_length
-from rlm_eval.environment import settle
-from rlm_eval.errors import ConfigError
+from rlm_eval.config.builder import construct, parse_length
+from rlm_eval.config.environment import settle
+from rlm_eval.core.errors import ConfigError
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 SLOTS = ("root", "sub", "judge", "embed", "summary")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
-from rlm_eval.types import Answer, Density, Sample, Score
+from rlm_eval.core.types import Answer, Density, Sample, Score
 
 Floor = Callable[[Sample], str]
 """An answer function that needs no model (`floors()`)."""

@@ -20,21 +20,13 @@ from typing import Any, ClassVar
 
 import orjson
 
-from rlm_eval.code_hash import class_hash
-from rlm_eval.errors import ConfigError, NoSamples, RlmEvalError
-from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.core.code_hash import class_hash
+from rlm_eval.core.errors import ConfigError, NoSamples, RlmEvalError
+from rlm_eval.core.paths import cache_dir, write_atomic
+from rlm_eval.core.tokens import DEFAULT, Tokenizer, get_tokenizer
+from rlm_eval.core.types import Answer, Context, Density, Sample, Score, canonical_text, text_hash
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.baselines import Baseline
-from rlm_eval.tokens import DEFAULT, Tokenizer, get_tokenizer
-from rlm_eval.types import (
-    Answer,
-    Context,
-    Density,
-    Sample,
-    Score,
-    canonical_text,
-    text_hash,
-)
 
 TOLERANCE = 0.005
 """Share of the nominal length by which a generated sample may fall short of it."""

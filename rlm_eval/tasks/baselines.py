@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rlm_eval.types import Sample
+from rlm_eval.core.types import Sample
 
 
 class Kind(StrEnum):

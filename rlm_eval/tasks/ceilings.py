@@ -24,8 +24,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rlm_eval.code_hash import class_hash
-from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.core.code_hash import class_hash
+from rlm_eval.core.paths import cache_dir, write_atomic
+from rlm_eval.core.types import Answer, Sample, text_hash
 from rlm_eval.tasks import Task
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import (
@@ -40,7 +41,6 @@ from rlm_eval.tasks.guessing import (
 )
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.skimming import BUDGETS, Seen, phrases, skimmers
-from rlm_eval.types import Answer, Sample, text_hash
 
 SCHEMA = 1
 MOST = 100
@@ -74,7 +74,7 @@ class _Best:
 
 
 def measure(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
-    """The baselines of these samples, JSON-shaped: see `Ceilings` of `rlm_eval.baselines`.
+    """The baselines of these samples, JSON-shaped: see `Ceilings` of `rlm_eval.records.baselines`.
 
     From the cache where the same rules have answered the same samples. Raises what the task's own
     rules raise.

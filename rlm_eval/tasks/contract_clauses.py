@@ -22,11 +22,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rlm_eval.core.types import Answer, Sample, Score
 from rlm_eval.scoring.amount import amount
 from rlm_eval.tasks import Floor, stamped
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.types import Answer, Sample, Score
 
 _NUMBER = "{}. "
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"

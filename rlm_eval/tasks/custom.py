@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Sample, Score, canonical_text, text_hash
 from rlm_eval.scoring import said
 from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
@@ -21,7 +22,6 @@ from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.rows import file_rows
-from rlm_eval.types import Answer, Sample, Score, canonical_text, text_hash
 
 OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
 _NUMBER = re.compile(

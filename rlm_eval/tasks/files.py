@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.tokens import DEFAULT, get_tokenizer
+from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, make_context, make_sample
-from rlm_eval.tokens import DEFAULT, get_tokenizer
-from rlm_eval.types import Answer, Density, Sample, Score
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rlm_eval.core.types import Answer, Sample, Score
 from rlm_eval.scoring.nodes import node_scores
 from rlm_eval.tasks import Floor, haystack
 from rlm_eval.tasks.base import Draft, GeneratedTask, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.types import Answer, Sample, Score
 
 OPERATIONS = ("bfs", "parents")
 _NEW = 0.4  # share of the filler's edges that leave a new node: 2.5 edges leave a node on average

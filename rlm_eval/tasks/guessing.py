@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from rlm_eval.core.types import Sample
 from rlm_eval.tasks.items import COMMON, Page, content_words, words
 from rlm_eval.tasks.keywords import by_keywords
-from rlm_eval.types import Sample
 
 Guess = tuple[str, str | None]
 """(name of the rule, its answer); `None` where the rule does not apply."""

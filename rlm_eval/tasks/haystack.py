@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.tokens import Tokenizer
 from rlm_eval.tasks.base import data, fit, rng, top_up
-from rlm_eval.tokens import Tokenizer
 
 KINDS = ("prose", "noise", "needle", "mixed", "file")
 _NOISE = ("The grass is green.", " The sky is blue.", " The sun is yellow.", " Here we go.")

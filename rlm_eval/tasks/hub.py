@@ -17,8 +17,9 @@ from pathlib import Path
 
 import orjson
 
-from rlm_eval.code_hash import class_hash
-from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.core.code_hash import class_hash
+from rlm_eval.core.paths import cache_dir, write_atomic
+from rlm_eval.core.types import Context, Sample, text_hash
 from rlm_eval.tasks.base import (
     Draft,
     SampledTask,
@@ -30,7 +31,6 @@ from rlm_eval.tasks.base import (
     make_sample,
 )
 from rlm_eval.tasks.hub_rows import Source
-from rlm_eval.types import Context, Sample, text_hash
 
 
 @dataclass(frozen=True)

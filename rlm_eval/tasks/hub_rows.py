@@ -17,14 +17,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from rlm_eval import hub_client
-from rlm_eval.errors import ConfigError, MissingDependency
-from rlm_eval.fetch import alone
-from rlm_eval.hub_client import Listing, RemoteFile
-from rlm_eval.paths import cache_dir, write_atomic
+from rlm_eval.core import hub_client
+from rlm_eval.core.errors import ConfigError, MissingDependency
+from rlm_eval.core.fetch import alone
+from rlm_eval.core.hub_client import Listing, RemoteFile
+from rlm_eval.core.paths import cache_dir, write_atomic
+from rlm_eval.core.types import text_hash
 from rlm_eval.tasks.base import _context_path, _keep, _Stored
 from rlm_eval.tasks.rows import Condition, class_names, file_rows, matching_groups
-from rlm_eval.types import text_hash
 
 _LONG = 4096
 """Characters from which a text of a row is kept by its content, once."""

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from rlm_eval.types import Sample, canonical_text
+from rlm_eval.core.types import Sample, canonical_text
 
 Items = NDArray[np.bool_]
 """One flag per item of a page: read or not."""

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.scoring import said
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
-from rlm_eval.types import Answer, Density, Sample, Score
 
 STYLES = ("ledger", "server_log", "contract")
 ASKS = ("sum", "sum_account", "count_account", "sum_above")

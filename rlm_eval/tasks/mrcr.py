@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Sample, Score
 from rlm_eval.scoring import counted
 from rlm_eval.scoring.mrcr import HASH_CHARS, mrcr_openai, mrcr_v2
 from rlm_eval.tasks import Floor
@@ -23,7 +24,6 @@ from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubRows, hub_or_file, with_columns
 from rlm_eval.tasks.rows import Condition, file_rows
-from rlm_eval.types import Answer, Sample, Score
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 
 _Row = TypeVar("_Row")
 

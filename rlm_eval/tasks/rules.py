@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from rlm_eval.core.types import Sample
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.types import Sample
 
 MOST_READ = 0.25
 """Share of the characters that a skimmer may read."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.tokens import Tokenizer
 from rlm_eval.tasks.base import fit
 from rlm_eval.tasks.haystack import Filler, trim
-from rlm_eval.tokens import Tokenizer
 
 
 def build(

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from rlm_eval.core.tokens import get_tokenizer
+from rlm_eval.core.types import Answer, Sample, text_hash
 from rlm_eval.tasks import Task, ceilings
 from rlm_eval.tasks.base import TOLERANCE, GeneratedTask
 from rlm_eval.tasks.baselines import Kind
-from rlm_eval.tokens import get_tokenizer
-from rlm_eval.types import Answer, Sample, text_hash
 
 SHUFFLED_MOST = 0.6
 """Chance of a two-way question and some noise. More, and the scorer does not tell answers apart."""

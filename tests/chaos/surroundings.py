@@ -13,12 +13,12 @@ import pytest
 from runs import ROOT
 
 CLI = (
-    "import sys; from rlm_eval import lease\n"
+    "import sys; from rlm_eval.storage import lease\n"
     "lease.RENEW_SECONDS, lease.STALE_SECONDS = map(float, sys.argv[1:3])\n"
     "from rlm_eval.cli import main; sys.exit(main(sys.argv[3:]))"
 )
 HOLD = (
-    "import asyncio, sys; from pathlib import Path; from rlm_eval.lease import *\n"
+    "import asyncio, sys; from pathlib import Path; from rlm_eval.storage.lease import *\n"
     "async def main():\n"
     "    renew, stale, seconds = map(float, sys.argv[2:5])\n"
     "    async with Lease(Path(sys.argv[1]), renew, stale):\n"

@@ -25,9 +25,9 @@ from surroundings import (
     wait_for,
 )
 
-from rlm_eval import lease
-from rlm_eval.holder import Holder
-from rlm_eval.lease import Lease, LeaseHeld, LeaseLost, holder_of
+from rlm_eval.storage import lease
+from rlm_eval.storage.lease import Lease, LeaseHeld, LeaseLost, holder_of
+from rlm_eval.storage.lease_holder import Holder
 
 SHORT = (0.2, 2.0)
 """Seconds of `renew` and `stale`, where a lease is to become stale."""

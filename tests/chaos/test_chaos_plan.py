@@ -10,8 +10,8 @@ import pytest
 from surroundings import process
 
 from rlm_eval.commands.status import main as status
-from rlm_eval.plan import plan, planned
-from rlm_eval.store import write_json
+from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.plan import plan, planned
 
 PROCESSES, CELLS = 8, 12
 

@@ -22,7 +22,7 @@ import pytest
 from fake_server import FakeProcess, FakeServer, rules
 from runs import RULES, asked, cell_folder, overrides, records, run_here, start
 
-from rlm_eval.errors import ReplCrash, ReplUnavailable
+from rlm_eval.core.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import ReplConfig, driver, fork, sandbox, server
 from rlm_eval.repl.pool import SandboxPool
 

@@ -26,8 +26,8 @@ from runs import (
 from surroundings import CLI, EIO, ENOSPC, OTHER_PIDS, Faults, needs, process, wait_for
 
 from rlm_eval.commands.status import main as status
-from rlm_eval.lease import Lease, LeaseHeld
-from rlm_eval.log import (
+from rlm_eval.storage.cell_logs import cell_logs
+from rlm_eval.storage.jsonl import (
     AppendLog,
     Writer,
     count_stale,
@@ -36,9 +36,9 @@ from rlm_eval.log import (
     highest_number,
     read_lines,
 )
-from rlm_eval.logs import cell_logs
-from rlm_eval.shards import merge, recover
-from rlm_eval.spending import spent
+from rlm_eval.storage.lease import Lease, LeaseHeld
+from rlm_eval.storage.shards import merge, recover
+from rlm_eval.storage.spend import spent
 
 RENEW, STALE = 0.3, 2.0
 CHANGES = ("seconds", "retried", "lost", "replayed", "run")

@@ -4,7 +4,7 @@ import pytest
 from fake_server import FakeServer, Fault, rules
 from runs import FIRST, RULES, asked, overrides, records, run_here
 
-from rlm_eval.types import Outcome
+from rlm_eval.core.types import Outcome
 
 CATCHING = FIRST.replace(
     'found = llm_query_batched([c + " KEY=\\1" for c in chunks])',

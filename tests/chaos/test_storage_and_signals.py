@@ -23,9 +23,9 @@ from runs import (
     start,
 )
 
-from rlm_eval import log
-from rlm_eval.log import read_lines
-from rlm_eval.results import rows
+from rlm_eval.records.build import rows
+from rlm_eval.storage import jsonl
+from rlm_eval.storage.jsonl import read_lines
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +108,10 @@ async def test_chaos_a_read_only_file_system_stops_the_run(tmp_path, monkeypatch
         return real(file, data)
 
     async with FakeServer(reply=rules(RULES)) as server:
-        monkeypatch.setattr(log.os, "write", write)
+        monkeypatch.setattr(jsonl.os, "write", write)
         given = overrides(tmp_path, server.url, "n=4", "length=1k,2k", "max_samples=1")
         summary = await run_here(given)
-        monkeypatch.setattr(log.os, "write", real)
+        monkeypatch.setattr(jsonl.os, "write", real)
         assert sum(asked(server.log).values()) <= 3
         why = list(summary.unfinished.values())
         assert "Read-only file system" in why[0]
@@ -137,7 +137,7 @@ def test_chaos_a_signal_shows_in_the_exit_code(tmp_path, number, code):
     assert len(records(tmp_path)) == 12
 
 
-HYDRA = ("-m", "rlm_eval.hydra_app", "--multirun")
+HYDRA = ("-m", "rlm_eval.runner.hydra_app", "--multirun")
 ASK = ("-m", "rlm_eval", "ask")
 
 

@@ -9,10 +9,10 @@ import time
 import pytest
 from runs import ROOT, asked, overrides, server_process, start
 
+from rlm_eval.budget.limits import Limits
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.ledger import balance
-from rlm_eval.limits import Limits
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.storage.budget_ledger import balance
 
 SMALL = ["root.concurrency=2", "root.backoff_s=0.01"]
 
@@ -121,7 +121,7 @@ def test_chaos_processes_killed_at_random_keep_to_one_budget(tmp_path, seed):
 
 def hydra_app(*arguments: str, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "rlm_eval.hydra_app", *arguments],
+        [sys.executable, "-m", "rlm_eval.runner.hydra_app", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -9,18 +9,18 @@ from bench import Answering, sample_of, session_over
 from fake_server import FakeServer, Fault, always, rules
 from runs import RULES, cell_folder, overrides, records, run_here, server_process, start
 
-from rlm_eval import reserving
+from rlm_eval.budget import reservation
+from rlm_eval.budget.limits import Limits
+from rlm_eval.budget.prices import call_cost, table
+from rlm_eval.budget.reservation import most_tokens
 from rlm_eval.commands.status import main as status
-from rlm_eval.errors import LimitReached, ProviderError
-from rlm_eval.journal import Calls, stored_call
-from rlm_eval.ledger import balance
-from rlm_eval.limits import Limits
-from rlm_eval.log import read_lines
+from rlm_eval.core.errors import LimitReached, ProviderError
+from rlm_eval.core.types import Call, Message, Outcome, Prompt, Reply, Role, Usage
 from rlm_eval.models import Sampling
-from rlm_eval.prices import call_cost, table
-from rlm_eval.reserving import most_tokens
-from rlm_eval.spending import Spending, spent
-from rlm_eval.types import Call, Message, Outcome, Prompt, Reply, Role, Usage
+from rlm_eval.storage.budget_ledger import balance
+from rlm_eval.storage.journal import Calls, stored_call
+from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.storage.spend import Spending, spent
 
 ONE = ["method=long_context", "length=1k", "root.backoff_s=0.001", "root.price=gpt-4o-mini"]
 CAP = "root.sampling.max_output_tokens=100"
@@ -190,7 +190,7 @@ def test_chaos_servers_each_failed_attempt_has_its_own_tier():
 
 @pytest.mark.parametrize("text", DENSE.values(), ids=DENSE)
 def test_chaos_servers_the_bound_holds_for_dense_text(text):
-    tokenizer = pytest.importorskip("rlm_eval.tokens").get_tokenizer
+    tokenizer = pytest.importorskip("rlm_eval.core.tokens").get_tokenizer
     for name in ("o200k_base", "cl100k_base"):
         assert tokenizer(name).count(text) <= most_tokens(text)
     # Tokenizers of single digits, characters or bytes are no denser than that.
@@ -250,7 +250,7 @@ async def test_chaos_servers_a_prompt_that_does_not_fit_by_bytes_is_counted(tmp_
     async with session_over(
         client, tmp_path, sample_of("t"), limits=limits, sampling=sampling
     ) as session:
-        session._endpoints["root"] = reserving.replace(session._endpoints["root"], count=count)
+        session._endpoints["root"] = reservation.replace(session._endpoints["root"], count=count)
         await session.call(user("word " * 2400), role=Role.ROOT, position="t0")
         assert session.budget.tokens == 3010
         with pytest.raises(LimitReached):

@@ -7,15 +7,15 @@ import time
 import pytest
 from runs import asked, cells_of, overrides, run_here, server_process
 
-from rlm_eval import ledger
+from rlm_eval.budget.limits import Budget, Limits
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.errors import LimitReached, RlmEvalError
-from rlm_eval.lease import Lease
-from rlm_eval.ledger import FILE, Ledger, balance
-from rlm_eval.limits import Budget, Limits
-from rlm_eval.run import plan
-from rlm_eval.sweep import SweepBudget
+from rlm_eval.core.errors import LimitReached, RlmEvalError
+from rlm_eval.runner.runner import plan
+from rlm_eval.runner.sweep_budget import SweepBudget
+from rlm_eval.storage import budget_ledger
+from rlm_eval.storage.budget_ledger import FILE, Ledger, balance
+from rlm_eval.storage.lease import Lease
 
 URL = "http://127.0.0.1:9/v1"
 NONE = {"tokens": 0, "cost": 0, "calls": 0}
@@ -59,8 +59,8 @@ def test_a_half_written_book_is_read_as_it_was_before(tmp_path):
     one.claim(NONE, NONE | {"calls": 4})
     before = balance(tmp_path)
     with (tmp_path / FILE).open("r+b") as file:
-        book = ledger._read(file.fileno())
-        file.seek((book.number + 1) % 2 * ledger._SLOT)
+        book = budget_ledger._read(file.fileno())
+        file.seek((book.number + 1) % 2 * budget_ledger._SLOT)
         file.write(b'0123456789abcdef {"limits":')
     assert balance(tmp_path) == before
     assert one.claim(NONE, NONE | {"calls": 10})["calls"] == 10
@@ -68,8 +68,8 @@ def test_a_half_written_book_is_read_as_it_was_before(tmp_path):
 
 def test_a_killed_process_holds_nothing_once_nobody_else_lives(tmp_path):
     code = (
-        "from pathlib import Path; from rlm_eval.ledger import Ledger; "
-        "from rlm_eval.limits import Limits; import os; "
+        "from pathlib import Path; from rlm_eval.storage.budget_ledger import Ledger; "
+        "from rlm_eval.budget.limits import Limits; import os; "
         f"book = Ledger(Path({str(tmp_path)!r}), Limits(calls=10)); book.open(); "
         "book.claim(dict(tokens=0, cost=0, calls=0), dict(tokens=0, cost=0, calls=9)); "
         "os.kill(os.getpid(), 9)"
@@ -82,11 +82,11 @@ def test_a_killed_process_holds_nothing_once_nobody_else_lives(tmp_path):
 def test_a_suspended_process_that_was_taken_for_dead_claims_anew(tmp_path):
     one = opened(tmp_path, calls=10)
     one.claim(NONE, NONE | {"calls": 6})
-    with ledger._locked(tmp_path / FILE) as (file, _):
-        book = ledger._read(file)
+    with budget_ledger._locked(tmp_path / FILE) as (file, _):
+        book = budget_ledger._read(file)
         book.claims.clear()
         book.base["calls"] = 6  # as its journals told
-        ledger._write(file, book)
+        budget_ledger._write(file, book)
     spent = NONE | {"calls": 6}
     assert one.claim(spent, NONE | {"calls": 10})["calls"] == 10
     assert one.claim(spent, NONE | {"calls": 11}) is None
@@ -129,7 +129,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def refused(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(ledger.fcntl, "flock", refused)
+    monkeypatch.setattr(budget_ledger.fcntl, "flock", refused)
     with pytest.raises(RlmEvalError, match="no file locks .*cell_budget instead"):
         opened(tmp_path, calls=1)
 

@@ -8,14 +8,14 @@ import pytest
 from omegaconf import OmegaConf
 from runs import ROOT
 
-from rlm_eval.grid import expand
+from rlm_eval.config.grid import expand
 
 SMALL = ["model@root=scripted", "tokenizer=approx4", "length=1k", "n=1"]
 
 
 def hydra_app(*arguments: str, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "rlm_eval.hydra_app", *arguments],
+        [sys.executable, "-m", "rlm_eval.runner.hydra_app", *arguments],
         cwd=cwd,
         env={
             **os.environ,

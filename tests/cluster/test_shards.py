@@ -7,12 +7,12 @@ import pytest
 from fake_server import FakeServer, rules
 from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_here
 
-from rlm_eval.errors import ConfigError, RlmEvalError
-from rlm_eval.journal import Calls
-from rlm_eval.log import count_torn
-from rlm_eval.shards import Shard, merge, merge_done, parse_shard, shard_folders
-from rlm_eval.spending import total_of_run
-from rlm_eval.types import Outcome
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.types import Outcome
+from rlm_eval.storage.journal import Calls
+from rlm_eval.storage.jsonl import count_torn
+from rlm_eval.storage.shards import Shard, merge, merge_done, parse_shard, shard_folders
+from rlm_eval.storage.spend import total_of_run
 
 TIMES = ("seconds", "concurrency", "run", "replayed")
 

@@ -28,11 +28,11 @@ from runs import (
     server_process,
 )
 
+from rlm_eval.cluster.job_states import cell_jobs
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.log import read_lines
-from rlm_eval.paths import cache_dir
-from rlm_eval.queue import cell_jobs
+from rlm_eval.core.paths import cache_dir
+from rlm_eval.storage.jsonl import read_lines
 
 pytestmark = pytest.mark.slow
 WEIGHTS = cache_dir() / "weights"

@@ -8,13 +8,14 @@ import fake_vllm
 import pytest
 from runs import cells_of, overrides
 
-from rlm_eval import gpu_plan, submission
-from rlm_eval.cluster import Cluster, at_the_same_time
+from rlm_eval.cluster import submission
+from rlm_eval.cluster.job_states import jobs_of
+from rlm_eval.cluster.jobs import Cluster, at_the_same_time
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.errors import ConfigError, MissingDependency, RlmEvalError
-from rlm_eval.models import devices
-from rlm_eval.queue import jobs_of
+from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.models.servers import devices
+from rlm_eval.runner.planning import gpu_plan
 
 URL = "http://127.0.0.1:9/v1"
 POLICY = (

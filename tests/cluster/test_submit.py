@@ -9,14 +9,14 @@ import time
 import pytest
 from runs import cells_of, overrides, server_process
 
-from rlm_eval.cluster import Cluster, packed, write_jobs
+from rlm_eval.cluster.job_states import job_states, jobs_of
+from rlm_eval.cluster.jobs import Cluster, packed, write_jobs
 from rlm_eval.commands.run import main as run
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
-from rlm_eval.config import build
-from rlm_eval.errors import ConfigError, RlmEvalError
-from rlm_eval.grid import CONFIG_DIR, expand
-from rlm_eval.queue import job_states, jobs_of
+from rlm_eval.config.builder import build
+from rlm_eval.config.grid import CONFIG_DIR, expand
+from rlm_eval.core.errors import ConfigError, RlmEvalError
 
 
 @pytest.fixture(autouse=True)

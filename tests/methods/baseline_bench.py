@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlm_eval.journal import AppendLog, Journal
-from rlm_eval.limits import Budget, Limits
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.types import Context, Message, Reply, Sample, Usage, canonical_text, text_hash
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
-from rlm_eval.session import Endpoint, Session
-from rlm_eval.slices import SourceIndex
-from rlm_eval.types import Context, Message, Reply, Sample, Usage, canonical_text, text_hash
+from rlm_eval.session.session import Endpoint, Session
+from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.prompt_slices import SourceIndex
 
 Request = list[tuple[str, str]]
 Script = Callable[[Request], str | Reply] | Sequence[str | Exception]

@@ -10,13 +10,13 @@ from typing import Any
 
 from bench import Answering
 
-from rlm_eval.journal import AppendLog, Journal
-from rlm_eval.limits import Budget, Limits
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.types import Context, Message, Reply, Sample, canonical_text, text_hash
 from rlm_eval.models import Client, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
-from rlm_eval.session import Endpoint, Session
-from rlm_eval.slices import SourceIndex
-from rlm_eval.types import Context, Message, Reply, Sample, canonical_text, text_hash
+from rlm_eval.session.session import Endpoint, Session
+from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.prompt_slices import SourceIndex
 
 TEXT = "\n".join(f"Entry {n}: the ferry to Holm took {n * 37 % 91} passengers." for n in range(300))
 

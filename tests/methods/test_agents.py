@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from baseline_bench import open_bench, sample_of
 
-from rlm_eval.errors import ContextOverflow, LimitReached, ProviderError, Refused
+from rlm_eval.core.errors import ContextOverflow, LimitReached, ProviderError, Refused
+from rlm_eval.core.types import Outcome, Role
 from rlm_eval.methods.agent_text import load_parts
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.react import React
-from rlm_eval.types import Outcome, Role
 
 DOCUMENTS = (
     "The red door is in the hall.",

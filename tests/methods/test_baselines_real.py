@@ -6,12 +6,12 @@ import fetched
 import pytest
 from runs import cells_of
 
-from rlm_eval.cell import run_folder, sweep_budget
-from rlm_eval.grid import expand
-from rlm_eval.methods.fitting import FRAME
-from rlm_eval.results import rows
-from rlm_eval.run import Runner
-from rlm_eval.types import Outcome
+from rlm_eval.config.cell import run_folder, sweep_budget
+from rlm_eval.config.grid import expand
+from rlm_eval.core.types import Outcome
+from rlm_eval.methods.context_window import FRAME
+from rlm_eval.records.build import rows
+from rlm_eval.runner.runner import Runner
 
 BASELINES = {
     "long_context": [],

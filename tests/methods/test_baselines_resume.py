@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from baseline_bench import Request, open_bench, sample_of
 
+from rlm_eval.core.types import Reply
 from rlm_eval.methods.closed_book import ClosedBook
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.long_context import LongContext
@@ -14,7 +15,6 @@ from rlm_eval.methods.rag import Rag
 from rlm_eval.methods.react import React
 from rlm_eval.methods.retrieval import dense
 from rlm_eval.methods.summary_agent import SummaryAgent
-from rlm_eval.types import Reply
 
 DOCUMENTS = tuple(f"Note {n}: the lamp of room {n} is number {n * 37}." for n in range(30))
 CODE = """```python

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from rlm_eval.errors import EndpointUnusable, LimitReached, ProviderError
+from rlm_eval.core.errors import EndpointUnusable, LimitReached, ProviderError
+from rlm_eval.core.types import Outcome
 from rlm_eval.methods.concurrent import all_of
-from rlm_eval.types import Outcome
 
 
 async def give(value, seconds=0.0):

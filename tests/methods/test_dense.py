@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from baseline_bench import Request, open_bench, sample_of
 
-from rlm_eval.errors import BadRequest, ConfigError, ProviderError
+from rlm_eval.core.errors import BadRequest, ConfigError, ProviderError
+from rlm_eval.core.types import Message, Reply, Role, Usage
 from rlm_eval.methods.rag import Rag
 from rlm_eval.models import Sampling
-from rlm_eval.models.embedding import EmbeddingModel
-from rlm_eval.resources import endpoint as endpoint_of
-from rlm_eval.types import Message, Reply, Role, Usage
+from rlm_eval.models.http.embedding import EmbeddingModel
+from rlm_eval.runner.resources import endpoint as endpoint_of
 
 MEANINGS = {"door": 0, "gate": 0, "code": 1, "number": 1, "cat": 2, "animal": 2}
 LINES = ("A cat slept.", "The gate has the number 7391.", "A dog barked.", "Rain fell on the gate.")

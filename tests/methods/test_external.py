@@ -9,10 +9,10 @@ import psutil
 import pytest
 from baseline_bench import Bench, Request, open_bench, sample_of
 
-from rlm_eval.errors import LimitReached, MissingDependency, ProviderError, ReplCrash
-from rlm_eval.limits import Budget, Limits
+from rlm_eval.budget.limits import Budget, Limits
+from rlm_eval.core.errors import LimitReached, MissingDependency, ProviderError, ReplCrash
+from rlm_eval.core.types import Outcome, Role
 from rlm_eval.methods.external import External
-from rlm_eval.types import Outcome, Role
 
 ENGINE = """
 import json, os, sys, urllib.request

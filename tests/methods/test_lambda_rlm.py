@@ -8,7 +8,7 @@ from baseline_bench import open_bench, sample_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.methods.lambda_rlm import LambdaRlm
 from rlm_eval.methods.lambda_rlm.answers import from_counts
 from rlm_eval.methods.lambda_rlm.kinds import KINDS

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from baseline_bench import Request, open_bench, sample_of
 
-from rlm_eval.errors import ConfigError, ContextOverflow
-from rlm_eval.methods.fitting import FRAME
+from rlm_eval.core.errors import ConfigError, ContextOverflow
+from rlm_eval.core.types import Role
+from rlm_eval.methods.context_window import FRAME
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.types import Role
 
 TEXT = "".join(f"line {i:04d} of the report\n" for i in range(200))
 NEEDLE = (0, 9)

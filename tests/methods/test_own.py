@@ -7,8 +7,8 @@ import re
 import pytest
 from rlm_bench import block, rlm_bench, sample_of
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.identity import identity
+from rlm_eval.config.identity import identity
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.own import Own

@@ -5,16 +5,16 @@ import re
 import pytest
 from rlm_bench import rlm_bench, sample_of
 
-from rlm_eval.errors import ConfigError, LimitReached, ProviderError
-from rlm_eval.limits import Limits
+from rlm_eval.budget.limits import Limits
+from rlm_eval.core.errors import ConfigError, LimitReached, ProviderError
+from rlm_eval.core.types import Role
 from rlm_eval.methods.matched import PROGRAMS, MatchedProgram
 from rlm_eval.methods.program import Program, ProgramError
 from rlm_eval.tasks.ledger import Ledger, _parse
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_pairs import OolongPairsGen
-from rlm_eval.tasks.paraphrase import Paraphrase
-from rlm_eval.tasks.s_niah import SNiah
-from rlm_eval.types import Role
+from rlm_eval.tasks.needle.paraphrase import Paraphrase
+from rlm_eval.tasks.needle.s_niah import SNiah
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.pairs import OolongPairsGen
 
 LINES = [f"Entry {n}: the {'ferry' if n % 3 else 'barge'} took {n} people." for n in range(90)]
 TEXT = "\n".join(LINES)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from baseline_bench import open_bench, sample_of
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.methods.closed_book import ClosedBook
 from rlm_eval.methods.floor import Floor
 from rlm_eval.methods.rag import Rag

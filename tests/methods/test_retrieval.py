@@ -7,14 +7,14 @@ from baseline_bench import sample_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import canonical_text
 from rlm_eval.methods import retrieval
 from rlm_eval.methods.retrieval import Chunks
 from rlm_eval.methods.retrieval.bm25 import Bm25, ranking, words_of
 from rlm_eval.methods.retrieval.chunking import chunk_spans
 from rlm_eval.methods.retrieval.fusion import fuse
 from rlm_eval.methods.retrieval.stemming import stem
-from rlm_eval.types import canonical_text
 
 texts = st.text(alphabet="ab \n", max_size=200)
 

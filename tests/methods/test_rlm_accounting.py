@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rlm_bench import block, rlm_bench, sample_of
 
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.limits import Limits
+from rlm_eval.budget.limits import Limits
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Role
 from rlm_eval.methods.rlm import RLM
-from rlm_eval.models.http import OpenAIModel
+from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.repl import ReplConfig, open_pool
-from rlm_eval.types import Role
 
 CODE = """
 import json, os

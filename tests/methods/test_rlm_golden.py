@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rlm_bench import rlm_bench, sample_of
 
-from rlm_eval.config import build
+from rlm_eval.config.builder import build
 
 FOLDER = Path(__file__).parent / "rlm_golden"
 CONTEXT = "Holm ferry, log.\nEntry 7: took 77 (of 80) passengers.\nEntry 8: did not sail.\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rlm_bench import block, rlm_bench
 
+from rlm_eval.core.types import Outcome
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.official import OfficialLatest, PaperV1
-from rlm_eval.types import Outcome
 
 WORDS = str(Path(__file__).parent / "rlm_golden" / "words.md")
 READY = "answer['content'] = {}\nanswer['ready'] = True"

@@ -20,11 +20,11 @@ from rlm_bench import block, rlm_bench, sample_of
 from rlm_transcripts import OTHER_MESSAGES, TRANSCRIPTS
 from rlm_transcripts import replies as written
 
-from rlm_eval.errors import ReplCrash
+from rlm_eval.core.errors import ReplCrash
 from rlm_eval.methods.external import External
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
-from rlm_eval.models.http import OpenAIModel
+from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.repl import ReplConfig, open_pool
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import pytest
 from omegaconf import OmegaConf
 from rlm_bench import rlm_bench
 
-from rlm_eval.config import build
-from rlm_eval.grid import CONFIG_DIR
+from rlm_eval.config.builder import build
+from rlm_eval.config.grid import CONFIG_DIR
 from rlm_eval.models import Sampling
 from rlm_eval.repl import ReplConfig, open_pool
 

@@ -7,11 +7,11 @@ import pytest
 from bench import Answering
 from rlm_bench import TEXT, block, rlm_bench, sample_of, shout, turns
 
-from rlm_eval.errors import ContextOverflow, EndpointUnusable, LimitReached, ProviderError
-from rlm_eval.limits import Limits
+from rlm_eval.budget.limits import Limits
+from rlm_eval.core.errors import ContextOverflow, EndpointUnusable, LimitReached, ProviderError
+from rlm_eval.core.types import Outcome, Reply, Role, Usage
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.models import Sampling
-from rlm_eval.types import Outcome, Reply, Role, Usage
 
 FINISH = 'answer["content"] = x\nanswer["ready"] = True'
 

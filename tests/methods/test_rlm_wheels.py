@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
-from rlm_eval.errors import ConfigError, MissingDependency
-from rlm_eval.identity import identity
-from rlm_eval.methods.rlm import RLM, wheels
+from rlm_eval.config.identity import identity
+from rlm_eval.core.errors import ConfigError, MissingDependency
+from rlm_eval.methods.rlm import RLM, official_prompts
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
 from rlm_eval.methods.rlm.protocol import View
 
@@ -43,16 +43,16 @@ def own_wheels(tmp_path, monkeypatch):
     """A cache with small wheels of our own, pinned in place of the real ones."""
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path))
     (tmp_path / "wheels").mkdir()
-    for version in wheels.SHA256:
+    for version in official_prompts.SHA256:
         path = tmp_path / "wheels" / f"rlms-{version}-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(wheels.PROMPTS, PROMPTS)
-            archive.writestr(wheels.CORE, CORE)
+            archive.writestr(official_prompts.PROMPTS, PROMPTS)
+            archive.writestr(official_prompts.CORE, CORE)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        monkeypatch.setitem(wheels.SHA256, version, digest)
-    wheels._module.cache_clear()
+        monkeypatch.setitem(official_prompts.SHA256, version, digest)
+    official_prompts._module.cache_clear()
     yield tmp_path
-    wheels._module.cache_clear()
+    official_prompts._module.cache_clear()
 
 
 def contents(messages):
@@ -119,7 +119,7 @@ def test_another_file_under_the_name_is_refused(own_wheels):
 def test_without_wheel_and_index_one_error_names_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    wheels._module.cache_clear()
+    official_prompts._module.cache_clear()
     with pytest.raises(MissingDependency) as caught:
         _ = OfficialLatest().prompt_id
     text = str(caught.value)

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from baseline_bench import Request, Script, open_bench, sample_of
 
-from rlm_eval.errors import ConfigError, ContextOverflow, ProviderError
+from rlm_eval.core.errors import ConfigError, ContextOverflow, ProviderError
+from rlm_eval.core.types import Reply, Role, Usage
 from rlm_eval.methods.agent_text import directive, load_parts
 from rlm_eval.methods.summary_agent import SummaryAgent
-from rlm_eval.types import Reply, Role, Usage
 
 PIECES = [
     f"{name} piece. " + f"{name} filler goes on. " * 4 + "\n" for name in ("red", "blue", "tan")

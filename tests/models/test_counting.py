@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from rlm_eval.errors import ProviderError
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.http import OpenAIModel
+from rlm_eval.core.errors import ProviderError
+from rlm_eval.core.types import Message
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.scripted import ScriptedModel
-from rlm_eval.resources import endpoint
-from rlm_eval.types import Message
+from rlm_eval.runner.resources import endpoint
 
 PROMPT = [Message("system", "Be brief."), Message("user", "How many?")]
 

@@ -8,11 +8,11 @@ import pytest
 from omegaconf import OmegaConf
 from runs import ROOT
 
-from rlm_eval.config import build
-from rlm_eval.errors import ConfigError
-from rlm_eval.models import devices, placement
-from rlm_eval.models.devices import Need, choose, visible
-from rlm_eval.models.placement import Asked, Placement, key_of, needs_of
+from rlm_eval.config.builder import build
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.models.servers import devices, placement
+from rlm_eval.models.servers.devices import Need, choose, visible
+from rlm_eval.models.servers.placement import Asked, Placement, key_of, needs_of
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ async def test_a_server_for_more_gpus_than_the_job_has_is_refused_in_words(monke
 async def test_a_second_process_waits_for_the_first_ones_gpu(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     other = (
-        "import asyncio\nfrom rlm_eval.models.devices import Need, reserved\n"
+        "import asyncio\nfrom rlm_eval.models.servers.devices import Need, reserved\n"
         "async def main():\n"
         "    async with reserved(Need(1), 'other'):\n"
         "        print('holds', flush=True)\n"

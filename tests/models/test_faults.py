@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_eval.errors import (
+from rlm_eval.core.errors import (
     BadRequest,
     ContextOverflow,
     EndpointUnusable,
@@ -16,7 +16,7 @@ from rlm_eval.errors import (
     ProviderError,
     Refused,
 )
-from rlm_eval.models.faults import TransientError, fault_of, seconds_until
+from rlm_eval.models.http.http_errors import TransientError, fault_of, seconds_until
 
 
 def fault(status, message, code=None, headers=None):

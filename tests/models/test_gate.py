@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.gate import CALLER, Gate, Rate
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.rate_limiter import CALLER, Gate, Rate
 from tests.fake_server import FakeServer, Fault, every, in_order
 
 

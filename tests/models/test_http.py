@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlm_eval.errors import (
+from rlm_eval.core.errors import (
     BadRequest,
     CallCancelled,
     ConfigError,
@@ -16,10 +16,10 @@ from rlm_eval.errors import (
     ProviderError,
     Refused,
 )
+from rlm_eval.core.types import Message, Outcome
 from rlm_eval.models import Sampling
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message, Outcome
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.model import OpenAIModel
 from tests.fake_server import FakeServer, Fault, Out, always, in_order
 
 ASK = [Message("system", "Be brief."), Message("user", "What is the answer? " * 5)]

@@ -9,12 +9,12 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.config import build
-from rlm_eval.errors import ContextOverflow, EndpointUnusable, MissingDependency
+from rlm_eval.config.builder import build
+from rlm_eval.core.errors import ContextOverflow, EndpointUnusable, MissingDependency
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.llama_cpp import LlamaCpp, usable_cores
-from rlm_eval.models.weights import Weights
-from rlm_eval.types import Message
+from rlm_eval.models.servers.llama_cpp import LlamaCpp, usable_cores
+from rlm_eval.models.servers.weights import Weights
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 COLD = Sampling(temperature=0.0, max_output_tokens=24)

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.config import build
-from rlm_eval.errors import ConfigError, EndpointGone, EndpointUnusable
-from rlm_eval.models import Sampling, pool
-from rlm_eval.models.gate import CALLER
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message
+from rlm_eval.config.builder import build
+from rlm_eval.core.errors import ConfigError, EndpointGone, EndpointUnusable
+from rlm_eval.core.types import Message
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import endpoint_pool
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.rate_limiter import CALLER
 from tests.fake_server import FakeServer
 
 ASK = [Message("user", "hello")]
@@ -35,8 +36,8 @@ async def test_a_sample_stays_with_one_server_and_new_ones_go_to_the_least_loade
 
 
 async def test_a_server_that_dies_is_left_out_and_reported(capsys, monkeypatch):
-    monkeypatch.setattr(pool, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(pool, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(endpoint_pool, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(endpoint_pool, "_PAUSE_S", 0.01)
     async with FakeServer() as one, FakeServer() as two:  # noqa: SIM117 - the servers end first
         async with model(one, two, patience_s=0.3).open() as client:
             await client.check()
@@ -68,11 +69,11 @@ async def test_one_that_does_not_work_is_left_out_at_the_start(capsys):
 
 @pytest.mark.parametrize(("total", "of", "found"), [(32, 3, [11, 11, 10]), (1, 2, [1, 1])])
 def test_the_limit_is_one_for_all_addresses(total, of, found):
-    assert pool.parts(total, of) == found
+    assert endpoint_pool.parts(total, of) == found
 
 
 def test_a_list_is_taken_from_a_configuration_and_wrong_ones_are_refused():
-    target = {"_target_": "rlm_eval.models.http.OpenAIModel", "name": "m", "model": "m"}
+    target = {"_target_": "rlm_eval.models.http.model.OpenAIModel", "name": "m", "model": "m"}
     node = OmegaConf.create({**target, "base_url": ["http://a:1/v1", "http://b:1/v1"]})
     assert build(node, "root").addresses == ("http://a:1/v1", "http://b:1/v1")
     for wrong in (["http://a:1/v1", "http://a:1/v1"], [""], [1]):

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from rlm_eval.errors import ContextOverflow
+from rlm_eval.core.errors import ContextOverflow
+from rlm_eval.core.types import Answer, Context, Message, Sample, Usage
 from rlm_eval.models import Sampling
 from rlm_eval.models.scripted import ScriptedModel, asked_keys, numbers_for
-from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
-from rlm_eval.types import Answer, Context, Message, Sample, Usage
+from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
 
 TEXT = (
     "The tall-harbor is old. One of the special magic numbers for tall-harbor is: 1234567. "

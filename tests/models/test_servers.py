@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlm_eval.errors import EndpointUnusable
+from rlm_eval.core.errors import EndpointUnusable
+from rlm_eval.core.types import Message, text_hash
 from rlm_eval.models import Sampling
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.servers import CELL, Launch
-from rlm_eval.types import Message, text_hash
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.servers.managed import CELL, Launch
 
 ROOT = Path(__file__).parents[2]
 ASK = [Message("user", "hello")]

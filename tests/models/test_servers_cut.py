@@ -10,9 +10,9 @@ from fake_server import FakeServer, find_number
 from runs import cell_folder, overrides, records, run_here
 
 from rlm_eval.commands.report import main as report
-from rlm_eval.prompt_check import PromptCheck, least_tokens
-from rlm_eval.tokens import get_tokenizer
-from rlm_eval.types import Message, Usage
+from rlm_eval.core.tokens import get_tokenizer
+from rlm_eval.core.types import Message, Usage
+from rlm_eval.session.prompt_check import PromptCheck, least_tokens
 
 PROSE = "The harbour was quiet in the morning and the boats had not yet come back from sea. "
 PYTHON = Path(json.__file__).parent.joinpath("decoder.py").read_text()
@@ -210,7 +210,7 @@ async def test_servers_in_anthropics_dialect_are_checked_too(tmp_path):
     async with FakeServer(reply=find_number, cuts=512) as server:
         given = overrides(
             tmp_path, server.url, "method=long_context", "length=8k", "n=1",
-            "root._target_=rlm_eval.models.anthropic.AnthropicModel",
+            "root._target_=rlm_eval.models.http.anthropic.AnthropicModel",
         )  # fmt: skip
         (why,) = (await run_here(given)).unfinished.values()
     assert "1 server_cut" in why

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from rlm_eval.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
+from rlm_eval.core.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.gate import CALLER, Gate
-from rlm_eval.models.http import OpenAIModel
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.rate_limiter import CALLER, Gate
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, suspended, working_time
-from rlm_eval.types import Message
 from tests.fake_server import FakeServer, Fault, always
 
 ASK = [Message("user", "hello")]

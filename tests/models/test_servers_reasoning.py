@@ -10,13 +10,13 @@ from runs import RULES, cell_folder, overrides, records, run_here
 from test_servers import FakeEngine, local
 
 from rlm_eval.commands.score import main as score
-from rlm_eval.log import read_lines
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.openai_dialect import OpenAIDialect
-from rlm_eval.models.thoughts import Thoughts
-from rlm_eval.types import Message
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.openai_dialect import OpenAIDialect
+from rlm_eval.models.http.thoughts import Thoughts
+from rlm_eval.storage.jsonl import read_lines
 
 ASK = [Message("user", "hello")]
 READER = ["method=long_context", "length=1k", "n=2"]

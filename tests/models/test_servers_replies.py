@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlm_eval.errors import (
+from rlm_eval.core.errors import (
     BadRequest,
     ContextOverflow,
     CutShort,
@@ -14,13 +14,13 @@ from rlm_eval.errors import (
     ProviderError,
     Refused,
 )
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.finish import finish_of
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.openai_dialect import count
-from rlm_eval.models.trouble import trouble_of
-from rlm_eval.types import Message
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.error_details import trouble_of
+from rlm_eval.models.http.finish import finish_of
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.openai_dialect import count
 from tests.bodies import OVERFLOW, SOME, ZERO, chat, events, sent, with_end
 from tests.fake_server import FakeServer, always, in_order
 

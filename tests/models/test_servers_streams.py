@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_eval.errors import ContextOverflow, ModelError
-from rlm_eval.models import Sampling, sse
-from rlm_eval.models.anthropic import AnthropicDialect
-from rlm_eval.models.faults import TransientError
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.openai_dialect import OpenAIDialect
-from rlm_eval.models.reading import Reader
-from rlm_eval.types import Message, Reply
+from rlm_eval.core.errors import ContextOverflow, ModelError
+from rlm_eval.core.types import Message, Reply
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import sse
+from rlm_eval.models.http.anthropic import AnthropicDialect
+from rlm_eval.models.http.http_errors import TransientError
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.openai_dialect import OpenAIDialect
+from rlm_eval.models.http.reading import Reader
 from tests.bodies import OVERFLOW, SOME, chat, events, sent, with_end
 from tests.fake_server import FakeServer, in_order
 

@@ -3,13 +3,13 @@
 import pytest
 from aiohttp import web
 
-from rlm_eval.errors import BadRequest, EndpointUnusable
+from rlm_eval.core.errors import BadRequest, EndpointUnusable
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling, shown_name
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.embedding import EmbeddingModel
-from rlm_eval.models.histories import EMPTY_TURN, Turns, remedy
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.types import Message
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.embedding import EmbeddingModel
+from rlm_eval.models.http.histories import EMPTY_TURN, Turns, remedy
+from rlm_eval.models.http.model import OpenAIModel
 from tests.fake_server import FakeServer, Fault, Out, always
 from tests.odd_server import chat, odd_server
 

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from rlm_eval.errors import ConfigError, EndpointUnusable, ModelError, ProviderError
-from rlm_eval.models import Sampling, address
-from rlm_eval.models.anthropic import AnthropicModel
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.reading import loads
-from rlm_eval.types import Message
+from rlm_eval.core.errors import ConfigError, EndpointUnusable, ModelError, ProviderError
+from rlm_eval.core.types import Message
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import address
+from rlm_eval.models.http.anthropic import AnthropicModel
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.reading import loads
 from tests.fake_server import FakeServer
 from tests.odd_server import chat, odd_server
 
@@ -250,7 +251,7 @@ async def test_servers_that_drop_a_request_on_a_new_connection_may_bill_it():
 
 
 async def test_servers_that_drop_a_request_after_a_while_may_bill_it(monkeypatch):
-    monkeypatch.setattr("rlm_eval.models.transport._STALE_S", 0.1)
+    monkeypatch.setattr("rlm_eval.models.http.transport._STALE_S", 0.1)
     async with closing(1, delay=0.3) as (url, _), model(url).open() as client:
         await client.complete(ASK, Sampling())
         assert (await client.complete(ASK, Sampling())).lost_attempts == 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.models.faults import fault_in, fault_of
-from rlm_eval.models.window import says_too_long
+from rlm_eval.models.http.http_errors import fault_in, fault_of
+from rlm_eval.models.http.window import says_too_long
 
 ROWS = json.loads((Path(__file__).parent / "wordings.json").read_text())
 

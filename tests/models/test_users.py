@@ -7,11 +7,12 @@ import secrets
 import pytest
 from fake_server import FakeServer
 
-from rlm_eval.models import Sampling, registry, users
-from rlm_eval.models.gate import Gate
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.servers import LOGS
-from rlm_eval.types import Message
+from rlm_eval.core.types import Message
+from rlm_eval.models import Sampling
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.http.rate_limiter import Gate
+from rlm_eval.models.servers import registry, users
+from rlm_eval.models.servers.managed import LOGS
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ async def test_two_models_of_two_commands_stay_below_the_limit_together(logs):
 @contextlib.asynccontextmanager
 async def _apart(model):
     """The model opened as another process opens it: it shares nothing within this one."""
-    from rlm_eval.models import shared
+    from rlm_eval.models import refcounted as shared
 
     kept, shared._entries = shared._entries, {}
     try:

@@ -16,23 +16,23 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.config import build
-from rlm_eval.errors import (
+from rlm_eval.config.builder import build
+from rlm_eval.config.identity import identity
+from rlm_eval.core.errors import (
     BadRequest,
     ConfigError,
     ContextOverflow,
     EndpointUnusable,
     MissingDependency,
 )
-from rlm_eval.identity import identity
+from rlm_eval.core.paths import cache_dir
+from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.keyed import Keyed
-from rlm_eval.models.lora import Lora
-from rlm_eval.models.transformers_serve import TransformersServe
-from rlm_eval.models.vllm import VLLM
-from rlm_eval.paths import cache_dir
-from rlm_eval.types import Message
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.servers.keyed import Keyed
+from rlm_eval.models.servers.lora import Lora
+from rlm_eval.models.servers.transformers_serve import TransformersServe
+from rlm_eval.models.servers.vllm import VLLM
 
 ROOT = Path(__file__).parents[2]
 

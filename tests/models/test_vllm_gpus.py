@@ -12,18 +12,19 @@ from fake_server import FakeServer, Fault
 from omegaconf import OmegaConf
 from runs import ROOT, cells_of, overrides, run_here
 
-from rlm_eval import job_window
 from rlm_eval.commands.doctor import main as doctor
-from rlm_eval.config import build
-from rlm_eval.errors import BadRequest, ConfigError, ContextOverflow, EndpointUnusable
-from rlm_eval.identity import identity
-from rlm_eval.models import EndpointInfo, Sampling, devices, gpu_memory, start_errors
+from rlm_eval.config.builder import build
+from rlm_eval.config.identity import identity
+from rlm_eval.core.errors import BadRequest, ConfigError, ContextOverflow, EndpointUnusable
+from rlm_eval.core.types import Message
+from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.models.endpoint import Elsewhere
-from rlm_eval.models.http import OpenAIModel
-from rlm_eval.models.placement import PLACEMENT, Placement
-from rlm_eval.models.servers import LOGS, START_WINDOWS
-from rlm_eval.models.vllm import VLLM
-from rlm_eval.types import Message
+from rlm_eval.models.http.model import OpenAIModel
+from rlm_eval.models.servers import devices, gpu_memory, start_errors
+from rlm_eval.models.servers.managed import LOGS, START_WINDOWS
+from rlm_eval.models.servers.placement import PLACEMENT, Placement
+from rlm_eval.models.servers.vllm import VLLM
+from rlm_eval.runner.planning import job_window
 
 ASK = [Message("user", "hello")]
 

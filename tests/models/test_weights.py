@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.models.weights import Weights, WeightsUnavailableError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.models.servers.weights import Weights, WeightsUnavailableError
 
 DATA = bytes(range(256)) * 4000
 SHA = hashlib.sha256(DATA).hexdigest()

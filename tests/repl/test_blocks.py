@@ -6,9 +6,9 @@ import pytest
 import pytest_asyncio
 from attempts import FORGE
 
-from rlm_eval.errors import LimitReached, ReplCrash
+from rlm_eval.core.errors import LimitReached, ReplCrash
+from rlm_eval.core.types import Outcome
 from rlm_eval.repl import ReplCallError, ReplConfig, ReplValueError, Value, clip, open_pool
-from rlm_eval.types import Outcome
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

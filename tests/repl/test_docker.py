@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rlm_eval.errors import ReplUnavailable
+from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig, SandboxError, open_pool
 from rlm_eval.repl.confine import landlock_abi
 

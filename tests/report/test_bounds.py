@@ -5,15 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import cells, comparison, contrasts, distributions, maps, studies
+from rlm_eval.report import summary
+from rlm_eval.report.figures import contrasts, distributions, heatmaps
+from rlm_eval.report.tables import ablations, comparison
 
 
 def prepared(records, cut_methods=("rlm",), lengths=(1024, 2048)):
     """Prepared records in which a quarter of these methods' answers were cut off; their table."""
     chosen = records["method"].isin(cut_methods) & records["length"].isin(lengths)
     records.loc[chosen & (records["index"] % 4 == 0), "outcome"] = "truncated"
-    frame = cells.prepare(records)
-    return frame, cells.summarise(frame)
+    frame = summary.prepare(records)
+    return frame, summary.summarise(frame)
 
 
 def drawn(axis, marker):
@@ -50,8 +52,8 @@ def test_a_map_of_models_stars_only_what_is_comparable():
         )
         records["score"] = np.where(records["sub"] == "a", 0.0, 1.0)
         records.loc[(records["sub"] == "b") & (records["index"] < cut), "outcome"] = "limit:turns"
-        frame = cells.prepare(records)
-        figure, _ = maps.model_grid(frame, cells.summarise(frame))
+        frame = summary.prepare(records)
+        figure, _ = heatmaps.model_grid(frame, summary.summarise(frame))
         return [text.get_text() for text in figure.axes[0].texts][1]
 
     assert "*" in note(0)
@@ -74,8 +76,8 @@ def test_bounds_are_bars_outside_the_front_of_score_against_cost():
 def test_a_task_of_its_own_size_has_its_panel_of_score_against_cost():
     own = frames.frame(tasks=("documents",), lengths=(1181,), n=12)
     other = frames.frame(lengths=(1024, 2048, 4096, 8192), n=12)
-    frame = cells.prepare(pd.concat([own, other], ignore_index=True))
-    _, data = contrasts.pareto(frame, cells.summarise(frame))
+    frame = summary.prepare(pd.concat([own, other], ignore_index=True))
+    _, data = contrasts.pareto(frame, summary.summarise(frame))
     shown = {task: set(part["length"]) for task, part in data.groupby("task")}
     assert shown == {"documents": {1181}, "s_niah": {1024, 4096, 8192}}
 
@@ -94,7 +96,7 @@ def often_cut(outcome, score, cost):
     records = two_methods(right=0.3)
     chosen = (records["method"] == "rlm") & (records["index"] % 4 == 0)
     records.loc[chosen, ["outcome", "score", "cost_cold"]] = [outcome, score, cost]
-    return cells.prepare(records)
+    return summary.prepare(records)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def often_cut(outcome, score, cost):
 def test_a_score_within_a_budget_is_printed_as_bounds_where_it_is_only_known_so(
     outcome, score, cost
 ):
-    rows = studies.budgets(often_cut(outcome, score, cost)).rows
+    rows = ablations.budgets(often_cut(outcome, score, cost)).rows
     assert rows["per sample"].tolist() == ["1", "2"] * 2
     rows = rows[rows["per sample"] == "2"]
     assert rows["rlm"].tolist() == ["75.0 to 100.0"] * 2
@@ -114,6 +116,6 @@ def test_a_score_within_a_budget_is_printed_as_bounds_where_it_is_only_known_so(
 def test_what_was_cut_off_beyond_a_budget_is_wrong_within_it():
     frame = often_cut("truncated", 1.0, 9.0)
     rlm = frame[frame["method"] == "rlm"]
-    spent = studies._Spent.of(studies._rows(rlm, rlm["cost_cold"]))
+    spent = ablations._Spent.of(ablations._rows(rlm, rlm["cost_cold"]))
     assert spent.within(2.0).startswith("75.0 [")
     assert spent.within(9.0) == "75.0 to 100.0"

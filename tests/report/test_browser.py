@@ -11,7 +11,7 @@ import pytest
 from browser import CHROMIUM, Page, chromium
 
 from rlm_eval.report import report
-from rlm_eval.report.server import open_server
+from rlm_eval.report.viewer.server import open_server
 
 pytestmark = [
     pytest.mark.slow,

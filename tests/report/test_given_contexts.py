@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from report import made_frames as frames
 
-from rlm_eval.report import cells, comparison, tables
+from rlm_eval.report import summary
+from rlm_eval.report.tables import comparison, standard
 from rlm_eval.stats.intervals import given_clusters, mean_interval, wilson
 
 
@@ -23,11 +24,11 @@ def test_it_is_wilsons_over_questions_and_only_beside_few_contexts():
 @pytest.mark.parametrize(("per_cluster", "shown"), [(25, True), (50, True), (5, False), (1, False)])
 def test_tables_and_comparisons_show_it_where_contexts_are_few(per_cluster, shown):
     records = frames.frame(n=50, per_cluster=per_cluster, lengths=(4096,))
-    frame = cells.prepare(records)
+    frame = summary.prepare(records)
     rows = comparison.against(frame, "long_context")
-    table = cells.summarise(frame)
+    table = summary.summarise(frame)
     accuracy, differences = (
-        next(t for t in tables.build(frame, table, rows) if t.name == name)
+        next(t for t in standard.build(frame, table, rows) if t.name == name)
         for name in ("accuracy", "comparisons")
     )
     for one in (accuracy, differences):

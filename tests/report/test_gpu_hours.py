@@ -4,15 +4,17 @@ import made_frames as frames
 import numpy as np
 import pytest
 
-from rlm_eval.report import cells, gpu_hours, plots, tables
+from rlm_eval.report import summary
+from rlm_eval.report.figures import draw, gpu_hours
+from rlm_eval.report.tables import standard
 
 
 def made(change=lambda frame: None):
-    frame = cells.prepare(frames.frame(n=4, methods=("rlm",), lengths=(1024, 2048)))
+    frame = summary.prepare(frames.frame(n=4, methods=("rlm",), lengths=(1024, 2048)))
     frame["gpu_seconds"] = 900.0
     frame["score"] = np.where(frame["length"] == 1024, 1.0, 0.0)
     change(frame)
-    return frame, cells.summarise(frame)
+    return frame, summary.summarise(frame)
 
 
 def forget_one(frame):
@@ -23,7 +25,7 @@ def test_hours_of_a_cell_and_of_a_correct_answer():
     _, table = made()
     assert table["gpu_hours"].tolist() == [1.0, 1.0]
     assert table["gpu_hours_per_correct"].tolist() == [0.25, pytest.approx(np.nan, nan_ok=True)]
-    shown = tables._cost(table).rows
+    shown = standard._cost(table).rows
     assert shown["GPU h, cell"].tolist() == ["1", "1"]
     _, table = made(forget_one)
     assert np.isnan(table["gpu_hours"][0])  # a sum of some samples would be too small
@@ -31,10 +33,10 @@ def test_hours_of_a_cell_and_of_a_correct_answer():
 
 def test_they_are_drawn_where_they_are_known_and_left_out_elsewhere():
     frame, table = made()
-    names = [name for name, _, _ in plots._chosen(frame, table, table.iloc[:0], None)]
+    names = [name for name, _, _ in draw._chosen(frame, table, table.iloc[:0], None)]
     assert "gpu_hours" in names
     figure, data = gpu_hours.by_length(frame, table)
     assert len(figure.axes) == 2
     assert data.columns[-1] == "gpu_hours_per_correct"
-    plain = cells.prepare(frames.frame(n=4))
-    assert "gpu_hours" not in cells.summarise(plain)
+    plain = summary.prepare(frames.frame(n=4))
+    assert "gpu_hours" not in summary.summarise(plain)

@@ -16,7 +16,7 @@ from pathlib import Path
 import made_runs as runs
 import pytest
 
-from rlm_eval.errors import RlmEvalError
+from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.report import export
 
 HERE = importlib.util.find_spec("inspect_ai") is not None

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from made_samples import CELL, TEXT, call, sample, score, step, trajectory
 
-from rlm_eval import records
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.prices import call_cost
-from rlm_eval.types import Answer, Call, Outcome, Role, Slice, Usage
+from rlm_eval.budget.prices import call_cost
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Answer, Call, Outcome, Role, Slice, Usage
+from rlm_eval.records import record
 
 PRICED = lambda c: (0.01 * (c.usage.input or 0), 0.005 * (c.usage.input or 0))  # noqa: E731
 UNPRICED = lambda c: (None, None)  # noqa: E731
@@ -30,7 +30,7 @@ def recursion() -> tuple[Call, ...]:
 
 def test_counts_roles_and_the_longest_chain() -> None:
     item = sample()
-    row = records.record_of(
+    row = record.record_of(
         CELL, item, trajectory(item, recursion(), steps=(step(0),)), score(1.0), PRICED
     )
     assert (row["n_calls"], row["n_root_calls"], row["n_sub_calls"]) == (4, 2, 2)
@@ -53,13 +53,13 @@ def test_tokens_by_depth_and_the_times_of_streamed_calls() -> None:
     streamed = [replace(c, times=replace(c.times, first_token=c.times.start + 0.5)) for c in
                 recursion()[:2]]  # fmt: skip
     made = trajectory(item, (*streamed, *recursion()[2:]))
-    row = records.record_of(CELL, item, made, score(1.0), PRICED)
+    row = record.record_of(CELL, item, made, score(1.0), PRICED)
     assert (row["depth0_calls"], row["depth1_calls"]) == (2, 2)
     assert (row["depth0_input_tokens"], row["depth1_output_tokens"]) == (200, 40)
     assert row["first_token_seconds"] == pytest.approx(0.5)
     # 1.5 s and 2.5 s for the 19 tokens behind the first
     assert row["token_seconds"] == pytest.approx((1.5 + 2.5) / 2 / 19)
-    plain = records.record_of(CELL, item, trajectory(item, recursion()), score(1.0), PRICED)
+    plain = record.record_of(CELL, item, trajectory(item, recursion()), score(1.0), PRICED)
     assert plain["first_token_seconds"] is plain["token_seconds"] is None
 
 
@@ -70,7 +70,7 @@ def test_failed_attempts_are_told_apart_and_are_in_the_cost() -> None:
         call(1, 1.0, 2.0, usage=Usage(input=50), error="ProviderError: 500", lost_attempts=2),
     )
     cost = call_cost({"root": "gpt-4o-mini"})
-    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), cost)
+    row = record.record_of(CELL, item, trajectory(item, calls), score(1.0), cost)
     assert row["failed_cost"] == pytest.approx(150 * 0.15e-6)
     assert row["cost_cold"] == pytest.approx(250 * 0.15e-6 + 20 * 0.6e-6)
     assert row["n_lost_attempts"] == 2
@@ -78,7 +78,7 @@ def test_failed_attempts_are_told_apart_and_are_in_the_cost() -> None:
 
 def test_coverage_counts_a_character_once_and_rereading_twice() -> None:
     item = sample()
-    row = records.record_of(CELL, item, trajectory(item, recursion()), score(0.0), PRICED)
+    row = record.record_of(CELL, item, trajectory(item, recursion()), score(0.0), PRICED)
     assert row["coverage"] == pytest.approx(0.5, abs=0.01)
     assert row["reread"] == pytest.approx(2.0)
     assert row["evidence_seen"] == 0.0
@@ -88,7 +88,7 @@ def test_coverage_counts_a_character_once_and_rereading_twice() -> None:
 def test_unknown_is_null_never_zero() -> None:
     item = sample()
     calls = (call(0, 0.0, 1.0, usage=Usage(input=5)), call(1, 1.0, 2.0, usage=Usage()))
-    row = records.record_of({}, item, trajectory(item, calls), (), UNPRICED)
+    row = record.record_of({}, item, trajectory(item, calls), (), UNPRICED)
     unknown = [
         "cost_cold",
         "cost_observed",
@@ -99,21 +99,21 @@ def test_unknown_is_null_never_zero() -> None:
         "method",
     ]
     assert [row[name] for name in unknown] == [None] * len(unknown)
-    frame = records.to_frame([row])
+    frame = record.to_frame([row])
     assert frame[unknown].isna().all().all()
 
 
 def test_a_failed_call_without_usage_is_counted_but_not_billed() -> None:
     item = sample()
     calls = (call(0, 0, 1, usage=Usage(), error="ProviderError: 500"), call(1, 1, 2))
-    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
+    row = record.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
     assert (row["n_failed_calls"], row["input_tokens"]) == (1, 100)
 
 
 def test_a_replayed_call_is_timed_as_it_was() -> None:
     item = sample()
     calls = (call(0, 0, 1, replayed=True), call(1, 1, 3))
-    row = records.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
+    row = record.record_of(CELL, item, trajectory(item, calls), score(1.0), PRICED)
     assert row["critical_path_seconds"] == 3
     assert row["n_replayed_calls"] == 1
 
@@ -131,7 +131,7 @@ def test_outcome_decides_whether_a_score_exists(
 ) -> None:
     item = sample()
     done = trajectory(item, (call(0, 0, 1),), outcome=outcome)
-    assert records.record_of(CELL, item, done, score(value), PRICED)["score"] == expected
+    assert record.record_of(CELL, item, done, score(value), PRICED)["score"] == expected
 
 
 def test_failures_are_told_apart() -> None:
@@ -155,19 +155,19 @@ def test_failures_are_told_apart() -> None:
         (item, trajectory(item, (seen,)), score(1.0), None),
     ]
     for of, done, verdict, expected in cases:
-        row = records.record_of(CELL, of, done, verdict, PRICED)
+        row = record.record_of(CELL, of, done, verdict, PRICED)
         assert row["failure"] == expected
 
 
 def test_round_trip_through_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
     item = sample()
     rows = [
-        records.record_of(CELL, item, trajectory(item, recursion(), notes=n), score(0.5), UNPRICED)
+        record.record_of(CELL, item, trajectory(item, recursion(), notes=n), score(0.5), UNPRICED)
         for n in ({"recall": 0.5, "mixed": 1}, {"mixed": "word"}, {})
     ]
-    frame = records.to_frame(rows)
-    frame.to_parquet(tmp_path / records.FILE)
-    back = records.load_records([tmp_path, tmp_path])
+    frame = record.to_frame(rows)
+    frame.to_parquet(tmp_path / record.FILE)
+    back = record.load_records([tmp_path, tmp_path])
     assert len(back) == 6
     assert list(back.columns) == list(frame.columns)
     assert back["cost_cold"].isna().all()
@@ -177,4 +177,4 @@ def test_round_trip_through_parquet_keeps_types_and_nulls(tmp_path: Path) -> Non
 
 def test_a_directory_without_records_is_named(tmp_path: Path) -> None:
     with pytest.raises(RlmEvalError, match=str(tmp_path)):
-        records.load_records([tmp_path])
+        record.load_records([tmp_path])

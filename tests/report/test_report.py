@@ -16,31 +16,23 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.records import load_records
-from rlm_eval.report import (
-    cells,
-    comparison,
-    contrasts,
-    exports,
-    figures,
-    phrases,
-    plots,
-    power,
-    report,
-    style,
-    tables,
-    trajectories,
-)
-from rlm_eval.report.caveats import caveats
-from rlm_eval.report.formats import latex, markdown
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Role
+from rlm_eval.records.record import load_records
+from rlm_eval.report import power, report, summary, wording
+from rlm_eval.report.export import files
+from rlm_eval.report.figures import contrasts, draw, style
+from rlm_eval.report.figures import panels as figures
+from rlm_eval.report.tables import comparison, standard
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.formats import latex, markdown
+from rlm_eval.report.viewer import trajectories
 from rlm_eval.stats import intervals
-from rlm_eval.types import Role
 
 
 def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
-    frame = cells.prepare(frames.frame(**changes))  # type: ignore[arg-type]
-    return frame, cells.summarise(frame)
+    frame = summary.prepare(frames.frame(**changes))  # type: ignore[arg-type]
+    return frame, summary.summarise(frame)
 
 
 def with_outcome(frame: pd.DataFrame, outcome: str, share: float, score: float | None) -> None:
@@ -88,25 +80,25 @@ def test_fonts_are_embedded_as_truetype(written: Path) -> None:
 
 def test_outcomes_come_before_scores() -> None:
     frame, table = made()
-    names = [t.name for t in tables.build(frame, table, pd.DataFrame())]
+    names = [t.name for t in standard.build(frame, table, pd.DataFrame())]
     assert names[:2] == ["outcomes", "accuracy"]
 
 
 def test_the_error_analysis_counts_every_answer_that_was_not_right() -> None:
     frame, _ = made(methods=("rag",), lengths=(1024,), n=10)
     frame["failure"] = ["wrong"] * 2 + ["cut_off"] * 5 + ["", None, None]
-    [row] = tables._failures(frame).rows.to_dict("records")
+    [row] = standard._failures(frame).rows.to_dict("records")
     assert (row["not right"], row["wrong"], row["cut_off"]) == (7, 2, 5)
 
 
 def test_cut_samples_turn_a_score_into_bounds() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024, 2048), n=20)
     with_outcome(frame, "truncated", 0.2, 1.0)
-    ready = cells.prepare(frame)
-    table = cells.summarise(ready)
+    ready = summary.prepare(frame)
+    table = summary.summarise(ready)
     assert table["as_bounds"].all()
     assert (table["bound_high"] - table["bound_low"]).round(3).eq(0.2).all()
-    accuracy = tables.build(ready, table, pd.DataFrame())[1].rows
+    accuracy = standard.build(ready, table, pd.DataFrame())[1].rows
     assert accuracy["score %"].str.contains(" to ").all()
     assert accuracy["95 % interval"].eq("bounds").all()
     assert any("bounds" in line for line in caveats(ready, table))
@@ -115,7 +107,7 @@ def test_cut_samples_turn_a_score_into_bounds() -> None:
 def test_missing_samples_are_not_wrong_ones() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
     with_outcome(frame, "provider_error", 0.2, None)
-    row = cells.summarise(cells.prepare(frame)).iloc[0]
+    row = summary.summarise(summary.prepare(frame)).iloc[0]
     assert (row["n"], row["n_scored"], row["missing"]) == (20, 16, 4)
     assert row["bound_high"] - row["bound_low"] == pytest.approx(0.2)
 
@@ -125,21 +117,21 @@ def test_unknown_price_plots_tokens_and_says_so() -> None:
     figure, _ = figures.length_panels(frame, table)
     assert figure.axes[1].get_ylabel().startswith("tokens")
     assert "not money" in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
-    costs = tables.build(frame, table, pd.DataFrame())[2].rows
+    costs = standard.build(frame, table, pd.DataFrame())[2].rows
     assert costs["USD mean"].eq("unknown").all()
 
 
 def test_one_unpriced_sample_makes_the_cells_cost_unknown() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024,))
     frame.loc[3, "cost_cold"] = None
-    assert np.isnan(cells.summarise(cells.prepare(frame)).iloc[0]["cost_mean"])
+    assert np.isnan(summary.summarise(summary.prepare(frame)).iloc[0]["cost_mean"])
 
 
 def test_no_tokens_at_all_is_said_in_the_panel() -> None:
     frame = frames.frame(priced=False)
     frame["input_tokens"] = None
-    ready = cells.prepare(frame)
-    figure, _ = figures.length_panels(ready, cells.summarise(ready))
+    ready = summary.prepare(frame)
+    figure, _ = figures.length_panels(ready, summary.summarise(ready))
     assert "not reported" in figure.axes[1].texts[0].get_text()
 
 
@@ -147,8 +139,8 @@ def test_the_figure_states_scripts_generators_prompts_and_recursion() -> None:
     frame = frames.frame()
     frame["scripted"] = True
     frame.loc[frame["method"] == "rlm", "used_recursion"] = False
-    ready = cells.prepare(frame)
-    figure, _ = figures.length_panels(ready, cells.summarise(ready))
+    ready = summary.prepare(frame)
+    figure, _ = figures.length_panels(ready, summary.summarise(ready))
     words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
     for phrase in (
         "SCRIPTED", "generated data", "prompt own_short", "0 of 60 samples made a sub-call",
@@ -162,8 +154,8 @@ def test_the_figure_states_scripts_generators_prompts_and_recursion() -> None:
 def test_what_must_be_said_of_a_model_is_said_once_in_figure_and_page() -> None:
     frame = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=10)
     frame["remark"] = ["A small model. Its prompt was selected.", "A small model."] * 10
-    ready = cells.prepare(frame)
-    table = cells.summarise(ready)
+    ready = summary.prepare(frame)
+    table = summary.summarise(ready)
     figure, _ = figures.length_panels(ready, table)
     caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
     assert caption.count("A small model.") == 1
@@ -177,15 +169,15 @@ def test_what_an_rlm_has_to_beat_and_searches_without_a_hit_are_said() -> None:
     frame["note_empty_retrieval"] = [True if rag else None for rag in of_rag]
     frame["note_empty_searches"] = [3 if rag else None for rag in of_rag]
     frame["note_searches"] = [4 if rag else None for rag in of_rag]
-    ready = cells.prepare(frame)
-    said = caveats(ready, cells.summarise(ready))
+    ready = summary.prepare(frame)
+    said = caveats(ready, summary.summarise(ready))
     assert any(line.startswith("rag: for 10 samples the search found no chunk") for line in said)
     assert "rag: 30 of 40 searches found nothing." in said
     assert not any("has to beat" in line for line in said)
     frame.loc[of_rag, "method"] = "program_matched"
     frame.loc[of_rag, "sub"] = frame["root"]
-    ready = cells.prepare(frame)
-    table = cells.summarise(ready)
+    ready = summary.prepare(frame)
+    table = summary.summarise(ready)
     (line,) = (line for line in caveats(ready, table) if "has to beat" in line)
     score = dict(zip(table["method"], table["accuracy"], strict=True))
     assert line.startswith("s_niah at 1k: what an RLM has to beat is program_matched")
@@ -209,15 +201,15 @@ def test_a_figure_leaves_the_callers_settings_alone() -> None:
 def test_repeats_do_not_add_samples() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
     again = frame.assign(epoch=1)
-    row = cells.summarise(cells.prepare(pd.concat([frame, again], ignore_index=True))).iloc[0]
+    row = summary.summarise(summary.prepare(pd.concat([frame, again], ignore_index=True))).iloc[0]
     assert (row["n"], row["repeats"], row["rows"]) == (20, 2, 40)
 
 
 def test_repeats_tell_right_once_and_right_always() -> None:
     frame = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(score=1.0)
     again = frame.assign(epoch=1, score=[1.0, 0.0, 0.0, 1.0])
-    ready = cells.prepare(pd.concat([frame, again], ignore_index=True))
-    accuracy = tables.build(ready, cells.summarise(ready), pd.DataFrame())[1].rows.iloc[0]
+    ready = summary.prepare(pd.concat([frame, again], ignore_index=True))
+    accuracy = standard.build(ready, summary.summarise(ready), pd.DataFrame())[1].rows.iloc[0]
     assert (accuracy["pass@K %"], accuracy["pass^K %"]) == ("100.0", "50.0")
 
 
@@ -226,7 +218,7 @@ def test_a_median_has_its_order_statistic_interval() -> None:
     costs = sorted(frame["cost_cold"])
     assert table["cost_median_low"].iloc[0] == costs[17]
     assert table["cost_median_high"].iloc[0] == costs[32]
-    shown = tables.build(frame, table, pd.DataFrame())[2].rows["median"].iloc[0]
+    shown = standard.build(frame, table, pd.DataFrame())[2].rows["median"].iloc[0]
     assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", shown)
 
 
@@ -234,7 +226,7 @@ def test_repeats_are_no_further_samples_of_cost_and_time() -> None:
     once = frames.frame(methods=("rlm",), lengths=(1024,), n=20)
     again = once.assign(epoch=1, cost_cold=3 * once["cost_cold"])
     both = pd.concat([once, again], ignore_index=True)
-    row = cells.summarise(cells.prepare(both)).iloc[0]
+    row = summary.summarise(summary.prepare(both)).iloc[0]
     costs = sorted(2 * once["cost_cold"])
     low, high = intervals.quantile_ranks(20, 0.5)
     assert row["cost_median_low"] == pytest.approx(costs[low - 1])
@@ -253,9 +245,9 @@ def test_cells_of_different_settings_are_never_merged() -> None:
         {"identity": one["cell_id"].iloc[0], "config": {"method": {"top_k": 4}}},
         {"identity": "other", "config": {"method": {"top_k": 8}}},
     ]
-    ready = cells.prepare(both, manifests)
+    ready = summary.prepare(both, manifests)
     assert sorted(ready["series"].unique()) == ["rag [top_k=4]", "rag [top_k=8]"]
-    assert cells.prepare(both)["series"].nunique() == 2
+    assert summary.prepare(both)["series"].nunique() == 2
 
 
 LONG = ("gpt-5", "qwen3-coder-480b-a35b-instruct")
@@ -263,15 +255,15 @@ LONG = ("gpt-5", "qwen3-coder-480b-a35b-instruct")
 
 def test_long_names_overlap_nothing(tmp_path: Path) -> None:
     """Six series of long model names: no title leaves its figure, no panel meets another."""
-    frame = cells.prepare(frames.frame(
+    frame = summary.prepare(frames.frame(
         tasks=("s_niah", "browsecomp_gen"), methods=("rag", "rlm"), lengths=(16_384, 1_048_576),
         n=12, roots=LONG, subs=LONG[1:], depths=(1, 2),
     ))  # fmt: skip
     frame["meta_documents"] = frame["length"] // 6_200
-    table = cells.summarise(frame)
-    found = comparison.against(frame, cells.series_order(frame)[0])
+    table = summary.summarise(frame)
+    found = comparison.against(frame, summary.series_order(frame)[0])
     names = []
-    for name, _, plot in plots._chosen(frame, table, found, None):
+    for name, _, plot in draw._chosen(frame, table, found, None):
         figure, _ = plot()
         figure.canvas.draw()
         page = figure.bbox
@@ -296,8 +288,8 @@ def test_long_names_overlap_nothing(tmp_path: Path) -> None:
 def test_a_cell_that_overflowed_throughout_has_a_known_cost_of_nothing() -> None:
     frame = frames.frame(methods=("long_context", "rlm"), lengths=(1024, 4096))
     frame.loc[frame["outcome"] == "context_overflow", ["cost_cold", "cost_observed"]] = 0.0
-    ready = cells.prepare(frame)
-    assert figures.money_of(cells.summarise(ready))[0] == "cost"
+    ready = summary.prepare(frame)
+    assert figures.money_of(summary.summarise(ready))[0] == "cost"
 
 
 def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
@@ -305,10 +297,10 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
         methods=("rag", "rlm"), lengths=(1024, 2048), n=10, depths=(0, 1),
         roots=("big",), subs=("mid", "small"),
     )  # fmt: skip
-    frame = cells.prepare(records)
-    table = cells.summarise(frame)
-    found = comparison.against(frame, cells.series_order(frame)[0])
-    names = {name: plot for name, _, plot in plots._chosen(frame, table, found, None)}
+    frame = summary.prepare(records)
+    table = summary.summarise(frame)
+    found = comparison.against(frame, summary.series_order(frame)[0])
+    names = {name: plot for name, _, plot in draw._chosen(frame, table, found, None)}
     assert {"model_grid", "depth_by_length", "position_by_length", "crossover"} <= set(names)
     for name in ("model_grid", "depth_by_length", "crossover"):
         figure, data = names[name]()
@@ -320,7 +312,7 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
 @pytest.mark.parametrize("letters", ["million", "mammoth", "WWW"])
 def test_a_caption_stays_within_the_figure(letters: str) -> None:
     figure = Figure(figsize=(style.NARROW, 1))
-    frame = cells.prepare(frames.frame(lengths=(1024,), n=2))
+    frame = summary.prepare(frames.frame(lengths=(1024,), n=2))
     style.finish(figure, frame=frame, caption=" ".join([letters] * 60))
     lines = [text for text in figure.texts if letters in text.get_text()]
     ends = [line.get_window_extent().x1 / figure.bbox.width for line in lines]
@@ -331,7 +323,7 @@ def test_a_caption_stays_within_the_figure(letters: str) -> None:
 def test_a_title_is_not_parted_within_the_size() -> None:
     figure = Figure(figsize=(1.5, 1))
     axis = figure.add_subplot(title="a_long_name_of_a_task: score, n = 1,015 to 2,040")
-    style.finish(figure, frame=cells.prepare(frames.frame(lengths=(1024,), n=2)), caption="Why.")
+    style.finish(figure, frame=summary.prepare(frames.frame(lengths=(1024,), n=2)), caption="Why.")
     assert "n = 1,015 to 2,040" in axis.get_title().replace("\u00a0", " ").splitlines()
 
 
@@ -345,11 +337,11 @@ def test_comparison_text() -> None:
     assert comparison.compare_text(records, "rlm", "0.1").endswith("higher")
     with pytest.raises(RlmEvalError, match="near: rlm"):
         comparison.compare_text(records, "rlmm", "rag")
-    assert comparison.select(cells.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
+    assert comparison.select(summary.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
 
 
 def test_a_p_value_is_never_nothing() -> None:
-    assert [phrases.probability(p) for p in (1, 0.04321, 0.0001, 0.0000214)] == [
+    assert [wording.probability(p) for p in (1, 0.04321, 0.0001, 0.0000214)] == [
         "1.0000", "0.0432", "0.0001", "2e-05",
     ]  # fmt: skip
 
@@ -370,11 +362,11 @@ def test_few_clusters_are_said_to_show_nothing() -> None:
     records = frames.frame(lengths=(1024,), n=20, per_cluster=5, methods=("rag", "rlm"))
     text = comparison.compare_text(records, "rlm", "rag")
     assert "not shown to differ; 4 clusters are too few to show any difference" in text
-    frame = cells.prepare(records)
+    frame = summary.prepare(records)
     found = comparison.against(frame, "rag")
     assert found["detectable"].isna().all()
     for shown, words in ((found, "too few to show any"), (found.assign(detectable=0.2), "20 pp")):
-        figure, _ = contrasts.difference_by_length(frame, cells.summarise(frame), shown)
+        figure, _ = contrasts.difference_by_length(frame, summary.summarise(frame), shown)
         caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
         assert words in caption
         assert "nan" not in caption
@@ -397,18 +389,18 @@ def test_power_text() -> None:
 def test_tables_escape_their_formats() -> None:
     rows = pd.DataFrame({"a|b": ["x|y"], "c_d": ["5 % & <1>"]})
     assert "x\\|y" in markdown(rows)
-    assert r"5 \% \& $<$1$>$" in latex(tables.Table("t", "T", "n", rows))
+    assert r"5 \% \& $<$1$>$" in latex(standard.Table("t", "T", "n", rows))
 
 
 def test_protected_text_stays_in_the_run(tmp_path: Path) -> None:
     folder = tmp_path / "secret"
     folder.mkdir()
     runs.write(folder, protected=True)
-    frame = cells.prepare(load_records([folder]))
+    frame = summary.prepare(load_records([folder]))
     page = str(trajectories.embed([folder], frame, runs.context_of))
     assert len(trajectories.embed([folder], frame, runs.context_of)["items"]) == 12
-    exports.KINDS["hub"]([folder], tmp_path / "hub")
-    exports.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
+    files.KINDS["hub"]([folder], tmp_path / "hub")
+    files.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
     calls = pd.read_parquet(next((tmp_path / "hub" / "data").glob("calls*")))
     for text in ("red door", "llm_query", "gate keeper"):
         assert text not in page
@@ -420,13 +412,13 @@ def test_exports(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     folder.mkdir()
     runs.write(folder)
-    paths = exports.KINDS["tables"]([folder], tmp_path / "tables")
+    paths = files.KINDS["tables"]([folder], tmp_path / "tables")
     read = pd.read_json(paths[1], lines=True)
     assert len(read) == 12
     about = pd.read_json(paths[2], typ="series")
     assert set(read.columns) == set(about["columns"])
     assert all(about["columns"].values())
-    exports.KINDS["hub"]([folder], tmp_path / "hub")
+    files.KINDS["hub"]([folder], tmp_path / "hub")
     from datasets import load_dataset
 
     loaded = load_dataset(
@@ -434,12 +426,12 @@ def test_exports(tmp_path: Path) -> None:
         cache_dir=str(tmp_path / "cache"),
     )  # fmt: skip
     assert loaded.num_rows == 6 * 1 + 6 * 4
-    (chat,) = exports.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
+    (chat,) = files.KINDS["chat"]([folder], tmp_path / "chat", context_of=runs.context_of)
     lines = pd.read_json(chat, lines=True)
     assert len(lines) == 6  # of 12, those that are right and not cut off
     assert lines["messages"][0][-1]["role"] == "assistant"
     assert "gate keeper" in lines["messages"][0][0]["content"]
-    (chat,) = exports.KINDS["chat"](
+    (chat,) = files.KINDS["chat"](
         [folder], tmp_path / "trees", context_of=runs.context_of, sub_calls=True
     )
     lines = pd.read_json(chat, lines=True)
@@ -472,9 +464,9 @@ def test_a_child_loop_is_one_conversation() -> None:
         call(6, "t1.last", "root"),
     ]
     attempt = SimpleNamespace(trajectory=SimpleNamespace(calls=made))
-    found = {c.id for c in exports._last_calls(attempt, True)}  # type: ignore[arg-type]
+    found = {c.id for c in files._last_calls(attempt, True)}  # type: ignore[arg-type]
     assert found == {6, 3, 2, 4}
-    assert [c.id for c in exports._last_calls(attempt, False)] == [6]  # type: ignore[arg-type]
+    assert [c.id for c in files._last_calls(attempt, False)] == [6]  # type: ignore[arg-type]
 
 
 def test_the_command_line_module_imports_nothing_heavy() -> None:
@@ -487,8 +479,8 @@ def test_the_command_line_module_imports_nothing_heavy() -> None:
 def test_documents_get_an_axis_of_their_own() -> None:
     frame = frames.frame(lengths=(75_000, 750_000))
     frame["meta_documents"] = frame["length"].astype(int) // 7_500
-    ready = cells.prepare(frame)
-    figure, data = figures.document_panels(ready, cells.summarise(ready))
+    ready = summary.prepare(frame)
+    figure, data = figures.document_panels(ready, summary.summarise(ready))
     assert figure.axes[0].get_xlabel() == "documents"
     assert sorted(set(data["documents"])) == [10, 100]
 
@@ -502,15 +494,15 @@ def test_published_marks_are_hollow_and_said_to_be_approximate() -> None:
 
 
 def test_every_figure_is_drawn_also_where_the_second_process_dies(tmp_path: Path) -> None:
-    ready = cells.prepare(frames.frame(n=2))
-    table, none = cells.summarise(ready), pd.DataFrame()
-    alone = plots.draw(ready, table, none, tmp_path / "alone")()
-    with plots.second_process() as second:
+    ready = summary.prepare(frames.frame(n=2))
+    table, none = summary.summarise(ready), pd.DataFrame()
+    alone = draw.draw(ready, table, none, tmp_path / "alone")()
+    with draw.second_process() as second:
         if second is None:
             pytest.skip("one processor")
         second.kill()
         second.wait()
-        beside = plots.draw(ready, table, none, tmp_path / "beside", None, second)()
+        beside = draw.draw(ready, table, none, tmp_path / "beside", None, second)()
     assert [figure.name for figure in beside] == [figure.name for figure in alone]
     assert beside
     assert all(path.is_file() for figure in beside for path in figure.paths)

@@ -5,11 +5,12 @@ import numpy as np
 import pandas as pd
 from made_frames import frame
 
-from rlm_eval.report import cells, report, series, studies
+from rlm_eval.report import report, series, summary
+from rlm_eval.report.tables import ablations
 
 
 def prepared(records):
-    return cells.prepare(records)
+    return summary.prepare(records)
 
 
 def worded(rates, n=60, method="rag", **facts):
@@ -27,12 +28,12 @@ def worded(rates, n=60, method="rag", **facts):
 
 
 def test_a_report_without_prompts_or_sub_calls_has_neither_table():
-    found = studies.build(prepared(frame(methods=["rag"])))
+    found = ablations.build(prepared(frame(methods=["rag"])))
     assert [table.name for table in found] == []
 
 
 def test_the_prompts_of_a_method_are_spread_out():
-    table = studies.prompts(prepared(worded({"rag/plain": 0.8, "rag/framed": 0.5, "rag/x": 0.7})))
+    table = ablations.prompts(prepared(worded({"rag/plain": 0.8, "rag/framed": 0.5, "rag/x": 0.7})))
     [row] = table.rows.to_dict("records")
     assert (row["method"], row["prompts"], row["n"]) == ("rag", 3, 60)
     assert (row["mean %"], row["worst %"], row["best %"]) == ("66.7", "50.0", "80.0")
@@ -45,7 +46,7 @@ def test_the_prompts_of_a_method_are_spread_out():
 def test_a_prompt_that_was_cut_off_has_no_verdict():
     records = worded({"rag/plain": 0.8, "rag/framed": 0.5})
     records.loc[records["prompt"] == "rag/framed", "outcome"] = "truncated"
-    [row] = studies.prompts(prepared(records)).rows.to_dict("records")
+    [row] = ablations.prompts(prepared(records)).rows.to_dict("records")
     assert row["verdict"] == "no verdict: more than 5 % cut off"
 
 
@@ -55,7 +56,7 @@ def test_only_samples_that_every_prompt_answered_count_and_lengths_are_put_toget
                       for size in (1024, 2048)], ignore_index=True)  # fmt: skip
     lost = (both["prompt"] == "rag/plain") & (both["length"] == 1024) & (both["index"] == 0)
     both.loc[lost, "score"] = np.nan
-    rows = studies.prompts(prepared(both)).rows
+    rows = ablations.prompts(prepared(both)).rows
     assert rows["length"].tolist() == ["1k", "2k", "all"]
     assert rows["n"].tolist() == [59, 60, 119]
     assert rows["clusters"].tolist() == [59, 60, 60]
@@ -67,7 +68,7 @@ def test_budgets_are_what_the_methods_spend_and_beyond_them_nothing_counts():
     records["score"] = 1.0
     records["cost_cold"] = np.where(is_rag, 1.0, 4.0)
     records.loc[records.index[~is_rag][:2], "cost_cold"] = 0.5
-    rows = studies.budgets(prepared(records)).rows
+    rows = ablations.budgets(prepared(records)).rows
     assert rows["budget"].tolist() == ["enough for rag", "enough for long_context"]
     assert rows["per sample"].tolist() == ["1", "4"]
     assert [text.split(" ")[0] for text in rows["long_context"]] == ["20.0", "100.0"]
@@ -79,7 +80,7 @@ def test_of_alike_budgets_the_largest_pays_for_all_of_their_methods():
     records = frame(methods=["long_context", "rag", "rlm"], lengths=(2048,), n=10)
     records["cost_cold"] = records["method"].map({"long_context": 1.0, "rag": 1.1, "rlm": 1.2})
     records["score"] = 1.0
-    rows = studies.budgets(prepared(records)).rows
+    rows = ablations.budgets(prepared(records)).rows
     assert rows["budget"].tolist() == ["enough for long_context, rag", "enough for rlm"]
     assert rows["per sample"].tolist() == ["1.1", "1.2"]
     assert [text.split(" ")[0] for text in rows["rag"]] == ["100.0", "100.0"]
@@ -90,23 +91,23 @@ def test_a_program_without_a_root_stands_beside_the_root_whose_sub_model_it_asks
     program = frame(methods=["rag"], lengths=(2048,), subs=("small",))
     program["root"] = pd.NA
     both = pd.concat([records, program], ignore_index=True)
-    rows = studies.budgets(prepared(both)).rows
+    rows = ablations.budgets(prepared(both)).rows
     assert set(rows["root"]) == {"big", "other"}
     assert (rows[["rlm", "rag"]] != "").all(axis=None)
 
 
 def test_without_prices_budgets_are_in_tokens_and_without_those_there_are_none():
     records = frame(methods=["long_context", "rag"], lengths=(2048,), priced=False)
-    assert set(studies.budgets(prepared(records)).rows["unit"]) == {"tokens"}
+    assert set(ablations.budgets(prepared(records)).rows["unit"]) == {"tokens"}
     records["input_tokens"] = pd.NA
-    assert studies.budgets(prepared(records)).rows.empty
+    assert ablations.budgets(prepared(records)).rows.empty
 
 
 def test_a_context_overflow_costs_nothing_and_scores_nothing():
     records = frame(methods=["long_context", "rag"], lengths=(4096,))
     over = records["outcome"] == "context_overflow"
     records.loc[over, "cost_cold"] = pd.NA
-    rows = studies.budgets(prepared(records)).rows
+    rows = ablations.budgets(prepared(records)).rows
     assert rows["budget"].tolist() == ["enough for rag"]
     assert rows["long_context"].str.startswith("0.0 [").all()
 
@@ -117,7 +118,7 @@ def test_right_and_wrong_answers_of_those_that_recurse():
     records["n_sub_calls"] = np.where(right, 3, 11)
     records["n_child_calls"] = 0
     records["habit_syntax_error_blocks"] = np.where(right, 0, 2)
-    [row] = studies.right_and_wrong(prepared(records)).rows.to_dict("records")
+    [row] = ablations.right_and_wrong(prepared(records)).rows.to_dict("records")
     assert row["method"] == "rlm"
     assert (row["sub-calls, right"], row["sub-calls, wrong"]) == ("3.00", "11.00")
     assert (row["syntax error %, right"], row["syntax error %, wrong"]) == ("0.0", "100.0")

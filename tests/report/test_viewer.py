@@ -8,7 +8,7 @@ import urllib.request
 import made_runs as runs
 import pytest
 
-from rlm_eval.report.server import open_server
+from rlm_eval.report.viewer.server import open_server
 
 
 @pytest.mark.parametrize("key", ["%C3%A9", "%ff", "x", "", "%ED%A0%80"])

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rlm_eval.core.types import Answer
 from rlm_eval.scoring import browsecomp
 from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.pairs import pairs_f1, pairs_recommended
-from rlm_eval.tasks.browsecomp_gen import BrowseCompGen
-from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
-from rlm_eval.tasks.codeqa_gen import CodeQAGen
-from rlm_eval.tasks.codeqa_sets import CodeQASets
+from rlm_eval.tasks.browsecomp.gen import BrowseCompGen
+from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
+from rlm_eval.tasks.codeqa.gen import CodeQAGen
+from rlm_eval.tasks.codeqa.sets import CodeQASets
 from rlm_eval.tasks.ledger import Ledger
 from rlm_eval.tasks.mrcr import MrcrOpenai, MrcrV2Gen
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_pairs import OolongPairsGen
-from rlm_eval.tasks.oolong_real import OolongReal
-from rlm_eval.tasks.paraphrase import Paraphrase
-from rlm_eval.tasks.ruler import FrequentWords, VariableTracking
-from rlm_eval.tasks.s_niah import SNiah
-from rlm_eval.types import Answer
+from rlm_eval.tasks.needle.paraphrase import Paraphrase
+from rlm_eval.tasks.needle.ruler import FrequentWords, VariableTracking
+from rlm_eval.tasks.needle.s_niah import SNiah
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.pairs import OolongPairsGen
+from rlm_eval.tasks.oolong.real import OolongReal
 
 NINES, ENDLESS = "9" * 400, "9" * 5000
 TRICKY = (

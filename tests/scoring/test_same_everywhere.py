@@ -48,8 +48,8 @@ print(json.dumps(out))
 MADE = """
 import hashlib, json, locale, sys
 import time_machine
-from rlm_eval.cell import build_cell
-from rlm_eval.grid import expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
 
 locale.setlocale(locale.LC_ALL, "")
 TASKS = ["s_niah", "s_niah_multikey", "ruler_vt", "ruler_fwe", "oolong_gen", "ledger",

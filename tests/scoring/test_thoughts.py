@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from test_hostile import ROWS, _tasks
 
-from rlm_eval.reasoning import Final
+from rlm_eval.core.reasoning import Final
+from rlm_eval.core.types import Answer
 from rlm_eval.scoring.command import SCORERS
-from rlm_eval.types import Answer
 
 UNSURE = "I do not know."
 WRAPS = ("<thinking>{}</thinking>{}", "[THINK]{}[/THINK]\n\n{}", "<THINK>\n{}\n</THINK>\n{}")

@@ -2,8 +2,8 @@
 
 from trajectories import call, root, step, sub, trajectory
 
-from rlm_eval.stats.habits import METRICS, batches, fanout, habits, turns_after_known
-from rlm_eval.types import Role, Slice
+from rlm_eval.core.types import Role, Slice
+from rlm_eval.records.call_patterns import METRICS, batches, fanout, habits, turns_after_known
 
 
 def cut(start, end):

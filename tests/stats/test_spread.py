@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlm_eval.stats.paired import mcnemar
-from rlm_eval.stats.spread import spread
+from rlm_eval.stats.prompt_sensitivity import spread
 
 
 def test_means_and_range():

@@ -3,7 +3,7 @@
 import pytest
 from trajectories import root, step, sub, trajectory
 
-from rlm_eval.stats.strategy import (
+from rlm_eval.records.strategy import (
     TRAITS,
     TRAJECTORY_LABELS,
     Names,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlm_eval.stats import behaviour, missing, trend
+from rlm_eval.records import coverage
+from rlm_eval.stats import bounds, trend
 
 LENGTHS = np.array([8, 16, 32, 64]) * 1024
 
@@ -37,21 +38,21 @@ def test_never_ahead_and_always_ahead_are_not_a_length() -> None:
 
 
 def test_bounds() -> None:
-    assert missing.bounds([1, 0, np.nan, 1], [False, False, True, False]) == (0.5, 0.75)
-    assert missing.bounds([1, 0, 1, 1], [True, False, False, False]) == (0.5, 0.75)
-    assert missing.bounds([], []) == (0.0, 1.0)
+    assert bounds.bounds([1, 0, np.nan, 1], [False, False, True, False]) == (0.5, 0.75)
+    assert bounds.bounds([1, 0, 1, 1], [True, False, False, False]) == (0.5, 0.75)
+    assert bounds.bounds([], []) == (0.0, 1.0)
 
 
 def test_pass_at_k() -> None:
-    assert missing.pass_at_k(10, 3, 1) == pytest.approx(0.3)
-    assert missing.pass_at_k(4, 1, 4) == 1.0
-    assert missing.pass_hat_k(4, 2, 2) == pytest.approx(1 / 6)
+    assert bounds.pass_at_k(10, 3, 1) == pytest.approx(0.3)
+    assert bounds.pass_at_k(4, 1, 4) == 1.0
+    assert bounds.pass_hat_k(4, 2, 2) == pytest.approx(1 / 6)
     with pytest.raises(ValueError, match="k <= n"):
-        missing.pass_at_k(2, 1, 3)
+        bounds.pass_at_k(2, 1, 3)
 
 
 def test_coverage_is_a_union() -> None:
-    assert behaviour.coverage([(0, 10), (5, 15)], 30) == (0.5, pytest.approx(20 / 15))
-    assert behaviour.coverage([], 30) == (0.0, None)
-    assert behaviour.evidence_seen([(0, 4), (20, 24), (8, 12)], [(0, 10), (20, 30)]) == 2 / 3
-    assert behaviour.evidence_seen([(0, 11), (20, 32)], [(0, 10), (20, 30)]) == 1 / 2  # a full stop
+    assert coverage.coverage([(0, 10), (5, 15)], 30) == (0.5, pytest.approx(20 / 15))
+    assert coverage.coverage([], 30) == (0.0, None)
+    assert coverage.evidence_seen([(0, 4), (20, 24), (8, 12)], [(0, 10), (20, 30)]) == 2 / 3
+    assert coverage.evidence_seen([(0, 11), (20, 32)], [(0, 10), (20, 30)]) == 1 / 2  # a full stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlm_eval.types import Answer, Call, Outcome, Prompt, Role, Step, Times, Trajectory, Usage
+from rlm_eval.core.types import Answer, Call, Outcome, Prompt, Role, Step, Times, Trajectory, Usage
 
 
 def call(number: int, role: Role, **fields: Any) -> Call:

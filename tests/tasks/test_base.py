@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.tokens import Tokenizer, get_tokenizer
+from rlm_eval.core.types import DOCUMENT_SEPARATOR
 from rlm_eval.tasks.base import Draft, GeneratedTask, fit, make_context, rng, top_up
-from rlm_eval.tasks.s_niah import SNiah
-from rlm_eval.tokens import Tokenizer, get_tokenizer
-from rlm_eval.types import DOCUMENT_SEPARATOR
+from rlm_eval.tasks.needle.s_niah import SNiah
 
 APPROX = get_tokenizer("approx4")
 _CALLS = []
@@ -95,7 +95,7 @@ def test_contexts_are_measured_under_the_named_tokenizer():
 
 def test_two_processes_may_generate_at_once(cache):
     code = (
-        "from rlm_eval.tasks.s_niah import SNiah; "
+        "from rlm_eval.tasks.needle.s_niah import SNiah; "
         "print([s.id for s in SNiah(n=6, length=1024, tokenizer='approx4').samples()])"
     )
     command = [sys.executable, "-c", code]

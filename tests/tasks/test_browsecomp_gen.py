@@ -4,12 +4,12 @@ import re
 import bm25s
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import data, rng
-from rlm_eval.tasks.browsecomp_gen import BrowseCompGen
-from rlm_eval.tasks.chronicle import Writer, documents_of_a_community
+from rlm_eval.tasks.browsecomp.chronicle import Writer, documents_of_a_community
+from rlm_eval.tasks.browsecomp.gen import BrowseCompGen
 from rlm_eval.tasks.validate import lines, passed, validate
 from rlm_eval.tasks.world import CYCLES, TRAITS, community, cycle, names, puzzle
-from rlm_eval.types import Answer
 
 MINI = BrowseCompGen(n=12, documents=100, doc_words_min=60, doc_words_max=150, tokenizer="approx4")
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks import JudgedTask
-from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
-from rlm_eval.types import Answer
+from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
 
 CANARY = "a canary of the tests"
 SECRET = "Zanzibar Quux"

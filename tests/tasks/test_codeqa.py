@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from rlm_eval.tasks.codeqa import DOMAIN, CodeQA
-from rlm_eval.tasks.codeqa_gen import CodeQAGen
-from rlm_eval.tasks.codeqa_riddles import KINDS, execute
-from rlm_eval.types import Answer
+from rlm_eval.core.types import Answer
+from rlm_eval.tasks.codeqa.gen import CodeQAGen
+from rlm_eval.tasks.codeqa.longbench import DOMAIN, CodeQA
+from rlm_eval.tasks.codeqa.riddles import KINDS, execute
 
 
 def test_golds_hold_when_the_package_of_the_context_is_run():

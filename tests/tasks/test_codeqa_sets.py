@@ -3,10 +3,10 @@ import re
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import data
-from rlm_eval.tasks.codeqa_sets import CodeQASets
+from rlm_eval.tasks.codeqa.sets import CodeQASets
 from rlm_eval.tasks.validate import lines, passed, validate
-from rlm_eval.types import Answer
 
 SMALL = CodeQASets(n=6, length=4096, tokenizer="approx4")
 

@@ -8,12 +8,12 @@ from omegaconf import OmegaConf
 from test_docs import ROOT, commands_of, shown_files
 
 from rlm_eval.cli import main
-from rlm_eval.config import build
-from rlm_eval.errors import ConfigError
+from rlm_eval.config.builder import build
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.custom import Custom
 from rlm_eval.tasks.rows import file_rows, matching_groups
 from rlm_eval.tasks.validate import passed, validate
-from rlm_eval.types import Answer
 
 ROWS = [
     {"context": "The cat is grey.", "question": "Colour of the cat?", "answer": "grey", "id": "a"},

@@ -4,19 +4,19 @@ import dataclasses
 
 import pytest
 
-from rlm_eval.tasks.codeqa_gen import CodeQAGen
+from rlm_eval.core.types import Answer
+from rlm_eval.tasks.codeqa.gen import CodeQAGen
 from rlm_eval.tasks.contract_clauses import ContractClauses
 from rlm_eval.tasks.graphwalks_gen import GraphWalksGen
 from rlm_eval.tasks.ledger import Ledger
 from rlm_eval.tasks.mrcr import MrcrV2Gen
-from rlm_eval.tasks.paraphrase import Paraphrase
-from rlm_eval.tasks.ruler import CloseWords, FrequentWords, VariableTracking
-from rlm_eval.tasks.ruler_cwe import CommonWords
-from rlm_eval.tasks.ruler_qa import RulerQA
-from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.needle.paraphrase import Paraphrase
+from rlm_eval.tasks.needle.ruler import CloseWords, FrequentWords, VariableTracking
+from rlm_eval.tasks.needle.ruler_cwe import CommonWords
+from rlm_eval.tasks.needle.ruler_qa import RulerQA
+from rlm_eval.tasks.needle.s_niah import SNiah
 from rlm_eval.tasks.server_log import ServerLogIncident
 from rlm_eval.tasks.validate import lines, passed, validate
-from rlm_eval.types import Answer
 
 TASKS = {
     "single": SNiah(),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.cell import build_cell
-from rlm_eval.errors import RlmEvalError
-from rlm_eval.grid import expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import text_hash
 from rlm_eval.tasks.base import CachedTask
-from rlm_eval.types import text_hash
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "generators.json"

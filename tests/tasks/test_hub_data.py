@@ -11,15 +11,15 @@ import made_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from rlm_eval import hub_client
-from rlm_eval.errors import ConfigError, MissingDependency
-from rlm_eval.tasks.browsecomp_plus import BrowseCompPlus
-from rlm_eval.tasks.codeqa import CodeQA
+from rlm_eval.core import hub_client
+from rlm_eval.core.errors import ConfigError, MissingDependency
+from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
+from rlm_eval.tasks.codeqa.longbench import CodeQA
 from rlm_eval.tasks.hub_rows import split_files
 from rlm_eval.tasks.mrcr import MrcrOpenai
-from rlm_eval.tasks.oolong_pairs import OolongPairs
-from rlm_eval.tasks.oolong_real import OolongReal
-from rlm_eval.tasks.oolong_synth import OolongSynth
+from rlm_eval.tasks.oolong.pairs import OolongPairs
+from rlm_eval.tasks.oolong.real import OolongReal
+from rlm_eval.tasks.oolong.synth import OolongSynth
 
 pytest_plugins = ("hub_bench",)
 
@@ -82,7 +82,7 @@ def test_two_processes_share_what_one_has_fetched(hub, tmp_path):
     """A second process, offline, has the samples; a fresh one, offline, says what to do."""
     ids = [sample.id for sample in TASKS["codeqa"].samples()]
     code = (
-        "from rlm_eval.tasks.codeqa import CodeQA\n"
+        "from rlm_eval.tasks.codeqa.longbench import CodeQA\n"
         "print(*(s.id for s in CodeQA(tokenizer='approx4').samples()))"
     )
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "none")}

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.ledger import STYLES, Ledger, from_words, in_words
-from rlm_eval.types import Answer
 
 
 def _samples(**fields):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.tasks.oolong_grammar import FAMILIES
+from rlm_eval.tasks.oolong.grammar import FAMILIES
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks" / "line_labels"
 _SPEC = importlib.util.spec_from_file_location("line_labels", FOLDER / "lines.py")

@@ -6,8 +6,8 @@ from difflib import SequenceMatcher
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.mrcr import ORDINALS, MrcrOpenai, MrcrV2, MrcrV2Gen
-from rlm_eval.types import Answer
 
 
 def _samples(**fields):

@@ -8,15 +8,15 @@ from datetime import date
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.baselines import Kind
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_grammar import LABELS
-from rlm_eval.tasks.oolong_pairs import OolongPairsGen
-from rlm_eval.tasks.oolong_questions import Gold, ask, forms
-from rlm_eval.tasks.oolong_read import read_question
-from rlm_eval.tasks.oolong_synth import OolongSynth
-from rlm_eval.tasks.oolong_window import Row, Window
-from rlm_eval.types import Answer
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.grammar import LABELS
+from rlm_eval.tasks.oolong.pairs import OolongPairsGen
+from rlm_eval.tasks.oolong.questions import Gold, ask, forms
+from rlm_eval.tasks.oolong.read import read_question
+from rlm_eval.tasks.oolong.synth import OolongSynth
+from rlm_eval.tasks.oolong.window import Row, Window
 
 ALL = {
     "prior", "no_labels", "first_1_percent", "random_1_percent", "first_5_percent",
@@ -78,7 +78,7 @@ def test_baselines_read_what_they_say_and_a_search_finds_the_named_user():
 
 def test_a_reader_of_everything_is_right_and_guesses_are_scaled_up():
     made = task(length=4096)
-    from rlm_eval.tasks.oolong_baselines import guess
+    from rlm_eval.tasks.oolong.baselines import guess
 
     for sample in made.samples():
         rows = made.labelled(sample)

@@ -8,13 +8,13 @@ from datetime import date
 
 import pytest
 
+from rlm_eval.core.types import Answer, Density
 from rlm_eval.scoring.oolong import read_gold
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_golds import Table, reread
-from rlm_eval.tasks.oolong_grammar import LABELS
-from rlm_eval.tasks.oolong_questions import Form, ask, forms, official_names, written
-from rlm_eval.tasks.oolong_window import FIRST_DAY, LAST_DAY, Row, Window, parse
-from rlm_eval.types import Answer, Density
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.golds import Table, reread
+from rlm_eval.tasks.oolong.grammar import LABELS
+from rlm_eval.tasks.oolong.questions import Form, ask, forms, official_names, written
+from rlm_eval.tasks.oolong.window import FIRST_DAY, LAST_DAY, Row, Window, parse
 
 CATALOGUE = [
     *(f"C{i}" for i in range(1, 5)),

@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from rlm_eval.tasks.base import data, rng
-from rlm_eval.tasks.oolong_grammar import FAMILIES, family
-from rlm_eval.tasks.oolong_lines import BagOfWords, keyword_rules, words
+from rlm_eval.tasks.oolong.grammar import FAMILIES, family
+from rlm_eval.tasks.oolong.lines import BagOfWords, keyword_rules, words
 
 FORBIDDEN = {
     "question": r"abbreviat|entit|descript|abstract|concept|human|\bbeing|locat|numer|number|value",

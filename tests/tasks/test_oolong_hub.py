@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.tasks.oolong_gen import OolongGen
-from rlm_eval.tasks.oolong_real import OolongReal, question_type
-from rlm_eval.tasks.oolong_synth import OolongSynth
-from rlm_eval.types import Answer
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer
+from rlm_eval.tasks.oolong.gen import OolongGen
+from rlm_eval.tasks.oolong.real import OolongReal, question_type
+from rlm_eval.tasks.oolong.synth import OolongSynth
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.errors import ConfigError, RlmEvalError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.types import Answer, Density
 from rlm_eval.scoring.pairs import PairSet
-from rlm_eval.tasks.oolong_pairs import OolongPairs, OolongPairsGen
-from rlm_eval.tasks.oolong_queries import BOTH, ONE_EACH, pairs_of, query_text
-from rlm_eval.tasks.oolong_window import Row, Window, parse, render
-from rlm_eval.types import Answer, Density
+from rlm_eval.tasks.oolong.pairs import OolongPairs, OolongPairsGen
+from rlm_eval.tasks.oolong.queries import BOTH, ONE_EACH, pairs_of, query_text
+from rlm_eval.tasks.oolong.window import Row, Window, parse, render
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden/oolong_pairs_gold.json").read_text())
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.tasks.oolong_rows import OolongRows
-from rlm_eval.tasks.oolong_window import parse
-from rlm_eval.types import Answer
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer
+from rlm_eval.tasks.oolong.rows import OolongRows
+from rlm_eval.tasks.oolong.window import parse
 
 WORDS = ["apple", "stone", "river", "cloud", "green", "seven", "under", "paper", "light", "wheel"]
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from rlm_eval.tasks.oolong_window import (
+from rlm_eval.tasks.oolong.window import (
     FIRST_DAY,
     LAST_DAY,
     Row,

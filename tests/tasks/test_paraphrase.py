@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import data
-from rlm_eval.tasks.paraphrase import Paraphrase
-from rlm_eval.types import Answer
+from rlm_eval.tasks.needle.paraphrase import Paraphrase
 
 SMALL = Paraphrase(n=12, length=1024, tokenizer="approx4")
 

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks.base import data
 from rlm_eval.tasks.baselines import Kind
 from rlm_eval.tasks.contract_clauses import ContractClauses
-from rlm_eval.tasks.ruler_qa import RulerQA
+from rlm_eval.tasks.needle.ruler_qa import RulerQA
 from rlm_eval.tasks.server_log import ServerLogIncident
-from rlm_eval.types import Answer
 
 TASKS = {"clauses": ContractClauses, "incident": ServerLogIncident, "qa": RulerQA}
 _TEXT = """

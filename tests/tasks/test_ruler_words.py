@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Density
 from rlm_eval.scoring.amount import amount
 from rlm_eval.scoring.nodes import node_scores
 from rlm_eval.tasks.graphwalks_gen import GraphWalksGen
 from rlm_eval.tasks.mrcr import MrcrV2Gen
-from rlm_eval.tasks.ruler import CloseWords, FrequentWords
-from rlm_eval.tasks.ruler_cwe import CommonWords
-from rlm_eval.types import Answer, Density
+from rlm_eval.tasks.needle.ruler import CloseWords, FrequentWords
+from rlm_eval.tasks.needle.ruler_cwe import CommonWords
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "task"
 

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.tokens import get_tokenizer
+from rlm_eval.core.types import Answer
 from rlm_eval.tasks import haystack
 from rlm_eval.tasks.base import data, rng
-from rlm_eval.tasks.s_niah import SNiah
-from rlm_eval.tokens import get_tokenizer
-from rlm_eval.types import Answer
+from rlm_eval.tasks.needle.s_niah import SNiah
 
 APPROX = get_tokenizer("approx4")
 

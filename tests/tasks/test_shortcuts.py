@@ -5,15 +5,15 @@ import random
 
 import pytest
 
-from rlm_eval.cell import build_cell
-from rlm_eval.grid import CONFIG_DIR, expand
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import CONFIG_DIR, expand
+from rlm_eval.core.types import Context, Sample, Score, canonical_text, text_hash
 from rlm_eval.tasks import ceilings
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import Form, options, strings_like
 from rlm_eval.tasks.items import Page
-from rlm_eval.tasks.s_niah import SNiah
+from rlm_eval.tasks.needle.s_niah import SNiah
 from rlm_eval.tasks.validate import no_shortcut
-from rlm_eval.types import Context, Sample, Score, canonical_text, text_hash
 
 WHEN_LONG = {"codeqa_gen", "oolong_pairs_gen"}
 """Tasks that still have one: a search for whole files reads a quarter of a package; listing all

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rlm_eval.errors import MissingDependency, ReplCrash
+from rlm_eval.core.errors import MissingDependency, ReplCrash
+from rlm_eval.core.types import Answer, Outcome, Role, Sample
 from rlm_eval.methods.external.proxy import Proxy, open_proxy
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Outcome, Role, Sample
+from rlm_eval.session.session import Session
 
 _HERE = Path(__file__).parent
 _SUPERVISE = _HERE.parents[1] / "models" / "supervise.py"

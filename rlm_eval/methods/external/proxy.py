@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.errors import ContextOverflow, EndpointUnusable, LimitReached, ModelError
-from rlm_eval.session import Session
-from rlm_eval.types import Call, Message, Role
+from rlm_eval.core.errors import ContextOverflow, EndpointUnusable, LimitReached, ModelError
+from rlm_eval.core.types import Call, Message, Role
+from rlm_eval.session.session import Session
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -17,17 +17,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError, RlmEvalError
-from rlm_eval.methods.fitting import MARGIN, chars_per_token
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.spans import Span, share_within
+from rlm_eval.core.types import Answer, Call, Message, Role, Sample
+from rlm_eval.methods.context_window import MARGIN, chars_per_token
 from rlm_eval.methods.lambda_rlm.answers import from_counts
 from rlm_eval.methods.lambda_rlm.kinds import KINDS, Kind
 from rlm_eval.methods.lambda_rlm.operators import cross, fold, kept, map_each, peek, split
 from rlm_eval.methods.lambda_rlm.planner import RULES, Plan, make_plan
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.text import sections
-from rlm_eval.session import Session
-from rlm_eval.spans import Span, share_within
-from rlm_eval.types import Answer, Call, Message, Role, Sample
+from rlm_eval.session.session import Session
 
 FILTERS = ("string", "model", "off")
 _PROBE = 500  # characters of the text's beginning, as in the paper

@@ -12,8 +12,8 @@ from functools import reduce
 from itertools import combinations
 from typing import TypeVar
 
+from rlm_eval.core.spans import Span
 from rlm_eval.methods.concurrent import all_of
-from rlm_eval.spans import Span
 
 A = TypeVar("A")
 B = TypeVar("B")

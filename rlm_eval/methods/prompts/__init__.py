@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.types import RENAMED_PROMPTS, text_hash
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import RENAMED_PROMPTS, text_hash
 
 FOLDER = Path(__file__).parent
 

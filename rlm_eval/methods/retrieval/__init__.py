@@ -13,11 +13,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlm_eval.methods.fitting import chars_per_token
+from rlm_eval.core.spans import Span
+from rlm_eval.core.types import Sample, canonical_text
+from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.retrieval.bm25 import STEMMERS, Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
-from rlm_eval.spans import Span
-from rlm_eval.types import Sample, canonical_text
 
 _KEPT_CHARS = 200_000_000  # of text whose indexes stay in memory: an index takes a few times that
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlm_eval.errors import ConfigError
-from rlm_eval.spans import Span
-from rlm_eval.types import DOCUMENT_SEPARATOR, canonical_text
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.spans import Span
+from rlm_eval.core.types import DOCUMENT_SEPARATOR, canonical_text
 
 UNITS = ("tokens", "lines", "documents")
 

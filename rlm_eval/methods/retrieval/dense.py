@@ -16,11 +16,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rlm_eval.errors import BadRequest
+from rlm_eval.core.errors import BadRequest
+from rlm_eval.core.types import Message, Role
 from rlm_eval.methods.concurrent import all_of
 from rlm_eval.methods.retrieval import Passages
-from rlm_eval.session import Session
-from rlm_eval.types import Message, Role
+from rlm_eval.session.session import Session
 
 SLOT = "embed"
 _LOG = logging.getLogger(__name__)

@@ -11,14 +11,14 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.errors import LimitReached, ReplCrash, ReplUnavailable
+from rlm_eval.core.errors import LimitReached, ReplCrash, ReplUnavailable
+from rlm_eval.core.types import Answer, Call, Message, Outcome, Role
 from rlm_eval.methods.rlm.official_calls import OfficialCalls
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
-from rlm_eval.types import Answer, Call, Message, Outcome, Role
 
 
 class Loop:

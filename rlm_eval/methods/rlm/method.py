@@ -11,14 +11,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from rlm_eval.core.types import Answer, Context, Sample, canonical_text
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm.loop import Loop
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import RlmProtocol
 from rlm_eval.methods.rlm.subcalls import Tree
 from rlm_eval.methods.text import sections
-from rlm_eval.session import Session
-from rlm_eval.types import Answer, Context, Sample, canonical_text
+from rlm_eval.session.session import Session
 
 _CHOICES = {
     "turns_out": ("ask", "end"),

@@ -27,14 +27,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Message
 from rlm_eval.methods.prompts import PromptText, fill, load_prompt
-from rlm_eval.methods.rlm import wheels
+from rlm_eval.methods.rlm import official_prompts
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, Tag, parse
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View
 from rlm_eval.methods.text import sections
 from rlm_eval.repl import BlockResult
-from rlm_eval.types import Message
 
 _LATER = "The history before is your previous interactions with the REPL environment. "
 _MOST_LENGTHS = 100
@@ -140,17 +140,17 @@ class _Official:
         version = self.version
         match name:
             case "system":
-                return wheels.constant(version, "RLM_SYSTEM_PROMPT")
+                return official_prompts.constant(version, "RLM_SYSTEM_PROMPT")
             case "metadata":
-                return wheels.local(version, "build_rlm_system_prompt", "metadata_prompt")
+                return official_prompts.local(version, "build_rlm_system_prompt", "metadata_prompt")
             case "turn":
-                return wheels.constant(version, "USER_PROMPT_WITH_ROOT")
+                return official_prompts.constant(version, "USER_PROMPT_WITH_ROOT")
             case "turn_no_question":
-                return wheels.constant(version, "USER_PROMPT")
+                return official_prompts.constant(version, "USER_PROMPT")
             case "first":
-                return wheels.local(version, "build_user_prompt", "safeguard")
+                return official_prompts.local(version, "build_user_prompt", "safeguard")
             case _:
-                return wheels.message(version, "_default_answer")
+                return official_prompts.message(version, "_default_answer")
 
     def check(self, max_depth: int) -> None:
         """See `RlmProtocol.check`."""
@@ -179,7 +179,9 @@ class _Official:
             texts["unknown_variable"] = (
                 _UNKNOWN_VARIABLE
                 if self.prompt_file
-                else wheels.spoken(self.version, wheels.LOCAL_REPL, "_final_var", "{available}")
+                else official_prompts.spoken(
+                    self.version, official_prompts.LOCAL_REPL, "_final_var", "{available}"
+                )
             )
         return {"scaffold": {"release": self.version, "texts": texts}}
 
@@ -189,8 +191,12 @@ class _Official:
         if self.prompt_file:
             return _CALL_TEXTS
         return {
-            "no_prompt": wheels.spoken(self.version, wheels.HANDLER, "handle", "Missing"),
-            "prompt_type": wheels.spoken(self.version, wheels.OPENAI, "completion", "type("),
+            "no_prompt": official_prompts.spoken(
+                self.version, official_prompts.HANDLER, "handle", "Missing"
+            ),
+            "prompt_type": official_prompts.spoken(
+                self.version, official_prompts.OPENAI, "completion", "type("
+            ),
         }
 
     def opening(self, view: View) -> list[Message]:
@@ -305,19 +311,23 @@ class OfficialLatest(_Official):
         """This release fails one bad prompt of a batch alone."""
         if self.prompt_file:
             return {**_CALL_TEXTS, "in_batch": "{content}"}
-        own = wheels.spoken(self.version, wheels.HANDLER, "_handle_batched", "{content}")
+        own = official_prompts.spoken(
+            self.version, official_prompts.HANDLER, "_handle_batched", "{content}"
+        )
         return {**super().call_texts, "in_batch": own}
 
     def _shipped(self, name: str) -> str:
         version = self.version
         if name == "metadata":
-            return wheels.local(version, "build_rlm_system_prompt", "metadata_body")
+            return official_prompts.local(version, "build_rlm_system_prompt", "metadata_body")
         if name == "turn":
-            return wheels.constant(version, "USER_PROMPT")
+            return official_prompts.constant(version, "USER_PROMPT")
         if name != "system":
             return super()._shipped(name)
         system = super()._shipped(name).format(custom_tools_section="")
-        addendum = wheels.constant(version, "ORCHESTRATOR_ADDENDUM") if self.orchestrator else ""
+        addendum = (
+            official_prompts.constant(version, "ORCHESTRATOR_ADDENDUM") if self.orchestrator else ""
+        )
         return f"{system}\n\n{addendum}" if addendum else system
 
     def _metadata(self, view: View, values: Mapping[str, str]) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlm_eval.core.types import Message
 from rlm_eval.methods.rlm.subcalls import SubCalls
 from rlm_eval.repl import HostFunction, ReplCallError
-from rlm_eval.types import Message
 
 
 @dataclass

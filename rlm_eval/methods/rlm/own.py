@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlm_eval.errors import ConfigError
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import RENAMED_PROMPTS, Message
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.rlm import hints
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, parse
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View
 from rlm_eval.methods.text import sections
 from rlm_eval.repl import clip
-from rlm_eval.types import RENAMED_PROMPTS, Message
 
 ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
 _OPENINGS = {"opening", "opening_no_question", "opening_parts", "opening_parts_no_question"}

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rlm_eval.core.types import Message
 from rlm_eval.methods.rlm.parsing import Parsed
 from rlm_eval.repl import BlockResult, clip
-from rlm_eval.types import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ import made_samples
 import pandas as pd
 import pytest
 
-from rlm_eval.report import cells
+from rlm_eval.records.artefacts import fingerprints, is_runaway, repeats
+from rlm_eval.report import summary
 from rlm_eval.report.artefacts import artefacts
-from rlm_eval.report.caveats import caveats
-from rlm_eval.stats.artefacts import fingerprints, is_runaway, repeats
+from rlm_eval.report.tables.caveats import caveats
 
 
 def made(**columns):
@@ -18,8 +18,8 @@ def made(**columns):
 
 
 def said(frame):
-    prepared = cells.prepare(frame)
-    table = cells.summarise(prepared)
+    prepared = summary.prepare(frame)
+    table = summary.summarise(prepared)
     found = artefacts(prepared)
     assert set(found) <= set(caveats(prepared, table))
     return " ".join(found)

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import cells, contrasts, distributions, figures, maps, tables
+from rlm_eval.report import summary
+from rlm_eval.report.figures import contrasts, distributions, heatmaps, panels
+from rlm_eval.report.tables import standard
 from rlm_eval.stats import intervals
 
 
@@ -16,13 +18,13 @@ def bimodal(**changes):
     made.loc[made["method"] == "rlm", "input_tokens"] = 1_000 - made["output_tokens"]
     made.loc[dear, "input_tokens"] = 81_000 - made["output_tokens"]
     made["cost_cold"] = (made["input_tokens"] + made["output_tokens"]) * 1e-6
-    frame = cells.prepare(made)
-    return frame, cells.summarise(frame)
+    frame = summary.prepare(made)
+    return frame, summary.summarise(frame)
 
 
 def test_the_panel_shows_the_mean_with_its_interval_and_the_median_as_a_dash():
     frame, table = bimodal()
-    figure, _ = figures.length_panels(frame, table)
+    figure, _ = panels.length_panels(frame, table)
     axis = figure.axes[1]
     look = [line for line in axis.lines if line.get_marker() == "s"]
     assert [y for line in look for y in line.get_ydata()] == pytest.approx([0.025, 0.025])
@@ -32,7 +34,7 @@ def test_the_panel_shows_the_mean_with_its_interval_and_the_median_as_a_dash():
     assert row["cost_mean_low"] < 0.025 < row["cost_mean_high"]
     words = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
     assert "Cost: mean with its 95 % interval" in words
-    shown = tables.build(frame, table, frame.head(0))[2].rows
+    shown = standard.build(frame, table, frame.head(0))[2].rows
     assert (
         shown[shown["method"] == "rlm"]["USD mean"].str.match(r"0\.025 \[0\.0\d+, 0\.0\d+\]").all()
     )
@@ -75,9 +77,9 @@ def test_no_figure_pools_lengths():
         subs=("x",),
     )  # fmt: skip
     made["wall_seconds"] = made["length"].astype(float) / 1024
-    frame = cells.prepare(made)
-    table = cells.summarise(frame)
-    for plot in (distributions.quartiles, distributions.histograms, maps.model_grid):
+    frame = summary.prepare(made)
+    table = summary.summarise(frame)
+    for plot in (distributions.quartiles, distributions.histograms, heatmaps.model_grid):
         figure, data = plot(frame, table)
         assert lengths_of(data) == [1024, 16384, 65536]
         titles = " ".join(axis.get_title().replace("\u00a0", " ") for axis in figure.axes)
@@ -91,11 +93,11 @@ def test_no_figure_pools_lengths():
 def test_counts_are_of_samples_in_every_table():
     """Two repeats of 12 samples are 12 samples in panels, quartiles, histograms and maps."""
     one = frames.frame(methods=("rag", "rlm"), lengths=(1024, 2048), n=12, depths=(0, 1))
-    frame = cells.prepare(pd.concat([one, one.assign(epoch=1)], ignore_index=True))
-    table = cells.summarise(frame)
+    frame = summary.prepare(pd.concat([one, one.assign(epoch=1)], ignore_index=True))
+    table = summary.summarise(frame)
     assert set(table["n"]) == set(table["n_priced"]) == set(table["n_timed"]) == {12}
     assert set(distributions.quartiles(frame, table)[1]["n"]) == {12}
     histogram = distributions.histograms(frame, table)[1]
     assert set(histogram.groupby(["length", "series"])["samples"].sum()) == {12}
-    figure, _ = maps.depth_by_length(frame, table)
+    figure, _ = heatmaps.depth_by_length(frame, table)
     assert all(text.get_text().endswith("\n12") for text in figure.axes[0].texts)

@@ -4,8 +4,10 @@ import made_frames as frames
 import numpy as np
 import pytest
 
-from rlm_eval.report import cells, comparison, distributions
-from rlm_eval.report.comparison import compare_text
+from rlm_eval.report import summary
+from rlm_eval.report.figures import distributions
+from rlm_eval.report.tables import comparison
+from rlm_eval.report.tables.comparison import compare_text
 from rlm_eval.stats import intervals, paired, trend
 
 
@@ -35,7 +37,7 @@ def test_the_interval_narrows_with_the_clusters_and_not_with_their_samples():
 def test_the_level_that_holm_leaves_decides_what_n_shows():
     made = frames.frame(methods=("long_context", "rag", "rlm"), lengths=(1024, 2048, 4096), n=60)
     made["score"] = np.random.default_rng(5).integers(0, 2, len(made)).astype(float)
-    rows = comparison.against(cells.prepare(made), "long_context")
+    rows = comparison.against(summary.prepare(made), "long_context")
     alone = rows.iloc[[0]].drop(columns=["p_holm"]).reset_index(drop=True)
     alone = comparison.with_holm(alone)
     assert rows["detectable"].iloc[0] > 1.15 * alone["detectable"].iloc[0]
@@ -109,14 +111,14 @@ def test_linked_rows_share_a_context_or_an_item():
 
 def test_the_crossover_panel_counts_windows_and_draws_none_of_four():
     made = frames.frame(methods=("rag", "rlm"), n=20, per_cluster=5)
-    frame = cells.prepare(made)
-    figure, data = distributions.crossover(frame, cells.summarise(frame))
+    frame = summary.prepare(made)
+    figure, data = distributions.crossover(frame, summary.summarise(frame))
     assert data["clusters"].tolist() == [4]
     assert "crossover" not in data
     said = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "too few clusters" in said
     made = frames.frame(methods=("rag", "rlm"), n=40, per_cluster=2)
-    frame = cells.prepare(made)
-    _, data = distributions.crossover(frame, cells.summarise(frame))
+    frame = summary.prepare(made)
+    _, data = distributions.crossover(frame, summary.summarise(frame))
     assert data["clusters"].tolist() == [20]
     assert data["ahead_share"].notna().all()

@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import cells, comparison, distributions, studies
-from rlm_eval.report.comparison import compare_text
+from rlm_eval.report import summary
+from rlm_eval.report.figures import distributions
+from rlm_eval.report.tables import ablations, comparison
+from rlm_eval.report.tables.comparison import compare_text
 
 
 def records(lost, n=40, right_a=1.0, right_b=0.3):
@@ -47,7 +49,7 @@ def test_missing_ones_that_could_show_a_difference_are_no_sign_of_none():
 def test_both_sides_missing_the_same_sample_is_one_pair():
     made = records(4)
     made.loc[made["index"] >= 36, ["outcome", "score"]] = ["provider_error", None]
-    [row] = comparison.against(cells.prepare(made), "rag").to_dict("records")
+    [row] = comparison.against(summary.prepare(made), "rag").to_dict("records")
     assert (row["n"], row["missing"], row["unpaired"]) == (36, 4, 0)
 
 
@@ -63,7 +65,7 @@ def test_a_wording_of_which_much_is_missing_is_not_judged():
     one, two = records(0), records(16)
     both = [made[made["method"] == "rag"] for made in (one, two)]
     both[1] = both[1].assign(prompt="other", cell_id="other")
-    rows = studies.prompts(cells.prepare(pd.concat(both, ignore_index=True))).rows
+    rows = ablations.prompts(summary.prepare(pd.concat(both, ignore_index=True))).rows
     assert rows["verdict"].tolist() == ["no verdict: more than 5 % missing"]
 
 
@@ -71,12 +73,12 @@ def test_a_crossover_is_not_drawn_from_what_is_left():
     made = frames.frame(methods=("rag", "rlm"), n=20)
     gone = (made["method"] == "rlm") & (made["length"] > 1024) & (made["index"] < 5)
     made.loc[gone, ["outcome", "score"]] = ["provider_error", None]
-    frame = cells.prepare(made)
-    assert distributions.crossover(frame, cells.summarise(frame))[1].empty
+    frame = summary.prepare(made)
+    assert distributions.crossover(frame, summary.summarise(frame))[1].empty
 
 
 @pytest.mark.parametrize("lost", [0, 16])
 def test_the_table_prints_bounds_where_compare_gives_no_verdict(lost):
-    frame = cells.prepare(records(lost))
-    table = cells.summarise(frame).set_index("series")
+    frame = summary.prepare(records(lost))
+    table = summary.summarise(frame).set_index("series")
     assert bool(table.loc["rag", "as_bounds"]) == bool(lost)

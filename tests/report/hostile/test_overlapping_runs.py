@@ -6,10 +6,10 @@ import made_runs
 import pandas as pd
 import pytest
 
-from rlm_eval.records import FILE, load_records
-from rlm_eval.report import cells
-from rlm_eval.report.caveats import caveats
-from rlm_eval.report.comparison import compare_text
+from rlm_eval.records.record import FILE, load_records
+from rlm_eval.report import summary as cells
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.comparison import compare_text
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 from runs import cells_of, overrides, run_here, server_process
 
 from rlm_eval.cli import main
-from rlm_eval.errors import ConfigError
-from rlm_eval.progress import Progress
-from rlm_eval.spending import Spending
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Outcome, Score, Trajectory
+from rlm_eval.runner.progress import Progress
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.store import Attempt, CellStore
-from rlm_eval.types import Answer, Outcome, Score, Trajectory
+from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.spend import Spending
 
 
 @pytest.fixture(autouse=True)

@@ -6,18 +6,11 @@ import orjson
 import pytest
 from runs import overrides, run_here, server_process
 
-from rlm_eval.records import load_records
-from rlm_eval.report import (
-    card,
-    cells,
-    comparison,
-    contrasts,
-    distributions,
-    figures,
-    studies,
-    tables,
-)
-from rlm_eval.results import rows, write_records
+from rlm_eval.records.build import rows, write_records
+from rlm_eval.records.record import load_records
+from rlm_eval.report import summary
+from rlm_eval.report.figures import contrasts, distributions, panels
+from rlm_eval.report.tables import ablations, card, comparison, standard
 
 LENGTHS = (1024, 2048, 4096)
 
@@ -28,8 +21,8 @@ def prepared(window=3000, **changes):
     records["root_window"] = window
     over = records["outcome"] == "context_overflow"
     records.loc[over, ["wall_seconds", "critical_path_seconds", "service_seconds"]] = 0.02
-    frame = cells.prepare(records)
-    return frame, cells.summarise(frame)
+    frame = summary.prepare(records)
+    return frame, summary.summarise(frame)
 
 
 def refused_line(table):
@@ -50,13 +43,13 @@ def test_a_refusal_is_no_fast_and_cheap_answer():
         .all()
     )
     assert row["accuracy"] == 0.0
-    figure, _ = figures.length_panels(frame, table)
+    figure, _ = panels.length_panels(frame, table)
     for axis in figure.axes[1:3]:
         drawn = [line for line in axis.lines if line.get_marker() == "o"]
         assert [round(x / 1024) for line in drawn for x in line.get_xdata()] == [1, 2]
         assert "n = 20" in axis.get_title().replace("\u00a0", " ")
     assert "20 prompts were refused as longer than the window" in caption(figure)
-    cost, latency = tables.build(frame, table, comparison.against(frame, "long_context"))[2:4]
+    cost, latency = standard.build(frame, table, comparison.against(frame, "long_context"))[2:4]
     for found in (cost, latency):
         assert "20 prompts that were refused as too long are left out" in found.note
         line = found.rows[(found.rows["method"] == "long_context") & (found.rows["length"] == "4k")]
@@ -88,7 +81,7 @@ def test_the_ratio_of_costs_leaves_refused_pairs_out():
 @pytest.mark.parametrize("window", [3000, None, 8192])
 def test_the_overflow_is_marked_whoever_told_the_window(window):
     frame, table = prepared(window=window)
-    figure, _ = figures.length_panels(frame, table)
+    figure, _ = panels.length_panels(frame, table)
     axis = figure.axes[0]
     [hatched] = [patch for patch in axis.patches if patch.get_hatch()]
     assert hatched.get_x() < 4096 < hatched.get_x() + hatched.get_width()
@@ -102,10 +95,12 @@ def test_the_overflow_is_marked_whoever_told_the_window(window):
 def test_an_overflow_after_answered_calls_has_their_cost():
     records = frames.frame(methods=("rlm",), lengths=(1024,), n=4)
     records["outcome"] = "context_overflow"
-    frame = cells.prepare(records)
+    frame = summary.prepare(records)
     assert not frame["refused"].any()
-    assert cells.summarise(frame).iloc[0]["cost_total"] == pytest.approx(records["cost_cold"].sum())
-    spent, unit = studies._spent(frame)
+    assert summary.summarise(frame).iloc[0]["cost_total"] == pytest.approx(
+        records["cost_cold"].sum()
+    )
+    spent, unit = ablations._spent(frame)
     assert (unit, spent.sum()) == ("USD", pytest.approx(records["cost_cold"].sum()))
 
 
@@ -125,7 +120,7 @@ def test_refused_is_told_from_what_a_record_knows(tokens, calls, failed, refused
     records = frames.frame(methods=("long_context",), lengths=(4096,), n=1)
     records["input_tokens"], records["n_calls"] = tokens, calls
     records["n_failed_calls"] = failed
-    assert cells.prepare(records)["refused"].item() is refused
+    assert summary.prepare(records)["refused"].item() is refused
 
 
 def test_the_window_that_the_server_told_stands_in_the_records(tmp_path):
@@ -153,9 +148,9 @@ async def test_a_real_run_against_a_server_with_a_window(tmp_path, monkeypatch, 
         await run_here(overrides(tmp_path, server.url, *given))
     [run] = [path.parent for path in tmp_path.rglob("plan.json")]
     write_records(run)
-    frame = cells.prepare(load_records([run]), card.manifests([run]))
+    frame = summary.prepare(load_records([run]), card.manifests([run]))
     assert set(frame["root_window"]) == {4096}
     assert frame.groupby("length")["refused"].all().to_dict() == {1024: False, 8192: True}
-    table = cells.summarise(frame)
+    table = summary.summarise(frame)
     assert table["wall_median"].notna().tolist() == [True, False]
     assert table["mean_coverage"].tolist() == [1.0, 0.0]

@@ -3,14 +3,14 @@
 import made_frames as frames
 import pytest
 
-from rlm_eval.report import cells
-from rlm_eval.report.caveats import caveats
+from rlm_eval.report import summary
+from rlm_eval.report.tables.caveats import caveats
 
 
 def said(judge, *, asked=1, root="model-a", sub="model-b"):
     made = frames.frame(methods=("rlm",), lengths=(1024,), n=6, roots=(root,), subs=(sub,))
-    frame = cells.prepare(made.assign(judge=judge, n_judge_calls=asked))
-    return " ".join(caveats(frame, cells.summarise(frame)))
+    frame = summary.prepare(made.assign(judge=judge, n_judge_calls=asked))
+    return " ".join(caveats(frame, summary.summarise(frame)))
 
 
 @pytest.mark.parametrize("judge", ["model-a", "model-b", "model-a [thinking]"])

@@ -4,9 +4,9 @@ import made_frames as frames
 import pandas as pd
 import pytest
 
-from rlm_eval.report import cells
-from rlm_eval.report.caveats import caveats
-from rlm_eval.report.comparison import compare_text
+from rlm_eval.report import summary
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.comparison import compare_text
 
 METHOD = {"class": "RLM", "depth": 1, "max_turns": 30}
 ROOT = {"class": "OpenAIModel", "version": 2, "window": 32768, "sampling": {"temperature": 0}}
@@ -27,7 +27,7 @@ def two_cells(one, two, **columns):
     """The series of two cells that share a line of the table, made by these manifests."""
     first = frames.frame(methods=("rlm",), lengths=(1024,), n=4).assign(cell_id="one", run="first")
     second = first.assign(cell_id="two", run="second", **columns)
-    return cells.prepare(pd.concat([first, second], ignore_index=True), [one, two])
+    return summary.prepare(pd.concat([first, second], ignore_index=True), [one, two])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def two_cells(one, two, **columns):
 def test_what_changes_no_reply_makes_no_series(one, two):
     frame = two_cells(manifest("one", **one), manifest("two", **two))
     assert list(frame["series"].unique()) == ["rlm"]
-    table = cells.summarise(frame)
+    table = summary.summarise(frame)
     assert (table["n"].item(), table["repeats"].item(), table["rows"].item()) == (4, 2, 8)
     assert not frame.duplicated(["sample_id", "epoch"]).any()
     said = " ".join(caveats(frame, table))
@@ -83,7 +83,7 @@ def test_a_series_has_one_name_at_every_length():
     both = pd.concat([first, second], ignore_index=True)
     known = [manifest(i) for i in first["cell_id"].unique()]
     known.append(manifest("other", method=METHOD | {"depth": 2}))
-    names = cells.prepare(both, known).groupby("length")["series"].unique()
+    names = summary.prepare(both, known).groupby("length")["series"].unique()
     assert set(names[1024]) == {"rlm [depth=1]", "rlm [depth=2]"}
     assert set(names[2048]) == {"rlm [depth=1]"}
 
@@ -94,7 +94,7 @@ def test_two_texts_of_one_prompt_are_two_series():
     first = frames.frame(methods=("rlm",), lengths=(1024,), n=4)
     first = first.assign(cell_id="one", prompt_hash="abcdef0123")
     second = first.assign(cell_id="two", prompt_hash="0123456789")
-    frame = cells.prepare(
+    frame = summary.prepare(
         pd.concat([first, second], ignore_index=True), [manifest("one"), manifest("two")]
     )
     assert set(frame["series"]) == {

@@ -3,8 +3,8 @@
 import pytest
 from made_samples import CELL, call, sample, score, trajectory
 
-from rlm_eval import records
-from rlm_eval.types import Role, Slice
+from rlm_eval.core.types import Role, Slice
+from rlm_eval.records import record
 
 LINES = 400
 TEXT = "".join(f"user {number:04}: 7\n" for number in range(LINES))
@@ -23,7 +23,7 @@ def shown(of, *spans):
 
 def row(of, *calls):
     done = trajectory(of, calls)
-    return records.record_of(CELL, of, done, score(0.0), lambda _: (None, None))
+    return record.record_of(CELL, of, done, score(0.0), lambda _: (None, None))
 
 
 @pytest.mark.parametrize("role", [Role.EMBED, Role.RERANK, Role.JUDGE])

@@ -1,0 +1,1 @@
+"""Limits and prices: what a call may cost and what it did cost."""

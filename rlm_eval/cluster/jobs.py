@@ -1,0 +1,287 @@
+"""A sweep as jobs of a cluster: what each job runs, how it is submitted, how it is queued again.
+
+A job is a file, `<run>/jobs/<number>.json`: cells with their configuration as it was when they were
+submitted. Running one is `run_job`, whoever starts it: submitit (Slurm, or this machine) or a plain
+`sbatch` script that calls `rlm-eval job`. Jobs are idempotent: one that was preempted, killed or
+queued again resumes from the journals. Not here: sending jobs (`submission`), and the queue's own
+states (`queue`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.secrets import guard_output, redact
+from rlm_eval.models.servers.devices import give_back as give_back_devices
+from rlm_eval.models.servers.placement import spawned_of
+from rlm_eval.runner.planning.gpu_plan import cores_for, servers_of
+from rlm_eval.storage.cell_store import write_json
+
+if TYPE_CHECKING:
+    from rlm_eval.config.cell import Cell
+
+EXECUTORS = ("slurm", "local")
+WARNING = signal.SIGUSR2
+"""What the cluster is asked to send before it ends a job; submitit's own default."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs run and what each of them gets. One YAML per site in `configs/cluster/`."""
+
+    executor: str = "slurm"
+    """`slurm`, or `local`: processes of this machine, all at once."""
+    pack: int = 1
+    """Cells per job; 0 = all that use the same models, so that a server is started once."""
+    shards: int = 1
+    """Jobs per cell: each runs its part of the samples."""
+    partition: str | None = None
+    """Slurm partition; `None` = the site's default."""
+    account: str | None = None
+    """Slurm account that is charged; `None` = the user's default."""
+    qos: str | None = None
+    """Slurm quality of service; `None` = the site's default."""
+    time_min: int = 240
+    """Minutes after which the cluster ends a job; it is queued again where it is not done."""
+    cpus: int = 4
+    """Processors per job at least."""
+    cpus_per_gpu: int = 4
+    """Processors per GPU of a job, where that is more; 0 = `cpus` whatever the GPUs."""
+    mem_gb: float = 16
+    """Memory per job at least, GiB."""
+    mem_per_gpu_gb: float = 32
+    """Memory per GPU of a job, GiB, where that is more; 0 = `mem_gb` whatever the GPUs."""
+    gpus: int | None = None
+    """GPUs per job; `None` = what the servers that it starts hold, in sum."""
+    gpus_of: dict[str, int] = field(default_factory=dict)
+    """GPUs of a model, by its name, where they differ from what its server holds."""
+    gpu_type: str | None = None
+    """Type of GPU as the site names it: `a100` asks for `--gres=gpu:a100:N`."""
+    gpu_gib: float | None = None
+    """Memory of one GPU, GiB: checks two models that are to share one."""
+    scratch: str | None = None
+    """Folder on the node's own disk for temporary files, as `$TMPDIR/rlm_eval` or
+    `/local/$SLURM_JOB_ID`; `None` = the site's TMPDIR."""
+    at_once: int = 100
+    """Most jobs of an array that run at the same time."""
+    array_limit: int = 1000
+    """Most jobs of one array (Slurm's MaxArraySize)."""
+    warning_s: int = 120
+    """Seconds before its end at which a job is warned; samples in flight get all but 30 of them."""
+    requeues: int = 50
+    """Times that one job is queued again at most."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before the job: modules, activation of an environment."""
+    python: str | None = None
+    """Interpreter of the job; `None` = the submitting one."""
+    serve: dict[str, Any] = field(default_factory=dict)
+    """Fields of this class that the job of `submit --serve` has otherwise, as `{partition: gpu,
+    time_min: 1440}`; the other jobs start no server then, and ask for no GPU."""
+    idle_min: float = 30.0
+    """Minutes without a running cell after which that job ends."""
+    slurm: dict[str, Any] = field(default_factory=dict)
+    """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
+    additional_parameters, ..."""
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise ValueError(f"executor={self.executor}: one of {', '.join(EXECUTORS)}")
+        for name in ("shards", "time_min", "cpus", "at_once", "array_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
+        if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
+            raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
+
+    @property
+    def asks_gpus_itself(self) -> bool:
+        """Whether `slurm` asks for GPUs in Slurm's own words."""
+        return any(key == "gres" or "gpu" in key for key in self.slurm)
+
+    @property
+    def grace(self) -> float:
+        """Seconds that the samples in flight get after the warning."""
+        return max(self.warning_s - 30, self.warning_s / 2)
+
+    def gpus_for(self, cells: Sequence[Cell]) -> int:
+        """GPUs of a job that runs these cells one after the other."""
+
+        def of(cell: Cell) -> int:
+            models = {model.name: model for model in cell.models.values()}
+            named = [name for name in models if name in self.gpus_of]
+            if self.gpus is not None and not named:
+                return self.gpus
+            known = sum(self.gpus_of[name] for name in named)
+            servers = spawned_of(m for name, m in models.items() if name not in named)
+            return known + sum(asked.count for asked in servers.values())
+
+        return max(map(of, cells))
+
+    def cpus_for(self, gpus: int, servers: int = 1) -> int:
+        """Processors of a job with so many GPUs and servers."""
+        if not gpus or not self.cpus_per_gpu:
+            return self.cpus
+        return max(self.cpus, gpus * self.cpus_per_gpu, cores_for(gpus, servers))
+
+    def mem_gb_for(self, gpus: int) -> float:
+        """Memory of a job with so many GPUs, GiB."""
+        return max(self.mem_gb, gpus * self.mem_per_gpu_gb)
+
+
+def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
+    """Cells by job: only cells with the same set of models share one, in grid order."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        models = {repr(model) for model in cell.models.values()}
+        groups.setdefault(repr(sorted(models)), []).append(cell)
+    size = pack or len(cells)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+def at_the_same_time(jobs: int, cluster: Cluster) -> int:
+    """Jobs of one submission that may ask a running endpoint at the same time."""
+    return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
+
+
+def write_jobs(
+    run: Path,
+    jobs: Sequence[Sequence[Cell]],
+    cluster: Cluster,
+) -> list[int]:
+    """Write the jobs' files; their numbers go on from those that the run has.
+
+    One process at a time: the caller holds the lease of `run`.
+    """
+    folder = run / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    first = max((int(p.stem) for p in folder.glob("*.json")), default=-1) + 1
+    for number, cells in enumerate(jobs, first):
+        content = {
+            "cells": [cell.name_in_plan for cell in cells],
+            "configs": [cell.resolved for cell in cells],
+            "gpus": cluster.gpus_for(cells),
+            "servers": max(len(servers_of(cell)) for cell in cells),
+            "at_once": at_the_same_time(len(jobs), cluster),
+            "grace": cluster.grace,
+            "requeues": cluster.requeues,
+        }
+        write_json(folder / f"{number}.json", content)
+    return list(range(first, first + len(jobs)))
+
+
+def read_job(run: Path, number: int) -> dict[str, Any]:
+    """A job's file. Raises `RlmEvalError` where there is none."""
+    path = run / "jobs" / f"{number}.json"
+    try:
+        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(f"{path}: no such job; `rlm-eval submit` writes them") from error
+    return loaded
+
+
+@dataclass(frozen=True)
+class Job:
+    """What submitit pickles: a run directory and a number."""
+
+    run: str
+    """Absolute path."""
+    number: int
+    """Of the job's file."""
+
+    def __call__(self) -> None:
+        """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
+        guard_output()
+        give_back_devices()
+        try:
+            unfinished = run_job(Path(self.run), self.number)
+        except Exception as error:  # submitit stores what is raised, its traceback included
+            told = "".join(traceback.format_exception(error))
+            if (clean := redact(told)) != told:
+                raise RlmEvalError(clean) from None
+            raise
+        if unfinished:
+            raise RlmEvalError("; ".join(f"{name}: {why}" for name, why in unfinished.items()))
+
+    def checkpoint(self, *_: Any, **__: Any) -> Any:
+        """The same job again: a warning may come before the run listens to it."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    __submitit_checkpoint__ = checkpoint  # the name differs between releases
+
+
+def run_job(run: Path, number: int) -> dict[str, str]:
+    """Run a job's cells; cell -> why it is unfinished. Queues the job again where it was warned."""
+    import asyncio
+
+    from omegaconf import OmegaConf
+
+    from rlm_eval.config.cell import build_cell, sweep_budget
+    from rlm_eval.models.servers.users import EXPECTED
+    from rlm_eval.runner.runner import Runner
+    from rlm_eval.storage.shards import merge_done
+
+    job = read_job(run, number)
+    if job.get("serves"):
+        return _hold_servers(run, job)
+    EXPECTED.set(job.get("at_once", 1))
+    configs = [OmegaConf.create(config) for config in job["configs"]]
+    cells = [build_cell(config) for config in configs]
+    if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
+        first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
+        raise RlmEvalError(
+            f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "
+            "release, or a variable that its configuration names (oc.env) has another value here; "
+            "set it as it was at `rlm-eval submit`, or submit again"
+        )
+    runner = Runner(run, cells, sweep_budget(configs[0]), (), WARNING, job["grace"])
+    try:
+        unfinished = asyncio.run(runner.run()).unfinished
+    except asyncio.CancelledError:
+        unfinished = {"job": "stopped; submit it again"}
+    if unfinished and runner.stop.warned:  # first: a merge that fails must not keep it from that
+        _requeue(job["requeues"])
+    for told in merge_done(run, cells):
+        print(told, file=sys.stderr)
+    return unfinished
+
+
+def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
+    """Hold the servers of a job of `submit --serve`; empty, for it has no cell to leave unfinished.
+
+    Queues the job again where it was warned: the jobs that attach wait for its servers.
+    """
+    from rlm_eval.cluster.serve_job import run_servers
+    from rlm_eval.cluster.serving import WARNED
+
+    why = run_servers(run, job)
+    print(f"serve: {why}", flush=True)
+    if why == WARNED:
+        _requeue(job["requeues"])
+    return {}
+
+
+def _requeue(most: int) -> None:
+    """Queue this Slurm job again; returns where that cannot be, and else not at all."""
+    job = os.environ.get("SLURM_JOB_ID")
+    times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if job is None or times >= most:
+        why = "no Slurm job" if job is None else f"queued again {times} times already"
+        print(f"not queued again ({why}); `rlm-eval submit` resumes", file=sys.stderr)
+        return
+    print(f"queueing job {job} again", file=sys.stderr, flush=True)
+    subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
+    time.sleep(120)  # Slurm ends this process; a result of it would end the job
+    sys.exit(1)

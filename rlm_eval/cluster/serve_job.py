@@ -1,0 +1,147 @@
+"""A job that holds the servers of a sweep for its other jobs: `rlm-eval submit --serve`.
+
+Its file lies beside those of the other jobs (`<run>/jobs/<number>.json`). It has no cells; it has
+the names under which its servers register (`models.registry`). The other jobs attach with
+`server=shared`, and Slurm starts them after it. Not here: holding the servers (`serving`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlm_eval.cluster import serving
+from rlm_eval.cluster.job_states import job_states, jobs_of
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.models.servers.managed import LOOPBACK
+from rlm_eval.models.servers.placement import key_of, needs_of, spawned_of
+from rlm_eval.models.servers.registry import name_of
+from rlm_eval.storage.cell_store import write_json
+
+if TYPE_CHECKING:
+    from rlm_eval.cluster.jobs import Cluster
+    from rlm_eval.config.cell import Cell
+
+
+def attached(config: DictConfig) -> DictConfig:
+    """`config` with `server=shared` for every model that would start a server of its own."""
+    found = config.copy()
+    for _, node in found.items_ex(resolve=False):
+        if isinstance(node, DictConfig) and node.get("engine") and node.get("server") == "spawn":
+            node.server = "shared"
+    return found
+
+
+def for_cells(cluster: Cluster) -> Cluster:
+    """What a job gets that attaches: no GPU, for it starts no server."""
+    return replace(cluster, gpus=None, gpus_of={})
+
+
+def for_servers(cluster: Cluster) -> Cluster:
+    """What the job of the servers gets: `cluster` with the fields of `cluster.serve` replaced.
+
+    Raises `ConfigError` for a field that there is not.
+    """
+    try:
+        return replace(cluster, serve={}, **{str(k): v for k, v in cluster.serve.items()})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"cluster.serve: {error}") from error
+
+
+def registered_name(model: Any) -> str:
+    """The name under which a model's server registers."""
+    return name_of(key_of(model.engine, model.model, model.window))
+
+
+def gpus_of(models: Sequence[Any], cluster: Cluster) -> int:
+    """GPUs of a job that holds the servers of these models, each started once.
+
+    `cluster` is that of the job (`for_servers`). Raises `ConfigError` where they do not fit on the
+    GPUs that it states.
+    """
+    group = spawned_of(models)
+    named = [model for model in models if model.name in cluster.gpus_of]
+    if named:
+        others = spawned_of(model for model in models if model.name not in cluster.gpus_of)
+        own = sum(asked.count for asked in others.values())
+        return own + sum(cluster.gpus_of[model.name] for model in named)
+    total = sum(asked.count for asked in group.values())
+    given = total if cluster.gpus is None else cluster.gpus
+    if group and not cluster.asks_gpus_itself:
+        needs_of(group, given, cluster.gpu_gib)
+    return given
+
+
+def holders(run: Path) -> list[dict[str, Any]]:
+    """The jobs of servers that wait or run now, each with its `state` in the cluster's words."""
+    jobs = [job for job in jobs_of(run) if job.get("serves")]
+    states = job_states(jobs)
+    return [
+        {**job, "state": state} for job in jobs if (state := states.get(job["number"])) is not None
+    ]
+
+
+def without_server(run: Path, models: Sequence[Any]) -> list[Any]:
+    """Those of `models` whose server no waiting or running job of the run holds."""
+    held = {name for job in holders(run) for name in job["serves"]}
+    return [model for model in models if registered_name(model) not in held]
+
+
+def write(
+    run: Path, cells: Sequence[Cell], models: Sequence[Any], cluster: Cluster, bind: str | None
+) -> int:
+    """Write the file of a job that holds the servers of `models`; its number.
+
+    `bind` is the address on which they listen (`node`: that of the node's name; `None`: 127.0.0.1).
+    One process at a time: the caller holds the lease of `run`.
+    """
+    folder = run / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.stem) for path in folder.glob("*.json")), default=-1) + 1
+    names = [registered_name(model) for model in models]
+    left, configs = set(names), []
+    for cell in cells:  # the fewest configurations from which the models can be built again
+        own = {registered_name(m) for m in serving.served([cell])} & left
+        if own:
+            left -= own
+            configs.append(cell.resolved)
+    content = {
+        "cells": [],
+        "configs": configs,
+        "serves": names,
+        "models": [model.name for model in models],
+        "bind": bind,
+        "idle_min": cluster.idle_min,
+        "gpus": gpus_of(models, cluster),
+        "servers": len(models),
+        "requeues": cluster.requeues,
+    }
+    write_json(folder / f"{number}.json", content)
+    return number
+
+
+def run_servers(run: Path, job: dict[str, Any]) -> str:
+    """Hold the servers of a job's file until the run is done or idle; says why it ended.
+
+    Raises `RlmEvalError` where its models are others here than where it was submitted.
+    """
+    from rlm_eval.config.cell import build_cell
+
+    cells = [build_cell(OmegaConf.create(config)) for config in job["configs"]]
+    wanted = job["serves"]
+    models = [model for model in serving.models_of(cells) if registered_name(model) in wanted]
+    if len(models) < len(wanted):
+        raise RlmEvalError(
+            f"{run}: the servers of this job are others here than where it was submitted: another "
+            "release, or a variable of their configuration (oc.env) has another value here; "
+            "submit again"
+        )
+    host = LOOPBACK
+    if job["bind"]:
+        host = serving.node_address("" if job["bind"] == "node" else job["bind"])
+    return asyncio.run(serving.serve(run, models, host, job["idle_min"] * 60))

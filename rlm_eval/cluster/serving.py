@@ -1,0 +1,152 @@
+"""One process that holds the servers of a run for its jobs: `rlm-eval serve`.
+
+It starts the servers of the models of a sweep, registers them in the run directory
+(`models.registry`), starts one again that died, and ends when every planned cell is done, or when
+no cell has run for a while. Jobs attach with `root.server=shared`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.errors import ConfigError, EndpointUnusable
+from rlm_eval.models.outage import say
+from rlm_eval.models.servers import registry
+from rlm_eval.models.servers.managed import CELL, LOGS, LOOPBACK, Server, spawned
+from rlm_eval.models.servers.placement import PLACEMENT, Placement, key_of
+from rlm_eval.models.servers.registry import Registration
+from rlm_eval.storage.lease import holder_of
+from rlm_eval.storage.plan import planned
+
+_DONE = "every planned cell is done"
+WARNED = "warned by the cluster"
+"""Why `serve` ended where the cluster is about to end its job (USR2)."""
+
+
+def node_address(given: str) -> str:
+    """The address to listen on: `given`, or that of this node's name. Raises `ConfigError`."""
+    if given:
+        return given
+    try:
+        found = socket.gethostbyname(socket.gethostname())
+    except OSError as error:
+        raise ConfigError(f"--bind: the node's address is not known ({error}); give it") from error
+    if found.startswith("127."):
+        raise ConfigError("--bind: the node's name is its loopback address; give --bind ADDRESS")
+    return found
+
+
+def models_of(cells: Sequence[Cell]) -> list[Any]:
+    """The models of the cells that have a server to start, each server once.
+
+    Raises `ConfigError` where there is none.
+    """
+    if not (found := served(cells)):
+        raise ConfigError("serve: no model here has a server of its own (root.engine)")
+    return found
+
+
+def served(cells: Sequence[Cell]) -> list[Any]:
+    """As `models_of`; empty where there is none."""
+    found: dict[Any, Any] = {}
+    models: list[Any] = [model for cell in cells for model in cell.models.values()]
+    for model in models:
+        if getattr(model, "server", None) in ("spawn", "shared") and model.engine is not None:
+            one = replace(model, server="spawn")
+            found.setdefault(key_of(one.engine, one.model, one.window), one)
+    return list(found.values())
+
+
+def is_done(run: Path) -> bool:
+    """Whether every planned cell of the run is done; `False` without a plan."""
+    names = planned(run)
+    return bool(names) and all((_folder(run, name) / "DONE").exists() for name in names)
+
+
+def runs_now(run: Path) -> bool:
+    """Whether a process runs one of the run's cells."""
+    return any(
+        holder_of(folder) for name in planned(run) if (folder := _folder(run, name)).exists()
+    )
+
+
+def _folder(run: Path, name: str) -> Path:
+    return run / ("shards" if "/" in name else "cells") / name
+
+
+async def serve(
+    run: Path, models: Sequence[Any], host: str = LOOPBACK, idle_s: float = 1800.0
+) -> str:
+    """Hold the servers of `models` until the run is done or idle; says why it ended.
+
+    Raises `EndpointUnusable` where one does not start, or died twice within an hour.
+    """
+    folder = registry.place(run / "servers")
+    key = registry.run_key(folder)
+    LOGS.set(run / "servers")
+    PLACEMENT.set(Placement([models]))
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    _listen(ended)
+    held: list[tuple[Server, Registration]] = []
+    async with AsyncExitStack() as stack:
+        for model in models:
+            server = await stack.enter_async_context(
+                spawned(model.engine, model.model, model.window, model.name, key=key, host=host)
+            )
+            name = registry.name_of(key_of(model.engine, model.model, model.window))
+            registration = Registration(folder, name)
+            stack.callback(registration.end)
+            held.append((server, registration))
+            say(f"serve: {model.name} at {server.base_url}")
+        why = await _until_done(run, held, idle_s, ended)
+    if why == _DONE:  # a run directory may be copied and published
+        (folder / "key").unlink(missing_ok=True)
+    return why
+
+
+def _listen(ended: asyncio.Future[str]) -> None:
+    """Let a signal end the wait: `ended` gets the reason."""
+
+    def stop(why: str) -> None:
+        if not ended.done():
+            ended.set_result(why)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, "stopped by a signal")
+    loop.add_signal_handler(signal.SIGUSR2, stop, WARNED)
+
+
+async def _until_done(
+    run: Path,
+    held: Sequence[tuple[Server, Registration]],
+    idle_s: float,
+    ended: asyncio.Future[str],
+) -> str:
+    used = time.monotonic()
+    while True:
+        for server, registration in held:
+            CELL.set(f"hour {int(time.monotonic() // 3600)}")  # one restart an hour
+            await server.ensure()
+            try:
+                await asyncio.to_thread(registration.renew, server.base_url)
+            except OSError as error:
+                raise EndpointUnusable(f"{run}: cannot be written: {error}") from error
+        await asyncio.wait([ended], timeout=registry.RENEW_S)
+        if ended.done():
+            return ended.result()
+        if await asyncio.to_thread(is_done, run):
+            return _DONE
+        if await asyncio.to_thread(runs_now, run):
+            used = time.monotonic()
+        elif time.monotonic() - used > idle_s:
+            return f"no cell has run for {idle_s / 60:.0f} minutes"

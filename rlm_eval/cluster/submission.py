@@ -1,0 +1,265 @@
+"""Sending jobs to a cluster: what is asked of it, checked before, recorded array by array.
+
+An array that the site refuses forgets none that were sent before it: the ids of each are in the
+jobs' files before the next is sent, and the same `submit` again goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.cluster.jobs import Cluster, Job, read_job
+from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.core.secrets import redact
+from rlm_eval.models.servers import devices
+from rlm_eval.models.servers.placement import needs_of
+from rlm_eval.runner.planning.gpu_plan import servers_of
+from rlm_eval.storage.cell_store import write_json
+
+if TYPE_CHECKING:
+    from rlm_eval.config.cell import Cell
+
+_REFUSALS = (
+    (r"QOSMaxSubmitJob|MaxSubmitJob|job submit limit",
+     "the site limits how many jobs one user may have in the queue: submit again when some have "
+     "ended, or put more cells into a job (cluster.pack=0)"),
+    (r"Invalid (account|qos|partition)|account/partition|Invalid generic resource|gres",
+     "ask the site what it takes: cluster.account, .qos, .partition, .gpu_type"),
+    (r"time limit|TimeLimit", "lower cluster.time_min"),
+    (r"Invalid job array|MaxArraySize", "lower cluster.array_limit"),
+    (r"node configuration is not available|Memory|CPU count",
+     "no node has so much: lower cluster.gpus, .cpus_per_gpu, .mem_per_gpu_gb"),
+)  # fmt: skip
+
+
+def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
+    """Raises `ConfigError` where a job asks for fewer GPUs than its servers need."""
+    if cluster.asks_gpus_itself:
+        return
+    for cells in jobs:
+        given = cluster.gpus_for(cells)
+        for cell in cells:
+            group = servers_of(cell)
+            if not group or all(asked.who in cluster.gpus_of for asked in group.values()):
+                continue
+            try:
+                needs_of(group, given, cluster.gpu_gib)
+            except ConfigError as error:
+                raise ConfigError(f"{cell.name_in_plan}: {error}") from error
+
+
+def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:
+    """Raises `MissingDependency` where an engine that a job starts is not installed; notes where
+    that cannot be seen from here."""
+    notes: dict[str, None] = {}
+    for model in {repr(model): model for model in models}.values():
+        engine: Any = getattr(model, "engine", None)
+        if getattr(model, "server", None) != "spawn" or engine.version() is not None:
+            continue
+        named = getattr(engine, "python", None)
+        elsewhere = cluster.setup or getattr(engine, "wrapper", None)
+        if (cluster.python and not named) or (elsewhere and not (named and Path(named).exists())):
+            notes[
+                f"{model.name}: {engine.label} is not seen from here; it must be on the nodes"
+            ] = None
+            continue
+        where = named or "this environment"
+        raise MissingDependency(
+            f"{model.name}: {where} has no {engine.label}; install it there, or name the "
+            "interpreter that has it (root.engine.python=/path/to/bin/python); nothing was sent"
+        )
+    return list(notes)
+
+
+def max_array_size() -> int | None:
+    """Slurm's MaxArraySize, above which no index may be; `None` where Slurm does not tell."""
+    if (scontrol := shutil.which("scontrol")) is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - the site's own
+            [scontrol, "show", "config"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def arrays_of(run: Path, numbers: Sequence[int], most: int) -> list[tuple[int, int, list[int]]]:
+    """(GPUs, servers, job numbers) of each array: jobs that ask for the same."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number in numbers:
+        job = read_job(run, number)
+        groups.setdefault((job["gpus"], job.get("servers", 1)), []).append(number)
+    return [
+        (gpus, servers, of[i : i + most])
+        for (gpus, servers), of in groups.items()
+        for i in range(0, len(of), most)
+    ]
+
+
+def parameters(cluster: Cluster, gpus: int, servers: int, name: str) -> dict[str, Any]:
+    """In submitit's words; what only Slurm knows is ignored by the local executor."""
+    cpus = cluster.cpus_for(gpus, servers)
+    chosen: dict[str, Any] = {
+        "name": re.sub(r"\W+", "-", name),
+        "timeout_min": cluster.time_min,
+        "cpus_per_task": cpus,
+        "mem_gb": cluster.mem_gb_for(gpus),
+        "slurm_partition": cluster.partition,
+        "slurm_account": cluster.account,
+        "slurm_qos": cluster.qos,
+        "slurm_signal_delay_s": cluster.warning_s,
+        "slurm_array_parallelism": cluster.at_once,
+        "slurm_setup": setup_lines(cluster) or None,
+        "slurm_python": cluster.python,
+        # Since Slurm 22.05 a step does not inherit the number of its job.
+        "slurm_srun_args": [f"--cpus-per-task={cpus}", *cluster.slurm.get("srun_args", [])],
+        **{f"slurm_{k}": v for k, v in cluster.slurm.items() if k != "srun_args"},
+    }
+    if gpus and not cluster.asks_gpus_itself:
+        if cluster.gpu_type:
+            chosen["slurm_gres"] = f"gpu:{cluster.gpu_type}:{gpus}"
+        else:
+            chosen["gpus_per_node"] = gpus
+    extra = {"requeue": True, **(chosen.pop("slurm_additional_parameters", None) or {})}
+    chosen["slurm_additional_parameters"] = extra
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+def setup_lines(cluster: Cluster) -> list[str]:
+    """Shell lines before the job."""
+    if cluster.scratch is None:
+        return list(cluster.setup)
+    return [*cluster.setup, f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
+
+
+def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
+    """The same as options of `sbatch`, for `--plan`."""
+    options = [
+        f"--time={cluster.time_min}",
+        f"--cpus-per-task={cluster.cpus_for(gpus, servers)}",
+        f"--mem={int(cluster.mem_gb_for(gpus) * 1024)}M",
+        f"--signal=USR2@{cluster.warning_s}",
+    ]
+    named = {name: getattr(cluster, name) for name in ("partition", "account", "qos")}
+    options += [f"--{name}={value}" for name, value in named.items() if value]
+    if gpus and not cluster.asks_gpus_itself:
+        kind = cluster.gpu_type
+        options.append(f"--gres=gpu:{kind}:{gpus}" if kind else f"--gpus-per-node={gpus}")
+    plain = {k: v for k, v in cluster.slurm.items() if k not in ("srun_args", "setup")}
+    plain |= plain.pop("additional_parameters", {})
+    for key, value in plain.items():
+        flag = key.replace("_", "-")
+        options.append(f"--{flag}" if value is True else f"--{flag}={value}")
+    return [shlex.quote(option) for option in options]
+
+
+def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: str) -> list[str]:
+    """One `sbatch` command per array, exactly what to send by hand.
+
+    Indices count from 0 within each array, so that they stay under MaxArraySize however many jobs
+    a run has; the number of the first job is an argument of the script.
+    """
+    commands = []
+    for gpus, servers, array in arrays_of(run, numbers, _most(cluster)):
+        for first, last in _runs(array):
+            array_option = f"--array=0-{last - first}%{min(last - first + 1, cluster.at_once)}"
+            options = " ".join(sbatch_options(cluster, gpus, servers))
+            script = f"scripts/rlm_eval.sbatch {shlex.quote(name)}"
+            commands.append(f"sbatch {array_option} {options} {script} {first}")
+    return commands
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Stretches of numbers that follow each other, as (first, last)."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _most(cluster: Cluster) -> int:
+    """Jobs of one array: indices begin at 0 and stay below MaxArraySize."""
+    site = max_array_size() if cluster.executor == "slurm" else None
+    return min(cluster.array_limit, site or cluster.array_limit)
+
+
+def submit(
+    run: Path, numbers: Sequence[int], cluster: Cluster, after: Sequence[str] = ()
+) -> dict[int, str]:
+    """Send jobs to the cluster and return at once; job number -> the cluster's id.
+
+    `after` are ids of jobs that must have begun before these begin (Slurm alone keeps to it).
+    The ids of an array are in the jobs' files before the next array is sent. Raises `ConfigError`
+    where a script of the cluster would hold a secret, `RlmEvalError` where the site refuses an
+    array: the message says how many jobs were sent before.
+    """
+    for line in cluster.setup:
+        if "=" in line and (shown := redact(line)) != line:
+            raise ConfigError(
+                f"cluster: {shown}: a secret would be written into the job's script; export the "
+                "variable where the job runs (Slurm passes on the environment of `submit`)"
+            )
+    try:
+        import submitit
+    except ImportError as error:
+        raise MissingDependency(
+            "submitting needs submitit: pip install -e '.[cluster]'; "
+            "or use scripts/rlm_eval.sbatch with the files of `rlm-eval submit --plan`"
+        ) from error
+    ids: dict[int, str] = {}
+    before = dict(os.environ)
+    if cluster.executor == "local":
+        devices.keep()
+    try:
+        for gpus, servers, array in arrays_of(run, numbers, _most(cluster)):
+            try:
+                log = run.resolve() / "jobs" / "log"
+                executor = submitit.AutoExecutor(log, cluster=cluster.executor)
+                own = parameters(cluster, gpus, servers, run.name) | _later(cluster, after)
+                executor.update_parameters(**own)
+                jobs = executor.submit_array([Job(str(run.resolve()), n) for n in array])
+            except (RuntimeError, NameError, subprocess.SubprocessError) as error:
+                raise RlmEvalError(_refusal(error, cluster, len(ids), len(numbers))) from error
+            sent = {number: job.job_id for number, job in zip(array, jobs, strict=True)}
+            for number, job_id in sent.items():
+                told = {"id": job_id, "executor": cluster.executor, "at": time.time()}
+                path = run / "jobs" / f"{number}.json"
+                write_json(path, read_job(run, number) | {"submitted": told})
+            ids |= sent
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+    return ids
+
+
+def _later(cluster: Cluster, after: Sequence[str]) -> dict[str, str]:
+    """submitit's parameter for jobs that begin after others, beside a dependency of the site's."""
+    if not after:
+        return {}
+    own = cluster.slurm.get("dependency")
+    begun = "after:" + ":".join(after)
+    return {"slurm_dependency": f"{own},{begun}" if own else begun}
+
+
+def _refusal(error: Exception, cluster: Cluster, sent: int, of: int) -> str:
+    """What a refused array means, and what to do."""
+    text = str(error).strip()
+    words = [line for line in text.splitlines() if "error:" in line.lower()] or text.splitlines()
+    why = " ".join(" ".join(words[-2:]).split()) or type(error).__name__
+    step = next((s for pattern, s in _REFUSALS if re.search(pattern, text, re.IGNORECASE)), None)
+    kept = f"; {sent} of {of} jobs were sent before and are recorded" if sent else ""
+    again = "; the same command sends the rest" if sent else ""
+    return f"not submitted ({cluster.executor}): {why}{kept}{again}" + (f"; {step}" if step else "")

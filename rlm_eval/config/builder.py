@@ -1,0 +1,110 @@
+"""From a composed YAML node to a typed object: the class named by `_target_` is its own schema.
+
+Unlike Hydra's `instantiate`, an unknown key or a wrong type fails, with the full key path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlm_eval.core import moved
+from rlm_eval.core.errors import ConfigError
+
+_LENGTH = re.compile(r"^(\d+)\s*([kKmM]?)$")
+
+
+def parse_length(value: object) -> int:
+    """Tokens from `4096`, `4k` (4 x 1024) or `1M` (1024 x 1024).
+
+    Raises `ConfigError` for anything else.
+    """
+    match = _LENGTH.match(str(value).strip())
+    if not match or int(match.group(1)) == 0:
+        raise ConfigError(f"length={value}: give tokens as 4096, 4k or 1M")
+    return int(match.group(1)) * {"": 1, "k": 1024, "m": 1024**2}[match.group(2).lower()]
+
+
+def locate(target: str, path: str) -> type[Any]:
+    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path.
+
+    A name in this package is a class of it, not something that one of its modules imports. Names
+    from before a module moved are known (`core.moved`).
+    """
+    target = moved.now(target)
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
+    if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):
+        raise ConfigError(f"{path}._target_: {target!r} is a class of {found.__module__}")
+    return found
+
+
+def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
+    """Build the dataclass that `node._target_` names; nested `_target_` nodes are built first.
+
+    `path` is the place of the node in the whole configuration, for messages.
+    Raises `ConfigError` with the full key path for an unknown key, a wrong type, a missing value
+    or a value that the class itself refuses (`ValueError` from its `__post_init__`).
+    """
+    values = {
+        # Each by itself: an interpolation (of a secret, see `environment`) may leave the node.
+        str(key): OmegaConf.to_container(value, resolve=True)
+        if OmegaConf.is_config(value)
+        else value
+        for key, value in node.items()
+    }
+    return _build(values, path)
+
+
+def _build(values: dict[str, Any], path: str) -> Any:
+    target = values.pop("_target_", None)
+    if target is None:
+        raise ConfigError(f"{path}: has no _target_; compose it from its config group")
+    cls = locate(str(target), path)
+    return construct(cls, values, path)
+
+
+def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
+    """Build the dataclass `cls`; as `build`, for a node whose class is known."""
+    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 3) or names
+            raise ConfigError(
+                f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}"
+            )
+    hints = typing.get_type_hints(cls)
+    typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
+    try:
+        return cls(**typed)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
+    """`value` converted to the field type: nested dataclasses by us, the rest by OmegaConf."""
+    if isinstance(value, dict) and "_target_" in value:
+        return _build(dict(value), f"{path}.{key}")
+    if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
+    schema = dataclasses.make_dataclass("Field", [(key, hint)])
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+        return getattr(OmegaConf.to_object(merged), key)
+    except OmegaConfBaseException as error:
+        full_key = getattr(error, "full_key", None) or key
+        raise ConfigError(f"{path}.{full_key}: {str(error).splitlines()[0]}") from error

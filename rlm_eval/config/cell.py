@@ -1,0 +1,302 @@
+"""One cell of a sweep: task x length x method x root x sub x seed, as typed objects.
+
+A cell's identity is the hash of what determines its results (the rule: `identity`); the number of
+samples is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from omegaconf import DictConfig, OmegaConf
+
+from rlm_eval.budget.limits import Limits
+from rlm_eval.budget.prices import price_of, why_unknown
+from rlm_eval.config.builder import build, locate, parse_length
+from rlm_eval.config.environment import settle, stored
+from rlm_eval.config.identity import hashed, identity, settings, versions_in
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.core.types import Sample
+from rlm_eval.methods import Method
+from rlm_eval.methods.matched import MatchedProgram
+from rlm_eval.models import Model
+from rlm_eval.repl import ReplConfig
+from rlm_eval.storage.shards import Shard, parse_shard
+from rlm_eval.tasks import JudgedTask, Task, default_n, has_own_length
+
+_SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything one cell needs, built and checked."""
+
+    task: Task
+    method: Method
+    models: Mapping[str, Model]
+    """By slot: those that the method calls, and `judge` where the task needs one."""
+    length: int
+    """Nominal context length, tokens."""
+    n: int
+    """Samples."""
+    seed: int
+    epochs: int
+    """Repeats of each sample."""
+    max_samples: int
+    """Samples in flight."""
+    limits: Limits
+    """Of one sample."""
+    budget: Limits
+    """Of the whole cell, or of this shard of it; earlier processes included."""
+    repl: ReplConfig
+    resolved: dict[str, Any]
+    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
+    shard: Shard | None = None
+    """The part of the samples that this process runs; `None` = all."""
+
+    @property
+    def length_name(self) -> str:
+        """The nominal length, or `own` where the samples have the length that they have."""
+        return "own" if has_own_length(self.task) else str(self.length)
+
+    @property
+    def folder(self) -> Path:
+        """Its directory, relative to the run's."""
+        return Path("shards" if self.shard else "cells") / self.name_in_plan
+
+    @property
+    def name_in_plan(self) -> str:
+        """Its id; of a shard also which."""
+        return f"{self.id}/{self.shard.folder}" if self.shard else self.id
+
+    def share(self, samples: list[Sample]) -> list[Sample]:
+        """The samples that this process runs."""
+        return samples if self.shard is None else self.shard.of_samples(samples)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Slots whose calls somebody bills at a price that is not known here."""
+        # A script and a server of ours have no list price, and nobody sends a bill for them.
+        return tuple(
+            slot
+            for slot, model in self.models.items()
+            if getattr(model, "server", None) == "attach" and price_of(model.price) is None
+        )
+
+    def earlier_ids(self) -> list[str]:
+        """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
+        raised = {name: version for name, version in self.versions.items() if version > 1}
+        counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
+        under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
+        return [self._id(self.identity_under(v)) for v in under if v != raised]
+
+    @property
+    def id(self) -> str:
+        """Readable name and identity hash: the directory of the cell."""
+        return self._id(self.identity)
+
+    def _id(self, identity: str) -> str:
+        parts = [self.task.name, self.length_name, self.method.name]
+        parts += dict.fromkeys(self.models[slot].name for slot in self.method.slots)
+        name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
+        return f"{name[:96]}-{identity[:12]}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that determines the cell's results."""
+        return self.identity_under({})
+
+    def identity_under(self, versions: Mapping[str, int]) -> str:
+        """The identity that the cell had where its classes were at these `VERSION`s."""
+        facts = self._without_n(identity(self._parts, versions))
+        return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the cell that is no run-time knob, defaults included; no secret.
+
+        Texts are hashed where the task's own must not lie on a disk.
+        """
+        found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
+        if self.task.protected:
+            found = hashed(found)
+        return found
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """`VERSION` of the classes that the cell is built of."""
+        return versions_in(self._parts)
+
+    @staticmethod
+    def _without_n(facts: dict[str, Any]) -> dict[str, Any]:
+        facts["task"].pop("n", None)  # more samples are the same cell
+        return facts
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "method": self.method,
+            "prompt": self.method.prompt_id,
+            "models": dict(self.models),
+            "limits": self.limits,
+            "repl": self.repl,
+        }
+
+
+def build_cell(config: DictConfig) -> Cell:
+    """Build and check a composed configuration. Raises `ConfigError`; nothing is called."""
+    config = config.copy()
+    settle(config)
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
+    length = parse_length(config.length)
+    shared = {name: config[name] for name in _SHARED} | {"length": length}
+    task: Task = _task(config, shared)
+    method: Method = build(config.method, "method")
+    if isinstance(method, MatchedProgram):
+        method = method.matched_to(getattr(task, "operation", None), task.name)
+    if task.protected and getattr(method, "writes_plain_text", False):
+        raise ConfigError(
+            f"method={method.name} keeps files of its own, in plain text, and {task.name} is "
+            "protected: its text must not lie on a disk. Take a method that runs in the harness "
+            "(of the official package: method=rlm_official_latest), or another task"
+        )
+    judged = ["judge"] if isinstance(task, JudgedTask) else []
+    limits = _limits(config, "limits")
+    budget = _budget(config, "cell_budget")
+    shard = parse_shard(config.get("shard"))
+    if shard is not None:  # shards do not see each other
+        try:
+            budget = budget.part(shard.of)
+        except ValueError as error:
+            raise ConfigError(f"cell_budget: too little for {shard.of} shards: {error}") from error
+    cell = Cell(
+        task=task,
+        method=method,
+        models=_models(config, [*method.slots, *judged]),
+        length=length,
+        n=_positive(config, "n"),
+        seed=int(config.seed),
+        epochs=_positive(config, "epochs"),
+        max_samples=_positive(config, "max_samples"),
+        limits=limits,
+        budget=budget,
+        repl=build(config.repl, "repl"),
+        resolved=stored(config),
+        shard=shard,
+    )
+    _check_limits(cell, (limits, budget, sweep_budget(config)))
+    for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
+        SECRETS.publish(name)  # they name folders, which readers must find
+    return cell
+
+
+def _task(config: DictConfig, shared: dict[str, Any]) -> Task:
+    """The task; without an `n` it gets, and `config` keeps, what shows a large difference."""
+    given = shared | ({"n": 1} if config.n is None else {})
+    task: Task = build(_with_shared(config.task, given), "task")
+    if config.n is not None:
+        return task
+    config.n = default_n(task)
+    again: Task = build(_with_shared(config.task, shared | {"n": config.n}), "task")
+    return again
+
+
+def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
+    """What a call may cost at most must be known before it is made. Raises `ConfigError`."""
+    # By the name under which each is set: a slot that is the root model again has no fields.
+    models = {_source(cell.resolved, slot): model for slot, model in cell.models.items()}
+    capless = [slot for slot, m in models.items() if m.sampling.max_output_tokens is None]
+    if capless and any(of.needs_output_cap for of in limits):
+        fields = ", ".join(f"{slot}.sampling.max_output_tokens" for slot in capless)
+        raise ConfigError(
+            f"limits: a token or cost limit needs {fields}: "
+            "what a call may cost at most must be known before it is made"
+        )
+    unpriced = dict.fromkeys(_source(cell.resolved, slot) for slot in cell.unpriced)
+    if unpriced and any(of.cost is not None for of in limits):
+        why = (why_unknown(models[slot].name, models[slot].price, slot) for slot in unpriced)
+        raise ConfigError(
+            f"{', '.join(unpriced)}: a cost limit would limit nothing: {'; '.join(why)}; or limit "
+            "tokens instead of cost (limits.tokens, cell_budget.tokens, budget.tokens)"
+        )
+
+
+def _models(config: DictConfig, slots: Sequence[str]) -> dict[str, Model]:
+    """The models in these slots; `same` is the root model again, the very same object."""
+    built: dict[str, Model] = {}
+    for slot in slots:
+        node = config.get(slot)
+        if node is None:
+            raise ConfigError(
+                f"model@{slot}: {config.method['_target_'].rpartition('.')[2]} needs a model here; "
+                f"add model@{slot}=NAME"
+            )
+        source = _source(config, slot)
+        built[slot] = built.get(source) or build(config[source], source)
+    return built
+
+
+def _source(config: Mapping[Any, Any] | DictConfig, slot: str) -> str:
+    """The slot that configures the model in `slot`: `root` where that is the same one."""
+    return "root" if config[slot].get("same") else slot
+
+
+def merged(config: DictConfig, over: dict[str, Any]) -> DictConfig:
+    """`config` with top-level values replaced."""
+    result = config.copy()
+    result.update(over)
+    return result
+
+
+def sweep_budget(config: DictConfig) -> Limits:
+    """The limits of the whole sweep."""
+    return _budget(config, "budget")
+
+
+def run_folder(config: DictConfig) -> Path:
+    """The run directory of a composed configuration."""
+    name = str(config.name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ConfigError(f"name={name!r}: letters, digits, '.', '_' and '-' only")
+    return Path(config.results) / name
+
+
+def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:
+    """The task's node, with the run-level values that its class has and its YAML does not set."""
+    if "_target_" not in node:
+        raise ConfigError("task: has no _target_; choose one: task=s_niah")
+    names = {f.name for f in dataclasses.fields(locate(str(node["_target_"]), "task"))}
+    own = {str(key): value for key, value in node.items()}
+    return {key: value for key, value in shared.items() if key in names} | own
+
+
+def _budget(config: DictConfig, key: str) -> Limits:
+    found = _limits(config, key)
+    if found.seconds is not None:  # nobody would look at it
+        raise ConfigError(f"{key}.seconds: only a sample has a time limit; set limits.seconds")
+    return found
+
+
+def _limits(config: DictConfig, key: str) -> Limits:
+    target = {"_target_": f"{Limits.__module__}.{Limits.__qualname__}"}
+    node = config.get(key) or {}
+    built: Limits = build({**target, **{str(k): v for k, v in node.items()}}, key)
+    return built
+
+
+def _positive(config: DictConfig, key: str) -> int:
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value}: give a whole number of 1 or more")
+    return value

@@ -1,0 +1,203 @@
+"""Configurations that take values from the environment: `${oc.env:NAME}` stays in what is stored.
+
+A stored configuration (manifest, job) holds the interpolation where its value is a secret
+(`secrets`), so that the value is in no file and a job reads its own machine's. Literal secrets in
+`headers` and `environment` are refused, other literals there are masked in manifests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.secrets import SECRETS, looks_secret, redact
+
+MASK = "[not stored]"
+"""Stands for a header's value in manifests."""
+PLACES = ("headers", "environment")
+"""Mappings whose values are sent or exported, and may be secrets at any length."""
+_NAMES = ("name", "model", "results")
+"""Fields that name tables, folders and requests: their values are shown."""
+
+_IS_KEY = re.compile(r"(?:x[-_])?api[-_]?key|authorization|password|secret|access[-_]?token", re.I)
+"""Names of fields, in any place, that hold a key and nothing else."""
+_ASSIGNED = re.compile(r"(\w+)=(?![\"']?\$)[^\s;]")
+"""Variables that a line of a shell sets to a literal."""
+
+_read: ContextVar[dict[str, str] | None] = ContextVar("_read", default=None)
+_stand_in: ContextVar[bool] = ContextVar("_stand_in", default=False)
+
+
+def _env(key: str, *default: Any) -> Any:
+    """`oc.env`, which also notes what was read. Raises `KeyError` naming what to export."""
+    try:
+        value = oc.env(key, *default)
+    except KeyError as error:
+        if _stand_in.get():
+            return f"[{key}]"
+        raise KeyError(f"the environment variable {key} is not set; export {key}=...") from error
+    if (read := _read.get()) is not None and key in os.environ:
+        read[key] = os.environ[key]
+    return value
+
+
+OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+
+
+@contextmanager
+def _noting() -> Iterator[dict[str, str]]:
+    """The variables that are read meanwhile: name -> value."""
+    read: dict[str, str] = {}
+    token = _read.set(read)
+    try:
+        yield read
+    finally:
+        _read.reset(token)
+
+
+@contextmanager
+def unset_variables_allowed() -> Iterator[None]:
+    """`${oc.env:NAME}` of an unset variable is `[NAME]`: a stored cell is read, nothing is sent."""
+    token = _stand_in.set(True)
+    try:
+        yield
+    finally:
+        _stand_in.reset(token)
+
+
+def settle(config: DictConfig | ListConfig) -> None:
+    """Resolve `config` in place, except where that would put a secret of the environment into it.
+
+    Raises `ConfigError` for what cannot be resolved, and for a literal secret.
+    """
+    try:
+        _settle(config, "")
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _settle(node: DictConfig | ListConfig, path: str) -> None:
+    keys: Sequence[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node.keys())
+    for key in keys:
+        declared = path.rpartition(".")[2] in PLACES or key in PLACES
+        where = f"{path}.{key}".lstrip(".")
+        if OmegaConf.is_missing(node, key):
+            continue
+        if OmegaConf.is_interpolation(node, key):
+            with _noting() as read:
+                value = node[key]
+            if read and not declared and str(key) in _NAMES:
+                for text in read.values():
+                    SECRETS.publish(text)
+            elif read and _are_secrets(read, value, declared=declared):
+                continue
+            node[key] = value
+        elif isinstance(literal := node[key], str):
+            _refuse_literal(where, literal, declared=declared)
+        value = node[key]
+        if isinstance(value, DictConfig | ListConfig):
+            _settle(value, where)
+
+
+def _are_secrets(read: Mapping[str, str], value: Any, *, declared: bool) -> bool:
+    """Register what was read for a value; true where one of it is a secret."""
+    if isinstance(value, int | float) and not declared:
+        return False  # as redaction in text it would hide equal numbers
+    values = list(read.items())
+    # `oc.decode` takes quotes away, and takes lists and mappings apart.
+    name = next(iter(read))
+    values += [(name, t) for t in _texts(value) if not any(one in t for one in read.values())]
+    # Every one is registered, not only the first.
+    return sum(SECRETS.add(name, text, declared=declared) for name, text in values) > 0
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
+    part, _, name = where.rpartition(".")
+    if part.endswith("headers_env") and value.isidentifier():  # a variable's name
+        return
+    if part.endswith(".setup"):  # lines of a shell
+        found = any(looks_secret(of) for of in _ASSIGNED.findall(value))
+    else:
+        found = looks_secret(name, value) if declared else _IS_KEY.fullmatch(name) is not None
+    if not value or not found:
+        return
+    way = f"{part}.{name}='${{oc.env:NAME}}'"
+    if part.endswith(("headers", "headers_env")):
+        way = f"{part.removesuffix('_env')}_env={{{name}: NAME}}"
+    elif part.endswith(".setup"):
+        way = "a job has the variables of the shell that submits it"
+    raise ConfigError(
+        f"{where}: looks like a key, and a configuration is stored; export it as a variable "
+        f"and give the variable's name: {way}"
+    )
+
+
+def stored(config: DictConfig) -> dict[str, Any]:
+    """A settled configuration as JSON: interpolations of secrets stay."""
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def masked(config: Any) -> Any:
+    """A stored configuration for reading: of headers only the names, and variables' names."""
+    if isinstance(config, dict):
+        return {
+            key: {name: _shown(text) for name, text in value.items()}
+            if key == "headers" and isinstance(value, dict)
+            else masked(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [masked(value) for value in config]
+    return _without_user(config) if isinstance(config, str) else config
+
+
+def _without_user(text: str) -> str:
+    return _USER.sub(f"://{MASK}@", text)
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, str) and "${" in value else MASK
+
+
+_USER = re.compile(r"://[^/@\s\"']+@")
+_HEADERS = re.compile(r"(?:^|[.+~@])headers(?:\.[^=]*)?=")
+_VALUE = re.compile(r"""(:\s*)("[^"]*"|'[^']*'|(?:\$\{[^}]*\}|[^,{}])+)""")
+
+
+def masked_arguments(arguments: Sequence[str]) -> list[str]:
+    """A command line as it may be written: no header's value, no user of a URL, no secret."""
+    return [redact(_without_user(_masked_argument(text))) for text in arguments]
+
+
+def _masked_argument(text: str) -> str:
+    found = _HEADERS.search(text.partition("=")[0] + "=")
+    if found is None:
+        return text
+    key, _, value = text.partition("=")
+    if value.lstrip().startswith("{"):
+        return f"{key}={_VALUE.sub(lambda m: m[1] + _shown(m[2]), value)}"
+    return f"{key}={_shown(value)}"

@@ -1,0 +1,188 @@
+"""From Hydra overrides to the resolved configurations of a sweep's cells.
+
+Composition is Hydra's (compose API). The grid is expanded here and not by `--multirun`, so that the
+cells of one process share servers and budgets, and so that a sweep can be resumed or submitted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from rlm_eval.config.environment import masked_arguments, settle
+from rlm_eval.core.errors import ConfigError
+
+CONFIG_DIR = Path(__file__).parents[2] / "configs"
+
+_APPENDED_GROUPS = ("experiment", "debug")  # `+experiment=x` is a habit; the group has a default
+
+
+def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[DictConfig]:
+    """One resolved configuration per cell, in grid order (the last sweep varies fastest).
+
+    Sweeps are comma lists, `range()` and `choice()` of the overrides, and the `sweep:` mapping of
+    an experiment; an override of a swept key replaces the experiment's sweep of it.
+    Raises `ConfigError` for whatever does not parse or compose.
+    """
+    fixed, swept = _split(overrides)
+    base = _compose(fixed, config_dir)
+    fixed_keys = {_key(override) for override in fixed}
+    own = base.get("sweep") or {}
+    for name, values in own.items():
+        key = str(name)
+        if key not in fixed_keys and key not in swept:
+            _, parsed = _split([f"{key}={values}"])
+            swept[key] = parsed.get(key) or [f"{key}={values}"]
+    return product(fixed, [[[o] for o in values] for values in swept.values()], config_dir)
+
+
+def product(
+    fixed: Sequence[str], axes: Sequence[Sequence[Sequence[str]]], config_dir: Path = CONFIG_DIR
+) -> list[DictConfig]:
+    """The configurations of every combination; an axis is a list of lists of overrides.
+
+    Composing takes a fifth of a second and what an override changes stands under its own top-level
+    key, so that each alternative is composed once and put together with the others. Axes that
+    change the same one (`model@root=a,b root.window=4096,8192`) are composed together; of two
+    values of one field the later wins. Overlays change anything and come outermost.
+    Raises `ConfigError`.
+    """
+    for index, axis in enumerate(axes):
+        if any(_key(o) in _APPENDED_GROUPS for alternative in axis for o in alternative):
+            rest = [*axes[:index], *axes[index + 1 :]]
+            return [c for own in axis for c in product([*fixed, *own], rest, config_dir)]
+    base = _compose(fixed, config_dir)
+    nodes = functools.cache(lambda own: _nodes(fixed, own, config_dir))
+    changed = [set[str]().union(*map(_top_level, axis)) for axis in axes]
+    count = Counter(key for keys in changed for key in keys)
+    found = []
+    for alternatives in itertools.product(*axes):
+        together: dict[str, str] = {}
+        config = base.copy()
+        with open_dict(config):
+            for keys, own in zip(changed, alternatives, strict=True):
+                if any(count[key] > 1 for key in keys):
+                    together |= {_key(o): o for o in own}
+                else:
+                    config.update(nodes(tuple(own)))
+            config.update(nodes(tuple(together.values())))
+        settle(config)
+        found.append(config)
+    return found
+
+
+def with_fields(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[str]:
+    """The overrides as Hydra's own command line takes them: fields that no YAML names included."""
+    names = _top_level_names(config_dir)
+    return [_field(override, names) for override in overrides]
+
+
+def _top_level(overrides: Iterable[str]) -> set[str]:
+    return {_key(o).rpartition("@")[2].partition(".")[0] for o in overrides}
+
+
+def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
+    """What these overrides change: top-level key -> node. A plain value needs no composing."""
+    names = _top_level_names(config_dir)
+    if all(k in names and not (config_dir / k).is_dir() for k in map(_key, own)):
+        parser = OverridesParser.create()
+        return {_key(o): parser.parse_override(o).value() for o in own}
+    composed = _compose([*fixed, *own], config_dir)
+    return {key: composed[key] for key in _top_level(own) if key in composed}
+
+
+def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Overrides of one value, and those that sweep: key -> one override per value."""
+    fixed: list[str] = []
+    swept: dict[str, list[str]] = {}
+    for text in overrides:
+        for group in _APPENDED_GROUPS:
+            if text.startswith(f"+{group}="):
+                text = text[1:]
+        try:
+            parsed = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            (shown,) = masked_arguments([text])
+            raise ConfigError(f"override {shown!r}: {str(error).splitlines()[0]}") from error
+        if parsed.is_sweep_override():
+            key = parsed.get_key_element()
+            swept[key] = [f"{key}={value}" for value in parsed.sweep_string_iterator()]
+        else:
+            fixed.append(text)
+    return fixed, swept
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
+    if not (config_dir / "run.yaml").is_file():
+        raise ConfigError(f"{config_dir}: no run.yaml; run from a clone of the repository")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
+            config = compose("run", overrides=with_fields(overrides, config_dir))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(_explain(error, overrides, config_dir)) from error
+    names = _top_level_names(config_dir)
+    slots = [o.partition("=")[0].partition("@")[2] for o in overrides]  # +model@extra=...
+    for key in map(str, config):
+        if key not in names and key not in slots:
+            raise ConfigError(_unknown(key, names))
+    for group in ("task", "method"):
+        if config.get(group) is None:
+            raise ConfigError(f"{group}: none is chosen; add {group}=NAME")
+    return config
+
+
+def _field(override: str, names: Sequence[str]) -> str:
+    """`root.concurrency=3` although the YAML says only what differs; `build` knows the fields."""
+    key = override.partition("=")[0]
+    known = "." in key and "@" not in key and key.partition(".")[0] in names
+    return f"++{override}" if known else override
+
+
+def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> str:
+    """Hydra's message, and the near names where a config or key is unknown."""
+    message = " ".join(str(error).split())
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group = key.split("@")[0]
+        if (config_dir / group).is_dir():
+            if value == "null":  # which Hydra takes for a group without a default alone
+                return f"{override}: to choose none write ~{override.partition('=')[0].lstrip('+')}"
+            known = sorted(p.stem for p in (config_dir / group).glob("*.yaml"))
+            if value and value not in known:
+                near = difflib.get_close_matches(value, known, 3) or known
+                return f"{override}: no such {group}; near: {', '.join(near)}"
+    if "Could not override" in message:
+        names = _top_level_names(config_dir)
+        unknown = [k for o in overrides if (k := _key(o).split("@")[0].split(".")[0]) not in names]
+        if unknown:
+            return _unknown(unknown[0], names)
+    return message
+
+
+def _unknown(key: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, names, 3) or names
+    return f"{key}: unknown key; near: {', '.join(near)}"
+
+
+def _top_level_names(config_dir: Path) -> list[str]:
+    loaded: Any = OmegaConf.load(config_dir / "run.yaml")
+    groups = [p.name for p in config_dir.iterdir() if p.is_dir()]
+    slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
+    return sorted({*(str(k) for k in loaded if k != "defaults"), *groups, *filter(None, slots)})

@@ -1,0 +1,72 @@
+"""The hash of what a class does: its syntax tree and that of everything of ours that it uses.
+
+Read from source files, nothing is imported or run. Starting at a class, every function, class and
+constant that it names is followed through the imports, within this package and the class's own
+package or folder. Left out are docstrings, comments, annotations, imports, names of modules and of
+top-level definitions (numbered by order of reference; private attributes too), `VERSION` (part of
+the identity), fields in `RUNTIME`, and this package's `SURROUNDINGS`. A text constant that names a
+prompt or data file brings in the file's content. So moving or renaming code changes no hash, and a
+changed statement, constant or prompt does.
+
+Not seen: objects that reach the code by other ways than a name (what a `Session` or a REPL does),
+and other packages; the manifest holds their versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.core.code_hash.files import digest, package_files
+from rlm_eval.core.code_hash.modules import Stamp, file_of, stamp
+from rlm_eval.core.code_hash.walk import UnknownSourceError, Walk
+
+
+def class_hash(target: str, *, only: str = "", without: str = "") -> str | None:
+    """16 hex digits for the class with this dotted name; `None` where its source is not found.
+
+    `only` starts at this one method of it; `without` leaves methods of this name out.
+    """
+    key = (target, only, without, file_of(target.rpartition(".")[0]))
+    known = _MADE.get(key)
+    if known is None or known[0] is None or known[1] != {path: stamp(path) for path in known[1]}:
+        known = _MADE[key] = _hashed(target, only, without)
+    return known[0]
+
+
+_Made = tuple[str | None, dict[Path, Stamp]]
+
+_MADE: dict[tuple[str, str, str, Path | None], _Made] = {}
+
+
+def values_hash(values: Any) -> str:
+    """Hash of the contents of the files that the text values of a configuration name."""
+    named = [
+        package_files().get(text) or (digest(Path(text)) if "." in text else None)
+        for text in _texts(values)
+    ]
+    return hashlib.sha256("\n".join(filter(None, named)).encode()).hexdigest()[:16]
+
+
+def _texts(values: Any) -> Iterable[str]:
+    if isinstance(values, Mapping):
+        for key in sorted(values, key=str):
+            yield from _texts(values[key])
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _texts(value)
+    elif isinstance(values, str) and len(values) < 1000:
+        yield values
+
+
+def _hashed(target: str, only: str, without: str) -> _Made:
+    module, _, name = target.rpartition(".")
+    walk = Walk(module.partition(".")[0], without)
+    try:
+        text = walk.text(module, name, only)
+    except UnknownSourceError:
+        return None, {}
+    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashed, {path: stamp(path) for path in walk.files}

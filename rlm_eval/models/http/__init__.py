@@ -1,0 +1,1 @@
+"""Models behind an HTTP API: dialects, transport, retries, rate limits."""

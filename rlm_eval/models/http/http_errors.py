@@ -1,0 +1,200 @@
+"""From a failed response to a typed error: what is transient, what is final, what it means.
+
+One rule for errors with an HTTP status (`fault_of`) and for errors inside a reply or stream event
+of status 200 (`fault_in`). What an error object says is read by `trouble`, whether a prompt is too
+long by `window`. The wordings are those of servers and gateways as their documentation and users
+quote them; `tests/models/wordings.json` repeats each.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.errors import (
+    BadRequest,
+    ContextOverflow,
+    CutShort,
+    EndpointUnusable,
+    ModelError,
+    ProviderError,
+    Refused,
+)
+from rlm_eval.core.types import Usage
+from rlm_eval.models.http.error_details import Trouble, status_in_words, trouble_in, trouble_of
+from rlm_eval.models.http.window import is_rate, plain, says_too_long
+
+_TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
+_THROTTLED = {429, 503, 529}
+_MAY_BE_BILLED = {408, 499, 504, 520, 524}
+"""A gateway waited no longer: the model behind it may have gone on. Other 5xx are errors of the one
+who would send the bill."""
+_VAGUE = {200, 400, 500, 502, 503}
+"""Statuses with which gateways pass on all kinds of errors: what stands inside says more."""
+_FILTER = re.compile(
+    r"content[ _-]?(filter|policy|moderation)|content management policy|moderation|flagged"
+    r"|responsible ai|prohibited content|data_?inspection|inappropriate content|usage polic"
+    r"|high risk|safety (system|filter|polic|setting|reason)|guardrail|sensitive (content|words?)"
+    r"|\b(prompt|response|output|content|input) (was |has been |is )?blocked|敏感|违规",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|model[^.]{0,80}(not found|does not exist|not a valid|unknown)|"
+    r"not a valid model|no endpoints found|模型不存在"
+    r"|(unknown|unsupported|invalid|no such) model(?! (param|output|arg|opt|set|conf))",
+    re.IGNORECASE,
+)
+_NO_CREDIT = re.compile(
+    r"insufficient[ _](quota|balance|credit|fund)|credit balance is too low|arrear|payment required"
+    r"|billing[ _](hard[ _]limit|not[ _]active)|budget[ _](has been )?exceeded|out of credits"
+    r"|(requires|purchase|need) more credits|exceeded ?(token ?)?budget|specified api usage limit"
+    r"|余额不足|欠费",
+    re.IGNORECASE,
+)
+_BAD_KEY = re.compile(
+    r"api key (not valid|expired|is invalid)|(invalid|incorrect)[ _]api[ _]key|api_key_invalid",
+    re.IGNORECASE,
+)
+_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_CUT_SHORT = re.compile(
+    r"could not finish the message|(output|completion|max) (model )?((tokens?|output) )*(limit )?"
+    r"(was |were |been |is )?(reached|exhausted|hit)\b"
+)
+
+
+class TransientError(Exception):
+    """This attempt failed; the same request may succeed later. Never leaves `models`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        throttled: bool = False,
+        retry_after: float | None = None,
+        usage: Usage | None = None,
+        lost: bool = False,
+    ) -> None:
+        """`lost`: the request was sent, and nothing tells whether its reply will be billed."""
+        super().__init__(message)
+        self.throttled = throttled
+        self.retry_after = retry_after
+        self.usage = usage or Usage()
+        self.lost = lost
+
+
+class Malformed(TransientError):
+    """A reply of status 200 that is not in the form of its API; `quoting` adds its first bytes."""
+
+    def quoting(self, raw: bytes) -> TransientError:
+        """The same with the beginning of what was received."""
+        told = f"{self}; it begins with {head_of(raw)}" if raw else str(self)
+        lost = self.lost or self.usage.output is None
+        return TransientError(told, usage=self.usage, lost=lost)
+
+
+def seconds_until(headers: Mapping[str, str]) -> float | None:
+    """What `Retry-After` (seconds or an HTTP date) or `retry-after-ms` asks for."""
+    millis, after = headers.get("retry-after-ms"), headers.get("Retry-After")
+    try:
+        if millis is not None:
+            return max(0.0, float(millis) / 1000)
+        if after is not None:
+            return max(0.0, float(after))
+    except ValueError:
+        if after is not None:
+            try:
+                date = email.utils.parsedate_to_datetime(after)
+            except ValueError:
+                return None
+            return max(0.0, date.timestamp() - time.time())
+    return None
+
+
+def head_of(raw: bytes, most: int = 200) -> str:
+    """The beginning of a body, to be quoted in a message."""
+    text = " ".join(raw[: 4 * most].decode("utf-8", "replace").split())
+    return repr(text[:most] + ("..." if len(text) > most or len(raw) > 4 * most else ""))
+
+
+def fault_of(
+    status: int, body: bytes, headers: Mapping[str, str], *, where: str, key_env: str | None
+) -> ModelError | TransientError:
+    """The error that a response of this status means. `where` names model and address.
+
+    The provider's words are quoted, except where they may hold (a part of) the key.
+    """
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = body.decode("utf-8", "replace").strip()
+    trouble = trouble_of(value)
+    inside = [s for s in trouble.statuses if s not in _VAGUE]
+    cause = inside[0] if inside and status in _VAGUE else status
+    return _typed(cause, trouble, f"HTTP {status}", headers, where, key_env)
+
+
+def fault_in(
+    body: Any, headers: Mapping[str, str], *, where: str, key_env: str | None
+) -> ModelError | TransientError | None:
+    """The error that stands in a decoded reply or stream event of status 200; `None`: it is fine.
+
+    Where its codes tell no status, its words do; an error that says nothing known is transient.
+    """
+    trouble = trouble_in(body)
+    if trouble is None:
+        return None
+    inside = [s for s in trouble.statuses if s not in _VAGUE] or trouble.statuses[-1:]
+    cause = inside[0] if inside else None
+    return _typed(cause, trouble, "an error in a reply of HTTP 200", headers, where, key_env)
+
+
+def _typed(
+    status: int | None,
+    trouble: Trouble,
+    told: str,
+    headers: Mapping[str, str],
+    where: str,
+    key_env: str | None,
+) -> ModelError | TransientError:
+    """`status` is the cause's own, `None` where none is known; `told` says how it came."""
+    words, codes = trouble.words, " ".join(trouble.codes)
+    said = f"{where}: {told}: {words[:400]}" + (f" ({codes[:100]})" if codes else "")
+    both = f"{codes} {words}"
+    if status == 401 or (status == 403 and not _FILTER.search(both)) or _BAD_KEY.search(both):
+        fix = f"check the key in {key_env}" if key_env else "set api_key_env to the key's variable"
+        return EndpointUnusable(f"{where}: authentication failed ({told}); {fix}")
+    if status == 402 or _NO_CREDIT.search(both):
+        return EndpointUnusable(f"{said}; the account has no credit")
+    if says_too_long(status, words, [*trouble.codes], trouble.param):
+        return ContextOverflow(said)
+    if status in (None, 400, 422, 500) and _CUT_SHORT.search(plain(words)):
+        return CutShort(f"{said}; the output cap is too small, set sampling.max_output_tokens")
+    if status in (None, 400, 403, 422) and _FILTER.search(both):
+        return Refused(said)
+    if status == 404 or (status in (None, 400, 422) and _NO_MODEL.search(both)):
+        return EndpointUnusable(f"{said}; check `model` and `base_url`")
+    if (
+        status in (413, 429)
+        and _TOO_LARGE.search(words)
+        and (status == 429 or is_rate(plain(words)))
+    ):
+        return ProviderError(f"{said}; above the account's rate limit whenever it is sent")
+    status = status or status_in_words(words) or 500
+    if status in (401, 403):
+        return EndpointUnusable(f"{where}: authentication failed ({told})")
+    if status in _TRANSIENT or status >= 520:
+        after = seconds_until(headers)
+        return TransientError(
+            said,
+            throttled=status in _THROTTLED or is_rate(plain(words)),
+            retry_after=trouble.retry_after if after is None else after,
+            lost=status in _MAY_BE_BILLED,
+        )
+    if status >= 500:
+        return ProviderError(said)
+    return BadRequest(said)

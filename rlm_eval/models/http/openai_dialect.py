@@ -1,0 +1,284 @@
+"""The chat completions dialect: requests, replies and streams, as hosted APIs, gateways, vLLM,
+llama.cpp and transformers serve speak it.
+
+Reads the reasoning fields and parts and the usage details of the common providers into one shape;
+thoughts within the text are set apart later (`thoughts`). Errors inside a reply are `faults`'
+business; a reply in no form that the API has is a `Malformed`. Not covered: tools, images, several
+choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlm_eval.core.errors import Refused
+from rlm_eval.core.types import Message, Reply, Usage
+from rlm_eval.models import Sampling
+from rlm_eval.models.http import finish
+from rlm_eval.models.http.histories import AS_THEY_ARE, Turns
+from rlm_eval.models.http.http_errors import Malformed, TransientError
+
+_FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+_DEEPEST = 8
+"""Levels of parts in a text field."""
+_ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
+"""Fields of a choice that may say why it ended; the first known word counts."""
+
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
+"""Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
+
+
+@dataclass(frozen=True)
+class OpenAIDialect:
+    """What is particular to the chat completions API."""
+
+    max_tokens_field: str = "max_tokens"
+    """`max_completion_tokens` where the provider wants the newer name."""
+    turns: Turns = AS_THEY_ARE
+    """The order of turns that its server takes."""
+
+    path = "/chat/completions"
+    most_bytes = 64 << 20
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Headers that carry the key."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def body(
+        self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
+    ) -> dict[str, Any]:
+        """The request. `None` fields are left out: the provider's default."""
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": m.role, "content": m.content} for m in self.turns.sent(messages)],
+        }
+        for name in _FIELDS:
+            value = getattr(sampling, name)
+            if value is not None:
+                body[name] = value
+        if sampling.max_output_tokens is not None:
+            body[self.max_tokens_field] = sampling.max_output_tokens
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return body | sampling.extra
+
+    def usage(self, body: Any, prompt_bytes: int) -> Usage:
+        """Tokens that a body reports."""
+        return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
+
+    def reply(self, body: Any, prompt_bytes: int) -> Reply:
+        """The reply of a whole body. Raises `Refused` or `TransientError`, both with the usage."""
+        usage = self.usage(body, prompt_bytes)
+        choice = _first_choice(body, usage)
+        message = choice.get("message")
+        if message is None and finish.finish_of(*(choice.get(name) for name in _ENDS)):
+            # Gemini leaves it out where a filter or the cap left nothing to say; some gateways
+            # answer in the form of the older completions.
+            message = {"content": choice.get("text")}
+        if not isinstance(message, dict):
+            raise Malformed("the choice has no message", usage=usage)
+        try:
+            content, thought = text_parts(message.get("content"))
+            refusal, _ = text_parts(message.get("refusal"))
+            fields = ["".join(text_parts(message.get(name))) for name in _REASONING]
+        except Malformed as fault:
+            raise Malformed(str(fault), usage=usage) from fault
+        reasoning = "\n".join(filter(None, (next(filter(None, fields), ""), thought))).strip()
+        end = ending(choice, _ENDS, usage)
+        if refusal and not content:
+            raise Refused(f"the model refused: {refusal[:200]}", usage=usage)
+        check_answered(content or reasoning, end, body.get("usage"), usage)
+        return Reply(
+            text=content,
+            finish_reason=end,
+            usage=usage,
+            reasoning=reasoning,
+            model=str(body.get("model") or ""),
+        )
+
+    def stream(self) -> OpenAIStream:
+        """A fresh collector of stream events."""
+        return OpenAIStream()
+
+
+class OpenAIStream:
+    """Collects the chunks of a stream into the body that an unstreamed reply has.
+
+    The end is announced by a finish reason or by `[DONE]`. With `[DONE]` alone the reply is whole
+    and its finish reason unknown.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        """The end was announced; without it the connection was cut."""
+        self._body: dict[str, Any] = {}
+        self._message: dict[str, list[str]] = {}
+        self._finish: dict[str, Any] = {}
+
+    def feed(self, event: Any) -> bool:
+        """Take one chunk; true where it holds a token. Raises `Malformed`."""
+        if not isinstance(event, dict):
+            raise Malformed("a stream event is not a JSON object", lost=True)
+        choices = event.get("choices")
+        if not isinstance(choices, list | None) or not all(
+            isinstance(choice, dict) and isinstance(choice.get("delta"), dict | None)
+            for choice in choices or []
+        ):
+            raise Malformed("a stream event's choices are of a wrong type", lost=True)
+        for name in ("model", "usage"):
+            if event.get(name):
+                self._body[name] = event[name]
+        got = False
+        for choice in choices or []:
+            got = self._take(choice.get("delta") or {}) or got
+            if choice.get("finish_reason"):  # the first one: closing chunks may repeat another
+                self._finish = {n: choice[n] for n in _ENDS if choice.get(n)} | self._finish
+                self.done = True
+        return got
+
+    def _take(self, delta: dict[str, Any]) -> bool:
+        """Keep the pieces of a delta: strings, or lists of parts."""
+        got = False
+        for name, value in delta.items():
+            if name not in ("content", "refusal", *_REASONING):
+                continue
+            text, thought = text_parts(value)
+            for field, piece in ((name, text), ("reasoning_content", thought)):
+                if piece:
+                    self._message.setdefault(field, []).append(piece)
+                    got = True
+        return got
+
+    def end(self) -> None:
+        """`[DONE]` came."""
+        self.done = True
+
+    def body(self) -> dict[str, Any]:
+        """The collected body. An event-less stream has no choice."""
+        message = {name: "".join(pieces) for name, pieces in self._message.items()}
+        empty = not message and not self._finish
+        return self._body | {"choices": [] if empty else [{"message": message, **self._finish}]}
+
+
+def _first_choice(body: Any, usage: Usage) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Malformed("the reply is not a JSON object")
+    choices = body.get("choices")
+    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+        raise Malformed("the reply has no choice", usage=usage)
+    return choices[0]
+
+
+def ending(place: dict[str, Any], fields: Sequence[str], usage: Usage) -> str:
+    """Why a reply ended, in our words (`models.finish`).
+
+    Raises `Refused` where it was blocked, `TransientError` where the server gave it up.
+    """
+    said = [place.get(name) for name in fields]
+    end = finish.finish_of(*said)
+    shown = ", ".join(str(value)[:60] for value in said if value)
+    if end == finish.GIVEN_UP:
+        told = f"the server aborted the reply (finish reason: {shown})"
+        raise TransientError(told, usage=usage, lost=usage.output is None)
+    if end == finish.REFUSED:
+        told = f"a content filter or the model refused (finish reason: {shown})"
+        raise Refused(told, usage=usage)
+    return end
+
+
+def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
+    """Raise `TransientError` for an empty reply that no model ended: the server's fault.
+
+    A model may answer nothing; but then something says why it ended, and its prompt was counted.
+    """
+    figures = [told[n] for n in told if "tokens" in n] if isinstance(told, dict) else []
+    counts = [value for value in figures if isinstance(value, int | float)]
+    if said or (end and (any(counts) or not counts)):
+        return
+    why = "and no finish reason" if not end else "and a usage of 0 tokens"
+    raise Malformed(f"the reply has no text {why}", usage=usage)
+
+
+def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
+    """(text, thoughts) of a message field: a string, a list of parts, one part, or nothing.
+
+    Raises `Malformed` for any other type, and for lists in lists without end.
+    """
+    if depth > _DEEPEST:
+        raise Malformed("a text field is nested too deep")
+    if content is None or content is False:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    if isinstance(content, dict):
+        kind = content.get("type")
+        inner = content.get("thinking") or content.get("reasoning")
+        if inner is not None and kind != "text":
+            return "", "".join(text_parts(inner, depth + 1))
+        text = content.get("text")
+        text = text if isinstance(text, str) else ""
+        return ("", text) if kind in ("thinking", "reasoning") else (text, "")
+    if isinstance(content, list):
+        pairs = [text_parts(part, depth + 1) for part in content]
+        return "".join(text for text, _ in pairs), "".join(thought for _, thought in pairs)
+    raise Malformed(f"a text field is of type {type(content).__name__}")
+
+
+def usage_of(usage: Any, prompt_bytes: int) -> Usage:
+    """Usage in one shape; a figure that cannot be true is unknown.
+
+    A token covers at least one byte of prompt, so far more input than bytes (with room for a chat
+    template) is absurd. Some providers leave reasoning out of the completion tokens but not out of
+    the total: the total decides.
+    """
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt_details = usage.get("prompt_tokens_details")
+    details = usage.get("completion_tokens_details")
+    cached = (
+        count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
+    )
+    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
+        cached = count(usage.get(name)) if cached is None else cached
+    reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    given, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    total = count(usage.get("total_tokens"))
+    if given is not None and total is not None and output is None and total >= given:
+        output = total - given  # Gemini, where the cap was used up by thoughts
+    if given is not None and output is not None and total is not None:
+        beyond = total - given - output
+        if 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
+            output, reasoning = output + beyond, beyond
+    return plausible(given, cached, output, reasoning, prompt_bytes)
+
+
+def plausible(
+    given: int | None,
+    cached: int | None,
+    output: int | None,
+    reasoning: int | None,
+    prompt_bytes: int,
+) -> Usage:
+    """`Usage` without the figures that cannot be true."""
+    if given is not None and not 0 < given <= 2 * prompt_bytes + 20_000:
+        given = None
+    if output is not None and output > 10_000_000:
+        output = None
+    if cached is not None and given is not None and cached > given:
+        given += cached  # this provider leaves cached tokens out of the input
+        if given > 2 * prompt_bytes + 20_000:
+            given = cached = None
+    if given is None:
+        cached = None
+    if reasoning is not None and (output is None or reasoning > output):
+        reasoning = None
+    return Usage(input=given, cached=cached, output=output, reasoning=reasoning)
+
+
+def count(value: Any) -> int | None:
+    """A whole number of tokens, be it written as `12` or `12.0`, else `None`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,149 @@
+"""From the bytes of a response to a `Reply`, or to the error that they hold.
+
+Whatever the bytes are, the result is a `Reply`, a `TransientError` or a `ModelError`. A reply that
+is not what its API promises is asked for again; the message quotes its first bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.errors import ModelError
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.core.types import Reply
+from rlm_eval.models.endpoint import Dialect, Stream
+from rlm_eval.models.http import sse
+from rlm_eval.models.http.http_errors import Malformed, TransientError, fault_in, fault_of
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the replies to one request."""
+
+    dialect: Dialect
+    """The API's form."""
+    headers: Mapping[str, str]
+    """Of the response: they may tell how long to wait."""
+    where: str
+    """Model and address, for messages."""
+    key_env: str | None
+    """Name of the environment variable that holds the key."""
+    prompt_bytes: int
+    """Bytes of the request: a bound on its tokens."""
+
+    def fault(self, status: int, raw: bytes) -> ModelError | TransientError:
+        """The error that a response of another status means."""
+        return fault_of(
+            status, SECRETS.data(raw), self.headers, where=self.where, key_env=self.key_env
+        )
+
+    async def whole(self, raw: bytes) -> Reply:
+        """The reply of an unstreamed body; some gateways stream all the same."""
+        if raw.lstrip().startswith(sse.BEGINNINGS):
+            return (await self.stream(_once(raw)))[0]
+        value = self._decoded(raw, "the reply")
+        return self._reply(value, raw)
+
+    async def stream(
+        self, chunks: AsyncIterable[bytes], on_token: Callable[[], None] = lambda: None
+    ) -> tuple[Reply, float | None]:
+        """(the reply of a stream, `time.monotonic` of its first token or `None`).
+
+        `on_token` is called at every event that holds a token.
+        """
+        stream, first = self.dialect.stream(), None
+        async for data in sse.events(chunks):
+            for raw in sse.objects(data):
+                if raw == b"[DONE]":
+                    stream.end()
+                    continue
+                event = self._decoded(raw, "a stream event", begun=first is not None)
+                if _is_whole(event):
+                    return self._reply(event, raw), None
+                if self._fed(stream, event, raw):
+                    on_token()
+                    first = time.monotonic() if first is None else first
+        if not stream.done:
+            raise TransientError("the stream ended before the reply did", lost=True)
+        return self._reply(stream.body(), b""), first
+
+    def _decoded(self, raw: bytes, what: str, begun: bool = False) -> Any:
+        """A JSON value without an error in it; `begun`: tokens came before it."""
+        try:
+            value = loads(raw)
+        except ValueError as error:
+            raise Malformed(f"{what} is not JSON: {error}").quoting(SECRETS.data(raw)) from error
+        fault = fault_in(value, self.headers, where=self.where, key_env=self.key_env)
+        if fault is None:
+            return value
+        if (clean := SECRETS.data(raw)) != raw:  # an echoed key goes before its error is cut short
+            return self._decoded(clean, what, begun)
+        fault.usage = self.dialect.usage(value, self.prompt_bytes)
+        if isinstance(fault, TransientError):
+            answered = begun or (isinstance(value, dict) and bool(value.get("choices")))
+            fault.lost = (fault.lost or answered) and fault.usage.output is None
+        raise fault
+
+    def _fed(self, stream: Stream, event: Any, raw: bytes) -> bool:
+        try:
+            return stream.feed(event)
+        except Malformed as fault:
+            raise fault.quoting(SECRETS.data(raw)) from fault
+
+    def _reply(self, body: Any, raw: bytes) -> Reply:
+        try:
+            return self.dialect.reply(body, self.prompt_bytes)
+        except Malformed as fault:
+            raise fault.quoting(SECRETS.data(raw)) from fault
+
+
+async def _once(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
+
+
+def _is_whole(event: Any) -> bool:
+    """True for the finished body of an unstreamed reply: the server did not stream."""
+    if not isinstance(event, dict):
+        return False
+    if event.get("type") == "message":
+        return bool(event.get("stop_reason"))
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return (
+        isinstance(first, dict)
+        and "delta" not in first
+        and isinstance(first.get("message"), dict)
+        and bool(first.get("finish_reason"))
+    )
+
+
+def loads(words: bytes) -> Any:
+    """JSON as servers really send it. Raises `ValueError`.
+
+    Half a surrogate pair becomes `?`, as in what is sent (`request.sendable`); NaN and infinities
+    become null; bytes that are no UTF-8, raw control characters and a byte order mark are accepted.
+    """
+    try:
+        return orjson.loads(words)
+    except orjson.JSONDecodeError:
+        text = words.decode("utf-8-sig", "replace")
+    try:
+        return _without_halves(json.loads(text, strict=False, parse_constant=lambda _name: None))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_without_halves(k): _without_halves(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_halves(v) for v in value]
+    return value

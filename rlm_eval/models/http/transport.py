@@ -1,0 +1,310 @@
+"""One HTTP exchange with an endpoint: sent, read up to a limit, every failure typed.
+
+Not here: retries, turns and outages (`client`), what a body means (the dialect and `faults`).
+Redirects are never followed: a POST that was redirected would come out as something else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from rlm_eval.core.errors import BadRequest, EndpointUnusable, ModelError, ProviderError
+from rlm_eval.core.secrets import SECRETS, redact
+from rlm_eval.core.types import Reply
+from rlm_eval.models.endpoint import Host
+from rlm_eval.models.http import address
+from rlm_eval.models.http.histories import remedy
+from rlm_eval.models.http.http_errors import TransientError, fault_of
+from rlm_eval.models.http.keys import request_headers
+from rlm_eval.models.http.reading import Reader, loads
+from rlm_eval.models.outage import Outage, Unreachable
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from rlm_eval.models.http.model import OpenAIModel
+
+KEEP_ALIVE_S = 4.0
+"""Idle connections are closed after this: before the server does (uvicorn and Node: 5 s)."""
+REUSED: ContextVar[bool] = ContextVar("rlm_eval_reused", default=False)
+"""Whether the connection of this task's last request had carried another one before."""
+_STALE_S = 2.0
+"""A reused connection that fails sooner, without a byte of a reply, was already closed."""
+_MOST_OF_AN_ERROR = 1 << 20
+_NAMES_OF_THE_CAP = {"max_tokens", "max_completion_tokens"}
+_UNKNOWN_FIELD = re.compile(
+    rb"unsupported[ _]param|not supported with this model|unrecogni[sz]ed (request )?argument"
+    rb"|unknown (field|param|name|argument)|extra[ _](inputs|fields)|extra_forbidden"
+    rb"|unexpected (keyword|field)|deprecated",
+    re.IGNORECASE,
+)
+
+
+class StaleConnection(TransientError):
+    """The server had closed this idle connection: the request did not arrive."""
+
+
+class Transport:
+    """HTTP with one endpoint."""
+
+    def __init__(
+        self,
+        config: OpenAIModel,
+        host: Host,
+        key: str | None,
+        session: aiohttp.ClientSession,
+        outage: Outage,
+    ) -> None:
+        import aiohttp
+
+        self._config, self._host, self._session = config, host, session
+        self._dialect = config.dialect
+        self._key_env = config.api_key_env or ", ".join(config.headers_env.values())
+        self.outage = outage
+        # The same for every request: a gateway asks for its key on all of its addresses.
+        self._headers = request_headers(
+            config.headers, self._dialect.headers(key), config.secret_headers()
+        )
+        # A stream with a limit to its first token keeps its own time: see `complete`.
+        self._timeout = aiohttp.ClientTimeout(
+            total=None if config.first_token_s else config.timeout_s,
+            sock_connect=min(30.0, config.timeout_s),
+            sock_read=config.stall_s if config.stream and not config.first_token_s else None,
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Address up to and including `/v1`."""
+        return self._host.base_url
+
+    @property
+    def where(self) -> str:
+        """Model and address, for messages."""
+        return f"{self._config.name} ({self._config.model}) at {self.base_url}"
+
+    async def complete(self, payload: bytes) -> tuple[Reply, float | None]:
+        """The reply, and the monotonic time of its first token where it was streamed.
+
+        Raises `TransientError` or a `ModelError`.
+        """
+        import aiohttp
+
+        began, answered = time.monotonic(), False
+        loop, limit_s = asyncio.get_running_loop(), self._config.first_token_s
+        try:
+            async with (
+                asyncio.timeout(limit_s) as limit,
+                self._session.post(
+                    address.below(self.base_url, self._dialect.path),
+                    data=payload,
+                    headers=self._headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                answered = True
+                self._answered()
+                if response.status != 200:
+                    raise await self._refusal(response, payload)
+                reader = Reader(
+                    self._dialect, response.headers, self.where, self._key_env, len(payload)
+                )
+                if self._config.stream:
+                    ends: list[float] = []
+
+                    def on_token() -> None:
+                        """The first token starts the reply's time, each one a stall's."""
+                        if not limit_s:
+                            return
+                        if not ends:
+                            ends.append(loop.time() + self._config.timeout_s)
+                        limit.reschedule(min(ends[0], loop.time() + self._config.stall_s))
+
+                    return await reader.stream(self._pieces(response), on_token)
+                return await self._whole(response, reader), None
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Unreachable(f"no connection: {error}") from error
+        except TimeoutError as error:
+            seconds = time.monotonic() - began
+            raise TransientError(f"no reply within {seconds:.0f} s", lost=True) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            is_stale = REUSED.get() and not answered and time.monotonic() - began < _STALE_S
+            raise self._broken(error, is_stale=is_stale) from error
+
+    async def get(self, url: str, seconds: float) -> bytes | None:
+        """The body of a GET; `None` where the status is not 200 or nothing answers."""
+        import aiohttp
+
+        try:
+            async with self._session.get(
+                url,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as response:
+                self._answered()
+                return await self._read(response) if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, ModelError):
+            return None
+
+    async def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """(status, JSON) of a POST beside the completions, `path` relative to the base; the JSON is
+        `None` where the status is not 200 or the body is none. Raises `TransientError`."""
+        import aiohttp
+
+        try:
+            async with self._session.post(
+                address.relative(self.base_url, path),
+                json=body,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=self._config.timeout_s),
+                allow_redirects=False,
+            ) as response:
+                self._answered()
+                words = await self._read(response)
+                try:
+                    return response.status, loads(words) if response.status == 200 else None
+                except ValueError:
+                    return response.status, None
+        except TimeoutError as error:
+            raise TransientError(f"{type(error).__name__}: {error}") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise self._broken(error, is_stale=False) from error
+
+    async def is_reachable(self) -> bool:
+        """Does anything answer at the address? Asks for the list of models."""
+        await self.get(address.below(self.base_url, "/models"), 10.0)
+        return self.outage.since is None
+
+    def _answered(self) -> None:
+        if self.outage.since is not None or not self.outage.reached:
+            self.outage.answered(self.where)
+
+    def _broken(self, error: Exception, *, is_stale: bool) -> TransientError | ModelError:
+        """What an error of the connection means."""
+        import aiohttp
+
+        told = f"{type(error).__name__}: {error}"
+        unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+        if (gone := self._host.last_words()) is not None:
+            return TransientError(f"the server is gone, {gone}", lost=not unsent)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return EndpointUnusable(
+                f"{self.where}: TLS: {error}; name the authority's file in SSL_CERT_FILE, or use "
+                "base_url=http://... on a network of your own"
+            )
+        if isinstance(error, aiohttp.ClientSSLError) and not self.outage.reached:
+            return EndpointUnusable(
+                f"{self.where}: TLS: {error}; a server that speaks no TLS there needs "
+                "base_url=http://..."
+            )
+        if isinstance(error, aiohttp.InvalidURL):
+            return EndpointUnusable(f"{self.where}: {told}; check base_url")
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return Unreachable(f"the host name cannot be resolved: {error}; check base_url")
+        if unsent:
+            return Unreachable(told)
+        if is_stale:
+            return StaleConnection(told)
+        return TransientError(told, lost=True)
+
+    async def _refusal(
+        self, response: aiohttp.ClientResponse, payload: bytes
+    ) -> ModelError | TransientError:
+        """The error that a status other than 200 means."""
+        status, path = response.status, self._dialect.path
+        if 300 <= status < 400:
+            to = redact(response.headers.get("Location", ""))[:200]
+            return EndpointUnusable(
+                f"{self.where}: HTTP {status}: redirected to {to or 'nowhere'}; "
+                f"{address.moved(self.base_url, path, to)}"
+            )
+        words = SECRETS.data(await read(response, _MOST_OF_AN_ERROR, cut=True))  # some echo keys
+        fault = fault_of(status, words, response.headers, where=self.where, key_env=self._key_env)
+        if status in (400, 422, 500):  # llama.cpp answers 500 where a chat template raises
+            change = remedy(words.decode(errors="replace"), _roles(payload))
+            if change:
+                return EndpointUnusable(f"{fault}; {change}")
+        if isinstance(fault, BadRequest) and (change := self._other_name_of_the_cap(words)):
+            return EndpointUnusable(f"{fault}; {change}")
+        if status in (404, 405) and (hint := address.hint(self.base_url)):
+            return EndpointUnusable(f"{fault}{hint}")
+        return fault
+
+    def _other_name_of_the_cap(self, words: bytes) -> str | None:
+        """What to set where the server refuses the name of the output cap; else `None`."""
+        sent = getattr(self._dialect, "max_tokens_field", None)
+        if sent not in _NAMES_OF_THE_CAP or not _UNKNOWN_FIELD.search(words):
+            return None
+        (other,) = _NAMES_OF_THE_CAP - {sent}
+        if not re.search(rb"\b%b\b" % sent.encode(), words):
+            return None
+        return (
+            f"set max_tokens_field: {other} in this model's configuration "
+            f"(root.max_tokens_field={other} for the root model)"
+        )
+
+    async def _whole(self, response: aiohttp.ClientResponse, reader: Reader) -> Reply:
+        """The reply of an unstreamed 200. Raises `EndpointUnusable` for a web page."""
+        try:
+            return await reader.whole(await self._read(response))
+        except TransientError as error:
+            if response.content_type != "text/html":
+                raise
+            told = f"{self.where}: the address answers with a web page, not with JSON"
+            raise EndpointUnusable(told + address.hint(self.base_url)) from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await read(response, self._dialect.most_bytes)
+        except TooLarge as error:
+            raise self._too_large() from error
+
+    def _too_large(self) -> ProviderError:
+        most = self._dialect.most_bytes >> 20
+        error = ProviderError(
+            f"{self.where}: the reply is larger than {most} MiB when decoded; it was not read"
+        )
+        error.lost_attempts = 1
+        return error
+
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The chunks of a stream, up to the limit."""
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > self._dialect.most_bytes:
+                raise self._too_large()
+            yield chunk
+
+
+def _roles(payload: bytes) -> list[str]:
+    """The roles of a request's turns."""
+    body = orjson.loads(payload)
+    system = ["system"] if body.get("system") else []  # Anthropic's stands apart
+    return system + [message["role"] for message in body.get("messages", ())]
+
+
+class TooLarge(Exception):
+    """A body went over its limit."""
+
+
+async def read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
+    """The decoded body. One of more than `most` bytes raises `TooLarge`, or is `cut` there: a few
+    hundred kilobytes of gzip can decode to gigabytes."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            if cut:
+                break
+            raise TooLarge
+    return b"".join(pieces)[:most]

@@ -1,0 +1,189 @@
+"""Servers that the jobs of a run share: a job that holds them registers, the others attach.
+
+`<run>/servers/shared/` has one file a server (address, counter), written anew every ten seconds,
+and the file `key`, made once for the run, which its owner alone may read. A server counts while its
+counter moves, by the reader's own clock. Not here: who holds the servers (`serving`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import stat
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.errors import EndpointGone, EndpointUnusable
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.core.types import text_hash
+from rlm_eval.models import EndpointInfo
+from rlm_eval.models.endpoint import Meter
+from rlm_eval.models.outage import say
+from rlm_eval.models.servers.placement import key_of
+from rlm_eval.models.waiting import INTERRUPT
+
+RENEW_S = 10.0
+STALE_S = 60.0
+"""Seconds without a new counter after which a server counts as gone."""
+_LOOK_S = 1.0
+
+
+def place(logs: Path) -> Path:
+    """The folder of the registrations, of the run whose servers' folder is `logs`."""
+    return logs / "shared"
+
+
+def run_key(folder: Path) -> str:
+    """The key of the run's shared servers; made where there is none.
+
+    Raises `EndpointUnusable` where others may read it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "key"
+    draft = folder / f".key.{secrets.token_hex(8)}"
+    if not path.exists():
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(24))
+        with suppress(FileExistsError):
+            os.link(draft, path)  # one process makes it, with its content
+        draft.unlink()
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise EndpointUnusable(f"{path}: others may read it; chmod 600 it, or delete it")
+    key = path.read_text()
+    SECRETS.add("the key of the shared servers", key, declared=True)
+    return key
+
+
+def name_of(key: tuple[str, str, int | None]) -> str:
+    """The name under which servers with this key (`placement.Key`) register."""
+    return text_hash(repr(key))[:16]
+
+
+class Registration:
+    """The file of one server that this process holds."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / f"{name}-{secrets.token_hex(4)}.json"
+        self._count = 0
+
+    def renew(self, url: str) -> None:
+        """Write it anew. Raises `OSError`."""
+        self._count += 1
+        draft = self._path.with_suffix(".draft")
+        draft.write_bytes(orjson.dumps({"url": url, "count": self._count}))
+        draft.replace(self._path)
+
+    def end(self) -> None:
+        """Remove it."""
+        with suppress(OSError):
+            self._path.unlink()
+
+
+class Registry:
+    """The registered servers of one name, as one reader sees them."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def addresses(self) -> list[str]:
+        """Addresses of the servers that count now, in the order of their files."""
+        found = []
+        for path in sorted(self._folder.glob(f"{self._name}-*.json")):
+            try:
+                told = orjson.loads(path.read_bytes())
+            except (OSError, ValueError):  # ended, or being written
+                continue
+            count, since = self._seen.get(path.name, (-1, 0.0))
+            if told["count"] != count:
+                since = time.monotonic()
+                self._seen[path.name] = (told["count"], since)
+            if time.monotonic() - since < STALE_S:
+                found.append(str(told["url"]))
+            else:  # of a process that was killed; one that only slept writes it again
+                with suppress(OSError):
+                    path.unlink()
+        return found
+
+
+@dataclass
+class Shared:
+    """Where the shared server is now; satisfies `endpoint.Host`. It may come back elsewhere."""
+
+    registry: Registry
+    who: str
+    """For messages."""
+    info: EndpointInfo
+    patience_s: float
+    """Seconds that a missing server is waited for."""
+    key: str
+    """Its key."""
+    meter: Meter = field(default_factory=Meter)
+    held: None = None
+    _url: str = ""
+    _looked: float = 0.0
+
+    @property
+    def base_url(self) -> str:
+        """Its address; looked up again once a second."""
+        if time.monotonic() - self._looked > _LOOK_S:
+            self._look()
+        return self._url
+
+    def _look(self) -> bool:
+        self._looked = time.monotonic()
+        urls = self.registry.addresses()
+        if urls and self._url not in urls:
+            self._url = urls[os.getpid() % len(urls)]  # processes spread over several servers
+        return bool(urls)
+
+    def last_words(self) -> str | None:
+        """Not known."""
+        return None
+
+    async def ensure(self) -> None:
+        """Wait until a server is registered, with a line a minute. Raises `EndpointGone`."""
+        if self._url:
+            return
+        began = told = time.monotonic()
+        while not await asyncio.to_thread(self._look):
+            now = time.monotonic()
+            if now - began > self.patience_s:
+                raise EndpointGone(
+                    f"{self.who}: no shared server was registered within {self.patience_s:.0f} s; "
+                    "start one with: rlm-eval serve OVERRIDES (the same as of the run), or, as a "
+                    "job, with rlm-eval submit --serve; where that job failed, jobs/log says why"
+                )
+            if now >= told:
+                say(
+                    f"{self.who}: waiting for a shared server (rlm-eval serve), {now - began:.0f} s"
+                )
+                told = now + 60.0
+            await INTERRUPT.get().sleep(min(_LOOK_S, 0.2))
+
+
+def shared_host(model: Any, logs: Path | None) -> Shared:
+    """Where the server is that `rlm-eval serve` holds for the run with this folder of servers.
+
+    Raises `EndpointUnusable` outside a run (`None`).
+    """
+    if logs is None:
+        raise EndpointUnusable(
+            f"{model.name}: server=shared works within a run, whose directory names the server; "
+            "use server=spawn here"
+        )
+    folder = place(logs)
+    name = name_of(key_of(model.engine, model.model, model.window))
+    return Shared(
+        Registry(folder, name),
+        model.name,
+        EndpointInfo(model.model, engine=model.engine.label, revision=model.revision),
+        max(model.patience_s, model.engine.startup_s),
+        run_key(folder),
+    )

@@ -1,0 +1,1 @@
+"""From stored trajectories and scores to records: one flat row per sample."""

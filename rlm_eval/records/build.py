@@ -1,0 +1,167 @@
+"""From a run directory to its records: one flat row per sample, prices of now, re-made at will."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.budget.prices import call_cost, snapshot_name
+from rlm_eval.config.trust import stored_cell
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.hub_client import closed
+from rlm_eval.core.paths import replace_file
+from rlm_eval.core.types import Sample
+from rlm_eval.records import baselines
+from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
+from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_store import CellStore, output_folder, stale_lines, stored_sample
+from rlm_eval.storage.lease import Lease
+from rlm_eval.storage.spend import first_requests
+
+_LOG = logging.getLogger(__name__)
+
+
+def cell_folders(run: Path) -> list[Path]:
+    """The cells of a run that were started. Raises `RlmEvalError` where there is none."""
+    found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
+    if not found:
+        raise RlmEvalError(f"{run}: no cells here; name a run directory, e.g. results/runs/scratch")
+    return found
+
+
+def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The records of one cell; `known` are the run's servers, read where they are not given."""
+    store = CellStore(folder)
+    manifest = store.manifest
+    facts = manifest["facts"]
+    cell = {
+        **facts,
+        "run": folder.parent.parent.name,
+        "cell_id": manifest["identity"],
+        "prices": snapshot_name(),
+        "root_window": facts.get("root_window") or _served_window(manifest),
+        "judge": facts.get("judge") or _judge(manifest),
+        "temperature": _temperature(manifest),
+    }
+    cost = cost_of(manifest)
+    known = server_usage.servers(folder.parent.parent) if known is None else known
+    shares = server_usage.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
+    of_baselines = baselines.columns(folder)
+    made = []
+    for line, attempt in store.load():
+        sample = stored_sample(line)
+        row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
+        row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
+        made.append(row | of_baselines.get(sample.id, {}))
+    return made
+
+
+def _served_window(manifest: Mapping[str, Any]) -> int | None:
+    """The root model's window as its server reported it, tokens; `None` = unknown."""
+    window: int | None = (manifest.get("endpoints", {}).get("root") or {}).get("window")
+    return window
+
+
+def _judge(manifest: Mapping[str, Any]) -> str | None:
+    """The judge's name, where the facts of an older manifest do not have it; `None` = no judge."""
+    models = manifest.get("settings", {}).get("models", {})
+    name: str | None = models.get("judge", {}).get("name")
+    return name
+
+
+def _temperature(manifest: Mapping[str, Any]) -> float | None:
+    """The temperature that was set for the root model; `None` = the provider's default."""
+    sampling = manifest.get("config", {}).get("root", {}).get("sampling") or {}
+    found = sampling.get("temperature")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def outside_samples(run: Path) -> dict[str, str]:
+    """What the run's processes held and asked outside samples, in words by title; what is known."""
+    known, found = server_usage.servers(run), {}
+    for kind, (held, idle) in server_usage.device_seconds(known).items():
+        share = f" ({idle / held:.0%})" if held else ""
+        found[f"{kind}-seconds held"] = (
+            f"{held:,.0f} from ready to stop, of them {idle:,.0f}{share} without a sample's call"
+        )
+    caches: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for server in known:
+        caches[", ".join(server["models"])].update(server["prefix_cache"] or {})
+    for models, cache in caches.items():
+        if cache:
+            told = f"{cache['hits']:,.0f} of {cache['queries']:,.0f} prompt tokens found"
+            found[f"prefix cache of {models}"] = told
+    if (proofs := first_requests(run)).calls:
+        found["endpoints proved"] = str(proofs)
+    if stale := sum(stale_lines(folder) for folder in (run / "cells").glob("*")):
+        found["lines left out"] = f"{stale:,} of processes that had lost their lease"
+    return found
+
+
+def cost_of(manifest: Mapping[str, Any]) -> CallCost:
+    """The list price of a cell's calls, (cold, observed); unknown where it named no prices."""
+    return call_cost(manifest.get("prices", {}))
+
+
+def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path.
+
+    Processes that end at the same moment take turns: the last one has read all cells.
+    """
+    path, buffer = run / FILE, io.BytesIO()
+    cell_folders(run)
+    output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
+    with Lease(run, waits=True):
+        known = server_usage.servers(run)
+        made = (row for folder in cell_folders(run) for row in rows(folder, known))
+        to_frame(chain(made, more)).to_parquet(buffer, index=False)
+        replace_file(path, buffer.getvalue())
+    return path
+
+
+class ContextSource:
+    """Rebuilds the contexts of stored samples from their tasks: they are never in the run.
+
+    The hub is not asked. What is not at hand is logged once a data set, and its text is not shown.
+    """
+
+    def __init__(self, *, trust: bool = False, known: Collection[str] = ()) -> None:
+        """`trust` and `known` as of `trust.stored_cell`."""
+        self._trust = trust
+        self._known = known
+        self._cell: str | None = None
+        self._told: set[str] = set()
+        self._samples: dict[str, Sample] = {}
+
+    def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
+        """Canonical text of a sample's context; `None` where the task does not make it again.
+
+        Neither is it made where the run would have to be trusted, nor of protected tasks.
+        """
+        if manifest["facts"].get("protected"):
+            return None
+        if manifest["cell_id"] != self._cell:
+            self._samples, self._cell = {}, manifest["cell_id"]
+            try:
+                task = stored_cell(manifest, trust=self._trust, known=self._known).task
+                with closed("a report does not ask the hub"):
+                    self._samples = {s.id: s for s in task.samples()}
+            except (RlmEvalError, OSError) as error:
+                self._tell(str(error))
+                return None
+        found = self._samples.get(sample)
+        try:
+            return None if found is None else found.context.text()
+        except (RlmEvalError, OSError) as error:
+            self._tell(str(error))
+            return None
+
+    def _tell(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            _LOG.warning("contexts are not shown: %s", why)

@@ -1,0 +1,298 @@
+"""One flat row per (cell, sample, epoch): the table that every statistic and figure groups.
+
+Not storage (`store.py` owns the run directory and writes `records.parquet` with what is here) and
+not statistics. `record_of` makes a row, `to_frame` a typed table, `load_records` reads the tables
+of finished or running runs. Unknown is null, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.core.errors import NoRecords, RlmEvalError
+from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
+from rlm_eval.records import coverage
+from rlm_eval.records.artefacts import fingerprints, is_runaway
+from rlm_eval.records.call_patterns import habits
+from rlm_eval.records.columns import COLUMNS as COLUMNS
+from rlm_eval.records.union import united
+from rlm_eval.storage.cell_store import check_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlm_eval.storage.server_usage import Share
+
+SCHEMA_VERSION = 1
+FILE = "records.parquet"
+
+CallCost = Callable[[Call], tuple[float | None, float | None]]
+"""USD of one call, its failed attempts included: (every input token at full rate, with cache
+hits); `None` = no price known."""
+
+_CHILDREN = (Role.SUB, Role.CHILD_ROOT)
+
+
+def record_of(
+    cell: Mapping[str, Any],
+    sample: Sample,
+    trajectory: Trajectory,
+    scores: Sequence[Score],
+    cost: CallCost,
+    shares: Mapping[str, Share] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The row of one finished sample.
+
+    `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
+    seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
+    sub, judge, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
+    re_rolls, diverged_calls. An absent fact becomes null. `shares` tells, by the calls' slot, what
+    a second of a call comes to on servers of ours.
+    """
+    calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
+    judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
+    roots = [call for call in calls if call.role is Role.ROOT]
+    subs = [call for call in calls if call.role in _CHILDREN]
+    share = reread = seen = None
+    if not any(call.is_server_cut for call in calls):  # else what models saw is unknown
+        spans = coverage.slices_of(calls, sample.context.hash)
+        share, reread = coverage.coverage(spans, sample.context.chars)
+        seen = coverage.evidence_seen(sample.evidence, spans)
+    outcome, answer = trajectory.outcome, trajectory.answer
+    ends = {call.finish_reason or "none" for call in calls if call.has_unknown_end}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {name: value for name, value in cell.items() if name in COLUMNS}
+    row |= {
+        "schema": SCHEMA_VERSION,
+        "sample_id": sample.id,
+        "item": sample.item,
+        "cluster": sample.cluster,
+        "epoch": trajectory.epoch,
+        "index": sample.index,
+        "length": sample.length,
+        "tokens": sample.context.tokens,
+        "tokenizer": sample.context.tokenizer,
+        "chars": sample.context.chars,
+        "outcome": outcome.value,
+        "score": headline(outcome, scores),
+        "scorer": scores[0].scorer if scores else None,
+        "answer_chars": None if answer.text is None else len(answer.text),
+        "provenance": answer.provenance,
+        **fingerprints(sample, roots),
+        "failure": coverage.failure(sample, trajectory, scores, seen),
+        "n_calls": len(calls),
+        "n_root_calls": len(roots),
+        "n_sub_calls": sum(call.role is Role.SUB for call in calls),
+        "n_child_calls": sum(call.role is Role.CHILD_ROOT for call in calls),
+        "n_other_calls": len(calls) - len(roots) - len(subs),
+        "n_judge_calls": len(judges),
+        "used_recursion": bool(subs),
+        "max_depth": max((call.depth for call in calls), default=0),
+        "turns": len({call.turn for call in roots}),
+        "first_sub_turn": _first_sub_turn(roots, subs),
+        "max_fanout": _max_fanout(subs),
+        "n_truncated_calls": sum(call.is_cut for call in calls),
+        "n_runaway_calls": sum(map(is_runaway, calls)),
+        "n_unknown_ends": sum(call.has_unknown_end for call in calls),
+        "unknown_ends": ", ".join(sorted(ends)) or None,
+        "n_failed_calls": sum(call.error is not None for call in calls),
+        "n_server_cut_calls": sum(call.is_server_cut for call in trajectory.calls),
+        "n_retried_calls": sum(call.attempts > 1 for call in calls),
+        "n_lost_attempts": sum(call.lost_attempts for call in trajectory.calls),
+        "n_replayed_calls": sum(call.replayed for call in calls),
+        "input_tokens": _tokens(calls, "input"),
+        "cached_tokens": _tokens(calls, "cached"),
+        "output_tokens": _tokens(calls, "output"),
+        "reasoning_tokens": _tokens(calls, "reasoning"),
+        "root_input_tokens": _tokens(roots, "input"),
+        "root_output_tokens": _tokens(roots, "output"),
+        "sub_input_tokens": _tokens(subs, "input"),
+        "sub_output_tokens": _tokens(subs, "output"),
+        "judge_input_tokens": _tokens(judges, "input"),
+        "judge_output_tokens": _tokens(judges, "output"),
+        "peak_prompt_tokens": max((c.usage.input for c in calls if c.usage.input), default=None),
+        "lost_tokens_estimated": sum(_estimated(call).total or 0 for call in trajectory.calls),
+        "cost_cold": _cost(calls, cost, 0),
+        "cost_observed": _cost(calls, cost, 1),
+        "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
+        "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
+        "judge_cost": _cost(judges, cost, 0),
+        "lost_cost_estimated": _sum([_estimated_cost(call, cost) for call in trajectory.calls]),
+        "core_seconds": _share(trajectory.calls, shares, "core_s"),
+        "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
+        "wall_seconds": trajectory.wall_seconds,
+        "critical_path_seconds": coverage.critical_path(calls, trajectory.steps),
+        "service_seconds": sum(call.times.end - call.times.start for call in calls),
+        "queue_seconds": sum(call.times.start - call.times.submit for call in calls),
+        "first_token_seconds": _mean(map(coverage.first_token_seconds, calls)),
+        "token_seconds": _mean(map(coverage.token_seconds, calls)),
+        "n_steps": len(trajectory.steps),
+        "n_error_steps": sum(step.error is not None for step in trajectory.steps),
+        "step_cpu_seconds": _sum([step.cpu_seconds for step in trajectory.steps]),
+        "coverage": share,
+        "reread": reread,
+        "evidence_seen": seen,
+    }
+    row |= {f"score_{score.scorer}": score.value for score in scores}
+    row |= {f"note_{k}": v for k, v in trajectory.notes.items() if _flat(v)}
+    if trajectory.steps or subs:
+        row |= {f"habit_{name}": found for name, found in habits(trajectory).items()}
+        row |= _by_depth(calls)
+    return row | {f"meta_{k}": v for k, v in sample.meta.items() if _flat(v)}
+
+
+def headline(outcome: Outcome, scores: Sequence[Score]) -> float | None:
+    """The score that counts, in [0, 1]; `None` = not scored."""
+    if outcome.is_missing:
+        return None
+    return 0.0 if outcome.scores_zero else scores[0].value if scores else None
+
+
+def _flat(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    """The sum; unknown as soon as one value is."""
+    return None if None in values else sum(values)
+
+
+def _answered(calls: Sequence[Call]) -> list[Call]:
+    """Calls whose own usage counts: a failed one only where the provider reported tokens for it."""
+    return [c for c in calls if c.error is None or c.usage.input is not None]
+
+
+def _tokens(calls: Sequence[Call], kind: str) -> int | None:
+    """Sum over calls, billed failed attempts included; unknown as soon as one call does not say."""
+    own = [getattr(call.usage, kind) for call in _answered(calls)]
+    failed = [getattr(call.failed_usage, kind) or 0 for call in calls]
+    total: int | None = _sum(own + failed)
+    return total
+
+
+def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
+    answered = {call.id for call in _answered(calls)}
+    billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
+    total: float | None = _sum([cost(call)[which] for call in billed])
+    return total
+
+
+def _failed_part(call: Call) -> Call:
+    own = () if call.error is None or call.usage == Usage() else (call.usage,)
+    return replace(call, usage=Usage(), failed=call.failed + own, error="")
+
+
+def _estimated(call: Call) -> Usage:
+    """Of all attempts of a call that reported no usage."""
+    each, times = call.estimate, call.estimated_attempts
+    return Usage(input=(each.input or 0) * times, output=(each.output or 0) * times)
+
+
+def _estimated_cost(call: Call, cost: CallCost) -> float | None:
+    if not call.estimated_attempts:
+        return 0.0
+    each = Usage(input=call.estimate.input, output=call.estimate.output or 0)
+    found = cost(replace(call, usage=each, failed=(), error=None))[0]
+    return None if found is None else found * call.estimated_attempts
+
+
+def _cost_with_gpu(
+    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, Share]
+) -> float | None:
+    ours = [call for call in calls if call.slot in shares]
+    hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
+    parts = [_used(call, shares[call.slot].gpu_usd) for call in ours]
+    total: float | None = _sum([hosted, *parts])
+    return total
+
+
+def _share(calls: Sequence[Call], shares: Mapping[str, Share], kind: str) -> float | None:
+    found = [_used(c, getattr(shares[c.slot], kind)) for c in calls if c.slot in shares]
+    known = [value for value in found if value is not None]
+    return sum(known) if known else None
+
+
+def _used(call: Call, rate: float | None) -> float | None:
+    return None if rate is None else rate * (call.times.end - call.times.start)
+
+
+def _by_depth(calls: Sequence[Call]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for depth in sorted({call.depth for call in calls}):
+        own = [call for call in calls if call.depth == depth]
+        found[f"depth{depth}_calls"] = len(own)
+        for kind in ("input", "output"):
+            found[f"depth{depth}_{kind}_tokens"] = _tokens(own, kind)
+    return found
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _first_sub_turn(roots: Sequence[Call], subs: Sequence[Call]) -> int | None:
+    turn_of = {call.id: call.turn for call in roots}
+    turns = [turn_of[call.parent] for call in subs if call.parent in turn_of]
+    return min(turns, default=None)
+
+
+def _max_fanout(subs: Sequence[Call]) -> int:
+    parents = [call.parent for call in subs]
+    return max((parents.count(parent) for parent in set(parents)), default=0)
+
+
+def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a typed table: every column of `COLUMNS`, then score, note and meta columns."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    extra = sorted(c for c in frame.columns if c not in COLUMNS)
+    frame = frame.reindex(columns=[*COLUMNS, *extra])
+    dtypes: dict[str, Any] = {
+        "int": "Int64",
+        "float": "Float64",
+        "bool": "boolean",
+        "str": "string",
+    }
+    typed = {name: frame[name].astype(dtypes[kind]) for name, (kind, _) in COLUMNS.items()}
+    for name in extra:
+        column = frame[name].convert_dtypes()
+        # A note that is a number in one cell and a word in another is kept as words.
+        typed[name] = column.astype("string") if column.dtype == object else column
+    return pd.DataFrame(typed)
+
+
+def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
+    """The records of these runs, one table. A run directory holds `records.parquet`.
+
+    What several runs hold of a cell is counted once: see `run_union`.
+
+    Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
+    """
+    import pandas as pd
+
+    frames = []
+    for run_dir in run_dirs:
+        check_run(Path(run_dir))
+        path = Path(run_dir) / FILE
+        if not path.is_file():
+            raise RlmEvalError(
+                f"{run_dir}: no {FILE} here; name the directory of a run "
+                "(`rlm-eval run` prints it when it ends)"
+            )
+        frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+        # As the folder is called now: a copied run has the first one's name in its rows.
+        same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
+        frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
+        frames.append(frame)
+    if not frames:
+        raise RlmEvalError("no run named; give at least one run directory")
+    if not any(map(len, frames)):
+        named = ", ".join(map(str, run_dirs))
+        raise NoRecords(f"{named}: no sample has ended yet; run it first")
+    return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))

@@ -1,0 +1,1 @@
+"""Records and trajectories in the formats of other tools."""

@@ -1,0 +1,229 @@
+"""Heat maps: root and sub-model pairs, recursion depth by length, needle position by length.
+
+As in `figures`: each takes the prepared records and the cell table, returns (figure, its data).
+Every field prints its number, so that colour only helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rlm_eval.report import summary, wording
+from rlm_eval.report.figures import panels, style
+from rlm_eval.report.figures.panels import Plot
+from rlm_eval.report.tables import comparison
+
+
+@style.styled
+def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Root by sub-model: score, cost, critical path; differences along rows and columns."""
+    method = pair_method(frame)
+    own, lines = frame[frame["method"] == method], table[table["method"] == method]
+    money, label, note = panels.money_of(lines)
+    places = panels.three_lengths(lines)
+    height = 0.7 + 0.42 * own["root"].nunique()
+    figure, axes = style.canvas(len(places), 3, row_height=height)
+    found = [
+        _Grid.of(own[(own["task_label"] == task) & (own["length"] == length)])
+        for task, length in places
+    ]
+    differences = comparison.with_holm(pd.DataFrame([one for g in found for one in g.differences]))
+    rows = []
+    for row, ((task, length), grid) in enumerate(zip(places, found, strict=True)):
+        here = lines[(lines["task_label"] == task) & (lines["length"] == length)]
+        notes = _notes(differences, task, length)
+        rows += [line | {"task": task, "length": length} for line in notes.values()]
+        score = grid.values(here, "accuracy")
+        numbers = score.to_numpy(dtype=float)
+        texts = [
+            [_pair_text(numbers[i, j], notes.get((r, s))) for j, s in enumerate(grid.subs)]
+            for i, r in enumerate(grid.roots)
+        ]
+        place = f"{task}, {wording.tokens_label(length)}"
+        title = f"{place}: score (%), {wording.counted(here['n'])}"
+        heat(axes[row, 0], 100 * score, texts, title, limits=(0, 100))
+        shown = {f"{money}_mean": f"mean {label}", "path_median": "median critical path (s)"}
+        for axis, (column, name) in zip(axes[row, 1:], shown.items(), strict=True):
+            heat(axis, grid.values(here, column), None, name, colours="cividis_r")
+            axis.set_yticks(range(len(grid.roots)), [""] * len(grid.roots))
+        for axis in axes[row]:
+            axis.set_xlabel("sub-model")
+        axes[row, 0].set_ylabel("root model")
+    caption = (
+        f"{method} at the shortest, middle and longest length of each task. Under a score: its "
+        "paired difference in pp to the first sub-model of the row (r) and the first root of the "
+        "column (c); * p < 0.05 after Holm over all differences shown, never where more than 5 % "
+        f"of a side were cut off or missing samples could turn it. {note} "
+        + panels.shared_caption(own, lines)
+    )
+    return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The pairs of models of one task and length."""
+
+    roots: list[str]
+    """Root models, from the top."""
+    subs: list[str]
+    """Sub-models, from the left."""
+    differences: list[dict[str, Any]]
+    """Paired difference of each pair to the first of its row and of its column."""
+
+    @classmethod
+    def of(cls, part: pd.DataFrame) -> _Grid:
+        """From the records of one task and length."""
+        roots, subs = sorted(part["root"].unique()), sorted(part["sub"].unique())
+        cell = {key: own for key, own in part.groupby(["root", "sub"])}  # noqa: C416 - typed keys
+        found: list[dict[str, Any]] = []
+        for r in roots:
+            for s in subs:
+                for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
+                    if (r, s) in cell and base in cell and base != (r, s):
+                        one = comparison.whole(cell[r, s], cell[base])
+                        if one is not None:
+                            place = {k: part[k].iloc[0] for k in ("task_label", "length")}
+                            found.append(place | one | {"root": r, "sub": s, "kind": kind})
+        return cls(roots, subs, found)
+
+    def values(self, lines: pd.DataFrame, column: str) -> pd.DataFrame:
+        """A column of the cell table as a map; the mean over variants of a pair."""
+        found = lines.pivot_table(index="root", columns="sub", values=column, aggfunc="mean")
+        return found.reindex(index=self.roots, columns=self.subs)
+
+
+def pair_method(frame: pd.DataFrame) -> str | None:
+    """The method with most (root, sub) pairs; `None` where none has two."""
+    pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()
+    rlm = pairs[[name for name in pairs.index if str(name).startswith("rlm")]]
+    return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None
+
+
+def _notes(
+    differences: pd.DataFrame, task: str, length: float
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """By pair: its differences along row and column at one task and length."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in differences.to_dict("records"):
+        if (line["task_label"], line["length"]) != (task, length):
+            continue
+        entry = found.setdefault((line["root"], line["sub"]), {k: line[k] for k in ("root", "sub")})
+        names = ("difference", "low", "high", "p_holm", "shown", "n")
+        entry |= {f"{line['kind']}_{name}": line[name] for name in names}
+    return found
+
+
+def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
+    if not np.isfinite(score):
+        return "not run"
+    words = []
+    for kind, arrow in (("row", "r"), ("column", "c")):
+        if notes and f"{kind}_difference" in notes:
+            star = "*" if notes[f"{kind}_shown"] else ""
+            words.append(f"{arrow}{100 * notes[f'{kind}_difference']:+.0f}{star}")
+    return f"{100 * score:.0f}" + (f"\n{' '.join(words)}" if words else "")
+
+
+@style.styled
+def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score by configured recursion depth and length."""
+    own = frame[frame["depth_limit"].notna()]
+    # A method's name carries its depth, so maps are told apart by models and prompt.
+    by = [name for name in ("root", "sub", "prompt") if own[name].nunique() > 1]
+    return _by_length(
+        own.assign(row=own["depth_limit"].astype(int)), table, "recursion depth",
+        ["task_label", *by], "Score (%) by the configured recursion depth and length.",
+    )  # fmt: skip
+
+
+@style.styled
+def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
+    """Score by the needle's place (the sample's `depth`, percent) and length.
+
+    For the baseline and the last two series (RLM), so that the maps stay readable.
+    """
+    order = summary.series_order(frame)
+    own = frame[frame["meta_depth"].notna() & frame["series"].isin([order[0], *order[-2:]])]
+    place = (own["meta_depth"].astype(float).clip(0, 99.9) / 20).astype(int)
+    labels = np.array(["0 to 20", "20 to 40", "40 to 60", "60 to 80", "80 to 100"])
+    return _by_length(
+        own.assign(row=labels[place]), table, "needle at (% of context)",
+        ["task_label", "series"], "Score (%) by where the needle lies and length.",
+    )  # fmt: skip
+
+
+def _by_length(
+    own: pd.DataFrame, table: pd.DataFrame, label: str, by: list[str], words: str
+) -> Plot:
+    keyed: Any = own.groupby(by, sort=False)
+    groups = list(keyed)[:9]
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    height = 0.7 + 0.24 * own["row"].nunique()
+    figure, axes = style.canvas(rows, columns, width=style.width_for(columns), row_height=height)
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    for axis, (key, part) in zip(axes.flat, groups, strict=False):
+        keys = part.groupby(["row", "length"])
+        score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
+        over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
+        texts = [
+            [
+                _field(score.iloc[i, j], count.iloc[i, j], over.iloc[i, j])
+                for j in range(score.shape[1])
+            ]
+            for i in range(score.shape[0])
+        ]
+        score.columns = pd.Index([wording.tokens_label(float(c)) for c in score.columns])
+        heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
+        axis.set_xlabel("context length (tokens)")
+        axis.set_ylabel(label)
+    data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
+    caption = (
+        f"{words} Nine maps at most. Small: n of the field; x: context_overflow in more than half "
+        "of them. Fields of few samples are noise. "
+        + panels.shared_caption(own, table[table["series"].isin(set(own["series"]))])
+    )
+    return style.finish(figure, frame=own, caption=caption), data
+
+
+def _field(score: float, count: float, over: float) -> str:
+    if not np.isfinite(count) or not np.isfinite(score):
+        return ""
+    return f"{100 * score:.0f}{' x' if over > 0.5 else ''}\n{int(count)}"
+
+
+def heat(
+    axis: Axes,
+    values: pd.DataFrame,
+    texts: Sequence[Sequence[str]] | None,
+    title: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    colours: str = "cividis",
+) -> None:
+    """A labelled heat map whose every field prints its value."""
+    numbers = values.to_numpy(dtype=float)
+    low, high = limits or (np.nanmin(numbers), np.nanmax(numbers))
+    image = axis.imshow(numbers, aspect="auto", cmap=colours, vmin=low, vmax=high)
+    labels = [str(c) for c in values.columns]
+    if len(labels) > 5 and max(map(len, labels)) > 2:
+        labels = [name if i % 2 == 0 else "" for i, name in enumerate(labels)]
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_yticks(range(numbers.shape[0]), [str(r) for r in values.index])
+    axis.grid(visible=False)
+    axis.set_title(title)
+    shades = np.asarray(image.to_rgba(np.nan_to_num(numbers, nan=low)))[..., :3]
+    dark = shades @ np.array([0.3, 0.59, 0.11]) < 0.5
+    for (i, j), number in np.ndenumerate(numbers):
+        plain = wording.short(float(f"{number:.3g}")) if np.isfinite(number) else ""
+        axis.text(
+            j, i, texts[i][j] if texts else plain, ha="center", va="center", fontsize=6,
+            color="white" if dark[i, j] else "black",
+        )  # fmt: skip

@@ -1,0 +1,263 @@
+"""From records to one row per table line: who, what, length; accuracy, cost, time, behaviour.
+
+Not a figure and not a file: the frame that tables and figures are drawn from. Repeats of a sample
+are averaged first; samples (in their clusters) are the units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlm_eval.records.record import COLUMNS
+from rlm_eval.report import series
+from rlm_eval.report.tables import baselines
+from rlm_eval.stats import bounds, intervals
+
+KEYS = [*series.PLACE, *series.SERIES]
+"""What makes a line of the table; rows that agree in these are repeats or samples of one cell."""
+
+series_order = series.in_order
+_QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
+_SPREAD = {
+    "cost": "cost_cold",
+    "observed": "cost_observed",
+    "tokens": "total_tokens",
+    "wall": "wall_seconds",
+    "path": "critical_path_seconds",
+}
+_MEANS = {
+    "input_tokens": "input_tokens",
+    "cached_tokens": "cached_tokens",
+    "output_tokens": "output_tokens",
+    "root_tokens": "root_input_tokens",
+    "sub_tokens": "sub_input_tokens",
+    "calls": "n_calls",
+    "sub_calls": "n_sub_calls",
+    "turns": "turns",
+    "error_steps": "n_error_steps",
+    "coverage": "coverage",
+    "reread": "reread",
+    "evidence_seen": "evidence_seen",
+    "gpu_seconds": "gpu_seconds",
+    "core_seconds": "core_seconds",
+    "service": "service_seconds",
+    "queue": "queue_seconds",
+    "first_token": "first_token_seconds",
+    "token": "token_seconds",
+}
+_PAID = [
+    "input_tokens", "cached_tokens", "output_tokens", "root_input_tokens", "sub_input_tokens",
+    "gpu_seconds", "core_seconds", "service_seconds", "queue_seconds",
+    "first_token_seconds", "token_seconds",
+]  # fmt: skip
+"""Columns of cost and time: a refused prompt has none of them."""
+_SUMS = {
+    "truncated_calls": "n_truncated_calls",
+    "failed_calls": "n_failed_calls",
+    "server_cut_calls": "n_server_cut_calls",
+    "re_rolls": "re_rolls",
+    "diverged": "diverged_calls",
+    "replayed_calls": "n_replayed_calls",
+    "lost_attempts": "n_lost_attempts",
+}
+
+
+def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """Records with plain dtypes, a `series` label and totals; what all of the report works on.
+
+    Cells that agree in all `KEYS` but differ in their settings are never merged: `series` names
+    what differs, from the manifests.
+    """
+    extra = [name for name in records.columns if name not in COLUMNS]
+    frame = records.reindex(columns=[*COLUMNS, *extra])
+    for name in frame.columns:
+        kind = COLUMNS[name][0] if name in COLUMNS else name.partition("_")[0]
+        if kind in ("int", "float", "score") or isinstance(
+            frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype
+        ):
+            frame[name] = pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan)
+    for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
+        if name != "length":
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    for name in ("cluster", "item"):  # only told apart, never shown: numbers are faster
+        frame[name] = pd.factorize(frame[name])[0]
+    for name in ("scripted", "generated", "protected", "used_recursion"):
+        frame[name] = frame[name].fillna(False).astype(bool)
+    frame = frame.copy().reset_index(drop=True)  # in one piece: the columns were set one by one
+    # GPU time at its price stands in for a list price; captions say so.
+    frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
+    frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
+    series.tell_prompts_apart(frame)
+    series.tell_variants_apart(frame, manifests)
+    frame["refused"] = _refused(frame)
+    frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
+    frame["series"] = series.labels(frame)
+    frame["task_label"] = [
+        task + (f" ({variant})" if variant else "")
+        for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
+    ]
+    return frame
+
+
+def _refused(frame: pd.DataFrame) -> pd.Series:
+    """True for an overflow at which nothing was read: no time and no money was spent on it.
+
+    An overflow after answered calls cost what those cost. Where the tokens are unknown, all calls
+    failed, or the only one there was.
+    """
+    calls, failed = frame["n_calls"].fillna(0), frame["n_failed_calls"]
+    unread = (failed >= calls) | (failed.isna() & (calls <= 1))
+    unread = unread.where(frame["input_tokens"].isna(), frame["input_tokens"] == 0)
+    return (frame["outcome"] == "context_overflow") & unread
+
+
+def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per sample: score and cost averaged over repeats; cut, missing, refused marked."""
+    marked = frame.assign(
+        cut=frame["outcome"].str.startswith("limit:") | (frame["outcome"] == "truncated"),
+        lost=frame["score"].isna(),
+        spent=frame["cost_cold"].where(~frame["refused"]),
+    )
+    by = list(dict.fromkeys(["task_label", "series", "length", "item", "sample_id", *extra]))
+    return (
+        marked.groupby(by, sort=False)
+        .agg(
+            score=("score", "mean"),
+            cost=("spent", "mean"),
+            cluster=("cluster", "first"),
+            cut=("cut", "max"),
+            lost=("lost", "all"),
+            refused=("refused", "all"),
+        )
+        .reset_index()
+    )
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cell table of a prepared frame, sorted by task, length and series."""
+    rank = {name: i for i, name in enumerate(series.in_order(frame))}
+    keys = [*KEYS, "series", "task_label"]
+    samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
+    groups = frame.groupby(keys, sort=False)
+    table = pd.DataFrame([_row(part, samples[key]) for key, part in groups])
+    scorers = [name for name in frame.columns if name.startswith("score_")]
+    paid = frame.copy()
+    paid.loc[paid["refused"], _PAID] = np.nan
+    means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
+    means = means.reset_index(drop=True)
+    sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
+    means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
+    sums.columns = pd.Index(list(_SUMS))
+    table = pd.concat([table, means, sums], axis="columns")
+    # Both are loaded by each other: the figure needs the order of the series.
+    from rlm_eval.report.figures import gpu_hours
+
+    table = gpu_hours.with_hours(table, paid, keys)
+    order = table.assign(rank=table["series"].map(rank)).sort_values(
+        ["task_label", "length", "rank"]
+    )
+    return order.drop(columns="rank").reset_index(drop=True)
+
+
+def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
+    first = part.iloc[0]
+    scored = samples[~samples["lost"]]
+    accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
+    given_low, given_high = intervals.given_clusters(scored["score"], scored["cluster"])
+    cut_share = float(samples["cut"].mean())
+    low, high = bounds.bounds(samples["score"], samples["cut"] | samples["lost"])
+    counts = part["outcome"].value_counts()
+    spent = part[~part["refused"]]
+    of_samples = spent.groupby(["item", "sample_id"], sort=False).agg(
+        dict.fromkeys(_SPREAD.values(), "mean") | {"cluster": "first"}
+    )
+    row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
+    row |= {
+        "n": len(samples),
+        "repeats": part["epoch"].nunique(),
+        "n_scored": len(scored),
+        "clusters": accuracy.clusters,
+        "outcomes": " · ".join(f"{name} {count}" for name, count in counts.items()),
+        "missing": int(samples["lost"].sum()),
+        "cut_share": cut_share,
+        "overflow_share": float((part["outcome"] == "context_overflow").mean()),
+        "refused": len(part) - len(spent),
+        "as_bounds": cut_share > bounds.CUT_SHARE or bool(samples["lost"].any()),
+        "accuracy": accuracy.estimate,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "given_low": given_low,
+        "given_high": given_high,
+        "interval": accuracy.method,
+        "bound_low": low,
+        "bound_high": high,
+        "n_priced": int(of_samples["cost_cold"].notna().sum()),
+        "n_counted": int(of_samples["total_tokens"].notna().sum()),
+        "n_timed": int(of_samples["wall_seconds"].notna().sum()),
+        "recursion": int(part["used_recursion"].sum()),
+        "rows": len(part),
+        "window": first["root_window"],
+        "concurrency": first["concurrency"],
+        "scripted": bool(part["scripted"].any()),
+        "generated": bool(part["generated"].any()),
+        "protected": bool(part["protected"].any()),
+        "isolation": first["isolation"],
+        "prices": first["prices"],
+        "gpu_priced": bool(part["gpu_priced"].any()),
+    }
+    row |= _over_repeats(part) | baselines.of_cell(part)
+    for name, column in _SPREAD.items():
+        row |= _spread(name, spent[column].to_numpy(), of_samples[[column, "cluster"]])
+    return row
+
+
+def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
+    """pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
+    unknown = {"pass_at": float("nan"), "pass_hat": float("nan")}
+    repeats = part["epoch"].nunique()
+    if repeats < 2:
+        return unknown
+    counts = part.groupby("sample_id")["score"].agg(["count", "sum"])
+    counts = counts[counts["count"] == repeats]
+    if counts.empty or not part["score"].dropna().isin((0.0, 1.0)).all():
+        return unknown
+    right = counts["sum"].astype(int)
+    return {
+        "pass_at": float(np.mean([bounds.pass_at_k(repeats, c, repeats) for c in right])),
+        "pass_hat": float(np.mean([bounds.pass_hat_k(repeats, c, repeats) for c in right])),
+    }
+
+
+def _spread(name: str, values: np.ndarray[Any, Any], of_samples: pd.DataFrame) -> dict[str, float]:
+    """Mean, quantiles, max and total of what is known; all unknown where a value is missing.
+
+    A mean over the priced half of a cell would not be the cell's mean. `values` has every repeat,
+    for the max and the total; `of_samples` the samples' means over theirs and their clusters:
+    repeats of a sample are no further samples for an interval.
+    """
+    known = values[~np.isnan(values)]
+    # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
+    whole = len(known) == len(values) or name in ("wall", "path")
+    if not len(known) or not whole:
+        names = ("mean", "mean_low", "mean_high", *_QUANTILES, "max", "total", "median_low",
+                 "median_high")  # fmt: skip
+        return {f"{name}_{q}": float("nan") for q in names}
+    of_samples = of_samples.dropna()
+    means, clusters = of_samples.iloc[:, 0].to_numpy(), of_samples["cluster"].to_numpy()
+    found = np.quantile(means, list(_QUANTILES.values()))
+    low, high = intervals.quantile_interval(means, 0.5) or (float("nan"), float("nan"))
+    mean_low, mean_high = intervals.amount_interval(means, clusters)
+    return {
+        f"{name}_median_low": low,
+        f"{name}_median_high": high,
+        f"{name}_mean": float(means.mean()),
+        f"{name}_mean_low": mean_low,
+        f"{name}_mean_high": mean_high,
+        **{f"{name}_{q}": float(v) for q, v in zip(_QUANTILES, found, strict=True)},
+        f"{name}_max": float(known.max()),
+        f"{name}_total": float(known.sum()),
+    }

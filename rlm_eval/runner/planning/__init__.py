@@ -1,0 +1,1 @@
+"""Before a run: cost, statistical power, GPUs and downloads."""

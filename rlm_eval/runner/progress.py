@@ -1,0 +1,279 @@
+"""What a run says while it runs, on standard error: results go to standard output.
+
+On a terminal a live table of the run's cells; without one, one line per cell when it ends. The
+first failures of a cell are told as they happen, in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rlm_eval.budget.prices import call_cost
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.terminal import printable
+from rlm_eval.core.types import Call, Outcome, Sample
+from rlm_eval.models import shown_name
+from rlm_eval.records.record import CallCost, headline
+from rlm_eval.session.prompt_check import cut_note
+from rlm_eval.stats.bounds import CUT_SHARE, bounds
+from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.storage.cell_store import Attempt, CellStore
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+_SHOWN_ERRORS = 3  # per cell: the first ones tell, the rest are counted
+_REFRESH_SECONDS = 1.0
+_COLUMNS = ("cell", "done", "outcomes", "accuracy", "tokens", "spent", "time", "")
+
+
+class Progress:
+    """The cells of a run. Live as an async context manager, where there is a terminal."""
+
+    def __init__(self, cells: Sequence[Cell] = ()) -> None:
+        """`cells` in the order in which they will run."""
+        self._names = {cell.name_in_plan: _label(cell) for cell in cells}
+        self._lines: dict[str, CellProgress] = {}
+        self._ended: dict[str, str] = {}
+        self._live: Live | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._room: int | None = None
+        self._ends: set[str] = set()
+        """Unknown finish reasons that were named."""
+
+    async def __aenter__(self) -> Progress:
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self._live = Live(
+                get_renderable=self.table,
+                console=console,
+                auto_refresh=False,
+                redirect_stdout=False,
+            )
+            self._room = max(3, console.height - 4)
+            self._live.start(refresh=True)
+            self._ticker = asyncio.create_task(self._tick(self._live))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._live is None or self._ticker is None:
+            return
+        self._ticker.cancel()
+        await asyncio.gather(self._ticker, return_exceptions=True)
+        self._room = None  # what stays on the terminal is the whole table
+        self._live.vertical_overflow = "visible"
+        self._live.refresh()
+        self._live.stop()
+        self._live = None
+
+    async def _tick(self, live: Live) -> None:
+        while True:
+            live.refresh()
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    def cell(
+        self,
+        cell: Cell,
+        store: CellStore,
+        samples: Sequence[Sample],
+        todo: Sequence[tuple[Sample, int]],
+    ) -> CellProgress:
+        """Start the line of a cell."""
+        total = len(samples) * cell.epochs
+        kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
+        prices = {slot: model.price for slot, model in cell.models.items()}
+        clusters = {sample.id: sample.cluster for sample in samples}
+        line = CellProgress(self, cell, total, len(todo), call_cost(prices), clusters)
+        for attempt in kept:
+            if attempt is not None and not attempt.trajectory.outcome.is_missing:
+                line.count(attempt)
+        self._names.setdefault(cell.name_in_plan, line.label)
+        self._lines[cell.name_in_plan] = line
+        return line
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def unknown_end(self, call: Call) -> None:
+        """Name a finish reason that is not known, once per run."""
+        if call.finish_reason not in self._ends:
+            self._ends.add(call.finish_reason)
+            said = (
+                f"finish reason {call.finish_reason!r}"
+                if call.finish_reason
+                else "no finish reason"
+            )
+            self.note(
+                f"{call.model}: a reply came with {said}: whether it was cut is unknown; "
+                "such replies are counted in the column n_unknown_ends"
+            )
+
+    def problem(self, cell: str, why: str) -> None:
+        """A cell that did not finish."""
+        self._ended[cell] = "unfinished"
+        self.note(f"UNFINISHED {cell}: {why}")
+
+    def end(self, cell: str, line: CellProgress, how: str) -> None:
+        """A cell's line is final."""
+        self._ended[cell] = how
+        if self._live is None:
+            self.note(f"{line.text()}  {how}")
+
+    def table(self) -> Table:
+        """The cells as a table; around the running one where not all fit on the terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        names = list(self._names)
+        room = len(names) if self._room is None else self._room
+        at = next((i for i, name in enumerate(names) if name not in self._ended), len(names))
+        first = max(0, min(at - room // 3, len(names) - room))
+        ended = sum(how != "unfinished" for how in self._ended.values())
+        lines = self._lines.values()
+        told = [f"{ended} of {len(names)} cells done", f"{sum(x.tokens for x in lines):,} tokens"]
+        if spent := sum(line.spent for line in lines):
+            told.append(f"${spent:,.2f}")
+        table = Table(box=None, pad_edge=False, caption=", ".join(told), caption_justify="left")
+        for name in _COLUMNS:
+            right = name in ("done", "tokens")
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for name in names[first : first + room]:
+            line = self._lines.get(name)
+            cells = [self._names[name], *(line.cells() if line else [""] * 6)]
+            state = self._ended.get(name, "running" if line else "waiting")
+            table.add_row(*(Text(cell) for cell in (*cells, state)))  # no markup in a model's name
+        return table
+
+
+class CellProgress:
+    """The line of one cell: done, outcomes, accuracy with its interval, tokens, money, time."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        cell: Cell,
+        total: int,
+        todo: int,
+        cost: CallCost,
+        clusters: Mapping[str, str],
+    ) -> None:
+        """`total` samples of which `todo` are to be run now; `cost` prices a call.
+
+        `clusters` by the samples' ids.
+        """
+        self.label = _label(cell)
+        self.tokens = 0
+        """Input and output tokens of the samples that count."""
+        self.spent = 0.0
+        """US dollars; an unknown price adds nothing."""
+        self._name = cell.name_in_plan
+        self._progress = progress
+        self._total = total
+        self._todo = todo
+        self._now = 0
+        self._outcomes: Counter[str] = Counter()
+        self._clusters = clusters
+        self._scores: dict[str, dict[int, float | None]] = {}
+        """By sample and epoch; `None` = not scored."""
+        self._cut: set[str] = set()
+        """Samples that a cap or a limit cut off."""
+        self._cost = cost
+        self._errors = 0
+        self._cut_prompts = False
+        self._started = time.monotonic()
+        self._seconds: float | None = None
+
+    def count(self, attempt: Attempt) -> None:
+        """Take a finished attempt into the line."""
+        outcome = attempt.trajectory.outcome
+        self._outcomes[outcome.value] += 1
+        sample, epoch = attempt.trajectory.sample, attempt.trajectory.epoch
+        score = headline(outcome, attempt.scores)
+        self._scores.setdefault(sample, {})[epoch] = score
+        if outcome.is_cut:
+            self._cut.add(sample)
+        for call in attempt.trajectory.calls:
+            self.tokens += _tokens(call)
+            self.spent += self._cost(call)[0] or 0.0
+
+    def finished(self, attempt: Attempt) -> None:
+        """A sample ended just now."""
+        self._now += 1
+        self.count(attempt)
+        trajectory = attempt.trajectory
+        cut = next((call for call in trajectory.calls if call.is_server_cut), None)
+        if cut and not self._cut_prompts and trajectory.outcome is not Outcome.SERVER_CUT:
+            self._cut_prompts = True
+            self._progress.note(f"{self.label}: {cut_note(cut)}")
+        for call in trajectory.calls:
+            if call.has_unknown_end:
+                self._progress.unknown_end(call)
+        if trajectory.outcome.is_missing:
+            self._errors += 1
+            if self._errors <= _SHOWN_ERRORS:
+                what = f"{trajectory.outcome.value}: {trajectory.error}"
+                self._progress.note(f"{self.label}: sample {trajectory.sample[:8]} {what}")
+
+    def done(self, how: str = "done") -> None:
+        """The cell ended: its line stays."""
+        self._seconds = time.monotonic() - self._started
+        self._progress.end(self._name, self, how)
+
+    def text(self) -> str:
+        """The line."""
+        done, outcomes, accuracy, tokens, *rest = self.cells()
+        named = [accuracy and f"acc {accuracy}", tokens and f"{tokens} tok"]
+        return "  ".join(filter(None, [f"{self.label:<52} {done}", outcomes, *named, *rest]))
+
+    def cells(self) -> tuple[str, ...]:
+        """Done, outcomes, accuracy, tokens, money, time; empty where there is nothing to say."""
+        done = f"{sum(self._outcomes.values())}/{self._total}"
+        outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
+        money = seconds = ""
+        tokens = f"{self.tokens:,}" if self.tokens else ""
+        if self._now:  # of this process
+            share = self._todo / self._now
+            money = f"${self.spent:,.2f} of about ${self.spent * share:,.2f}" if self.spent else ""
+            elapsed = self._seconds or time.monotonic() - self._started
+            is_over = self._seconds is not None or self._now == self._todo
+            seconds = f"{elapsed:.0f} s" if is_over else f"{elapsed * (share - 1):.0f} s left"
+        return done, outcomes, self._accuracy(), tokens, money, seconds
+
+    def _accuracy(self) -> str:
+        """The score so far with the interval that the report will print, or its bounds."""
+        repeats = {
+            sample: [score for score in found.values() if score is not None]
+            for sample, found in self._scores.items()
+        }
+        means = [sum(found) / len(found) if found else math.nan for found in repeats.values()]
+        if all(map(math.isnan, means)):
+            return ""
+        unsure = [sample in self._cut or not found for sample, found in repeats.items()]
+        if len(self._cut) > CUT_SHARE * len(means) or not all(repeats.values()):
+            low, high = bounds(means, unsure)
+            return f"{low:.0%} to {high:.0%}"
+        clusters = [self._clusters.get(sample, sample) for sample in repeats]
+        seen = mean_interval(means, clusters)
+        return f"{seen.estimate:.0%} [{seen.low:.0%}, {seen.high:.0%}]"
+
+
+def _label(cell: Cell) -> str:
+    models = dict.fromkeys(shown_name(model) for model in cell.models.values())
+    shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
+    return " ".join([cell.task.name, cell.length_name, cell.method.name, *models, *shard])
+
+
+def _tokens(call: Call) -> int:
+    return (call.usage.input or 0) + (call.usage.output or 0)

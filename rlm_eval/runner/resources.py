@@ -1,0 +1,172 @@
+"""What the cells of a run share: opened models, REPL pools, slice indexes, endpoints.
+
+Each is opened when the first cell needs it and closed after the last one that does. Not here: the
+order of a run (`run`), and sharing of servers between models (`models.shared`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rlm_eval.budget.limits import Budget
+from rlm_eval.budget.prices import cold_cost
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.errors import LimitReached, ModelError
+from rlm_eval.core.tokens import get_tokenizer
+from rlm_eval.core.types import Message, Outcome, Reply, Sample
+from rlm_eval.methods import history_of
+from rlm_eval.models import Client, EndpointInfo, Model, Sampling
+from rlm_eval.repl import ReplPool, open_pool
+from rlm_eval.session.prompt_check import PromptCheck
+from rlm_eval.session.session import Endpoint
+from rlm_eval.storage.prompt_slices import SourceIndex
+from rlm_eval.storage.server_usage import Accounts
+
+
+class Models:
+    """Opened models of a run: each opened once, closed after the last cell that uses it."""
+
+    def __init__(self, cells: Sequence[Cell], run: Path, budget: Budget) -> None:
+        """`cells` in the order in which they will run, of the run directory `run`.
+
+        What proving an endpoint costs is spent from `budget`, the sweep's.
+        """
+        self.accounts = Accounts(run)
+        self._budget = budget
+        self._last_use: dict[str, int] = {}
+        self._histories: dict[str, tuple[str, ...]] = {}
+        for index, cell in enumerate(cells):
+            for slot, model in cell.models.items():
+                key = repr(model)
+                self._last_use[key] = index
+                sent = history_of(cell.method) if slot == "root" else ("user",)
+                self._histories[key] = max(self._histories.get(key, ()), sent, key=len)
+        self._stacks: dict[str, AsyncExitStack] = {}
+        self._clients: dict[str, Client] = {}
+        self._infos: dict[str, EndpointInfo] = {}
+        self._checks: dict[str, PromptCheck] = {}
+
+    async def client(self, model: Model) -> Client:
+        """The model's client; opened and proved by one cheap request where it was not."""
+        key = repr(model)
+        if key not in self._clients:
+            async with AsyncExitStack() as stack:
+                client = await stack.enter_async_context(model.open())
+                prove = getattr(client, "prove", None)  # of a client whose server sees turns
+                proof = client.check() if prove is None else prove(self._histories[key])
+                self._infos[key] = await proof
+                usage = self._infos[key].check_usage
+                tokens = (usage.input or 0) + (usage.output or 0)
+                self._budget.spend(tokens, cold_cost(model.price)(usage))
+                await self.accounts.opened(key, model, client, self._infos[key])
+                self._stacks[key] = stack.pop_all()  # proved: it stays open
+            self._clients[key] = client
+        return self._clients[key]
+
+    async def endpoint(self, model: Model) -> Endpoint:
+        """The model as sessions use it; its prompt check lasts as long as its client."""
+        client = await self.client(model)
+        opened = endpoint(model, client)
+        check = self._checks.setdefault(
+            repr(model), PromptCheck(opened.count, exact=opened.counter == "server")
+        )
+        return replace(opened, check=check)
+
+    async def info(self, model: Model) -> EndpointInfo:
+        """What the first request to the model told."""
+        await self.client(model)
+        return self._infos[repr(model)]
+
+    async def release(self, index: int | None = None) -> None:
+        """Close what no cell behind `index` uses; everything where it is `None`."""
+        for key in list(self._stacks):
+            if index is None or self._last_use[key] <= index:
+                self._clients.pop(key, None)
+                self._checks.pop(key, None)
+                await self.accounts.closing(key)
+                await self._stacks.pop(key).aclose()
+
+
+class Pools:
+    """REPL pools by their settings, started when the first method that runs code needs one."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._open: dict[str, ReplPool] = {}
+
+    async def get(self, cell: Cell) -> ReplPool | None:
+        """The cell's pool; `None` where its method runs no code."""
+        if not cell.method.runs_code:
+            return None
+        key = repr(cell.repl)
+        if key not in self._open:
+            self._open[key] = await self._stack.enter_async_context(open_pool(cell.repl))
+        return self._open[key]
+
+
+class Indexes:
+    """Slice indexes of the contexts in use; questions over one context share its index."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, asyncio.Task[SourceIndex]] = {}
+
+    async def get(self, sample: Sample) -> SourceIndex:
+        """The index of the sample's context; its text is loaded in a thread."""
+        key = sample.context.hash
+        if key not in self._latest:
+            build = asyncio.to_thread(lambda: SourceIndex(key, sample.context.text()))
+            self._latest[key] = asyncio.create_task(build)
+            while len(self._latest) > 4:  # a long context's index is as large as its text
+                self._latest.pop(next(iter(self._latest)))
+        return await self._latest[key]
+
+
+@dataclass(frozen=True)
+class _Nobody:
+    """A client for replays: what the journal does not hold was never asked."""
+
+    outcome: Outcome
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
+        """Raises `LimitReached` where a limit kept the call from being made, else `ModelError`."""
+        if self.outcome.value.startswith("limit:"):
+            raise LimitReached(self.outcome, "here the stored attempt met its limit")
+        raise ModelError("replay: the stored attempt made no such request")
+
+    async def check(self) -> EndpointInfo:
+        """Nothing is asked."""
+        return EndpointInfo("nobody")
+
+    async def account(self) -> None:
+        """Nothing was done."""
+
+
+def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
+    """The cell's endpoints with nobody behind them, to replay an attempt that ended so."""
+    return {slot: endpoint(model, _Nobody(outcome)) for slot, model in cell.models.items()}
+
+
+def endpoint(model: Model, client: Client) -> Endpoint:
+    """An opened model as a session uses it. A tokenizer that it names counts, else its client."""
+    named: str | None = getattr(model, "tokenizer", None)
+
+    async def count(messages: Sequence[Message]) -> int:
+        def work() -> int:
+            return sum(get_tokenizer(str(named)).count(m.content) for m in messages)
+
+        return await asyncio.to_thread(work)
+
+    return Endpoint(
+        name=model.name,
+        client=client,
+        sampling=model.sampling,
+        window=model.window,
+        cost=cold_cost(model.price),
+        count=count if named else getattr(client, "count_tokens", None),
+        counter=named or "server",
+        prefixes=(getattr(model, "query_prefix", ""), getattr(model, "passage_prefix", "")),
+    )

@@ -1,0 +1,48 @@
+"""What a cell that was begun before takes over: its settings, its replies, its finished samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.config.cell import Cell
+from rlm_eval.config.identity import changed_defaults
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Outcome, Sample
+from rlm_eval.storage.cell_logs import CellLogs
+from rlm_eval.storage.cell_store import CellStore
+
+
+async def set_aside(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
+    """Open the finished ones of `todo` again."""
+    if done := [who for s, epoch in todo if not store.is_open(who := (s.id, epoch))]:
+        for who in done:
+            store.set_aside(logs.trajectories, who)
+        await logs.trajectories.sync()
+
+
+def first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
+    """The first trajectory of a sample whose replies are taken again.
+
+    Of one whose prompt the server cut no reply is: earlier turns may have been cut by less.
+    """
+    first, done = store.since.get(who, 0), store.attempts.get(who)
+    is_cut = done is not None and done.trajectory.outcome is Outcome.SERVER_CUT
+    return max(first, done.number + 1) if done is not None and is_cut else first
+
+
+def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` where a default has changed since the cell began."""
+    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
+    if changed:
+        raise ConfigError(
+            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
+            f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
+        )
+
+
+def replaced_cells(run: Path, cell: Cell) -> list[str]:
+    """The cells of a run that earlier releases made of the same configuration."""
+    kinds = [run / kind for kind in ("cells", "shards")]
+    return [i for i in cell.earlier_ids() if any((kind / i).exists() for kind in kinds)]

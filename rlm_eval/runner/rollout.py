@@ -1,0 +1,159 @@
+"""One attempt at one sample: solve, settle the outcome, score. Only here both sides are known.
+
+An exception becomes an outcome here and nowhere else; a bug in a task or a method is no outcome
+and stops the cell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from rlm_eval.core.errors import (
+    ConfigError,
+    EndpointUnusable,
+    LimitReached,
+    ModelError,
+    ReplCrash,
+    ReplUnavailable,
+)
+from rlm_eval.core.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
+from rlm_eval.methods import Method
+from rlm_eval.methods.floor import Floor
+from rlm_eval.runner.rescoring import readable
+from rlm_eval.session.calls import unrepaired
+from rlm_eval.session.prompt_check import cut_note
+from rlm_eval.session.session import Session
+from rlm_eval.tasks import JudgedTask, Task
+
+_JUDGEMENTS = 2
+"""Times that an attempt asks the judge where no verdict can be read."""
+
+
+async def attempt(
+    task: Task, method: Method, sample: Sample, session: Session
+) -> tuple[Trajectory, tuple[Score, ...]]:
+    """Run `method` on `sample` and score what it gives.
+
+    Raises `EndpointUnusable` (no sample can succeed), `LimitReached` (the sweep's budget is
+    spent) and `asyncio.CancelledError`; none of them says anything about the sample.
+    """
+    answer, outcome, error = await _solve(task, method, sample, session)
+    await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
+    wall = session.elapsed()
+    cut = _cut_prompt(answer, session)
+    if cut is not None and not outcome.is_missing:
+        outcome, error = Outcome.SERVER_CUT, cut_note(cut)
+    scores: tuple[Score, ...] = ()
+    if not outcome.is_missing:
+        scored = Answer(None) if outcome.scores_zero else answer
+        scores = task.score(sample, readable(scored, method, session.calls))
+        if isinstance(task, JudgedTask):
+            try:
+                scores = (await _judge(task, sample, scored, session), *scores)
+            except (ModelError, ValueError) as failure:
+                if isinstance(failure, EndpointUnusable):
+                    raise
+                outcome, error = Outcome.JUDGE_ERROR, f"judge: {failure}"
+                scores = ()
+    trajectory = Trajectory(
+        sample=sample.id,
+        epoch=session.epoch,
+        answer=answer,
+        outcome=outcome,
+        calls=tuple(session.calls),
+        steps=tuple(session.steps),
+        wall_seconds=wall,
+        error=error,
+        notes=dict(session.notes),
+    )
+    return trajectory, scores
+
+
+async def _solve(
+    task: Task, method: Method, sample: Sample, session: Session
+) -> tuple[Answer, Outcome, str | None]:
+    answer, outcome, error = await _solved(task, method, sample, session)
+    if session.shows_failures and unrepaired(session.calls) is not None:
+        session.note("outage_shown", True)
+    if not outcome.is_missing and (lost := session.outage()) is not None:
+        return answer, lost.outcome, f"{lost.kind}: {lost}"
+    return answer, outcome, error
+
+
+async def _solved(
+    task: Task, method: Method, sample: Sample, session: Session
+) -> tuple[Answer, Outcome, str | None]:
+    partial = Answer(None)
+    if isinstance(method, Floor) and method.needs_task:
+        return _floor(task, method, sample), Outcome.OK, None
+    try:
+        answer = await method.solve(sample, session)
+    except EndpointUnusable:
+        raise
+    except ModelError as error:
+        return session.partial or partial, error.outcome, f"{error.kind}: {error}"
+    except LimitReached as error:
+        if error.scope != "sample":
+            raise
+        return session.partial or partial, error.outcome, str(error)
+    except ReplCrash as error:
+        return session.partial or partial, Outcome.REPL_CRASH, str(error)
+    except ReplUnavailable as error:
+        return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
+    return answer, _outcome(answer, sample, session), None
+
+
+def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
+    """What the task itself answers without a model; a method never knows a task."""
+    if method.is_oracle:
+        return task.gold_answer(sample)
+    floors = task.floors()
+    if method.floor not in floors:
+        raise ConfigError(f"floor={method.floor}: {task.name} has {', '.join(floors) or 'none'}")
+    return method.solve_with(sample, floors[method.floor])
+
+
+def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
+    """The outcome of an answer that came back: what its producing call says."""
+    if answer.outcome is not None:
+        return answer.outcome
+    for call in session.calls:
+        if call.id == answer.call and call.is_cut:
+            # An output cap that is the benchmark's own protocol would have cut it as well.
+            cap, used = sample.output_cap, call.usage.output
+            if cap is None or used is None or used < cap:
+                return Outcome.TRUNCATED
+    # A reply of thoughts alone has no text: they stand apart by now.
+    return Outcome.OK if (answer.text or "").strip() else Outcome.NO_ANSWER
+
+
+def _cut_prompt(answer: Answer, session: Session) -> Call | None:
+    """The call that gave the answer, else the last of the root, where its prompt was cut."""
+    own = [call for call in session.calls if call.id == answer.call]
+    roots = [call for call in session.calls if call.role is Role.ROOT and call.error is None]
+    last = (own or roots)[-1:]
+    return last[0] if last and last[0].is_server_cut else None
+
+
+async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Session) -> Score:
+    prompt = task.judge_prompt(sample, answer)
+    if prompt is None:
+        return Score("judge", 0.0)
+    asked = 0
+    while True:
+        # The sample's limits are its method's: used up or not, what it answered is judged.
+        call = await session.call(
+            [Message("user", prompt)],
+            role=Role.JUDGE,
+            position="judge",
+            model="judge",
+            closing=True,
+        )
+        if call.is_server_cut:
+            raise ValueError(cut_note(call))
+        asked += not call.replayed  # a stored verdict without sense does not settle it for ever
+        try:
+            return task.judge_score(sample, answer, call.reply)
+        except ValueError:
+            if asked == _JUDGEMENTS:
+                raise

@@ -1,0 +1,1 @@
+"""The one meter: every model call of a sample goes through a `Session`."""

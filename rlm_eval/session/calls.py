@@ -1,0 +1,86 @@
+"""Calls as they end: from a reply to a finished call, and failures that nothing repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rlm_eval.core.errors import CallCancelled, ModelError, ProviderError, error_of
+from rlm_eval.core.reasoning import split
+from rlm_eval.core.types import Call, Reply, Role, Times, Usage
+
+
+def finished(
+    draft: Call, reply: Reply, end: float, estimate: Usage, *, keeps_raw: bool = False
+) -> Call:
+    """`draft` with the reply that came at `end`, seconds since the sample's start."""
+    service = reply.service_seconds
+    waited = draft.times.submit + reply.queue_seconds
+    start = round(waited if service is None else end - service, 4)
+    first = reply.first_token_seconds
+    text, reasoning = split(reply.text, reply.reasoning)
+    raw = reply.raw or ("" if text == reply.text else reply.text)
+    return replace(
+        draft,
+        raw=raw if keeps_raw else "",
+        model=reply.model or draft.model,
+        reply=text,
+        reasoning=reasoning,
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        attempts=reply.attempts,
+        failed=reply.failed,
+        lost_attempts=reply.lost_attempts,
+        estimate=estimate,
+        times=Times(
+            submit=draft.times.submit,
+            start=start,
+            first_token=None if first is None else round(start + first, 4),
+            end=end,
+        ),
+    )
+
+
+def failed(draft: Call, error: ModelError, end: float, estimate: Usage) -> Call:
+    """`draft` as it failed at `end`, seconds since the sample's start."""
+    own = error.service_seconds
+    start = draft.times.submit if own is None else round(end - own, 4)
+    return replace(
+        draft,
+        usage=error.usage,
+        attempts=error.attempts,
+        failed=error.failed,
+        lost_attempts=error.lost_attempts,
+        times=replace(draft.times, start=start, end=end),
+        error=f"{error.kind}: {error}",
+        estimate=estimate,
+    )
+
+
+def cancelled(draft: Call, cause: CallCancelled, end: float, estimate: Usage) -> Call:
+    """`draft` as it was cancelled in flight at `end`, seconds since the sample's start."""
+    return replace(
+        draft,
+        times=replace(draft.times, end=end),
+        error="Cancelled: in flight",
+        attempts=cause.attempts,
+        failed=cause.failed,
+        lost_attempts=cause.lost_attempts,
+        estimate=estimate,
+    )
+
+
+def unrepaired(calls: Sequence[Call]) -> ModelError | None:
+    """The first failure of a provider that no later, equal request of the sample repaired.
+
+    `calls` in the order in which they ended. A context overflow, a refusal and a bad request are
+    answers to what the method asked, and no outage; a judge's call is none of the method's.
+    """
+    kind = ProviderError.__name__
+    for index, call in enumerate(calls):
+        if (call.error or "").partition(":")[0] != kind or call.role is Role.JUDGE:
+            continue
+        again = (c for c in calls[index + 1 :] if c.error is None and c.slot == call.slot)
+        if not any(c.prompt == call.prompt for c in again):
+            return error_of(call)
+    return None

@@ -1,0 +1,59 @@
+"""The three logs of a cell, opened for appending by the holder of its lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm_eval.core.paths import replace_file
+from rlm_eval.storage.group_commit import Sync
+from rlm_eval.storage.jsonl import SYNC_SECONDS, AppendLog, Writer, highest_number
+from rlm_eval.storage.lease import Lease
+
+RESULT_SECONDS = 1.0
+"""Longest wait of a result for the disk: one that is lost is made again from the journal."""
+_NAMES = ("trajectories.jsonl", "scores.jsonl", "journal.jsonl")
+"""In the order of opening. A result is written behind its calls; so where a process that lost its
+lease still writes while the next one opens, no result of it counts whose calls do not."""
+
+
+@dataclass(frozen=True)
+class CellLogs:
+    """What a running cell appends to."""
+
+    journal: AppendLog
+    """Every model call."""
+    trajectories: AppendLog
+    """Finished attempts."""
+    scores: AppendLog
+    """Their verdicts."""
+
+
+@asynccontextmanager
+async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[CellLogs]:
+    """The logs of a cell, `lease` being its own. Raises `LeaseLost`, `OSError`, `RlmEvalError`."""
+    writer = await asyncio.to_thread(writer_of, folder, lease)
+    async with AsyncExitStack() as stack:
+        sync = await stack.enter_async_context(Sync())
+        opened = []
+        for name in _NAMES:
+            every = SYNC_SECONDS if name == "journal.jsonl" else RESULT_SECONDS
+            log = await asyncio.to_thread(AppendLog, folder / name, sealed, writer, sync, every)
+            opened.append(await stack.enter_async_context(log))
+        trajectories, scores, journal = opened
+        yield CellLogs(journal, trajectories, scores)
+
+
+def writer_of(folder: Path, lease: Lease) -> Writer:
+    """What its lines are marked with. Raises `LeaseLost` and `OSError`."""
+    paths = [folder / name for name in _NAMES]
+    if lease.is_contested:
+        # The last holder may have the files open, and its machine bytes to write at their old
+        # ends: both go to the files that are replaced here. Where that cannot be, tokens remain.
+        for path in filter(Path.exists, paths):
+            with suppress(OSError):
+                replace_file(path, path, durable=True)
+    return Writer(lease.claim(max(map(highest_number, paths))), lease.check)

@@ -1,0 +1,364 @@
+"""A cell's directory: manifest first, append-only logs, completion marker last.
+
+    <run>/cells/<cell>/manifest.json       what determines the cell, and on what it ran
+                       samples.jsonl       the samples, without their contexts
+                       journal.jsonl       every model call (see `journal`)
+                       trajectories.jsonl  answer, outcome, executed blocks of finished attempts
+                       scores.jsonl        every scorer's verdict on each of them
+                       baselines.json      what scores without a model (see `baselines`)
+                       DONE                counts, once every sample has a result
+
+Plain JSON, one object a line. Of several attempts at one sample and epoch the last one counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.paths import FULL, replace_file
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.core.types import Answer, Context, Outcome, Sample, Score, Step, Trajectory
+from rlm_eval.storage.journal import Calls
+from rlm_eval.storage.jsonl import (
+    AppendLog,
+    count_stale,
+    dumped,
+    line_at,
+    read_every,
+    read_lines,
+    read_raw,
+)
+
+SCHEMA_VERSION = 1
+BASELINES = "baselines.json"
+
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+def output_folder(path: Path, way_out: str = "name another with results= or -o") -> Path:
+    """Make a folder that a user named, and prove that files can be made in it.
+
+    Raises `RlmEvalError` where they cannot: what is caught here is the user's to change, while the
+    same `OSError` from anywhere else may be a bug. A full disk is told by the command line.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise RlmEvalError(f"{path}: cannot be written ({why}); {way_out}") from error
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by `value` as JSON without secrets, whole or not at all."""
+    data = orjson.dumps(value, option=_OPTIONS)
+    if SECRETS.are_in(data):
+        data = orjson.dumps(SECRETS.tree(orjson.loads(data)), option=_OPTIONS)
+    write_whole(path, data)
+
+
+def folder_of(run: Path, name: str) -> Path:
+    """Directory of a planned cell or shard."""
+    return run / ("shards" if "/" in name else "cells") / name
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
+    path = folder / "manifest.json"
+    try:
+        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(f"{path}: no manifest; is this a cell of a run?") from error
+    except orjson.JSONDecodeError as error:
+        raise RlmEvalError(f"{path}: damaged ({error}); move the cell's folder away") from error
+    if (found := loaded.get("schema_version")) != SCHEMA_VERSION:
+        raise RlmEvalError(
+            f"{path}: written with schema version {found}, this release reads "
+            f"{SCHEMA_VERSION}; use the release that wrote it, or another run name"
+        )
+    return loaded
+
+
+def check_cells(folders: Iterable[Path]) -> None:
+    """Raises `RlmEvalError` where one of these cells or shards was stored in another layout."""
+    for folder in folders:
+        if (folder / "manifest.json").exists():
+            read_manifest(folder)
+
+
+def check_run(run: Path) -> None:
+    """`check_cells` of a whole run: for readers. A job checks its own cells, or n jobs read n²."""
+    for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
+        check_cells(path.parent for path in sorted(run.glob(pattern)))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file, whole or not at all, also where the machine disappears."""
+    replace_file(path, data, durable=True)
+
+
+def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
+    for name in ("journal.jsonl", "trajectories.jsonl"):
+        if (folder / name).exists():
+            yield from ((name, line) for line in read_raw(folder / name))
+
+
+def stale_lines(folder: Path) -> int:
+    """Lines of a cell that are left out, since their writers had lost its lease."""
+    if len(list((folder / "writers").glob("*.json"))) < 2:
+        return 0
+    return sum(map(count_stale, folder.glob("*.jsonl")))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One finished attempt at a sample, as stored."""
+
+    number: int
+    """Trajectory number in the cell's journal."""
+    trajectory: Trajectory
+    """What happened; its calls are read separately (`CellStore.load`)."""
+    scores: tuple[Score, ...]
+    """Verdicts, the headline first; empty where the sample is missing."""
+    rerolls: int
+    """Earlier finished attempts at the same sample and epoch."""
+    diverged: int
+    """Replies of earlier attempts that it did not ask for: it asked something else."""
+
+
+@dataclass
+class CellStore:
+    """Reads and appends to one cell directory. Writing needs the cell's lease."""
+
+    folder: Path
+    """`<run>/cells/<cell>`."""
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    """Latest attempt by (sample id, epoch); calls and steps left out."""
+    since: dict[tuple[str, int], int] = field(default_factory=dict)
+    """First trajectory that counts, where a redo set earlier ones aside."""
+    stale: int = 0
+    """Results and verdicts left out: their writer had lost the cell's lease."""
+
+    def __post_init__(self) -> None:
+        if (self.folder / "manifest.json").exists():
+            read_manifest(self.folder)
+        scores = {
+            line["t"]: tuple(Score(**score) for score in line["scores"])
+            for _, line in self._counting("scores.jsonl")
+        }
+        self._places: dict[int, int] = {}  # trajectory -> its line
+        for place, line in self._counting("trajectories.jsonl"):
+            if "redo" in line:
+                self.since[line["sample"], line["epoch"]] = line["redo"]
+            elif line["t"] in scores:  # else a lost machine took them
+                self._places[line["t"]] = place
+                self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+
+    def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(place, line) of the whole lines of a log that count; the stale ones are counted."""
+        for place, line, is_rightful in read_every(self.folder / name):
+            self.stale += not is_rightful
+            if line is not None and is_rightful:
+                yield place, line
+
+    def is_open(self, who: tuple[str, int]) -> bool:
+        """True where (sample id, epoch) has no result yet that says something about the method."""
+        done = self.attempts.get(who)
+        return (
+            done is None
+            or done.trajectory.outcome.is_missing
+            or done.number < self.since.get(who, 0)
+        )
+
+    def set_aside(self, trajectories: AppendLog, who: tuple[str, int]) -> None:
+        """Open a finished sample again: its replies are asked anew, its result stays on disk."""
+        first = self.attempts[who].number + 1
+        trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
+        self.since[who] = first
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The stored manifest. Raises `RlmEvalError` where the cell was never started."""
+        return read_manifest(self.folder)
+
+    def begin(self, manifest: Mapping[str, Any], samples: list[Sample]) -> None:
+        """Write manifest and samples; nothing is called before this returned."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest})
+        now = {sample.id for sample in samples}
+        path = self.folder / "samples.jsonl"
+        # A smaller n than before runs fewer samples; it takes none away.
+        before = [line for line in read_lines(path) if line["id"] not in now]
+        sealed = bool(manifest["facts"]["protected"])
+        lines = [*map(sample_line, samples), *before]
+        write_whole(path, b"".join(dumped(line, sealed) for line in lines))
+        (self.folder / "DONE").unlink(missing_ok=True)
+
+    def amend(self, facts: Mapping[str, Any]) -> None:
+        """Replace facts of the manifest that determine nothing: prices."""
+        known = self.manifest
+        if any(known.get(name) != value for name, value in facts.items()):
+            write_json(self.folder / "manifest.json", {**known, **facts})
+
+    def append(
+        self,
+        trajectories: AppendLog,
+        scores: AppendLog,
+        attempt: Attempt,
+    ) -> None:
+        """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
+        scores.append(score_line(attempt))
+        trajectories.append(_line(attempt))
+        self._keep(attempt)
+
+    def append_scores(self, scores: AppendLog, attempt: Attempt) -> None:
+        """Store new scores of a stored attempt; its later line counts."""
+        scores.append(score_line(attempt))
+        self._keep(attempt)
+
+    def finish(self, counts: Mapping[str, int]) -> None:
+        """Write the completion marker."""
+        write_json(self.folder / "DONE", dict(counts))
+
+    def load(self) -> Iterator[tuple[dict[str, Any], Attempt]]:
+        """(sample line, attempt with its calls) for every sample of the cell that has one."""
+        calls = Calls(self.folder / "journal.jsonl")
+        found = defaultdict(list)
+        for (sample, _), attempt in sorted(self.attempts.items()):
+            found[sample].append(attempt)
+        for line in read_lines(self.folder / "samples.jsonl"):
+            for attempt in found[line["id"]]:
+                yield line, self._whole(attempt, calls)
+
+    def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], Attempt]:
+        """What `load` gives of one sample; the journal's places are read once and kept.
+
+        Raises `KeyError` where it has no result.
+        """
+        attempt = self.attempts[sample, epoch]
+        lines, calls = self._index
+        return lines[sample], self._whole(attempt, calls)
+
+    @functools.cached_property
+    def _index(self) -> tuple[dict[str, dict[str, Any]], Calls]:
+        lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
+        return lines, Calls(self.folder / "journal.jsonl")
+
+    def _whole(self, attempt: Attempt, calls: Calls) -> Attempt:
+        """A stored attempt with its calls and steps. Raises `RlmEvalError` where the journal lost
+        them: a result without its calls would look free.
+        """
+        if attempt.number not in calls:
+            raise RlmEvalError(
+                f"{self.folder / 'journal.jsonl'}: has nothing of trajectory {attempt.number}, "
+                "whose result is stored: the file was cut or deleted; restore it, or move the "
+                "cell's folder away and run it anew"
+            )
+        with (self.folder / "trajectories.jsonl").open("rb") as file:
+            steps = _steps(line_at(file, self._places[attempt.number]))
+        own = calls.of(attempt.number)
+        return replace(attempt, trajectory=replace(attempt.trajectory, calls=own, steps=steps))
+
+    def _keep(self, attempt: Attempt) -> None:
+        trajectory = replace(attempt.trajectory, calls=(), steps=())
+        who = (trajectory.sample, trajectory.epoch)
+        self.attempts[who] = replace(attempt, trajectory=trajectory)
+
+
+def score_line(attempt: Attempt) -> dict[str, Any]:
+    """The scores of an attempt as stored."""
+    return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
+
+
+def sample_line(sample: Sample) -> dict[str, Any]:
+    """A sample as stored: everything but the context's text."""
+    context = sample.context
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "index": sample.index,
+        "question": sample.question,
+        "context": {
+            "hash": context.hash,
+            "chars": context.chars,
+            "tokens": context.tokens,
+            "tokenizer": context.tokenizer,
+        },
+        "target": sample.target,
+        "length": sample.length,
+        "cluster": sample.cluster,
+        "item": sample.item,
+        "evidence": sample.evidence,
+        "meta": dict(sample.meta),
+        "output_cap": sample.output_cap,
+    }
+
+
+def stored_sample(line: Mapping[str, Any]) -> Sample:
+    """The sample of a stored line; its context's text cannot be loaded from it."""
+
+    def absent() -> str:
+        raise RlmEvalError(
+            f"the text of context {line['context']['hash']} is not stored in the run; "
+            "rebuild it from the task"
+        )
+
+    fields = dict(line)
+    fields["context"] = Context(**line["context"], load=absent)
+    fields["evidence"] = tuple((start, end) for start, end in line["evidence"])
+    return Sample(**fields)
+
+
+def _line(attempt: Attempt) -> dict[str, Any]:
+    trajectory = attempt.trajectory
+    return {
+        "t": attempt.number,
+        "sample": trajectory.sample,
+        "epoch": trajectory.epoch,
+        "outcome": trajectory.outcome.value,
+        "answer": {
+            "text": trajectory.answer.text,
+            "value": trajectory.answer.value,
+            "call": trajectory.answer.call,
+            "provenance": trajectory.answer.provenance,
+        },
+        "error": trajectory.error,
+        "wall_seconds": round(trajectory.wall_seconds, 4),
+        "notes": dict(trajectory.notes),
+        "rerolls": attempt.rerolls,
+        "diverged": attempt.diverged,
+        "steps": [asdict(step) for step in trajectory.steps],
+    }
+
+
+def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
+    trajectory = Trajectory(
+        sample=line["sample"],
+        epoch=line["epoch"],
+        answer=Answer(**line["answer"]),
+        outcome=Outcome(line["outcome"]),
+        calls=(),
+        steps=_steps(line),
+        wall_seconds=line["wall_seconds"],
+        error=line["error"],
+        notes=line["notes"],
+    )
+    return Attempt(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
+
+
+def _steps(line: Mapping[str, Any]) -> tuple[Step, ...]:
+    return tuple(Step(**{**step, "calls": tuple(step["calls"])}) for step in line["steps"])

@@ -1,0 +1,316 @@
+"""Append-only logs of JSON lines that survive kills, full disks and lost machines.
+
+Not a database: one writer (`lease`), readers at any time. A line is on its way to the disk when
+`append` returned (it survives `kill -9`), and on the disk once the group commit has run (`sync`).
+Lines of a protected task are sealed, packed so that no search finds their text; readers need not
+know.
+
+A process that lost its lease may write a line before it notices. So every line carries its writer's
+token (`"w":"3.9f3a"`, the number of `Lease.claim`), and a writer that finds lines of others begins
+with `{"k":"writer","w":"4.07be"}`: behind it lines of lower numbers are stale (`Fence`). Lines
+without a token are of an older release, and count.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from rlm_eval.core.errors import NoStorage, RlmEvalError
+from rlm_eval.core.paths import FULL, sync_folder
+from rlm_eval.core.secrets import SECRETS
+from rlm_eval.storage.group_commit import Sync
+
+SYNC_SECONDS = 0.05
+"""Longest wait of a line for the disk."""
+_HEADER = b'{"k":"writer"'
+_TOKEN = re.compile(rb'"w": ?"(\d+\.[0-9a-f]+)"\}\s*$')
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who appends, by the lease that he holds."""
+
+    token: str
+    """`number.id`: of several writers of a file the one with the highest number is right."""
+    check: Callable[[], None]
+    """Raises `RlmEvalError` where the lease is lost."""
+
+
+class AppendLog:
+    """An append-only file of JSON lines with group fsync. Use as an async context manager."""
+
+    def __init__(
+        self,
+        path: Path,
+        sealed: bool = False,
+        writer: Writer | None = None,
+        sync: Sync | None = None,
+        every: float = SYNC_SECONDS,
+    ) -> None:
+        """Opens `path` for appending, ending a torn last line first; without a `writer` it is
+        not shared. Its lines wait for the disk `every` seconds at most, in the group of
+        `sync`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
+        """
+        self.path = path
+        self.every = every
+        self.failed: OSError | None = None
+        self._sealed = sealed
+        self._writer = writer
+        self._sync = sync
+        self._exits = AsyncExitStack()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._prepare()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _prepare(self) -> None:
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._write(b"\n")
+        if not size:
+            sync_folder(self.path.parent)
+        if self._writer is not None and (size or _number(self._writer.token) > 1):
+            self._write(dumped({"k": "writer", "w": self._writer.token}))
+
+    def fileno(self) -> int:
+        """For `sync`."""
+        return self._fd
+
+    async def __aenter__(self) -> AppendLog:
+        if self._sync is None:
+            self._sync = await self._exits.enter_async_context(Sync())
+        self._sync.touched(self)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raises `RlmEvalError` where what was written may not be on the disk."""
+        try:
+            await self.sync(at_once=True)
+        except RlmEvalError:
+            if kind is None:  # else there is an error to tell
+                raise
+        finally:
+            await self._exits.aclose()
+            os.close(self._fd)
+
+    def close(self) -> None:
+        """In the place of the context manager, without an event loop. Raises `RlmEvalError`."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(self._fd)
+
+    async def sync(self, *, at_once: bool = False) -> None:
+        """Return once all that was appended so far is on the disk. Raises `RlmEvalError`."""
+        assert self._sync is not None, "entered"
+        await self._sync.committed(self, at_once=at_once)
+        if self.failed is not None:
+            raise self._refused(self.failed)
+
+    def check(self) -> None:
+        """Raises `RlmEvalError` where nothing may or can be appended: nothing is paid for then."""
+        if self._writer is not None:
+            self._writer.check()
+        if self.failed is not None:
+            raise self._refused(self.failed)
+        self._check_place()
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write lines, all or none. Raises `RlmEvalError` where the disk takes no more, or where
+        another process writes this file now.
+        """
+        self.check()
+        if self._writer is not None:
+            mark = {"w": self._writer.token}
+            records = tuple({**record, **mark} for record in records)
+        self._write(b"".join(dumped(record, self._sealed) for record in records))
+        if self._sync is not None:
+            self._sync.touched(self)
+
+    def _write(self, lines: bytes) -> None:
+        try:
+            written = os.write(self._fd, lines)
+            if written != len(lines):  # the disk is full: take the torn line back
+                size = os.fstat(self._fd).st_size
+                if os.pread(self._fd, written, size - written) == lines[:written]:
+                    os.ftruncate(self._fd, size - written)
+        except OSError as error:
+            raise self._refused(error) from error
+        if written != len(lines):
+            raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def _check_place(self) -> None:
+        """Raises `NoStorage` where the open file is no longer the one at `path`."""
+        try:
+            here = os.fstat(self._fd)
+            named = os.stat(self.path)  # noqa: PTH116 - before every line: no object is built
+        except OSError as error:
+            raise self._refused(error) from error
+        if (here.st_dev, here.st_ino) != (named.st_dev, named.st_ino):
+            raise NoStorage(
+                f"{self.path}: the file was replaced by another process; nothing more is sent"
+            )
+
+    def _refused(self, error: OSError) -> NoStorage:
+        if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+            return NoStorage(
+                f"{self.path}: gone ({error.strerror}), the run directory was deleted or moved; "
+                "nothing more is sent"
+            )
+        out = "make room and run" if error.errno in FULL else "once it can be written, run"
+        lost = "nothing finished is lost"
+        if self.failed is not None:
+            lost = "what it did not store in the last moment is asked again"
+        return NoStorage(
+            f"{self.path}: cannot write ({error.strerror}); {out} the same command again: {lost}"
+        )
+
+
+class Fence:
+    """Tells the lines of the rightful writer, in the order in which they stand in a file."""
+
+    def __init__(self) -> None:
+        self.token = ""
+        """Of the writer whose lines count now; empty before the first line that names one."""
+        self.number = 0
+        """Its number."""
+
+    def admits(self, token: str | None, *, header: bool) -> bool:
+        """Whether a line with this token counts; a `header` is a writer's first line."""
+        if token is None or token == self.token:
+            return True
+        number = _number(token)
+        if number > self.number or (header and number == self.number):
+            self.token, self.number = token, number
+            return True
+        return False
+
+    def admits_raw(self, line: bytes) -> bool:
+        """The same of a line as it stands in its file."""
+        found = _TOKEN.search(line, max(0, len(line) - 64))
+        token = found.group(1).decode() if found else None
+        return self.admits(token, header=line.startswith(_HEADER))
+
+
+def highest_number(path: Path) -> int:
+    """Of the tokens in a log; 0 where it has none."""
+    fence = Fence()
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                fence.admits_raw(line)
+    return fence.number
+
+
+def _number(token: str) -> int:
+    return int(token.partition(".")[0])
+
+
+def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
+    """A line of a log, without secrets."""
+    if sealed:
+        inner = {key: value for key, value in record.items() if key != "w"}
+        packed = base64.b64encode(zlib.compress(dumped(inner), 1)).decode()
+        return dumped({"sealed": packed} | ({"w": record["w"]} if "w" in record else {}))
+    try:
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
+        line = json.dumps(record).encode() + b"\n"
+    return SECRETS.json(line)
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """A line of a log; `None` where it is torn or damaged."""
+    value: Any
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return None
+    if isinstance(value, dict) and set(value) - {"w"} == {"sealed"}:
+        try:
+            inner = parsed(zlib.decompress(base64.b64decode(value["sealed"])))
+        except (binascii.Error, zlib.error):
+            return None
+        return inner and {**inner, **({"w": value["w"]} if "w" in value else {})}
+    return value if isinstance(value, dict) else None
+
+
+def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
+    """(where it starts, the line or `None` where it is torn or damaged, whether it counts) of every
+    line of a log, its token under `w`; it does not count where its writer had lost the lease.
+    Headers are left out.
+    """
+    if not path.exists():
+        return
+    at, fence = 0, Fence()
+    with path.open("rb") as file:
+        for raw in file:
+            if raw.strip():
+                line = parsed(raw)
+                header = raw.startswith(_HEADER)
+                counts = line is None or fence.admits(line.get("w"), header=header)
+                if not header or line is None:
+                    yield at, line, counts
+            at += len(raw)
+
+
+def read_raw(path: Path) -> Iterator[bytes]:
+    """The lines that count, as they stand."""
+    fence = Fence()
+    with path.open("rb") as file:
+        yield from filter(fence.admits_raw, file)
+
+
+def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(where it starts, the line or `None` where it is torn or damaged) of the lines that count,
+    without their tokens.
+    """
+    for place, line, counts in read_every(path):
+        if line is not None:
+            line.pop("w", None)
+        if counts:
+            yield place, line
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines that count; a torn or damaged one is skipped (`count_torn` tells)."""
+    return (line for _, line in read_places(path) if line is not None)
+
+
+def line_at(file: BinaryIO, place: int) -> dict[str, Any]:
+    """The line that `read_places` found at `place`."""
+    file.seek(place)
+    line = parsed(file.readline())
+    assert line is not None, "it was whole when its place was noted"
+    line.pop("w", None)
+    return line
+
+
+def count_torn(path: Path) -> int:
+    """Lines of a log that are torn or damaged."""
+    return sum(line is None for _, line in read_places(path))
+
+
+def count_stale(path: Path) -> int:
+    """Lines of a log whose writer had lost the lease."""
+    return sum(not counts for _, _, counts in read_every(path))

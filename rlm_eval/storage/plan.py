@@ -1,0 +1,58 @@
+"""The cells that were asked for in a run directory: `plan.json`, and one mark a cell in `plan/`.
+
+Processes that plan at the same moment need no lock: a mark is an empty file named after its cell,
+so that marks cannot overwrite each other, and a process that writes `plan.json` writes it again
+until it names every mark. A plan of an older release has no marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import orjson
+
+from rlm_eval.config.cell import Cell
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.paths import sync_folder
+from rlm_eval.storage.cell_store import write_json
+
+
+def plan(run: Path, cells: Sequence[Cell]) -> None:
+    """Add the cells to the run's plan, so that `status` can name the missing ones."""
+    known = set(_listed(run))
+    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
+    if not new:  # a job of a submitted sweep finds its cells planned and leaves the plan alone
+        return
+    marks = run / "plan"
+    marks.mkdir(exist_ok=True)
+    for name in new:
+        (marks / quote(name, safe="")).touch()
+    sync_folder(marks)
+    # The last process that writes `plan.json` looks at the marks after its write: none is lost.
+    while set(named := planned(run, first=new)) - set(_listed(run)):
+        write_json(run / "plan.json", {"cells": named})
+
+
+def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
+    """Every planned cell, in the order of planning as far as it is known; empty without a plan.
+
+    `first` are names whose order the caller knows. Raises `RlmEvalError` for a damaged plan.
+    """
+    marks = sorted(unquote(path.name) for path in (run / "plan").glob("[!.]*"))
+    given = [name for name in first if name in set(marks)]
+    return list(dict.fromkeys([*_listed(run), *given, *marks]))
+
+
+def _listed(run: Path) -> list[str]:
+    path = run / "plan.json"
+    try:
+        names: list[str] = orjson.loads(path.read_bytes())["cells"]
+    except FileNotFoundError:
+        return []
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise RlmEvalError(
+            f"{path}: damaged ({error}); delete it: the same command writes it again"
+        ) from error
+    return names

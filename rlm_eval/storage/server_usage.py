@@ -1,0 +1,206 @@
+"""What a run's processes held and asked outside of its samples: servers, caches, first requests.
+
+Every process that opens an endpoint writes one file in `<run>/endpoints/`, anew every few seconds,
+so that a killed one loses little; readers add the files up. A cell's part tells how a server was
+used while the cell ran, which gives its samples their shares (`docs/run_directory.md`). Not here:
+what a sample's own calls cost (`records`), and what the journals hold (`spending`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.types import Usage
+from rlm_eval.models import Account, Client, EndpointInfo, Model
+from rlm_eval.storage.cell_store import write_json
+
+FOLDER = "endpoints"
+PERIOD_S = 15.0
+"""Seconds between two writes of a process's file."""
+
+
+class Accounts:
+    """This process's file. Writes nothing where there is nothing to tell."""
+
+    def __init__(self, run: Path) -> None:
+        """`run` is the run directory."""
+        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}.json"
+        self._path = run / FOLDER / name
+        self._clients: dict[str, Client] = {}
+        self._checks: list[dict[str, Any]] = []
+        self._servers: dict[str, dict[str, Any]] = {}
+        self._cache: dict[str, dict[str, float]] = {}  # last seen counters, by server
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1)  # a write that is cancelled ends before the next
+
+    async def opened(self, key: str, model: Model, client: Client, info: EndpointInfo) -> None:
+        """A model was opened under `key`, and proved by a request that belongs to no sample."""
+        if info.check_usage != Usage():
+            usage = list(astuple(info.check_usage))
+            self._checks.append({"model": model.name, "price": model.price, "usage": usage})
+        self._clients[key] = client
+        if (account := await client.account()) is not None:
+            facts = {"engine": info.engine, "gpus": info.gpus, "cores": info.cores}
+            server = self._servers.setdefault(account.server, {**facts, "models": [], "cells": {}})
+            server["models"] = sorted({*server["models"], model.name})
+        await self.write()
+
+    async def closing(self, key: str) -> None:
+        """The model under `key` is about to be closed."""
+        with suppress(OSError):  # of a full disk the cells have told
+            await self.write()
+        self._clients.pop(key, None)
+
+    @asynccontextmanager
+    async def cell(self, name: str, clients: Mapping[str, Client]) -> AsyncIterator[None]:
+        """While a cell runs, its servers' work counts as its; `clients` by slot."""
+        before: dict[str, tuple[Account, list[str]]] = {}
+        for slot, client in clients.items():
+            account = await client.account()
+            if account is not None and account.held_s is not None:
+                before.setdefault(account.server, (account, []))[1].append(slot)
+        task = asyncio.create_task(self._rewrite(name, before))
+        try:
+            yield
+        finally:
+            task.cancel()
+            # A write that failed on the way is tried again below: it costs the cell nothing.
+            await asyncio.gather(task, return_exceptions=True)
+            await self.write(name, before)
+
+    async def _rewrite(self, name: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            await self.write(name, before)
+
+    async def write(
+        self, cell: str = "", before: Mapping[str, tuple[Account, list[str]]] | None = None
+    ) -> None:
+        """Take the present figures into the file; those of a running `cell` too."""
+        async with self._lock:
+            await self._write(cell, before or {})
+
+    async def _write(self, cell: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:
+        for client in list(self._clients.values()):
+            account = await client.account()
+            if account is None or account.server not in self._servers:
+                continue
+            server = self._servers[account.server]
+            server |= {
+                "held_s": account.held_s,
+                "prefix_cache": self._counted(server.get("prefix_cache"), account),
+            }
+            if account.server in before:
+                began, slots = before[account.server]
+                server["cells"][cell] = {
+                    "slots": slots,
+                    "busy_s": account.busy_s - began.busy_s,
+                    "model_s": account.model_s - began.model_s,
+                }
+        if self._checks or self._servers:
+            self._path.parent.mkdir(exist_ok=True)  # the run's folder is there, or was deleted
+            content = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, write_json, self._path, content)
+
+    def _counted(self, known: Mapping[str, float] | None, now: Account) -> dict[str, float] | None:
+        """Counters since the first look; those of a restarted server begin again at 0."""
+        last = self._cache.get(now.server)
+        if not now.prefix_cache:
+            return None if known is None else dict(known)
+        self._cache[now.server] = now.prefix_cache
+        if last is None:
+            return dict.fromkeys(now.prefix_cache, 0.0)
+        restarted = any(now.prefix_cache[name] < last.get(name, 0.0) for name in now.prefix_cache)
+        return {
+            name: (known or {}).get(name, 0.0) + value - (0.0 if restarted else last.get(name, 0.0))
+            for name, value in now.prefix_cache.items()
+        }
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a second of a model's own time comes to on servers of ours."""
+
+    gpu_s: float | None
+    """GPU-seconds; `None` where the server holds no GPU."""
+    core_s: float | None
+    """Core-seconds; `None` where it computes on GPUs."""
+    gpu_usd: float | None
+    """US dollars of the GPU-seconds; `None` where no price per GPU-hour is given."""
+
+
+def read(run: Path) -> dict[str, dict[str, Any]]:
+    """What the run's processes wrote, by file name, in the order in which they began."""
+    return {p.name: orjson.loads(p.read_bytes()) for p in sorted((run / FOLDER).glob("*.json"))}
+
+
+def checks(run: Path) -> list[tuple[str, str | None, Usage]]:
+    """(model, price key, tokens) of every request that proved an endpoint."""
+    return [
+        (check["model"], check["price"], Usage(*check["usage"]))
+        for process in read(run).values()
+        for check in process["checks"]
+    ]
+
+
+def servers(run: Path) -> list[dict[str, Any]]:
+    """Every server that a process of the run used: of ours, and others that tell of their cache."""
+    return [server for process in read(run).values() for server in process["servers"].values()]
+
+
+def shares(
+    known: Iterable[Mapping[str, Any]], cell: str, gpu_hour_usd: Mapping[str, float | None]
+) -> dict[str, Share]:
+    """By slot, what the cell's calls on servers of ours come to; its shards count as the cell.
+
+    `gpu_hour_usd` are prices by slot. A call's share of a server is its own seconds x devices /
+    mean calls in flight, so that the shares of a cell add up to its busy device-seconds; several
+    processes are added up.
+    """
+    parts: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
+    for server in known:
+        for name, part in server["cells"].items():
+            if name.partition("/")[0] == cell:
+                for slot in part["slots"]:
+                    parts.setdefault(slot, []).append((server, part))
+    found = {}
+    for slot, pairs in parts.items():
+        seconds = sum(part["model_s"] for _, part in pairs)
+        gpus = sum(part["busy_s"] * (server["gpus"] or 0) for server, part in pairs)
+        cores = sum(part["busy_s"] * (server["cores"] or 0) for server, part in pairs)
+        price = gpu_hour_usd.get(slot)
+        if seconds:
+            found[slot] = Share(
+                gpu_s=gpus / seconds if gpus else None,
+                core_s=cores / seconds if cores else None,
+                gpu_usd=gpus / seconds * price / 3600 if gpus and price is not None else None,
+            )
+    return found
+
+
+def device_seconds(known: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """`GPU` and `core` -> (seconds held from ready to stop, of them without a sample's call), of
+    servers of ours."""
+    found: dict[str, tuple[float, float]] = {}
+    for server in known:
+        if server["held_s"] is None:
+            continue
+        kind = "GPU" if server["gpus"] else "core"
+        devices = server["gpus"] or server["cores"] or 0
+        busy = sum(part["busy_s"] for part in server["cells"].values())
+        held, idle = found.get(kind, (0.0, 0.0))
+        unused = max(0.0, server["held_s"] - busy)
+        found[kind] = (held + devices * server["held_s"], idle + devices * unused)
+    return found

@@ -1,0 +1,215 @@
+"""Results of other code: what a cell's manifest says of the code that made it, against today's.
+
+The manifest holds, under `code_hashes`, one hash (`code_hash`) per part of the cell: `task`,
+`scorer`, `method`, and each model slot. `None` = unknown: a class without a source file, or results
+of before hashes were kept. A changed scorer scores stored answers again; any other changed part
+means that today's code may answer otherwise: such a cell is named, never continued, and refused by
+suites and `--publish`. Ways out: do it again, raise `VERSION`, or show by
+`rlm-eval replay --accept` that the stored trajectories come out the same, which is then recorded
+(`code_replays`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.core.code_hash import class_hash, values_hash
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.moved import former
+
+if TYPE_CHECKING:
+    from rlm_eval.config.cell import Cell
+    from rlm_eval.core.types import Sample
+    from rlm_eval.storage.cell_store import CellStore
+
+HASHES = "code_hashes"
+REPLAYS = "code_replays"
+SCORER = "scorer"
+_SHOWN = 5
+
+
+def code_of(config: Mapping[str, Any], slots: Iterable[str]) -> dict[str, str | None]:
+    """The hash of each part of a resolved configuration, `None` = unknown; nothing is imported."""
+    task = config["task"]
+    found = {
+        "task": _hash(task, without="score"),
+        SCORER: _hash(task, only="score"),
+        "method": _hash(config["method"]),
+    }
+    for slot in slots:
+        own = config.get(slot) or {}
+        found[slot] = _hash(config["root"] if own.get("same") else own)
+    return found
+
+
+def code_of_cell(cell: Cell) -> dict[str, str | None]:
+    """The hashes of a built cell."""
+    return code_of(cell.resolved, cell.models)
+
+
+def _hash(node: Mapping[str, Any], *, only: str = "", without: str = "") -> str | None:
+    classes = sorted(_targets(node), key=former)
+    hashes = [class_hash(str(node.get("_target_")), only=only, without=without)]
+    if not only:
+        hashes += [class_hash(name) for name in classes if name != node.get("_target_")]
+    if any(found is None for found in hashes):
+        return None
+    parts = [*map(str, hashes), "" if only else values_hash(node)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from _targets(value)
+
+
+def changed(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Parts of a stored cell that other code than today's made; unknown ones are not among them."""
+    stored = manifest.get(HASHES) or {}
+    known = [part for part in now if stored.get(part) and now[part]]
+    return tuple(part for part in known if stored[part] != now[part])
+
+
+def continued(
+    manifest: Mapping[str, Any], now: Mapping[str, str | None], *, keeps: bool
+) -> dict[str, Any]:
+    """What the manifest of a cell that goes on says of its code.
+
+    `keeps`: it keeps results, so that the code is theirs, known or not.
+    """
+    if not keeps:
+        return {HASHES: dict(now)}
+    stored = manifest.get(HASHES) or {}
+    return {
+        HASHES: {part: stored.get(part) for part in now},
+        REPLAYS: manifest.get(REPLAYS, []),
+    }
+
+
+def today(manifest: Mapping[str, Any]) -> dict[str, str | None]:
+    """The hashes that a stored cell's parts have in today's code."""
+    stored = manifest.get(HASHES) or dict.fromkeys(manifest.get("endpoints", {}))
+    slots = [part for part in stored if part not in ("task", SCORER, "method")]
+    return code_of(manifest["config"], slots)
+
+
+def is_unknown(manifest: Mapping[str, Any]) -> bool:
+    """True where the code of some part of a stored cell is not known."""
+    stored = manifest.get(HASHES) or {}
+    return not stored or None in stored.values() or None in today(manifest).values()
+
+
+def words(parts: Collection[str], run: Path | str) -> str:
+    """What is to be said and done of a cell with these changed parts."""
+    if set(parts) == {SCORER}:
+        return f"its scorer has changed since: `rlm-eval score {run}` scores its answers again"
+    return (
+        f"made by other code: {', '.join(parts)} changed since without a new VERSION. Redo it (the "
+        f"same command with --redo all), raise VERSION for a new cell, or let `rlm-eval replay "
+        f"{run} --accept` prove that its trajectories come out the same"
+    )
+
+
+def check_kept(run: Path, parts: Collection[str], todo: Collection[Any]) -> str | None:
+    """What is told of a cell that keeps results of other code; `None` = nothing.
+
+    Raises `ConfigError` where `todo` would continue it: a cell never mixes code.
+    """
+    parts = [part for part in parts if part != SCORER]
+    if parts and todo:
+        raise ConfigError(f"{words(parts, run)}. It is not continued: a cell mixes no code")
+    return words(parts, run) if parts else None
+
+
+def rescored(
+    manifest: Mapping[str, Any],
+    now: Mapping[str, str | None],
+    store: CellStore,
+    samples: Iterable[Sample],
+) -> Mapping[str, Any]:
+    """`manifest` after its answers to `samples` were scored by today's scorer."""
+    known = {sample.id for sample in samples}
+    if not manifest.get(HASHES) or any(sample not in known for sample, _ in store.attempts):
+        return manifest
+    return {**manifest, HASHES: {**manifest[HASHES], SCORER: now[SCORER]}}
+
+
+def hashes_in(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the code; nothing where it is of before."""
+    return {HASHES: manifest[HASHES]} if HASHES in manifest else {}
+
+
+def replayed(
+    manifest: Mapping[str, Any], now: Mapping[str, str | None], attempts: int
+) -> dict[str, Any]:
+    """What the manifest says after all its attempts came out the same under today's code."""
+    stored = manifest.get(HASHES) or {}
+    parts = {part: [stored.get(part), found] for part, found in now.items()}
+    proof = {
+        "from_to": {part: pair for part, pair in parts.items() if pair[0] != pair[1]},
+        "attempts": attempts,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    return {HASHES: dict(now), REPLAYS: [*manifest.get(REPLAYS, []), proof]}
+
+
+def refuse(run: Path, folders: Iterable[tuple[Path, Mapping[str, str | None]]], what: str) -> None:
+    """Raises `RlmEvalError` where cells with results hold other code than today's.
+
+    `folders` are cell directories with today's hashes; `what` is what is refused.
+    """
+    from rlm_eval.storage.cell_store import CellStore, read_manifest
+
+    found: dict[str, tuple[str, ...]] = {}
+    for folder, now in folders:
+        if (folder / "manifest.json").exists():
+            parts = changed(read_manifest(folder), now)
+            if parts and CellStore(folder).attempts:
+                found[folder.name] = parts
+    if not found:
+        return
+    named = [f"{name} ({', '.join(parts)})" for name, parts in list(found.items())[:_SHOWN]]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    every = list(dict.fromkeys(part for parts in found.values() for part in parts))
+    raise RlmEvalError(f"{what}: {', '.join(named)}{more}: {words(every, run)}")
+
+
+def sentences(known: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a report says of the code behind its cells."""
+    other: dict[str, list[str]] = {}
+    unknown = replayed = total = 0
+    for manifest in known:
+        if "config" not in manifest:
+            continue
+        total += 1
+        replayed += bool(manifest.get(REPLAYS))
+        if parts := changed(manifest, today(manifest)):
+            other.setdefault(", ".join(parts), []).append(str(manifest.get("cell_id")))
+        elif is_unknown(manifest):
+            unknown += 1
+    said = []
+    for told, cells in other.items():
+        names = ", ".join(cells[:_SHOWN]) + (" ..." if len(cells) > _SHOWN else "")
+        said.append(
+            f"{len(cells)} of {total} cells were made by other code than today's ({names}): "
+            f"{words(told.split(', '), 'RUN')}."
+        )
+    if unknown:
+        said.append(
+            f"For {unknown} of {total} cells it is unknown whether today's code made them: no hash "
+            "of their code is known."
+        )
+    if replayed:
+        said.append(
+            f"{replayed} of {total} cells were made before their code was rewritten; replay of "
+            "their trajectories came to the same answers and scores."
+        )
+    return said

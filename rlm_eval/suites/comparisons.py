@@ -1,0 +1,294 @@
+"""What a suite's run shows: its family of comparisons, and published numbers beside ours, in words.
+
+Only what suite.json planned before the first call is called planned; what was added to it later
+stands apart, as exploratory. A published number is compared
+where the data, the models and the settings are the source's; else it is shown with the reason why
+there is no verdict. Statistics are those of `stats` and `report.comparison`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.config.builder import parse_length
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.records.record import load_records
+from rlm_eval.report import Additions, summary, wording
+from rlm_eval.report.tables import card, comparison, standard
+from rlm_eval.stats import bounds, paired
+from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.suites.plan import FILE, Contrast, Place, Record, contrasts, read_record
+from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
+
+_ADDED = "exploratory: run beyond the plan"
+
+
+def additions(runs: Sequence[Path], file: Path | None = None) -> Additions:
+    """What a report about these runs has to say of the suites they belong to.
+
+    `file` holds published numbers to draw for runs of no suite (columns: `schema.Published`).
+    """
+    records = [record for run in runs if (record := read_record(run)) is not None]
+    rows = [] if file is None else read_published(file)
+    return lambda frame: _additions(frame, records, rows)
+
+
+def _additions(
+    frame: pd.DataFrame, records: Sequence[Record], rows: Sequence[Published]
+) -> tuple[list[standard.Table], pd.DataFrame | None]:
+    made, marks = [], [_marks(frame, rows, [])]
+    for record in records:
+        suite = load(record.suite)
+        known = published(suite)
+        suffix = f"_{record.suite}" if len(records) > 1 else ""
+        found = [family_table(frame, record, suite), published_table(frame, record.places, known)]
+        found.append(added_table(frame, record, suite))
+        made += [replace(t, name=t.name + suffix) for t in found if not t.rows.empty]
+        marks.append(_marks(frame, known, record.places))
+    drawn = pd.concat(marks)
+    return made, None if drawn.empty else drawn
+
+
+def status(record: Record) -> str:
+    """Whether the family was named before the run."""
+    if record.changed:
+        return (
+            f"exploratory: the comparisons of suite {record.suite} were changed after this run "
+            "had begun"
+        )
+    return f"named beforehand by suite {record.suite} (plan of {record.started})"
+
+
+def family(
+    frame: pd.DataFrame, record: Record, suite: Suite
+) -> tuple[pd.DataFrame, list[Contrast]]:
+    """(one row per comparison that can be made, those that cannot yet), Holm over both."""
+    rows, open_ = _tested(frame, [p for p in record.places if p.planned], record, suite)
+    return comparison.with_holm(rows, len(open_)), open_
+
+
+def added(frame: pd.DataFrame, record: Record, suite: Suite) -> pd.DataFrame:
+    """The suite's comparisons of what was added after the first plan; Holm over these alone."""
+    rows, _ = _tested(frame, [p for p in record.places if not p.planned], record, suite)
+    return comparison.with_holm(rows)
+
+
+def _tested(
+    frame: pd.DataFrame, places: Sequence[Place], record: Record, suite: Suite
+) -> tuple[pd.DataFrame, list[Contrast]]:
+    """(one row per comparison of these places that can be made, those that cannot yet)."""
+    rows, open_ = [], []
+    for one in contrasts(places, record.comparisons, suite):
+        a, b = (frame[frame["cell_id"].isin(c)] for c in (one.cells_a, one.cells_b))
+        found = None if a.empty or b.empty else comparison.whole(a, b)
+        if found is None:
+            open_.append(one)
+            continue
+        # Labels as in the other tables, but only where they say the same as the plan's words.
+        # The length is the measured one: that of the plan says nothing of a task of its own size.
+        row: dict[str, Any] = {name: a[name].iloc[0] for name in ("task_label", "length")}
+        row |= {"a": ", ".join(summary.series_order(a)), "b": ", ".join(summary.series_order(b))}
+        rows.append(row | found | {"margin": one.margin, "part": one.part})
+    return pd.DataFrame(rows), open_
+
+
+def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> standard.Table:
+    """The family as a table; comparisons without records stand in it too."""
+    rows, open_ = family(frame, record, suite)
+    shown = _shown(rows)
+    waiting = [
+        {"task": c.task, "length": _length(c, suite), "A": _side(c.a, c.within),
+         "B": _side(c.b, c.within), "verdict": "not run"}
+        for c in open_
+    ]  # fmt: skip
+    shown = pd.concat([shown.astype(object), pd.DataFrame(waiting, dtype=object)]).fillna("")
+    tests = "; ".join(sorted(set(rows["test"]))) if len(rows) else "none yet"
+    note = (
+        f"{status(record)[0].upper()}{status(record)[1:]}. Paired by sample; tests: {tests}. Holm "
+        f"over all {len(shown)} comparisons, those not run counted with p = 1."
+    )
+    return standard.Table("planned", "Comparisons named beforehand", note, shown)
+
+
+def added_table(frame: pd.DataFrame, record: Record, suite: Suite) -> standard.Table:
+    """What was run beyond the first plan, compared as the suite compares."""
+    rows = added(frame, record, suite)
+    note = (
+        f"{_ADDED[0].upper()}{_ADDED[1:]} of {record.started}, when results could be seen. Not in "
+        "the family above and its Holm; p, Holm: over this table alone."
+    )
+    return standard.Table("added", "Comparisons added later", note, _shown(rows))
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons as text, with the margin where one was named."""
+    if rows.empty:
+        return pd.DataFrame()
+    shown = standard.differences(rows).rows
+    if rows["margin"].notna().any():
+        shown["at most below"] = [_margin(row) for row in rows.to_dict("records")]
+    return shown
+
+
+def _length(one: Contrast, suite: Suite) -> str:
+    """As planned; a task of a size of its own is measured when it is run."""
+    unsized = {part.name for part in suite.parts if not part.lengths}
+    return "its own" if one.part in unsized else wording.tokens_label(one.length)
+
+
+def _side(name: str, within: str) -> str:
+    return f"{name} ({within})" if within else name
+
+
+def _margin(row: dict[Any, Any]) -> str:
+    if not _known(row["margin"]):
+        return ""
+    shown = row["comparable"] and row["low"] > -row["margin"]
+    return f"{100 * row['margin']:g} pp: {'shown' if shown else 'not shown'}"
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def family_text(run: Path) -> str:
+    """The text of `rlm-eval compare --run RUN`: every comparison that the run's suite named.
+
+    Raises `RlmEvalError` where the run is no suite's.
+    """
+    record = read_record(run)
+    if record is None:
+        raise RlmEvalError(
+            f"{run}: no {FILE}, so no suite named comparisons for it; name two sides: "
+            "rlm-eval compare A B --run RUN"
+        )
+    frame = summary.prepare(load_records([run]), card.manifests([run]))
+    suite = load(record.suite)
+    rows, open_ = family(frame, record, suite)
+    lines = [status(record)]
+    if stamp := wording.stamps(frame):
+        lines.append(stamp)
+    lines += _lines(rows)
+    lines += [
+        f"\n{c.task} at {_length(c, suite)}, {_side(c.a, c.within)} - "
+        f"{_side(c.b, c.within)}: not run"
+        for c in open_
+    ]
+    lines += ["", f"p values after Holm over {len(rows) + len(open_)} comparisons."]
+    if len(more := added(frame, record, suite)):
+        lines += ["", f"{_ADDED}; Holm over these alone", *_lines(more)]
+    return "\n".join(lines)
+
+
+def _lines(rows: pd.DataFrame) -> list[str]:
+    """Comparisons in words, an empty line before each."""
+    lines = []
+    for row in rows.to_dict("records"):
+        margin = row["margin"] if _known(row["margin"]) else None
+        lines += ["", *comparison.lines(row, margin)]
+    return lines
+
+
+def published_table(
+    frame: pd.DataFrame, places: Sequence[Place], rows: Sequence[Published]
+) -> standard.Table:
+    """Every published number of the suite beside ours, with a verdict in words or why none."""
+    lines = []
+    for row in rows:
+        own = _places(places, row)
+        part = frame[frame["cell_id"].isin([place.cell for place in own])]
+        told = {
+            "task": row.published_task or row.task,
+            "length": row.length,
+            "method": row.published_method or row.method,
+            "models": row.published_model or row.models,
+            "metric": row.metric,
+            "published": ("~" if row.approximate else "") + f"{row.value:g}",
+            "its n": "not stated" if row.n is None else str(row.n),
+        }
+        lines.append(told | _ours(part, row, own) | {"source": f"{row.source}, {row.version}"})
+    note = (
+        "Ours with its 95 % interval. Compatible: the difference may be 0 and the interval is at "
+        "most 30 points wide, which is no proof of equality; where the source states n, its own "
+        "uncertainty counts too. ~: read off a figure, never compared."
+    )
+    return standard.Table("published", "Published numbers beside ours", note, pd.DataFrame(lines))
+
+
+def _places(places: Sequence[Place], row: Published) -> list[Place]:
+    """The cells that a published number is about."""
+    length = parse_length(row.length) if row.length else None
+    return [
+        p for p in places
+        if p.task == row.task and p.method == row.method and p.models == row.models
+        and length in (None, p.length)
+    ]  # fmt: skip
+
+
+def _ours(part: pd.DataFrame, row: Published, own: Sequence[Place]) -> dict[str, str]:
+    unknown = {"ours, %": "", "95 % interval": "", "our n": ""}
+    if not own:
+        return unknown | {"verdict": "none: not among the cells of this run"}
+    if part.empty:
+        return unknown | {"verdict": "none: not run yet"}
+    units = summary.units(part)
+    scored = units[~units["lost"]]
+    found = mean_interval(scored["score"], scored["cluster"])
+    told = {
+        "ours, %": standard.percent(found.estimate),
+        "95 % interval": f"[{100 * found.low:.1f}, {100 * found.high:.1f}]",
+        "our n": str(len(units)),
+    }
+    if why := _no_verdict(part, units, row, own):
+        return told | {"verdict": f"none: {why}"}
+    verdict = paired.against_published(
+        found.estimate, found.low, found.high, row.percent / 100, row.n
+    )
+    return told | {"verdict": verdict}
+
+
+def _no_verdict(
+    part: pd.DataFrame, units: pd.DataFrame, row: Published, own: Sequence[Place]
+) -> str | None:
+    """Why our number must not be set against the published one; `None` = it may."""
+    if part["scripted"].any():
+        return "scripted replies"
+    if part["generated"].any():
+        return "not the same data (ours are generated)"
+    if row.metric not in METRICS:
+        return "another measure than our score"
+    if row.approximate:
+        return "read off a figure"
+    if not all(place.as_named for place in own):
+        return "run with other models or settings than the suite's"
+    if units["cut"].mean() > bounds.CUT_SHARE:
+        return "more than 5 % cut off"
+    if units["lost"].mean() > bounds.CUT_SHARE:
+        return "more than 5 % missing"
+    return None
+
+
+def _marks(frame: pd.DataFrame, rows: Sequence[Published], places: Sequence[Place]) -> pd.DataFrame:
+    """Published scores to draw where our data are the same: task, label, length, score.
+
+    Without places (a file given to `rlm-eval report`) rows go by the name of the task.
+    """
+    marks = []
+    for row in rows:
+        ids = [p.cell for p in places if p.task == row.task]
+        part = frame[frame["cell_id"].isin(ids) if places else frame["task"] == row.task]
+        if not row.length or row.metric not in METRICS or part.empty or part["generated"].any():
+            continue
+        who = ", ".join(filter(None, (row.published_method, row.published_model)))
+        marks += [
+            {"task": task, "label": ("~ " if row.approximate else "") + (who or row.source),
+             "length": parse_length(row.length), "score": row.percent / 100}
+            for task in part["task_label"].unique()
+        ]  # fmt: skip
+    return pd.DataFrame(marks)

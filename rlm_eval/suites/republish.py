@@ -1,0 +1,98 @@
+"""Cells published before that a run does not have: they stay published beside the run's own.
+
+A study may be run in parts on several machines, and what was measured stays measured where a run
+directory is lost. A published folder has all that a report says of a finished cell but its
+trajectories: manifest, records, what the servers held. Whether such a cell stays is the plan's to
+say: the one published, with what the run selected since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.records.record import load_records
+from rlm_eval.storage import server_usage as accounts
+from rlm_eval.storage.cell_store import write_json
+from rlm_eval.suites.plan import Record, merged, read_record, write_plan
+
+MANIFESTS = "manifest.json"
+ACCOUNTS = "endpoints.json"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What stays of a published folder."""
+
+    record: Record
+    """The plan of both, the published one and the run's."""
+    manifests: dict[str, dict[str, Any]]
+    """By the name of the cell's folder."""
+    rows: list[dict[Any, Any]]
+    """The cells' records."""
+    accounts: dict[str, Any]
+    """What the processes' servers held, by file name: of all published cells, since one server
+    serves many."""
+
+    def place(self, run: Path) -> None:
+        """Put plan, manifests and accounts into a copy of the run, whose own files stay."""
+        write_plan(run, self.record)
+        for name, manifest in self.manifests.items():
+            folder = run / "cells" / name
+            folder.mkdir()
+            write_json(folder / "manifest.json", manifest)
+            write_json(folder / "DONE", {})
+        (run / accounts.FOLDER).mkdir(exist_ok=True)
+        for name, held in self.accounts.items():
+            if not (path := run / accounts.FOLDER / name).exists():
+                write_json(path, held)
+
+
+def earlier(folder: Path, run: Record, done: Collection[str]) -> Earlier | None:
+    """What stays published of `folder` beside a run with this plan; `None` = nothing.
+
+    `done` are the identities of the run's finished cells, which take the place of published ones.
+    Raises `RlmEvalError` where a file of the folder is missing.
+    """
+    if (known := read_record(folder)) is None:
+        return None
+    record = merged(known, run)
+    staying = {place.cell for place in record.places} - set(done)
+    kept = {n: m for n, m in manifests(folder).items() if m["identity"] in staying}
+    if not kept:
+        return None
+    records = load_records([folder])
+    own = records[records["cell_id"].isin({m["identity"] for m in kept.values()})]
+    held = _read(folder, ACCOUNTS)
+    rows = own.astype(object).where(own.notna(), None).to_dict("records")
+    return Earlier(record, kept, rows, held)
+
+
+def manifests(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifests of a published folder, by the name of the cell's folder."""
+    told = _read(folder, MANIFESTS)
+    return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = orjson.loads((folder / name).read_bytes())
+    except FileNotFoundError as error:
+        raise RlmEvalError(
+            f"{folder / name}: missing, so the cells published there cannot be kept; restore it, "
+            "or move the folder away to publish without them"
+        ) from error
+    return found
+
+
+def in_one(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Manifests as they are published: what they share stands once."""
+    first = next(iter(cells.values()))
+    shared = {k: v for k, v in first.items() if all(m.get(k) == v for m in cells.values())}
+    own = {n: {k: v for k, v in m.items() if k not in shared} for n, m in cells.items()}
+    return {"of every cell": shared, "cells": own}

@@ -1,0 +1,1 @@
+"""Questions over several documents: BrowseComp-Plus and generated ones."""

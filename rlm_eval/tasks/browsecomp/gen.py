@@ -1,0 +1,155 @@
+"""BrowseComp-like questions over K documents of an invented world, generated.
+
+The shape of BrowseComp-Plus (arXiv 2508.06600) as the RLM paper uses it: a list of K documents with
+the evidence guaranteed inside. The facts of one entity stand in different documents, in other words
+than the question's, among statements of the same names and turns; hard negatives miss one
+constraint each; smaller K are nested in larger ones, in the same order. Answers are names, unique
+by brute force, so no judge is needed. Every entity of the documents could have been asked for:
+`baselines()` says what rules without a model score. Not the real data (`browsecomp_plus`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlm_eval.core.types import DOCUMENT_SEPARATOR, Answer, Density, Sample, Score, text_hash
+from rlm_eval.scoring.match import normalized_contains, normalized_exact
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import CachedTask, Draft, rng
+from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.browsecomp.chronicle import chronicle, documents_of_a_community
+from rlm_eval.tasks.browsecomp.rules import browsecomp_baselines
+from rlm_eval.tasks.world import (
+    LEAST,
+    MOST,
+    MOST_COMMUNITIES,
+    Entity,
+    community,
+    puzzle,
+)
+
+QUESTIONS_PER_WORLD = 10
+
+
+@dataclass(frozen=True)
+class BrowseCompGen(CachedTask):
+    """See the module's docstring. By default questions 0 to 9 share a world, and so on."""
+
+    name: str = "browsecomp_gen"
+    documents: int = 100
+    """K."""
+    doc_words_min: int = 2900
+    """Words of the shortest document."""
+    doc_words_max: int = 8100
+    """Words of the longest. Drawn evenly: the mean is near that of BrowseComp-Plus."""
+    hops: int | None = None
+    """Entities on the path: 2, 3 or 4; `None` = in turn."""
+
+    questions_per_world: int = QUESTIONS_PER_WORLD
+    """Questions that share a world; they are one cluster."""
+
+    VERSION: ClassVar[int] = 3
+    CLUSTER_FIELD: ClassVar[str] = "questions_per_world"
+    density: ClassVar[Density] = Density.CONSTANT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hops not in (None, 2, 3, 4):
+            raise ValueError(f"hops={self.hops}: 2, 3, 4 or null")
+        if not 40 <= self.doc_words_min <= self.doc_words_max <= 40_000:
+            raise ValueError("doc_words_min and doc_words_max: 40 or more, min <= max <= 40000")
+        least = documents_of_a_community(self._words)
+        if not least <= self.documents <= MOST_COMMUNITIES * 10:
+            raise ValueError(
+                f"documents={self.documents}: {least} to {MOST_COMMUNITIES * 10} where they have "
+                f"{self.doc_words_min} to {self.doc_words_max} words; shorter documents hold fewer "
+                "of the facts, so that it takes more of them"
+            )
+        if not 1 <= self.questions_per_world <= QUESTIONS_PER_WORLD:
+            raise ValueError(
+                f"questions_per_world={self.questions_per_world}: 1 to {QUESTIONS_PER_WORLD}"
+            )
+
+    @property
+    def per_cluster(self) -> int:
+        """Samples of one world."""
+        return self.questions_per_world
+
+    def draft(self, index: int) -> Draft:
+        """One question over its K documents."""
+        seed = f"{self.seed}|{index // self.questions_per_world}"
+        number = index % self.questions_per_world
+        asked = puzzle(seed, number, self.hops or 2 + index % 3, self._size)
+        each = documents_of_a_community(self._words)
+        entities: list[Entity] = []
+        texts: dict[str, str] = {}
+        for i in range(-(-self.documents // each)):
+            written = chronicle(seed, i, self._size, self._words)
+            entities += community(seed, i, self._size)
+            texts |= {f"{i}-{j}": text for j, text in enumerate(written.documents)}
+        if asked.answers(entities) != [asked.answer]:
+            raise AssertionError(f"{self.name} {seed} {number}: the answer is not unique")
+        kept = list(texts)[: self.documents]
+        # The order of a document set does not depend on its size: smaller sets are nested.
+        keys = sorted(kept, key=lambda key: text_hash(f"{seed}|{index}|{key}"))
+        starts, place = {}, 0
+        for key in keys:
+            starts[key] = place
+            place += len(texts[key]) + len(DOCUMENT_SEPARATOR)
+        stated = chronicle(seed, 0, self._size, self._words).spans
+        facts = [(asked.path[0].name, "profile"), *((e.name, "relation") for e in asked.path)]
+        spans, evidence_docs = [], []
+        for document, start, end in (stated[fact] for fact in facts):
+            key = f"0-{document}"
+            spans.append((starts[key] + start, starts[key] + end))
+            evidence_docs.append(str(keys.index(key)))
+        meta = {
+            "documents": self.documents,
+            "hops": len(asked.path) + 1,
+            "evidence_docs": ",".join(dict.fromkeys(evidence_docs)),
+            "gold_docs": evidence_docs[-1],
+        }
+        item = f"browsecomp-{seed}-{index}"
+        context = tuple(texts[key] for key in keys)
+        return Draft(
+            asked.question, context, [asked.answer], f"world-{seed}", item,
+            evidence=tuple(sorted(spans)), meta=meta, length=self._nominal,
+        )  # fmt: skip
+
+    @property
+    def _words(self) -> tuple[int, int]:
+        return self.doc_words_min, self.doc_words_max
+
+    @property
+    def _size(self) -> int:
+        """Entities of a kind in a community: more where its documents hold more words."""
+        words = documents_of_a_community(self._words) * sum(self._words) / 2
+        return max(LEAST, min(MOST, int(words) // 2000 * 3))
+
+    @property
+    def _nominal(self) -> int:
+        """Round tokens of K documents of mean size: the key of the cell."""
+        return round(self.documents * (self.doc_words_min + self.doc_words_max) * 0.5625)
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """Equal after normalisation; and contained as whole words."""
+        golds, text = list(sample.target), answer.text
+        return normalized_exact(golds, text), normalized_contains(golds, text)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """The title of the first document, or of one drawn at random."""
+        return {"first_title": lambda s: _title(s, 0), "random_title": _random_title}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """Rules over the counts, places and links of names; skimmers by words and shapes."""
+        return browsecomp_baselines()
+
+
+def _title(sample: Sample, place: int) -> str:
+    return sample.context.value()[place].split("\n", 1)[0]
+
+
+def _random_title(sample: Sample) -> str:
+    return _title(sample, rng("title", sample.id).randrange(len(sample.context.value())))

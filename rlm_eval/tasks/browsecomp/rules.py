@@ -1,0 +1,181 @@
+"""Rules that answer `browsecomp_gen` without a model: counts, places and links of names."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rlm_eval.core.types import Sample
+from rlm_eval.tasks.base import data
+from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.rules import matching, one_of, rule, sentences
+
+_ASKED = {"institution": "institute", "place": "town", "publication": "work"}
+_WORD = re.compile(r"[a-z]{3,}")
+_YEAR = re.compile(r"\b1[89]\d\d\b")
+
+
+@functools.cache
+def _shapes() -> dict[str, re.Pattern[str]]:
+    """What the names of each kind look like."""
+    world, words = data("world.json"), data("words.json")
+    forms = "|".join(world["kinds"])
+    stems, middles, ends = ("|".join(world[key]) for key in ("stems", "middles", "endings"))
+    return {
+        "person": re.compile(rf"\b(?:{'|'.join(words['first_names'])}) [A-Z]\w+"),
+        "town": re.compile(rf"\b(?:{stems})(?:{middles})(?:{ends})\b"),
+        "institute": re.compile(rf"\b[A-Z]\w+ [A-Z]\w+ (?:{forms})\b"),
+        "work": re.compile(rf"\b[Tt]he [A-Z]\w+ [A-Z]\w+\b(?! (?:{forms}))"),
+    }
+
+
+def _kind(sample: Sample) -> str:
+    """The kind of the name that is asked."""
+    asked = re.search(r"the name of (?:that|the) (\w+)", sample.question)
+    return _ASKED.get(asked[1] if asked else "", "person")
+
+
+def _start_kind(sample: Sample) -> str:
+    first = re.search(r"Consider an? (\w+)", sample.question)
+    return _ASKED.get(first[1] if first else "", "person")
+
+
+def _names(sample: Sample) -> list[str]:
+    """Every mention of a name of the asked kind, in order."""
+    return _shapes()[_kind(sample)].findall(sample.context.text())
+
+
+def _counted(most: bool) -> Callable[[Sample], str]:
+    def answer(sample: Sample) -> str:
+        counts = Counter(_names(sample))
+        best = max if most else min
+        wanted = best(counts.values(), default=0)
+        return one_of(sample, "counted", [name for name, n in counts.items() if n == wanted])
+
+    return answer
+
+
+def _in_most_documents(sample: Sample) -> str:
+    shape = _shapes()[_kind(sample)]
+    counts = Counter(n for text in sample.context.value() for n in set(shape.findall(text)))
+    wanted = max(counts.values(), default=0)
+    return one_of(sample, "documents", sorted(n for n, count in counts.items() if count == wanted))
+
+
+def _at(place: int) -> Callable[[Sample], str]:
+    def answer(sample: Sample) -> str:
+        found = _names(sample)
+        return found[place] if found else ""
+
+    return answer
+
+
+def _best_sentence(score: Callable[[Sample, str, Counter[str]], float]) -> Callable[[Sample], str]:
+    """The name of the asked kind in the sentence that scores highest."""
+
+    def answer(sample: Sample) -> str:
+        text, shape = sample.context.text(), _shapes()[_kind(sample)]
+        pieces = [text[a:b] for a, b in sentences(text)]
+        counts = Counter(w for piece in pieces for w in set(_WORD.findall(piece.lower())))
+        named = [piece for piece in pieces if shape.search(piece)]
+        best = max(named, key=lambda piece: score(sample, piece, counts), default="")
+        return one_of(sample, "best sentence", shape.findall(best))
+
+    return answer
+
+
+def _shared(sample: Sample, piece: str, counts: Counter[str]) -> float:
+    asked = set(_WORD.findall(sample.question.lower()))
+    return sum(1 / counts[w] for w in set(_WORD.findall(piece.lower())) & asked)
+
+
+def _trigrams(text: str) -> set[str]:
+    return {w[i : i + 4] for w in _WORD.findall(text.lower()) for i in range(len(w) - 3)}
+
+
+def _alike(sample: Sample, piece: str, _: Counter[str]) -> float:
+    described = _trigrams(sample.question.split(". ")[0])
+    return len(described & _trigrams(piece)) / (len(piece) + 20)
+
+
+def _links(sample: Sample) -> dict[str, Counter[str]]:
+    """How often each name stands in a sentence with each other one."""
+    text, links = sample.context.text(), dict[str, Counter[str]]()
+    for a, b in sentences(text):
+        found = {n for shape in _shapes().values() for n in shape.findall(text[a:b])}
+        for name in sorted(found):
+            links.setdefault(name, Counter()).update(found - {name})
+    return links
+
+
+def _most_linked(sample: Sample) -> str:
+    shape, links = _shapes()[_kind(sample)], _links(sample)
+    known = {name: len(others) for name, others in links.items() if shape.fullmatch(name)}
+    return max(sorted(known), key=known.__getitem__, default="")
+
+
+def _chained(sample: Sample, begin: Callable[[Sample, Sequence[str]], str]) -> str:
+    """From one name along the sentences, each time to the name that it stands with most often."""
+    links, shapes = _links(sample), _shapes()
+    name = begin(sample, sorted(n for n in links if shapes[_start_kind(sample)].fullmatch(n)))
+    steps = [_kind_of(word) for word in re.findall(
+        r"(?:at|in|an?|has a single|honours an) (?:certain )?(institution|place|individual|author|"
+        r"publication)\b", sample.question.split(". ", 1)[1])]  # fmt: skip
+    for kind in steps:
+        near = {n: c for n, c in links.get(name, Counter()).items() if shapes[kind].fullmatch(n)}
+        most = max(near.values(), default=0)
+        name = one_of(sample, kind, sorted(n for n, c in near.items() if c == most))
+    return name
+
+
+def _kind_of(word: str) -> str:
+    return _ASKED.get(word, "person")
+
+
+def _alike_start(sample: Sample, starts: Sequence[str]) -> str:
+    """The name of the first kind beside whose mentions the description's spelling recurs most."""
+    text, shape = sample.context.text(), _shapes()[_start_kind(sample)]
+    described = _trigrams(sample.question.split(". ")[0])
+    best: Counter[str] = Counter()
+    for a, b in sentences(text):
+        for name in shape.findall(text[a:b]):
+            best[name] = max(best[name], len(described & _trigrams(text[a:b])))
+    return max(starts, key=lambda name: best[name], default="")
+
+
+def _gold(sample: Sample) -> str:
+    return str(sample.target[0])
+
+
+def _rare_words(sample: Sample) -> re.Pattern[str]:
+    """The question's words that few sentences contain, as one expression."""
+    text = sample.context.text().lower()
+    pieces = [set(_WORD.findall(text[a:b])) for a, b in sentences(text)]
+    counts = Counter(word for piece in pieces for word in piece)
+    asked = set(_WORD.findall(sample.question.lower()))
+    rare = sorted(w for w in asked if 0 < counts[w] <= 0.05 * len(pieces))
+    return re.compile(rf"\b(?:{'|'.join(rare)})\b" if rare else r"(?!)", re.IGNORECASE)
+
+
+def browsecomp_baselines() -> tuple[Baseline, ...]:
+    """See the module's docstring."""
+    return (
+        rule("most_frequent_name", _counted(most=True)),
+        rule("rarest_name", _counted(most=False)),
+        rule("name_in_most_documents", _in_most_documents),
+        rule("first_name", _at(0)),
+        rule("last_name", _at(-1)),
+        rule("longest_sentence", _best_sentence(lambda _, piece, __: len(piece))),
+        rule("shortest_sentence", _best_sentence(lambda _, piece, __: -len(piece))),
+        rule("shared_words", _best_sentence(_shared)),
+        rule("shared_spelling", _best_sentence(_alike)),
+        rule("most_linked_name", _most_linked),
+        rule("random_chain", lambda s: _chained(s, lambda x, n: one_of(x, "start", n))),
+        rule("spelling_chain", lambda s: _chained(s, _alike_start)),
+        matching("rare_question_words", _rare_words, _gold),
+        matching("years", lambda _: _YEAR, _gold),
+        matching("asked_kind", lambda s: _shapes()[_kind(s)], _gold),
+        matching("described_kind", lambda s: _shapes()[_start_kind(s)], _gold),
+    )

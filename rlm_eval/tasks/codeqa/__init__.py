@@ -1,0 +1,1 @@
+"""Questions about code: LongBench CodeQA and generated repositories."""

@@ -1,0 +1,1 @@
+"""Facts hidden in filler text: S-NIAH, the RULER kinds, paraphrased needles."""

@@ -1,0 +1,199 @@
+"""S-NIAH by meaning: two sentences among their like answer a question in other words.
+
+Everybody in the text has a sentence on a trade and a habit and, elsewhere, one on the home town;
+the question describes one person in other words. Eleven others have the same three traits but for
+one or two, nobody else has all of them, and some sentences are about somebody's cousin. The twelve
+stand to each other alike, so that no count of words or names tells the asked one from the rest.
+Items depend on (seed, index) only and are met at every length.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Sample, Score
+from rlm_eval.scoring import said
+from rlm_eval.scoring.match import ruler_all
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
+from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.haystack import build
+from rlm_eval.tasks.needle.paraphrase_rules import NAME, first_name, paraphrase_baselines
+from rlm_eval.tasks.world import names
+
+_LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
+_GRID = (3, 2, 2)
+"""Values of the three traits among the asked person and the hard negatives: one has each triple."""
+_SPARE = 240  # sentences beyond the budget, from which the last ones are chosen to fit
+_COUSINS = 0.2  # share of the sentences that are about a cousin of the one they name
+_DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples already spread
+
+Triple = tuple[int, ...]
+"""Numbers of a trade, a habit and a terrain."""
+
+
+@dataclass(frozen=True)
+class Paraphrase(GeneratedTask):
+    """See the module's docstring."""
+
+    name: str = "s_niah_paraphrase"
+    depth: int | None = None
+    """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
+
+    # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
+    # Version 2: a filler person's two sentences stood close together, those of a needle apart.
+    VERSION: ClassVar[int] = 3
+    OUTPUT_CAP: ClassVar[int | None] = 128
+    operation: ClassVar[str | None] = "filter"
+    SHORTEST: ClassVar[int] = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < self.SHORTEST:
+            raise ValueError(
+                f"length={self.length} must be {self.SHORTEST} or more: twelve descriptions and "
+                "some others have to fit"
+            )
+        if self.depth is not None and not 0 <= self.depth <= 100:
+            raise ValueError(f"depth={self.depth}: percent, 0 to 100")
+
+    def draft(self, index: int) -> Draft:
+        """One sample; only its filler depends on the length."""
+        source, world = rng("paraphrase", self.seed, index), data("world.json")
+        picks = [
+            source.sample(range(len(world[kind][trait])), values)
+            for (kind, trait), values in zip(_LISTS, _GRID, strict=True)
+        ]
+        triples = list(itertools.product(*picks))
+        source.shuffle(triples)
+        called = list(itertools.islice(_people(self.seed, index), len(triples)))
+        # The asked one last, so that it follows the other needles at its place: the beginning, too.
+        needles = [
+            _sentence(source, name, triple, home)
+            for name, triple in reversed(list(zip(called, triples, strict=True)))
+            for home in (True, False)
+        ]
+        depth = _DEPTHS[index % len(_DEPTHS)] if self.depth is None else self.depth
+        depths = [*source.choices(range(101), k=len(needles) - 1), depth]
+        asked = [
+            world[kind][trait][number][1]
+            for (kind, trait), number in zip(_LISTS, triples[0], strict=True)
+        ]
+        question = (
+            f"Which person {asked[0]}, {asked[1]} and is from a place that {asked[2]}? "
+            "The text says so in other words. Answer with the full name."
+        )
+        room = self.room(question)
+        if sum(self.counter.cost(f" {needle}\n") for needle in needles) > 0.8 * room:
+            raise ConfigError(
+                f"{self.name}: length={self.length} is too short for {self.tokenizer}; "
+                f"use length={2 * self.length}"
+            )
+        text, tokens, spans = build(
+            functools.partial(self._filler, index, triples[0]),
+            [(d / 100, needle) for d, needle in zip(depths, needles, strict=True)],
+            room, self.length, self.counter,
+        )  # fmt: skip
+        item = f"paraphrase-{self.seed}-{index}"
+        meta = {"depth": depth}
+        return Draft(
+            question, text, [called[0]], item, item, tokens, tuple(sorted(spans[-2:])), meta
+        )
+
+    def _filler(
+        self, index: int, asked: Triple, budget: float
+    ) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """Sentences worth `budget` tokens and `_SPARE` more, and what each costs."""
+        source, lists = rng("paraphrase filler", self.seed, index), data("world.json")
+        sizes = [len(lists[kind][trait]) for kind, trait in _LISTS]
+        people = itertools.islice(_people(self.seed, index), math.prod(_GRID), None)
+        said: list[str] = []
+        units: list[str] = []
+        costs: list[float] = []
+        total, spare, at_start = 0.0, 0, True
+
+        def person() -> list[str]:
+            triple = asked
+            while triple == asked:
+                triple = tuple(map(source.randrange, sizes))
+            name = next(people)
+            return [_sentence(source, name, triple, home, cousins=True) for home in (False, True)]
+
+        # The two sentences of a person lie anywhere, as those of the needles do.
+        while total < budget:
+            pair = person()
+            said += pair
+            total += sum(self.counter.cost(f" {sentence}") for sentence in pair)
+        source.shuffle(said)
+        said.reverse()
+        total = 0.0
+        while spare < _SPARE:
+            if not said:
+                said = person()
+            # Among the spare ones are paragraphs of one sentence, for after a paragraph's end.
+            ends = source.random() < (0.5 if total > budget else 0.15)
+            text = f"{'' if at_start else ' '}{said.pop()}"
+            units.append(f"{text}\n" if ends else text)
+            costs.append(self.counter.cost(units[-1]))
+            at_start = ends
+            spare += total > budget
+            total += costs[-1]
+        return units, np.array(costs)
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The gold's share of the persons named in the answer; and RULER's substring recall."""
+        text = answer.text or ""
+        [gold] = sample.target
+        named = {" ".join(name.split()) for name in NAME.findall(said(text))}
+        value = float(gold in named) / len(named) if named else 0.0
+        return Score("one_name", value, ", ".join(sorted(named))), ruler_all(sample.target, text)
+
+    def floors(self) -> Mapping[str, Floor]:
+        """The first name of the text; nothing else is new against `baselines`."""
+        return {"first_name": first_name}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """Rules over the counts and places of names; skimmers by words and shapes."""
+        return paraphrase_baselines()
+
+
+def _people(seed: int, index: int) -> Iterator[str]:
+    """The names of a sample without end, none twice.
+
+    They have a second first name where the plain ones run out.
+    """
+    plain = names(f"paraphrase|{seed}", "person")
+    begin = rng("paraphrase names", seed, index).randrange(len(plain))
+    plain = plain[begin:] + plain[:begin]
+    yield from plain
+    for middle in data("words.json")["first_names"]:
+        for name in plain:
+            first, last = name.split()
+            yield f"{first} {middle} {last}"
+
+
+def _sentence(
+    source: random.Random, name: str, triple: Triple, home: bool, cousins: bool = False
+) -> str:
+    """A sentence on the home of `name` (or, some, of a cousin), or on the other two traits."""
+    world = data("world.json")
+    slots = {
+        slot: source.choice(world[kind][trait][number][0])
+        for slot, (kind, trait), number in zip(("t1", "t2", "p"), _LISTS, triple, strict=True)
+    }
+    if cousins and source.random() < _COUSINS:
+        name = f"{source.choice(world['modifiers']['person'])} {name}"
+    profiles = [f"{text}." for text in world["profile"]["person"]["true"]]
+    texts = data("paraphrase.json")["home"] if home else profiles
+    text: str = source.choice(texts).format(a=name, **slots)
+    return text[0].upper() + text[1:]

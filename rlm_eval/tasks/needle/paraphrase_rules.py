@@ -1,0 +1,107 @@
+"""Rules that answer `s_niah_paraphrase` without a model: counts, places and spelling."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from rlm_eval.core.types import Sample
+from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.rules import matching, one_of, rule, sentences
+
+NAME = re.compile(r"\b[A-Z][a-z]+(?:\s+[A-Z][a-z]+){1,2}\b")
+"""A person's name: two or three capitalised words."""
+_WORD = re.compile(r"[a-z]{3,}")
+
+
+def _found(text: str) -> list[str]:
+    """The names of a text, without a capitalised word that only begins a sentence."""
+    names = []
+    for name in NAME.findall(text):
+        parts = name.split()
+        names.append(" ".join(parts[1:] if parts[0] in ("It", "By", "The", "As") else parts))
+    return names
+
+
+def first_name(sample: Sample) -> str:
+    """The first name of the text."""
+    return next(iter(_found(sample.context.text())), "")
+
+
+def _last_name(sample: Sample) -> str:
+    return next(reversed(_found(sample.context.text())), "")
+
+
+def _pieces(sample: Sample) -> list[str]:
+    text = sample.context.text()
+    return [text[a:b].strip() for a, b in sentences(text)]
+
+
+def _best(score: Callable[[str, Counter[str], str], float]) -> Callable[[Sample], str]:
+    """The name in the sentence that scores highest; in how many sentences each word stands."""
+
+    def answer(sample: Sample) -> str:
+        pieces = [piece for piece in _pieces(sample) if _found(piece)]
+        counts = Counter(w for piece in pieces for w in set(_WORD.findall(piece)))
+        best = max(pieces, key=lambda piece: score(piece, counts, sample.question), default="")
+        return one_of(sample, "best", _found(best))
+
+    return answer
+
+
+def _commonness(piece: str, counts: Counter[str], _: str) -> float:
+    words = set(_WORD.findall(piece))
+    return sum(counts[w] for w in words) / (len(words) + 1)
+
+
+def _rarest(piece: str, counts: Counter[str], _: str) -> float:
+    return -min((counts[w] for w in _WORD.findall(piece)), default=0)
+
+
+def _once(piece: str, counts: Counter[str], _: str) -> float:
+    return sum(counts[w] == 1 for w in set(_WORD.findall(piece)))
+
+
+def _shared(piece: str, counts: Counter[str], question: str) -> float:
+    asked = set(_WORD.findall(question.lower()))
+    return sum(1 / counts[w] for w in set(_WORD.findall(piece)) & asked)
+
+
+def _grams(text: str) -> set[str]:
+    return {w[i : i + 4] for w in _WORD.findall(text.lower()) for i in range(len(w) - 3)}
+
+
+def _spelling(piece: str, _: Counter[str], question: str) -> float:
+    return len(_grams(question) & _grams(piece)) / (len(piece) + 20)
+
+
+def _rare_words(sample: Sample) -> re.Pattern[str]:
+    """The question's words that few sentences contain, as one expression."""
+    pieces = [set(_WORD.findall(piece.lower())) for piece in _pieces(sample)]
+    counts = Counter(word for piece in pieces for word in piece)
+    asked = set(_WORD.findall(sample.question.lower()))
+    rare = sorted(w for w in asked if 0 < counts[w] <= 0.05 * len(pieces))
+    return re.compile(rf"\b(?:{'|'.join(rare)})\b" if rare else r"(?!)", re.IGNORECASE)
+
+
+def _random_name(sample: Sample) -> str:
+    return one_of(sample, "name", _found(sample.context.text()))
+
+
+def paraphrase_baselines() -> tuple[Baseline, ...]:
+    """See the module's docstring."""
+    return (
+        rule("first_name", first_name),
+        rule("last_name", _last_name),
+        rule("random_name", _random_name),
+        rule("longest_sentence", _best(lambda piece, _, __: len(piece))),
+        rule("shortest_sentence", _best(lambda piece, _, __: -len(piece))),
+        rule("commonest_words", _best(_commonness)),
+        rule("rarest_words", _best(_rarest)),
+        rule("words_used_once", _best(_once)),
+        rule("shared_words", _best(_shared)),
+        rule("shared_spelling", _best(_spelling)),
+        matching("rare_question_words", _rare_words, lambda s: str(s.target[0])),
+        matching("names", lambda _: NAME, lambda s: str(s.target[0])),
+    )

@@ -1,0 +1,1 @@
+"""Aggregation over many lines: OOLONG, its pairs, and generated variants."""

@@ -1,0 +1,326 @@
+"""OOLONG-Pairs: all pairs of users that satisfy a condition on their labels, 20 queries.
+
+Over the benchmark's own windows (`oolong_pairs`: trec_coarse of `oolongbench/oolong-synth`) or over
+ours (`oolong_pairs_gen`). A gold is two sets of users, never a list of up to 2 * 10^7 pairs, and an
+answer may be an object: as text it outgrows every output limit. Labelling is linear in the lines
+and the join is code; only without code is the work quadratic. arXiv:2512.24601, appendix E.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.types import Answer, Density, Sample, Score
+from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubFile, Source, with_columns
+from rlm_eval.tasks.oolong.base import base_window, window_text
+from rlm_eval.tasks.oolong.baselines import SHARES
+from rlm_eval.tasks.oolong.gen import window_key
+from rlm_eval.tasks.oolong.grammar import family
+from rlm_eval.tasks.oolong.queries import QUERIES, pairs_of, query_text
+from rlm_eval.tasks.oolong.synth import REVISION as WINDOWS_REVISION
+from rlm_eval.tasks.oolong.synth import hub_windows, window_sources
+from rlm_eval.tasks.oolong.window import Row, line_spans, official_lines, parse, render_line
+from rlm_eval.tasks.rows import file_rows
+
+REPOSITORY, REVISION = "mit-oasys/oolong-pairs", "d1e1522b86ac0c169bbc890b0471408aaa29e8fa"
+_SUFFIX = (
+    "\n\nThe answer must be sorted by the first user ID of each pair, for example "
+    "(22740, 35839), (35839, 52032). If there is no answer, return an empty list []."
+)
+
+
+class _Pairs:
+    """What both tasks share; the fields and the samples are theirs."""
+
+    VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """F1 as the reference computes it, and with the tolerant reader."""
+        given = answer.value if isinstance(answer.value, list | tuple | set) else answer.text
+        return pairs_f1(sample.target, given), pairs_recommended(sample.target, given)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """Every pair on a line of its own."""
+        gold = read_gold(sample.target)
+        assert isinstance(gold, PairSet)
+        return Answer(_listed_pairs(gold))
+
+    def floors(self) -> Mapping[str, Floor]:
+        """`all_pairs` lists every pair of users of the context (F1 19.9 at 32K), `empty` none."""
+        return {"all_pairs": _all_pairs, "empty": lambda _: "[]"}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """`empty`, every pair of users, and readers of the first lines, who list their pairs."""
+        found = [
+            Baseline("empty", Kind.PRIOR, lambda _: Reply("[]", 0.0)),
+            Baseline("all_pairs", Kind.NO_MODEL, lambda s: Reply(_all_pairs(s), 1.0)),
+        ]
+        for percent in SHARES:
+            name = f"first_{percent}_percent"
+            found.append(Baseline(name, Kind.SKIMMER, functools.partial(self._skim, percent)))
+        return found
+
+    def _skim(self, percent: int, sample: Sample) -> Reply:
+        rows = self.labelled(sample)
+        read = rows[: max(1, len(rows) * percent // 100)]
+        share = sum(len(render_line(row)) + 1 for row in read) / max(1, sample.context.chars)
+        return Reply(_listed_pairs(pairs_of(read)[int(sample.meta["query"])]), min(1.0, share))
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """The rows of a sample's window with their labels, in their order."""
+        raise NotImplementedError
+
+
+def _listed_pairs(pairs: PairSet) -> str:
+    return "\n".join(f"({u}, {v})" for u, v in pairs.pairs()) or "[]"
+
+
+def _all_pairs(sample: Sample) -> str:
+    users = sorted({row.user for row in parse(sample.context.text())})
+    return "\n".join(f"({u}, {v})" for i, u in enumerate(users) for v in users[i + 1 :])
+
+
+def _pairs_draft(
+    query: int, question: str, gold: PairSet, text: str, users: int, **more: Any
+) -> Draft:
+    size = len(gold)
+    everyone = users * (users - 1) // 2
+    floor = 2 * size / (size + everyone) if size else 0.0
+    meta = {"query": query, "pairs": size, "users": users, "floor_all_pairs": floor}
+    evidence = tuple(line_spans(text))
+    return Draft(question, text, gold.to_json(), evidence=evidence, meta=meta, **more)
+
+
+def _check_surface(surface: str) -> None:
+    if surface not in ("official", "rlm"):
+        raise ValueError(f"surface={surface}: official or rlm")
+
+
+def _surface(question: str, surface: str) -> str:
+    return question if surface == "official" else f"Answer the following: {question}{_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class OolongPairsGen(_Pairs, GeneratedTask):
+    """The 20 queries over windows of `oolong_gen`; sample i asks query i mod 20."""
+
+    name: str = "oolong_pairs_gen"
+    """Name in tables."""
+    n: int = QUERIES
+    """Samples."""
+    surface: str = "rlm"
+    """`official` (the query alone) or `rlm` (with the RLM paper's suffix)."""
+    size: str = "tokens"
+    """`tokens` or `official_lines`, as in `oolong_gen`."""
+    queries_per_window: int = QUERIES
+    """Queries that share a base window; they are one cluster."""
+
+    VERSION: ClassVar[int] = 3  # 2: windows in which single words told the labels
+    LONGEST: ClassVar[int] = 240
+    CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
+    density: ClassVar[Density] = Density.QUADRATIC
+    operation: ClassVar[str | None] = "join"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_surface(self.surface)
+        if self.size not in ("tokens", "official_lines"):
+            raise ValueError(f"size={self.size}: tokens or official_lines")
+        if not 1 <= self.queries_per_window <= QUERIES:
+            raise ValueError(f"queries_per_window={self.queries_per_window}: 1 to {QUERIES}")
+
+    @property
+    def per_cluster(self) -> int:
+        """Samples of one base window."""
+        return self.queries_per_window
+
+    def draft(self, index: int) -> Draft:
+        """A query over its window; the shorter lengths fit the text to each query."""
+        place, query = index // self.queries_per_window, index % QUERIES + 1
+        question = _surface(query_text(query), self.surface)
+        number = _rich_window(self.seed, place, self.tokenizer)
+        key = window_key("question", self.seed, number)
+        asked = self._asked(question, key)
+        made, (gold, users) = window_text(*asked), _answers(*asked)
+        return _pairs_draft(
+            query,
+            question,
+            gold[query],
+            made.text,
+            users,
+            cluster=key,
+            item=f"{key}|{query}",
+            tokens=made.tokens,
+        )
+
+    def _asked(self, question: str, key: str) -> tuple[Any, ...]:
+        """The arguments of `window_text` beside a question."""
+        room = self.room(question)
+        if self.length * TOLERANCE > self.LONGEST:
+            room = self.length - self.ANSWER_BUDGET - self.LONGEST
+        lines = official_lines(self.length) if self.size == "official_lines" else 0
+        return family("question"), key, self.tokenizer, room, self.length, lines
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """See `_Pairs`."""
+        return window_text(*self._asked(sample.question, sample.cluster)).rows
+
+
+@functools.lru_cache(maxsize=2)
+def _answers(*asked: Any) -> tuple[dict[int, PairSet], int]:
+    """The golds of all queries over a window's text, and its users; once for the 20 queries."""
+    rows = window_text(*asked).rows
+    return pairs_of(rows), len({row.user for row in rows})
+
+
+_RICH_LINES = 220
+"""Lines (8K tokens) within which every query must have a pair."""
+
+
+@functools.lru_cache(maxsize=64)
+def _rich_window(seed: int, place: int, tokenizer: str) -> int:
+    """Number of the `place`-th window in which every query has a pair at 8K tokens."""
+    found, number = -1, -1
+    while found < place:
+        number += 1
+        key = window_key("question", seed, number)
+        rows = base_window(family("question"), key, tokenizer).first(_RICH_LINES)
+        found += all(pairs_of(rows).values())
+    return number
+
+
+@dataclass(frozen=True)
+class OolongPairs(_Pairs, LoadedTask):
+    """The 20 queries over the benchmark's own trec_coarse window of a length."""
+
+    name: str = "oolong_pairs"
+    """Name in tables."""
+    n: int = QUERIES
+    """Queries, from the first."""
+    length: int = 32768
+    """Nominal tokens (`context_len` of the window): a power of 2 from 1024."""
+    surface: str = "rlm"
+    """`official` (the query alone) or `rlm` (with the RLM paper's suffix)."""
+    golds: str = "derived"
+    """`derived` (from the labels) or `official` (the published file; both must agree)."""
+    golds_path: str | None = None
+    """Local copy of the published file; `None` = the hub."""
+    revision: str = WINDOWS_REVISION
+    """Of the windows (`oolongbench/oolong-synth`); the golds' own is fixed."""
+
+    per_cluster: ClassVar[int] = QUERIES
+    most_clusters: ClassVar[int] = 1  # a window per length
+    density: ClassVar[Density] = Density.QUADRATIC
+    operation: ClassVar[str | None] = "join"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_surface(self.surface)
+        if self.golds not in ("derived", "official"):
+            raise ValueError(f"golds={self.golds}: derived or official")
+
+    def drafts(self) -> Iterator[Draft]:
+        """The queries over the first window that has all users of the published golds."""
+        is_published = self.golds == "official"
+        users = self._published_users() if is_published else set()
+        for window in hub_windows(self.length, self.path, self.revision):
+            rows = parse(window["context_window_text_with_labels"])
+            if users <= {row.user for row in rows}:
+                break
+        else:
+            raise ConfigError(
+                f"{self.name}: no trec_coarse window of context_len={self.length} has all users of "
+                "the golds; give matching path and golds_path, or golds=derived"
+            )
+        derived = pairs_of(rows)
+        asked = self._checked_questions(derived) if is_published else {}
+        for query in range(1, QUERIES + 1):
+            question = asked.get(query, query_text(query))
+            key = f"oolong_pairs|{self.length}|{window['context_window_id']}"
+            yield _pairs_draft(
+                query,
+                _surface(question, self.surface),
+                derived[query],
+                window["context_window_text"],
+                len({row.user for row in rows}),
+                cluster=key,
+                item=f"oolong_pairs|{query}",
+            )
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples, keyed by the nominal length."""
+        return (replace(sample, length=self.length) for sample in super().samples())
+
+    def labelled(self, sample: Sample) -> Sequence[Row]:
+        """See `_Pairs`; read from the labelled text of the hub's window, or of `path`."""
+        wanted = sample.cluster.rpartition("|")[2]
+        for window in hub_windows(self.length, self.path, self.revision):
+            if str(window["context_window_id"]) == wanted:
+                return parse(window["context_window_text_with_labels"])
+        raise ConfigError(f"{self.name}: no window {wanted} in the data any more")
+
+    @property
+    def _golds_file(self) -> HubFile:
+        name = f"data/oolong-pairs-{self.length}.json"
+        return HubFile(REPOSITORY, REVISION, name, "task.golds_path")
+
+    def sources(self) -> Sequence[Source]:
+        """See `LoadedTask`."""
+        found: list[Source] = []
+        if self.path is None:
+            found += window_sources(self.length, self.revision)
+        if self.golds == "official" and self.golds_path is None:
+            found.append(self._golds_file)
+        return found
+
+    def _published(self) -> Iterator[tuple[int, str, Iterator[tuple[int, int]]]]:
+        """(query, question, pairs) of the published file, one query at a time: at 1M tokens they
+        have up to 2 * 10^7 pairs each."""
+        path = str(self.golds_path or self._golds_file.local())
+        for row in with_columns(path, file_rows(path), ("id", "question", "answer")):
+            yield int(row["id"]), str(row["question"]), _listed(row["answer"])
+
+    def _published_users(self) -> set[int]:
+        return {user for _, _, pairs in self._published() for pair in pairs for user in pair}
+
+    def _checked_questions(self, derived: Mapping[int, PairSet]) -> dict[int, str]:
+        """The published questions. Raises `RlmEvalError` where a gold is not the labels'."""
+        found = {}
+        for query, question, pairs in self._published():
+            if not _same(pairs, derived[query]):
+                raise RlmEvalError(
+                    f"{self.name}: published gold of query {query} is not the labels'"
+                )
+            found[query] = question
+        return found
+
+
+def _listed(answer: Sequence[str]) -> Iterator[tuple[int, int]]:
+    for pair in answer:
+        first, _, second = pair.strip("() ").partition(",")
+        yield int(first), int(second)
+
+
+def _same(pairs: Iterator[tuple[int, int]], gold: PairSet) -> bool:
+    """Whether the pairs are those of the gold: as many different ones, and each of them in it.
+
+    As arrays: 16 bytes a pair, where a set of tuples takes 200.
+    """
+    given = np.fromiter(itertools.chain.from_iterable(pairs), np.int64).reshape(-1, 2)
+    given = np.unique(np.sort(given, axis=1), axis=0)
+    a, b = (np.fromiter(users, np.int64, len(users)) for users in (gold.a, gold.b))
+    first, second = given.T
+    inside = np.isin(first, a) & np.isin(second, b) | np.isin(first, b) & np.isin(second, a)
+    return len(given) == len(gold) and bool((inside & (first != second)).all())

@@ -1,0 +1,145 @@
+"""OOLONG-real, the benchmark's transcripts of a role-playing show (`oolongbench/oolong-real`).
+
+Loader and official scorer only; the data card states no licence. Length is a number of episodes
+(about 55K tokens each), so that samples are keyed by measured tokens and `length` is a bound.
+arXiv:2511.02817.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from rlm_eval.core.types import Answer, Density, Sample, Score
+from rlm_eval.scoring import counted
+from rlm_eval.scoring.oolong import oolong_real
+from rlm_eval.tasks import Floor
+from rlm_eval.tasks.base import Draft
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
+from rlm_eval.tasks.rows import in_turns
+
+REPOSITORY, REVISION = "oolongbench/oolong-real", "6bc9ef04866fcf005c9749b70649be69dd37fffb"
+_COLUMNS: tuple[str, ...] = ("id", "context_window_id", "context_window_text", "question")
+_COLUMNS = (*_COLUMNS, "answer", "question_type", "episodes")
+_CHARS_A_TOKEN = 8
+"""At most, on average over a transcript: longer texts are not even counted."""
+_SPELLS = re.compile(r"\b(spells?|casts?|casting|cantrips?)\b", re.IGNORECASE)
+_ROLLS = re.compile(r"\b(rolls?|rolled|nat(ural)?\s?\d+|nat20s?|nat1s?|crit\w*)\b", re.IGNORECASE)
+TYPES = ("singledoc_rolls", "singledoc_spells", "multidoc_rolls", "multidoc_spells")
+
+
+@dataclass(frozen=True)
+class OolongReal(LoadedTask):
+    """See the module's docstring."""
+
+    name: str = "oolong_real"
+    """Name in tables."""
+    length: int = 131072
+    """Longest context, measured tokens; longer rows are left out."""
+    config: str = "dnd"
+    """`dnd` or `toy_dnd`."""
+    split: str = "test"
+    """`validation` (campaign 2) or `test` (campaign 1)."""
+    question_type: str = ""
+    """One of the four question types; empty = all. Read off the question and its episodes: the data
+    set's own column can be shifted against its rows."""
+
+    clusters_in_data: ClassVar[bool] = True  # rows of one window are in no fixed number
+    # 1: windows one after the other; question types as the data set's column has them
+    VERSION: ClassVar[int] = 2
+    density: ClassVar[Density] = Density.LINEAR
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.config not in ("dnd", "toy_dnd") or self.split not in ("validation", "test"):
+            raise ValueError(
+                f"config={self.config}, split={self.split}: dnd or toy_dnd, validation or test"
+            )
+        if self.question_type not in ("", *TYPES):
+            raise ValueError(f"question_type={self.question_type}: one of {', '.join(TYPES)}")
+
+    @property
+    def _rows(self) -> HubRows:
+        where = (("context_window_text", "chars<=", self.length * _CHARS_A_TOKEN),)
+        return HubRows(REPOSITORY, REVISION, self.split, self.config, _COLUMNS, where)
+
+    def sources(self) -> Sequence[HubRows]:
+        """See `LoadedTask`."""
+        return () if self.path is not None else (self._rows,)
+
+    def drafts(self) -> Iterator[Draft]:
+        """The windows of at most `length` tokens in turns, their rows in order."""
+        texts: dict[str, str] = {}  # one copy of each, not one a row
+        tokens: dict[str, int] = {}
+        kept = []
+        for row in hub_or_file(self.path, self._rows):
+            window = str(row["context_window_id"])
+            if window not in tokens:
+                tokens[window] = self.counter.count(row["context_window_text"])
+                texts[window] = row["context_window_text"]
+            if tokens[window] > self.length:
+                texts[window] = ""
+            elif self.question_type in ("", question_type(row)):
+                kept.append((window, {**row, "context_window_text": None}))
+        for window, row in in_turns(kept):
+            yield self._draft(row, window, texts[window], tokens[window])
+
+    def _draft(self, row: Mapping[str, Any], window: str, text: str, tokens: int) -> Draft:
+        key = f"oolong_real|{self.split}|{window}"
+        meta = {
+            "row": str(row["id"]),
+            "question_type": question_type(row),
+            "question_type_column": str(row["question_type"]),
+            "episodes": len(row["episodes"]) if isinstance(row["episodes"], list) else 1,
+        }
+        item = f"{key}|{row['id']}"
+        gold = str(row["answer"])
+        return Draft(str(row["question"]), text, gold, key, item, tokens=tokens, meta=meta)
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples, keyed by the bound that selected them."""
+        return (replace(sample, length=self.length) for sample in super().samples())
+
+    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
+        """The official score: counts by distance, lists by recall."""
+        return (counted(oolong_real(sample.target, answer.text or "")),)
+
+    def gold_answer(self, sample: Sample) -> Answer:
+        """The gold in a box; a list with repeated items scores below 1, as in the reference."""
+        return Answer(f"\\boxed{{{sample.target}}}")
+
+    def floors(self) -> Mapping[str, Floor]:
+        """`twenty` (the commonest count-like constant), `speaker` (most frequent speaker)."""
+        return {"twenty": lambda _: "\\boxed{20}", "speaker": _speaker, "empty": lambda _: ""}
+
+    def baselines(self) -> Sequence[Baseline]:
+        """A constant and the most frequent speaker; golds of parts, for a skimmer, are unknown."""
+        return [
+            Baseline("prior", Kind.PRIOR, lambda _: Reply("\\boxed{20}", 0.0)),
+            Baseline("speaker", Kind.NO_MODEL, lambda s: Reply(_speaker(s), 1.0)),
+        ]
+
+
+def question_type(row: Mapping[str, Any]) -> str:
+    """What a question is about, and over how many episodes: one of `TYPES`.
+
+    The column decides where neither the words of the question nor the list of episodes do.
+    """
+    episodes, question = row["episodes"], str(row["question"])
+    reach, _, topic = str(row["question_type"]).partition("_")
+    if isinstance(episodes, list) and episodes:
+        reach = "singledoc" if len(episodes) == 1 else "multidoc"
+    spells, rolls = _SPELLS.search(question), _ROLLS.search(question)
+    if bool(spells) != bool(rolls):
+        topic = "spells" if spells else "rolls"
+    return f"{reach}_{topic}"
+
+
+def _speaker(sample: Sample) -> str:
+    names = Counter(line.split(":")[0] for line in sample.context.text().split("\n") if ":" in line)
+    return f"\\boxed{{{names.most_common(1)[0][0] if names else ''}}}"
