@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from rlm_eval.cli import main
-from rlm_eval.records.build import ContextSource
+from rlm_eval.config.contexts import ContextSource
 from rlm_eval.report.viewer.server import Shelf
 
 pytest_plugins = ("hub_bench",)

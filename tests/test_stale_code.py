@@ -10,11 +10,12 @@ from runs import cell_folder, overrides, run_here
 
 from rlm_eval.cli import main
 from rlm_eval.config.cell import build_cell
+from rlm_eval.config.contexts import ContextSource
 from rlm_eval.config.grid import expand
 from rlm_eval.core.code_hash import class_hash
 from rlm_eval.core.code_hash.walk import SURROUNDINGS
 from rlm_eval.core.types import Outcome
-from rlm_eval.records.build import ContextSource, write_records
+from rlm_eval.records.build import write_records
 from rlm_eval.report import compare
 from rlm_eval.report.tables import card
 from rlm_eval.storage.stale_code import HASHES, REPLAYS, code_of_cell, sentences
@@ -349,7 +350,7 @@ async def test_a_cell_without_hashes_is_unknown_also_when_it_goes_on(plug, tmp_p
 
 
 async def test_a_report_names_other_code(plug, tmp_path):
-    from rlm_eval.commands.report import make
+    from rlm_eval.suites.reporting import write_report
 
     plug()
     run = tmp_path / "test"
@@ -357,7 +358,7 @@ async def test_a_report_names_other_code(plug, tmp_path):
         assert (await go(plugged(tmp_path, server.url))).finished
     plug(*CHANGED)
     write_records(run)
-    make([run], run / "report", ContextSource())
+    write_report([run], run / "report", ContextSource())
     assert "made by other code than today's" in (run / "report" / "CARD.md").read_text()
     assert "made by other code than today's" in compare([run], "plug", "0%")
 

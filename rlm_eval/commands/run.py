@@ -191,11 +191,13 @@ def execute(
 
 def _tell(folder: Path, cells: Sequence[Cell], summary: Summary, *, report: bool) -> None:
     """Make records and report, unless nothing was added; say what they say and where they are."""
-    from rlm_eval.commands.report import make, told
+    from rlm_eval.config.contexts import ContextSource
     from rlm_eval.config.trust import foreign
     from rlm_eval.core.errors import NoRecords
-    from rlm_eval.records.build import ContextSource, write_records
+    from rlm_eval.records.build import write_records
     from rlm_eval.records.record import FILE
+    from rlm_eval.suites.reporting import summary as told
+    from rlm_eval.suites.reporting import write_report as make
 
     out = folder / "report"
     is_new = bool(summary.attempted or summary.rescored) or not (folder / FILE).exists()

@@ -76,8 +76,8 @@ def _stored_names(folder: Path) -> set[str]:
 def _names_now(folder: Path, *, trust: bool) -> set[str]:
     """Scorers that the cell's task has today, by its first stored answer."""
     from rlm_eval.config.trust import stored_cell
+    from rlm_eval.records.rescoring import scored_again
     from rlm_eval.runner.kept_samples import stored_samples
-    from rlm_eval.runner.rescoring import scored_again
     from rlm_eval.storage.cell_store import CellStore
 
     store = CellStore(folder)
@@ -94,8 +94,8 @@ def _score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
     """
     from rlm_eval.config.trust import stored_cell
+    from rlm_eval.records.rescoring import scored_again
     from rlm_eval.runner.kept_samples import stored_samples
-    from rlm_eval.runner.rescoring import scored_again
     from rlm_eval.storage.cell_logs import writer_of
     from rlm_eval.storage.cell_store import CellStore, score_line
     from rlm_eval.storage.jsonl import AppendLog

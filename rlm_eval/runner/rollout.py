@@ -19,7 +19,7 @@ from rlm_eval.core.errors import (
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
-from rlm_eval.runner.rescoring import readable
+from rlm_eval.records.rescoring import readable
 from rlm_eval.session.calls import unrepaired
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.session.session import Session

@@ -35,12 +35,12 @@ from rlm_eval.models.http.rate_limiter import CALLER
 from rlm_eval.models.servers.managed import CELL
 from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.records import baselines
+from rlm_eval.records.rescoring import scored_again
 from rlm_eval.repl import ReplPool
 from rlm_eval.runner.kept_samples import samples_of
 from rlm_eval.runner.manifest import manifest, price_facts
 from rlm_eval.runner.planning.job_window import prepare
 from rlm_eval.runner.progress import CellProgress, Progress
-from rlm_eval.runner.rescoring import scored_again
 from rlm_eval.runner.resources import Indexes, Models, Pools
 from rlm_eval.runner.resume import check_settings, first_that_counts, replaced_cells, set_aside
 from rlm_eval.runner.rollout import attempt

@@ -92,8 +92,9 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
 
 
 def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earlier | None) -> None:
-    from rlm_eval.commands.report import make
-    from rlm_eval.records.build import ContextSource, cell_folders, write_records
+    from rlm_eval.config.contexts import ContextSource
+    from rlm_eval.records.build import cell_folders, write_records
+    from rlm_eval.suites.reporting import write_report
 
     write_records(run, [] if kept is None else kept.rows)
     records = _without_texts(load_records([run]), anywhere)
@@ -101,7 +102,7 @@ def _publish(run: Path, suite: Suite, out: Path, anywhere: _Anywhere, kept: Earl
         raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
     # The report is about the table that is published: its card has the digest of that file.
     records.to_parquet(run / RECORDS, index=False)
-    make([run], run / "report", ContextSource())
+    write_report([run], run / "report", ContextSource())
     shutil.copyfile(run / RECORDS, out / RECORDS)
     for name, told in (
         (MANIFESTS, in_one({cell.name: read_manifest(cell) for cell in cell_folders(run)})),

@@ -16,6 +16,7 @@ from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm.loop import Loop
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import RlmProtocol
+from rlm_eval.methods.rlm.settings import Compaction
 from rlm_eval.methods.rlm.subcalls import Tree
 from rlm_eval.methods.text import sections
 from rlm_eval.session.session import Session
@@ -28,16 +29,6 @@ _CHOICES = {
     "failed_sub_calls": ("raise", "text"),
     "on_subcall_failure": ("fail", "show"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """The words of a compaction; ours for every protocol."""
-
-    request: str
-    """Asks for the summary."""
-    resume: str
-    """Follows it."""
 
 
 @dataclass(frozen=True)

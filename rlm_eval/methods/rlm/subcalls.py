@@ -23,7 +23,7 @@ from rlm_eval.repl import HostFunction, ReplCallError
 from rlm_eval.session.session import Session
 
 if TYPE_CHECKING:
-    from rlm_eval.methods.rlm.method import RLM
+    from rlm_eval.methods.rlm.settings import LoopSettings
 
 Query = Callable[..., Awaitable[str]]
 
@@ -32,7 +32,7 @@ Query = Callable[..., Awaitable[str]]
 class Tree:
     """What all loops of one sample share."""
 
-    config: RLM
+    config: LoopSettings
     """The method's settings."""
     session: Session
     """The one meter."""

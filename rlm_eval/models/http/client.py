@@ -44,7 +44,7 @@ from rlm_eval.models.outage import Silence, Unreachable, say
 from rlm_eval.models.waiting import INTERRUPT
 
 if TYPE_CHECKING:
-    from rlm_eval.models.http.model import OpenAIModel
+    from rlm_eval.models.http.settings import HttpSettings
 
 
 _CACHE_METRIC = re.compile(
@@ -83,7 +83,7 @@ class HttpClient:
     """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
 
     def __init__(
-        self, config: OpenAIModel, transport: Transport, host: Host, gate: Gate, silence: Silence
+        self, config: HttpSettings, transport: Transport, host: Host, gate: Gate, silence: Silence
     ) -> None:
         self.config, self.gate, self._silence = config, gate, silence
         self._transport, self._host = transport, host

@@ -27,7 +27,7 @@ from rlm_eval.report.viewer import trajectories
 from rlm_eval.storage.cell_store import CellStore, raw_lines, stored_sample
 
 if TYPE_CHECKING:
-    from rlm_eval.report import ContextOf
+    from rlm_eval.report.hooks import ContextOf
 
 PAGE = 100
 _STRETCH = 200_000  # characters of a context in one answer

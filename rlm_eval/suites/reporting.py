@@ -1,0 +1,41 @@
+"""The report of runs as the commands, the Python interface and publications make it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlm_eval.storage.cell_store import output_folder
+from rlm_eval.storage.lease import Lease
+
+if TYPE_CHECKING:
+    from rlm_eval.config.contexts import ContextSource
+
+
+def write_report(
+    runs: Sequence[Path], out: Path, contexts: ContextSource, published: Path | None = None
+) -> str:
+    """Write tables, figures and the page about `runs` to the folder `out`; returns `summary`.
+
+    `published` is a file of published scores (columns of a suite's expected.csv). Processes that
+    write the same report take turns. Raises `NoRecords` where no sample has ended.
+    """
+    from rlm_eval.report import report
+    from rlm_eval.suites.comparisons import additions
+
+    with Lease(output_folder(out), waits=True):
+        report(runs, out, context_of=contexts, additions=additions(runs, published))
+        return summary(out)
+
+
+def summary(out: Path) -> str:
+    """Headline tables of a written report, and where its files are, as text."""
+    figure = out / "figures" / "length_panels.png"
+    shown = [
+        path.read_text(encoding="utf-8").rstrip()
+        for name in ("accuracy", "planned", "published")
+        if (path := out / "tables" / f"{name}.md").exists()
+    ]
+    score = "\n\n".join(shown)
+    return f"{score}\n\nfigure: {figure}\ntables: {out / 'tables'}\npage:   {out / 'report.html'}"
