@@ -22,8 +22,8 @@ from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
+from rlm_eval.protocols import Session
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
-from rlm_eval.session.session import Session
 
 SIDES = ("head", "tail", "middle")
 _PARTS = (

@@ -19,7 +19,7 @@ from rlm_eval.methods.rlm.method import RLM, context_value
 from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 
 class ProgramError(RlmEvalError):

@@ -19,7 +19,7 @@ from rlm_eval.methods.rlm.protocol import RlmProtocol
 from rlm_eval.methods.rlm.settings import Compaction
 from rlm_eval.methods.rlm.subcalls import Tree
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 _CHOICES = {
     "turns_out": ("ask", "end"),

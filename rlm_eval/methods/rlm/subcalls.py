@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.core.errors import EndpointUnusable, LimitReached, ModelError, ReplCrash, Suspended
 from rlm_eval.core.types import Message, Role
+from rlm_eval.protocols import Session
 from rlm_eval.repl import HostFunction, ReplCallError
-from rlm_eval.session.session import Session
 
 if TYPE_CHECKING:
     from rlm_eval.methods.rlm.settings import LoopSettings
