@@ -123,6 +123,22 @@ def test_rooms_and_modules_form_no_circle():
     assert in_circles(rooms) == set()
 
 
+def rooms_of_the_page() -> str:
+    """The list of rooms for docs/architecture.md: the first sentence of each room's docstring."""
+    lines = ["| room | what it is |", "|---|---|"]
+    for name in ALLOWED:
+        if f"rlm_eval.{name}" in MODULES:
+            said = ast.get_docstring(ast.parse(MODULES[f"rlm_eval.{name}"].read_text())) or ""
+            lines.append(f"| `{name}` | {said.partition(chr(10) * 2)[0].replace(chr(10), ' ')} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_lists_the_rooms():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    assert rooms_of_the_page() in page, f"put this list there:\n{rooms_of_the_page()}"
+    assert len(page.splitlines()) <= 120
+
+
 def test_few_arrows_are_drawn_between_rooms():
     arrows = {(room(a), room(b)) for a, names in IMPORTS.items() for b in names}
     assert len({(a, b) for a, b in arrows if a != b}) <= 100
