@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import re
 import typing
@@ -94,6 +95,15 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
         raise ConfigError(f"{path}: {error}") from error
 
 
+_PLAIN = (bool, float, int, str)
+
+
+@functools.lru_cache(maxsize=1000)
+def _schema(key: str, hint: Any) -> type:
+    """A dataclass with one field, for OmegaConf to check a value against."""
+    return dataclasses.make_dataclass("Field", [(key, hint)])
+
+
 def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     """`value` converted to the field type: nested dataclasses by us, the rest by OmegaConf."""
     if isinstance(value, dict) and "_target_" in value:
@@ -101,9 +111,10 @@ def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
-    schema = dataclasses.make_dataclass("Field", [(key, hint)])
+    if type(value) is hint and hint in _PLAIN and value != "???":
+        return value  # as OmegaConf leaves it; most fields are like this
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+        merged = OmegaConf.merge(OmegaConf.structured(_schema(key, hint)), {key: value})
         return getattr(OmegaConf.to_object(merged), key)
     except OmegaConfBaseException as error:
         full_key = getattr(error, "full_key", None) or key
