@@ -120,7 +120,7 @@ def export(
     Raises `RlmEvalError` for another kind.
     """
     from rlm_eval.core.errors import RlmEvalError
-    from rlm_eval.report.export.files import KINDS
+    from rlm_eval.report.exports.files import KINDS
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")

@@ -276,4 +276,4 @@ def _label(cell: Cell) -> str:
 
 
 def _tokens(call: Call) -> int:
-    return (call.usage.input or 0) + (call.usage.output or 0)
+    return call.usage.total or 0

@@ -60,7 +60,7 @@ class Models:
                 proof = client.check() if prove is None else prove(self._histories[key])
                 self._infos[key] = await proof
                 usage = self._infos[key].check_usage
-                tokens = (usage.input or 0) + (usage.output or 0)
+                tokens = usage.total or 0
                 self._budget.spend(tokens, cold_cost(model.price)(usage))
                 await self.accounts.opened(key, model, client, self._infos[key])
                 self._stacks[key] = stack.pop_all()  # proved: it stays open

@@ -20,7 +20,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Role
 from rlm_eval.records.record import load_records
 from rlm_eval.report import power, report, summary, wording
-from rlm_eval.report.export import files
+from rlm_eval.report.exports import files
 from rlm_eval.report.figures import contrasts, draw, style
 from rlm_eval.report.figures import panels as figures
 from rlm_eval.report.tables import comparison, standard

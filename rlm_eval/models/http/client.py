@@ -154,7 +154,7 @@ class HttpClient:
                 sent.in_flight = False
                 await self._after(fault, sent)
                 continue
-            used = (reply.usage.input or 0) + (reply.usage.output or 0)
+            used = reply.usage.total or 0
             is_full = narrow is not None and used >= narrow - _SLACK
             if is_full and reply.finish_reason == "length" and await self._is_widened(narrow):
                 sent.failed += (reply.usage,)

@@ -21,7 +21,7 @@ from rlm_eval.core.types import Call, Outcome, Role, Slice
 from rlm_eval.records.call_patterns import METRICS
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, load_records
-from rlm_eval.report.export.inspect_log import inspect_logs
+from rlm_eval.report.exports.inspect_log import inspect_logs
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage.cell_store import Attempt, output_folder
 
