@@ -161,7 +161,7 @@ def write_jobs(
     first = max((int(p.stem) for p in folder.glob("*.json")), default=-1) + 1
     for number, cells in enumerate(jobs, first):
         content = {
-            "cells": [cell.name_in_plan for cell in cells],
+            "cells": [cell.plan_id for cell in cells],
             "configs": [cell.resolved for cell in cells],
             "gpus": cluster.gpus_for(cells),
             "servers": max(len(servers_of(cell)) for cell in cells),

@@ -67,7 +67,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     EXPECTED.set(job.get("at_once", 1))
     configs = [OmegaConf.create(config) for config in job["configs"]]
     cells = [build_cell(config) for config in configs]
-    if (found := [cell.name_in_plan for cell in cells]) != job["cells"]:
+    if (found := [cell.plan_id for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
         raise RlmEvalError(
             f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "

@@ -54,7 +54,7 @@ def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
             try:
                 needs_of(group, given, cluster.gpu_gib)
             except ConfigError as error:
-                raise ConfigError(f"{cell.name_in_plan}: {error}") from error
+                raise ConfigError(f"{cell.plan_id}: {error}") from error
 
 
 def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:

@@ -93,7 +93,7 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
     from rlm_eval.runner.rollout import attempt
     from rlm_eval.session.session import Session
     from rlm_eval.storage.cell_store import Attempt, CellStore
-    from rlm_eval.storage.journal import Calls, Tape
+    from rlm_eval.storage.journal import Calls, ReplayJournal
     from rlm_eval.storage.prompt_slices import SourceIndex
 
     store = CellStore(folder)
@@ -113,7 +113,7 @@ async def _replay_cell(folder: Path, prefix: str, trust: bool) -> tuple[int, int
                     sample,
                     epoch,
                     offline_endpoints(cell, stored.trajectory.outcome),
-                    Tape(calls, stored.number),
+                    ReplayJournal(calls, stored.number),
                     Budget(cell.limits),
                     pool,
                     SourceIndex(sample.context.hash, ""),  # nobody reads these prompts

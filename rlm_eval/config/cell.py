@@ -70,10 +70,10 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its directory, relative to the run's."""
-        return Path("shards" if self.shard else "cells") / self.name_in_plan
+        return Path("shards" if self.shard else "cells") / self.plan_id
 
     @property
-    def name_in_plan(self) -> str:
+    def plan_id(self) -> str:
         """Its id; of a shard also which."""
         return f"{self.id}/{self.shard.folder}" if self.shard else self.id
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Slice, Times, Usage
-from rlm_eval.storage.jsonl import AppendLog, line_at, read_every, read_places
+from rlm_eval.storage.jsonl import JsonlLog, line_at, read_every, read_places
 
 _SHARED_TEXT = 40  # literals at least this long are named once and referred to
 _FINAL_ERRORS = ("ContextOverflow", "CutShort", "Refused")  # of the same request, every time
@@ -84,7 +84,7 @@ class Replies:
 class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
-    def __init__(self, log: AppendLog, wanted: Mapping[Who, int] | None = None) -> None:
+    def __init__(self, log: JsonlLog, wanted: Mapping[Who, int] | None = None) -> None:
         """Reads the whole of `log.path` once. Numbers of lines that a lost machine took are not
         given again: what still refers to them must not meet another text or trajectory.
 
@@ -363,7 +363,7 @@ class Calls:
         return texts[part]
 
 
-class Tape(Journal):
+class ReplayJournal(Journal):
     """The calls of one finished attempt, errors too, in the place of a journal; writes nothing."""
 
     def __init__(self, calls: Calls, trajectory: int) -> None:

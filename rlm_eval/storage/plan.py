@@ -23,14 +23,14 @@ class Planned(Protocol):
     """What is read of a `config.cell.Cell`."""
 
     @property
-    def name_in_plan(self) -> str:
+    def plan_id(self) -> str:
         """Its id; of a shard also which."""
 
 
 def plan(run: Path, cells: Sequence[Planned]) -> None:
     """Add the cells to the run's plan, so that `status` can name the missing ones."""
     known = set(_listed(run))
-    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
+    new = [name for cell in cells if (name := cell.plan_id) not in known]
     if not new:  # a job of a submitted sweep finds its cells planned and leaves the plan alone
         return
     marks = run / "plan"

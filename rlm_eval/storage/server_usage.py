@@ -32,7 +32,7 @@ PERIOD_S = 15.0
 """Seconds between two writes of a process's file."""
 
 
-class Accounts:
+class ServerUsageLog:
     """This process's file. Writes nothing where there is nothing to tell."""
 
     def __init__(self, run: Path) -> None:

@@ -17,7 +17,7 @@ from rlm_eval.methods.rlm.loop import Loop
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import RlmProtocol
 from rlm_eval.methods.rlm.settings import Compaction
-from rlm_eval.methods.rlm.subcalls import Tree
+from rlm_eval.methods.rlm.subcalls import RolloutState
 from rlm_eval.methods.text import sections
 from rlm_eval.protocols import Session
 
@@ -126,7 +126,7 @@ class RLM:
         session.shows_failures = self.on_subcall_failure == "show"
         session.keeps_raw = bool(getattr(self.protocol, "raw_replies", False))
         most = self.max_concurrent_sub_calls
-        tree = Tree(self, session, gate=asyncio.Semaphore(most) if most else None)
+        tree = RolloutState(self, session, gate=asyncio.Semaphore(most) if most else None)
         context = context_value(sample.context, self.context_type)
         key = sample.context.hash if isinstance(context, str) else None
         try:

@@ -29,7 +29,7 @@ Query = Callable[..., Awaitable[str]]
 
 
 @dataclass
-class Tree:
+class RolloutState:
     """What all loops of one sample share."""
 
     config: LoopSettings
@@ -66,7 +66,7 @@ class Place:
 class SubCalls:
     """The host functions of one loop. `place` is set before each block."""
 
-    tree: Tree
+    tree: RolloutState
     depth: int
     """Of the loop whose code calls."""
     place: Place

@@ -159,7 +159,7 @@ class HttpClient:
             if is_full and reply.finish_reason == "length" and await self._is_widened(narrow):
                 sent.failed += (reply.usage,)
                 continue
-            self.gate.went_well(used - estimate if used else 0.0)
+            self.gate.on_success(used - estimate if used else 0.0)
             self._silence.reply()
             reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
             return replace(
@@ -193,7 +193,7 @@ class HttpClient:
         after = fault.retry_after or 0.0
         is_patient = after <= config.patience_s
         if fault.throttled:
-            self.gate.too_many(sent.entered, after if is_patient else None)
+            self.gate.on_throttled(sent.entered, after if is_patient else None)
         if not is_patient:
             told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
             said = str(fault).removeprefix(f"{where}: ")
