@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from rlm_eval.models import EndpointInfo as EndpointInfo
     from rlm_eval.models import Model as Model
     from rlm_eval.models import Sampling as Sampling
+    from rlm_eval.protocols import Session as Session
     from rlm_eval.runner.objects import method as method
     from rlm_eval.runner.objects import model as model
     from rlm_eval.runner.objects import task as task
     from rlm_eval.runner.questions import Asked as Asked
     from rlm_eval.runner.rollouts import Rollout as Rollout
     from rlm_eval.runner.rollouts import sample as sample
-    from rlm_eval.session.session import Session as Session
     from rlm_eval.tasks import Task as Task
 
 __version__ = "0.1.0"
@@ -53,15 +53,15 @@ __version__ = "0.1.0"
 _MODULES = {
     "api": ("Run", "ask", "ask_sync", "evaluate", "evaluate_sync", "load_records", "solve",
             "solve_sync"),
-    "errors": ("RlmEvalError",),
+    "core.errors": ("RlmEvalError",),
     "methods": ("Method",),
     "models": ("Client", "EndpointInfo", "Model", "Sampling"),
-    "objects": ("method", "model", "task"),
-    "questions": ("Asked",),
-    "rollouts": ("Rollout", "sample"),
-    "session": ("Session",),
+    "runner.objects": ("method", "model", "task"),
+    "runner.questions": ("Asked",),
+    "runner.rollouts": ("Rollout", "sample"),
+    "protocols": ("Session",),
     "tasks": ("Task",),
-    "types": ("Answer", "Message", "Outcome", "Reply", "Role", "Sample", "Score", "Usage"),
+    "core.types": ("Answer", "Message", "Outcome", "Reply", "Role", "Sample", "Score", "Usage"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 _PACKAGES = ("methods", "tasks")

@@ -15,7 +15,7 @@ from rlm_eval.repl import ReplPool
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Journal
-from rlm_eval.storage.jsonl import AppendLog
+from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 
@@ -68,7 +68,7 @@ async def session_over(
         lambda usage: None,
         check=check,
     )
-    async with AppendLog(folder / "journal.jsonl") as log:
+    async with JsonlLog(folder / "journal.jsonl") as log:
         yield Session(
             sample,
             epoch,

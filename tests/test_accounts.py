@@ -177,7 +177,7 @@ class Telling:
 
 
 async def test_a_restarted_server_counts_on(tmp_path):
-    kept = server_usage.Accounts(tmp_path)
+    kept = server_usage.ServerUsageLog(tmp_path)
     client = Telling([100, 100, 160, 30, 50])
     await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
     for _ in range(3):
@@ -188,7 +188,7 @@ async def test_a_restarted_server_counts_on(tmp_path):
 
 async def test_a_file_that_could_not_be_written_once_costs_the_cell_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(server_usage, "PERIOD_S", 0.01)
-    kept, tries = server_usage.Accounts(tmp_path), []
+    kept, tries = server_usage.ServerUsageLog(tmp_path), []
     client = Telling([1.0] * 100)
     await kept.opened("m", ScriptedModel(), client, EndpointInfo("m", gpus=0, cores=1))
 

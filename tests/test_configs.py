@@ -1,5 +1,6 @@
 """Every YAML composes and builds; a grid expands as told; what is unknown is named with its kin."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from omegaconf import OmegaConf
 
 from rlm_eval.commands.run import main as run
 from rlm_eval.config.cell import build_cell
-from rlm_eval.config.grid import CONFIG_DIR, expand
+from rlm_eval.config.grid import CONFIG_DIR, expand, product
 from rlm_eval.core.errors import ConfigError
 
 PLACEHOLDERS = {
@@ -183,3 +184,29 @@ def test_composing_leaves_the_configs_alone():
     before = {p: p.read_bytes() for p in Path(CONFIG_DIR).rglob("*.yaml")}
     OmegaConf.to_yaml(expand(["debug=scripted"])[0])
     assert before == {p: p.read_bytes() for p in Path(CONFIG_DIR).rglob("*.yaml")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "swept",
+    [
+        ["task=s_niah,ledger", "method=rlm,rag", "model@root=scripted,gpt-5-mini"],
+        ["model@root=gpt-5-mini,claude-haiku", "root.window=4096,8192", "method.depth=0,2"],
+        ["length=1k,2k", "task=s_niah,oolong_gen", "seed=1,2", "limits.tokens=null,1000"],
+        ["model@root=gpt-5,gpt-5-mini", "root.sampling.temperature=0,1", "root.sampling.seed=1,2"],
+    ],
+    ids=lambda swept: " ".join(swept),
+)
+def test_a_grid_equals_the_naive_composition_of_every_cell(swept):
+    fixed = ["n=2", *(["method=rlm"] if "method.depth=0,2" in swept else [])]
+    axes = [
+        [f"{o.partition('=')[0]}={value}" for value in o.partition("=")[2].split(",")]
+        for o in swept
+    ]
+    naive = [product([*fixed, *cell], [])[0] for cell in itertools.product(*axes)]
+    found = expand([*fixed, *swept])
+    assert [plain(config) for config in found] == [plain(config) for config in naive]
+
+
+def plain(config):
+    return OmegaConf.to_container(config, resolve=False)

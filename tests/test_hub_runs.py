@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from rlm_eval.cli import main
-from rlm_eval.records.build import ContextSource
-from rlm_eval.report.viewer.server import Shelf
+from rlm_eval.config.contexts import ContextSource
+from rlm_eval.report.viewer.server import ViewerData
 
 pytest_plugins = ("hub_bench",)
 
@@ -49,7 +49,7 @@ def test_a_run_directory_is_enough(name, hub, tmp_path, monkeypatch, capsys, req
     assert main(["score", run]) == 0
     assert capsys.readouterr().out.count(f"{name}-") >= 2
     assert main(["compare", "long_context", "closed_book", "--run", run]) == 0
-    shelf = Shelf([tmp_path / "runs" / "run"], ContextSource())
+    shelf = ViewerData([tmp_path / "runs" / "run"], ContextSource())
     (text,) = shelf.context({"at": "0", "start": "0", "end": "9"}).values()
     assert "not shown" in text if name == "browsecomp_plus" else "not at hand" in text
     assert main(["run", *given]) == 0
@@ -61,7 +61,7 @@ def test_done_cells_load_nothing_and_larger_ones_say_what_is_missing(hub, tmp_pa
     given += ["model@root=scripted", f"results={tmp_path}/runs"]
     assert main(["run", "--no-report", *given]) == 0
     asked = len(hub.log)
-    shelf = Shelf([tmp_path / "runs" / "run"], ContextSource())
+    shelf = ViewerData([tmp_path / "runs" / "run"], ContextSource())
     assert "general-knowledge" in shelf.context({"at": "0", "start": "0", "end": "99"})["text"]
     # A larger n is no longer done: it needs the data, and says so where they are not at hand.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -69,7 +69,7 @@ def test_a_table_tells_the_state_of_every_cell(tmp_path):
     assert two.rstrip().endswith("running")
     assert three.rstrip().endswith("waiting")
     assert total.startswith("1 of 3 cells done, 101,000 tokens, $0.14")
-    progress.problem(cells[1].name_in_plan, "the server is gone")
+    progress.problem(cells[1].plan_id, "the server is gone")
     assert shown(progress).splitlines()[2].rstrip().endswith("unfinished")
 
 

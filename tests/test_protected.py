@@ -19,7 +19,7 @@ from rlm_eval.models.scripted import ScriptedModel
 from rlm_eval.records.build import rows
 from rlm_eval.runner.runner import Runner
 from rlm_eval.storage.cell_store import CellStore
-from rlm_eval.storage.jsonl import AppendLog, read_lines
+from rlm_eval.storage.jsonl import JsonlLog, read_lines
 
 CANARY, SECRET = "a canary of the tests", "Zanzibar Quux"
 PRINTS = "```python\nprint({})\n```"
@@ -109,7 +109,7 @@ async def test_a_sealed_line_reads_like_any_other_and_a_damaged_one_is_torn(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "log.jsonl"
-    async with AppendLog(path, sealed=True) as log:
+    async with JsonlLog(path, sealed=True) as log:
         log.append({"k": "text", "v": SECRET}, {"k": "start"})
     assert list(read_lines(path)) == [{"k": "text", "v": SECRET}, {"k": "start"}]
     first, second = path.read_bytes().splitlines()

@@ -20,7 +20,7 @@ from rlm_eval.methods.long_context import LongContext
 from rlm_eval.models import ON_SEND, Sampling
 from rlm_eval.runner.rollout import attempt
 from rlm_eval.session.prompt_check import PromptCheck
-from rlm_eval.storage.journal import Calls, Tape
+from rlm_eval.storage.journal import Calls, ReplayJournal
 from rlm_eval.storage.jsonl import count_torn
 from rlm_eval.storage.prompt_slices import decode
 from rlm_eval.storage.spend import Spending, spent
@@ -277,7 +277,7 @@ async def test_a_replay_counts_what_its_journal_does_not_hold_and_writes_nothing
     ) as session:
         await session.call(user("first"), role=Role.ROOT, position="t0")
     before = path.read_bytes()
-    tape = Tape(Calls(path), 0)
+    tape = ReplayJournal(Calls(path), 0)
     tape.write_count("request", 3)
     assert tape.counts == {"request": 3}
     assert path.read_bytes() == before

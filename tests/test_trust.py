@@ -14,10 +14,10 @@ from rlm_eval.commands import compare, export, replay, report, score, status
 from rlm_eval.config import trust
 from rlm_eval.config.builder import locate
 from rlm_eval.config.cell import build_cell
+from rlm_eval.config.contexts import ContextSource
 from rlm_eval.config.grid import expand
 from rlm_eval.config.trust import Untrusted
 from rlm_eval.core.errors import ConfigError
-from rlm_eval.records.build import ContextSource
 
 EVIL = """
 import os

@@ -27,7 +27,7 @@ from rlm_eval.core.types import Context, Message, Reply, Role, Sample, Usage, te
 from rlm_eval.models import ON_SEND, EndpointInfo, Sampling
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Calls, Journal
-from rlm_eval.storage.jsonl import AppendLog, Writer
+from rlm_eval.storage.jsonl import JsonlLog, Writer
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.prompt_slices import SourceIndex, decode
 
@@ -109,7 +109,7 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
     sample = sample_of(text, "00000000")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
-        async with Lease(Path(folder)) as lease, AppendLog(path, writer=writer(lease)) as log:
+        async with Lease(Path(folder)) as lease, JsonlLog(path, writer=writer(lease)) as log:
             session = Session(
                 sample, 0, {"sub": endpoint(), "root": endpoint()}, Journal(log), Budget(Limits()),
                 None, index,
@@ -122,7 +122,7 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
             index.encode(prompt)
         encoding = (time.process_time() - began) / count * 1000
         again = Path(folder) / "again.jsonl"
-        async with Lease(Path(folder)) as lease, AppendLog(again, writer=writer(lease)) as log:
+        async with Lease(Path(folder)) as lease, JsonlLog(again, writer=writer(lease)) as log:
             journal = Journal(log)
             journal.start(sample.id, 0, sample.context.hash)
             began = time.process_time()
@@ -151,7 +151,7 @@ async def large_run(samples: int, calls: int) -> None:
 
         async def run(wanted: dict[tuple[str, int], int] | None) -> tuple[float, float]:
             began = time.process_time()
-            async with Lease(Path(folder)) as lease, AppendLog(path, writer=writer(lease)) as log:
+            async with Lease(Path(folder)) as lease, JsonlLog(path, writer=writer(lease)) as log:
                 journal = Journal(log, wanted)
                 opened = time.process_time() - began
                 for number in range(samples):

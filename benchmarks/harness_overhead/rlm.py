@@ -38,7 +38,7 @@ from rlm_eval.models import Client, Sampling  # noqa: E402
 from rlm_eval.models.http.model import OpenAIModel  # noqa: E402
 from rlm_eval.repl import ReplConfig, ReplPool, open_pool  # noqa: E402
 from rlm_eval.session.session import Endpoint, Session  # noqa: E402
-from rlm_eval.storage.journal import AppendLog, Journal  # noqa: E402
+from rlm_eval.storage.journal import Journal, JsonlLog  # noqa: E402
 from rlm_eval.storage.prompt_slices import SourceIndex  # noqa: E402
 
 LATENCY = 0.05
@@ -96,7 +96,7 @@ async def one(job: str, client: Client, pool: ReplPool, folder: Path, number: in
     sample = sample_of("line of the context\n" * 50, f"job={job};", f"{number:08x}")
     endpoint = Endpoint("bench", client, Sampling(), None, lambda _: None)
     method = RLM(depth=2 if job == "depth" else 1)
-    async with AppendLog(folder / f"{job}{number}.jsonl") as log:
+    async with JsonlLog(folder / f"{job}{number}.jsonl") as log:
         index = SourceIndex(sample.context.hash, sample.context.text())
         slots = {"root": endpoint, "sub": endpoint}
         session = Session(sample, 0, slots, Journal(log), Budget(Limits()), pool, index)

@@ -26,7 +26,7 @@ from made_samples import CELL, call, score, step, trajectory
 from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
 from rlm_eval.records import record
 from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.journal import Journal, JsonlLog
 
 CHARS = 40_000_000
 
@@ -77,9 +77,9 @@ async def write(run: Path, each: int) -> None:
         store, samples = CellStore(folder), [sample(i) for i in range(each)]
         store.begin({"identity": name, "facts": facts, "prices": {}}, samples)
         async with (
-            AppendLog(folder / "journal.jsonl") as log,
-            AppendLog(folder / "trajectories.jsonl") as trajectories,
-            AppendLog(folder / "scores.jsonl") as scores,
+            JsonlLog(folder / "journal.jsonl") as log,
+            JsonlLog(folder / "trajectories.jsonl") as trajectories,
+            JsonlLog(folder / "scores.jsonl") as scores,
         ):
             journal = Journal(log)
             for item in samples:

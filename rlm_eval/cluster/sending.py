@@ -117,7 +117,7 @@ def _unsent(run: Path, cells: Sequence[Cell]) -> list[Cell]:
     return [
         cell
         for cell in cells
-        if cell.name_in_plan not in queued
+        if cell.plan_id not in queued
         and not (run / cell.folder / "DONE").exists()
         and holder_of(run / cell.folder) is None
     ]

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.cluster.jobs import Cluster, Job, read_job
+from rlm_eval.cluster.jobs import Cluster, read_job
+from rlm_eval.cluster.run_job import Job
 from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.core.secrets import redact
 from rlm_eval.models.servers import devices
@@ -53,7 +54,7 @@ def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
             try:
                 needs_of(group, given, cluster.gpu_gib)
             except ConfigError as error:
-                raise ConfigError(f"{cell.name_in_plan}: {error}") from error
+                raise ConfigError(f"{cell.plan_id}: {error}") from error
 
 
 def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:

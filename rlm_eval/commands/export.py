@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.records.build import ContextSource, write_records
+    from rlm_eval.config.contexts import ContextSource
+    from rlm_eval.records.build import write_records
     from rlm_eval.report import export
 
     for run in arguments.runs:

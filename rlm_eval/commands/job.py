@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("number", type=int, help="job number: a file of <run>/jobs/")
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.cluster.jobs import run_job
+    from rlm_eval.cluster.run_job import run_job
     from rlm_eval.core.terminal import printable
 
     unfinished = run_job(arguments.run, arguments.number)

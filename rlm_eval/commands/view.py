@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    from rlm_eval.records.build import ContextSource
+    from rlm_eval.config.contexts import ContextSource
     from rlm_eval.report import view
 
     contexts = ContextSource(trust=arguments.trust, runs=arguments.runs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import re
 import typing
@@ -16,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rlm_eval.core import moved
 from rlm_eval.core.errors import ConfigError
 
 _LENGTH = re.compile(r"^(\d+)\s*([kKmM]?)$")
@@ -35,8 +37,10 @@ def parse_length(value: object) -> int:
 def locate(target: str, path: str) -> type[Any]:
     """The dataclass behind a dotted name. Raises `ConfigError` naming the key path.
 
-    A name in this package is a class of it, not something that one of its modules imports.
+    A name in this package is a class of it, not something that one of its modules imports. Names
+    from before a module moved are known (`core.moved`).
     """
+    target = moved.now(target)
     module_name, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -91,6 +95,15 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
         raise ConfigError(f"{path}: {error}") from error
 
 
+_PLAIN = (bool, float, int, str)
+
+
+@functools.lru_cache(maxsize=1000)
+def _schema(key: str, hint: Any) -> type:
+    """A dataclass with one field, for OmegaConf to check a value against."""
+    return dataclasses.make_dataclass("Field", [(key, hint)])
+
+
 def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     """`value` converted to the field type: nested dataclasses by us, the rest by OmegaConf."""
     if isinstance(value, dict) and "_target_" in value:
@@ -98,9 +111,10 @@ def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
-    schema = dataclasses.make_dataclass("Field", [(key, hint)])
+    if type(value) is hint and hint in _PLAIN and value != "???":
+        return value  # as OmegaConf leaves it; most fields are like this
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+        merged = OmegaConf.merge(OmegaConf.structured(_schema(key, hint)), {key: value})
         return getattr(OmegaConf.to_object(merged), key)
     except OmegaConfBaseException as error:
         full_key = getattr(error, "full_key", None) or key

@@ -27,12 +27,11 @@ from rlm_eval.config.identity import hashed, identity, settings, versions_in
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Sample
-from rlm_eval.methods import Method
 from rlm_eval.methods.matched import MatchedProgram
-from rlm_eval.models import Model
+from rlm_eval.protocols import JudgedTask, Method, Model, Task, missing
 from rlm_eval.repl import ReplConfig
 from rlm_eval.storage.shards import Shard, parse_shard
-from rlm_eval.tasks import JudgedTask, Task, default_n, has_own_length
+from rlm_eval.tasks import default_n, has_own_length
 
 _SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
 
@@ -74,10 +73,10 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its directory, relative to the run's."""
-        return Path("shards" if self.shard else "cells") / self.name_in_plan
+        return Path("shards" if self.shard else "cells") / self.plan_id
 
     @property
-    def name_in_plan(self) -> str:
+    def plan_id(self) -> str:
         """Its id; of a shard also which."""
         return f"{self.id}/{self.shard.folder}" if self.shard else self.id
 
@@ -170,7 +169,10 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     length = parse_length(config.length)
     task: Task = given["task"] if "task" in given else build_task(config)
+    if "task" in given:
+        _check_members(task, "task", Task, *([JudgedTask] if _has_judge(task) else []))
     method: Method = given["method"] if "method" in given else build(config.method, "method")
+    _check_members(method, "method", Method)
     if isinstance(method, MatchedProgram):
         method = method.matched_to(getattr(task, "operation", None), task.name)
     if task.protected and getattr(method, "writes_plain_text", False):
@@ -219,6 +221,7 @@ def build_task(config: DictConfig) -> Task:
     shared = {name: config[name] for name in _SHARED} | {"length": parse_length(config.length)}
     given = shared | ({"n": 1} if config.n is None else {})
     task: Task = build(_with_shared(config.task, given), "task")
+    _check_members(task, "task", Task, *([JudgedTask] if _has_judge(task) else []))
     if config.n is not None:
         return task
     config.n = default_n(task)
@@ -261,7 +264,18 @@ def _models(config: DictConfig, slots: Sequence[str], given: Mapping[str, Any]) 
             built[slot] = given[source]
         else:
             built[slot] = built.get(source) or build(config[source], source)
+        _check_members(built[slot], source, Model)
     return built
+
+
+def _has_judge(task: object) -> bool:
+    return hasattr(task, "judge_prompt") or hasattr(task, "judge_score")
+
+
+def _check_members(plug_in: object, path: str, *contracts: type) -> None:
+    """Raises `ConfigError` that names each member of the contracts that a class lacks."""
+    if lines := [line for contract in contracts for line in missing(plug_in, contract)]:
+        raise ConfigError(f"{path}: {'; '.join(lines)}; see rlm_eval/protocols.py")
 
 
 def _source(config: Mapping[Any, Any] | DictConfig, slot: str) -> str:

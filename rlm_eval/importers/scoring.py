@@ -161,13 +161,13 @@ def score_run_cell(folder: Path, name: str | None, headline: str | None) -> dict
 
     from rlm_eval.storage.cell_logs import writer_of
     from rlm_eval.storage.cell_store import score_line
-    from rlm_eval.storage.jsonl import AppendLog
+    from rlm_eval.storage.jsonl import JsonlLog
     from rlm_eval.storage.lease import Lease
 
     values: dict[str, list[float]] = {}
     with Lease(folder) as lease:
         writer = writer_of(folder, lease)
-        with closing(AppendLog(folder / "scores.jsonl", False, writer)) as file:
+        with closing(JsonlLog(folder / "scores.jsonl", False, writer)) as file:
             for attempt in scored_again(folder, name, headline):
                 file.append(score_line(attempt))
                 for score in attempt.scores:

@@ -28,7 +28,7 @@ from rlm_eval.storage.cell_store import (
 )
 from rlm_eval.storage.imported import ABOUT, CONTEXTS
 from rlm_eval.storage.journal import Journal
-from rlm_eval.storage.jsonl import AppendLog, dumped
+from rlm_eval.storage.jsonl import JsonlLog, dumped
 
 
 def check_place(out: Path) -> None:
@@ -100,9 +100,9 @@ def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
     write_whole(folder / "samples.jsonl", b"".join(lines))
     store = CellStore(folder)
     with (
-        closing(AppendLog(folder / "journal.jsonl")) as log,
-        closing(AppendLog(folder / "trajectories.jsonl")) as trajectories,
-        closing(AppendLog(folder / "scores.jsonl")) as scores,
+        closing(JsonlLog(folder / "journal.jsonl")) as log,
+        closing(JsonlLog(folder / "trajectories.jsonl")) as trajectories,
+        closing(JsonlLog(folder / "scores.jsonl")) as scores,
     ):
         journal = Journal(log)
         for trajectory, verdicts in cell.results:

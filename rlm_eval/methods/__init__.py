@@ -1,12 +1,14 @@
-"""HOW a question is answered. A `Method` knows a session and a sample's context, never a task."""
+"""HOW a question is answered. A `Method` knows a session and a sample's context, never a task.
+
+Its contract stands in `rlm_eval.protocols`.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from rlm_eval.core.types import Answer, Sample
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Method as Method
 
 if TYPE_CHECKING:
     from rlm_eval.methods.closed_book import ClosedBook as ClosedBook
@@ -26,43 +28,6 @@ if TYPE_CHECKING:
     from rlm_eval.methods.rlm.official import PaperV1Strict as PaperV1Strict
     from rlm_eval.methods.rlm.own import Own as Own
     from rlm_eval.methods.summary_agent import SummaryAgent as SummaryAgent
-
-
-class Method(Protocol):
-    """A method's configuration: a frozen dataclass, one YAML in `configs/method/`.
-
-    A class that sets `writes_plain_text` (what it starts keeps files of its own) gets no protected
-    task. One whose root sends more than a user turn names the roles in `history`: the preflight
-    tries them.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name in tables, variant included (`rlm_own`, `rag_bm25`)."""
-        ...
-
-    @property
-    def prompt_id(self) -> str:
-        """Name and hash of the prompts it uses (`own@3f2a91bc`); `-` where it has none."""
-        ...
-
-    @property
-    def runs_code(self) -> bool:
-        """True where code runs in a REPL: only then is a sandbox started and required."""
-        ...
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The models it calls (`root`, `sub`, ...): others are neither opened nor recorded."""
-        ...
-
-    async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Answer `sample.question` over `sample.context`; every call goes through `session`.
-
-        Must not read `sample.target` (only the `floor` method does). Raises what the session
-        raises; the runner maps errors to outcomes.
-        """
-        ...
 
 
 def history_of(method: Method) -> tuple[str, ...]:

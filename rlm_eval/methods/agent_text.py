@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rlm_eval.core.types import Answer, Message, Outcome, Role
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 
 def load_parts(

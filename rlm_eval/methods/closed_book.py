@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from rlm_eval.core.types import Answer, Message, Role, Sample
 from rlm_eval.methods.prompts import fill, load_prompt
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 
 @dataclass(frozen=True)

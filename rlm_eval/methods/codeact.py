@@ -20,10 +20,10 @@ from rlm_eval.methods.context_window import refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
-from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
+from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls, no_child
 from rlm_eval.methods.steps import step_of
+from rlm_eval.protocols import Session
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
-from rlm_eval.session.session import Session
 
 SIDES = ("head", "tail", "middle")
 _PARTS = (
@@ -193,7 +193,7 @@ class _Tools:
         self._sample = sample
         self._session = session
         self._passages = passages
-        tree = Tree(RLM(sub_models=["sub"]), session)
+        tree = RolloutState(RLM(sub_models=["sub"]), session)
         self.calls = SubCalls(tree, 0, Place("", 0, None), no_child, one_argument=False)
         """The sub-calls of the block that is running."""
         self._found: list[Span] = []

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from rlm_eval.core.errors import ContextOverflow
 from rlm_eval.core.types import Message, Sample
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 MARGIN = 0.05
 """Share of a window that pieces of a context leave free, since their sizes are estimates."""

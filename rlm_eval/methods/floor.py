@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Sample
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 AnswerFunction = Callable[[Sample], str]
 """Of the task. That of the oracle is the only one that reads `sample.target`."""

@@ -25,7 +25,7 @@ from rlm_eval.methods.context_window import (
     refuse_overflow,
 )
 from rlm_eval.methods.prompts import fill
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")

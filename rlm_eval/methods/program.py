@@ -18,10 +18,10 @@ from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Answer, Sample
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
-from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree, no_child
+from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 _NOTE = re.compile(r"^note: (\w+)$", re.MULTILINE)
 
@@ -92,7 +92,7 @@ class Program:
         """Run the program. Raises `ProgramError` where it raises, and what the session raises."""
         most = self.max_concurrent_sub_calls
         config = RLM(sub_models=[self.sub_model], max_concurrent_sub_calls=most)
-        tree = Tree(config, session, gate=asyncio.Semaphore(most) if most else None)
+        tree = RolloutState(config, session, gate=asyncio.Semaphore(most) if most else None)
         parts = self._parts
         code = parts.pop("code")
         calls = SubCalls(tree, 0, Place("t0.b0", 0, None), no_child, one_argument=False)

@@ -20,7 +20,7 @@ from rlm_eval.methods.retrieval import Chunks, Passages, within_budget
 from rlm_eval.methods.retrieval.bm25 import ranking
 from rlm_eval.methods.retrieval.dense import SLOT, dense_scores
 from rlm_eval.methods.retrieval.fusion import fuse
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 ORDERS = ("rank", "position")

@@ -16,8 +16,8 @@ from rlm_eval.methods.agent_text import as_asked, directive, last_answer, load_p
 from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
+from rlm_eval.protocols import Session
 from rlm_eval.repl import clip
-from rlm_eval.session.session import Session
 
 _PARTS = ("system", "task", "results", "nothing", "format", "last")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rlm_eval.core.types import Step
+from rlm_eval.protocols import Session
 from rlm_eval.repl import BlockResult
-from rlm_eval.session.session import Session
 
 
 def step_of(

@@ -22,7 +22,7 @@ from rlm_eval.methods.context_window import MARGIN, chars_per_token
 from rlm_eval.methods.evidence_retention import Survival
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval.chunking import chunk_spans, halves
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 MODES = ("iterative", "map_reduce")
 SLOTS = ("sub", "root", "summary")

@@ -23,13 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from rlm_eval.config.trust import stored_cell
+from rlm_eval.core.baseline_kinds import BUDGETS, SCHEMA, Kind
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Sample
 from rlm_eval.storage.cell_store import BASELINES, read_manifest, write_json
-from rlm_eval.tasks import ceilings
-from rlm_eval.tasks.baselines import Kind
-from rlm_eval.tasks.skimming import BUDGETS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +56,8 @@ def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[st
     task = cell.task
     if getattr(task, "gold_answer", None) is None:  # a question of the user's: nothing is scored
         return
+    from rlm_eval.tasks import ceilings
+
     try:
         found = ceilings.measure(task, samples)
     except OSError:
@@ -78,7 +77,7 @@ def columns(folder: Path) -> dict[str, dict[str, Any]]:
 
 def in_columns(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Sample id -> columns, from what `ceilings.measure` returns. Empty for another layout."""
-    if found.get("schema") != ceilings.SCHEMA:
+    if found.get("schema") != SCHEMA:
         return {}
     kinds = found["kinds"]
     shared: dict[str, Any] = {NAMES[kind]: kinds[kind]["name"] for kind in KINDS if kind in kinds}
@@ -120,6 +119,10 @@ def _made_again(
     runs: Sequence[Path], lacking: set[str]
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     """(cell's identity, columns by sample) of the cells whose samples our generator makes again."""
+    # A report loads tasks only where it must make their samples again.
+    from rlm_eval.config.trust import stored_cell
+    from rlm_eval.tasks import ceilings
+
     of_samples: dict[str, dict[str, dict[str, Any]]] = {}
     for folder in (
         path.parent for run in runs for path in sorted(run.glob("cells/*/manifest.json"))

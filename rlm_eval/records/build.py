@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.budget.prices import call_cost, snapshot_name
-from rlm_eval.config.trust import stored_cell
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.core.hub_client import closed
 from rlm_eval.core.paths import replace_file
-from rlm_eval.core.types import Sample
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
 from rlm_eval.storage import server_usage
@@ -123,54 +120,3 @@ def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
         to_frame(chain(made, more)).to_parquet(buffer, index=False)
         replace_file(path, buffer.getvalue())
     return path
-
-
-class ContextSource:
-    """Rebuilds the contexts of stored samples from their tasks: they are never in the run.
-
-    The hub is not asked. What is not at hand is logged once a data set, and its text is not shown.
-    """
-
-    def __init__(
-        self, *, trust: bool = False, known: Collection[str] = (), runs: Sequence[Path] = ()
-    ) -> None:
-        """`trust` and `known` as of `trust.stored_cell`; `runs` may hold imported contexts."""
-        self._trust = trust
-        self._runs = runs
-        self._known = known
-        self._cell: str | None = None
-        self._told: set[str] = set()
-        self._samples: dict[str, Sample] = {}
-
-    def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
-        """Canonical text of a sample's context; `None` where the task does not make it again.
-
-        Neither is it made where the run would have to be trusted, nor of protected tasks.
-        """
-        if manifest["facts"].get("protected"):
-            return None
-        if manifest["facts"].get("imported"):
-            from rlm_eval.storage.imported import context_text
-
-            texts = (context_text(run, manifest["cell_id"], sample) for run in self._runs)
-            return next((text for text in texts if text is not None), None)
-        if manifest["cell_id"] != self._cell:
-            self._samples, self._cell = {}, manifest["cell_id"]
-            try:
-                task = stored_cell(manifest, trust=self._trust, known=self._known).task
-                with closed("a report does not ask the hub"):
-                    self._samples = {s.id: s for s in task.samples()}
-            except (RlmEvalError, OSError) as error:
-                self._tell(str(error))
-                return None
-        found = self._samples.get(sample)
-        try:
-            return None if found is None else found.context.text()
-        except (RlmEvalError, OSError) as error:
-            self._tell(str(error))
-            return None
-
-    def _tell(self, why: str) -> None:
-        if why not in self._told:
-            self._told.add(why)
-            _LOG.warning("contexts are not shown: %s", why)

@@ -6,16 +6,12 @@ called, so that the command line starts fast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-ContextOf = Callable[[Mapping[str, Any], str], str | None]
-"""(cell manifest, sample id) -> canonical text of its context, rebuilt; `None` = not available."""
-
-Additions = Callable[[Any], tuple[list[Any], Any]]
-"""Prepared records -> (`tables.Table`s, published scores: a frame of task, label, length, score in
-[0, 1], or `None`)."""
+if TYPE_CHECKING:
+    from rlm_eval.report.hooks import Additions, ContextOf
 
 
 def report(

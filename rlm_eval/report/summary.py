@@ -14,6 +14,7 @@ import pandas as pd
 
 from rlm_eval.records.record import COLUMNS
 from rlm_eval.report import series, wording
+from rlm_eval.report.hours import with_hours
 from rlm_eval.report.tables import baselines
 from rlm_eval.stats import bounds, intervals
 
@@ -161,10 +162,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
     table = pd.concat([table, means, sums], axis="columns")
-    # Both are loaded by each other: the figure needs the order of the series.
-    from rlm_eval.report.figures import gpu_hours
-
-    table = gpu_hours.with_hours(table, paid, keys)
+    table = with_hours(table, paid, keys)
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
     )

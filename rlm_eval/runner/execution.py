@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from rlm_eval.budget.prices import price_of
 from rlm_eval.config.cell import run_folder, sweep_budget
+from rlm_eval.config.contexts import ContextSource
 from rlm_eval.config.trust import foreign
 from rlm_eval.core.errors import ConfigError, EndedBySignal, NoRecords, RlmEvalError
 from rlm_eval.core.types import Outcome
-from rlm_eval.records.build import ContextSource, write_records
+from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.runner.planning.estimate import expected
 from rlm_eval.runner.planning.power import designs_of

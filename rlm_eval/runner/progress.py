@@ -40,7 +40,7 @@ class Progress:
 
     def __init__(self, cells: Sequence[Cell] = ()) -> None:
         """`cells` in the order in which they will run."""
-        self._names = {cell.name_in_plan: _label(cell) for cell in cells}
+        self._names = {cell.plan_id: _label(cell) for cell in cells}
         self._lines: dict[str, CellProgress] = {}
         self._ended: dict[str, str] = {}
         self._live: Live | None = None
@@ -98,8 +98,8 @@ class Progress:
         for attempt in kept:
             if attempt is not None and not attempt.trajectory.outcome.is_missing:
                 line.count(attempt)
-        self._names.setdefault(cell.name_in_plan, line.label)
-        self._lines[cell.name_in_plan] = line
+        self._names.setdefault(cell.plan_id, line.label)
+        self._lines[cell.plan_id] = line
         return line
 
     def note(self, text: str) -> None:
@@ -178,7 +178,7 @@ class CellProgress:
         """Input and output tokens of the samples that count."""
         self.spent = 0.0
         """US dollars; an unknown price adds nothing."""
-        self._name = cell.name_in_plan
+        self._name = cell.plan_id
         self._progress = progress
         self._total = total
         self._todo = todo
@@ -276,4 +276,4 @@ def _label(cell: Cell) -> str:
 
 
 def _tokens(call: Call) -> int:
-    return (call.usage.input or 0) + (call.usage.output or 0)
+    return call.usage.total or 0

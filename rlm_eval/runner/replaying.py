@@ -16,7 +16,7 @@ from rlm_eval.runner.resources import offline_endpoints
 from rlm_eval.runner.rollout import attempt
 from rlm_eval.session.session import Session
 from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import Calls, Tape
+from rlm_eval.storage.journal import Calls, ReplayJournal
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.prompt_slices import SourceIndex
@@ -65,7 +65,7 @@ async def replay_cell(
                     sample,
                     epoch,
                     offline_endpoints(cell, stored.trajectory.outcome),
-                    Tape(calls, stored.number),
+                    ReplayJournal(calls, stored.number),
                     Budget(cell.limits),
                     pool,
                     SourceIndex(sample.context.hash, ""),  # nobody reads these prompts

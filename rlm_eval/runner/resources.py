@@ -24,7 +24,7 @@ from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.session import Endpoint
 from rlm_eval.storage.prompt_slices import SourceIndex
-from rlm_eval.storage.server_usage import Accounts
+from rlm_eval.storage.server_usage import ServerUsageLog
 
 
 class Models:
@@ -35,7 +35,7 @@ class Models:
 
         What proving an endpoint costs is spent from `budget`, the sweep's.
         """
-        self.accounts = Accounts(run)
+        self.accounts = ServerUsageLog(run)
         self._budget = budget
         self._last_use: dict[str, int] = {}
         self._histories: dict[str, tuple[str, ...]] = {}
@@ -60,7 +60,7 @@ class Models:
                 proof = client.check() if prove is None else prove(self._histories[key])
                 self._infos[key] = await proof
                 usage = self._infos[key].check_usage
-                tokens = (usage.input or 0) + (usage.output or 0)
+                tokens = usage.total or 0
                 self._budget.spend(tokens, cold_cost(model.price)(usage))
                 await self.accounts.opened(key, model, client, self._infos[key])
                 self._stacks[key] = stack.pop_all()  # proved: it stays open
@@ -126,7 +126,7 @@ class Indexes:
 
 
 @dataclass(frozen=True)
-class _Nobody:
+class _ReplayClient:
     """A client for replays: what the journal does not hold was never asked."""
 
     outcome: Outcome
@@ -147,7 +147,7 @@ class _Nobody:
 
 def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
     """The cell's endpoints with nobody behind them, to replay an attempt that ended so."""
-    return {slot: endpoint(model, _Nobody(outcome)) for slot, model in cell.models.items()}
+    return {slot: endpoint(model, _ReplayClient(outcome)) for slot, model in cell.models.items()}
 
 
 def endpoint(model: Model, client: Client) -> Endpoint:

@@ -129,7 +129,7 @@ class Runner:
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
                 if self.stop.asked and not (self._folder(cell) / "DONE").exists():
-                    self.summary.unfinished[cell.name_in_plan] = "stopped before it began"
+                    self.summary.unfinished[cell.plan_id] = "stopped before it began"
                     continue
                 await self._run_or_report(cell, models, pools)
                 await models.release(index)
@@ -179,7 +179,7 @@ class Runner:
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
             why = redact(f"{group.exceptions[0]!r} (traceback above)")
-        name = cell.name_in_plan
+        name = cell.plan_id
         if why is None:
             self.summary.finished.append(name)
         else:
@@ -199,11 +199,11 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         async with Lease(folder) as lease:
             if lease.taken_over:
-                self.progress.note(f"{cell.name_in_plan}: {lease.taken_over}")
+                self.progress.note(f"{cell.plan_id}: {lease.taken_over}")
             if not (whole := await asyncio.to_thread(samples_of, cell, folder)):
                 raise NoSamples
             samples = cell.share(whole)
-            CELL.set(cell.name_in_plan)
+            CELL.set(cell.plan_id)
             store = CellStore(folder)
             began: Mapping[str, Any] = {}
             if (folder / "manifest.json").exists():
@@ -212,7 +212,7 @@ class Runner:
             replaces = replaced_cells(self.folder, cell)
             if replaces and not began:
                 self.progress.note(
-                    f"{cell.name_in_plan}: begins anew and asks everything again: an earlier "
+                    f"{cell.plan_id}: begins anew and asks everything again: an earlier "
                     f"release made {', '.join(replaces)}, and the two are not mixed"
                 )
             code = await asyncio.to_thread(stale_code.code_of_cell, cell)
@@ -226,7 +226,7 @@ class Runner:
             ]
             kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
             if kept and (told := stale_code.check_kept(self.folder, other, todo)):
-                self.progress.note(f"{cell.name_in_plan}: {told}")
+                self.progress.note(f"{cell.plan_id}: {told}")
             began = stale_code.rescored(began, code, store, whole)
             progress = self.progress.cell(cell, store, samples, todo)
             if not todo and (folder / "DONE").exists():
@@ -245,7 +245,7 @@ class Runner:
             facts |= {"replaces": replaces, **began_under(began, self.folder)}
             endpoints = {slot: await models.endpoint(m) for slot, m in cell.models.items()}
             async with (
-                models.accounts.cell(cell.name_in_plan, clients),
+                models.accounts.cell(cell.plan_id, clients),
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 # Set aside first: the manifest must not name today's code for results of another.
@@ -282,7 +282,7 @@ class Runner:
                 for attempt_ in again:
                     store.append_scores(logs.scores, attempt_)
             told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
-            self.progress.note(f"{cell.name_in_plan}: {told}")
+            self.progress.note(f"{cell.plan_id}: {told}")
 
     async def _run_samples(
         self,

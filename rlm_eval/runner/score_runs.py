@@ -13,7 +13,7 @@ from rlm_eval.records.rescoring import scored_again
 from rlm_eval.runner.kept_samples import stored_samples
 from rlm_eval.storage.cell_logs import writer_of
 from rlm_eval.storage.cell_store import CellStore, score_line
-from rlm_eval.storage.jsonl import AppendLog
+from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.stale_code import code_of_cell, hashes_in, rescored
 
@@ -55,7 +55,7 @@ def score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
         store = CellStore(folder)
         samples = stored_samples(folder, cell.task)
         writer = writer_of(folder, lease)
-        with closing(AppendLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
+        with closing(JsonlLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
             for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
                 file.append(score_line(attempt))
                 for score in attempt.scores:

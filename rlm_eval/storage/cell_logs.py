@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rlm_eval.core.paths import replace_file
 from rlm_eval.storage.group_commit import Sync
-from rlm_eval.storage.jsonl import SYNC_SECONDS, AppendLog, Writer, highest_number
+from rlm_eval.storage.jsonl import SYNC_SECONDS, JsonlLog, Writer, highest_number
 from rlm_eval.storage.lease import Lease
 
 RESULT_SECONDS = 1.0
@@ -24,11 +24,11 @@ lease still writes while the next one opens, no result of it counts whose calls 
 class CellLogs:
     """What a running cell appends to."""
 
-    journal: AppendLog
+    journal: JsonlLog
     """Every model call."""
-    trajectories: AppendLog
+    trajectories: JsonlLog
     """Finished attempts."""
-    scores: AppendLog
+    scores: JsonlLog
     """Their verdicts."""
 
 
@@ -41,7 +41,7 @@ async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[C
         opened = []
         for name in _NAMES:
             every = SYNC_SECONDS if name == "journal.jsonl" else RESULT_SECONDS
-            log = await asyncio.to_thread(AppendLog, folder / name, sealed, writer, sync, every)
+            log = await asyncio.to_thread(JsonlLog, folder / name, sealed, writer, sync, every)
             opened.append(await stack.enter_async_context(log))
         trajectories, scores, journal = opened
         yield CellLogs(journal, trajectories, scores)

@@ -29,7 +29,7 @@ from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Answer, Context, Outcome, Sample, Score, Step, Totals, Trajectory
 from rlm_eval.storage.journal import Calls
 from rlm_eval.storage.jsonl import (
-    AppendLog,
+    JsonlLog,
     count_stale,
     dumped,
     line_at,
@@ -184,7 +184,7 @@ class CellStore:
             or done.number < self.since.get(who, 0)
         )
 
-    def set_aside(self, trajectories: AppendLog, who: tuple[str, int]) -> None:
+    def set_aside(self, trajectories: JsonlLog, who: tuple[str, int]) -> None:
         """Open a finished sample again: its replies are asked anew, its result stays on disk."""
         first = self.attempts[who].number + 1
         trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
@@ -216,8 +216,8 @@ class CellStore:
 
     def append(
         self,
-        trajectories: AppendLog,
-        scores: AppendLog,
+        trajectories: JsonlLog,
+        scores: JsonlLog,
         attempt: Attempt,
     ) -> None:
         """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
@@ -225,7 +225,7 @@ class CellStore:
         trajectories.append(_line(attempt))
         self._keep(attempt)
 
-    def append_scores(self, scores: AppendLog, attempt: Attempt) -> None:
+    def append_scores(self, scores: JsonlLog, attempt: Attempt) -> None:
         """Store new scores of a stored attempt; its later line counts."""
         scores.append(score_line(attempt))
         self._keep(attempt)

@@ -365,7 +365,7 @@ class Calls:
         return texts[part]
 
 
-class Tape(Journal):
+class ReplayJournal(Journal):
     """The calls of one finished attempt, errors too, in the place of a journal; writes nothing."""
 
     def __init__(self, calls: Calls, trajectory: int) -> None:

@@ -64,7 +64,7 @@ class Writer:
     """Raises `RlmEvalError` where the lease is lost."""
 
 
-class AppendLog:
+class JsonlLog:
     """An append-only file of JSON lines with group fsync. Use as an async context manager."""
 
     def __init__(
@@ -106,7 +106,7 @@ class AppendLog:
         """For `sync`."""
         return self._fd
 
-    async def __aenter__(self) -> AppendLog:
+    async def __aenter__(self) -> JsonlLog:
         if self._sync is None:
             self._sync = await self._exits.enter_async_context(Sync())
         self._sync.touched(self)

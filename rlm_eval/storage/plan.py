@@ -9,20 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 import orjson
 
-from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import sync_folder
 from rlm_eval.storage.cell_store import write_json
 
 
-def plan(run: Path, cells: Sequence[Cell]) -> None:
+class Planned(Protocol):
+    """What is read of a `config.cell.Cell`."""
+
+    @property
+    def plan_id(self) -> str:
+        """Its id; of a shard also which."""
+
+
+def plan(run: Path, cells: Sequence[Planned]) -> None:
     """Add the cells to the run's plan, so that `status` can name the missing ones."""
     known = set(_listed(run))
-    new = [name for cell in cells if (name := cell.name_in_plan) not in known]
+    new = [name for cell in cells if (name := cell.plan_id) not in known]
     if not new:  # a job of a submitted sweep finds its cells planned and leaves the plan alone
         return
     marks = run / "plan"

@@ -17,20 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from rlm_eval.core.types import Usage
-from rlm_eval.models import Account, Client, EndpointInfo, Model
 from rlm_eval.storage.cell_store import write_json
+
+if TYPE_CHECKING:
+    from rlm_eval.models import Account, Client, EndpointInfo, Model
 
 FOLDER = "endpoints"
 PERIOD_S = 15.0
 """Seconds between two writes of a process's file."""
 
 
-class Accounts:
+class ServerUsageLog:
     """This process's file. Writes nothing where there is nothing to tell."""
 
     def __init__(self, run: Path) -> None:

@@ -15,13 +15,13 @@ import hashlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rlm_eval.core.code_hash import class_hash, values_hash
 from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.moved import former
 
 if TYPE_CHECKING:
-    from rlm_eval.config.cell import Cell
     from rlm_eval.core.types import Sample
     from rlm_eval.storage.cell_store import CellStore
 
@@ -45,13 +45,25 @@ def code_of(config: Mapping[str, Any], slots: Iterable[str]) -> dict[str, str | 
     return found
 
 
-def code_of_cell(cell: Cell) -> dict[str, str | None]:
+class BuiltCell(Protocol):
+    """What is read of a `config.cell.Cell`."""
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Its composed configuration."""
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """Its models by slot."""
+
+
+def code_of_cell(cell: BuiltCell) -> dict[str, str | None]:
     """The hashes of a built cell."""
     return code_of(cell.resolved, cell.models)
 
 
 def _hash(node: Mapping[str, Any], *, only: str = "", without: str = "") -> str | None:
-    classes = sorted(_targets(node))
+    classes = sorted(_targets(node), key=former)
     hashes = [class_hash(str(node.get("_target_")), only=only, without=without)]
     if not only:
         hashes += [class_hash(name) for name in classes if name != node.get("_target_")]

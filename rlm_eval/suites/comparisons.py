@@ -19,7 +19,8 @@ import pandas as pd
 from rlm_eval.config.builder import parse_length
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
-from rlm_eval.report import Additions, summary, wording
+from rlm_eval.report import summary, wording
+from rlm_eval.report.hooks import Additions
 from rlm_eval.report.tables import card, comparison, standard
 from rlm_eval.stats import bounds, paired
 from rlm_eval.stats.intervals import mean_interval

@@ -113,7 +113,8 @@ def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Pa
 
 
 def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> None:
-    from rlm_eval.records.build import ContextSource, cell_folders, write_records
+    from rlm_eval.config.contexts import ContextSource
+    from rlm_eval.records.build import cell_folders, write_records
     from rlm_eval.suites.reporting import write_report
 
     write_records(run, [] if kept is None else kept.rows)

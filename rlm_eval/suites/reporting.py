@@ -10,7 +10,7 @@ from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.storage.lease import Lease
 
 if TYPE_CHECKING:
-    from rlm_eval.records.build import ContextSource
+    from rlm_eval.config.contexts import ContextSource
 
 
 def write_report(

@@ -1,16 +1,21 @@
-"""WHAT is asked. A `Task` gives samples and scores answers; it never calls a model."""
+"""WHAT is asked. A `Task` gives samples and scores answers; it never calls a model.
+
+Its contract stands in `rlm_eval.protocols`.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-from rlm_eval.core.types import Answer, Density, Sample, Score
+from rlm_eval.protocols import Floor as Floor
+from rlm_eval.protocols import JudgedTask as JudgedTask
+from rlm_eval.protocols import Task as Task
 
 if TYPE_CHECKING:
     from rlm_eval.tasks.browsecomp.gen import BrowseCompGen as BrowseCompGen
     from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus as BrowseCompPlus
+    from rlm_eval.tasks.codeqa.changes import CodeQAChanges as CodeQAChanges
     from rlm_eval.tasks.codeqa.gen import CodeQAGen as CodeQAGen
     from rlm_eval.tasks.codeqa.longbench import CodeQA as CodeQA
     from rlm_eval.tasks.codeqa.sets import CodeQASets as CodeQASets
@@ -36,62 +41,6 @@ if TYPE_CHECKING:
     from rlm_eval.tasks.oolong.rows import OolongRows as OolongRows
     from rlm_eval.tasks.oolong.synth import OolongSynth as OolongSynth
     from rlm_eval.tasks.server_log import ServerLogIncident as ServerLogIncident
-
-Floor = Callable[[Sample], str]
-"""An answer function that needs no model (`floors()`)."""
-
-
-class Task(Protocol):
-    """A benchmark's configuration: a frozen dataclass, one YAML in `configs/task/`."""
-
-    @property
-    def name(self) -> str:
-        """Name in tables. Generated data never carries a real benchmark's name."""
-        ...
-
-    @property
-    def density(self) -> Density:
-        """How much of the context must be processed as it grows."""
-        ...
-
-    @property
-    def generated(self) -> bool:
-        """True where the data come from our own generator; every table and figure says so."""
-        ...
-
-    @property
-    def protected(self) -> bool:
-        """True where the text must not leave the run directory (reports, exports)."""
-        ...
-
-    def samples(self) -> Iterator[Sample]:
-        """The samples of the cell, in a fixed order; the same configuration gives the same ones."""
-        ...
-
-    def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """Every scorer's verdict, the headline first. `answer.text` may be `None` (no answer)."""
-        ...
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form a perfect method would give it: scores 1 (the `oracle` method)."""
-        ...
-
-    def floors(self) -> Mapping[str, Floor]:
-        """Answer functions that need no model, by name; the score a method has to beat."""
-        ...
-
-
-@runtime_checkable
-class JudgedTask(Protocol):
-    """A task whose headline score comes from a judge model: the runner makes the call."""
-
-    def judge_prompt(self, sample: Sample, answer: Answer) -> str | None:
-        """What the judge is asked; `None` where no judgement is needed (no answer)."""
-        ...
-
-    def judge_score(self, sample: Sample, answer: Answer, verdict: str) -> Score:
-        """Reads the judge's reply. Raises `ValueError` where it cannot be parsed."""
-        ...
 
 
 CLUSTERS = 20
@@ -130,34 +79,34 @@ def default_n(task: Task) -> int:
 
 
 _CLASSES = {
-    "BrowseCompGen": "browsecomp_gen",
-    "BrowseCompPlus": "browsecomp_plus",
-    "CloseWords": "ruler",
-    "CodeQA": "codeqa",
-    "CodeQAChanges": "codeqa_changes",
-    "CodeQAGen": "codeqa_gen",
-    "CodeQASets": "codeqa_sets",
-    "CommonWords": "ruler_cwe",
+    "BrowseCompGen": "browsecomp.gen",
+    "BrowseCompPlus": "browsecomp.plus",
+    "CloseWords": "needle.ruler",
+    "CodeQA": "codeqa.longbench",
+    "CodeQAChanges": "codeqa.changes",
+    "CodeQAGen": "codeqa.gen",
+    "CodeQASets": "codeqa.sets",
+    "CommonWords": "needle.ruler_cwe",
     "ContractClauses": "contract_clauses",
     "Custom": "custom",
     "Files": "files",
-    "FrequentWords": "ruler",
+    "FrequentWords": "needle.ruler",
     "GraphWalksGen": "graphwalks_gen",
     "Ledger": "ledger",
     "MrcrOpenai": "mrcr",
     "MrcrV2": "mrcr",
     "MrcrV2Gen": "mrcr",
-    "OolongGen": "oolong_gen",
-    "OolongPairs": "oolong_pairs",
-    "OolongPairsGen": "oolong_pairs",
-    "OolongReal": "oolong_real",
-    "OolongRows": "oolong_rows",
-    "OolongSynth": "oolong_synth",
-    "Paraphrase": "paraphrase",
-    "RulerQA": "ruler_qa",
-    "SNiah": "s_niah",
+    "OolongGen": "oolong.gen",
+    "OolongPairs": "oolong.pairs",
+    "OolongPairsGen": "oolong.pairs",
+    "OolongReal": "oolong.real",
+    "OolongRows": "oolong.rows",
+    "OolongSynth": "oolong.synth",
+    "Paraphrase": "needle.paraphrase",
+    "RulerQA": "needle.ruler_qa",
+    "SNiah": "needle.s_niah",
     "ServerLogIncident": "server_log",
-    "VariableTracking": "ruler",
+    "VariableTracking": "needle.ruler",
 }
 """The shipped tasks: class -> module, loaded when it is first used."""
 

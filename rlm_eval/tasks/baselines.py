@@ -14,22 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from rlm_eval.core.baseline_kinds import Kind as Kind
 from rlm_eval.core.types import Sample
-
-
-class Kind(StrEnum):
-    """What a baseline is allowed to do."""
-
-    PRIOR = "prior"
-    """Sees the question and its choices, nothing of the context: the best constant, or chance."""
-    NO_MODEL = "no_model"
-    """Looks at the whole context with rules that understand nothing."""
-    SKIMMER = "skimmer"
-    """Reads a part of the context as well as the gold allows, and nothing of the rest."""
-    BAG_OF_WORDS = "bag_of_words"
-    """Has learnt labels from texts of other seeds."""
 
 
 @dataclass(frozen=True)

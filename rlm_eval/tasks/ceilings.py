@@ -24,6 +24,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from rlm_eval.core.baseline_kinds import SCHEMA as SCHEMA
 from rlm_eval.core.code_hash import class_hash
 from rlm_eval.core.paths import cache_dir, write_atomic
 from rlm_eval.core.types import Answer, Sample, text_hash
@@ -42,7 +43,6 @@ from rlm_eval.tasks.guessing import (
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.skimming import BUDGETS, Seen, phrases, skimmers
 
-SCHEMA = 1
 MOST = 100
 """Samples of a cell that are looked at."""
 CHARACTERS = 24_000_000

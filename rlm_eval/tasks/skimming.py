@@ -16,11 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rlm_eval.core.baseline_kinds import BUDGETS as BUDGETS
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.items import Items, Page
-
-BUDGETS = (1, 5, 25)
-"""Percent of the text that a skimmer reads at most; one item is always allowed."""
 
 SHAPES = {
     "two_capitalised_words": r"[A-Z][a-z'’-]+ [A-Z][a-z'’-]+",

@@ -20,7 +20,7 @@ def cells(process: int) -> list[SimpleNamespace]:
     """Half of them are everyone's, the others are this process's own; some are shards."""
     own = [f"cell-{process}-{i}/{i + 1}-of-{CELLS}" for i in range(CELLS // 2)]
     return [
-        SimpleNamespace(name_in_plan=name)
+        SimpleNamespace(plan_id=name)
         for name in [*own, *(f"common-{i}" for i in range(CELLS // 2))]
     ]
 
@@ -49,7 +49,7 @@ def test_parallel_starts_of_one_run_lose_no_cell(tmp_path):
             plan(tmp_path, [cell])
 
     assert together(work) == [0] * PROCESSES
-    wanted = {cell.name_in_plan for number in range(PROCESSES) for cell in cells(number)}
+    wanted = {cell.plan_id for number in range(PROCESSES) for cell in cells(number)}
     assert set(orjson.loads((tmp_path / "plan.json").read_bytes())["cells"]) == wanted
     assert sorted(planned(tmp_path)) == sorted(wanted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan", "plan.json"]
@@ -71,7 +71,7 @@ def test_a_file_that_many_replace_at_once_is_one_of_theirs_and_no_draft_stays(tm
 def test_a_plan_of_an_older_release_goes_on_and_keeps_its_order(tmp_path):
     (tmp_path / "plan.json").write_bytes(orjson.dumps({"cells": ["b", "a"]}))
     assert planned(tmp_path) == ["b", "a"]
-    plan(tmp_path, [SimpleNamespace(name_in_plan=name) for name in ("a", "z", "c")])
+    plan(tmp_path, [SimpleNamespace(plan_id=name) for name in ("a", "z", "c")])
     assert planned(tmp_path) == ["b", "a", "z", "c"]
     assert orjson.loads((tmp_path / "plan.json").read_bytes())["cells"] == ["b", "a", "z", "c"]
 

@@ -28,7 +28,7 @@ from surroundings import CLI, EIO, ENOSPC, OTHER_PIDS, Faults, needs, process, w
 from rlm_eval.commands.status import main as status
 from rlm_eval.storage.cell_logs import cell_logs
 from rlm_eval.storage.jsonl import (
-    AppendLog,
+    JsonlLog,
     Writer,
     count_stale,
     count_torn,
@@ -161,9 +161,9 @@ async def test_lines_of_a_writer_that_did_not_notice_change_no_record(tmp_path, 
 async def test_a_sealed_log_is_fenced_as_well(tmp_path):
     path = tmp_path / "log.jsonl"
     first, second = (Writer(f"{n}.00{n}f", lambda: None) for n in (1, 2))
-    async with AppendLog(path, sealed=True, writer=first) as old:
+    async with JsonlLog(path, sealed=True, writer=first) as old:
         old.append({"k": "start", "t": 1})
-        async with AppendLog(path, sealed=True, writer=second) as new:
+        async with JsonlLog(path, sealed=True, writer=second) as new:
             old.append({"k": "start", "t": 2})
             new.append({"k": "start", "t": 3})
             old.append({"k": "start", "t": 4})
@@ -179,7 +179,7 @@ async def test_a_line_that_a_late_writer_wrote_first_does_not_count_either(tmp_p
         stale = Writer(logs.journal._writer.token, lambda: None)
     async with Lease(tmp_path) as lease, cell_logs(tmp_path, False, lease):
         for name in ("trajectories.jsonl", "scores.jsonl"):  # empty until now
-            async with AppendLog(tmp_path / name, writer=stale) as log:
+            async with JsonlLog(tmp_path / name, writer=stale) as log:
                 log.append({"t": 0})
             assert list(read_lines(tmp_path / name)) == []
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from rlm_eval.cli import main
+from rlm_eval.config.contexts import ContextSource
 from rlm_eval.core.types import Role, Slice
 from rlm_eval.importers import fieldmap
 from rlm_eval.importers.assemble import is_round
 from rlm_eval.importers.rows import BadLog
-from rlm_eval.records.build import ContextSource
 from rlm_eval.report import summary
 from rlm_eval.report.tables import comparison, standard
 from rlm_eval.report.viewer import server
@@ -158,10 +158,10 @@ def test_rlms_logs_keep_their_whole_call_tree(tmp_path):
     assert [s.error for s in attempt.trajectory.steps] == [None, None, "NameError", None]
     assert calls[1].times.end - calls[1].times.start == pytest.approx(0.75)
     assert "secret" not in (run / "imported.json").read_text()
-    shelf = server.Shelf([run], ContextSource(runs=[run]))
+    shelf = server.ViewerData([run], ContextSource(runs=[run]))
     shown = shelf.trajectory({"at": "0"})
     assert [call["times"][2] is None for call in shown["item"]["calls"]].count(True) == 2
-    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "Shelf 0"
+    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "ViewerData 0"
     json.dumps(shown, allow_nan=False)
 
 

@@ -13,7 +13,7 @@ from rlm_eval.core.types import Context, Message, Reply, Sample, Usage, canonica
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.journal import Journal, JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 Request = list[tuple[str, str]]
@@ -106,7 +106,7 @@ async def open_bench(
         for slot, client in clients.items()
     }
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(AppendLog(folder / "journal.jsonl"))
+        log = await stack.enter_async_context(JsonlLog(folder / "journal.jsonl"))
         pool = open_pool(ReplConfig(isolation="best")) if repl else None
         if pool is not None:
             await stack.enter_async_context(pool)

@@ -15,7 +15,7 @@ from rlm_eval.core.types import Context, Message, Reply, Sample, canonical_text,
 from rlm_eval.models import Client, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.journal import Journal, JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 TEXT = "\n".join(f"Entry {n}: the ferry to Holm took {n * 37 % 91} passengers." for n in range(300))
@@ -79,7 +79,7 @@ async def rlm_bench(
         for slot, client in zip(("root", "sub"), clients, strict=True)
         if slot == "root" or sub is not None
     }
-    async with AppendLog(folder / "journal.jsonl") as log, _pool(pool, repl) as opened:
+    async with JsonlLog(folder / "journal.jsonl") as log, _pool(pool, repl) as opened:
         index = SourceIndex(sample.context.hash, sample.context.text())
         budget = Budget(limits or Limits())
         session = Session(sample, 0, endpoints, Journal(log), budget, opened, index)

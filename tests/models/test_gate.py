@@ -53,16 +53,16 @@ async def test_one_burst_of_refusals_halves_once_and_success_restores_slowly():
     gate = Gate(16)
     entered = time.monotonic()
     for _ in range(10):
-        gate.too_many(entered, None)
+        gate.on_throttled(entered, None)
     assert gate.limit == 8
     await asyncio.sleep(0.001)
-    gate.too_many(time.monotonic(), None)
+    gate.on_throttled(time.monotonic(), None)
     assert gate.limit == 4
     for _ in range(4):
-        gate.went_well(0)
+        gate.on_success(0)
     assert 4.8 < gate.limit < 5.1
     for _ in range(1000):
-        gate.went_well(0)
+        gate.on_success(0)
     assert gate.limit == 16
 
 
@@ -70,7 +70,7 @@ async def test_the_limit_never_falls_below_one():
     gate = Gate(2)
     for _ in range(5):
         await asyncio.sleep(0.001)
-        gate.too_many(time.monotonic(), None)
+        gate.on_throttled(time.monotonic(), None)
     assert gate.limit == 1
     async with gate.slot(1):
         assert gate.in_flight == 1
@@ -180,7 +180,7 @@ async def test_tokens_given_back_let_the_next_one_in_at_once():
         async with gate.slot(30_000):
             waiting = asyncio.create_task(occupy(gate, "next", []))
             await asyncio.sleep(0)
-        gate.went_well(-29_900)
+        gate.on_success(-29_900)
         await waiting
 
 

@@ -77,7 +77,7 @@ async def test_a_run_that_was_deleted_is_not_made_again(logs):
 
 def test_a_limit_that_the_provider_lowered_stays_low():
     gate = Gate(32)
-    gate.too_many(1e12, None)
+    gate.on_throttled(1e12, None)
     assert gate.limit == 16
     for of, limit in ((4, 4), (1, 16), (64, 1)):
         gate.divide(of)

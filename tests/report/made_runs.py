@@ -11,7 +11,7 @@ from made_samples import CELL, call, sample, score, step, trajectory
 from rlm_eval.core.types import Outcome, Role, Sample, Slice
 from rlm_eval.records import record
 from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import AppendLog, Journal
+from rlm_eval.storage.journal import Journal, JsonlLog
 
 HOSTILE = '</script><script>document.title = "owned"</script><img src=x onerror="document.title=1">'
 FILLER = "The gate keeper wrote another line about the weather. "
@@ -59,9 +59,9 @@ async def _cell(
     store.begin(manifest, samples)
     rows = []
     async with (
-        AppendLog(folder / "journal.jsonl") as log,
-        AppendLog(folder / "trajectories.jsonl") as trajectories,
-        AppendLog(folder / "scores.jsonl") as scores,
+        JsonlLog(folder / "journal.jsonl") as log,
+        JsonlLog(folder / "trajectories.jsonl") as trajectories,
+        JsonlLog(folder / "scores.jsonl") as scores,
     ):
         journal = Journal(log)
         for item in samples:

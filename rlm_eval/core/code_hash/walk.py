@@ -20,6 +20,7 @@ from rlm_eval.core.code_hash.modules import (
     stamp,
     stored,
 )
+from rlm_eval.core.moved import former
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -259,7 +260,7 @@ class Walk:
         return node.id if scope.attributes is None else self._attribute(node.id)
 
     def _constant(self, value: Any, scope: _Scope) -> str:
-        text = repr(value)
+        text = repr(former(value) if isinstance(value, str) else value)
         if not isinstance(value, str) or len(value) > 200 or not _FILE.fullmatch(value):
             return text
         if scope.module.name.partition(".")[0] == _PACKAGE:

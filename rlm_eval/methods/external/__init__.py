@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from rlm_eval.core.errors import MissingDependency, ReplCrash
 from rlm_eval.core.types import Answer, Outcome, Role, Sample
 from rlm_eval.methods.external.proxy import Proxy, open_proxy
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 _HERE = Path(__file__).parent
 _SUPERVISE = _HERE.parents[1] / "models" / "supervise.py"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.core.errors import ContextOverflow, EndpointUnusable, LimitReached, ModelError
 from rlm_eval.core.types import Call, Message, Role
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -27,7 +27,7 @@ from rlm_eval.methods.lambda_rlm.operators import cross, fold, kept, map_each, p
 from rlm_eval.methods.lambda_rlm.planner import RULES, Plan, make_plan
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 FILTERS = ("string", "model", "off")
 _PROBE = 500  # characters of the text's beginning, as in the paper

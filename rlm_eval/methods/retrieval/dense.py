@@ -20,7 +20,7 @@ from rlm_eval.core.errors import BadRequest
 from rlm_eval.core.types import Message, Role
 from rlm_eval.methods.concurrent import all_of
 from rlm_eval.methods.retrieval import Passages
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 SLOT = "embed"
 _LOG = logging.getLogger(__name__)

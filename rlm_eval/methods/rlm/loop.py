@@ -16,7 +16,7 @@ from rlm_eval.core.types import Answer, Call, Message, Outcome, Role
 from rlm_eval.methods.rlm.official_calls import OfficialCalls
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
-from rlm_eval.methods.rlm.subcalls import Place, SubCalls, Tree
+from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 
@@ -26,7 +26,7 @@ class Loop:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: RolloutState,
         context: Any,
         question: str | None,
         *,

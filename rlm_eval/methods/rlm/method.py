@@ -16,9 +16,10 @@ from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm.loop import Loop
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import RlmProtocol
-from rlm_eval.methods.rlm.subcalls import Tree
+from rlm_eval.methods.rlm.settings import Compaction
+from rlm_eval.methods.rlm.subcalls import RolloutState
 from rlm_eval.methods.text import sections
-from rlm_eval.session.session import Session
+from rlm_eval.protocols import Session
 
 _CHOICES = {
     "turns_out": ("ask", "end"),
@@ -28,16 +29,6 @@ _CHOICES = {
     "failed_sub_calls": ("raise", "text"),
     "on_subcall_failure": ("fail", "show"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """The words of a compaction; ours for every protocol."""
-
-    request: str
-    """Asks for the summary."""
-    resume: str
-    """Follows it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ class RLM:
         session.shows_failures = self.on_subcall_failure == "show"
         session.keeps_raw = bool(getattr(self.protocol, "raw_replies", False))
         most = self.max_concurrent_sub_calls
-        tree = Tree(self, session, gate=asyncio.Semaphore(most) if most else None)
+        tree = RolloutState(self, session, gate=asyncio.Semaphore(most) if most else None)
         context = context_value(sample.context, self.context_type)
         key = sample.context.hash if isinstance(context, str) else None
         try:

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.core.errors import EndpointUnusable, LimitReached, ModelError, ReplCrash, Suspended
 from rlm_eval.core.types import Message, Role
+from rlm_eval.protocols import Session
 from rlm_eval.repl import HostFunction, ReplCallError
-from rlm_eval.session.session import Session
 
 if TYPE_CHECKING:
-    from rlm_eval.methods.rlm.method import RLM
+    from rlm_eval.methods.rlm.settings import LoopSettings
 
 Query = Callable[..., Awaitable[str]]
 
 
 @dataclass
-class Tree:
+class RolloutState:
     """What all loops of one sample share."""
 
-    config: RLM
+    config: LoopSettings
     """The method's settings."""
     session: Session
     """The one meter."""
@@ -66,7 +66,7 @@ class Place:
 class SubCalls:
     """The host functions of one loop. `place` is set before each block."""
 
-    tree: Tree
+    tree: RolloutState
     depth: int
     """Of the loop whose code calls."""
     place: Place

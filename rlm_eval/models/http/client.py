@@ -44,7 +44,7 @@ from rlm_eval.models.outage import Silence, Unreachable, say
 from rlm_eval.models.waiting import INTERRUPT
 
 if TYPE_CHECKING:
-    from rlm_eval.models.http.model import OpenAIModel
+    from rlm_eval.models.http.settings import HttpSettings
 
 
 _CACHE_METRIC = re.compile(
@@ -85,7 +85,7 @@ class HttpClient:
     """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
 
     def __init__(
-        self, config: OpenAIModel, transport: Transport, host: Host, gate: Gate, silence: Silence
+        self, config: HttpSettings, transport: Transport, host: Host, gate: Gate, silence: Silence
     ) -> None:
         self.config, self.gate, self._silence = config, gate, silence
         self._transport, self._host = transport, host
@@ -157,12 +157,12 @@ class HttpClient:
                 sent.in_flight = False
                 await self._after(fault, sent)
                 continue
-            used = (reply.usage.input or 0) + (reply.usage.output or 0)
+            used = reply.usage.total or 0
             is_full = narrow is not None and used >= narrow - _SLACK
             if is_full and reply.finish_reason == "length" and await self._is_widened(narrow):
                 sent.failed += (reply.usage,)
                 continue
-            self.gate.went_well(used - estimate if used else 0.0)
+            self.gate.on_success(used - estimate if used else 0.0)
             self._silence.reply()
             reply = self._thoughts.apart(reply, self._host.info.template_opens_thought)
             return replace(
@@ -196,7 +196,7 @@ class HttpClient:
         after = fault.retry_after or 0.0
         is_patient = after <= config.patience_s
         if fault.throttled:
-            self.gate.too_many(sent.entered, after if is_patient else None)
+            self.gate.on_throttled(sent.entered, after if is_patient else None)
         if not is_patient:
             told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
             said = str(fault).removeprefix(f"{where}: ")

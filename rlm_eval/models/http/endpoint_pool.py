@@ -26,7 +26,7 @@ from rlm_eval.models.outage import say
 from rlm_eval.models.waiting import INTERRUPT
 
 if TYPE_CHECKING:
-    from rlm_eval.models.http.model import OpenAIModel
+    from rlm_eval.models.http.settings import Replicated
 
 LEFT_OUT_S = 30.0
 """Seconds after which an endpoint that was left out is tried again."""
@@ -190,7 +190,7 @@ def parts(total: int, of: int) -> list[int]:
 
 
 @asynccontextmanager
-async def opened(config: OpenAIModel, urls: Sequence[str]) -> AsyncIterator[Pool]:
+async def opened(config: Replicated, urls: Sequence[str]) -> AsyncIterator[Pool]:
     """The endpoints at these addresses as one client; each gets its part of the limits."""
     stated, count = config.concurrency, len(urls)
     shares: list[int | None] = [None] * count if stated is None else [*parts(stated, count)]

@@ -18,7 +18,7 @@ from rlm_eval.models.http.reading import loads
 from rlm_eval.models.http.transport import Transport
 
 if TYPE_CHECKING:
-    from rlm_eval.models.http.model import OpenAIModel
+    from rlm_eval.models.http.settings import HttpSettings
 
 CAP = 1024
 """Tokens that a thinking model may need for a word; a smaller cap of the configuration holds."""
@@ -37,7 +37,7 @@ def messages(history: Sequence[str]) -> list[Message]:
     return [Message(role, _WORDS[role]) for role in history]
 
 
-def sampling(config: OpenAIModel, window: int | None) -> Sampling:
+def sampling(config: HttpSettings, window: int | None) -> Sampling:
     """The proof's own cap: at most the model's, and at most half of its window."""
     own = config.sampling.max_output_tokens or getattr(config, "output_cap", None)
     # Further fields may demand room of their own (a thinking budget must be below the cap).

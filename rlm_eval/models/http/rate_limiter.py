@@ -182,7 +182,7 @@ class Gate:
         if self._tpm:
             self._tpm.book(tokens)
 
-    def too_many(self, entered: float, retry_after: float | None) -> None:
+    def on_throttled(self, entered: float, retry_after: float | None) -> None:
         """The provider refused a request that entered at `entered`: halve, and pause if asked."""
         self.throttled += 1
         if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
@@ -191,7 +191,7 @@ class Gate:
         if retry_after:
             self._paused_until = max(self._paused_until, time.monotonic() + retry_after)
 
-    def went_well(self, tokens_over_estimate: float) -> None:
+    def on_success(self, tokens_over_estimate: float) -> None:
         """A reply came: the limit grows by one per `limit` replies."""
         self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
         self._book(0, tokens_over_estimate)

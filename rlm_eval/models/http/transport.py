@@ -29,7 +29,7 @@ from rlm_eval.models.outage import Outage, Unreachable
 if TYPE_CHECKING:
     import aiohttp
 
-    from rlm_eval.models.http.model import OpenAIModel
+    from rlm_eval.models.http.settings import HttpSettings
 
 KEEP_ALIVE_S = 4.0
 """Idle connections are closed after this: before the server does (uvicorn and Node: 5 s)."""
@@ -56,7 +56,7 @@ class Transport:
 
     def __init__(
         self,
-        config: OpenAIModel,
+        config: HttpSettings,
         host: Host,
         key: str | None,
         session: aiohttp.ClientSession,

@@ -26,7 +26,7 @@ from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage.cell_store import Attempt, output_folder
 
 if TYPE_CHECKING:
-    from rlm_eval.report import ContextOf
+    from rlm_eval.report.hooks import ContextOf
 
 
 def columns(frame: pd.DataFrame) -> dict[str, str]:

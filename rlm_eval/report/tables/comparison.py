@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.report import series, summary, wording
+from rlm_eval.report import names, series, summary, wording
 from rlm_eval.stats import bounds, paired, power
 from rlm_eval.stats.intervals import Interval, bootstrap_ratio, is_conditional, mean_interval
 
@@ -357,17 +357,19 @@ def _number(text: str) -> float | None:
 def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """The records that a name means: a series label, method, variant, model, prompt or run.
 
-    `rlm_own:gpt-5` means a method with a root model. Raises `RlmEvalError` listing near names.
+    `rlm:gpt-5` means a method with a root model; names of YAML files do as well (`names.printed`).
+    Raises `RlmEvalError` listing near names.
     """
-    method, _, root = name.partition(":")
-    part = frame[(frame["method"] == method) & (frame["root"] == root)]
-    if not part.empty:
-        return series.originals(part)
-    for column in _SELECTORS:
-        part = frame[frame[column] == name]
-        if not part.empty:  # a method or model alone means no counterfactual of it
-            named = column in ("series", "variant", "run")
-            return part if named else series.originals(part)
+    for asked in dict.fromkeys((name, names.printed(name))):
+        method, _, root = asked.partition(":")
+        part = frame[(frame["method"] == method) & (frame["root"] == root)]
+        if not part.empty:
+            return series.originals(part)
+        for column in _SELECTORS:
+            part = frame[frame[column] == asked]
+            if not part.empty:  # a method or model alone means no counterfactual of it
+                named = column in ("series", "variant", "run")
+                return part if named else series.originals(part)
     known = sorted({str(v) for c in _SELECTORS for v in frame[c].unique() if v})
     near = difflib.get_close_matches(name, known, 5) or known[:20]
     raise RlmEvalError(f"{name!r} is in none of these runs; near: {', '.join(near)}")

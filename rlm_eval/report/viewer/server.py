@@ -27,7 +27,7 @@ from rlm_eval.report.viewer import trajectories
 from rlm_eval.storage.cell_store import CellStore, raw_lines, stored_sample
 
 if TYPE_CHECKING:
-    from rlm_eval.report import ContextOf
+    from rlm_eval.report.hooks import ContextOf
 
 PAGE = 100
 _STRETCH = 200_000  # characters of a context in one answer
@@ -37,7 +37,7 @@ _POLICY = (
 )
 
 
-class Shelf:
+class ViewerData:
     """What the viewer may ask for. Reads a cell's journal when one of its samples is opened."""
 
     def __init__(self, run_dirs: Sequence[Path], context_of: ContextOf | None = None) -> None:
@@ -138,7 +138,7 @@ class Shelf:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    shelf: Shelf
+    shelf: ViewerData
     key: str
     page: bytes
 
@@ -190,7 +190,7 @@ def open_server(
     run_dirs: Sequence[Path], *, port: int = 0, context_of: ContextOf | None = None
 ) -> tuple[ThreadingHTTPServer, str]:
     """(bound server, address with its key). Raises `RlmEvalError` for a port in use."""
-    shelf = Shelf(run_dirs, context_of)
+    shelf = ViewerData(run_dirs, context_of)
     key = secrets.token_urlsafe(24)
     data: dict[str, Any] = {"source": "server", "key": key, "choices": shelf.choices()}
     data |= {"contexts": context_of is not None}

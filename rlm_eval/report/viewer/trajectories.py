@@ -23,7 +23,7 @@ from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlm_eval.report import ContextOf
+    from rlm_eval.report.hooks import ContextOf
 
 BUDGET = 20_000_000
 """Characters of trajectory text that one page embeds; the rest is shown by `rlm-eval view`."""

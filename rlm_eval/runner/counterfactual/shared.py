@@ -21,7 +21,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call
 from rlm_eval.storage.cell_store import CellStore
 from rlm_eval.storage.journal import FINAL_ERRORS, FROM, Calls, Journal, Replies, Who
-from rlm_eval.storage.jsonl import AppendLog
+from rlm_eval.storage.jsonl import JsonlLog
 
 KEY = "counterfactual"
 """Key of a configuration: `run`, `cell` (folder), `of` (identity), `change` (list of KEY=VALUE)."""
@@ -110,7 +110,7 @@ class SharedJournal(Journal):
     """See the module's docstring."""
 
     def __init__(
-        self, log: AppendLog, original: Original, wanted: Mapping[Who, int] | None = None
+        self, log: JsonlLog, original: Original, wanted: Mapping[Who, int] | None = None
     ) -> None:
         super().__init__(log, wanted)
         self._original = original
@@ -132,7 +132,7 @@ class SharedJournal(Journal):
 
 
 def journal_of(
-    origin: Mapping[str, Any] | None, log: AppendLog, wanted: Mapping[Who, int]
+    origin: Mapping[str, Any] | None, log: JsonlLog, wanted: Mapping[Who, int]
 ) -> Journal:
     """The journal of a cell; `origin` is its `counterfactual`, `None` for every other cell."""
     if origin is None:

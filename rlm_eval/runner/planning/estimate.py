@@ -41,7 +41,7 @@ from rlm_eval.runner.planning.expectations import Row, Speed, Used, family, rows
 from rlm_eval.runner.rollout import attempt
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Journal
-from rlm_eval.storage.jsonl import AppendLog
+from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.tasks.base import GeneratedTask
@@ -302,7 +302,7 @@ async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = await stack.enter_async_context(
-            AppendLog(folder / "journal.jsonl", cell.task.protected)
+            JsonlLog(folder / "journal.jsonl", cell.task.protected)
         )
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None

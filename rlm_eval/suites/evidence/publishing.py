@@ -70,7 +70,7 @@ def remake(folder: Path) -> None:
     but that those of an unsealed folder get the baselines of the samples that can be made again.
     Raises `RlmEvalError` where the folder's sealed files were changed: it must be restored first.
     """
-    from rlm_eval.records.build import ContextSource
+    from rlm_eval.config.contexts import ContextSource
     from rlm_eval.suites.publish import Anywhere, with_baselines
     from rlm_eval.suites.reporting import write_report
 

@@ -235,7 +235,7 @@ def _page(bundle: Bundle, seal: dict[str, Any]) -> Iterator[Finding]:
 
 def _figures(bundle: Bundle) -> str | None:
     """The CSV behind each figure, drawn again. Pictures are compared by their digests alone."""
-    from rlm_eval.records.build import ContextSource
+    from rlm_eval.config.contexts import ContextSource
     from rlm_eval.suites.reporting import write_report
 
     with bundle.as_run() as run:

@@ -1,0 +1,113 @@
+"""Runs one job of a sweep, or holds its servers; queues it again after a warning."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.cluster.jobs import WARNING, read_job
+from rlm_eval.cluster.serve_job import run_servers
+from rlm_eval.cluster.serving import WARNED
+from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.secrets import guard_output, redact
+from rlm_eval.models.servers.devices import give_back as give_back_devices
+
+
+@dataclass(frozen=True)
+class Job:
+    """What submitit pickles: a run directory and a number."""
+
+    run: str
+    """Absolute path."""
+    number: int
+    """Of the job's file."""
+
+    def __call__(self) -> None:
+        """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
+        guard_output()
+        give_back_devices()
+        try:
+            unfinished = run_job(Path(self.run), self.number)
+        except Exception as error:  # submitit stores what is raised, its traceback included
+            told = "".join(traceback.format_exception(error))
+            if (clean := redact(told)) != told:
+                raise RlmEvalError(clean) from None
+            raise
+        if unfinished:
+            raise RlmEvalError("; ".join(f"{name}: {why}" for name, why in unfinished.items()))
+
+    def checkpoint(self, *_: Any, **__: Any) -> Any:
+        """The same job again: a warning may come before the run listens to it."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    __submitit_checkpoint__ = checkpoint  # the name differs between releases
+
+
+def run_job(run: Path, number: int) -> dict[str, str]:
+    """Run a job's cells; cell -> why it is unfinished. Queues the job again where it was warned."""
+    from omegaconf import OmegaConf
+
+    from rlm_eval.config.cell import build_cell, sweep_budget
+    from rlm_eval.models.servers.users import EXPECTED
+    from rlm_eval.runner.runner import Runner
+    from rlm_eval.runner.signals import Signals
+    from rlm_eval.storage.shards import merge_done
+
+    job = read_job(run, number)
+    if job.get("serves"):
+        return _hold_servers(run, job)
+    EXPECTED.set(job.get("at_once", 1))
+    configs = [OmegaConf.create(config) for config in job["configs"]]
+    cells = [build_cell(config) for config in configs]
+    if (found := [cell.plan_id for cell in cells]) != job["cells"]:
+        first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
+        raise RlmEvalError(
+            f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "
+            "release, or a variable that its configuration names (oc.env) has another value here; "
+            "set it as it was at `rlm-eval submit`, or submit again"
+        )
+    runner = Runner(run, cells, sweep_budget(configs[0]), (), Signals(WARNING, job["grace"]))
+    try:
+        unfinished = asyncio.run(runner.run()).unfinished
+    except asyncio.CancelledError:
+        unfinished = {"job": "stopped; submit it again"}
+    if unfinished and runner.stop.warned:  # first: a merge that fails must not keep it from that
+        _requeue(job["requeues"])
+    for told in merge_done(run, cells):
+        print(told, file=sys.stderr)
+    return unfinished
+
+
+def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
+    """Hold the servers of a job of `submit --serve`; empty, for it has no cell to leave unfinished.
+
+    Queues the job again where it was warned: the jobs that attach wait for its servers.
+    """
+    why = run_servers(run, job)
+    print(f"serve: {why}", flush=True)
+    if why == WARNED:
+        _requeue(job["requeues"])
+    return {}
+
+
+def _requeue(most: int) -> None:
+    """Queue this Slurm job again; returns where that cannot be, and else not at all."""
+    job = os.environ.get("SLURM_JOB_ID")
+    times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if job is None or times >= most:
+        why = "no Slurm job" if job is None else f"queued again {times} times already"
+        print(f"not queued again ({why}); `rlm-eval submit` resumes", file=sys.stderr)
+        return
+    print(f"queueing job {job} again", file=sys.stderr, flush=True)
+    subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
+    time.sleep(120)  # Slurm ends this process; a result of it would end the job
+    sys.exit(1)

@@ -1,0 +1,20 @@
+"""Kinds of answers without a model, which tasks compute and records and reports show."""
+
+from enum import StrEnum
+
+SCHEMA = 1
+BUDGETS = (1, 5, 25)
+"""Percent of the text that a skimmer reads at most; one item is always allowed."""
+
+
+class Kind(StrEnum):
+    """What a baseline is allowed to do."""
+
+    PRIOR = "prior"
+    """Sees the question and its choices, nothing of the context: the best constant, or chance."""
+    NO_MODEL = "no_model"
+    """Looks at the whole context with rules that understand nothing."""
+    SKIMMER = "skimmer"
+    """Reads a part of the context as well as the gold allows, and nothing of the rest."""
+    BAG_OF_WORDS = "bag_of_words"
+    """Has learnt labels from texts of other seeds."""

@@ -1,0 +1,88 @@
+"""An incomplete plug-in is one line when its cell is built, not a traceback during a run."""
+
+import sys
+import types
+from dataclasses import make_dataclass
+
+import pytest
+
+from rlm_eval import protocols
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.protocols import JudgedTask, Method, Model, Task, missing
+
+
+def members(protocol):
+    return [
+        name
+        for name, value in vars(protocol).items()
+        if not name.startswith("_") and (callable(value) or isinstance(value, property))
+    ]
+
+
+def plug_in(protocol, without="", name="MyOwn"):
+    """A class with every member of a protocol but one; its module is `my_plug_ins`."""
+    names = [n for n in members(protocol) if n != without]
+    cls = make_dataclass(name, [], namespace={n: getattr(protocol, n) for n in names})
+    cls.__module__ = "my_plug_ins"
+    return cls
+
+
+REQUIRED = [
+    (protocol, name)
+    for protocol in (Task, JudgedTask, Method, Model)
+    for name in members(protocol)
+    if name != "gold_answer"
+]
+
+
+@pytest.mark.parametrize(("protocol", "name"), REQUIRED, ids=lambda x: getattr(x, "__name__", x))
+def test_each_member_that_is_required_is_named_with_its_contract(protocol, name):
+    assert missing(plug_in(protocol)(), protocol) == []
+    (line,) = missing(plug_in(protocol, name)(), protocol)
+    assert line.startswith(f"my_plug_ins.MyOwn lacks `{name}`: ")
+    assert len(line) > len(f"my_plug_ins.MyOwn lacks `{name}`: ") + 5
+
+
+def test_members_of_the_wrong_kind_are_named():
+    cls = plug_in(Method)
+    cls.solve = lambda self, sample, session: None
+    cls.slots = lambda self: ("root",)
+    assert missing(cls(), Method) == [
+        "my_plug_ins.MyOwn.slots is a method; make it a field or a `@property`",
+        "my_plug_ins.MyOwn.solve must be an `async def`",
+    ]
+
+
+def test_a_task_without_golds_is_complete():
+    assert missing(plug_in(Task, "gold_answer")(), Task) == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "override", "line"),
+    [
+        (Task, "task._target_", "task: my_plug_ins.MyOwn lacks `score`: every scorer's verdict"),
+        (Method, "method._target_", "method: my_plug_ins.MyOwn lacks `slots`: the models that it"),
+        (Model, "root._target_", "root: my_plug_ins.MyOwn lacks `open`: start or attach to the"),
+    ],
+)
+def test_the_cell_is_not_built(protocol, override, line, monkeypatch):
+    module = types.ModuleType("my_plug_ins")
+    module.MyOwn = plug_in(protocol, line.split("`")[1])
+    monkeypatch.setitem(sys.modules, "my_plug_ins", module)
+    config = expand(["debug=scripted", "n=1"])[0]
+    part = override.partition(".")[0]
+    config[part] = {"_target_": "my_plug_ins.MyOwn"}
+    with pytest.raises(ConfigError) as error:
+        build_cell(config)
+    assert str(error.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "name", ["Task", "JudgedTask", "Method", "Model", "Client", "Session", "Repl"]
+)
+def test_the_contracts_stand_in_one_file_with_a_sentence_for_each_member(name):
+    protocol = getattr(protocols, name)
+    assert protocol.__module__ == "rlm_eval.protocols"
+    assert all(vars(protocol)[member].__doc__ for member in members(protocol))
