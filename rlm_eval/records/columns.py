@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rlm_eval.core.types import Call
+
+CallCost = Callable[[Call], tuple[float | None, float | None]]
+"""USD of one call, its failed attempts included: (every input token at full rate, with cache
+hits); `None` = no price known."""
+
 COUNTERFACTUAL = "counterfactual: "
 """How the `variant` of a counterfactual begins: its rows are never pooled with the original's."""
 

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlm_eval.core.types import Call, Prompt, Role, Times, Totals, Trajectory, Usage
-
-if TYPE_CHECKING:
-    from rlm_eval.records.record import CallCost
+from rlm_eval.records.columns import CallCost
 
 _NEVER = (
     "n_retried_calls", "n_lost_attempts", "n_replayed_calls", "n_server_cut_calls",

@@ -7,7 +7,7 @@ of finished or running runs. Unknown is null, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from rlm_eval.records.artefacts import fingerprints, is_runaway
 from rlm_eval.records.call_patterns import habits
 from rlm_eval.records.columns import COLUMNS as COLUMNS
 from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
+from rlm_eval.records.columns import CallCost as CallCost
 from rlm_eval.records.union import united
 from rlm_eval.storage.cell_store import check_run
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 FILE = "records.parquet"
 
-CallCost = Callable[[Call], tuple[float | None, float | None]]
-"""USD of one call, its failed attempts included: (every input token at full rate, with cache
-hits); `None` = no price known."""
 
 _SOURCE = ("source_sha256", "source_row")
 """Notes of an imported trajectory that are columns."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from rlm_eval import __version__
 from rlm_eval.budget.prices import snapshot_name
 from rlm_eval.config.cell import Cell
 from rlm_eval.config.environment import masked, masked_arguments
+from rlm_eval.core.git import git_state
 from rlm_eval.models import EndpointInfo, shown_name
 from rlm_eval.records.columns import COUNTERFACTUAL
 from rlm_eval.repl import IsolationReport
@@ -103,29 +103,6 @@ def _remark(cell: Cell) -> str:
 def _name(cell: Cell, slot: str) -> str | None:
     model = cell.models.get(slot)
     return None if model is None else shown_name(model)
-
-
-def git_state() -> dict[str, Any]:
-    """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # else a repository that holds the environment would answer
-        return {"git": None, "dirty": None}
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(  # noqa: S603 - fixed arguments
-                ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"git": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
 def package_versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ are (`{cache}`, `~`, `results/runs`, `python`).
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,14 +19,13 @@ from typing import TYPE_CHECKING
 import orjson
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.core.paths import cache_dir
-from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
 from rlm_eval.storage.stale_code import refuse, today
 from rlm_eval.suites.evidence.publishing import remake, seal
+from rlm_eval.suites.places import RUNS, Anywhere, manifests_of, with_baselines
 from rlm_eval.suites.plan import FILE as PLAN
 from rlm_eval.suites.plan import read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PUBLISHED = Path("results/published")
-RUNS = Path("results/runs")
 _MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # what the published part has anew
 LONGEST = 200
 """Characters of a record's text above which it is left out: replies are not published."""
@@ -144,20 +141,6 @@ def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> 
             inside.write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
 
 
-def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
-    """Records with what skimmers and rules without a model score, as far as that is known here.
-
-    Computing them may need the data; whoever verifies a published folder has only the folder.
-    """
-    own = set(records.columns)
-    records = baselines.joined(records, [run])
-    empty = [name for name in records if name not in own and records[name].isna().all()]
-    records = records.drop(columns=empty)
-    made = [name for name in records.columns if str(name).startswith("baseline_")]
-    records[made] = records[made].convert_dtypes()
-    return records
-
-
 def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
     """Records as they read on any machine, replies and other long texts left out."""
     for name in records.select_dtypes(include=["string", "object"]):
@@ -169,29 +152,6 @@ def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
     return records
 
 
-class Anywhere:
-    """Text as it reads on any machine."""
-
-    def __init__(self, *runs: Path) -> None:
-        manifests = [orjson.loads(path.read_bytes()) for run in runs for path in _manifests(run)]
-        made = {Path(manifest["config"]["results"]) for manifest in manifests}
-        results = made.union(run.parent.absolute() for run in runs)
-        places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
-        places[Path(sys.executable)] = "python"  # stands in the command of a server of ours
-        places |= {place: str(RUNS) for place in results if place.is_absolute()}
-        self._places = {str(place): word for place, word in places.items() if place != Path("/")}
-
-    def told(self, text: str) -> str:
-        """`text` without folders of this machine, the longest taken first."""
-        for place in sorted(self._places, key=len, reverse=True):
-            text = text.replace(place, self._places[place])
-        return text
-
-
-def _manifests(run: Path) -> Iterator[Path]:
-    return iter(sorted(run.glob("cells/*/manifest.json")))
-
-
 def _progress(run: Path) -> tuple[int, int]:
     """(finished, planned) cells of a suite's run."""
     record = read_record(run)
@@ -199,7 +159,7 @@ def _progress(run: Path) -> tuple[int, int]:
     planned = {place.cell or place for place in places}
     done = {
         orjson.loads(path.read_bytes())["identity"]
-        for path in _manifests(run)
+        for path in manifests_of(run)
         if (path.parent / "DONE").exists()
     }
     return len(done & planned), len(planned)

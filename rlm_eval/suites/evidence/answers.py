@@ -28,7 +28,7 @@ from rlm_eval.storage.jsonl import read_lines
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlm_eval.methods import Method
+    from rlm_eval.protocols import Method
 
 ANSWERS = "answers.jsonl"
 SAMPLES = "samples.jsonl"

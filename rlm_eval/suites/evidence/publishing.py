@@ -46,7 +46,7 @@ def seal(run: Path, made: Path, before: Path, kept: Earlier | None) -> None:
 
 def _complete(folder: Path, journals: dict[str, Any], earlier: int, hand: str) -> None:
     """Write tables, card, README, claims and seal from the other files of a folder."""
-    from rlm_eval.runner.manifest import git_state
+    from rlm_eval.core.git import git_state
 
     bundle = Bundle(folder)
     shutil.rmtree(folder / "tables", ignore_errors=True)
@@ -71,7 +71,7 @@ def remake(folder: Path) -> None:
     Raises `RlmEvalError` where the folder's sealed files were changed: it must be restored first.
     """
     from rlm_eval.config.contexts import ContextSource
-    from rlm_eval.suites.publish import Anywhere, with_baselines
+    from rlm_eval.suites.places import Anywhere, with_baselines
     from rlm_eval.suites.reporting import write_report
 
     bundle = Bundle(folder)

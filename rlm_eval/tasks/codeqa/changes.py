@@ -21,9 +21,9 @@ from rlm_eval.scoring.sets import set_f1
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.codeqa.changes_rules import change_baselines, every_function
 from rlm_eval.tasks.codeqa.gen import fit_with_notes
 from rlm_eval.tasks.codeqa.riddles import Names, load
-from rlm_eval.tasks.codeqa_changes_rules import change_baselines, every_function
 from rlm_eval.tasks.haystack import Prose, trim
 
 _OWN, _MODULES, _EACH = 5, 3, 3

@@ -1,0 +1,30 @@
+"""The revision of the code that runs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def git_state() -> dict[str, Any]:
+    """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # else a repository that holds the environment would answer
+        return {"git": None, "dirty": None}
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

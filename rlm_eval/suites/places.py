@@ -1,0 +1,55 @@
+"""Published files as they read on any machine: its folders named by what they are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from rlm_eval.core.paths import cache_dir
+from rlm_eval.records import baselines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS = Path("results/runs")
+
+
+class Anywhere:
+    """Text as it reads on any machine."""
+
+    def __init__(self, *runs: Path) -> None:
+        manifests = [orjson.loads(path.read_bytes()) for run in runs for path in manifests_of(run)]
+        made = {Path(manifest["config"]["results"]) for manifest in manifests}
+        results = made.union(run.parent.absolute() for run in runs)
+        places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
+        places[Path(sys.executable)] = "python"  # stands in the command of a server of ours
+        places |= {place: str(RUNS) for place in results if place.is_absolute()}
+        self._places = {str(place): word for place, word in places.items() if place != Path("/")}
+
+    def told(self, text: str) -> str:
+        """`text` without folders of this machine, the longest taken first."""
+        for place in sorted(self._places, key=len, reverse=True):
+            text = text.replace(place, self._places[place])
+        return text
+
+
+def manifests_of(run: Path) -> Iterator[Path]:
+    return iter(sorted(run.glob("cells/*/manifest.json")))
+
+
+def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
+    """Records with what skimmers and rules without a model score, as far as that is known here.
+
+    Computing them may need the data; whoever verifies a published folder has only the folder.
+    """
+    own = set(records.columns)
+    records = baselines.joined(records, [run])
+    empty = [name for name in records if name not in own and records[name].isna().all()]
+    records = records.drop(columns=empty)
+    made = [name for name in records.columns if str(name).startswith("baseline_")]
+    records[made] = records[made].convert_dtypes()
+    return records
