@@ -11,6 +11,7 @@ from runs import server_process
 from rlm_eval.cli import main
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
+from rlm_eval.suites.places import Anywhere
 from rlm_eval.suites.plan import read_record
 from rlm_eval.suites.publish import publish, republish, state
 from rlm_eval.suites.schema import load
@@ -148,3 +149,8 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
     with pytest.raises(RlmEvalError, match=r"endpoints\.json: missing, .* restore it"):
         publish(tmp_path / "d" / "smoke", suite, root)
     assert load_records([out])["cell_id"].nunique() == 2  # nothing is lost
+
+
+def test_an_interpreter_of_another_environment_is_named_by_what_it_is(tmp_path):
+    told = Anywhere(tmp_path / "run").told('["/data/env-7/bin/python3.12", "-m", "vllm"] /bin/sh')
+    assert told == '["python", "-m", "vllm"] /bin/sh'

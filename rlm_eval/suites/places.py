@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RUNS = Path("results/runs")
+_PYTHON = re.compile(r"""/[^\s"':]*/bin/python[0-9.]*(?=["'\s]|$)""")
+"""An interpreter of another environment: the run may have been started elsewhere."""
 
 
 class Anywhere:
@@ -34,7 +37,7 @@ class Anywhere:
         """`text` without folders of this machine, the longest taken first."""
         for place in sorted(self._places, key=len, reverse=True):
             text = text.replace(place, self._places[place])
-        return text
+        return _PYTHON.sub("python", text)
 
 
 def manifests_of(run: Path) -> Iterator[Path]:
