@@ -38,7 +38,8 @@ from rlm_eval.models import Client, Sampling  # noqa: E402
 from rlm_eval.models.http.model import OpenAIModel  # noqa: E402
 from rlm_eval.repl import ReplConfig, ReplPool, open_pool  # noqa: E402
 from rlm_eval.session.session import Endpoint, Session  # noqa: E402
-from rlm_eval.storage.journal import Journal, JsonlLog  # noqa: E402
+from rlm_eval.storage.journal import Journal  # noqa: E402
+from rlm_eval.storage.jsonl import JsonlLog  # noqa: E402
 from rlm_eval.storage.prompt_slices import SourceIndex  # noqa: E402
 
 LATENCY = 0.05

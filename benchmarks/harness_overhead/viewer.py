@@ -26,7 +26,8 @@ from made_samples import CELL, call, score, step, trajectory
 from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
 from rlm_eval.records import record
 from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import Journal, JsonlLog
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import JsonlLog
 
 CHARS = 40_000_000
 

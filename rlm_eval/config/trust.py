@@ -61,7 +61,7 @@ def stored_cell(
 
     Raises `Untrusted`, before anything is imported, unless it is trusted.
     """
-    if manifest["facts"].get("imported"):
+    if manifest.get("facts", {}).get("imported"):
         raise RlmEvalError(
             f"{manifest.get('cell_id', 'a cell')}: imported from a foreign log: its task, method "
             "and models cannot be built here (report, compare, score, view and export work)"

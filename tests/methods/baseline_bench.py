@@ -13,7 +13,8 @@ from rlm_eval.core.types import Context, Message, Reply, Sample, Usage, canonica
 from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage.journal import Journal, JsonlLog
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 Request = list[tuple[str, str]]

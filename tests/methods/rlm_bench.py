@@ -15,7 +15,8 @@ from rlm_eval.core.types import Context, Message, Reply, Sample, canonical_text,
 from rlm_eval.models import Client, Sampling
 from rlm_eval.repl import ReplConfig, open_pool
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage.journal import Journal, JsonlLog
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 TEXT = "\n".join(f"Entry {n}: the ferry to Holm took {n * 37 % 91} passengers." for n in range(300))

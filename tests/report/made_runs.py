@@ -11,7 +11,8 @@ from made_samples import CELL, call, sample, score, step, trajectory
 from rlm_eval.core.types import Outcome, Role, Sample, Slice
 from rlm_eval.records import record
 from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import Journal, JsonlLog
+from rlm_eval.storage.journal import Journal
+from rlm_eval.storage.jsonl import JsonlLog
 
 HOSTILE = '</script><script>document.title = "owned"</script><img src=x onerror="document.title=1">'
 FILLER = "The gate keeper wrote another line about the weather. "

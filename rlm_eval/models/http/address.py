@@ -52,6 +52,11 @@ def root(base_url: str) -> str:
     return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/v1"), query=""))
 
 
+def has_query(base_url: str) -> bool:
+    """Does the address carry a query, as Azure's `?api-version=`?"""
+    return bool(_parts(base_url).query)
+
+
 def is_loopback(base_url: str) -> bool:
     """Is the server on this machine?"""
     host = (_parts(base_url).hostname or "").rstrip(".").lower()

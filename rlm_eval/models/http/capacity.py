@@ -34,6 +34,8 @@ class Capacity:
 
 async def told(transport: Transport, *, hosted: bool) -> Capacity:
     """What the server at this address tells. `hosted`: it is one that bills."""
+    if address.has_query(transport.base_url):  # a gateway's address: the server is behind it
+        return Capacity()
     root = address.root(transport.base_url)
     words = await transport.get(f"{root}/metrics", _SECONDS)
     tokens = of_metrics((words or b"").decode(errors="replace"))
