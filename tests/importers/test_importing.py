@@ -161,7 +161,7 @@ def test_rlms_logs_keep_their_whole_call_tree(tmp_path):
     shelf = server.ViewerData([run], ContextSource(runs=[run]))
     shown = shelf.trajectory({"at": "0"})
     assert [call["times"][2] is None for call in shown["item"]["calls"]].count(True) == 2
-    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "ViewerData 0"
+    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "Shelf 0"
     json.dumps(shown, allow_nan=False)
 
 

