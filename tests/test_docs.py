@@ -135,6 +135,7 @@ def python_in(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
     """In a clone of its own: the files as shown, each with its shown test."""
     files = shown_files(ROOT / "docs" / "extending.md")

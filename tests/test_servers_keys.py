@@ -311,7 +311,7 @@ def test_a_traceback_holds_no_key():
         "http://127.0.0.1:9/sk-planted7Qxplanted4Jd/v1",
     ],
 )
-@pytest.mark.parametrize("of", ["literal", "variable"])
+@pytest.mark.parametrize("of", ["literal", pytest.param("variable", marks=pytest.mark.slow)])
 def test_keys_in_an_address_are_refused_with_the_way_out(tmp_path, url, of):
     given = f'"{url}"' if of == "literal" else "${oc.env:THE_URL}"
     more = overrides(tmp_path, "http://x/v1", f"root.base_url={given}")
