@@ -1,1 +1,0 @@
-"""Limits and prices: what a call may cost and what it did cost."""

@@ -1,1 +1,0 @@
-"""From YAML and overrides to checked cells, and the identity of a cell."""

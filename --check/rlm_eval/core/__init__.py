@@ -1,1 +1,0 @@
-"""Types, errors and pure helpers that every room uses; it imports no other room."""

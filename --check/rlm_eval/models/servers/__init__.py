@@ -1,1 +1,0 @@
-"""Model servers that the harness starts: vLLM, llama.cpp, transformers."""

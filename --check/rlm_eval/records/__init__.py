@@ -1,1 +1,0 @@
-"""From stored trajectories and scores to records: one flat row per sample."""

@@ -1,1 +1,0 @@
-"""Records and trajectories in the formats of other tools."""

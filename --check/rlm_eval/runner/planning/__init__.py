@@ -1,1 +1,0 @@
-"""Before a run: cost, statistical power, GPUs and downloads."""

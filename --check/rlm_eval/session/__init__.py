@@ -1,1 +1,0 @@
-"""The one meter: every model call of a sample goes through a `Session`."""

@@ -1,1 +1,0 @@
-"""What lies on the disk: run and cell directories, journals, leases, shards."""

@@ -1,1 +1,0 @@
-"""Questions over several documents: BrowseComp-Plus and generated ones."""

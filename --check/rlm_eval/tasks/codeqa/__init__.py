@@ -1,1 +1,0 @@
-"""Questions about code: LongBench CodeQA and generated repositories."""

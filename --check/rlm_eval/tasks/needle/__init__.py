@@ -1,1 +1,0 @@
-"""Facts hidden in filler text: S-NIAH, the RULER kinds, paraphrased needles."""

@@ -1,1 +1,0 @@
-"""Aggregation over many lines: OOLONG, its pairs, and generated variants."""
