@@ -303,7 +303,13 @@ def missing(plug_in: object, protocol: type) -> list[str]:
             inspect.unwrap(getattr(plug_in, member))
         ):
             lines.append(f"{name}.{member} must be an `async def`")
+        elif _is_async(getattr(plug_in, member)) and not _is_async(contract):
+            lines.append(f"{name}.{member} must be a `def`, not an `async def`")
     return lines
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _first_clause(contract: object) -> str:
