@@ -59,7 +59,7 @@ class Cell:
     """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
-    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
+    """The composed configuration, for jobs and the manifest; see `config.environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
     origin: Mapping[str, Any] | None = None

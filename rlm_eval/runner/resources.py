@@ -1,7 +1,7 @@
 """What the cells of a run share: opened models, REPL pools, slice indexes, endpoints.
 
 Each is opened when the first cell needs it and closed after the last one that does. Not here: the
-order of a run (`run`), and sharing of servers between models (`models.shared`).
+order of a run (`runner`), and sharing of servers between models (`models.refcounted`).
 """
 
 from __future__ import annotations
