@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ from rlm_eval.models import Model
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.records.record import load_records as load_records_of
-from rlm_eval.runner.execution import contexts_of, expected_cost, update_records
+from rlm_eval.runner.execution import contexts_of, expected_cost, outcomes, update_records
 from rlm_eval.runner.objects import cells_of, user_path
 from rlm_eval.runner.questions import ask as ask
 from rlm_eval.runner.rollouts import sample as sample
@@ -86,7 +88,7 @@ async def evaluate(
     sub: Model | str | None = None,
     models: Mapping[str, Model | str] | None = None,
     folder: str | Path = "results/runs/scratch",
-    redo: Collection[Outcome] = (),
+    redo: Collection[Outcome | str] | str = (),
     **settings: Any,
 ) -> Run:
     """Run each method on the task's samples, or what an earlier call left undone.
@@ -95,13 +97,14 @@ async def evaluate(
     model where it is left out; `models` fills further slots (`judge`, `embed`, `summary`).
     `settings` are those of `configs/run.yaml`: `n=20`, `length="8k"`, `epochs=3`, `max_samples=4`,
     `limits={"calls": 50}`, `budget={"cost": 5.0}`, `repl={"isolation": "best"}`. `redo` names
-    outcomes whose finished samples are done again.
+    outcomes whose finished samples are done again, or is "all".
 
     A cell that cannot be finished does not stop the others: it stands in `Run.unfinished`.
     Raises `ConfigError` for bad input, and where more than `confirm_above` (10) US dollars are
     expected to be spent: then nothing is called; `EndpointUnusable` where a model cannot answer.
     """
     place = user_path(folder)
+    again = outcomes(redo if isinstance(redo, str) else ",".join(redo) or None)
     slots = {**(models or {}), **{k: v for k, v in (("root", root), ("sub", sub)) if v is not None}}
     for name in ("name", "results"):
         if name in settings:
@@ -113,7 +116,7 @@ async def evaluate(
     cost = await expected_cost(place, cells)
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
-    runner = Runner(place, cells, sweep_budget(configs[0]), redo)
+    runner = Runner(place, cells, sweep_budget(configs[0]), again)
     # A task of its own: what the run sets in its context does not stay in the caller's.
     ended = await asyncio.create_task(runner.run())
     if any((place / "cells").glob("*/manifest.json")):
@@ -144,8 +147,36 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     except RuntimeError:
         return asyncio.run(work)
     context = contextvars.copy_context()
-    with ThreadPoolExecutor(1, thread_name_prefix="rlm-eval") as executor:
-        return executor.submit(context.run, asyncio.run, work).result()
+    ended: Future[T] = Future()
+    interrupted = threading.Event()
+    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+
+    async def main() -> T:
+        task = asyncio.ensure_future(work)
+        tasks.append((asyncio.get_running_loop(), task))
+        if interrupted.is_set():
+            task.cancel()
+        return await task
+
+    def run() -> None:
+        try:
+            ended.set_result(context.run(asyncio.run, main()))
+        except BaseException as error:  # noqa: BLE001 - the caller's
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=run, name="rlm-eval", daemon=True)
+    try:
+        thread.start()
+        return ended.result()
+    except BaseException:  # Ctrl-C in a notebook: the work stops, too
+        interrupted.set()
+        for loop, task in tasks:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                loop.call_soon_threadsafe(task.cancel)
+        raise
+    finally:
+        if thread.ident is not None:
+            thread.join()
 
 
 def _synchronous(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

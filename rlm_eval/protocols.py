@@ -144,16 +144,16 @@ class Client(Protocol):
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         """One chat completion, retries included.
 
-        Raises a subclass of `errors.ModelError` where it failed for good. One that may have sent
-        something raises `errors.CallCancelled` where it is cancelled.
+        Raises a subclass of `core.errors.ModelError` where it failed for good. One that may have
+        sent something raises `core.errors.CallCancelled` where it is cancelled.
         """
         ...
 
     async def check(self) -> EndpointInfo:
         """One cheap request that proves key, model name and chat template.
 
-        Raises a subclass of `errors.ModelError` whose message says what to change. A client that
-        also has `prove(history)` is asked that instead, with the roles of the turns to come.
+        Raises a subclass of `core.errors.ModelError` whose message says what to change. A client
+        that also has `prove(history)` is asked that instead, with the roles of the turns to come.
         """
         ...
 
@@ -260,8 +260,8 @@ class Repl(Protocol):
     async def run(self, code: str) -> BlockResult:
         """Run a block in the persistent namespace.
 
-        Raises `errors.ReplCrash` where the worker was lost and its state could not be restored,
-        and whatever a host function raised other than `ReplCallError`.
+        Raises `core.errors.ReplCrash` where the worker was lost and its state could not be
+        restored, and whatever a host function raised other than `ReplCallError`.
         """
         ...
 
@@ -303,7 +303,13 @@ def missing(plug_in: object, protocol: type) -> list[str]:
             inspect.unwrap(getattr(plug_in, member))
         ):
             lines.append(f"{name}.{member} must be an `async def`")
+        elif _is_async(getattr(plug_in, member)) and not _is_async(contract):
+            lines.append(f"{name}.{member} must be a `def`, not an `async def`")
     return lines
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _first_clause(contract: object) -> str:

@@ -1,11 +1,13 @@
 """`import rlm_eval as rl`: what a notebook or a program of the user's does, for real."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 from fake_server import FakeServer
@@ -13,6 +15,7 @@ from test_architecture import HEAVY
 
 import rlm_eval as rl
 from rlm_eval import methods, tasks
+from rlm_eval.api import run_sync
 from rlm_eval.config.files import CONFIGS
 from rlm_eval.config.grid import expand
 from rlm_eval.runner.objects import cells_of
@@ -191,3 +194,127 @@ async def test_what_an_environment_variable_holds_is_not_stored(tmp_path, monkey
     assert run.attempted == 1
     texts = [path.read_bytes() for path in run.folder.rglob("*") if path.is_file()]
     assert not any(b"0123456789abcdef" in text for text in texts)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A method with one member that is not what the contract says."""
+
+    name: object = "wrong"
+    slots: object = ("root",)
+    gives: object = "a text"
+    prompt_id: str = "-"
+    runs_code: bool = False
+
+    async def solve(self, sample, session):
+        return self.gives
+
+
+@dataclass(frozen=True)
+class WrongTask(tasks.SNiah):
+    """A needle task whose samples or scores are something else."""
+
+    gives: int = 1
+    of: str = "score"
+
+    def samples(self):
+        return iter([self.gives]) if self.of == "samples" else super().samples()
+
+    def score(self, sample, answer):
+        return self.gives
+
+
+@dataclass(frozen=True)
+class Half:
+    """A model whose client cannot complete."""
+
+    name: str = "half"
+    window: None = None
+    price: None = None
+    sampling: rl.Sampling = field(default_factory=rl.Sampling)
+
+    @asynccontextmanager
+    async def open(self):
+        yield object()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": [Wrong(name=None)]}, r"Wrong.name is None; make it a text"),
+        ({"methods": [Wrong(slots="root")]}, r"Wrong.slots is 'root'; make it a tuple"),
+        ({"methods": [rl.methods.RLM]}, r"method: .*RLM'> is no instance"),
+        ({"root": rl.model}, r"root: .* is no instance"),
+        ({"n": "many"}, r"n='many': give a whole number"),
+        ({"n": 0}, r"task: n=0"),
+        ({"redo": ["wrong"]}, r"'wrong' is not a valid Outcome"),
+        ({"redo": "wrong"}, r"'wrong' is not a valid Outcome"),
+    ],
+)
+async def test_a_wrong_object_or_setting_is_one_error_before_any_call(settings, message, tmp_path):
+    given = {"task": needle(), "methods": ["long_context"], "root": rl.model("scripted")}
+    with pytest.raises(rl.RlmEvalError, match=message):
+        await rl.evaluate(**{**given, **settings}, folder=tmp_path / "run")
+    assert not list(tmp_path.glob("run/**/journal.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "root", "message"),
+    [
+        (tasks.SNiah(**SMALL), Wrong(), "scripted", "Wrong.solve returned 'a text', not an `Ans"),
+        (WrongTask(**SMALL), "long_context", "scripted", "WrongTask.score returned 1, not a tup"),
+        (WrongTask(of="samples", **SMALL), "long_context", "scripted", "samples gave 1, not a `Sa"),
+        (tasks.SNiah(**SMALL), "long_context", Half(), "object lacks `complete`"),
+    ],
+)
+async def test_what_a_plug_in_gives_wrongly_is_one_line(
+    task, method, root, message, tmp_path, capsys
+):
+    run = await rl.evaluate(task, [method], root=root, folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert message in why
+    assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_redo_all_does_every_sample_again(tmp_path):
+    given = {"root": rl.model("scripted"), "folder": tmp_path / "run"}
+    assert (await rl.evaluate(needle(), ["long_context"], **given)).attempted == 2
+    assert (await rl.evaluate(needle(), ["long_context"], **given)).attempted == 0
+    assert (await rl.evaluate(needle(), ["long_context"], **given, redo="all")).attempted == 2
+
+
+async def test_one_text_is_not_taken_for_its_letters(tmp_path):
+    question = "What is the number for a-b mentioned in the text?"
+    found = await rl.ask(
+        question,
+        texts="The number for a-b is: 123456.",
+        method="long_context",
+        root=rl.model("scripted"),
+        folder=tmp_path / "run",
+    )
+    assert found.text == "123456"
+
+
+async def test_solve_names_a_sample_that_is_none():
+    with pytest.raises(rl.RlmEvalError, match=r"rl.sample\(\) makes one"):
+        await rl.solve("long_context", "a text", root=rl.model("scripted"))
+
+
+def test_an_interrupt_ends_what_a_sync_form_does_in_another_thread():
+    ended = []
+
+    async def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def cell_of_a_notebook():
+        run_sync(work())
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell_of_a_notebook())
+    loop.close()
+    assert ended == [True]

@@ -210,3 +210,14 @@ def test_a_grid_equals_the_naive_composition_of_every_cell(swept):
 
 def plain(config):
     return OmegaConf.to_container(config, resolve=False)
+
+
+def test_the_way_out_of_a_sweep_under_hydras_own_launchers_works():
+    from hydra import compose, initialize_config_dir
+
+    from rlm_eval.runner import hydra_app
+
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        with pytest.raises(ConfigError, match=r"set sweep=null and give"):
+            hydra_app.main(compose("hydra_app", ["debug=scripted"]))
+        assert not compose("hydra_app", ["debug=scripted", "sweep=null"]).sweep

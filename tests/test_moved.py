@@ -48,3 +48,18 @@ def test_every_module_that_moved_is_where_the_table_says():
 def test_a_class_that_was_never_there_is_named_as_the_user_wrote_it():
     with pytest.raises(ConfigError, match=r"cannot import 'rlm_eval.tasks.nowhere.Task'"):
         locate("rlm_eval.tasks.nowhere.Task", "task")
+
+
+@pytest.mark.parametrize(
+    ("module", "today"),
+    [
+        ("rlm_eval.tasks.s_niah", "; today: rlm_eval.tasks.needle.s_niah"),
+        ("rlm_eval.types", "; today: rlm_eval.core.types"),
+        ("rlm_eval.tasks.nowhere", ""),
+        ("rlm_eval", ""),
+        ("their_own.types", ""),
+        (None, ""),
+    ],
+)
+def test_an_import_of_a_module_that_moved_says_where_it_is(module, today):
+    assert moved.hint(module) == today

@@ -55,6 +55,23 @@ def test_members_of_the_wrong_kind_are_named():
     ]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "member"), [(Task, "score"), (Task, "samples"), (Model, "open")]
+)
+def test_an_async_member_where_a_plain_one_is_called_is_named(protocol, member):
+    async def wrong(self):
+        return None
+
+    async def wrong_generator(self):
+        yield None
+
+    for function in (wrong, wrong_generator):
+        cls = plug_in(protocol)
+        setattr(cls, member, function)
+        line = f"my_plug_ins.MyOwn.{member} must be a `def`, not an `async def`"
+        assert missing(cls(), protocol) == [line]
+
+
 def test_a_task_without_golds_is_complete():
     assert missing(plug_in(Task, "gold_answer")(), Task) == []
 

@@ -2,8 +2,8 @@
 
 A reservation counts in-flight calls too, so that concurrent siblings cannot overspend together; a
 call that fits once these are settled waits for them. Budgets nest: what a sample spends, its cell
-and its sweep have spent. Not here: what several processes share (`ledger`), how large a
-reservation must be (`reserving`).
+and its sweep have spent. Not here: what several processes share (`storage.budget_ledger`), how
+large a reservation must be (`budget.reservation`).
 """
 
 from __future__ import annotations

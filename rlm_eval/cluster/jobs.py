@@ -4,7 +4,7 @@ A job is a file, `<run>/jobs/<number>.json`: cells with their configuration as i
 submitted. Running one is `run_job`, whoever starts it: submitit (Slurm, or this machine) or a plain
 `sbatch` script that calls `rlm-eval job`. Jobs are idempotent: one that was preempted, killed or
 queued again resumes from the journals. Not here: sending jobs (`submission`), and the queue's own
-states (`queue`).
+states (`job_states`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A job that holds the servers of a sweep for its other jobs: `rlm-eval submit --serve`.
 
 Its file lies beside those of the other jobs (`<run>/jobs/<number>.json`). It has no cells; it has
-the names under which its servers register (`models.registry`). The other jobs attach with
+the names under which its servers register (`models.servers.registry`). The other jobs attach with
 `server=shared`, and Slurm starts them after it. Not here: holding the servers (`serving`).
 """
 

@@ -1,8 +1,8 @@
 """One process that holds the servers of a run for its jobs: `rlm-eval serve`.
 
 It starts the servers of the models of a sweep, registers them in the run directory
-(`models.registry`), starts one again that died, and ends when every planned cell is done, or when
-no cell has run for a while. Jobs attach with `root.server=shared`.
+(`models.servers.registry`), starts one again that died, and ends when every planned cell is done,
+or when no cell has run for a while. Jobs attach with `root.server=shared`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def locate(target: str, path: str) -> type[Any]:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}") from error
+        hint = moved.hint(error.name) if isinstance(error, ImportError) else ""
+        raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}{hint}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
     if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):

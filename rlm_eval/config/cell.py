@@ -26,7 +26,7 @@ from rlm_eval.config.environment import settle, stored
 from rlm_eval.config.identity import hashed, identity, settings, versions_in
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS
-from rlm_eval.core.types import Sample
+from rlm_eval.core.types import Density, Sample
 from rlm_eval.methods.matched import MatchedProgram
 from rlm_eval.protocols import JudgedTask, Method, Model, Task, missing
 from rlm_eval.repl import ReplConfig
@@ -59,7 +59,7 @@ class Cell:
     """Of the whole cell, or of this shard of it; earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
-    """The composed configuration, for jobs and the manifest; see `environment.stored`."""
+    """The composed configuration, for jobs and the manifest; see `config.environment.stored`."""
     shard: Shard | None = None
     """The part of the samples that this process runs; `None` = all."""
     origin: Mapping[str, Any] | None = None
@@ -276,6 +276,23 @@ def _check_members(plug_in: object, path: str, *contracts: type) -> None:
     """Raises `ConfigError` that names each member of the contracts that a class lacks."""
     if lines := [line for contract in contracts for line in missing(plug_in, contract)]:
         raise ConfigError(f"{path}: {'; '.join(lines)}; see rlm_eval/protocols.py")
+    for member, kind, wanted in _VALUES:
+        if any(hasattr(contract, member) for contract in contracts):
+            value = getattr(plug_in, member)
+            if not isinstance(value, kind):
+                cls = type(plug_in)
+                raise ConfigError(
+                    f"{path}: {cls.__module__}.{cls.__qualname__}.{member} is {value!r}; "
+                    f"make it {wanted}"
+                )
+
+
+_VALUES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("name", str, "a text"),
+    ("density", Density, "a `Density`, such as `Density.CONSTANT`"),
+    ("slots", (tuple, list), 'a tuple of names, such as `("root",)`'),
+)
+"""Members whose values the manifest and the plan rest on."""
 
 
 def _source(config: Mapping[Any, Any] | DictConfig, slot: str) -> str:

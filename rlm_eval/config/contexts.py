@@ -25,7 +25,8 @@ class ContextSource:
     def __init__(
         self, *, trust: bool = False, known: Collection[str] = (), runs: Sequence[Path] = ()
     ) -> None:
-        """`trust` and `known` as of `trust.stored_cell`; `runs` may hold imported contexts."""
+        """`trust` and `known` as of `config.trust.stored_cell`; `runs` may hold imported
+        contexts."""
         self._trust = trust
         self._runs = runs
         self._known = known

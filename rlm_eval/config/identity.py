@@ -11,7 +11,7 @@ One rule decides about every field of a class that a cell is built of:
 What a class *does* is its `VERSION` (1 where it names none): it enters from 2 on. Raise it whenever
 a method, a parser or a generator gives something else for the same configuration, and when the
 default of a field changes that was added later. Scorers have versions of their own
-(`types.Score.version`): a stored answer is scored again, not asked again.
+(`core.types.Score.version`): a stored answer is scored again, not asked again.
 """
 
 from __future__ import annotations

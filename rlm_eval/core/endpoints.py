@@ -54,7 +54,7 @@ class EndpointInfo:
     revision: str | None = None
     """Revision or SHA-256 of the weights."""
     chat_template_hash: str | None = None
-    """`types.text_hash` of the chat template, where the server tells it."""
+    """`core.types.text_hash` of the chat template, where the server tells it."""
     template_opens_thought: bool | None = None
     """Whether that template opens a thought in every prompt; `None` = unknown."""
     window: int | None = None

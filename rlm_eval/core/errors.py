@@ -1,6 +1,6 @@
 """Errors of the harness. Each message says what happened, where, and what to do next.
 
-The runner maps them to outcomes (`types.Outcome`); nothing else turns an error into a result.
+The runner maps them to outcomes (`core.types.Outcome`); nothing else turns an error into a result.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ModelError(RlmEvalError):
     `usage` is what the provider billed for the last attempt, where it said so, `failed` the same of
     each earlier one;
     `service_seconds` are those of the last one, where it was sent; `lost_attempts` as in
-    `types.Call`.
+    `core.types.Call`.
     """
 
     outcome: Outcome = Outcome.PROVIDER_ERROR

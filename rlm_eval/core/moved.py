@@ -7,6 +7,8 @@ rest on it, so that moving a module makes no stored result a result of other cod
 
 from __future__ import annotations
 
+from pathlib import Path
+
 _PACKAGE = __name__.partition(".")[0]
 
 MOVED = {
@@ -97,6 +99,27 @@ def now(target: str) -> str:
 def former(name: str) -> str:
     """The first dotted path of a module or of a class, from its path of today."""
     return _renamed(_renamed(f"{name}.", _FORMER).removesuffix("."), _FORMER)
+
+
+def hint(module: str | None) -> str:
+    """Where a module that an import did not find is today, as the end of a message; else empty.
+
+    For a plug-in that imports what has moved: `rlm_eval.types` is `rlm_eval.core.types`.
+    """
+    package, _, inner = (module or "").partition(".")
+    if package != _PACKAGE or not inner:
+        return ""
+    root = Path(__file__).parents[1]
+    last = inner.rpartition(".")[2]
+    places = (
+        [MOVED[inner]]
+        if inner in MOVED
+        else [
+            ".".join(path.relative_to(root).with_suffix("").parts)
+            for path in sorted(root.rglob(f"{last}.py"))
+        ]
+    )
+    return "; today: " + " or ".join(f"{_PACKAGE}.{place}" for place in places) if places else ""
 
 
 def _renamed(target: str, names: dict[str, str]) -> str:

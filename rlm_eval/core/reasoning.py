@@ -1,8 +1,8 @@
 """The one rule for what a model thought and what it said: `split`.
 
-It runs where a reply enters (`models/thoughts.py` for servers, `session` for every other client and
-for stored replies), and again in the scorers, for answers that come from elsewhere. Its second run
-changes nothing.
+It runs where a reply enters (`models/http/thoughts.py` for servers, `session` for every other
+client and for stored replies), and again in the scorers, for answers that come from elsewhere. Its
+second run changes nothing.
 
 - A thought begins with an opening tag (`_TAGS`, in any case) and ends with its closing tag, nested
   ones included; without a closing tag the reply was cut while thinking: the rest was not said.

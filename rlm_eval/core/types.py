@@ -132,7 +132,7 @@ class Reply:
     text: str
     """The visible reply; reasoning stripped."""
     finish_reason: str
-    """`stop`, `length` (cut) or `tool_calls` (`models.finish`); another word stays; else empty."""
+    """`stop`, `length` (cut), `tool_calls` (`models.http.finish`), another word, or empty."""
     usage: Usage = Usage()
     """Tokens."""
     reasoning: str = ""

@@ -305,7 +305,7 @@ def _context(row: Row, contexts: dict[str, str]) -> Context:
     def absent() -> str:
         raise RlmEvalError("the log of this imported sample holds no context")
 
-    # Which of these a log does not say is None, as in the stored line (`types.Context`).
+    # Which of these a log does not say is None, as in the stored line (`core.types.Context`).
     named = row.tokenizer is not None
     about |= {"tokens": row.context_tokens if named else None, "tokenizer": row.tokenizer}
     return Context(**about, load=absent)

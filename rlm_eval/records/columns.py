@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "temperature": ("float", "Temperature set for the root model; null = its default."),
     "remark": ("str", "What every figure with this row must say of its method and models."),
     # -- how it ended
-    "outcome": ("str", "Typed outcome (`types.Outcome`)."),
+    "outcome": ("str", "Typed outcome (`core.types.Outcome`)."),
     "score": ("float", "Headline score in [0, 1]; null = not scored."),
     "scorer": ("str", "Scorer of the headline score."),
     "answer_chars": ("int", "Characters of the answer."),
@@ -61,7 +61,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "first_reply_hash": ("str", "Hash of the root's first reply: equal repeats."),
     "first_reply_chars": ("int", "Characters of the root's first reply."),
     "question_hash": ("str", "Hash of the question's words and the gold: equal samples."),
-    "failure": ("str", "Where a wrong answer went wrong (`stats.behaviour.FAILURES`)."),
+    "failure": ("str", "Where a wrong answer went wrong (`records.coverage.FAILURES`)."),
     # -- calls
     "n_calls": ("int", "Model calls at every depth, judges left out."),
     "n_root_calls": ("int", "Calls of the root model by the root trajectory."),
@@ -132,5 +132,5 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
 """Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
-code ran or sub-calls were made `habit_<name>` (`stats.habits.METRICS`) and `depth<d>_calls`,
-`depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
+code ran or sub-calls were made `habit_<name>` (`records.call_patterns.METRICS`) and
+`depth<d>_calls`, `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""

@@ -1,8 +1,8 @@
 """One flat row per (cell, sample, epoch): the table that every statistic and figure groups.
 
-Not storage (`store.py` owns the run directory and writes `records.parquet` with what is here) and
-not statistics. `record_of` makes a row, `to_frame` a typed table, `load_records` reads the tables
-of finished or running runs. Unknown is null, never 0.
+Not storage (`storage/cell_store.py` owns the run directory and writes `records.parquet` with what
+is here) and not statistics. `record_of` makes a row, `to_frame` a typed table, `load_records` reads
+the tables of finished or running runs. Unknown is null, never 0.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
-    What several runs hold of a cell is counted once: see `run_union`.
+    What several runs hold of a cell is counted once: see `records.union`.
 
     Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """

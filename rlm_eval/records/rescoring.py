@@ -1,8 +1,8 @@
 """Scores of stored answers, computed again where a scorer has changed since; offline and free.
 
-A resumed cell must not mix two versions of a scorer: `run` brings the stored scores up to date
-before it goes on, `rlm-eval score` computes all of them anew. A judge's verdict was paid for and
-stays as it is.
+A resumed cell must not mix two versions of a scorer: `runner.runner` brings the stored scores up to
+date before it goes on, `rlm-eval score` computes all of them anew. A judge's verdict was paid for
+and stays as it is.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class ReplPool(Protocol):
         `keep_names` puts `context`, `answer` and the functions back after a block that replaced
         them, and says so (`BlockResult.replaced`).
 
-        Entering it raises `errors.ReplUnavailable` where the machine cannot provide one.
+        Entering it raises `core.errors.ReplUnavailable` where the machine cannot provide one.
         """
         ...
 

@@ -1,6 +1,6 @@
 """From cells to a finished run directory: cost check, run or resume, merge, records, report.
 
-The commands and the Python interface (`api`) share it. Not here: the cells themselves (`run`).
+The commands and the Python interface (`api`) share it. Not here: the cells themselves (`runner`).
 """
 
 from __future__ import annotations

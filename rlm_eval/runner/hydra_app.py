@@ -44,7 +44,7 @@ def main(config: DictConfig) -> None:
     if config.get("sweep"):
         raise ConfigError(
             f"sweep: {dict(config.sweep)}: `rlm-eval run` expands it; with Hydra's own launchers "
-            "set sweep={} and give the lists on the command line with --multirun"
+            "set sweep=null and give the lists on the command line with --multirun"
         )
     folder, cells = run_folder(config), [build_cell(config)]
     confirm(folder, cells, float(config.confirm_above), yes=False, ask=False)

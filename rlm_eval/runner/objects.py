@@ -143,6 +143,9 @@ def _cell(
         for key, value in named.items()
         if not isinstance(value, str)
     }
+    for key, value in given.items():
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            raise ConfigError(f"{key}: {value!r} is no instance of a dataclass, nor a YAML's name")
     if not isinstance(task, str):
         given["task"], values = _task_and_values(task, settings)
         settings = {**settings, **values}
@@ -175,15 +178,21 @@ def _described(given: Mapping[str, Any]) -> str:
 
 def _task_and_values(task: Task, settings: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
     """The task with the run's settings in its fields, and its fields as settings of the run."""
-    if not dataclasses.is_dataclass(task) or isinstance(task, type):
-        raise ConfigError(f"task: {task!r} is no instance of a dataclass")
+    assert dataclasses.is_dataclass(task)
+    assert not isinstance(task, type)
     own = {f.name for f in dataclasses.fields(task)}
     wanted = {key: settings[key] for key in _OF_TASKS if settings.get(key) is not None}
     if "length" in wanted:
         wanted["length"] = parse_length(wanted["length"])
-    changed: Task = dataclasses.replace(
-        task, **{key: value for key, value in wanted.items() if key in own}
-    )
+    for key in ("n", "seed"):
+        if key in wanted and type(wanted[key]) is not int:
+            raise ConfigError(f"{key}={wanted[key]!r}: give a whole number")
+    try:
+        changed: Task = dataclasses.replace(
+            task, **{key: value for key, value in wanted.items() if key in own}
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"task: {error}") from error
     values = {key: getattr(changed, key) for key in _OF_TASKS if key in own}
     values.setdefault("n", wanted.get("n") or default_n(changed))
     if not values.get("length"):  # a text of its own length: any

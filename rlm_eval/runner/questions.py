@@ -98,8 +98,8 @@ async def ask(
     """
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
-    if isinstance(files, str | Path):
-        files = [files]
+    files = [files] if isinstance(files, str | Path) else files
+    texts = [texts] if isinstance(texts, str) else texts
     task = _task(question, files, texts, str(settings.pop("tokenizer", Files.tokenizer)))
     unscored = cast("Task", task)  # it has no gold
     configs, cells = await asyncio.to_thread(cells_of, unscored, [method], slots, n=1, **settings)

@@ -1,7 +1,7 @@
 """What the cells of a run share: opened models, REPL pools, slice indexes, endpoints.
 
 Each is opened when the first cell needs it and closed after the last one that does. Not here: the
-order of a run (`run`), and sharing of servers between models (`models.shared`).
+order of a run (`runner`), and sharing of servers between models (`models.refcounted`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 from rlm_eval.budget.limits import Budget
 from rlm_eval.budget.prices import cold_cost
 from rlm_eval.config.cell import Cell
-from rlm_eval.core.errors import LimitReached, ModelError
+from rlm_eval.core.errors import ConfigError, LimitReached, ModelError
 from rlm_eval.core.tokens import get_tokenizer
 from rlm_eval.core.types import Message, Outcome, Reply, Sample
 from rlm_eval.methods import history_of
 from rlm_eval.models import Client, EndpointInfo, Model, Sampling
+from rlm_eval.protocols import missing
 from rlm_eval.repl import ReplPool, open_pool
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.session import Endpoint
@@ -56,6 +57,10 @@ class Models:
         if key not in self._clients:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(model.open())
+                if lines := [line for line in missing(client, Client) if " lacks " in line]:
+                    raise ConfigError(
+                        f"{model.name}: {'; '.join(lines)}; see rlm_eval/protocols.py"
+                    )
                 prove = getattr(client, "prove", None)  # of a client whose server sees turns
                 proof = client.check() if prove is None else prove(self._histories[key])
                 self._infos[key] = await proof

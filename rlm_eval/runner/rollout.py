@@ -47,6 +47,8 @@ async def attempt(
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
         scores = task.score(sample, readable(scored, method, session.calls))
+        if not isinstance(scores, tuple | list) or not all(isinstance(s, Score) for s in scores):
+            raise ConfigError(_returned(task, "score", scores, "a tuple of `Score`"))
         if isinstance(task, JudgedTask):
             try:
                 scores = (await _judge(task, sample, scored, session), *scores)
@@ -100,7 +102,14 @@ async def _solved(
         return session.partial or partial, Outcome.REPL_CRASH, str(error)
     except ReplUnavailable as error:
         return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
+    if not isinstance(answer, Answer):
+        raise ConfigError(_returned(method, "solve", answer, "an `Answer`"))
     return answer, _outcome(answer, sample, session), None
+
+
+def _returned(plug_in: object, member: str, value: object, wanted: str) -> str:
+    cls = type(plug_in)
+    return f"{cls.__module__}.{cls.__qualname__}.{member} returned {value!r:.80}, not {wanted}"
 
 
 def _floor(task: Task, method: Floor, sample: Sample) -> Answer:

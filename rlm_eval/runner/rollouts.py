@@ -109,6 +109,8 @@ async def solve(
     What the sample meets is its outcome. Raises `ConfigError` for bad input, `EndpointUnusable`
     where a model cannot answer at all.
     """
+    if not isinstance(sample, Sample):
+        raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
     _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)

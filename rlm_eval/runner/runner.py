@@ -89,8 +89,8 @@ class Runner:
         signals: Signals | None = None,
     ) -> None:
         """`folder` is the run directory; `budget` is that of the whole run directory, shared with
-        other processes (`ledger`). Finished samples with an outcome in `redo` are done again.
-        `signals` are for a process of our own, in its main thread; `None` handles none.
+        other processes (`storage.budget_ledger`). Finished samples with an outcome in `redo` are
+        done again. `signals` are for a process of our own, in its main thread; `None` handles none.
         """
         self.folder = folder
         self.cells = cells

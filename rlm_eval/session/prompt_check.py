@@ -178,8 +178,8 @@ def least_tokens(text: str) -> float:
 
 def likely_most(text: str) -> int:
     """The most tokens that a text is likely to have: four letters of a word as one, each digit,
-    sign, further space and byte of another script as one. Sharper than `reserving.most_tokens`,
-    which is certain.
+    sign, further space and byte of another script as one. Sharper than
+    `budget.reservation.most_tokens`, which is certain.
     """
     merged = sum(len(word) - 1 - len(word) // 4 for word in _WORD.findall(text))
     return len(_SPACE.sub("", text).encode("utf-8", "replace")) - merged

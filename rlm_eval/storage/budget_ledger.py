@@ -37,7 +37,7 @@ _SLOT = 1 << 17  # bytes; two slots are written in turn, so that a kill leaves t
 _PORTIONS = 8  # a claim takes an eighth of one process's part of what is free, or what it needs
 
 Amounts = dict[str, float]
-"""By the names of `limits.NAMES`."""
+"""By the names of `budget.limits.NAMES`."""
 
 
 def _nothing() -> Amounts:

@@ -14,7 +14,7 @@ One JSON object a line, append-only; kinds of line (fields equal to their defaul
 - `{"k":"count","request":HASH,"tokens":812}`: a prompt's tokens by the model's own tokenizer.
 
 A call survives `kill -9` as soon as `append` returned, and a lost machine once the group commit
-(every 50 ms at most) has run. Torn lines and those of a lost lease (`log.Fence`) are skipped.
+(every 50 ms at most) has run. Torn lines and those of a lost lease (`jsonl.Fence`) are skipped.
 """
 
 from __future__ import annotations

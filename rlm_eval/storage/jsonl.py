@@ -1,9 +1,9 @@
 """Append-only logs of JSON lines that survive kills, full disks and lost machines.
 
 Not a database: one writer (`lease`), readers at any time. A line is on its way to the disk when
-`append` returned (it survives `kill -9`), and on the disk once the group commit has run (`sync`).
-Lines of a protected task are sealed, packed so that no search finds their text; readers need not
-know.
+`append` returned (it survives `kill -9`), and on the disk once the group commit has run
+(`group_commit`). Lines of a protected task are sealed, packed so that no search finds their text;
+readers need not know.
 
 A process that lost its lease may write a line before it notices. So every line carries its writer's
 token (`"w":"3.9f3a"`, the number of `Lease.claim`), and a writer that finds lines of others begins
@@ -77,7 +77,7 @@ class JsonlLog:
     ) -> None:
         """Opens `path` for appending, ending a torn last line first; without a `writer` it is
         not shared. Its lines wait for the disk `every` seconds at most, in the group of
-        `sync`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
+        `group_commit`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
         """
         self.path = path
         self.every = every
@@ -103,7 +103,7 @@ class JsonlLog:
             self._write(dumped({"k": "writer", "w": self._writer.token}))
 
     def fileno(self) -> int:
-        """For `sync`."""
+        """For `group_commit`."""
         return self._fd
 
     async def __aenter__(self) -> JsonlLog:

@@ -3,7 +3,7 @@
 A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is
 replaced; the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot
 renew it, stops before it writes again (`Lease.check`); what it wrote too late is known by its token
-(`Lease.claim`, `log`). Locks of the file system are not used here: on the network file systems of
+(`Lease.claim`, `jsonl`). Locks of the file system are not used here: on the network file systems of
 clusters they may hold within one machine only. What is relied on there: `docs/cluster.md`.
 """
 

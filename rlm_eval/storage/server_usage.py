@@ -3,7 +3,7 @@
 Every process that opens an endpoint writes one file in `<run>/endpoints/`, anew every few seconds,
 so that a killed one loses little; readers add the files up. A cell's part tells how a server was
 used while the cell ran, which gives its samples their shares (`docs/run_directory.md`). Not here:
-what a sample's own calls cost (`records`), and what the journals hold (`spending`).
+what a sample's own calls cost (`records`), and what the journals hold (`spend`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A large cell in parts: every part a process of its own, merged with a proof that nothing misses.
 
 Shard 3/16 (counted from 1) runs samples 2, 18, 34, ... of the cell. A shard's directory is that of
-a cell (`store`), under `<run>/shards/<cell>/<k>-of-<n>/`; the merged one stands under `cells/` and
-holds `merged.json`: what was counted and compared. Resuming goes on in the merged cell.
+a cell (`cell_store`), under `<run>/shards/<cell>/<k>-of-<n>/`; the merged one stands under `cells/`
+and holds `merged.json`: what was counted and compared. Resuming goes on in the merged cell.
 """
 
 from __future__ import annotations

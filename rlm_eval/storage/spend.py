@@ -46,7 +46,8 @@ class Spending:
 
     @property
     def budgeted(self) -> dict[str, float]:
-        """What counts against a budget, by the names of `limits.NAMES`: estimates included."""
+        """What counts against a budget, by the names of `budget.limits.NAMES`: estimates
+        included."""
         return {
             "tokens": self.tokens + self.estimated_tokens,
             "cost": self.cost + self.estimated_cost,

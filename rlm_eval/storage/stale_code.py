@@ -129,6 +129,17 @@ def words(parts: Collection[str], run: Path | str) -> str:
     )
 
 
+def _of_a_report(parts: Collection[str]) -> str:
+    """As `words`, of a cell that may have an earlier `VERSION`: then it is a cell of its own."""
+    if set(parts) == {SCORER}:
+        return words(parts, "RUN")
+    return (
+        f"{', '.join(parts)} changed since. Where VERSION is higher today, the same command makes "
+        "another cell; where it is not, redo it (--redo all), raise VERSION, or let "
+        "`rlm-eval replay RUN --accept` prove that its trajectories come out the same"
+    )
+
+
 def check_kept(run: Path, parts: Collection[str], todo: Collection[Any]) -> str | None:
     """What is told of a cell that keeps results of other code; `None` = nothing.
 
@@ -211,7 +222,7 @@ def sentences(known: Iterable[Mapping[str, Any]]) -> list[str]:
         names = ", ".join(cells[:_SHOWN]) + (" ..." if len(cells) > _SHOWN else "")
         said.append(
             f"{len(cells)} of {total} cells were made by other code than today's ({names}): "
-            f"{words(told.split(', '), 'RUN')}."
+            f"{_of_a_report(told.split(', '))}."
         )
     if unknown:
         said.append(

@@ -3,7 +3,7 @@
 Only what suite.json planned before the first call is called planned; what was added to it later
 stands apart, as exploratory. A published number is compared
 where the data, the models and the settings are the source's; else it is shown with the reason why
-there is no verdict. Statistics are those of `stats` and `report.comparison`.
+there is no verdict. Statistics are those of `stats` and `report.tables.comparison`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Files:
     documents: list[str] = field(default_factory=list)
     """Texts in place of files, for callers who have them at hand."""
     digest: str = ""
-    """`types.text_hash` of the whole context: other contents are another cell. Empty = whatever the
-    files hold."""
+    """`core.types.text_hash` of the whole context: other contents are another cell. Empty =
+    whatever the files hold."""
 
     own_length: ClassVar[bool] = True
     density: ClassVar[Density] = Density.CONSTANT

@@ -1,7 +1,7 @@
 """The published dialects: `paper_v1`, `paper_v1_strict`, `official_0_1_1`, `official_latest`.
 
-Every long text is read out of the official wheels (`wheels.py`) or a user's file, never stored
-here. What differs from the paper's own text (arXiv:2512.24601 v1, appendix D):
+Every long text is read out of the official wheels (`official_prompts.py`) or a user's file, never
+stored here. What differs from the paper's own text (arXiv:2512.24601 v1, appendix D):
 
 - `paper_v1` reads rlms 0.1.0. Its system prompt adds lines on `llm_query_batched`, `SHOW_VARS`
   and a warning about FINAL_VAR; the metadata sentence is a second message (assistant) instead of

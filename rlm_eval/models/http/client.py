@@ -82,7 +82,7 @@ class _Sent:
 
 
 class HttpClient:
-    """A client of one endpoint. Raises only subclasses of `errors.ModelError`."""
+    """A client of one endpoint. Raises only subclasses of `core.errors.ModelError`."""
 
     def __init__(
         self, config: HttpSettings, transport: Transport, host: Host, gate: Gate, silence: Silence
@@ -339,12 +339,12 @@ class HttpClient:
         return found
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """See `models.counting.ServerCount.count`."""
+        """See `models.http.counting.ServerCount.count`."""
         await self._host.ensure()
         return await self._count.count(messages)
 
     async def _ask(self, path: str, body: dict[str, Any], retries: int) -> Any:
-        """See `models.counting.Ask`."""
+        """See `models.http.counting.Ask`."""
         error, sent = "", _Sent()
         while sent.attempts <= retries:
             if sent.attempts:

@@ -179,7 +179,7 @@ class Pool:
         return replace(known[0], prefix_cache=cache)
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """See `models.counting.ServerCount.count`, of an endpoint that can be reached."""
+        """See `models.http.counting.ServerCount.count`, of an endpoint that can be reached."""
         member = self._member(()) or self._members[0]
         return await member.client.count_tokens(messages)
 

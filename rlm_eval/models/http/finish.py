@@ -2,7 +2,7 @@
 
 `stop`, `length` (cut at an output cap or at the window), `content_filter` (refused or blocked),
 `tool_calls`, `error` (the server gave up: ask again), `""` (not given). A word that is none of
-these is kept as it is, so that it can be counted and named (`types.Call.has_unknown_end`).
+these is kept as it is, so that it can be counted and named (`core.types.Call.has_unknown_end`).
 
 Words of OpenAI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM, Bedrock, watsonx, TGI, vLLM and
 SGLang by their documentation; the families below cover words of the same kinds.

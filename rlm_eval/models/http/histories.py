@@ -2,7 +2,8 @@
 
 By default a history is sent exactly as the method made it. Two switches of a model's configuration
 change that, and an empty turn always gets a stand-in: no server promises to take one, Anthropic's
-refuses it. Requests are hashed before (`request.request_hash`), so that a journal stays valid.
+refuses it. Requests are hashed before (`session.request_key.request_hash`), so that a journal stays
+valid.
 """
 
 from __future__ import annotations

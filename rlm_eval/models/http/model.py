@@ -65,7 +65,7 @@ class OpenAIModel:
     revision: str | None = None
     """Revision of the weights, where known."""
     tokenizer: str | None = None
-    """Its own tokenizer by name (`tokens.get_tokenizer`), where the server does not count."""
+    """Its own tokenizer by name (`core.tokens.get_tokenizer`), where the server does not count."""
     sampling: Sampling = field(default_factory=Sampling)
     """Defaults, as the model's maker recommends."""
     server: str = "attach"

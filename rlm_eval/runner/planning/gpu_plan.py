@@ -1,7 +1,7 @@
 """GPUs of a sweep before anything is sent: how many, how much memory, how many requests at once.
 
-The counts follow from the models' configurations, the memory from `models.gpu_memory`. `estimate`
-prints them, `submit` asks the cluster for them.
+The counts follow from the models' configurations, the memory from `models.servers.gpu_memory`.
+`estimate` prints them, `submit` asks the cluster for them.
 """
 
 from __future__ import annotations
