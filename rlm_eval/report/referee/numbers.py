@@ -260,7 +260,7 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
 
 def answer_forms(evidence: Evidence) -> Iterator[Finding]:
     """Questions that hold their gold's text: among options, or as a given form."""
-    name, lines = "gold in the question", []
+    name, lines, looked = "gold in the question", [], False
     for task, own in evidence.answers.drop_duplicates("sample_id").groupby(
         "task_label", sort=False
     ):
@@ -268,6 +268,9 @@ def answer_forms(evidence: Evidence) -> Iterator[Finding]:
             any(_holds(str(question).casefold(), text) for text in _golds(target))
             for question, target in zip(own["question"], own["target"], strict=True)
         ]
+        looked = looked or bool(
+            (own["question"].astype(bool) & own["target"].map(_golds).astype(bool)).any()
+        )
         if sum(asked):
             lines.append(
                 f"{task}: in {sum(asked)} of {len(asked)} questions the gold's own text stands in "
@@ -275,5 +278,9 @@ def answer_forms(evidence: Evidence) -> Iterator[Finding]:
             )
     if lines:
         yield Finding(name, "note", "Some questions name their answer among options.", tuple(lines))
-    else:
+    elif looked or not len(evidence.imported):
         yield Finding(name, "fine", "No question holds its gold's text.")
+    else:
+        yield Finding(
+            name, "unknown", "Questions or golds are not in the log, or golds too short to tell."
+        )
