@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 LABELS = ("red", "green", "blue", "amber")
-CONTEXT = "".join(f"ViewerData {i} holds a lamp and a bell. " for i in range(60))
+CONTEXT = "".join(f"Shelf {i} holds a lamp and a bell. " for i in range(60))
 
 
 def dump(path: Path, value: Any) -> Path:

@@ -161,7 +161,7 @@ def test_rlms_logs_keep_their_whole_call_tree(tmp_path):
     shelf = server.ViewerData([run], ContextSource(runs=[run]))
     shown = shelf.trajectory({"at": "0"})
     assert [call["times"][2] is None for call in shown["item"]["calls"]].count(True) == 2
-    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "ViewerData 0"
+    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "Shelf 0"
     json.dumps(shown, allow_nan=False)
 
 
@@ -406,3 +406,10 @@ def test_our_own_export_comes_back_equal(tmp_path):
         left, right = both[column], both[f"{column}_after"]
         same = (left == right) | (left.isna() & right.isna())
         assert same.fillna(False).all(), f"{column}: {left.tolist()} {right.tolist()}"
+
+
+def test_chat_export_of_unscored_logs_is_one_clear_error(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["import", "rlms", str(made_logs.rlms(tmp_path / "a.jsonl")), "-o", str(run)]) == 0
+    assert main(["export", "chat", str(run), "-o", str(tmp_path / "chat")]) == 2
+    assert "1 results have no score (of imported logs" in capsys.readouterr().err
