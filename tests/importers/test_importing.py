@@ -64,8 +64,8 @@ def test_a_suspected_cap_makes_outcomes_unknown_and_scores_bounds(wang):
     assert not table.loc["depth1", "as_bounds"]
     against = comparison.against(summary.prepare(records), "plain_llm")
     assert against["verdict"].tolist() == ["no verdict: more than 5 % cut off"]
-    assert [n for n in (100, 256, 500, 512, 1000, 1024, 1023, 20) if is_round(n)] == [
-        256, 500, 512, 1000, 1024,
+    assert [n for n in (100, 256, 300, 512, 800, 1000, 1024, 1023, 20) if is_round(n)] == [
+        256, 300, 512, 800, 1000, 1024,
     ]  # fmt: skip
 
 
