@@ -413,3 +413,11 @@ def test_chat_export_of_unscored_logs_is_one_clear_error(tmp_path, capsys):
     assert main(["import", "rlms", str(made_logs.rlms(tmp_path / "a.jsonl")), "-o", str(run)]) == 0
     assert main(["export", "chat", str(run), "-o", str(tmp_path / "chat")]) == 2
     assert "1 results have no score (of imported logs" in capsys.readouterr().err
+
+
+def test_golds_for_a_log_without_scores_are_scored_and_said(tmp_path, capsys):
+    log = made_logs.rlms(tmp_path / "a.jsonl")
+    golds = made_logs.dump(tmp_path / "golds.json", {"a.jsonl": "7"})
+    more = ["--golds", str(golds), "--scorer", "ruler_all", "-o", str(tmp_path / "run")]
+    assert main(["import", "rlms", str(log), *more]) == 0
+    assert "- 1 answers scored; the log states no score" in capsys.readouterr().out

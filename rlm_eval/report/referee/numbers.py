@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.importers.scoring import disagreements
+from rlm_eval.importers.scoring import disagreements, unstated
 from rlm_eval.records.build import cell_folders
 from rlm_eval.report.referee.evidence import Evidence, Finding
 from rlm_eval.storage.imported import ABOUT
@@ -31,13 +31,18 @@ def rescored(evidence: Evidence) -> Iterator[Finding]:
     if not len(evidence.imported):
         yield Finding(name, "fine", "Scores were computed here from stored answers.")
         return
-    both, found = 0, []
+    both, alone, found = 0, 0, []
     for run in evidence.runs:
         if (run / ABOUT).exists():
             for folder in cell_folders(run):
                 count, own = disagreements(folder)
                 both += count
+                alone += unstated(folder)
                 found += own
+    if not both and alone:
+        told = f"{alone} answers were scored here; the log states no score to set beside ours."
+        yield Finding(name, "fine", told)
+        return
     if not both:
         yield Finding(
             name,
