@@ -1,9 +1,11 @@
 """Counterfactual replay: what is shared, what is new, what it costs, and that nothing is pooled."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
 from runs import cells_of
 
@@ -153,6 +155,42 @@ def test_a_smaller_block_output_diverges_where_it_is_first_seen(original, sent):
     assert sent == {"scripted": 2 * 1}  # asked for the answer once more, behind three shared turns
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A fixed program with 40 records per sub-call; sub-calls of several cells."""
+    place = f"results={tmp_path_factory.mktemp('programs')}"
+    return run([
+        "task=oolong_gen", "method=program_label_count,rlm", "model@root=scripted",
+        "model@sub=same", "tokenizer=approx4", "length=1k", "n=2", "name=first",
+        "max_samples=1", place,
+    ])  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["records=10", "keyed=off"])
+def test_records_and_keyed_replies_cost_what_was_estimated(labelled, sent, capsys, change):
+    assert main(["replay", str(labelled), "--set", change, "--estimate"]) == 0
+    told = capsys.readouterr()
+    assert "rlm_own" in told.err
+    assert "left out" in told.err
+    [expected] = re.findall(r"about (\d+) new", told.out)
+    assert not sent
+    folder = replayed(labelled, change.replace("=", "-"), "--set", change)
+    assert sum(sent.values()) == int(expected) > 0
+    assert f"paid for: {expected} calls" in capsys.readouterr().out
+    records = load_records([folder])
+    assert set(records["method"]) <= {"program_label_count", "program_label_count_unkeyed"}
+    assert not set(records["cell_id"]) & set(load_records([labelled])["cell_id"])
+
+
+def test_a_difference_of_cut_answers_is_no_verdict():
+    both = pd.DataFrame({"sample_id": ["a", "b"], "epoch": [0, 0], "outcome": ["ok", "ok"]})
+    cut = both.assign(outcome=["ok", "limit:turns"])
+    [told] = effect._reservations(cut, both, 2)
+    assert told == "  no verdict: 1 of 2 results of the counterfactual were cut off"
+    assert list(effect._reservations(both, both, 1)) == ["  1 pairs lack a score and are left out"]
+
+
 @pytest.mark.slow
 def test_limits_hold_and_an_interrupted_replay_goes_on(original, sent, capsys):
     change = ["--set", "model@sub=scripted", "--set", "sub.name=sub-c", "--set", "budget.calls=5"]
@@ -191,6 +229,8 @@ def test_limits_hold_and_an_interrupted_replay_goes_on(original, sent, capsys):
         (["method.depth=1", "max_samples=1"], "changes nothing"),
         (["method.dept=0"], "dept"),
         (["records=5"], "program_label_count"),
+        (["records=0"], "1 or more"),
+        (["records=few"], "1 or more"),
         (["model@nobody=scripted"], "slots are root, sub"),
         (["sub"], "KEY=VALUE"),
         (["protocol=rag"], "no answer protocol"),

@@ -128,6 +128,7 @@ def test_unknown_stays_unknown(original):  # noqa: F811
     table = profile_table(pd.DataFrame([row]))
     assert table.rows.loc[0, "recurse %"] == "?"
     assert table.rows.loc[0, "unknown"] == "100"
+    assert {table.rows.loc[0, name] for name in STRATEGIES} == {"?"}
     assert table.rows.loc[0, "coverage %"] == "?"
 
 

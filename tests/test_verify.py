@@ -67,6 +67,16 @@ def test_no_byte_of_a_file_can_change(bundle, name):
         assert first_failure(bundle).words == f"{name} was removed"
 
 
+def test_a_copy_under_another_name_and_read_only_passes(bundle, tmp_path, monkeypatch):
+    copy = shutil.copytree(bundle, tmp_path / "elsewhere" / "other name")
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o555)
+    monkeypatch.chdir(copy)
+    assert failures(Path()) == []
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o755)
+
+
 def test_a_file_more_and_a_changed_seal_are_seen(bundle):
     (bundle / "tables" / "more.csv").write_text("1\n")
     assert first_failure(bundle).words == "tables/more.csv was added"

@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
 def differing(run: Path, most: int = 10) -> list[str]:
     """Lines on the answers whose stated score is not ours."""
-    from rlm_eval.importers.scoring import disagreements
+    from rlm_eval.importers.scoring import disagreements, unstated
     from rlm_eval.records.build import cell_folders
 
     both, found = 0, []
@@ -89,6 +89,8 @@ def differing(run: Path, most: int = 10) -> list[str]:
         count, own = disagreements(folder)
         both += count
         found += own
+    if not both and (alone := sum(map(unstated, cell_folders(run)))):
+        return [f"- {alone} answers scored; the log states no score to set beside ours"]
     if not both:
         return ["- no answer could be scored again: no gold, or no scorer of ours fits (--scorer)"]
     lines = [f"- {both} answers scored again: {len(found)} of the stated scores differ from ours"]

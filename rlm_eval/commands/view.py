@@ -23,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
+    if not 0 <= arguments.port <= 65_535:
+        parser.error(f"--port {arguments.port}: ports are 1 to 65535 (0 = any free one)")
 
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.report import view

@@ -32,7 +32,7 @@ from rlm_eval.importers.rows import BadLog, Row
 from rlm_eval.importers.scoring import THEIRS, ours, with_headline
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same file may be imported otherwise; stands in every manifest."""
 FEWEST = 5
 """Rows of a method below which equal output counts are no sign of a cap."""
@@ -258,10 +258,10 @@ def suspected_caps(rows: Sequence[Row]) -> dict[str, Cap]:
 
 
 def is_round(tokens: int) -> bool:
-    """True for numbers that a person sets as an output cap: 256, 500, 512, 1000, 1024, ..."""
+    """True for numbers that a person sets as an output cap: 256, 300, 512, 800, 1000, ..."""
     if tokens < _LEAST_CAP:
         return False
-    return tokens & (tokens - 1) == 0 or tokens % 256 == 0 or tokens % 500 == 0
+    return tokens & (tokens - 1) == 0 or tokens % 256 == 0 or tokens % 100 == 0
 
 
 def _stated(row: Row) -> float | None:

@@ -118,6 +118,13 @@ def disagreements(folder: Path) -> tuple[int, list[Disagreement]]:
     return both, found
 
 
+def unstated(folder: Path) -> int:
+    """Answers of a cell with a score of ours of which the log states none."""
+    scores = [attempt.scores for attempt in CellStore(folder).attempts.values()]
+    known = [{s.scorer for s in own if s.value is not None} for own in scores]
+    return sum(bool(names) and THEIRS not in names for names in known)
+
+
 def _samples(folder: Path) -> Mapping[str, Any]:
     from rlm_eval.storage.jsonl import read_lines
 

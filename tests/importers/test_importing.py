@@ -64,8 +64,8 @@ def test_a_suspected_cap_makes_outcomes_unknown_and_scores_bounds(wang):
     assert not table.loc["depth1", "as_bounds"]
     against = comparison.against(summary.prepare(records), "plain_llm")
     assert against["verdict"].tolist() == ["no verdict: more than 5 % cut off"]
-    assert [n for n in (100, 256, 500, 512, 1000, 1024, 1023, 20) if is_round(n)] == [
-        256, 500, 512, 1000, 1024,
+    assert [n for n in (100, 256, 300, 512, 800, 1000, 1024, 1023, 20) if is_round(n)] == [
+        256, 300, 512, 800, 1000, 1024,
     ]  # fmt: skip
 
 
@@ -406,3 +406,18 @@ def test_our_own_export_comes_back_equal(tmp_path):
         left, right = both[column], both[f"{column}_after"]
         same = (left == right) | (left.isna() & right.isna())
         assert same.fillna(False).all(), f"{column}: {left.tolist()} {right.tolist()}"
+
+
+def test_chat_export_of_unscored_logs_is_one_clear_error(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["import", "rlms", str(made_logs.rlms(tmp_path / "a.jsonl")), "-o", str(run)]) == 0
+    assert main(["export", "chat", str(run), "-o", str(tmp_path / "chat")]) == 2
+    assert "1 results have no score (of imported logs" in capsys.readouterr().err
+
+
+def test_golds_for_a_log_without_scores_are_scored_and_said(tmp_path, capsys):
+    log = made_logs.rlms(tmp_path / "a.jsonl")
+    golds = made_logs.dump(tmp_path / "golds.json", {"a.jsonl": "7"})
+    more = ["--golds", str(golds), "--scorer", "ruler_all", "-o", str(tmp_path / "run")]
+    assert main(["import", "rlms", str(log), *more]) == 0
+    assert "- 1 answers scored; the log states no score" in capsys.readouterr().out

@@ -40,7 +40,9 @@ def test_a_cut_baseline_is_an_alarm_and_its_claim_is_not_printed(tmp_path, capsy
 def test_drawn_again_labelled_mispriced_and_misjudged_rows_are_found(tmp_path):
     page = page_of(tmp_path, "minrlm", made_logs.minrlm(tmp_path / "eval.json", range(1, 11)))
     found = [f.text for f in page.findings if f.level == "alarm"]
-    assert any("the 10 questions of a method are 2 distinct ones" in text for text in found)
+    (drawn,) = [f for f in page.findings if "drew some questions again" in f.text]
+    said = "10 questions are 2 distinct ones over 1 context"
+    assert set(drawn.rows) == {f"{arm}: {said}" for arm in ("vanilla", "ours")}
     assert any("the contexts hold the labels" in text for text in found)
     assert any("10 of the stated scores differ" in text for text in found)
     assert sum("8.00 times the stated cost" in text for text in found) == 2
@@ -114,3 +116,16 @@ def test_all_claims_of_a_run_are_one_family(tmp_path):
     assert strong.p_holm == pytest.approx(3 * strong.p)
     assert strong.sentence.startswith("b scored less than a on t (0.0 against 100.0 %")
     assert "do not show that c and b differ" in by_pair["c", "b"].sentence
+
+
+def test_a_check_without_its_data_is_unknown_and_not_fine(tmp_path):
+    paths = []
+    for arm, first in (("direct", "incorrect"), ("rlm", "correct")):
+        rows = [
+            {"question_id": f"q{n}", "domain": "logic", "status": said}
+            for n, said in enumerate([first, "incorrect", "failed"])
+        ]
+        paths.append(made_logs.dump(tmp_path / f"{arm}_eval.json", {"details": rows}))
+    levels = {f.check: f.level for f in page_of(tmp_path, "fleet", *paths).findings}
+    assert levels["cut answers and prompts"] == "unknown"
+    assert levels["gold in the question"] == "unknown"

@@ -20,7 +20,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Slice
 from rlm_eval.records.call_patterns import METRICS
 from rlm_eval.records.coverage import FAILURES
-from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, load_records
+from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, headline, load_records
 from rlm_eval.report.exports.inspect_log import inspect_logs
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage.cell_store import Attempt, output_folder
@@ -182,11 +182,14 @@ def chat(
     the context needs `context_of`; without it, it is left out and counted.
     """
     output_folder(out)
-    path, skipped, bare = out / "chat.jsonl", 0, 0
+    path, skipped, bare, unscored = out / "chat.jsonl", 0, 0, 0
     with path.open("w", encoding="utf-8") as file:
         for run in run_dirs:
             for manifest, sample, attempt in attempts(Path(run)):
-                if manifest["facts"].get("protected") or not _succeeded(attempt, min_score):
+                if manifest["facts"].get("protected"):
+                    continue
+                if not _succeeded(attempt, min_score):
+                    unscored += headline(attempt.trajectory.outcome, attempt.scores) is None
                     continue
                 if attempt.trajectory.totals is not None:
                     bare += 1  # an imported row: its log has no calls
@@ -214,6 +217,11 @@ def chat(
     if bare and not path.stat().st_size:
         raise RlmEvalError(
             f"{bare} imported rows have no calls: there is no conversation to export"
+        )
+    if unscored and not path.stat().st_size:
+        raise RlmEvalError(
+            f"no conversation to export: {unscored} results have no score (of imported logs, "
+            "`rlm-eval import --golds FILE` gives the golds)"
         )
     return [path]
 

@@ -67,7 +67,13 @@ def _line(who: Any, own: pd.DataFrame) -> dict[str, str]:
         "deeper %": _deeper(known),
     }
     counts = own["strategy"].value_counts()
-    line |= {name: f"{100 * counts.get(name, 0) / len(own):.0f}" for name in LABELS}
+    known_none = counts.get(UNKNOWN, 0) == len(own)  # no share is known: not 0 of each
+    line |= {
+        name: "?"
+        if known_none and name != UNKNOWN
+        else f"{100 * counts.get(name, 0) / len(own):.0f}"
+        for name in LABELS
+    }
     same, pairs = stability(own)
     return line | {"stable": "?" if same is None else f"{same:.0%} of {pairs}"}
 

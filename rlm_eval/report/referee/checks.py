@@ -26,16 +26,15 @@ def samples(evidence: Evidence) -> Iterator[Finding]:
         cells = own.groupby(["series", "length"])["sample_id"].agg(["size", "nunique"])
         most = cells.sort_values("size").iloc[-1]
         if "note_seed" in own:
-            seeds = own.groupby(["series", "sample_id"])["note_seed"].nunique()
-            if int((seeds > 1).sum()):
-                asked = int(own.groupby("series").size().max())
-                clean = False
+            clean = not (drawn := tuple(_drawn_again(own))) and clean
+            if drawn:
                 yield Finding(
                     name,
                     "alarm",
-                    f"{task}: the {asked} questions of a method are {distinct} distinct ones over "
-                    f"{contexts} contexts: their seeds drew some again. n is {distinct}, and the "
-                    "rest are repeats.",
+                    f"{task}: seeds of {len(drawn)} of {own['series'].nunique()} methods drew some "
+                    "questions again: n is the number of distinct questions, and the rest are "
+                    "repeats.",
+                    drawn[:_SHOWN],
                 )
         if contexts == 1 and distinct > 1:
             clean = False
@@ -66,6 +65,17 @@ def samples(evidence: Evidence) -> Iterator[Finding]:
             )
     if clean:
         yield Finding(name, "fine", "No question stands twice, and contexts are several.")
+
+
+def _drawn_again(own: pd.DataFrame) -> Iterator[str]:
+    """Each method of a task whose seeds drew a question more than once, with its counts."""
+    for series, part in own.groupby("series", sort=False):
+        if (part.groupby("sample_id")["note_seed"].nunique() > 1).any():
+            contexts = part["cluster"].nunique()
+            yield (
+                f"{series}: {len(part)} questions are {part['sample_id'].nunique()} distinct ones "
+                f"over {contexts} context" + ("s" if contexts > 1 else "")
+            )
 
 
 def holes(evidence: Evidence) -> Iterator[Finding]:
@@ -198,12 +208,25 @@ def cuts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(name, "alarm", f"In {server} calls the server cut the prompt silently.")
     if found:
         return
-    unknown = evidence.imported["n_truncated_calls"].isna().any()
+    unknown = evidence.imported["n_truncated_calls"].isna()
+    blind = evidence.imported[unknown & evidence.imported["output_tokens"].isna()]
+    if len(blind := blind[~blind["outcome"].isin(MISSING)]):
+        yield Finding(
+            name,
+            "unknown",
+            f"{len(blind)} of {len(frame)} rows have neither a finish reason nor a count of output "
+            "tokens: whether they were cut cannot be seen.",
+        )
+        return
     yield Finding(
         name,
         "fine",
         "No answer is cut or suspected to be"
-        + (" (the log has no finish reasons; output counts were looked at)." if unknown else "."),
+        + (
+            " (the log has no finish reasons; output counts were looked at)."
+            if unknown.any()
+            else "."
+        ),
     )
 
 

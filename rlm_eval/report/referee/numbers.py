@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.importers.scoring import disagreements
+from rlm_eval.importers.scoring import disagreements, unstated
 from rlm_eval.records.build import cell_folders
 from rlm_eval.report.referee.evidence import Evidence, Finding
 from rlm_eval.storage.imported import ABOUT
@@ -31,13 +31,18 @@ def rescored(evidence: Evidence) -> Iterator[Finding]:
     if not len(evidence.imported):
         yield Finding(name, "fine", "Scores were computed here from stored answers.")
         return
-    both, found = 0, []
+    both, alone, found = 0, 0, []
     for run in evidence.runs:
         if (run / ABOUT).exists():
             for folder in cell_folders(run):
                 count, own = disagreements(folder)
                 both += count
+                alone += unstated(folder)
                 found += own
+    if not both and alone:
+        told = f"{alone} answers were scored here; the log states no score to set beside ours."
+        yield Finding(name, "fine", told)
+        return
     if not both:
         yield Finding(
             name,
@@ -260,7 +265,7 @@ def labels(evidence: Evidence) -> Iterator[Finding]:
 
 def answer_forms(evidence: Evidence) -> Iterator[Finding]:
     """Questions that hold their gold's text: among options, or as a given form."""
-    name, lines = "gold in the question", []
+    name, lines, looked = "gold in the question", [], False
     for task, own in evidence.answers.drop_duplicates("sample_id").groupby(
         "task_label", sort=False
     ):
@@ -268,6 +273,9 @@ def answer_forms(evidence: Evidence) -> Iterator[Finding]:
             any(_holds(str(question).casefold(), text) for text in _golds(target))
             for question, target in zip(own["question"], own["target"], strict=True)
         ]
+        looked = looked or bool(
+            (own["question"].astype(bool) & own["target"].map(_golds).astype(bool)).any()
+        )
         if sum(asked):
             lines.append(
                 f"{task}: in {sum(asked)} of {len(asked)} questions the gold's own text stands in "
@@ -275,5 +283,9 @@ def answer_forms(evidence: Evidence) -> Iterator[Finding]:
             )
     if lines:
         yield Finding(name, "note", "Some questions name their answer among options.", tuple(lines))
-    else:
+    elif looked or not len(evidence.imported):
         yield Finding(name, "fine", "No question holds its gold's text.")
+    else:
+        yield Finding(
+            name, "unknown", "Questions or golds are not in the log, or golds too short to tell."
+        )

@@ -196,6 +196,8 @@ def _long(config: DictConfig, key: str, value: str) -> list[tuple[str, Any]]:
             raise ConfigError(f"protocol={value}: that method has no answer protocol of its own")
         return [("method.protocol", method.protocol)]
     if key == "records":
+        if type(parsed) is not int or parsed < 1:
+            raise ConfigError(f"records={value}: a number of records per sub-call, 1 or more")
         _program(config, change=f"records={value}")
         return [("method.settings.lines_per_call", parsed)]
     if key == "keyed":

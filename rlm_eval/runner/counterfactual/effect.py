@@ -11,6 +11,7 @@ import numpy as np
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.build import cell_folders
 from rlm_eval.runner.counterfactual.change import Counterfactual
+from rlm_eval.stats import bounds
 from rlm_eval.storage.cell_store import read_manifest
 from rlm_eval.storage.spend import spent
 
@@ -62,8 +63,21 @@ def _cell(
     down = int((both["score_a"] < both["score_b"]).sum())
     yield f"  {len(both)} pairs: {up} better, {down} worse, {len(both) - up - down} equal"
     yield f"  {_difference(both)}"
+    yield from _reservations(a, b, len(both))
     if whole is not None:
         yield f"  {_share(both, whole, one)}"
+
+
+def _reservations(a: pd.DataFrame, b: pd.DataFrame, pairs: int) -> Iterator[str]:
+    """Why the difference is no verdict: answers that were cut, pairs without both scores."""
+    for name, own in (("counterfactual", a), ("original", b)):
+        cut = own["outcome"].str.startswith("limit:") | own["outcome"].isin(
+            ("truncated", "unknown")
+        )
+        if cut.mean() > bounds.CUT_SHARE:
+            yield f"  no verdict: {int(cut.sum())} of {len(own)} results of the {name} were cut off"
+    if lost := len(a.merge(b, on=_PAIR)) - pairs:
+        yield f"  {lost} pairs lack a score and are left out"
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

@@ -3,24 +3,28 @@
 Each stored trajectory is run again under the changed settings with nobody behind the models, up to
 its first request without a stored reply. What the original made behind that point is what the
 counterfactual is expected to pay for, at the prices of its own models: it may make more or fewer.
+Where the diverging unit asks for more calls than the original made there (fewer records per call),
+the calls asked for are counted; tokens and price of those in excess are unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rlm_eval.budget.limits import Budget
 from rlm_eval.budget.prices import cold_cost
 from rlm_eval.config.cell import Cell
-from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.core.types import Call, Outcome, Usage
+from rlm_eval.core.errors import ModelError, RlmEvalError
+from rlm_eval.core.types import Call, Message, Reply, Usage
+from rlm_eval.models import EndpointInfo, Sampling
 from rlm_eval.repl import open_pool
 from rlm_eval.runner.counterfactual.change import Counterfactual
-from rlm_eval.runner.counterfactual.shared import Original, SharedReplies
-from rlm_eval.runner.resources import offline_endpoints
+from rlm_eval.runner.counterfactual.shared import Original, SharedReplies, unit
+from rlm_eval.runner.resources import endpoint
 from rlm_eval.runner.rollout import attempt
 from rlm_eval.session.session import Session
 from rlm_eval.storage.journal import Journal, Replies
@@ -50,8 +54,8 @@ class Forecast:
 
     def add(self, other: Forecast) -> None:
         """Add the sums of another cell."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     def __str__(self) -> str:
         money = f"${self.cost:.4f}"
@@ -68,20 +72,55 @@ class Forecast:
         return told
 
 
+_TOGETHER_S = 0.1
+"""Seconds in which calls that do not wait for each other have all been asked."""
+
+
+class _Nobody:
+    """A client that never answers; it fails only when the calls beside it have been asked too."""
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
+        """Raises `ModelError`."""
+        await asyncio.sleep(_TOGETHER_S)
+        raise ModelError("forecast: no model is called")
+
+    async def check(self) -> EndpointInfo:
+        """Nothing is asked."""
+        return EndpointInfo("nobody")
+
+    async def account(self) -> None:
+        """Nothing was done."""
+
+
+@dataclass
+class _Seen(SharedReplies):
+    """Counts the requests without a stored reply."""
+
+    lacking: list[str] = field(default_factory=list)
+    """Their places."""
+
+    def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
+        """As `SharedReplies.take`."""
+        line = super().take(position, request, occurrence)
+        if line is None:
+            self.lacking.append(position)
+        return line
+
+
 class _Probe(Journal):
     """The original's replies up to the first divergence; writes nothing."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
         self.counts = dict(original.calls.counts)
-        self.seen = SharedReplies()
+        self.seen = _Seen()
 
     def check(self) -> None:
         """Nothing."""
 
     def replies(self, sample: str, epoch: int) -> Replies:
         """Of the attempt that counts."""
-        self.seen = SharedReplies(original=self._original.replies((sample, epoch)))
+        self.seen = _Seen(original=self._original.replies((sample, epoch)))
         return self.seen
 
     def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
@@ -105,6 +144,7 @@ class _Probe(Journal):
 async def forecast(one: Counterfactual) -> Forecast:
     """Of one cell. No model is called; the stored code of the shared part is run again."""
     cell, original, found = one.cell, Original(one.folder), Forecast()
+    nobody = {slot: endpoint(model, _Nobody()) for slot, model in cell.models.items()}
     async with AsyncExitStack() as stack:
         pool = None
         if cell.method.runs_code:
@@ -118,7 +158,7 @@ async def forecast(one: Counterfactual) -> Forecast:
                 found.samples += 1
                 probe = _Probe(original)
                 session = Session(
-                    sample, epoch, offline_endpoints(cell, Outcome.PROVIDER_ERROR), probe,
+                    sample, epoch, nobody, probe,
                     Budget(cell.limits), pool, SourceIndex(sample.context.hash, ""),
                 )  # fmt: skip
                 with suppress(RlmEvalError):  # nobody answers; what was taken until then counts
@@ -126,20 +166,32 @@ async def forecast(one: Counterfactual) -> Forecast:
                 taken = set(probe.seen.taken)
                 found.shared += len(taken)
                 found.same += probe.seen.diverged_in is None
-                if probe.seen.diverged_in is not None:
-                    _behind(found, cell, [line for line in lines if line["c"] not in taken])
+                if (place := probe.seen.diverged_in) is not None:
+                    behind = [line for line in lines if line["c"] not in taken]
+                    _behind(found, cell, behind)
+                    there = sum(
+                        _asked(line, cell) and unit(line["position"]) == place for line in behind
+                    )
+                    more = max(0, sum(unit(p) == place for p in probe.seen.lacking) - there)
+                    found.new += more
+                    found.unpriced += more
     return found
 
 
 def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
     """Add the calls behind the divergence, at the prices of the new models."""
     for line in lines:
-        slot = line.get("slot", line["role"])
-        if slot not in cell.models:  # it calls nobody there any more
+        if not _asked(line, cell):
             continue
+        slot = line.get("slot", line["role"])
         usage = Usage(*line["usage"])
         price = cold_cost(cell.models[slot].price)(usage) if usage.total is not None else None
         found.new += 1
         found.tokens += usage.total or 0
         found.cost += price or 0.0
         found.unpriced += price is None
+
+
+def _asked(line: Mapping[str, Any], cell: Cell) -> bool:
+    """Whether the counterfactual has a model in the slot of a stored call."""
+    return line.get("slot", line["role"]) in cell.models

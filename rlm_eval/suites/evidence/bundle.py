@@ -65,11 +65,16 @@ class Bundle:
 
         return pd.read_parquet(self.folder / RECORDS, dtype_backend="numpy_nullable")
 
+    @property
+    def name(self) -> str:
+        """The folder's published name, of the plan: a copy may lie under another one."""
+        return Path(self.record.suite).name or self.folder.resolve().name
+
     @contextmanager
     def as_run(self) -> Iterator[Path]:
         """A temporary run directory with the bundle's plan, manifests, accounts and records."""
         with tempfile.TemporaryDirectory(prefix="rlm-eval-bundle-") as place:
-            run = Path(place) / self.folder.resolve().name
+            run = Path(place) / self.name
             run.mkdir()
             for name in (PLAN, RECORDS):
                 (run / name).write_bytes((self.folder / name).read_bytes())

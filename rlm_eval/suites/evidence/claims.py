@@ -144,7 +144,7 @@ def page(bundle: Bundle, facts: Mapping[str, Any], link: str) -> tuple[str, byte
     columns = [name for name in SHOWN if planned and name in planned[0]]
     for number, row in enumerate(planned, 1):
         told |= {f"tables/planned.csv row {number} column {c}": row[c] or "" for c in columns}
-    made = Page(told, f"rlm-eval verify {bundle.folder.name}")
+    made = Page(told, f"rlm-eval verify {bundle.name}")
     for line in _lines(bundle, told, columns, len(planned)):
         made.add(line)
     text = "\n".join([*made.lines, "", END, ""])
