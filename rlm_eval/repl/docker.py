@@ -63,7 +63,7 @@ class Sources:
     def exec_module(self, module):
         module.__file__ = "/" + module.__name__
         exec(compile(self.texts[module.__name__], module.__name__, "exec"), module.__dict__)
-for name in ("rlm_eval", "rlm_eval.repl"):
+for name in sorted({name.rpartition(".")[0] for name in Sources.texts}):
     module = sys.modules[name] = types.ModuleType(name)
     module.__path__ = []
 sources = Sources()
