@@ -354,12 +354,17 @@ def fit(
     """
     slack = max(TOLERANCE * length * 0.9, 2.0)
     budget = float(room)
+    nearest, most = budget, -1
     for _ in range(8):
         text = make(budget, slack * 0.6)
         tokens = tokenizer.count(text)
         if room - slack <= tokens <= room:
             return text, tokens
+        if most < tokens <= room:
+            nearest, most = budget, tokens
         budget += room - slack / 5 - tokens
+    if most >= room - TOLERANCE * length:  # without the margin kept above
+        return make(nearest, slack * 0.6), most
     raise RlmEvalError(
         f"cannot fill {room} tokens of {tokenizer.name} to within {slack:.0f}: the last try has "
         f"{tokens}; use a longer length or another tokenizer"

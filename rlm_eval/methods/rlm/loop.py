@@ -15,7 +15,7 @@ from rlm_eval.core.errors import LimitReached, ReplCrash, ReplUnavailable
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role
 from rlm_eval.methods.rlm.official_calls import OfficialCalls
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
-from rlm_eval.methods.rlm.protocol import Ran, Shown, View, lengths_of
+from rlm_eval.methods.rlm.protocol import Ran, Shown, View, head_of, lengths_of
 from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
@@ -41,9 +41,10 @@ class Loop:
         turns = config.max_turns if depth == 0 else config.child_max_turns or config.max_turns
         self.tree, self.context, self.slot = tree, context, slot
         self.prefix, self.parent = prefix, parent
-        self.view = View(question, kind, lengths, depth, config.depth, turns)
+        head = head_of(context)
+        self.view = View(question, kind, lengths, depth, config.depth, turns, head)
         self.words = config.protocol
-        self.shown = Shown(config.output_chars, config.output_side)
+        self.shown = Shown(config.output_chars, config.output_side, question)
         self.subcalls = self._sub_calls(Place(prefix, 0, parent))
         self.history: list[Message] = []
         self.names: set[str] = set()

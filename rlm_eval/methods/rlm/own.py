@@ -8,6 +8,7 @@ follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -108,7 +109,10 @@ class Own:
                 raise ConfigError(f"method.depth={max_depth}: {self.prompt_file} has no === {name}")
 
     def opening(self, view: View) -> list[Message]:
-        """System prompt, the worked example as turns, the question."""
+        """System prompt, the worked examples as turns, the question.
+
+        An example whose code asks a model is left out where the view has no sub-calls.
+        """
         part = self._sections
         lines = [part["sub_call_lines"]] if view.sub_calls else []
         lines += [part["recursion_lines"]] if view.recursion else []
@@ -129,16 +133,37 @@ class Own:
             "count": str(len(view.lengths)),
             "chars": str(sum(view.lengths)),
             "question": view.question or "",
+            "head": view.head,
+            "sub_call_cue": part.get("sub_call_cue", "") if view.sub_calls else "",
         }
         if self.example:
-            messages += [
-                Message("user", fill(part[f"example_opening{parts}"], **facts)),
-                Message("assistant", fill(part[f"example_code{parts}"], **facts)),
-                Message("user", part["example_output"]),
-                Message("assistant", part[f"example_finish_{self.answer_mode}"]),
-            ]
+            messages += self._worked_examples(parts, facts, sub_calls=view.sub_calls)
         kind = f"opening{parts}" if view.question else f"opening{parts}_no_question"
-        return [*messages, Message("user", fill(part[kind], **facts))]
+        return [*messages, Message("user", fill(part[kind], **facts).rstrip())]
+
+    def _worked_examples(
+        self, parts: str, facts: Mapping[str, str], *, sub_calls: bool
+    ) -> list[Message]:
+        """Four messages an example: opening, code, output, finish."""
+        part = self._sections
+        messages = []
+        for name in example_names(part):
+            code = part[f"{name}_code{parts}"]
+            if "llm_query" in code and not sub_calls:
+                continue
+            asked = part.get(f"{name}_question", "")
+            known = {**facts, "example_question": asked, "question": asked or facts["question"]}
+            opening = part.get(f"{name}_opening{parts}", part[f"{name}_opening"])
+            output = part[f"{name}_output"]
+            if asked:  # the prompt's own frame, so that the example looks as a turn does
+                output = fill(part["output"], output=output, question=asked)
+            messages += [
+                Message("user", fill(opening, **known).rstrip()),
+                Message("assistant", fill(code, **facts)),
+                Message("user", output),
+                Message("assistant", part[f"{name}_finish_{self.answer_mode}"]),
+            ]
+        return messages
 
     def turn_prompt(self, view: View, turn: int) -> Message | None:  # noqa: ARG002 the role's form
         """None: the output itself asks for the next step."""
@@ -161,15 +186,15 @@ class Own:
             text = "\n".join(filter(None, (self._sections["no_block"], hint)))
             return [*messages, Message("user", text)]
         outputs = []
+        failed = ran[-1].result.error is not None and "error" in self._sections
         for block in ran:
             said = words.of_block(block, answer_mode=self.answer_mode)
             printed = _output(block, shown)
             nothing = [] if printed or said else [words.of_nothing(block.code)]
             outputs.append("\n".join(filter(None, (printed, *said, *nothing))))
-        return [
-            *messages,
-            Message("user", fill(self._sections["output"], output="\n".join(outputs))),
-        ]
+        frame = self._sections["error" if failed else "output"]
+        facts = {"output": "\n".join(outputs), "question": shown.question or ""}
+        return [*messages, Message("user", fill(frame, **facts))]
 
     @property
     def _searches_first(self) -> bool:
@@ -180,6 +205,13 @@ class Own:
     def last_request(self) -> Message:
         """Asks for the bare answer."""
         return Message("user", self._sections["last"])
+
+
+def example_names(part: Mapping[str, str]) -> list[str]:
+    """Names of a prompt's worked examples in their order: `example`, or `example_1`, ..."""
+    numbers = (re.fullmatch(r"example_(\d+)_code", name) for name in part)
+    found = sorted(int(match[1]) for match in numbers if match)
+    return [f"example_{number}" for number in found] or ["example"]
 
 
 def _output(block: Ran, shown: Shown) -> str:

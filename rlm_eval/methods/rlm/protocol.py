@@ -15,6 +15,9 @@ from rlm_eval.core.types import Message
 from rlm_eval.methods.rlm.parsing import Parsed
 from rlm_eval.repl import BlockResult, clip
 
+HEAD_CHARS = 700
+"""Characters of the context that `View.head` holds; a prompt may show them, none has to."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -32,6 +35,8 @@ class View:
     """0: no sub-calls; 1: plain sub-calls; N: child loops down to depth N - 1."""
     max_turns: int
     """Turns of this loop."""
+    head: str = ""
+    """The first `HEAD_CHARS` characters of the context, of its first text where it has several."""
 
     @property
     def sub_calls(self) -> bool:
@@ -52,6 +57,8 @@ class Shown:
     """Characters of one block's output."""
     side: str
     """Which part is kept: `head`, `tail`, `middle`."""
+    question: str | None = None
+    """The loop's question, for prompts that repeat it behind each output."""
 
     def official(self, text: str, total: int) -> str:
         """Cut as the official code words it (which knows only `head`).
@@ -165,6 +172,17 @@ def lengths_of(value: Any) -> tuple[str, tuple[int, ...]]:
         return "dict", tuple(_length(part) for part in value.values())
     parts = tuple(_length(p["content"] if _is_chat(p) else p) for p in value)
     return "list", parts or (0,)
+
+
+def head_of(value: Any) -> str:
+    """The first characters of a context: what `View.head` is."""
+    if not isinstance(value, str):
+        parts = list(value.values() if isinstance(value, dict) else value)
+        if not parts:
+            return ""
+        value = parts[0]["content"] if _is_chat(parts[0]) else parts[0]
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text[:HEAD_CHARS]
 
 
 def _is_chat(part: Any) -> bool:

@@ -56,7 +56,9 @@ _KINDS = {
     "easy": ("U1", "C1", "T1", "U4", "T3", "T7", "U2", "C1range", "T2"),
 }
 """Questions that need a few lines or no label at all: on their own, so that they raise no score."""
-SCOPES = ("headline", *_KINDS)
+_WHOLE = ("C3close", "C4", "C2close", "C3same", "C4", "C2close")
+"""Labels alone, of all lines: no date, no user. For models that cannot do both at once."""
+SCOPES = ("headline", "whole", *_KINDS)
 
 
 class Text(NamedTuple):
@@ -117,7 +119,8 @@ class LabelledWindows(Questions, GeneratedTask):
     size: str = "tokens"
     """`tokens` (the length is exact) or `official_lines` (the benchmark's lines per length)."""
     scope: str = "headline"
-    """`headline` (whole window and long date ranges), `user` or `month` (subsets that a filter
+    """`headline` (whole window and long date ranges), `whole` (labels of the whole window, without
+    dates: close and equal comparisons, counts, the least common label), `user` or `month` (subsets that a filter
     finds), `easy` (users and dates alone tell, or a quarter of the lines: the most common label,
     the user with most of one label, the first month of one)."""
     questions_per_window: int = 5
@@ -155,7 +158,7 @@ class LabelledWindows(Questions, GeneratedTask):
     @property
     def solved_by_code(self) -> bool:  # type: ignore[override]  # depends on the scope
         """True where a filter or a count answers by design: restricted, easy, labels shown."""
-        return self.scope != "headline" or self.with_labels
+        return self.scope in _KINDS or self.with_labels
 
     @property
     def exact_length(self) -> bool:
@@ -169,7 +172,7 @@ class LabelledWindows(Questions, GeneratedTask):
     def _kinds(self, index: int, two: bool) -> Iterator[str]:
         """What sample `index` asks, then what it asks where the window has no clear answer."""
         if self.scope != "headline":
-            others, start = _KINDS[self.scope], index
+            others, start = _KINDS.get(self.scope, _WHOLE), index
         else:
             cycle, place = divmod(index, len(_PAIRS))
             if _PAIRS[place]:
