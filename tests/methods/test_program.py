@@ -1,5 +1,6 @@
 """Fixed programs: each strategy asks what it should, and its accounts are those of sub-calls."""
 
+import dataclasses
 import re
 
 import pandas as pd
@@ -265,3 +266,34 @@ def test_a_wording_belongs_to_its_program():
     assert Program("map", wording="program/map_brief").prompt_id.startswith("program/map_brief@")
     with pytest.raises(ConfigError, match="for another program than grep"):
         Program("grep", wording="program/map_brief")
+
+
+@pytest.mark.parametrize("kind", ["C1", "C2", "C3", "C4"])
+async def test_a_label_a_line_answers_every_question_about_labels_from_counts(tmp_path, kind):
+    """With right labels the program is right: what is left to a model is the reading."""
+    task = OolongGen(
+        n=20, length=1024, tokenizer="approx4", family="subject", scope="whole", seed=5
+    )
+    if kind == "C1":
+        task = dataclasses.replace(task, family="claims", questions_per_window=2)
+    sample = next(s for s in task.samples() if s.meta["kind"] == kind)
+    labels = {row.text: row.label for row in task.labelled(sample)}
+
+    def sub(messages):
+        return f"'{labels[messages[0].content.splitlines()[0]]}'."
+
+    async with rlm_bench(tmp_path, lambda _: "", sub, sample=sample) as bench:
+        answer = await Program("label_each").solve(sample, bench.session)
+    assert len(bench.sub.asked) == len(labels)
+    assert task.score(sample, answer)[0].value == 1
+    assert bench.session.notes == {}
+
+
+async def test_a_label_a_line_notes_what_it_could_not_read(tmp_path):
+    text = "Labels: 'a', 'b'.\nDate: x || Instance: one\nDate: x || Instance: two"
+    replies = iter(["a", "neither"])
+    sample = sample_of(text, "Who wrote most?")
+    async with rlm_bench(tmp_path, lambda _: "", lambda _: next(replies), sample=sample) as bench:
+        answer = await Program("label_each").solve(sample, bench.session)
+    assert answer.text == ""
+    assert bench.session.notes == {"reply_is_no_label": True, "question_not_known": True}

@@ -133,6 +133,18 @@ def test_fit_corrects_a_tokenizer_that_is_not_additive():
     assert 0 <= 4000 - tokens <= 20
 
 
+def test_fit_takes_a_text_within_the_tolerance_where_none_is_within_its_margin():
+    """The text is made last: what `make` keeps beside it belongs to the text that is returned."""
+    made = []
+
+    def make(budget, slack):
+        made.append("x" * 4 * (828 if budget < 836 else 840))  # lines too coarse for 829 to 833
+        return made[-1]
+
+    text, tokens = fit(make, 833, 1024, APPROX)
+    assert (tokens, text) == (828, made[-1])
+
+
 def test_fit_gives_up_with_a_message():
     with pytest.raises(RlmEvalError, match="cannot fill 300 tokens"):
         fit(lambda *_: "x" * 400, 300, 400, APPROX)

@@ -47,7 +47,7 @@ def test_lengths_are_exact(length):
         assert sample.length == length
 
 
-@pytest.mark.parametrize("scope", ["headline", "user", "month"])
+@pytest.mark.parametrize("scope", ["headline", "user", "month", "whole"])
 def test_gold_scores_one_and_empty_zero(scope):
     made = task(scope=scope, n=10, length=8192)
     for sample in made.samples():
@@ -55,7 +55,10 @@ def test_gold_scores_one_and_empty_zero(scope):
         assert [s.value for s in made.score(sample, gold) if s.scorer != "lenient"][:2] == [1, 1]
         assert made.score(sample, Answer(None))[0].value == 0.0
         asked = sample.question, sample.meta["scope"]
-        assert sample.meta["scope"] in {"headline": ("global", "range")}.get(scope, (scope,)), asked
+        assert sample.meta["scope"] in {
+            "headline": ("global", "range"),
+            "whole": ("global",),
+        }.get(scope, (scope,)), asked
     assert made.density is Density.LINEAR
     assert made.generated
 
@@ -225,3 +228,12 @@ def test_known_faults_of_the_generator_are_repaired():
     assert Table(tied).gold(Form("U4", "entity")) is None
     user = Form("U5", "entity", user=7, other=8)
     assert ask(user, replace(t7, value=7), LABELS).count("label 'entity'") == 1
+
+
+def test_the_whole_scope_asks_about_labels_alone_and_needs_every_line():
+    made = task(scope="whole", n=24, length=4096, family="subject")
+    kinds = [sample.meta["kind"] for sample in made.samples()]
+    assert set(kinds) == {"C2", "C3", "C4"}
+    assert min(kinds.count(kind) for kind in set(kinds)) >= 5
+    assert not made.solved_by_code
+    assert {s.meta["kind"] for s in task(scope="whole", n=12, family="claims").samples()} > {"C1"}
