@@ -275,7 +275,7 @@ async def test_a_label_a_line_answers_every_question_about_labels_from_counts(tm
         n=20, length=1024, tokenizer="approx4", family="subject", scope="whole", seed=5
     )
     if kind == "C1":
-        task = dataclasses.replace(task, family="claims", questions_per_window=2)
+        task = dataclasses.replace(task, family="claims", questions_per_window=2, n=40)
     sample = next(s for s in task.samples() if s.meta["kind"] == kind)
     labels = {row.text: row.label for row in task.labelled(sample)}
 
