@@ -26,11 +26,13 @@ ANSWER_MODES = ("answer_dict", "final_variable", "final_tags")
 _OPENINGS = {"opening", "opening_no_question", "opening_parts", "opening_parts_no_question"}
 _NEEDED = {"system", *_OPENINGS, "output", "nothing", "no_block", "last"}
 _REMARKS = {
-    "rlm/own": "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other seeds.",
-    "rlm/read": "The prompt rlm/read was written for labelled lines and chosen on a 1.5B model, with "
-    "other seeds: its three worked examples send every line to a sub-model. It is not the paper's.",
-    "rlm/general": "The prompt rlm/general shows a search and a reading of every line; it was written "
-    "for needles and labelled lines, with other seeds. It is not the paper's.",
+    "rlm/own": "The prompt of rlm_own was selected on a 0.5B model and needle tasks, with other "
+    "seeds.",
+    "rlm/read": "The prompt rlm/read was written for labelled lines and chosen on a 1.5B model, "
+    "with other seeds: its three worked examples send every line to a sub-model. It is not the "
+    "paper's.",
+    "rlm/general": "The prompt rlm/general shows a search and a reading of every line; it was "
+    "written for needles and labelled lines, with other seeds. It is not the paper's.",
 }
 """What a score with a shipped prompt must carry; `rlm/survey` was chosen on nothing."""
 _TEXTS = {"list": "context", "dict": "context.values()"}
