@@ -92,7 +92,7 @@ def test_links_of_the_pages_lead_somewhere():
 
 
 def test_the_shown_price_file_prices_a_model(tmp_path, monkeypatch):
-    (shown,) = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (shown,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/models.md").read_text(), re.S)
     (tmp_path / "prices.json").write_text(shown)
     monkeypatch.setenv("RLM_EVAL_PRICES", str(tmp_path / "prices.json"))
     assert price_of("mine").base.output == 0.8
@@ -147,8 +147,8 @@ def test_the_shown_task_method_and_model_are_whole_files(tmp_path):
     python_in(tmp_path, "rlm_eval", "validate", "odd_shelf", "tokenizer=approx4")
 
 
-def test_the_task_the_method_and_the_model_of_the_readme_run_together(tmp_path):
-    page = ROOT / "README.md"
+def test_the_task_the_method_and_the_model_of_the_page_run_together(tmp_path):
+    page = ROOT / "docs/plugins.md"
     files = shown_files(page)
     assert [Path(name).name for name in files] == [
         "my_tasks.py", "parity.yaml", "my_methods.py", "first_page.yaml", "my_server.yaml",
