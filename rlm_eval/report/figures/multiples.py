@@ -118,7 +118,10 @@ def _drawn(
                 axis.set_xlabel("")
             for text in (axis.xaxis.label, axis.yaxis.label, *axis.texts):
                 text.set_fontsize(6.5)
+                text.set_visible(text.get_text() != "window")  # its dotted line stays
             axis.tick_params(labelsize=6)
+            if at % columns == 0:  # also of a panel that says why it is empty
+                axis.tick_params(axis="y", left=True, labelleft=True)
     told = f"A panel per method{'; rows of panels: tasks' if len(tasks) > 1 else ''}. Light grey: "
     told += f"the other series. {caption}"
     handles = [

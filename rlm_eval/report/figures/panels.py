@@ -290,7 +290,9 @@ def draw_spread(
     if drawn:
         style.log_axis(axis, label)
     else:
-        empty(axis, "not reported\nby any model", label)
+        refused = len(part) and _all_refused(part).all()
+        words = "refused: longer\nthan the window" if refused else "not reported\nby any model"
+        empty(axis, words, label)
 
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:

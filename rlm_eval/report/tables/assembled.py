@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rlm_eval.report.tables import ablations, standard
-from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.tables import ablations, pivots, standard
+from rlm_eval.report.tables.table import Table, applying
 
 
 def tables(
     frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame, more: Sequence[Table]
 ) -> list[Table]:
-    """Outcomes and scores first, then what a suite adds (`more`), then the rest."""
-    built = standard.build(frame, table, comparisons) + ablations.build(frame)
-    built[2:2] = more
-    return standard.of_imports(built, frame)
+    """Outcomes and scores first, then what a suite adds (`more`), then the rest.
+
+    Columns that apply to no line are left out, and named below the table.
+    """
+    first, scores, *rest = standard.build(frame, table, comparisons)
+    built = [first, scores, *(t for t in more if not t.last)]
+    built += [*pivots.build(frame, table, comparisons), *rest, *ablations.build(frame)]
+    built += [t for t in more if t.last]
+    return [applying(one) for one in standard.of_imports(built, frame)]
