@@ -315,16 +315,14 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("letters", ["million", "mammoth", "WWW"])
-def test_a_caption_asked_for_stands_below_the_figure_and_within_it(
-    letters: str, tmp_path: Path
-) -> None:
+def test_a_caption_asked_for_stands_below_the_figure_and_within_it(letters: str) -> None:
     figure = Figure(figsize=(style.COLUMN, 1))
     axis = figure.add_subplot()
     frame = summary.prepare(frames.frame(lengths=(1024,), n=2))
     legend = {"rlm": style.looks(frame)["rlm"]}
     style.finish(figure, frame=frame, caption=" ".join([letters] * 60), legend=legend)
     before = axis.bbox.height, figure.legends[0].get_window_extent().height
-    files_of_figures.save(figure, tmp_path, "one", "One", pd.DataFrame(), captioned=True)
+    files_of_figures._burn_in(figure, style.caption_of(figure))
     lines = [text for text in figure.texts if letters in text.get_text()]
     boxes = [line.get_window_extent() for line in lines]
     assert sum(line.get_text().count(letters) for line in lines) == 60
@@ -382,7 +380,7 @@ def test_few_clusters_are_said_to_show_nothing() -> None:
     assert found["detectable"].isna().all()
     for shown, words in ((found, "too few to show any"), (found.assign(detectable=0.2), "20 pp")):
         figure, _ = contrasts.difference_by_length(frame, summary.summarise(frame), shown)
-        caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+        caption = style.caption_of(figure)
         assert words in caption
         assert "nan" not in caption
 

@@ -23,12 +23,13 @@ def one_size(table: pd.DataFrame, count: str = "n", what: str = "per point") -> 
 
 def spread_note(looks: Collection[str]) -> str:
     """What points, bands and bars of the panels over length are."""
-    told = "Score: mean and 95 % interval per length. Cost: mean, latency: median, "
+    told = (
+        "Score: mean and 95 % interval per length. Cost: mean with its 95 % interval, and the "
+        "median as a dash; latency: median with its 95 % interval"
+    )
     if len(looks) <= style.BANDS:
-        return (
-            told + "with 95 % interval (bar), 25 to 75 % (dark) and 5 to 95 % (light) of samples. "
-        )
-    return told + "each with its 95 % interval. "
+        return f"{told}; both: 25 to 75 % (dark) and 5 to 95 % (light) of samples. "
+    return f"{told}. "
 
 
 def baselines_note(table: pd.DataFrame) -> str:

@@ -71,7 +71,7 @@ def write_list(figures: Sequence[Saved], folder: Path) -> Path:
 def _burn_in(figure: Figure, caption: str) -> None:
     """Make the figure higher and write the caption below everything that is in it."""
     width, height = figure.get_size_inches()
-    lines = _wrapped(caption, 72 * width * 0.98)
+    lines = _wrapped(caption, 72 * width * 0.97)
     below = (len(lines) * _POINTS * 1.35 + 6) / 72
     total = height + below
 

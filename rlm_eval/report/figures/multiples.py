@@ -49,7 +49,8 @@ def of_measure(
     notes = {
         "score": "Mean score with 95 % interval. " + overflow_note(table) + baselines_note(table)
         + published_note(published),
-        "cost": f"Mean per sample with 95 % interval. {panels.money_of(table)[2]} ",
+        "cost": "Mean per sample with 95 % interval, the median as a dash. "
+        f"{panels.money_of(table)[2]} ",
         "latency": f"Median with 95 % interval. {latency_note(table, clock)} ",
     }  # fmt: skip
     count = wording.counted(table[measure.count])

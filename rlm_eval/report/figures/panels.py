@@ -286,6 +286,9 @@ def draw_spread(
                 axis.fill_between(x, below, above, color=look.colour, alpha=alpha, linewidth=0)
         low, high = (line[f"{what}_{centre}_{end}"].clip(lower=least) for end in ("low", "high"))
         axis.vlines(x, low, high, color=look.colour, linewidth=0.8)
+        if centre == "mean":
+            medians = line[f"{what}_median"].clip(lower=least)
+            axis.plot(x, medians, "_", color=look.colour, markersize=6)
         axis.plot(x, line[f"{what}_{centre}"], **look.drawn)
     if drawn:
         style.log_axis(axis, label)
