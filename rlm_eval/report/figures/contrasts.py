@@ -158,8 +158,8 @@ def _against_length(comparisons: pd.DataFrame, used: Looks, tasks: list[str], ba
             x = dodged(line["length"], position, len(names))
             axis.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=0.9)
             axis.plot(x, 100 * line["difference"], color=look.colour, linestyle=look.line)
-            for at, row in zip(x, line.itertuples(), strict=True):
-                axis.plot(at, 100 * row.difference, zorder=3, **_verdict_mark(row, look))
+            for at, row in zip(x, line.to_dict("records"), strict=True):
+                axis.plot(at, 100 * row["difference"], zorder=3, **_verdict_mark(row, look))
         axis.axhline(0, color="black", linewidth=0.7)
         counts = comparisons["n"].nunique() > 1
         axis.set_title(f"{task}, {wording.counted(part['n'])}" if counts else task)
@@ -180,12 +180,16 @@ def _forest(comparisons: pd.DataFrame, used: Looks, tasks: list[str], baseline: 
         for at, name in enumerate(names):
             line = part[part["a"] == name].sort_values("length")
             places = at + np.linspace(-0.3, 0.3, len(line)) if len(line) > 1 else [at]
-            for place, row in zip(places, line.itertuples(), strict=True):
+            for place, row in zip(places, line.to_dict("records"), strict=True):
                 axis.hlines(
-                    place, 100 * row.low, 100 * row.high, color=used[name].colour, linewidth=0.7
+                    place,
+                    100 * row["low"],
+                    100 * row["high"],
+                    color=used[name].colour,
+                    linewidth=0.7,
                 )
                 axis.plot(
-                    100 * row.difference, place, markersize=2.5, **_verdict_mark(row, used[name])
+                    100 * row["difference"], place, markersize=2.5, **_verdict_mark(row, used[name])
                 )
         axis.axvline(0, color="black", linewidth=0.7)
         axis.set_yticks(range(len(names)), names, fontsize=6)
@@ -199,8 +203,8 @@ def _forest(comparisons: pd.DataFrame, used: Looks, tasks: list[str], baseline: 
 def _verdict_mark(row: Any, look: style.Look) -> dict[str, Any]:
     """Filled where a difference is shown, hollow where it is not, a cross without a verdict."""
     return {
-        "marker": look.marker if row.comparable else "x",
-        "markerfacecolor": look.colour if row.shown else "white",
+        "marker": look.marker if row["comparable"] else "x",
+        "markerfacecolor": look.colour if row["shown"] else "white",
         "markeredgecolor": look.colour,
         "linestyle": "none",
     }

@@ -76,7 +76,7 @@ def _burn_in(figure: Figure, caption: str) -> None:
     total = height + below
 
     def moved(y: float) -> float:
-        return (y * height + below) / total
+        return float((y * height + below) / total)
 
     placed = figure.subplotpars
     figure.set_size_inches(width, total)

@@ -35,6 +35,6 @@ def by_length(frame: pd.DataFrame, table: pd.DataFrame) -> tuple[Figure, pd.Data
         "kept them busy; starts and idle time left out. Per correct answer: divided by the sum of "
         "the scores; no point where the score is 0, or where another's server was used."
     )
-    columns = ["task_label", "series", "length", "n", "accuracy", HOURS, PER_CORRECT]
+    told = ["task_label", "series", "length", "n", "accuracy", HOURS, PER_CORRECT]
     handles = style.line_handles(looks)
-    return style.finish(figure, frame=frame, caption=caption, handles=handles), table[columns]
+    return style.finish(figure, frame=frame, caption=caption, handles=handles), table[told]

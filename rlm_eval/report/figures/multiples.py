@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from rlm_eval.report import wording
 from rlm_eval.report.figures import panels, style
@@ -126,8 +127,7 @@ def _drawn(
     told = f"A panel per method{'; rows of panels: tasks' if len(tasks) > 1 else ''}. Light grey: "
     told += f"the other series. {caption}"
     handles = [
-        style.Line2D([], [], label=label, **style.variant(nth).drawn)
-        for nth, label in enumerate(shared)
+        Line2D([], [], label=label, **style.variant(nth).drawn) for nth, label in enumerate(shared)
     ]
     handles += panels.baseline_handles(table) + panels.published_handles(published)
     size = one_size(table)

@@ -128,9 +128,11 @@ def _look(colour: str, marker: str, number: str) -> Look:
     nth = int(number)
     black, share = _SHADES[nth % len(_SHADES)]
     end = (0.0, 0.0, 0.0) if black and colour != marks.BLACK else (1.0, 1.0, 1.0)
-    mixed = [(1 - share) * a + share * b for a, b in zip(to_rgb(colour), end, strict=True)]
+    red, green, blue = (
+        (1 - share) * a + share * b for a, b in zip(to_rgb(colour), end, strict=True)
+    )
     return Look(
-        to_hex(mixed) if share else colour, marker, LINES[nth % len(LINES)],
+        to_hex((red, green, blue)) if share else colour, marker, LINES[nth % len(LINES)],
         _FILLS[nth % len(_FILLS)],
     )  # fmt: skip
 

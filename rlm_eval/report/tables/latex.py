@@ -78,9 +78,9 @@ class _Column:
             ends = [found[3] for found in pairs]
             kind = f"{_format(left)}@{{\\,$\\pm$\\,}}{_format(right, ends)}"
             return cls(name, kind, True, True)
-        found = [number for cell in cells if (number := _NUMBER.fullmatch(cell))]
-        if found and 2 * len(found) >= len(cells):
-            return cls(name, _format([n[0] for n in found]), False, True)
+        numbers = [number for cell in cells if (number := _NUMBER.fullmatch(cell))]
+        if numbers and 2 * len(numbers) >= len(cells):
+            return cls(name, _format([number[0] for number in numbers]), False, True)
         return cls(name, "l", False, False)
 
     @property

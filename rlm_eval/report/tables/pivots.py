@@ -37,10 +37,11 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
 
 def by_length(table: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Table]:
     """Method by length: a table per set of lengths, since tasks may have lengths of their own."""
-    of_task = table.groupby("task_label", sort=False)["length"].agg(
-        lambda lengths: tuple(sorted(set(lengths)))
-    )
-    sets = list(dict.fromkeys(lengths for lengths in of_task if len(lengths) > 1))
+    of_task = {
+        task: tuple(sorted(set(own["length"])))
+        for task, own in table.groupby("task_label", sort=False)
+    }
+    sets = list(dict.fromkeys(lengths for lengths in of_task.values() if len(lengths) > 1))
     for number, lengths in enumerate(sets):
         tasks = [task for task, own in of_task.items() if own == lengths]
         part = table[table["task_label"].isin(tasks)]
@@ -111,7 +112,8 @@ def model_pairs(part: pd.DataFrame, method: str) -> Table:
     priced = part["cost_mean"].notna().any()
     subs = sorted(part["sub"].unique())
     rows, data = [], []
-    for (task, length), own in part.groupby(["task_label", "length"], sort=True):
+    places: Any = part.groupby(["task_label", "length"], sort=True)
+    for (task, length), own in places:
         for root in sorted(own["root"].unique()):
             line = {"task": str(task), "length": wording.tokens_label(length), "root model": root}
             numbers: dict[str, Any] = dict(line)
