@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -86,12 +87,21 @@ def _task(row: Published) -> str:
 
 
 def _latest(rows: Sequence[Published]) -> list[Published]:
-    """One row per task, method and models, in the order of the file: that of the latest version."""
+    """One row per task, method and models, in the order of the file: that of the latest version.
+
+    A method of ours that versions call by several names (`RLM`, `RLM (depth=1)`) is one method,
+    under the latest name.
+    """
+    named: dict[str, Published] = {}
+    for row in rows:
+        if row.method and (row.method not in named or row.version >= named[row.method].version):
+            named[row.method] = row
     found: dict[tuple[str, ...], Published] = {}
     for row in rows:
-        key = (_task(row), row.published_method or row.method, row.models or row.published_model)
+        name = named[row.method].published_method if row.method else row.published_method
+        key = (_task(row), name or row.method, row.models or row.published_model)
         if key not in found or row.version >= found[key].version:
-            found[key] = row
+            found[key] = replace(row, published_method=name)
     return list(found.values())
 
 
@@ -130,7 +140,7 @@ def _ours(
 
 
 def _note(rows: Sequence[Published], frame: pd.DataFrame, notes: dict[str, str]) -> str:
-    sources = "; ".join(dict.fromkeys(f"{row.source}, {row.version}" for row in rows))
+    sources = "; ".join(sorted({f"{row.source}, {row.version}" for row in rows}))
     ends = " ".join(f"{mark} not to be compared: {why}." for why, mark in notes.items())
     prices = ", ".join(sorted(set(frame["prices"].dropna().astype(str))))
     return (

@@ -8,7 +8,8 @@ while this one makes the tables; else here, one after the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,10 +67,18 @@ def draw(
         return lambda: [_save(work, one) for one in _chosen(frame, table, comparisons, published)]
     # `spawn`: a fork of a process with threads (pyarrow's, BLAS's) may hang.
     pool = ProcessPoolExecutor(shape.processes, get_context("spawn"), _begin, (work,))
-    numbers = range(len(list(_chosen(frame, table, comparisons, published))))
-    begun = [pool.submit(_numbered, number) for number in numbers]
+    chosen = list(_chosen(frame, table, comparisons, published))
+    begun = [pool.submit(_numbered, number) for number in range(len(chosen))]
     pool.shutdown(wait=False)
-    return lambda: [one.result() for one in begun]
+    return lambda: [_awaited(work, *one) for one in zip(begun, chosen, strict=True)]
+
+
+def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.Saved:
+    """A figure of the pool; drawn here where its process was killed, perhaps for memory."""
+    try:
+        return begun.result()
+    except BrokenProcessPool:
+        return _save(work, drawing)
 
 
 _WORK: list[Work] = []
