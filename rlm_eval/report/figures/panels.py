@@ -36,6 +36,8 @@ from rlm_eval.report.tables import baselines
 Plot = tuple[Figure, pd.DataFrame]
 Looks = Mapping[str, style.Look]
 
+_X_LABEL = ("context length (tokens)", "length (tokens)")
+"""Of wide panels, and of two beside each other in a column."""
 LATENCY = {"path": "critical path (s)", "wall": "wall time (s)"}
 
 
@@ -102,8 +104,7 @@ def length_panels(
         axis.set_title(", ".join(filter(None, ("" if number else task, count))))
         if number == 0:
             draw_published(axis, task, published)
-        if row < rows - 1:
-            axis.set_xlabel("")
+        axis.set_xlabel(_X_LABEL[columns == 2] if row == rows - 1 else "")
         if columns == 2 and column:
             axis.set_ylabel("")
     caption = (
