@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,11 +58,14 @@ def test_every_promised_file_is_there(written: Path) -> None:
         for ending in ("csv", "md", "tex"):
             assert (written / "tables" / f"{name}.{ending}").stat().st_size > 50
     listed = (written / "figures" / "README.md").read_text()
+    page = (written / "report.html").read_text()
     for name in ("length_panels", "difference", "pareto", "quartiles", "behaviour"):
         for ending in ("pdf", "svg", "png", "csv", "caption.txt"):
             assert (written / "figures" / f"{name}.{ending}").stat().st_size > 50
         caption = (written / "figures" / f"{name}.caption.txt").read_text()
-        assert caption.partition(". ")[2].strip() in listed
+        words = caption.partition(". ")[2].strip()
+        assert words in listed
+        assert escape(words) in page
     card = (written / "CARD.md").read_text()
     assert "rlm-eval run x=1" in card
     assert "**outcomes**: ok 10, truncated 2" in card
