@@ -18,7 +18,8 @@ def counts_by_panel(table: pd.DataFrame, count: str) -> bool:
 
 def one_size(table: pd.DataFrame, count: str = "n", what: str = "per point") -> str:
     """`n = 40 per point` where it is the same everywhere; empty where panels must say it."""
-    return "" if counts_by_panel(table, count) else f"{wording.counted(table[count])} {what}"
+    read = table.loc[table["refused"] != table["rows"], count]
+    return "" if read.nunique() != 1 else f"{wording.counted(read)} {what}"
 
 
 def spread_note(looks: Collection[str]) -> str:
