@@ -82,7 +82,7 @@ def tell_all(run):
     frame = cells.prepare(load_records([run]))
     table = cells.summarise(frame)
     column, label, note = panels.money_of(table)
-    assert (column, label) == ("cost", "cost (USD, GPU time)")
+    assert (column, label) == ("cost", "GPU time (USD)")
     assert "fake: GPU time at the price given per hour, idle time left out" in note
     shown = next(t for t in standard.build(frame, table, pd.DataFrame()) if t.name == "cost")
     assert "GPU time at the price given" in shown.note

@@ -109,6 +109,11 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         page = (run / "report" / "report.html").read_text()
         assert "Comparisons named beforehand" in page
         assert "Published numbers beside ours" in page
+        assert page.rindex(suite.closing_table) > page.rindex("Published numbers beside ours")
+        assert f"## {suite.closing_table}" in told
+        closing = (run / "report" / "tables" / "paper_table.md").read_text()
+        assert "not to be compared: scripted replies" in closing
+        assert "OOLONG trec_coarse 131K: ours" in closing.splitlines()[2]
     with pytest.raises(RlmEvalError, match="scripted replies are no result"):
         publish(run, suite, tmp_path / "published")
 

@@ -82,7 +82,8 @@ def measure(method: str, length: str, folder: Path) -> dict[str, Any]:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Three panels against the context length, a line per method."""
-    from rlm_eval.report.figures.style import COLOURS, LINES, MARKERS, RC, WIDE, plt
+    from rlm_eval.report.figures.style import LINES, PAGE, RC, plt
+    from rlm_eval.report.looks import COLOURS, MARKERS
 
     panels = {
         "seconds": "wall seconds",
@@ -90,7 +91,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         "log_mb": "size of the log, MB",
     }
     with plt.rc_context(RC):
-        figure, axes = plt.subplots(1, 3, figsize=(WIDE, 2.2), layout="constrained")
+        figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.2), layout="constrained")
         for axis, (column, title) in zip(axes, panels.items(), strict=True):
             for n, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
                 own = [row for row in rows if row["method"] == method]

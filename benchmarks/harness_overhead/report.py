@@ -1,15 +1,17 @@
 """Seconds that a report takes: made-up records of a full sweep, 100,000 by default.
 
-    python benchmarks/harness_overhead/report.py [records]
+    python benchmarks/harness_overhead/report.py [records] [processes]
 
-Prints wall and processor seconds of `report` (tables, figures as PDF and PNG, page, card),
-imports included, and what was written. A second process draws figures beside the first; on two
-idle cores the first one's processor seconds are nearly the wall time. The target is 10 s for
-100,000 records on two cores. A plain loop, timed before and after, tells how fast the machine was.
+Prints wall and processor seconds of `report` (tables, figures as PDF, SVG and PNG, page, card),
+imports included, and what was written. `processes` draw the figures while this one makes the
+tables (as `rlm-eval report` does; default: one per core); with 1 everything is done in turn. The
+target is 10 s for 100,000 records on two cores. A plain loop, timed before and after, tells how
+fast the machine was.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import tempfile
@@ -33,7 +35,7 @@ def _loop() -> float:
     return time.perf_counter() - started
 
 
-def main(records: int) -> None:
+def main(records: int, processes: int) -> None:
     """Make the records, time the report."""
     import made_frames as frames
 
@@ -49,15 +51,18 @@ def main(records: int) -> None:
         started, worked = time.perf_counter(), time.process_time()
         others = _others()
         from rlm_eval.report import report
+        from rlm_eval.report.figures.draw import Shape
 
-        written = report([run], Path(folder) / "out")
+        written = report([run], Path(folder) / "out", shape=Shape(processes=processes))
         wall, cpu = time.perf_counter() - started, time.process_time() - worked
         print(f"plain loop: {before:.2f} s before, {_loop():.2f} s after")
         size = sum(path.stat().st_size for path in written) / 1e6
         print(f"{len(made):,} records, {cells} cells: {wall:.1f} s wall, {cpu:.1f} s processor")
-        print(f"second process: {_others() - others:.1f} s processor")
+        print(f"{processes} drawing: {_others() - others:.1f} s processor")
         print(f"{len(written)} files, {size:.1f} MB")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    given = [int(text) for text in sys.argv[1:]]
+    cores = len(os.sched_getaffinity(0))
+    main(*given, *(100_000, cores)[len(given) :])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rlm_eval.report.figures.draw import Shape
     from rlm_eval.report.hooks import Additions, ContextOf
 
 
@@ -20,52 +21,53 @@ def report(
     *,
     context_of: ContextOf | None = None,
     additions: Additions | None = None,
+    shape: Shape | None = None,
 ) -> list[Path]:
     """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
 
     `context_of` rebuilds contexts, so that the page can show slices at their place. `additions`
     makes what a suite has to say: further tables, and published scores to draw as hollow marks.
-    Returns what was written, the page first. Raises `RlmEvalError` without records.
+    `shape` is how the figures are written. Returns what was written, the page first. Raises
+    `RlmEvalError` without records.
     """
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
-    from rlm_eval.report.figures import draw
-    from rlm_eval.report.tables import ablations, card, comparison, formats, standard
+    from rlm_eval.report.figures import draw, files
+    from rlm_eval.report.tables import assembled, card, comparison, formats
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
     from rlm_eval.storage import stale_code
     from rlm_eval.storage.cell_store import output_folder
 
-    with draw.second_process() as second:
-        run_dirs, out = [Path(run) for run in run_dirs], Path(out)
-        known = card.manifests(run_dirs)
-        frame = summary.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
-        table = summary.summarise(frame)
-        comparisons = comparison.against(frame, summary.series_order(frame)[0])
-        more, marks = ([], None) if additions is None else additions(frame)
-        output_folder(out)
-        drawing = draw.draw(frame, table, comparisons, out / "figures", marks, second)
-        limits = [*stale_code.sentences(known), *caveats(frame, table)]
-        built = standard.build(frame, table, comparisons) + ablations.build(frame)
-        built[2:2] = more
-        built = standard.of_imports(built, frame)
-        written = formats.write(built, table, out / "tables")
-        figures = drawing()
-        written += [path for figure in figures for path in figure.paths]
-        told = card.facts(run_dirs, table, known)
-        (out / "CARD.md").write_text(card.card(told, known, limits), encoding="utf-8")
-        page = html.page(
-            facts=told,
-            stamp=html.stamp_of(frame),
-            caveats=limits,
-            tables=built,
-            figures=figures,
-            shown=trajectories.embed(run_dirs, frame, context_of),
-        )
-        (out / "report.html").write_text(page, encoding="utf-8")
-        return [out / "report.html", out / "CARD.md", *written]
+    run_dirs, out = [Path(run) for run in run_dirs], Path(out)
+    known = card.manifests(run_dirs)
+    frame = summary.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
+    table = summary.summarise(frame)
+    comparisons = comparison.against(frame, summary.series_order(frame)[0])
+    more, marks = ([], None) if additions is None else additions(frame)
+    output_folder(out)
+    drawing = draw.draw(frame, table, comparisons, out / "figures", marks, shape)
+    limits = [*stale_code.sentences(known), *caveats(frame, table)]
+    built = assembled.tables(frame, table, comparisons, more)
+    written = formats.write(built, table, out / "tables")
+    told = card.facts(run_dirs, table, known)
+    (out / "CARD.md").write_text(card.card(told, known, limits), encoding="utf-8")
+    shown = trajectories.embed(run_dirs, frame, context_of)
+    figures = drawing()
+    written += [path for figure in figures for path in figure.paths]
+    written.append(files.write_list(figures, out / "figures"))
+    page = html.page(
+        facts=told,
+        stamp=html.stamp_of(frame),
+        caveats=limits,
+        tables=built,
+        figures=figures,
+        shown=shown,
+    )
+    (out / "report.html").write_text(page, encoding="utf-8")
+    return [out / "report.html", out / "CARD.md", *written]
 
 
 def compare(

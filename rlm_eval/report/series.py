@@ -180,3 +180,10 @@ def in_order(frame: pd.DataFrame) -> list[str]:
         return (known[-1] if known else len(_METHOD_ORDER) - 2, pair[0], pair[1])
 
     return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]
+
+
+def pair_method(frame: pd.DataFrame) -> str | None:
+    """The recursive method with most (root, sub) pairs; `None` where none has two."""
+    pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()
+    rlm = pairs[[name for name in pairs.index if str(name).startswith("rlm")]]
+    return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records.record import COLUMNS
-from rlm_eval.report import series, wording
+from rlm_eval.report import looks, series, wording
 from rlm_eval.report.hours import with_hours
 from rlm_eval.report.tables import baselines
 from rlm_eval.stats import bounds, intervals
@@ -101,6 +101,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     frame["refused"] = _refused(frame)
     frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
     frame["series"] = series.labels(frame)
+    looks.mark(frame)
     frame["task_label"] = [
         task + (f" ({variant})" if variant else "")
         for task, variant in zip(frame["task"], frame["task_variant"], strict=True)

@@ -46,8 +46,18 @@ def called(table: pd.DataFrame) -> str:
     return ", ".join(sorted(set(table["root"].where(table["root"] != "", table["sub"]))))
 
 
+def marks(frame: pd.DataFrame) -> str:
+    """What stands in a figure as a small mark, wherever it is copied to."""
+    words = [
+        "scripted replies, no model answered" if frame["scripted"].any() else "",
+        "generated data" if frame["generated"].any() else "",
+        "imported, not run here" if "imported" in frame and frame["imported"].notna().any() else "",
+    ]
+    return "  ·  ".join(filter(None, words))
+
+
 def stamps(frame: pd.DataFrame) -> str:
-    """What must stand in the figure itself: scripted replies, generated data."""
+    """What a page, a table or a comparison must say first: scripted replies, generated data."""
     words = []
     if frame["scripted"].any():
         words.append("SCRIPTED REPLIES: tests the machinery, no model answered")

@@ -24,6 +24,7 @@ from rlm_eval.report.hooks import Additions
 from rlm_eval.report.tables import card, comparison, standard
 from rlm_eval.stats import bounds, paired
 from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.suites.paper_table import paper_table
 from rlm_eval.suites.plan import FILE, Contrast, Place, Record, contrasts, read_record
 from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
 
@@ -50,6 +51,10 @@ def _additions(
         suffix = f"_{record.suite}" if len(records) > 1 else ""
         found = [family_table(frame, record, suite), published_table(frame, record.places, known)]
         found.append(added_table(frame, record, suite))
+        if suite.closing_table and known:
+            places, title = record.places, suite.closing_table
+            how: dict[str, Any] = {"cells_of": _places, "no_verdict": _no_verdict}
+            found.append(paper_table(frame, places, known, title, **how))
         made += [replace(t, name=t.name + suffix) for t in found if not t.rows.empty]
         marks.append(_marks(frame, known, record.places))
     drawn = pd.concat(marks)

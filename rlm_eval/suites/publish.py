@@ -137,7 +137,7 @@ def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> 
         inside.parent.mkdir(exist_ok=True)
         if path.suffix == ".png":
             shutil.copyfile(path, inside)
-        elif path.suffix in (".csv", ".md"):
+        elif path.suffix in (".csv", ".md", ".txt"):
             inside.write_text(anywhere.told(path.read_text("utf-8")), encoding="utf-8")
 
 

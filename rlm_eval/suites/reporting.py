@@ -11,30 +11,38 @@ from rlm_eval.storage.lease import Lease
 
 if TYPE_CHECKING:
     from rlm_eval.config.contexts import ContextSource
+    from rlm_eval.report.figures.draw import Shape
 
 
 def write_report(
-    runs: Sequence[Path], out: Path, contexts: ContextSource, published: Path | None = None
+    runs: Sequence[Path],
+    out: Path,
+    contexts: ContextSource,
+    published: Path | None = None,
+    shape: Shape | None = None,
 ) -> str:
     """Write tables, figures and the page about `runs` to the folder `out`; returns `summary`.
 
-    `published` is a file of published scores (columns of a suite's expected.csv). Processes that
-    write the same report take turns. Raises `NoRecords` where no sample has ended.
+    `published` is a file of published scores (columns of a suite's expected.csv); `shape` is how
+    the figures are written. Processes that write the same report take turns. Raises `NoRecords`
+    where no sample has ended.
     """
     from rlm_eval.report import report
     from rlm_eval.suites.comparisons import additions
 
     with Lease(output_folder(out), waits=True):
-        report(runs, out, context_of=contexts, additions=additions(runs, published))
+        report(runs, out, context_of=contexts, additions=additions(runs, published), shape=shape)
         return summary(out)
 
 
 def summary(out: Path) -> str:
     """Headline tables of a written report, and where its files are, as text."""
+    from rlm_eval.suites.paper_table import NAME as PAPER_TABLE
+
     figure = out / "figures" / "length_panels.png"
     shown = [
         path.read_text(encoding="utf-8").rstrip()
-        for name in ("accuracy", "planned", "published")
+        for name in ("accuracy", "planned", "published", PAPER_TABLE)
         if (path := out / "tables" / f"{name}.md").exists()
     ]
     score = "\n\n".join(shown)

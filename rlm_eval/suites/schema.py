@@ -109,6 +109,8 @@ class Suite:
     """Sets of models of the parts that name none."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Hydra overrides of every part."""
+    closing_table: str = ""
+    """Title of the table that ends the report: published scores beside ours, method by task."""
     name: str = ""
     """Name of the folder."""
 
@@ -143,6 +145,8 @@ class Published:
     published_model: str = ""
     note: str = ""
     """What else a reader must know: how n was inferred, where in the source it stands."""
+    cost: float | None = None
+    """Mean cost of a sample in US dollars; `None` = not stated. The column may be missing."""
 
     @property
     def percent(self) -> float:
@@ -318,7 +322,8 @@ def _check_planned(suite: Suite, one: Planned, where: str) -> None:
         parse_length(length)
 
 
-_COLUMNS = tuple(Published.__dataclass_fields__)
+_OPTIONAL = "cost"
+_COLUMNS = tuple(name for name in Published.__dataclass_fields__ if name != _OPTIONAL)
 
 
 def published(suite: Suite, folder: Path | None = None) -> list[Published]:
@@ -331,11 +336,11 @@ def read_published(path: Path, suite: Suite | None = None) -> list[Published]:
     """The rows of a file of published numbers; ids are checked where a suite is given."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        unknown = sorted(set(reader.fieldnames or ()) ^ set(_COLUMNS))
+        unknown = sorted((set(reader.fieldnames or ()) ^ set(_COLUMNS)) - {_OPTIONAL})
         if unknown:
             raise ConfigError(
                 f"{path}: column {unknown[0]} is unknown or missing; the columns are "
-                f"{', '.join(_COLUMNS)}"
+                f"{', '.join(_COLUMNS)}, and {_OPTIONAL} where the source states it"
             )
         return [_published(row, suite, f"{path.name}, line {reader.line_num}") for row in reader]
 
@@ -348,6 +353,7 @@ def _published(row: Mapping[str, str], suite: Suite | None, where: str) -> Publi
                 "value": float(row["value"]),
                 "approximate": {"true": True, "false": False}[row["approximate"].lower()],
                 "n": int(row["n"]) if row["n"] else None,
+                _OPTIONAL: float(row[_OPTIONAL]) if row.get(_OPTIONAL) else None,
             }  # type: ignore[arg-type]  # the other columns are texts
         )
     except (KeyError, ValueError, TypeError) as error:

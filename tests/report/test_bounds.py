@@ -88,7 +88,7 @@ def test_the_crossover_leaves_out_lengths_where_a_side_was_often_cut_off():
     assert len(whole) == 1
     figure, data = distributions.crossover(*prepared(records, lengths=(1024, 2048)))
     assert data.empty
-    assert "fewer than two" in figure.axes[0].texts[0].get_text()
+    assert "no two shared lengths" in figure.axes[0].texts[0].get_text()
 
 
 def often_cut(outcome, score, cost):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +25,7 @@ from rlm_eval.records.record import load_records
 from rlm_eval.report import power, report, summary, wording
 from rlm_eval.report.exports import files
 from rlm_eval.report.figures import contrasts, draw, style
+from rlm_eval.report.figures import files as files_of_figures
 from rlm_eval.report.figures import panels as figures
 from rlm_eval.report.tables import comparison, standard
 from rlm_eval.report.tables.caveats import caveats
@@ -53,9 +57,15 @@ def test_every_promised_file_is_there(written: Path) -> None:
     for name in ("outcomes", "accuracy", "cost", "latency", "behaviour", "comparisons"):
         for ending in ("csv", "md", "tex"):
             assert (written / "tables" / f"{name}.{ending}").stat().st_size > 50
+    listed = (written / "figures" / "README.md").read_text()
+    page = (written / "report.html").read_text()
     for name in ("length_panels", "difference", "pareto", "quartiles", "behaviour"):
-        for ending in ("pdf", "png", "csv"):
+        for ending in ("pdf", "svg", "png", "csv", "caption.txt"):
             assert (written / "figures" / f"{name}.{ending}").stat().st_size > 50
+        caption = (written / "figures" / f"{name}.caption.txt").read_text()
+        words = caption.partition(". ")[2].strip()
+        assert words in listed
+        assert escape(words) in page
     card = (written / "CARD.md").read_text()
     assert "rlm-eval run x=1" in card
     assert "**outcomes**: ok 10, truncated 2" in card
@@ -116,7 +126,7 @@ def test_unknown_price_plots_tokens_and_says_so() -> None:
     frame, table = made(priced=False)
     figure, _ = figures.length_panels(frame, table)
     assert figure.axes[1].get_ylabel().startswith("tokens")
-    assert "not money" in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert "not money" in style.caption_of(figure)
     costs = standard.build(frame, table, pd.DataFrame())[2].rows
     assert costs["USD mean"].eq("unknown").all()
 
@@ -141,13 +151,13 @@ def test_the_figure_states_scripts_generators_prompts_and_recursion() -> None:
     frame.loc[frame["method"] == "rlm", "used_recursion"] = False
     ready = summary.prepare(frame)
     figure, _ = figures.length_panels(ready, summary.summarise(ready))
-    words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    drawn = " ".join(text.get_text() for text in figure.texts)
+    assert drawn == "n = 20 per point  ·  scripted replies, no model answered  ·  generated data"
     for phrase in (
-        "SCRIPTED", "generated data", "prompt own_short", "0 of 60 samples made a sub-call",
-        "code search, not recursion", "context_overflow 20",
+        "Replies are scripted", "own generator", "prompt own_short",
+        "0 of 60 samples made a sub-call", "code search, not recursion", "context_overflow 20",
     ):  # fmt: skip
-        assert phrase in words
-    assert "n = 20" in figure.axes[0].get_title()
+        assert phrase in style.caption_of(figure)
     assert figure.axes[0].get_ylim() == (-4, 104)
 
 
@@ -157,7 +167,7 @@ def test_what_must_be_said_of_a_model_is_said_once_in_figure_and_page() -> None:
     ready = summary.prepare(frame)
     table = summary.summarise(ready)
     figure, _ = figures.length_panels(ready, table)
-    caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+    caption = style.caption_of(figure)
     assert caption.count("A small model.") == 1
     assert "Its prompt was selected." in caption
     assert caveats(ready, table)[:2] == ["A small model.", "Its prompt was selected."]
@@ -281,7 +291,7 @@ def test_long_names_overlap_nothing(tmp_path: Path) -> None:
         mpl.pyplot.close(figure)
     assert set(names) == {
         "length_panels", "accuracy_by_task", "documents", "difference", "pareto", "quartiles",
-        "runtime_histogram", "behaviour", "crossover", "model_grid", "depth_by_length",
+        "run_times", "behaviour", "crossover", "model_grid", "depth_by_length",
         "position_by_length",
     }  # fmt: skip
 
@@ -305,20 +315,28 @@ def test_every_figure_draws_on_a_full_grid(tmp_path: Path) -> None:
     assert {"model_grid", "depth_by_length", "position_by_length", "crossover"} <= set(names)
     for name in ("model_grid", "depth_by_length", "crossover"):
         figure, data = names[name]()
-        saved = style.save(figure, tmp_path, name, name, data)
+        saved = files_of_figures.save(figure, tmp_path, name, name, data)
         assert saved.image.read_bytes().startswith(b"\x89PNG")
         assert len(data)
 
 
 @pytest.mark.parametrize("letters", ["million", "mammoth", "WWW"])
-def test_a_caption_stays_within_the_figure(letters: str) -> None:
-    figure = Figure(figsize=(style.NARROW, 1))
+def test_a_caption_asked_for_stands_below_the_figure_and_within_it(letters: str) -> None:
+    figure = Figure(figsize=(style.COLUMN, 1))
+    axis = figure.add_subplot()
     frame = summary.prepare(frames.frame(lengths=(1024,), n=2))
-    style.finish(figure, frame=frame, caption=" ".join([letters] * 60))
+    legend = {"rlm": style.looks(frame)["rlm"]}
+    style.finish(figure, frame=frame, caption=" ".join([letters] * 60), legend=legend)
+    before = axis.bbox.height, figure.legends[0].get_window_extent().height
+    files_of_figures._burn_in(figure, style.caption_of(figure))
     lines = [text for text in figure.texts if letters in text.get_text()]
-    ends = [line.get_window_extent().x1 / figure.bbox.width for line in lines]
+    boxes = [line.get_window_extent() for line in lines]
     assert sum(line.get_text().count(letters) for line in lines) == 60
-    assert 0.8 < max(ends) <= 1
+    assert 0.8 < max(box.x1 for box in boxes) / figure.bbox.width <= 1
+    after = axis.bbox.height, figure.legends[0].get_window_extent().height
+    assert after == pytest.approx(before)
+    assert max(box.y1 for box in boxes) < axis.bbox.y0
+    assert axis.bbox.y1 < figure.legends[0].get_window_extent().y0 < figure.bbox.y1
 
 
 def test_a_title_is_not_parted_within_the_size() -> None:
@@ -368,7 +386,7 @@ def test_few_clusters_are_said_to_show_nothing() -> None:
     assert found["detectable"].isna().all()
     for shown, words in ((found, "too few to show any"), (found.assign(detectable=0.2), "20 pp")):
         figure, _ = contrasts.difference_by_length(frame, summary.summarise(frame), shown)
-        caption = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+        caption = style.caption_of(figure)
         assert words in caption
         assert "nan" not in caption
 
@@ -491,19 +509,44 @@ def test_published_marks_are_hollow_and_said_to_be_approximate() -> None:
     figure, _ = figures.accuracy_by_task(*made(), marks)
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
     assert [line.get_ydata()[0] for line in hollow] == [90]
-    assert "approximate" in " ".join(text.get_text() for text in figure.texts)
+    assert "approximate" in style.caption_of(figure)
 
 
-def test_every_figure_is_drawn_also_where_the_second_process_dies(tmp_path: Path) -> None:
+class _Killed:
+    """A pool whose processes have died."""
+
+    def __init__(self, *_: object) -> None:
+        self.shut = False
+
+    def submit(self, *_: object) -> Future[None]:
+        found: Future[None] = Future()
+        found.set_exception(BrokenProcessPool("killed"))
+        return found
+
+    def shutdown(self, *, wait: bool) -> None:
+        self.shut = not wait
+
+
+def test_what_a_killed_process_left_is_drawn_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = summary.prepare(frames.frame(methods=("rag",), lengths=(1024,), n=2))
+    table = summary.summarise(ready)
+    monkeypatch.setattr(draw, "ProcessPoolExecutor", _Killed)
+    shape = draw.Shape(processes=2)
+    [saved] = draw.draw(ready, table, pd.DataFrame(), tmp_path, None, shape)()
+    assert saved.name == "length_panels"
+    assert all(path.is_file() for path in saved.paths)
+
+
+@pytest.mark.slow
+def test_figures_are_the_same_bytes_from_any_number_of_processes(tmp_path: Path) -> None:
     ready = summary.prepare(frames.frame(n=2))
     table, none = summary.summarise(ready), pd.DataFrame()
     alone = draw.draw(ready, table, none, tmp_path / "alone")()
-    with draw.second_process() as second:
-        if second is None:
-            pytest.skip("one processor")
-        second.kill()
-        second.wait()
-        beside = draw.draw(ready, table, none, tmp_path / "beside", None, second)()
+    shape = draw.Shape(processes=2)
+    beside = draw.draw(ready, table, none, tmp_path / "beside", None, shape)()
     assert [figure.name for figure in beside] == [figure.name for figure in alone]
-    assert beside
-    assert all(path.is_file() for figure in beside for path in figure.paths)
+    for one, other in zip(alone, beside, strict=True):
+        assert {p.suffix for p in one.paths} == {".pdf", ".svg", ".png", ".csv", ".txt"}
+        assert [p.read_bytes() for p in one.paths] == [p.read_bytes() for p in other.paths]

@@ -1,21 +1,17 @@
 """Which figures a report gets: those that its records can fill, each saved with its data.
 
-A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most
-of a report's time is matplotlib's, so where there are two processors a second process of ours
-draws figures, while this one makes the tables and then helps: each takes the next that nobody has.
-It imports while this one still reads records.
+A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most of
+a report's time is matplotlib's. With `processes` figures are drawn in as many processes of a pool,
+while this one makes the tables; else here, one after the other.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
-import pickle
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,32 +23,33 @@ if TYPE_CHECKING:
 Drawing = tuple[str, str, Callable[[], "panels.Plot"]]
 """(file name, title, function that draws)."""
 
-
 FEW = 3
 """With fewer samples than this in every cell only the panels against length are drawn."""
 
 
-Process = subprocess.Popen[bytes]
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How figures are written."""
+
+    narrow: bool = False
+    """A column's width instead of a page's."""
+    captioned: bool = False
+    """The caption in the picture as well."""
+    processes: int = 1
+    """Processes that draw. More than 1 starts Python anew in each: only from a program whose main
+    module may be imported again, as that of `rlm-eval` may."""
 
 
-@contextlib.contextmanager
-def second_process() -> Iterator[Process | None]:
-    """A process that waits for figures to draw (`draw`); `None` where only one processor is."""
-    if len(os.sched_getaffinity(0)) < 2:
-        yield None
-        return
-    path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen(  # -P: no module of the working directory, perhaps a run's
-        [sys.executable, "-P", "-m", "rlm_eval.report.figures.draw"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-    )
-    try:
-        yield process
-    finally:
-        with process:
-            process.kill()
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What figures are drawn from, and where to."""
+
+    frame: pd.DataFrame
+    table: pd.DataFrame
+    comparisons: pd.DataFrame
+    published: pd.DataFrame | None
+    folder: Path
+    shape: Shape
 
 
 def draw(
@@ -61,56 +58,51 @@ def draw(
     comparisons: pd.DataFrame,
     folder: Path,
     published: pd.DataFrame | None = None,
-    second: Process | None = None,
+    shape: Shape | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Begin to draw every figure that applies, in `second` where there is one.
-
-    What is returned helps to draw, waits, and gives all that was saved, in order.
-    """
-    work = (frame, table, comparisons, published)
-    if second is None or second.stdin is None or second.stdout is None:
-        return lambda: list(_drawn(work, folder, lambda _: True).values())
-    claims = tempfile.TemporaryDirectory(prefix="rlm_eval_figures_")
-    with contextlib.suppress(BrokenPipeError), second.stdin as pipe:
-        pickle.dump((work, folder, Path(claims.name)), pipe, protocol=5)
-    answering = second.stdout
-
-    def rest() -> list[style.Saved]:
-        with claims as place:
-            # From the other end: else both wait at the end for who took the last, a slow one.
-            saved = _drawn(work, folder, lambda n: _claimed(Path(place), n), backwards=True)
-            answer = answering.read()
-        if answer:
-            saved |= pickle.loads(answer)  # noqa: S301 - our own process
-        # A second process that failed has told why; what it left undone is drawn here.
-        saved |= _drawn(work, folder, lambda n: n not in saved)
-        return [saved[number] for number in sorted(saved)]
-
-    return rest
+    """Begin to draw every figure that applies; what is returned waits and gives them in order."""
+    shape = shape or Shape()
+    work = Work(frame, table, comparisons, published, folder, shape)
+    if shape.processes < 2:
+        return lambda: [_save(work, one) for one in _chosen(frame, table, comparisons, published)]
+    # `spawn`: a fork of a process with threads (pyarrow's, BLAS's) may hang.
+    pool = ProcessPoolExecutor(shape.processes, get_context("spawn"), _begin, (work,))
+    chosen = list(_chosen(frame, table, comparisons, published))
+    begun = [pool.submit(_numbered, number) for number in range(len(chosen))]
+    pool.shutdown(wait=False)
+    return lambda: [_awaited(work, *one) for one in zip(begun, chosen, strict=True)]
 
 
-def _claimed(claims: Path, number: int) -> bool:
-    """True for the one process that asks first."""
+def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.Saved:
+    """A figure of the pool; drawn here where its process was killed, perhaps for memory."""
     try:
-        (claims / str(number)).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+        return begun.result()
+    except BrokenProcessPool:
+        return _save(work, drawing)
 
 
-def _drawn(
-    work: Any, folder: Path, mine: Callable[[int], bool], *, backwards: bool = False
-) -> dict[int, style.Saved]:
-    """The figures whose number is `mine`, by their numbers."""
-    from rlm_eval.report.figures import style
+_WORK: list[Work] = []
+"""In a process of the pool: what it draws from, sent once."""
 
-    saved = {}
-    chosen = list(enumerate(_chosen(*work)))
-    for number, (name, title, plot) in reversed(chosen) if backwards else chosen:
-        if mine(number):
-            figure, data = plot()
-            saved[number] = style.save(figure, folder, name, title, data)
-    return saved
+
+def _begin(work: Work) -> None:
+    _WORK[:] = [work]
+
+
+def _numbered(number: int) -> style.Saved:
+    (work,) = _WORK
+    chosen = list(_chosen(work.frame, work.table, work.comparisons, work.published))
+    return _save(work, chosen[number])
+
+
+def _save(work: Work, drawing: Drawing) -> style.Saved:
+    from rlm_eval.report.figures import files, style
+
+    name, title, plot = drawing
+    with style.widths(narrow=work.shape.narrow):
+        figure, data = plot()
+    captioned = work.shape.captioned
+    return files.save(figure, work.folder, name, title, data, captioned=captioned)
 
 
 def _chosen(
@@ -119,27 +111,11 @@ def _chosen(
     comparisons: pd.DataFrame,
     published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
-    from rlm_eval.report import series
-    from rlm_eval.report.figures import contrasts, distributions, gpu_hours, heatmaps, panels
+    from rlm_eval.report.figures import contrasts, distributions, gpu_hours, style
 
-    yield (
-        "length_panels",
-        "Score, cost and latency against context length",
-        lambda: panels.length_panels(frame, table, published),
-    )
-    if table["task_label"].nunique() > 1:
-        yield (
-            "accuracy_by_task",
-            "Score against length, tasks side by side",
-            lambda: panels.accuracy_by_task(frame, table, published),
-        )
-    if "meta_documents" in frame and frame["meta_documents"].nunique() > 1:
-        yield (
-            "documents",
-            "Score, cost and latency against the number of documents",
-            lambda: panels.document_panels(frame, table),
-        )
-    if "gpu_hours" in table and table["gpu_hours"].gt(0).any():
+    many = frame["series"].nunique() > style.MANY
+    yield from (_many if many else _few)(frame, table, published)
+    if "gpu_hours" in table and table["gpu_hours"].gt(0).any() and not many:
         yield (
             "gpu_hours",
             "GPU-hours per cell and per correct answer",
@@ -159,18 +135,77 @@ def _chosen(
         "Cost and run time by quartile",
         lambda: distributions.quartiles(frame, table),
     )
-    if frame["wall_seconds"].gt(0).sum() >= 10 * frame["series"].nunique():
-        yield (
-            "runtime_histogram",
-            "Run time, distribution",
-            lambda: distributions.histograms(frame, table),
-        )
-    yield "behaviour", "What the methods did", lambda: distributions.behaviour(frame, table)
+    if frame["wall_seconds"].gt(0).sum() >= 10 * frame["series"].nunique() and not many:
+        yield "run_times", "Run times", lambda: distributions.run_times(frame, table)
+    yield from _habits(frame, table, many)
     if not comparisons.empty and table["length"].nunique() > 1 and table["n"].min() >= 10:
         yield "crossover", "Crossover length", lambda: distributions.crossover(frame, table)
+    yield from _maps(frame, table)
+
+
+def _few(
+    frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
+) -> Iterator[Drawing]:
+    """Lines of all series in each panel."""
+    from rlm_eval.report.figures import panels
+
+    yield (
+        "length_panels",
+        "Score, cost and latency against context length",
+        lambda: panels.length_panels(frame, table, published),
+    )
+    if table["task_label"].nunique() > 1:
+        yield (
+            "accuracy_by_task",
+            "Score against context length, by task",
+            lambda: panels.accuracy_by_task(frame, table, published),
+        )
+    if "meta_documents" in frame and frame["meta_documents"].nunique() > 1:
+        yield (
+            "documents",
+            "Score, cost and latency against the number of documents",
+            lambda: panels.document_panels(frame, table),
+        )
+
+
+def _many(
+    frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
+) -> Iterator[Drawing]:
+    """Small multiples. The first has the name of the figure that it replaces."""
+    from rlm_eval.report.figures import multiples
+
+    def of(measure: str) -> Callable[[], panels.Plot]:
+        return lambda: multiples.of_measure(frame, table, measure, published)
+
+    yield "length_panels", "Score against context length", of("score")
+    yield "cost_by_length", "Cost against context length", of("cost")
+    yield "latency_by_length", "Latency against context length", of("latency")
+
+
+def _habits(frame: pd.DataFrame, table: pd.DataFrame, many: bool) -> Iterator[Drawing]:
+    from rlm_eval.report.figures import behaviour, multiples
+
+    yield "behaviour", "What the methods did", lambda: behaviour.behaviour(frame, table)
+    if not many:
+        return
+    shares = behaviour.with_shares(table)
+    for name, column in (("calls", "mean_calls"), ("coverage", "mean_coverage")):
+        label = behaviour.COLUMNS[column]
+        yield (
+            f"{name}_by_length",
+            f"What the methods did: {label}",
+            lambda column=column, label=label: multiples.of_column(frame, shares, column, label),  # type: ignore[misc]
+        )
+
+
+def _maps(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[Drawing]:
+    from rlm_eval.report import series
+    from rlm_eval.report.figures import heatmaps
+
     # These pool the variants of a method: a counterfactual is none.
-    own, lines = series.originals(frame), series.originals(table)
-    if heatmaps.pair_method(own) is not None:
+    own: Any = series.originals(frame)
+    lines = series.originals(table)
+    if series.pair_method(own) is not None:
         yield "model_grid", "Root and sub-model pairs", lambda: heatmaps.model_grid(own, lines)
     if own["depth_limit"].nunique() > 1:
         yield (
@@ -184,19 +219,3 @@ def _chosen(
             "Needle position by length",
             lambda: heatmaps.position_by_length(frame, table),
         )
-
-
-def _main() -> None:
-    """The second process: work on stdin, what was saved on stdout."""
-    from rlm_eval.report.figures import panels  # noqa: F401 - while the first process reads records
-
-    gc.disable()  # a tenth of the time, for a process that ends in seconds
-    out, sys.stdout = sys.stdout.buffer, sys.stderr
-    given = sys.stdin.buffer.read()
-    if given:  # nothing where the first process failed before it drew
-        work, folder, claims = pickle.loads(given)  # noqa: S301 - our own process
-        out.write(pickle.dumps(_drawn(work, folder, lambda n: _claimed(claims, n))))
-
-
-if __name__ == "__main__":
-    _main()

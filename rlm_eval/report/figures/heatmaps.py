@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import series, summary, wording
 from rlm_eval.report.figures import panels, style
+from rlm_eval.report.figures.captions import counts_by_panel, one_size, shared_caption
 from rlm_eval.report.figures.panels import Plot
 from rlm_eval.report.tables import comparison
 
@@ -23,12 +24,14 @@ from rlm_eval.report.tables import comparison
 @style.styled
 def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Root by sub-model: score, cost, critical path; differences along rows and columns."""
-    method = pair_method(frame)
+    method = series.pair_method(frame)
     own, lines = frame[frame["method"] == method], table[table["method"] == method]
     money, label, note = panels.money_of(lines)
     places = panels.three_lengths(lines)
-    height = 0.7 + 0.42 * own["root"].nunique()
-    figure, axes = style.canvas(len(places), 3, row_height=height)
+    height = 0.7 + 0.34 * own["root"].nunique()
+    columns = 1 if style.narrow() else 3
+    figure, drawn = style.canvas(3 * len(places) // columns, columns, row_height=height)
+    axes = drawn.reshape(len(places), 3)
     found = [
         _Grid.of(own[(own["task_label"] == task) & (own["length"] == length)])
         for task, length in places
@@ -46,12 +49,14 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
             for i, r in enumerate(grid.roots)
         ]
         place = f"{task}, {wording.tokens_label(length)}"
-        title = f"{place}: score (%), {wording.counted(here['n'])}"
+        count = f", {wording.counted(here['n'])}" if counts_by_panel(lines, "n") else ""
+        title = f"{place}: score (%){count}"
         heat(axes[row, 0], 100 * score, texts, title, limits=(0, 100))
         shown = {f"{money}_mean": f"mean {label}", "path_median": "median critical path (s)"}
         for axis, (column, name) in zip(axes[row, 1:], shown.items(), strict=True):
             heat(axis, grid.values(here, column), None, name, colours="cividis_r")
-            axis.set_yticks(range(len(grid.roots)), [""] * len(grid.roots))
+            if columns > 1:
+                axis.set_yticks(range(len(grid.roots)), [""] * len(grid.roots))
         for axis in axes[row]:
             axis.set_xlabel("sub-model")
         axes[row, 0].set_ylabel("root model")
@@ -60,9 +65,12 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         "paired difference in pp to the first sub-model of the row (r) and the first root of the "
         "column (c); * p < 0.05 after Holm over all differences shown, never where more than 5 % "
         f"of a side were cut off or missing samples could turn it. {note} "
-        + panels.shared_caption(own, lines)
+        + shared_caption(own, lines)
     )
-    return style.finish(figure, frame=own, caption=caption), pd.DataFrame(rows)
+    if columns > 1:
+        style.outer_labels(axes, columns, y=False)
+    size = one_size(lines, what="per field")
+    return style.finish(figure, frame=own, caption=caption, size=size), pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,6 @@ class _Grid:
         """A column of the cell table as a map; the mean over variants of a pair."""
         found = lines.pivot_table(index="root", columns="sub", values=column, aggfunc="mean")
         return found.reindex(index=self.roots, columns=self.subs)
-
-
-def pair_method(frame: pd.DataFrame) -> str | None:
-    """The method with most (root, sub) pairs; `None` where none has two."""
-    pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()
-    rlm = pairs[[name for name in pairs.index if str(name).startswith("rlm")]]
-    return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None
 
 
 def _notes(
@@ -163,13 +164,10 @@ def _by_length(
 ) -> Plot:
     keyed: Any = own.groupby(by, sort=False)
     groups = list(keyed)[:9]
-    columns = min(3, len(groups))
-    rows = -(-len(groups) // columns)
-    height = 0.7 + 0.24 * own["row"].nunique()
-    figure, axes = style.canvas(rows, columns, width=style.width_for(columns), row_height=height)
-    for axis in axes.flat[len(groups) :]:
-        axis.set_visible(False)
-    for axis, (key, part) in zip(axes.flat, groups, strict=False):
+    _, columns = style.grid(len(groups))
+    height = 0.6 + 0.22 * own["row"].nunique()
+    figure, axes = style.panels(len(groups), row_height=height)
+    for axis, (key, part) in zip(axes, groups, strict=True):
         keys = part.groupby(["row", "length"])
         score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
         over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
@@ -184,11 +182,16 @@ def _by_length(
         heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
         axis.set_xlabel("context length (tokens)")
         axis.set_ylabel(label)
+    style.outer_labels(axes, columns)
+    if all(set(part["row"]) == set(own["row"]) for _, part in groups):
+        for number, axis in enumerate(axes):
+            if number % columns:
+                axis.set_yticklabels([])
     data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
     caption = (
-        f"{words} Nine maps at most. Small: n of the field; x: context_overflow in more than half "
-        "of them. Fields of few samples are noise. "
-        + panels.shared_caption(own, table[table["series"].isin(set(own["series"]))])
+        f"{words} Nine maps at most. In brackets: n of the field; x: context_overflow in more than "
+        "half of them. Fields of few samples are noise. "
+        + shared_caption(own, table[table["series"].isin(set(own["series"]))])
     )
     return style.finish(figure, frame=own, caption=caption), data
 
@@ -196,7 +199,7 @@ def _by_length(
 def _field(score: float, count: float, over: float) -> str:
     if not np.isfinite(count) or not np.isfinite(score):
         return ""
-    return f"{100 * score:.0f}{' x' if over > 0.5 else ''}\n{int(count)}"
+    return f"{100 * score:.0f}{' x' if over > 0.5 else ''} ({int(count)})"
 
 
 def heat(

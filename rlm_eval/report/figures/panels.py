@@ -1,13 +1,16 @@
 """Figures over context length and money: the panels that a reader of a report looks at first.
 
-Each function takes the prepared records (`cells.prepare`) and the cell table (`cells.summarise`)
-and returns (figure, the data behind it). Contrasts of series, distributions and heat maps are in
-`contrasts`, `distributions` and `maps`. Conventions: `style`. Bands of scores are 95 % intervals;
-bands of cost and time are the spread over samples.
+Each function takes the prepared records (`summary.prepare`) and the cell table
+(`summary.summarise`) and returns (figure, the data behind it). Contrasts of series, distributions,
+heat maps and many series are in `contrasts`, `distributions`, `heatmaps` and `multiples`.
+Conventions: `style`. Intervals of scores are 95 %; those of cost and time too, beside the spread
+over samples where few series leave room for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +19,63 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import wording
 from rlm_eval.report.figures import style
+from rlm_eval.report.figures.captions import (
+    baselines_note,
+    counts_by_panel,
+    latency_note,
+    one_size,
+    overflow_note,
+    published_note,
+    shared_caption,
+    spread_note,
+)
 from rlm_eval.report.tables import baselines
-from rlm_eval.report.tables.caveats import remarks
 
 Plot = tuple[Figure, pd.DataFrame]
+Looks = Mapping[str, style.Look]
 
+_X_LABEL = ("context length (tokens)", "length (tokens)")
+"""Of wide panels, and of two beside each other in a column."""
 LATENCY = {"path": "critical path (s)", "wall": "wall time (s)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is drawn against the length: on an axis, from lines of the cell table."""
+
+    name: str
+    count: str
+    """Column of the cell table with the number of samples behind a point."""
+    column: str
+    """Column of the point itself."""
+    draw: Callable[[Axes, pd.DataFrame, Looks], None]
+
+
+def measures(table: pd.DataFrame) -> list[Measure]:
+    """Score, cost (tokens where a price is unknown) and latency of this table."""
+    money, label, _ = money_of(table)
+    clock = clock_of(table)
+    return [
+        Measure("score", "n", "accuracy", draw_accuracy),
+        Measure(
+            "cost", COUNTS[money], f"{money}_mean",
+            lambda axis, part, looks: draw_spread(axis, part, looks, money, label, "mean"),
+        ),
+        Measure(
+            "latency", COUNTS[clock], f"{clock}_median",
+            lambda axis, part, looks: draw_spread(
+                axis, part, looks, clock, LATENCY[clock], "median"
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def clock_of(table: pd.DataFrame) -> str:
+    """`path`; `wall` where a cell has no critical path: replies from a script take no time."""
+    waited = table["path_median"].gt(0) | _all_refused(table)
+    return "path" if waited.all() else "wall"
 
 
 @style.styled
@@ -34,33 +86,37 @@ def length_panels(
 
     `published` (task, label, length, score in [0, 1]) is drawn as hollow marks and never compared.
     """
-    looks = style.looks(summary.series_order(frame))
+    looks = style.looks(frame)
     tasks = list(dict.fromkeys(table["task_label"]))
-    money, money_label, money_note = money_of(table)
-    # Replies from a script take no time: their critical path is 0 and cannot be drawn.
-    waited = table["path_median"].gt(0) | _all_refused(table)
-    clock = "path" if waited.all() else "wall"
-    figure, axes = style.canvas(len(tasks), 3)
-    for row, task in enumerate(tasks):
+    _, _, money_note = money_of(table)
+    drawn = measures(table)
+    rows, columns, places = style.by_task(tasks, len(drawn))
+    figure, axes = style.canvas(rows, columns, row_height=1.55 if columns > 2 else 1.3)
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for task, number, row, column in places:
+        axis, measure = axes[row, column], drawn[number]
+        axis.set_visible(True)
         part = table[table["task_label"] == task]
-        draw_accuracy(axes[row, 0], part, looks)
-        axes[row, 0].set_title(f"{task}: score, {wording.counted(part['n'])}")
-        draw_spread(axes[row, 1], part, looks, money, money_label, "mean")
-        axes[row, 1].set_title(f"{money_label.split(' (')[0]} per sample, {_known(part, money)}")
-        draw_spread(axes[row, 2], part, looks, clock, LATENCY[clock], "median")
-        axes[row, 2].set_title(f"latency per sample, {_known(part, clock)}")
-        _draw_published(axes[row, 0], task, published)
+        measure.draw(axis, part, looks)
+        named = counts_by_panel(table, measure.count) and not _all_refused(part).all()
+        count = _known(part, measure.count) if named else ""
+        axis.set_title(", ".join(filter(None, ("" if number else task, count))))
+        if number == 0:
+            draw_published(axis, task, published)
+        axis.set_xlabel(_X_LABEL[columns == 2] if row == rows - 1 else "")
+        if columns == 2 and column:
+            axis.set_ylabel("")
     caption = (
-        "Score: mean and 95 % interval per length. Cost: mean with its 95 % interval, and the "
-        "median as a dash; latency: median with its 95 % interval; both: 25 to 75 % (dark) and 5 "
-        f"to 95 % (light) of samples. {_overflow_note(table)}{money_note} "
-        f"{_latency_note(table, clock)} "
-        + _baselines_note(table)
-        + _published_note(published)
+        f"{spread_note(looks)}{overflow_note(table)}{money_note} "
+        f"{latency_note(table, clock_of(table))} "
+        + baselines_note(table)
+        + published_note(published)
         + shared_caption(frame, table)
     )
-    handles = _handles(looks, published, table)
-    return style.finish(figure, frame=frame, caption=caption, handles=handles), table
+    handles = handles_of(looks, published, table)
+    size = one_size(table)
+    return style.finish(figure, frame=frame, caption=caption, handles=handles, size=size), table
 
 
 @style.styled
@@ -73,7 +129,10 @@ def document_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     chosen = chosen[chosen["length"].notna()]
     figure, data = length_panels(own, chosen)
     for axis in figure.axes:
+        shown = bool(axis.get_xlabel())
         style.length_axis(axis, chosen["length"], "documents", form=lambda x: f"{x:,.0f}")
+        if not shown:
+            axis.set_xlabel("")
     return figure, data.rename(columns={"length": "documents"})
 
 
@@ -82,21 +141,29 @@ def accuracy_by_task(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None = None
 ) -> Plot:
     """Score against length, tasks side by side: the layout of arXiv:2512.24601, Figure 1."""
-    looks = style.looks(summary.series_order(frame))
+    looks = style.looks(frame)
     tasks = list(dict.fromkeys(table["task_label"]))
-    figure, axes = style.canvas(1, len(tasks), width=style.width_for(len(tasks)), sharey=True)
-    for axis, task in zip(axes[0], tasks, strict=True):
+    _, columns = style.grid(len(tasks), most=4, most_narrow=2)
+    figure, axes = style.panels(len(tasks), most=4, most_narrow=2, sharey=True)
+    for axis, task in zip(axes, tasks, strict=True):
         part = table[table["task_label"] == task]
         draw_accuracy(axis, part, looks)
-        _draw_published(axis, task, published)
-        axis.set_title(f"{task}, {wording.counted(part['n'])}")
-    caption = f"Mean score with 95 % interval per length. {_overflow_note(table)}"
-    caption += _baselines_note(table) + _published_note(published) + shared_caption(frame, table)
-    columns = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
-    columns += ["bound_low", "bound_high", "as_bounds", "outcomes"]
-    columns += [f"base_{kind}" for kind in ("prior", *_DASHED)]
-    handles = _handles(looks, published, table)
-    return style.finish(figure, frame=frame, caption=caption, handles=handles), table[columns]
+        if columns > 2 or style.narrow():
+            style.length_axis(axis, part["length"], "length (tokens)", most=4)
+        draw_published(axis, task, published)
+        many = counts_by_panel(table, "n")
+        axis.set_title(f"{task}, {wording.counted(part['n'])}" if many else task)
+    style.outer_labels(axes, columns)
+    caption = f"Mean score with 95 % interval per length, {wording.counted(table['n'])}. "
+    caption += overflow_note(table) + baselines_note(table) + published_note(published)
+    columns_told = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
+    columns_told += ["bound_low", "bound_high", "as_bounds", "outcomes"]
+    columns_told += [f"base_{kind}" for kind in ("prior", *DASHED)]
+    figure = style.finish(
+        figure, frame=frame, caption=caption + shared_caption(frame, table),
+        handles=handles_of(looks, published, table), size=one_size(table),
+    )  # fmt: skip
+    return figure, table[columns_told]
 
 
 def _published_marks(published: pd.DataFrame | None) -> dict[str, str]:
@@ -105,7 +172,7 @@ def _published_marks(published: pd.DataFrame | None) -> dict[str, str]:
     return {name: "ovs^DPX*"[i % 8] for i, name in enumerate(labels)}
 
 
-def _draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> None:
+def draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> None:
     """Hollow marks, one shape per published series (`_handles`)."""
     if published is None:
         return
@@ -118,21 +185,27 @@ _HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "color": "#555555", "marke
                            "linestyle": "none", "zorder": 4}  # fmt: skip
 
 
-def _handles(
-    looks: dict[str, style.Look], published: pd.DataFrame | None, table: pd.DataFrame
-) -> list[Any]:
+def handles_of(looks: Looks, published: pd.DataFrame | None, table: pd.DataFrame) -> list[Any]:
     """Legend entries: the series that were run, the baselines, then the published series."""
+    return style.line_handles(looks) + baseline_handles(table) + published_handles(published)
+
+
+def published_handles(published: pd.DataFrame | None) -> list[Any]:
+    """Legend entries of the hollow marks."""
     marks = _published_marks(published)
-    hollow = [Line2D([], [], marker=mark, label=name, **_HOLLOW) for name, mark in marks.items()]
-    dashed = [
-        Line2D([], [], label=f"{baselines.SHOWN[kind]} (rule)", **look)
-        for kind, look in _DASHED.items()
+    return [Line2D([], [], marker=mark, label=name, **_HOLLOW) for name, mark in marks.items()]
+
+
+def baseline_handles(table: pd.DataFrame) -> list[Any]:
+    """Legend entries of the dashed lines that are drawn."""
+    return [
+        Line2D([], [], label=f"{baselines.SHOWN[kind]} baseline", **look)
+        for kind, look in DASHED.items()
         if table[f"base_{kind}"].notna().any()
     ]
-    return style.line_handles(looks) + dashed + hollow
 
 
-_DASHED: dict[str, dict[str, Any]] = {
+DASHED: dict[str, dict[str, Any]] = {
     "skimmer": {"color": "#777777", "linestyle": (0, (6, 2))},
     "no_model": {"color": "#777777", "linestyle": (0, (2, 2))},
     "bag_of_words": {"color": "#BBBBBB", "linestyle": (0, (6, 2))},
@@ -142,7 +215,7 @@ _DASHED: dict[str, dict[str, Any]] = {
 
 def draw_baselines(axis: Axes, part: pd.DataFrame) -> None:
     """A dashed grey line per kind of baseline over the lengths; a short one at a single length."""
-    for kind, look in _DASHED.items():
+    for kind, look in DASHED.items():
         of_length = part.groupby("length")[f"base_{kind}"].mean().dropna()
         x, y = of_length.index.to_numpy(dtype=float), 100 * of_length.to_numpy()
         if len(x) == 1:
@@ -150,36 +223,11 @@ def draw_baselines(axis: Axes, part: pd.DataFrame) -> None:
         axis.plot(x, y, linewidth=1.0, zorder=2, **look)
 
 
-def _baselines_note(table: pd.DataFrame) -> str:
-    """What the dashed lines are; of tasks that code solves that they are."""
-    if not table["base_prior"].notna().any():
-        return ""
-    told = (
-        "Dashed grey (rule): what the best skimmer (reads at most 25 % of the text) and the best "
-        "rule without a model score on the same samples. "
-    )
-    if names := ", ".join(dict.fromkeys(table.loc[table["base_by_code"], "task_label"])):
-        told += f"Solved by a search or a program by design: {names}. "
-    return told
+def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
+    """One line per series; a cell that is only known as bounds is a bar without a mark.
 
-
-def _overflow_note(table: pd.DataFrame) -> str:
-    if not table["overflow_share"].gt(0).any():
-        return ""
-    told = "Hatched: lengths at which prompts overflowed the window. "
-    if table["overflow_share"].gt(0.5).any():
-        told += "x: more than half of a point's samples overflowed it and score 0. "
-    return told
-
-
-def _published_note(published: pd.DataFrame | None) -> str:
-    if published is None:
-        return ""
-    return "Hollow grey: published (~: read off a plot, so approximate), not tested here. "
-
-
-def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    """One line per series; a cell that is only known as bounds is a bar without a mark."""
+    Intervals are bands of up to `style.BANDS` series, error bars of more.
+    """
     names = [name for name in looks if name in set(part["series"])]
     draw_baselines(axis, part)
     for position, name in enumerate(names):
@@ -190,9 +238,11 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look]) 
         mean = np.where(sure, 100 * line["accuracy"], np.nan)
         low = 100 * line["low"].to_numpy()
         high = 100 * line["high"].to_numpy()
-        axis.fill_between(x, low, high, where=sure, color=look.colour, alpha=0.13, linewidth=0)
-        axis.plot(x, mean, color=look.colour, marker=look.marker, linestyle=look.line, zorder=3)
-        axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8, alpha=0.8)
+        if len(looks) <= style.BANDS and len(line) > 1:
+            axis.fill_between(x, low, high, where=sure, color=look.colour, alpha=0.15, linewidth=0)
+        else:
+            axis.vlines(x[sure], low[sure], high[sure], color=look.colour, linewidth=0.8)
+        axis.plot(x, mean, zorder=3, **look.drawn)
         marked = sure & line["overflow_share"].gt(0.5).to_numpy(dtype=bool)
         axis.plot(x[marked], mean[marked], "x", color="black", markersize=7, zorder=4)
         if not sure.all():
@@ -213,11 +263,11 @@ def draw_bounds(
 
 
 def draw_spread(
-    axis: Axes, part: pd.DataFrame, looks: dict[str, style.Look], what: str, label: str, centre: str
+    axis: Axes, part: pd.DataFrame, looks: Looks, what: str, label: str, centre: str
 ) -> None:
-    """Mean or median (`centre`) with its interval and two bands of quantiles, on a log axis.
+    """Mean or median (`centre`) with its interval on a log axis, and bands of the quantiles.
 
-    Says so where nothing is known.
+    More than `style.BANDS` series have no bands. Says so where nothing is known.
     """
     style.length_axis(axis, part["length"])
     names = [name for name in looks if name in set(part["series"])]
@@ -231,21 +281,22 @@ def draw_spread(
         look = looks[name]
         x = dodged(line["length"], position, len(names))
         least = line[f"{what}_{centre}"] / 1000  # a log axis knows no 0
-        for quantiles, alpha in ((("p5", "p95"), 0.08), (("p25", "p75"), 0.2)):
-            below, above = (line[f"{what}_{q}"].clip(lower=least) for q in quantiles)
-            axis.fill_between(x, below, above, color=look.colour, alpha=alpha, linewidth=0)
+        if len(looks) <= style.BANDS:
+            for quantiles, alpha in ((("p5", "p95"), 0.08), (("p25", "p75"), 0.2)):
+                below, above = (line[f"{what}_{q}"].clip(lower=least) for q in quantiles)
+                axis.fill_between(x, below, above, color=look.colour, alpha=alpha, linewidth=0)
         low, high = (line[f"{what}_{centre}_{end}"].clip(lower=least) for end in ("low", "high"))
-        axis.vlines(x, low, high, color=look.colour, linewidth=0.8, alpha=0.8)
+        axis.vlines(x, low, high, color=look.colour, linewidth=0.8)
         if centre == "mean":
             medians = line[f"{what}_median"].clip(lower=least)
-            axis.plot(x, medians, "_", color=look.colour, markersize=7)
-        axis.plot(
-            x, line[f"{what}_{centre}"], color=look.colour, marker=look.marker, linestyle=look.line
-        )
+            axis.plot(x, medians, "_", color=look.colour, markersize=6)
+        axis.plot(x, line[f"{what}_{centre}"], **look.drawn)
     if drawn:
         style.log_axis(axis, label)
     else:
-        empty(axis, "not reported\nby any model", label)
+        refused = len(part) and _all_refused(part).all()
+        words = "refused: longer\nthan the window" if refused else "not reported\nby any model"
+        empty(axis, words, label)
 
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
@@ -258,74 +309,27 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
         listed = f"Prices, every input token at full rate: {snapshot}."
         ours = table[table["gpu_priced"]]
         if ours.empty:
-            return "cost", "cost (USD, list price)", listed
+            return "cost", "cost (USD)", listed
         note = f"{wording.called(ours)}: GPU time at the price given per hour, idle time left out."
         if table["gpu_priced"].all():
-            return "cost", "cost (USD, GPU time)", note
-        return "cost", "cost (USD, list price or GPU time)", f"{note} Others: {listed}"
+            return "cost", "GPU time (USD)", note
+        return "cost", "cost, GPU time (USD)", f"{note} Others: {listed}"
     unknown = wording.called(table[~priced])
-    note = f"No price is known for {unknown}: the panel shows tokens, not money."
-    return "tokens", "tokens (input + output)", note
+    note = f"No price is known for {unknown}: tokens (input and output) are shown, not money."
+    return "tokens", "tokens", note
 
 
 def _all_refused(table: pd.DataFrame) -> pd.Series:
     return table["refused"] == table["rows"]
 
 
-def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
-    """What every figure states: outcomes, prompts, recursion that was really used, limits of n."""
-    counts = frame["outcome"].value_counts()
-    parts = ["Outcomes: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + "."]
-    if refused := int(table["refused"].sum()):
-        parts.append(
-            f"{refused} prompts were refused as longer than the window: they score 0 and have no "
-            "cost and no latency, so whatever shows cost or latency leaves them out."
-        )
-    if table["as_bounds"].any():
-        parts.append(
-            "Bars with end ticks: more than 5 % of the samples were cut off, or some are missing; "
-            "the score lies between the ends (those wrong, those right)."
-        )
-    for method in dict.fromkeys(table["method"]):
-        own = table[table["method"] == method]
-        prompts = sorted({str(p) for p in own["prompt"] if p})
-        words = [f"prompt {', '.join(prompts)}"] if prompts else []
-        rows, unknown = int(own["rows"].sum()), bool(own["recursion"].isna().any())
-        used = 0 if unknown else int(own["recursion"].sum())
-        if unknown:
-            words.append("its calls are not in the imported log")
-        elif method.startswith("rlm") or used:
-            words.append(f"{used} of {rows} samples made a sub-call")
-            if not used:
-                words.append("so its score is code search, not recursion")
-        if words:
-            parts.append(f"{method}: {', '.join(words)}.")
-    smallest = int(table["n"].min())
-    if smallest < 50:
-        parts.append(f"With n = {smallest} per point, small differences cannot be seen.")
-    if frame["scripted"].any():
-        parts.append("Replies are scripted: this says nothing about any model.")
-    parts += remarks(frame)
-    if frame["generated"].any():
-        parts.append("The data come from this harness's own generator, not from a published set.")
-    return " ".join(parts)
-
-
-def _latency_note(table: pd.DataFrame, clock: str) -> str:
-    inflight = sorted({int(c) for c in table["concurrency"].dropna()})
-    words = "/".join(map(str, inflight)) or "unknown"
-    if clock == "path":
-        return f"Latency: longest chain of calls and code, queueing left out ({words} in flight)."
-    return f"Latency: wall time with {words} samples in flight."
-
-
 COUNTS = {"cost": "n_priced", "tokens": "n_counted", "path": "n_timed", "wall": "n_timed"}
 """What is spread -> the table's column of the number of samples behind it."""
 
 
-def _known(part: pd.DataFrame, what: str) -> str:
+def _known(part: pd.DataFrame, count: str) -> str:
     """Samples per point; of a cell whose every prompt was refused there is no point."""
-    return wording.counted(part.loc[~_all_refused(part), COUNTS[what]])
+    return wording.counted(part.loc[~_all_refused(part), count])
 
 
 def three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
@@ -350,5 +354,5 @@ def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
 def empty(axis: Axes, words: str, label: str) -> None:
     """A panel never stays blank: it says what is not known."""
     axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#555555")
-    axis.set_yticks([])
+    axis.tick_params(axis="y", which="both", left=False, labelleft=False)
     axis.set_ylabel(label)

@@ -1,7 +1,9 @@
-"""How every figure looks: sizes, colours, axes, stamps, and what is saved beside it.
+"""How every figure looks: widths, looks of the series, axes, legend.
 
-Not a plot itself. Okabe & Ito's colours with a marker and a line style each, so that grey print
-and colour-blind readers lose nothing; fonts embedded (type 42) as conferences ask.
+Not a plot itself. `rlm_eval.mplstyle` holds fonts, sizes and grid; `rlm_eval.report.looks` the
+colour and marker of each method, so that grey print and colour-blind readers lose nothing. The
+caption is no part of the picture: `finish` keeps it on the figure (`caption_of`), `files.save`
+writes it beside.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import functools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -20,64 +23,78 @@ import matplotlib as mpl
 mpl.use("Agg")  # files only: a display must never be needed
 import numpy as np
 import pandas as pd
-import pypdfium2
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from rlm_eval.report import looks as marks
 from rlm_eval.report import wording
+from rlm_eval.report.series import in_order
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), "-"]
-NARROW, WIDE = 3.25, 6.75
-"""Column and page width in inches."""
-
-RC: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "hatch.linewidth": 0.4,
-    "axes.titley": 1.0,  # else every draw measures the ticks again to place the title
-    # Characters beyond Latin-1 embed the font a second time (0.3 s a figure): none by default.
-    "axes.unicode_minus": False,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,  # of pictures within a PDF
-}
-_DPI = 200
-_CAPTION_POINTS = 6.5
+COLUMN, PAGE = 3.3, 6.8
+"""Width of a column and of a page (two columns) in inches; a figure has one of them."""
+BANDS = 3
+"""Series up to which intervals are drawn as bands; more of them get error bars."""
+MANY = 8
+"""Series above which lines are parted into small multiples (`multiples`)."""
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
+_FILLS = ("full", "left", "right", "top", "bottom")
+_SHADES = ((0, 0.0), (1, 0.4), (0, 0.4), (1, 0.65), (0, 0.65))
+"""(black, share): what the n-th series of a method mixes into its colour; 0: white."""
 _SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # of a sample; not to be parted by a line's end
+_MARK_POINTS = 5.5
+
+STYLE = Path(__file__).with_name("rlm_eval.mplstyle")
+RC = mpl.rc_params_from_file(STYLE, use_default_template=False)
+"""The settings of `rlm_eval.mplstyle`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+@contextlib.contextmanager
+def widths(*, narrow: bool) -> Iterator[None]:
+    """Within: figures of a column's width, with fewer panels beside each other, or as they are."""
+    before = _narrow.set(narrow)
+    try:
+        yield
+    finally:
+        _narrow.reset(before)
+
+
+def narrow() -> bool:
+    """Whether figures are to have a column's width."""
+    return _narrow.get()
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Colour, marker and line of one series, the same in every figure of a report."""
+    """Colour, marker, line and filled part of the mark of one series."""
 
     colour: str
     marker: str
     line: Any
+    fill: str = "full"
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """Arguments of `plot` for marks without a line."""
+        return {
+            "color": self.colour, "marker": self.marker, "fillstyle": self.fill,
+            "markerfacecoloralt": "white", "markeredgewidth": 0.8,
+        }  # fmt: skip
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Arguments of `plot` for a line with marks."""
+        return self.mark | {"linestyle": self.line}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,8 @@ class Saved:
     name: str
     title: str
     paths: tuple[Path, ...]
+    caption: str = ""
+    """What a reader must know to read it; in `NAME.caption.txt` beside the pictures."""
 
     @property
     def image(self) -> Path:
@@ -94,14 +113,28 @@ class Saved:
         return next(path for path in self.paths if path.suffix == ".png")
 
 
-def looks(series: Sequence[str]) -> dict[str, Look]:
-    """A look per series label; beyond eight the colours repeat with another marker."""
-    return {
-        name: Look(
-            COLOURS[i % len(COLOURS)], MARKERS[(i + i // 8) % len(MARKERS)], LINES[i % len(LINES)]
-        )
-        for i, name in enumerate(series)
-    }
+def looks(frame: pd.DataFrame) -> dict[str, Look]:
+    """Series of a prepared frame, in order -> its look."""
+    told = frame.drop_duplicates("series").set_index("series")[marks.COLUMN]
+    return {name: _look(*told[name].split("|")) for name in in_order(frame)}
+
+
+def variant(nth: int) -> Look:
+    """The look that tells the n-th series of any method from its first, in dark grey."""
+    return _look("#606060", "o", str(nth))
+
+
+def _look(colour: str, marker: str, number: str) -> Look:
+    nth = int(number)
+    black, share = _SHADES[nth % len(_SHADES)]
+    end = (0.0, 0.0, 0.0) if black and colour != marks.BLACK else (1.0, 1.0, 1.0)
+    red, green, blue = (
+        (1 - share) * a + share * b for a, b in zip(to_rgb(colour), end, strict=True)
+    )
+    return Look(
+        to_hex((red, green, blue)) if share else colour, marker, LINES[nth % len(LINES)],
+        _FILLS[nth % len(_FILLS)],
+    )  # fmt: skip
 
 
 def styled(function: Callable[P, T]) -> Callable[P, T]:
@@ -115,16 +148,65 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def grid(count: int, most: int = 3, most_narrow: int = 1) -> tuple[int, int]:
+    """(rows, columns) of `count` panels, at most so many beside each other."""
+    columns = max(1, min(count, most_narrow if narrow() else most))
+    return -(-count // columns), columns
+
+
 def canvas(
-    rows: int, columns: int, *, width: float = WIDE, row_height: float = 1.9, **shared: Any
+    rows: int, columns: int, *, row_height: float = 1.5, **shared: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
     """A figure and its axes as a 2-D array, laid out by `finish`."""
-    return plt.subplots(rows, columns, figsize=(width, rows * row_height), squeeze=False, **shared)
+    size = (width_for(columns), rows * row_height)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
 
 
-def width_for(panels: int) -> float:
-    """Width of a row of panels: one or two do not fill a page."""
-    return {1: 4.3, 2: 5.6}.get(panels, WIDE)
+def width_for(columns: int) -> float:
+    """A column for one panel, a page for more of them."""
+    return COLUMN if narrow() or columns == 1 else PAGE
+
+
+def panels(
+    count: int, *, most: int = 3, most_narrow: int = 1, row_height: float = 1.5, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows; places that are left over stay empty."""
+    rows, columns = grid(count, most, most_narrow)
+    figure, axes = canvas(rows, columns, row_height=row_height, **shared)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def by_task(
+    tasks: Sequence[str], measures: int
+) -> tuple[int, int, list[tuple[str, int, int, int]]]:
+    """(rows, columns, (task, measure, row, column) of each panel) of tasks by measures.
+
+    On a page a row per task; in a column two tasks beside each other, their measures below.
+    """
+    if not narrow():
+        placed = [(t, m, row, m) for row, t in enumerate(tasks) for m in range(measures)]
+        return len(tasks), measures, placed
+    across = min(2, len(tasks))
+    placed = [
+        (t, m, (at // across) * measures + m, at % across)
+        for at, t in enumerate(tasks)
+        for m in range(measures)
+    ]
+    return -(-len(tasks) // across) * measures, across, placed
+
+
+def outer_labels(
+    axes: np.ndarray[Any, Any] | Sequence[Axes], columns: int, *, y: bool = True
+) -> None:
+    """Keep the x label of the lowest panel of each column; `y`: the y label of the leftmost."""
+    shown = [axis for axis in np.ravel(np.asarray(axes, dtype=object)) if axis.get_visible()]
+    for number, axis in enumerate(shown):
+        if number + columns < len(shown):
+            axis.set_xlabel("")
+        if y and number % columns:
+            axis.set_ylabel("")
 
 
 def length_axis(
@@ -132,11 +214,13 @@ def length_axis(
     lengths: Iterable[float],
     label: str = "context length (tokens)",
     form: Callable[[float], str] | None = None,
+    most: int = 5,
 ) -> None:
-    """log2 x axis with a tick at each length that was run, five labels at most."""
+    """log2 x axis with a tick at each length that was run, `most` labels of them at most."""
     ticks = sorted({float(x) for x in lengths})
     axis.set_xscale("log", base=2)
-    kept = ticks[:: max(1, -(-len(ticks) // 5))]
+    apart = [t for i, t in enumerate(ticks) if i == 0 or t / ticks[i - 1] > 1.08]
+    kept = apart[:: max(1, -(-len(apart) // most))]
     axis.xaxis.set_major_locator(FixedLocator(kept))
     axis.xaxis.set_minor_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
@@ -161,7 +245,10 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
         low, high = min(low, middle / 3.3), max(high, middle * 3.3)
         getattr(axis, f"set_{which}lim")(low, high)
     ticks = getattr(axis, f"{which}axis")
-    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 150 else (1,), numticks=12))
+    span = high / low
+    close = span < (150 if which == "y" else 15)  # labels lie side by side on an x axis
+    subs = (1, 2, 5) if close else (1, 3) if span < 150 else (1,)
+    ticks.set_major_locator(LogLocator(subs=subs, numticks=12))
     ticks.set_minor_locator(NullLocator())
     ticks.set_major_formatter(FuncFormatter(lambda value, _: wording.short(value)))
     getattr(axis, f"set_{which}label")(label)
@@ -197,61 +284,46 @@ def finish(
     *,
     frame: pd.DataFrame,
     caption: str,
-    title: str = "",
-    legend: dict[str, Look] | None = None,
-    handles: list[Any] | None = None,
+    legend: Mapping[str, Look] | None = None,
+    handles: Sequence[Any] | None = None,
+    size: str = "",
 ) -> Figure:
-    """Title, one legend above the panels, the stamp, and the sentence below; then the layout."""
+    """One legend above the panels, a small line below; the layout.
+
+    The small line: `size`, where n is the same everywhere, and what was not measured. The caption
+    stays beside the picture: see `caption_of`.
+    """
+    figure.set_label(" ".join(caption.split()))
     width, height = figure.get_size_inches()
-    lines = _wrapped(caption, 72 * width * 0.98)
-    below = (len(lines) * _CAPTION_POINTS * 1.35 + 8) / 72
-    stamp = wording.stamps(frame)
-    if handles is None:
-        handles = line_handles(legend or {})
-    columns = max(1, min(len(handles), int(width / (0.5 + 0.056 * _longest(handles)))))
+    mark = "  ·  ".join(filter(None, (size, wording.marks(frame))))
+    below = (_MARK_POINTS * 1.3 + 3) / 72 if mark else 2 / 72
+    handles = line_handles(legend or {}) if handles is None else list(handles)
+    columns = max(1, min(len(handles), int(width / (0.42 + 0.054 * _longest(handles)))))
     rows = -(-len(handles) // columns)
-    above = (13 if title else 0) + (10 if stamp else 0) + rows * 11 + 4
-    total = height + below + above / 72
+    total = height + below + (rows * 11 + 4) / 72
     figure.set_size_inches(width, total)
-    top = 1 - 2 / (72 * total)
-    for text, points, colour, weight in (
-        (title, 13, "black", "bold"), (stamp, 10, "#B00000", "normal"),
-    ):  # fmt: skip
-        if text:
-            figure.text(
-                0.5, top, text, ha="center", va="top", fontsize=points - 4, color=colour,
-                fontweight=weight,
-            )  # fmt: skip
-            top -= points / (72 * total)
     if handles:
         figure.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, top), ncols=columns,
-            frameon=False, borderaxespad=0, handlelength=2.6, columnspacing=1.2,
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1 - 2 / (72 * total)),
+            ncols=columns, borderaxespad=0, handlelength=2.2, columnspacing=1.2,
         )  # fmt: skip
-    for down, line in enumerate(lines, start=1):
-        y = (4 + (len(lines) - down) * _CAPTION_POINTS * 1.35) / (72 * total)
-        figure.text(0.01, y, line, fontsize=_CAPTION_POINTS, va="bottom", color="#333333")
+    if mark:
+        figure.text(
+            1 - 2 / (72 * width), 2 / (72 * total), mark, fontsize=_MARK_POINTS, ha="right",
+            va="bottom", color="#777777",
+        )  # fmt: skip
     _fit_titles(figure, width)
     for artist in figure.findobj(Text):
-        # A ligature embeds the font a second time. (Before matplotlib 3.11 there were none, and of
-        # a text of several lines it does not ask: hence the caption line by line.)
+        # A ligature embeds the font a second time. (Before matplotlib 3.11 there were none.)
         if hasattr(artist, "set_fontfeatures"):
             artist.set_fontfeatures(["-liga"])
     _lay_out(figure, height, below)
     return figure
 
 
-def _wrapped(caption: str, room: float) -> list[str]:
-    """Lines of a caption that are no wider than `room` points in its own font."""
-    font = FontProperties(size=_CAPTION_POINTS)
-    letters = int(room / (_CAPTION_POINTS * 0.45))
-    lines = textwrap.wrap(caption, letters)
-    while any(
-        text_to_path.get_text_width_height_descent(line, font, False)[0] > room for line in lines
-    ):
-        letters -= 1
-        lines = textwrap.wrap(caption, letters)
-    return lines
+def caption_of(figure: Figure) -> str:
+    """The caption that `finish` was given."""
+    return str(figure.get_label())
 
 
 def _fit_titles(figure: Figure, width: float) -> None:
@@ -260,11 +332,11 @@ def _fit_titles(figure: Figure, width: float) -> None:
     if any(len(axis.get_title()) > room for axis, room in rooms.items()):
         for axis, room in rooms.items():
             title = _SIZE.sub(lambda found: found[0].replace(" ", "\u00a0"), axis.get_title())
-            axis.set_title(textwrap.fill(title, int(room * 1.1)), fontsize=6.5)
+            axis.set_title(textwrap.fill(title, max(8, int(room * 1.1))), fontsize=6.5)
 
 
 def _lay_out(figure: Figure, height: float, below: float) -> None:
-    """Fit the panels between the text above and below, all in inches.
+    """Fit the panels between the legend and the mark, all in inches.
 
     They are measured once, on a figure of their own height, and moved: with a rectangle to fill
     the engine measures twice. And not `tight_layout()`: that leaves a mark which draws every file
@@ -272,7 +344,7 @@ def _lay_out(figure: Figure, height: float, below: float) -> None:
     """
     width, total = figure.get_size_inches()
     figure.set_size_inches(width, height)
-    TightLayoutEngine(rect=None, pad=0.4, w_pad=1.0, h_pad=0.8).execute(figure)  # type: ignore[arg-type]
+    TightLayoutEngine(rect=None, pad=0.4, w_pad=1.0, h_pad=0.6).execute(figure)  # type: ignore[arg-type]
     placed = figure.subplotpars
     figure.set_size_inches(width, total)
     figure.subplots_adjust(
@@ -282,45 +354,8 @@ def _lay_out(figure: Figure, height: float, below: float) -> None:
 
 def line_handles(looks: Mapping[str, Look]) -> list[Any]:
     """Legend entries of lines with marks."""
-    return [
-        Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name)
-        for name, k in looks.items()
-    ]
+    return [Line2D([], [], label=name, **look.drawn) for name, look in looks.items()]
 
 
 def _longest(handles: Sequence[Any]) -> int:
     return max((len(str(handle.get_label())) for handle in handles), default=0)
-
-
-@contextlib.contextmanager
-def _plain_fonts() -> Iterator[None]:
-    """Embed fonts without their tables for typesetting.
-
-    A PDF never reads them, and to cut them down takes half the time of writing it. matplotlib has
-    no setting for it; where fontTools changes, figures are slower and otherwise the same.
-    """
-    from fontTools.subset import Options
-
-    before = list(getattr(Options, "_drop_tables_default", ()))
-    Options._drop_tables_default = [*before, "GSUB", "GPOS", "GDEF"]
-    try:
-        yield
-    finally:
-        Options._drop_tables_default = before
-
-
-def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame) -> Saved:
-    """PDF, PNG and the CSV behind the figure.
-
-    The PNG is made from the PDF in 0.1 s: matplotlib would draw the figure a second time.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = tuple(folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv"))
-    with mpl.rc_context(RC), _plain_fonts():
-        # No dates in the files: the same records give the same bytes.
-        figure.savefig(paths[0], metadata={"CreationDate": None})
-    plt.close(figure)
-    with pypdfium2.PdfDocument(paths[0]) as drawn:
-        drawn[0].render(scale=_DPI / 72).to_pil().save(paths[1], dpi=(_DPI, _DPI), compress_level=3)
-    wording.unknown_lengths(data).to_csv(paths[2], index=False)
-    return Saved(name, title, paths)

@@ -139,19 +139,14 @@ def figure(frame: pd.DataFrame, model: str, folder: Path) -> Saved:
     """Strategy by context length of one root model: stacked bars, a panel per task and method."""
     from matplotlib.patches import Patch
 
-    from rlm_eval.report.figures import style
+    from rlm_eval.report.figures import files, style
 
     frame = frame.assign(length=pd.to_numeric(frame["length"]).fillna(0))  # a log may not say it
     panels = list(frame.groupby(["task", "method", "variant"], sort=True))
-    columns = min(3, len(panels))
-    drawn = style.styled(style.canvas)(
-        -(-len(panels) // columns), columns, width=style.width_for(columns), row_height=1.7
-    )
-    page, axes = drawn
+    _, columns = style.grid(len(panels))
+    page, axes = style.styled(style.panels)(len(panels), row_height=1.7)
     rows = []
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, ((task, method, variant), own) in zip(axes.flat, panels, strict=False):
+    for axis, ((task, method, variant), own) in zip(axes, panels, strict=True):
         lengths = sorted(own["length"].unique())
         below = [0.0] * len(lengths)
         for name in LABELS:
@@ -175,8 +170,8 @@ def figure(frame: pd.DataFrame, model: str, folder: Path) -> Saved:
         axis.set_xticks(range(len(lengths)), names)
         axis.set_ylim(0, 100)
         axis.set_title(f"{task}, {method}" + (f" [{variant}]" if variant else ""))
-    for axis in axes[:, 0]:
         axis.set_ylabel("trajectories (%)")
+    style.outer_labels(axes, columns)
     shown = [name for name in LABELS if (frame["strategy"] == name).any()]
     handles = [
         Patch(facecolor=_FILLS[n][0], hatch=_FILLS[n][1], edgecolor="#444444", label=n)
@@ -188,7 +183,7 @@ def figure(frame: pd.DataFrame, model: str, folder: Path) -> Saved:
     )
     finished = style.styled(style.finish)(page, frame=frame, caption=caption, handles=handles)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"strategy_{model}").strip("-")
-    return style.save(finished, folder, name, "Strategy by length", pd.DataFrame(rows))
+    return files.save(finished, folder, name, "Strategy by length", pd.DataFrame(rows))
 
 
 def told(runs: Sequence[Path], out: Path) -> str:

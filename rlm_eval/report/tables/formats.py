@@ -7,7 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from rlm_eval.report import wording
-from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.tables.latex import latex
+from rlm_eval.report.tables.table import Table
+
+__all__ = ["latex", "markdown", "write"]
 
 
 def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -17,7 +20,7 @@ def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[P
     written = [folder / "cells.csv"]
     for table in tables:
         for ending, text in (
-            ("csv", table.rows.to_csv(index=False)),
+            ("csv", table.csv.to_csv(index=False)),
             ("md", f"## {table.title}\n\n{markdown(table.rows)}\n\n{table.note}\n"),
             ("tex", latex(table)),
         ):
@@ -33,31 +36,4 @@ def markdown(rows: pd.DataFrame) -> str:
     return "\n".join(
         "| " + " | ".join(str(v).replace("|", "\\|").replace("\n", " ") for v in line) + " |"
         for line in lines
-    )
-
-
-_TEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-     "→": r"$\rightarrow$", "<": r"$<$", ">": r"$>$"}
-)  # fmt: skip
-
-
-def latex(table: Table) -> str:
-    """A booktabs `tabular` with its note; needs `booktabs` only."""
-    rows = table.rows
-    body = [[str(v).translate(_TEX) for v in line] for line in [list(rows), *rows.to_numpy()]]
-    lines = [" & ".join(line) + r" \\" for line in body]
-    return "\n".join(
-        [
-            f"% {table.title}: {table.note}",
-            r"\begin{tabular}{" + "l" * len(rows.columns) + "}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
     )

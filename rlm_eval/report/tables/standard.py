@@ -7,7 +7,7 @@ Unknown is the word `unknown`, never 0 and never blank.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -16,22 +16,9 @@ from rlm_eval.core.types import Outcome
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.report import wording
 from rlm_eval.report.tables import baselines
+from rlm_eval.report.tables.table import FEW, UNKNOWN, Table, marked
 
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table, ready to print."""
-
-    name: str
-    """File name without its ending."""
-    title: str
-    """Heading."""
-    note: str
-    """What a reader must know to read it."""
-    rows: pd.DataFrame
-    """Text in every cell; sort keys are made from it."""
+__all__ = ["UNKNOWN", "Table"]
 
 
 def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -> list[Table]:
@@ -86,28 +73,43 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
 
 def _accuracy(table: pd.DataFrame) -> Table:
     scorers = [c for c in table.columns if c.startswith("score_")]
-    rows = []
-    for row in table.to_dict("records"):
-        line = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
-        line |= {"95 % interval": _interval(row), "how": _how(row)}
-        line |= baselines.columns_of(table, row)
+    marks, footnotes = marked([how_kind(row) for row in table.to_dict("records")])
+    few = table["interval"].astype(str).str.contains(_MEANS_OF, regex=False).any()
+    rows, data = [], []
+    for row, mark in zip(table.to_dict("records"), marks, strict=True):
+        head = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
+        means = str(row["interval"]).partition(_MEANS_OF)[2] if not row["as_bounds"] else ""
+        line = baselines.columns_of(table, row)
         if table["given_low"].notna().any():
             line["given these contexts"] = "" if row["as_bounds"] else _given(row)
         if table["pass_at"].notna().any():  # right at least once, right every time
             line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
             line |= {f"{c.removeprefix('score_')} %": percent(row[c]) for c in scorers}
-        rows.append(line)
+        of_clusters = {"means of the clusters": means.partition(": ")[2]} if few else {}
+        rows.append(head | {"95 % interval": _interval(row) + mark} | of_clusters | line)
+        data.append(head | {"95 % interval": _interval(row), "how": _how(row)} | line)
     note = (
         "Mean score. Samples that share a context are one cluster; repeats are averaged first. "
         "Where more than 5 % were cut off or some are missing, the score is printed as bounds: "
         "those samples counted wrong, and counted right. Skimmer and no model: the best rules that "
         "need no model, on the same samples (table `baselines`). Text needed: the share of the "
-        "text that a skimmer of the same score reads; a score is no proof that more was read."
+        "text that a skimmer of the same score reads; a score is no proof that more was read. "
+        f"{footnotes}"
     )
     if table["given_low"].notna().any():
         note += f" {_CONDITIONAL}"
-    return Table("accuracy", "Score", note, pd.DataFrame(rows))
+    return Table("accuracy", "Score", note, pd.DataFrame(rows), pd.DataFrame(data))
+
+
+_MEANS_OF = "; means of the "
+
+
+def how_kind(row: Any) -> str:
+    """What a footnote says of the interval: its kind, without the numbers of one cell."""
+    if row["as_bounds"]:
+        return "bounds: more than 5 % were cut off, or some are missing (counts: CSV, `outcomes`)"
+    return str(row["interval"]).partition(";")[0]
 
 
 _CONDITIONAL = (
@@ -355,5 +357,5 @@ def _range(row: Any, name: str, low: str, high: str, form: Any) -> str:
 
 def _high(row: Any, name: str, form: Any) -> str:
     if row["n"] < 72 and _known(row[f"{name}_p95"]):
-        return "n < 72"
+        return FEW
     return str(form(row[f"{name}_p95"]))

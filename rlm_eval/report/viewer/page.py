@@ -101,9 +101,8 @@ def _figure(figure: style.Saved) -> str:
     files = ", ".join(f"figures/{path.name}" for path in figure.paths)
     source = base64.b64encode(figure.image.read_bytes()).decode()
     image = f'<img alt="{escape(figure.title)}" src="data:image/png;base64,{source}">'
-    return _section(
-        figure.title, f"<figure>{image}</figure><p class=note>Files: {escape(files)}</p>"
-    )
+    note = f"{figure.caption} Files: {files}"
+    return _section(figure.title, f"<figure>{image}</figure><p class=note>{escape(note)}</p>")
 
 
 def _trajectories(shown: Mapping[str, Any]) -> str:

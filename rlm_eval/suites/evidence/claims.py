@@ -181,7 +181,7 @@ def _lines(bundle: Bundle, told: Mapping[str, str], columns: list[str], rows: in
             more = card if file == CARD else ""
             yield f"- [{file}]({file}): {words}{more}"
     yield "- `tables/`: outcomes first, then scores, cost, latency, behaviour, comparisons"
-    yield "- `figures/`: each with the CSV behind it"
+    yield "- `figures/`: each with the CSV behind it; [all with captions](figures/README.md)"
     yield ""
     if rows:
         yield "## Comparisons named beforehand"

@@ -104,7 +104,7 @@ def remake(folder: Path) -> None:
         for path in sorted((run / "report" / "figures").iterdir()):
             if path.suffix == ".png":
                 shutil.copyfile(path, made / "figures" / path.name)
-            elif path.suffix == ".csv":
+            elif path.suffix in (".csv", ".md", ".txt"):
                 text = anywhere.told(path.read_text("utf-8"))
                 (made / "figures" / path.name).write_text(text, encoding="utf-8")
         _complete(made, (before or {}).get("journals", {}), earlier, hand)

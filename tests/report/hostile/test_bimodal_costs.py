@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from rlm_eval.report import summary
-from rlm_eval.report.figures import contrasts, distributions, heatmaps, panels
+from rlm_eval.report.figures import contrasts, distributions, heatmaps, panels, style
 from rlm_eval.report.tables import standard
 from rlm_eval.stats import intervals
 
@@ -26,14 +26,13 @@ def test_the_panel_shows_the_mean_with_its_interval_and_the_median_as_a_dash():
     frame, table = bimodal()
     figure, _ = panels.length_panels(frame, table)
     axis = figure.axes[1]
-    look = [line for line in axis.lines if line.get_marker() == "s"]
+    look = [line for line in axis.lines if line.get_marker() == "v"]
     assert [y for line in look for y in line.get_ydata()] == pytest.approx([0.025, 0.025])
     dashes = [line for line in axis.lines if line.get_marker() == "_"]
     assert [y for line in dashes for y in line.get_ydata()][-2:] == pytest.approx([0.001, 0.001])
     row = table[table["series"] == "rlm"].iloc[0]
     assert row["cost_mean_low"] < 0.025 < row["cost_mean_high"]
-    words = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
-    assert "Cost: mean with its 95 % interval" in words
+    assert "Cost: mean with its 95 % interval" in style.caption_of(figure)
     shown = standard.build(frame, table, frame.head(0))[2].rows
     assert (
         shown[shown["method"] == "rlm"]["USD mean"].str.match(r"0\.025 \[0\.0\d+, 0\.0\d+\]").all()
@@ -80,25 +79,24 @@ def test_no_figure_pools_lengths():
     made["wall_seconds"] = made["length"].astype(float) / 1024
     frame = summary.prepare(made)
     table = summary.summarise(frame)
-    for plot in (distributions.quartiles, distributions.histograms, heatmaps.model_grid):
+    for plot in (distributions.quartiles, distributions.run_times, heatmaps.model_grid):
         figure, data = plot(frame, table)
         assert lengths_of(data) == [1024, 16384, 65536]
         titles = " ".join(axis.get_title().replace("\u00a0", " ") for axis in figure.axes)
         assert all(f"{name}" in titles for name in ("1k", "16k", "64k"))
-        assert "all lengths together" not in " ".join(text.get_text() for text in figure.texts)
+        assert "all lengths together" not in style.caption_of(figure)
     _, data = distributions.quartiles(frame, table)
     wall = data[data["what"] == "wall"]
     assert (wall["median"] == wall["length"] / 1024).all()
 
 
 def test_counts_are_of_samples_in_every_table():
-    """Two repeats of 12 samples are 12 samples in panels, quartiles, histograms and maps."""
+    """Two repeats of 12 samples are 12 samples in panels, quartiles, run times and maps."""
     one = frames.frame(methods=("rag", "rlm"), lengths=(1024, 2048), n=12, depths=(0, 1))
     frame = summary.prepare(pd.concat([one, one.assign(epoch=1)], ignore_index=True))
     table = summary.summarise(frame)
     assert set(table["n"]) == set(table["n_priced"]) == set(table["n_timed"]) == {12}
     assert set(distributions.quartiles(frame, table)[1]["n"]) == {12}
-    histogram = distributions.histograms(frame, table)[1]
-    assert set(histogram.groupby(["length", "series"])["samples"].sum()) == {12}
+    assert set(distributions.run_times(frame, table)[1]["n"]) == {12}
     figure, _ = heatmaps.depth_by_length(frame, table)
-    assert all(text.get_text().endswith("\n12") for text in figure.axes[0].texts)
+    assert all(text.get_text().endswith("(12)") for text in figure.axes[0].texts)

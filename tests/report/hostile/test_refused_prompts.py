@@ -9,7 +9,7 @@ from runs import overrides, run_here, server_process
 from rlm_eval.records.build import rows, write_records
 from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
-from rlm_eval.report.figures import contrasts, distributions, panels
+from rlm_eval.report.figures import contrasts, distributions, panels, style
 from rlm_eval.report.tables import ablations, card, comparison, standard
 
 LENGTHS = (1024, 2048, 4096)
@@ -29,8 +29,7 @@ def refused_line(table):
     return table[(table["series"] == "long_context") & (table["length"] == 4096)].iloc[0]
 
 
-def caption(figure):
-    return " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+caption = style.caption_of
 
 
 def test_a_refusal_is_no_fast_and_cheap_answer():
@@ -47,7 +46,7 @@ def test_a_refusal_is_no_fast_and_cheap_answer():
     for axis in figure.axes[1:3]:
         drawn = [line for line in axis.lines if line.get_marker() == "o"]
         assert [round(x / 1024) for line in drawn for x in line.get_xdata()] == [1, 2]
-        assert "n = 20" in axis.get_title().replace("\u00a0", " ")
+    assert "n = 20 per point" in figure.texts[0].get_text()
     assert "20 prompts were refused as longer than the window" in caption(figure)
     cost, latency = standard.build(frame, table, comparison.against(frame, "long_context"))[2:4]
     for found in (cost, latency):
@@ -59,7 +58,7 @@ def test_a_refusal_is_no_fast_and_cheap_answer():
 
 def test_no_figure_has_a_point_of_cost_or_time_for_what_was_refused():
     frame, table = prepared()
-    for plot in (distributions.quartiles, distributions.histograms, contrasts.pareto):
+    for plot in (distributions.quartiles, distributions.run_times, contrasts.pareto):
         figure, data = plot(frame, table)
         if "samples" in data:
             data = data[data["samples"] > 0]

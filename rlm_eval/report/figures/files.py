@@ -1,0 +1,104 @@
+"""Figures as files: PDF, SVG and PNG, the numbers behind each, its caption beside it.
+
+The same figure gives the same bytes: no dates, and the names inside an SVG come from a fixed salt.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from rlm_eval.report import wording
+from rlm_eval.report.figures import style
+from rlm_eval.report.figures.style import Saved
+
+LIST = "README.md"
+"""Every figure of a folder with its caption."""
+_POINTS = 6.5
+_PICTURES: dict[str, dict[str, None]] = {
+    "pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None},
+}  # fmt: skip
+"""Kind of picture -> the dates and versions that matplotlib would write into it."""
+
+
+def save(
+    figure: Figure,
+    folder: Path,
+    name: str,
+    title: str,
+    data: pd.DataFrame,
+    *,
+    captioned: bool = False,
+) -> Saved:
+    """PDF, SVG, PNG, the CSV behind the figure and its caption.
+
+    `captioned` puts the caption into the pictures as well.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    caption = style.caption_of(figure)
+    with mpl.rc_context(style.RC):
+        if captioned:
+            _burn_in(figure, caption)
+        paths = [folder / f"{name}.{kind}" for kind in _PICTURES]
+        for path, metadata in zip(paths, _PICTURES.values(), strict=True):
+            figure.savefig(path, metadata=metadata)
+    plt.close(figure)
+    paths += [folder / f"{name}.csv", folder / f"{name}.caption.txt"]
+    wording.unknown_lengths(data).to_csv(paths[-2], index=False)
+    paths[-1].write_text(f"{title}. {caption}\n", encoding="utf-8")
+    return Saved(name, title, tuple(paths), caption)
+
+
+def write_list(figures: Sequence[Saved], folder: Path) -> Path:
+    """`README.md` of a folder of figures: each with its caption, in order."""
+    lines = ["# Figures", ""]
+    for figure in figures:
+        lines += [f"## {figure.title}", "", f"![{figure.title}]({figure.image.name})", ""]
+        lines += [figure.caption, ""]
+    path = folder / LIST
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _burn_in(figure: Figure, caption: str) -> None:
+    """Make the figure higher and write the caption below everything that is in it."""
+    width, height = figure.get_size_inches()
+    lines = _wrapped(caption, 72 * width * 0.97)
+    below = (len(lines) * _POINTS * 1.35 + 6) / 72
+    total = height + below
+
+    def moved(y: float) -> float:
+        return float((y * height + below) / total)
+
+    placed = figure.subplotpars
+    figure.set_size_inches(width, total)
+    figure.subplots_adjust(bottom=moved(placed.bottom), top=moved(placed.top))
+    for text in figure.texts:
+        text.set_y(moved(text.get_position()[1]))
+    for legend in figure.legends:
+        anchor = legend.get_bbox_to_anchor().transformed(figure.transFigure.inverted())
+        legend.set_bbox_to_anchor((0.5, moved(anchor.y0)), figure.transFigure)
+    for down, line in enumerate(lines, start=1):
+        y = (4 + (len(lines) - down) * _POINTS * 1.35) / (72 * total)
+        figure.text(0.01, y, line, fontsize=_POINTS, va="bottom", color="#333333")
+
+
+def _wrapped(caption: str, room: float) -> list[str]:
+    """Lines of a caption that are no wider than `room` points in its own font."""
+    font = FontProperties(size=_POINTS)
+    letters = int(room / (_POINTS * 0.45))
+    lines = textwrap.wrap(caption, letters)
+    while any(
+        text_to_path.get_text_width_height_descent(line, font, False)[0] > room for line in lines
+    ):
+        letters -= 1
+        lines = textwrap.wrap(caption, letters)
+    return lines

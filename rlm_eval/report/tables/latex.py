@@ -1,0 +1,174 @@
+"""A table in LaTeX: booktabs, numbers in siunitx columns, the note as its caption.
+
+Needs `booktabs`, `siunitx` (version 2 or 3) and `graphicx`. A cell `62.5 ± 15.0` becomes two
+columns, so that the decimal points stand below each other; adjacent columns named `GROUP: part`
+share a heading.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rlm_eval.report.tables.table import LETTERS, Table
+
+_TEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+     "→": r"$\rightarrow$", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "≥": r"$\geq$",
+     "≤": r"$\leq$", "×": r"$\times$", "·": r"$\cdot$", "–": "--", "…": r"\dots{}",
+     "−": "$-$", "λ": r"$\lambda$", "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " "}
+    | {mark: rf"\textsuperscript{{{letter}}}"
+       for mark, letter in zip(LETTERS, "abcdefghjklmoprstu", strict=True)}
+)  # fmt: skip
+_NUMBER = re.compile(rf"([-+]?)(\d[\d,]*)(?:\.(\d+))?([*{LETTERS}]*)")
+_PAIR = re.compile(rf"(\S+) ± ([\d.,]+)([*{LETTERS}]*)")
+_WIDE, _TOO_WIDE = 6, 9
+"""Columns from which on a table takes both columns of a page, and is scaled to fit."""
+
+
+def latex(table: Table) -> str:
+    """A float of its own: `table`, or `table*` where it is wide."""
+    columns = [_Column.of(str(name), table.rows.iloc[:, i]) for i, name in enumerate(table.rows)]
+    heads = [line for line in (_groups(columns), _heads(columns)) if line]
+    rows = [
+        " & ".join(column.cell(value) for column, value in zip(columns, line, strict=True))
+        for line in table.rows.astype(str).to_numpy().tolist()
+    ]
+    tabular = [
+        rf"\begin{{tabular}}{{{''.join(column.kind for column in columns)}}}", r"\toprule",
+        *heads, r"\midrule", *(f"{row} \\\\" for row in rows), r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+    taken = sum(column.span for column in columns)
+    if taken > _TOO_WIDE:
+        tabular = [r"\resizebox{\linewidth}{!}{%", *tabular, "}"]
+    float_ = "table*" if taken > _WIDE else "table"
+    lines = [
+        r"% \usepackage{booktabs,siunitx,graphicx}",
+        rf"\begin{{{float_}}}", r"\centering", rf"\caption{{{_text(_caption(table))}}}",
+        rf"\label{{tab:{table.name.replace('_', '-')}}}", r"\small", *tabular,
+        rf"\end{{{float_}}}", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _caption(table: Table) -> str:
+    return f"{table.title}. {table.note}" if table.note else table.title
+
+
+def _text(value: str) -> str:
+    return value.translate(_TEX)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table: text, numbers, or numbers with a half-width."""
+
+    name: str
+    kind: str
+    """As the preamble of `tabular` has it."""
+    paired: bool
+    numbers: bool
+
+    @classmethod
+    def of(cls, name: str, values: object) -> _Column:
+        cells = [str(value) for value in values]  # type: ignore[attr-defined]
+        if pairs := [found for cell in cells if (found := _PAIR.fullmatch(cell))]:
+            left, right = ([pair[i] for pair in pairs] for i in (1, 2))
+            ends = [found[3] for found in pairs]
+            kind = f"{_format(left)}@{{\\,$\\pm$\\,}}{_format(right, ends)}"
+            return cls(name, kind, True, True)
+        numbers = [number for cell in cells if (number := _NUMBER.fullmatch(cell))]
+        if numbers and 2 * len(numbers) >= len(cells):
+            return cls(name, _format([number[0] for number in numbers]), False, True)
+        return cls(name, "l", False, False)
+
+    @property
+    def head(self) -> str:
+        """The name, without what the heading above says."""
+        return self.name.partition(": ")[2] or self.name
+
+    @property
+    def span(self) -> int:
+        """Columns of `tabular` that it takes."""
+        return 2 if self.paired else 1
+
+    def cell(self, value: str) -> str:
+        """One cell, as it stands in a row."""
+        if self.paired:
+            if found := _PAIR.fullmatch(value):
+                return f"{_plain(found[1])} & {_plain(found[2])}{_marks(found[3])}"
+            return rf"\multicolumn{{2}}{{c}}{{{_text(value)}}}"
+        if not self.numbers:
+            return _text(value)
+        found = _NUMBER.fullmatch(value)
+        if found is None:
+            return f"{{{_text(value)}}}" if value else "{}"
+        return f"{_plain(value[: found.start(4)])}{_marks(found[4])}"
+
+
+def _format(numbers: list[str], ends: list[str] | None = None) -> str:
+    """An `S` column wide enough for all of the numbers and the marks behind them."""
+    found = [match for text in numbers if (match := _NUMBER.fullmatch(text))]
+    whole = max((len(match[2].replace(",", "")) for match in found), default=1)
+    part = max((len(match[3] or "") for match in found), default=0)
+    sign = "-" if any(match[1] for match in found) else ""
+    marks = max((len(match[4]) for match in found), default=0)
+    marks = max([marks, *map(len, ends or [])])
+    post = f",table-space-text-post={{{_marks('*' * marks)[1:-1]}}}" if marks else ""
+    return f"S[table-format={sign}{whole}.{part}{post}]"
+
+
+def _plain(number: str) -> str:
+    """As siunitx reads it: a comma would be a decimal point."""
+    return number.replace(",", "")
+
+
+def _marks(marks: str) -> str:
+    return "{" + "".join(_text(m) if m != "*" else "$^{*}$" for m in marks) + "}" if marks else ""
+
+
+def _heads(columns: list[_Column]) -> str:
+    shared = {c.name for own in _grouped(columns) if len(own) > 1 for c in own}
+    told = []
+    for column in columns:
+        words = _text(column.head if column.name in shared else column.name)
+        told.append(
+            rf"\multicolumn{{2}}{{c}}{{{words}}}"
+            if column.paired
+            else f"{{{words}}}"
+            if column.numbers
+            else words
+        )
+    return " & ".join(told) + r" \\"
+
+
+def _groups(columns: list[_Column]) -> str:
+    """A line of headings over columns that share one; empty where none do."""
+    groups = _grouped(columns)
+    if all(len(own) == 1 for own in groups):
+        return ""
+    cells, rules, at = [], [], 1
+    for own in groups:
+        width = sum(column.span for column in own)
+        if len(own) == 1:
+            cells += [""] * width
+        else:
+            words = _text(own[0].name.partition(": ")[0])
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{words}}}")
+            rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+        at += width
+    return " & ".join(cells) + r" \\" + "\n" + " ".join(rules)
+
+
+def _grouped(columns: list[_Column]) -> list[list[_Column]]:
+    """Adjacent columns that share what stands before `: `."""
+    found: list[list[_Column]] = []
+    for column in columns:
+        head, _, rest = column.name.partition(": ")
+        before = found[-1][0].name.partition(": ") if found else ("", "", "")
+        if rest and before[2] and before[0] == head:
+            found[-1].append(column)
+        else:
+            found.append([column])
+    return found

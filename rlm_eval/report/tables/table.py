@@ -1,0 +1,74 @@
+"""A table as text, and what all tables have in common: footnote marks, columns that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+UNKNOWN = "unknown"
+NOT_COMPUTED = "not computed"
+FEW = "n < 72"
+"""In place of a high quantile that needs more samples."""
+LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰʲᵏˡᵐᵒᵖʳˢᵗᵘ"
+"""Footnote marks, in order."""
+_KEYS = frozenset(("task", "length", "method", "n", "A", "B", "verdict"))
+_SAID_WHY = {UNKNOWN: "not known of any line", NOT_COMPUTED: "not computed", FEW: FEW, "": "empty"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, ready to print."""
+
+    name: str
+    """File name without its ending."""
+    title: str
+    """Heading."""
+    note: str
+    """What a reader must know to read it; the caption in LaTeX."""
+    rows: pd.DataFrame
+    """Text in every cell; sort keys are made from it."""
+    data: pd.DataFrame | None = None
+    """What the CSV holds where that is not `rows`: numbers apart, footnotes written out."""
+    last: bool = False
+    """Whether the report ends in this table."""
+
+    @property
+    def csv(self) -> pd.DataFrame:
+        """What the CSV holds."""
+        return self.rows if self.data is None else self.data
+
+
+def marked(kinds: Sequence[str]) -> tuple[list[str], str]:
+    """(mark of each line, the footnotes) of what differs between lines; no marks for one kind."""
+    told = list(dict.fromkeys(kind for kind in kinds if kind))
+    if len(told) < 2:
+        return [""] * len(kinds), f"Interval: {told[0]}." if told else ""
+    letters = dict(zip(told, LETTERS, strict=False))
+    notes = " ".join(f"{letters[kind]} {kind}." for kind in told if kind in letters)
+    return [letters.get(kind, "") for kind in kinds], notes
+
+
+def applying(table: Table) -> Table:
+    """The table without columns that say nothing of any line; the note names them.
+
+    A column of which everything is unknown is no zero and is not silently gone: it is named.
+    """
+    if table.rows.empty:
+        return table
+    gone: dict[str, list[str]] = {}
+    for name in table.rows.columns:
+        values = set(table.rows[name].astype(str))
+        if len(values) == 1 and name not in _KEYS and (value := next(iter(values))) in _SAID_WHY:
+            gone.setdefault(_SAID_WHY[value], []).append(str(name))
+    if not gone:
+        return table
+    names = [name for own in gone.values() for name in own]
+    said = "; ".join(f"{', '.join(own)} ({why})" for why, own in gone.items())
+    return replace(
+        table,
+        rows=table.rows.drop(columns=names),
+        data=None if table.data is None else table.data.drop(columns=names, errors="ignore"),
+        note=f"{table.note} Columns left out: {said}.",
+    )

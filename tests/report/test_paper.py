@@ -1,0 +1,281 @@
+"""Tables and figures for a paper: pivots, LaTeX, Table 1, looks that stay, widths."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from shutil import which
+
+import made_frames as frames
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from rlm_eval.report import looks, summary
+from rlm_eval.report.figures import behaviour, files, multiples, panels, style
+from rlm_eval.report.tables import assembled, comparison, pivots
+from rlm_eval.report.tables.latex import latex
+from rlm_eval.report.tables.table import Table, applying, marked
+from rlm_eval.suites.paper_table import paper_table
+from rlm_eval.suites.plan import Place
+from rlm_eval.suites.schema import Published, load, published
+
+
+def prepared(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    frame = summary.prepare(frames.frame(**changes))  # type: ignore[arg-type]
+    return frame, summary.summarise(frame)
+
+
+def renamed(names: dict[str, str], **changes: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The synthetic methods under other names."""
+    records = frames.frame(**changes)  # type: ignore[arg-type]
+    frame = summary.prepare(records.assign(method=records["method"].replace(names)))
+    return frame, summary.summarise(frame)
+
+
+# ---- looks
+
+
+def test_a_method_keeps_its_look_whatever_else_was_run() -> None:
+    alone = style.looks(renamed({"rlm": "mine"}, methods=("rlm",), n=2)[0])["mine"]
+    beside = style.looks(renamed({"rlm": "mine"}, n=2)[0])
+    assert beside["mine"] == alone
+    assert (beside["long_context"].colour, beside["long_context"].marker) == looks.SHIPPED[
+        "long_context"
+    ]
+
+
+def test_no_two_methods_look_the_same() -> None:
+    assert len(set(looks.SHIPPED.values())) == len(looks.SHIPPED)
+    names = [*looks.SHIPPED, "rlm_own_d0", "rlm_own_d2", *(f"method_{i}" for i in range(60))]
+    found = looks.pairs(names)
+    assert len(set(found.values())) == len(names)
+    assert looks.pairs(["rlm_own_d0"])["rlm_own_d0"] == found["rlm_own_d0"]
+    few = looks.pairs(["method_3", "method_4"])
+    assert few["method_3"] != few["method_4"]
+
+
+def test_every_shipped_method_has_a_look_of_its_own() -> None:
+    configs = Path(__file__).parents[2] / "configs" / "method"
+    names = {path.stem for path in configs.glob("*.yaml")} - {"rlm", "rag"}
+    assert names <= looks.SHIPPED.keys()
+
+
+def test_series_of_one_method_share_colour_family_and_marker() -> None:
+    one, other = style.looks(prepared(methods=("rlm",), roots=("a", "b"), n=2)[0]).values()
+    assert one.marker == other.marker
+    assert one.colour != other.colour
+    assert (one.line, one.fill) != (other.line, other.fill)
+
+
+def test_the_style_is_in_the_package_and_can_be_named() -> None:
+    with mpl.style.context("rlm_eval.report.figures.rlm_eval"):
+        assert mpl.rcParams["pdf.fonttype"] == 42
+        assert mpl.rcParams["font.size"] == 8
+
+
+# ---- figures
+
+
+def test_few_series_have_bands_and_more_have_error_bars() -> None:
+    few, _ = panels.accuracy_by_task(*prepared(n=12))
+    many, _ = panels.accuracy_by_task(*prepared(n=12, roots=("a", "b")))
+    bands = [
+        [c for c in figure.axes[0].collections if isinstance(c, mpl.collections.PolyCollection)]
+        for figure in (few, many)
+    ]
+    assert [len(found) for found in bands] == [3, 0]
+
+
+def test_the_picture_has_no_caption_and_a_width_of_a_journal(tmp_path: Path) -> None:
+    frame, table = prepared(tasks=("s_niah", "oolong"), n=12)
+    wide, _ = panels.accuracy_by_task(frame, table)
+    with style.widths(narrow=True):
+        narrow, _ = panels.accuracy_by_task(frame, table)
+    assert [figure.get_size_inches()[0] for figure in (wide, narrow)] == [6.8, 3.3]
+    words = [text.get_text() for text in wide.findobj(mpl.text.Text)]
+    assert max(map(len, words)) < 60
+    saved = files.save(narrow, tmp_path, "one", "A title", table)
+    told = (tmp_path / "one.caption.txt").read_text()
+    assert told == f"A title. {saved.caption}\n"
+    assert "95 % interval" in told
+    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", (tmp_path / "one.pdf").read_bytes())
+    assert box is not None
+    assert float(box[1]) == pytest.approx(3.3 * 72, abs=0.5)
+
+
+def test_behaviour_joins_no_points_of_two_tasks() -> None:
+    frame, table = prepared(tasks=("s_niah", "oolong"), methods=("rag", "rlm"), n=5)
+    figure, data = behaviour.behaviour(frame, table)
+    lengths = table["length"].nunique()
+    lines = [line for axis in figure.axes[:6] for line in axis.lines]
+    assert {len(line.get_xdata()) for line in lines} == {lengths}
+    assert len(lines) == 2 * 3 * 2  # tasks, measures, series
+    assert set(data["task_label"]) == {"s_niah", "oolong"}
+
+
+def test_many_series_become_small_multiples() -> None:
+    frame, table = prepared(methods=("rag", "rlm"), roots=tuple("abcde"), lengths=(1024, 2048), n=4)
+    assert frame["series"].nunique() > style.MANY
+    groups = multiples.groups(frame)
+    assert max(map(len, groups)) <= style.BANDS
+    assert sorted(name for own in groups for name in own) == sorted(frame["series"].unique())
+    figure, _ = multiples.of_measure(frame, table, "score")
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == len(groups)
+    grey = [line for line in shown[0].lines if line.get_color() == "#D0D0D0"]
+    assert len(grey) == frame["series"].nunique() - len(groups[0])
+
+
+# ---- tables
+
+
+def test_method_by_length_has_half_widths_marks_and_the_test() -> None:
+    frame, table = prepared(n=40)
+    compared = comparison.against(frame, "long_context")
+    [found] = pivots.by_length(table, compared)
+    row = table[(table["series"] == "rlm") & (table["length"] == 4096)].iloc[0]
+    half = 50 * (row["high"] - row["low"])
+    cell = found.rows.set_index("method").loc["rlm", "4k"]
+    assert cell.startswith(f"{100 * row['accuracy']:.1f} ± {half:.1f}")
+    shown = compared[(compared["a"] == "rlm") & (compared["length"] == 4096)]["shown"].iloc[0]
+    assert cell.endswith("*") == shown
+    numbers = found.csv.set_index("method").loc["rlm"]
+    assert (numbers["4k"], numbers["4k n"]) == (round(100 * row["accuracy"], 4), 40)
+    for words in ("n = 40 per cell", "95 % interval", "after Holm", "McNemar", "Wilson"):
+        assert words in found.note
+
+
+def test_method_by_task_has_cost_only_where_a_price_is_known() -> None:
+    for priced in (True, False):
+        frame, table = prepared(tasks=("a_task", "b_task"), priced=priced, n=12)
+        built = assembled.tables(frame, table, pd.DataFrame(), [])
+        by_name = {one.name: one for one in built}
+        columns = list(by_name["score_by_task"].rows)
+        assert any("USD" in name for name in columns) == priced
+        assert any("USD" in name for name in by_name["cost"].rows) == priced
+        assert "USD mean" in by_name["cost"].note or priced
+
+
+def test_root_by_sub_model() -> None:
+    frame, table = prepared(methods=("rlm",), lengths=(1024,), roots=("big",), subs=("m", "s"), n=9)
+    [found] = [t for t in pivots.build(frame, table, pd.DataFrame()) if t.name == "model_pairs"]
+    [row] = found.rows.to_dict("records")
+    assert row["root model"] == "big"
+    assert {"m: score %", "m: USD", "s: score %", "s: USD"} <= row.keys()
+
+
+def test_how_an_interval_was_made_is_a_footnote_mark() -> None:
+    marks, notes = marked(["t", "Wilson", "t"])
+    assert marks == ["ᵃ", "ᵇ", "ᵃ"]
+    assert notes == "ᵃ t. ᵇ Wilson."
+    assert marked(["t", "t"]) == (["", ""], "Interval: t.")
+    frame, table = prepared(n=12)
+    scores = assembled.tables(frame, table, pd.DataFrame(), [])[1]
+    assert "how" not in scores.rows
+    assert scores.csv["how"].str.len().gt(0).all()
+
+
+def test_a_column_that_says_nothing_is_left_out_and_named() -> None:
+    rows = pd.DataFrame({"task": ["a", "b"], "x": ["unknown"] * 2, "y": ["unknown", "1"]})
+    found = applying(Table("t", "T", "Note.", rows))
+    assert list(found.rows) == ["task", "y"]
+    assert found.note == "Note. Columns left out: x (not known of any line)."
+
+
+HOSTILE = r"50 % & a_b {c} \d #1 ~ ^ $ < > | \" λ"
+
+
+def made_table() -> Table:
+    rows = pd.DataFrame({
+        "method": [HOSTILE, "rlm"], "1k": ["62.5 ± 15.0ᵃ*", "7.5 to 12.5ᵇ"],
+        "oolong: score %": ["0.0 ± 4.4", "not run"], "oolong: USD": ["1,394.5", "unknown"],
+        "p": ["0.0386*", "9e-05"], "n": [12, 7], "change": ["-2.5", "+13.0"],
+    })  # fmt: skip
+    return Table("some_table", "Scores & more", "n = 40; 95 % interval, mid-p McNemar.", rows)
+
+
+def test_latex_has_booktabs_number_columns_a_caption_and_escapes() -> None:
+    text = latex(made_table())
+    for part in (
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\cmidrule(lr)",
+        r"\label{tab:some-table}",
+    ):
+        assert part in text
+    assert r"\caption{Scores \& more. n = 40; 95 \% interval, mid-p McNemar.}" in text
+    assert r"62.5 & 15.0{\textsuperscript{a}$^{*}$}" in text
+    assert r"\multicolumn{2}{c}{7.5 to 12.5\textsuperscript{b}}" in text
+    assert "S[table-format=4.1]" in text
+    assert "1394.5" in text
+    assert "{unknown}" in text
+    assert r"50 \% \& a\_b \{c\} \textbackslash{}d \#1 \textasciitilde{}" in text
+    preamble, *body = re.findall(r"\\begin\{tabular\}\{(.*)\}|^(.* \\\\)$", text, re.M)
+    columns = len(re.findall(r"S\[|l", re.sub(r"\{[^{}]*\}|table", "", preamble[0])))
+    for _, line in body:
+        spans = sum(int(k) - 1 for k in re.findall(r"\\multicolumn\{(\d)\}", line))
+        assert len(re.findall(r"(?<!\\)&", line)) + spans + 1 == columns
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("pdflatex") is None, reason="needs pdflatex with siunitx")
+def test_latex_compiles(tmp_path: Path) -> None:
+    frame, table = prepared(tasks=("a_task", "b_task"), roots=("a", "b"), n=12)
+    compared = comparison.against(frame, summary.series_order(frame)[0])
+    built = [made_table(), *assembled.tables(frame, table, compared, [])]
+    text = "\n\\clearpage\n".join(map(latex, built))
+    (tmp_path / "all.tex").write_text(
+        "\\documentclass[twocolumn]{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{textcomp}\n"
+        f"\\usepackage{{booktabs,siunitx,graphicx}}\n\\begin{{document}}\n{text}\n\\end{{document}}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+# ---- Table 1
+
+
+def test_table_1_has_the_published_numbers_and_costs() -> None:
+    suite = load("rlm_paper_table1")
+    assert suite.closing_table
+    rows = published(suite)
+    [row] = [r for r in rows if (r.task, r.method, r.models, r.version[:2]) ==
+             ("oolong", "rlm", "gpt-5", "v1")]  # fmt: skip
+    assert (row.percent, row.cost) == (56.5, 0.43)
+    frame, _ = prepared(methods=("rlm",), lengths=(1024,), n=20)
+    place = Place(
+        "main", "oolong", 131072, 0, "rlm", "gpt-5", "gpt-5", frame["cell_id"].iloc[0], True
+    )
+
+    def cells_of(places, row):
+        return [p for p in places if (p.task, p.method, p.models) ==
+                (row.task, row.method, row.models)]  # fmt: skip
+
+    found = paper_table(
+        frame, [place], rows, "Table 1", cells_of=cells_of,
+        no_verdict=lambda *_: "ours are generated",
+    )  # fmt: skip
+    assert found.last
+    # v1 calls it RLM, v3 RLM (depth=1): one row, with the latest number.
+    rlm = found.rows[found.rows["method"].str.fullmatch(r"RLM( \(depth=1\))?")]
+    line = rlm.set_index(["models", "method"]).loc[("gpt-5", "RLM (depth=1)")]
+    assert rlm["models"].is_unique
+    group = "OOLONG trec_coarse 131K"
+    score = 100 * frame["score"].mean()
+    assert line[f"{group}: paper"] == "56.0"
+    assert line[f"{group}: ours"].startswith(f"{score:.1f} ± ")
+    assert line[f"{group}: ours"].endswith("ᵃ")
+    assert (line[f"{group}: paper USD"], line[f"{group}: USD"] != "--") == ("0.43", True)
+    assert "ᵃ not to be compared: ours are generated." in found.note
+    assert "OOLONG-Pairs 32K: ours" not in found.rows
+    order = [name.partition(": ")[2] for name in found.rows if name.startswith(group)]
+    assert order == ["paper", "ours", "paper USD", "USD"]
+
+
+def test_a_published_cost_is_optional() -> None:
+    assert Published.__dataclass_fields__["cost"].default is None
+    assert all(row.cost is None for row in published(load("model_behaviour")))
