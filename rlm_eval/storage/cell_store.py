@@ -26,7 +26,17 @@ import orjson
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import FULL, replace_file
 from rlm_eval.core.secrets import SECRETS
-from rlm_eval.core.types import Answer, Context, Outcome, Sample, Score, Step, Totals, Trajectory
+from rlm_eval.core.types import (
+    Answer,
+    Call,
+    Context,
+    Outcome,
+    Sample,
+    Score,
+    Step,
+    Totals,
+    Trajectory,
+)
 from rlm_eval.storage.journal import Calls
 from rlm_eval.storage.jsonl import (
     JsonlLog,
@@ -252,6 +262,17 @@ class CellStore:
         attempt = self.attempts[sample, epoch]
         lines, calls = self._index
         return lines[sample], self._whole(attempt, calls)
+
+    def unfinished(self) -> Iterator[tuple[dict[str, Any], int, int, tuple[Call, ...]]]:
+        """(sample line, epoch, trajectory, calls so far) of what began and has no result yet.
+
+        Of several trajectories of a sample and epoch, the last one.
+        """
+        lines, calls = self._index
+        last = {(sample, epoch): n for n, (sample, epoch, _) in sorted(calls.starts.items())}
+        for (sample, epoch), number in last.items():
+            if number not in self._places and sample in lines:
+                yield lines[sample], epoch, number, calls.of(number)
 
     @functools.cached_property
     def _index(self) -> tuple[dict[str, dict[str, Any]], Calls]:
