@@ -80,11 +80,11 @@ def _planned(planned: Table | None) -> list[Line]:
         f"({row['A - B, pp']} pp {row['95 % interval']})"
         for row in held
     ]
-    tail = f"; {not_run} were not run" if not_run else ""
+    tail = f"; not run: {not_run}" if not_run else ""
     return [
         Line(
-            f"Of {len(rows)} comparisons named before the run, {len(held)} show a difference after "
-            f"Holm{_listed(named)}{tail}.",
+            f"Of {len(rows)} comparisons named before the run, {len(held)} "
+            f"show{'s' * (len(held) == 1)} a difference after Holm{_listed(named)}{tail}.",
             "comparisons",
         )
     ]

@@ -1,4 +1,4 @@
-"""The records of runs that may still be going on: stored ones, and those of results newer than they.
+"""The records of runs that may still be running: the stored ones, and those of newer results.
 
 A running process writes `records.parquet` when it ends. Until then the rows of a cell are made here
 from its logs, each once. Nothing is written.

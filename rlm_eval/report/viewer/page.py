@@ -1,8 +1,8 @@
 """`report.html`: one file that opens from the file system and needs no network.
 
-Structure only; the pieces are in `parts`, looks and scripts in `assets`. The conclusion comes first,
-then the main figure and the scores, then what they rest on, the trajectories last. Every text that
-comes from data is escaped by `parts`, or put in as text by the scripts.
+Structure only; the pieces are in `parts`, looks and scripts in `assets`. The conclusion comes
+first, then the main figure and the scores, then what they rest on, the trajectories last. Every
+text that comes from data is escaped by `parts`, or put in as text by the scripts.
 """
 
 from __future__ import annotations

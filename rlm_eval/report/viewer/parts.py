@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from rlm_eval.report.figures import style
 
 _COLOURS = 64
-"""Of a figure's picture on the page: lines and marks have no more, and it is a third of the size."""
+"""Of a figure's picture on the page: lines and marks need no more, and it has a third of the size.
+"""
 _NUMBER = re.compile(r"\d")
 _KEYS = ("task", "length", "method", "A", "B", "n", "how", "prompt", "isolation", "verdict")
 """Columns that name a line, or hold words; `n` links to the line all the same."""
 _COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAILURES, "failure")
 """Column of a table -> the filter that selects what it counts."""
+_BETTER = {"A better": 0, "B better": 1}
 _SCORES = {"not right": "<1", "right": "1", "wrong": "<1"}
 
 
@@ -72,8 +74,8 @@ class Links:
 
     @staticmethod
     def _pair(column: str, known: list[tuple[str, str]], sides: Sequence[str]) -> str:
-        better = {"A better": sides[0], "B better": sides[1]}.get(column)
-        return urlencode([*known, ("better", better)] if better else known)
+        better = [("better", sides[_BETTER[column]])] if column in _BETTER else []
+        return urlencode([*known, *better])
 
     @staticmethod
     def _also(column: str) -> str:
@@ -179,21 +181,18 @@ def table(shown: Table, links: Links | None = None) -> str:
     return (
         f'<div class="table" id="table-{escape(shown.name)}"><h3>{escape(shown.title)}</h3>'
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f'<tbody>{"".join(body)}</tbody></table></div><p class="note">{escape(shown.note)}</p></div>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<p class="note">{escape(shown.note)}</p></div>'
     )
 
 
 def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:
     """A number links to its samples; a count of none has none."""
-    plain = name in _KEYS and name != "n"
-    if plain or not _NUMBER.search(value) or (name in _COUNTED and value == "0"):
-        return f"<td>{escape(value)}</td>"
-    found = address(name)
-    return (
-        f'<td><a href="#{escape(found)}">{escape(value)}</a></td>'
-        if found
-        else (f"<td>{escape(value)}</td>")
-    )
+    is_word = (name in _KEYS and name != "n") or not _NUMBER.search(value)
+    is_none = value == "0" and (name in _COUNTED or name in _SCORES or name in _BETTER)
+    found = None if is_word or is_none else address(name)
+    inner = f'<a href="#{escape(found)}">{escape(value)}</a>' if found else escape(value)
+    return f"<td>{inner}</td>"
 
 
 def figure(saved: style.Saved) -> str:

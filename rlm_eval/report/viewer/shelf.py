@@ -1,4 +1,4 @@
-"""What the viewer may ask for: the list of samples, one trajectory, a stretch of a context, a search.
+"""What the viewer may ask for: the list of samples, a trajectory, part of a context, a search.
 
 Reads a cell's journal when one of its samples is opened. The list is made anew while a run goes on.
 """
@@ -77,6 +77,7 @@ class ViewerData:
             listed.append(row)
             open_[f"{row['run']}/{row['cell']}/{row['sample']}/{row['epoch']}"] = one
         self.rows, self._records, self._open = listed, stored, open_
+        self._progress = self._live.progress()
         self._version += 1
         self._next_look = time.monotonic() + max(_LOOK, _REST * (time.monotonic() - began))
 

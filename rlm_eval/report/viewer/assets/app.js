@@ -144,11 +144,13 @@ const App = () => {
         s: () => (document.getElementById("score-table") || document.getElementById("scores"))?.scrollIntoView(),
         x: () => go(EMPTY),
       }[event.key];
-      const isOurs = isServed || row || document.activeElement?.closest("#viewer") || ["?", "/", "s"].includes(event.key);
+      const focus = document.activeElement;
+      const isFree = focus === document.body || focus === null;
+      // A report's page keeps its own keys until the list is used; arrows and Enter keep their meaning outside it.
+      const isOurs = isServed || row || focus?.closest("#viewer") || ["?", "/", "s"].includes(event.key);
+      const inList = focus?.closest(".items") && !["A", "BUTTON"].includes(focus.tagName);
       const isArrow = event.key.startsWith("Arrow") || event.key === "Enter";
-      // Arrows and Enter keep their meaning outside the list; a report's page scrolls.
-      if (!act || !isOurs || (isArrow && !document.activeElement?.closest(".items") && document.activeElement !== document.body)) return;
-      if (isArrow && (row || (!isServed && document.activeElement === document.body) || document.activeElement?.tagName === "BUTTON" || document.activeElement?.tagName === "A")) return;
+      if (!act || !isOurs || (isArrow && !inList && !(isServed && isFree && !row))) return;
       event.preventDefault();
       act();
     };

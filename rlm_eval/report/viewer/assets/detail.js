@@ -47,14 +47,14 @@ const Why = ({ row, item, texts, go }) => {
       failed.length ? line("failed calls:", h(CallLinks, { calls: failed, go })) : null,
       broken.length ? line("code that raised:", h(CallLinks, { calls: item.calls.filter((c) => broken.some((s) => s.call === c.id)), go })) : null),
     h("div", { class: "scroll" }, h("table", { class: "readings" },
-      h("thead", {}, h("tr", {}, ["scorer", "score", "its reading of the answer", "gold"].map((name) => h("th", {}, name)))),
+      h("thead", {}, h("tr", {}, ["scorer", "score", "reading of the answer", "gold"].map((name) => h("th", {}, name)))),
       h("tbody", {}, item.scores.length ? item.scores.map(([scorer, value, parsed, flag], at) => h("tr", {},
         h("td", {}, scorer), h("td", {}, score3(value), flag ? h("span", { class: "bad" }, ` ${flag}`) : null),
         h("td", {}, parsed === null ? h("i", {}, "not readable") : h("code", {}, read(parsed))),
         at === 0 ? h("td", { rowspan: item.scores.length }, h("code", {}, gold)) : null))
         : h("tr", {}, h("td", { colspan: 3 }, "not scored"), h("td", {}, h("code", {}, gold)))))),
     h("p", {}, h("b", {}, "question "), read(item.question)),
-    h("p", {}, h("b", {}, "answer "), item.answer === null ? "none" : read(item.answer), ` (${item.provenance})`));
+    h("p", {}, h("b", {}, "answer "), item.answer === null ? h("i", {}, "no answer") : read(item.answer), ` (${item.provenance})`));
 };
 
 const light = (event, on) => event.currentTarget.closest(".side").querySelectorAll(`.map i[data-call="${event.currentTarget.dataset.call}"]`)
