@@ -46,8 +46,9 @@ const source = isServed ? {
 // Trajectories that were opened last: a step back is at once there.
 const kept = new Map();
 const fetchTrajectory = async (row) => {
-  if (kept.has(row.key) && row.outcome !== "running") return kept.get(row.key);
-  const found = await source.get(row.key);
+  const before = kept.get(row.key);
+  if (before && before.outcome === row.outcome && row.outcome !== "running") return before;
+  const found = { ...await source.get(row.key), outcome: row.outcome };
   kept.set(row.key, found);
   if (kept.size > 12) kept.delete(kept.keys().next().value);
   return found;
