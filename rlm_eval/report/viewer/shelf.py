@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _STRETCH = 200_000  # characters of a context in one answer
 _LONGEST = 1_000_000  # characters of one text in one answer
 _LOOK = 1.0  # seconds between two looks at the run's files, at least
-_REST = 5.0  # times the seconds that reading took: a large run is read less often
+_REST = 2.0  # times the seconds that reading took: a large run is read less often
 
 
 class ViewerData:
