@@ -140,7 +140,7 @@ async def test_viewer_sorts_filters_and_opens(tmp_path: Path, run: Path) -> None
             )
             assert await page.run("document.querySelectorAll('.code .k').length") >= 2
             await page.run("document.querySelectorAll('.call summary')[1].click()")
-            await page.until("document.querySelector('.call .slice button')")
+            await page.until("document.querySelector('.call .slice button') !== null")
             await page.run("document.querySelector('.call .slice button').click()")
             await page.until(
                 "document.querySelector('.call .slice').textContent.includes('weather')"
@@ -196,7 +196,7 @@ async def test_keys(tmp_path: Path, run: Path) -> None:
             await page.press("Enter")
             second = await page.run(f"{ROWS}[1].dataset.key")
             await page.until(f"document.querySelector('.items tr.on')?.dataset.key === '{second}'")
-            await page.until("document.querySelector('.side .call')")
+            await page.until("document.querySelector('.side .call') !== null")
             await page.press("n")
             await page.until("document.querySelector('.call.aimed')?.id === 'call-a-0'")
             await page.press("o")  # the same sample by the other method
@@ -264,5 +264,5 @@ async def test_a_running_run_shows_what_is_new_without_a_reload(tmp_path: Path, 
             for one in done.calls[2:]:
                 call(one)
             end()
-            await page.until("document.querySelector('section.why.wrong')")
+            await page.until("document.querySelector('section.why.wrong') !== null")
             assert page.errors == []

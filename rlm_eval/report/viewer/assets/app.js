@@ -112,7 +112,7 @@ const App = () => {
     wasOpen.current = row ? row.key : "";
   }, [row && row.key]);
   const open = (change, at) => { if (at !== undefined) setCursor(at); go(change); };
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: the next key may come before the next picture
     const next = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
     const press = (event) => {
       if (event.key === "Escape") {

@@ -1,6 +1,6 @@
 // What is shown is in the address: filters, order, page, sample, call, block, second sample.
 const { h, render } = preact;
-const { useEffect, useMemo, useRef, useState } = preactHooks;
+const { useEffect, useLayoutEffect, useMemo, useRef, useState } = preactHooks;
 const CHOICES = ["task", "length", "method", "model", "outcome", "failure", "run", "cell"];
 const RANGES = ["score", "cost", "calls", "seconds"];
 const PLACES = ["sample", "call", "step", "beside"];
