@@ -45,7 +45,6 @@ from rlm_eval.storage.jsonl import (
     line_at,
     read_every,
     read_lines,
-    read_raw,
 )
 
 SCHEMA_VERSION = 1
@@ -118,13 +117,6 @@ def check_run(run: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     replace_file(path, data, durable=True)
-
-
-def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
-    for name in ("journal.jsonl", "trajectories.jsonl"):
-        if (folder / name).exists():
-            yield from ((name, line) for line in read_raw(folder / name))
 
 
 def stale_lines(folder: Path) -> int:

@@ -6,10 +6,9 @@ Reads a cell's journal when one of its samples is opened. The list is made anew 
 from __future__ import annotations
 
 import functools
-import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,8 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import rows, trajectories
 from rlm_eval.report.viewer.live import LiveRecords, Unfinished, facts_of
-from rlm_eval.storage.cell_store import Attempt, CellStore, raw_lines, stored_sample
-from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
+from rlm_eval.storage.search import samples_with
 
 if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
@@ -171,14 +170,13 @@ class ViewerData:
         return {"text": text[start : min(int(query["end"]), start + _STRETCH)]}
 
     def search(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Addresses of samples whose code, output, answer or replies hold the `words`."""
-        needle = json.dumps(query["words"].lower(), ensure_ascii=False)[1:-1].encode()
+        """Addresses of samples whose texts hold the `words` (`search.samples_with`)."""
         cells: dict[tuple[str, str], list[str]] = {}
         for address, row in self._records.items():
             cells.setdefault((row["run"], row["cell_id"]), []).append(address)
         found: list[str] = []
         for key, folder in self._folders.items():
-            samples = set(_holding(folder, needle))
+            samples = samples_with(folder, query["words"])
             found += [
                 address
                 for address in cells.get(key, ())
@@ -222,26 +220,3 @@ def _so_far(one: Unfinished) -> Attempt:
         wall_seconds=None,
     )
     return Attempt(0, trajectory, (), 0, 0)
-
-
-def _holding(folder: Path, needle: bytes) -> Iterator[str]:
-    """Samples of a cell whose stored lines hold the words (JSON, lower case), in any epoch."""
-    for line in read_lines(folder / "samples.jsonl"):
-        if (
-            needle
-            in json.dumps([line["question"], line["target"]], ensure_ascii=False).lower().encode()
-        ):
-            yield line["id"]
-    owners: dict[int, str] = {}
-    hits: set[int] = set()
-    for name, raw in raw_lines(folder):
-        started = raw.startswith(b'{"k":"start"')
-        hit = needle in raw.lower()
-        if not (started or hit or name == "trajectories.jsonl"):
-            continue
-        line = json.loads(raw)
-        if "sample" in line:
-            owners[line["t"]] = line["sample"]
-        if hit and "t" in line:
-            hits.add(line["t"])
-    yield from (owners[number] for number in hits if number in owners)
