@@ -136,7 +136,8 @@ def _scores(table: pd.DataFrame) -> list[Line]:
     known = table[~table["as_bounds"] & table["accuracy"].notna()]
     if known.empty:
         return []
-    best, worst = (known.loc[known["accuracy"].idxmax()], known.loc[known["accuracy"].idxmin()])
+    ranked = known.sort_values("accuracy", kind="stable").to_dict("records")
+    worst, best = ranked[0], ranked[-1]
     count = f"{len(known)} of {len(table)} cells have a score with a 95 % interval"
     if len(known) == 1:
         return [Line(f"{count}: {_cell(best)}.", "scores")]

@@ -149,7 +149,7 @@ def pivot(table: pd.DataFrame, links: Links) -> str:
     return f'<div class="pivots">{"".join(parts)}</div><p class="note">{note}</p>'
 
 
-def _score(row: Mapping[str, Any] | None, links: Links) -> str:
+def _score(row: Mapping[Any, Any] | None, links: Links) -> str:
     if row is None:
         return "<td></td>"
     line = {"task": row["task_label"], "method": row["series"]}

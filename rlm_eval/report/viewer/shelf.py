@@ -42,7 +42,7 @@ class ViewerData:
         self._lock = threading.Lock()
         self._next_look = 0.0
         self.rows: list[dict[str, Any]] = []
-        self._records: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, dict[Any, Any]] = {}
         self._open: dict[str, Unfinished] = {}
         self._folders: dict[tuple[str, str], Path] = {}
         self._version = 0
@@ -57,7 +57,7 @@ class ViewerData:
         began = time.monotonic()
         records = self._live.load()
         known = card.manifests(self._live.run_dirs)
-        stored: dict[str, dict[str, Any]] = {}
+        stored: dict[str, dict[Any, Any]] = {}
         listed: list[dict[str, Any]] = []
         self._folders = {
             (name, facts_of(path.parent)["identity"]): path.parent
@@ -140,7 +140,7 @@ class ViewerData:
         item = trajectories.as_json(stored_sample(line), attempt, pool, cost_of(manifest))
         return {"item": item | {"key": address}, "texts": pool.texts}
 
-    def _epoch(self, store: CellStore, row: Mapping[str, Any]) -> int:
+    def _epoch(self, store: CellStore, row: Mapping[Any, Any]) -> int:
         """The stored epoch of a row: rows of cells that are one are numbered anew."""
         place = {key: row[key] for key in ("run", "cell_id", "sample_id")}
         same = sorted(
@@ -203,7 +203,7 @@ class ViewerData:
         return found
 
 
-def _address(row: Mapping[str, Any]) -> str:
+def _address(row: Mapping[Any, Any]) -> str:
     return rows.address(row["run"], row["cell_id"], row["sample_id"], row["epoch"])
 
 
