@@ -110,6 +110,11 @@ class ViewerData:
             "epoch": one.epoch,
         }
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The finished samples, in the order of their records."""
+        return tuple(self._records)
+
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         """All samples as columns (`rows.columns`), unless version `since` is the present one."""
         with self._lock:
