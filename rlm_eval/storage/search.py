@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rlm_eval.storage.jsonl import parsed, read_lines, read_raw
+from rlm_eval.storage.jsonl import parsed, read_raw
 
 _LOGS = ("journal.jsonl", "trajectories.jsonl")
 _START = b'{"k":"start"'
@@ -20,16 +20,15 @@ _CHUNK = 64 * 2**20  # bytes
 def samples_with(folder: Path, words: str) -> set[str]:
     """Ids of the samples whose question, gold, replies, code or output hold `words`."""
     needle = _stored(words)[1:-1]
-    found = set()
-    for line in read_lines(folder / "samples.jsonl"):
-        if needle in _stored([line["question"], line["target"]]):
-            found.add(str(line["id"]))
+    found = {
+        str(line["id"])
+        for line in _in_chunks(folder / "samples.jsonl", needle)
+        if line["hit"] and needle in _stored([line["question"], line["target"]])
+    }
     several = len(list((folder / "writers").glob("*.json"))) > 1  # then some lines may not count
     owners: dict[int, str] = {}
     hits: set[int] = set()
     for path in (folder / name for name in _LOGS):
-        if not path.exists():
-            continue
         for line in _one_by_one(path, needle) if several else _in_chunks(path, needle):
             if "sample" in line:
                 owners[line["t"]] = line["sample"]
@@ -45,6 +44,8 @@ def _stored(value: Any) -> bytes:
 
 def _one_by_one(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
     """The lines that count and hold the words, or begin a trajectory; `hit` tells which."""
+    if not path.exists():
+        return
     for raw in read_raw(path):
         hit = needle in raw.lower()
         if (hit or raw.startswith(_START)) and (line := parsed(raw)) is not None:
@@ -53,6 +54,8 @@ def _one_by_one(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
 
 def _in_chunks(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
     """The same of a log of one writer, whose lines all count: ten times as fast."""
+    if not path.exists():
+        return
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK) + file.readline():
             lower = chunk.lower()
