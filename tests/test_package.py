@@ -137,6 +137,8 @@ def test_a_wheel_has_every_file_and_none_of_the_users(wheel):
         }
         assert wanted <= names
     assert "rlm_eval/py.typed" in names
+    assets = ROOT / "rlm_eval/report/viewer/assets"
+    assert {f"rlm_eval/report/viewer/assets/{p.name}" for p in assets.iterdir()} <= names
     assert not [name for name in names if "configs/local/" in name]
 
 
