@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 
 import made_frames as frames
 import pandas as pd
@@ -18,7 +19,9 @@ from rlm_eval.report.referee.evidence import Finding
 from rlm_eval.report.tables import comparison
 from rlm_eval.report.tables.caveats import caveats
 from rlm_eval.report.tables.standard import Table
-from rlm_eval.report.viewer import rows
+from rlm_eval.report.viewer import page as page_of_report
+from rlm_eval.report.viewer import parts, rows
+from rlm_eval.report.viewer.parts import Links
 
 ORDER = [
     "conclusion", "scores", "outcomes", "costs", "behaviour", "comparisons", "limits", "run",
@@ -65,6 +68,29 @@ def test_a_count_links_to_as_many_samples_as_it_says(page: Page) -> None:
     assert {kind for _, kind, _ in counted} == {"outcome", "failure", "better"}
     for link, _, count in counted:
         assert len({r["sample"] for r in page.selected(unescape(link))}) == int(count), link
+
+
+def test_a_number_of_a_pivot_links_to_its_cell_and_a_word_to_nothing() -> None:
+    _, table, *_ = made(n=12)
+    links = Links(table)
+    of_method = links.of({"task": "s_niah", "method": "rlm", "1k": "93.1", "2k": "87.0"})
+    assert of_method("1k") == "task=s_niah&method=rlm&length=1k"
+    of_budget = links.of({"task": "s_niah", "length": "1k", "budget": "enough for rag"})
+    assert of_budget("rag") == "task=s_niah&length=1k&method=rag"
+    assert links.of({"model": "x"})("n") is None
+    shown = parts.table(Table("t", "T", "note", pd.DataFrame([{"task": "a<b", "x": "y"}])), links)
+    assert "<td>a&lt;b</td><td>y</td>" in shown
+
+
+def test_scripts_make_no_markup_from_data() -> None:
+    assets = Path(page_of_report.__file__).parent / "assets"
+    own = [path for path in assets.glob("*.js") if not path.name.endswith(".umd.js")]
+    assert len(own) == 7
+    for path in own:
+        text = path.read_text()
+        for word in ("innerHTML", "outerHTML", "insertAdjacent", "dangerously", "document.write"):
+            assert word not in text, path.name
+        assert not re.search(r"\beval\(|\bnew Function\b", text), path.name
 
 
 def test_a_page_of_few_cells_is_small(page: Page) -> None:

@@ -57,20 +57,19 @@ class Links:
         number = self._numbers.get((task, length, method))
         if number is not None:
             return lambda column: f"c={number}{self._also(column)}"
-        known: list[tuple[str, str]] = []
-        if task in self._tasks:
-            known.append(("task", task))
-        if length in self._lengths:
-            known.append(("length", length))
+        kinds = {"task": self._tasks, "length": self._lengths, "method": self._methods}
+        known = [(kind, str(line[kind])) for kind, of in kinds.items() if line.get(kind) in of]
         sides = [str(line.get(side, "")) for side in ("A", "B")]
-        if not known:
-            return lambda _: None
-        if set(sides) <= self._methods:
+        if known and set(sides) <= self._methods:
             known += [("method", side) for side in sides]
             return lambda column: self._pair(column, known, sides)
-        return lambda column: urlencode(
-            [*known, ("method", column)] if column in self._methods else known
-        )
+
+        def address(column: str) -> str | None:
+            """A column may be one of the lengths, tasks or methods itself (pivots)."""
+            own = [(kind, column) for kind, of in kinds.items() if column in of]
+            return urlencode([*known, *own]) if known or own else None
+
+        return address
 
     @staticmethod
     def _pair(column: str, known: list[tuple[str, str]], sides: Sequence[str]) -> str:
@@ -212,8 +211,9 @@ def figure(saved: style.Saved) -> str:
 
 def _caption(saved: style.Saved) -> str:
     """The text of the caption file beside a figure; empty where there is none."""
-    found = [path for path in saved.paths if path.suffix in (".txt", ".md")]
-    return found[0].read_text(encoding="utf-8").strip() if found else ""
+    found = [path for path in saved.paths if path.suffix == ".txt"]
+    text = found[0].read_text(encoding="utf-8").strip() if found else ""
+    return text.removeprefix(f"{saved.title}. ")
 
 
 def _small(path: Path) -> bytes:
