@@ -68,7 +68,7 @@ def report(
             findings=findings(Evidence(tuple(run_dirs), frame, known)),
         )
         page = html.page(
-            title=", ".join(dict.fromkeys(run.name for run in run_dirs)),
+            title=", ".join(dict.fromkeys(run.resolve().name for run in run_dirs)),
             facts=told,
             stamp=html.stamp_of(frame),
             conclusion=concluded,
