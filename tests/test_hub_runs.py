@@ -50,7 +50,7 @@ def test_a_run_directory_is_enough(name, hub, tmp_path, monkeypatch, capsys, req
     assert capsys.readouterr().out.count(f"{name}-") >= 2
     assert main(["compare", "long_context", "closed_book", "--run", run]) == 0
     shelf = ViewerData([tmp_path / "runs" / "run"], ContextSource())
-    (text,) = shelf.context({"at": "0", "start": "0", "end": "9"}).values()
+    (text,) = shelf.context({"sample": shelf.addresses[0], "start": "0", "end": "9"}).values()
     assert "not shown" in text if name == "browsecomp_plus" else "not at hand" in text
     assert main(["run", *given]) == 0
     assert len(hub.log) == asked, "nothing was asked of the hub"
@@ -62,7 +62,10 @@ def test_done_cells_load_nothing_and_larger_ones_say_what_is_missing(hub, tmp_pa
     assert main(["run", "--no-report", *given]) == 0
     asked = len(hub.log)
     shelf = ViewerData([tmp_path / "runs" / "run"], ContextSource())
-    assert "general-knowledge" in shelf.context({"at": "0", "start": "0", "end": "99"})["text"]
+    assert (
+        "general-knowledge"
+        in shelf.context({"sample": shelf.addresses[0], "start": "0", "end": "99"})["text"]
+    )
     # A larger n is no longer done: it needs the data, and says so where they are not at hand.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     shutil.rmtree(tmp_path / "cache")

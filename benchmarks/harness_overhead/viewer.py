@@ -3,8 +3,9 @@
     PYTHONPATH=.:tests/report python benchmarks/harness_overhead/viewer.py [trajectories]
 
 Writes a run through the project's own store and journal (half plain, half with 66 calls each, the
-context a repeated line of 40M characters), serves it, asks for pages. Processor seconds of the
-server, its memory, and the size of each answer.
+context a repeated line of 40M characters), serves it, asks for what a page asks for: processor
+seconds of the server, its memory, and the size of each answer. Where a Chromium is installed, also
+the wall time from each action of a reader to the picture that answers it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import psutil
+from browser import CHROMIUM, chromium
 from made_samples import CELL, call, score, step, trajectory
 
 from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
@@ -119,26 +121,92 @@ def measure(run: Path, trajectories: int) -> None:
     tell("start, imports included", started, 0)
     base, key = address.split("?key=")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    last, deep = trajectories - 1, CHARS * 3 // 4
+    last, deep = trajectories // 2 - 1, CHARS * 3 // 4
+    one, other = ({"sample": f"made_up/rlm_own/s{n}/0"} for n in (last, last - 1))
     for label, path, query in (
-        ("first page of the list", "list", {}),
-        ("wrong ones, page 5", "list", {"score": "wrong", "page": 5}),
-        ("first trajectory of a cell", "trajectory", {"at": last}),
-        ("another one of it", "trajectory", {"at": last - 1}),
-        (
-            "first stretch of a context",
-            "context",
-            {"at": last, "start": deep, "end": deep + 20_000},
-        ),
-        ("another one of it", "context", {"at": last, "start": 100, "end": 20_100}),
-        ("search in everything", "list", {"words": "about door 17"}),
+        ("list of all samples", "list", {}),
+        ("news of them", "list", {"since": 1}),
+        ("first trajectory of a cell", "trajectory", one),
+        ("another one of it", "trajectory", other),
+        ("first stretch of a context", "context", one | {"start": deep, "end": deep + 20_000}),
+        ("another one of it", "context", one | {"start": 100, "end": 20_100}),
+        ("search in everything", "search", {"words": "about door 17"}),
     ):
         started = time.process_time()
         answer = urlopen(f"{base}{path}?{urlencode({**query, 'key': key})}").read()
         json.loads(answer)
         tell(label, started, len(answer))
+    if CHROMIUM:
+        asyncio.run(act(address, trajectories))
     server.shutdown()
     server.server_close()
+
+
+WAIT = """(async () => {
+  const began = performance.now();
+  %s;
+  while (!(%s)) {
+    if (performance.now() - began > 30000) return null;
+    await new Promise((next) => setTimeout(next, 2));
+  }
+  await new Promise((next) => requestAnimationFrame(() => setTimeout(next)));
+  return performance.now() - began;
+})()"""
+COUNT = "document.getElementById('count')?.textContent.startsWith('%d ')"
+FIRST = "document.querySelector('.items tbody tr')"
+CHANGE = (
+    "(() => {{ const box = document.getElementById('by-{}'); box.value = '{}';"
+    "box.dispatchEvent(new Event('change', {{bubbles: true}})); }})()"
+)
+
+
+async def act(address: str, trajectories: int) -> None:
+    """What a reader does, in a browser; a line per action."""
+    half, wrong = trajectories // 2, -(-(trajectories // 2) // 3)
+    deep = f"#sample=made_up%2Frlm_own%2Fs{half - 2}%2F0&call=40"
+    cell = f"{FIRST}.cells[3].textContent"
+    actions = (
+        ("sort by seconds", "document.getElementById('sort-seconds').click()",
+         "document.getElementById('sort-seconds').textContent.includes('▲')"),
+        ("sort by score", "document.getElementById('sort-score').click()",
+         f"{FIRST}.cells[6].textContent === '0.000'"),
+        ("filter by method", CHANGE.format("method", "rlm_own"), COUNT % half),
+        ("filter by score", CHANGE.format("score", "<1"), COUNT % wrong),
+        ("drop the filters", "dispatchEvent(new KeyboardEvent('keydown', {key: 'x'}))",
+         COUNT % trajectories),
+        ("a cell of the score table", "document.querySelectorAll('#score-table td a')[1].click()",
+         f"{COUNT % half} && {cell} === 'rlm_own'"),
+        ("open a sample of 66 calls", f"{FIRST}.click()",
+         "document.querySelectorAll('.side .call').length >= 6"),
+        ("next sample, by key", "dispatchEvent(new KeyboardEvent('keydown', {key: 'j'}))",
+         "document.querySelector('.items tr.on')?.id === 'row-1'"
+         " && document.querySelectorAll('.side .call').length >= 6"),
+        ("other method beside it", "document.querySelector('.chip .beside').click()",
+         "document.querySelectorAll('.side section.why').length === 2"),
+        ("search in everything", CHANGE.format("words", "about door 17."), COUNT % 1),
+        ("address of a call", f"location.hash = '{deep}'",
+         "document.querySelector('.call.aimed')?.id === 'call-a-40'"),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as profile:
+        async with chromium(Path(profile)) as page:
+            began = time.perf_counter()
+            await page.open(address)
+            await page.until(COUNT % trajectories)
+            show("open the viewer", 1000 * (time.perf_counter() - began))
+            for label, action, holds in actions:
+                show(label, await page.run(WAIT % (action, holds)))
+            began = time.perf_counter()
+            await page.open(f"{address}{deep}".replace("/?", "/?again=1&"))
+            await page.until("document.querySelector('.call.aimed') !== null")
+            show("address of a call, afresh", 1000 * (time.perf_counter() - began))
+            if page.errors:
+                print(f"errors of the page: {page.errors}")
+
+
+def show(label: str, milliseconds: float | None) -> None:
+    """One row of a browser's times."""
+    told = "never" if milliseconds is None else f"{milliseconds / 1000:7.3f} s to its picture"
+    print(f"{label:32s} {told}")
 
 
 def tell(label: str, started: float, size: int) -> None:

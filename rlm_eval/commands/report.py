@@ -47,11 +47,13 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.records.build import write_records
+    from rlm_eval.records.record import FILE
     from rlm_eval.report.figures.draw import Shape
     from rlm_eval.suites.reporting import write_report
 
     for run in arguments.runs:
-        write_records(run)
+        if (run / "cells").exists() or not (run / FILE).exists():
+            write_records(run)  # else a published folder: it holds its records alone
     out = arguments.out or arguments.runs[0] / "report"
     contexts = ContextSource(trust=arguments.trust, runs=arguments.runs)
     shape = Shape(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ from rlm_eval.core.paths import replace_file
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
 from rlm_eval.storage import server_usage
-from rlm_eval.storage.cell_store import CellStore, output_folder, stale_lines, stored_sample
+from rlm_eval.storage.cell_store import (
+    Attempt,
+    CellStore,
+    output_folder,
+    stale_lines,
+    stored_sample,
+)
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.spend import first_requests
 
@@ -34,7 +40,15 @@ def cell_folders(run: Path) -> list[Path]:
 def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
     """The records of one cell; `known` are the run's servers, read where they are not given."""
     store = CellStore(folder)
-    manifest = store.manifest
+    make = row_maker(store, known)
+    return [make(line, attempt) for line, attempt in store.load()]
+
+
+def row_maker(
+    store: CellStore, known: Sequence[Mapping[str, Any]] | None = None
+) -> Callable[[Mapping[str, Any], Attempt], dict[str, Any]]:
+    """(sample line, attempt with its calls) -> record, for the attempts of one cell."""
+    folder, manifest = store.folder, store.manifest
     facts = manifest["facts"]
     cell = {
         **facts,
@@ -49,14 +63,15 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     known = server_usage.servers(folder.parent.parent) if known is None else known
     shares = server_usage.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
     of_baselines = baselines.columns(folder)
-    made = []
-    for line, attempt in store.load():
+
+    def make(line: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         if not facts.get("imported"):  # else who redid what is not known
             row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
-        made.append(row | of_baselines.get(sample.id, {}))
-    return made
+        return row | of_baselines.get(sample.id, {})
+
+    return make
 
 
 def _served_window(manifest: Mapping[str, Any]) -> int | None:

@@ -7,11 +7,11 @@ the tables of finished or running runs. Unknown is null, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
@@ -273,10 +273,13 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(typed)
 
 
-def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
+def load_records(
+    run_dirs: Sequence[Path], read: Callable[[Path], pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
-    What several runs hold of a cell is counted once: see `records.union`.
+    What several runs hold of a cell is counted once: see `records.union`. `read` gives the rows of
+    one run directory; default: `read_file`.
 
     Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """
@@ -285,13 +288,7 @@ def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
     frames = []
     for run_dir in run_dirs:
         check_run(Path(run_dir))
-        path = Path(run_dir) / FILE
-        if not path.is_file():
-            raise RlmEvalError(
-                f"{run_dir}: no {FILE} here; name the directory of a run "
-                "(`rlm-eval run` prints it when it ends)"
-            )
-        frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+        frame = (read or read_file)(Path(run_dir))
         # As the folder is called now: a copied run has the first one's name in its rows.
         same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
         frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
@@ -302,3 +299,21 @@ def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
         named = ", ".join(map(str, run_dirs))
         raise NoRecords(f"{named}: no sample has ended yet; run it first")
     return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))
+
+
+def read_file(run_dir: Path) -> pd.DataFrame:
+    """The stored records of one run. Raises `RlmEvalError` where it has none."""
+    path = run_dir / FILE
+    if not path.is_file():
+        raise RlmEvalError(
+            f"{run_dir}: no {FILE} here; name the directory of a run "
+            "(`rlm-eval run` prints it when it ends)"
+        )
+    return read_typed(path)
+
+
+def read_typed(source: Path | BinaryIO) -> pd.DataFrame:
+    """A stored table of records with nullable types."""
+    import pandas as pd
+
+    return pd.read_parquet(source, dtype_backend="numpy_nullable")

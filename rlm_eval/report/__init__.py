@@ -33,7 +33,10 @@ def report(
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
+    from rlm_eval.report.conclusion import conclusion
     from rlm_eval.report.figures import draw, files
+    from rlm_eval.report.referee.evidence import Evidence
+    from rlm_eval.report.referee.page import findings
     from rlm_eval.report.tables import assembled, card, comparison, formats
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.report.viewer import page as html
@@ -54,17 +57,28 @@ def report(
     written = formats.write(built, table, out / "tables")
     told = card.facts(run_dirs, table, known)
     (out / "CARD.md").write_text(card.card(told, known, limits), encoding="utf-8")
-    shown = trajectories.embed(run_dirs, frame, context_of)
+    concluded = conclusion(
+        frame,
+        table,
+        comparisons,
+        limits,
+        planned=next((t for t in more if t.name == "planned"), None),
+        findings=findings(Evidence(tuple(run_dirs), frame, known)),
+    )
     figures = drawing()
     written += [path for figure in figures for path in figure.paths]
     written.append(files.write_list(figures, out / "figures"))
     page = html.page(
+        title=", ".join(dict.fromkeys(run.resolve().name for run in run_dirs)),
         facts=told,
         stamp=html.stamp_of(frame),
-        caveats=limits,
+        conclusion=concluded,
+        limits=limits,
+        frame=frame,
+        table=table,
         tables=built,
         figures=figures,
-        shown=shown,
+        embed=lambda room: trajectories.embed(run_dirs, frame, context_of, room=room),
     )
     (out / "report.html").write_text(page, encoding="utf-8")
     return [out / "report.html", out / "CARD.md", *written]

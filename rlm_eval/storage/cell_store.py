@@ -26,7 +26,17 @@ import orjson
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import FULL, replace_file
 from rlm_eval.core.secrets import SECRETS
-from rlm_eval.core.types import Answer, Context, Outcome, Sample, Score, Step, Totals, Trajectory
+from rlm_eval.core.types import (
+    Answer,
+    Call,
+    Context,
+    Outcome,
+    Sample,
+    Score,
+    Step,
+    Totals,
+    Trajectory,
+)
 from rlm_eval.storage.journal import Calls
 from rlm_eval.storage.jsonl import (
     JsonlLog,
@@ -35,7 +45,6 @@ from rlm_eval.storage.jsonl import (
     line_at,
     read_every,
     read_lines,
-    read_raw,
 )
 
 SCHEMA_VERSION = 1
@@ -108,13 +117,6 @@ def check_run(run: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     replace_file(path, data, durable=True)
-
-
-def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
-    for name in ("journal.jsonl", "trajectories.jsonl"):
-        if (folder / name).exists():
-            yield from ((name, line) for line in read_raw(folder / name))
 
 
 def stale_lines(folder: Path) -> int:
@@ -252,6 +254,17 @@ class CellStore:
         attempt = self.attempts[sample, epoch]
         lines, calls = self._index
         return lines[sample], self._whole(attempt, calls)
+
+    def unfinished(self) -> Iterator[tuple[dict[str, Any], int, int, tuple[Call, ...]]]:
+        """(sample line, epoch, trajectory, calls so far) of what began and has no result yet.
+
+        Of several trajectories of a sample and epoch, the last one.
+        """
+        lines, calls = self._index
+        last = {(sample, epoch): n for n, (sample, epoch, _) in sorted(calls.starts.items())}
+        for (sample, epoch), number in last.items():
+            if number not in self._places and sample in lines:
+                yield lines[sample], epoch, number, calls.of(number)
 
     @functools.cached_property
     def _index(self) -> tuple[dict[str, dict[str, Any]], Calls]:

@@ -305,7 +305,7 @@ class Calls:
         """Reads `path` once and keeps the places of its lines."""
         self._path = path
         self._texts: dict[int, int] = {}
-        self._contexts: dict[int, str] = {}
+        self.starts: dict[int, tuple[str, int, str]] = {}  # trajectory -> sample, epoch, context
         self._calls: dict[int, int] = {}  # number -> place
         self.counts: dict[str, int] = {}
         """See `Journal.counts`."""
@@ -314,7 +314,7 @@ class Calls:
             if line is None:
                 continue
             if line["k"] == "start":
-                self._contexts[line["t"]] = line["context"]
+                self.starts[line["t"]] = (line["sample"], line["epoch"], line["context"])
             elif line["k"] == "text":
                 self._texts[line["id"]] = place
             elif line["k"] == "count":
@@ -331,12 +331,12 @@ class Calls:
 
     def __contains__(self, trajectory: int) -> bool:
         """Whether it began in this journal, with calls or without."""
-        return trajectory in self._contexts or trajectory in self._of
+        return trajectory in self.starts or trajectory in self._of
 
     def of(self, trajectory: int) -> tuple[Call, ...]:
         """The calls of a trajectory as they were written, prompts as slices of its context."""
         texts: dict[int, str] = {}
-        context = self._contexts.get(trajectory, "")
+        context = self.starts[trajectory][2] if trajectory in self.starts else ""
         calls = []
         for line, again in self.lines(trajectory):
             messages = [

@@ -159,9 +159,11 @@ def test_rlms_logs_keep_their_whole_call_tree(tmp_path):
     assert calls[1].times.end - calls[1].times.start == pytest.approx(0.75)
     assert "secret" not in (run / "imported.json").read_text()
     shelf = server.ViewerData([run], ContextSource(runs=[run]))
-    shown = shelf.trajectory({"at": "0"})
+    shown = shelf.trajectory({"sample": shelf.addresses[0]})
     assert [call["times"][2] is None for call in shown["item"]["calls"]].count(True) == 2
-    assert shelf.context({"at": "0", "start": "0", "end": "7"})["text"] == "Shelf 0"
+    assert (
+        shelf.context({"sample": shelf.addresses[0], "start": "0", "end": "7"})["text"] == "Shelf 0"
+    )
     json.dumps(shown, allow_nan=False)
 
 

@@ -64,6 +64,30 @@ class Page:
             await asyncio.sleep(0.05)
         raise AssertionError(f"never true: {expression}")
 
+    async def press(self, key: str) -> None:
+        """One key, as a reader presses it."""
+        text = key if len(key) == 1 else ""
+        for kind in ("keyDown", "keyUp"):
+            await self.send("Input.dispatchKeyEvent", type=kind, key=key, text=text)
+            text = ""
+
+    async def set_value(self, element: str, value: str) -> None:
+        """Choose or write a value in the control with this id."""
+        await self.run(
+            f"(() => {{ const box = document.getElementById({element!r}); box.value = {value!r};"
+            "box.dispatchEvent(new Event('change', {bubbles: true})); })()"
+        )
+
+    async def width(self, pixels: int) -> None:
+        """A screen of this width; under 500 pixels a phone's."""
+        await self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=pixels,
+            height=844,
+            deviceScaleFactor=1,
+            mobile=pixels < 500,
+        )
+
     async def screenshot(self, path: Path) -> None:
         shot = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(  # noqa: ASYNC240 - a test

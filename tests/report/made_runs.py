@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from made_samples import CELL, call, sample, score, step, trajectory
 
-from rlm_eval.core.types import Outcome, Role, Sample, Slice
+from rlm_eval.core.types import Outcome, Role, Sample, Slice, Trajectory
 from rlm_eval.records import record
 from rlm_eval.storage.cell_store import Attempt, CellStore
 from rlm_eval.storage.journal import Journal
@@ -35,19 +36,27 @@ def sample_of(index: int, length: int) -> Sample:
 
 
 def write(
-    run: Path, *, lengths: tuple[int, ...] = (1024, 2048), n: int = 3, protected: bool = False
+    run: Path,
+    *,
+    lengths: tuple[int, ...] = (1024, 2048),
+    n: int = 3,
+    protected: bool = False,
+    reply: str = HOSTILE,
 ) -> Path:
-    """Two methods, each length, n samples; one reply holds markup, one sample is wrong."""
+    """Two methods, each length, n samples; one reply holds markup, one sample is wrong.
+
+    Another `reply` makes a run of the same cells that answered differently, in other times.
+    """
     rows: list[dict[str, Any]] = []
     for method in ("long_context", "rlm"):
         for length in lengths:
-            rows += asyncio.run(_cell(run, method, length, n, protected))
+            rows += asyncio.run(_cell(run, method, length, n, protected, reply))
     record.to_frame(rows).to_parquet(run / record.FILE)
     return run
 
 
 async def _cell(
-    run: Path, method: str, length: int, n: int, protected: bool
+    run: Path, method: str, length: int, n: int, protected: bool, reply: str
 ) -> list[dict[str, Any]]:
     identity = f"id-{method}-{length}"
     facts = CELL | {"method": method, "sub": "model-a", "prompt": "own_short"}
@@ -68,6 +77,7 @@ async def _cell(
         for item in samples:
             number = journal.start(item.id, 0, item.context.hash)
             done = _rlm(item) if method == "rlm" else _plain(item)
+            done = answered(done, reply)
             for made in done.calls:
                 journal.write(number, f"r{made.id}", made)
             right = 0.0 if item.index == 1 else 1.0
@@ -78,6 +88,14 @@ async def _cell(
                 record.record_of(cell, item, done, attempt.scores, lambda _: (0.001, 0.0005))
             )
     return rows
+
+
+def answered(done: Trajectory, reply: str) -> Trajectory:
+    """The trajectory with another text for the markup, and another time."""
+    if reply == HOSTILE:
+        return done
+    calls = tuple(replace(c, reply=c.reply.replace(HOSTILE, reply)) for c in done.calls)
+    return replace(done, calls=calls, wall_seconds=9.0)
 
 
 def _plain(item: Sample) -> Any:

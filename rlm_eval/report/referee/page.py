@@ -65,9 +65,14 @@ class Page:
 
 def referee(evidence: Evidence) -> Page:
     """Runs every check and tests every claim."""
+    found = findings(evidence)
+    return Page(_head(evidence), _arms(evidence), found, claims(evidence), untested(evidence))
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """What every check found, alarms first; no claim is tested."""
     found = [finding for check in ALL for finding in check(evidence)]
-    ordered = sorted(found, key=lambda finding: _RANK[finding.level])
-    return Page(_head(evidence), _arms(evidence), ordered, claims(evidence), untested(evidence))
+    return sorted(found, key=lambda finding: _RANK[finding.level])
 
 
 def _head(evidence: Evidence) -> list[str]:

@@ -1,14 +1,15 @@
 """`report.html`: one file that opens from the file system and needs no network.
 
-Structure only; looks are in `page.css`, sorting, filters and the trajectory view in `page.js`.
-Every text that comes from data is escaped here or put in as text by the script.
+Structure only; the pieces are in `parts`, looks and scripts in `assets`. The conclusion comes
+first, then the main figure and the scores, then what they rest on, the trajectories last. Every
+text that comes from data is escaped by `parts`, or put in as text by the scripts.
 """
 
 from __future__ import annotations
 
-import base64
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,101 +17,149 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rlm_eval.report import wording
+from rlm_eval.report.conclusion import Conclusion
 from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.viewer import parts, rows
 
 if TYPE_CHECKING:
     from rlm_eval.report.figures import style
 
+LIMIT = 2_900_000
+"""Bytes of a page that embedded trajectories may fill it up to; the viewer shows all of them."""
+_ROWS = 20_000
+"""Samples that a page lists, the first of every cell; the viewer lists all of them."""
+VIEWER = '<div id="viewer"></div><noscript>The list of samples needs JavaScript.</noscript>'
+"""Where the scripts put the list of samples."""
+_SCRIPTS = (
+    "preact.umd.js", "hooks.umd.js", "tables.js", "state.js", "source.js", "texts.js", "detail.js",
+    "list.js", "app.js",
+)  # fmt: skip
 # Only what is inline in this very file may run or load.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+_TITLES = {
+    "conclusion": "Conclusion",
+    "scores": "Scores",
+    "outcomes": "Outcomes",
+    "costs": "Costs and times",
+    "behaviour": "Behaviour",
+    "comparisons": "Comparisons",
+    "errors": "Errors",
+    "limits": "Reservations",
+    "run": "What was run",
+    "trajectories": "Trajectories",
+}
+"""Sections in reading order."""
+_PLACES = {
+    "length_panels": "scores", "accuracy": "scores", "baselines": "scores", "documents": "scores",
+    "accuracy_by_task": "scores", "budgets": "costs", "outcomes": "outcomes", "cost": "costs",
+    "latency": "costs", "quartiles": "costs", "runtime_histogram": "costs", "pareto": "costs",
+    "gpu_hours": "costs", "behaviour": "behaviour", "prompts": "behaviour",
+    "right_and_wrong": "errors", "failures": "errors", "position_by_length": "errors",
+    "difference": "comparisons", "crossover": "comparisons", "planned": "comparisons",
+    "added": "comparisons", "published": "comparisons", "comparisons": "comparisons",
+    "model_grid": "scores", "depth_by_length": "behaviour",
+}  # fmt: skip
+"""Table or figure, without what a suite adds to its name -> its section; another: the scores."""
 
 
 def page(
     *,
+    title: str,
     facts: Mapping[str, str],
     stamp: str,
-    caveats: Sequence[str],
+    conclusion: Conclusion,
+    limits: Sequence[str],
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
     tables: Sequence[Table],
     figures: Sequence[style.Saved],
-    shown: Mapping[str, Any],
+    embed: Callable[[int], Mapping[str, Any]],
 ) -> str:
-    """The page of a report. `shown` is `trajectories.embed`'s result."""
-    parts = [
-        f'<p class="stamp">{escape(stamp)}</p>' if stamp else "",
-        _section("What was run", _facts(facts)),
-        _table(tables[0]),
-        _section("What not to conclude", _list(caveats)),
-        _table(tables[1]),
-        *(_figure(figure) for figure in figures[:1]),
-        *(_table(table) for table in tables[2:]),
-        *(_figure(figure) for figure in figures[1:]),
-        _trajectories(shown),
-    ]
-    return document("rlm_eval report", "".join(parts), {"source": "embedded", **shown})
+    """The page of a report about prepared records and their cell table.
+
+    `limits` are all reservations, `embed` gives trajectories in at most so many bytes of JSON
+    (`trajectories.embed`).
+    """
+    links = parts.Links(table)
+    inner = dict.fromkeys(_TITLES, "")
+    inner["conclusion"] = parts.conclusion(conclusion)
+    for figure in figures:
+        inner[_place(figure.name)] += parts.figure(figure)
+        if figure.name == figures[0].name:
+            inner["scores"] += parts.pivot(table, links)
+    for one in tables:
+        inner[_place(one.name)] += parts.table(one, links)
+    inner["limits"] = parts.bullets(limits)
+    inner["run"] = parts.facts(facts)
+    kept = frame.groupby("cell_id", sort=False).head(max(20, _ROWS // frame["cell_id"].nunique()))
+    data: dict[str, Any] = {
+        "source": "embedded",
+        "rows": rows.columns(rows.listed(kept if len(frame) > _ROWS else frame)),
+        "cells": links.cells,
+        "words": rows.words(),
+        "runs": sorted(set(map(str, frame["run"]))),
+    }
+    inner["trajectories"] = "filled below"
+    shown = [(name, told) for name, told in _TITLES.items() if inner[name]]
+    head = f"<h1>{escape(title)}</h1>" + (f'<p class="stamp">{escape(stamp)}</p>' if stamp else "")
+    head += f'<p class="lede">{escape(_lede(facts))}</p>'
+
+    def made(trajectories: Mapping[str, Any]) -> str:
+        inner["trajectories"] = _trajectories(trajectories, len(frame), data) + VIEWER
+        body = "".join(parts.section(name, told, inner[name]) for name, told in shown)
+        whole = f'{parts.contents(shown)}<main id="report">{head}{body}</main>'
+        return document("rlm_eval report", whole, data | dict(trajectories))
+
+    empty = made({"texts": [], "items": [], "total": len(frame)})
+    return made(embed(max(0, LIMIT - len(empty.encode()))))
+
+
+def _place(name: str) -> str:
+    """The section of a table or figure."""
+    found = [place for known, place in _PLACES.items() if name == known]
+    found += [place for known, place in _PLACES.items() if name.startswith(f"{known}_")]
+    return found[0] if found else "scores"
+
+
+def _lede(facts: Mapping[str, str]) -> str:
+    """Under the title: what the page is about."""
+    return ". ".join(f"{name.capitalize()}: {facts[name]}" for name in ("models", "samples"))
+
+
+def _trajectories(shown: Mapping[str, Any], total: int, data: Mapping[str, Any]) -> str:
+    count, listed = len(shown["items"]), len(data["rows"]["sample"])
+    words = f"{listed:,} of {total:,} samples are listed. " if listed < total else ""
+    words += (
+        f"Of {total:,} trajectories, {count:,} are in this file, wrong and cut-off ones first."
+        if count
+        else f"None of the {total:,} trajectories is in this file."
+    )
+    return f'<p class="note">{words} <code>rlm-eval view RUN</code> shows all of them.</p>'
 
 
 def document(title: str, body: str, data: Mapping[str, Any], policy: str = _POLICY) -> str:
-    """A whole page with our style and script, and `data` for the script."""
-    here = Path(__file__).parent
+    """A whole page with our style and scripts, and `data` for the scripts."""
     # `<` never appears in the data block, so nothing in it can end the block or start a tag.
-    block = json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    block = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    block = block.replace("<", "\\u003c")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{(here / 'page.css').read_text()}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{body}"
+        f"<title>{escape(title)}</title><style>{_asset('page.css')}</style></head>"
+        f"<body>{body}"
         f'<script type="application/json" id="data">{block}</script>'
-        f"<script>{(here / 'page.js').read_text()}</script></body></html>"
+        f'<script>"use strict";{"".join(map(_asset, _SCRIPTS))}</script></body></html>'
     )
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def stamp_of(frame: pd.DataFrame) -> str:
     """The words that mark a report whose numbers must not be taken for a model's."""
     return wording.stamps(frame)
-
-
-def _section(title: str, inner: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{inner}</section>"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{rows}</dl>"
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(str(c))}</th>" for c in table.rows.columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in line) + "</tr>"
-        for line in table.rows.to_numpy().tolist()
-    )
-    inner = (
-        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div><p class=note>{escape(table.note)}</p>"
-    )
-    return _section(table.title, inner)
-
-
-def _figure(figure: style.Saved) -> str:
-    files = ", ".join(f"figures/{path.name}" for path in figure.paths)
-    source = base64.b64encode(figure.image.read_bytes()).decode()
-    image = f'<img alt="{escape(figure.title)}" src="data:image/png;base64,{source}">'
-    note = f"{figure.caption} Files: {files}"
-    return _section(figure.title, f"<figure>{image}</figure><p class=note>{escape(note)}</p>")
-
-
-def _trajectories(shown: Mapping[str, Any]) -> str:
-    count, total = len(shown["items"]), shown["total"]
-    words = (
-        f"{count} of {total} trajectories are in this file, wrong and cut-off ones first."
-        if count
-        else f"None of the {total} trajectories is in this file."
-    )
-    note = f"{words} <code>rlm-eval view RUN</code> shows all of them."
-    return _section("Trajectories", f'<p class=note>{note}</p><div id="viewer"></div>')

@@ -7,10 +7,10 @@ publishing: protected text is left out, but the rest is served as it is.
 
 from __future__ import annotations
 
-import functools
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,123 +18,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.records.build import cost_of
-from rlm_eval.records.record import load_records
-from rlm_eval.report import summary
-from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import page as html
-from rlm_eval.report.viewer import trajectories
-from rlm_eval.storage.cell_store import CellStore, raw_lines, stored_sample
+from rlm_eval.report.viewer import rows
+from rlm_eval.report.viewer.shelf import ViewerData
 
 if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
 
-PAGE = 100
-_STRETCH = 200_000  # characters of a context in one answer
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:"
 )
-
-
-class ViewerData:
-    """What the viewer may ask for. Reads a cell's journal when one of its samples is opened."""
-
-    def __init__(self, run_dirs: Sequence[Path], context_of: ContextOf | None = None) -> None:
-        """Raises `RlmEvalError` where a run has no records."""
-        frame = summary.prepare(load_records(run_dirs), card.manifests(run_dirs))
-        self.rows = frame.to_dict("records")
-        self.context_of = context_of
-        self._folders = {
-            (run.name, json.loads(path.read_text())["identity"]): path.parent
-            for run in run_dirs
-            for path in run.glob("cells/*/manifest.json")
-        }
-        # The places of a cell's lines are kept for two cells, and one context.
-        self._cell = functools.lru_cache(2)(CellStore)
-        self._context = functools.lru_cache(1)(self._read_context)
-
-    def choices(self) -> dict[str, list[str]]:
-        """Values of the filters."""
-        return {n: sorted({str(r[n]) for r in self.rows}) for n in ("outcome", "series")}
-
-    def list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """A page of the list: `outcome`, `series`, `score` (right, wrong), `words`, `page`."""
-        words = query.get("words", "").lower()
-        found = self._holding(words) if words else None
-        rows = [
-            trajectories.listed(row) | {"at": at, "sample": row["sample_id"], "index": row["index"]}
-            for at, row in enumerate(self.rows)
-            if query.get("outcome") in (None, "", row["outcome"])
-            and query.get("series") in (None, "", row["series"])
-            and query.get("score") in (None, "", "right" if row["score"] >= 1 else "wrong")
-            and (found is None or self._key(row) in found or words in str(row["sample_id"]))
-        ]
-        start = int(query.get("page", 0)) * PAGE
-        return {"rows": rows[start : start + PAGE], "total": len(rows)}
-
-    def trajectory(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """One trajectory with its texts."""
-        row = self.rows[int(query["at"])]
-        store = self._cell(self._folder(row))
-        line, attempt = store.one(str(row["sample_id"]), int(row["epoch"]))
-        pool = trajectories.Pool(hidden=bool(row["protected"]), longest=1_000_000)
-        cost = cost_of(store.manifest)
-        item = trajectories.as_json(stored_sample(line), attempt, pool, cost)
-        return {
-            "item": trajectories.listed(row) | item | {"at": int(query["at"])},
-            "texts": pool.texts,
-        }
-
-    def context(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """A stretch of a sample's context."""
-        row = self.rows[int(query["at"])]
-        if row["protected"]:
-            return {"text": "[protected: not shown]"}
-        start = int(query["start"])
-        try:
-            text = self._context(self._folder(row), str(row["sample_id"]))
-        except RlmEvalError as error:
-            return {"text": f"[{error}]"}
-        return {"text": text[start : min(int(query["end"]), start + _STRETCH)]}
-
-    def _folder(self, row: Mapping[Any, Any]) -> Path:
-        try:
-            return self._folders[row["run"], row["cell_id"]]
-        except KeyError as error:
-            raise RlmEvalError(f"run {row['run']}: the cell's directory is gone") from error
-
-    def _read_context(self, folder: Path, sample: str) -> str:
-        found = self.context_of(CellStore(folder).manifest, sample) if self.context_of else None
-        if found is None:
-            raise RlmEvalError(
-                f"the text of the context of sample {sample} is not at hand: `rlm-eval prefetch` "
-                "with the arguments of the run fetches its data set"
-            )
-        return found
-
-    def _key(self, row: Mapping[Any, Any]) -> tuple[str, str, int]:
-        return str(row["cell_id"]), str(row["sample_id"]), int(row["epoch"])
-
-    def _holding(self, words: str) -> set[tuple[str, str, int]]:
-        """Samples whose stored lines hold the words: code, output, answers, replies."""
-        needle = json.dumps(words, ensure_ascii=False)[1:-1].encode()
-        found = set()
-        for (_, cell), folder in self._folders.items():
-            owners: dict[int, tuple[str, int]] = {}
-            hits: set[int] = set()
-            for name, raw in raw_lines(folder):
-                started = raw.startswith(b'{"k":"start"')
-                hit = needle in raw.lower()
-                if not (started or hit or name == "trajectories.jsonl"):
-                    continue
-                line = json.loads(raw)
-                if "sample" in line:
-                    owners[line["t"]] = (line["sample"], line["epoch"])
-                if hit and "t" in line:
-                    hits.add(line["t"])
-            found |= {(cell, *owners[t]) for t in hits if t in owners}
-        return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -164,6 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/list": self.shelf.list,
             "/trajectory": self.shelf.trajectory,
             "/context": self.shelf.context,
+            "/search": self.shelf.search,
         }
         try:
             body = json.dumps(routes[url.path](query), allow_nan=False).encode()
@@ -192,9 +87,12 @@ def open_server(
     """(bound server, address with its key). Raises `RlmEvalError` for a port in use."""
     shelf = ViewerData(run_dirs, context_of)
     key = secrets.token_urlsafe(24)
-    data: dict[str, Any] = {"source": "server", "key": key, "choices": shelf.choices()}
-    data |= {"contexts": context_of is not None}
-    page = html.document("rlm_eval trajectories", '<div id="viewer"></div>', data, _POLICY).encode()
+    data: dict[str, Any] = {"source": "server", "key": key, "contexts": context_of is not None}
+    data |= shelf.list({}) | {"words": rows.words()}
+    names = ", ".join(dict.fromkeys(run.name for run in map(Path, run_dirs)))
+    page = html.document(
+        "rlm_eval trajectories", f"<h1>{escape(names)}</h1>{html.VIEWER}", data, _POLICY
+    ).encode()
     handler = type("Handler", (_Handler,), {"shelf": shelf, "key": key, "page": page})
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -211,7 +109,7 @@ def serve(
     context_of: ContextOf | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve until interrupted; `ready` is told the address."""
+    """Serve until interrupted; `ready` gets the address."""
     server, address = open_server(run_dirs, port=port, context_of=context_of)
     with server:
         ready(address)

@@ -7,7 +7,8 @@ hashes only. Nothing is escaped here: the page puts every text in as text, never
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rlm_eval.core.types import Call, Sample, Slice, text_hash
 from rlm_eval.records.build import cost_of
 from rlm_eval.records.coverage import slices_of
 from rlm_eval.records.record import CallCost
-from rlm_eval.report import wording
+from rlm_eval.report.viewer.rows import address, run_names
 from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
 
 BUDGET = 20_000_000
-"""Characters of trajectory text that one page embeds; the rest is shown by `rlm-eval view`."""
-_LONGEST = 100_000  # characters of one text; more helps no reader of a page
+"""Bytes of trajectories, as JSON, in one answer of the viewer."""
+_LONGEST = 12_000  # characters of one text on a page; the viewer has all of it
+_LEAST = 2_000  # bytes below which a cell's share of a page holds no trajectory
 _JOURNAL = 256_000_000  # bytes of a journal that a report reads; larger ones are for `view`
 
 
@@ -38,7 +40,7 @@ class Pool:
     hidden: bool = False
     """True leaves out all text (protected tasks)."""
     left: int = BUDGET
-    """Characters that still fit."""
+    """Bytes of JSON that still fit."""
     longest: int = _LONGEST
     """Characters kept of one text."""
     texts: list[Any] = field(default_factory=list)
@@ -56,11 +58,13 @@ class Pool:
         return self._numbers[key]
 
     def _kept(self, text: str) -> Any:
-        room = 0 if self.hidden else max(0, min(self.longest, self.left))
+        size = len(json.dumps(text))
+        fits = self.left * len(text) // size if text else 0  # an escaped letter takes several bytes
+        room = 0 if self.hidden else max(0, min(self.longest, fits))
         if len(text) <= room:
-            self.left -= len(text)
+            self.left -= size
             return text
-        self.left -= room
+        self.left -= room * size // len(text) if text else 0
         facts = {"chars": len(text), "hash": text_hash(text), "head": text[:room]}
         return facts | ({"protected": True} if self.hidden else {})
 
@@ -148,46 +152,44 @@ def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, Attempt]]:
 
 
 def embed(
-    run_dirs: Sequence[Path], frame: pd.DataFrame, context_of: ContextOf | None, per_cell: int = 20
+    run_dirs: Sequence[Path],
+    frame: pd.DataFrame,
+    context_of: ContextOf | None,
+    per_cell: int = 20,
+    room: int = BUDGET,
 ) -> dict[str, Any]:
-    """What `report.html` embeds: the first samples of every cell until the budget is spent.
+    """What `report.html` embeds: the first samples of every cell, in at most `room` bytes of JSON.
 
-    Wrong and cut-off samples come first: they are what a reader looks for.
+    Every cell has an equal share; what one leaves goes to those after it. Wrong and cut-off samples
+    come first: they are what a reader looks for. Items are named by their address (`rows.address`).
     """
     first = frame.sort_values("score", na_position="first", kind="stable")
-    cells = first[["cell_id", "sample_id", "epoch", *LISTED]].groupby(
-        ["run", "cell_id"], sort=False
-    )
-    rows = {key: part.head(per_cell).to_dict("records") for key, part in cells}
-    pool = Pool()
-    items = []
-    for run in run_dirs:
-        for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
-            journal = folder / "journal.jsonl"
-            if pool.left <= 0 or (journal.exists() and journal.stat().st_size > _JOURNAL):
+    kept = first[["run", "cell_id", "sample_id", "epoch"]].groupby(["run", "cell_id"], sort=False)
+    chosen = {key: part.head(per_cell).to_dict("records") for key, part in kept}
+    pool, items = Pool(), []
+    folders = [
+        (name, path.parent)
+        for run, name in run_names(run_dirs).items()
+        for path in sorted(run.glob("cells/*/manifest.json"))
+    ]
+    for place, (name, folder) in enumerate(folders):
+        journal = folder / "journal.jsonl"
+        share = room // (len(folders) - place)
+        if share < _LEAST or (journal.exists() and journal.stat().st_size > _JOURNAL):
+            continue
+        store = CellStore(folder)
+        manifest = store.manifest
+        pool.hidden, pool.left = bool(manifest["facts"].get("protected")), share
+        cost = cost_of(manifest)
+        for row in chosen.get((name, manifest["identity"]), ()):
+            who = str(row["sample_id"]), int(row["epoch"])
+            if who not in store.attempts or pool.left < _LEAST:
                 continue
-            store = CellStore(folder)
-            manifest = store.manifest
-            pool.hidden, cost = bool(manifest["facts"].get("protected")), cost_of(manifest)
-            for row in rows.get((run.name, manifest["identity"]), ()):
-                who = str(row["sample_id"]), int(row["epoch"])
-                if who not in store.attempts or pool.left <= 0:
-                    continue
-                line, attempt = store.one(*who)
-                context = context_of(manifest, who[0]) if context_of else None
-                item = as_json(stored_sample(line), attempt, pool, cost, context)
-                items.append(listed(row) | item)
+            line, attempt = store.one(*who)
+            context = context_of(manifest, who[0]) if context_of else None
+            item = as_json(stored_sample(line), attempt, pool, cost, context)
+            item["key"] = address(row["run"], row["cell_id"], *who)
+            pool.left -= len(json.dumps(item))
+            items.append(item)
+        room -= share - max(0, pool.left)
     return {"texts": pool.texts, "items": items, "total": len(frame)}
-
-
-LISTED = ("run", "series", "task_label", "length", "outcome", "failure", "score", "cost_cold")
-
-
-def listed(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the list of trajectories shows and filters by; unknown is null."""
-    import pandas as pd
-
-    values = {name: row[name] for name in LISTED}
-    if values["length"] == wording.UNKNOWN_LENGTH:
-        values["length"] = None
-    return {name: None if pd.isna(value) else value for name, value in values.items()}

@@ -1,0 +1,208 @@
+"""What a report allows to conclude, and what not, in at most five lines computed from its numbers.
+
+Sources: the paired comparisons after Holm, the comparisons that a suite named before the run, the
+caveats, and the referee's alarms. Nothing here is written by hand, and no line goes beyond them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.report import wording
+from rlm_eval.report.referee.evidence import Finding
+from rlm_eval.report.tables.standard import Table
+
+MOST = 5
+"""Lines of a conclusion."""
+_GROUPS = 3
+"""Groups of comparisons that one line names; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line, with the section of the page that holds what it rests on."""
+
+    text: str
+    """A sentence or two."""
+    section: str
+    """Id of that section."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The first thing that a reader of the page sees."""
+
+    may: tuple[Line, ...]
+    """What may be concluded."""
+    may_not: tuple[Line, ...]
+    """What may not."""
+
+
+def conclusion(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    limits: Sequence[str],
+    *,
+    planned: Table | None = None,
+    findings: Sequence[Finding] = (),
+) -> Conclusion:
+    """The lines for prepared records, their cell table, comparisons and caveats.
+
+    `planned` is the table of the comparisons named before the run, `findings` are the referee's.
+    """
+    if frame["scripted"].all():
+        may = [Line("Replies are scripted: the run shows that the machinery works.", "run")]
+    else:
+        may = [*_planned(planned), *_shown(comparisons), *_scores(table)][:2]
+    may_not = [
+        *_not_shown(comparisons),
+        *_as_bounds(table),
+        *_alarms(findings),
+        *_reservations(limits),
+    ]
+    return Conclusion(tuple(may), tuple(may_not[: MOST - len(may)]))
+
+
+def _planned(planned: Table | None) -> list[Line]:
+    """How the comparisons ended that were named before the run."""
+    if planned is None or planned.rows.empty:
+        return []
+    rows = planned.rows.to_dict("records")
+    held = [row for row in rows if row["verdict"] in ("A higher", "A lower")]
+    not_run = sum(row["verdict"] == "not run" for row in rows)
+    named = [
+        f"{row['A']} {row['verdict'][2:]} than {row['B']} on {row['task']} at {row['length']} "
+        f"({row['A - B, pp']} pp {row['95 % interval']})"
+        for row in held
+    ]
+    tail = f"; not run: {not_run}" if not_run else ""
+    return [
+        Line(
+            f"Of {len(rows)} comparisons named before the run, {len(held)} "
+            f"show{'s' * (len(held) == 1)} a difference after Holm{_listed(named)}{tail}.",
+            "comparisons",
+        )
+    ]
+
+
+def _shown(comparisons: pd.DataFrame) -> list[Line]:
+    """The differences to the baseline that hold: those above it, then those below it."""
+    if comparisons.empty or not comparisons["shown"].any():
+        return []
+    baseline = comparisons["b"].iloc[0]
+    lines = []
+    for word, sign in (("Above", 1), ("Below", -1)):
+        held = comparisons[comparisons["shown"] & (sign * comparisons["difference"] > 0)]
+        if held.empty:
+            continue
+        groups = [
+            (own["difference"].abs().max(), _group(str(a), str(task), own))
+            for (a, task), own in held.groupby(["a", "task_label"], sort=False)
+        ]
+        named = [text for _, text in sorted(groups, key=lambda pair: -pair[0])]
+        lines.append(
+            Line(
+                f"{word} {baseline} on the same samples, exploratory, after Holm over "
+                f"{len(comparisons)} comparisons{_listed(named)}.",
+                "comparisons",
+            )
+        )
+    return lines
+
+
+def _group(series: str, task: str, own: pd.DataFrame) -> str:
+    """The places where one method differs on one task."""
+    at = ", ".join(map(wording.tokens_label, sorted(own["length"])))
+    low, high = sorted((100 * own["difference"].min(), 100 * own["difference"].max()), key=abs)
+    size = f"{low:+.1f}" if len(own) == 1 else f"{low:+.1f} to {high:+.1f}"
+    return f"{series} on {task} at {at} ({size} pp)"
+
+
+def _listed(named: Sequence[str]) -> str:
+    """`: a; b; c; and 4 more`, or nothing."""
+    if not named:
+        return ""
+    rest = f"; and {len(named) - _GROUPS} more" if len(named) > _GROUPS else ""
+    return ": " + "; ".join(named[:_GROUPS]) + rest
+
+
+def _scores(table: pd.DataFrame) -> list[Line]:
+    """The span of the scores that are known as numbers."""
+    known = table[~table["as_bounds"] & table["accuracy"].notna()]
+    if known.empty:
+        return []
+    ranked = known.sort_values("accuracy", kind="stable").to_dict("records")
+    worst, best = ranked[0], ranked[-1]
+    count = f"{len(known)} of {len(table)} cells have a score with a 95 % interval"
+    if len(known) == 1:
+        return [Line(f"{count}: {_cell(best)}.", "scores")]
+    return [Line(f"{count}, from {_cell(worst)} to {_cell(best)}.", "scores")]
+
+
+def _cell(row: Any) -> str:
+    at = wording.tokens_label(float(row["length"]))
+    return (
+        f"{100 * row['accuracy']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}] "
+        f"({row['series']}, {row['task_label']} at {at})"
+    )
+
+
+def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
+    """Comparisons that show nothing: no proof of equality."""
+    if comparisons.empty:
+        return [Line("Nothing is compared: no two methods share scored samples.", "comparisons")]
+    open_ = comparisons[~comparisons["shown"]]
+    if open_.empty:
+        return []
+    unsure = int((~open_["comparable"]).sum())
+    found = open_.loc[open_["comparable"], "detectable"]
+    known = found.dropna()
+    told = f"{len(open_)} of {len(comparisons)} comparisons with {open_['b'].iloc[0]} show no "
+    told += "difference. That is not equality"
+    if len(known):
+        ends = sorted({f"{100 * known.min():.0f}", f"{100 * known.max():.0f}"}, key=int)
+        told += f": a difference under {' to '.join(ends)} pp mostly goes unseen"
+    if few := len(found) - len(known):
+        told += f"{',' if len(known) else ':'} {few} could hardly show any difference"
+    if unsure:
+        told += f"; {unsure} allow no verdict, since answers are cut off or missing"
+    return [Line(f"{told}.", "comparisons")]
+
+
+def _as_bounds(table: pd.DataFrame) -> list[Line]:
+    """Cells whose score is not a number."""
+    unsure = table[table["as_bounds"]]
+    if unsure.empty:
+        return []
+    names = ", ".join(dict.fromkeys(map(str, unsure["series"])))
+    return [
+        Line(
+            f"{len(unsure)} of {len(table)} cells have no single score, only bounds: more than 5 % "
+            f"of their answers are cut off, or some are missing ({names}).",
+            "outcomes",
+        )
+    ]
+
+
+def _alarms(findings: Sequence[Finding]) -> list[Line]:
+    """What the referee found that may undo a claim."""
+    alarms = [finding for finding in findings if finding.level == "alarm"]
+    if not alarms:
+        return []
+    named = ", ".join(finding.check for finding in alarms)
+    count = "1 alarm" if len(alarms) == 1 else f"{len(alarms)} alarms"
+    return [Line(f"The referee raises {count}: {named}. {alarms[0].text}", "limits")]
+
+
+def _reservations(limits: Sequence[str]) -> list[Line]:
+    """The gravest caveats, one a line; how many there are is said with each."""
+    count = len(limits)
+    return [
+        Line(f"{text}{f' (reservation {n} of {count})' if count > 1 else ''}", "limits")
+        for n, text in enumerate(limits, 1)
+    ]

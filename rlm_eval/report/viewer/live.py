@@ -1,0 +1,156 @@
+"""The records of runs that may still be running: the stored ones, and those of newer results.
+
+A running process writes `records.parquet` when it ends. Until then the rows of a cell are made here
+from its logs, each once. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlm_eval.core.errors import NoRecords
+from rlm_eval.core.types import Call
+from rlm_eval.records.build import row_maker
+from rlm_eval.records.record import FILE, load_records, read_file, read_typed, to_frame
+from rlm_eval.storage.cell_store import CellStore
+from rlm_eval.storage.lease import holder_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RESULTS = ("trajectories.jsonl", "scores.jsonl")
+_WATCHED = (*_RESULTS, "journal.jsonl", "DONE", "manifest.json")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A sample that a living process works on."""
+
+    folder: Path
+    """Its cell."""
+    line: dict[str, Any]
+    """The sample as stored."""
+    epoch: int
+    calls: tuple[Call, ...]
+    """Model calls so far."""
+
+
+class LiveRecords:
+    """Reads run directories again whenever they changed."""
+
+    def __init__(self, run_dirs: Sequence[Path]) -> None:
+        self.run_dirs = tuple(run_dirs)
+        self.unfinished: list[Unfinished] = []
+        """Of the last `load`."""
+        self._made: dict[Path, dict[int, dict[str, Any]]] = {}  # cell -> trajectory -> record
+        self._seen: tuple[Any, ...] = ()
+
+    def is_changed(self) -> bool:
+        """True where a file that counts has changed since the last `load`."""
+        return self._seen != self._stamps()
+
+    def progress(self) -> dict[str, int]:
+        """Started, finished and running cells."""
+        cells = [folder for run in self.run_dirs for folder in _cells(run)]
+        done = sum((folder / "DONE").exists() for folder in cells)
+        return {"cells": len(cells), "done": done, "held": len(self._held())}
+
+    def load(self) -> pd.DataFrame | None:
+        """The records of now; `None` where no sample has ended, but a process works on one.
+
+        Raises `RlmEvalError` where a run has neither records nor a living process, `NoRecords`
+        where no sample ended and none will.
+        """
+        self._seen = self._stamps()
+        held = self._held()
+        self.unfinished = [one for folder in held for one in _unfinished(folder)]
+        try:
+            return load_records(self.run_dirs, self._read)
+        except NoRecords:
+            if not held:
+                raise
+            return None
+
+    def _held(self) -> list[Path]:
+        """Cells that a living process writes."""
+        cells = (folder for run in self.run_dirs for folder in _cells(run))
+        return [f for f in cells if not (f / "DONE").exists() and holder_of(f) is not None]
+
+    def _stamps(self) -> tuple[Any, ...]:
+        paths = (
+            path
+            for run in self.run_dirs
+            for path in (run / FILE, *(f / name for f in _cells(run) for name in _WATCHED))
+        )
+        return tuple((str(path), *stamp) for path in paths if (stamp := _stamp(path)))
+
+    def _read(self, run: Path) -> pd.DataFrame:
+        """The rows of one run: those of cells with newer results made anew."""
+        import pandas as pd
+
+        stored = read_file(run) if (run / FILE).is_file() else None
+        newer = list(self._newer(run, stored))
+        if stored is None and not any(map(holder_of, _cells(run))) and not newer:
+            return read_file(run)  # says what is missing
+        parts = [] if stored is None else [stored]
+        if newer:
+            fresh = {str(store.manifest["identity"]): self._rows(store) for store in newer}
+            parts = [part[~part["cell_id"].isin(list(fresh))] for part in parts]
+            buffer = io.BytesIO()  # through a file's bytes: the same types as stored rows
+            to_frame(row for rows in fresh.values() for row in rows).to_parquet(buffer, index=False)
+            buffer.seek(0)
+            parts.append(read_typed(buffer))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def _newer(self, run: Path, stored: pd.DataFrame | None) -> Iterator[CellStore]:
+        """Cells with results that the stored records lack."""
+        made = _stamp(run / FILE) or (0, 0)
+        counts = {} if stored is None else stored["cell_id"].value_counts().to_dict()
+        for folder in _cells(run):
+            stamps = [_stamp(folder / name) or (0, 0) for name in _RESULTS]
+            if max(stamps) <= made and stored is not None:
+                continue
+            store = CellStore(folder)
+            is_copy = counts.get(store.manifest["identity"]) == len(store.attempts)
+            if store.attempts and not (is_copy and holder_of(folder) is None):
+                yield store
+
+    def _rows(self, store: CellStore) -> list[dict[str, Any]]:
+        """The records of a cell; those of earlier calls are kept."""
+        made = self._made.setdefault(store.folder, {})
+        make = row_maker(store)
+        found = {}
+        for who, attempt in store.attempts.items():
+            number = attempt.number
+            found[number] = made.get(number) or make(*store.one(*who))
+        self._made[store.folder] = found
+        return list(found.values())
+
+
+def _cells(run: Path) -> list[Path]:
+    return sorted(path.parent for path in run.glob("cells/*/manifest.json"))
+
+
+def _unfinished(folder: Path) -> Iterator[Unfinished]:
+    for line, epoch, _, calls in CellStore(folder).unfinished():
+        yield Unfinished(folder, line, epoch, calls)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """(time of the last change in ns, bytes); `None` where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a cell, for samples that have no record yet."""
+    loaded: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return loaded

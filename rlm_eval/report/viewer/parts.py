@@ -1,0 +1,228 @@
+"""The pieces of a report's page as HTML: conclusion, pivot, tables with links, figures, lists.
+
+Every text that comes from data is escaped here. A number's link holds the number of its table line
+(`cells`): `#c=12`, with `&outcome=` and the like where a column counts some of the line's samples;
+the script turns it into a list of samples.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import pandas as pd
+
+from rlm_eval.core.types import Outcome
+from rlm_eval.records.coverage import FAILURES
+from rlm_eval.report import wording
+from rlm_eval.report.conclusion import Conclusion, Line
+from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.viewer.rows import cells
+
+if TYPE_CHECKING:
+    from rlm_eval.report.figures import style
+
+_COLOURS = 64
+"""Of a figure's picture on the page: lines and marks need no more, and it has a third of the size.
+"""
+_NUMBER = re.compile(r"\d")
+_KEYS = ("task", "length", "method", "A", "B", "n", "how", "prompt", "isolation", "verdict")
+"""Columns that name a line, or hold words; `n` links to the line all the same."""
+_COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAILURES, "failure")
+"""Column of a table -> the filter that selects what it counts."""
+_BETTER = {"A better": 0, "B better": 1}
+_SCORES = {"not right": "<1", "right": "1", "wrong": "<1"}
+
+
+class Links:
+    """Addresses of lists of samples, for the lines of a report's tables."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """`table` is the cell table (`summary.summarise`)."""
+        self.cells = cells(table)
+        self._numbers = {tuple(cell): n for n, cell in enumerate(self.cells)}
+        self._tasks = {task for task, _, _ in self.cells}
+        self._methods = {method for _, _, method in self.cells}
+        self._lengths = {length for _, length, _ in self.cells}
+
+    def of(self, line: Mapping[str, Any]) -> Callable[[str], str | None]:
+        """Column -> address of the samples behind its number; `None` where none are known."""
+        task, length, method = (str(line.get(key, "")) for key in ("task", "length", "method"))
+        number = self._numbers.get((task, length, method))
+        if number is not None:
+            return lambda column: f"c={number}{self._also(column)}"
+        kinds = {"task": self._tasks, "length": self._lengths, "method": self._methods}
+        known = [(kind, str(line[kind])) for kind, of in kinds.items() if line.get(kind) in of]
+        sides = [str(line.get(side, "")) for side in ("A", "B")]
+        if known and set(sides) <= self._methods:
+            known += [("method", side) for side in sides]
+            return lambda column: self._pair(column, known, sides)
+
+        def address(column: str) -> str | None:
+            """A column may be one of the lengths, tasks or methods itself (pivots)."""
+            own = [(kind, column) for kind, of in kinds.items() if column in of]
+            return urlencode([*known, *own]) if known or own else None
+
+        return address
+
+    @staticmethod
+    def _pair(column: str, known: list[tuple[str, str]], sides: Sequence[str]) -> str:
+        better = [("better", sides[_BETTER[column]])] if column in _BETTER else []
+        return urlencode([*known, *better])
+
+    @staticmethod
+    def _also(column: str) -> str:
+        if column in _SCORES:
+            return f"&score={quote(_SCORES[column])}"
+        kind = _COUNTED.get(column)
+        return f"&{kind}={quote(column, safe=':')}" if kind else ""
+
+
+def section(name: str, title: str, inner: str) -> str:
+    """A section that the list of contents links to."""
+    return f'<section id="{name}"><h2>{escape(title)}</h2>{inner}</section>'
+
+
+def contents(sections: Sequence[tuple[str, str]]) -> str:
+    """The list of (id, title); it stays in view."""
+    items = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in sections)
+    return f'<nav id="contents" aria-label="Contents"><ol>{items}</ol></nav>'
+
+
+def conclusion(found: Conclusion) -> str:
+    """What may be concluded, then what not."""
+    return "".join(
+        f'<h3 class="{kind}">{title}</h3><ul class="{kind}">{"".join(map(_line, lines))}</ul>'
+        for kind, title, lines in (
+            ("may", "May be concluded", found.may),
+            ("not", "May not be concluded", found.may_not),
+        )
+        if lines
+    )
+
+
+def _line(line: Line) -> str:
+    return f'<li>{escape(line.text)} <a class="why" href="#{line.section}">why</a></li>'
+
+
+def facts(told: Mapping[str, str]) -> str:
+    """What was run, as a list of titles and words."""
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in told.items())
+    return f"<dl>{rows}</dl>"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def pivot(table: pd.DataFrame, links: Links) -> str:
+    """Method x length for each task: the score with its interval, shaded by its height.
+
+    `table` is the cell table. Bounds are printed as bounds; every score links to its samples.
+    """
+    parts = []
+    for task, own in table.groupby("task_label", sort=False):
+        lengths = sorted(set(own["length"]))
+        head = "".join(f"<th>{escape(wording.tokens_label(x))}</th>" for x in lengths)
+        body = []
+        for series, line in own.groupby("series", sort=False):
+            found = {row["length"]: row for row in line.to_dict("records")}
+            inner = "".join(_score(found.get(length), links) for length in lengths)
+            body.append(f'<tr><th scope="row">{escape(str(series))}</th>{inner}</tr>')
+        parts.append(
+            f'<div class="scroll"><table class="pivot"><caption>{escape(str(task))}, '
+            f"{wording.counted(own['n'])}</caption><thead><tr><th>method</th>{head}</tr></thead>"
+            f"<tbody>{''.join(body)}</tbody></table></div>"
+        )
+    note = (
+        "Mean score in percent with its 95 % interval; two numbers alone are bounds. Darker is "
+        "higher. A score opens its samples, wrong ones first."
+    )
+    return f'<div class="pivots">{"".join(parts)}</div><p class="note">{note}</p>'
+
+
+def _score(row: Mapping[Any, Any] | None, links: Links) -> str:
+    if row is None:
+        return "<td></td>"
+    line = {"task": row["task_label"], "method": row["series"]}
+    line["length"] = wording.tokens_label(float(row["length"]))
+    if row["as_bounds"]:
+        shown, interval = f"{100 * row['bound_low']:.0f} to {100 * row['bound_high']:.0f}", "bounds"
+        shade = (row["bound_low"] + row["bound_high"]) / 2
+    elif pd.isna(row["accuracy"]):
+        shown, interval, shade = "none", "", 0.0
+    else:
+        shown, shade = f"{100 * row['accuracy']:.1f}", row["accuracy"]
+        interval = f"{100 * row['low']:.0f} to {100 * row['high']:.0f}"
+    address = escape(links.of(line)("score") or "")
+    return (
+        f'<td style="--shade:{round(100 * shade)}%"><a href="#{address}">{shown}'
+        f"<small>{interval}</small></a></td>"
+    )
+
+
+def table(shown: Table, links: Links | None = None) -> str:
+    """A sortable table with its note; its numbers link to the samples behind them."""
+    names = list(map(str, shown.rows.columns))
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = []
+    for values in shown.rows.to_numpy().tolist():
+        address = links.of(dict(zip(names, values, strict=True))) if links else lambda _: None
+        inner = "".join(_cell(n, str(v), address) for n, v in zip(names, values, strict=True))
+        body.append(f"<tr>{inner}</tr>")
+    return (
+        f'<div class="table" id="table-{escape(shown.name)}"><h3>{escape(shown.title)}</h3>'
+        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<p class="note">{escape(shown.note)}</p></div>'
+    )
+
+
+def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:
+    """A number links to its samples; a count of none has none."""
+    is_word = (name in _KEYS and name != "n") or not _NUMBER.search(value)
+    is_none = value == "0" and (name in _COUNTED or name in _SCORES or name in _BETTER)
+    found = None if is_word or is_none else address(name)
+    inner = f'<a href="#{escape(found)}">{escape(value)}</a>' if found else escape(value)
+    return f"<td>{inner}</td>"
+
+
+def figure(saved: style.Saved) -> str:
+    """A figure with its picture inline, its caption where it has a file of it, and its files."""
+    files = ", ".join(
+        f'<a href="figures/{escape(path.name)}">{escape(path.name)}</a>' for path in saved.paths
+    )
+    source = base64.b64encode(_small(saved.image)).decode()
+    told = f"<p>{escape(text)}</p>" if (text := _caption(saved)) else ""
+    return (
+        f'<figure id="figure-{escape(saved.name)}"><h3>{escape(saved.title)}</h3>'
+        f'<div class="scroll"><img alt="{escape(saved.title)}" '
+        f'src="data:image/png;base64,{source}"></div><figcaption class="note">{told}'
+        f"Files: {files}</figcaption></figure>"
+    )
+
+
+def _caption(saved: style.Saved) -> str:
+    """The text of the caption file beside a figure; empty where there is none."""
+    found = [path for path in saved.paths if path.suffix == ".txt"]
+    text = found[0].read_text(encoding="utf-8").strip() if found else ""
+    return text.removeprefix(f"{saved.title}. ")
+
+
+def _small(path: Path) -> bytes:
+    """The picture with few colours, for a page; the file keeps all of them."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        how = Image.Quantize.FASTOCTREE  # a quarter of the time of the default
+        flat = image.convert("RGB").quantize(_COLOURS, method=how, dither=Image.Dither.NONE)
+        flat.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

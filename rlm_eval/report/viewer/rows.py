@@ -1,0 +1,116 @@
+"""Every sample of prepared records as short columns: what the lists sort, filter and link by.
+
+Columns with few values are a list of values and a code per row; numbers are rounded. A sample's
+address is `RUN/CELL/SAMPLE/EPOCH`, the cell by the first 12 characters of its id.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlm_eval.records.coverage import FAILURES
+from rlm_eval.report import wording
+
+CODED = ("task", "length", "method", "model", "outcome", "failure", "run", "cell")
+"""Columns with few values."""
+_NUMBERS = {
+    "score": ("score", 3),
+    "cost": ("cost_cold", 8),
+    "calls": ("n_calls", 0),
+    "seconds": ("wall_seconds", 2),
+    "index": ("index", 0),
+    "epoch": ("epoch", 0),
+}
+OUTCOMES = {
+    "ok": "the method returned an answer",
+    "running": "not finished yet: the calls so far",
+    "truncated": "the output cap of a model call ended the answer early",
+    "context_overflow": "the prompt did not fit into the model's window: scores 0",
+    "limit:tokens": "the sample's limit on tokens ended the answer early",
+    "limit:cost": "the sample's limit on cost ended the answer early",
+    "limit:calls": "the sample's limit on calls ended the answer early",
+    "limit:time": "the sample's limit on time ended the answer early",
+    "limit:depth": "the limit on recursion depth ended the answer early",
+    "limit:turns": "the limit on turns ended the answer early",
+    "no_answer": "the method returned nothing",
+    "refused": "the provider refused to answer",
+    "repl_crash": "the code that the model wrote killed its REPL: scores 0",
+    "repl_unavailable": "the REPL was lost for reasons outside the method: missing, not wrong",
+    "provider_error": "a model call failed for reasons outside the method: missing, not wrong",
+    "server_cut": "a server cut the prompt without an error: missing, not wrong",
+    "judge_error": "the judge failed: missing, not wrong",
+    "cancelled": "the run was stopped: missing, not wrong",
+    "unknown": "an imported row; whether the answer was cut is not known",
+}
+"""What an outcome means, beside a sample."""
+
+
+def words() -> dict[str, Mapping[str, str]]:
+    """What outcomes and kinds of failure mean."""
+    return {"outcomes": OUTCOMES, "failures": FAILURES}
+
+
+def model_label(root: object, sub: object) -> str:
+    """`root > sub`, or the one that there is."""
+    return " > ".join(dict.fromkeys(str(name) for name in (root, sub) if name)) or "none"
+
+
+def address(run: object, cell_id: object, sample: object, epoch: object) -> str:
+    """The address of a sample in a list and in a link."""
+    return f"{run}/{str(cell_id)[:12]}/{sample}/{int(float(str(epoch)))}"
+
+
+def run_names(run_dirs: Sequence[Path]) -> dict[Path, str]:
+    """Run directory -> its name in records (`load_records`): the folder's, or the path of two."""
+    same = Counter(Path(run).name for run in run_dirs)
+    return {Path(run): str(run) if same[Path(run).name] > 1 else Path(run).name for run in run_dirs}
+
+
+def listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dictionary per row of a prepared frame; unknown is `None`, `score` is in [0, 1]."""
+    found: dict[str, list[Any]] = {
+        "task": list(map(str, frame["task_label"])),
+        "length": [wording.tokens_label(float(value)) for value in frame["length"]],
+        "tokens": [_number(v, 0) if v != wording.UNKNOWN_LENGTH else None for v in frame["length"]],
+        "method": list(map(str, frame["series"])),
+        "model": [model_label(*pair) for pair in zip(frame["root"], frame["sub"], strict=True)],
+        "outcome": list(map(str, frame["outcome"])),
+        "failure": ["" if pd.isna(value) else str(value) for value in frame["failure"]],
+        "run": list(map(str, frame["run"])),
+        "cell": [str(value)[:12] for value in frame["cell_id"]],
+        "sample": list(map(str, frame["sample_id"])),
+    }
+    for name, (column, digits) in _NUMBERS.items():
+        found[name] = [_number(value, digits) for value in frame[column]]
+    return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+
+def _number(value: Any, digits: int) -> float | int | None:
+    if pd.isna(value):
+        return None
+    return round(float(value), digits) if digits else round(float(value))
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`{name: [values, codes] or values}` of `listed` rows, for JSON."""
+    made: dict[str, Any] = {}
+    for name in CODED:
+        values: dict[str, int] = {}
+        codes = [values.setdefault(row[name], len(values)) for row in rows]
+        made[name] = [list(values), codes]
+    for name in ("tokens", "sample", *_NUMBERS):
+        made[name] = [row[name] for row in rows]
+    return made
+
+
+def cells(table: pd.DataFrame) -> list[list[str]]:
+    """(task, length, method) of every line of a cell table: what a link's number means."""
+    return [
+        [str(row["task_label"]), wording.tokens_label(float(row["length"])), str(row["series"])]
+        for row in table.to_dict("records")
+    ]

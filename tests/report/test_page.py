@@ -1,0 +1,155 @@
+"""The report's page leads with its conclusion, its links resolve, and it stays small."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import made_frames as frames
+import pandas as pd
+import pytest
+from pages import Page
+
+from rlm_eval.core.types import Outcome
+from rlm_eval.records.record import FILE, to_frame
+from rlm_eval.report import report, summary
+from rlm_eval.report.conclusion import MOST, conclusion
+from rlm_eval.report.referee.evidence import Finding
+from rlm_eval.report.tables import comparison
+from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.viewer import page as page_of_report
+from rlm_eval.report.viewer import parts, rows
+from rlm_eval.report.viewer.parts import Links
+
+ORDER = [
+    "conclusion", "scores", "outcomes", "costs", "behaviour", "comparisons", "limits", "run",
+    "trajectories",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """A report about records alone: three methods at two lengths, 20 samples each."""
+    run = tmp_path_factory.mktemp("published")
+    frame = frames.frame(n=20)
+    frame.loc[frame["index"] == 3, "failure"] = "seen_and_missed"
+    frame.to_parquet(run / FILE)
+    report([run], run / "report")
+    return Page(run / "report" / "report.html")
+
+
+def test_the_conclusion_comes_first_and_the_trajectories_last(page: Page) -> None:
+    assert [name for name in page.sections if name != "errors"] == ORDER
+    body = page.text.split("<main")[1]
+    assert body.index("May be concluded") < body.index("May not be concluded")
+    assert body.index("May not be concluded") < body.index("figure-length_panels")
+    assert body.index("figure-length_panels") < body.index('class="pivot"')
+    assert body.index('class="pivot"') < body.index("table-outcomes") < body.index("table-cost")
+    told = body.split('id="conclusion"')[1].split("</section>")[0]
+    assert 2 <= told.count("<li>") <= MOST
+
+
+def test_every_link_of_the_page_resolves(page: Page) -> None:
+    places = [link for link in page.links if "=" not in link]
+    assert set(page.sections) <= set(places)
+    assert set(places) <= set(page.ids)
+    lists = {link for link in page.links if "=" in link}
+    assert len(lists) > 10
+    for link in lists:
+        assert page.selected(link), link
+
+
+def test_a_count_links_to_as_many_samples_as_it_says(page: Page) -> None:
+    counted = re.findall(
+        r'<a href="#([^"]*(outcome|failure|better)=[^"]*)">([0-9]+)</a>', page.text
+    )
+    assert {kind for _, kind, _ in counted} == {"outcome", "failure", "better"}
+    for link, _, count in counted:
+        assert len({r["sample"] for r in page.selected(unescape(link))}) == int(count), link
+
+
+def test_a_number_of_a_pivot_links_to_its_cell_and_a_word_to_nothing() -> None:
+    _, table, *_ = made(n=12)
+    links = Links(table)
+    of_method = links.of({"task": "s_niah", "method": "rlm", "1k": "93.1", "2k": "87.0"})
+    assert of_method("1k") == "task=s_niah&method=rlm&length=1k"
+    of_budget = links.of({"task": "s_niah", "length": "1k", "budget": "enough for rag"})
+    assert of_budget("rag") == "task=s_niah&length=1k&method=rag"
+    assert links.of({"model": "x"})("n") is None
+    shown = parts.table(Table("t", "T", "note", pd.DataFrame([{"task": "a<b", "x": "y"}])), links)
+    assert "<td>a&lt;b</td><td>y</td>" in shown
+
+
+def test_scripts_make_no_markup_from_data() -> None:
+    assets = Path(page_of_report.__file__).parent / "assets"
+    own = [path for path in assets.glob("*.js") if not path.name.endswith(".umd.js")]
+    assert len(own) == 7
+    for path in own:
+        text = path.read_text()
+        for word in ("innerHTML", "outerHTML", "insertAdjacent", "dangerously", "document.write"):
+            assert word not in text, path.name
+        assert not re.search(r"\beval\(|\bnew Function\b", text), path.name
+
+
+def test_a_page_of_few_cells_is_small(page: Page) -> None:
+    assert len(page.text.encode()) < 3_000_000
+    assert "table-accuracy" in page.ids
+
+
+def made(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
+    frame = summary.prepare(frames.frame(**changes))  # type: ignore[arg-type]
+    table = summary.summarise(frame)
+    return frame, table, comparison.against(frame, "long_context"), caveats(frame, table)
+
+
+def test_a_difference_that_holds_may_be_concluded_and_others_not() -> None:
+    frame, table, rows_, limits = made(n=60)
+    rows_ = rows_.assign(shown=False, difference=0.0)
+    rows_.loc[0, ["shown", "difference"]] = [True, 0.25]
+    rows_.loc[1, ["shown", "difference"]] = [True, -0.5]
+    found = conclusion(frame, table, rows_, limits)
+    assert found.may[0].text.startswith("Above long_context on the same samples, exploratory")
+    assert "(+25.0 pp)" in found.may[0].text
+    assert "(-50.0 pp)" in found.may[1].text
+    assert f"{len(rows_) - 2} of {len(rows_)} comparisons" in found.may_not[0].text
+    assert "not equality" in found.may_not[0].text
+    assert len(found.may) + len(found.may_not) == MOST
+
+
+def test_scripts_allow_no_conclusion_about_a_model_and_alarms_are_named() -> None:
+    frame, table, rows_, limits = made(n=12)
+    alarm = Finding("leaks", "alarm", "3 answers hold another sample's gold.")
+    found = conclusion(frame.assign(scripted=True), table, rows_, limits, findings=[alarm])
+    assert [line.text for line in found.may] == [
+        "Replies are scripted: the run shows that the machinery works."
+    ]
+    assert any("1 alarm: leaks. 3 answers" in line.text for line in found.may_not)
+
+
+def test_what_was_planned_comes_before_what_was_explored() -> None:
+    frame, table, rows_, limits = made(n=12)
+    line = {"task": "s_niah", "length": "1k", "A": "rlm", "B": "rag", "A - B, pp": "+30.0"}
+    line |= {"95 % interval": "[+10.0, +50.0]"}
+    plan = Table("planned", "t", "n", pd.DataFrame([
+        line | {"verdict": "A higher"}, line | {"verdict": "not run"},
+    ]))  # fmt: skip
+    told = conclusion(frame, table, rows_, limits, planned=plan).may[0].text
+    assert told == (
+        "Of 2 comparisons named before the run, 1 shows a difference after Holm: rlm higher than "
+        "rag on s_niah at 1k (+30.0 pp [+10.0, +50.0]); not run: 1."
+    )
+
+
+def test_every_outcome_has_words() -> None:
+    assert {outcome.value for outcome in Outcome} < set(rows.OUTCOMES)
+
+
+def test_columns_hold_every_row_and_unknown_is_null() -> None:
+    frame = summary.prepare(to_frame(frames.frame(n=2).to_dict("records")))
+    frame.loc[0, "score"] = None
+    listed = rows.listed(frame)
+    assert listed[0]["score"] is None
+    packed = rows.columns(listed)
+    assert [packed["method"][0][code] for code in packed["method"][1]] == list(frame["series"])
