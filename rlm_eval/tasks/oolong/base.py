@@ -120,9 +120,9 @@ class LabelledWindows(Questions, GeneratedTask):
     """`tokens` (the length is exact) or `official_lines` (the benchmark's lines per length)."""
     scope: str = "headline"
     """`headline` (whole window and long date ranges), `whole` (labels of the whole window, without
-    dates: close and equal comparisons, counts, the least common label), `user` or `month` (subsets that a filter
-    finds), `easy` (users and dates alone tell, or a quarter of the lines: the most common label,
-    the user with most of one label, the first month of one)."""
+    dates: close and equal comparisons, counts, the least common label), `user` or `month` (subsets
+    that a filter finds), `easy` (users and dates alone tell, or a quarter of the lines: the most
+    common label, the user with most of one label, the first month of one)."""
     questions_per_window: int = 5
     """Questions that share a base window; they are one cluster."""
     with_labels: bool = False
