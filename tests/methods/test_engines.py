@@ -114,7 +114,7 @@ async def test_an_engine_answers_and_every_call_of_it_is_metered(name: str, tmp_
     assert notes["engine_missed_calls"] == (2 if name == "minrlm" else 0)
     assert notes["engine_missed_tokens"] == 0
     assert notes["engine_failed_calls"] == 0
-    assert notes["engine_version"] == shipped(name).version
+    assert notes["engine_version"] == shipped(name).release
     assert notes["engine_input_chars_first"] > 1000
 
 

@@ -277,7 +277,7 @@ def test_an_environment_that_lacks_the_engine_is_named(
 def test_the_script_makes_the_releases_that_the_configurations_name() -> None:
     script = (ROOT / "scripts" / "engine_env.sh").read_text()
     made = re.findall(r"^  (\w+)\) +package=(\S+) +default=(\S+)", script, re.MULTILINE)
-    named = {name: built(f"method=external_{name}").version for name in PACKAGES}
+    named = {name: built(f"method=external_{name}").release for name in PACKAGES}
     assert {name: version for name, _, version in made} == named
     assert {name: package for name, package, _ in made} == PACKAGES
 

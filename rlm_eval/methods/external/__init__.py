@@ -55,7 +55,7 @@ class External:
     """Passed to the engine (`rlms`: arguments of `RLM`, as `max_iterations`)."""
     seconds: float = 1800.0
     """Wall seconds after which the engine is killed."""
-    version: str = "0.1.3"
+    release: str = "0.1.3"
     """Release of the engine: another one is another method. Not checked with a `runner`."""
     settings_for: str | None = None
     """The engine whose settings a YAML holds: they must not reach another one."""
@@ -104,10 +104,10 @@ class External:
     def unready(self) -> str | None:
         """Why no sample can run on this machine and what to do, in a line; `None` where one can."""
         if self.runner is not None:
-            if python_of(self.engine, self.version, self.python) is None:
+            if python_of(self.engine, self.release, self.python) is None:
                 return f"{self.name}: method.python={self.python}: no such interpreter"
             return None
-        told = lacks(self.engine, self.version, self.python)
+        told = lacks(self.engine, self.release, self.python)
         return None if told is None else f"{self.name}: {told}"
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
@@ -122,7 +122,7 @@ class External:
         try:
             async with open_proxy(session, self.max_output_tokens) as proxy:
                 try:
-                    result = await self._run(sample, proxy, folder)
+                    result = await self._run(sample, session, proxy, folder)
                 finally:
                     _note_requests(session, proxy)
         finally:
@@ -131,10 +131,12 @@ class External:
             return Answer(None, outcome=Outcome.LIMIT_TIME)
         self._note_result(session, result)
         if result.ended == "error" and result.fault == "engine":
-            raise self._failure(proxy, result.reason)
+            raise self._failure(session, proxy, result.reason)
         return result.as_answer()
 
-    async def _run(self, sample: Sample, proxy: Proxy, folder: Path) -> contract.Result | None:
+    async def _run(
+        self, sample: Sample, session: Session, proxy: Proxy, folder: Path
+    ) -> contract.Result | None:
         """What the engine's runner wrote; `None` where its time was up."""
         value = await asyncio.to_thread(sample.context.value)
         job = {
@@ -145,7 +147,7 @@ class External:
             "settings": self.settings,
             "result": str(folder / "result.json"),
         }
-        python = python_of(self.engine, self.version, self.python)
+        python = python_of(self.engine, self.release, self.python)
         if python is None:  # else the supervisor's failure would read as a crash of the engine
             raise MissingDependency(
                 f"{self.name}: method.python={self.python}: no such interpreter; make an "
@@ -184,16 +186,18 @@ class External:
                 f"method.python (docs/external_engines.md). It said: {words}"
             )
         if code != 0 or not (folder / "result.json").is_file():
-            raise self._failure(proxy, f"ended with code {code}: {words}")
+            session.note("engine_reason", f"ended with code {code}")
+            raise self._failure(session, proxy, f"ended with code {code}: {words}")
         return contract.read(folder / "result.json", self._runner.name)
 
-    def _failure(self, proxy: Proxy, told: str) -> Exception:
+    def _failure(self, session: Session, proxy: Proxy, told: str) -> Exception:
         """What to raise where the engine failed: a model call that failed is most likely why."""
         if proxy.failure is None:
             return ReplCrash(f"{self.name}: {told}")
         if isinstance(proxy.failure, BadRequest):
             # The engine's own request, which would be refused again: as a failure of the provider
             # the sample would be redone for ever, and never count.
+            session.note("engine_reason", "its request was refused")
             return ReplCrash(f"{self.name}: its request was refused: {proxy.failure}")
         return proxy.failure
 
@@ -211,10 +215,10 @@ class External:
 
     def _note_result(self, session: Session, result: contract.Result) -> None:
         """How it ended, by which release, and its own account beside ours."""
-        if self.runner is None and result.version != self.version:
+        if self.runner is None and result.version != self.release:
             raise ConfigError(
-                f"{self.name}: release {result.version} answered and method.version="
-                f"{self.version}; set method.version={result.version}"
+                f"{self.name}: release {result.version} answered and method.release="
+                f"{self.release}; set method.release={result.version}"
             )
         session.note("engine_version", result.version)
         session.note("engine_ended", result.ended)

@@ -52,8 +52,8 @@ def lacks(engine: str, version: str, given: str | None) -> str | None:
         return f"{python} has no {PACKAGES[engine]} {version}; {make} makes an environment"
     if found != version:
         return (
-            f"{python} has {PACKAGES[engine]} {found} and method.version={version}; set "
-            f"method.version={found}, or {make} {version}"
+            f"{python} has {PACKAGES[engine]} {found} and method.release={version}; set "
+            f"method.release={found}, or {make} {version}"
         )
     return None
 
