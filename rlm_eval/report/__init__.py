@@ -33,6 +33,7 @@ def report(
     from rlm_eval.report.figures import draw
     from rlm_eval.report.tables import ablations, card, comparison, formats, standard
     from rlm_eval.report.tables.caveats import caveats
+    from rlm_eval.report.tables.leaderboard import leaderboard
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
     from rlm_eval.storage import stale_code
@@ -45,6 +46,8 @@ def report(
         table = summary.summarise(frame)
         comparisons = comparison.against(frame, summary.series_order(frame)[0])
         more, marks = ([], None) if additions is None else additions(frame)
+        if (engines := leaderboard(frame, table)) is not None:
+            more = [engines, *more]
         output_folder(out)
         drawing = draw.draw(frame, table, comparisons, out / "figures", marks, second)
         limits = [*stale_code.sentences(known), *caveats(frame, table)]
