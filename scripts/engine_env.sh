@@ -8,9 +8,9 @@ set -euo pipefail
 
 case "${1:-}" in
   rlms)          package=rlms          default=0.1.3 oldest=3.11 ;;
-  dspy)          package=dspy          default=3.4.1 oldest=3.10 ;;
-  minrlm)        package=minrlm        default=0.1.5 oldest=3.10 ;;
-  recursive_llm) package=recursive-llm default=0.5.0 oldest=3.9 ;;
+  dspy)          package=dspy          default=3.4.1 oldest=3.11 ;;
+  minrlm)        package=minrlm        default=0.1.5 oldest=3.11 ;;
+  recursive_llm) package=recursive-llm default=0.5.0 oldest=3.11 ;;
   pyrlm)         package=pyrlm-runtime default=1.0.3 oldest=3.12 ;;
   *)
     echo "usage: scripts/engine_env.sh rlms|dspy|minrlm|recursive_llm|pyrlm [VERSION]" >&2

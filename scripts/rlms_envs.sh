@@ -8,7 +8,7 @@ mkdir -p "$place"
 for version in 0.1.0 0.1.1 0.1.3; do
   if [[ ! -f "$place/$version/READY" ]]; then
     rm -rf "${place:?}/$version" # what an interrupted run left
-    python="$("${BASH_SOURCE[0]%/*}/engine_env.sh" rlms "$version")"
+    python="$("$(dirname "${BASH_SOURCE[0]}")/engine_env.sh" rlms "$version")"
     ln -s "${python%/bin/python}" "$place/$version"
   fi
 done
