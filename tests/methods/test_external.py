@@ -186,6 +186,8 @@ async def test_the_engines_own_failure_is_a_crash(tmp_path: Path) -> None:
             await solve(engine(tmp_path, broken), bench, sample)
         with pytest.raises(ReplCrash, match=r"request was refused: two in a row"):
             await solve(engine(tmp_path, refused), bench, sample)
+        assert bench.session.notes["engine_reason"] == "its request was refused"
+        assert bench.session.notes["engine_failed_calls"] == 0, "it did not go on"
 
 
 @pytest.mark.parametrize(

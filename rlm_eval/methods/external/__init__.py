@@ -131,7 +131,9 @@ class External:
             return Answer(None, outcome=Outcome.LIMIT_TIME)
         self._note_result(session, result)
         if result.ended == "error" and result.fault == "engine":
-            raise self._failure(session, proxy, result.reason)
+            failure = self._failure(session, proxy, result.reason)
+            _note_requests(session, proxy)
+            raise failure
         return result.as_answer()
 
     async def _run(
@@ -194,6 +196,7 @@ class External:
         """What to raise where the engine failed: a model call that failed is most likely why."""
         if proxy.failure is None:
             return ReplCrash(f"{self.name}: {told}")
+        proxy.failed -= 1  # the engine did not go on after this one
         if isinstance(proxy.failure, BadRequest):
             # The engine's own request, which would be refused again: as a failure of the provider
             # the sample would be redone for ever, and never count.
