@@ -46,7 +46,7 @@ def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
 def test_a_run_in_which_no_sample_can_end_says_why_and_reports_nothing(tmp_path):
     """An engine that is not there is no wrong answer."""
     (tmp_path / "run_mine.py").write_text("raise SystemExit(3)")
-    given = ["method=external", "method.engine=mine", "method.runner=run_mine.py"]
+    given = ["method=external", "method.engine=mine", f"method.runner={tmp_path}/run_mine.py"]
     done = rlm_eval("run", "debug=scripted", *given, "length=1k", "n=1", cwd=tmp_path)
     assert done.returncode == 1
     assert "external_mine: " in done.stderr
