@@ -20,7 +20,10 @@ def main(path: str) -> int:
     job = json.loads(Path(path).read_text("utf-8"))
     try:
         from minrlm import RLM  # type: ignore[import-not-found, unused-ignore]  # not installed here
-        from openai import AsyncOpenAI, OpenAI
+        from openai import (  # type: ignore[import-not-found, unused-ignore]
+            AsyncOpenAI,
+            OpenAI,
+        )
     except ImportError as error:
         sys.stderr.write(f"{error}\n")
         return 3
