@@ -31,9 +31,8 @@ def report(
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
     from rlm_eval.report.figures import draw
-    from rlm_eval.report.tables import ablations, card, comparison, formats, standard
+    from rlm_eval.report.tables import ablations, card, comparison, formats, leaderboard, standard
     from rlm_eval.report.tables.caveats import caveats
-    from rlm_eval.report.tables.leaderboard import leaderboard
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
     from rlm_eval.storage import stale_code
@@ -46,13 +45,11 @@ def report(
         table = summary.summarise(frame)
         comparisons = comparison.against(frame, summary.series_order(frame)[0])
         more, marks = ([], None) if additions is None else additions(frame)
-        if (engines := leaderboard(frame, table)) is not None:
-            more = [engines, *more]
         output_folder(out)
         drawing = draw.draw(frame, table, comparisons, out / "figures", marks, second)
         limits = [*stale_code.sentences(known), *caveats(frame, table)]
         built = standard.build(frame, table, comparisons) + ablations.build(frame)
-        built[2:2] = more
+        built[2:2] = leaderboard.build(frame, table) + more
         built = standard.of_imports(built, frame)
         written = formats.write(built, table, out / "tables")
         figures = drawing()

@@ -6,7 +6,7 @@ import pandas as pd
 from report import made_frames as frames
 
 from rlm_eval.report import summary
-from rlm_eval.report.tables.leaderboard import leaderboard
+from rlm_eval.report.tables import leaderboard
 
 
 def made(n: int = 10, **notes: list[object]) -> pd.DataFrame:
@@ -23,8 +23,7 @@ def made(n: int = 10, **notes: list[object]) -> pd.DataFrame:
 
 def rows(frame: pd.DataFrame) -> dict[str, dict[str, object]]:
     ready = summary.prepare(frame)
-    table = leaderboard(ready, summary.summarise(ready))
-    assert table is not None
+    (table,) = leaderboard.build(ready, summary.summarise(ready))
     return {row["method"].split()[0]: row for row in table.rows.to_dict("records")}
 
 
@@ -65,7 +64,7 @@ def test_the_engines_own_account_stands_beside_ours():
 
 def test_a_report_without_an_engine_has_no_leaderboard():
     ready = summary.prepare(frames.frame(lengths=(1024,)))
-    assert leaderboard(ready, summary.summarise(ready)) is None
+    assert leaderboard.build(ready, summary.summarise(ready)) == []
 
 
 def test_lines_of_places_without_an_engine_are_left_out():

@@ -32,10 +32,10 @@ _NOTE = (
 )
 
 
-def leaderboard(frame: pd.DataFrame, table: pd.DataFrame) -> Table | None:
-    """The table over a prepared frame and its cell table; `None` without an external engine."""
+def build(frame: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
+    """The table over a prepared frame and its cell table; empty without an external engine."""
     if not frame["method"].str.startswith(ENGINE).any():
-        return None
+        return []
     keys = ["task_label", "length", "series"]
     parts = dict(iter(frame.groupby(keys, sort=False)))
     engines = frame[frame["method"].str.startswith(ENGINE)]
@@ -45,7 +45,7 @@ def leaderboard(frame: pd.DataFrame, table: pd.DataFrame) -> Table | None:
         for line in table.to_dict("records")
         if (line["task_label"], line["length"]) in places
     ]
-    return Table("leaderboard", "Engines on equal terms", _NOTE, pd.DataFrame(rows))
+    return [Table("leaderboard", "Engines on equal terms", _NOTE, pd.DataFrame(rows))]
 
 
 def _row(line: dict[Hashable, Any], part: pd.DataFrame) -> dict[str, Any]:

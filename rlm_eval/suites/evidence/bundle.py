@@ -103,7 +103,7 @@ def derive(run: Path) -> dict[str, str]:
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
-    from rlm_eval.report.tables import ablations, card, comparison, formats, standard
+    from rlm_eval.report.tables import ablations, card, comparison, formats, leaderboard, standard
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.suites.comparisons import additions
 
@@ -113,7 +113,7 @@ def derive(run: Path) -> dict[str, str]:
     compared = comparison.against(frame, summary.series_order(frame)[0])
     more, _ = additions([run])(frame)
     built = standard.build(frame, table, compared) + ablations.build(frame)
-    built[2:2] = more
+    built[2:2] = leaderboard.build(frame, table) + more
     with tempfile.TemporaryDirectory(prefix="rlm-eval-tables-") as place:
         written = formats.write(built, table, Path(place))
         found = {
