@@ -4,13 +4,12 @@
 # RLM_EVAL_RLMS_ENVS wants. About a minute; safe to run twice.
 set -euo pipefail
 place="${RLM_EVAL_CACHE:-$HOME/.cache/rlm_eval}/rlms"
-python="${PYTHON:-python3}"
+mkdir -p "$place"
 for version in 0.1.0 0.1.1 0.1.3; do
-  env="$place/$version"
-  if [[ ! -f "$env/READY" ]]; then
-    "$python" -m venv "$env"
-    "$env/bin/python" -m pip install --quiet --disable-pip-version-check "rlms==$version" >&2
-    touch "$env/READY"
+  if [[ ! -f "$place/$version/READY" ]]; then
+    rm -rf "${place:?}/$version" # what an interrupted run left
+    python="$("$(dirname "${BASH_SOURCE[0]}")/engine_env.sh" rlms "$version")"
+    ln -s "${python%/bin/python}" "$place/$version"
   fi
 done
 echo "$place"

@@ -20,6 +20,7 @@ PLACEHOLDERS = {
     "oolong_rows": ["task.path=lines.csv"],
     "mrcr_v2": ["task.path=mrcr_v2.csv"],
     "mrcr_openai": ["task.path=mrcr.parquet"],
+    "external": ["method.engine=mine", f"method.runner={__file__}"],
 }
 """Entries that are meant to be completed on the command line."""
 
@@ -43,7 +44,8 @@ def test_every_task_builds_and_names_its_class(name):
 @pytest.mark.parametrize("name", names("method"))
 def test_every_method_builds(name):
     embed = ["model@embed=embedding", "embed.model=some/model"]  # rag_dense, rag_hybrid need one
-    (cell,) = built("task=ledger", f"method={name}", "model@root=scripted", *embed)
+    own = PLACEHOLDERS.get(name, [])
+    (cell,) = built("task=ledger", f"method={name}", *own, "model@root=scripted", *embed)
     assert cell.resolved["method"]["_target_"].endswith(type(cell.method).__name__)
     assert cell.method.name
     assert isinstance(cell.method.runs_code, bool)

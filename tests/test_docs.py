@@ -209,6 +209,18 @@ def test_the_scores_of_the_wordings_are_those_published():
         assert f"| {row} |" in page
 
 
+def test_the_rows_of_the_engines_are_those_published():
+    page = (ROOT / "benchmarks/engines/README.md").read_text()
+    columns = (
+        "method", "attempted", "score %", "95 % interval", "tokens", "calls", "failures",
+    )  # fmt: skip
+    with (ROOT / "results/published/engines/tables/leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert f"| {' | '.join(row[k] for k in columns)} |" in page
+
+
 def test_the_scores_of_the_study_are_those_published():
     """The page's table is a copy in an order of its own: the same cells, the same figures."""
     with (ROOT / "results/published/length_sweep/tables/accuracy.csv").open() as file:

@@ -19,12 +19,12 @@ from test_docs import PAGES, ROOT, commands_of, shown_files
 from test_suites import CHOSEN, stand_in  # noqa: F401 - a fixture
 
 from rlm_eval.cli import main
+from rlm_eval.core.paths import cache_dir
 
 PAID = ("model@", "n=", "length=", "tokenizer=", "limits.", "root.engine.")
 SCRIPTED = ["model@root=scripted", "model@sub=same"]
 QUIET = {"--estimate", "--cells"}
 """A suite's options that ask no model."""
-RLMS = "RLM_EVAL_RLMS_PYTHON"
 ELSEWHERE = {"prefetch": "test_prefetch.py", "import": "importers/test_importing.py"}
 """Commands that ask the hub, or read logs that only the reader has -> the tests that run them."""
 
@@ -33,7 +33,7 @@ def rehearsal(line: str, files) -> list[str]:
     """The words of a shown command, after `rlm-eval`."""
     name, *given = shlex.split(line)[1:]
     if name in ("run", "ask", "suite"):
-        given = [re.sub(r"=\$HOME/.*/python$", f"={os.environ.get(RLMS)}", w) for w in given]
+        given = [w for w in given if not w.startswith("method.python=")]
     if name == "run" and "debug=scripted" not in given:
         given = [word for word in given if not word.startswith(PAID)]
         given += [*SCRIPTED, "n=1", "length=1k,2k", "tokenizer=approx4"]
@@ -75,8 +75,14 @@ def looked_at(words: list[str]) -> None:
 )
 def test_the_commands_of_a_page_run(page, stand_in, tmp_path, monkeypatch, capsys):  # noqa: F811
     files, folder, canary = stand_in
-    if RLMS not in os.environ and "method=external_rlms" in "".join(commands_of(page)):
-        pytest.skip(f"{RLMS} names no interpreter that has rlms")
+    engines = cache_dir() / "engines"
+    for name in set(re.findall(r"method=external_(\w+)", " ".join(commands_of(page)))):
+        if not list(engines.glob(f"{name}-*/READY")):
+            pytest.skip(f"no environment with {name}: scripts/engine_env.sh {name}")
+    if engines.is_dir():  # the page's commands look in the cache folder of this test
+        monkeypatch.setattr(
+            "rlm_eval.methods.external.environment.cache_dir", lambda: engines.parent
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
     monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", canary)

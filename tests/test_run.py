@@ -45,12 +45,24 @@ def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
 @pytest.mark.slow
 def test_a_run_in_which_no_sample_can_end_says_why_and_reports_nothing(tmp_path):
     """An engine that is not there is no wrong answer."""
-    given = ["method=external_rlms", "method.python=/nowhere/python", "length=1k", "n=1"]
-    done = rlm_eval("run", "debug=scripted", *given, cwd=tmp_path)
+    (tmp_path / "run_mine.py").write_text("raise SystemExit(3)")
+    given = ["method=external", "method.engine=mine", f"method.runner={tmp_path}/run_mine.py"]
+    done = rlm_eval("run", "debug=scripted", *given, "length=1k", "n=1", cwd=tmp_path)
     assert done.returncode == 1
-    assert "/nowhere/python: no such interpreter" in done.stderr
+    assert "external_mine: " in done.stderr
+    assert "lacks the engine" in done.stderr
     assert "Traceback" not in done.stderr
     for command in ("report", "view"):
         done = rlm_eval(command, "results/runs/debug-scripted", cwd=tmp_path)
         assert done.returncode == 2
         assert "no sample has ended yet; run it first" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_missing_environment_is_told_before_anything_is_called(tmp_path):
+    given = ["method=external_rlms", "method.python=/nowhere/python", "length=1k", "n=1"]
+    done = rlm_eval("run", "debug=scripted", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "/nowhere/python: no such interpreter; scripts/engine_env.sh rlms" in done.stderr
+    assert "nothing was called" in done.stderr
+    assert not list(tmp_path.glob("results/runs/*/cells/*"))

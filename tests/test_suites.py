@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent.parent
 CHOSEN = {
     "baselines_equal_cost": ["task=s_niah_multikey", "method=long_context,rag_4k,rlm"],
     "depth_ablation": ["models=gpt-5", "task=pairs", "method=depth_1,depth_2"],
+    # Its other methods need environments: tests/methods/test_engines.py.
+    "engines": ["method=rlm,long_context,lambda_rlm,program_map"],
     "lambda_rlm": ["task=oolong_gen", "method=lambda_rlm,program_matched,rlm"],
     "length_sweep": ["task=ledger,documents_10", "method=long_context,rlm"],
     "long_scale": ["length=16k"],  # its own lengths take minutes
@@ -116,6 +118,19 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         assert "OOLONG trec_coarse 131K: ours" in closing.splitlines()[2]
     with pytest.raises(RlmEvalError, match="scripted replies are no result"):
         publish(run, suite, tmp_path / "published")
+
+
+def test_engines_that_are_missing_are_told_with_the_command_for_the_rest(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+    assert main(["suite", "engines", "debug=scripted", "n=2", f"results={tmp_path / 'runs'}"]) == 2
+    *lines, rest = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert all("scripts/engine_env.sh" in line for line in lines)
+    assert rest.endswith("method=rlm,long_context,lambda_rlm,program_map")
+    assert "nothing was called; the others: rlm-eval suite engines debug=scripted n=2" in rest
+    assert not (tmp_path / "runs").exists()
 
 
 def suite_file(tmp_path, text, expected=None):

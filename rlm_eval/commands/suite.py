@@ -16,11 +16,14 @@ temperature and output cap) stays set for another one.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
+    from rlm_eval.core.errors import MissingDependency
+    from rlm_eval.suites.plan import Place
 
 
 def main(argv: Sequence[str]) -> int:
@@ -78,12 +81,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from rlm_eval.core.types import Outcome
-    from rlm_eval.runner.execution import execute, outcomes
+    from rlm_eval.runner.execution import execute, outcomes, unready
     from rlm_eval.storage.stale_code import code_of_cell, refuse
 
-    redo = outcomes(arguments.redo)
+    redo, run = outcomes(arguments.redo), run_folder(configs[0])
+    if lacking := unready(run, cells):
+        raise _without(lacking, places, f"rlm-eval suite {suite.name}", arguments.overrides)
     if not set(Outcome) <= set(redo):
-        run = run_folder(configs[0])
         refuse(run, ((run / cell.folder, code_of_cell(cell)) for cell in cells), suite.name)
     return execute(
         configs[0],
@@ -104,6 +108,22 @@ def _list() -> str:
     known = names()
     width = max(map(len, known), default=0)
     return "\n".join(f"{name:<{width}}  {load(name).title}  [{state(name)}]" for name in known)
+
+
+def _without(
+    lacking: Mapping[str, str], places: Sequence[Place], command: str, given: Sequence[str]
+) -> MissingDependency:
+    """What this machine lacks, a line each, and the command that runs the other methods."""
+    from rlm_eval.core.errors import MissingDependency
+
+    lines = dict.fromkeys(lacking.values())
+    here = [place for place in places if place.cell]
+    rest = dict.fromkeys(p.method for p in here if p.cell not in lacking)
+    told = "nothing was called"
+    if rest:
+        kept = [word for word in given if not word.startswith("method=")]
+        told += f"; the others: {shlex.join([*command.split(), *kept])} method={','.join(rest)}"
+    return MissingDependency("\n".join([*lines, told]))
 
 
 def _estimate(cells: Sequence[Cell], tests: int) -> str:

@@ -181,6 +181,8 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
             "protected: its text must not lie on a disk. Take a method that runs in the harness "
             "(of the official package: method=rlm_official_latest), or another task"
         )
+    if getattr(method, "one_model", False):
+        _check_one_model(config, method.name)
     judged = ["judge"] if isinstance(task, JudgedTask) else []
     limits = _limits(config, "limits")
     budget = _budget(config, "cell_budget")
@@ -266,6 +268,21 @@ def _models(config: DictConfig, slots: Sequence[str], given: Mapping[str, Any]) 
             built[slot] = built.get(source) or build(config[source], source)
         _check_members(built[slot], source, Model)
     return built
+
+
+def _check_one_model(config: DictConfig, method: str) -> None:
+    """Raises `ConfigError` where a sub-model is configured that the method would never call."""
+    sub = config.get("sub")
+    if (
+        sub is None
+        or sub.get("same")
+        or identity(build(sub, "sub")) == identity(build(config.root, "root"))
+    ):
+        return
+    raise ConfigError(
+        f"model@sub: {method} makes all its calls to one model, and {sub.get('name')} is another "
+        "than the root; set model@sub=same, or leave this method out"
+    )
 
 
 def _has_judge(task: object) -> bool:

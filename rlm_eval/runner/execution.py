@@ -16,7 +16,13 @@ from rlm_eval.budget.prices import price_of
 from rlm_eval.config.cell import run_folder, sweep_budget
 from rlm_eval.config.contexts import ContextSource
 from rlm_eval.config.trust import foreign
-from rlm_eval.core.errors import ConfigError, EndedBySignal, NoRecords, RlmEvalError
+from rlm_eval.core.errors import (
+    ConfigError,
+    EndedBySignal,
+    MissingDependency,
+    NoRecords,
+    RlmEvalError,
+)
 from rlm_eval.core.types import Outcome
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
@@ -80,6 +86,16 @@ def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
 
 
+def unready(folder: Path, cells: Sequence[Cell]) -> dict[str, str]:
+    """Identity of each unfinished cell that this machine cannot run -> why, in a line.
+
+    Asks the methods that need more than a model (an external engine's environment); calls nothing.
+    """
+    asked = {c.identity: getattr(c.method, "unready", None) for c in _open_cells(folder, cells)}
+    told = {identity: ask() for identity, ask in asked.items() if ask is not None}
+    return {identity: why for identity, why in told.items() if why}
+
+
 def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) -> list[str]:
     """Warnings about designs that can show little; `tests`: comparisons that were named before."""
     if not _open_cells(folder, cells):
@@ -134,12 +150,16 @@ def execute(
 ) -> int:
     """Confirm, run or resume the cells, make records and report; returns the exit code.
 
-    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished.
+    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished, `MissingDependency` before
+    any call where a method lacks something on this machine.
 
     `config` holds what concerns the whole run; `begin` is called with its folder before any call;
     `tests` is the number of comparisons that were named beforehand, where they were.
     """
     folder = output_folder(run_folder(config))
+    if lacking := unready(folder, cells):
+        lines = dict.fromkeys(lacking.values())
+        raise MissingDependency("\n".join([*lines, "nothing was called"]))
     confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
     begin(folder)
 

@@ -42,7 +42,7 @@ def summary(out: Path) -> str:
     figure = out / "figures" / "length_panels.png"
     shown = [
         path.read_text(encoding="utf-8").rstrip()
-        for name in ("accuracy", "planned", "published", PAPER_TABLE)
+        for name in ("accuracy", "leaderboard", "planned", "published", PAPER_TABLE)
         if (path := out / "tables" / f"{name}.md").exists()
     ]
     score = "\n\n".join(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,10 +28,14 @@ class ScriptedClient:
 
     script: Script
     requests: list[Request] = field(default_factory=list)
+    samplings: list[Sampling] = field(default_factory=list)
+    seconds: float = 0.0
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         request = [(m.role, m.content) for m in messages]
         self.requests.append(request)
+        self.samplings.append(sampling)
+        await asyncio.sleep(self.seconds)
         if callable(self.script):
             given: str | Reply | Exception = self.script(request)
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,22 @@ import pytest
 from baseline_bench import Bench, Request, open_bench, sample_of
 
 from rlm_eval.budget.limits import Budget, Limits
-from rlm_eval.core.errors import LimitReached, MissingDependency, ProviderError, ReplCrash
+from rlm_eval.config.cell import build_cell
+from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import (
+    BadRequest,
+    ConfigError,
+    ContextOverflow,
+    LimitReached,
+    MissingDependency,
+    ProviderError,
+    ReplCrash,
+)
 from rlm_eval.core.types import Outcome, Role
 from rlm_eval.methods.external import External
+from rlm_eval.methods.external.environment import PACKAGES
+
+ROOT = Path(__file__).parents[2]
 
 ENGINE = """
 import json, os, sys, urllib.request
@@ -33,8 +47,11 @@ def ask(model, content, **more):
     except urllib.error.HTTPError as error:
         return {"status": error.code, **json.load(error)}
 
+def write(**result):
+    Path(job["result"]).write_text(json.dumps(result))
+
 def finish(answer, **usage):
-    Path(job["result"]).write_text(json.dumps({"answer": answer, "usage": usage}))
+    write(answer=answer, ended="answer", usage=usage)
 """
 
 
@@ -134,6 +151,137 @@ async def test_failures_are_told_apart(tmp_path: Path) -> None:
             await solve(engine(tmp_path, "", python="/nowhere/python"), bench, sample)
     with pytest.raises(ValueError, match="shipped engines: rlms"):
         External(engine="nothing")
+    with pytest.raises(ValueError, match="no such file"):
+        External(engine="mine", runner="/nowhere/run_mine.py")
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "outcome"),
+    [
+        ("answer='7391', ended='answer'", "7391", None),
+        ("answer='7391', ended='forced'", "7391", None),
+        ("answer='all my variables: 7391', ended='turns'", None, Outcome.LIMIT_TURNS),
+        ("answer='ERROR: 7391', ended='error', reason='no code'", None, Outcome.NO_ANSWER),
+    ],
+)
+async def test_only_an_answer_that_was_given_is_scored(
+    tmp_path: Path, written: str, text: str | None, outcome: Outcome | None
+) -> None:
+    sample = sample_of("text", "Q?")
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        answer = await solve(engine(tmp_path, f"write({written})"), bench, sample)
+    assert (answer.text, answer.outcome) == (text, outcome)
+    notes = bench.session.notes
+    assert notes["engine_forced"] == ("forced" in written)
+    assert notes["engine_ended"] in written
+    assert notes.get("engine_reason") == ("no code" if "no code" in written else None)
+
+
+async def test_the_engines_own_failure_is_a_crash(tmp_path: Path) -> None:
+    sample = sample_of("text", "Q?")
+    broken = "write(answer=None, ended='error', fault='engine', reason='worker lost')"
+    refused = "ask('root', 'x'); sys.exit(1)"
+    async with open_bench(tmp_path, sample, root=[BadRequest("two in a row")], sub=[]) as bench:
+        with pytest.raises(ReplCrash, match="worker lost"):
+            await solve(engine(tmp_path, broken), bench, sample)
+        with pytest.raises(ReplCrash, match=r"request was refused: two in a row"):
+            await solve(engine(tmp_path, refused), bench, sample)
+        assert bench.session.notes["engine_reason"] == "its request was refused"
+        assert bench.session.notes["engine_failed_calls"] == 0, "it did not go on"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("answer='7391'", r"ended=None; it must say how"),
+        ("answer='7391', ended='done'", r"ended='done'"),
+        ("answer=None, ended='error'", "without a reason"),
+        ("ended='error', reason='x', fault='mine'", "fault='mine'"),
+    ],
+)
+async def test_a_result_that_breaks_the_contract_is_not_scored(
+    tmp_path: Path, written: str, told: str
+) -> None:
+    sample = sample_of("text", "Q?")
+    async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
+        with pytest.raises(ConfigError, match=told):
+            await solve(engine(tmp_path, f"write({written})"), bench, sample)
+
+
+async def test_what_the_proxy_saw_is_noted(tmp_path: Path) -> None:
+    """Failed calls that the engine went over, requests at once, the size of its first prompt."""
+    sample = sample_of("text", "Q?")
+    code = """
+import concurrent.futures
+ask("root", "x" * 1802)
+with concurrent.futures.ThreadPoolExecutor() as pool:
+    parts = list(pool.map(lambda n: ask("sub", str(n)), range(3)))
+ask("sub", "x", stream=True)
+finish(sum("status" in part for part in parts))
+"""
+
+    def sub(request: Request) -> str:
+        if request[-1][1] == "1":
+            raise ContextOverflow("too long")
+        return "fine"
+
+    async with open_bench(tmp_path, sample, root=["go on"], sub=sub) as bench:
+        for client in bench.clients.values():
+            client.seconds = 0.2
+        answer = await solve(engine(tmp_path, code), bench, sample)
+    assert answer.text == "1"
+    notes = bench.session.notes
+    assert (notes["engine_failed_calls"], notes["engine_peak_calls"]) == (2, 3)
+    assert notes["engine_input_chars_first"] == 1802
+
+
+@pytest.mark.parametrize(("own", "sent"), [(None, 8192), (512, 512)])
+async def test_no_reply_is_without_an_output_cap(
+    tmp_path: Path, own: int | None, sent: int
+) -> None:
+    sample = sample_of("text", "Q?")
+    code = "ask('root', 'x', max_tokens=99999); ask('sub', 'x'); finish('done')"
+    async with open_bench(tmp_path, sample, cap=own, root=["a"], sub=["b"]) as bench:
+        await solve(engine(tmp_path, code), bench, sample)
+        caps = [s.max_output_tokens for c in bench.clients.values() for s in c.samplings]
+    assert caps == [sent, sent]
+
+
+def built(*given: str) -> Any:
+    (config,) = expand(["task=s_niah", "length=1k", "n=1", "model@root=scripted", *given])
+    return build_cell(config).method
+
+
+def test_settings_of_one_engine_do_not_reach_another() -> None:
+    assert built("method=external_dspy").settings.keys().isdisjoint({"max_depth", "max_iterations"})
+    with pytest.raises(ConfigError, match="settings of rlms; take method=external_dspy"):
+        built("method=external_rlms", "method.engine=dspy")
+    own = ["method=external", "method.engine=mine", f"method.runner={__file__}"]
+    assert (built(*own).name, built(*own).settings) == ("external_mine", {})
+
+
+def test_a_one_model_engine_takes_no_other_sub_model() -> None:
+    assert built("method=external_minrlm").slots == ("root",)
+    with pytest.raises(ConfigError, match=r"model@sub: external_minrlm .* model@sub=same"):
+        built("method=external_minrlm", "model@sub=scripted", "sub.name=other")
+    built("method=external_minrlm", "model@sub=scripted")  # the same model by another way
+
+
+def test_an_environment_that_lacks_the_engine_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path))
+    told = built("method=external_dspy").unready()
+    assert told is not None
+    assert "has no dspy 3.4.1; scripts/engine_env.sh dspy makes an environment" in told
+
+
+def test_the_script_makes_the_releases_that_the_configurations_name() -> None:
+    script = (ROOT / "scripts" / "engine_env.sh").read_text()
+    made = re.findall(r"^  (\w+)\) +package=(\S+) +default=(\S+)", script, re.MULTILINE)
+    named = {name: built(f"method=external_{name}").release for name in PACKAGES}
+    assert {name: version for name, _, version in made} == named
+    assert {name: package for name, package, _ in made} == PACKAGES
 
 
 async def test_the_engine_sees_no_key_of_ours(

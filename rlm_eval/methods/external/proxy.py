@@ -2,7 +2,8 @@
 
 What an external engine spends is therefore counted by our meter, held to our limits and journalled,
 whatever the engine itself believes. The models are named by slot (`root`, `sub`). The sampling is
-the run's own, as for every other method: what the engine asks for is ignored, and noted.
+the run's own, as for every other method: what the engine asks for is ignored, and noted. A model
+without an output cap gets one, since what the engine asks for does not cap it.
 Not covered: streams, tools, several choices (refused with a clear message).
 """
 
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from rlm_eval.core.endpoints import Sampling
 from rlm_eval.core.errors import ContextOverflow, EndpointUnusable, LimitReached, ModelError
 from rlm_eval.core.types import Call, Message, Role
 from rlm_eval.protocols import Session
@@ -29,8 +31,10 @@ _LARGEST_BODY = 1 << 30
 class Proxy:
     """The endpoint of one sample. Made by `open_proxy`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, cap: int) -> None:
+        """`cap`: most tokens of a reply of a model whose sampling has no cap."""
         self._session = session
+        self._cap = cap
         self.key = secrets.token_urlsafe(24)
         self.url = ""
         """Address up to and including `/v1`."""
@@ -38,6 +42,13 @@ class Proxy:
         """What ends the sample, whatever the engine makes of it."""
         self.failure: ModelError | None = None
         """The last call that failed."""
+        self.failed = 0
+        """Requests that got an error while the engine may have gone on, refused ones included."""
+        self.peak = 0
+        """Most requests in flight at once."""
+        self.first_chars: int | None = None
+        """Characters of the first request to the root model; `None` before it."""
+        self._flying = 0
         self._ignored: set[str] = set()
         self._turns = 0
         self._last_root: int | None = None
@@ -47,10 +58,22 @@ class Proxy:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self.key.encode()):
             return _error(401, "wrong key", "invalid_api_key")
-        body = await request.json()
+        self._flying += 1
+        self.peak = max(self.peak, self._flying)
+        try:
+            response = await self._answer(await request.json())
+        finally:
+            self._flying -= 1
+        # A limit ends the sample: the engine does not go on after that failure.
+        self.failed += response.status != 200 and self.stop is None
+        return response
+
+    async def _answer(self, body: dict[str, Any]) -> web.Response:
         slot, messages = body.get("model"), body.get("messages")
-        if slot not in ("root", "sub") or not isinstance(messages, list):
-            return _error(404, f"model {slot!r}: there are root and sub", "model_not_found")
+        named = [s for s in ("root", "sub") if s in self._session.slots]
+        if slot not in named or not isinstance(messages, list):
+            told = f"model {slot!r}: there is {' and '.join(named)}"
+            return _error(404, told, "model_not_found")
         for name in _REFUSED:
             if body.get(name):
                 return _error(400, f"{name} is not supported by this endpoint", "unsupported")
@@ -70,9 +93,12 @@ class Proxy:
         return _json(_completion(call))
 
     async def _call(self, slot: str, messages: list[Message]) -> Call:
+        capless = not self._session.reply_cap_of(slot)
+        sampling = Sampling(max_output_tokens=self._cap) if capless else None
         if slot == "sub":
             return await self._session.call(
                 messages,
+                sampling=sampling,
                 role=Role.SUB,
                 position="engine.sub",
                 model="sub",
@@ -82,17 +108,24 @@ class Proxy:
             )
         turn = self._turns
         self._turns += 1
-        call = await self._session.call(messages, role=Role.ROOT, position="engine", turn=turn)
+        if self.first_chars is None:
+            self.first_chars = sum(len(message.content) for message in messages)
+        call = await self._session.call(
+            messages, sampling=sampling, role=Role.ROOT, position="engine", turn=turn
+        )
         self._last_root = call.id
         return call
 
 
 @asynccontextmanager
-async def open_proxy(session: Session) -> AsyncIterator[Proxy]:
-    """Serve `session` on a free port of 127.0.0.1, behind a random key."""
+async def open_proxy(session: Session, cap: int) -> AsyncIterator[Proxy]:
+    """Serve `session` on a free port of 127.0.0.1, behind a random key.
+
+    `cap`: most tokens of a reply of a model whose sampling has no cap.
+    """
     from aiohttp import web
 
-    proxy = Proxy(session)
+    proxy = Proxy(session, cap)
     app = web.Application(client_max_size=_LARGEST_BODY)
     app.router.add_post("/v1/chat/completions", proxy.complete)
     # An engine that is killed must not leave its paid calls running.

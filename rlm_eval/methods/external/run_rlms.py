@@ -10,6 +10,7 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def main(path: str) -> int:
@@ -21,12 +22,21 @@ def main(path: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 3
 
+    class Watched(RLM):  # type: ignore[misc, unused-ignore]
+        """Its result does not say whether the turns ran out: an answer is demanded then."""
+
+        turns_out = False
+
+        def _default_answer(self, *given: Any, **named: Any) -> Any:
+            self.turns_out = True
+            return super()._default_answer(*given, **named)
+
     def endpoint(slot: str) -> dict[str, object]:
         # The harness's own client has already retried what can be retried.
         where = {"base_url": job["base_url"], "api_key": job["api_key"]}
         return {"model_name": slot, "max_retries": 0, **where}
 
-    engine = RLM(
+    engine = Watched(
         backend="openai",
         backend_kwargs=endpoint("root"),
         other_backends=["openai"],
@@ -40,7 +50,12 @@ def main(path: str) -> int:
         "input_tokens": usage.total_input_tokens,
         "output_tokens": usage.total_output_tokens,
     }
-    result = {"answer": done.response, "usage": counted, "version": version("rlms")}
+    result = {
+        "answer": done.response,
+        "ended": "forced" if engine.turns_out else "answer",
+        "usage": counted,
+        "version": version("rlms"),
+    }
     Path(job["result"]).write_text(json.dumps(result), "utf-8")
     return 0
 

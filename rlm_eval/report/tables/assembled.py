@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rlm_eval.report.tables import ablations, pivots, standard
+from rlm_eval.report.tables import ablations, leaderboard, pivots, standard
 from rlm_eval.report.tables.table import Table, applying
 
 
 def tables(
     frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame, more: Sequence[Table]
 ) -> list[Table]:
-    """Outcomes and scores first, then what a suite adds (`more`), then the rest.
+    """Outcomes, scores and the leaderboard first, then what a suite adds (`more`), then the rest.
 
     Columns that apply to no line are left out, and named below the table.
     """
     first, scores, *rest = standard.build(frame, table, comparisons)
-    built = [first, scores, *(t for t in more if not t.last)]
+    built = [first, scores, *leaderboard.build(frame, table), *(t for t in more if not t.last)]
     built += [*pivots.build(frame, table, comparisons), *rest, *ablations.build(frame)]
     built += [t for t in more if t.last]
     return [applying(one) for one in standard.of_imports(built, frame)]

@@ -66,7 +66,7 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 
 def _to_beat(table: pd.DataFrame) -> Iterator[str]:
     """The RLMs of the report beside the fixed program for the task's operation."""
-    rlms = table[table["method"].str.startswith(("rlm", "external_rlms", "lambda_rlm"))]
+    rlms = table[table["method"].str.startswith(("rlm", "external_", "lambda_rlm"))]
     for _, program in table[table["method"] == "program_matched"].iterrows():
         same = (rlms["task"] == program["task"]) & (rlms["length"] == program["length"])
         # Of several models, those whose RLM calls the program's own, as root or below it.

@@ -1,0 +1,83 @@
+"""What a runner hands back about one sample, read and checked: docs/external_engines.md.
+
+The point of the contract is `ended`. Engines give a text for an answer whatever happened: the dump
+of their variables when the turns run out, or the message of their own error. A runner therefore
+says how the engine ended, and only an answer that the model gave is scored as one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Answer, Outcome
+
+ENDS = ("answer", "forced", "turns", "error")
+"""`answer`: the model finished. `forced`: turns out, an answer was demanded. `turns`: turns out,
+there is none. `error`: no answer for the `reason` that is given."""
+FAULTS = ("protocol", "engine")
+"""Whose an `error` is: a reply that the engine's protocol cannot use, or the engine itself."""
+_LONGEST_REASON = 120
+"""Characters of a reason in the records: a kind of failure, never a reply."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result file."""
+
+    answer: str | None
+    """The answer as text; `None` where there is none."""
+    ended: str
+    """One of `ENDS`."""
+    reason: str = ""
+    """Why there is no answer, in a few words."""
+    fault: str = "protocol"
+    """One of `FAULTS`; read where `ended` is `error`."""
+    usage: dict[str, Any] = field(default_factory=dict)
+    """The engine's own account: `calls`, `input_tokens`, `output_tokens`, each where it counts."""
+    version: str | None = None
+    """Release of the engine."""
+
+    def as_answer(self) -> Answer:
+        """The answer with the outcome that `ended` stands for (an engine's fault has none)."""
+        if self.ended == "turns":
+            return Answer(None, provenance="program", outcome=Outcome.LIMIT_TURNS)
+        if self.ended == "error":
+            return Answer(None, provenance="program", outcome=Outcome.NO_ANSWER)
+        return Answer(self.answer, provenance="program")
+
+
+def read(path: Path, runner: str) -> Result:
+    """The result at `path`, which the script `runner` wrote.
+
+    Raises `ConfigError` for one that breaks the contract: without `ended` nobody knows whether the
+    text in `answer` is an answer, and it must not be scored.
+    """
+    where = f"the result of {runner}"
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{where} is no JSON: {error}") from error
+    told = told if isinstance(told, dict) else {}
+    ended, reason, fault = told.get("ended"), told.get("reason"), told.get("fault", "protocol")
+    if ended not in ENDS:
+        raise ConfigError(
+            f"{where} says ended={ended!r}; it must say how the engine ended: {', '.join(ENDS)} "
+            "(docs/external_engines.md)"
+        )
+    if ended == "error" and not reason:
+        raise ConfigError(f"{where} says ended='error' without a reason; add one in a few words")
+    if fault not in FAULTS:
+        raise ConfigError(f"{where} says fault={fault!r}; it is one of {', '.join(FAULTS)}")
+    answer, usage = told.get("answer"), told.get("usage")
+    return Result(
+        answer=None if answer is None else str(answer),
+        ended=ended,
+        reason=" ".join(str(reason or "").split())[:_LONGEST_REASON],
+        fault=fault,
+        usage=usage if isinstance(usage, dict) else {},
+        version=None if told.get("version") is None else str(told["version"]),
+    )

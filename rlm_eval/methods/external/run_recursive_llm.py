@@ -1,0 +1,62 @@
+"""Runs one job with `recursive-llm`, in its environment.
+
+A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+code 3 where the package is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PROTOCOL = ("RLMError", "REPLError")
+"""Errors of it that say that the model's replies led to no answer."""
+
+
+def main(path: str) -> int:
+    """Answer the job at `path`."""
+    job = json.loads(Path(path).read_text("utf-8"))
+    # Else litellm asks the network for a list of prices when it is imported.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    try:
+        # Here, not above: its worker imports this file again, and has 10 s to start.
+        from rlm import RLM  # type: ignore[import-not-found, unused-ignore]  # not installed here
+    except ImportError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+
+    engine = RLM(
+        "openai/root",
+        recursive_model="openai/sub",
+        api_base=job["base_url"],
+        api_key=job["api_key"],
+        max_retries=0,  # the harness's own client has already retried what can be retried
+        **job["settings"],
+    )
+    context = job["context"]
+    text = context if isinstance(context, str) else "\n\n".join(context)
+    done = engine.try_complete_result(job["question"], text)
+    result: dict[str, Any] = {"answer": None, "version": version("recursive-llm")}
+    if done.succeeded:
+        result |= {"answer": done.answer, "ended": "answer"}
+    elif done.error_type == "MaxIterationsError":
+        result |= {"ended": "turns"}
+    else:
+        sys.stderr.write(f"{done.error_type}: {done.error}\n")
+        fault = "protocol" if done.error_type in PROTOCOL else "engine"
+        result |= {"ended": "error", "fault": fault, "reason": done.error_type}
+    result["usage"] = {
+        "calls": done.stats["llm_calls"],
+        "input_tokens": done.stats["prompt_tokens"],
+        "output_tokens": done.stats["completion_tokens"],
+    }
+    Path(job["result"]).write_text(json.dumps(result), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
