@@ -131,8 +131,9 @@ def _alike_start(sample: Sample, starts: Sequence[str]) -> str:
     described = _trigrams(sample.question.split(". ")[0])
     best: Counter[str] = Counter()
     for a, b in sentences(text):
+        alike = len(described & _trigrams(text[a:b]))
         for name in names.findall(text[a:b]):
-            best[name] = max(best[name], len(described & _trigrams(text[a:b])))
+            best[name] = max(best[name], alike)
     return max(starts, key=lambda name: best[name], default="")
 
 
