@@ -200,6 +200,7 @@ def _by_number(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> It
             yield f"{rule}_number_of_{name}_items", form.around(str(made(found))) if found else None
 
 
+_ENDS = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 _MOST_BESIDE = 200  # items with a name of the question in which strings are counted
 _OPENERS = frozenset({"according", "among", "another", "every", "few", "many", "once", "since"})
 _RUN = re.compile(r"\b[A-Z][\w'’-]*(?:[ ][A-Z][\w'’-]*)*")
@@ -287,7 +288,9 @@ def _by_neighbours(page: Page, strings: Sequence[str]) -> dict[str, list[str]]:
     """Different strings, in the order of their first mention, ranked by spelling and by items."""
     half = len(strings) // 2
     called = {name for name in _RUN.findall(page.sample.question) if name.lower() not in COMMON}
-    beside, by_length = Counter[str](), sorted(page.items, key=len)
+    beside = Counter[str]()
+    # Not the page's items: those are cut where the evidence begins and ends.
+    by_length = sorted(filter(None, _ENDS.split(page.text)), key=len)
     named = (item for item in page.items if any(name in item for name in called))
     for item in itertools.islice(named, _MOST_BESIDE):
         beside.update(string for string in strings if string in item)

@@ -201,7 +201,7 @@ def test_the_evidence_lies_in_different_documents():
         text = sample.context.text()
         facts = [text[start:end] for start, end in sample.evidence]
         steps = sample.meta["hops"] - 1
-        assert 2 + steps <= len(facts) <= 2 + 2 * steps  # both traits, one or two facts a step
+        assert 3 + steps <= len(facts) <= 2 + 2 * steps  # both traits, one or two facts a step
         indices = [int(i) for i in sample.meta["evidence_docs"].split(",")]
         assert 2 <= len(indices) <= len(facts)
         assert sample.target[0] in sample.context.value()[int(sample.meta["gold_docs"])]

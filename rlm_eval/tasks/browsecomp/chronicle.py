@@ -83,7 +83,9 @@ class Sentence:
 
     text: str
     about: tuple[str, ...]
-    """Names of those of whom it states something; others are only named."""
+    """Names of those of whom it states something."""
+    named: tuple[str, ...]
+    """All names in it."""
     fact: Fact | None = None
 
     @functools.cached_property
@@ -123,7 +125,8 @@ def _placed(
 ) -> tuple[list[int], list[list[Sentence]]] | None:
     """Words of each document, and the facts that it states: no two about one entity.
 
-    `None` where they do not fit.
+    Where there is room, those that only name an entity stand in other documents, too. `None` where
+    they do not fit.
     """
     count = documents_of_a_community(words)
     for _ in range(100):
@@ -131,13 +134,20 @@ def _placed(
         left = [float(target - _OVERHEAD) for target in targets]
         placed: list[list[Sentence]] = [[] for _ in range(count)]
         holds: list[set[str]] = [set() for _ in range(count)]
+        shows: list[set[str]] = [set() for _ in range(count)]
         for fact in facts:
             free = [i for i in range(count) if holds[i].isdisjoint(fact.about)]
-            best = max(free, key=lambda i: (left[i], source.random()), default=None)
+            met = {i: sum(name in shows[i] for name in fact.named) for i in free}
+            best = max(
+                free,
+                key=lambda i: (left[i] >= fact.words, -met[i], left[i], source.random()),
+                default=None,
+            )
             if best is None or left[best] + words[1] - targets[best] < fact.words:
                 break
             placed[best].append(fact)
             holds[best].update(fact.about)
+            shows[best].update(fact.named)
             left[best] -= fact.words
         else:
             return targets, placed
@@ -153,9 +163,9 @@ class Writer:
         self._source, self._kind, self._short = source, kind, short
         self._texts = data("chronicle.json")["kinds"][kind]
         self._entities = {entity.name: entity for entity in entities}
-        self._all = _dealt(source, list(self._entities))
+        self._all = _Deck(source, list(self._entities))
         described = [entity.name for entity in entities if None not in entity.traits]
-        self._described = _dealt(source, described)
+        self._described = _Deck(source, described)
 
     def facts(self, entity: Entity) -> list[Sentence]:
         """The sentences that state the entity's traits and its master."""
@@ -184,7 +194,7 @@ class Writer:
         about: tuple[str, ...],
         fact: Fact | None,
         alike: Collection[str],
-        dealt: Iterator[str],
+        dealt: _Deck,
         count: int | None = None,
     ) -> Sentence:
         """The turn, said of the first of `about`, one of the two or three that are named.
@@ -195,9 +205,7 @@ class Writer:
         count = count or (3 if self._source.random() < _THREE[self._short] else 2)
         named = [about[0]]
         while len(named) < count:
-            name = next(dealt)
-            if name not in named and name not in about and name not in alike:
-                named.append(name)
+            named.append(dealt.take({*named, *about, *alike}))
         self._source.shuffle(named)
         called = pick(self._texts["pair" if count == 2 else "three"])[named.index(about[0])]
         shown = [self._with_article(name) for name in named]
@@ -208,20 +216,20 @@ class Writer:
         if not self._short and self._source.random() < _SOURCED:
             sources = data("world.json")["sources"]
             said = f"{said}, {pick(sources).format(year=self._year())}"
-        return Sentence(f"{preface}: {said}", about, fact)
+        return Sentence(f"{preface}: {said}", about, (*named, *about[1:]), fact)
 
     def _with_article(self, name: str) -> str:
         return f"the {name}" if self._kind == "institute" else name
 
     def other(self) -> Sentence:
         """A sentence that states nothing a question asks for."""
-        one, two = next(self._all), next(self._all)
-        while two == one:
-            two = next(self._all)
+        one = self._all.take(())
+        two = self._all.take({one})
         turn = self._source.choice(self._texts["asides"])
         if self._source.random() < 0.5:
             shown = map(self._with_article, (one, two))
-            return Sentence(turn.format(**dict(zip("ab", shown, strict=True))), (one, two))
+            text = turn.format(**dict(zip("ab", shown, strict=True)))
+            return Sentence(text, (one, two), (one, two))
         return self._stated(turn, (one, two), None, (), self._all)
 
     def _year(self) -> int:
@@ -261,10 +269,20 @@ class Writer:
         return page.text, page.spans
 
 
-def _dealt(source: Random, names: Sequence[str]) -> Iterator[str]:
-    """The names one after the other, all of them before the first comes again, in new orders."""
-    while True:
-        yield from source.sample(names, len(names))
+class _Deck:
+    """Deals names in random order, each of them once before any comes again."""
+
+    def __init__(self, source: Random, names: Sequence[str]) -> None:
+        self._source, self._names = source, names
+        self._left: list[str] = []
+
+    def take(self, but: Collection[str]) -> str:
+        """The next name that is none of `but`; those passed over wait."""
+        for place in range(len(self._left) - 1, -1, -1):
+            if self._left[place] not in but:
+                return self._left.pop(place)
+        self._left = self._source.sample(self._names, len(self._names)) + self._left
+        return self.take(but)
 
 
 class _Page:

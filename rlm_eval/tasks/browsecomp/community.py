@@ -2,10 +2,10 @@
 
 A world has people or institutes. Each of them has one master (or parent house), a few have two
 traits, some one. A question describes one that has two, in other words than the documents use, and
-follows the masters. Documents state a master by name, or say that two have the same one. Many have
-either trait, one has both; each that has both could have been asked for, and nearly all that are
-somebody's master could be the answer. That a question has exactly one answer is checked by brute
-force. No document is written here.
+follows the masters. Documents state a master by name, or say that two have the same one, as of all
+that have two traits. Many have either trait, one has both; each that has both could have been asked
+for, and most masters could be the answer. That a question has exactly one answer is checked by
+brute force. No document is written here.
 """
 
 from __future__ import annotations
@@ -128,9 +128,11 @@ def community(seed: str, number: int, size: Size) -> tuple[Entity, ...]:
     traits += [(None, None)] * (count - len(traits))
     while True:
         after = source.sample(range(count), count)
-        order = source.sample(range(count), count)
-        alike = order[: count // _ALIKE]
-        like = dict(zip(alike, order[len(alike) :], strict=False))
+        # The described ones are among them: each first step of a question takes two facts.
+        others = source.sample(range(size.described, count), count - size.described)
+        few = max(0, count // _ALIKE - size.described)
+        alike = [*range(size.described), *others[:few]]
+        like = dict(zip(alike, others[few:], strict=False))
         masters = [after[like.get(i, i)] for i in range(count)]
         if all(_leads_on(i, masters, like) for i in range(count)) and all(
             _no_circle(i, masters) for i in range(size.described)

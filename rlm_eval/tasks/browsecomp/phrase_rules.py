@@ -78,16 +78,23 @@ def _told(text: str, numbers: Iterable[int]) -> list[str]:
 def _skimmer(
     name: str,
     phrases: Callable[[Sample], Sequence[str]],
+    first: Callable[[Sample], Sequence[str]] = lambda _: (),
     keeps: Callable[[str], bool] = lambda _: True,
 ) -> Baseline:
-    """Reads the sentences with one of the phrases in random order, up to its share of the text."""
+    """Reads the sentences with one of the phrases in random order, up to its share of the text.
+
+    Those with one of the `first` phrases come before the others.
+    """
 
     def answer(sample: Sample) -> Reply:
         text = sample.context.text()
         spans, _ = _units(text)
-        found = [spans[i] for i in _with(text, phrases(sample)) if keeps(text[slice(*spans[i])])]
-        rng(name, sample.id).shuffle(found)
-        return skim(sample, found, str(sample.target[0]))
+        found = []
+        for some in (first(sample), phrases(sample)):
+            numbers = _with(text, some)
+            rng(name, sample.id).shuffle(numbers)
+            found += [spans[i] for i in numbers if keeps(text[slice(*spans[i])])]
+        return skim(sample, dict.fromkeys(found), str(sample.target[0]))
 
     return Baseline(name, Kind.SKIMMER, answer)
 
@@ -149,18 +156,21 @@ def _most_often_master(sample: Sample, names: re.Pattern[str]) -> str:
 
 def phrase_baselines(shape: _Shape, steps: _Steps) -> Iterator[Baseline]:
     """See the module's docstring. `shape` finds the names, `steps` counts the question's steps."""
-    masters, by_name = _turns("relation", "like"), _turns("relation")
+    by_name, likes = _turns("relation"), _turns("like")
+    masters = (*by_name, *likes)
 
     def asked(sample: Sample) -> list[str]:
         return [phrase for phrases in _asked(sample) for phrase in phrases]
 
     yield _skimmer("every_phrase", lambda _: [*masters, *_traits()])
     yield _skimmer("phrases_of_masters", lambda _: masters)
-    yield _skimmer("asked_phrases", lambda s: [*asked(s), *masters])
-    yield _skimmer("asked_phrases_of_names", lambda s: [*asked(s), *by_name])
+    yield _skimmer("asked_phrases", lambda _: masters, asked)
+    yield _skimmer("asked_phrases_of_names", lambda _: by_name, asked)
+    yield _skimmer("asked_phrases_of_likes", lambda _: by_name, lambda s: [*asked(s), *likes])
     yield _skimmer(
         "asked_phrases_of_the_first",
-        lambda s: [*asked(s), *masters],
+        lambda _: masters,
+        asked,
         lambda line: any(word in line for word in _FIRST),
     )
     yield rule("voted_chain", lambda s: _chain(s, shape(s), steps(s)))
