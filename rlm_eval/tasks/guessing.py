@@ -299,7 +299,7 @@ def _by_neighbours(page: Page, strings: Sequence[str]) -> dict[str, list[str]]:
         return next(filter(None, ([s for s in strings if s in item] for item in items)), [])
 
     return {
-        "middle": strings[half:] + strings[:half],
+        "middle": [*strings[half:], *strings[:half]],
         "shortest": sorted(strings, key=len),
         "longest": sorted(strings, key=len, reverse=True),
         "alphabetically_first": sorted(strings),
