@@ -7,11 +7,17 @@ SQuAD's or TriviaQA's form. Not here: judged answers (write a task with `judge_p
 
 from __future__ import annotations
 
+import ast
+import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, ClassVar
+
+import orjson
 
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Sample, Score, canonical_text, text_hash
@@ -31,7 +37,11 @@ _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|a
 _VERDICT = re.compile(rf"\b(not )?(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b", re.IGNORECASE)
 """A boolean in a reply. The "no" of "no idea" and "no evidence" is none."""
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
-_OWN_VERSION = "5"  # of `contains` and `exact` here: 4 took "I have no idea" for a no
+_OWN_VERSION = "6"
+"""Of `contains` and `exact` here. 4 took "I have no idea" for a no; 5 read no minus sign (U+2212)
+and, of scripts without spaces, no answer within a sentence."""
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+"""A letter of a script that puts no space between words."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,9 @@ class Custom(LoadedTask):
     """Column of the gold, or of the list of accepted answers."""
 
     own_length: ClassVar[bool] = True
-    VERSION: ClassVar[int] = 2  # 1: exact by default; numbers, booleans and dictionaries as text
+    # 1: exact by default; numbers, booleans and dictionaries as text.
+    # 2: lists in the cells of a table as text.
+    VERSION: ClassVar[int] = 3
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -77,8 +89,13 @@ class Custom(LoadedTask):
                     f"{', '.join(row)}. Name your columns with task.context, task.question, "
                     "task.answer"
                 )
-            context = _context(row[self.context], f"{place}, {self.context}")
-            gold = row[self.answer]
+            table = Path(str(self.path)).suffix.lower() in (".csv", ".tsv")
+            context, gold = row[self.context], row[self.answer]
+            if table:
+                gold, documents = _cell(gold), _cell(context)
+                texts = isinstance(documents, list) and all(isinstance(d, str) for d in documents)
+                context = documents if texts else context
+            context = _context(context, f"{place}, {self.context}")
             if self.metric in OWN_METRICS:
                 gold = _accepted(gold, f"{place}, {self.answer}")
             question = row[self.question]
@@ -127,6 +144,20 @@ class Custom(LoadedTask):
         return {"echo_question": lambda sample: sample.question}
 
 
+def _cell(text: Any) -> Any:
+    """What a cell of a table holds: its text, or the list or dictionary that is written in it."""
+    if not isinstance(text, str) or text.strip()[:1] not in ("[", "{"):
+        return text
+    for read in (orjson.loads, ast.literal_eval):  # of JSON; of Python, as data frames write them
+        try:
+            found = read(text.strip())
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+        simple = isinstance(found, list) and all(isinstance(x, str | int | float) for x in found)
+        return found if simple or isinstance(found, dict) else text
+    return text
+
+
 def _context(value: Any, place: str) -> str | tuple[str, ...]:
     """A text or documents. Raises `ConfigError` for anything else, and for an empty one."""
     documents = value if isinstance(value, list) else [value]
@@ -142,9 +173,16 @@ def _context(value: Any, place: str) -> str | tuple[str, ...]:
 def _accepted(value: Any, place: str) -> Any:
     """A gold as it is scored: a text, number or boolean, or a list of accepted ones.
 
-    `{"text": [...]}` is SQuAD's form, `{"value": ..., "aliases": [...]}` TriviaQA's. Raises
-    `ConfigError` for other dictionaries, for nested and for empty answers.
+    `{"text": [...]}` is SQuAD's form, `{"value": ..., "aliases": [...]}` TriviaQA's; a list of
+    `{"text": ...}` that of SQuAD's own files. Dates become texts (2024-01-03), decimals numbers.
+    Raises `ConfigError` for other dictionaries, for nested and for empty answers.
     """
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(x, dict) and "text" in x for x in value)
+    ):
+        value = {"text": [x["text"] for x in value]}
     if isinstance(value, dict):
         names = [name for name in ("text", "value", "aliases") if name in value]
         if not names:
@@ -155,6 +193,7 @@ def _accepted(value: Any, place: str) -> Any:
         parts = [value[name] for name in names]
         value = [x for part in parts for x in (part if isinstance(part, list) else [part])]
         value = list(dict.fromkeys(value)) if all(isinstance(x, str) for x in value) else value
+    value = [_plain(x) for x in value] if isinstance(value, list) else _plain(value)
     golds = value if isinstance(value, list) else [value]
     if not golds:
         raise ConfigError(
@@ -173,6 +212,13 @@ def _accepted(value: Any, place: str) -> Any:
     return value
 
 
+def _plain(value: Any) -> Any:
+    """A date as a text, a decimal as a number; anything else as it is."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def _worded(gold: Any) -> str:
     """A gold as a text that a perfect method would give."""
     if isinstance(gold, bool):
@@ -186,10 +232,15 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
     """`contains` or `exact` over golds of any type: numbers by value, booleans by yes and no."""
     # A cell of CSV, or a row written by hand, has booleans as words.
     golds = [_TRUTHS.get(g.strip().lower(), g) if isinstance(g, str) else g for g in golds]
+    text = text.replace("\N{MINUS SIGN}", "-")
     words = [g for g in golds if isinstance(g, str) and _number(g) is None]
     if words and (found := OWN_METRICS[metric](words, text)).value:
         return replace(found, version=_OWN_VERSION)
-    bare = said(text).strip().strip("*_`.$€£% ")
+    if metric == "contains":
+        for gold in words:
+            if _UNSPACED.search(gold) and gold.strip() in said(text):
+                return Score(metric, 1.0, gold, _OWN_VERSION)
+    bare = said(text).strip().strip("*_`$€£% ").rstrip("*_`.$€£% ")
     hit = None
     if numbers := [number for gold in golds if (number := _number(gold)) is not None]:
         hit = next((n for n in _NUMBER.findall(said(text)) if _value(n) in numbers), None)

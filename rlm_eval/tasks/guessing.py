@@ -8,9 +8,10 @@ a sample gives `None`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -144,6 +145,7 @@ def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iter
     text, asked = page.text, content_words(page.sample.question)
     numbers = [float(n.group().replace(",", "")) if (n := _NUMBER.search(t)) else None
                for _, t in listed]  # fmt: skip
+    rank_of = {told: rank for rank, told in enumerate(sorted(told for _, told in listed))}
     orders: dict[str, Callable[[int], float]] = {
         "place": lambda i: i,
         "length": lambda i: len(listed[i][1]),
@@ -152,6 +154,9 @@ def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iter
         "mentions": lambda i: text.count(listed[i][1]),
         "words_of_the_question": lambda i: len(asked & set(words(listed[i][1]))),
     }
+    orders["alphabet"] = lambda i: rank_of[listed[i][1]]
+    # Wrong options made from the right one resemble it more than each other; or it is the odd one.
+    orders["likeness"] = lambda i: sum(_likeness(listed[i][1], other) for _, other in listed)
     if None not in numbers:
         orders["number"] = lambda i: numbers[i] or 0.0
     for name, key in orders.items():
@@ -159,6 +164,12 @@ def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iter
         for rank, number in enumerate(ranked[:6], 1):
             yield f"option_by_{name}_{rank}", form.around(listed[number][0])
         yield f"option_by_{name}_last", form.around(listed[ranked[-1]][0])
+
+
+def _likeness(a: str, b: str) -> float:
+    """Share of the two texts' three-letter pieces that both have."""
+    one, two = ({text[i : i + 3] for i in range(max(1, len(text) - 2))} for text in (a, b))
+    return len(one & two) / len(one | two)
 
 
 def _by_number(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> Iterator[Guess]:
@@ -180,12 +191,17 @@ def _by_number(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> It
         ]
         rules: Mapping[str, Callable[[list[int]], int]] = {
             "sum": sum, "largest": max, "smallest": min, "first": lambda n: n[0],
-            "last": lambda n: n[-1],
+            "last": lambda n: n[-1], "second_largest": lambda n: sorted(n)[-2:][0],
+            "second_smallest": lambda n: sorted(n)[:2][-1],
+            "middle": lambda n: sorted(n)[len(n) // 2], "range": lambda n: max(n) - min(n),
+            "most_frequent": lambda n: Counter(n).most_common(1)[0][0],
         }  # fmt: skip
         for rule, made in rules.items():
             yield f"{rule}_number_of_{name}_items", form.around(str(made(found))) if found else None
 
 
+_ENDS = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
+_MOST_BESIDE = 200  # items with a name of the question in which strings are counted
 _OPENERS = frozenset({"according", "among", "another", "every", "few", "many", "once", "since"})
 _RUN = re.compile(r"\b[A-Z][\w'’-]*(?:[ ][A-Z][\w'’-]*)*")
 _SHAPES = (
@@ -234,9 +250,10 @@ def _names(text: str, size: int, the: bool) -> list[str]:
 
 
 def _by_shape(page: Page, form: Form) -> Iterator[Guess]:
-    """Strings of the gold's shape: the most and least frequent, first, last, nearest to the words.
+    """Strings of the gold's shape by count, place, spelling, and by what they stand beside.
 
-    Of all, and of those that title a document or do not. As many as the gold has parts.
+    Of all, and by count and place of those that title a document or do not. As many as the gold has
+    parts.
     """
     core, count = form.cores[0], len(form.cores)
     question = page.sample.question
@@ -261,8 +278,36 @@ def _by_shape(page: Page, form: Form) -> Iterator[Guess]:
             "first": list(counted), "last": list(dict.fromkeys(reversed(strings))),
             "nearest_to_the_question": near,
         }  # fmt: skip
+        if not name:
+            rules |= _by_neighbours(page, list(counted))
         for rule, ranked in rules.items():
             yield f"{rule}{name}_string", form.around(*ranked[:count]) if ranked else None
+
+
+def _by_neighbours(page: Page, strings: Sequence[str]) -> dict[str, list[str]]:
+    """Different strings, in the order of their first mention, ranked by spelling and by items."""
+    half = len(strings) // 2
+    called = {name for name in _RUN.findall(page.sample.question) if name.lower() not in COMMON}
+    beside = Counter[str]()
+    # Not the page's items: those are cut where the evidence begins and ends.
+    by_length = sorted(filter(None, _ENDS.split(page.text)), key=len)
+    named = (item for item in page.items if any(name in item for name in called))
+    for item in itertools.islice(named, _MOST_BESIDE):
+        beside.update(string for string in strings if string in item)
+
+    def within(items: Iterable[str]) -> list[str]:
+        return next(filter(None, ([s for s in strings if s in item] for item in items)), [])
+
+    return {
+        "middle": [*strings[half:], *strings[:half]],
+        "shortest": sorted(strings, key=len),
+        "longest": sorted(strings, key=len, reverse=True),
+        "alphabetically_first": sorted(strings),
+        "alphabetically_last": sorted(strings, reverse=True),
+        "beside_the_questions_names": [string for string, _ in beside.most_common()],
+        "in_the_longest_item": within(reversed(by_length)),
+        "in_the_shortest_item": within(by_length),
+    }
 
 
 def frequent_in(page: Page, form: Form, share: float) -> Guess:

@@ -36,9 +36,15 @@ _MARKS = {
     b"\xfe\xff": "UTF-16",
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\x1f\x8b": "gzip",
-    b"PAR1": "Parquet: rename it to .parquet",
+    b"PAR1": "Parquet",
 }
 """First bytes of files that are often given a wrong name."""
+_NO_TEXT = {
+    "a zip archive or a spreadsheet": "unpack it, or save the sheet as CSV in UTF-8",
+    "gzip": "unpack it with gunzip",
+    "Parquet": "rename it to .parquet",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -111,11 +117,15 @@ def _encoding_error(
 ) -> ConfigError:
     """What the file seems to be, and how to convert it."""
     kind = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-    source = "UTF-16" if kind == "UTF-16" else "WINDOWS-1252"
+    if kind is None and b"\0" in head:
+        kind = "UTF-16LE" if head[1:2] == b"\0" else "UTF-16BE"
+    source = kind if kind and kind.startswith("UTF-16") else "WINDOWS-1252"
     seems = f"it looks like {kind}" if kind else "perhaps it is Windows-1252 or Latin-1"
     at = f" (byte {error.object[error.start]:#04x} at {error.start})" if error else ""
+    if kind in _NO_TEXT:
+        return ConfigError(f"{file}: not UTF-8 text; {seems}: {_NO_TEXT[kind]}")
     return ConfigError(
-        f"{file}: not UTF-8 text{at}; {seems}. Convert it, for text by "
+        f"{file}: not UTF-8 text{at}; {seems}. Convert it by "
         f"`iconv -f {source} -t UTF-8 {file.name} > utf8{file.suffix}`"
     )
 
@@ -123,7 +133,8 @@ def _encoding_error(
 def _check_head(file: Path) -> None:
     with file.open("rb") as opened:
         head = opened.read(4)
-    if any(head.startswith(mark) for mark in _MARKS):
+    # No text begins with a zero byte or has one after its first letter, but in UTF-16.
+    if any(head.startswith(mark) for mark in _MARKS) or b"\0" in head[:2]:
         raise _encoding_error(file, head)
 
 
@@ -263,6 +274,24 @@ def _may_match(group: Any, where: Sequence[Condition]) -> bool:
     return True
 
 
+def _header(file: Path, names: Sequence[str], delimiter: str) -> list[str]:
+    """Names of a table's columns. Raises `ConfigError` for two of one name and wrong separators."""
+    found = [name.strip() for name in names]
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise ConfigError(f"{file}: two columns named {', '.join(twice)}; rename one of them")
+    if len(found) == 1:
+        for mark, called in _SEPARATORS.items():
+            if mark != delimiter and mark in found[0]:
+                wanted = _SEPARATORS[delimiter]
+                raise ConfigError(
+                    f"{file}: its cells seem to be separated by {called}, where {file.suffix} has "
+                    f"{wanted}; save it with {wanted}"
+                    + (", or rename it to .tsv" if mark == "\t" else "")
+                    + (", or rename it to .csv" if mark == "," else "")
+                )
+    return found
+
+
 def _table(file: Path, delimiter: str) -> Iterator[Any]:
     import csv
     import sys
@@ -272,6 +301,7 @@ def _table(file: Path, delimiter: str) -> Iterator[Any]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+            reader.fieldnames = _header(file, reader.fieldnames or (), delimiter)
             for number, row in enumerate(reader, 1):
                 if None in row:
                     raise ConfigError(

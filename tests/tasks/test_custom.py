@@ -1,6 +1,9 @@
+import datetime
 import json
 import shlex
+from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -181,6 +184,9 @@ def _scored(tmp_path, gold, reply, metric="contains"):
         ("True", "Yes, it did.", 1.0),
         ("no", "No, it did not.", 1.0),
         (0.5, "It is .5", 1.0),
+        (-3, "It is \N{MINUS SIGN}3.", 1.0),
+        ("東京", "答えは東京です", 1.0),  # a script without spaces
+        ([{"text": "grey", "answer_start": 3}, {"text": "gray"}], "gray", 1.0),  # SQuAD's own files
     ],
 )
 def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
@@ -190,6 +196,7 @@ def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply,
 def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
     assert _scored(tmp_path, 12, "It is 12.", "exact") == 0.0
     assert _scored(tmp_path, 12, "12.", "exact") == 1.0
+    assert _scored(tmp_path, 0.5, ".5", "exact") == 1.0
     task = Custom(path=_jsonl(tmp_path, ROWS), tokenizer="approx4")
     one = next(task.samples())
     assert [s.scorer for s in task.score(one, Answer("grey"))] == ["contains", "exact"]
@@ -226,6 +233,11 @@ def test_an_answer_that_cannot_be_scored_is_an_error_with_its_row(tmp_path, answ
         ("a.csv", "a,b\né,1".encode("cp1252"), "byte 0xe9 at 4.*iconv -f WINDOWS-1252"),
         ("a.csv", "a,b\nc,1".encode("utf-16"), "looks like UTF-16.*iconv -f UTF-16"),
         ("a.jsonl", b"PAR1xx", "rename it to .parquet"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), "looks like UTF-16LE.*iconv -f UTF-16LE"),
+        ("a.csv", b"PK\x03\x04xx", "a spreadsheet: unpack it, or save the sheet as CSV in UTF-8$"),
+        ("a.csv", b"a;b\n1;2\n", "separated by semicolons, where .csv has commas"),
+        ("a.tsv", b"a,b\n1,2\n", "separated by commas.*or rename it to .csv"),
+        ("a.csv", b"a,b,a\n1,2,3\n", "two columns named a; rename one"),
         ("a.parquet", b"no", "not a Parquet file"),
         ("a.csv", b"a,b\n1,2,3\n", "row 1: more cells than the header"),
     ],
@@ -249,6 +261,23 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, name, data, mes
 def test_byte_order_marks_wrapped_lists_and_tables_are_read(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     assert [row["a"] for row in file_rows(str(tmp_path / name))] == ["x", "y"]
+
+
+def test_the_cells_of_a_table_may_hold_lists_and_columns_dates(tmp_path):
+    lists = '"[""one"", ""two""]",q,"[""a"", ""b""]"'
+    rows = f"context , question,answer\n{lists}\n[1] Ada,r,\"['c', 3]\"\n"
+    (tmp_path / "a.csv").write_text(rows)
+    one, two = Custom(path=str(tmp_path / "a.csv"), tokenizer="approx4").samples()
+    assert (one.context.value(), one.target) == (("one", "two"), ["a", "b"])
+    assert (two.context.value(), two.target) == ("[1] Ada", ["c", 3])
+    kept = {"context": ["c", "d"], "question": ["q", "r"]}
+    for answers, golds in (
+        ([datetime.date(2024, 1, 3)] * 2, ["2024-01-03"] * 2),
+        ([Decimal("1.50"), Decimal(2)], [1.5, 2.0]),
+    ):
+        pd.DataFrame(kept | {"answer": answers}).to_parquet(tmp_path / "a.parquet")
+        found = Custom(path=str(tmp_path / "a.parquet"), tokenizer="approx4").samples()
+        assert [sample.target for sample in found] == golds
 
 
 def test_the_shown_example_is_run_as_it_is_shown(tmp_path, monkeypatch, capsys):

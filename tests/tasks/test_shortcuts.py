@@ -9,7 +9,7 @@ from shipped import CONFIGS, shipped
 from rlm_eval.core.types import Context, Sample, Score, canonical_text, text_hash
 from rlm_eval.tasks import ceilings
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.tasks.guessing import Form, options, strings_like
+from rlm_eval.tasks.guessing import Form, guesses, options, strings_like
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.needle.s_niah import SNiah
 from rlm_eval.tasks.validate import no_shortcut
@@ -182,6 +182,31 @@ def test_strings_of_the_golds_kind():
     assert strings_like("1234567", text) == ["7654321"]
     assert strings_like("blue-bird", text) == ["red-fox"]
     assert strings_like("no kind, at all", text) == []
+
+
+def test_options_are_also_ranked_by_likeness_and_alphabet():
+    """Wrong options that were made from the right one resemble it most."""
+    asked = "Which?\n(A) red boats\n(B) red coats\n(C) old boats\n(D) a lamp\nAnswer."
+    page = Page.of(_sample("Nothing.", asked, "A"))
+    found = dict(guesses(page, Form("", ("A",), ""), []))
+    assert found["option_by_likeness_last"] == "A"
+    assert found["option_by_likeness_1"] == "D"
+    assert [found[f"option_by_alphabet_{rank}"] for rank in (1, 2, 3, 4)] == ["D", "C", "A", "B"]
+
+
+def test_strings_are_also_ranked_by_spelling_and_neighbours():
+    text = (
+        "Bo Ray met Ann Lee. Cy Wu is out. It was said that Max Moe met Ann Lee in the end and "
+        "that they had a long talk about Dee Fox."
+    )
+    page = Page.of(_sample(text, "Whom did Max Moe meet?", "Ann Lee", ((0, 19),)))
+    found = dict(guesses(page, Form("", ("Ann Lee",), ""), []))
+    assert found["shortest_string"] == "Cy Wu"
+    assert found["alphabetically_last_string"] == "Dee Fox"
+    assert found["beside_the_questions_names_string"] == "Ann Lee"
+    assert found["in_the_shortest_item_string"] == "Cy Wu"
+    assert found["in_the_longest_item_string"] == "Ann Lee"
+    assert found["middle_string"] == "Cy Wu"
 
 
 def test_items_keep_evidence_whole_and_cover_the_text():

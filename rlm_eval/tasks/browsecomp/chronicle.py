@@ -1,13 +1,14 @@
 """Documents about a community of an invented world: issues of small local papers.
 
-An issue has a title, headings and paragraphs. Its sentences join two clauses each. A clause states
-a fact of an entity (its traits, its relation), or something that only resembles one: a cousin of
-hers did it, he applied and was turned down, a letter denies it, they quarrelled over a bridge. All
-are built of the same names, traits, verbs and turns, and a fact may stand beside anything. The
-facts of one entity stand in different documents. No question is asked here.
+An issue has a title, headings and paragraphs. Nearly every sentence states a fact of the world, in
+the same turns: it names two or three entities and says something of one of them ("... the latter
+was apprenticed to ..."), and so denies it of the others. Whoever knows every turn still has to
+work out of whom it speaks, and has found nothing that sets the facts of a question apart: they are
+a few among hundreds of the same form. The facts of one entity stand in different documents. No
+question is asked here.
 
-A list of turns and of cousins finds few answers; a program that also knows every denial keeps the
-facts and little else, and a perfect reader of what it keeps answers half of the questions.
+A program that knows the grammar of the sentences as well reads all of it, as it does with any
+generated text.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.tasks.base import data, rng
-from rlm_eval.tasks.world import TRAITS, Entity, community, cycle, following
+from rlm_eval.tasks.browsecomp.community import TRAITS, Entity, Size, community, kind_of
 
-PARTS = ("profile", "relation")
+PARTS = ("first trait", "second trait", "relation")
 Fact = tuple[str, str]
 """An entity's name, and one of `PARTS`."""
 Span = tuple[int, int, int]
@@ -33,18 +34,38 @@ _FACT_WORDS = 930  # of a community's facts; fewer do not hold them
 _LEAST_DOCUMENTS = 10
 _OVERHEAD = 9  # words of a title and a heading
 _DRAWS = 30  # of the facts' words, where the first ones do not fit
-_SPARE = 3  # words of a document that no fact fits into
-_SHORT = 400  # least and most words of a document together, below which its clauses are short
-_MODIFIED = 0.65  # of the near misses: the clause of a fact, but about a cousin, or denied
-_DENIED = 0.5  # of these: denied
-_APPOSED = 0.45  # of the longer clauses name a cousin of the one that they are about
-_SOURCED = 0.1  # share of the clauses that name a source
+_WORDS = {  # of a sentence, by kind, with names of three words (a long world) or two
+    ("person", False): 20,
+    ("institute", False): 24,
+    ("person", True): 28,
+    ("institute", True): 31,
+}
+_STATED = 0.93  # of the words that whole sentences fill are facts
+_LEAST, _MANY = 14, 400  # entities; words of a document from which names have three words
+_SPARE = 3  # words of a document that no sentence fits into
+_ROUNDED = 7  # words of one that no fact fits into
+_THREE = {True: 0.25, False: 0.5}
+"""Sentences that name three, in short documents or not; others name two, those on a trait three."""
+_SOURCED = 0.1  # of those in longer documents name a source
+_TRIES = 3  # of which the shortest sentence is taken, in short documents
 
 
 def documents_of_a_community(words: tuple[int, int]) -> int:
     """How many documents of `words` (least, most) a community needs."""
     mean = sum(words) / 2 - _OVERHEAD - _SPARE
     return max(_LEAST_DOCUMENTS, math.ceil(_FACT_WORDS / mean))
+
+
+@functools.cache
+def size_of_a_community(words: tuple[int, int], kind: str) -> Size:
+    """So many entities of a kind that their facts fill its documents."""
+    mean, long = sum(words) / 2, sum(words) / 2 > _MANY
+    total = documents_of_a_community(words) * (mean - _OVERHEAD - _ROUNDED)
+    facts = _STATED * total / _WORDS[kind, long]
+    entities = int(facts)
+    while entities > _LEAST and Size(entities, long).facts > facts:
+        entities -= 1
+    return Size(entities, long)
 
 
 @dataclass(frozen=True)
@@ -57,24 +78,30 @@ class Chronicle:
 
 
 @dataclass(frozen=True)
-class _Clause:
+class Sentence:
+    """One statement, without its full stop."""
+
     text: str
-    names: tuple[str, ...]
+    about: tuple[str, ...]
+    """Names of those of whom it states something."""
+    named: tuple[str, ...]
+    """All names in it."""
     fact: Fact | None = None
 
-    @property
+    @functools.cached_property
     def words(self) -> int:
-        return len(self.text.split())
+        """Their number."""
+        return self.text.count(" ") + 1
 
 
 @functools.lru_cache(maxsize=128)
-def chronicle(seed: str, number: int, size: int, words: tuple[int, int]) -> Chronicle:
+def chronicle(seed: str, number: int, words: tuple[int, int]) -> Chronicle:
     """The documents of community `number`, each of `words` (least, most) words."""
-    source, entities = rng("chronicle", seed, number), community(seed, number, size)
-    asked = community(seed, 0, size)
-    writer = Writer(source, cycle(seed), entities, asked, 3 if sum(words) < _SHORT else 1)
+    source, size = rng("chronicle", seed, number), size_of_a_community(words, kind_of(seed))
+    entities = community(seed, number, size)
+    writer = Writer(source, kind_of(seed), entities, short=not size.long)
     for _ in range(_DRAWS):
-        facts = [clause for entity in entities for clause in writer.facts(entity)]
+        facts = [sentence for entity in entities for sentence in writer.facts(entity)]
         source.shuffle(facts)
         if fitted := _placed(source, facts, words):
             break
@@ -94,204 +121,168 @@ def chronicle(seed: str, number: int, size: int, words: tuple[int, int]) -> Chro
 
 
 def _placed(
-    source: Random, facts: Sequence[_Clause], words: tuple[int, int]
-) -> tuple[list[int], list[list[_Clause]]] | None:
-    """Words of each document, and the facts that it states: no two that share a name.
+    source: Random, facts: Sequence[Sentence], words: tuple[int, int]
+) -> tuple[list[int], list[list[Sentence]]] | None:
+    """Words of each document, and the facts that it states: no two about one entity.
 
-    `None` where they do not fit.
+    Where there is room, those that only name an entity stand in other documents, too. `None` where
+    they do not fit.
     """
     count = documents_of_a_community(words)
     for _ in range(100):
         targets = [source.randint(*words) for _ in range(count)]
         left = [float(target - _OVERHEAD) for target in targets]
-        placed: list[list[_Clause]] = [[] for _ in range(count)]
+        placed: list[list[Sentence]] = [[] for _ in range(count)]
         holds: list[set[str]] = [set() for _ in range(count)]
+        shows: list[set[str]] = [set() for _ in range(count)]
         for fact in facts:
-            free = [i for i in range(count) if holds[i].isdisjoint(fact.names)]
-            best = max(free, key=lambda i: (left[i], source.random()), default=None)
-            if best is None or left[best] + words[1] - targets[best] < fact.words + 1:
+            free = [i for i in range(count) if holds[i].isdisjoint(fact.about)]
+            met = {i: sum(name in shows[i] for name in fact.named) for i in free}
+            best = max(
+                free,
+                key=lambda i: (left[i] >= fact.words, -met[i], left[i], source.random()),
+                default=None,
+            )
+            if best is None or left[best] + words[1] - targets[best] < fact.words:
                 break
             placed[best].append(fact)
-            holds[best].update(fact.names)
-            left[best] -= fact.words + 0.5  # every other clause needs a conjunction
+            holds[best].update(fact.about)
+            shows[best].update(fact.named)
+            left[best] -= fact.words
         else:
             return targets, placed
     return None
 
 
 class Writer:
-    """Clauses and documents about one community."""
+    """Sentences and documents about one community."""
 
     def __init__(
-        self,
-        source: Random,
-        kinds: Sequence[str],
-        entities: Sequence[Entity],
-        asked: Sequence[Entity],
-        tries: int,
+        self, source: Random, kind: str, entities: Sequence[Entity], *, short: bool
     ) -> None:
-        self._source, self._kinds = source, kinds
-        self._tries = tries  # of which the shortest is taken: short documents have short clauses
-        self._by_kind = {kind: [e for e in entities if e.kind == kind] for kind in kinds}
-        # A near miss never describes what a question may ask for: no pair of an entity's traits.
-        self._pairs = {(e.kind, e.traits) for e in (*entities, *asked)}
-        self._minor = [
-            (a, b.removesuffix("2"), text)
-            for a, b, text in data("world.json")["minor"]
-            if a in kinds and b.removesuffix("2") in kinds
-        ]
+        self._source, self._kind, self._short = source, kind, short
+        self._texts = data("chronicle.json")["kinds"][kind]
+        self._entities = {entity.name: entity for entity in entities}
+        self._all = _Deck(source, list(self._entities))
+        described = [entity.name for entity in entities if None not in entity.traits]
+        self._described = _Deck(source, described)
 
-    def facts(self, entity: Entity) -> list[_Clause]:
-        """The clauses that state the entity's traits and its relation."""
-        drawn = [self._facts(entity) for _ in range(self._tries)]
-        return [min(pair, key=lambda clause: clause.words) for pair in zip(*drawn, strict=True)]
+    def facts(self, entity: Entity) -> list[Sentence]:
+        """The sentences that state the entity's traits and its master."""
+        tries = _TRIES if self._short else 1
+        drawn = [list(self._facts(entity)) for _ in range(tries)]
+        return [min(each, key=lambda s: s.words) for each in zip(*drawn, strict=True)]
 
-    def _facts(self, entity: Entity) -> list[_Clause]:
-        world, kind = data("world.json"), entity.kind
-        profile = self._source.choice(world["profile"][kind]["true"])
-        relation = f"{kind}-{following(self._kinds, kind)}"
-        text = self._source.choice(world["relation"][relation]["true"])
-        traits = self._traits(kind, entity.traits)
-        both = (entity.name, entity.other)
-        return [
-            self._clause(profile, kind, both[:1], (entity.name, PARTS[0]), False, **traits),
-            self._clause(text, kind, both, (entity.name, PARTS[1])),
-        ]
+    def _facts(self, entity: Entity) -> Iterator[Sentence]:
+        world, pick = data("world.json"), self._source.choice
+        dealt = self._all if None in entity.traits else self._described
+        for place, number in enumerate(entity.traits):
+            if number is not None:
+                phrase = pick(world[self._kind][TRAITS[self._kind][place]][number][0])
+                turn = pick(self._texts["traits"][place]).replace("{t}", phrase)
+                alike = {e.name for e in self._entities.values() if e.traits[place] == number}
+                fact = (entity.name, PARTS[place])
+                yield self._stated(turn, (entity.name,), fact, alike, dealt, 3)
+        other = entity.like or entity.other
+        alike = {e.name for e in self._entities.values() if e.other == entity.other}
+        turn = pick(self._texts["like" if entity.like else "relation"]).replace("{c}", "{b}")
+        yield self._stated(turn, (entity.name, other), (entity.name, PARTS[2]), alike, self._all)
 
-    def _modified(self, text: str, kind: str, slot: str) -> str:
-        """The clause about a cousin (a rival, a parody, ...) of what stands in the slot."""
-        other = self._source.choice(data("world.json")["modifiers"][kind])
-        return text.replace(f"{_article(kind)}{{{slot}}}", f"{other} {_article(kind)}{{{slot}}}")
-
-    def _traits(self, kind: str, numbers: tuple[int, int]) -> dict[str, str]:
-        lists = (data("world.json")[kind][trait] for trait in TRAITS[kind])
-        pairs = zip(("t1", "t2"), lists, numbers, strict=True)
-        return {slot: self._source.choice(table[number][0]) for slot, table, number in pairs}
-
-    def other(self) -> _Clause:
-        """A clause that states no fact, in the words of those that do."""
-        return min((self._other() for _ in range(self._tries)), key=lambda clause: clause.words)
-
-    def _other(self) -> _Clause:
-        source, world = self._source, data("world.json")
-        kind, draw = source.choice(self._kinds), source.random()
-        entity = source.choice(self._by_kind[kind])
-        how = "true" if source.random() < _MODIFIED else "near"
-        denied = how == "true" and source.random() < _DENIED
-        if draw < 0.35:
-            lists = [world[kind][trait] for trait in TRAITS[kind]]
-            while True:
-                pair = (source.randrange(len(lists[0])), source.randrange(len(lists[1])))
-                if (kind, pair) not in self._pairs:
-                    break
-            text = source.choice(world["profile"][kind][how])
-            if how == "true" and not denied:
-                text = self._modified(text, kind, "a")
-            traits = self._traits(kind, pair)
-            return self._clause(text, kind, (entity.name,), None, denied, **traits)
-        if draw < 0.8:
-            second = following(self._kinds, kind)
-            text = source.choice(world["relation"][f"{kind}-{second}"][how])
-            if how == "true" and not denied:
-                # A town may keep a parody's manuscript, but no second one of the work.
-                of = ("work", "b") if second == "work" else (kind, "a")
-                text = self._modified(text, *of)
-            taken = (entity.name, entity.other)
-        else:
-            denied = False
-            kind, second, text = source.choice(self._minor)
-            entity = source.choice(self._by_kind[kind])
-            taken = (entity.name, entity.other)
-        while True:
-            name = source.choice(self._by_kind[second]).name
-            if name not in taken:
-                return self._clause(text, kind, (entity.name, name), None, denied)
-
-    def _clause(
+    def _stated(
         self,
-        text: str,
-        kind: str,
-        names: tuple[str, ...],
-        fact: Fact | None = None,
-        denied: bool = False,
-        **traits: str,
-    ) -> _Clause:
-        """The clause about `names`, the first one of `kind`.
+        turn: str,
+        about: tuple[str, ...],
+        fact: Fact | None,
+        alike: Collection[str],
+        dealt: _Deck,
+        count: int | None = None,
+    ) -> Sentence:
+        """The turn, said of the first of `about`, one of the two or three that are named.
 
-        Some, whatever they state, add whose cousin that one is, or name a source; a source may be
-        what denies it.
+        The others are `dealt`; it would not be true of them, as it is of those that are `alike`.
         """
-        source, world = self._source, data("world.json")
-        slot = text.find("{a}")
-        if self._tries == 1 and text[slot + 3 : slot + 4] == " " and source.random() < _APPOSED:
-            relative = source.choice(self._by_kind[kind]).name
-            if relative not in names:
-                added = f"{source.choice(world['modifiers'][kind])} {_article(kind)}{relative}"
-                text = f"{text[: slot + 3]}, {added},{text[slot + 3 :]}"
-                names = (*names, relative)
-        text = text.format(**dict(zip("ab", names, strict=False)), **traits)
-        if denied or source.random() < _SOURCED:
-            text = self._told(denied).format(clause=text, year=self._year())
-        return _Clause(text, names, fact)
+        pick = self._source.choice
+        count = count or (3 if self._source.random() < _THREE[self._short] else 2)
+        named = [about[0]]
+        while len(named) < count:
+            named.append(dealt.take({*named, *about, *alike}))
+        self._source.shuffle(named)
+        called = pick(self._texts["pair" if count == 2 else "three"])[named.index(about[0])]
+        shown = [self._with_article(name) for name in named]
+        listed = f"{', '.join(shown[:-1])} and {shown[-1]}"
+        b = self._with_article(about[1]) if len(about) > 1 else ""
+        preface = pick(self._texts["prefaces"]).replace("{L}", listed)
+        said = turn.replace("{a}", called).replace("{b}", b)
+        if not self._short and self._source.random() < _SOURCED:
+            sources = data("world.json")["sources"]
+            said = f"{said}, {pick(sources).format(year=self._year())}"
+        return Sentence(f"{preface}: {said}", about, (*named, *about[1:]), fact)
 
-    def _told(self, denied: bool) -> str:
-        """What stands around a clause that is denied, or that a source is named for."""
-        source, world = self._source, data("world.json")
-        if denied:
-            return str(source.choice(world["denials"]))
-        told = source.choice([*world["sources"], *world["told"]])
-        if "{clause}" in told:
-            return str(told)
-        return f"{told}, {{clause}}" if source.random() < 0.5 else f"{{clause}}, {told}"
+    def _with_article(self, name: str) -> str:
+        return f"the {name}" if self._kind == "institute" else name
+
+    def other(self) -> Sentence:
+        """A sentence that states nothing a question asks for."""
+        one = self._all.take(())
+        two = self._all.take({one})
+        turn = self._source.choice(self._texts["asides"])
+        if self._source.random() < 0.5:
+            shown = map(self._with_article, (one, two))
+            text = turn.format(**dict(zip("ab", shown, strict=True)))
+            return Sentence(text, (one, two), (one, two))
+        return self._stated(turn, (one, two), None, (), self._all)
 
     def _year(self) -> int:
         return self._source.randrange(1840, 1930)
 
     def document(
-        self, facts: Sequence[_Clause], target: int
+        self, facts: Sequence[Sentence], target: int
     ) -> tuple[str, dict[Fact, tuple[int, int]]]:
         """An issue of about `target` words that states the facts, and their spans in it."""
         source, world, words = self._source, data("world.json"), data("words.json")
-        clauses = list(facts)
-        left = target - _OVERHEAD - sum(clause.words + 0.5 for clause in clauses)
-        while left > 4:
-            clause = self.other()
-            if clause.words < left + 4:
-                clauses.append(clause)
-                left -= clause.words + 0.5
-        source.shuffle(clauses)
+        told = list(facts)
+        left = target - _OVERHEAD - sum(sentence.words for sentence in told)
+        while left > 12:
+            sentence = self.other()
+            if sentence.words < left + 4:
+                told.append(sentence)
+                left -= sentence.words
+        source.shuffle(told)
         adjective, noun = source.choice(words["adjectives"]), source.choice(words["nouns"])
         paper = f"{adjective} {noun} {source.choice(world['titles'])}".title()
         page = _Page(f"{paper}, No. {source.randrange(2, 400)}, {self._year()}")
         headings = itertools.cycle(source.sample(world["headings"], len(world["headings"])))
-        sentences = heading_at = paragraph_at = 0
-        while clauses:
-            if sentences == heading_at:
+        heading_at = paragraph_at = 0
+        for number, sentence in enumerate(told):
+            if number == heading_at:
                 page.add(f"\n\n{next(headings)}\n")
-                heading_at = sentences + source.randint(6, 14)
-            elif sentences == paragraph_at:
+                heading_at = number + source.randint(6, 14)
+            elif number == paragraph_at:
                 page.add("\n")
             if page.at_line_start:
-                paragraph_at = sentences + source.randint(2, 4)
+                paragraph_at = number + source.randint(2, 4)
             else:
                 page.add(" ")
-            self._sentence(page, clauses)
-            sentences += 1
+            page.add(f"{sentence.text[0].upper()}{sentence.text[1:]}.", sentence.fact)
+        if left > 3:
+            page.add(f" {source.choice(data('chronicle.json')['closers'])}")
         return page.text, page.spans
 
-    def _sentence(self, page: _Page, clauses: list[_Clause]) -> None:
-        """Writes the last clause, or two of them that share no name."""
-        first = clauses.pop()
-        page.add(first.text[0].upper() + first.text[1:], first.fact)
-        if clauses and set(first.names).isdisjoint(clauses[-1].names):
-            page.add(self._source.choice(data("world.json")["joins"]))
-            second = clauses.pop()
-            page.add(second.text, second.fact)
-        page.add(".")
 
+class _Deck:
+    """Deals names in random order, each of them once before any comes again."""
 
-def _article(kind: str) -> str:
-    return "the " if kind == "institute" else ""
+    def __init__(self, source: Random, names: Sequence[str]) -> None:
+        self._source, self._names = source, names
+        self._left: list[str] = []
+
+    def take(self, but: Collection[str]) -> str:
+        """The next name that is none of `but`; those passed over wait."""
+        for place in range(len(self._left) - 1, -1, -1):
+            if self._left[place] not in but:
+                return self._left.pop(place)
+        self._left = self._source.sample(self._names, len(self._names)) + self._left
+        return self.take(but)
 
 
 class _Page:

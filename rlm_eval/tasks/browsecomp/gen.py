@@ -2,9 +2,9 @@
 
 The shape of BrowseComp-Plus (arXiv 2508.06600) as the RLM paper uses it: a list of K documents with
 the evidence guaranteed inside. The facts of one entity stand in different documents, in other words
-than the question's, among statements of the same names and turns; hard negatives miss one
-constraint each; smaller K are nested in larger ones, in the same order. Answers are names, unique
-by brute force, so no judge is needed. Every entity of the documents could have been asked for:
+than the question's, among many facts of the same form about others; each sentence says of one name
+what it denies of those beside it; hard negatives miss one constraint each; smaller K are nested in
+larger ones, in the same order. Answers are names, unique by brute force, so no judge is needed.
 `baselines()` says what rules without a model score. Not the real data (`browsecomp_plus`).
 """
 
@@ -19,16 +19,23 @@ from rlm_eval.scoring.match import normalized_contains, normalized_exact
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import CachedTask, Draft, rng
 from rlm_eval.tasks.baselines import Baseline
-from rlm_eval.tasks.browsecomp.chronicle import chronicle, documents_of_a_community
-from rlm_eval.tasks.browsecomp.rules import browsecomp_baselines
-from rlm_eval.tasks.world import (
-    LEAST,
-    MOST,
-    MOST_COMMUNITIES,
+from rlm_eval.tasks.browsecomp.chronicle import (
+    PARTS,
+    Fact,
+    chronicle,
+    documents_of_a_community,
+    size_of_a_community,
+)
+from rlm_eval.tasks.browsecomp.community import (
+    KINDS,
     Entity,
+    Puzzle,
+    Size,
     community,
+    kind_of,
     puzzle,
 )
+from rlm_eval.tasks.browsecomp.rules import browsecomp_baselines
 
 QUESTIONS_PER_WORLD = 10
 
@@ -50,7 +57,8 @@ class BrowseCompGen(CachedTask):
     questions_per_world: int = QUESTIONS_PER_WORLD
     """Questions that share a world; they are one cluster."""
 
-    VERSION: ClassVar[int] = 4  # 3: a list of turns and of cousins found .2 of the answers
+    # 3: a list of turns and of cousins found .2 of the answers, with a list of denials half of them
+    VERSION: ClassVar[int] = 5
     CLUSTER_FIELD: ClassVar[str] = "questions_per_world"
     density: ClassVar[Density] = Density.CONSTANT
 
@@ -60,12 +68,14 @@ class BrowseCompGen(CachedTask):
             raise ValueError(f"hops={self.hops}: 2, 3, 4 or null")
         if not 40 <= self.doc_words_min <= self.doc_words_max <= 40_000:
             raise ValueError("doc_words_min and doc_words_max: 40 or more, min <= max <= 40000")
-        least = documents_of_a_community(self._words)
-        if not least <= self.documents <= MOST_COMMUNITIES * 10:
+        each = documents_of_a_community(self._words)
+        sizes = {kind: size_of_a_community(self._words, kind) for kind in KINDS}
+        most = min(size.most_communities(kind) for kind, size in sizes.items()) * each
+        if not each <= self.documents <= most:
             raise ValueError(
-                f"documents={self.documents}: {least} to {MOST_COMMUNITIES * 10} where they have "
+                f"documents={self.documents}: {each} to {most} where they have "
                 f"{self.doc_words_min} to {self.doc_words_max} words; shorter documents hold fewer "
-                "of the facts, so that it takes more of them"
+                "of the facts, so that it takes more of them; beyond the most, names run out"
             )
         if not 1 <= self.questions_per_world <= QUESTIONS_PER_WORLD:
             raise ValueError(
@@ -74,20 +84,26 @@ class BrowseCompGen(CachedTask):
 
     @property
     def per_cluster(self) -> int:
-        """Samples of one world."""
-        return self.questions_per_world
+        """Samples of one world: fewer where equal `hops` allow one question per description."""
+        if self.hops is None:
+            return self.questions_per_world
+        sizes = (size_of_a_community(self._words, kind) for kind in KINDS)
+        return min(self.questions_per_world, *(size.described for size in sizes))
 
     def draft(self, index: int) -> Draft:
         """One question over its K documents."""
-        seed = f"{self.seed}|{index // self.questions_per_world}"
-        number = index % self.questions_per_world
-        asked = puzzle(seed, number, self.hops or 2 + index % 3, self._size)
-        each = documents_of_a_community(self._words)
+        world, number = divmod(index, self.per_cluster)
+        seed = f"{self.seed}|{world}"
+        words = self._words
+        size = self.size(seed)
+        each = documents_of_a_community(words)
+        hops = self.hops or 2 + (index + number // size.described) % 3
+        asked = puzzle(seed, number, hops, size)
         entities: list[Entity] = []
         texts: dict[str, str] = {}
         for i in range(-(-self.documents // each)):
-            written = chronicle(seed, i, self._size, self._words)
-            entities += community(seed, i, self._size)
+            written = chronicle(seed, i, words)
+            entities += community(seed, i, size)
             texts |= {f"{i}-{j}": text for j, text in enumerate(written.documents)}
         if asked.answers(entities) != [asked.answer]:
             raise AssertionError(f"{self.name} {seed} {number}: the answer is not unique")
@@ -98,10 +114,9 @@ class BrowseCompGen(CachedTask):
         for key in keys:
             starts[key] = place
             place += len(texts[key]) + len(DOCUMENT_SEPARATOR)
-        stated = chronicle(seed, 0, self._size, self._words).spans
-        facts = [(asked.path[0].name, "profile"), *((e.name, "relation") for e in asked.path)]
+        stated = chronicle(seed, 0, words).spans
         spans, evidence_docs = [], []
-        for document, start, end in (stated[fact] for fact in facts):
+        for document, start, end in (stated[fact] for fact in _facts(asked, entities)):
             key = f"0-{document}"
             spans.append((starts[key] + start, starts[key] + end))
             evidence_docs.append(str(keys.index(key)))
@@ -118,15 +133,13 @@ class BrowseCompGen(CachedTask):
             evidence=tuple(sorted(spans)), meta=meta, length=self._nominal,
         )  # fmt: skip
 
+    def size(self, seed: str) -> Size:
+        """What the communities of the world of a seed are like."""
+        return size_of_a_community(self._words, kind_of(seed))
+
     @property
     def _words(self) -> tuple[int, int]:
         return self.doc_words_min, self.doc_words_max
-
-    @property
-    def _size(self) -> int:
-        """Entities of a kind in a community: more where its documents hold more words."""
-        words = documents_of_a_community(self._words) * sum(self._words) / 2
-        return max(LEAST, min(MOST, int(words) // 2000 * 3))
 
     @property
     def _nominal(self) -> int:
@@ -145,6 +158,17 @@ class BrowseCompGen(CachedTask):
     def baselines(self) -> Sequence[Baseline]:
         """Rules over the counts, places and links of names; skimmers by words and shapes."""
         return browsecomp_baselines()
+
+
+def _facts(asked: Puzzle, entities: Sequence[Entity]) -> list[Fact]:
+    """What has to be known: both traits, and the masters, where need be by way of another one."""
+    by_name = {entity.name: entity for entity in entities}
+    found = [(asked.path[0].name, part) for part in PARTS[:2]]
+    for entity in asked.path:
+        found.append((entity.name, PARTS[2]))
+        if entity.like:
+            found.append((by_name[entity.like].name, PARTS[2]))
+    return found
 
 
 def _title(sample: Sample, place: int) -> str:

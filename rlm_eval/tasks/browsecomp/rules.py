@@ -1,4 +1,7 @@
-"""Rules that answer `browsecomp_gen` without a model: counts, places and links of names."""
+"""Rules that answer `browsecomp_gen` without a model: counts, places and links of names.
+
+`phrase_rules` has those that know the generator's own phrases.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +13,37 @@ from collections.abc import Callable, Sequence
 from rlm_eval.core.types import Sample
 from rlm_eval.tasks.base import data
 from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.browsecomp.phrase_rules import phrase_baselines
 from rlm_eval.tasks.rules import matching, one_of, rule, sentences
 
-_ASKED = {"institution": "institute", "place": "town", "publication": "work"}
 _WORD = re.compile(r"[a-z]{3,}")
 _YEAR = re.compile(r"\b1[89]\d\d\b")
 
 
 @functools.cache
-def _shapes() -> dict[str, re.Pattern[str]]:
+def shapes() -> dict[str, re.Pattern[str]]:
     """What the names of each kind look like."""
     world, words = data("world.json"), data("words.json")
-    forms = "|".join(world["kinds"])
-    stems, middles, ends = ("|".join(world[key]) for key in ("stems", "middles", "endings"))
+    firsts, forms = "|".join(words["first_names"]), "|".join(world["kinds"])
     return {
-        "person": re.compile(rf"\b(?:{'|'.join(words['first_names'])}) [A-Z]\w+"),
-        "town": re.compile(rf"\b(?:{stems})(?:{middles})(?:{ends})\b"),
+        "person": re.compile(rf"\b(?=[A-Z])(?:{firsts})(?: (?:{firsts}))? [A-Z]\w+"),
         "institute": re.compile(rf"\b[A-Z]\w+ [A-Z]\w+ (?:{forms})\b"),
-        "work": re.compile(rf"\b[Tt]he [A-Z]\w+ [A-Z]\w+\b(?! (?:{forms}))"),
     }
 
 
-def _kind(sample: Sample) -> str:
-    """The kind of the name that is asked."""
-    asked = re.search(r"the name of (?:that|the) (\w+)", sample.question)
-    return _ASKED.get(asked[1] if asked else "", "person")
+def shape(sample: Sample) -> re.Pattern[str]:
+    """What the names of the asked kind look like."""
+    return shapes()["institute" if "institution" in sample.question else "person"]
 
 
-def _start_kind(sample: Sample) -> str:
-    first = re.search(r"Consider an? (\w+)", sample.question)
-    return _ASKED.get(first[1] if first else "", "person")
+def steps(sample: Sample) -> int:
+    """How many steps lead from what is described to what is asked."""
+    return len(re.findall(r"(?:instructor|parent institution) of", sample.question))
 
 
 def _names(sample: Sample) -> list[str]:
-    """Every mention of a name of the asked kind, in order."""
-    return _shapes()[_kind(sample)].findall(sample.context.text())
+    """Every mention of a name, in order."""
+    return shape(sample).findall(sample.context.text())
 
 
 def _counted(most: bool) -> Callable[[Sample], str]:
@@ -58,8 +57,8 @@ def _counted(most: bool) -> Callable[[Sample], str]:
 
 
 def _in_most_documents(sample: Sample) -> str:
-    shape = _shapes()[_kind(sample)]
-    counts = Counter(n for text in sample.context.value() for n in set(shape.findall(text)))
+    named = shape(sample)
+    counts = Counter(n for text in sample.context.value() for n in set(named.findall(text)))
     wanted = max(counts.values(), default=0)
     return one_of(sample, "documents", sorted(n for n, count in counts.items() if count == wanted))
 
@@ -76,12 +75,12 @@ def _best_sentence(score: Callable[[Sample, str, Counter[str]], float]) -> Calla
     """The name of the asked kind in the sentence that scores highest."""
 
     def answer(sample: Sample) -> str:
-        text, shape = sample.context.text(), _shapes()[_kind(sample)]
+        text, names = sample.context.text(), shape(sample)
         pieces = [text[a:b] for a, b in sentences(text)]
         counts = Counter(w for piece in pieces for w in set(_WORD.findall(piece.lower())))
-        named = [piece for piece in pieces if shape.search(piece)]
+        named = [piece for piece in pieces if names.search(piece)]
         best = max(named, key=lambda piece: score(sample, piece, counts), default="")
-        return one_of(sample, "best sentence", shape.findall(best))
+        return one_of(sample, "best sentence", names.findall(best))
 
     return answer
 
@@ -102,46 +101,39 @@ def _alike(sample: Sample, piece: str, _: Counter[str]) -> float:
 
 def _links(sample: Sample) -> dict[str, Counter[str]]:
     """How often each name stands in a sentence with each other one."""
-    text, links = sample.context.text(), dict[str, Counter[str]]()
+    text, names, links = sample.context.text(), shape(sample), dict[str, Counter[str]]()
     for a, b in sentences(text):
-        found = {n for shape in _shapes().values() for n in shape.findall(text[a:b])}
+        found = set(names.findall(text[a:b]))
         for name in sorted(found):
             links.setdefault(name, Counter()).update(found - {name})
     return links
 
 
 def _most_linked(sample: Sample) -> str:
-    shape, links = _shapes()[_kind(sample)], _links(sample)
-    known = {name: len(others) for name, others in links.items() if shape.fullmatch(name)}
+    known = {name: len(others) for name, others in _links(sample).items()}
     return max(sorted(known), key=known.__getitem__, default="")
 
 
 def _chained(sample: Sample, begin: Callable[[Sample, Sequence[str]], str]) -> str:
     """From one name along the sentences, each time to the name that it stands with most often."""
-    links, shapes = _links(sample), _shapes()
-    name = begin(sample, sorted(n for n in links if shapes[_start_kind(sample)].fullmatch(n)))
-    steps = [_kind_of(word) for word in re.findall(
-        r"(?:at|in|an?|has a single|honours an) (?:certain )?(institution|place|individual|author|"
-        r"publication)\b", sample.question.split(". ", 1)[1])]  # fmt: skip
-    for kind in steps:
-        near = {n: c for n, c in links.get(name, Counter()).items() if shapes[kind].fullmatch(n)}
+    links = _links(sample)
+    name = begin(sample, sorted(links))
+    for step in range(steps(sample)):
+        near = links.get(name, Counter())
         most = max(near.values(), default=0)
-        name = one_of(sample, kind, sorted(n for n, c in near.items() if c == most))
+        name = one_of(sample, str(step), sorted(n for n, c in near.items() if c == most))
     return name
 
 
-def _kind_of(word: str) -> str:
-    return _ASKED.get(word, "person")
-
-
 def _alike_start(sample: Sample, starts: Sequence[str]) -> str:
-    """The name of the first kind beside whose mentions the description's spelling recurs most."""
-    text, shape = sample.context.text(), _shapes()[_start_kind(sample)]
+    """The name beside whose mentions the description's spelling recurs most."""
+    text, names = sample.context.text(), shape(sample)
     described = _trigrams(sample.question.split(". ")[0])
     best: Counter[str] = Counter()
     for a, b in sentences(text):
-        for name in shape.findall(text[a:b]):
-            best[name] = max(best[name], len(described & _trigrams(text[a:b])))
+        alike = len(described & _trigrams(text[a:b]))
+        for name in names.findall(text[a:b]):
+            best[name] = max(best[name], alike)
     return max(starts, key=lambda name: best[name], default="")
 
 
@@ -176,6 +168,6 @@ def browsecomp_baselines() -> tuple[Baseline, ...]:
         rule("spelling_chain", lambda s: _chained(s, _alike_start)),
         matching("rare_question_words", _rare_words, _gold),
         matching("years", lambda _: _YEAR, _gold),
-        matching("asked_kind", lambda s: _shapes()[_kind(s)], _gold),
-        matching("described_kind", lambda s: _shapes()[_start_kind(s)], _gold),
+        matching("names", shape, _gold),
+        *phrase_baselines(shape, steps),
     )

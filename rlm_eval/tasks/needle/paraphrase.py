@@ -37,6 +37,7 @@ _GRID = (3, 2, 2)
 _SPARE = 240  # sentences beyond the budget, from which the last ones are chosen to fit
 _COUSINS = 0.2  # share of the sentences that are about a cousin of the one they name
 _DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples already spread
+_JITTER = 5  # percent, half a step
 
 Triple = tuple[int, ...]
 """Numbers of a trade, a habit and a terrain."""
@@ -48,11 +49,15 @@ class Paraphrase(GeneratedTask):
 
     name: str = "s_niah_paraphrase"
     depth: int | None = None
-    """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
+    """Percent of the filler before the needle; `None` = about 0, 10, ..., 100 over samples, each to
+    within 5: at exact depths, other samples would tell where to look."""
 
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
     # Version 2: a filler person's two sentences stood close together, those of a needle apart.
-    VERSION: ClassVar[int] = 4  # 3: where plain names ran out, some had one first name twice
+    # Version 3: where plain names ran out, some had one first name twice.
+    # Version 4: the asked one's second sentence lay at one of eleven depths, so that a reader of a
+    # quarter of the text, at the usual places, had .23 at 16k.
+    VERSION: ClassVar[int] = 5
     OUTPUT_CAP: ClassVar[int | None] = 128
     operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024
@@ -84,7 +89,9 @@ class Paraphrase(GeneratedTask):
             for home in (True, False)
         ]
         depth = _DEPTHS[index % len(_DEPTHS)] if self.depth is None else self.depth
-        depths = [*source.choices(range(101), k=len(needles) - 1), depth]
+        near = depth + source.uniform(-_JITTER, _JITTER) if self.depth is None else depth
+        depths = [source.uniform(0, 100) for _ in needles[1:]]
+        depths.append(min(100, max(0, near)))
         asked = [
             world[kind][trait][number][1]
             for (kind, trait), number in zip(_LISTS, triples[0], strict=True)
