@@ -217,7 +217,7 @@ async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         (why,) = summary.unfinished.values()
-        assert re.search(r"cannot write \(.*\); make room and run the same command again", why)
+        assert re.search(r"cannot write \(.*\); free some disk space and run the same command", why)
         journal = cell_folder(tmp_path) / "journal.jsonl"
         assert 5_000 < journal.stat().st_size <= 10_000
         assert count_torn(journal) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rlm_eval.budget.limits import Limits
 from rlm_eval.cluster.job_states import cell_jobs, jobs_of
 from rlm_eval.cluster.serve_job import holders
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
 from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
@@ -43,7 +43,7 @@ def print_status(run: Path) -> int:
     try:
         jobs = cell_jobs(run)
     except RlmEvalError as error:  # the cells' own files tell the rest
-        print(f"queue unknown: {error}", file=sys.stderr)
+        warn(f"the state of the queue is unknown: {error}")
         jobs = {}
     folders = {name: folder_of(run, name) for name in names}
     replaced = replaced_cells(folders)

@@ -6,7 +6,6 @@ rlm-eval job results/runs/scratch 3
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,10 +22,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     from rlm_eval.cluster.run_job import run_job
-    from rlm_eval.core.terminal import printable
+    from rlm_eval.core.messages import fail
 
     unfinished = run_job(arguments.run, arguments.number)
     if unfinished:  # each cell has said why
         count = f"{len(unfinished)} cells unfinished; the same command resumes"
-        print(printable(unfinished.get("job", count)), file=sys.stderr)
+        fail(unfinished.get("job", count))
     return 1 if unfinished else 0

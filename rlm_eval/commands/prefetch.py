@@ -12,7 +12,6 @@ to HF_HOME, everything else to RLM_EVAL_CACHE; both may be copied to a machine w
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.core.hub_client import told_size
+    from rlm_eval.core.messages import fail
     from rlm_eval.runner.planning.prefetch import resources
 
     wanted: list[tuple[Resource, int | None]] = []
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             resource.fetch()
         except RlmEvalError as error:
             failed += 1
-            print(f"not fetched: {resource.label}: {error}", file=sys.stderr)
+            fail(f"not fetched: {resource.label}: {error}")
     print("everything is at hand" if not failed else f"{failed} of the above are not at hand")
     return 1 if failed else 0
 

@@ -7,7 +7,6 @@ rlm-eval score results/runs/scratch --scorer lenient
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.core.messages import warn
     from rlm_eval.importers import scoring as imported_scoring
     from rlm_eval.records.build import cell_folders, write_records
     from rlm_eval.runner.score_runs import check_scorer, score_cell
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
                 else score_cell(folder, trust=arguments.trust)
             )
         except LeaseHeld as error:  # one writer per cell: its run scores it
-            print(f"{folder.name}  not scored: {error}", file=sys.stderr)
+            warn(f"{folder.name}  not scored: {error}")
             held += 1
             continue
         wanted = arguments.scorer or next(iter(means), "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ from typing import Any
 import orjson
 
 from rlm_eval.core.errors import MissingDependency, RlmEvalError
+from rlm_eval.core.messages import say
 from rlm_eval.core.paths import cache_dir, write_atomic
 
 _SECONDS = 10.0
@@ -240,11 +240,9 @@ def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
         # Once without the retries of a download, which take 24 s where the hub is out of reach.
         get_hf_file_metadata(_url(of, absent[0]), timeout=_SECONDS)
         if size >= _TOLD:
-            print(
+            say(
                 f"{of}: {len(absent)} file(s), {told_size(size)}, from {constants.ENDPOINT} to "
-                f"{constants.HF_HUB_CACHE}",
-                file=sys.stderr,
-                flush=True,
+                f"{constants.HF_HUB_CACHE}"
             )
     return [
         at_hand(of, file.path)

@@ -95,7 +95,7 @@ class Runner:
         self.folder = folder
         self.cells = cells
         self.budget = SweepBudget(budget)
-        self.progress = Progress(cells)
+        self.progress = Progress(cells, folder)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)

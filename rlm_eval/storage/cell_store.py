@@ -110,6 +110,16 @@ def write_whole(path: Path, data: bytes) -> None:
     replace_file(path, data, durable=True)
 
 
+def finished_samples(folder: Path) -> int:
+    """Samples, repeats included, that a finished cell was run with; 0 where it is unfinished.
+
+    Raises `OSError` or `ValueError` where its marker cannot be read.
+    """
+    marker = folder / "DONE"
+    counts = orjson.loads(marker.read_bytes()) if marker.exists() else {}
+    return int(counts.get("n", 0)) * int(counts.get("epochs", 0))
+
+
 def raw_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
     """(name of the log, line) of a cell's calls and results that count, unparsed: for searches."""
     for name in ("journal.jsonl", "trajectories.jsonl"):

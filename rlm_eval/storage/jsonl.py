@@ -189,7 +189,9 @@ class JsonlLog:
                 f"{self.path}: gone ({error.strerror}), the run directory was deleted or moved; "
                 "nothing more is sent"
             )
-        out = "make room and run" if error.errno in FULL else "once it can be written, run"
+        out = (
+            "free some disk space and run" if error.errno in FULL else "once it can be written, run"
+        )
         lost = "nothing finished is lost"
         if self.failed is not None:
             lost = "what it did not store in the last moment is asked again"

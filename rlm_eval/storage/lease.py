@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import say
 from rlm_eval.core.paths import sync_folder
 from rlm_eval.storage.lease_holder import Holder
 from rlm_eval.storage.lockfile import Seen, clock_of, create_once, read
@@ -155,7 +155,7 @@ class Lease:
         """Seconds until the next look; says once for whom a long wait is."""
         before, self._waited = self._waited, self._waited + _PATIENCE
         if before < _LONG_WAIT <= self._waited:
-            print(f"{self._folder}: waiting for {other}, which writes it", file=sys.stderr)
+            say(f"{self._folder}: waiting for {other}, which writes it")
         return _PATIENCE
 
     def _remove(self, seen: Seen) -> None:

@@ -93,7 +93,7 @@ def test_chaos_a_full_disk_stops_the_run_before_more_is_paid(tmp_path):
         sent = sum(asked(server.get("/_log")).values())
         journal = list(read_lines(next((tmp_path / "test").glob("cells/*/journal.jsonl"))))
     assert process.returncode == 1, told
-    assert "make room and run the same command again" in told
+    assert "free some disk space and run the same command again" in told
     assert told.count("UNFINISHED") == 1
     answered = sum(line["k"] == "call" for line in journal)
     assert sent - answered <= 1  # of the last call the line did not fit

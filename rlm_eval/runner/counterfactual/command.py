@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.messages import warn
 
 if TYPE_CHECKING:
     from rlm_eval.runner.counterfactual.change import Counterfactual
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
         only=arguments.cell, together=arguments.together, trust=arguments.trust,
     )  # fmt: skip
     for cell, why in left.items():
-        print(f"{cell}: left out: {why}", file=sys.stderr)
+        warn(f"{cell}: left out: {why}")
     whole = Path(arguments.effect) if arguments.effect else None
     folder = run_folder(plan[0].config)
     if folder.resolve() == arguments.run.resolve():
