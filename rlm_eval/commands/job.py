@@ -1,4 +1,4 @@
-"""Run one job of a submitted sweep; what `sbatch` scripts call (see docs/cluster.md).
+"""Run one job of a submitted sweep; called by `sbatch` scripts (docs/cluster.md).
 
 rlm-eval job results/runs/scratch 3
 """
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job's cells, or what is missing of them; 1 where one did not finish."""
+    """Run the unfinished cells of the job; returns 1 where one did not finish."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval job",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("number", type=int, help="job number: a file of <run>/jobs/")
+    parser.add_argument("number", type=int, help="job number: the name of its file in RUN/jobs/")
     arguments = parser.parse_args(argv)
 
     from rlm_eval.cluster.run_job import run_job

@@ -1,12 +1,13 @@
-"""Fetch what cells need (data sets, tokenizers, weights) before a run, sizes told first.
+"""Download the data sets, tokenizers and weights of cells before a run.
 
 rlm-eval prefetch task=oolong_synth length=128k model@root=coder-0.5b
 rlm-eval prefetch --suite rlm_paper_table1 task=oolong,pairs
-rlm-eval prefetch --suite rlm_paper_table1 --dry-run       (tells the sizes, fetches nothing)
+rlm-eval prefetch --suite rlm_paper_table1 --dry-run       (prints the sizes, downloads nothing)
 
-Overrides are those of `rlm-eval run`, with --suite those of `rlm-eval suite`. Afterwards the run
-needs no hub: HF_HUB_OFFLINE=1 may be set. What is at hand is not fetched again. Files of the hub go
-to HF_HOME, everything else to RLM_EVAL_CACHE; both may be copied to a machine without a network.
+Overrides are those of `rlm-eval run`, with --suite those of `rlm-eval suite`. Sizes are printed
+before a download starts; files that are present are skipped. Afterwards the run works with
+HF_HUB_OFFLINE=1. Files of the hub go to HF_HOME, everything else to RLM_EVAL_CACHE; both may be
+copied to a machine without a network.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """List what is needed with its size, fetch what is missing; 1 where something cannot be had."""
+    """List the files with their sizes, download the missing ones; returns 1 where one failed."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval prefetch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`")
-    parser.add_argument("--suite", metavar="NAME", help="the cells of this suite")
-    parser.add_argument("--dry-run", action="store_true", help="tell the sizes, fetch nothing")
+    parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
+    parser.add_argument("--suite", metavar="NAME", help="take the cells of this suite")
+    parser.add_argument("--dry-run", action="store_true", help="print the sizes, download nothing")
     arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.core.errors import RlmEvalError

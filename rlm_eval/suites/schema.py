@@ -138,9 +138,11 @@ class Published:
     n: int | None
     """Samples behind it; `None` = not stated."""
     published_task: str = ""
-    """The source's word for the task; likewise the next two."""
+    """Name of the task in the source."""
     published_method: str = ""
+    """Name of the method in the source."""
     published_model: str = ""
+    """Name of the model in the source."""
     note: str = ""
     """What else a reader must know: how n was inferred, where in the source it stands."""
 

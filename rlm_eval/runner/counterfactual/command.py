@@ -25,17 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="the change: model@sub=NAME, method.SETTING=V, limits.NAME=V, recursion=off, "
-        "temperature=T, protocol=METHOD, records=N, keyed=on|off; again for settings of the same "
-        "thing, and for budget.*, max_samples, results",
+        "temperature=T, protocol=METHOD, records=N, keyed=on|off; may be repeated for settings of "
+        "the same component, and for budget.*, max_samples, results",
     )
-    group.add_argument("--estimate", action="store_true", help="tell what it shares and costs")
-    group.add_argument("--name", help="name of the new run; default RUN-cf-CHANGE")
+    group.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what is shared and what it costs; run nothing",
+    )
+    group.add_argument("--name", help="name of the new run (default: RUN-cf-CHANGE)")
     group.add_argument("--n", type=int, help="only the first N samples of each cell")
-    group.add_argument("--cell", default="", help="only cells whose name holds this")
+    group.add_argument("--cell", default="", help="only cells whose name contains this")
     group.add_argument("--together", action="store_true", help="allow changes of several things")
-    group.add_argument("--effect", metavar="RUN", help="tell the share of the effect of this run")
-    group.add_argument("--effect-cell", default="", help="its cell, by a part of the name")
-    group.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
+    group.add_argument(
+        "--effect", metavar="RUN", help="also print the share of the effect of this run"
+    )
+    group.add_argument("--effect-cell", default="", help="cell of that run, by a part of its name")
+    group.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -53,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
         only=arguments.cell, together=arguments.together, trust=arguments.trust,
     )  # fmt: skip
     for cell, why in left.items():
-        warn(f"{cell}: left out: {why}")
+        warn(f"{cell}: excluded: {why}")
     whole = Path(arguments.effect) if arguments.effect else None
     folder = run_folder(plan[0].config)
     if folder.resolve() == arguments.run.resolve():
