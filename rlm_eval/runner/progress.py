@@ -233,7 +233,7 @@ class CellProgress:
         self._cost = cost
         self._errors = 0
         self._cut_prompts = False
-        self._started = self._began = time.monotonic()
+        self._started = self._began = self._latest = time.monotonic()
         self._seconds: float | None = None
 
     def count(self, attempt: Attempt) -> None:
@@ -255,6 +255,7 @@ class CellProgress:
         if not self.now:  # servers of ours started before the first sample did: not its pace
             self._began = max(self._started, time.monotonic() - trajectory.wall_seconds)
         self.now += 1
+        self._latest = time.monotonic()
         self.count(attempt)
         cut = next((call for call in trajectory.calls if call.is_server_cut), None)
         if cut and not self._cut_prompts and trajectory.outcome is not Outcome.SERVER_CUT:
@@ -279,8 +280,10 @@ class CellProgress:
         """How fast the cell goes or went; `None` before its first sample ended."""
         if not self.now:
             return None
-        end = time.monotonic() if self._seconds is None else self._started + self._seconds
-        return Pace(self.kind, max(0.0, end - self._began) / self.now)
+        seconds = (self._latest - self._began) / self.now
+        if self._seconds is None:  # the next one may take longer than the ones before
+            seconds = max(seconds, (time.monotonic() - self._began) / (self.now + 1))
+        return Pace(self.kind, max(0.0, seconds))
 
     def text(self) -> str:
         """The line."""
