@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from typing import ClassVar
 
 from rlm_eval.core import fetch
 from rlm_eval.core.errors import ConfigError, RlmEvalError
-from rlm_eval.core.messages import say
 from rlm_eval.core.paths import cache_dir
 from rlm_eval.core.secrets import SECRETS
 
@@ -209,4 +209,8 @@ class Weights:
 
     def _announce(self, source: str) -> None:
         size = f"{self.bytes / 1e6:.0f} MB" if self.bytes else "size unknown"
-        say(f"{self.file}: {size} from {source}; licence: {self.licence}")
+        print(
+            f"{self.file}: {size} from {source}; licence: {self.licence}",
+            file=sys.stderr,
+            flush=True,
+        )
