@@ -148,7 +148,7 @@ async def test_a_dead_machines_cell_is_taken_over_with_a_word(tmp_path, capsys, 
         other_machine(folder, age=STALE_SECONDS / 2)
         (why,) = (await run_here(given)).unfinished.values()
         assert "is being written by process 7 on elsewhere since" in why
-        assert "last sign of life 3" in why
+        assert "lease renewed 3" in why
         assert not asked(server.log)
         capsys.readouterr()
         other_machine(folder, age=STALE_SECONDS + 15)

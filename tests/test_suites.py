@@ -181,7 +181,7 @@ def test_what_is_wrong_in_published_numbers_is_named_by_line(tmp_path, line, mes
     ("given", "message"),
     [
         (["task=s_nia"], "none of the suite's tasks: s_niah"),
-        (["nobody:n=3"], "nobody is no id of this suite"),
+        (["nobody:n=3"], "nobody is not an id of this suite"),
         (["method.depth=0,1"], "a suite sweeps its own axes"),
         (["length"], "write key=value"),
     ],

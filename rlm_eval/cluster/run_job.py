@@ -72,9 +72,9 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     if (found := [cell.plan_id for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
         raise RlmEvalError(
-            f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "
-            "release, or a variable that its configuration names (oc.env) has another value here; "
-            "set it as it was at `rlm-eval submit`, or submit again"
+            f"{run / 'jobs' / str(number)}.json: cell {first[0]} is {first[1]} on this "
+            "machine: the release differs, or an environment variable that its configuration reads "
+            "(oc.env) has another value; set it as it was at `rlm-eval submit`, or submit again"
         )
     runner = Runner(run, cells, sweep_budget(configs[0]), (), Signals(WARNING, job["grace"]))
     try:

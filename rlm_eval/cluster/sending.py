@@ -77,7 +77,7 @@ def send(
     check_left(run, budget)
     with Lease(run, waits=True):  # one at a time: each sees the jobs of the others
         if not (todo := _unsent(run, todo)):
-            print("another `submit` has sent them meanwhile")
+            print("another `submit` has submitted them meanwhile")
             return 0
         first = []
         if served and (missing := serve_job.without_server(run, served)):

@@ -90,7 +90,7 @@ def check_open() -> None:
     if why := _CLOSED.get():
         raise MissingDependency(why)
     if constants.HF_HUB_OFFLINE:
-        raise MissingDependency("HF_HUB_OFFLINE is set and it was not fetched before")
+        raise MissingDependency("HF_HUB_OFFLINE is set and it is not in the cache")
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def reaching(what: str, ways_out: str) -> Iterator[None]:
     except NotAtHand:
         raise
     except MissingDependency as error:
-        raise NotAtHand(f"{what} is not at hand: {error}. {_NEXT}, {ways_out}") from error
+        raise NotAtHand(f"{what} is not available: {error}. {_NEXT}, {ways_out}") from error
     except RlmEvalError:
         raise
     except Exception as error:  # the client's HTTP library changes, and with it its exceptions
@@ -282,8 +282,8 @@ def _check_room(of: Listing, size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise MissingDependency(
-            f"{of} needs {told_size(size)} and {folder} has {told_size(free)} free; make room, or "
-            "name another place with HF_HOME"
+            f"{of} needs {told_size(size)} and {folder} has {told_size(free)} free; free some "
+            "space, or name another place with HF_HOME"
         )
 
 

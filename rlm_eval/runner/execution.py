@@ -112,7 +112,7 @@ def confirm(
         if cost.unpriced:
             say(cost.text)
         return
-    told = f"{cost.text} (`rlm-eval estimate` tells more), over ${above:g}"
+    told = f"{cost.text} (details: `rlm-eval estimate`), over ${above:g}"
     if not (ask and sys.stdin.isatty()):
         raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
     try:
@@ -120,7 +120,7 @@ def confirm(
     except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was called")
+        raise ConfigError("no model was called")
 
 
 def execute(

@@ -158,7 +158,7 @@ def names() -> list[str]:
     found = {path.parent.name for folder in folders for path in folder.glob("*/suite.yaml")}
     if not found:
         looked = ", ".join(f"{folder}/*/suite.yaml" for folder in folders)
-        raise ConfigError(f"no suites: looked for {looked}; install the package anew")
+        raise ConfigError(f"no suites: looked for {looked}; reinstall the package")
     return sorted(found)
 
 
@@ -196,7 +196,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
     except (OmegaConfBaseException, ConfigError, YAMLError) as error:
         raise ConfigError(f"{where}: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: holds no mapping")
+        raise ConfigError(f"{where}: not a mapping of keys to values")
     suite: Suite = construct(Suite, {str(k): v for k, v in values.items()}, where)
     _overrides(suite.overrides, f"{where}.overrides")
     suite_models = entries(suite.models, "root", f"{where}.models")
@@ -205,7 +205,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
         for i, part in enumerate(suite.parts)
     ]
     if not parts:
-        raise ConfigError(f"{where}.parts: names nothing to run")
+        raise ConfigError(f"{where}.parts: empty; add at least one part")
     _unique([part.name for part in parts], f"{where}.parts")
     parts = [
         replace(

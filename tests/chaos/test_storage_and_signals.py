@@ -178,5 +178,5 @@ async def test_chaos_a_spent_budget_is_told_once(tmp_path, capsys):
         await run_here(given)
     told = capsys.readouterr().err
     assert told.count("sweep: 9 calls made") == 1
-    assert told.count("stopping: the sweep's budget is spent") == 1
+    assert told.count("stopping: the budget of the run is spent") == 1
     assert cell_folder(tmp_path).exists()

@@ -167,7 +167,7 @@ def test_jobs_share_the_budget_and_leftovers_are_spent_again(tmp_path, capsys):
         assert calls == 6
         assert "sweep: 6 calls made" in told
         assert "budget: calls 6: 6 spent, 0 held by 0 processes, 0 free; the same command" in told
-        with pytest.raises(RlmEvalError, match="nothing is left .*raise budget.calls"):
+        with pytest.raises(RlmEvalError, match="budget: spent .*raise budget.calls"):
             submit([*given, "length=1k,2k", "n=4", "budget.calls=6"])
         told, calls = submitted("length=1k,2k", "n=4", "budget.calls=20")
         assert calls == 8

@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
     whole = Path(arguments.effect) if arguments.effect else None
     folder = run_folder(plan[0].config)
     if folder.resolve() == arguments.run.resolve():
-        raise ConfigError("--name: the original run's own; a counterfactual needs another")
+        raise ConfigError("--name: this is the original run; give the counterfactual another name")
     is_open = not all((folder / one.cell.folder / "DONE").exists() for one in plan)
     if arguments.estimate or is_open:
         total = _forecast(plan)
@@ -99,4 +99,4 @@ def _confirm(total: Forecast, above: float, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise ConfigError(f"{told}: add --yes, or --set confirm_above=N")
     if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was called")
+        raise ConfigError("no model was called")
