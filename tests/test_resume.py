@@ -332,7 +332,7 @@ async def test_a_cell_of_an_earlier_release_is_named_and_not_waited_for(tmp_path
         assert "starts again" not in capsys.readouterr().err
     assert status([str(tmp_path / "test")]) == 0
     told = capsys.readouterr().out
-    assert f"{earlier.name}  unfinished  of an earlier release; s_niah" in told
+    assert f"{earlier.name}  unfinished  of an earlier release; replaced by s_niah" in told
     assert "1 of 1 cells done" in told
 
 

@@ -301,7 +301,7 @@ async def test_a_finished_cell_of_other_code_is_named_and_a_resumed_one_refused(
         assert "VERSION" in told
         assert "1 of 1 cells were made by other code than today's" in said(tmp_path)
         (why,) = (await go(plugged(tmp_path, server.url, "n=3"))).unfinished.values()
-        assert "a cell mixes no code" in why
+        assert "a cell never mixes code" in why
         assert len(server.log) == asked
 
 

@@ -109,7 +109,7 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         page = (run / "report" / "report.html").read_text()
         assert "Comparisons named beforehand" in page
         assert "Published numbers beside ours" in page
-    with pytest.raises(RlmEvalError, match="scripted replies are no result"):
+    with pytest.raises(RlmEvalError, match="scripted replies are not results"):
         publish(run, suite, tmp_path / "published")
 
 

@@ -169,7 +169,7 @@ def test_chaos_a_signal_shows_in_the_exit_code_of_every_command(tmp_path, comman
         _, told = process.communicate(timeout=60)
         assert process.returncode == 130, told
         assert "Traceback" not in told
-        assert "Ctrl-C again stops now" in told
+        assert "Ctrl-C again stops at once" in told
 
 
 async def test_chaos_a_spent_budget_is_told_once(tmp_path, capsys):
