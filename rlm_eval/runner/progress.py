@@ -253,7 +253,7 @@ class CellProgress:
         """Add a sample that ended just now."""
         trajectory = attempt.trajectory
         if not self.now:  # servers of ours started before the first sample did: not its pace
-            self._began = max(self._started, time.monotonic() - trajectory.wall_seconds)
+            self._began = max(self._started, time.monotonic() - (trajectory.wall_seconds or 0.0))
         self.now += 1
         self._latest = time.monotonic()
         self.count(attempt)

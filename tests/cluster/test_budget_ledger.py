@@ -120,7 +120,7 @@ async def test_a_budget_is_refused_beside_a_process_without_one(tmp_path):
     folder.mkdir(parents=True)
     plan(tmp_path / "test", cells)
     async with Lease(folder):
-        with pytest.raises(RlmEvalError, match="outside of this budget: wait for it"):
+        with pytest.raises(RlmEvalError, match="without this budget: wait for it"):
             await run_here([*given, "budget.calls=7"])
     assert not list(tmp_path.rglob("journal.jsonl"))
 
