@@ -42,9 +42,10 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
     """Rewrite the links of a page for the site."""
     place = page.file.src_uri
-    is_outside = any(Path(place).match(pattern) for pattern in OUTSIDE) and not (
-        ROOT / "docs" / place
-    ).exists()
+    is_outside = (
+        any(Path(place).match(pattern) for pattern in OUTSIDE)
+        and not (ROOT / "docs" / place).exists()
+    )
     in_repository = place if is_outside else f"docs/{place}"
     held = {file.src_uri for file in files}
     return "".join(_rewritten(markdown, in_repository, place, held))
