@@ -1,8 +1,8 @@
 # rlm_eval with its embedded model's engine. Results and the cache are volumes:
 #   docker build -t rlm-eval .
 #   docker run --rm -v "$PWD/results:/app/results" -v rlm-cache:/cache rlm-eval run debug=scripted
-# The REPL's strongest isolation needs user namespaces, which most container runtimes withhold:
-# `docker run --rm rlm-eval doctor` says what it found (docs/isolation.md).
+# The REPL's strongest isolation needs user namespaces, which most container runtimes do not allow:
+# `docker run --rm rlm-eval doctor` reports the tiers that work (docs/isolation.md).
 FROM python:3.11-slim
 WORKDIR /app
 ENV RLM_EVAL_CACHE=/cache PIP_NO_CACHE_DIR=1

@@ -67,7 +67,7 @@ class Run:
         """
         if self.unfinished and not (self.folder / FILE).exists():
             why = "; ".join(dict.fromkeys(self.unfinished.values()))
-            raise NoRecords(f"{self.folder}: no sample has ended: {why}")
+            raise NoRecords(f"{self.folder}: no sample has finished: {why}")
         return load_records_of([self.folder])
 
     def report(self, out: str | Path | None = None) -> str:

@@ -1,7 +1,8 @@
 """The command line: `rlm-eval COMMAND ...`. Each module of `rlm_eval.commands` is one command.
 
 A command is a module with `main(argv) -> int`; the first line of its docstring is its help. It is
-imported only when called, so that `--version` and `--help` load nothing heavy.
+imported only when called, so that `--version` and `--help` load nothing heavy. Options that every
+command takes are removed from its arguments here: `--config-dir` and those of `core.messages`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,26 @@ import ast
 import difflib
 import importlib
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rlm_eval import __version__
 from rlm_eval.config.files import OPTION, chosen_on_command_line, extend_import_path
-from rlm_eval.core.errors import EndedBySignal, RlmEvalError
+from rlm_eval.core import messages
+from rlm_eval.core.errors import ConfigError, EndedBySignal, RlmEvalError
+from rlm_eval.core.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from rlm_eval.core.messages import fail
 from rlm_eval.core.paths import FULL, REFUSED, cache_dir
 from rlm_eval.core.secrets import guard_output
-from rlm_eval.core.terminal import printable
 
 _FOLDER = Path(__file__).parent / "commands"
+GLOBAL_OPTIONS = {
+    f"{OPTION} DIR": "read YAML files of your own from DIR, in addition to ./configs",
+    **messages.OPTIONS,
+}
+"""Option of every command -> its help."""
 
 
 def commands() -> dict[str, Path]:
@@ -38,12 +48,23 @@ def _usage() -> str:
         [
             f"rlm-eval {__version__}: evaluation harness for Recursive Language Models",
             "",
-            "usage: rlm-eval COMMAND ...   (rlm-eval COMMAND --help tells more)",
-            f"       rlm-eval COMMAND ... {OPTION} DIR   (your own YAML files, beside ./configs)",
+            "usage: rlm-eval COMMAND ...   (rlm-eval COMMAND --help prints its options)",
             "",
             *lines,
+            "",
+            "options of every command:",
+            *_options(),
         ]
     )
+
+
+def _options() -> list[str]:
+    """Help of the options that every command takes."""
+    found = []
+    for name, text in GLOBAL_OPTIONS.items():
+        first, *more = textwrap.wrap(text, 74)
+        found += [f"  {name:<18}  {first}", *(" " * 22 + line for line in more)]
+    return found
 
 
 def _help_of(path: Path) -> str:
@@ -52,54 +73,62 @@ def _help_of(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 unfinished or negative, 2 bad input, and
-    128 + its number where a signal ended it (130 = Ctrl-C).
-    """
+    """Run one command; returns its exit code (`core.exit_codes`)."""
     guard_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
-        return 0
+        return DONE
     if arguments[0] in ("-V", "--version"):
         print(f"rlm-eval {__version__}")
-        return 0
+        return DONE
     name, rest = arguments[0], arguments[1:]
     known = commands()
     if name not in known:
         near = difflib.get_close_matches(name, known, 3) or list(known)
-        print(f"rlm-eval: no command {name!r}; near: {', '.join(near)}", file=sys.stderr)
-        return 2
+        fail(f"rlm-eval: no command {name!r}; near: {', '.join(near)}")
+        return BAD_INPUT
     module = importlib.import_module(f"rlm_eval.commands.{known[name].stem}")
     try:
-        with chosen_on_command_line(rest) as own:
+        with messages.configured(rest) as unlogged:
+            return _run(name, module, unlogged)
+    except ConfigError as error:  # of the options themselves
+        fail(f"rlm-eval {name}: {error}")
+        return BAD_INPUT
+
+
+def _run(name: str, module: Any, arguments: list[str]) -> int:
+    """Run a command; its errors are reported while its log file is open."""
+    try:
+        with chosen_on_command_line(arguments) as own:
             extend_import_path()
             code: int = module.main(own)
     except EndedBySignal as error:
-        print(error, file=sys.stderr)
+        fail(error)
         return error.code
     except RlmEvalError as error:
-        print(printable(f"rlm-eval {name}: {error}"), file=sys.stderr)
-        return 2
+        fail(f"rlm-eval {name}: {error}")
+        return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"rlm-eval {name}: stopped", file=sys.stderr)
-        return 130
+        fail(f"rlm-eval {name}: stopped")
+        return INTERRUPTED
     except BrokenPipeError:
-        return 0  # the reader of a pipe (`| head`) has seen enough
+        return DONE  # the reader of a pipe (`| head`) has seen enough
     except OSError as error:
-        if (told := _way_out(error)) is None:
+        if (next_step := _next_step(error)) is None:
             raise
-        print(f"rlm-eval {name}: {error}; {told}", file=sys.stderr)
-        return 2
+        fail(f"rlm-eval {name}: {error}; {next_step}")
+        return BAD_INPUT
     return code
 
 
-def _way_out(error: OSError) -> str | None:
-    """What the user can do about it; `None` = it may be a bug."""
+def _next_step(error: OSError) -> str | None:
+    """What the user can do about the error; `None` = it may be a bug."""
     if error.errno in FULL:
-        return "make room and run the same command again: nothing finished is lost"
+        return "free some disk space and run the same command again; finished samples are kept"
     place = Path(str(error.filename))  # none, or a number, where no path was opened
     if error.errno in REFUSED and place.is_relative_to(cache_dir()):
-        return "name a folder that can be written, for the cache: RLM_EVAL_CACHE=PATH"
+        return "set RLM_EVAL_CACHE=PATH to a folder that can be written"
     return None
 
 

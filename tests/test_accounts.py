@@ -89,7 +89,7 @@ def tell_all(run):
     assert float(shown.rows["GPU s"].iloc[0]) == pytest.approx(frame["gpu_seconds"].mean(), 0.01)
     told = card.facts([run], table, [])
     assert "from ready to stop" in told["GPU-seconds held"]
-    assert told["endpoints proved"].startswith("2 calls")
+    assert told["preflight requests"].startswith("2 calls")
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ async def test_first_requests_are_charged_apart_and_to_the_budget(tmp_path, caps
     told = first_requests(tmp_path / "test")
     assert (told.calls, told.tokens, told.unpriced) == (2, 2 * proof, 0)
     assert status([str(tmp_path / "test")]) == 0
-    assert f"endpoints proved: {told}" in capsys.readouterr().out
+    assert f"preflight requests: {told}" in capsys.readouterr().out
     # Both processes' proofs leave no room in a budget of just these tokens.
     async with FakeServer(reply=rules(RULES)) as server:
         url = f"root.base_url={server.url}"

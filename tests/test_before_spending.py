@@ -50,7 +50,7 @@ def test_the_end_of_the_input_is_a_no(tmp_path, monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setattr("sys.stdin", terminal)
-    with pytest.raises(ConfigError, match="nothing was called"):
+    with pytest.raises(ConfigError, match="no model was called"):
         main([*PRICED, "length=128k", "n=500", f"results={tmp_path}"])
 
 

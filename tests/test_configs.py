@@ -154,7 +154,7 @@ def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
         (["+lenght=4k"], "lenght: unknown key; near: length"),
         (["root.concurency=3"], "root.concurency: unknown key of OpenAIModel; near: concurrency"),
         (["model@root=smolm2"], "no such model; near: smollm2"),
-        (["~method"], "method: none is chosen; add method=NAME"),
+        (["~method"], "method: nothing is selected; add method=NAME"),
         (["method.topk=3", "method=rag"], "method.*top_?k"),
         (["length=4q"], "give tokens as"),
         (["n=0"], "n=0"),

@@ -249,7 +249,9 @@ def test_options_that_belong_elsewhere(original, capsys):
     with pytest.raises(SystemExit):
         main(["replay", str(original), "--set", "recursion=off", "--accept"])
     assert main(["replay", str(original), "--set", "recursion=off", "--name", "first"]) == 2
-    assert "the original run's own" in capsys.readouterr().err
+    assert (
+        "this is the original run; give the counterfactual another name" in capsys.readouterr().err
+    )
     assert slug(["model@sub=gpt-5", "a/b"]) == "model-sub-gpt-5-a-b"
 
 

@@ -84,13 +84,6 @@ def test_the_rehearsal_writes_its_files_and_names_ids_that_the_suites_have(tmp_p
     }  # fmt: skip
 
 
-def test_links_of_the_pages_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
 def test_the_shown_price_file_prices_a_model(tmp_path, monkeypatch):
     (shown,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/models.md").read_text(), re.S)
     (tmp_path / "prices.json").write_text(shown)

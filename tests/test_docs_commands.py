@@ -109,6 +109,6 @@ def test_the_commands_of_a_page_run(page, stand_in, tmp_path, monkeypatch, capsy
             told = capsys.readouterr()
             if "--publish" in words:  # a rehearsal is not published
                 assert code == 2
-                assert "scripted replies are no result" in told.err
+                assert "scripted replies are not results" in told.err
             else:
                 assert code == 0, f"{line}\nas {shlex.join(words)}\n{told.err[-2000:]}"

@@ -68,7 +68,8 @@ def test_a_table_tells_the_state_of_every_cell(tmp_path):
     assert "$0.14 of about $0.54" in two
     assert two.rstrip().endswith("running")
     assert three.rstrip().endswith("waiting")
-    assert total.startswith("1 of 3 cells done, 101,000 tokens, $0.14")
+    assert total.startswith("1 of 3 cells done, 1 of 8 samples run, 101,000 tokens, $0.14, about ")
+    assert total.rstrip().endswith(" left")
     progress.problem(cells[1].plan_id, "the server is gone")
     assert shown(progress).splitlines()[2].rstrip().endswith("unfinished")
 

@@ -66,7 +66,7 @@ def test_a_real_run_is_published_in_small_files(tmp_path, capsys):
     digest = hashlib.sha256((root / "smoke" / "records.parquet").read_bytes()).hexdigest()
     assert digest in (root / "smoke" / "CARD.md").read_text()
     assert state("smoke", root, tmp_path) == "published: fake; run here: 1 of 6 cells"
-    with pytest.raises(RlmEvalError, match="not a run of a suite"):
+    with pytest.raises(RlmEvalError, match="not the run of a suite"):
         publish(tmp_path / "nowhere", suite, root)
     (cell / "DONE").unlink()
     with pytest.raises(RlmEvalError, match="no cell is finished"):

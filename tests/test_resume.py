@@ -160,7 +160,7 @@ def test_ctrl_c_at_the_command_line_tells_by_its_exit_code(tmp_path):
         once.send_signal(signal.SIGINT)
         _, told = once.communicate(timeout=120)
         assert once.returncode == 130
-        assert "finishing the samples in flight; Ctrl-C again stops now" in told
+        assert "stopping after the samples in flight; Ctrl-C again stops at once" in told
         assert re.search(r"UNFINISHED .*: 2 not run", told)
         twice = start(given)
         before = answered(tmp_path)
@@ -217,7 +217,7 @@ async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         (why,) = summary.unfinished.values()
-        assert re.search(r"cannot write \(.*\); make room and run the same command again", why)
+        assert re.search(r"cannot write \(.*\); free some disk space and run the same command", why)
         journal = cell_folder(tmp_path) / "journal.jsonl"
         assert 5_000 < journal.stat().st_size <= 10_000
         assert count_torn(journal) == 0
@@ -327,14 +327,12 @@ async def test_a_cell_of_an_earlier_release_is_named_and_not_waited_for(tmp_path
         capsys.readouterr()
         assert not (await run_here(given)).unfinished
         told = capsys.readouterr().err
-        assert (
-            f"begins anew and asks everything again: an earlier release made {earlier.name}" in told
-        )
+        assert f"starts again from the first sample: an earlier release made {earlier.name}" in told
         await run_here([*given, "n=3"])
-        assert "begins anew" not in capsys.readouterr().err
+        assert "starts again" not in capsys.readouterr().err
     assert status([str(tmp_path / "test")]) == 0
     told = capsys.readouterr().out
-    assert f"{earlier.name}  unfinished  of an earlier release; s_niah" in told
+    assert f"{earlier.name}  unfinished  of an earlier release; replaced by s_niah" in told
     assert "1 of 1 cells done" in told
 
 
@@ -348,7 +346,7 @@ async def test_parts_of_an_earlier_release_are_named_and_a_missing_part_is_no_su
             await run_here([*given, "shard=1/2"])
         capsys.readouterr()
         await run_here([*given, "shard=2/2"])
-        assert "begins anew and asks everything again" in capsys.readouterr().err
+        assert "starts again from the first sample" in capsys.readouterr().err
     assert status([str(tmp_path / "test")]) == 1
     told = capsys.readouterr().out
     assert "2 of 2 cells done" in told
@@ -364,5 +362,5 @@ async def test_results_whose_calls_were_deleted_are_no_records(tmp_path):
     second = next(i for i, line in enumerate(lines) if b'"k":"start","t":1' in line)
     for kept in (lines[:second], []):
         journal.write_bytes(b"".join(kept))
-        with pytest.raises(RlmEvalError, match=r"nothing of trajectory \d, whose result is stored"):
+        with pytest.raises(RlmEvalError, match=r"no call of trajectory \d, whose result is stored"):
             records(tmp_path)

@@ -270,7 +270,7 @@ def test_jobs_hold_names_of_keys_and_run_with_the_values_of_their_machine(
     monkeypatch.setenv("TAG", "another-tag-than-at-submit")  # not run-time: another cell
     done = command("job", str(tmp_path / "test"), "0", env=dict(os.environ))
     assert done.returncode == 2
-    assert b"has another value here" in done.stderr
+    assert b"differs, or an environment variable that its configuration reads" in done.stderr
 
 
 @pytest.mark.usefixtures("planted")

@@ -116,7 +116,7 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         closing = (run / "report" / "tables" / "paper_table.md").read_text()
         assert "not to be compared: scripted replies" in closing
         assert "OOLONG trec_coarse 131K: ours" in closing.splitlines()[2]
-    with pytest.raises(RlmEvalError, match="scripted replies are no result"):
+    with pytest.raises(RlmEvalError, match="scripted replies are not results"):
         publish(run, suite, tmp_path / "published")
 
 
@@ -201,7 +201,7 @@ def test_what_is_wrong_in_published_numbers_is_named_by_line(tmp_path, line, mes
     ("given", "message"),
     [
         (["task=s_nia"], "none of the suite's tasks: s_niah"),
-        (["nobody:n=3"], "nobody is no id of this suite"),
+        (["nobody:n=3"], "nobody is not an id of this suite"),
         (["method.depth=0,1"], "a suite sweeps its own axes"),
         (["length"], "write key=value"),
     ],

@@ -165,7 +165,7 @@ def test_a_run_of_our_classes_needs_no_trust(run):
         ("config.repl.backend", "evil.Pool", "names the REPL evil.Pool"),
         ("config.repl.backend", "rlm_eval.repl.zygote.wipe", "names the REPL"),
         ("config.repl.isolation", "none", "without isolation"),
-        ("config.repl.packages", ["evil"], r"packages imported \(evil\)"),
+        ("config.repl.packages", ["evil"], r"imports packages \(evil\)"),
         (
             "config.method",
             {"_target_": "rlm_eval.methods.external.External", "python": "/tmp/evil"},

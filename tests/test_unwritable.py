@@ -92,7 +92,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "file" / "cache"))
     told = refusal(capsys, "validate", "s_niah", "tokenizer=approx4")
-    assert told.endswith("can be written, for the cache: RLM_EVAL_CACHE=PATH\n")
+    assert told.endswith("set RLM_EVAL_CACHE=PATH to a folder that can be written\n")
 
 
 def test_other_failures_are_not_taken_for_it(run, tmp_path, monkeypatch):

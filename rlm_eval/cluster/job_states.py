@@ -61,8 +61,8 @@ def find_squeue() -> str:
     found = shutil.which("squeue")
     if found is None:
         raise RlmEvalError(
-            "squeue is not on the PATH here: whether jobs sent to Slurm still wait or run "
-            "cannot be known, and they could be sent twice; run this where Slurm's commands are"
+            "squeue is not on the PATH: the state of the submitted jobs is unknown, and they could "
+            "be submitted twice; run this command on a machine with Slurm's commands"
         )
     return found
 

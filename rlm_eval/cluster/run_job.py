@@ -16,6 +16,7 @@ from rlm_eval.cluster.jobs import WARNING, read_job
 from rlm_eval.cluster.serve_job import run_servers
 from rlm_eval.cluster.serving import WARNED
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import say, warn
 from rlm_eval.core.secrets import guard_output, redact
 from rlm_eval.models.servers.devices import give_back as give_back_devices
 
@@ -71,9 +72,9 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     if (found := [cell.plan_id for cell in cells]) != job["cells"]:
         first = next(pair for pair in zip(job["cells"], found, strict=True) if pair[0] != pair[1])
         raise RlmEvalError(
-            f"{run / 'jobs' / str(number)}.json: here cell {first[0]} is {first[1]}: another "
-            "release, or a variable that its configuration names (oc.env) has another value here; "
-            "set it as it was at `rlm-eval submit`, or submit again"
+            f"{run / 'jobs' / str(number)}.json: cell {first[0]} is {first[1]} on this "
+            "machine: the release differs, or an environment variable that its configuration reads "
+            "(oc.env) has another value; set it as it was at `rlm-eval submit`, or submit again"
         )
     runner = Runner(run, cells, sweep_budget(configs[0]), (), Signals(WARNING, job["grace"]))
     try:
@@ -83,7 +84,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
     if unfinished and runner.stop.warned:  # first: a merge that fails must not keep it from that
         _requeue(job["requeues"])
     for told in merge_done(run, cells):
-        print(told, file=sys.stderr)
+        say(told)
     return unfinished
 
 
@@ -105,9 +106,9 @@ def _requeue(most: int) -> None:
     times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if job is None or times >= most:
         why = "no Slurm job" if job is None else f"queued again {times} times already"
-        print(f"not queued again ({why}); `rlm-eval submit` resumes", file=sys.stderr)
+        warn(f"the job was not requeued ({why}); run `rlm-eval submit` again to resume")
         return
-    print(f"queueing job {job} again", file=sys.stderr, flush=True)
+    say(f"requeueing job {job}")
     subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
     time.sleep(120)  # Slurm ends this process; a result of it would end the job
     sys.exit(1)

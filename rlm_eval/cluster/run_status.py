@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rlm_eval.budget.limits import Limits
 from rlm_eval.cluster.job_states import cell_jobs, jobs_of
 from rlm_eval.cluster.serve_job import holders
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
 from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
@@ -43,7 +43,7 @@ def print_status(run: Path) -> int:
     try:
         jobs = cell_jobs(run)
     except RlmEvalError as error:  # the cells' own files tell the rest
-        print(f"queue unknown: {error}", file=sys.stderr)
+        warn(f"the state of the queue is unknown: {error}")
         jobs = {}
     folders = {name: folder_of(run, name) for name in names}
     replaced = replaced_cells(folders)
@@ -53,14 +53,14 @@ def print_status(run: Path) -> int:
         done += (is_done := told.startswith("done"))
         later = replaced.get(name.partition("/")[0])
         if later and not is_done and holder_of(folder) is None:
-            told = f"unfinished  of an earlier release; {later} was begun in its place"
+            told = f"unfinished  of an earlier release; replaced by {later}"
         else:
             left += not is_done
         print(printable(f"{name}  {told}"))
     for cell in sorted(shards):
         told = merge_state(run, cell)
         if cell in replaced:
-            told = f"{told}  of an earlier release; {replaced[cell]} was begun in its place"
+            told = f"{told}  of an earlier release; replaced by {replaced[cell]}"
         else:
             unmerged += told != "merged"
         print(f"{cell}  shards {told}")
@@ -68,10 +68,10 @@ def print_status(run: Path) -> int:
         print(printable(told))
     print(f"{done} of {done + left} cells done; spent: {total_of_run(run, names)}")
     if (proofs := first_requests(run)).calls:
-        print(f"endpoints proved: {proofs}")
+        print(f"preflight requests: {proofs}")
     configs = [config for job in jobs_of(run) for config in job["configs"]]
     if budget := balance(run, Limits(**configs[-1]["budget"]) if configs else None):
-        again = "; the same command again spends what is free" if left else ""
+        again = "; the same command again may spend the rest" if left else ""
         print(f"budget: {budget}{again}")
     return 1 if left or unmerged else 0
 

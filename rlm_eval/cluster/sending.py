@@ -5,7 +5,6 @@ What a job is, is in `submission` and `cluster`; here is the order of it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from rlm_eval.cluster.submission import (
 from rlm_eval.config.builder import build
 from rlm_eval.config.cell import Cell, build_cell, merged, run_folder, sweep_budget
 from rlm_eval.config.grid import expand
+from rlm_eval.core.messages import warn
 from rlm_eval.runner.execution import confirm
 from rlm_eval.storage.budget_ledger import balance, check_left
 from rlm_eval.storage.cell_store import check_cells, output_folder
@@ -72,12 +72,12 @@ def send(
     if not plan_only:
         models = [model for cell in todo for model in cell.models.values()]
         for note in [*check_engines(models, cluster), *check_engines(served, holder)]:
-            print(note, file=sys.stderr)
+            warn(note)
     budget = sweep_budget(configs[0])
     check_left(run, budget)
     with Lease(run, waits=True):  # one at a time: each sees the jobs of the others
         if not (todo := _unsent(run, todo)):
-            print("another `submit` has sent them meanwhile")
+            print("another `submit` has submitted them meanwhile")
             return 0
         first = []
         if served and (missing := serve_job.without_server(run, served)):
@@ -101,7 +101,7 @@ def send(
     for job in holders:
         print(f"servers of {', '.join(job['models'])}: job {job['submitted']['id']}")
     if holders and cluster.executor == "slurm" and not all(job["bind"] for job in holders):
-        print("only jobs of the servers' node reach them: add --bind node", file=sys.stderr)
+        warn("only jobs of the servers' node reach the servers; for other nodes add --bind node")
     for number, job_id in ids.items():
         print(f"job {number}: {cluster.executor} {job_id}")
     if told := balance(run, budget):

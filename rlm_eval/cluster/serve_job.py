@@ -149,9 +149,9 @@ def _hold(run: Path, job: dict[str, Any]) -> str:
     models = [model for model in serving.models_of(cells) if registered_name(model) in wanted]
     if len(models) < len(wanted):
         raise RlmEvalError(
-            f"{run}: the servers of this job are others here than where it was submitted: another "
-            "release, or a variable of their configuration (oc.env) has another value here; "
-            "submit again"
+            f"{run}: the servers of this job differ from those that were submitted: the release "
+            "differs, or an environment variable that their configuration reads (oc.env) has "
+            "another value; submit again"
         )
     host = LOOPBACK
     if job["bind"]:

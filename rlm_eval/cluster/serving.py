@@ -19,7 +19,7 @@ from typing import Any
 
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import ConfigError, EndpointUnusable, RlmEvalError
-from rlm_eval.models.outage import say
+from rlm_eval.core.messages import say
 from rlm_eval.models.servers import registry
 from rlm_eval.models.servers.managed import CELL, LOGS, LOOPBACK, Server, spawned
 from rlm_eval.models.servers.placement import PLACEMENT, Placement, key_of

@@ -1,4 +1,7 @@
 """One module per command of `rlm-eval`; see `rlm_eval.cli`."""
 
-TRUST = "let the run's manifest import code outside rlm_eval: only where you made or read it"
+TRUST = (
+    "import classes outside rlm_eval that the run's manifest names; only for runs that you made or "
+    "have read"
+)
 """Help of `--trust`, see `rlm_eval.config.trust`."""

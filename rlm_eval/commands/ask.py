@@ -2,8 +2,8 @@
 
 rlm-eval ask report.txt notes.txt 'Who signed the contract?' method=rlm model@root=coder-0.5b
 
-Prints the answer (with `epochs=2` both, a line each); calls, tokens, cost and the run directory go
-to the error stream. The same question over the same contents is answered from its journal.
+Prints the answer, one line per repeat (`epochs=2`). Calls, tokens, cost and the run directory are
+printed on standard error. The same question over the same contents is replayed from its journal.
 """
 
 from __future__ import annotations

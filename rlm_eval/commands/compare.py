@@ -2,7 +2,7 @@
 
 rlm-eval compare long_context rlm_own --run results/runs/quickstart
 rlm-eval compare rlm_own 56.5% --run results/runs/quickstart    (a published score)
-rlm-eval compare --run results/runs/length_sweep    (what its suite named beforehand)
+rlm-eval compare --run results/runs/length_sweep    (the planned comparisons of its suite)
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", nargs="?", help="a method, a model, or method:model")
-    parser.add_argument("b", nargs="?", help="what it is compared with, or a published score")
-    parser.add_argument("--run", dest="runs", action="append", type=Path, required=True)
+    parser.add_argument("b", nargs="?", help="the other side, likewise; or a published score")
+    parser.add_argument(
+        "--run", dest="runs", action="append", type=Path, required=True, metavar="RUN",
+        help="run directory; may be given several times",
+    )  # fmt: skip
     parser.add_argument("--margin", type=float, help="non-inferiority margin, in points of score")
     arguments = parser.parse_args(argv)
 
@@ -31,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         print("\n\n".join(family_text(run) for run in arguments.runs))
         return 0
     if arguments.b is None:
-        parser.error("name two sides, or none for the comparisons that a suite named")
+        parser.error("give A and B, or neither for the planned comparisons of a suite")
     from rlm_eval.report import compare
 
     print(compare(arguments.runs, arguments.a, arguments.b, margin=arguments.margin))

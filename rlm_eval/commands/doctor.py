@@ -1,9 +1,10 @@
-"""Show what this machine offers: the REPL's isolation, found by trying it; or a model's server.
+"""Check this machine: the REPL's isolation tiers, or with --model a model's server.
 
 rlm-eval doctor
 rlm-eval doctor --model qwen3-8b root.engine.python=/path/to/bin/python
 
-With --model the server is started as a run would, asked for one reply, and stopped.
+Each tier of isolation is tried. With --model the server is started as by a run, asked for one
+reply, and stopped.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", help="a name of configs/model: start it, ask it once, stop it")
-    parser.add_argument("overrides", nargs="*", help="with --model, as for `rlm-eval run`")
+    parser.add_argument(
+        "--model", help="name in configs/model: start its server, request one reply, stop it"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", help="with --model: overrides as for `rlm-eval run`"
+    )
     arguments = parser.parse_intermixed_args(list(argv))
     if arguments.model is None:
         if arguments.overrides:

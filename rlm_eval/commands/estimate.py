@@ -1,4 +1,4 @@
-"""Estimate calls, tokens, money and hours of a run, without calling anything.
+"""Estimate calls, tokens, cost and hours of a run, without any model call.
 
 rlm-eval estimate experiment=length_sweep model@root=gpt-5 model@sub=gpt-5-mini
 rlm-eval estimate method=rlm n=50 --from results/runs/pilot
@@ -19,12 +19,17 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`")
+    parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
     parser.add_argument(
-        "--from", dest="run", type=Path, help="use this run's records where they fit"
+        "--from",
+        dest="run",
+        type=Path,
+        help="estimate from the records of this run where they fit the cells",
     )
     parser.add_argument(
-        "--reply-tokens", type=int, help="completion tokens per call (default: what is known)"
+        "--reply-tokens",
+        type=int,
+        help="completion tokens per call (default: from records, else an assumption per task)",
     )
     parser.add_argument(
         "--tokens-per-second", type=float, help="prompt and completion tokens served per second"

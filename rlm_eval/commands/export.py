@@ -16,18 +16,22 @@ from rlm_eval.commands import TRUST
 
 
 def main(argv: Sequence[str]) -> int:
-    """Re-make the records, write the export, print what was written."""
+    """Rebuild the records, write the export, print the paths."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", help="tables, hub, chat or inspect")
+    parser.add_argument("kind", help="format: tables, hub, chat or inspect")
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder")
-    parser.add_argument("--min-score", type=float, default=1.0, help="chat: least score kept")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the export")
     parser.add_argument(
-        "--sub-calls", action="store_true", help="chat: a line for each sub-call and child loop too"
+        "--min-score", type=float, default=1.0, help="chat: lowest score of an exported trajectory"
+    )
+    parser.add_argument(
+        "--sub-calls",
+        action="store_true",
+        help="chat: also export each sub-call and child loop as a line",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Read other people's logs into a run directory: report, compare, score, view and export work.
+"""Import logs of other programs as a run directory for report, compare, score, view and export.
 
 rlm-eval import list
 rlm-eval import rlms logs/ -o results/runs/theirs
@@ -14,29 +14,35 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Import, say what was found, re-make the records."""
+    """Import, print what was found, rebuild the records."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval import",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", help="format or map of the logs; `list` names them all")
-    parser.add_argument("files", nargs="*", type=Path, help="files, or folders of them")
-    parser.add_argument("-o", "--out", type=Path, metavar="RUN", help="new run directory")
-    parser.add_argument("--map", type=Path, metavar="YAML", help="rows: which field is which")
-    parser.add_argument("--show-map", action="store_true", help="print the kind's map and stop")
-    parser.add_argument("--golds", type=Path, metavar="JSON", help="rlms: gold answers, by file")
-    parser.add_argument("--task", help="name of the task, where the log has none")
-    parser.add_argument("--method", help="name of the method, where the log has none")
-    parser.add_argument("--scorer", help="scorer of ours that scores the answers again")
+    parser.add_argument("kind", help="format or field map of the logs; `list` prints all of them")
+    parser.add_argument("files", nargs="*", type=Path, help="log files, or folders of log files")
+    parser.add_argument("-o", "--out", type=Path, metavar="RUN", help="run directory to create")
+    parser.add_argument(
+        "--map", type=Path, metavar="YAML", help="rows: field map (docs/importing.md)"
+    )
+    parser.add_argument(
+        "--show-map", action="store_true", help="print the field map of this kind and exit"
+    )
+    parser.add_argument(
+        "--golds", type=Path, metavar="JSON", help="rlms: gold answers by file name"
+    )
+    parser.add_argument("--task", help="name of the task if the log has none")
+    parser.add_argument("--method", help="name of the method if the log has none")
+    parser.add_argument("--scorer", help="scorer of this package that also scores the answers")
     parser.add_argument(
         "--score",
         choices=("theirs", "ours"),
         default="theirs",
-        help="which verdict is the headline",
+        help="score that becomes the headline: the log's or this package's",
     )
     parser.add_argument(
-        "--last", action="store_true", help="of different rows of one sample keep the last"
+        "--last", action="store_true", help="keep the last of several differing rows of one sample"
     )
     arguments = parser.parse_args(argv)
 
@@ -55,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         print(path.read_text(encoding="utf-8"), end="")
         return 0
     if not arguments.files or arguments.out is None:
-        parser.error("name the files, and a new run directory with -o RUN")
+        parser.error("give the log files, and a new run directory with -o RUN")
     done = run_import(
         arguments.kind,
         arguments.files,

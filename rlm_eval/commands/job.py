@@ -1,4 +1,4 @@
-"""Run one job of a submitted sweep; what `sbatch` scripts call (see docs/cluster.md).
+"""Run one job of a submitted sweep; called by `sbatch` scripts (docs/cluster.md).
 
 rlm-eval job results/runs/scratch 3
 """
@@ -6,27 +6,26 @@ rlm-eval job results/runs/scratch 3
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the job's cells, or what is missing of them; 1 where one did not finish."""
+    """Run the unfinished cells of the job; returns 1 where one did not finish."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval job",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("number", type=int, help="job number: a file of <run>/jobs/")
+    parser.add_argument("number", type=int, help="job number: the name of its file in RUN/jobs/")
     arguments = parser.parse_args(argv)
 
     from rlm_eval.cluster.run_job import run_job
-    from rlm_eval.core.terminal import printable
+    from rlm_eval.core.messages import fail
 
     unfinished = run_job(arguments.run, arguments.number)
     if unfinished:  # each cell has said why
         count = f"{len(unfinished)} cells unfinished; the same command resumes"
-        print(printable(unfinished.get("job", count)), file=sys.stderr)
+        fail(unfinished.get("job", count))
     return 1 if unfinished else 0

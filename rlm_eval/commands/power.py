@@ -1,4 +1,4 @@
-"""Tell how many samples a difference needs, or which difference a plan can show.
+"""Compute the samples that a difference needs, or the difference that a plan can detect.
 
 rlm-eval power --n 50
 rlm-eval power --n 100 --clusters 20 --tests 18
@@ -19,19 +19,23 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`: tell its plan")
+    parser.add_argument(
+        "overrides", nargs="*", help="overrides as for `rlm-eval run`: the plan of that run"
+    )
     parser.add_argument("--n", type=int, help="paired samples")
-    parser.add_argument("--difference", type=float, help="difference of score, 0 to 1")
-    parser.add_argument("--clusters", type=int, help="contexts that the n samples share")
-    parser.add_argument("--tests", type=int, default=1, help="comparisons, adjusted after Holm")
+    parser.add_argument("--difference", type=float, help="difference of mean scores, 0 to 1")
+    parser.add_argument("--clusters", type=int, help="number of contexts that the n samples share")
+    parser.add_argument(
+        "--tests", type=int, default=1, help="number of comparisons, for Holm's adjustment"
+    )
     arguments = parser.parse_intermixed_args(argv)
     chosen = [arguments.n is not None, arguments.difference is not None, bool(arguments.overrides)]
     if sum(chosen) != 1:
-        parser.error("give one of --n, --difference and the overrides of a run")
+        parser.error("give exactly one of --n, --difference, or the overrides of a run")
     if arguments.tests < 1 or (arguments.n is not None and arguments.n < 1):
-        parser.error("--n and --tests: 1 or more")
+        parser.error("--n and --tests must be 1 or more")
     if arguments.clusters is not None and not 1 <= arguments.clusters <= (arguments.n or 0):
-        parser.error("--clusters needs --n, and is between 1 and n")
+        parser.error("--clusters needs --n, and must be between 1 and n")
 
     if arguments.overrides:
         from rlm_eval.config.cell import build_cell

@@ -1,18 +1,18 @@
-"""Fetch what cells need (data sets, tokenizers, weights) before a run, sizes told first.
+"""Download the data sets, tokenizers and weights of cells before a run.
 
 rlm-eval prefetch task=oolong_synth length=128k model@root=coder-0.5b
 rlm-eval prefetch --suite rlm_paper_table1 task=oolong,pairs
-rlm-eval prefetch --suite rlm_paper_table1 --dry-run       (tells the sizes, fetches nothing)
+rlm-eval prefetch --suite rlm_paper_table1 --dry-run       (prints the sizes, downloads nothing)
 
-Overrides are those of `rlm-eval run`, with --suite those of `rlm-eval suite`. Afterwards the run
-needs no hub: HF_HUB_OFFLINE=1 may be set. What is at hand is not fetched again. Files of the hub go
-to HF_HOME, everything else to RLM_EVAL_CACHE; both may be copied to a machine without a network.
+Overrides are those of `rlm-eval run`, with --suite those of `rlm-eval suite`. Sizes are printed
+before a download starts; files that are present are skipped. Afterwards the run works with
+HF_HUB_OFFLINE=1. Files of the hub go to HF_HOME, everything else to RLM_EVAL_CACHE; both may be
+copied to a machine without a network.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """List what is needed with its size, fetch what is missing; 1 where something cannot be had."""
+    """List the files with their sizes, download the missing ones; returns 1 where one failed."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval prefetch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`")
-    parser.add_argument("--suite", metavar="NAME", help="the cells of this suite")
-    parser.add_argument("--dry-run", action="store_true", help="tell the sizes, fetch nothing")
+    parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
+    parser.add_argument("--suite", metavar="NAME", help="take the cells of this suite")
+    parser.add_argument("--dry-run", action="store_true", help="print the sizes, download nothing")
     arguments = parser.parse_intermixed_args(argv)
 
     from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.core.hub_client import told_size
+    from rlm_eval.core.messages import fail
     from rlm_eval.runner.planning.prefetch import resources
 
     wanted: list[tuple[Resource, int | None]] = []
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
             resource.fetch()
         except RlmEvalError as error:
             failed += 1
-            print(f"not fetched: {resource.label}: {error}", file=sys.stderr)
+            fail(f"not fetched: {resource.label}: {error}")
     print("everything is at hand" if not failed else f"{failed} of the above are not at hand")
     return 1 if failed else 0
 

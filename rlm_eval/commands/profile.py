@@ -1,10 +1,11 @@
-"""How models recursed: share, fan-out, depth, coverage, cost by depth, strategies.
+"""Profile how models recursed: fan-out, depth, coverage, cost by depth, strategies.
 
     rlm-eval profile results/runs/a results/runs/b -o results/profile
     rlm-eval profile --labels benchmarks/strategy_labels
 
 Prints the recursion profile and writes it as Markdown, CSV and LaTeX, with a figure per root model
-(strategy by length). What a log does not hold stays unknown. docs/profile.md has the definitions.
+(strategy by length). Values that a log does not hold are printed as unknown. Definitions are in
+docs/profile.md.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="*", type=Path, help="run directories")
-    parser.add_argument("-o", "--out", type=Path, help="folder; default: profile/ in the first run")
+    parser.add_argument(
+        "-o", "--out", type=Path, help="output folder (default: profile/ in the first run)"
+    )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="FOLDER",
-        help="labels by hand in place of runs: print agreement and the classifier's confusion",
+        help="manual labels instead of runs: print their agreement and the classifier's confusion",
     )
     arguments = parser.parse_args(argv)
     if (arguments.labels is None) == (not arguments.runs):
-        parser.error("name run directories, or --labels FOLDER")
+        parser.error("give run directories, or --labels FOLDER")
     if arguments.labels is not None:
         from rlm_eval.report.profile.agreement import read
         from rlm_eval.report.profile.agreement import told as agreement

@@ -1,4 +1,4 @@
-"""One page on any run, ours or imported: artefacts, paired claims, and what may be printed.
+"""Review any run, imported ones too, on one page: artefacts, paired claims, printable claims.
 
 rlm-eval referee results/runs/theirs
 rlm-eval referee results/runs/a results/runs/b -o page --strict
@@ -12,15 +12,17 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Re-make the records, print the page, write `referee.md` and `referee.html`."""
+    """Rebuild the records, print the page, write `referee.md` and `referee.html`."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval referee",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
-    parser.add_argument("-o", "--out", type=Path, help="folder; default: report/ in the first run")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where there is an alarm")
+    parser.add_argument(
+        "-o", "--out", type=Path, help="output folder (default: report/ in the first run)"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is an alarm")
     arguments = parser.parse_args(argv)
 
     from rlm_eval.core.terminal import printable

@@ -2,20 +2,20 @@
 
     rlm-eval replay results/runs/scratch --sample 3f2a91bc
 
-Nothing is sent and the run is not changed. Each finished attempt gets its own replies and errors
-again; a request that it did not make then is reported by its place. Generated samples are drawn
-anew.
+Nothing is sent and the run is not changed. Each finished attempt receives its stored replies and
+errors again; a request that is not in the journal is reported with its position. Generated samples
+are drawn again.
 
     rlm-eval replay results/runs/scratch --accept
 
-With --accept, a cell of which every attempt came to the stored result by the same calls is recorded
-as made by today's code: the proof of a refactoring. What models are sent over the wire and how
-their servers' replies are read is not run again by a replay.
+With --accept, a cell whose attempts all reproduce the stored result by the same calls is recorded
+as made by the current code: this proves a refactoring. A replay does not cover the wire format,
+that is, how requests are sent and replies are parsed.
 
     rlm-eval replay results/runs/scratch --set model@sub=gpt-5-mini --estimate
 
-With --set, each trajectory is run again with that changed, in a run of its own: replies are shared
-up to the first divergence, everything behind it is new and paid for (docs/replay.md).
+With --set, each trajectory is run again with that change, in a new run: replies are shared up to
+the first divergence, and every later call is new and paid for (docs/replay.md).
 """
 
 from __future__ import annotations
@@ -30,25 +30,29 @@ from rlm_eval.runner.counterfactual import command as counterfactual
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print, per sample, whether the replay came to the stored result; 1 where one did not."""
+    """Print, per sample, whether the replay reproduced the stored result; 1 where one did not."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval replay",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--sample", default="", help="only samples whose id starts so")
+    parser.add_argument(
+        "--sample", default="", help="replay only samples whose id begins with this"
+    )
     parser.add_argument(
         "--accept",
         action="store_true",
-        help="record in the manifests of cells that came out the same that today's code made them",
+        help="record the current code in the manifests of cells that were reproduced",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     counterfactual.add_arguments(parser)
     arguments = parser.parse_args(argv)
     if arguments.changes:
         if arguments.accept or arguments.sample:
-            parser.error("--set goes with neither --accept nor --sample; --n takes fewer samples")
+            parser.error(
+                "--set cannot be combined with --accept or --sample; --n limits the samples"
+            )
         return counterfactual.main(arguments)
     if arguments.estimate:
         parser.error("--estimate needs --set KEY=VALUE")
@@ -57,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.runner.replaying import accept, replay_cell
 
     if arguments.accept and arguments.sample:
-        parser.error("--accept needs every sample: leave --sample out")
+        parser.error("--accept needs every sample; remove --sample")
     same = seen = refused = 0
     for folder in cell_folders(arguments.run):
         counts = asyncio.run(replay_cell(folder, arguments.sample, arguments.trust, print))

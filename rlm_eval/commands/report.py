@@ -1,4 +1,4 @@
-"""Write tables, figures and one self-contained page about any set of runs.
+"""Write tables, figures and one self-contained page for one or more runs.
 
 rlm-eval report results/runs/a results/runs/b -o results/report
 rlm-eval report results/runs/a --published benchmarks/rlm_paper_table1/expected.csv
@@ -16,20 +16,22 @@ from rlm_eval.commands import TRUST
 
 
 def main(argv: Sequence[str]) -> int:
-    """Re-make the records, then the report."""
+    """Rebuild the records, then write the report."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
-    parser.add_argument("-o", "--out", type=Path, help="folder; default: report/ in the first run")
+    parser.add_argument(
+        "-o", "--out", type=Path, help="output folder (default: report/ in the first run)"
+    )
     parser.add_argument(
         "--published",
         type=Path,
         metavar="FILE",
         help="draw these published scores as hollow marks (columns as in a suite's expected.csv; "
-        "a suite's run shows its own)",
+        "the run of a suite draws its own without this option)",
     )
     parser.add_argument(
         "--width",

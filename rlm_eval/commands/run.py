@@ -1,8 +1,10 @@
-"""Run cells: any Hydra overrides, comma lists sweep; the same command again resumes.
+"""Run or resume cells from Hydra overrides; comma lists sweep.
 
 rlm-eval run task=s_niah method=rlm,rag length=1k,4k n=20 model@root=coder-0.5b
 rlm-eval run experiment=quickstart
 rlm-eval run debug=scripted --cfg          (prints the composed configuration, runs nothing)
+
+The same command again resumes: finished samples are kept, failed ones are run again.
 """
 
 from __future__ import annotations
@@ -27,20 +29,27 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument(
-        "--cfg", action="store_true", help="print the cells' configuration, run none"
+        "--cfg", action="store_true", help="print the configuration of each cell, run nothing"
     )
     parser.add_argument(
-        "-m", "--multirun", action="store_true", help="accepted: lists always sweep"
+        "-m",
+        "--multirun",
+        action="store_true",
+        help="accepted for compatibility with Hydra; lists always sweep",
     )
     parser.add_argument(
         "--redo",
         metavar="all|outcome=NAME[,NAME]",
-        help="do finished samples again: all (their code has changed), or those with these "
-        "outcomes (truncated, limit:tokens, ...); what failed for reasons outside the method is "
-        "always done again",
+        help="run finished samples again: all (after a change of code), or those with these "
+        "outcomes (truncated, limit:tokens, ...); samples that failed for reasons outside the "
+        "method are always run again",
     )
-    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
-    parser.add_argument("--no-report", action="store_true", help="write records, but no report")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
+    parser.add_argument(
+        "--no-report", action="store_true", help="write the records only, no report"
+    )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.cfg:
         return _print_configs(arguments.overrides)

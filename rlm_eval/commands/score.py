@@ -1,4 +1,4 @@
-"""Score a stored run again, offline: with today's scorers, or shown under one named scorer.
+"""Score a stored run again offline, with the current scorers.
 
 rlm-eval score results/runs/scratch
 rlm-eval score results/runs/scratch --scorer lenient
@@ -7,7 +7,6 @@ rlm-eval score results/runs/scratch --scorer lenient
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,23 +14,28 @@ from rlm_eval.commands import TRUST
 
 
 def main(argv: Sequence[str]) -> int:
-    """Score each cell's stored answers to its stored samples, print the means, re-make the
-    records. No data set is read."""
+    """Score the stored answers of each cell, print the means, rebuild the records.
+
+    No data set is read.
+    """
     parser = argparse.ArgumentParser(
         prog="rlm-eval score",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="run directory")
-    parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
+    parser.add_argument(
+        "--scorer", help="print the means of this scorer instead of the headline scorer"
+    )
     parser.add_argument(
         "--score",
         choices=("theirs", "ours"),
-        help="of an imported run: which verdict is the headline from now on",
+        help="imported runs: score that becomes the headline, the log's or this package's",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
+    from rlm_eval.core.messages import warn
     from rlm_eval.importers import scoring as imported_scoring
     from rlm_eval.records.build import cell_folders, write_records
     from rlm_eval.runner.score_runs import check_scorer, score_cell
@@ -41,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     held, folders = 0, cell_folders(arguments.run)
     imported = _is_imported(folders[0])
     if arguments.score and not imported:
-        parser.error("--score is for imported runs; a run of ours has its own headline")
+        parser.error("--score applies to imported runs only")
     output_folder(arguments.run, "verdicts are added to its cells: copy the run to where they can")
     if arguments.scorer and imported:
         imported_scoring.check_scorer(arguments.scorer)
@@ -55,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
                 else score_cell(folder, trust=arguments.trust)
             )
         except LeaseHeld as error:  # one writer per cell: its run scores it
-            print(f"{folder.name}  not scored: {error}", file=sys.stderr)
+            warn(f"{folder.name}  not scored: {error}")
             held += 1
             continue
         wanted = arguments.scorer or next(iter(means), "")

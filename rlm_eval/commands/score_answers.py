@@ -1,4 +1,4 @@
-"""Score answers produced anywhere: one JSON object a line in, one with its score a line out."""
+"""Score answers from JSON lines; prints each line with its score."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Make a published folder's tables, figures, README and seal anew from its own records.
+"""Rebuild the tables, figures, README and seal of a published folder from its records.
 
     rlm-eval seal results/published/*
 
-For folders that were published before there were seals, and after a change of a report's code.
-Records, plan, manifests, answers and notes by hand stay as they are. No run directory is needed.
+For folders that were published without a seal, and after a change of the report's code. Records,
+plan, manifests, answers and manual notes are not changed. No run directory is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Seal the folders, one after the other."""
+    """Seal the folders one after the other."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval seal",
         description=__doc__,

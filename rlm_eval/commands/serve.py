@@ -1,10 +1,11 @@
-"""Hold the model servers of a sweep for its jobs; the same overrides as `run`.
+"""Start and hold the model servers of a sweep for its jobs; takes the overrides of `run`.
 
 rlm-eval serve experiment=length_sweep model@root=qwen3-8b
 rlm-eval submit cluster=slurm experiment=length_sweep model@root=qwen3-8b root.server=shared
 
-Jobs find the servers in the run directory. Without --bind only processes of this node reach them.
-It ends when every planned cell is done, when no cell has run for a while, or by a signal.
+Jobs find the servers through the run directory. Without --bind, only processes on this node reach
+them. The command ends when every planned cell is done, after --idle-min without a running cell, or
+on a signal.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument(
         "--bind", metavar="ADDRESS",
-        help="listen on this address of the node, for jobs of other nodes (`--bind node`: that of "
-        "its name)",
+        help="address to listen on, for jobs on other nodes (`--bind node`: the address of the "
+        "node's name)",
     )  # fmt: skip
     parser.add_argument(
-        "--idle-min", type=float, default=30.0, help="minutes without a running cell until it ends"
+        "--idle-min",
+        type=float,
+        default=30.0,
+        help="minutes without a running cell after which the command ends",
     )
     arguments = parser.parse_intermixed_args(argv)
 

@@ -1,4 +1,4 @@
-"""Show a run's cells: done, running (where, since when), queued, failed (why), missing; the cost.
+"""Show the state of each cell of a run (done, running, queued, failed, missing) and the cost.
 
 rlm-eval status results/runs/scratch
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print one line per planned cell; 0 where every one is done."""
+    """Print one line per planned cell; returns 1 unless every cell is done."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval status",
         description=__doc__,

@@ -1,12 +1,12 @@
-"""Send a sweep to a cluster as job arrays and return at once; the same overrides as `run`.
+"""Submit a sweep to a cluster as job arrays; takes the overrides of `run`.
 
 rlm-eval submit cluster=slurm cluster.partition=gpu experiment=length_sweep
 rlm-eval submit cluster=slurm cluster.shards=16 task=s_niah method=rlm length=1M n=800
 rlm-eval submit --serve --bind node cluster=slurm experiment=length_sweep model@root=qwen3-8b
-rlm-eval submit --plan experiment=length_sweep      (job files for an sbatch script of your own)
+rlm-eval submit --plan experiment=length_sweep      (job files for your own sbatch script)
 
-With --serve, one more job holds the models' servers, and the others attach to them.
-The same command again submits only what is neither done nor queued nor running.
+With --serve, one additional job holds the models' servers, and the others attach to them. The same
+command again submits only cells that are not done, queued or running.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plan the cells, write the jobs' files, submit them, say how to follow."""
+    """Plan the cells, write the job files, submit them, print how to follow them."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval submit",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
-    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
-    parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
+    parser.add_argument("--plan", action="store_true", help="write the job files, submit nothing")
     parser.add_argument(
         "--serve", action="store_true", help="one job holds the models' servers for all others"
     )
     parser.add_argument(
         "--bind", metavar="ADDRESS",
-        help="with --serve: listen on this address, for jobs of other nodes (`--bind node`: that "
-        "of the node's name); without it only jobs of the servers' node reach them",
+        help="with --serve: address to listen on, for jobs on other nodes (`--bind node`: the "
+        "address of the node's name); without it only jobs on the servers' node reach them",
     )  # fmt: skip
     arguments = parser.parse_intermixed_args(argv)
     if arguments.bind and not arguments.serve:

@@ -1,16 +1,16 @@
-"""List the named benchmarks, or run one: estimate, run or resume, report, compare.
+"""List the suites, or run one: estimate, run or resume, report, compare.
 
 rlm-eval suite                                        (the suites, and whether they were run)
 rlm-eval suite smoke
 rlm-eval suite length_sweep model@root=gpt-5 root.sampling.temperature=null \\
     root.sampling.max_output_tokens=16384 length=8k,32k n=50
 rlm-eval suite length_sweep task=ledger method=rlm,rag ledger:n=10
-rlm-eval suite smoke debug=scripted n=2               (a script in place of every model)
+rlm-eval suite smoke debug=scripted n=2               (scripted replies instead of models)
 
 Overrides are those of `rlm-eval run`. `task=`, `method=` and `models=` choose among the suite's
-ids; `ID:` in front of an override limits it to one part, task, method or set of models. The same
-command again resumes; the run is in results/runs/NAME. What a suite sets for its own model (here
-temperature and output cap) stays set for another one.
+ids; the prefix `ID:` limits an override to one part, task, method or set of models. The same
+command again resumes; the run is in results/runs/NAME. Settings of a suite for its own model
+(above: temperature and output cap) also apply to another model.
 """
 
 from __future__ import annotations
@@ -27,29 +27,35 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a suite, or tell what there is."""
+    """Run a suite, or list the suites."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval suite",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", help="folder in ./benchmarks or in the package's")
+    parser.add_argument("name", nargs="?", help="folder in ./benchmarks or in the package")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, or ID:override")
-    parser.add_argument("--estimate", action="store_true", help="tell the cost, call nothing")
-    parser.add_argument("--cells", action="store_true", help="list the cells, call nothing")
-    parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
+    parser.add_argument(
+        "--estimate", action="store_true", help="print calls, tokens and cost; call no model"
+    )
+    parser.add_argument("--cells", action="store_true", help="list the cells; call no model")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
     parser.add_argument("--redo", metavar="all|outcome=NAME[,NAME]", help="as for `rlm-eval run`")
-    parser.add_argument("--no-report", action="store_true", help="write records, but no report")
+    parser.add_argument(
+        "--no-report", action="store_true", help="write the records only, no report"
+    )
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="run nothing: write the small files of the finished cells to results/published/NAME; "
-        "what was published there of other cells stays",
+        help="run nothing: write the small files of the finished cells to results/published/NAME, "
+        "beside other cells that were published there",
     )
     parser.add_argument(
         "--republish",
         action="store_true",
-        help="run nothing: make tables and figures of results/published/NAME anew from its records",
+        help="run nothing: rebuild tables and figures of results/published/NAME from its records",
     )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.name is None:

@@ -1,9 +1,9 @@
-"""Prove, without a model, that tasks score what they should.
+"""Check without a model that tasks score as they should.
 
-rlm-eval validate                                   every task whose data can be had
-rlm-eval validate s_niah ledger length=32k n=10     these, with overrides as for `run`
-rlm-eval validate task=custom task.path=my.jsonl    your own rows: three samples, and what the
-                                                    scorers read
+rlm-eval validate                                   every task whose data are available
+rlm-eval validate s_niah ledger length=32k n=10     these tasks, with overrides as for `run`
+rlm-eval validate task=custom task.path=my.jsonl    your own rows; also prints three samples
+                                                    and how the scorers read them
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the proofs of each task; 1 where one failed."""
+    """Print the checks of each task; returns 1 where one failed."""
     parser = argparse.ArgumentParser(
         prog="rlm-eval validate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("tasks", nargs="*", metavar="TASK or KEY=VALUE")
+    parser.add_argument(
+        "tasks",
+        nargs="*",
+        metavar="TASK|KEY=VALUE",
+        help="tasks, and overrides as for `rlm-eval run`",
+    )
     arguments = parser.parse_args(argv)
 
     from rlm_eval.config import files

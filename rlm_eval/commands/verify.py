@@ -1,10 +1,10 @@
-"""Check a published folder offline: re-score answers, recompute every table and README number.
+"""Verify published folders offline: re-score answers, recompute tables and README numbers.
 
     rlm-eval verify results/published/smoke
     rlm-eval verify smoke --claim "tables/planned.csv row 1 column p, Holm"
 
-Prints PASS or the first difference for each claim; the exit code is 0 where all passed, else 1. A
-bare name stands for a folder in results/published. docs/evidence.md says what is covered.
+Prints PASS or the first difference of each claim. A bare name stands for a folder in
+results/published. What is covered: docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundles", nargs="+", type=Path, help="published folders")
-    parser.add_argument("--claim", metavar="NAME", help="print what this claim comes to")
-    parser.add_argument("--run", type=Path, help="compare this run's logs with the sealed digests")
-    parser.add_argument("--figures", action="store_true", help="draw the figures again as well")
+    parser.add_argument("--claim", metavar="NAME", help="compute and print this claim only")
+    parser.add_argument(
+        "--run", type=Path, help="compare the logs of this run with the sealed digests"
+    )
+    parser.add_argument(
+        "--figures", action="store_true", help="also draw the figures again and compare them"
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
     if len(arguments.bundles) > 1 and (arguments.claim or arguments.run):
-        parser.error("--claim and --run are about one bundle")
+        parser.error("--claim and --run need exactly one bundle")
 
     from rlm_eval.core.terminal import printable
     from rlm_eval.suites.evidence.verify import Options, claim, verify

@@ -1,4 +1,4 @@
-"""Browse a run's trajectories, whole contexts included, on a local page.
+"""Browse the trajectories of runs, with whole contexts, on a local page.
 
 rlm-eval view results/runs/quickstart
 """
@@ -20,11 +20,11 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
-    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (0 = any free port)")
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.port <= 65_535:
-        parser.error(f"--port {arguments.port}: ports are 1 to 65535 (0 = any free one)")
+        parser.error(f"--port {arguments.port}: give 1 to 65535, or 0 for any free port")
 
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.report import view

@@ -177,9 +177,9 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
         method = method.matched_to(getattr(task, "operation", None), task.name)
     if task.protected and getattr(method, "writes_plain_text", False):
         raise ConfigError(
-            f"method={method.name} keeps files of its own, in plain text, and {task.name} is "
-            "protected: its text must not lie on a disk. Take a method that runs in the harness "
-            "(of the official package: method=rlm_official_latest), or another task"
+            f"method={method.name} writes its own files in plain text, and {task.name} is "
+            "protected: its text must not be stored on disk. Use a method that runs in the harness "
+            "(for the official package: method=rlm_official_latest), or another task"
         )
     if getattr(method, "one_model", False):
         _check_one_model(config, method.name)
@@ -240,14 +240,14 @@ def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
         fields = ", ".join(f"{slot}.sampling.max_output_tokens" for slot in capless)
         raise ConfigError(
             f"limits: a token or cost limit needs {fields}: "
-            "what a call may cost at most must be known before it is made"
+            "the largest cost of a call must be known before it is sent"
         )
     unpriced = dict.fromkeys(_source(cell.resolved, slot) for slot in cell.unpriced)
     if unpriced and any(of.cost is not None for of in limits):
         why = (why_unknown(models[slot].name, models[slot].price, slot) for slot in unpriced)
         raise ConfigError(
-            f"{', '.join(unpriced)}: a cost limit would limit nothing: {'; '.join(why)}; or limit "
-            "tokens instead of cost (limits.tokens, cell_budget.tokens, budget.tokens)"
+            f"{', '.join(unpriced)}: a cost limit has no effect without a price: {'; '.join(why)}; "
+            "or limit tokens instead (limits.tokens, cell_budget.tokens, budget.tokens)"
         )
 
 

@@ -149,8 +149,8 @@ def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
     elif part.endswith(".setup"):
         way = "a job has the variables of the shell that submits it"
     raise ConfigError(
-        f"{where}: looks like a key, and a configuration is stored; export it as a variable "
-        f"and give the variable's name: {way}"
+        f"{where}: looks like a key, and configurations are stored; export it as an environment "
+        f"variable and give the variable's name: {way}"
     )
 
 

@@ -141,7 +141,7 @@ def _key(override: str) -> str:
 
 def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     if not (config_dir / "run.yaml").is_file():
-        raise ConfigError(f"{config_dir}: no run.yaml; install the package anew")
+        raise ConfigError(f"{config_dir}: no run.yaml; reinstall the package")
     join_hydra()
     extend_import_path()
     with _COMPOSING:
@@ -161,7 +161,7 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
             raise ConfigError(_unknown(key, names))
     for group in ("task", "method"):
         if config.get(group) is None:
-            raise ConfigError(f"{group}: none is chosen; add {group}=NAME")
+            raise ConfigError(f"{group}: nothing is selected; add {group}=NAME")
     return config
 
 

@@ -83,7 +83,7 @@ def replayed_cell(manifest: Mapping[str, Any], *, trust: bool = False) -> Cell:
         raise _untrusted(manifest, "its code would run without isolation (repl.isolation=none)")
     if cell.method.runs_code and cell.repl.packages:
         names = ", ".join(cell.repl.packages)
-        raise _untrusted(manifest, f"its manifest has packages imported ({names})")
+        raise _untrusted(manifest, f"its manifest imports packages ({names})")
     if getattr(cell.method, "writes_plain_text", False):
         raise _untrusted(manifest, f"{cell.method.name} starts a program that its manifest names")
     return cell
@@ -91,6 +91,6 @@ def replayed_cell(manifest: Mapping[str, Any], *, trust: bool = False) -> Cell:
 
 def _untrusted(manifest: Mapping[str, Any], what: str) -> Untrusted:
     return Untrusted(
-        f"{manifest.get('cell_id', 'a cell')}: {what}; nothing of it was imported or run. If you "
+        f"{manifest.get('cell_id', 'a cell')}: {what}; nothing was imported or run. If you "
         "made this run, or have read its configuration and trust it, add --trust"
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ from typing import Any
 import orjson
 
 from rlm_eval.core.errors import MissingDependency, RlmEvalError
+from rlm_eval.core.messages import say
 from rlm_eval.core.paths import cache_dir, write_atomic
 
 _SECONDS = 10.0
@@ -90,7 +90,7 @@ def check_open() -> None:
     if why := _CLOSED.get():
         raise MissingDependency(why)
     if constants.HF_HUB_OFFLINE:
-        raise MissingDependency("HF_HUB_OFFLINE is set and it was not fetched before")
+        raise MissingDependency("HF_HUB_OFFLINE is set and it is not in the cache")
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def reaching(what: str, ways_out: str) -> Iterator[None]:
     except NotAtHand:
         raise
     except MissingDependency as error:
-        raise NotAtHand(f"{what} is not at hand: {error}. {_NEXT}, {ways_out}") from error
+        raise NotAtHand(f"{what} is not available: {error}. {_NEXT}, {ways_out}") from error
     except RlmEvalError:
         raise
     except Exception as error:  # the client's HTTP library changes, and with it its exceptions
@@ -240,11 +240,9 @@ def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
         # Once without the retries of a download, which take 24 s where the hub is out of reach.
         get_hf_file_metadata(_url(of, absent[0]), timeout=_SECONDS)
         if size >= _TOLD:
-            print(
+            say(
                 f"{of}: {len(absent)} file(s), {told_size(size)}, from {constants.ENDPOINT} to "
-                f"{constants.HF_HUB_CACHE}",
-                file=sys.stderr,
-                flush=True,
+                f"{constants.HF_HUB_CACHE}"
             )
     return [
         at_hand(of, file.path)
@@ -284,8 +282,8 @@ def _check_room(of: Listing, size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise MissingDependency(
-            f"{of} needs {told_size(size)} and {folder} has {told_size(free)} free; make room, or "
-            "name another place with HF_HOME"
+            f"{of} needs {told_size(size)} and {folder} has {told_size(free)} free; free some "
+            "space, or name another place with HF_HOME"
         )
 
 

@@ -264,8 +264,9 @@ def check_url(url: str) -> None:
     if what:
         raise ValueError(
             f"base_url: holds {what}, which would be stored with the configuration; export it as "
-            "a variable and name that: api_key_env=NAME, or headers_env={HEADER: NAME}; for a "
-            "user and password headers_env={Authorization: NAME}, with NAME='Basic BASE64'"
+            "an environment variable and give its name: api_key_env=NAME, or "
+            "headers_env={HEADER: NAME}; for a user and password "
+            "headers_env={Authorization: NAME}, with NAME='Basic BASE64'"
         )
 
 

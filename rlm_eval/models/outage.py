@@ -11,11 +11,11 @@ gateway before a dead server, an engine that died, a quota that is used up.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable
 
 from rlm_eval.core.errors import EndpointGone
+from rlm_eval.core.messages import say
 from rlm_eval.models.http.http_errors import TransientError
 from rlm_eval.models.waiting import INTERRUPT, suspended
 
@@ -100,8 +100,3 @@ class Silence:
         self._given_up.add(caller)
         seconds = time.monotonic() - (self._since or time.monotonic())
         return seconds if seconds > patience_s and len(self._given_up) > 1 else None
-
-
-def say(line: str) -> None:
-    """A line for the user, on standard error."""
-    print(line, file=sys.stderr, flush=True)

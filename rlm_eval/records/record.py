@@ -297,7 +297,7 @@ def load_records(
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
         named = ", ".join(map(str, run_dirs))
-        raise NoRecords(f"{named}: no sample has ended yet; run it first")
+        raise NoRecords(f"{named}: no sample has finished yet; run it first")
     return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))
 
 

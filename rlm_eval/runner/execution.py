@@ -23,6 +23,7 @@ from rlm_eval.core.errors import (
     NoRecords,
     RlmEvalError,
 )
+from rlm_eval.core.messages import fail, say, warn
 from rlm_eval.core.types import Outcome
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
@@ -120,14 +121,14 @@ def confirm(
     where `ask` is false (then there is no `--yes`).
     """
     for warning in weak_designs(folder, cells, tests):
-        print(warning, file=sys.stderr)
+        warn(warning)
     if yes or (cost := asyncio.run(expected_cost(folder, cells))) is None:
         return
     if cost.dollars <= above:
         if cost.unpriced:
-            print(cost.text, file=sys.stderr)
+            say(cost.text)
         return
-    told = f"{cost.text} (`rlm-eval estimate` tells more), over ${above:g}"
+    told = f"{cost.text} (details: `rlm-eval estimate`), over ${above:g}"
     if not (ask and sys.stdin.isatty()):
         raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
     try:
@@ -135,7 +136,7 @@ def confirm(
     except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was called")
+        raise ConfigError("no model was called")
 
 
 def execute(
@@ -167,13 +168,13 @@ def execute(
     ended = runner.run_now()
     try:
         for told in merge_done(folder, cells):
-            print(told, file=sys.stderr)
+            say(told)
         if any((folder / "cells").glob("*/manifest.json")):
             _print_results(folder, cells, ended, report=report)
     except (OSError, RlmEvalError) as error:
         if not ended.unfinished:
             raise
-        print(f"no records: {error}", file=sys.stderr)  # the cells have said what is wrong
+        fail(f"no records were written: {error}")
     if not ended.unfinished:
         return 0
     then = "the same command resumes"
@@ -182,7 +183,7 @@ def execute(
     told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {then}"
     if runner.stop.signal is not None:
         raise EndedBySignal(told, runner.stop.signal)
-    print(told, file=sys.stderr)
+    fail(told)
     return 1
 
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from rlm_eval.config.files import CONFIGS, extend_import_path, join_hydra
 from rlm_eval.core.errors import ConfigError, EndedBySignal, RlmEvalError
+from rlm_eval.core.messages import warn
 from rlm_eval.core.secrets import guard_output
 
 _OVERRIDE = re.compile(r"(?!hydra[./])[+~]*[A-Za-z_][\w.@/]*=")
@@ -52,7 +53,7 @@ def main(config: DictConfig) -> None:
     try:
         summary = runner.run_now()
     except EndedBySignal as error:  # not as an error of the job: Hydra would begin the next one
-        print(error, file=sys.stderr)
+        warn(error)
         sys.exit(error.code)
     for name, why in summary.unfinished.items():
         if runner.stop.signal is not None:

@@ -32,8 +32,8 @@ def stored_samples(folder: Path, task: Task) -> list[Sample]:
         def load() -> str | tuple[str, ...]:
             if hashed not in contexts():
                 raise RlmEvalError(
-                    f"{folder}: the task makes no context {hashed} any more: its data have changed "
-                    "since; run the cell anew under another name"
+                    f"{folder}: the task no longer makes the context {hashed}: its data have "
+                    "changed; run the cell again under another name"
                 )
             return contexts()[hashed].value()
 

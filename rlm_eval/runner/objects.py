@@ -47,7 +47,7 @@ def model(name: str, /, **settings: Any) -> Model:
     Raises `ConfigError` for an unknown name or field, and for a key that is written out.
     """
     if name == "same":
-        raise ConfigError("model('same'): leave `sub` out, and it is the root model")
+        raise ConfigError("model('same'): leave out `sub`; it defaults to the root model")
     config = _composed("model@root", name, "root", settings)
     found: Model = build(config.root, f"model {name}")
     return found

@@ -1,30 +1,34 @@
-"""What a run says while it runs, on standard error: results go to standard output.
+"""Progress of a run on standard error and in its log file; results go to standard output.
 
-On a terminal a live table of the run's cells; without one, one line per cell when it ends. The
-first failures of a cell are told as they happen, in both.
+On a terminal a live table of the cells. Without one, a line when a cell ends and a line on the
+whole run every 30 s. The first failures of a cell are printed as they happen, in both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm_eval.budget.prices import call_cost
 from rlm_eval.config.cell import Cell
-from rlm_eval.core.terminal import printable
+from rlm_eval.core.messages import fail, is_shown, log_only, say, warn
 from rlm_eval.core.types import Call, Outcome, Sample
 from rlm_eval.models import shown_name
 from rlm_eval.records.record import CallCost, headline
+from rlm_eval.runner.eta import Kind, Pace, in_words, seconds_left
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.stats.bounds import CUT_SHARE, bounds
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import Attempt, CellStore, finished_samples
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -32,15 +36,18 @@ if TYPE_CHECKING:
 
 _SHOWN_ERRORS = 3  # per cell: the first ones tell, the rest are counted
 _REFRESH_SECONDS = 1.0
+_LINE_SECONDS = 30.0  # between lines on the whole run, where there is no live table
 _COLUMNS = ("cell", "done", "outcomes", "accuracy", "tokens", "spent", "time", "")
 
 
 class Progress:
     """The cells of a run. Live as an async context manager, where there is a terminal."""
 
-    def __init__(self, cells: Sequence[Cell] = ()) -> None:
-        """`cells` in the order in which they will run."""
+    def __init__(self, cells: Sequence[Cell] = (), folder: Path | None = None) -> None:
+        """`cells` in the order in which they will run; `folder` is their run directory."""
         self._names = {cell.plan_id: _label(cell) for cell in cells}
+        self._waiting = {cell.plan_id: (_kind(cell), _expected(cell, folder)) for cell in cells}
+        """Cells that have not begun -> what their pace depends on, and samples to run."""
         self._lines: dict[str, CellProgress] = {}
         self._ended: dict[str, str] = {}
         self._live: Live | None = None
@@ -50,7 +57,7 @@ class Progress:
         """Unknown finish reasons that were named."""
 
     async def __aenter__(self) -> Progress:
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and is_shown():
             from rich.console import Console
             from rich.live import Live
 
@@ -63,24 +70,59 @@ class Progress:
             )
             self._room = max(3, console.height - 4)
             self._live.start(refresh=True)
-            self._ticker = asyncio.create_task(self._tick(self._live))
+        self._ticker = asyncio.create_task(self._tick())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._live is None or self._ticker is None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        if self._live is None:
             return
-        self._ticker.cancel()
-        await asyncio.gather(self._ticker, return_exceptions=True)
         self._room = None  # what stays on the terminal is the whole table
         self._live.vertical_overflow = "visible"
         self._live.refresh()
         self._live.stop()
         self._live = None
 
-    async def _tick(self, live: Live) -> None:
+    async def _tick(self) -> None:
+        due = time.monotonic() + _LINE_SECONDS
         while True:
-            live.refresh()
-            await asyncio.sleep(_REFRESH_SECONDS)
+            await asyncio.sleep(min(_REFRESH_SECONDS, _LINE_SECONDS))
+            if self._live is not None:
+                self._live.refresh()
+            if time.monotonic() >= due:
+                due += _LINE_SECONDS
+                (say if self._live is None else log_only)(f"progress: {self.whole()}")
+
+    def whole(self) -> str:
+        """The whole run in one line: cells, samples, tokens, money, time left."""
+        lines = self._lines.values()
+        ended = sum(how != "unfinished" for how in self._ended.values())
+        ran = sum(line.now for line in lines)
+        todo = sum(line.todo for line in lines) + sum(count for _, count in self._waiting.values())
+        told = [f"{ended} of {len(self._names)} cells done"]
+        if todo:
+            told.append(f"{ran} of {todo} samples run")
+        told.append(f"{sum(x.tokens for x in lines):,} tokens")
+        if spent := sum(line.spent for line in lines):
+            told.append(f"${spent:,.2f}")
+        if (left := self.seconds_left()) is not None:
+            told.append(f"about {in_words(left)} left")
+        return ", ".join(told)
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the last cell ends, by the pace so far.
+
+        `None` where it is not known, and where nothing is left.
+        """
+        seen = [line.pace for line in self._lines.values() if line.pace is not None]
+        running = [
+            (line.kind, line.todo - line.now)
+            for name, line in self._lines.items()
+            if name not in self._ended
+        ]
+        return seconds_left([*running, *self._waiting.values()], seen) or None
 
     def cell(
         self,
@@ -99,12 +141,13 @@ class Progress:
             if attempt is not None and not attempt.trajectory.outcome.is_missing:
                 line.count(attempt)
         self._names.setdefault(cell.plan_id, line.label)
+        self._waiting.pop(cell.plan_id, None)
         self._lines[cell.plan_id] = line
         return line
 
-    def note(self, text: str) -> None:
-        """A line that stays."""
-        print(printable(text), file=sys.stderr, flush=True)
+    def note(self, text: str, level: int = logging.WARNING) -> None:
+        """Print a line that stays."""
+        say(text, level)
 
     def unknown_end(self, call: Call) -> None:
         """Name a finish reason that is not known, once per run."""
@@ -116,20 +159,20 @@ class Progress:
                 else "no finish reason"
             )
             self.note(
-                f"{call.model}: a reply came with {said}: whether it was cut is unknown; "
-                "such replies are counted in the column n_unknown_ends"
+                f"{call.model}: a reply has {said}, so it is unknown whether it was cut; "
+                "the column n_unknown_ends counts such replies"
             )
 
     def problem(self, cell: str, why: str) -> None:
-        """A cell that did not finish."""
+        """Report a cell that did not finish."""
         self._ended[cell] = "unfinished"
-        self.note(f"UNFINISHED {cell}: {why}")
+        self._waiting.pop(cell, None)
+        fail(f"UNFINISHED {cell}: {why}")
 
     def end(self, cell: str, line: CellProgress, how: str) -> None:
-        """A cell's line is final."""
+        """Make a cell's line final."""
         self._ended[cell] = how
-        if self._live is None:
-            self.note(f"{line.text()}  {how}")
+        (say if self._live is None else log_only)(f"{line.text()}  {how}")
 
     def table(self) -> Table:
         """The cells as a table; around the running one where not all fit on the terminal."""
@@ -140,12 +183,7 @@ class Progress:
         room = len(names) if self._room is None else self._room
         at = next((i for i, name in enumerate(names) if name not in self._ended), len(names))
         first = max(0, min(at - room // 3, len(names) - room))
-        ended = sum(how != "unfinished" for how in self._ended.values())
-        lines = self._lines.values()
-        told = [f"{ended} of {len(names)} cells done", f"{sum(x.tokens for x in lines):,} tokens"]
-        if spent := sum(line.spent for line in lines):
-            told.append(f"${spent:,.2f}")
-        table = Table(box=None, pad_edge=False, caption=", ".join(told), caption_justify="left")
+        table = Table(box=None, pad_edge=False, caption=self.whole(), caption_justify="left")
         for name in _COLUMNS:
             right = name in ("done", "tokens")
             table.add_column(name, justify="right" if right else "left", no_wrap=True)
@@ -180,9 +218,12 @@ class CellProgress:
         """US dollars; an unknown price adds nothing."""
         self._name = cell.plan_id
         self._progress = progress
+        self.kind = _kind(cell)
+        self.todo = todo
+        """Samples to be run by this process."""
+        self.now = 0
+        """Of those, samples that ended."""
         self._total = total
-        self._todo = todo
-        self._now = 0
         self._outcomes: Counter[str] = Counter()
         self._clusters = clusters
         self._scores: dict[str, dict[int, float | None]] = {}
@@ -192,11 +233,11 @@ class CellProgress:
         self._cost = cost
         self._errors = 0
         self._cut_prompts = False
-        self._started = time.monotonic()
+        self._started = self._began = self._latest = time.monotonic()
         self._seconds: float | None = None
 
     def count(self, attempt: Attempt) -> None:
-        """Take a finished attempt into the line."""
+        """Add a finished attempt to the line."""
         outcome = attempt.trajectory.outcome
         self._outcomes[outcome.value] += 1
         sample, epoch = attempt.trajectory.sample, attempt.trajectory.epoch
@@ -209,10 +250,13 @@ class CellProgress:
             self.spent += self._cost(call)[0] or 0.0
 
     def finished(self, attempt: Attempt) -> None:
-        """A sample ended just now."""
-        self._now += 1
-        self.count(attempt)
+        """Add a sample that ended just now."""
         trajectory = attempt.trajectory
+        if not self.now:  # servers of ours started before the first sample did: not its pace
+            self._began = max(self._started, time.monotonic() - (trajectory.wall_seconds or 0.0))
+        self.now += 1
+        self._latest = time.monotonic()
+        self.count(attempt)
         cut = next((call for call in trajectory.calls if call.is_server_cut), None)
         if cut and not self._cut_prompts and trajectory.outcome is not Outcome.SERVER_CUT:
             self._cut_prompts = True
@@ -224,12 +268,22 @@ class CellProgress:
             self._errors += 1
             if self._errors <= _SHOWN_ERRORS:
                 what = f"{trajectory.outcome.value}: {trajectory.error}"
-                self._progress.note(f"{self.label}: sample {trajectory.sample[:8]} {what}")
+                warn(f"{self.label}: sample {trajectory.sample[:8]} {what}")
 
     def done(self, how: str = "done") -> None:
-        """The cell ended: its line stays."""
+        """End the cell; its line stays."""
         self._seconds = time.monotonic() - self._started
         self._progress.end(self._name, self, how)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the cell goes or went; `None` before its first sample ended."""
+        if not self.now:
+            return None
+        seconds = (self._latest - self._began) / self.now
+        if self._seconds is None:  # the next one may take longer than the ones before
+            seconds = max(seconds, (time.monotonic() - self._began) / (self.now + 1))
+        return Pace(self.kind, max(0.0, seconds))
 
     def text(self) -> str:
         """The line."""
@@ -243,11 +297,11 @@ class CellProgress:
         outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
         money = seconds = ""
         tokens = f"{self.tokens:,}" if self.tokens else ""
-        if self._now:  # of this process
-            share = self._todo / self._now
+        if self.now:  # of this process
+            share = self.todo / self.now
             money = f"${self.spent:,.2f} of about ${self.spent * share:,.2f}" if self.spent else ""
             elapsed = self._seconds or time.monotonic() - self._started
-            is_over = self._seconds is not None or self._now == self._todo
+            is_over = self._seconds is not None or self.now == self.todo
             seconds = f"{elapsed:.0f} s" if is_over else f"{elapsed * (share - 1):.0f} s left"
         return done, outcomes, self._accuracy(), tokens, money, seconds
 
@@ -273,6 +327,21 @@ def _label(cell: Cell) -> str:
     models = dict.fromkeys(shown_name(model) for model in cell.models.values())
     shard = [f"{cell.shard.number}/{cell.shard.of}"] if cell.shard else []
     return " ".join([cell.task.name, cell.length_name, cell.method.name, *models, *shard])
+
+
+def _kind(cell: Cell) -> Kind:
+    return Kind(cell.method.name, tuple(m.name for m in cell.models.values()), cell.length)
+
+
+def _expected(cell: Cell, folder: Path | None) -> int:
+    """Samples that a cell has still to run, before they are drawn; those of an unfinished cell
+    count in full."""
+    done = 0
+    if folder is not None:
+        with suppress(OSError, ValueError):
+            done = finished_samples(folder / cell.folder)
+    total = max(0, cell.n * cell.epochs - done)
+    return total if cell.shard is None else math.ceil(total / cell.shard.of)
 
 
 def _tokens(call: Call) -> int:

@@ -37,7 +37,7 @@ def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
     changed = changed_defaults(manifest.get("settings", {}), cell.settings)
     if changed:
         raise ConfigError(
-            f"{cell.id}: a default has changed since this cell began, its class's VERSION has not: "
+            f"{cell.id}: a default has changed since this cell began, but not its class's VERSION: "
             f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
         )
 

@@ -58,7 +58,7 @@ from rlm_eval.storage.spend import spent
 from rlm_eval.suites.evidence.commitment import began_under
 
 _SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
-_GONE = "gone, the run directory was deleted or moved; nothing more is sent"
+_GONE = "the run directory was deleted or moved; no further request is sent"
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Runner:
         self.folder = folder
         self.cells = cells
         self.budget = SweepBudget(budget)
-        self.progress = Progress(cells)
+        self.progress = Progress(cells, folder)
         self.summary = Summary(folder)
         self.stop = Stop(self.progress.note)
         self._redo = frozenset(redo)
@@ -171,11 +171,11 @@ class Runner:
             is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
             why = "; ".join(dict.fromkeys(str(error) for error in leaves))
             if any(isinstance(error, OSError) for error in leaves):
-                why += "; with this out of the way the same command resumes"
+                why += "; remove the cause, then the same command resumes"
             if self._is_gone():  # whatever met it first
                 why = f"{self.folder}: {_GONE}"
             if self._is_gone() or any(map(is_of_storage, leaves)):
-                self.stop.ask(f"stopping: {self.folder} takes no more")
+                self.stop.ask(f"stopping: {self.folder} cannot be written")
         except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
             why = redact(f"{group.exceptions[0]!r} (traceback above)")
@@ -212,8 +212,8 @@ class Runner:
             replaces = replaced_cells(self.folder, cell)
             if replaces and not began:
                 self.progress.note(
-                    f"{cell.plan_id}: begins anew and asks everything again: an earlier "
-                    f"release made {', '.join(replaces)}, and the two are not mixed"
+                    f"{cell.plan_id}: starts again from the first sample: an earlier release made "
+                    f"{', '.join(replaces)}, and results of two releases are not mixed"
                 )
             code = await asyncio.to_thread(stale_code.code_of_cell, cell)
             other = stale_code.changed(began, code)
@@ -281,7 +281,7 @@ class Runner:
             async with cell_logs(store.folder, cell.task.protected, lease) as logs:
                 for attempt_ in again:
                     store.append_scores(logs.scores, attempt_)
-            told = f"{len(again)} stored answer(s) scored again: a scorer has changed since"
+            told = f"{len(again)} stored answer(s) scored again: a scorer has changed"
             self.progress.note(f"{cell.plan_id}: {told}")
 
     async def _run_samples(
@@ -301,7 +301,7 @@ class Runner:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         if stale := journal.stale + store.stale:
             self.progress.note(
-                f"{cell.id}: {stale} line(s) of a process that had lost its lease left out"
+                f"{cell.id}: {stale} line(s) of a process that had lost its lease ignored"
             )
         budget = Budget(cell.budget, self.budget, "cell")
         if cell.budget != Limits():
@@ -336,7 +336,7 @@ class Runner:
                     if not full:  # the others meet the same limit
                         full.append(told)
                         if limit.scope != "cell":
-                            self.stop.ask("stopping: the sweep's budget is spent")
+                            self.stop.ask("stopping: the budget of the run is spent")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
                     continue  # whoever ends the run may have ended the worker: it is run again

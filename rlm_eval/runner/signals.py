@@ -67,7 +67,7 @@ class Stop:
             if again:
                 main.cancel()
             else:
-                self.ask("finishing the samples in flight; Ctrl-C again stops now")
+                self.ask("stopping after the samples in flight; Ctrl-C again stops at once")
                 self.interrupt.ask()
 
         def about_to_end() -> None:

@@ -139,7 +139,7 @@ class Ledger:
         for name in planned(self._run):
             if (other := holder_of(folder_of(self._run, name))) is not None:
                 raise RlmEvalError(
-                    f"budget: process {other.pid} on {other.host} is running {name} outside of "
+                    f"budget: process {other.pid} on {other.host} is running {name} without "
                     "this budget: wait for it, or stop it and give it the same budget"
                 )
         book.base, book.claims = spent_by(self._run), {}
@@ -218,7 +218,7 @@ def check_no_budget(run: Path) -> None:
     """Raises `RlmEvalError` where living processes share a budget in which this one has no part."""
     if live := _live(_peek(run)):
         raise RlmEvalError(
-            f"budget: {live[0]} spends a budget of {run}: give this command the same one "
+            f"budget: {live[0]} runs with a budget for {run}: give this command the same one "
             "(budget.tokens, budget.cost, budget.calls) or another name=, or wait for it"
         )
 
@@ -252,9 +252,7 @@ def check_left(run: Path, limits: Limits) -> None:
     for name in NAMES:
         limit = getattr(limits, name)
         if limit is not None and spent[name] >= limit:
-            raise RlmEvalError(
-                f"budget: nothing is left ({balance(run, limits)}): raise budget.{name}"
-            )
+            raise RlmEvalError(f"budget: spent ({balance(run, limits)}): raise budget.{name}")
 
 
 def _limited(limits: Mapping[str, float | None]) -> list[str]:
@@ -283,7 +281,7 @@ def _locked(path: Path, *, create: bool = False) -> Iterator[tuple[int, float]]:
     try:
         file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
     except FileNotFoundError as error:
-        raise NoStorage(f"{path}: gone, was the run directory deleted or moved?") from error
+        raise NoStorage(f"{path}: missing; the run directory was deleted or moved") from error
     try:
         end = time.monotonic() + _PATIENCE_S
         while True:

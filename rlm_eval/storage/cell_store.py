@@ -90,7 +90,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise RlmEvalError(f"{path}: no manifest; is this a cell of a run?") from error
+        raise RlmEvalError(f"{path}: no manifest; this is not the folder of a cell") from error
     except orjson.JSONDecodeError as error:
         raise RlmEvalError(f"{path}: damaged ({error}); move the cell's folder away") from error
     if (found := loaded.get("schema_version")) != SCHEMA_VERSION:
@@ -117,6 +117,16 @@ def check_run(run: Path) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file, whole or not at all, also where the machine disappears."""
     replace_file(path, data, durable=True)
+
+
+def finished_samples(folder: Path) -> int:
+    """Samples, repeats included, that a finished cell was run with; 0 where it is unfinished.
+
+    Raises `OSError` or `ValueError` where its marker cannot be read.
+    """
+    marker = folder / "DONE"
+    counts = orjson.loads(marker.read_bytes()) if marker.exists() else {}
+    return int(counts.get("n", 0)) * int(counts.get("epochs", 0))
 
 
 def stale_lines(folder: Path) -> int:
@@ -277,9 +287,9 @@ class CellStore:
         """
         if attempt.number not in calls:
             raise RlmEvalError(
-                f"{self.folder / 'journal.jsonl'}: has nothing of trajectory {attempt.number}, "
-                "whose result is stored: the file was cut or deleted; restore it, or move the "
-                "cell's folder away and run it anew"
+                f"{self.folder / 'journal.jsonl'}: holds no call of trajectory {attempt.number}, "
+                "whose result is stored: the file was truncated or deleted; restore it, or move "
+                "the cell's folder away and run the cell again"
             )
         with (self.folder / "trajectories.jsonl").open("rb") as file:
             steps = _steps(line_at(file, self._places[attempt.number]))

@@ -180,21 +180,21 @@ class JsonlLog:
             raise self._refused(error) from error
         if (here.st_dev, here.st_ino) != (named.st_dev, named.st_ino):
             raise NoStorage(
-                f"{self.path}: the file was replaced by another process; nothing more is sent"
+                f"{self.path}: another process replaced the file; no further request is sent"
             )
 
     def _refused(self, error: OSError) -> NoStorage:
         if error.errno in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return NoStorage(
-                f"{self.path}: gone ({error.strerror}), the run directory was deleted or moved; "
-                "nothing more is sent"
+                f"{self.path}: {error.strerror}: the run directory was deleted or moved; "
+                "no further request is sent"
             )
-        out = "make room and run" if error.errno in FULL else "once it can be written, run"
-        lost = "nothing finished is lost"
+        out = "free some disk space and run" if error.errno in FULL else "make it writable and run"
+        lost = "finished samples are kept"
         if self.failed is not None:
-            lost = "what it did not store in the last moment is asked again"
+            lost = "calls that were not stored are sent again"
         return NoStorage(
-            f"{self.path}: cannot write ({error.strerror}); {out} the same command again: {lost}"
+            f"{self.path}: cannot write ({error.strerror}); {out} the same command again ({lost})"
         )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import say
 from rlm_eval.core.paths import sync_folder
 from rlm_eval.storage.lease_holder import Holder
 from rlm_eval.storage.lockfile import Seen, clock_of, create_once, read
@@ -118,7 +118,9 @@ class Lease:
                 return wait
         if self._waits:
             return _PATIENCE
-        raise LeaseHeld(f"{self._folder}: several processes want it at once; try again")
+        raise LeaseHeld(
+            f"{self._folder}: several processes request the lease at the same time; try again"
+        )
 
     def _judge(self, seen: Seen) -> float:
         """Remove the lease of a dead holder; else the seconds after which to look again.
@@ -134,10 +136,10 @@ class Lease:
             if self._waits:
                 return self._wait_for(other)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.since))
-            seen_here = "it runs on this machine, or is suspended here"
-            unseen = f"it cannot be seen from here, and counts as lost after {self._stale:g} s"
+            seen_here = "the process runs, or is suspended, on this machine"
+            unseen = f"not visible from here; the lease expires after {self._stale:g} s"
             raise LeaseHeld(
-                f"{self._folder} is being written by {other} since {since}, last sign of life "
+                f"{self._folder} is being written by {other} since {since}, lease renewed "
                 f"{age:.0f} s ago ({seen_here if alive else unseen}); wait for it, or stop it and "
                 "run the same command again"
             )
@@ -155,7 +157,7 @@ class Lease:
         """Seconds until the next look; says once for whom a long wait is."""
         before, self._waited = self._waited, self._waited + _PATIENCE
         if before < _LONG_WAIT <= self._waited:
-            print(f"{self._folder}: waiting for {other}, which writes it", file=sys.stderr)
+            say(f"{self._folder}: waiting for {other}, which is writing it")
         return _PATIENCE
 
     def _remove(self, seen: Seen) -> None:

@@ -89,7 +89,7 @@ def missing_shards(run: Path, cell: str) -> list[str]:
     """The shards that are not done, by name. Raises `RlmEvalError` where none was started."""
     folders = shard_folders(run, cell)
     if not folders:
-        raise RlmEvalError(f"{run}: no shards of {cell} here")
+        raise RlmEvalError(f"{run}: no shards of {cell}")
     # By their names: the shard that ends reads no file of the others.
     parts = {int(folder.name.rpartition("-of-")[2]) for folder in folders}
     if len(parts) > 1:
@@ -118,7 +118,7 @@ def merge(run: Path, cell: str) -> Path:
     where the parts do not fit, or where the merged cell has newer results or is being written.
     """
     if missing := missing_shards(run, cell):
-        raise RlmEvalError(f"{cell}: not done yet: shards {', '.join(missing)}")
+        raise RlmEvalError(f"{cell}: unfinished shards: {', '.join(missing)}")
     with Lease(run / "shards" / cell, waits=True) as lease:
         _clean(run, cell)
         return _merge(run, cell, lease)
@@ -297,7 +297,7 @@ def _prove(
         "every call is there": calls == sum(part["calls"] for part in parts),
     }
     if failed := [what for what, holds in checks.items() if not holds]:
-        raise RlmEvalError(f"{draft.parent}: not merged; does not hold: {'; '.join(failed)}")
+        raise RlmEvalError(f"{draft.parent}: not merged; failed checks: {'; '.join(failed)}")
     return {
         "checks": sorted(checks),
         "samples": len(ids),

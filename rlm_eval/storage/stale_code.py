@@ -121,11 +121,11 @@ def is_unknown(manifest: Mapping[str, Any]) -> bool:
 def words(parts: Collection[str], run: Path | str) -> str:
     """What is to be said and done of a cell with these changed parts."""
     if set(parts) == {SCORER}:
-        return f"its scorer has changed since: `rlm-eval score {run}` scores its answers again"
+        return f"its scorer has changed: `rlm-eval score {run}` scores its answers again"
     return (
-        f"made by other code: {', '.join(parts)} changed since without a new VERSION. Redo it (the "
-        f"same command with --redo all), raise VERSION for a new cell, or let `rlm-eval replay "
-        f"{run} --accept` prove that its trajectories come out the same"
+        f"made by other code: {', '.join(parts)} changed without a new VERSION. Run it again (the "
+        f"same command with --redo all), raise VERSION for a new cell, or prove with `rlm-eval "
+        f"replay {run} --accept` that its trajectories come out the same"
     )
 
 
@@ -147,7 +147,7 @@ def check_kept(run: Path, parts: Collection[str], todo: Collection[Any]) -> str 
     """
     parts = [part for part in parts if part != SCORER]
     if parts and todo:
-        raise ConfigError(f"{words(parts, run)}. It is not continued: a cell mixes no code")
+        raise ConfigError(f"{words(parts, run)}. It is not continued: a cell never mixes code")
     return words(parts, run) if parts else None
 
 

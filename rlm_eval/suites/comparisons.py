@@ -171,7 +171,7 @@ def family_text(run: Path) -> str:
     record = read_record(run)
     if record is None:
         raise RlmEvalError(
-            f"{run}: no {FILE}, so no suite named comparisons for it; name two sides: "
+            f"{run}: no {FILE}, so it has no planned comparisons; give two sides: "
             "rlm-eval compare A B --run RUN"
         )
     frame = summary.prepare(load_records([run]), card.manifests([run]))

@@ -177,7 +177,9 @@ def _parse(suite: Suite, given: Sequence[str]) -> _Given:
             raise ConfigError(f"override {text!r}: write key=value")
         if found := _SCOPED.match(key):
             if found[1] not in known:
-                raise ConfigError(f"{text}: {found[1]} is no id of this suite: {', '.join(known)}")
+                raise ConfigError(
+                    f"{text}: {found[1]} is not an id of this suite; the ids are {', '.join(known)}"
+                )
             scoped.append((found[1], found[2], value))
         elif key in _AXES:
             axis = _AXES[key]

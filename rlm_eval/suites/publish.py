@@ -49,7 +49,9 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     cannot be written.
     """
     if (record := read_record(run)) is None:
-        raise RlmEvalError(f"{run}: no {PLAN}: not a run of a suite; `rlm-eval suite NAME` first")
+        raise RlmEvalError(
+            f"{run}: no {PLAN}: not the run of a suite; run `rlm-eval suite NAME` first"
+        )
     out = output_folder(root, "publish from a checkout of your own") / suite.name
     done = sorted(path.parent for path in run.glob("cells/*/DONE"))
     if not done:
@@ -68,7 +70,9 @@ def republish(suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     """
     out = output_folder(root, "publish from a checkout of your own") / suite.name
     if read_record(out) is None:
-        raise RlmEvalError(f"{out}: nothing is published there; `rlm-eval suite NAME --publish`")
+        raise RlmEvalError(
+            f"{out}: nothing is published there; run `rlm-eval suite NAME --publish` first"
+        )
     remake(out)
     return sorted(path for path in out.rglob("*") if path.is_file())
 
@@ -117,7 +121,7 @@ def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> 
     write_records(run, [] if kept is None else kept.rows)
     records = _without_texts(load_records([run]), anywhere)
     if records["scripted"].any():
-        raise RlmEvalError(f"{run}: scripted replies are no result and are not published")
+        raise RlmEvalError(f"{run}: scripted replies are not results and are not published")
     # The report is about the table that is published: its card has the digest of that file.
     records = with_baselines(records, run)
     records.to_parquet(run / RECORDS, index=False)

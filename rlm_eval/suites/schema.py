@@ -140,9 +140,11 @@ class Published:
     n: int | None
     """Samples behind it; `None` = not stated."""
     published_task: str = ""
-    """The source's word for the task; likewise the next two."""
+    """Name of the task in the source."""
     published_method: str = ""
+    """Name of the method in the source."""
     published_model: str = ""
+    """Name of the model in the source."""
     note: str = ""
     """What else a reader must know: how n was inferred, where in the source it stands."""
     cost: float | None = None
@@ -160,7 +162,7 @@ def names() -> list[str]:
     found = {path.parent.name for folder in folders for path in folder.glob("*/suite.yaml")}
     if not found:
         looked = ", ".join(f"{folder}/*/suite.yaml" for folder in folders)
-        raise ConfigError(f"no suites: looked for {looked}; install the package anew")
+        raise ConfigError(f"no suites: looked for {looked}; reinstall the package")
     return sorted(found)
 
 
@@ -198,7 +200,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
     except (OmegaConfBaseException, ConfigError, YAMLError) as error:
         raise ConfigError(f"{where}: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: holds no mapping")
+        raise ConfigError(f"{where}: not a mapping of keys to values")
     suite: Suite = construct(Suite, {str(k): v for k, v in values.items()}, where)
     _overrides(suite.overrides, f"{where}.overrides")
     suite_models = entries(suite.models, "root", f"{where}.models")
@@ -207,7 +209,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
         for i, part in enumerate(suite.parts)
     ]
     if not parts:
-        raise ConfigError(f"{where}.parts: names nothing to run")
+        raise ConfigError(f"{where}.parts: empty; add at least one part")
     _unique([part.name for part in parts], f"{where}.parts")
     parts = [
         replace(

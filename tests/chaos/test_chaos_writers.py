@@ -153,7 +153,7 @@ async def test_lines_of_a_writer_that_did_not_notice_change_no_record(tmp_path, 
         # The next writer says it, too, and gives none of their numbers again.
         sent = len(server.log)
         assert not (await run_here([*given, "n=5"])).unfinished
-        assert "line(s) of a process that had lost its lease left out" in capsys.readouterr().err
+        assert "line(s) of a process that had lost its lease ignored" in capsys.readouterr().err
         assert sum(asked(server.log[sent:]).values()) == 1
         assert comparable(records(tmp_path)[:4]) == comparable(rightful)
 

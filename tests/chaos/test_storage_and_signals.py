@@ -93,7 +93,7 @@ def test_chaos_a_full_disk_stops_the_run_before_more_is_paid(tmp_path):
         sent = sum(asked(server.get("/_log")).values())
         journal = list(read_lines(next((tmp_path / "test").glob("cells/*/journal.jsonl"))))
     assert process.returncode == 1, told
-    assert "make room and run the same command again" in told
+    assert "free some disk space and run the same command again" in told
     assert told.count("UNFINISHED") == 1
     answered = sum(line["k"] == "call" for line in journal)
     assert sent - answered <= 1  # of the last call the line did not fit
@@ -169,7 +169,7 @@ def test_chaos_a_signal_shows_in_the_exit_code_of_every_command(tmp_path, comman
         _, told = process.communicate(timeout=60)
         assert process.returncode == 130, told
         assert "Traceback" not in told
-        assert "Ctrl-C again stops now" in told
+        assert "Ctrl-C again stops at once" in told
 
 
 async def test_chaos_a_spent_budget_is_told_once(tmp_path, capsys):
@@ -178,5 +178,5 @@ async def test_chaos_a_spent_budget_is_told_once(tmp_path, capsys):
         await run_here(given)
     told = capsys.readouterr().err
     assert told.count("sweep: 9 calls made") == 1
-    assert told.count("stopping: the sweep's budget is spent") == 1
+    assert told.count("stopping: the budget of the run is spent") == 1
     assert cell_folder(tmp_path).exists()

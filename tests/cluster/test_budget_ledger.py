@@ -120,7 +120,7 @@ async def test_a_budget_is_refused_beside_a_process_without_one(tmp_path):
     folder.mkdir(parents=True)
     plan(tmp_path / "test", cells)
     async with Lease(folder):
-        with pytest.raises(RlmEvalError, match="outside of this budget: wait for it"):
+        with pytest.raises(RlmEvalError, match="without this budget: wait for it"):
             await run_here([*given, "budget.calls=7"])
     assert not list(tmp_path.rglob("journal.jsonl"))
 
@@ -167,7 +167,7 @@ def test_jobs_share_the_budget_and_leftovers_are_spent_again(tmp_path, capsys):
         assert calls == 6
         assert "sweep: 6 calls made" in told
         assert "budget: calls 6: 6 spent, 0 held by 0 processes, 0 free; the same command" in told
-        with pytest.raises(RlmEvalError, match="nothing is left .*raise budget.calls"):
+        with pytest.raises(RlmEvalError, match="budget: spent .*raise budget.calls"):
             submit([*given, "length=1k,2k", "n=4", "budget.calls=6"])
         told, calls = submitted("length=1k,2k", "n=4", "budget.calls=20")
         assert calls == 8

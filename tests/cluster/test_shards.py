@@ -46,7 +46,7 @@ async def test_merged_shards_equal_the_whole_cell(tmp_path):
             assert not (await run_here([*given, f"shard={part}"])).unfinished
             (told,) = merge_done(run, cells_of([*given, f"shard={part}"]))
             assert told.endswith("to go")
-        with pytest.raises(RlmEvalError, match="not done yet: shards 1-of-3"):
+        with pytest.raises(RlmEvalError, match="unfinished shards: 1-of-3"):
             merge(run, cell.id)
         await run_here([*given, "shard=1/3"])
         (told,) = merge_done(run, cells_of([*given, "shard=1/3"]))

@@ -26,7 +26,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 SURROUNDINGS = frozenset((
     "config.builder", "config.environment", "core.errors", "core.fetch", "core.hub_client",
-    "core.paths", "core.secrets", "core.types", "session.session",
+    "core.messages", "core.paths", "core.secrets", "core.types", "session.session",
     # of the models: how a request travels, not what it says nor how a reply is read
     "models.endpoint", "models.outage", "models.refcounted", "models.waiting",
     "models.http.address", "models.http.client", "models.http.connections",

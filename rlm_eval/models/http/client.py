@@ -30,6 +30,7 @@ from rlm_eval.core.errors import (
     ModelError,
     ProviderError,
 )
+from rlm_eval.core.messages import say
 from rlm_eval.core.types import Message, Reply, Usage, added
 from rlm_eval.models import ON_SEND, Account, EndpointInfo, Sampling, merged
 from rlm_eval.models.endpoint import Host, Widens
@@ -40,7 +41,7 @@ from rlm_eval.models.http.keys import without_secrets
 from rlm_eval.models.http.rate_limiter import CALLER, Gate
 from rlm_eval.models.http.thoughts import Thoughts
 from rlm_eval.models.http.transport import StaleConnection, Transport
-from rlm_eval.models.outage import Silence, Unreachable, say
+from rlm_eval.models.outage import Silence, Unreachable
 from rlm_eval.models.waiting import INTERRUPT
 
 if TYPE_CHECKING:

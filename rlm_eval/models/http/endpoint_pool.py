@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, RunStopped
+from rlm_eval.core.messages import say
 from rlm_eval.core.types import Message, Reply, added
 from rlm_eval.models import Account, EndpointInfo, Sampling
 from rlm_eval.models.http.client import HttpClient
 from rlm_eval.models.http.rate_limiter import CALLER
-from rlm_eval.models.outage import say
 from rlm_eval.models.waiting import INTERRUPT
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from typing import Any
 import orjson
 
 from rlm_eval.core.errors import ConfigError
-from rlm_eval.models.outage import say
+from rlm_eval.core.messages import say
 from rlm_eval.models.waiting import INTERRUPT
 
 _NONE = {"", "-1", "NoDevFiles", "none", "void"}

@@ -24,12 +24,12 @@ from typing import Any, Protocol
 import orjson
 
 from rlm_eval.core.errors import ConfigError, EndpointUnusable
+from rlm_eval.core.messages import say
 from rlm_eval.core.reasoning import template_opens_thought
 from rlm_eval.core.secrets import redact
 from rlm_eval.core.types import text_hash
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
-from rlm_eval.models.outage import say
 from rlm_eval.models.refcounted import shared
 from rlm_eval.models.servers.placement import NOWHERE, PLACEMENT, Place, Placement, Windows, key_of
 from rlm_eval.models.servers.processes import answers, free_port, kill_tree

@@ -21,11 +21,11 @@ from typing import Any
 import orjson
 
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable
+from rlm_eval.core.messages import say
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import text_hash
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Meter
-from rlm_eval.models.outage import say
 from rlm_eval.models.servers.placement import key_of
 from rlm_eval.models.waiting import INTERRUPT
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlm_eval.core.errors import ConfigError, EndpointUnusable, MissingDependency
+from rlm_eval.core.messages import say
 from rlm_eval.core.paths import cache_dir
-from rlm_eval.models.outage import say
 from rlm_eval.models.servers import gpu_memory
 from rlm_eval.models.servers.gpu_memory import Layout, Shape
 from rlm_eval.models.servers.lora import Lora

@@ -193,7 +193,7 @@ def told(runs: Sequence[Path], out: Path) -> str:
 
     frame = measured(runs)
     if frame.empty:
-        raise NoRecords(f"{', '.join(map(str, runs))}: no sample has ended yet; run it first")
+        raise NoRecords(f"{', '.join(map(str, runs))}: no sample has finished yet; run it first")
     write(frame, out)
     text = (out / "recursion_profile.md").read_text(encoding="utf-8")
     return f"{text}\nfigures, CSV and LaTeX: {out}"

@@ -72,13 +72,13 @@ def planned(
         raise ConfigError("--set: nothing is changed; name one thing, e.g. --set recursion=off")
     if asked := sorted(things & set(_QUESTION)):
         raise ConfigError(
-            f"--set {asked[0]}: changes the question, so that no stored reply is an answer to it; "
+            f"--set {asked[0]}: changes the question, so no stored reply answers it; "
             "use `rlm-eval run`"
         )
     if len(things) > 1 and not together:
         raise ConfigError(
-            f"--set: changes {len(things)} things ({', '.join(sorted(things))}), so that the "
-            "effect would belong to neither; make one replay each, or add --together"
+            f"--set: changes {len(things)} things ({', '.join(sorted(things))}), so the "
+            "effect could not be attributed; replay each alone, or add --together"
         )
     found, left = [], {}
     for folder in cell_folders(run):
@@ -89,8 +89,8 @@ def planned(
         except ConfigError as error:
             left[folder.name] = str(error)
     if not found:
-        why = "; ".join(dict.fromkeys(left.values())) or f"no cell's name holds {only!r}"
-        raise ConfigError(f"{run}: no cell can be replayed so: {why}")
+        why = "; ".join(dict.fromkeys(left.values())) or f"no cell's name contains {only!r}"
+        raise ConfigError(f"{run}: no cell can be replayed with this change: {why}")
     return found, left
 
 
@@ -108,7 +108,7 @@ def _one(
 ) -> Counterfactual:
     manifest = read_manifest(folder)
     if parts := [part for part in changed(manifest, today(manifest)) if part != SCORER]:
-        raise RlmEvalError(f"{folder.name}: {words(parts, run)}. It is not replayed")
+        raise RlmEvalError(f"{folder.name}: {words(parts, run)}. The cell is not replayed")
     if KEY in manifest["config"]:
         raise ConfigError(f"{folder.name} is a counterfactual itself; replay its original")
     original = replayed_cell(manifest, trust=trust)
@@ -143,8 +143,8 @@ def _check_names(original: Cell, cell: Cell) -> None:
         alike: Any = replace(model, **sent) if type(model) is type(old) else model  # type: ignore[type-var]
         if identity({"model": alike}) != identity({"model": old}):
             raise ConfigError(
-                f"{slot}: another model under the same name ({model.name}), so that the replies of "
-                f"the old one would be taken for its own; add --set {slot}.name=NAME"
+                f"{slot}: another model under the same name ({model.name}), so the replies of "
+                f"the old model would be used as its own; add --set {slot}.name=NAME"
             )
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.messages import warn
 
 if TYPE_CHECKING:
     from rlm_eval.runner.counterfactual.change import Counterfactual
@@ -24,17 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="the change: model@sub=NAME, method.SETTING=V, limits.NAME=V, recursion=off, "
-        "temperature=T, protocol=METHOD, records=N, keyed=on|off; again for settings of the same "
-        "thing, and for budget.*, max_samples, results",
+        "temperature=T, protocol=METHOD, records=N, keyed=on|off; may be repeated for settings of "
+        "the same component, and for budget.*, max_samples, results",
     )
-    group.add_argument("--estimate", action="store_true", help="tell what it shares and costs")
-    group.add_argument("--name", help="name of the new run; default RUN-cf-CHANGE")
+    group.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what is shared and what it costs; run nothing",
+    )
+    group.add_argument("--name", help="name of the new run (default: RUN-cf-CHANGE)")
     group.add_argument("--n", type=int, help="only the first N samples of each cell")
-    group.add_argument("--cell", default="", help="only cells whose name holds this")
+    group.add_argument("--cell", default="", help="only cells whose name contains this")
     group.add_argument("--together", action="store_true", help="allow changes of several things")
-    group.add_argument("--effect", metavar="RUN", help="tell the share of the effect of this run")
-    group.add_argument("--effect-cell", default="", help="its cell, by a part of the name")
-    group.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
+    group.add_argument(
+        "--effect", metavar="RUN", help="also print the share of the effect of this run"
+    )
+    group.add_argument("--effect-cell", default="", help="cell of that run, by a part of its name")
+    group.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -52,11 +61,11 @@ def main(arguments: argparse.Namespace) -> int:
         only=arguments.cell, together=arguments.together, trust=arguments.trust,
     )  # fmt: skip
     for cell, why in left.items():
-        print(f"{cell}: left out: {why}", file=sys.stderr)
+        warn(f"{cell}: excluded: {why}")
     whole = Path(arguments.effect) if arguments.effect else None
     folder = run_folder(plan[0].config)
     if folder.resolve() == arguments.run.resolve():
-        raise ConfigError("--name: the original run's own; a counterfactual needs another")
+        raise ConfigError("--name: this is the original run; give the counterfactual another name")
     is_open = not all((folder / one.cell.folder / "DONE").exists() for one in plan)
     if arguments.estimate or is_open:
         total = _forecast(plan)
@@ -90,4 +99,4 @@ def _confirm(total: Forecast, above: float, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise ConfigError(f"{told}: add --yes, or --set confirm_above=N")
     if input(f"{told}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was called")
+        raise ConfigError("no model was called")
