@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.budget.prices import call_cost, snapshot_name
+from rlm_eval.core import renamed
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import replace_file
 from rlm_eval.records import baselines
@@ -38,6 +39,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     facts = manifest["facts"]
     cell = {
         **facts,
+        "method": renamed.current(facts["method"]),
         "run": folder.parent.parent.name,
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rlm_eval.core import renamed
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
 from rlm_eval.records import coverage
@@ -273,10 +274,12 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(typed)
 
 
-def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
+def load_records(run_dirs: Sequence[Path], *, stored_names: bool = False) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
-    What several runs hold of a cell is counted once: see `records.union`.
+    What several runs hold of a cell is counted once: see `records.union`. Methods that have been
+    renamed since have today's names (`core.renamed`); with `stored_names` those of the file, for
+    comparing with what was published.
 
     Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """
@@ -295,6 +298,10 @@ def load_records(run_dirs: Sequence[Path]) -> pd.DataFrame:
         # As the folder is called now: a copied run has the first one's name in its rows.
         same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
         frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
+        if not stored_names:
+            frame["method"] = frame["method"].map(renamed.current, na_action="ignore")
+            if "remark" in frame:
+                frame["remark"] = frame["remark"].map(renamed.in_text, na_action="ignore")
         frames.append(frame)
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")

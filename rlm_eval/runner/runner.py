@@ -93,7 +93,7 @@ class Runner:
         done again. `signals` are for a process of our own, in its main thread; `None` handles none.
         """
         self.folder = folder
-        self.cells = cells
+        self.cells = cells = [cell.in_run(folder) for cell in cells]
         self.budget = SweepBudget(budget)
         self.progress = Progress(cells)
         self.summary = Summary(folder)

@@ -42,6 +42,9 @@ SURROUNDINGS = frozenset((
 """Modules of this package that are not followed: they determine no reply."""
 
 _OWN_FIELDS = ("VERSION", "RUNTIME")
+_FORMER_NAME = "former_name"
+"""In a class with this member it stands for `name`: what is printed answers no question, and the
+hash stays that of the class under its first name."""
 _SKIPPED = frozenset(
     ("ctx", "type_comment", "annotation", "returns", "kind", "type_params", "type_ignores")
 )
@@ -283,11 +286,13 @@ class Walk:
         names = frozenset(name for member in node.body for name in stored(member))
         inner = _Scope(scope.module, scope.local, scope.imports, names)
         members = []
+        is_renamed = _FORMER_NAME in names
         for member in node.body:
             if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                if member.name != self._without:
+                if member.name != self._without and not (is_renamed and member.name == "name"):
                     emitted = self._emit(member, inner)
-                    members.append(f"{self._attribute(member.name)}:{emitted}")
+                    name = "name" if member.name == _FORMER_NAME else member.name
+                    members.append(f"{self._attribute(name)}:{emitted}")
             elif not isinstance(member, ast.Assign | ast.AnnAssign) or not (
                 {*runtime, *_OWN_FIELDS} & set(stored(member))
             ):

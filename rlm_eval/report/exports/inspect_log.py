@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.stats.intervals import mean_interval
@@ -67,7 +68,7 @@ def _log(found: Sequence[tuple[dict[str, Any], Sample, Attempt]]) -> Any:
     spec = log.EvalSpec(
         created=_started(manifest).isoformat(),
         task=str(facts["task"]),
-        solver=str(facts["method"]),
+        solver=current(str(facts["method"])),
         model=str(facts["root"]),
         dataset=log.EvalDataset(name=str(facts["task"]), samples=len({s.id for s in samples})),
         config=log.EvalConfig(epochs=max(s.epoch for s in samples)),

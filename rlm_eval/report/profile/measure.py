@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.budget.prices import call_cost
+from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Role, Sample, Slice
 from rlm_eval.records import coverage
 from rlm_eval.records.call_patterns import fanout, prompt_chars
@@ -76,7 +77,7 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: Attempt) -> dic
     row: dict[str, Any] = {
         "task": facts["task"],
         "length": sample.length,
-        "method": facts["method"],
+        "method": current(facts["method"]),
         "variant": facts.get("variant") or "",
         "root": facts.get("root") or "",
         "sub": facts.get("sub") or "",

@@ -98,7 +98,8 @@ class Bundle:
 def derive(run: Path) -> dict[str, str]:
     """Path -> text of `tables/*.csv`, `tables/*.md` and `CARD.md` of a run with records.
 
-    Baselines are those in the records: none is computed, since that needs the data sets.
+    Names are those in the records, or a seal of an earlier release would not hold. Baselines, too:
+    none is computed, since that needs the data sets.
     """
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
@@ -108,7 +109,7 @@ def derive(run: Path) -> dict[str, str]:
     from rlm_eval.suites.comparisons import additions
 
     known = card.manifests([run])
-    frame = summary.prepare(baselines.joined(load_records([run]), []), known)
+    frame = summary.prepare(baselines.joined(load_records([run], stored_names=True), []), known)
     table = summary.summarise(frame)
     compared = comparison.against(frame, summary.series_order(frame)[0])
     more, _ = additions([run])(frame)
