@@ -83,7 +83,7 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in tables, variant included (`rlm_own`, `rag_bm25`)."""
+        """Name in tables, variant included (`rlm`, `rag_dense`)."""
         ...
 
     @property

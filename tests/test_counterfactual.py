@@ -125,15 +125,15 @@ def test_it_is_never_pooled_with_its_original(original, sent):
     assert frame["cell_id"].nunique() == 2
     assert len(frame) == 4
     assert set(frame["n_replayed_calls"]) == {0}  # every request differs: nothing is shared
-    told = compare([original, folder], "rlm_own", "counterfactual: temperature=0.7")
+    told = compare([original, folder], "rlm", "counterfactual: temperature=0.7")
     assert "n = 2 pairs in 2 clusters" in told
     prepared = cells.prepare(frame, card.manifests([original, folder]))
     pair = "(scripted > sub-a)"
     assert set(cells.series_order(prepared)) == {
-        f"rlm_own {pair}", f"rlm_own [counterfactual: temperature=0.7] {pair}"
+        f"rlm {pair}", f"rlm [counterfactual: temperature=0.7] {pair}"
     }  # fmt: skip
     assert list(cells.summarise(prepared)["n"]) == [2, 2]
-    assert set(comparison.select(prepared, "rlm_own")["cell_id"]) == {
+    assert set(comparison.select(prepared, "rlm")["cell_id"]) == {
         read_manifest(cell_of(original))["identity"]
     }
     genuine = build_cell(expand(given(original.parent, "root.sampling.temperature=0.7"))[0])
@@ -171,7 +171,7 @@ def labelled(tmp_path_factory):
 def test_records_and_keyed_replies_cost_what_was_estimated(labelled, sent, capsys, change):
     assert main(["replay", str(labelled), "--set", change, "--estimate"]) == 0
     told = capsys.readouterr()
-    assert "rlm_own" in told.err
+    assert "rlm" in told.err
     assert "left out" in told.err
     [expected] = re.findall(r"about (\d+) new", told.out)
     assert not sent

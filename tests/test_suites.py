@@ -197,8 +197,8 @@ def test_overrides_select_replace_or_are_limited_to_an_id(tmp_path):
     suite = load("mine", tmp_path)
     _, built, places = cells_of(suite, ["method=rlm", "length=1k,2k", "rlm:n=3"])
     assert [(c.length, c.n, c.method.name) for c in built] == [
-        (1024, 3, "rlm_own"),
-        (2048, 3, "rlm_own"),
+        (1024, 3, "rlm"),
+        (2048, 3, "rlm"),
     ]
     family = contrasts(places, suite.comparisons, suite)
     assert [(c.length, c.cells_b) for c in family] == [(1024, {""}), (2048, {""})]  # not run

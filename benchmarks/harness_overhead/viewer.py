@@ -72,7 +72,7 @@ def recursive(item: Sample) -> tuple[tuple[Call, ...], tuple[Step, ...]]:
 async def write(run: Path, each: int) -> None:
     """Two cells of `each` trajectories."""
     rows = []
-    for name, made in (("long_context", plain), ("rlm_own", recursive)):
+    for name, made in (("long_context", plain), ("rlm", recursive)):
         facts = CELL | {"method": name, "sub": "model-a"}
         folder = run / "cells" / name
         store, samples = CellStore(folder), [sample(i) for i in range(each)]

@@ -1,7 +1,7 @@
 """Compare two methods, models or runs on the samples that both answered.
 
-rlm-eval compare long_context rlm_own --run results/runs/quickstart
-rlm-eval compare rlm_own 56.5% --run results/runs/quickstart    (a published score)
+rlm-eval compare long_context rlm --run results/runs/quickstart
+rlm-eval compare rlm 56.5% --run results/runs/quickstart    (a published score)
 rlm-eval compare --run results/runs/length_sweep    (what its suite named beforehand)
 """
 

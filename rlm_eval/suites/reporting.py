@@ -14,18 +14,25 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    runs: Sequence[Path], out: Path, contexts: ContextSource, published: Path | None = None
+    runs: Sequence[Path],
+    out: Path,
+    contexts: ContextSource,
+    published: Path | None = None,
+    *,
+    stored_names: bool = False,
 ) -> str:
     """Write tables, figures and the page about `runs` to the folder `out`; returns `summary`.
 
     `published` is a file of published scores (columns of a suite's expected.csv). Processes that
-    write the same report take turns. Raises `NoRecords` where no sample has ended.
+    write the same report take turns. `stored_names` as in `load_records`. Raises `NoRecords` where
+    no sample has ended.
     """
     from rlm_eval.report import report
     from rlm_eval.suites.comparisons import additions
 
     with Lease(output_folder(out), waits=True):
-        report(runs, out, context_of=contexts, additions=additions(runs, published))
+        more = additions(runs, published)
+        report(runs, out, context_of=contexts, additions=more, stored_names=stored_names)
         return summary(out)
 
 

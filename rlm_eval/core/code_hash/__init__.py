@@ -4,9 +4,10 @@ Read from source files, nothing is imported or run. Starting at a class, every f
 constant that it names is followed through the imports, within this package and the class's own
 package or folder. Left out are docstrings, comments, annotations, imports, names of modules and of
 top-level definitions (numbered by order of reference; private attributes too), `VERSION` (part of
-the identity), fields in `RUNTIME`, the `name` of a class that has a `former_name`, and this package's
-`SURROUNDINGS`. A text constant that names a prompt or data file brings in the file's content. So
-moving or renaming code changes no hash, and a changed statement, constant or prompt does.
+the identity), fields in `RUNTIME`, the `name` of a class that has a `former_name`, and
+`SURROUNDINGS` of this package. A text constant that names a prompt or data file brings in the
+file's content. So moving or renaming code changes no hash, and a changed statement, constant or
+prompt does.
 
 Not seen: objects that reach the code by other ways than a name (what a `Session` or a REPL does),
 and other packages; the manifest holds their versions.

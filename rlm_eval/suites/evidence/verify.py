@@ -240,7 +240,7 @@ def _figures(bundle: Bundle) -> str | None:
     from rlm_eval.suites.reporting import write_report
 
     with bundle.as_run() as run:
-        write_report([run], run / "report", ContextSource())
+        write_report([run], run / "report", ContextSource(), stored_names=True)
         now = {path.name: path for path in (run / "report" / "figures").glob("*.csv")}
         then = {path.name: path for path in (bundle.folder / "figures").glob("*.csv")}
         if now.keys() != then.keys():
