@@ -24,7 +24,7 @@ from rlm_eval.runner.counterfactual.change import planned, slug
 from rlm_eval.runner.counterfactual.shared import SharedReplies, unit
 from rlm_eval.runner.runner import Runner
 from rlm_eval.storage.cell_store import read_manifest
-from rlm_eval.storage.journal import FROM, Calls, Replies
+from rlm_eval.storage.journal import FROM, JournalReader, StoredReplies
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.storage.spend import spent
 
@@ -267,7 +267,7 @@ def line(position, request, c):
 
 
 def test_order_within_a_block_does_not_decide_and_what_is_behind_is_new():
-    stored = Replies()
+    stored = StoredReplies()
     for number, where in enumerate(["t0", "t0.b0", "t0.b0", "t1", "judge"]):
         stored.add(line(where, f"r{number}", number))
     for order in (["r1", "x", "r2"], ["x", "r2", "r1"]):
@@ -303,6 +303,6 @@ def test_the_share_is_told_against_a_run_in_which_all_was_changed(original, caps
     assert main(["replay", str(original), "--name", "e", *change, "--effect", str(both),
                  "--effect-cell", "nothing"]) == 2  # fmt: skip
     assert "that run has no sample of" in capsys.readouterr().err
-    assert len(Calls(cell_of(both) / "journal.jsonl")._calls) == 16
+    assert len(JournalReader(cell_of(both) / "journal.jsonl")._calls) == 16
     assert orjson.loads((cell_of(both) / "DONE").read_bytes())["samples"] == 2
     assert cells_of(given(original.parent))[0].origin is None

@@ -22,7 +22,7 @@ from rlm_eval.suites.comparisons import (
     published_table,
     status,
 )
-from rlm_eval.suites.plan import Place, Record, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.plan import Place, SuitePlan, cells_of, contrasts, read_record, write_record
 from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
@@ -255,7 +255,7 @@ def test_a_task_of_its_own_size_is_compared_at_its_measured_length(tmp_path):
     made = summary.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
     places = [placed(made, "rlm"), placed(made, "long_context")]
     places += [placed(made, name, "", task="later") for name in ("rlm", "long_context")]
-    record = Record("mine", [], "2026-01-01", places, suite.comparisons)
+    record = SuitePlan("mine", [], "2026-01-01", places, suite.comparisons)
     assert family_table(made, record, suite).rows["length"].tolist() == ["1.15k", "its own"]
 
 

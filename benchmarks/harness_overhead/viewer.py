@@ -25,7 +25,7 @@ from made_samples import CELL, call, score, step, trajectory
 
 from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
 from rlm_eval.records import record
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog
 
@@ -89,7 +89,7 @@ async def write(run: Path, each: int) -> None:
                 done = trajectory(item, calls, steps=steps)
                 for one in calls:
                     journal.write(number, f"r{one.id}", one)
-                attempt = Attempt(number, done, score(float(item.index % 3 > 0)), 0, 0)
+                attempt = RolloutResult(number, done, score(float(item.index % 3 > 0)), 0, 0)
                 store.append(trajectories, scores, attempt)
                 cell = facts | {"run": run.name, "cell_id": name}
                 rows.append(

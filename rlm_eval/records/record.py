@@ -28,7 +28,7 @@ from rlm_eval.storage.cell_store import check_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlm_eval.storage.server_usage import Share
+    from rlm_eval.storage.server_usage import DeviceRate
 
 SCHEMA_VERSION = 1
 FILE = "records.parquet"
@@ -45,7 +45,7 @@ def record_of(
     trajectory: Trajectory,
     scores: Sequence[Score],
     cost: CallCost,
-    shares: Mapping[str, Share] = MappingProxyType({}),
+    shares: Mapping[str, DeviceRate] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The row of one finished sample.
 
@@ -208,7 +208,7 @@ def _estimated_cost(call: Call, cost: CallCost) -> float | None:
 
 
 def _cost_with_gpu(
-    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, Share]
+    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, DeviceRate]
 ) -> float | None:
     ours = [call for call in calls if call.slot in shares]
     hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
@@ -217,7 +217,7 @@ def _cost_with_gpu(
     return total
 
 
-def _share(calls: Sequence[Call], shares: Mapping[str, Share], kind: str) -> float | None:
+def _share(calls: Sequence[Call], shares: Mapping[str, DeviceRate], kind: str) -> float | None:
     found = [_used(c, getattr(shares[c.slot], kind)) for c in calls if c.slot in shares]
     known = [value for value in found if value is not None]
     return sum(known) if known else None

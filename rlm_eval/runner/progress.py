@@ -24,7 +24,7 @@ from rlm_eval.records.record import CallCost, headline
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.stats.bounds import CUT_SHARE, bounds
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -195,7 +195,7 @@ class CellProgress:
         self._started = time.monotonic()
         self._seconds: float | None = None
 
-    def count(self, attempt: Attempt) -> None:
+    def count(self, attempt: RolloutResult) -> None:
         """Take a finished attempt into the line."""
         outcome = attempt.trajectory.outcome
         self._outcomes[outcome.value] += 1
@@ -208,7 +208,7 @@ class CellProgress:
             self.tokens += _tokens(call)
             self.spent += self._cost(call)[0] or 0.0
 
-    def finished(self, attempt: Attempt) -> None:
+    def finished(self, attempt: RolloutResult) -> None:
         """A sample ended just now."""
         self._now += 1
         self.count(attempt)

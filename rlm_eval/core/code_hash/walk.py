@@ -20,7 +20,7 @@ from rlm_eval.core.code_hash.modules import (
     stamp,
     stored,
 )
-from rlm_eval.core.moved import former
+from rlm_eval.core.moved import former, former_part
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -161,7 +161,7 @@ class Walk:
                 return None if self._module(dotted) else dotted
             first, _, last = source.partition(".")
             if first == _PACKAGE and last in SURROUNDINGS:
-                return f"surroundings.{name}"
+                return f"surroundings.{former_part(dotted)}"
             module = self._module(source)
             if module is None:
                 return None if self._module(dotted) else dotted

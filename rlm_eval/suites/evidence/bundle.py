@@ -20,7 +20,7 @@ from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import write_json
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
 from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import Record, read_record
+from rlm_eval.suites.plan import SuitePlan, read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, manifests
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Bundle:
         return manifests(self.folder)
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> SuitePlan:
         """The plan."""
         found = read_record(self.folder)
         assert found is not None, "checked when the bundle was opened"
