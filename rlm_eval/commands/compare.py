@@ -7,18 +7,15 @@ rlm-eval compare --run results/runs/length_sweep    (what its suite named before
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the paired difference, its interval and what may be concluded."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("a", nargs="?", help="a method, a model, or method:model")
     parser.add_argument("b", nargs="?", help="what it is compared with, or a published score")
     parser.add_argument("--run", dest="runs", action="append", type=Path, required=True)

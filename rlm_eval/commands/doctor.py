@@ -8,17 +8,14 @@ With --model the server is started as a run would, asked for one reply, and stop
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """See `rlm_eval.repl.doctor` and `rlm_eval.models.servers.trial`."""
-    parser = argparse.ArgumentParser(
-        "rlm-eval doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("--model", help="a name of configs/model: start it, ask it once, stop it")
     parser.add_argument("overrides", nargs="*", help="with --model, as for `rlm-eval run`")
     arguments = parser.parse_intermixed_args(list(argv))

@@ -5,19 +5,16 @@ rlm-eval job results/runs/scratch 3
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlm_eval.commands import command_parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the job's cells, or what is missing of them; 1 where one did not finish."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval job",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("number", type=int, help="job number: a file of <run>/jobs/")
     arguments = parser.parse_args(argv)

@@ -11,10 +11,11 @@ to HF_HOME, everything else to RLM_EVAL_CACHE; both may be copied to a machine w
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from rlm_eval.commands import command_parser
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """List what is needed with its size, fetch what is missing; 1 where something cannot be had."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval prefetch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="as for `rlm-eval run`")
     parser.add_argument("--suite", metavar="NAME", help="the cells of this suite")
     parser.add_argument("--dry-run", action="store_true", help="tell the sizes, fetch nothing")

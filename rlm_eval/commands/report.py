@@ -6,20 +6,15 @@ rlm-eval report results/runs/a --published benchmarks/rlm_paper_table1/expected.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Re-make the records, then the report."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, help="folder; default: report/ in the first run")
     parser.add_argument(

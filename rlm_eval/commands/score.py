@@ -6,22 +6,17 @@ rlm-eval score results/runs/scratch --scorer lenient
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Score each cell's stored answers to its stored samples, print the means, re-make the
     records. No data set is read."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval score",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--scorer", help="print this scorer's means instead of the headline's")
     parser.add_argument(

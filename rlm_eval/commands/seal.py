@@ -8,18 +8,15 @@ Records, plan, manifests, answers and notes by hand stay as they are. No run dir
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Seal the folders, one after the other."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval seal",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="published folders")
     arguments = parser.parse_args(argv)
 

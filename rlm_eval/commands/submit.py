@@ -11,17 +11,14 @@ The same command again submits only what is neither done nor queued nor running.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Plan the cells, write the jobs' files, submit them, say how to follow."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval submit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument("--yes", action="store_true", help="spend above `confirm_above` unasked")
     parser.add_argument("--plan", action="store_true", help="write the jobs' files, submit none")

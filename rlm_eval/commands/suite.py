@@ -15,9 +15,10 @@ temperature and output cap) stays set for another one.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from rlm_eval.commands import command_parser
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run a suite, or tell what there is."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("name", nargs="?", help="folder in ./benchmarks or in the package's")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, or ID:override")
     parser.add_argument("--estimate", action="store_true", help="tell the cost, call nothing")

@@ -9,20 +9,15 @@ bare name stands for a folder in results/published. docs/evidence.md says what i
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Verify the bundles, or compute one claim."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("bundles", nargs="+", type=Path, help="published folders")
     parser.add_argument("--claim", metavar="NAME", help="print what this claim comes to")
     parser.add_argument("--run", type=Path, help="compare this run's logs with the sealed digests")

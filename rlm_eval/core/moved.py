@@ -54,6 +54,7 @@ MOVED = {
     "models.weights": "models.servers.weights",
     "models.window": "models.http.window",
     "repl.record": "repl.blocks",
+    "scoring.command": "scoring.registry",
     "tasks.browsecomp_gen": "tasks.browsecomp.gen",
     "tasks.browsecomp_plus": "tasks.browsecomp.plus",
     "tasks.browsecomp_rules": "tasks.browsecomp.rules",

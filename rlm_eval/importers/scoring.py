@@ -13,7 +13,7 @@ from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome, Score
-from rlm_eval.scoring.command import SCORERS, find_scorer
+from rlm_eval.scoring.registry import SCORERS, find_scorer
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 THEIRS = "theirs"

@@ -20,7 +20,7 @@ import json, locale, sys
 from pathlib import Path
 import time_machine
 from rlm_eval.scoring import oolong
-from rlm_eval.scoring.command import SCORERS
+from rlm_eval.scoring.registry import SCORERS
 
 locale.setlocale(locale.LC_ALL, "")
 rows = {path.stem: json.loads(path.read_text()) for path in Path("tests/golden").glob("*.json")}
