@@ -15,7 +15,9 @@ and other packages; the manifest holds their versions.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,23 @@ def class_hash(target: str, *, only: str = "", without: str = "") -> str | None:
         known = _MADE[key] = _hashed(target, only, without)
     return known[0]
 
+
+@functools.cache
+def _same() -> dict[str, list[str]]:
+    known: dict[str, list[str]] = json.loads(SAME.read_text())
+    return known
+
+
+def same_code(found: str) -> list[str]:
+    """The hashes that the class with this one had before, where its code was the same.
+
+    They stand in `same_code.json`: what was counted as its code then and is none of it
+    (`SURROUNDINGS`), or was written in another way. An entry ends with the next change of its code.
+    """
+    return _same().get(found, [])
+
+
+SAME = Path(__file__).with_name("same_code.json")
 
 _Made = tuple[str | None, dict[Path, Stamp]]
 

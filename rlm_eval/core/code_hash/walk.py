@@ -28,13 +28,13 @@ SURROUNDINGS = frozenset((
     "config.builder", "config.environment", "core.errors", "core.fetch", "core.hub_client",
     "core.paths", "core.secrets", "core.types", "session.session",
     # of the models: how a request travels, not what it says nor how a reply is read
-    "models.endpoint", "models.outage", "models.refcounted", "models.waiting",
+    "models.endpoint", "models.outage", "models.refcounted", "models.supervise", "models.waiting",
     "models.http.address", "models.http.client", "models.http.connections",
-    "models.http.counting", "models.http.error_details", "models.http.http_errors",
-    "models.http.keys", "models.http.preflight", "models.http.rate_limiter", "models.http.sse",
-    "models.http.transport", "models.http.window",
+    "models.http.counting", "models.http.endpoint_pool", "models.http.error_details",
+    "models.http.http_errors", "models.http.keys", "models.http.preflight",
+    "models.http.rate_limiter", "models.http.sse", "models.http.transport", "models.http.window",
     "models.servers.keyed", "models.servers.llama_cpp", "models.servers.managed",
-    "models.supervise", "models.servers.transformers_serve", "models.servers.vllm",
+    "models.servers.registry", "models.servers.transformers_serve", "models.servers.vllm",
     "models.servers.weights",
     # this hash itself, and the base class of all cached samples names it
     "core.code_hash",
