@@ -198,7 +198,14 @@ def _unknown(key: str, names: Sequence[str]) -> str:
 
 
 def _top_level_names(config_dir: Path) -> list[str]:
-    loaded: Any = OmegaConf.load(config_dir / "run.yaml")
+    path = config_dir / "run.yaml"
+    return sorted({*_names_in(path, path.stat().st_mtime_ns), *groups(config_dir)})
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(path: Path, changed_ns: int) -> frozenset[str]:  # noqa: ARG001 - read anew then
+    """The keys and the slots of models of `run.yaml`."""
+    loaded: Any = OmegaConf.load(path)
     slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
     keys = (str(k) for k in loaded if k != "defaults")
-    return sorted({*keys, *groups(config_dir), *filter(None, slots)})
+    return frozenset({*keys, *filter(None, slots)})

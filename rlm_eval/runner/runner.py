@@ -48,15 +48,9 @@ from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.runner.signals import Signals, StopRequest
 from rlm_eval.runner.sweep_budget import SweepBudget
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage import stale_code
+from rlm_eval.storage import cell_store, stale_code
 from rlm_eval.storage.cell_logs import CellLogs, cell_logs
-from rlm_eval.storage.cell_store import (
-    CellStore,
-    RolloutResult,
-    check_cells,
-    output_folder,
-    write_json,
-)
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, check_cells, output_folder
 from rlm_eval.storage.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.storage.plan import plan
 from rlm_eval.storage.shards import recover, shard_facts
@@ -193,7 +187,7 @@ class Runner:
             self.progress.problem(name, why)
             if is_writer:
                 with suppress(OSError):  # a full disk has been told already
-                    write_json(self._folder(cell) / "unfinished.json", {"why": why})
+                    cell_store.write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: OpenModels, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
@@ -348,9 +342,8 @@ class Runner:
                     continue  # whoever ends the run may have ended the worker: it is run again
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
-                done = RolloutResult(
-                    session.trajectory, trajectory, scores, rerolls, session.diverged
-                )
+                number, diverged = session.trajectory, session.diverged
+                done = RolloutResult(number, trajectory, scores, rerolls, diverged)
                 # A machine that disappears must not leave a result without its calls.
                 if trajectory.calls:
                     await logs.journal.sync()
