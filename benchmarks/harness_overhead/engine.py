@@ -33,7 +33,7 @@ from pathlib import Path
 import orjson
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 SCRIPT = ["model@root=scripted", "tokenizer=approx4", "name=engine"]
 AIMS = {

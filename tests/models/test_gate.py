@@ -4,12 +4,12 @@ import asyncio
 import time
 
 import pytest
+from fake_server import FakeServer, Fault, every, in_order
 
 from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter, Rate
-from tests.fake_server import FakeServer, Fault, every, in_order
 
 
 async def occupy(gate: AdaptiveLimiter, name: str, order: list[str]):

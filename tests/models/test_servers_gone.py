@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from fake_server import FakeServer, Fault, always
 
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
 from rlm_eval.core.types import Message
@@ -15,7 +16,6 @@ from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, suspended, working_time
-from tests.fake_server import FakeServer, Fault, always
 
 ASK = [Message("user", "hello")]
 

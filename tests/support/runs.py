@@ -25,7 +25,7 @@ from rlm_eval.runner.runner import Runner, Summary
 from rlm_eval.runner.signals import Signals
 from rlm_eval.storage.journal import JournalReader
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 FIRST = """```python
 chunks = [context[i : i + 1000] for i in range(0, len(context), 900)]
