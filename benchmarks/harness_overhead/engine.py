@@ -8,7 +8,7 @@ machine changes little. Beside each stands a floor that is measured in the same 
 the ratio to it, which a slower machine does not change either. The best of `--repeats` counts.
 
 row       what                                             floor
-compose   expand + build, a cell of a sweep of 60          a copy of its configuration, 60 times
+compose   expand + build, a cell of a sweep of 72          a copy of its configuration
 cell      run, a cell of 24 with one sample each           three durable files a cell
 sample    run, a sample of a scripted long_context cell    two JSON lines written and synced
 call      run, a call of a program that asks 99 times      a JSON line of its prompt written

@@ -89,7 +89,7 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
             raise ConfigError(
                 f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}"
             )
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class can be hashed
     typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
     try:
         return cls(**typed)
