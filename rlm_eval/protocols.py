@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from rlm_eval.core.blocks import JSON, BlockResult, HostFunction, Value
-from rlm_eval.core.endpoints import Account, EndpointInfo, Sampling
+from rlm_eval.core.endpoints import EndpointInfo, Sampling, ServerUsage
 from rlm_eval.core.errors import ModelError
 from rlm_eval.core.types import Answer, Call, Density, Message, Reply, Role, Sample, Score, Step
 
@@ -83,7 +83,7 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in tables, variant included (`rlm_own`, `rag_bm25`)."""
+        """Name in tables, variant included (`rlm`, `rag_dense`)."""
         ...
 
     @property
@@ -157,7 +157,7 @@ class Client(Protocol):
         """
         ...
 
-    async def account(self) -> Account | None:
+    async def account(self) -> ServerUsage | None:
         """What its server did so far; `None` where there is nothing to tell. Never raises."""
         ...
 

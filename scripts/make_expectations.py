@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from rlm_eval.core.renamed import current
+
 ROOT = Path(__file__).parent.parent
 PAPER = "arXiv:2512.24601, table 1, mean API cost"
 PLACES = {
@@ -97,10 +99,10 @@ TOLD = [  # (family, density, context, root, prompt tokens, completion tokens, s
 ]
 OWN = {
     "long_context": "long_context",
-    "rag_bm25": "rag",
+    "rag": "rag",
     "program_map": "map",
     "summary_agent": "summary",
-    "rlm_own": "rlm",
+    "rlm": "rlm",
 }
 
 
@@ -185,7 +187,7 @@ def of_records() -> list[dict[str, Any]]:
         }
         source = "results/published/length_sweep, n = 40 a cell"
         density = str(own["density"].iloc[0])
-        rows.append(row(OWN[method], density, int(length), "coder-0.5b", used, source))
+        rows.append(row(OWN[current(method)], density, int(length), "coder-0.5b", used, source))
     return rows
 
 

@@ -11,7 +11,7 @@ from runs import RULES, overrides, records, run_here
 
 from rlm_eval.budget.prices import table
 from rlm_eval.commands.status import main as status
-from rlm_eval.models import Account, EndpointInfo
+from rlm_eval.models import EndpointInfo, ServerUsage
 from rlm_eval.models.scripted import ScriptedModel
 from rlm_eval.records.build import outside_samples
 from rlm_eval.storage import server_usage
@@ -123,8 +123,8 @@ async def test_a_share_without_a_gpu_is_core_seconds():
     known = [local, graphics, elsewhere]
     found = server_usage.shares(known, "c", {"root": 9.0, "sub": None})
     assert found == {
-        "root": server_usage.Share(gpu_s=None, core_s=1.0, gpu_usd=None),
-        "sub": server_usage.Share(gpu_s=2.0, core_s=None, gpu_usd=None),
+        "root": server_usage.DeviceRate(gpu_s=None, core_s=1.0, gpu_usd=None),
+        "sub": server_usage.DeviceRate(gpu_s=2.0, core_s=None, gpu_usd=None),
     }
     assert server_usage.device_seconds(known) == {"core": (80.0, 40.0), "GPU": (12.0, 0.0)}
 
@@ -171,9 +171,9 @@ class Telling:
 
     counts: list[float] = field(default_factory=list)
 
-    async def account(self) -> Account:
+    async def account(self) -> ServerUsage:
         value = self.counts.pop(0)
-        return Account("s", 1.0, 0.5, 0.5, {"queries": 2 * value, "hits": value})
+        return ServerUsage("s", 1.0, 0.5, 0.5, {"queries": 2 * value, "hits": value})
 
 
 async def test_a_restarted_server_counts_on(tmp_path):

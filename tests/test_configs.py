@@ -100,7 +100,7 @@ def test_dense_retrieval_has_an_embedder_that_was_trained_to_embed():
 def test_a_grid_is_the_product_of_its_lists():
     cells = built("debug=scripted", "method=long_context,rag", "length=1k,2k,4k")
     assert [(c.length, c.method.name) for c in cells] == [
-        (length, method) for method in ("long_context", "rag_bm25") for length in (1024, 2048, 4096)
+        (length, method) for method in ("long_context", "rag") for length in (1024, 2048, 4096)
     ]
 
 
@@ -118,7 +118,7 @@ def test_lists_of_one_part_of_the_configuration_are_a_product_too():
 
 def test_an_override_replaces_an_overlays_sweep():
     cells = built("debug=scripted", "method=rag", "length=4k")
-    assert [(c.length, c.method.name) for c in cells] == [(4096, "rag_bm25")]
+    assert [(c.length, c.method.name) for c in cells] == [(4096, "rag")]
 
 
 def test_knobs_of_the_run_do_not_change_a_cells_identity():

@@ -24,7 +24,7 @@ from rlm_eval.runner.counterfactual.change import planned, slug
 from rlm_eval.runner.counterfactual.shared import SharedReplies, unit
 from rlm_eval.runner.runner import Runner
 from rlm_eval.storage.cell_store import read_manifest
-from rlm_eval.storage.journal import FROM, Calls, Replies
+from rlm_eval.storage.journal import FROM, JournalReader, StoredReplies
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.storage.spend import spent
 
@@ -125,15 +125,15 @@ def test_it_is_never_pooled_with_its_original(original, sent):
     assert frame["cell_id"].nunique() == 2
     assert len(frame) == 4
     assert set(frame["n_replayed_calls"]) == {0}  # every request differs: nothing is shared
-    told = compare([original, folder], "rlm_own", "counterfactual: temperature=0.7")
+    told = compare([original, folder], "rlm", "counterfactual: temperature=0.7")
     assert "n = 2 pairs in 2 clusters" in told
     prepared = cells.prepare(frame, card.manifests([original, folder]))
     pair = "(scripted > sub-a)"
     assert set(cells.series_order(prepared)) == {
-        f"rlm_own {pair}", f"rlm_own [counterfactual: temperature=0.7] {pair}"
+        f"rlm {pair}", f"rlm [counterfactual: temperature=0.7] {pair}"
     }  # fmt: skip
     assert list(cells.summarise(prepared)["n"]) == [2, 2]
-    assert set(comparison.select(prepared, "rlm_own")["cell_id"]) == {
+    assert set(comparison.select(prepared, "rlm")["cell_id"]) == {
         read_manifest(cell_of(original))["identity"]
     }
     genuine = build_cell(expand(given(original.parent, "root.sampling.temperature=0.7"))[0])
@@ -171,7 +171,7 @@ def labelled(tmp_path_factory):
 def test_records_and_keyed_replies_cost_what_was_estimated(labelled, sent, capsys, change):
     assert main(["replay", str(labelled), "--set", change, "--estimate"]) == 0
     told = capsys.readouterr()
-    assert "rlm_own" in told.err
+    assert "rlm" in told.err
     assert "left out" in told.err
     [expected] = re.findall(r"about (\d+) new", told.out)
     assert not sent
@@ -269,7 +269,7 @@ def line(position, request, c):
 
 
 def test_order_within_a_block_does_not_decide_and_what_is_behind_is_new():
-    stored = Replies()
+    stored = StoredReplies()
     for number, where in enumerate(["t0", "t0.b0", "t0.b0", "t1", "judge"]):
         stored.add(line(where, f"r{number}", number))
     for order in (["r1", "x", "r2"], ["x", "r2", "r1"]):
@@ -305,6 +305,6 @@ def test_the_share_is_told_against_a_run_in_which_all_was_changed(original, caps
     assert main(["replay", str(original), "--name", "e", *change, "--effect", str(both),
                  "--effect-cell", "nothing"]) == 2  # fmt: skip
     assert "that run has no sample of" in capsys.readouterr().err
-    assert len(Calls(cell_of(both) / "journal.jsonl")._calls) == 16
+    assert len(JournalReader(cell_of(both) / "journal.jsonl")._calls) == 16
     assert orjson.loads((cell_of(both) / "DONE").read_bytes())["samples"] == 2
     assert cells_of(given(original.parent))[0].origin is None

@@ -12,12 +12,12 @@ from rlm_eval.report.tables.standard import _accuracy as accuracy
 
 TASKS = (
     "browsecomp_gen_mini,codeqa_gen,codeqa_gen_changes,codeqa_gen_sets,contract_clauses,graphwalks_gen,ledger,"
-    "ledger_contract,ledger_server_log,mrcr_v2_gen,ruler_cwe,ruler_fwe_close,ruler_qa,"
+    "ledger_contract,ledger_server_log,mrcr_v2_gen,ruler_cwe_gen,ruler_fwe_close_gen,ruler_qa_gen,"
     "server_log_incident,"
     "niah_gen_multikey_3,niah_gen_multiquery,niah_gen_multivalue,oolong_gen,oolong_pairs_gen,"
     "oolong_gen_claims,oolong_gen_formal,oolong_gen_request,oolong_gen_sentiment,"
     "oolong_gen_subject,"
-    "ruler_fwe,ruler_vt,s_niah_multikey,s_niah_paper,s_niah_paraphrase"
+    "ruler_fwe_gen,ruler_vt_gen,s_niah_multikey,s_niah_paper,s_niah_paraphrase"
 )
 
 

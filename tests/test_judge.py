@@ -6,7 +6,7 @@ from bench import Answering, sample_of, session_over
 from rlm_eval.budget.limits import Limits
 from rlm_eval.core.types import Outcome, Reply, Role, Score, Usage
 from rlm_eval.methods.long_context import LongContext
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.prompt_check import PromptCheck
 
 
@@ -41,7 +41,7 @@ def client(verdicts):
 async def judged(client, folder, limits=None, check=None):
     sample = sample_of("It is.")
     async with session_over(client, folder, sample, limits=limits, check=check) as session:
-        trajectory, scores = await attempt(Judged(), LongContext(), sample, session)
+        trajectory, scores = await run_rollout(Judged(), LongContext(), sample, session)
     asked = [call for call in trajectory.calls if call.role == Role.JUDGE]
     return trajectory.outcome, [score.value for score in scores], len(asked)
 

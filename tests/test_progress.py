@@ -14,15 +14,15 @@ from runs import ROOT, cells_of
 
 from rlm_eval.core.types import Answer, Call, Outcome, Prompt, Role, Score, Times, Trajectory, Usage
 from rlm_eval.runner.progress import Progress
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 
 
-def finished(sample: str, outcome: Outcome, value: float) -> Attempt:
+def finished(sample: str, outcome: Outcome, value: float) -> RolloutResult:
     usage = Usage(input=100_000, cached=0, output=1_000)
     call = Call(0, None, 0, Role.ROOT, 0, "t0", "root", "gpt-5", Prompt(()), "7", "", "stop",
                 usage, Times(0, 0, None, 1), 1)  # fmt: skip
     trajectory = Trajectory(sample, 0, Answer("7"), outcome, (call,), (), 1.0)
-    return Attempt(0, trajectory, (Score("official", value),), 0, 0)
+    return RolloutResult(0, trajectory, (Score("official", value),), 0, 0)
 
 
 def test_a_line_counts_outcomes_accuracy_tokens_and_money(tmp_path, capsys):

@@ -107,7 +107,7 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
         (out / "manifest.json").write_bytes(orjson.dumps(told))
         both = run("b", server, needle, "method=rag")
     assert both[:2] == first
-    assert [row["method"] for row in both] == ["long_context"] * 2 + ["rag_bm25"] * 2
+    assert [row["method"] for row in both] == ["long_context"] * 2 + ["rag"] * 2
     assert (
         "2 of 6 cells are finished: the others are **not run**" in (out / "README.md").read_text()
     )

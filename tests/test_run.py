@@ -31,7 +31,7 @@ def test_the_scripted_main_job_runs_offline_and_says_what_it_is(tmp_path):
     assert len(table) == 12
     assert set(table["outcome"]) == {"ok"}
     assert table["scripted"].all()
-    assert set(table["method"]) == {"long_context", "rag_bm25", "rlm_own"}
+    assert set(table["method"]) == {"long_context", "rag", "rlm"}
     items = [set(table[table["length"] == length]["item"]) for length in (1024, 2048)]
     assert items[0] == items[1]  # common random numbers
     report = (run / "report" / "report.html").read_text()

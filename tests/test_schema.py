@@ -28,7 +28,7 @@ def test_another_layout_is_refused_everywhere(tmp_path, capsys, monkeypatch, ver
         ["replay", run],
         ["view", run],
         ["export", "tables", run, "-o", str(tmp_path / "out")],
-        ["compare", "long_context", "rlm_own", "--run", run],
+        ["compare", "long_context", "rlm", "--run", run],
     ):
         assert main(command) == 2, command
         told = capsys.readouterr()

@@ -177,7 +177,7 @@ async def test_servers_that_refuse_the_protocols_turns_are_found_before_money_is
     run = tmp_path / "test"
     write_records(run)
     (series,) = set(prepare(load_records([run]), card.manifests([run]))["series"])
-    assert series == "rlm_own (fake [fold_system, merge_turns])"
+    assert series == "rlm (fake [fold_system, merge_turns])"
 
 
 async def test_servers_that_refuse_turns_later_stop_the_cell_not_each_sample(tmp_path):

@@ -18,12 +18,12 @@ from rlm_eval.core.errors import (
 from rlm_eval.core.types import Message, Outcome, Reply, Role, Slice, Usage
 from rlm_eval.methods.long_context import LongContext
 from rlm_eval.models import ON_SEND, Sampling
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.prompt_check import PromptCheck
-from rlm_eval.storage.journal import Calls, ReplayJournal
+from rlm_eval.storage.journal import JournalReader, ReplayJournal
 from rlm_eval.storage.jsonl import count_torn
 from rlm_eval.storage.prompt_slices import decode
-from rlm_eval.storage.spend import Spending, spent
+from rlm_eval.storage.spend import Spend, spent
 
 TEXT = " ".join(
     f"line {n} says that {n * 7919 % 1000} is the number of the day." for n in range(400)
@@ -39,7 +39,7 @@ async def test_a_finished_call_is_on_disk_before_its_reply_is_used(tmp_path):
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         prompt = "Look:\n" + TEXT[1000:5000] + "\nWhat?"
         call = await session.call(user(prompt), role=Role.SUB, position="t0.b0", depth=1, parent=0)
-        stored = Calls(tmp_path / "journal.jsonl").of(session.trajectory)
+        stored = JournalReader(tmp_path / "journal.jsonl").of(session.trajectory)
     assert stored == (call,)
     (_, parts), *_ = call.prompt.messages
     assert Slice(sample_of(TEXT).context.hash, 1000, 5000) in parts
@@ -61,7 +61,7 @@ async def test_resume_serves_what_was_answered_and_asks_the_rest(tmp_path):
         assert await ask(session, ["b", "a", "a", "c"]) == ["B", "A", "A", "C"]
         assert [call.replayed for call in session.calls] == [True, True, True, False]
         assert session.diverged == 0  # going on behind the last reply is no divergence
-        again = Calls(tmp_path / "journal.jsonl").of(session.trajectory)
+        again = JournalReader(tmp_path / "journal.jsonl").of(session.trajectory)
         assert [call.reply for call in again] == ["B", "A", "A", "C"]
     assert [m[-1].content for m in client.asked] == ["a", "b", "a", "c"]
     async with session_over(client, tmp_path, sample) as session:
@@ -111,7 +111,7 @@ async def test_a_torn_last_record_is_skipped_and_told(tmp_path):
     async with session_over(client, tmp_path, sample) as session:
         assert (await session.call(user("one"), role=Role.ROOT, position="t0")).replayed
         assert not (await session.call(user("two"), role=Role.ROOT, position="t1")).replayed
-    assert len(Calls(path).of(1)) == 2
+    assert len(JournalReader(path).of(1)) == 2
 
 
 async def test_a_failed_call_is_kept_charged_and_never_served(tmp_path):
@@ -167,7 +167,7 @@ async def test_a_call_that_ended_before_it_was_sent_is_no_call(tmp_path, kind):
             await session.call(user("q"), role=Role.ROOT, position="t0")
         assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
     (tmp_path / "manifest.json").write_text('{"schema_version": 1, "prices": {}}')
-    assert spent(tmp_path) == Spending()
+    assert spent(tmp_path) == Spend()
 
 
 async def test_a_call_that_ends_before_it_is_sent_gives_its_reservation_back(tmp_path):
@@ -238,7 +238,7 @@ async def test_billed_failed_attempts_count(tmp_path):
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         call = await session.call(user("q"), role=Role.ROOT, position="t0")
         assert session.budget.tokens == 11
-        assert Calls(tmp_path / "journal.jsonl").of(session.trajectory) == (call,)
+        assert JournalReader(tmp_path / "journal.jsonl").of(session.trajectory) == (call,)
 
 
 async def test_a_seed_differs_by_sample_epoch_and_place_but_not_by_run(tmp_path):
@@ -277,7 +277,7 @@ async def test_a_replay_counts_what_its_journal_does_not_hold_and_writes_nothing
     ) as session:
         await session.call(user("first"), role=Role.ROOT, position="t0")
     before = path.read_bytes()
-    tape = ReplayJournal(Calls(path), 0)
+    tape = ReplayJournal(JournalReader(path), 0)
     tape.write_count("request", 3)
     assert tape.counts == {"request": 3}
     assert path.read_bytes() == before
@@ -288,13 +288,13 @@ async def test_an_answer_cut_at_its_cap_is_truncated_in_every_providers_words(tm
     client = Answering(lambda messages: Reply("sev", reason, Usage(input=10, output=3)))
     sample = sample_of(TEXT)
     async with session_over(client, tmp_path, sample) as session:
-        trajectory, _ = await attempt(Unscored(), LongContext(), sample, session)
+        trajectory, _ = await run_rollout(Unscored(), LongContext(), sample, session)
     assert trajectory.outcome is Outcome.TRUNCATED
     assert trajectory.calls[0].is_cut
 
 
 class Unscored:
-    """A task as far as `attempt` needs one."""
+    """A task as far as `run_rollout` needs one."""
 
     def score(self, sample, answer):
         return ()

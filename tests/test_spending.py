@@ -7,7 +7,7 @@ from runs import RULES, cell_folder, overrides, records, run_here
 
 from rlm_eval.budget.prices import table
 from rlm_eval.commands.status import main as status
-from rlm_eval.storage.spend import Spending, spent
+from rlm_eval.storage.spend import Spend, spent
 
 PRICE = sorted(table())[0]
 
@@ -47,7 +47,7 @@ async def test_an_unknown_price_is_not_nothing(tmp_path):
     told = spent(cell_folder(tmp_path))
     assert told.unpriced == told.calls == 11
     assert str(told).endswith("price unknown")
-    assert str(told + Spending(1, 10, 0.5)).endswith("$0.5000 and 11 calls of unknown price")
+    assert str(told + Spend(1, 10, 0.5)).endswith("$0.5000 and 11 calls of unknown price")
 
 
 async def test_a_late_writers_call_in_flight_is_not_settled_by_another_one(tmp_path):

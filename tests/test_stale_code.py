@@ -12,13 +12,14 @@ from rlm_eval.cli import main
 from rlm_eval.config.cell import build_cell
 from rlm_eval.config.contexts import ContextSource
 from rlm_eval.config.grid import expand
+from rlm_eval.core.code_hash import SAME as SAME_CODE
 from rlm_eval.core.code_hash import class_hash
 from rlm_eval.core.code_hash.walk import SURROUNDINGS
 from rlm_eval.core.types import Outcome
 from rlm_eval.records.build import write_records
 from rlm_eval.report import compare
 from rlm_eval.report.tables import card
-from rlm_eval.storage.stale_code import HASHES, REPLAYS, code_of_cell, sentences
+from rlm_eval.storage.stale_code import HASHES, REPLAYS, changed, code_of_cell, sentences
 from rlm_eval.suites.reporting import write_report
 
 METHOD = '''
@@ -399,3 +400,27 @@ def test_suites_and_publish_refuse_cells_of_other_code(tmp_path, monkeypatch, ca
     assert "made by other code: method changed" in capsys.readouterr().err
     assert main(["suite", *small, "--redo", "all"]) == 0
     assert main(["suite", *small]) == 0
+
+
+def test_a_hash_of_before_of_the_same_code_is_no_other_code(monkeypatch):
+    (config,) = expand(["task=s_niah", "method=rlm", "model@root=openai", "root.model=m"])
+    cell = build_cell(config)
+    now = code_of_cell(cell)
+    manifest = {HASHES: now, "config": cell.resolved}
+    root = class_hash(cell.resolved["root"]["_target_"])
+    with monkeypatch.context() as other:
+        other.setattr("rlm_eval.storage.stale_code.class_hash", lambda *_, **__: "before")
+        before = code_of_cell(cell)
+    assert set(changed({**manifest, HASHES: before}, now)) == set(now)
+    monkeypatch.setattr("rlm_eval.core.code_hash._same", lambda: {root: ["before"]})
+    assert set(changed({**manifest, HASHES: before}, now)) == set(now) - {"root", "sub"}
+    assert set(changed(manifest, before)) == set(now) - {"root", "sub"}, "parts of two shards"
+    assert not changed(manifest, now)
+
+
+def test_an_entry_of_the_same_code_is_of_today():
+    """One of code that has changed since is of no use: take it out."""
+    models = ("http.model.OpenAIModel", "http.anthropic.AnthropicModel",
+              "http.embedding.EmbeddingModel", "scripted.ScriptedModel")  # fmt: skip
+    today = {class_hash(f"rlm_eval.models.{name}") for name in models}
+    assert json.loads(SAME_CODE.read_text()).keys() <= today

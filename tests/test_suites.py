@@ -22,7 +22,7 @@ from rlm_eval.suites.comparisons import (
     published_table,
     status,
 )
-from rlm_eval.suites.plan import Place, Record, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.plan import Place, SuitePlan, cells_of, contrasts, read_record, write_record
 from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 
@@ -217,8 +217,8 @@ def test_overrides_select_replace_or_are_limited_to_an_id(tmp_path):
     suite = load("mine", tmp_path)
     _, built, places = cells_of(suite, ["method=rlm", "length=1k,2k", "rlm:n=3"])
     assert [(c.length, c.n, c.method.name) for c in built] == [
-        (1024, 3, "rlm_own"),
-        (2048, 3, "rlm_own"),
+        (1024, 3, "rlm"),
+        (2048, 3, "rlm"),
     ]
     family = contrasts(places, suite.comparisons, suite)
     assert [(c.length, c.cells_b) for c in family] == [(1024, {""}), (2048, {""})]  # not run
@@ -275,7 +275,7 @@ def test_a_task_of_its_own_size_is_compared_at_its_measured_length(tmp_path):
     made = summary.prepare(frames.frame(methods=("rlm", "long_context"), lengths=(1181,), n=12))
     places = [placed(made, "rlm"), placed(made, "long_context")]
     places += [placed(made, name, "", task="later") for name in ("rlm", "long_context")]
-    record = Record("mine", [], "2026-01-01", places, suite.comparisons)
+    record = SuitePlan("mine", [], "2026-01-01", places, suite.comparisons)
     assert family_table(made, record, suite).rows["length"].tolist() == ["1.15k", "its own"]
 
 

@@ -72,7 +72,7 @@ def harmless(run, tmp_path):
     assert status.main([str(run)]) == 0
     assert export.main(["tables", str(run), "-o", str(tmp_path / "tables")]) == 0
     assert export.main(["chat", str(run), "-o", str(tmp_path / "chat")]) == 0
-    assert compare.main(["rlm_own", "50%", "--run", str(run)]) == 0
+    assert compare.main(["rlm", "50%", "--run", str(run)]) == 0
     assert not (tmp_path / "ran").exists()
     assert "evil" not in sys.modules
 

@@ -26,7 +26,7 @@ from rlm_eval.budget.limits import Budget, Limits
 from rlm_eval.core.types import Context, Message, Reply, Role, Sample, Usage, text_hash
 from rlm_eval.models import ON_SEND, EndpointInfo, Sampling
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage.journal import Calls, Journal
+from rlm_eval.storage.journal import Journal, JournalReader
 from rlm_eval.storage.jsonl import JsonlLog, Writer
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.prompt_slices import SourceIndex, decode
@@ -116,7 +116,7 @@ async def trajectory(text: str, count: int, make: Callable[[int], str], name: st
             )  # fmt: skip
             prompts = [make(i) for i in range(count)]
             spent = sorted([await ask(session, prompt) for prompt in prompts])
-        calls = Calls(path).of(0)
+        calls = JournalReader(path).of(0)
         began = time.process_time()
         for prompt in prompts:
             index.encode(prompt)
@@ -174,7 +174,7 @@ async def large_run(samples: int, calls: int) -> None:
         half = {(f"{n:08x}", 0): 0 for n in range(samples - 20, samples)}
         opened, _ = await run(half)
         began = time.process_time()
-        places = Calls(path)
+        places = JournalReader(path)
         seen = sum(len(places.of(number)) for number in places)
         reading = time.process_time() - began
     print(

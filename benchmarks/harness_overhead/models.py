@@ -19,12 +19,14 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from rlm_eval.core.types import Message
-from rlm_eval.models import Sampling
-from rlm_eval.models.http.model import OpenAIModel
-from tests.fake_server import FakeProcess
+from fake_server import FakeProcess  # noqa: E402
+
+from rlm_eval.core.types import Message  # noqa: E402
+from rlm_eval.models import Sampling  # noqa: E402
+from rlm_eval.models.http.model import OpenAIModel  # noqa: E402
 
 PROMPT = "x" * 4000
 

@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from bench import sample_of  # noqa: E402  (the path above comes first)
 from fake_server import FakeServer  # noqa: E402

@@ -27,7 +27,7 @@ from made_samples import CELL, call, score, step, trajectory
 
 from rlm_eval.core.types import Call, Context, Role, Sample, Slice, Step
 from rlm_eval.records import record
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog
 
@@ -74,7 +74,7 @@ def recursive(item: Sample) -> tuple[tuple[Call, ...], tuple[Step, ...]]:
 async def write(run: Path, each: int) -> None:
     """Two cells of `each` trajectories."""
     rows = []
-    for name, made in (("long_context", plain), ("rlm_own", recursive)):
+    for name, made in (("long_context", plain), ("rlm", recursive)):
         facts = CELL | {"method": name, "sub": "model-a"}
         folder = run / "cells" / name
         store, samples = CellStore(folder), [sample(i) for i in range(each)]
@@ -91,7 +91,7 @@ async def write(run: Path, each: int) -> None:
                 done = trajectory(item, calls, steps=steps)
                 for one in calls:
                     journal.write(number, f"r{one.id}", one)
-                attempt = Attempt(number, done, score(float(item.index % 3 > 0)), 0, 0)
+                attempt = RolloutResult(number, done, score(float(item.index % 3 > 0)), 0, 0)
                 store.append(trajectories, scores, attempt)
                 cell = facts | {"run": run.name, "cell_id": name}
                 rows.append(

@@ -116,7 +116,7 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
         facts = store.manifest
         with (folder / "samples.jsonl").open("rb") as file:
             total = sum(1 for _ in file) * facts["config"]["epochs"]
-        finished = sum(not store.is_open(who) for who in store.attempts)
+        finished = sum(not store.needs_run(who) for who in store.attempts)
         counted = f"{finished} of {total} samples  "
     if (folder / "DONE").exists():
         return f"done  {counted}".rstrip()

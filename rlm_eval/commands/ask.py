@@ -8,21 +8,18 @@ printed on standard error. The same question over the same contents is replayed 
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w@./]+=")
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the answer of every epoch; 0 where there is one, 1 where there is none."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval ask",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument(
         "words", nargs="+", metavar="FILE... QUESTION [OVERRIDE...]",
         help="text files, then the question, then overrides as for `rlm-eval run`",

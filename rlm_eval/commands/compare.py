@@ -1,24 +1,21 @@
 """Compare two methods, models or runs on the samples that both answered.
 
-rlm-eval compare long_context rlm_own --run results/runs/quickstart
-rlm-eval compare rlm_own 56.5% --run results/runs/quickstart    (a published score)
+rlm-eval compare long_context rlm --run results/runs/quickstart
+rlm-eval compare rlm 56.5% --run results/runs/quickstart    (a published score)
 rlm-eval compare --run results/runs/length_sweep    (the planned comparisons of its suite)
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the paired difference, its interval and what may be concluded."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("a", nargs="?", help="a method, a model, or method:model")
     parser.add_argument("b", nargs="?", help="the other side, likewise; or a published score")
     parser.add_argument(

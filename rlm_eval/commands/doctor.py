@@ -9,17 +9,14 @@ reply, and stopped.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """See `rlm_eval.repl.doctor` and `rlm_eval.models.servers.trial`."""
-    parser = argparse.ArgumentParser(
-        "rlm-eval doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument(
         "--model", help="name in configs/model: start its server, request one reply, stop it"
     )

@@ -6,19 +6,16 @@ rlm-eval estimate method=rlm n=50 --from results/runs/pilot
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlm_eval.commands import command_parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Print one line per cell, the sums (low, expected, high), and what the design can show."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval estimate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
     parser.add_argument(
         "--from",

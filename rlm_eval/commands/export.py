@@ -8,20 +8,15 @@ rlm-eval export inspect results/runs/quickstart -o results/inspect
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild the records, write the export, print the paths."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("kind", help="format: tables, hub, chat or inspect")
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the export")

@@ -7,19 +7,16 @@ rlm-eval import rows table.csv --map my_map.yaml -o results/runs/theirs
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlm_eval.commands import command_parser
+
 
 def main(argv: Sequence[str]) -> int:
     """Import, print what was found, rebuild the records."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval import",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("kind", help="format or field map of the logs; `list` prints all of them")
     parser.add_argument("files", nargs="*", type=Path, help="log files, or folders of log files")
     parser.add_argument("-o", "--out", type=Path, metavar="RUN", help="run directory to create")

@@ -5,18 +5,15 @@ rlm-eval job results/runs/scratch 3
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the unfinished cells of the job; returns 1 where one did not finish."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval job",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("number", type=int, help="job number: the name of its file in RUN/jobs/")
     arguments = parser.parse_args(argv)

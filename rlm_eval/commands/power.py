@@ -8,17 +8,14 @@ rlm-eval power task=oolong_gen method=rlm,rag,long_context length=4k,16k     (th
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the table for paired right/wrong scores, or one line per task and length of a run."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval power",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument(
         "overrides", nargs="*", help="overrides as for `rlm-eval run`: the plan of that run"
     )

@@ -12,9 +12,10 @@ copied to a machine without a network.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from rlm_eval.commands import command_parser
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """List the files with their sizes, download the missing ones; returns 1 where one failed."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval prefetch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
     parser.add_argument("--suite", metavar="NAME", help="take the cells of this suite")
     parser.add_argument("--dry-run", action="store_true", help="print the sizes, download nothing")

@@ -10,18 +10,15 @@ docs/profile.md.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure the stored trajectories of the runs, write and print the profile."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="run directories")
     parser.add_argument(
         "-o", "--out", type=Path, help="output folder (default: profile/ in the first run)"

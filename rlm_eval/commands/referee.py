@@ -6,18 +6,15 @@ rlm-eval referee results/runs/a results/runs/b -o page --strict
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild the records, print the page, write `referee.md` and `referee.html`."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval referee",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument(
         "-o", "--out", type=Path, help="output folder (default: report/ in the first run)"

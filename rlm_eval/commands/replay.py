@@ -20,22 +20,17 @@ the first divergence, and every later call is new and paid for (docs/replay.md).
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 from rlm_eval.runner.counterfactual import command as counterfactual
 
 
 def main(argv: Sequence[str]) -> int:
     """Print, per sample, whether the replay reproduced the stored result; 1 where one did not."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument(
         "--sample", default="", help="replay only samples whose id begins with this"

@@ -7,21 +7,16 @@ rlm-eval report results/runs/a --width column       # figures for one column of 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild the records, then write the report."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument(
         "-o", "--out", type=Path, help="output folder (default: report/ in the first run)"

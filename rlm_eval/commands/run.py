@@ -9,10 +9,10 @@ The same command again resumes: finished samples are kept, failed ones are run a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rlm_eval.commands import command_parser
 from rlm_eval.config.files import group_help
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Expand the overrides, run every cell, write the records and the report."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval run",
-        description=__doc__,
-        epilog=group_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__, group_help())
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument(
         "--cfg", action="store_true", help="print the configuration of each cell, run nothing"

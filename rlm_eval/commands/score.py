@@ -6,11 +6,10 @@ rlm-eval score results/runs/scratch --scorer lenient
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,11 +17,7 @@ def main(argv: Sequence[str]) -> int:
 
     No data set is read.
     """
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval score",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument(
         "--scorer", help="print the means of this scorer instead of the headline scorer"

@@ -8,18 +8,15 @@ plan, manifests, answers and manual notes are not changed. No run directory is n
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Seal the folders one after the other."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval seal",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="published folders")
     arguments = parser.parse_args(argv)
 

@@ -10,18 +10,15 @@ on a signal.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Start, register, hold. See `rlm_eval.cluster.serving`."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval serve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument(
         "--bind", metavar="ADDRESS",

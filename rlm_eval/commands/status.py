@@ -5,18 +5,15 @@ rlm-eval status results/runs/scratch
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Print one line per planned cell; returns 1 unless every cell is done."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval status",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("run", type=Path, help="run directory")
     run = parser.parse_args(argv).run
 

@@ -11,17 +11,14 @@ command again submits only cells that are not done, queued or running.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Plan the cells, write the job files, submit them, print how to follow them."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval submit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides: key=value, group=name")
     parser.add_argument(
         "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"

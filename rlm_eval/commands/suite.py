@@ -15,10 +15,11 @@ command again resumes; the run is in results/runs/NAME. Settings of a suite for 
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from rlm_eval.commands import command_parser
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run a suite, or list the suites."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("name", nargs="?", help="folder in ./benchmarks or in the package")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, or ID:override")
     parser.add_argument(

@@ -8,17 +8,14 @@ rlm-eval validate task=custom task.path=my.jsonl    your own rows; also prints t
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+
+from rlm_eval.commands import command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the checks of each task; returns 1 where one failed."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval validate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument(
         "tasks",
         nargs="*",

@@ -9,20 +9,15 @@ results/published. What is covered: docs/evidence.md.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlm_eval.commands import TRUST
+from rlm_eval.commands import TRUST, command_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Verify the bundles, or compute one claim."""
-    parser = argparse.ArgumentParser(
-        prog="rlm-eval verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__name__, __doc__)
     parser.add_argument("bundles", nargs="+", type=Path, help="published folders")
     parser.add_argument("--claim", metavar="NAME", help="compute and print this claim only")
     parser.add_argument(

@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import re
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -88,7 +89,7 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
             raise ConfigError(
                 f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}"
             )
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class can be hashed
     typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
     try:
         return cls(**typed)
@@ -97,6 +98,18 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
 
 
 _PLAIN = (bool, float, int, str)
+
+
+@functools.lru_cache(maxsize=1000)
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@functools.lru_cache(maxsize=1000)
+def _as_it_is(hint: Any) -> tuple[type, ...]:
+    """The types whose values OmegaConf leaves as they are in a field of this type."""
+    inner = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return inner if all(one in (*_PLAIN, types.NoneType) for one in inner) else ()
 
 
 @functools.lru_cache(maxsize=1000)
@@ -112,8 +125,8 @@ def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
-    if type(value) is hint and hint in _PLAIN and value != "???":
-        return value  # as OmegaConf leaves it; most fields are like this
+    if type(value) in _as_it_is(hint) and value != "???":
+        return value  # most fields are like this
     try:
         merged = OmegaConf.merge(OmegaConf.structured(_schema(key, hint)), {key: value})
         return getattr(OmegaConf.to_object(merged), key)

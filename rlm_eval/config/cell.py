@@ -30,6 +30,7 @@ from rlm_eval.core.types import Density, Sample
 from rlm_eval.methods.matched import MatchedProgram
 from rlm_eval.protocols import JudgedTask, Method, Model, Task, missing
 from rlm_eval.repl import ReplConfig
+from rlm_eval.storage.plan import is_planned
 from rlm_eval.storage.shards import Shard, parse_shard
 from rlm_eval.tasks import default_n, has_own_length
 
@@ -64,6 +65,8 @@ class Cell:
     """The part of the samples that this process runs; `None` = all."""
     origin: Mapping[str, Any] | None = None
     """Of a counterfactual the cell that it replays (`replay.shared`); `None` = a run of its own."""
+    in_former_folder: bool = False
+    """True where its run has it in a folder with its method's `former_name` (`in_run`)."""
 
     @property
     def length_name(self) -> str:
@@ -99,15 +102,35 @@ class Cell:
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
-        return [self._id(self.identity_under(v)) for v in under if v != raised]
+        identities = [self.identity_under(v) for v in under if v != raised]
+        names = dict.fromkeys((self.method.name, self._former_name))
+        return [self._id(identity, name) for identity in identities for name in names]
 
     @property
     def id(self) -> str:
         """Readable name and identity hash: the directory of the cell."""
-        return self._id(self.identity)
+        name = self._former_name if self.in_former_folder else self.method.name
+        return self._id(self.identity, name)
 
-    def _id(self, identity: str) -> str:
-        parts = [self.task.name, self.length_name, self.method.name]
+    def in_run(self, run: Path) -> Cell:
+        """The cell as this run directory has it: in the folder that an earlier release made.
+
+        The identity is the same; a folder's name holds the method's printed name of its time.
+        """
+        if self.in_former_folder or self._former_name == self.method.name:
+            return self
+        former = dataclasses.replace(self, in_former_folder=True)
+        if is_planned(run, self.plan_id) or not run.exists():
+            return self
+        begun = any((run / kind / former.id).exists() for kind in ("cells", "shards"))
+        return former if begun or is_planned(run, former.plan_id) else self
+
+    @property
+    def _former_name(self) -> str:
+        return str(getattr(self.method, "former_name", self.method.name))
+
+    def _id(self, identity: str, method: str) -> str:
+        parts = [self.task.name, self.length_name, method]
         parts += dict.fromkeys(self.models[slot].name for slot in self.method.slots)
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
         return f"{name[:96]}-{identity[:12]}"
@@ -210,6 +233,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
         origin=None if origin is None else OmegaConf.to_container(origin),  # type: ignore[arg-type]
     )
     _check_limits(cell, (limits, budget, sweep_budget(config)))
+    cell = cell.in_run(_run_folder(config))
     for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
         SECRETS.publish(name)  # they name folders, which readers must find
     return cell
@@ -334,7 +358,11 @@ def run_folder(config: DictConfig) -> Path:
     name = str(config.name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ConfigError(f"name={name!r}: letters, digits, '.', '_' and '-' only")
-    return Path(config.results) / name
+    return _run_folder(config)
+
+
+def _run_folder(config: DictConfig) -> Path:
+    return Path(config.results) / str(config.name)
 
 
 def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:

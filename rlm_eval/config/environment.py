@@ -80,32 +80,39 @@ def settle(config: DictConfig | ListConfig) -> None:
     Raises `ConfigError` for what cannot be resolved, and for a literal secret.
     """
     try:
-        _settle(config, "")
+        _settle(config, "", OmegaConf.to_container(config, resolve=False))
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
 
 
-def _settle(node: DictConfig | ListConfig, path: str) -> None:
-    keys: Sequence[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node.keys())
+def _settle(node: DictConfig | ListConfig, path: str, raw: Any) -> None:
+    """`raw` is the node as plain values, not resolved: most need no look at the node itself."""
+    keys: Sequence[Any] = range(len(raw)) if isinstance(raw, list) else list(raw)
     for key in keys:
+        written = raw[key]
+        if written is None or written == "???" or not isinstance(written, str | dict | list):
+            continue
         declared = path.rpartition(".")[2] in PLACES or key in PLACES
         where = f"{path}.{key}".lstrip(".")
-        if OmegaConf.is_missing(node, key):
-            continue
-        if OmegaConf.is_interpolation(node, key):
-            with _noting() as read:
-                value = node[key]
-            if read and not declared and str(key) in _NAMES:
-                for text in read.values():
-                    SECRETS.publish(text)
-            elif read and _are_secrets(read, value, declared=declared):
+        if isinstance(written, str):
+            if "${" not in written:
+                _refuse_literal(where, written, declared=declared)
                 continue
-            node[key] = value
-        elif isinstance(literal := node[key], str):
-            _refuse_literal(where, literal, declared=declared)
+            if OmegaConf.is_interpolation(node, key):
+                with _noting() as read:
+                    value = node[key]
+                if read and not declared and str(key) in _NAMES:
+                    for text in read.values():
+                        SECRETS.publish(text)
+                elif read and _are_secrets(read, value, declared=declared):
+                    continue
+                node[key] = value
+            elif isinstance(literal := node[key], str):
+                _refuse_literal(where, literal, declared=declared)
         value = node[key]
         if isinstance(value, DictConfig | ListConfig):
-            _settle(value, where)
+            inner = OmegaConf.to_container(value) if isinstance(written, str) else written
+            _settle(value, where, inner)
 
 
 def _are_secrets(read: Mapping[str, str], value: Any, *, declared: bool) -> bool:

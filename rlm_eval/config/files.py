@@ -45,6 +45,9 @@ CONFIGS = _shipped("configs")
 BENCHMARKS = _shipped("benchmarks")
 """The package's suites."""
 
+EARLIER_NAMES = Path(__file__).parent / "earlier_names"
+"""Names that configurations had: they compose, but no list has them."""
+
 
 def user_folders() -> list[Path]:
     """The user's configuration folders, as absolute paths, in the order above.
@@ -154,19 +157,20 @@ def chosen_on_command_line(arguments: list[str]) -> Iterator[list[str]]:
 
 @functools.cache
 def join_hydra() -> None:
-    """Let Hydra look into the user's folders, too, wherever it composes the package's."""
+    """Let Hydra look into the user's folders and for earlier names, too, wherever it composes the
+    package's."""
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class UserConfigs(SearchPathPlugin):
-        """Adds the user's folders behind the package's; other Hydra applications are left alone."""
+        """Adds these folders behind the package's; other Hydra applications are left alone."""
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             main = [part.path for part in search_path.get_path() if part.provider == "main"]
             if any(
                 Path(path.removeprefix("file://")).resolve() == CONFIGS.resolve() for path in main
             ):
-                for folder in user_folders():
+                for folder in (*user_folders(), EARLIER_NAMES):
                     search_path.append("rlm_eval", f"file://{folder}")
 
     Plugins.instance().register(UserConfigs)

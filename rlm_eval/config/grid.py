@@ -6,6 +6,7 @@ cells of one process share servers and budgets, and so that a sweep can be resum
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import itertools
@@ -22,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from rlm_eval.config.builder import locate
 from rlm_eval.config.environment import masked_arguments, settle
 from rlm_eval.config.files import CONFIGS, extend_import_path, groups, join_hydra
 from rlm_eval.config.files import names as names_of
@@ -188,8 +190,33 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> st
         names = _top_level_names(config_dir)
         unknown = [k for o in overrides if (k := _key(o).split("@")[0].split(".")[0]) not in names]
         if unknown:
+            places = _with_field(unknown[0], overrides, config_dir)
+            if places:
+                return f"{unknown[0]}: unknown key; you may mean {' or '.join(places)}"
             return _unknown(unknown[0], names)
     return message
+
+
+def _with_field(field: str, overrides: Sequence[str], config_dir: Path) -> list[str]:
+    """Where what is chosen has such a field: `task.shelves`."""
+    rest = [override for override in overrides if _key(override) != field]
+    try:
+        config = _compose(rest, config_dir)
+        return [
+            f"{place}.{field}"
+            for place in ("task", "method", "root", "limits")
+            if field in _fields(config.get(place), place)
+        ]
+    except ConfigError:
+        return []
+
+
+def _fields(node: Any, place: str) -> list[str]:
+    if not isinstance(node, DictConfig):
+        return []
+    target = node.get("_target_")
+    more = [f.name for f in dataclasses.fields(locate(str(target), place))] if target else []
+    return [*map(str, node), *more]
 
 
 def _unknown(key: str, names: Sequence[str]) -> str:
@@ -198,7 +225,14 @@ def _unknown(key: str, names: Sequence[str]) -> str:
 
 
 def _top_level_names(config_dir: Path) -> list[str]:
-    loaded: Any = OmegaConf.load(config_dir / "run.yaml")
+    path = config_dir / "run.yaml"
+    return sorted({*_names_in(path, path.stat().st_mtime_ns), *groups(config_dir)})
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(path: Path, changed_ns: int) -> frozenset[str]:  # noqa: ARG001 - read anew then
+    """The keys and the slots of models of `run.yaml`."""
+    loaded: Any = OmegaConf.load(path)
     slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
     keys = (str(k) for k in loaded if k != "defaults")
-    return sorted({*keys, *groups(config_dir), *filter(None, slots)})
+    return frozenset({*keys, *filter(None, slots)})

@@ -75,7 +75,7 @@ class EndpointInfo:
 
 
 @dataclass(frozen=True)
-class Account:
+class ServerUsage:
     """What the server behind a client did so far, beyond what single calls tell."""
 
     server: str
@@ -89,3 +89,7 @@ class Account:
     prefix_cache: dict[str, float] = field(default_factory=dict)
     """Prompt tokens looked up (`queries`) and found (`hits`) in the server's prefix cache, by
     anyone since it started; empty where it does not tell."""
+
+
+Account = ServerUsage
+"""The name of earlier releases, which clients of plug-ins import from `rlm_eval.models`."""

@@ -54,6 +54,7 @@ MOVED = {
     "models.weights": "models.servers.weights",
     "models.window": "models.http.window",
     "repl.record": "repl.blocks",
+    "scoring.command": "scoring.registry",
     "tasks.browsecomp_gen": "tasks.browsecomp.gen",
     "tasks.browsecomp_plus": "tasks.browsecomp.plus",
     "tasks.browsecomp_rules": "tasks.browsecomp.rules",
@@ -88,6 +89,15 @@ MOVED = {
 }
 """Module before -> module now, both relative to this package. Add a line when a module moves."""
 
+RENAMED = {
+    "models.endpoint.RemoteServer": "Elsewhere",
+    "models.endpoint.ServerHandle": "Host",
+    "models.http.http_errors.error_from_response": "fault_of",
+    "models.http.rate_limiter.AdaptiveLimiter": "Gate",
+    "models.refcounted.refcounted": "shared",
+}
+"""Name now -> its last part before, of what `code_hash` names without following it."""
+
 _FORMER = {new: old for old, new in MOVED.items()}
 
 
@@ -99,6 +109,11 @@ def now(target: str) -> str:
 def former(name: str) -> str:
     """The first dotted path of a module or of a class, from its path of today."""
     return _renamed(_renamed(f"{name}.", _FORMER).removesuffix("."), _FORMER)
+
+
+def former_part(name: str) -> str:
+    """The last part of a dotted path of this package, as it was before a renaming."""
+    return RENAMED.get(name.partition(".")[2], name.rpartition(".")[2])
 
 
 def hint(module: str | None) -> str:

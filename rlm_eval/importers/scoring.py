@@ -13,8 +13,8 @@ from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome, Score
-from rlm_eval.scoring.command import SCORERS, find_scorer
-from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
+from rlm_eval.scoring.registry import SCORERS, find_scorer
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 THEIRS = "theirs"
 """Name of the verdict that a log states."""
@@ -131,7 +131,7 @@ def _samples(folder: Path) -> Mapping[str, Any]:
     return {line["id"]: stored_sample(line) for line in read_lines(folder / "samples.jsonl")}
 
 
-def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterator[Attempt]:
+def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterator[RolloutResult]:
     """The attempts of an imported cell with scores of today; theirs stay as the log states them.
 
     `name` is a scorer for all; `None` = the one that each answer has, or the map named. Raises

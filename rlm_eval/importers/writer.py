@@ -20,8 +20,8 @@ from rlm_eval.importers.assemble import VERSION, Assembled, Cell
 from rlm_eval.records.record import SCHEMA_VERSION as RECORDS
 from rlm_eval.storage.cell_store import (
     SCHEMA_VERSION,
-    Attempt,
     CellStore,
+    RolloutResult,
     sample_line,
     write_json,
     write_whole,
@@ -111,7 +111,7 @@ def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
             for call in trajectory.calls:
                 asked = "\n".join(str(part) for _, parts in call.prompt.messages for part in parts)
                 journal.write(number, text_hash(asked), call)
-            store.append(trajectories, scores, Attempt(number, trajectory, verdicts, 0, 0))
+            store.append(trajectories, scores, RolloutResult(number, trajectory, verdicts, 0, 0))
 
 
 def _identity(cell: Cell, about: Mapping[str, Any]) -> str:

@@ -5,9 +5,9 @@ Its contract stands in `rlm_eval.protocols`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rlm_eval.core.lazy import lazy
 from rlm_eval.protocols import Method as Method
 
 if TYPE_CHECKING:
@@ -57,13 +57,4 @@ _CLASSES = {
 """The shipped methods and RLM protocols: class -> module, loaded when it is first used."""
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Load a shipped class: `rl.methods.RLM`."""
-        if name not in _CLASSES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
-
-    def __dir__() -> list[str]:
-        """For completion."""
-        return sorted({*globals(), *_CLASSES})
+    __getattr__, __dir__ = lazy(__name__, _CLASSES, globals())

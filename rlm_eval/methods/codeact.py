@@ -20,7 +20,7 @@ from rlm_eval.methods.context_window import refuse_overflow
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
-from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls, no_child
+from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.protocols import Session
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
@@ -169,7 +169,7 @@ class CodeAct(Chunks):
         Raises `LimitReached` where a call of the block met a limit of the sample.
         """
         position = f"t{call.turn}.b{number}"
-        tools.calls.place = Place(position, call.turn, call.id)
+        tools.calls.place = CallSite(position, call.turn, call.id)
         result = await repl.run(code)
         stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
         stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
@@ -194,7 +194,7 @@ class _Tools:
         self._session = session
         self._passages = passages
         tree = RolloutState(RLM(sub_models=["sub"]), session)
-        self.calls = SubCalls(tree, 0, Place("", 0, None), no_child, one_argument=False)
+        self.calls = SubCalls(tree, 0, CallSite("", 0, None), no_child, one_argument=False)
         """The sub-calls of the block that is running."""
         self._found: list[Span] = []
         self._searches = self._empty = 0

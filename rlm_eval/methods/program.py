@@ -18,7 +18,7 @@ from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Answer, Sample
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
-from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls, no_child
+from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls, no_child
 from rlm_eval.methods.steps import step_of
 from rlm_eval.methods.text import sections
 from rlm_eval.protocols import Session
@@ -95,7 +95,7 @@ class Program:
         tree = RolloutState(config, session, gate=asyncio.Semaphore(most) if most else None)
         parts = self._parts
         code = parts.pop("code")
-        calls = SubCalls(tree, 0, Place("t0.b0", 0, None), no_child, one_argument=False)
+        calls = SubCalls(tree, 0, CallSite("t0.b0", 0, None), no_child, one_argument=False)
         context = context_value(sample.context, "as_given")
         variables = {"question": sample.question, "prompts": parts, "settings": self.settings}
         async with session.open_repl(

@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlm_eval.core.renamed import current
 from rlm_eval.core.spans import share_within
 from rlm_eval.core.types import Answer, Message, Role, Sample
 from rlm_eval.methods.context_window import chars_per_token
@@ -56,7 +57,7 @@ class Rag(Chunks):
     prompt_file: str | None = None
     """A prompt of your own in its place."""
     label: str = ""
-    """Name in tables; empty = `rag_` and the retriever."""
+    """Name in tables; empty = `rag`, with the retriever where it is not BM25."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,9 +76,14 @@ class Rag(Chunks):
                 raise ValueError(f"prompt {prompt.name}: has no {place}")
 
     @property
-    def name(self) -> str:
-        """`rag_bm25`, ..."""
+    def former_name(self) -> str:
+        """Name in tables of the first release: `rag_bm25`, ..."""
         return self.label or f"rag_{self.retriever}"
+
+    @property
+    def name(self) -> str:
+        """`rag`, `rag_dense`, `rag_hybrid`, or the label."""
+        return current(self.former_name)
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from rlm_eval.core.endpoints import Account as Account
 from rlm_eval.core.endpoints import EndpointInfo as EndpointInfo
 from rlm_eval.core.endpoints import Sampling as Sampling
+from rlm_eval.core.endpoints import ServerUsage as ServerUsage
 from rlm_eval.core.endpoints import merged as merged
 from rlm_eval.protocols import Client as Client
 from rlm_eval.protocols import Model as Model

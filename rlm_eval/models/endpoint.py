@@ -1,4 +1,4 @@
-"""What a client needs of an API (`Dialect`) and of an address (`Host`): roles, no work."""
+"""What a client needs of an API (`Dialect`) and of an address (`ServerHandle`): roles, no work."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Meter:
                 self._idle.set()
 
 
-class Host(Protocol):
+class ServerHandle(Protocol):
     """Where the endpoint is. A server of ours may die and come back under another address."""
 
     @property
@@ -102,7 +102,7 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteServer:
     """An endpoint that is not ours."""
 
     base_url: str

@@ -27,7 +27,7 @@ _entries: dict[tuple[asyncio.AbstractEventLoop, Hashable], _Entry] = {}
 
 
 @asynccontextmanager
-async def shared(
+async def refcounted(
     key: Hashable, make: Callable[[], AbstractAsyncContextManager[T]]
 ) -> AsyncIterator[T]:
     """Enter `make()` once per `key` and event loop; leave it with the last user."""

@@ -154,7 +154,10 @@ _OPENING = "I ask the sub-model about each chunk."
 
 def asked_keys(text: str) -> list[str]:
     """The keys in the last question that names one: of RULER's form, else hyphenated words."""
-    for question in reversed(re.findall(r"[^.?!\n]*\?", text)):
+    end = len(text)
+    while (end := text.rfind("?", 0, end)) >= 0:
+        start = max(text.rfind(mark, 0, end) for mark in ".?!\n") + 1
+        question = text[start : end + 1]
         if ruler := _RULER.search(question):
             return re.split(r",? and |, ", ruler.group(1))
         if keys := _WORD_KEY.findall(question):

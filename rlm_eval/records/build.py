@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.budget.prices import call_cost, snapshot_name
+from rlm_eval.core import renamed
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import replace_file
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import (
-    Attempt,
     CellStore,
+    RolloutResult,
     output_folder,
     stale_lines,
     stored_sample,
@@ -46,12 +47,13 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
 
 def row_maker(
     store: CellStore, known: Sequence[Mapping[str, Any]] | None = None
-) -> Callable[[Mapping[str, Any], Attempt], dict[str, Any]]:
+) -> Callable[[Mapping[str, Any], RolloutResult], dict[str, Any]]:
     """(sample line, attempt with its calls) -> record, for the attempts of one cell."""
     folder, manifest = store.folder, store.manifest
     facts = manifest["facts"]
     cell = {
         **facts,
+        "method": renamed.current(facts["method"]),
         "run": folder.parent.parent.name,
         "cell_id": manifest["identity"],
         "prices": snapshot_name(),
@@ -64,7 +66,7 @@ def row_maker(
     shares = server_usage.shares(known, folder.name, manifest.get("gpu_hour_usd", {}))
     of_baselines = baselines.columns(folder)
 
-    def make(line: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+    def make(line: Mapping[str, Any], attempt: RolloutResult) -> dict[str, Any]:
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         if not facts.get("imported"):  # else who redid what is not known

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from rlm_eval.core import renamed
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
 from rlm_eval.records import coverage
@@ -27,7 +28,7 @@ from rlm_eval.storage.cell_store import check_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rlm_eval.storage.server_usage import Share
+    from rlm_eval.storage.server_usage import DeviceRate
 
 SCHEMA_VERSION = 1
 FILE = "records.parquet"
@@ -44,7 +45,7 @@ def record_of(
     trajectory: Trajectory,
     scores: Sequence[Score],
     cost: CallCost,
-    shares: Mapping[str, Share] = MappingProxyType({}),
+    shares: Mapping[str, DeviceRate] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The row of one finished sample.
 
@@ -207,7 +208,7 @@ def _estimated_cost(call: Call, cost: CallCost) -> float | None:
 
 
 def _cost_with_gpu(
-    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, Share]
+    calls: Sequence[Call], cost: CallCost, shares: Mapping[str, DeviceRate]
 ) -> float | None:
     ours = [call for call in calls if call.slot in shares]
     hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
@@ -216,7 +217,7 @@ def _cost_with_gpu(
     return total
 
 
-def _share(calls: Sequence[Call], shares: Mapping[str, Share], kind: str) -> float | None:
+def _share(calls: Sequence[Call], shares: Mapping[str, DeviceRate], kind: str) -> float | None:
     found = [_used(c, getattr(shares[c.slot], kind)) for c in calls if c.slot in shares]
     known = [value for value in found if value is not None]
     return sum(known) if known else None
@@ -274,12 +275,16 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def load_records(
-    run_dirs: Sequence[Path], read: Callable[[Path], pd.DataFrame] | None = None
+    run_dirs: Sequence[Path],
+    read: Callable[[Path], pd.DataFrame] | None = None,
+    *,
+    stored_names: bool = False,
 ) -> pd.DataFrame:
     """The records of these runs, one table. A run directory holds `records.parquet`.
 
     What several runs hold of a cell is counted once: see `records.union`. `read` gives the rows of
-    one run directory; default: `read_file`.
+    one run directory; default: `read_file`. Methods that have been renamed since have today's names
+    (`core.renamed`); with `stored_names` those of the file, for comparing with what was published.
 
     Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
     """
@@ -292,6 +297,10 @@ def load_records(
         # As the folder is called now: a copied run has the first one's name in its rows.
         same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
         frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
+        if not stored_names:
+            frame["method"] = frame["method"].map(renamed.current, na_action="ignore")
+            if "remark" in frame:
+                frame["remark"] = frame["remark"].map(renamed.in_text, na_action="ignore")
         frames.append(frame)
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")

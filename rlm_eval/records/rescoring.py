@@ -14,7 +14,7 @@ from rlm_eval.core.reasoning import Final, without_thoughts
 from rlm_eval.core.types import Answer, Call, Sample, Score
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.tasks import Task
 
 JUDGE = "judge"
@@ -37,7 +37,7 @@ def readable(answer: Answer, method: Method, calls: Iterable[Call]) -> Answer:
 
 def scored_again(
     store: CellStore, task: Task, method: Method, samples: Sequence[Sample], *, everything: bool
-) -> Iterator[Attempt]:
+) -> Iterator[RolloutResult]:
     """Stored attempts with the scores of today's scorers: all, or those of which a version differs.
 
     Attempts that say nothing about the method, or whose sample is not in `samples`, are left out.

@@ -22,13 +22,15 @@ def report(
     context_of: ContextOf | None = None,
     additions: Additions | None = None,
     shape: Shape | None = None,
+    stored_names: bool = False,
 ) -> list[Path]:
     """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
 
     `context_of` rebuilds contexts, so that the page can show slices at their place. `additions`
     makes what a suite has to say: further tables, and published scores to draw as hollow marks.
-    `shape` is how the figures are written. Returns what was written, the page first. Raises
-    `RlmEvalError` without records.
+    `shape` is how the figures are written; `stored_names` keeps names of methods as the records
+    have them (`load_records`). Returns what was written, the page first. Raises `RlmEvalError`
+    without records.
     """
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
@@ -46,7 +48,8 @@ def report(
 
     run_dirs, out = [Path(run) for run in run_dirs], Path(out)
     known = card.manifests(run_dirs)
-    frame = summary.prepare(baselines.joined(load_records(run_dirs), run_dirs), known)
+    records = load_records(run_dirs, stored_names=stored_names)
+    frame = summary.prepare(baselines.joined(records, run_dirs), known)
     table = summary.summarise(frame)
     comparisons = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = ([], None) if additions is None else additions(frame)

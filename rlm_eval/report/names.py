@@ -1,19 +1,23 @@
-"""Names of methods and models as their YAML has them, where tables print another one.
+"""Names that a user may know from earlier: `compare long_context rlm_own` means `rlm`.
 
-The printed name is part of a cell's directory name, so that it stays as published: `method=rlm`
-prints `rlm_own`. Where a user names something (`rlm-eval compare long_context rlm`), both do.
+A table prints the name of the YAML file; `config/earlier_names` holds those of before.
 """
 
-YAML_NAMES = {
-    "rag": "rag_bm25",
-    "rlm": "rlm_own",
+from rlm_eval.core import renamed
+
+EARLIER = {
     "claude-haiku": "claude-haiku-5-5",
     "claude-opus": "claude-opus-5-5",
     "claude-sonnet": "claude-sonnet-5-5",
+    "ruler_cwe": "ruler_cwe_gen",
+    "ruler_fwe": "ruler_fwe_gen",
+    "ruler_fwe_close": "ruler_fwe_close_gen",
+    "ruler_qa": "ruler_qa_gen",
+    "ruler_vt": "ruler_vt_gen",
 }
-"""Name of the YAML file -> printed name."""
+"""Earlier name of a YAML file -> its name. Those of methods are in `core.renamed`."""
 
 
 def printed(name: str) -> str:
     """`name`, `METHOD` or `METHOD:ROOT`, with each part as tables print it."""
-    return ":".join(YAML_NAMES.get(part, part) for part in name.split(":"))
+    return ":".join(EARLIER.get(part, renamed.current(part)) for part in name.split(":"))

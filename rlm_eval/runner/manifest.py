@@ -5,6 +5,7 @@ Holds no secret: configurations name environment variables, never their values (
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
@@ -22,6 +23,7 @@ from rlm_eval.budget.prices import snapshot_name
 from rlm_eval.config.cell import Cell
 from rlm_eval.config.environment import masked, masked_arguments
 from rlm_eval.core.git import git_state
+from rlm_eval.core.renamed import in_text
 from rlm_eval.models import EndpointInfo, shown_name
 from rlm_eval.records.columns import COUNTERFACTUAL
 from rlm_eval.repl import IsolationReport
@@ -97,7 +99,7 @@ def _remark(cell: Cell) -> str:
     """What figures must say of the method and the models, each sentence once."""
     sources = [cell.method, *cell.models.values()]
     said = [str(getattr(source, "remark", "")) for source in sources]
-    return " ".join(dict.fromkeys(sentence for sentence in said if sentence))
+    return in_text(" ".join(dict.fromkeys(sentence for sentence in said if sentence)))
 
 
 def _name(cell: Cell, slot: str) -> str | None:
@@ -107,13 +109,16 @@ def _name(cell: Cell, slot: str) -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Versions of the installed packages that a number may depend on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: _version(name) for name in _PACKAGES}
+    return {name: version for name, version in found.items() if version}
+
+
+@functools.cache  # of what this process has imported: the same for each of its cells
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:
@@ -133,6 +138,7 @@ _VECTORS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
 """Widest first: a model on the CPU reads prompts at these units' speed."""
 
 
+@functools.cache
 def processor(told: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name and its widest vector units; without Linux's file what Python knows."""
     if not told.is_file():

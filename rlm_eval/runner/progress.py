@@ -28,7 +28,7 @@ from rlm_eval.runner.eta import Kind, Pace, in_words, seconds_left
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.stats.bounds import CUT_SHARE, bounds
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import Attempt, CellStore, finished_samples
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, finished_samples
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -236,7 +236,7 @@ class CellProgress:
         self._started = self._began = self._latest = time.monotonic()
         self._seconds: float | None = None
 
-    def count(self, attempt: Attempt) -> None:
+    def count(self, attempt: RolloutResult) -> None:
         """Add a finished attempt to the line."""
         outcome = attempt.trajectory.outcome
         self._outcomes[outcome.value] += 1
@@ -249,7 +249,7 @@ class CellProgress:
             self.tokens += _tokens(call)
             self.spent += self._cost(call)[0] or 0.0
 
-    def finished(self, attempt: Attempt) -> None:
+    def finished(self, attempt: RolloutResult) -> None:
         """Add a sample that ended just now."""
         trajectory = attempt.trajectory
         if not self.now:  # servers of ours started before the first sample did: not its pace

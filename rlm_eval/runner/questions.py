@@ -26,7 +26,7 @@ from rlm_eval.records.build import rows
 from rlm_eval.runner.execution import update_records
 from rlm_eval.runner.objects import cells_of, node_of, user_path
 from rlm_eval.runner.runner import Runner
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.spend import spent
 from rlm_eval.tasks.files import Files
 
@@ -171,7 +171,7 @@ async def _ask(
     )
 
 
-def _attempts(place: Path, cell: Cell) -> list[Attempt]:
+def _attempts(place: Path, cell: Cell) -> list[RolloutResult]:
     """Of every epoch, in order."""
     by_epoch = {who[1]: attempt for who, attempt in CellStore(place).attempts.items()}
     return [by_epoch[epoch] for epoch in range(cell.epochs)]

@@ -13,10 +13,10 @@ from rlm_eval.config.trust import replayed_cell
 from rlm_eval.core.terminal import printable
 from rlm_eval.repl import open_pool
 from rlm_eval.runner.resources import offline_endpoints
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.session import Session
-from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.journal import Calls, ReplayJournal
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
+from rlm_eval.storage.journal import JournalReader, ReplayJournal
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.prompt_slices import SourceIndex
@@ -49,7 +49,7 @@ async def replay_cell(
     """
     store = CellStore(folder)
     cell = replayed_cell(store.manifest, trust=trust)
-    calls = Calls(folder / "journal.jsonl")
+    calls = JournalReader(folder / "journal.jsonl")
     same = seen = results = 0
     async with AsyncExitStack() as stack:
         pool = (
@@ -70,8 +70,8 @@ async def replay_cell(
                     pool,
                     SourceIndex(sample.context.hash, ""),  # nobody reads these prompts
                 )
-                trajectory, scores = await attempt(cell.task, cell.method, sample, session)
-                now = Attempt(stored.number, trajectory, scores, 0, 0)
+                trajectory, scores = await run_rollout(cell.task, cell.method, sample, session)
+                now = RolloutResult(stored.number, trajectory, scores, 0, 0)
                 _, then = store.one(sample.id, epoch)
                 equal = _said(now) == _said(then)
                 same += equal
@@ -88,21 +88,21 @@ def _holding(task: Any, folder: Path) -> Any:
     return task if n is None or stored <= n else dataclasses.replace(task, n=stored)
 
 
-def _said(attempt: Attempt) -> tuple[Any, ...]:
-    trajectory = attempt.trajectory
-    values = tuple((score.scorer, score.value) for score in attempt.scores)
+def _said(result: RolloutResult) -> tuple[Any, ...]:
+    trajectory = result.trajectory
+    values = tuple((score.scorer, score.value) for score in result.scores)
     # The same answer by other calls has another price.
     calls = sorted((call.position, call.role.value, call.reply) for call in trajectory.calls)
     return trajectory.outcome, trajectory.answer.text, values, calls
 
 
-def _told(now: Attempt, stored: Attempt) -> str:
+def _told(now: RolloutResult, stored: RolloutResult) -> str:
     """What came out, and what came out then where it differs."""
 
-    def words(attempt: Attempt) -> str:
-        outcome, text, values, calls = _said(attempt)
-        score = attempt.scores[0].value if values else None
-        why = f" ({attempt.trajectory.error})" if attempt.trajectory.error else ""
+    def words(result: RolloutResult) -> str:
+        outcome, text, values, calls = _said(result)
+        score = result.scores[0].value if values else None
+        why = f" ({result.trajectory.error})" if result.trajectory.error else ""
         return f"{outcome}  {score}  {str(text)[:200]!r}  {len(calls)} calls{why}"
 
     same = _said(now) == _said(stored)

@@ -28,7 +28,7 @@ from rlm_eval.storage.prompt_slices import SourceIndex
 from rlm_eval.storage.server_usage import ServerUsageLog
 
 
-class Models:
+class OpenModels:
     """Opened models of a run: each opened once, closed after the last cell that uses it."""
 
     def __init__(self, cells: Sequence[Cell], run: Path, budget: Budget) -> None:

@@ -14,11 +14,11 @@ from rlm_eval.storage.cell_logs import CellLogs
 from rlm_eval.storage.cell_store import CellStore
 
 
-async def set_aside(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
+async def invalidate(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
     """Open the finished ones of `todo` again."""
-    if done := [who for s, epoch in todo if not store.is_open(who := (s.id, epoch))]:
+    if done := [who for s, epoch in todo if not store.needs_run(who := (s.id, epoch))]:
         for who in done:
-            store.set_aside(logs.trajectories, who)
+            store.invalidate(logs.trajectories, who)
         await logs.trajectories.sync()
 
 

@@ -29,7 +29,7 @@ _JUDGEMENTS = 2
 """Times that an attempt asks the judge where no verdict can be read."""
 
 
-async def attempt(
+async def run_rollout(
     task: Task, method: Method, sample: Sample, session: Session
 ) -> tuple[Trajectory, tuple[Score, ...]]:
     """Run `method` on `sample` and score what it gives.

@@ -36,7 +36,7 @@ from rlm_eval.records.record import record_of
 from rlm_eval.repl import open_pool
 from rlm_eval.runner.objects import cells_of
 from rlm_eval.runner.resources import endpoint
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.prompt_slices import SourceIndex
@@ -138,7 +138,7 @@ async def _rollout(cell: Cell, sample: Sample) -> Rollout:
             pool,
             SourceIndex(sample.context.hash, sample.context.text()),
         )
-        trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+        trajectory, scores = await run_rollout(cell.task, cell.method, sample, session)
     prices = call_cost({slot: model.price for slot, model in cell.models.items()})
     row = record_of({}, sample, trajectory, scores, prices)
     return Rollout(

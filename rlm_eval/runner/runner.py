@@ -42,15 +42,15 @@ from rlm_eval.runner.kept_samples import samples_of
 from rlm_eval.runner.manifest import manifest, price_facts
 from rlm_eval.runner.planning.job_window import prepare
 from rlm_eval.runner.progress import CellProgress, Progress
-from rlm_eval.runner.resources import Indexes, Models, Pools
-from rlm_eval.runner.resume import check_settings, first_that_counts, replaced_cells, set_aside
-from rlm_eval.runner.rollout import attempt
-from rlm_eval.runner.signals import Signals, Stop
+from rlm_eval.runner.resources import Indexes, OpenModels, Pools
+from rlm_eval.runner.resume import check_settings, first_that_counts, invalidate, replaced_cells
+from rlm_eval.runner.rollout import run_rollout
+from rlm_eval.runner.signals import Signals, StopRequest
 from rlm_eval.runner.sweep_budget import SweepBudget
 from rlm_eval.session.session import Endpoint, Session
-from rlm_eval.storage import stale_code
+from rlm_eval.storage import cell_store, stale_code
 from rlm_eval.storage.cell_logs import CellLogs, cell_logs
-from rlm_eval.storage.cell_store import Attempt, CellStore, check_cells, output_folder, write_json
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, check_cells, output_folder
 from rlm_eval.storage.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.storage.plan import plan
 from rlm_eval.storage.shards import recover, shard_facts
@@ -93,11 +93,11 @@ class Runner:
         done again. `signals` are for a process of our own, in its main thread; `None` handles none.
         """
         self.folder = folder
-        self.cells = cells
+        self.cells = cells = [cell.in_run(folder) for cell in cells]
         self.budget = SweepBudget(budget)
         self.progress = Progress(cells, folder)
         self.summary = Summary(folder)
-        self.stop = Stop(self.progress.note)
+        self.stop = StopRequest(self.progress.note)
         self._redo = frozenset(redo)
         self._without_repl = 0
         self._signals = self.stop.signals(signals)
@@ -116,7 +116,7 @@ class Runner:
         """Run every cell. A failing cell is told at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
         prepare(self.folder, self.cells)
-        models = Models(self.cells, self.folder, self.budget)
+        models = OpenModels(self.cells, self.folder, self.budget)
         output_folder(self.folder)
         check_cells(map(self._folder, self.cells))
         await asyncio.to_thread(plan, self.folder, self.cells)
@@ -135,7 +135,7 @@ class Runner:
                 await models.release(index)
         return self.summary
 
-    async def _prove_endpoints(self, models: Models) -> None:
+    async def _prove_endpoints(self, models: OpenModels) -> None:
         """One cheap request to every endpoint that runs already: a typo fails now, not in an hour.
 
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
@@ -161,7 +161,7 @@ class Runner:
     def _is_gone(self) -> bool:
         return not (self.folder / "plan.json").exists()
 
-    async def _run_or_report(self, cell: Cell, models: Models, pools: Pools) -> None:
+    async def _run_or_report(self, cell: Cell, models: OpenModels, pools: Pools) -> None:
         why: str | None
         is_writer = True
         try:
@@ -187,9 +187,9 @@ class Runner:
             self.progress.problem(name, why)
             if is_writer:
                 with suppress(OSError):  # a full disk has been told already
-                    write_json(self._folder(cell) / "unfinished.json", {"why": why})
+                    cell_store.write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
-    async def _run_cell(self, cell: Cell, models: Models, pools: Pools) -> str | None:
+    async def _run_cell(self, cell: Cell, models: OpenModels, pools: Pools) -> str | None:
         """Run what the cell misses; says why it is unfinished, or `None`."""
         folder = self._folder(cell)
         if self._is_gone():  # it is not made anew: the earlier results are elsewhere
@@ -222,7 +222,7 @@ class Runner:
                 (sample, epoch)
                 for epoch in range(cell.epochs)
                 for sample in samples
-                if store.is_open(who := (sample.id, epoch)) or self._is_redone(store, who)
+                if store.needs_run(who := (sample.id, epoch)) or self._is_redone(store, who)
             ]
             kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
             if kept and (told := stale_code.check_kept(self.folder, other, todo)):
@@ -249,7 +249,7 @@ class Runner:
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 # Set aside first: the manifest must not name today's code for results of another.
-                await set_aside(store, logs, todo)
+                await invalidate(store, logs, todo)
                 await asyncio.to_thread(store.begin, facts, samples)
                 await asyncio.to_thread(baselines.keep, folder, cell, whole, self.progress.note)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
@@ -271,7 +271,7 @@ class Runner:
         `everything`: not only where its version says so.
         """
 
-        def anew() -> list[Attempt]:
+        def anew() -> list[RolloutResult]:
             before = {who: found.scores for who, found in store.attempts.items()}
             found = scored_again(store, cell.task, cell.method, samples, everything=everything)
             return [a for a in found if a.scores != before[a.trajectory.sample, a.trajectory.epoch]]
@@ -326,7 +326,7 @@ class Runner:
                     await indexes.get(sample),
                 )
                 try:
-                    trajectory, scores = await attempt(cell.task, cell.method, sample, session)
+                    trajectory, scores = await run_rollout(cell.task, cell.method, sample, session)
                 except Suspended as error:
                     if not isinstance(error, RunStopped):
                         full.append(str(error))
@@ -342,7 +342,8 @@ class Runner:
                     continue  # whoever ends the run may have ended the worker: it is run again
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
-                done = Attempt(session.trajectory, trajectory, scores, rerolls, session.diverged)
+                number, diverged = session.trajectory, session.diverged
+                done = RolloutResult(number, trajectory, scores, rerolls, diverged)
                 # A machine that disappears must not leave a result without its calls.
                 if trajectory.calls:
                     await logs.journal.sync()
@@ -382,7 +383,7 @@ class Runner:
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress
     ) -> str | None:
         everyone = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
-        missing = [store.attempts.get(who) for who in everyone if store.is_open(who)]
+        missing = [store.attempts.get(who) for who in everyone if store.needs_run(who)]
         if missing:
             counts = Counter(
                 r.trajectory.outcome.value if r and r.trajectory.outcome.is_missing else "not run"

@@ -27,7 +27,7 @@ class Signals:
     """Seconds that the samples in flight then have."""
 
 
-class Stop:
+class StopRequest:
     """Whether the run goes on."""
 
     def __init__(self, note: Callable[[str], None]) -> None:

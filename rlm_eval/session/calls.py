@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlm_eval.core.errors import CallCancelled, ModelError, ProviderError, error_of
+from rlm_eval.core.errors import CallCancelled, ConfigError, ModelError, ProviderError, error_of
 from rlm_eval.core.reasoning import split
 from rlm_eval.core.types import Call, Reply, Role, Times, Usage
+
+
+def checked(reply: Reply, client: object) -> Reply:
+    """What a client's `complete` returned. Raises `ConfigError` where that is no `Reply`."""
+    if not isinstance(reply, Reply):
+        cls = type(client)
+        raise ConfigError(
+            f"{cls.__module__}.{cls.__qualname__}.complete returned {reply!r:.80}, not a `Reply`"
+        )
+    return reply
 
 
 def finished(

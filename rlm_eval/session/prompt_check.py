@@ -51,6 +51,7 @@ _SPACE = re.compile(r"(?<!\s)\s")
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+")
 _PIECE_TOKENS, _MOST_CHARS = 0.85, 4.5
 _LONG_WORD = 8  # characters a token, at most, of what has no spaces
+_LONG = re.compile(rf"\S{{{2 * _LONG_WORD},}}")
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
 
@@ -171,7 +172,7 @@ def least_tokens(text: str) -> float:
     wide = 0
     if not text.isascii():
         text, wide = _WIDE.subn(" ", text)
-    words = sum(max(1, len(word) // _LONG_WORD) for word in text.split())
+    words = len(text.split()) + sum(len(word) // _LONG_WORD - 1 for word in _LONG.findall(text))
     pieces = _PIECE_TOKENS * len(_PIECES.findall(text))
     return max(words, min(pieces, len(text) / _MOST_CHARS)) + _WIDE_TOKENS * wide
 

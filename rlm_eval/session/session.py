@@ -34,10 +34,10 @@ from rlm_eval.core.types import (
 from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.models.waiting import working_time
 from rlm_eval.repl import HostFunction, Repl, ReplPool
-from rlm_eval.session.calls import cancelled, failed, finished, unrepaired
+from rlm_eval.session.calls import cancelled, checked, failed, finished, unrepaired
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.request_key import request_hash, seeded, sendable
-from rlm_eval.storage.journal import Journal, Replies, stored_call
+from rlm_eval.storage.journal import Journal, StoredReplies, stored_call
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 _TOGETHER_S = 0.02  # within which the calls of one batch are asked
@@ -103,7 +103,7 @@ class Session:
         self._journal = journal
         self._repls = repls
         self._index = index
-        self._stored: Replies = journal.replies(sample.id, epoch)
+        self._stored: StoredReplies = journal.replies(sample.id, epoch)
         self._trajectory = journal.start(sample.id, epoch, sample.context.hash)
         self._occurrences: Counter[tuple[str, str]] = Counter()
         self._encoded: dict[str, tuple[PromptPart, ...]] = {}
@@ -336,7 +336,8 @@ class Session:
 
         hook = ON_SEND.set(sending)
         try:
-            reply = await endpoint.client.complete(messages, sampling)
+            answered = await endpoint.client.complete(messages, sampling)
+            reply = checked(answered, endpoint.client)
         except ModelError as error:
             if not error.attempts:
                 self._unsend(draft, charge)

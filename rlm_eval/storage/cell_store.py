@@ -37,7 +37,7 @@ from rlm_eval.core.types import (
     Totals,
     Trajectory,
 )
-from rlm_eval.storage.journal import Calls
+from rlm_eval.storage.journal import JournalReader
 from rlm_eval.storage.jsonl import (
     JsonlLog,
     count_stale,
@@ -137,7 +137,7 @@ def stale_lines(folder: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class RolloutResult:
     """One finished attempt at a sample, as stored."""
 
     number: int
@@ -158,7 +158,7 @@ class CellStore:
 
     folder: Path
     """`<run>/cells/<cell>`."""
-    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], RolloutResult] = field(default_factory=dict)
     """Latest attempt by (sample id, epoch); calls and steps left out."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
@@ -187,7 +187,7 @@ class CellStore:
             if line is not None and is_rightful:
                 yield place, line
 
-    def is_open(self, who: tuple[str, int]) -> bool:
+    def needs_run(self, who: tuple[str, int]) -> bool:
         """True where (sample id, epoch) has no result yet that says something about the method."""
         done = self.attempts.get(who)
         return (
@@ -196,7 +196,7 @@ class CellStore:
             or done.number < self.since.get(who, 0)
         )
 
-    def set_aside(self, trajectories: JsonlLog, who: tuple[str, int]) -> None:
+    def invalidate(self, trajectories: JsonlLog, who: tuple[str, int]) -> None:
         """Open a finished sample again: its replies are asked anew, its result stays on disk."""
         first = self.attempts[who].number + 1
         trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
@@ -230,14 +230,14 @@ class CellStore:
         self,
         trajectories: JsonlLog,
         scores: JsonlLog,
-        attempt: Attempt,
+        attempt: RolloutResult,
     ) -> None:
         """Store a finished attempt: its scores first, so that a trajectory is never unscored."""
         scores.append(score_line(attempt))
         trajectories.append(_line(attempt))
         self._keep(attempt)
 
-    def append_scores(self, scores: JsonlLog, attempt: Attempt) -> None:
+    def append_scores(self, scores: JsonlLog, attempt: RolloutResult) -> None:
         """Store new scores of a stored attempt; its later line counts."""
         scores.append(score_line(attempt))
         self._keep(attempt)
@@ -246,9 +246,9 @@ class CellStore:
         """Write the completion marker."""
         write_json(self.folder / "DONE", dict(counts))
 
-    def load(self) -> Iterator[tuple[dict[str, Any], Attempt]]:
+    def load(self) -> Iterator[tuple[dict[str, Any], RolloutResult]]:
         """(sample line, attempt with its calls) for every sample of the cell that has one."""
-        calls = Calls(self.folder / "journal.jsonl")
+        calls = JournalReader(self.folder / "journal.jsonl")
         found = defaultdict(list)
         for (sample, _), attempt in sorted(self.attempts.items()):
             found[sample].append(attempt)
@@ -256,7 +256,7 @@ class CellStore:
             for attempt in found[line["id"]]:
                 yield line, self._whole(attempt, calls)
 
-    def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], Attempt]:
+    def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], RolloutResult]:
         """What `load` gives of one sample; the journal's places are read once and kept.
 
         Raises `KeyError` where it has no result.
@@ -277,11 +277,11 @@ class CellStore:
                 yield lines[sample], epoch, number, calls.of(number)
 
     @functools.cached_property
-    def _index(self) -> tuple[dict[str, dict[str, Any]], Calls]:
+    def _index(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
         lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
-        return lines, Calls(self.folder / "journal.jsonl")
+        return lines, JournalReader(self.folder / "journal.jsonl")
 
-    def _whole(self, attempt: Attempt, calls: Calls) -> Attempt:
+    def _whole(self, attempt: RolloutResult, calls: JournalReader) -> RolloutResult:
         """A stored attempt with its calls and steps. Raises `RlmEvalError` where the journal lost
         them: a result without its calls would look free.
         """
@@ -296,13 +296,13 @@ class CellStore:
         own = calls.of(attempt.number)
         return replace(attempt, trajectory=replace(attempt.trajectory, calls=own, steps=steps))
 
-    def _keep(self, attempt: Attempt) -> None:
+    def _keep(self, attempt: RolloutResult) -> None:
         trajectory = replace(attempt.trajectory, calls=(), steps=())
         who = (trajectory.sample, trajectory.epoch)
         self.attempts[who] = replace(attempt, trajectory=trajectory)
 
 
-def score_line(attempt: Attempt) -> dict[str, Any]:
+def score_line(attempt: RolloutResult) -> dict[str, Any]:
     """The scores of an attempt as stored."""
     return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
 
@@ -346,7 +346,7 @@ def stored_sample(line: Mapping[str, Any]) -> Sample:
     return Sample(**fields)
 
 
-def _line(attempt: Attempt) -> dict[str, Any]:
+def _line(attempt: RolloutResult) -> dict[str, Any]:
     trajectory = attempt.trajectory
     return {
         "t": attempt.number,
@@ -373,7 +373,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
+def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> RolloutResult:
     trajectory = Trajectory(
         sample=line["sample"],
         epoch=line["epoch"],
@@ -386,7 +386,7 @@ def _attempt(line: Mapping[str, Any], scores: tuple[Score, ...]) -> Attempt:
         notes=line["notes"],
         totals=Totals(**line["totals"]) if "totals" in line else None,
     )
-    return Attempt(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
+    return RolloutResult(line["t"], trajectory, scores, line["rerolls"], line["diverged"])
 
 
 def _steps(line: Mapping[str, Any]) -> tuple[Step, ...]:

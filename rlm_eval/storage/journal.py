@@ -43,7 +43,7 @@ Who = tuple[str, int]
 
 
 @dataclass
-class Replies:
+class StoredReplies:
     """Stored calls of one sample and epoch, handed out by place, request and occurrence."""
 
     by_key: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -93,7 +93,7 @@ class Journal:
         """
         self._log = log
         self._texts: dict[bytes, int] = {}
-        self._replies: dict[Who, Replies] = defaultdict(Replies)
+        self._replies: dict[Who, StoredReplies] = defaultdict(StoredReplies)
         self._trajectories = self._calls = self._next_text = 0
         self.torn = 0
         """Damaged lines that were skipped."""
@@ -140,9 +140,9 @@ class Journal:
         """Raises `RlmEvalError` where a reply could not be stored: it must not be asked for."""
         self._log.check()
 
-    def replies(self, sample: str, epoch: int) -> Replies:
+    def replies(self, sample: str, epoch: int) -> StoredReplies:
         """What earlier attempts at this sample and epoch have already been answered."""
-        return self._replies.pop((sample, epoch), None) or Replies()
+        return self._replies.pop((sample, epoch), None) or StoredReplies()
 
     def start(self, sample: str, epoch: int, context: str) -> int:
         """Begin a trajectory; returns its number in this file."""
@@ -298,7 +298,7 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
     )
 
 
-class Calls:
+class JournalReader:
     """The calls of a journal by trajectory, read where they stand: a journal may be large."""
 
     def __init__(self, path: Path) -> None:
@@ -368,8 +368,8 @@ class Calls:
 class ReplayJournal(Journal):
     """The calls of one finished attempt, errors too, in the place of a journal; writes nothing."""
 
-    def __init__(self, calls: Calls, trajectory: int) -> None:
-        self._own = Replies()
+    def __init__(self, calls: JournalReader, trajectory: int) -> None:
+        self._own = StoredReplies()
         self.counts = calls.counts
         self._number = trajectory
         for line, _ in calls.lines(trajectory):
@@ -378,7 +378,7 @@ class ReplayJournal(Journal):
     def check(self) -> None:
         """Nothing."""
 
-    def replies(self, sample: str, epoch: int) -> Replies:  # noqa: ARG002 - it holds one attempt
+    def replies(self, sample: str, epoch: int) -> StoredReplies:  # noqa: ARG002 - it holds one attempt
         """The attempt's calls."""
         return self._own
 

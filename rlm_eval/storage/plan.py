@@ -36,7 +36,7 @@ def plan(run: Path, cells: Sequence[Planned]) -> None:
     marks = run / "plan"
     marks.mkdir(exist_ok=True)
     for name in new:
-        (marks / quote(name, safe="")).touch()
+        _mark(run, name).touch()
     sync_folder(marks)
     # The last process that writes `plan.json` looks at the marks after its write: none is lost.
     while set(named := planned(run, first=new)) - set(_listed(run)):
@@ -51,6 +51,15 @@ def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
     marks = sorted(unquote(path.name) for path in (run / "plan").glob("[!.]*"))
     given = [name for name in first if name in set(marks)]
     return list(dict.fromkeys([*_listed(run), *given, *marks]))
+
+
+def is_planned(run: Path, name: str) -> bool:
+    """True where the plan has a mark of this cell."""
+    return _mark(run, name).exists()
+
+
+def _mark(run: Path, name: str) -> Path:
+    return run / "plan" / quote(name, safe="")
 
 
 def _listed(run: Path) -> list[str]:

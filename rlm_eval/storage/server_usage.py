@@ -25,7 +25,7 @@ from rlm_eval.core.types import Usage
 from rlm_eval.storage.cell_store import write_json
 
 if TYPE_CHECKING:
-    from rlm_eval.models import Account, Client, EndpointInfo, Model
+    from rlm_eval.models import Client, EndpointInfo, Model, ServerUsage
 
 FOLDER = "endpoints"
 PERIOD_S = 15.0
@@ -67,7 +67,7 @@ class ServerUsageLog:
     @asynccontextmanager
     async def cell(self, name: str, clients: Mapping[str, Client]) -> AsyncIterator[None]:
         """While a cell runs, its servers' work counts as its; `clients` by slot."""
-        before: dict[str, tuple[Account, list[str]]] = {}
+        before: dict[str, tuple[ServerUsage, list[str]]] = {}
         for slot, client in clients.items():
             account = await client.account()
             if account is not None and account.held_s is not None:
@@ -81,19 +81,21 @@ class ServerUsageLog:
             await asyncio.gather(task, return_exceptions=True)
             await self.write(name, before)
 
-    async def _rewrite(self, name: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:
+    async def _rewrite(
+        self, name: str, before: Mapping[str, tuple[ServerUsage, list[str]]]
+    ) -> None:
         while True:
             await asyncio.sleep(PERIOD_S)
             await self.write(name, before)
 
     async def write(
-        self, cell: str = "", before: Mapping[str, tuple[Account, list[str]]] | None = None
+        self, cell: str = "", before: Mapping[str, tuple[ServerUsage, list[str]]] | None = None
     ) -> None:
         """Take the present figures into the file; those of a running `cell` too."""
         async with self._lock:
             await self._write(cell, before or {})
 
-    async def _write(self, cell: str, before: Mapping[str, tuple[Account, list[str]]]) -> None:
+    async def _write(self, cell: str, before: Mapping[str, tuple[ServerUsage, list[str]]]) -> None:
         for client in list(self._clients.values()):
             account = await client.account()
             if account is None or account.server not in self._servers:
@@ -116,7 +118,9 @@ class ServerUsageLog:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, write_json, self._path, content)
 
-    def _counted(self, known: Mapping[str, float] | None, now: Account) -> dict[str, float] | None:
+    def _counted(
+        self, known: Mapping[str, float] | None, now: ServerUsage
+    ) -> dict[str, float] | None:
         """Counters since the first look; those of a restarted server begin again at 0."""
         last = self._cache.get(now.server)
         if not now.prefix_cache:
@@ -132,7 +136,7 @@ class ServerUsageLog:
 
 
 @dataclass(frozen=True)
-class Share:
+class DeviceRate:
     """What a second of a model's own time comes to on servers of ours."""
 
     gpu_s: float | None
@@ -164,7 +168,7 @@ def servers(run: Path) -> list[dict[str, Any]]:
 
 def shares(
     known: Iterable[Mapping[str, Any]], cell: str, gpu_hour_usd: Mapping[str, float | None]
-) -> dict[str, Share]:
+) -> dict[str, DeviceRate]:
     """By slot, what the cell's calls on servers of ours come to; its shards count as the cell.
 
     `gpu_hour_usd` are prices by slot. A call's share of a server is its own seconds x devices /
@@ -184,7 +188,7 @@ def shares(
         cores = sum(part["busy_s"] * (server["cores"] or 0) for server, part in pairs)
         price = gpu_hour_usd.get(slot)
         if seconds:
-            found[slot] = Share(
+            found[slot] = DeviceRate(
                 gpu_s=gpus / seconds if gpus else None,
                 core_s=cores / seconds if cores else None,
                 gpu_usd=gpus / seconds * price / 3600 if gpus and price is not None else None,

@@ -292,7 +292,7 @@ def _prove(
     checks = {
         "every planned sample is there, in order": _hash(ids) == whole["samples_hash"],
         "no sample is there twice": len(set(ids)) == len(ids) == whole["samples"],
-        "every sample and epoch has a result": not any(map(store.is_open, everyone)),
+        "every sample and epoch has a result": not any(map(store.needs_run, everyone)),
         "no other result is there": set(store.attempts) == everyone,
         "every call is there": calls == sum(part["calls"] for part in parts),
     }

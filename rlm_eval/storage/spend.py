@@ -21,7 +21,7 @@ from rlm_eval.storage.jsonl import read_every
 
 
 @dataclass(frozen=True)
-class Spending:
+class Spend:
     """Sums over calls."""
 
     calls: int = 0
@@ -41,8 +41,8 @@ class Spending:
     estimated_cost: float = 0.0
     """Their US dollars at list price; not in `cost`."""
 
-    def __add__(self, other: Spending) -> Spending:
-        return Spending(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def budgeted(self) -> dict[str, float]:
@@ -74,10 +74,10 @@ class Spending:
         return told
 
 
-def spent(folder: Path) -> Spending:
+def spent(folder: Path) -> Spend:
     """Of one cell's (or shard's) directory; nothing where it was never started."""
     if not (folder / "manifest.json").exists():
-        return Spending()
+        return Spend()
     keys = read_manifest(folder)["prices"]
     bill = call_cost(keys)
     calls = tokens = unpriced = stale = 0
@@ -106,7 +106,7 @@ def spent(folder: Path) -> Spending:
     estimates += [(line["slot"], estimate_of(line), line["n"]) for line in pending.values()]
     of = {slot: cold_cost(keys.get(slot)) for slot, _, _ in estimates}
     unpriced += sum(of[line["slot"]](whole(estimate_of(line))) is None for line in pending.values())
-    return Spending(
+    return Spend(
         calls,
         tokens,
         cost,
@@ -118,24 +118,24 @@ def spent(folder: Path) -> Spending:
     )
 
 
-def total(folders: Iterable[Path]) -> Spending:
+def total(folders: Iterable[Path]) -> Spend:
     """Of several."""
-    return sum(map(spent, folders), Spending())
+    return sum(map(spent, folders), Spend())
 
 
-def total_of_run(run: Path, names: Collection[str]) -> Spending:
+def total_of_run(run: Path, names: Collection[str]) -> Spend:
     """Of the planned cells and shards; what a merged cell took over from its shards counts once."""
-    found = Spending()
+    found = Spend()
     for cell in dict.fromkeys(name.partition("/")[0] for name in names):
         shards = total(folder_of(run, n) for n in names if n.startswith(f"{cell}/"))
-        own = spent(folder_of(run, cell)) if cell in names else Spending()
+        own = spent(folder_of(run, cell)) if cell in names else Spend()
         is_merged = (folder_of(run, cell) / "merged.json").exists()
         # Only one of them goes on: a merge refuses a cell that did, and replaces one that did not.
         found += max(shards, own, key=lambda s: s.calls) if is_merged else shards + own
     return found
 
 
-def first_requests(run: Path) -> Spending:
+def first_requests(run: Path) -> Spend:
     """Of the requests that proved the run's endpoints: they belong to no sample and no cell."""
     calls = tokens = unpriced = 0
     cost = 0.0
@@ -145,4 +145,4 @@ def first_requests(run: Path) -> Spending:
         tokens += usage.total or 0
         cost += price or 0.0
         unpriced += price is None
-    return Spending(calls, tokens, cost, unpriced)
+    return Spend(calls, tokens, cost, unpriced)

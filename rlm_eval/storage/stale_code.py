@@ -12,12 +12,13 @@ suites and `--publish`. Ways out: do it again, raise `VERSION`, or show by
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rlm_eval.core.code_hash import class_hash, values_hash
+from rlm_eval.core.code_hash import class_hash, same_code, values_hash
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.moved import former
 
@@ -33,16 +34,7 @@ _SHOWN = 5
 
 def code_of(config: Mapping[str, Any], slots: Iterable[str]) -> dict[str, str | None]:
     """The hash of each part of a resolved configuration, `None` = unknown; nothing is imported."""
-    task = config["task"]
-    found = {
-        "task": _hash(task, without="score"),
-        SCORER: _hash(task, only="score"),
-        "method": _hash(config["method"]),
-    }
-    for slot in slots:
-        own = config.get(slot) or {}
-        found[slot] = _hash(config["root"] if own.get("same") else own)
-    return found
+    return {part: _hash(config, part) for part in ("task", SCORER, "method", *slots)}
 
 
 class BuiltCell(Protocol):
@@ -62,15 +54,30 @@ def code_of_cell(cell: BuiltCell) -> dict[str, str | None]:
     return code_of(cell.resolved, cell.models)
 
 
-def _hash(node: Mapping[str, Any], *, only: str = "", without: str = "") -> str | None:
+def _hash(config: Mapping[str, Any], part: str) -> str | None:
+    found = _hashes(config, part)
+    return found[0] if found else None
+
+
+def _hashes(config: Mapping[str, Any], part: str) -> list[str]:
+    """The part's hash, then those that it had before as the same code; empty = unknown."""
+    only, without = ("score" if part == SCORER else ""), ("score" if part == "task" else "")
+    node = config.get("task" if part == SCORER else part) or {}
+    if part not in ("task", SCORER, "method") and node.get("same"):
+        node = config["root"]
     classes = sorted(_targets(node), key=former)
     hashes = [class_hash(str(node.get("_target_")), only=only, without=without)]
     if not only:
         hashes += [class_hash(name) for name in classes if name != node.get("_target_")]
-    if any(found is None for found in hashes):
-        return None
-    parts = [*map(str, hashes), "" if only else values_hash(node)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    known = [found for found in hashes if found is not None]
+    if len(known) < len(hashes):
+        return []
+    values = "" if only else values_hash(node)
+    alternatives = itertools.product(*((found, *same_code(found)) for found in known))
+    return [
+        hashlib.sha256("\n".join([*parts, values]).encode()).hexdigest()[:16]
+        for parts in alternatives
+    ]
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -85,8 +92,12 @@ def _targets(node: Any) -> Iterator[str]:
 def changed(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> tuple[str, ...]:
     """Parts of a stored cell that other code than today's made; unknown ones are not among them."""
     stored = manifest.get(HASHES) or {}
-    known = [part for part in now if stored.get(part) and now[part]]
-    return tuple(part for part in known if stored[part] != now[part])
+    parts = [part for part in now if stored.get(part) and now[part] and stored[part] != now[part]]
+    return tuple(
+        part
+        for part in parts
+        if not {stored[part], now[part]} <= set(_hashes(manifest.get("config", {}), part))
+    )
 
 
 def continued(

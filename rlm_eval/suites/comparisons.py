@@ -25,7 +25,7 @@ from rlm_eval.report.tables import card, comparison, standard
 from rlm_eval.stats import bounds, paired
 from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.suites.paper_table import paper_table
-from rlm_eval.suites.plan import FILE, Contrast, Place, Record, contrasts, read_record
+from rlm_eval.suites.plan import FILE, Contrast, Place, SuitePlan, contrasts, read_record
 from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
 
 _ADDED = "exploratory: run beyond the plan"
@@ -42,7 +42,7 @@ def additions(runs: Sequence[Path], file: Path | None = None) -> Additions:
 
 
 def _additions(
-    frame: pd.DataFrame, records: Sequence[Record], rows: Sequence[Published]
+    frame: pd.DataFrame, records: Sequence[SuitePlan], rows: Sequence[Published]
 ) -> tuple[list[standard.Table], pd.DataFrame | None]:
     made, marks = [], [_marks(frame, rows, [])]
     for record in records:
@@ -61,7 +61,7 @@ def _additions(
     return made, None if drawn.empty else drawn
 
 
-def status(record: Record) -> str:
+def status(record: SuitePlan) -> str:
     """Whether the family was named before the run."""
     if record.changed:
         return (
@@ -72,21 +72,21 @@ def status(record: Record) -> str:
 
 
 def family(
-    frame: pd.DataFrame, record: Record, suite: Suite
+    frame: pd.DataFrame, record: SuitePlan, suite: Suite
 ) -> tuple[pd.DataFrame, list[Contrast]]:
     """(one row per comparison that can be made, those that cannot yet), Holm over both."""
     rows, open_ = _tested(frame, [p for p in record.places if p.planned], record, suite)
     return comparison.with_holm(rows, len(open_)), open_
 
 
-def added(frame: pd.DataFrame, record: Record, suite: Suite) -> pd.DataFrame:
+def added(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> pd.DataFrame:
     """The suite's comparisons of what was added after the first plan; Holm over these alone."""
     rows, _ = _tested(frame, [p for p in record.places if not p.planned], record, suite)
     return comparison.with_holm(rows)
 
 
 def _tested(
-    frame: pd.DataFrame, places: Sequence[Place], record: Record, suite: Suite
+    frame: pd.DataFrame, places: Sequence[Place], record: SuitePlan, suite: Suite
 ) -> tuple[pd.DataFrame, list[Contrast]]:
     """(one row per comparison of these places that can be made, those that cannot yet)."""
     rows, open_ = [], []
@@ -104,7 +104,7 @@ def _tested(
     return pd.DataFrame(rows), open_
 
 
-def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> standard.Table:
+def family_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standard.Table:
     """The family as a table; comparisons without records stand in it too."""
     rows, open_ = family(frame, record, suite)
     shown = _shown(rows)
@@ -122,7 +122,7 @@ def family_table(frame: pd.DataFrame, record: Record, suite: Suite) -> standard.
     return standard.Table("planned", "Comparisons named beforehand", note, shown)
 
 
-def added_table(frame: pd.DataFrame, record: Record, suite: Suite) -> standard.Table:
+def added_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standard.Table:
     """What was run beyond the first plan, compared as the suite compares."""
     rows = added(frame, record, suite)
     note = (

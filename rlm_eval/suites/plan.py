@@ -324,7 +324,7 @@ def _keyed(
 
 
 @dataclass(frozen=True)
-class Record:
+class SuitePlan:
     """`suite.json`: the plan as it stood before the first call, and what was added to it."""
 
     suite: str
@@ -343,7 +343,7 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
 
     What the first plan did not have is marked (`Place.planned`).
     """
-    record = Record(
+    record = SuitePlan(
         suite.name,
         masked_arguments(given),
         time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -357,7 +357,7 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
     write_plan(folder, record)
 
 
-def merged(known: Record, later: Record) -> Record:
+def merged(known: SuitePlan, later: SuitePlan) -> SuitePlan:
     """The plan with what a later one selects: what runs again takes the place of what ran."""
     places = {(*_ids(p), p.length, p.seed): p for p in known.places}
     for place in later.places:
@@ -373,12 +373,12 @@ def merged(known: Record, later: Record) -> Record:
     )
 
 
-def write_plan(folder: Path, record: Record) -> None:
+def write_plan(folder: Path, record: SuitePlan) -> None:
     """Replace a folder's plan, whole or not at all."""
     write_atomic(folder / FILE, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2))
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> SuitePlan | None:
     """The plan of a run directory; `None` where it is no suite's."""
     path = folder / FILE
     if not path.is_file():
@@ -386,7 +386,7 @@ def read_record(folder: Path) -> Record | None:
     values: dict[str, Any] = orjson.loads(path.read_bytes())
     values["places"] = [_made(Place, one) for one in values["places"]]
     values["comparisons"] = [_made(Planned, one) for one in values["comparisons"]]
-    return Record(**values)
+    return SuitePlan(**values)
 
 
 def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:

@@ -20,18 +20,23 @@ def write_report(
     contexts: ContextSource,
     published: Path | None = None,
     shape: Shape | None = None,
+    *,
+    stored_names: bool = False,
 ) -> str:
     """Write tables, figures and the page about `runs` to the folder `out`; returns `summary`.
 
     `published` is a file of published scores (columns of a suite's expected.csv); `shape` is how
-    the figures are written. Processes that write the same report take turns. Raises `NoRecords`
-    where no sample has ended.
+    the figures are written; `stored_names` as in `load_records`. Processes that write the same
+    report take turns. Raises `NoRecords` where no sample has ended.
     """
     from rlm_eval.report import report
     from rlm_eval.suites.comparisons import additions
 
     with Lease(output_folder(out), waits=True):
-        report(runs, out, context_of=contexts, additions=additions(runs, published), shape=shape)
+        more = additions(runs, published)
+        report(
+            runs, out, context_of=contexts, additions=more, shape=shape, stored_names=stored_names
+        )
         return summary(out)
 
 

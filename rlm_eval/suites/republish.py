@@ -19,7 +19,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage as accounts
 from rlm_eval.storage.cell_store import write_json
-from rlm_eval.suites.plan import Record, merged, read_record, write_plan
+from rlm_eval.suites.plan import SuitePlan, merged, read_record, write_plan
 
 MANIFESTS = "manifest.json"
 ACCOUNTS = "endpoints.json"
@@ -29,7 +29,7 @@ ACCOUNTS = "endpoints.json"
 class Earlier:
     """What stays of a published folder."""
 
-    record: Record
+    record: SuitePlan
     """The plan of both, the published one and the run's."""
     manifests: dict[str, dict[str, Any]]
     """By the name of the cell's folder."""
@@ -53,7 +53,7 @@ class Earlier:
                 write_json(path, held)
 
 
-def earlier(folder: Path, run: Record, done: Collection[str]) -> Earlier | None:
+def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | None:
     """What stays published of `folder` beside a run with this plan; `None` = nothing.
 
     `done` are the identities of the run's finished cells, which take the place of published ones.

@@ -5,9 +5,9 @@ Its contract stands in `rlm_eval.protocols`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rlm_eval.core.lazy import lazy
 from rlm_eval.protocols import Floor as Floor
 from rlm_eval.protocols import JudgedTask as JudgedTask
 from rlm_eval.protocols import Task as Task
@@ -111,13 +111,4 @@ _CLASSES = {
 """The shipped tasks: class -> module, loaded when it is first used."""
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Load a shipped class: `rl.tasks.SNiah`."""
-        if name not in _CLASSES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
-
-    def __dir__() -> list[str]:
-        """For completion."""
-        return sorted({*globals(), *_CLASSES})
+    __getattr__, __dir__ = lazy(__name__, _CLASSES, globals())

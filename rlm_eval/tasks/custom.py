@@ -22,8 +22,8 @@ import orjson
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Sample, Score, canonical_text, text_hash
 from rlm_eval.scoring import said
-from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.match import normalized_contains, normalized_exact
+from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import LoadedTask

@@ -32,7 +32,7 @@ _LONG = 16_384  # tokens: longer tasks are checked at half their length, others 
 
 
 @dataclass(frozen=True)
-class Proof:
+class Check:
     """One check of one task."""
 
     name: str
@@ -43,14 +43,14 @@ class Proof:
     """What was found; where it failed, the first sample."""
 
 
-def validate(task: Task, most: int = 20) -> list[Proof]:
+def validate(task: Task, most: int = 20) -> list[Check]:
     """All proofs over the first `most` samples.
 
     Raises whatever the task itself raises where its data cannot be had.
     """
     samples = list(itertools.islice(task.samples(), most))
     if not samples:
-        return [Proof("samples", False, "the task has none")]
+        return [Check("samples", False, "the task has none")]
     golds = [task.gold_answer(sample) for sample in samples]
     proofs = [
         _each("gold scores 1", samples, lambda s: _value(task, s, task.gold_answer(s)) == 1.0),
@@ -70,33 +70,33 @@ def validate(task: Task, most: int = 20) -> list[Proof]:
     return proofs
 
 
-def passed(proofs: Sequence[Proof]) -> bool:
+def passed(proofs: Sequence[Check]) -> bool:
     """True where no proof failed."""
     return all(proof.passed is not False for proof in proofs)
 
 
-def lines(name: str, proofs: Sequence[Proof]) -> list[str]:
+def lines(name: str, proofs: Sequence[Check]) -> list[str]:
     """The proofs as text, one line each."""
     marks = {True: "ok  ", False: "FAIL", None: "    "}
     return [f"{name}: {marks[proof.passed]} {proof.name}: {proof.detail}" for proof in proofs]
 
 
-def _baselines(measured: Mapping[str, Any]) -> Iterator[Proof]:
+def _baselines(measured: Mapping[str, Any]) -> Iterator[Check]:
     """What each kind of baseline scores, with its rule; of skimmers the share of text read."""
     for kind, found in measured["kinds"].items():
         reads = f", reads {found['read']:.2%} of the text" if kind == Kind.SKIMMER else ""
-        yield Proof(f"baseline {kind}", None, f"{found['score']:.3f} ({found['name']}{reads})")
+        yield Check(f"baseline {kind}", None, f"{found['score']:.3f} ({found['name']}{reads})")
 
 
-def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Proof:
+def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Check:
     """That no skimmer and no rule without a model exceeds the prior at two lengths.
 
     `measured` is of the task's own first `most` samples; another length is tried where it exceeds.
     """
     if measured["solved_by_code"]:
-        return Proof("no shortcut", None, "solved by a search or a program by design")
+        return Check("no shortcut", None, "solved by a search or a program by design")
     if len(measured["samples"]) < ceilings.FEW:
-        return Proof("no shortcut", None, f"not judged: n is under {ceilings.FEW}")
+        return Check("no shortcut", None, f"not judged: n is under {ceilings.FEW}")
     found = _shortcuts(measured)
     other = _other_size(task)
     if found and other is not None:
@@ -104,9 +104,9 @@ def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Proof:
         again = _shortcuts(ceilings.measure(other, samples))
         found = {kind: f"{told}; {again[kind]}" for kind, told in found.items() if kind in again}
     if not found:
-        return Proof("no shortcut", True, f"none exceeds the prior by {SHORTCUT} at two lengths")
+        return Check("no shortcut", True, f"none exceeds the prior by {SHORTCUT} at two lengths")
     told = "; ".join(f"{kind} {said}" for kind, said in found.items())
-    return Proof(
+    return Check(
         "no shortcut",
         False,
         f"{told}. Change the generator, or set solved_by_code on the class where a program is "
@@ -182,37 +182,37 @@ def _value(task: Task, sample: Sample, answer: Answer) -> float:
     return task.score(sample, answer)[0].value or 0.0
 
 
-def _each(name: str, samples: Sequence[Sample], holds: Callable[[Sample], bool]) -> Proof:
+def _each(name: str, samples: Sequence[Sample], holds: Callable[[Sample], bool]) -> Check:
     failed = [sample for sample in samples if not holds(sample)]
     if not failed:
-        return Proof(name, True, f"{len(samples)} samples")
+        return Check(name, True, f"{len(samples)} samples")
     first = failed[0]
     target = str(first.target)[:80]
-    return Proof(
+    return Check(
         name,
         False,
         f"not for {len(failed)} of {len(samples)}; first: number {first.index} ({target})",
     )
 
 
-def _shuffled(task: Task, samples: Sequence[Sample], golds: Sequence[Answer]) -> Proof:
+def _shuffled(task: Task, samples: Sequence[Sample], golds: Sequence[Answer]) -> Check:
     """Each sample is answered with the golds of up to eight others."""
     if all(gold == golds[0] for gold in golds):
-        return Proof("shuffled golds", None, "all golds are equal: nothing to shuffle")
+        return Check("shuffled golds", None, "all golds are equal: nothing to shuffle")
     values = [
         _value(task, sample, golds[(i + step) % len(golds)])
         for step in range(1, min(9, len(golds)))
         for i, sample in enumerate(samples)
     ]
     mean = fmean(values)
-    return Proof("shuffled golds", mean <= SHUFFLED_MOST, f"score {mean:.3f}")
+    return Check("shuffled golds", mean <= SHUFFLED_MOST, f"score {mean:.3f}")
 
 
-def _repeated(task: Task, samples: Sequence[Sample]) -> Proof:
+def _repeated(task: Task, samples: Sequence[Sample]) -> Check:
     again = [sample.id for sample in itertools.islice(task.samples(), len(samples))]
     ids = [sample.id for sample in samples]
     same = again == ids and len(set(ids)) == len(ids)
-    return Proof("same samples again, all different", same, f"{len(ids)} samples")
+    return Check("same samples again, all different", same, f"{len(ids)} samples")
 
 
 def _context_holds(sample: Sample) -> bool:
@@ -232,7 +232,7 @@ def _evidence_holds(sample: Sample) -> bool:
     return inside and all(any(word in part for part in shown) for word in words)
 
 
-def _lengths(task: GeneratedTask, samples: Sequence[Sample]) -> Proof:
+def _lengths(task: GeneratedTask, samples: Sequence[Sample]) -> Check:
     """Context, question and answer budget together, measured anew."""
     counter = get_tokenizer(task.tokenizer)
     totals = [
@@ -242,4 +242,4 @@ def _lengths(task: GeneratedTask, samples: Sequence[Sample]) -> Proof:
     worst = max((abs(total - task.length) for total in totals), default=0)
     allowed = max(TOLERANCE * task.length, 2)
     good = worst <= allowed and max(totals) <= task.length
-    return Proof("length", good, f"within {worst / task.length:.2%} of {task.length}")
+    return Check("length", good, f"within {worst / task.length:.2%} of {task.length}")

@@ -18,9 +18,9 @@ from rlm_eval.core.errors import LimitReached, ProviderError
 from rlm_eval.core.types import Call, Message, Outcome, Prompt, Reply, Role, Usage
 from rlm_eval.models import Sampling
 from rlm_eval.storage.budget_ledger import balance
-from rlm_eval.storage.journal import Calls, stored_call
+from rlm_eval.storage.journal import JournalReader, stored_call
 from rlm_eval.storage.jsonl import read_lines
-from rlm_eval.storage.spend import Spending, spent
+from rlm_eval.storage.spend import Spend, spent
 
 ONE = ["method=long_context", "length=1k", "root.backoff_s=0.001", "root.price=gpt-4o-mini"]
 CAP = "root.sampling.max_output_tokens=100"
@@ -115,7 +115,7 @@ async def test_chaos_servers_a_lost_reply_that_came_at_last_has_its_own_prompt(t
         call = await session.call(user("q"), role=Role.ROOT, position="t0")
         assert (call.estimate, call.estimated_attempts) == (Usage(input=50, output=30), 2)
         assert session.budget.tokens == 57 + 2 * 80
-        assert Calls(tmp_path / "journal.jsonl").of(session.trajectory) == (call,)
+        assert JournalReader(tmp_path / "journal.jsonl").of(session.trajectory) == (call,)
 
 
 async def test_chaos_servers_usage_that_is_not_reported_is_estimated(tmp_path):
@@ -287,7 +287,7 @@ async def test_chaos_servers_a_sample_waits_for_what_is_in_flight(tmp_path):
 
 
 def test_chaos_servers_estimates_are_never_mixed_into_what_was_reported():
-    told = Spending(3, 100, 0.5, estimated=2, estimated_tokens=900, estimated_cost=0.1)
+    told = Spend(3, 100, 0.5, estimated=2, estimated_tokens=900, estimated_cost=0.1)
     assert str(told) == (
         "3 calls, 100 tokens, $0.5000; estimated besides: up to 900 tokens, $0.1000 of 2 requests "
         "without reported usage"

@@ -46,7 +46,7 @@ def site(tmp_path_factory):
         (folder / "bin").mkdir()
         words = [f"root.engine.python={python}", f"root.engine.source={folder / 'weights'}"]
         for name, script in (
-            ("rlm-eval", f'exec {sys.executable} {ROOT}/tests/page_command.py "$@"'),
+            ("rlm-eval", f'exec {sys.executable} {ROOT}/tests/support/page_command.py "$@"'),
             ("python", f'exec {sys.executable} "$@" $PAGE_WORDS'),
         ):
             (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")

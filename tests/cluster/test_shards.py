@@ -9,7 +9,7 @@ from runs import RULES, asked, cell_folder, cells_of, overrides, records, run_he
 
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Outcome
-from rlm_eval.storage.journal import Calls
+from rlm_eval.storage.journal import JournalReader
 from rlm_eval.storage.jsonl import count_torn
 from rlm_eval.storage.shards import Shard, merge, merge_done, parse_shard, shard_folders
 from rlm_eval.storage.spend import total_of_run
@@ -129,7 +129,7 @@ async def test_a_text_that_a_shard_lost_is_not_taken_from_another_one(tmp_path):
     lost = max(i for i, line in enumerate(lines) if b'"k":"text"' in line)
     lines[lost] = b'{"k":"text",\n'
     path.write_bytes(b"".join(lines))
-    calls = Calls(merge(tmp_path / "test", cell.id) / "journal.jsonl")
+    calls = JournalReader(merge(tmp_path / "test", cell.id) / "journal.jsonl")
     damaged = [
         str(call.prompt) for t in calls for call in calls.of(t) if "damaged" in str(call.prompt)
     ]

@@ -12,7 +12,7 @@ from rlm_eval.core.errors import ConfigError
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.own import Own
-from rlm_eval.methods.rlm.protocol import View, lengths_of
+from rlm_eval.methods.rlm.protocol import PromptVars, lengths_of
 
 SENTENCES = {
     "rlm/own": "At the supper of the rowing club Ottilie Brand chose baked trout, her brother "
@@ -32,7 +32,7 @@ def test_the_worked_example_runs_on_the_context_it_is_shown_for(prompt, kind):
         "dict": dict(zip("abc", texts, strict=True)),
     }[kind]
     found, lengths = lengths_of(context)
-    view = View("Who came?", found, lengths, 0, 1, 5)
+    view = PromptVars("Who came?", found, lengths, 0, 1, 5)
 
     _, example, code, output, _, opening = Own(prompt=prompt).opening(view)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -48,7 +48,9 @@ def test_the_worked_example_runs_on_the_context_it_is_shown_for(prompt, kind):
 
 @pytest.mark.parametrize("prompt", SENTENCES)
 def test_a_task_that_lies_in_the_parts_is_asked_for_without_a_question(prompt):
-    opening = Own(prompt=prompt, example=False).opening(View(None, "list", (5, 6), 1, 2, 5))[-1]
+    opening = Own(prompt=prompt, example=False).opening(PromptVars(None, "list", (5, 6), 1, 2, 5))[
+        -1
+    ]
     assert "2 texts" in opening.content
     assert "{" not in opening.content
 

@@ -9,9 +9,9 @@ from rlm_eval.config.identity import identity
 from rlm_eval.core.errors import ConfigError, MissingDependency
 from rlm_eval.methods.rlm import RLM, official_prompts
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
-from rlm_eval.methods.rlm.protocol import View
+from rlm_eval.methods.rlm.protocol import PromptVars
 
-VIEW = View("Why?", "str", (10,), depth=0, max_depth=1, max_turns=5)
+VIEW = PromptVars("Why?", "str", (10,), depth=0, max_depth=1, max_turns=5)
 PROMPTS = '''
 raise SystemExit("must never run")
 import textwrap

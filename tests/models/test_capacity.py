@@ -11,7 +11,7 @@ from rlm_eval.models import Sampling
 from rlm_eval.models.http import capacity
 from rlm_eval.models.http.capacity import Capacity
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.rate_limiter import Gate
+from rlm_eval.models.http.rate_limiter import AdaptiveLimiter
 
 BLOCKS = 'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="573"} 1.0\n'
 PROPS = json.dumps({"total_slots": 3, "default_generation_settings": {"n_ctx": 4096}})
@@ -90,7 +90,7 @@ async def test_what_the_cache_does_not_hold_waits_here():
 
 
 def test_processes_share_what_the_server_takes():
-    gate = Gate(32)
+    gate = AdaptiveLimiter(32)
     gate.capacity = 8000.0
     gate.divide(4)
     gate.set_limit(256)

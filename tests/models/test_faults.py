@@ -16,12 +16,12 @@ from rlm_eval.core.errors import (
     ProviderError,
     Refused,
 )
-from rlm_eval.models.http.http_errors import TransientError, fault_of, seconds_until
+from rlm_eval.models.http.http_errors import TransientError, error_from_response, seconds_until
 
 
 def fault(status, message, code=None, headers=None):
     body = json.dumps({"error": {"message": message, "code": code, "type": None}}).encode()
-    return fault_of(status, body, headers or {}, where="m at url", key_env="KEY")
+    return error_from_response(status, body, headers or {}, where="m at url", key_env="KEY")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_each_wording_means_its_own_error(status, message, code, error):
     ],
 )
 def test_a_body_of_any_form_is_quoted_and_never_breaks(body):
-    found = fault_of(400, body, {}, where="m at url", key_env=None)
+    found = error_from_response(400, body, {}, where="m at url", key_env=None)
     assert type(found) is BadRequest
     assert str(found).startswith("m at url: HTTP 400")
     assert "Bad gateway" in str(found) or len(body) < 3
@@ -117,6 +117,6 @@ JSON = st.recursive(
 @given(body=JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60),
        status=st.integers(201, 599))  # fmt: skip
 def test_any_error_body_is_a_typed_error_that_says_where(body, status):
-    found = fault_of(status, body, {}, where="m at url", key_env="KEY")
+    found = error_from_response(status, body, {}, where="m at url", key_env="KEY")
     assert isinstance(found, ModelError | TransientError)
     assert str(found).startswith("m at url: ")

@@ -4,15 +4,15 @@ import asyncio
 import time
 
 import pytest
+from fake_server import FakeServer, Fault, every, in_order
 
 from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.rate_limiter import CALLER, Gate, Rate
-from tests.fake_server import FakeServer, Fault, every, in_order
+from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter, Rate
 
 
-async def occupy(gate: Gate, name: str, order: list[str]):
+async def occupy(gate: AdaptiveLimiter, name: str, order: list[str]):
     CALLER.set(name)
     async with gate.slot(1):
         order.append(name)
@@ -20,7 +20,7 @@ async def occupy(gate: Gate, name: str, order: list[str]):
 
 
 async def test_callers_take_turns_however_many_requests_one_has():
-    gate, order = Gate(1), []
+    gate, order = AdaptiveLimiter(1), []
     async with asyncio.TaskGroup() as group:
         for name in ["busy"] * 50 + ["late", "later"]:
             group.create_task(occupy(gate, name, order))
@@ -30,7 +30,7 @@ async def test_callers_take_turns_however_many_requests_one_has():
 
 
 async def test_no_more_than_the_limit_is_inside_and_none_is_lost():
-    gate, peak, done = Gate(7), 0, 0
+    gate, peak, done = AdaptiveLimiter(7), 0, 0
 
     async def one(number):
         nonlocal peak, done
@@ -50,7 +50,7 @@ async def test_no_more_than_the_limit_is_inside_and_none_is_lost():
 
 
 async def test_one_burst_of_refusals_halves_once_and_success_restores_slowly():
-    gate = Gate(16)
+    gate = AdaptiveLimiter(16)
     entered = time.monotonic()
     for _ in range(10):
         gate.on_throttled(entered, None)
@@ -67,7 +67,7 @@ async def test_one_burst_of_refusals_halves_once_and_success_restores_slowly():
 
 
 async def test_the_limit_never_falls_below_one():
-    gate = Gate(2)
+    gate = AdaptiveLimiter(2)
     for _ in range(5):
         await asyncio.sleep(0.001)
         gate.on_throttled(time.monotonic(), None)
@@ -121,7 +121,7 @@ def test_a_request_larger_than_the_bucket_goes_first_and_is_paid_for_later():
 
 
 async def test_a_sample_that_asks_much_does_not_use_up_the_rate_of_the_others():
-    gate, order = Gate(64, rpm=1200), []
+    gate, order = AdaptiveLimiter(64, rpm=1200), []
     async with asyncio.TaskGroup() as group:
         for name in ["busy"] * 70 + ["late"]:
             group.create_task(occupy(gate, name, order))
@@ -131,7 +131,7 @@ async def test_a_sample_that_asks_much_does_not_use_up_the_rate_of_the_others():
 
 
 async def test_a_cancelled_wait_for_the_rate_uses_none_of_it():
-    gate = Gate(4, rpm=60)
+    gate = AdaptiveLimiter(4, rpm=60)
     for _ in range(3):
         async with gate.slot(1):
             pass
@@ -175,7 +175,7 @@ async def test_tokens_per_minute_are_kept_on_the_wire_and_corrected_by_what_was_
 
 
 async def test_tokens_given_back_let_the_next_one_in_at_once():
-    gate = Gate(8, tpm=60_000)
+    gate = AdaptiveLimiter(8, tpm=60_000)
     async with asyncio.timeout(5):  # by the estimate alone it would wait for 28 s
         async with gate.slot(30_000):
             waiting = asyncio.create_task(occupy(gate, "next", []))
@@ -185,7 +185,7 @@ async def test_tokens_given_back_let_the_next_one_in_at_once():
 
 
 async def test_who_gives_up_waiting_for_a_rate_holds_up_nobody():
-    gate, order = Gate(8, tpm=1200), []  # 20 tokens a second, 60 at once
+    gate, order = AdaptiveLimiter(8, tpm=1200), []  # 20 tokens a second, 60 at once
     async with gate.slot(60):
         waiting = asyncio.create_task(gate.slot(10_000).__aenter__())
         await asyncio.sleep(0)
@@ -198,7 +198,7 @@ async def test_who_gives_up_waiting_for_a_rate_holds_up_nobody():
 
 
 async def test_requests_together_fill_no_more_than_the_servers_cache():
-    gate, peak, most = Gate(64), 0.0, 0
+    gate, peak, most = AdaptiveLimiter(64), 0.0, 0
     gate.capacity = 1000
 
     async def one(tokens):

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from fake_server import FakeServer, Fault, Out, always, in_order
 
 from rlm_eval.core.errors import (
     BadRequest,
@@ -20,7 +21,6 @@ from rlm_eval.core.types import Message, Outcome
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.anthropic import AnthropicModel
 from rlm_eval.models.http.model import OpenAIModel
-from tests.fake_server import FakeServer, Fault, Out, always, in_order
 
 ASK = [Message("system", "Be brief."), Message("user", "What is the answer? " * 5)]
 KINDS = {"openai": OpenAIModel, "anthropic": AnthropicModel}

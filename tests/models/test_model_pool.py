@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from fake_server import FakeServer
 from omegaconf import OmegaConf
 
 from rlm_eval.config.builder import build
@@ -12,7 +13,6 @@ from rlm_eval.models import Sampling
 from rlm_eval.models.http import endpoint_pool
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.rate_limiter import CALLER
-from tests.fake_server import FakeServer
 
 ASK = [Message("user", "hello")]
 

@@ -51,7 +51,7 @@ class FakeEngine:
     reply: str = "echo"
 
     def launch(self, model, window, port, key):
-        fake = str(ROOT / "tests" / "fake_server.py")
+        fake = str(ROOT / "tests" / "support" / "fake_server.py")
         command = (sys.executable, "-c", self.code, fake, str(port))
         environment = {"FAKE_KEY": key, "FAKE_LATENCY": str(self.latency), "FAKE_REPLY": self.reply}
         return Launch(command, environment, "r1")

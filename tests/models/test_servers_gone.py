@@ -8,14 +8,14 @@ import subprocess
 import time
 
 import pytest
+from fake_server import FakeServer, Fault, always
 
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
 from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.rate_limiter import CALLER, Gate
+from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, suspended, working_time
-from tests.fake_server import FakeServer, Fault, always
 
 ASK = [Message("user", "hello")]
 
@@ -134,7 +134,7 @@ async def test_servers_that_go_while_tokens_are_counted_have_a_counter_still():
 
 
 async def test_a_call_that_is_dismissed_and_cancelled_at_once_gives_back_no_slot(interrupt):
-    gate = Gate(2, rpm=1)
+    gate = AdaptiveLimiter(2, rpm=1)
 
     async def hold():
         async with gate.slot(1):
@@ -223,7 +223,7 @@ async def test_a_stop_ends_a_back_off(interrupt):
 
 
 async def test_a_stop_lets_calls_that_queue_for_a_slot_go_on(interrupt):
-    gate = Gate(1)
+    gate = AdaptiveLimiter(1)
 
     async def hold():
         async with gate.slot(1):
@@ -237,7 +237,7 @@ async def test_a_stop_lets_calls_that_queue_for_a_slot_go_on(interrupt):
 
 
 async def test_a_stop_ends_calls_that_a_rate_holds_back(interrupt):
-    gate = Gate(4, rpm=1)
+    gate = AdaptiveLimiter(4, rpm=1)
 
     async def hold():
         async with gate.slot(1):

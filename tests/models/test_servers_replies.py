@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from bodies import OVERFLOW, SOME, ZERO, chat, events, sent, with_end
+from fake_server import FakeServer, always, in_order
 
 from rlm_eval.core.errors import (
     BadRequest,
@@ -21,8 +23,6 @@ from rlm_eval.models.http.error_details import trouble_of
 from rlm_eval.models.http.finish import finish_of
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.openai_dialect import count
-from tests.bodies import OVERFLOW, SOME, ZERO, chat, events, sent, with_end
-from tests.fake_server import FakeServer, always, in_order
 
 ASK = [Message("user", "What is the answer? " * 5)]
 KINDS = {"openai": OpenAIModel, "anthropic": AnthropicModel}

@@ -4,6 +4,8 @@ import contextlib
 import json
 
 import pytest
+from bodies import OVERFLOW, SOME, chat, events, sent, with_end
+from fake_server import FakeServer, in_order
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +18,6 @@ from rlm_eval.models.http.http_errors import TransientError
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.openai_dialect import OpenAIDialect
 from rlm_eval.models.http.reading import Reader
-from tests.bodies import OVERFLOW, SOME, chat, events, sent, with_end
-from tests.fake_server import FakeServer, in_order
 
 DIALECTS = {"openai": OpenAIDialect(), "anthropic": AnthropicDialect(100)}
 ASK = [Message("user", "What is the answer? " * 5)]

@@ -2,6 +2,8 @@
 
 import pytest
 from aiohttp import web
+from fake_server import FakeServer, Fault, Out, always
+from odd_server import chat, odd_server
 
 from rlm_eval.core.errors import BadRequest, EndpointUnusable
 from rlm_eval.core.types import Message
@@ -10,8 +12,6 @@ from rlm_eval.models.http.anthropic import AnthropicModel
 from rlm_eval.models.http.embedding import EmbeddingModel
 from rlm_eval.models.http.histories import EMPTY_TURN, Turns, remedy
 from rlm_eval.models.http.model import OpenAIModel
-from tests.fake_server import FakeServer, Fault, Out, always
-from tests.odd_server import chat, odd_server
 
 OFFICIAL = ("system", "assistant", "user")
 KINDS = {"openai": OpenAIModel, "anthropic": AnthropicModel}

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from fake_server import FakeServer
+from odd_server import chat, odd_server
 
 from rlm_eval.core.errors import ConfigError, EndpointUnusable, ModelError, ProviderError
 from rlm_eval.core.types import Message
@@ -16,8 +18,6 @@ from rlm_eval.models.http import address
 from rlm_eval.models.http.anthropic import AnthropicModel
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.reading import loads
-from tests.fake_server import FakeServer
-from tests.odd_server import chat, odd_server
 
 ASK = [Message("user", "hello")]
 

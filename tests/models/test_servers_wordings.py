@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.models.http.http_errors import fault_in, fault_of
+from rlm_eval.models.http.http_errors import error_from_response, fault_in
 from rlm_eval.models.http.window import says_too_long
 
 ROWS = json.loads((Path(__file__).parent / "wordings.json").read_text())
@@ -29,7 +29,9 @@ def test_each_wording_means_its_own_error(row):
     body = json.dumps(body_of(row)).encode()
     if row["source"] in ("nginx", "bare 413"):
         body = row["message"].encode()
-    found = type(fault_of(row["status"], body, {}, where="m at url", key_env="KEY")).__name__
+    found = type(
+        error_from_response(row["status"], body, {}, where="m at url", key_env="KEY")
+    ).__name__
     assert (found == row["means"]) if row["means"] != "another" else found != "ContextOverflow"
 
 
@@ -70,5 +72,5 @@ def test_a_status_of_another_fault_is_never_a_window(status):
 
 def test_a_page_of_html_or_a_novel_is_read_in_time():
     words = "input tokens exceed the max tokens of -" * 20_000
-    found = fault_of(500, words.encode(), {}, where="m at url", key_env=None)
+    found = error_from_response(500, words.encode(), {}, where="m at url", key_env=None)
     assert str(found).startswith("m at url: HTTP 500")

@@ -10,7 +10,7 @@ from fake_server import FakeServer
 from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.rate_limiter import Gate
+from rlm_eval.models.http.rate_limiter import AdaptiveLimiter
 from rlm_eval.models.servers import registry, users
 from rlm_eval.models.servers.managed import LOGS
 
@@ -30,7 +30,7 @@ async def until(condition):
 
 
 async def test_each_user_has_its_part_while_it_is_there(logs):
-    one, two, other = Gate(30, rpm=60, tpm=600), Gate(30), Gate(30)
+    one, two, other = AdaptiveLimiter(30, rpm=60, tpm=600), AdaptiveLimiter(30), AdaptiveLimiter(30)
     async with users.divided(one, logs, "a"), users.divided(other, logs, "b"):
         assert (one.ceiling, one.limit, other.ceiling) == (30, 30, 30)
         async with users.divided(two, logs, "a"):
@@ -43,14 +43,14 @@ async def test_each_user_has_its_part_while_it_is_there(logs):
 
 
 async def test_two_gates_of_one_process_are_one_user(tmp_path):
-    one, two = Gate(30), Gate(20)
+    one, two = AdaptiveLimiter(30), AdaptiveLimiter(20)
     async with users.divided(one, tmp_path, "a"), users.divided(two, tmp_path, "a"):
         assert (one.ceiling, two.ceiling) == (30, 20)
 
 
 async def test_users_that_may_begin_together_count_until_they_had_time(logs):
     users.EXPECTED.set(20)
-    gate = Gate(30)
+    gate = AdaptiveLimiter(30)
     async with users.divided(gate, logs, "a"):
         assert gate.ceiling == 1
         await until(lambda: gate.ceiling == 30)
@@ -61,7 +61,7 @@ async def test_one_that_was_killed_counts_no_more(logs, monkeypatch):
     folder = users.place(logs)
     folder.mkdir(parents=True)
     registry.Registration(folder, users.text_hash("a")[:16]).renew("other:1")
-    gate = Gate(30)
+    gate = AdaptiveLimiter(30)
     async with users.divided(gate, logs, "a"):
         assert gate.ceiling == 15
         await until(lambda: gate.ceiling == 30)
@@ -69,14 +69,14 @@ async def test_one_that_was_killed_counts_no_more(logs, monkeypatch):
 
 
 async def test_a_run_that_was_deleted_is_not_made_again(logs):
-    gate = Gate(30)
+    gate = AdaptiveLimiter(30)
     async with users.divided(gate, logs / "gone" / "servers", "a"):
         assert gate.ceiling == 30
     assert not logs.exists()
 
 
 def test_a_limit_that_the_provider_lowered_stays_low():
-    gate = Gate(32)
+    gate = AdaptiveLimiter(32)
     gate.on_throttled(1e12, None)
     assert gate.limit == 16
     for of, limit in ((4, 4), (1, 16), (64, 1)):

@@ -18,7 +18,7 @@ from rlm_eval.config.identity import identity
 from rlm_eval.core.errors import BadRequest, ConfigError, ContextOverflow, EndpointUnusable
 from rlm_eval.core.types import Message
 from rlm_eval.models import EndpointInfo, Sampling
-from rlm_eval.models.endpoint import Elsewhere
+from rlm_eval.models.endpoint import RemoteServer
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.servers import devices, gpu_memory, start_errors
 from rlm_eval.models.servers.managed import LOGS, START_WINDOWS
@@ -341,7 +341,7 @@ def test_the_window_of_a_server_is_no_part_of_a_cells_identity():
     assert with_it.id == without.id
 
 
-class _Narrow(Elsewhere):
+class _Narrow(RemoteServer):
     """A host whose server was started with less than its model's window."""
 
     async def widen(self):

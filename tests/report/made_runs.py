@@ -11,7 +11,7 @@ from made_samples import CELL, call, sample, score, step, trajectory
 
 from rlm_eval.core.types import Outcome, Role, Sample, Slice, Trajectory
 from rlm_eval.records import record
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog
 
@@ -81,7 +81,7 @@ async def _cell(
             for made in done.calls:
                 journal.write(number, f"r{made.id}", made)
             right = 0.0 if item.index == 1 else 1.0
-            attempt = Attempt(number, done, score(right), 0, 0)
+            attempt = RolloutResult(number, done, score(right), 0, 0)
             store.append(trajectories, scores, attempt)
             cell = facts | {"run": run.name, "cell_id": identity}
             rows.append(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.scoring.command import SCORERS, main
+from rlm_eval.commands.score_answers import main
+from rlm_eval.scoring.registry import SCORERS
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -84,7 +85,7 @@ def test_a_bad_line_is_named(bad, said, tmp_path, capsys):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys, rlm_eval.scoring.command as c; "
+        "import sys, rlm_eval.commands.score_answers as c; "
         "print([m for m in ('pandas', 'numpy', 'scipy', 'datasets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rlm_eval.core.types import Answer
 from rlm_eval.scoring import browsecomp
-from rlm_eval.scoring.command import SCORERS
 from rlm_eval.scoring.pairs import pairs_f1, pairs_recommended
+from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.tasks.browsecomp.gen import BrowseCompGen
 from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa.gen import CodeQAGen

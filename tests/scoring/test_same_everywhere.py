@@ -20,7 +20,7 @@ import json, locale, sys
 from pathlib import Path
 import time_machine
 from rlm_eval.scoring import oolong
-from rlm_eval.scoring.command import SCORERS
+from rlm_eval.scoring.registry import SCORERS
 
 locale.setlocale(locale.LC_ALL, "")
 rows = {path.stem: json.loads(path.read_text()) for path in Path("tests/golden").glob("*.json")}
@@ -52,7 +52,7 @@ from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 
 locale.setlocale(locale.LC_ALL, "")
-TASKS = ["s_niah", "s_niah_multikey", "ruler_vt", "ruler_fwe", "oolong_gen", "ledger",
+TASKS = ["s_niah", "s_niah_multikey", "ruler_vt_gen", "ruler_fwe_gen", "oolong_gen", "ledger",
          "oolong_pairs_gen", "browsecomp_gen", "codeqa_gen", "mrcr_v2_gen"]
 out = []
 with time_machine.travel(sys.argv[1], tick=False):

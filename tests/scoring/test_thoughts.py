@@ -7,7 +7,7 @@ from test_hostile import ROWS, _tasks
 
 from rlm_eval.core.reasoning import Final
 from rlm_eval.core.types import Answer
-from rlm_eval.scoring.command import SCORERS
+from rlm_eval.scoring.registry import SCORERS
 
 UNSURE = "I do not know."
 WRAPS = ("<thinking>{}</thinking>{}", "[THINK]{}[/THINK]\n\n{}", "<THINK>\n{}\n</THINK>\n{}")

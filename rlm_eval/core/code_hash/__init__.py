@@ -4,9 +4,10 @@ Read from source files, nothing is imported or run. Starting at a class, every f
 constant that it names is followed through the imports, within this package and the class's own
 package or folder. Left out are docstrings, comments, annotations, imports, names of modules and of
 top-level definitions (numbered by order of reference; private attributes too), `VERSION` (part of
-the identity), fields in `RUNTIME`, and this package's `SURROUNDINGS`. A text constant that names a
-prompt or data file brings in the file's content. So moving or renaming code changes no hash, and a
-changed statement, constant or prompt does.
+the identity), fields in `RUNTIME`, the `name` of a class that has a `former_name`, and
+`SURROUNDINGS` of this package. A text constant that names a prompt or data file brings in the
+file's content. So moving or renaming code changes no hash, and a changed statement, constant or
+prompt does.
 
 Not seen: objects that reach the code by other ways than a name (what a `Session` or a REPL does),
 and other packages; the manifest holds their versions.
@@ -14,7 +15,9 @@ and other packages; the manifest holds their versions.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,23 @@ def class_hash(target: str, *, only: str = "", without: str = "") -> str | None:
         known = _MADE[key] = _hashed(target, only, without)
     return known[0]
 
+
+@functools.cache
+def _same() -> dict[str, list[str]]:
+    known: dict[str, list[str]] = json.loads(SAME.read_text())
+    return known
+
+
+def same_code(found: str) -> list[str]:
+    """The hashes that the class with this one had before, where its code was the same.
+
+    They stand in `same_code.json`: what was counted as its code then and is none of it
+    (`SURROUNDINGS`), or was written in another way. An entry ends with the next change of its code.
+    """
+    return _same().get(found, [])
+
+
+SAME = Path(__file__).with_name("same_code.json")
 
 _Made = tuple[str | None, dict[Path, Stamp]]
 

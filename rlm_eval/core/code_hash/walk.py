@@ -20,7 +20,7 @@ from rlm_eval.core.code_hash.modules import (
     stamp,
     stored,
 )
-from rlm_eval.core.moved import former
+from rlm_eval.core.moved import former, former_part
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -28,13 +28,13 @@ SURROUNDINGS = frozenset((
     "config.builder", "config.environment", "core.errors", "core.fetch", "core.hub_client",
     "core.messages", "core.paths", "core.secrets", "core.types", "session.session",
     # of the models: how a request travels, not what it says nor how a reply is read
-    "models.endpoint", "models.outage", "models.refcounted", "models.waiting",
+    "models.endpoint", "models.outage", "models.refcounted", "models.supervise", "models.waiting",
     "models.http.address", "models.http.client", "models.http.connections",
-    "models.http.counting", "models.http.error_details", "models.http.http_errors",
-    "models.http.keys", "models.http.preflight", "models.http.rate_limiter", "models.http.sse",
-    "models.http.transport", "models.http.window",
+    "models.http.counting", "models.http.endpoint_pool", "models.http.error_details",
+    "models.http.http_errors", "models.http.keys", "models.http.preflight",
+    "models.http.rate_limiter", "models.http.sse", "models.http.transport", "models.http.window",
     "models.servers.keyed", "models.servers.llama_cpp", "models.servers.managed",
-    "models.supervise", "models.servers.transformers_serve", "models.servers.vllm",
+    "models.servers.registry", "models.servers.transformers_serve", "models.servers.vllm",
     "models.servers.weights",
     # this hash itself, and the base class of all cached samples names it
     "core.code_hash",
@@ -42,6 +42,9 @@ SURROUNDINGS = frozenset((
 """Modules of this package that are not followed: they determine no reply."""
 
 _OWN_FIELDS = ("VERSION", "RUNTIME")
+_FORMER_NAME = "former_name"
+"""In a class with this member it stands for `name`: what is printed answers no question, and the
+hash stays that of the class under its first name."""
 _SKIPPED = frozenset(
     ("ctx", "type_comment", "annotation", "returns", "kind", "type_params", "type_ignores")
 )
@@ -158,7 +161,7 @@ class Walk:
                 return None if self._module(dotted) else dotted
             first, _, last = source.partition(".")
             if first == _PACKAGE and last in SURROUNDINGS:
-                return f"surroundings.{name}"
+                return f"surroundings.{former_part(dotted)}"
             module = self._module(source)
             if module is None:
                 return None if self._module(dotted) else dotted
@@ -283,11 +286,13 @@ class Walk:
         names = frozenset(name for member in node.body for name in stored(member))
         inner = _Scope(scope.module, scope.local, scope.imports, names)
         members = []
+        is_renamed = _FORMER_NAME in names
         for member in node.body:
             if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                if member.name != self._without:
+                if member.name != self._without and not (is_renamed and member.name == "name"):
                     emitted = self._emit(member, inner)
-                    members.append(f"{self._attribute(member.name)}:{emitted}")
+                    name = "name" if member.name == _FORMER_NAME else member.name
+                    members.append(f"{self._attribute(name)}:{emitted}")
             elif not isinstance(member, ast.Assign | ast.AnnAssign) or not (
                 {*runtime, *_OWN_FIELDS} & set(stored(member))
             ):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from rlm_eval.methods.prompts import fill, load_prompt
-from rlm_eval.methods.rlm.protocol import Ran
+from rlm_eval.methods.rlm.protocol import ExecutedBlock
 from rlm_eval.methods.text import sections
 
 _SEARCHES = {"find", "index", "count", "search", "findall", "finditer", "match", "startswith",
@@ -38,7 +38,7 @@ class Words:
             return self._hints["nothing_without_search"]
         return self._prompt["nothing"]
 
-    def of_block(self, ran: Ran, *, answer_mode: str) -> list[str]:
+    def of_block(self, ran: ExecutedBlock, *, answer_mode: str) -> list[str]:
         """Behind the output of a block."""
         found = []
         answer_dict = answer_mode == "answer_dict"

@@ -15,8 +15,14 @@ from rlm_eval.core.errors import LimitReached, ReplCrash, ReplUnavailable
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role
 from rlm_eval.methods.rlm.official_calls import OfficialCalls
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
-from rlm_eval.methods.rlm.protocol import Ran, Shown, View, head_of, lengths_of
-from rlm_eval.methods.rlm.subcalls import Place, RolloutState, SubCalls
+from rlm_eval.methods.rlm.protocol import (
+    ExecutedBlock,
+    OutputClip,
+    PromptVars,
+    head_of,
+    lengths_of,
+)
+from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 
@@ -42,14 +48,14 @@ class Loop:
         self.tree, self.context, self.slot = tree, context, slot
         self.prefix, self.parent = prefix, parent
         head = head_of(context)
-        self.view = View(question, kind, lengths, depth, config.depth, turns, head)
+        self.view = PromptVars(question, kind, lengths, depth, config.depth, turns, head)
         self.words = config.protocol
-        self.shown = Shown(config.output_chars, config.output_side, question)
-        self.subcalls = self._sub_calls(Place(prefix, 0, parent))
+        self.shown = OutputClip(config.output_chars, config.output_side, question)
+        self.subcalls = self._sub_calls(CallSite(prefix, 0, parent))
         self.history: list[Message] = []
         self.names: set[str] = set()
 
-    def _sub_calls(self, place: Place) -> SubCalls:
+    def _sub_calls(self, place: CallSite) -> SubCalls:
         depth, official = self.view.depth, self.words.one_argument_children
         given = (self.tree, depth, place, self._run_child, official)
         texts = getattr(self.words, "call_texts", None)
@@ -132,10 +138,10 @@ class Loop:
         except LimitReached as error:
             return await self._stopped(turn, error)
         parsed = self.words.parse(call.as_sent, cut=call.is_cut)
-        ran: list[Ran] = []
+        ran: list[ExecutedBlock] = []
         found: Answer | None = None
         for number, code in enumerate(parsed.blocks):
-            ran.append(Ran(code, await self._run(repl, code, turn, number, call)))
+            ran.append(ExecutedBlock(code, await self._run(repl, code, turn, number, call)))
             if (kind := ran[-1].result.error or "").startswith("exit:"):
                 return self._ended(kind.removeprefix("exit:"), call)
             found = found or await self._look(repl, ran[-1], call)
@@ -159,7 +165,7 @@ class Loop:
         """Run one block and keep its step."""
         session = self.tree.session
         position = f"{self.prefix}t{turn}.b{number}"
-        self.subcalls.place = Place(position, turn, call.id)
+        self.subcalls.place = CallSite(position, turn, call.id)
         result = await repl.run(code)
         self.names = set(result.variables)
         chars, side = self.shown.chars, self.shown.side
@@ -184,7 +190,7 @@ class Loop:
         self.tree.session.note("official_process_ended_by", kind)
         return Answer(None, call=call.id, outcome=Outcome.REPL_CRASH)
 
-    async def _look(self, repl: Repl, ran: Ran, call: Call) -> Answer | None:
+    async def _look(self, repl: Repl, ran: ExecutedBlock, call: Call) -> Answer | None:
         """The answer that a block left in the namespace."""
         if ran.result.answer is not None:
             return self._answer(ran.result.answer, call)
@@ -284,7 +290,7 @@ class Loop:
         ]
 
     async def _run_child(
-        self, place: Place, position: str, context: Any, question: str | None, slot: str
+        self, place: CallSite, position: str, context: Any, question: str | None, slot: str
     ) -> str:
         """A child loop; its answer as text, or an error in the code that asked."""
         child = Loop(

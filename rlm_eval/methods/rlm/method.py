@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Answer, Context, Sample, canonical_text
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm.loop import Loop
@@ -91,10 +92,15 @@ class RLM:
         self.protocol.check(self.depth)
 
     @property
-    def name(self) -> str:
-        """`rlm_<protocol>`, with the depth where it is not 1."""
+    def former_name(self) -> str:
+        """Name in tables of the first release: with the protocol, our own too (`rlm_own`)."""
         depth = "" if self.depth == 1 else f"_d{self.depth}"
         return self.label or f"rlm_{self.protocol.name}{depth}"
+
+    @property
+    def name(self) -> str:
+        """`rlm`, or `rlm_<protocol>` of another dialect; with the depth where it is not 1."""
+        return current(self.former_name)
 
     @property
     def remark(self) -> str:

@@ -32,7 +32,7 @@ from rlm_eval.core.types import Message
 from rlm_eval.methods.prompts import PromptText, fill, load_prompt
 from rlm_eval.methods.rlm import official_prompts
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, Tag, parse
-from rlm_eval.methods.rlm.protocol import Ran, Shown, View
+from rlm_eval.methods.rlm.protocol import ExecutedBlock, OutputClip, PromptVars
 from rlm_eval.methods.text import sections
 from rlm_eval.repl import BlockResult
 
@@ -199,7 +199,7 @@ class _Official:
             ),
         }
 
-    def opening(self, view: View) -> list[Message]:
+    def opening(self, view: PromptVars) -> list[Message]:
         """System prompt and metadata."""
         system, values = self._words("system"), self._metadata_values(view)
         filled = fill(system, **values) if self.prompt_file else system
@@ -210,10 +210,10 @@ class _Official:
             return messages + prologue
         return [*messages, Message(self.metadata_role, self._metadata(view, values)), *prologue]
 
-    def _metadata(self, view: View, values: Mapping[str, str]) -> str:  # noqa: ARG002 a subclass's
+    def _metadata(self, view: PromptVars, values: Mapping[str, str]) -> str:  # noqa: ARG002 a subclass's
         return fill(self._words("metadata"), **values)
 
-    def _metadata_values(self, view: View) -> dict[str, str]:
+    def _metadata_values(self, view: PromptVars) -> dict[str, str]:
         lengths = str(list(view.lengths[:_MOST_LENGTHS]))
         if len(view.lengths) > _MOST_LENGTHS:
             lengths += f"... [{len(view.lengths) - _MOST_LENGTHS} others]"
@@ -223,7 +223,7 @@ class _Official:
             "context_lengths": lengths,
         }
 
-    def turn_prompt(self, view: View, turn: int) -> Message:
+    def turn_prompt(self, view: PromptVars, turn: int) -> Message:
         """The safeguard before the first turn, then the reminder."""
         if view.question:
             text = self._words("turn").replace("{root_prompt}", view.question)
@@ -239,7 +239,7 @@ class _Official:
             reply, blocks=Blocks.REPL, tags=not self.answer_dict, greedy=self.greedy, cut=cut
         )
 
-    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+    def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
         """One user message per block, the code repeated."""
         messages = [Message("assistant", reply)]
         for block in ran:
@@ -330,18 +330,18 @@ class OfficialLatest(_Official):
         )
         return f"{system}\n\n{addendum}" if addendum else system
 
-    def _metadata(self, view: View, values: Mapping[str, str]) -> str:
+    def _metadata(self, view: PromptVars, values: Mapping[str, str]) -> str:
         metadata = super()._metadata(view, values)
         # As `build_rlm_system_prompt` words it.
         return f"Answer the following: {view.question}\n\n{metadata}" if view.question else metadata
 
-    def turn_prompt(self, view: View, turn: int) -> Message:
+    def turn_prompt(self, view: PromptVars, turn: int) -> Message:
         """`Turn i/N:`, the safeguard before the first."""
         place = {"iter_1": str(turn + 1), "max_iter": str(view.max_turns)}
         first = f"{self._words('first').rstrip()}\n\n" if turn == 0 else ""
         return Message("user", first + fill(self._words("turn"), **place))
 
-    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+    def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
         """One user message with every block's output; the code is not repeated."""
         parts = []
         for number, block in enumerate(ran, 1):
@@ -367,7 +367,7 @@ def _checked(file: str, sha256: str) -> str:
     return data.decode("utf-8").strip()
 
 
-def official_output(result: BlockResult, shown: Shown) -> str:
+def official_output(result: BlockResult, shown: OutputClip) -> str:
     """A block's output in the official wording: stdout, error without traceback, variables."""
     parts = [f"\n{text}" for text in (result.stdout, result.stderr) if text]
     if result.variables:

@@ -18,7 +18,7 @@ from rlm_eval.core.types import RENAMED_PROMPTS, Message
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.rlm import hints
 from rlm_eval.methods.rlm.parsing import Blocks, Parsed, parse
-from rlm_eval.methods.rlm.protocol import Ran, Shown, View
+from rlm_eval.methods.rlm.protocol import ExecutedBlock, OutputClip, PromptVars
 from rlm_eval.methods.text import sections
 from rlm_eval.repl import clip
 
@@ -114,7 +114,7 @@ class Own:
             if max_depth >= depth and name not in have:
                 raise ConfigError(f"method.depth={max_depth}: {self.prompt_file} has no === {name}")
 
-    def opening(self, view: View) -> list[Message]:
+    def opening(self, view: PromptVars) -> list[Message]:
         """System prompt, the worked examples as turns, the question.
 
         An example whose code asks a model is left out where the view has no sub-calls.
@@ -171,7 +171,7 @@ class Own:
             ]
         return messages
 
-    def turn_prompt(self, view: View, turn: int) -> Message | None:  # noqa: ARG002 the role's form
+    def turn_prompt(self, view: PromptVars, turn: int) -> Message | None:  # noqa: ARG002 the role's form
         """None: the output itself asks for the next step."""
         return None
 
@@ -183,7 +183,7 @@ class Own:
             return Parsed(parsed.blocks, None, parsed.modes)
         return parsed
 
-    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+    def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
         """The reply, then one message with what the blocks printed."""
         messages = [Message("assistant", reply)]
         words = hints.Words(self._sections, self._searches_first)
@@ -220,7 +220,7 @@ def example_names(part: Mapping[str, str]) -> list[str]:
     return [f"example_{number}" for number in found] or ["example"]
 
 
-def _output(block: Ran, shown: Shown) -> str:
+def _output(block: ExecutedBlock, shown: OutputClip) -> str:
     result = block.result
     parts = []
     for text, chars in ((result.stdout, result.stdout_chars), (result.stderr, result.stderr_chars)):

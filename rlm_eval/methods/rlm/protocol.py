@@ -20,7 +20,7 @@ HEAD_CHARS = 700
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PromptVars:
     """What the root (or a child's root) is told about its task."""
 
     question: str | None
@@ -50,7 +50,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class OutputClip:
     """How much of a block's output the root is shown."""
 
     chars: int
@@ -73,13 +73,17 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ExecutedBlock:
     """One executed block."""
 
     code: str
     """As it ran."""
     result: BlockResult
     """What it did."""
+
+
+View, Shown, Ran = PromptVars, OutputClip, ExecutedBlock
+"""The names of earlier releases, for dialects of plug-ins."""
 
 
 class RlmProtocol(Protocol):
@@ -142,11 +146,11 @@ class RlmProtocol(Protocol):
         """Code run before the first turn; empty for none."""
         ...
 
-    def opening(self, view: View) -> list[Message]:
+    def opening(self, view: PromptVars) -> list[Message]:
         """The messages before the first turn."""
         ...
 
-    def turn_prompt(self, view: View, turn: int) -> Message | None:
+    def turn_prompt(self, view: PromptVars, turn: int) -> Message | None:
         """What is said before reply number `turn` (from 0)."""
         ...
 
@@ -154,7 +158,7 @@ class RlmProtocol(Protocol):
         """Blocks and tag; `cut` where the reply stopped at its output limit."""
         ...
 
-    def observe(self, reply: str, ran: Sequence[Ran], shown: Shown) -> list[Message]:
+    def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
         """The messages that a turn leaves in the history."""
         ...
 

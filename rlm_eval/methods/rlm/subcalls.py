@@ -47,7 +47,7 @@ class RolloutState:
 
 
 @dataclass
-class Place:
+class CallSite:
     """The block that is running."""
 
     position: str
@@ -69,8 +69,8 @@ class SubCalls:
     tree: RolloutState
     depth: int
     """Of the loop whose code calls."""
-    place: Place
-    child: Callable[[Place, str, Any, str | None, str], Awaitable[str]]
+    place: CallSite
+    child: Callable[[CallSite, str, Any, str | None, str], Awaitable[str]]
     """Runs a child loop: (place, its position, context, question, model slot) -> answer."""
     one_argument: bool
     """The official form of `rlm_query`."""

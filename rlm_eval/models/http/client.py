@@ -32,13 +32,13 @@ from rlm_eval.core.errors import (
 )
 from rlm_eval.core.messages import say
 from rlm_eval.core.types import Message, Reply, Usage, added
-from rlm_eval.models import ON_SEND, Account, EndpointInfo, Sampling, merged
-from rlm_eval.models.endpoint import Host, Widens
+from rlm_eval.models import ON_SEND, EndpointInfo, Sampling, ServerUsage, merged
+from rlm_eval.models.endpoint import ServerHandle, Widens
 from rlm_eval.models.http import address, capacity, preflight
 from rlm_eval.models.http.counting import ServerCount
 from rlm_eval.models.http.http_errors import TransientError
 from rlm_eval.models.http.keys import without_secrets
-from rlm_eval.models.http.rate_limiter import CALLER, Gate
+from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter
 from rlm_eval.models.http.thoughts import Thoughts
 from rlm_eval.models.http.transport import StaleConnection, Transport
 from rlm_eval.models.outage import Silence, Unreachable
@@ -86,7 +86,12 @@ class HttpClient:
     """A client of one endpoint. Raises only subclasses of `core.errors.ModelError`."""
 
     def __init__(
-        self, config: HttpSettings, transport: Transport, host: Host, gate: Gate, silence: Silence
+        self,
+        config: HttpSettings,
+        transport: Transport,
+        host: ServerHandle,
+        gate: AdaptiveLimiter,
+        silence: Silence,
     ) -> None:
         self.config, self.gate, self._silence = config, gate, silence
         self._transport, self._host = transport, host
@@ -318,13 +323,13 @@ class HttpClient:
         cache = f", its cache holds {told.tokens:,} tokens" if told.tokens else ""
         say(f"{self._transport.where}: {self.gate.ceiling} requests at once at most{cache}")
 
-    async def account(self) -> Account | None:
+    async def account(self) -> ServerUsage | None:
         """See `models.Client.account`."""
         held = self._host.held
         cache = await self._prefix_cache()
         if held is None:
-            return Account(self.base_url, prefix_cache=cache) if cache else None
-        return Account(*held, *self._host.meter.read(), cache)
+            return ServerUsage(self.base_url, prefix_cache=cache) if cache else None
+        return ServerUsage(*held, *self._host.meter.read(), cache)
 
     async def _prefix_cache(self) -> dict[str, float]:
         """Prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:

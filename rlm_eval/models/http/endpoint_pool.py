@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, RunStopped
 from rlm_eval.core.messages import say
 from rlm_eval.core.types import Message, Reply, added
-from rlm_eval.models import Account, EndpointInfo, Sampling
+from rlm_eval.models import EndpointInfo, Sampling, ServerUsage
 from rlm_eval.models.http.client import HttpClient
 from rlm_eval.models.http.rate_limiter import CALLER
 from rlm_eval.models.waiting import INTERRUPT
@@ -166,7 +166,7 @@ class Pool:
             cache_tokens=None if None in caches else sum(filter(None, caches)),
         )
 
-    async def account(self) -> Account | None:
+    async def account(self) -> ServerUsage | None:
         """See `models.Client.account`: the prefix caches of all endpoints together."""
         accounts = [await m.client.account() for m in self._members if not m.is_out()]
         known = [account for account in accounts if account is not None]

@@ -1,9 +1,9 @@
 """From a failed response to a typed error: what is transient, what is final, what it means.
 
-One rule for errors with an HTTP status (`fault_of`) and for errors inside a reply or stream event
-of status 200 (`fault_in`). What an error object says is read by `trouble`, whether a prompt is too
-long by `window`. The wordings are those of servers and gateways as their documentation and users
-quote them; `tests/models/wordings.json` repeats each.
+One rule for errors with an HTTP status (`error_from_response`) and for errors inside a reply or
+stream event of status 200 (`fault_in`). What an error object says is read by `error_details`,
+whether a prompt is too long by `window`. The wordings are those of servers and gateways as their
+documentation and users quote them; `tests/models/wordings.json` repeats each.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def head_of(raw: bytes, most: int = 200) -> str:
     return repr(text[:most] + ("..." if len(text) > most or len(raw) > 4 * most else ""))
 
 
-def fault_of(
+def error_from_response(
     status: int, body: bytes, headers: Mapping[str, str], *, where: str, key_env: str | None
 ) -> ModelError | TransientError:
     """The error that a response of this status means. `where` names model and address.

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlm_eval.core.secrets import check_url
 from rlm_eval.models import Client, EndpointInfo, Sampling
-from rlm_eval.models.endpoint import Dialect, Elsewhere, Host
+from rlm_eval.models.endpoint import Dialect, RemoteServer, ServerHandle
 from rlm_eval.models.http import address, endpoint_pool
 from rlm_eval.models.http.client import HttpClient
 from rlm_eval.models.http.histories import Turns
 from rlm_eval.models.http.keys import check_names, from_environment
 from rlm_eval.models.http.openai_dialect import OpenAIDialect
-from rlm_eval.models.http.rate_limiter import Gate
+from rlm_eval.models.http.rate_limiter import AdaptiveLimiter
 from rlm_eval.models.http.transport import Transport
 from rlm_eval.models.outage import Outage, Silence
-from rlm_eval.models.refcounted import shared
+from rlm_eval.models.refcounted import refcounted
 from rlm_eval.models.servers import users
 
 if TYPE_CHECKING:
@@ -211,11 +211,11 @@ class OpenAIModel:
             return
         (url,) = self.addresses
         info = EndpointInfo(self.model, base_url=url, revision=self.revision)
-        async with self._client(Elsewhere(url, info), self._key()) as client:
+        async with self._client(RemoteServer(url, info), self._key()) as client:
             yield client
 
     @asynccontextmanager
-    async def _client(self, host: Host, key: str | None) -> AsyncIterator[Client]:
+    async def _client(self, host: ServerHandle, key: str | None) -> AsyncIterator[Client]:
         most = getattr(self.engine, "at_once", None) if self.server != "attach" else None
         asked = self.concurrency or DEFAULT_AT_ONCE
         limits = (min(asked, most or asked), self.rpm, self.tpm)
@@ -226,7 +226,9 @@ class OpenAIModel:
         who = repr(place[1:4] if self.server == "attach" else (self.model, repr(self.engine)))
 
         @asynccontextmanager
-        async def endpoint() -> AsyncIterator[tuple[aiohttp.ClientSession, Gate, Silence]]:
+        async def endpoint() -> AsyncIterator[
+            tuple[aiohttp.ClientSession, AdaptiveLimiter, Silence]
+        ]:
             async with (
                 _endpoint(host.base_url, limits) as opened,
                 users.divided(opened[1], logs, who),
@@ -234,8 +236,8 @@ class OpenAIModel:
                 yield opened
 
         async with (
-            shared(("outage", host.base_url), _outage) as outage,
-            shared(place, endpoint) as (session, gate, silence),
+            refcounted(("outage", host.base_url), _outage) as outage,
+            refcounted(place, endpoint) as (session, gate, silence),
         ):
             transport = Transport(self, host, key, session, outage)
             yield HttpClient(self, transport, host, gate, silence)
@@ -249,7 +251,7 @@ async def _outage() -> AsyncIterator[Outage]:
 @asynccontextmanager
 async def _endpoint(
     base_url: str, limits: tuple[int, float | None, float | None]
-) -> AsyncIterator[tuple[aiohttp.ClientSession, Gate, Silence]]:
+) -> AsyncIterator[tuple[aiohttp.ClientSession, AdaptiveLimiter, Silence]]:
     import aiohttp
 
     from rlm_eval.models.http.connections import Connector
@@ -258,4 +260,4 @@ async def _endpoint(
     # through one.
     is_elsewhere = not address.is_loopback(base_url)
     async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
-        yield session, Gate(*limits), Silence()
+        yield session, AdaptiveLimiter(*limits), Silence()

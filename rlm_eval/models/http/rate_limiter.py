@@ -1,9 +1,9 @@
 """How many requests an endpoint gets at once, and who goes next.
 
-One `Gate` per endpoint: a limit that is halved when the provider says "too many" and creeps back
-with success (additive increase, multiplicative decrease, as TCP does), a pause for `Retry-After`,
-requests and tokens per minute, and turns between samples: the caller that waits longest without
-a start goes first, so that one sample's thousand sub-calls do not starve the others.
+One `AdaptiveLimiter` per endpoint: a limit that is halved when the provider says "too many" and
+creeps back with success (additive increase, multiplicative decrease, as TCP does), a pause for
+`Retry-After`, requests and tokens per minute, and turns between samples: the caller that waits
+longest without a start goes first, so that one sample's thousand sub-calls do not starve others.
 
 It does not retry; `client.HttpClient` does. Back-off happens outside the gate, holding no slot.
 """
@@ -54,7 +54,7 @@ class Rate:
         self._level -= units
 
 
-class Gate:
+class AdaptiveLimiter:
     """The entrance of one endpoint. See the module docstring."""
 
     def __init__(self, limit: int, rpm: float | None = None, tpm: float | None = None) -> None:

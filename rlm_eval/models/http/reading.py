@@ -19,7 +19,12 @@ from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Reply
 from rlm_eval.models.endpoint import Dialect, Stream
 from rlm_eval.models.http import sse
-from rlm_eval.models.http.http_errors import Malformed, TransientError, fault_in, fault_of
+from rlm_eval.models.http.http_errors import (
+    Malformed,
+    TransientError,
+    error_from_response,
+    fault_in,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Reader:
 
     def fault(self, status: int, raw: bytes) -> ModelError | TransientError:
         """The error that a response of another status means."""
-        return fault_of(
+        return error_from_response(
             status, SECRETS.data(raw), self.headers, where=self.where, key_env=self.key_env
         )
 

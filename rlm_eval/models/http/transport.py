@@ -18,10 +18,10 @@ import orjson
 from rlm_eval.core.errors import BadRequest, EndpointUnusable, ModelError, ProviderError
 from rlm_eval.core.secrets import SECRETS, redact
 from rlm_eval.core.types import Reply
-from rlm_eval.models.endpoint import Host
+from rlm_eval.models.endpoint import ServerHandle
 from rlm_eval.models.http import address
 from rlm_eval.models.http.histories import remedy
-from rlm_eval.models.http.http_errors import TransientError, fault_of
+from rlm_eval.models.http.http_errors import TransientError, error_from_response
 from rlm_eval.models.http.keys import request_headers
 from rlm_eval.models.http.reading import Reader, loads
 from rlm_eval.models.outage import Outage, Unreachable
@@ -57,7 +57,7 @@ class Transport:
     def __init__(
         self,
         config: HttpSettings,
-        host: Host,
+        host: ServerHandle,
         key: str | None,
         session: aiohttp.ClientSession,
         outage: Outage,
@@ -227,7 +227,9 @@ class Transport:
                 f"{address.moved(self.base_url, path, to)}"
             )
         words = SECRETS.data(await read(response, _MOST_OF_AN_ERROR, cut=True))  # some echo keys
-        fault = fault_of(status, words, response.headers, where=self.where, key_env=self._key_env)
+        fault = error_from_response(
+            status, words, response.headers, where=self.where, key_env=self._key_env
+        )
         if status in (400, 422, 500):  # llama.cpp answers 500 where a chat template raises
             change = remedy(words.decode(errors="replace"), _roles(payload))
             if change:

@@ -30,7 +30,7 @@ from rlm_eval.core.secrets import redact
 from rlm_eval.core.types import text_hash
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.endpoint import Fetches, Meter, TellsCache
-from rlm_eval.models.refcounted import shared
+from rlm_eval.models.refcounted import refcounted
 from rlm_eval.models.servers.placement import NOWHERE, PLACEMENT, Place, Placement, Windows, key_of
 from rlm_eval.models.servers.processes import answers, free_port, kill_tree
 from rlm_eval.models.servers.start_errors import quoted
@@ -383,7 +383,7 @@ async def spawned(
             finally:
                 await asyncio.shield(server.stop())
 
-    place: AbstractAsyncContextManager[Server] = shared(
+    place: AbstractAsyncContextManager[Server] = refcounted(
         ("server", repr(engine), model, window), hold
     )
     async with place as server:

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from rlm_eval.core.types import text_hash
-from rlm_eval.models.http.rate_limiter import Gate
+from rlm_eval.models.http.rate_limiter import AdaptiveLimiter
 from rlm_eval.models.servers import registry
 from rlm_eval.models.servers.registry import Registration, Registry
 
@@ -41,7 +41,7 @@ def place(logs: Path) -> Path:
 
 
 @asynccontextmanager
-async def divided(gate: Gate, logs: Path | None, endpoint: str) -> AsyncIterator[None]:
+async def divided(gate: AdaptiveLimiter, logs: Path | None, endpoint: str) -> AsyncIterator[None]:
     """While this is open, `gate` lets through this process's part of its limits.
 
     `endpoint` names it for all processes alike; outside a run (`logs` is `None`) the process is
@@ -65,7 +65,7 @@ async def divided(gate: Gate, logs: Path | None, endpoint: str) -> AsyncIterator
                 folder.rmdir()
 
 
-async def _follow(gate: Gate, logs: Path, own: Registration, others: Registry) -> None:
+async def _follow(gate: AdaptiveLimiter, logs: Path, own: Registration, others: Registry) -> None:
     began = renewed = time.monotonic()
     while True:
         await asyncio.sleep(LOOK_S)

@@ -23,7 +23,7 @@ from rlm_eval.records.coverage import FAILURES
 from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, headline, load_records
 from rlm_eval.report.exports.inspect_log import inspect_logs
 from rlm_eval.report.viewer.trajectories import attempts
-from rlm_eval.storage.cell_store import Attempt, output_folder
+from rlm_eval.storage.cell_store import RolloutResult, output_folder
 
 if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
@@ -226,12 +226,12 @@ def chat(
     return [path]
 
 
-def _succeeded(attempt: Attempt, min_score: float) -> bool:
+def _succeeded(attempt: RolloutResult, min_score: float) -> bool:
     value = attempt.scores[0].value if attempt.scores else None
     return attempt.trajectory.outcome is Outcome.OK and value is not None and value >= min_score
 
 
-def _last_calls(attempt: Attempt, sub_calls: bool) -> list[Call]:
+def _last_calls(attempt: RolloutResult, sub_calls: bool) -> list[Call]:
     """The last answered call of the root's loop; with `sub_calls` of every loop, and all sub-calls.
 
     A loop's last prompt holds its whole conversation; a sub-call is a conversation of its own.

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import Attempt, output_folder
+from rlm_eval.storage.cell_store import RolloutResult, output_folder
 
 _STOPS = {
     "stop": "stop",
@@ -58,7 +59,7 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     return paths
 
 
-def _log(found: Sequence[tuple[dict[str, Any], Sample, Attempt]]) -> Any:
+def _log(found: Sequence[tuple[dict[str, Any], Sample, RolloutResult]]) -> Any:
     from inspect_ai import log
 
     manifest = found[0][0]
@@ -67,7 +68,7 @@ def _log(found: Sequence[tuple[dict[str, Any], Sample, Attempt]]) -> Any:
     spec = log.EvalSpec(
         created=_started(manifest).isoformat(),
         task=str(facts["task"]),
-        solver=str(facts["method"]),
+        solver=current(str(facts["method"])),
         model=str(facts["root"]),
         dataset=log.EvalDataset(name=str(facts["task"]), samples=len({s.id for s in samples})),
         config=log.EvalConfig(epochs=max(s.epoch for s in samples)),
@@ -85,11 +86,11 @@ def _log(found: Sequence[tuple[dict[str, Any], Sample, Attempt]]) -> Any:
     return log.EvalLog(status="success", eval=spec, results=results, samples=samples)
 
 
-def _scorers(found: Sequence[tuple[Any, Sample, Attempt]]) -> Iterator[str]:
+def _scorers(found: Sequence[tuple[Any, Sample, RolloutResult]]) -> Iterator[str]:
     return (score.scorer for _, _, attempt in found for score in attempt.scores)
 
 
-def _mean(name: str, found: Sequence[tuple[Any, Sample, Attempt]]) -> Any:
+def _mean(name: str, found: Sequence[tuple[Any, Sample, RolloutResult]]) -> Any:
     """The mean of a scorer with our interval, repeats of a sample averaged first."""
     from inspect_ai.log import EvalMetric, EvalScore
 
@@ -118,7 +119,7 @@ def _started(manifest: Mapping[str, Any]) -> datetime:
 class _Export:
     """One attempt at one sample in Inspect's classes."""
 
-    def __init__(self, manifest: Mapping[str, Any], sample: Sample, attempt: Attempt) -> None:
+    def __init__(self, manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) -> None:
         self._hidden = bool(manifest["facts"].get("protected"))
         self._start = _started(manifest)
         self._sample, self._attempt = sample, attempt

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.budget.prices import call_cost
+from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Role, Sample, Slice
 from rlm_eval.records import coverage
 from rlm_eval.records.call_patterns import fanout, prompt_chars
 from rlm_eval.report.profile.codebook import UNKNOWN
 from rlm_eval.report.profile.strategies import of_trajectory
 from rlm_eval.report.viewer.trajectories import attempts
-from rlm_eval.storage.cell_store import Attempt
+from rlm_eval.storage.cell_store import RolloutResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def _rows(run: Path) -> Iterator[dict[str, Any]]:
             yield row_of(manifest, sample, attempt)
 
 
-def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: Attempt) -> dict[str, Any]:
+def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) -> dict[str, Any]:
     """How one trajectory recursed."""
     facts, trajectory = manifest["facts"], attempt.trajectory
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
@@ -76,7 +77,7 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: Attempt) -> dic
     row: dict[str, Any] = {
         "task": facts["task"],
         "length": sample.length,
-        "method": facts["method"],
+        "method": current(facts["method"]),
         "variant": facts.get("variant") or "",
         "root": facts.get("root") or "",
         "sub": facts.get("sub") or "",

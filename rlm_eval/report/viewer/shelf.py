@@ -19,7 +19,7 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import rows, trajectories
 from rlm_eval.report.viewer.live import LiveRecords, Unfinished, facts_of
-from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 from rlm_eval.storage.search import samples_with
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _address(row: Mapping[Any, Any]) -> str:
     return rows.address(row["run"], row["cell_id"], row["sample_id"], row["epoch"])
 
 
-def _so_far(one: Unfinished) -> Attempt:
+def _so_far(one: Unfinished) -> RolloutResult:
     """A trajectory without its end, in the form of a finished one."""
     answer = Answer(None, provenance="not finished")
     trajectory = Trajectory(
@@ -224,4 +224,4 @@ def _so_far(one: Unfinished) -> Attempt:
         steps=(),
         wall_seconds=None,
     )
-    return Attempt(0, trajectory, (), 0, 0)
+    return RolloutResult(0, trajectory, (), 0, 0)

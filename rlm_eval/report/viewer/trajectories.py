@@ -19,7 +19,7 @@ from rlm_eval.records.build import cost_of
 from rlm_eval.records.coverage import slices_of
 from rlm_eval.records.record import CallCost
 from rlm_eval.report.viewer.rows import address, run_names
-from rlm_eval.storage.cell_store import Attempt, CellStore, stored_sample
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def _joined(evidence: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def as_json(
-    sample: Sample, attempt: Attempt, pool: Pool, cost: CallCost, context: str | None = None
+    sample: Sample, attempt: RolloutResult, pool: Pool, cost: CallCost, context: str | None = None
 ) -> dict[str, Any]:
     """One trajectory; every text is a number in `pool`. `context` fills the slices' text."""
     trajectory = attempt.trajectory
@@ -142,7 +142,7 @@ def _call(call: Call, source: str, pool: Pool, cost: CallCost) -> dict[str, Any]
     }
 
 
-def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, Attempt]]:
+def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, RolloutResult]]:
     """(cell manifest, sample, attempt with its calls) of every finished sample of a run."""
     for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
         store = CellStore(folder)

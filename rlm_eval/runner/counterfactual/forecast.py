@@ -25,9 +25,9 @@ from rlm_eval.repl import open_pool
 from rlm_eval.runner.counterfactual.change import Counterfactual
 from rlm_eval.runner.counterfactual.shared import Original, SharedReplies, unit
 from rlm_eval.runner.resources import endpoint
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.session import Session
-from rlm_eval.storage.journal import Journal, Replies
+from rlm_eval.storage.journal import Journal, StoredReplies
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 
@@ -118,7 +118,7 @@ class _Probe(Journal):
     def check(self) -> None:
         """Nothing."""
 
-    def replies(self, sample: str, epoch: int) -> Replies:
+    def replies(self, sample: str, epoch: int) -> StoredReplies:
         """Of the attempt that counts."""
         self.seen = _Seen(original=self._original.replies((sample, epoch)))
         return self.seen
@@ -162,7 +162,7 @@ async def forecast(one: Counterfactual) -> Forecast:
                     Budget(cell.limits), pool, SourceIndex(sample.context.hash, ""),
                 )  # fmt: skip
                 with suppress(RlmEvalError):  # nobody answers; what was taken until then counts
-                    await attempt(cell.task, cell.method, sample, session)
+                    await run_rollout(cell.task, cell.method, sample, session)
                 taken = set(probe.seen.taken)
                 found.shared += len(taken)
                 found.same += probe.seen.diverged_in is None

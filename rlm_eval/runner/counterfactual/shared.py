@@ -20,7 +20,7 @@ from typing import Any
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call
 from rlm_eval.storage.cell_store import CellStore
-from rlm_eval.storage.journal import FINAL_ERRORS, FROM, Calls, Journal, Replies, Who
+from rlm_eval.storage.journal import FINAL_ERRORS, FROM, Journal, JournalReader, StoredReplies, Who
 from rlm_eval.storage.jsonl import JsonlLog
 
 KEY = "counterfactual"
@@ -39,11 +39,11 @@ def unit(position: str) -> str:
 
 
 @dataclass
-class SharedReplies(Replies):
+class SharedReplies(StoredReplies):
     """Replies of this sample: its own of an earlier sitting first, then those of the original."""
 
-    own: Replies = field(default_factory=Replies)
-    original: Replies = field(default_factory=Replies)
+    own: StoredReplies = field(default_factory=StoredReplies)
+    original: StoredReplies = field(default_factory=StoredReplies)
     diverged_in: str | None = None
     """Unit of the first divergence."""
     taken: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class SharedReplies(Replies):
         self.unused = self.own.unused
 
     def overlap(self, position: str) -> bool:
-        """As `Replies.overlap`, by either journal."""
+        """As `StoredReplies.overlap`, by either journal."""
         return self.own.overlap(position) or self.original.overlap(position)
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
@@ -88,11 +88,11 @@ class Original:
                 "original run, or replay another"
             )
         self.store = CellStore(folder)
-        self.calls = Calls(folder / "journal.jsonl")
+        self.calls = JournalReader(folder / "journal.jsonl")
 
-    def replies(self, who: Who) -> Replies:
+    def replies(self, who: Who) -> StoredReplies:
         """The replies of the attempt that counts; none where the sample has no result."""
-        found = Replies()
+        found = StoredReplies()
         for line in self.lines(who):
             if "cut" not in line and line.get("error", "").partition(":")[0] in FINAL_ERRORS:
                 found.add(line)
@@ -118,7 +118,7 @@ class SharedJournal(Journal):
             if request not in self.counts:
                 self.write_count(request, tokens)
 
-    def replies(self, sample: str, epoch: int) -> Replies:
+    def replies(self, sample: str, epoch: int) -> StoredReplies:
         """What was answered here, and what the original was answered."""
         own = super().replies(sample, epoch)
         return SharedReplies(own=own, original=self._original.replies((sample, epoch)))

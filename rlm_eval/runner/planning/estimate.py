@@ -38,7 +38,7 @@ from rlm_eval.models.http.embedding import EmbeddingModel
 from rlm_eval.models.scripted import CHARS_PER_TOKEN, ScriptedModel
 from rlm_eval.repl import open_pool
 from rlm_eval.runner.planning.expectations import Row, Speed, Used, family, rows, typical_context
-from rlm_eval.runner.rollout import attempt
+from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog
@@ -316,7 +316,7 @@ async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
         index = SourceIndex(sample.context.hash, sample.context.text())
         session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)
         task = cell.task if sample.id != _FILLER else cast(Task, _Unscored())
-        await attempt(task, cell.method, sample, session)
+        await run_rollout(task, cell.method, sample, session)
     return [
         replace(c, usage=Usage(input=round((c.usage.input or 0) / rate)))
         for c in session.calls

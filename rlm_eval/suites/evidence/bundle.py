@@ -20,7 +20,7 @@ from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import write_json
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
 from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import Record, read_record
+from rlm_eval.suites.plan import SuitePlan, read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, manifests
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Bundle:
         return manifests(self.folder)
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> SuitePlan:
         """The plan."""
         found = read_record(self.folder)
         assert found is not None, "checked when the bundle was opened"
@@ -98,7 +98,8 @@ class Bundle:
 def derive(run: Path) -> dict[str, str]:
     """Path -> text of `tables/*.csv`, `tables/*.md` and `CARD.md` of a run with records.
 
-    Baselines are those in the records: none is computed, since that needs the data sets.
+    Names are those in the records, or a seal of an earlier release would not hold. Baselines, too:
+    none is computed, since that needs the data sets.
     """
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
@@ -108,7 +109,7 @@ def derive(run: Path) -> dict[str, str]:
     from rlm_eval.suites.comparisons import additions
 
     known = card.manifests([run])
-    frame = summary.prepare(baselines.joined(load_records([run]), []), known)
+    frame = summary.prepare(baselines.joined(load_records([run], stored_names=True), []), known)
     table = summary.summarise(frame)
     compared = comparison.against(frame, summary.series_order(frame)[0])
     more, _ = additions([run])(frame)

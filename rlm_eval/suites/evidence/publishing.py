@@ -93,9 +93,9 @@ def remake(folder: Path) -> None:
         tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as aside,
     ):
         if before is None:
-            frame = with_baselines(load_records([run]), run)
+            frame = with_baselines(load_records([run], stored_names=True), run)
             frame.to_parquet(run / RECORDS, index=False)
-        write_report([run], run / "report", ContextSource())
+        write_report([run], run / "report", ContextSource(), stored_names=True)
         anywhere = Anywhere(run)
         made = Path(aside) / folder.name
         shutil.copytree(folder, made, ignore=shutil.ignore_patterns("figures", seals.FILE))

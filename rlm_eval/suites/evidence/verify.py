@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from rlm_eval.core import renamed
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome
 from rlm_eval.suites.evidence import answers, claims
@@ -122,7 +123,7 @@ def _cells(bundle: Bundle) -> str | None:
             return f"cell {name}: {len(indexes)} samples, but n = {asked}"
         for column in ("task", "method", "root", "sub", "seed"):
             said = {str(v) for v in own[column].dropna()}
-            if said - {str(facts.get(column))}:
+            if {renamed.current(v) for v in said} - {renamed.current(str(facts.get(column)))}:
                 return f"cell {name}: {column} is {sorted(said)} in the records"
     unknown = set(records["outcome"]) - {o.value for o in Outcome}
     return f"outcome {min(unknown)} is none" if unknown else None
@@ -239,7 +240,7 @@ def _figures(bundle: Bundle) -> str | None:
     from rlm_eval.suites.reporting import write_report
 
     with bundle.as_run() as run:
-        write_report([run], run / "report", ContextSource())
+        write_report([run], run / "report", ContextSource(), stored_names=True)
         now = {path.name: path for path in (run / "report" / "figures").glob("*.csv")}
         then = {path.name: path for path in (bundle.folder / "figures").glob("*.csv")}
         if now.keys() != then.keys():

@@ -10,8 +10,8 @@ from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Outcome, Score, Trajectory
 from rlm_eval.runner.progress import Progress
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import Attempt, CellStore
-from rlm_eval.storage.spend import Spending
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
+from rlm_eval.storage.spend import Spend
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 def attempt(sample, score, epoch=0, outcome=Outcome.OK):
     done = Trajectory(sample, epoch, Answer("7"), outcome, (), (), 1.0)
-    return Attempt(0, done, () if score is None else (Score("official", score),), 0, 0)
+    return RolloutResult(0, done, () if score is None else (Score("official", score),), 0, 0)
 
 
 def line_of(tmp_path, *attempts, per_window=5):
@@ -75,10 +75,10 @@ def test_an_overflow_is_wrong_and_a_missing_sample_opens_bounds(tmp_path):
 @pytest.mark.parametrize(
     ("spent", "words"),
     [
-        (Spending(calls=3, tokens=10, unpriced=3), "price unknown"),
-        (Spending(calls=4, tokens=10, unpriced=3), "price unknown"),  # one failed: no bill
-        (Spending(calls=4, tokens=10, cost=0.5, unpriced=3), "$0.5000 and 3 calls of unknown"),
-        (Spending(calls=4, tokens=10), "$0.0000"),  # a model at no cost
+        (Spend(calls=3, tokens=10, unpriced=3), "price unknown"),
+        (Spend(calls=4, tokens=10, unpriced=3), "price unknown"),  # one failed: no bill
+        (Spend(calls=4, tokens=10, cost=0.5, unpriced=3), "$0.5000 and 3 calls of unknown"),
+        (Spend(calls=4, tokens=10), "$0.0000"),  # a model at no cost
     ],
 )
 def test_an_unknown_price_is_not_nothing(spent, words):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "task"
+CONFIGS = Path(__file__).parents[2] / "configs" / "task"
 
 
 def shipped(name, **given):

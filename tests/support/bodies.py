@@ -2,7 +2,7 @@
 
 import json
 
-from tests.fake_server import Fault
+from fake_server import Fault
 
 SOME = {"prompt_tokens": 25, "completion_tokens": 2, "total_tokens": 27}
 ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}

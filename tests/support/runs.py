@@ -23,9 +23,9 @@ from rlm_eval.core.types import Outcome, Slice
 from rlm_eval.records.build import rows
 from rlm_eval.runner.runner import Runner, Summary
 from rlm_eval.runner.signals import Signals
-from rlm_eval.storage.journal import Calls
+from rlm_eval.storage.journal import JournalReader
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 FIRST = """```python
 chunks = [context[i : i + 1000] for i in range(0, len(context), 900)]
@@ -112,7 +112,7 @@ def prompts_in(journal: Path, texts: dict[str, str]) -> list[str]:
     def text(part: Slice | str) -> str:
         return part if isinstance(part, str) else texts[part.source][part.start : part.end]
 
-    calls = Calls(journal)
+    calls = JournalReader(journal)
     return [
         "".join(map(text, call.prompt.messages[-1][1]))
         for trajectory in calls

@@ -2,9 +2,10 @@
 
 Inside a test: `async with FakeServer(reply=...) as server: ... server.url, server.totals`.
 As a process of its own (`kill -9` tests, benchmarks): `with FakeProcess("--reply", "echo") as p`
-or `python tests/fake_server.py --port 0`, which prints one JSON line `{"url": ...}` and answers
-`GET /_totals`, `GET /_log` and `POST /_faults`. The counters are the server's own: a meter is right
-when its totals equal `totals`; tokens of replies that were made but never delivered are `lost_*`.
+or `python tests/support/fake_server.py --port 0`, which prints one JSON line `{"url": ...}` and
+answers `GET /_totals`, `GET /_log` and `POST /_faults`. The counters are the server's own: a meter
+is right when its totals equal `totals`; tokens of replies that were made but never delivered are
+`lost_*`.
 """
 
 from __future__ import annotations

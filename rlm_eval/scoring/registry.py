@@ -1,18 +1,10 @@
-"""`rlm-eval score-answers`: score answers that were produced anywhere.
-
-Reads one JSON object a line (`gold`, `answer_type`, `output` and what a scorer needs besides) and
-prints one JSON object a line with `score`, in the same order; `null` where the reference raises.
-A pure command: no model, no data set, no run directory.
-"""
+"""Scorers by name, and the scores of JSON lines: for `score-answers`, imports and users' tasks."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import json
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from rlm_eval.core.errors import RlmEvalError
@@ -130,32 +122,3 @@ def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
             ) from error
         except (AttributeError, TypeError, ValueError) as error:
             raise RlmEvalError(f"{place}:{number}: {name} cannot read the row: {error}") from error
-
-
-def main(argv: list[str]) -> int:
-    """Run the command; 0 where every line was scored, 2 after an error (on stderr)."""
-    parser = argparse.ArgumentParser("rlm-eval score-answers", description=__doc__)
-    parser.add_argument("--scorer", required=True, help="name of the scorer, or `list`")
-    parser.add_argument("answers", nargs="?", help="JSON lines; `-` reads standard input")
-    arguments = parser.parse_args(argv)
-    if arguments.scorer == "list":
-        print("\n".join(SCORERS))
-        return 0
-    if arguments.answers is None:
-        parser.error("IN.jsonl is missing: name a file of JSON lines, or - for standard input")
-    try:
-        find_scorer(arguments.scorer)
-        if arguments.answers == "-":
-            _print(score_lines(sys.stdin, arguments.scorer, "<stdin>"))
-        else:
-            with Path(arguments.answers).open(encoding="utf-8") as lines:
-                _print(score_lines(lines, arguments.scorer, arguments.answers))
-    except (RlmEvalError, OSError, UnicodeDecodeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _print(rows: Iterator[Row]) -> None:
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False))
