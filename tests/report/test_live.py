@@ -15,7 +15,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call
 from rlm_eval.records.record import FILE
 from rlm_eval.report.viewer.shelf import ViewerData
-from rlm_eval.storage.cell_store import Attempt, CellStore
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.storage.lease import Lease
@@ -44,7 +44,7 @@ async def running(run: Path) -> AsyncIterator[Any]:
             journal.write(number, f"r{one.id}", one)
 
         def end() -> None:
-            attempt = Attempt(number, done, score(0.0), 0, 0)
+            attempt = RolloutResult(number, done, score(0.0), 0, 0)
             CellStore(folder).append(trajectories, scores, attempt)
 
         yield done, call, end
