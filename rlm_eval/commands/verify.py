@@ -26,7 +26,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("bundles", nargs="+", type=Path, help="published folders")
     parser.add_argument("--claim", metavar="NAME", help="print what this claim comes to")
     parser.add_argument("--run", type=Path, help="compare this run's logs with the sealed digests")
-    parser.add_argument("--figures", action="store_true", help="draw the figures again as well")
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="draw the pictures again as well, and compare their points",
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
     if len(arguments.bundles) > 1 and (arguments.claim or arguments.run):

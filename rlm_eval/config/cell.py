@@ -96,10 +96,14 @@ class Cell:
 
     def earlier_ids(self) -> list[str]:
         """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
+        return [self._id(identity) for identity in self.earlier_identities()]
+
+    def earlier_identities(self) -> list[str]:
+        """Its identities under lower `VERSION`s of its classes."""
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
-        return [self._id(self.identity_under(v)) for v in under if v != raised]
+        return [self.identity_under(v) for v in under if v != raised]
 
     @property
     def id(self) -> str:

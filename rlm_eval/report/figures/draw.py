@@ -89,6 +89,25 @@ def draw(
     return rest
 
 
+def numbers(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+) -> dict[str, str]:
+    """File name -> text of the CSV behind every figure that applies; no picture is written."""
+    import matplotlib.pyplot as plt
+
+    from rlm_eval.report.figures import style
+
+    found = {}
+    for name, _, plot in _chosen(frame, table, comparisons, published):
+        figure, data = plot()
+        plt.close(figure)
+        found[f"{name}.csv"] = style.data_text(data)
+    return found
+
+
 def _claimed(claims: Path, number: int) -> bool:
     """True for the one process that asks first."""
     try:

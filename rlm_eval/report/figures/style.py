@@ -322,5 +322,10 @@ def save(figure: Figure, folder: Path, name: str, title: str, data: pd.DataFrame
     plt.close(figure)
     with pypdfium2.PdfDocument(paths[0]) as drawn:
         drawn[0].render(scale=_DPI / 72).to_pil().save(paths[1], dpi=(_DPI, _DPI), compress_level=3)
-    wording.unknown_lengths(data).to_csv(paths[2], index=False)
+    paths[2].write_text(data_text(data), encoding="utf-8")
     return Saved(name, title, paths)
+
+
+def data_text(data: pd.DataFrame) -> str:
+    """The CSV behind a figure."""
+    return str(wording.unknown_lengths(data).to_csv(index=False))
