@@ -8,7 +8,7 @@ digest was made anew. What today's code cannot make again is counted, never gues
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ class Sources:
     def samples(self) -> dict[str, dict[str, Sample] | str]:
         """Cell's folder -> its task's samples by id, or why they cannot be made again."""
         made: dict[str, dict[str, Sample] | str] = {}
-        found = {}
+        found: dict[str, dict[str, Sample] | str] = {}
         for name, manifest in self.bundle.manifests.items():
             cell, config = self.cells[name], manifest["config"]
             if isinstance(cell, str) or not manifest["facts"].get("generated"):
@@ -164,7 +164,7 @@ def _same_generator(cell: Cell | str, manifest: Mapping[str, Any]) -> bool:
     if isinstance(cell, str) or not (versions := manifest.get("versions")):
         return False
     task = type(cell.task).__name__
-    return versions.get(task) == cell.versions.get(task)
+    return bool(versions.get(task) == cell.versions.get(task))
 
 
 def _row(row: Mapping[str, Any], sample: Sample) -> str | None:
@@ -188,7 +188,7 @@ def _line(line: Mapping[str, Any] | None, sample: Sample) -> str | None:
     return next(_differing(line, now, f"{SAMPLES} says"), None)
 
 
-def _differing(said: Mapping[str, Any], now: Mapping[str, Any], where: str) -> Iterable[str]:
+def _differing(said: Mapping[str, Any], now: Mapping[str, Any], where: str) -> Iterator[str]:
     for name, value in now.items():
         if name not in said or _is_null(said[name]) or said[name] == value:
             continue
