@@ -141,6 +141,7 @@ def test_records_that_do_not_fit_their_cells_are_seen(bundle, change, words):
     assert re.search(words, first_failure(bundle).words)
 
 
+@pytest.mark.slow
 def test_a_changed_number_behind_a_figure_is_seen_in_a_sealed_folder(bundle):
     path = bundle / "figures" / "quartiles.csv"
     text = path.read_text()
@@ -262,7 +263,7 @@ def test_equal_numbers_of_two_machines_are_equal():
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
-    """A bundle with answers: a scripted run, sealed without figures."""
+    """A bundle with answers: a scripted run, sealed without pictures."""
     place = tmp_path_factory.mktemp("answered")
     given = ["task=s_niah_multikey,oolong_gen", "method=long_context", "tokenizer=approx4", "n=2"]
     given += ["debug=scripted", f"results={place}", "--no-report"]
@@ -275,6 +276,9 @@ def answered(tmp_path_factory):
     cells = {path.name: read_manifest(path) for path in (run / "cells").iterdir()}
     (made / "manifest.json").write_bytes(orjson.dumps(in_one(cells)))
     (made / "endpoints.json").write_bytes(orjson.dumps(server_usage.read(run)))
+    (made / "figures").mkdir()
+    for name, text in Bundle(made).behind_figures.items():  # as published, but for the pictures
+        (made / name).write_text(text)
     publishing.seal(run, made, place / "nothing", None)
     return made
 
