@@ -171,6 +171,8 @@ def test_a_changed_baselines_file_is_seen_in_the_large_folder(tmp_path):
         ('"name": "median_gold"', '"name": "mean_gold"', "published 'mean_gold', recomputed"),
         ('"task": "ledger"', '"task": "ledges"', "are not the tasks and lengths of the records"),
         ('"samples_published": 40', '"samples_published": 41', "samples_published: 41"),
+        ('"samples_made_again": 40', '"samples_made_again": 41', "samples_made_again: 41"),
+        ('"n": 40', '"n": 17', "n is 17, the records have 40"),
     ],
 )
 def test_a_changed_baselines_file_is_seen_although_it_was_sealed(tmp_path, then, now, words):
