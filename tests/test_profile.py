@@ -67,6 +67,8 @@ def test_agreement_and_confusion_of_the_labels_are_those_of_the_page(capsys):
     told = capsys.readouterr().out.strip()
     assert told in (LABELS.parent.parent / "docs" / "profile.md").read_text()
     assert "first and second pass: 57 of 60, kappa 0.94" in told
+    assert "second labeller and first pass: 58 of 60, kappa 0.96" in told
+    assert "classifier and second labeller: 60 of 60" in told
 
 
 def test_kappa_and_confusion():
@@ -88,6 +90,14 @@ def test_labels_that_do_not_fit_are_one_clear_error(tmp_path):
         agreement.read(tmp_path)
     (tmp_path / "labels.csv").write_text("id,first,second\na,map,guess\n")
     with pytest.raises(RlmEvalError, match="guess is none of"):
+        agreement.read(tmp_path)
+    (tmp_path / "labels.csv").write_text("id,first,second\na,map,map\n")
+    assert "second labeller" not in agreement.told(agreement.read(tmp_path))
+    (tmp_path / agreement.OTHER).write_text("id,label\nb,map\n")
+    with pytest.raises(RlmEvalError, match="different ids"):
+        agreement.read(tmp_path)
+    (tmp_path / agreement.OTHER).write_text("id,label\na,guess\n")
+    with pytest.raises(RlmEvalError, match="second_labeller.csv: guess is none of"):
         agreement.read(tmp_path)
 
 

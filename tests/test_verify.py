@@ -12,7 +12,7 @@ from rlm_eval.cli import main
 from rlm_eval.records.build import write_records
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import read_manifest
-from rlm_eval.suites.evidence import answers, claims, publishing, seal
+from rlm_eval.suites.evidence import answers, claims, publishing, rules, seal, sources
 from rlm_eval.suites.evidence.bundle import NEEDED, Bundle
 from rlm_eval.suites.evidence.verify import Finding, verify
 from rlm_eval.suites.republish import in_one
@@ -141,6 +141,102 @@ def test_records_that_do_not_fit_their_cells_are_seen(bundle, change, words):
     assert re.search(words, first_failure(bundle).words)
 
 
+@pytest.mark.slow
+def test_a_changed_number_behind_a_figure_is_seen_in_a_sealed_folder(bundle):
+    path = bundle / "figures" / "quartiles.csv"
+    text = path.read_text()
+    path.write_text(text.replace("oolong_gen", "oolong_net", 1))
+    sealed_again(bundle)
+    [found] = failures(bundle)
+    assert found.what == "numbers behind the figures"
+    assert "figures/quartiles.csv line 2" in found.words
+    path.unlink()
+    sealed_again(bundle)
+    assert [f.words for f in failures(bundle)] == ["figures/quartiles.csv is on one side only"]
+
+
+def test_a_changed_baselines_file_is_seen_in_the_large_folder(tmp_path):
+    """No test of every file runs on it: its tables are slow to recompute."""
+    folder = shutil.copytree(PUBLISHED / "length_sweep", tmp_path / "length_sweep")
+    path = folder / "baselines.json"
+    path.write_text(path.read_text().replace('"score": 0.65', '"score": 0.56', 1))
+    assert first_failure(folder).words == "baselines.json is not the file that was sealed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ('"score": 0.65', '"score": 0.56', "minus skimmer: published"),  # samples not made again
+        ('"name": "median_gold"', '"name": "mean_gold"', "published 'mean_gold', recomputed"),
+        ('"task": "ledger"', '"task": "ledges"', "are not the tasks and lengths of the records"),
+        ('"samples_published": 40', '"samples_published": 41', "samples_published: 41"),
+        ('"samples_made_again": 40', '"samples_made_again": 41', "samples_made_again: 41"),
+        ('"n": 40', '"n": 17', "n is 17, the records have 40"),
+    ],
+)
+def test_a_changed_baselines_file_is_seen_although_it_was_sealed(tmp_path, then, now, words):
+    folder = shutil.copytree(PUBLISHED / "length_sweep", tmp_path / "length_sweep")
+    path = folder / "baselines.json"
+    text = path.read_text()
+    assert then in text
+    path.write_text(text.replace(then, now, 1))
+    found = rules.checked(sources.Sources(Bundle(folder)))
+    assert words in found.difference
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """The published folder that has samples, its tasks made again once."""
+    found = sources.Sources(Bundle(PUBLISHED / "prompt_sensitivity"))
+    assert found.samples
+    return found
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "words"),
+    [
+        ("question", lambda text: text.replace("magic", "tragic"), "question: samples.jsonl says"),
+        ("target", lambda target: ["1"], "target: samples.jsonl says"),
+        ("context", lambda context: {**context, "hash": "0" * 32}, "context: samples.jsonl says"),
+        ("meta", lambda meta: {**meta, "depth": 17}, "meta: samples.jsonl says"),
+    ],
+)
+def test_a_changed_sample_is_not_the_one_that_its_task_makes(asked, tmp_path, field, change, words):
+    folder = shutil.copytree(asked.bundle.folder, tmp_path / "prompt_sensitivity")
+    lines = _lines(folder / answers.SAMPLES)
+    lines[3][field] = change(lines[3][field])
+    (folder / answers.SAMPLES).write_bytes(answers.written(lines))
+    again = sources.Sources(Bundle(folder))
+    again.__dict__.update(cells=asked.cells, samples=asked.samples)  # as made for the folder
+    assert words in sources.made_again(again).difference
+
+
+def test_records_of_other_samples_and_other_identities_are_seen(asked, tmp_path):
+    assert sources.identities(asked).done == len(asked.bundle.manifests)
+    whole = sources.made_again(asked)
+    assert whole.done == len(asked.bundle.records)
+    folder = shutil.copytree(asked.bundle.folder, tmp_path / "prompt_sensitivity")
+
+    def changed(column, value):
+        records = asked.bundle.records.copy()
+        records.loc[5, column] = value
+        records.to_parquet(folder / "records.parquet", index=False)
+        again = sources.Sources(Bundle(folder))
+        again.__dict__.update(cells=asked.cells, samples=asked.samples)
+        return sources.made_again(again).difference
+
+    assert "is none that its task makes" in changed("sample_id", "f" * 32)
+    assert "chars: the records say" in changed("chars", 7)
+    path = folder / "manifest.json"
+    manifests = orjson.loads(path.read_bytes())
+    first = next(iter(manifests["cells"].values()))
+    first["config"]["root"]["sampling"]["temperature"] = 0.7
+    path.write_bytes(orjson.dumps(manifests))
+    told = sources.identities(sources.Sources(Bundle(folder))).difference
+    assert "its configuration has the identity" in told
+
+
 def test_every_number_of_the_readme_is_a_claim():
     text = (SMOKE / "README.md").read_text().partition(claims.END)[0].splitlines()
     told = orjson.loads((SMOKE / claims.FILE).read_bytes())["claims"]
@@ -169,7 +265,7 @@ def test_equal_numbers_of_two_machines_are_equal():
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
-    """A bundle with answers: a scripted run, sealed without figures."""
+    """A bundle with answers: a scripted run, sealed without pictures."""
     place = tmp_path_factory.mktemp("answered")
     given = ["task=s_niah_multikey,oolong_gen", "method=long_context", "tokenizer=approx4", "n=2"]
     given += ["debug=scripted", f"results={place}", "--no-report"]
@@ -182,6 +278,9 @@ def answered(tmp_path_factory):
     cells = {path.name: read_manifest(path) for path in (run / "cells").iterdir()}
     (made / "manifest.json").write_bytes(orjson.dumps(in_one(cells)))
     (made / "endpoints.json").write_bytes(orjson.dumps(server_usage.read(run)))
+    (made / "figures").mkdir()
+    for name, text in Bundle(made).behind_figures.items():  # as published, but for the pictures
+        (made / name).write_text(text)
     publishing.seal(run, made, place / "nothing", None)
     return made
 

@@ -44,9 +44,12 @@ def value(records: pd.DataFrame, metric: str) -> float | None:
     """The number that a row of the table asks for; `None` where no row has it.
 
     `score_pct`: mean over scored rows; `score_all_pct`: a missing row counts as 0; `partial_pct`
-    and `correct_pct`: means of what the log states over its rows; `cost_all_usd`: a row without a
-    cost counts as 0.
+    and `correct_pct`: means of what the log states over its rows; `tokens_mean`: input and output
+    tokens of a row; `cost_all_usd`: a row without a cost counts as 0.
     """
+    if metric == "tokens_mean":
+        tokens = pd.to_numeric(records["input_tokens"]) + pd.to_numeric(records["output_tokens"])
+        return float(tokens.mean())
     if metric == "cost_all_usd":
         return float(pd.to_numeric(records["note_their_cost"]).fillna(0).mean())
     if metric == "correct_pct":
@@ -57,15 +60,22 @@ def value(records: pd.DataFrame, metric: str) -> float | None:
     return None if scores.dropna().empty else 100 * float(scores.mean())
 
 
+def planned(settings: str, metric: str) -> int:
+    """A number of a λ-RLM plan: `fan_out`, or `calls_theorem_1`, as its paper claims."""
+    given = dict(part.split("=") for part in settings.split())
+    plan = make_plan(int(given["chars"]), int(given["window"]), rule=given["rule"])
+    return plan.k if metric == "fan_out" else plan.claimed
+
+
 def recomputed(logs: Path, rows: Sequence[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """Each row with `ours`, `same` (`None` = not recomputed) and `command`."""
     known: dict[tuple[str, str], pd.DataFrame | str] = {}
     for row in rows:
         if row["kind"] == "plan":  # from code alone
-            fan_out = make_plan(131_072 * 4, 32_768 * 4, rule="fit").k
-            same = fan_out == int(row["published"])
-            command = "rlm_eval.methods.lambda_rlm.planner.make_plan"
-            yield {**row, "ours": str(fan_out), "same": same, "command": command}
+            ours = planned(row["files"], row["metric"])
+            same = ours == int(row["published"])
+            command = f"rlm_eval.methods.lambda_rlm.planner.make_plan ({row['files']})"
+            yield {**row, "ours": str(ours), "same": same, "command": command}
             continue
         key = row["kind"], row["files"]
         if key not in known:

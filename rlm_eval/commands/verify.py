@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> int:
         "--run", type=Path, help="compare the logs of this run with the sealed digests"
     )
     parser.add_argument(
-        "--figures", action="store_true", help="also draw the figures again and compare them"
+        "--figures",
+        action="store_true",
+        help="also draw the pictures again and compare their bytes",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)

@@ -99,12 +99,15 @@ class Cell:
 
     def earlier_ids(self) -> list[str]:
         """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
+        names = dict.fromkeys((self.method.name, self._former_name))
+        return [self._id(one, name) for one in self.earlier_identities() for name in names]
+
+    def earlier_identities(self) -> list[str]:
+        """Its identities under lower `VERSION`s of its classes."""
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
-        identities = [self.identity_under(v) for v in under if v != raised]
-        names = dict.fromkeys((self.method.name, self._former_name))
-        return [self._id(identity, name) for identity in identities for name in names]
+        return [self.identity_under(v) for v in under if v != raised]
 
     @property
     def id(self) -> str:

@@ -134,6 +134,18 @@ def assemble(
             f"{len(odd)} stated scores are not in [0, 1] (e.g. {odd[0].parsed}): they count as not "
             "scored; a field map can rescale them (`divide: 100`)"
         )
+    bare = sum(
+        not row.answer
+        and not row.error
+        and not row.outcome.is_missing
+        and not any(score.value is not None for score in row.scores)
+        for row, _, _ in kept
+    )
+    if bare:
+        told.append(
+            f"{bare} of {len(kept)} rows have neither an answer nor a score nor an error: they "
+            "count as not scored"
+        )
     told += [
         f"{count} rows with the error {text!r} count as provider_error (missing, not wrong)"
         for text, count in errors.most_common(3)

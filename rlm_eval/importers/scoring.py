@@ -69,9 +69,13 @@ def _number_or_text(value: Any) -> Any:
 
 def with_headline(scores: Sequence[Score], headline: str) -> tuple[Score, ...]:
     """The verdicts with the one that counts first."""
-    own = [s for s in scores if s.scorer != THEIRS]
     stated = [s for s in scores if s.scorer == THEIRS]
-    return tuple([*own, *stated] if headline == OURS else [*stated, *own])
+    if headline != OURS:
+        return (*stated, *(s for s in scores if s.scorer != THEIRS))
+    own = [s for s in scores if s.scorer in SCORERS]
+    # A log may state several verdicts (rewards of an environment): none of them is ours.
+    rest = [s for s in scores if s.scorer != THEIRS and s.scorer not in SCORERS]
+    return (*own, *stated, *rest)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def disagreements(folder: Path) -> tuple[int, list[Disagreement]]:
         known = {s.scorer: s.value for s in attempt.scores if s.value is not None}
         stated = known.pop(THEIRS, None)
         for name, value in known.items():
-            if stated is None:
+            if stated is None or name not in SCORERS:
                 continue
             both += 1
             if abs(value - stated) > SAME:
@@ -122,7 +126,7 @@ def unstated(folder: Path) -> int:
     """Answers of a cell with a score of ours of which the log states none."""
     scores = [attempt.scores for attempt in CellStore(folder).attempts.values()]
     known = [{s.scorer for s in own if s.value is not None} for own in scores]
-    return sum(bool(names) and THEIRS not in names for names in known)
+    return sum(bool(names & SCORERS.keys()) and THEIRS not in names for names in known)
 
 
 def _samples(folder: Path) -> Mapping[str, Any]:

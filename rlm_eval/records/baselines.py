@@ -69,6 +69,20 @@ def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[st
     write_json(folder / BASELINES, found)
 
 
+def measured(cell: Cell, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What the rules score on these samples of a cell's task (`tasks.ceilings.measure`)."""
+    from rlm_eval.tasks import ceilings
+
+    return ceilings.measure(cell.task, samples)
+
+
+def bound() -> str:
+    """How many samples the rules answer, in words."""
+    from rlm_eval.tasks import ceilings
+
+    return f"the first {ceilings.MOST} samples, {ceilings.CHARACTERS:,} characters"
+
+
 def columns(folder: Path) -> dict[str, dict[str, Any]]:
     """Sample id -> its columns of records, from a cell's folder; empty where there is no file."""
     path = folder / BASELINES

@@ -176,3 +176,62 @@ def verifiers(path: Path) -> Path:
             "errors": [{"type": "APIError", "message": "gone"}],
             "traces": [{**trace, "calls": [], "nodes": []}]}  # fmt: skip
     return lines(path, [good, lost])
+
+
+def verifiers_whole(path: Path) -> Path:
+    """An episode with every field that the writer has: a helper that ended first, a retried
+    attempt, a tool turn, reasoning, cache reads, two rewards, a judge outside the graph."""
+    asked = {"role": "user", "content": [{"type": "text", "text": "How many"},
+                                         {"type": "text", "text": "lamps?"}]}  # fmt: skip
+    tool = {"id": "c1", "name": "repl", "arguments": "{}"}
+    nodes = [
+        {"parent": None, "message": {"role": "system", "content": "Count."}, "sampled": False,
+         "token_ids": [], "mask": [], "semantic_parents": []},
+        {"parent": 0, "message": asked, "sampled": False},
+        {"parent": 1, "sampled": True, "message": {
+            "role": "assistant", "content": None, "reasoning_content": "I call the tool.",
+            "tool_calls": [tool]}},
+        {"parent": 2, "message": {"role": "tool", "tool_call_id": "c1", "content": "59"},
+         "sampled": False},
+        {"parent": 3, "message": {"role": "assistant", "content": "59 or 60"}, "sampled": True},
+    ]  # fmt: skip
+
+    def usage(prompt, output, cached=None, reasoning=None):
+        return {"prompt_tokens": prompt, "completion_tokens": output,
+                "cached_input_tokens": cached, "reasoning_tokens": reasoning,
+                "cost": 0.01}  # fmt: skip
+
+    def call(node, start, tokens, ended="stop", **more):
+        return {"node": node, "model": "m/root", "sampling": {"temperature": 0.5},
+                "endpoint": "/chat/completions", "finish_reason": ended, "usage": tokens,
+                "time": {"start": start, "end": start + 1.0}, **more}  # fmt: skip
+
+    failed = call(None, 99.0, None, None, error={"type": "RateLimit", "message": "later"})
+    root = {
+        "version": 1, "id": "t-root", "verifiers": {"version": "1.0"}, "nodes": nodes,
+        "agent": {"name": "solver", "config": {"model": "m/root"}, "trainable": True},
+        "calls": [failed, call(2, 101.0, usage(20, 5, 0, 3), "tool_calls"),
+                  call(4, 105.0, usage(8, 4, 30))],
+        "rewards": {"exact": {"score": 1.0, "weight": 0.75}, "form": {"score": 0.0, "weight": 1}},
+        "metrics": {"turns": 2.0, "unscored": None}, "info": {"judge_calls": []},
+        "root_reply": "60", "is_completed": True, "ok": True, "stop_condition": "agent_completed",
+        "extra_usage": [usage(50, 7), usage(60, 8)], "timing": {"start": 98.0},
+        "errors": [{"type": "RateLimit", "message": "later", "status_code": 429}],
+    }  # fmt: skip
+    helper = {
+        "version": 1, "id": "t-help", "agent": {"name": "reader", "config": {}},
+        "nodes": [{"parent": None, "message": {"role": "user", "content": "Read."}},
+                  {"parent": 0, "message": {"role": "assistant", "content": "59"}}],
+        "calls": [{**call(1, 102.0, usage(9, 1)), "model": "m/help"}],
+        "rewards": {}, "ok": True,
+    }  # fmt: skip
+    data = {"question": "How many lamps?", "answer": "60"}
+    task = {"type": "Lamps", "data": data, "key": "k1", "hash": "h1"}
+    good = {"id": "e1", "env": {"id": "made-env", "name": "lamps"}, "task": task, "ok": True,
+            "group": {"id": "g1"}, "run": {"type": "eval", "id": "r1"},
+            "errors": [{"type": "RateLimit", "message": "later"}],
+            "traces": [helper, root]}  # fmt: skip
+    unscored = {**root, "rewards": {"exact": None}, "stop_condition": "max_output_tokens"}
+    other = {**good, "id": "e2", "task": {**task, "hash": "h2"}, "traces": [unscored]}
+    empty = {**good, "id": "e3", "task": {**task, "hash": "h3"}, "ok": False, "traces": []}
+    return lines(path, [good, other, empty])

@@ -16,6 +16,7 @@ from rlm_eval.core.types import Role, Slice
 from rlm_eval.importers import fieldmap
 from rlm_eval.importers.assemble import is_round
 from rlm_eval.importers.rows import BadLog
+from rlm_eval.importers.scoring import disagreements
 from rlm_eval.report import summary
 from rlm_eval.report.tables import comparison, standard
 from rlm_eval.report.viewer import server
@@ -208,6 +209,45 @@ def test_verifiers_traces_count_cache_reads_and_lose_failed_episodes(tmp_path):
     assert row["outcome"] == "truncated"
     assert pd.isna(row["score"])  # 1.7 is not in [0, 1]
     assert row["input_tokens"] == 5
+
+
+def test_every_field_of_a_whole_episode_is_read(tmp_path):
+    log = made_logs.verifiers_whole(tmp_path / "traces.jsonl")
+    records = imported(tmp_path / "run", "verifiers", log).set_index("outcome")
+    assert sorted(records.index) == ["limit:tokens", "ok", "provider_error"]
+    good = records.loc["ok"]  # its errors are those of an attempt that was made again
+    assert (good["method"], good["task"], good["root"]) == ("solver", "made-env", "m/root")
+    assert (good["n_root_calls"], good["n_child_calls"], good["n_failed_calls"]) == (3, 1, 1)
+    assert good["score"] == 0.75
+    assert (good["score_reward_exact"], good["score_reward_form"]) == (1.0, 0.0)
+    assert good["note_extra_usage_calls"] == 2
+    assert (good["note_extra_input_tokens"], good["note_extra_output_tokens"]) == (110, 15)
+    assert good["note_earlier_errors"] == 2
+    assert pd.isna(records.loc["limit:tokens", "score"])  # a reward of null is not 0
+    assert disagreements(next((tmp_path / "run" / "cells").iterdir())) == (0, [])  # rewards: theirs
+    trajectory, target = next(
+        (attempt.trajectory, sample.target)
+        for _, sample, attempt in attempts(tmp_path / "run")
+        if attempt.trajectory.outcome.value == "ok"
+    )
+    assert (trajectory.answer.text, target) == ("60", "60")  # root_reply, no last message
+    root = [call for call in trajectory.calls if call.depth == 0]
+    assert [call.reasoning for call in root] == ["", "I call the tool.", ""]
+    assert [role for role, _ in root[2].prompt.messages] == ["system", "user", "assistant", "tool"]
+    assert root[2].usage.input == 38
+    assert root[2].usage.cached == 30
+
+
+def test_rows_without_answer_and_score_are_named(tmp_path, capsys):
+    rows = [{"arm": "a", "id": i, "said": "x" if i else "", "ok": None} for i in range(3)]
+    log = made_logs.lines(tmp_path / "own.jsonl", rows)
+    (tmp_path / "own.yaml").write_text(
+        "task: =mine\nmethod: arm\nitem: id\nanswer: said\nscore: ok\n"
+    )
+    given = ["import", "rows", str(log), "--map", str(tmp_path / "own.yaml")]
+    assert main([*given, "-o", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().out
+    assert "1 of 3 rows have neither an answer nor a score nor an error" in told
 
 
 OWN = (

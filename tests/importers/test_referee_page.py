@@ -63,6 +63,31 @@ def test_arms_without_rows_and_leaked_golds_are_found(tmp_path):
     ]
 
 
+def test_a_claim_that_one_domain_carries_among_completed_rows_is_found(tmp_path):
+    """A beats B over all: through one domain, and through rows that B did not complete."""
+    own = "task: =t\nmethod: arm\nitem: id\nscore: ok\noutcome: {from: end}\n"
+    own += "meta: {domain: domain}\n"
+    rows = []
+    for domain, lost in (("logic", 0), ("maths", 9), ("chess", 0)):
+        for i in range(12):
+            right = (i < 9) if domain != "chess" else (i < 2)
+            b_right = domain == "chess" and i < 8
+            end = "provider_error" if i < lost else "ok"
+            id_ = f"{domain}{i}"
+            rows.append({"arm": "a", "id": id_, "ok": float(right), "end": "ok", "domain": domain})
+            score = None if end != "ok" else float(b_right)
+            rows.append({"arm": "b", "id": id_, "ok": score, "end": end, "domain": domain})
+    (tmp_path / "own.yaml").write_text(own)
+    log = made_logs.lines(tmp_path / "rows.jsonl", rows)
+    page = page_of(tmp_path, "rows", log, more=("--map", str(tmp_path / "own.yaml")))
+    found = alarms(page)["subsets that carry a claim"]
+    assert found.rows == (
+        "t, by domain: a against b: 18:6 over all attempted; of the rows that both completed logic "
+        "has 9:0 (p = 0.004), all others together 0:6 (p = 0.03)",
+        "t, by domain: a against b: 18:6 over all attempted, but chess 0:6, p = 0.031",
+    )
+
+
 def test_a_clean_table_raises_no_alarm(tmp_path):
     own = "task: =t\nmethod: arm\nitem: id\nscore: ok\nanswer: said\ngold: gold\n"
     own += "output_tokens: out\n"

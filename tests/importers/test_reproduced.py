@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import made_logs
+import pandas as pd
 import pytest
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "reproduced" / "reproduce.py"
@@ -42,11 +43,16 @@ def test_each_published_row_is_computed_again_or_said_to_be_missing(reproduce, t
     assert "| NO |" in reproduce.markdown(found)
 
 
+def test_tokens_of_a_question_are_those_of_both_directions(reproduce):
+    records = pd.DataFrame({"input_tokens": [10, 20], "output_tokens": [1, 3]})
+    assert reproduce.value(records, "tokens_mean") == 17
+
+
 def test_the_shipped_table_is_whole_and_needs_a_folder(reproduce, tmp_path, capsys):
     rows = reproduce.published()
-    assert len(rows) == 35
+    assert len(rows) == 82
     assert all(row["metric"] and row["published"] for row in rows)
     assert reproduce.main([str(tmp_path / "none")]) == 2
     assert "RLM_EVAL_PUBLIC_LOGS" in capsys.readouterr().err
     assert reproduce.main([str(tmp_path)]) == 0
-    assert "1 of 1 recomputed numbers agree; 34 logs missing" in capsys.readouterr().out
+    assert "4 of 4 recomputed numbers agree; 78 logs missing" in capsys.readouterr().out

@@ -2,7 +2,9 @@
 
 A trace's prompt tokens leave cache reads out; here they are in. Rewards are not in [0, 1] by
 contract: one that is not is no score, and says so. Episodes that failed may be missing from the
-file: compare its rows with the configuration's tasks times rollouts.
+file: compare its rows with the configuration's tasks times rollouts. `errors` lists those of every
+attempt, so that an episode that is `ok` may have some. Traces stand in the order in which they
+ended: of several agents the one that was rewarded is the root.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ _ENDS = {
     "timeout": Outcome.LIMIT_TIME,
     "timeout_reached": Outcome.LIMIT_TIME,
     "max_total_tokens": Outcome.LIMIT_TOKENS,
+    "max_input_tokens": Outcome.LIMIT_TOKENS,
+    "max_output_tokens": Outcome.LIMIT_TOKENS,
+    "compaction_failed": Outcome.TRUNCATED,
     "prompt_too_long": Outcome.CONTEXT_OVERFLOW,
     "context_length": Outcome.CONTEXT_OVERFLOW,
 }
@@ -57,23 +62,26 @@ def _episode(
     task = line.get("task") or {}
     data = task.get("data") or {}
     calls: list[Call] = []
-    for order, trace in enumerate(line["traces"]):
+    traces = _root_first(line["traces"])
+    for order, trace in enumerate(traces):
         calls += _calls(trace, order, len(calls))
-    first = line["traces"][0] if line["traces"] else {}
-    errors = [e for t in ({}, *line["traces"]) for e in t.get("errors") or ()]
+    first = traces[0] if traces else {}
+    errors = [e for t in traces for e in t.get("errors") or ()]
     errors = [*(line.get("errors") or ()), *errors]
     scores = _rewards(first.get("rewards") or {})
     last = next((c for c in reversed(calls) if c.depth == 0 and c.error is None), None)
-    answer = None if last is None else last.reply
+    answer = first.get("root_reply")  # where children of the agent are branches of its own trace
+    if answer is None and last is not None:
+        answer = last.reply
     ended = str(first.get("stop_condition") or "")
     outcome = _ENDS.get(ended, Outcome.OK if answer else Outcome.NO_ANSWER)
     if last is not None and last.is_cut:
         outcome = Outcome.TRUNCATED
     told = f"{errors[0].get('type')}: {errors[0].get('message')}" if errors else None
-    if errors or line.get("ok") is False:
+    if line.get("ok") is False or (errors and "ok" not in line):
         outcome = Outcome.PROVIDER_ERROR
     times = [c.times.end for c in calls if "times" not in c.unknown]
-    judge = [usage for t in line["traces"] for usage in t.get("extra_usage") or ()]
+    judge = [_usage(usage) for t in traces for usage in t.get("extra_usage") or ()]
     key = task.get("hash") or task.get("key")
     return Row(
         place=f"{source.path.name}, {at}",
@@ -86,7 +94,7 @@ def _episode(
         gold=data.get("answer"),
         answer=answer,
         outcome=outcome,
-        error=told,
+        error=told if outcome is Outcome.PROVIDER_ERROR else None,
         scores=() if outcome.is_missing else scores,
         repeat=str(line.get("id") or number),
         seconds=max(times) if times and len(times) == len(calls) else None,
@@ -94,8 +102,28 @@ def _episode(
         totals=None if calls else Totals(),
         notes=_metrics(first.get("metrics"))
         | ({"stop_condition": ended} if ended else {})
-        | ({"extra_usage_calls": len(judge)} if judge else {}),
+        | ({"earlier_errors": len(errors)} if errors and not outcome.is_missing else {})
+        | _judged(judge),
     )
+
+
+def _root_first(traces: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The traces, the first one with a reward in front; unchanged where none or the first has."""
+    rewarded = [n for n, t in enumerate(traces) if any((t.get("rewards") or {}).values())]
+    at = rewarded[0] if rewarded else 0
+    return [*traces[at : at + 1], *traces[:at], *traces[at + 1 :]]
+
+
+def _judged(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Notes on calls outside the agents' graph: judges. They are no calls of the method."""
+    if not usages:
+        return {}
+    found: dict[str, Any] = {"extra_usage_calls": len(usages)}
+    for name in ("input", "output"):
+        values = [getattr(usage, name) for usage in usages]
+        if None not in values:
+            found[f"extra_{name}_tokens"] = sum(values)
+    return found
 
 
 def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
@@ -130,7 +158,7 @@ def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
                 model=str(call.get("model") or ""),
                 prompt=Prompt(path or ()),
                 reply="" if path is None else _content(nodes[node].get("message") or {}),
-                reasoning="",
+                reasoning="" if path is None else _reasoning(nodes[node].get("message") or {}),
                 finish_reason=str(call.get("finish_reason") or ""),
                 usage=_usage(call.get("usage")),
                 times=Times(begin, begin, None, float(span["end"] - origin) if timed else 0.0),
@@ -252,6 +280,10 @@ def _content(message: Mapping[str, Any]) -> str:
     if isinstance(content, list):
         return "\n".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
     return "" if content is None else str(content)
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    return str(message.get("reasoning_content") or "")
 
 
 def _metrics(found: Any) -> dict[str, Any]:

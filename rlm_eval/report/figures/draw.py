@@ -73,6 +73,26 @@ def draw(
     return lambda: [_awaited(work, *one) for one in zip(begun, chosen, strict=True)]
 
 
+def numbers(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+) -> dict[str, str]:
+    """File name -> text of the CSV behind every figure that applies; no picture is written."""
+    import matplotlib.pyplot as plt
+
+    from rlm_eval.report.figures import files, style
+
+    found = {}
+    for name, _, plot in _chosen(frame, table, comparisons, published):
+        with style.widths(narrow=False):
+            figure, data = plot()
+        plt.close(figure)
+        found[f"{name}.csv"] = files.data_text(data)
+    return found
+
+
 def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.Saved:
     """A figure of the pool; drawn here where its process was killed, perhaps for memory."""
     try:

@@ -52,7 +52,7 @@ def save(
             figure.savefig(path, metadata=metadata)
     plt.close(figure)
     paths += [folder / f"{name}.csv", folder / f"{name}.caption.txt"]
-    wording.unknown_lengths(data).to_csv(paths[-2], index=False)
+    paths[-2].write_text(data_text(data), encoding="utf-8")
     paths[-1].write_text(f"{title}. {caption}\n", encoding="utf-8")
     return Saved(name, title, tuple(paths), caption)
 
@@ -102,3 +102,8 @@ def _wrapped(caption: str, room: float) -> list[str]:
         letters -= 1
         lines = textwrap.wrap(caption, letters)
     return lines
+
+
+def data_text(data: pd.DataFrame) -> str:
+    """The CSV behind a figure."""
+    return str(wording.unknown_lengths(data).to_csv(index=False))

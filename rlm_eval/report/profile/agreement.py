@@ -1,7 +1,8 @@
-"""Labels of trajectories by hand: agreement of two passes, and the classifier's confusion.
+"""Labels of trajectories by hand: agreement of the labels, and the classifier's confusion.
 
-A folder of labels holds `trajectories.jsonl` (`id`, `source`, `task`, `blocks`) and `labels.csv`
-(`id`, `first`, `second`).
+A folder of labels holds `trajectories.jsonl` (`id`, `source`, `task`, `blocks`), `labels.csv`
+(`id`, `first`, `second`: two passes of one labeller) and, where somebody else labelled the same
+trajectories, `second_labeller.csv` (`id`, `label`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rlm_eval.report.profile.codebook import STRATEGIES, UNKNOWN
 from rlm_eval.report.profile.strategies import strategy
 
 LABELS = (*STRATEGIES, UNKNOWN)
+OTHER = "second_labeller.csv"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Labelled:
     second: str
     found: str
     """The classifier's."""
+    other: str | None = None
+    """Of a second labeller; `None` where nobody else labelled."""
 
 
 def read(folder: Path) -> list[Labelled]:
@@ -40,13 +44,17 @@ def read(folder: Path) -> list[Labelled]:
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
             labels = {row["id"]: row for row in csv.DictReader(file)}
         rows = [json.loads(line) for line in lines]
+        others = _others(folder / OTHER)
     except (OSError, KeyError, ValueError) as error:
         raise RlmEvalError(f"{folder}: no labels that can be read ({error})") from error
     if sorted(labels) != sorted(row["id"] for row in rows):
         raise RlmEvalError(f"{folder}: trajectories.jsonl and labels.csv have different ids")
-    unknown = {row[pass_] for row in labels.values() for pass_ in ("first", "second")} - {*LABELS}
-    if unknown:
-        raise RlmEvalError(f"{folder}/labels.csv: {min(unknown)} is none of {', '.join(LABELS)}")
+    if others and sorted(others) != sorted(labels):
+        raise RlmEvalError(f"{folder}: labels.csv and {OTHER} have different ids")
+    said = {row[pass_] for row in labels.values() for pass_ in ("first", "second")}
+    for name, given in (("labels.csv", said), (OTHER, set(others.values()))):
+        if unknown := given - {*LABELS}:
+            raise RlmEvalError(f"{folder}/{name}: {min(unknown)} is none of {', '.join(LABELS)}")
     return [
         Labelled(
             row["id"],
@@ -54,9 +62,18 @@ def read(folder: Path) -> list[Labelled]:
             labels[row["id"]]["first"],
             labels[row["id"]]["second"],
             strategy(row["blocks"]),
+            others.get(row["id"]),
         )
         for row in rows
     ]
+
+
+def _others(path: Path) -> dict[str, str]:
+    """Id -> label of the second labeller; empty without the file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: row["label"] for row in csv.DictReader(file)}
 
 
 def kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
@@ -75,7 +92,11 @@ def confusion(pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
 
 
 def told(rows: Sequence[Labelled]) -> str:
-    """Agreement of the passes, and the confusion on the trajectories on which they agree."""
+    """Agreement of the labels, and the classifier's confusion with them.
+
+    The passes' confusion is that of the trajectories on which they agree; the second labeller's is
+    that of all.
+    """
     both = [row for row in rows if row.first == row.second]
     lines = [
         _agreement("first and second pass", [(row.first, row.second) for row in rows]),
@@ -85,13 +106,29 @@ def told(rows: Sequence[Labelled]) -> str:
         "",
         "Label (both passes) by row, classifier by column:",
         "",
-        "| | " + " | ".join(LABELS) + " |",
-        "|" + " --- |" * (len(LABELS) + 1),
+        *_table([(row.first, row.found) for row in both]),
     ]
-    table = confusion([(row.first, row.found) for row in both])
-    for name, counts in zip(LABELS, table, strict=True):
-        lines.append(f"| {name} | " + " | ".join(str(count or "") for count in counts) + " |")
+    other = [(row, row.other) for row in rows if row.other is not None]
+    if other:
+        lines += [
+            "",
+            _agreement("second labeller and first pass", [(o, row.first) for row, o in other]),
+            _agreement("second labeller and second pass", [(o, row.second) for row, o in other]),
+            _agreement("classifier and second labeller", [(o, row.found) for row, o in other]),
+            "",
+            "Label (second labeller) by row, classifier by column:",
+            "",
+            *_table([(o, row.found) for row, o in other]),
+        ]
     return "\n".join(lines)
+
+
+def _table(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    head = ["| | " + " | ".join(LABELS) + " |", "|" + " --- |" * (len(LABELS) + 1)]
+    return head + [
+        f"| {name} | " + " | ".join(str(count or "") for count in counts) + " |"
+        for name, counts in zip(LABELS, confusion(pairs), strict=True)
+    ]
 
 
 def _agreement(what: str, pairs: Sequence[tuple[str, str]]) -> str:

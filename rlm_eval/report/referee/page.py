@@ -15,6 +15,7 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.referee import checks, numbers
 from rlm_eval.report.referee.claims import Claim, claims, untested
 from rlm_eval.report.referee.evidence import MISSING, Evidence, Finding
+from rlm_eval.report.referee.subsets import subsets
 from rlm_eval.report.tables import baselines, standard
 from rlm_eval.report.tables.formats import markdown
 from rlm_eval.report.tables.standard import percent
@@ -26,6 +27,7 @@ ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     checks.no_score,
     checks.missing_rows,
     checks.holes,
+    subsets,
     numbers.rescored,
     numbers.labels,
     checks.samples,

@@ -89,14 +89,48 @@ class Bundle:
             yield run
 
     @cached_property
+    def prepared(self) -> Prepared:
+        """The records as a report sees them."""
+        with self.as_run() as run:
+            return prepare(run)
+
+    @cached_property
     def derived(self) -> dict[str, str]:
         """Path -> text of every table and the card, recomputed by today's code from the records."""
-        with self.as_run() as run:
-            return derive(run)
+        return derive(self.prepared)
+
+    @cached_property
+    def behind_figures(self) -> dict[str, str]:
+        """Path -> text of the CSV behind every figure, recomputed by today's code."""
+        from rlm_eval.report.figures import draw
+
+        made = self.prepared
+        found = draw.numbers(made.frame, made.table, made.compared, made.marks)
+        return {f"figures/{name}": text for name, text in found.items()}
 
 
-def derive(run: Path) -> dict[str, str]:
-    """Path -> text of `tables/*.csv`, `tables/*.md` and `CARD.md` of a run with records.
+@dataclass(frozen=True)
+class Prepared:
+    """What tables and figures of a run are made of."""
+
+    known: list[dict[str, Any]]
+    """Manifests."""
+    frame: pd.DataFrame
+    """Prepared records."""
+    table: pd.DataFrame
+    """Summary, a row per cell."""
+    compared: pd.DataFrame
+    """Comparisons with the first method."""
+    more: list[Any]
+    """Tables that the suite adds."""
+    marks: pd.DataFrame | None
+    """Published scores that figures show."""
+    facts: Any
+    """What the card says of the run."""
+
+
+def prepare(run: Path) -> Prepared:
+    """What tables and figures of a run with records are made of.
 
     Names are those in the records, or a seal of an earlier release would not hold. Baselines, too:
     none is computed, since that needs the data sets.
@@ -104,16 +138,24 @@ def derive(run: Path) -> dict[str, str]:
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
-    from rlm_eval.report.tables import assembled, card, comparison, formats
-    from rlm_eval.report.tables.caveats import caveats
+    from rlm_eval.report.tables import card, comparison
     from rlm_eval.suites.comparisons import additions
 
     known = card.manifests([run])
     frame = summary.prepare(baselines.joined(load_records([run], stored_names=True), []), known)
     table = summary.summarise(frame)
     compared = comparison.against(frame, summary.series_order(frame)[0])
-    more, _ = additions([run])(frame)
-    built = assembled.tables(frame, table, compared, more)
+    more, marks = additions([run])(frame)
+    return Prepared(known, frame, table, compared, more, marks, card.facts([run], table, known))
+
+
+def derive(made: Prepared) -> dict[str, str]:
+    """Path -> text of `tables/*.csv`, `tables/*.md` and `CARD.md`."""
+    from rlm_eval.report.tables import assembled, card, formats
+    from rlm_eval.report.tables.caveats import caveats
+
+    frame, table, known = made.frame, made.table, made.known
+    built = assembled.tables(frame, table, made.compared, made.more)
     with tempfile.TemporaryDirectory(prefix="rlm-eval-tables-") as place:
         written = formats.write(built, table, Path(place))
         found = {
@@ -121,8 +163,7 @@ def derive(run: Path) -> dict[str, str]:
             for path in written
             if path.suffix in (".csv", ".md")
         }
-    facts = card.facts([run], table, known)
-    found[CARD] = card.card(facts, known, [*_code(known), *caveats(frame, table)])
+    found[CARD] = card.card(made.facts, known, [*_code(known), *caveats(frame, table)])
     return found
 
 

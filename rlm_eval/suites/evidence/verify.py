@@ -16,7 +16,8 @@ import orjson
 from rlm_eval.core import renamed
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome
-from rlm_eval.suites.evidence import answers, claims
+from rlm_eval.storage.cell_store import BASELINES
+from rlm_eval.suites.evidence import answers, claims, rules, sources
 from rlm_eval.suites.evidence import seal as seals
 from rlm_eval.suites.evidence.bundle import README, Bundle
 from rlm_eval.suites.evidence.commitment import KEY
@@ -48,7 +49,7 @@ class Options:
     run: Path | None = None
     """The run directory behind the bundle: its logs are compared with the sealed digests."""
     figures: bool = False
-    """Draw the figures again and compare the numbers behind them."""
+    """Draw the pictures again and compare their bytes; needs the same matplotlib."""
 
 
 def verify(folder: Path, options: Options | None = None) -> Iterator[Finding]:
@@ -67,11 +68,17 @@ def verify(folder: Path, options: Options | None = None) -> Iterator[Finding]:
     yield _tried("cells and records belong together", lambda: _cells(bundle))
     yield _plan(bundle, seal)
     yield _answers(bundle, options)
+    again = sources.Sources(bundle, options.trust)
+    yield _made_again("identities of cells", "cells", lambda: sources.identities(again))
+    yield _made_again("samples made again", "results", lambda: sources.made_again(again))
+    if (folder / BASELINES).exists():
+        yield _made_again(BASELINES, "entries", lambda: rules.checked(again))
     yield from _tables(bundle, seal)
     if seal is not None:
         yield from _page(bundle, seal)
+    yield _tried("numbers behind the figures", lambda: _figures(bundle))
     if options.figures:
-        yield _tried("numbers behind the figures", lambda: _figures(bundle))
+        yield _tried("pictures", lambda: _pictures(bundle))
     if options.run is not None and seal is not None:
         yield _journals(options.run, seal)
 
@@ -176,6 +183,19 @@ def _answers(bundle: Bundle, options: Options) -> Finding:
     return Finding(what, True, words + (f"; not possible: {reasons}" if reasons else ""))
 
 
+def _made_again(what: str, unit: str, check: Callable[[], sources.Checked]) -> Finding:
+    """The finding of a check against what today's code makes of the manifests."""
+    said: list[str] = []
+
+    def tried() -> str | None:
+        found = check()
+        said.append(found.words(unit))
+        return found.difference
+
+    finding = _tried(what, tried)
+    return Finding(what, True, said[0]) if finding.passed else finding
+
+
 def _tables(bundle: Bundle, seal: dict[str, Any] | None) -> Iterator[Finding]:
     """Each table and the card against what today's code makes of the records."""
     try:
@@ -235,20 +255,34 @@ def _page(bundle: Bundle, seal: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _figures(bundle: Bundle) -> str | None:
-    """The CSV behind each figure, drawn again. Pictures are compared by their digests alone."""
+    """The CSV behind each figure against what today's code makes of the records."""
+    now = bundle.behind_figures
+    then = {f"figures/{path.name}" for path in (bundle.folder / "figures").glob("*.csv")}
+    if now.keys() != then:
+        return f"{min(now.keys() ^ then)} is on one side only"
+    for name, text in sorted(now.items()):
+        published = (bundle.folder / name).read_text("utf-8", errors="replace")
+        if told := claims.first_difference(name, text, published):
+            return told
+    return None
+
+
+def _pictures(bundle: Bundle) -> str | None:
+    """Each picture, drawn again. Other releases of matplotlib draw some points otherwise."""
+    import matplotlib
+
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.suites.reporting import write_report
 
     with bundle.as_run() as run:
         write_report([run], run / "report", ContextSource(), stored_names=True)
-        now = {path.name: path for path in (run / "report" / "figures").glob("*.csv")}
-        then = {path.name: path for path in (bundle.folder / "figures").glob("*.csv")}
-        if now.keys() != then.keys():
-            return f"figures {sorted(now.keys() ^ then.keys())} are on one side only"
-        for name, path in sorted(now.items()):
-            texts = path.read_text("utf-8"), then[name].read_text("utf-8")
-            if told := claims.first_difference(f"figures/{name}", *texts):
-                return told
+        now = {path.name: path.read_bytes() for path in (run / "report/figures").glob("*.png")}
+    for path in sorted((bundle.folder / "figures").glob("*.png")):
+        if now.get(path.name) != path.read_bytes():
+            return (
+                f"{path.name} is not the picture that matplotlib {matplotlib.__version__} draws of "
+                "these records"
+            )
     return None
 
 
