@@ -165,12 +165,25 @@ def _first(said: Any, now: Any, name: str = "") -> str | None:
 
 
 def made_anew(sources: Sources) -> list[dict[str, Any]]:
-    """Every entry, for the file. Raises `RlmEvalError` where one cannot be made."""
-    found = entries(sources)
-    for (task, length), entry in found.items():
-        if isinstance(entry, str):
+    """Every entry, for the file; the stored one where its samples are no longer made again.
+
+    Raises `RlmEvalError` where an entry can neither be made nor is stored.
+    """
+    file = sources.bundle.folder / BASELINES
+    stored = orjson.loads(file.read_bytes())["cells"] if file.is_file() else []
+    before = {(entry["task"], entry["length"]): entry for entry in stored}
+    found = []
+    for key, entry in entries(sources).items():
+        old = before.get(key)
+        if isinstance(entry, str) and old is None:
             raise RlmEvalError(
-                f"{sources.bundle.folder}: {task} at {length}: {entry}; its {BASELINES} stays as "
+                f"{sources.bundle.folder}: {key[0]} at {key[1]}: {entry}; its {BASELINES} stays as "
                 "it is"
             )
-    return [entry for entry in found.values() if not isinstance(entry, str)]
+        if isinstance(entry, str) or (
+            old is not None and entry["samples_made_again"] < old["samples_made_again"]
+        ):
+            found.append(old)
+        else:
+            found.append(entry)
+    return [entry for entry in found if entry is not None]
