@@ -53,7 +53,7 @@ def _columns(own: pd.DataFrame) -> list[str]:
     for column in (str(name) for name in own.columns if str(name).startswith(_PREFIX)):
         known = own[["sample_id", column]].dropna().drop_duplicates("sample_id")
         counts = known[column].value_counts()
-        if not known[column].map(lambda value: isinstance(value, str)).all():
+        if not all(isinstance(value, str) for value in known[column]):
             continue
         if 2 <= len(counts) <= _MOST and counts.min() >= _LEAST:
             found.append(column)
