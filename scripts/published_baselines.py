@@ -4,8 +4,8 @@
 
 Makes the samples of every cell again from its manifest, keeps those whose ids stand in the
 published records, and writes `baselines.json` into the folder: what the rules score, how much text
-the skimmers read, and each method's paired difference to them. An entry whose samples the generators
-of today do not make again stays as the file has it.
+the skimmers read, and each method's paired difference to them. An entry whose samples the
+generators of today do not make again stays as the file has it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def main(folder: Path) -> None:
         "bound": bound(),
         "cells": made_anew(Sources(Bundle(folder))),
     }
-    (folder / BASELINES).write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+    (folder / BASELINES).write_bytes(
+        orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+    )
 
 
 if __name__ == "__main__":

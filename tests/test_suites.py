@@ -47,6 +47,7 @@ CHOSEN = {
         "method=base,codeact_bm25,rlm",
     ],
     "rlm_paper_table1_wide": ["models=gpt-5", "method=base,rlm"],
+    "recursion": ["task=subject", "length=1k", "method=rlm_read,long_context,program"],
     "smoke": ["method=rlm,long_context"],
 }
 """A few cells of every suite: every kind of task and of comparison, in seconds."""
@@ -128,7 +129,8 @@ def test_engines_that_are_missing_are_told_with_the_command_for_the_rest(
     *lines, rest = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
     assert all("scripts/engine_env.sh" in line for line in lines)
-    assert rest.endswith("method=rlm,long_context,lambda_rlm,program_map")
+    others = rest.rpartition("method=")[2].split(",")
+    assert sorted(others) == ["lambda_rlm", "long_context", "program_map", "rlm"]
     assert "nothing was called; the others: rlm-eval suite engines debug=scripted n=2" in rest
     assert not (tmp_path / "runs").exists()
 

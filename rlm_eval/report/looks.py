@@ -55,7 +55,14 @@ SHIPPED: dict[str, tuple[str, str]] = {
     "rlm_paper_v1_strict": (BROWN, "v"),
     "rlm_official_0_1_1": (WINE, "v"),
     "rlm_official_latest": (WINE, "^"),
+    "rlm_read": (ORANGE, "^"),
+    "program_label_each": (PINK, ">"),
+    "external": (TEAL, "X"),
     "external_rlms": (TEAL, "v"),
+    "external_dspy": (TEAL, "s"),
+    "external_minrlm": (TEAL, "o"),
+    "external_recursive_llm": (TEAL, "D"),
+    "external_pyrlm": (TEAL, "p"),
 }
 """Printed name of a method that is shipped -> (colour, marker)."""
 _OTHER_NAMES = {"rlm": "rlm_own", "rag": "rag_bm25"}

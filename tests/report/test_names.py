@@ -29,6 +29,8 @@ BEFORE = sorted(path.relative_to(EARLIER_NAMES) for path in EARLIER_NAMES.glob("
 def prints(path):
     node = OmegaConf.load(path)
     if path.parent.name == "method":
+        if OmegaConf.missing_keys(node):  # a form for an engine of the user's
+            return path.stem
         return build(node, "method").name
     return OmegaConf.to_container(node).get("name") or path.stem
 

@@ -31,6 +31,48 @@ _PAIR = {
 }
 
 TABLES: dict[str, dict[str, str]] = {
+    "leaderboard": {
+        **_CELL,
+        "attempted": "Samples attempted; each counts in every column of this table.",
+        "score %": "Mean score in percent; a sample without an answer counts as 0.",
+        "95 % interval": "Interval of that mean, percent.",
+        "skimmer %": "Score of the best rule that reads at most 25 % of the text, without a model.",
+        "no model %": "Score of the best rule that uses no model and no reading.",
+        "tokens": "Mean tokens per sample, input and output, by this package's meter.",
+        "calls": "Mean model calls per sample, by this package's meter.",
+        "seconds": "Mean seconds per sample.",
+        "failures": "Outcomes other than ok with their counts, and the engine's reason.",
+        "forced": "Samples whose turns ran out and whose answer was demanded.",
+        "failed calls": "Requests that failed while the engine went on.",
+        "missed calls": "Calls that the engine's own account lacks; `unknown` without an account.",
+        "missed tokens": "Tokens that the engine's own account lacks.",
+        "at once": "Most requests of a sample in flight at once.",
+        "first prompt": "Characters of the first request to the root model, mean.",
+    },
+    "score_by_length": {
+        "task": _CELL["task"],
+        "method": _CELL["method"],
+        "*": "Score in percent at the length that the column names; ` low` and ` high` are the "
+        "ends of its 95 % interval, ` n` its samples.",
+    },
+    "score_by_task": {
+        "method": _CELL["method"],
+        "*": "Score in percent on the task that the column names, at its longest length; ` low` "
+        "and ` high` are the ends of its 95 % interval, ` n` its samples, ` USD` the mean cost.",
+    },
+    "model_pairs": {
+        "task": _CELL["task"],
+        "length": _CELL["length"],
+        "root model": "Model of the root.",
+        "*": "Score in percent with the sub-model that the column names; ` low`, ` high`, ` n` and "
+        "` USD` as in `score_by_task`.",
+    },
+    "paper_table": {
+        "models": "Set of models of the suite.",
+        "method": _CELL["method"],
+        "*": "Published score (`paper`) and cost (`paper USD`) of a task, and ours (`ours`, its "
+        "interval `ours low` and `ours high`, `ours n` samples, `USD`).",
+    },
     "outcomes": {
         **_CELL,
         "repeats": "Repeats of each sample (`epochs`).",
@@ -270,12 +312,18 @@ TABLES["cells"] = {
 }
 
 
+def described(table: str) -> str:
+    """Name under which `TABLES` describes a table: pivots have a table per set of lengths."""
+    pivot = "score_by_length"
+    return pivot if table.startswith(f"{pivot}_") else table
+
+
 def meaning(table: str, column: str) -> str | None:
     """Meaning of a column of `tables/TABLE.csv`; `None` where it has none.
 
     A name without `*` is preferred, then the first pattern that fits.
     """
-    columns = TABLES.get(table, {})
+    columns = TABLES.get(described(table), {})
     if column in columns:
         return columns[column]
     patterns = (name for name in columns if "*" in name and name != "*")
