@@ -93,8 +93,7 @@ def cost(usage: Usage, price: Price | None, *, batch: bool = False) -> Cost | No
 
 
 def cold_cost(key: str | None) -> Callable[[Usage], float | None]:
-    """Return the cold list price of a model's calls as a function of usage, for limits and tables.
-    """
+    """Return the cold list price of a model's calls as a function of usage."""
     price = price_of(key)
 
     def of(usage: Usage) -> float | None:

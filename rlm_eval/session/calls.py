@@ -11,8 +11,7 @@ from rlm_eval.core.types import Call, Reply, Role, Times, Usage
 
 
 def checked(reply: Reply, client: object) -> Reply:
-    """Return what a client's `complete` returned. Raises `ConfigError` where it is not a `Reply`.
-    """
+    """Return what a client's `complete` returned. Raises `ConfigError` if it is not a `Reply`."""
     if not isinstance(reply, Reply):
         cls = type(client)
         raise ConfigError(
