@@ -51,9 +51,7 @@ class Outcome(StrEnum):
 
     @property
     def is_missing(self) -> bool:
-        """True where the outcome does not depend on the method; the sample is redone, not
-        scored.
-        """
+        """True where the outcome does not depend on the method; such a sample is redone."""
         return self in (
             Outcome.PROVIDER_ERROR,
             Outcome.SERVER_CUT,

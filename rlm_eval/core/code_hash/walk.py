@@ -154,9 +154,7 @@ class Walk:
             return None
 
     def _definition(self, dotted: str) -> tuple[Module, str] | str | None:
-        """Return (module, name) of a definition of ours, else its dotted name; `None` = a
-        module.
-        """
+        """Return (module, name) of a definition of ours, or its dotted name; `None` = a module."""
         for _ in range(20):  # re-exports
             source, _, name = dotted.rpartition(".")
             if not source:
