@@ -114,8 +114,8 @@ class Ledger:
         return found
 
     def open(self) -> None:
-        """Open this process's claim. Raises `RlmEvalError` where a process spends outside the
-        ledger.
+        """Open this process's claim. Raises `RlmEvalError` if a live process limits other
+        quantities.
 
         If no process with a claim is alive, the amount spent is read from the journals.
         """

@@ -142,7 +142,7 @@ class SourceIndex:
         return found
 
     def _onward(self, text: str, done: int, after: int) -> _Run | None:
-        """Return the run that continues in the source soon after the previous one."""
+        """Return the run that continues the source at the previous one's end, after little text."""
         head = self.text[after : after + _BLOCK]
         at = text.find(head, done, done + MIN_RUN) if len(head) == _BLOCK else -1
         return None if at < 0 else self._run(text, at, after, done)

@@ -103,7 +103,7 @@ def missing_shards(run: Path, cell: str) -> list[str]:
 def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
     """Merge the cells whose last shard has just ended; report each result."""
     for cell in dict.fromkeys(cell.id for cell in cells if cell.shard is not None):
-        if not shard_folders(run, cell):  # the process that waits has reported why
+        if not shard_folders(run, cell):  # the caller has reported why
             yield f"{cell}: no shard has begun"
         elif missing := missing_shards(run, cell):
             yield f"{cell}: {len(missing)} shards to go"
