@@ -177,8 +177,7 @@ def numbers_for(key: str, text: str) -> list[str]:
 
 
 def _root_reply(prompt: str, keys: list[str], again: bool) -> str:
-    """Return one block that calls the sub-model on each chunk, and the end as the prompt
-    demands."""
+    """Return one block that calls the sub-model on each chunk, and the end the prompt demands."""
     fence = "repl" if "```repl" in prompt else "python"
     if 'answer["content"]' in prompt:
         finish = 'answer["content"] = result\nanswer["ready"] = True'

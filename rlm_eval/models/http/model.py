@@ -169,8 +169,7 @@ class OpenAIModel:
         return from_environment(variable, self.name, "api_key_env") if variable else None
 
     def secret_headers(self) -> dict[str, str]:
-        """Return the headers of `headers_env`. Raises `ConfigError` for a variable that is
-        unset."""
+        """Return the headers of `headers_env`. Raises `ConfigError` if a variable is not set."""
         return {
             header: from_environment(variable, self.name, f"headers_env.{header}")
             for header, variable in self.headers_env.items()

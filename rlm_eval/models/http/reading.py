@@ -87,7 +87,7 @@ class Reader:
         fault = fault_in(value, self.headers, where=self.where, key_env=self.key_env)
         if fault is None:
             return value
-        if (clean := SECRETS.data(raw)) != raw:  # redact an echoed key before its error is shortened
+        if (clean := SECRETS.data(raw)) != raw:  # redact an echoed key before the error is cut
             return self._decoded(clean, what, begun)
         fault.usage = self.dialect.usage(value, self.prompt_bytes)
         if isinstance(fault, TransientError):

@@ -96,8 +96,7 @@ def give_back() -> None:
 
 
 def _listed(value: str) -> tuple[str, ...]:
-    """Return the devices of a list, up to the first that names none: CUDA ignores what follows
-    it."""
+    """Return the devices of a list, up to the first that names none, where CUDA stops reading."""
     found: list[str] = []
     for word in map(str.strip, value.split(",")):
         if word in _NONE:
@@ -138,8 +137,7 @@ def _kfd_count() -> int:
 
 
 def memory_gib(ids: tuple[str, ...]) -> float | None:
-    """Return the memory of the smallest of these devices in GiB, from nvidia-smi; `None` =
-    unknown."""
+    """Return the memory of the smallest of these devices, GiB, by nvidia-smi; `None` = unknown."""
     if not ids or any(one.startswith("MIG-") for one in ids):
         return None
     wanted = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")

@@ -156,8 +156,7 @@ def needed_gib(shape: Shape, layout: Layout, window: int) -> float:
 
 
 def cache_tokens(shape: Shape, layout: Layout, gpu_gib: float, share: float = SHARE) -> int:
-    """Return the tokens that the cache holds on GPUs of `gpu_gib`; 0 where the weights do not
-    fit."""
+    """Return the tokens of a cache on GPUs of `gpu_gib`; 0 where the weights do not fit."""
     room = gpu_gib * share - weights_gib(shape, layout) - OVERHEAD_GIB
     return max(0, int(room * GIB / cache_bytes(shape, layout)))
 

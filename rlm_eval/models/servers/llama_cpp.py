@@ -41,8 +41,7 @@ class LlamaCpp:
     weights: Weights
     """The GGUF file."""
     threads: int | None = None
-    """Processor threads; `None` = every core that this process may use, one fewer if more than
-    two."""
+    """Processor threads; `None` = all usable cores, minus one if they are more than two."""
     slots: int = 1
     """Requests served at once; each has its own window."""
     gpu_layers: int = 0

@@ -293,8 +293,7 @@ class Server:
         )
 
     async def _healthy(self, began: float) -> str | None:
-        """Wait until `/health` answers 200; return the chat template where the server reports
-        it."""
+        """Wait until `/health` answers 200; return the chat template if the server reports it."""
         import aiohttp
 
         engine, told = self.engine, began

@@ -236,8 +236,7 @@ class VLLM:
         return found_beside(in_cache(self.source), self.revision)
 
     def cache_tokens(self, log: str) -> int | None:
-        """Return the tokens that the key-value cache holds, of all copies, from the server's
-        log."""
+        """Return the tokens of the key-value cache, of all copies, from the server's log."""
         sizes = [int(size.replace(",", "")) for size in _CACHE_SIZE.findall(log)]
         return sum(sizes[-self.data_parallel :]) or None
 
@@ -267,8 +266,7 @@ def in_cache(path: str) -> str:
 
 
 def found_beside(source: str, revision: str | None) -> tuple[str | None, str | None]:
-    """Return (chat template, commit) of weights in a folder or the hub's local cache, where
-    known."""
+    """Return (chat template, commit) of weights in a folder or the hub's cache, where known."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:

