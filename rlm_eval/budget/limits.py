@@ -89,8 +89,7 @@ class Budget:
         return self.limits.needs_output_cap or above
 
     def reserve(self, tokens: int, cost: float | None, *, closing: bool = False) -> Reservation:
-        """Reserve room for one call. Raises `LimitReached` where it does not fit, reserving
-        nothing.
+        """Reserve room for one call. Raises `LimitReached` and reserves nothing if it does not fit.
 
         A `closing` call, the one that a reached limit still allows, ignores this budget's own
         limits, not those of its parents.
@@ -104,8 +103,7 @@ class Budget:
     async def wait_for(
         self, tokens: int, cost: float | None, *, closing: bool = False
     ) -> Reservation:
-        """Reserve like `reserve`, but wait for calls in flight if only their reservations are in
-        the way.
+        """Reserve like `reserve`, but wait for calls in flight if their reservations prevent it.
 
         Calls in flight mostly cost less than they reserve: reservations alone must not trigger a
         limit.

@@ -108,8 +108,9 @@ Bill = tuple[float | None, float | None]
 
 
 def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
-    """Return the list price of a call, its billed failed attempts included. `keys` maps the run's
-    model slots (`Call.slot`) to price keys.
+    """Return the list price of a call, its billed failed attempts included.
+
+    `keys` maps the run's model slots (`Call.slot`) to price keys.
     """
     prices = {slot: price_of(key) for slot, key in keys.items()}
 
@@ -161,8 +162,7 @@ def why_unknown(name: str, key: str | None, slot: str = "root") -> str:
 
 
 def table() -> Mapping[str, Price]:
-    """Return all prices; the user's file overrides the shipped one. Raises `ConfigError` if
-    invalid."""
+    """Return all prices; the user's file overrides the shipped one. Raises `ConfigError`."""
     own = os.environ.get("RLM_EVAL_PRICES")
     return {**_load(_FILE), **(_load(Path(own).expanduser()) if own else {})}
 

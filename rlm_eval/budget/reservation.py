@@ -68,8 +68,7 @@ class Density:
         self._trying: asyncio.Future[None] | None = None
 
     async def bound(self, most: int) -> int:
-        """Scale `most` to this endpoint's tokenizer; the first caller runs alone and gets `most`
-        unchanged."""
+        """Scale `most` to this endpoint's tokenizer; the first caller alone gets it unscaled."""
         while self.worst is None and self._trying is not None:
             await asyncio.shield(self._trying)
         if self.worst is None:

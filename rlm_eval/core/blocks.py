@@ -13,7 +13,8 @@ HostFunction: TypeAlias = Callable[..., Awaitable[JSON]]
 
 Raising `ReplCallError` raises `SubCallError` in the model's code, which may catch it. Arguments
 that do not match the signature raise `TypeError` there. Any other exception ends the block and is
-raised from `Repl.run`. A batch is one call with the whole list."""
+raised from `Repl.run`. A batch is one call with the whole list.
+"""
 
 
 @dataclass(frozen=True, slots=True)

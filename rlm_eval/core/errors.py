@@ -12,8 +12,7 @@ from rlm_eval.core.types import Call, Outcome, Usage
 
 
 class RlmEvalError(Exception):
-    """Base class of the errors that a user should read without a traceback. Its text holds no
-    secret."""
+    """Base class of errors to be read without a traceback. Its text holds no secret."""
 
     def __init__(self, *told: object) -> None:
         super().__init__(*(redact(text) if isinstance(text, str) else text for text in told))
@@ -42,8 +41,7 @@ class NoStorage(RlmEvalError):
 
 
 class EndedBySignal(RlmEvalError):
-    """Raised where a signal ended the run before its work was done: the exit code is `code` (130 =
-    Ctrl-C)."""
+    """Raised where a signal ended the run early: the exit code is `code` (130 = Ctrl-C)."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -79,13 +77,11 @@ class ModelError(RlmEvalError):
 
 
 class ProviderError(ModelError):
-    """Raised for a transient failure (429, 5xx, timeout, dropped connection) that outlasted the
-    retries."""
+    """Raised for a transient failure (429, 5xx, timeout, lost connection) after all retries."""
 
 
 class BadRequest(ModelError):
-    """Raised where the provider rejected the request as malformed; the same request would fail
-    again."""
+    """Raised where the provider rejected the request; the same request would fail again."""
 
 
 class ContextOverflow(ModelError):
@@ -107,8 +103,7 @@ class CutShort(ModelError):
 
 
 class EndpointUnusable(ModelError):
-    """Raised where authentication failed or the model is unknown: no sample can succeed, the cell
-    stops."""
+    """Raised for failed authentication or an unknown model: no sample can succeed."""
 
 
 class Suspended(EndpointUnusable):

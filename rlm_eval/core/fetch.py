@@ -31,8 +31,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a zip member: APPNOTE.TXT, sect
 
 
 class FetchError(LookupError):
-    """Raised where a file could not be fetched; the message is the reason alone, without a next
-    step."""
+    """Raised where a file could not be fetched; the message holds only the reason, no next step."""
 
 
 class Sink(Protocol):
@@ -175,11 +174,11 @@ def read(archive: Path, member: str, most: int | None = None) -> bytes:
 
 
 def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
-    """Return `path` with the pinned content: the existing file, else what `make` writes into a
-    draft.
+    """Return `path` with the pinned content: the existing file, else what `make` writes.
 
-    `make` may use the draft's folder, which is removed afterwards. One process makes the file,
-    others wait for it; it appears whole or not at all. Raises `FetchError`, and what `make` raises.
+    `make` writes into a draft and may use its folder, which is removed afterwards. One process
+    makes the file, others wait for it; it appears whole or not at all. Raises `FetchError`, and
+    what `make` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.with_name(".lock")) as is_alone:

@@ -75,8 +75,7 @@ class Listing:
 
 @contextmanager
 def closed(why: str = "an estimate does not ask the hub") -> Iterator[None]:
-    """Forbid requests to the hub within the block: code that needs one raises `MissingDependency`
-    at once."""
+    """Forbid hub requests within the block: one that is needed raises `MissingDependency`."""
     token = _CLOSED.set(why)
     try:
         yield

@@ -18,8 +18,7 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def cache_dir() -> Path:
-    """Return `$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: its content is made
-    again."""
+    """Return `$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: its files are remade."""
     given = os.environ.get("RLM_EVAL_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "rlm_eval"
 

@@ -139,8 +139,7 @@ class Secrets:
         return value
 
     def _key(self, key: Any) -> Any:
-        """Return a mapping's key; a key that is a field's name stays, else the file would be
-        unreadable."""
+        """Return a mapping's key; a field's name stays, or the file could not be read."""
         return key if not isinstance(key, str) or key.isidentifier() else self.text(key)
 
     def json(self, data: bytes) -> bytes:
@@ -210,8 +209,7 @@ def _patterns(value: str, *, partial: bool) -> Iterator[re.Pattern[str]]:
 
 
 def _character(c: str) -> str:
-    """Return a pattern for a character: plain, or escaped as in JSON (nested too), a URL, HTML or
-    `repr`."""
+    """Match a character: plain, or escaped as in JSON (nested too), a URL, HTML or `repr`."""
     number = ord(c)
     units = c.encode("utf-16-be", "surrogatepass")
     pairs = [units[i : i + 2].hex() for i in range(0, len(units), 2)]
@@ -249,8 +247,7 @@ _KEY_VALUE = re.compile(
 
 
 def looks_secret(name: str, value: str = "") -> bool:
-    """Return true for the name of a header or parameter that carries a key, and for a key by its
-    form."""
+    """Return true if a header or parameter of this name carries a key, or the value is like one."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return bool(_SECRET_NAME.search(words) or _KEY_VALUE.match(value))
 

@@ -20,8 +20,7 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def share_within(wanted: Sequence[Span], spans: Iterable[Span], spared: int = 0) -> float | None:
-    """Return the share of the `wanted` spans that lie wholly within `spans`; `None` = none are
-    known.
+    """Return the share of the `wanted` spans wholly within `spans`; `None` = none are known.
 
     The last `spared` characters of each may be missing.
     """

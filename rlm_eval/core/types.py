@@ -286,8 +286,7 @@ class Answer:
     provenance: str = "root_text"
     """`root_text`, `variable`, `sub_call`, `fallback`, `program`."""
     outcome: Outcome | None = None
-    """Set where the method itself determines the outcome (`no_answer`, `limit:turns`); else
-    derived."""
+    """Set where the method itself sets the outcome (`no_answer`, `limit:turns`); else derived."""
 
 
 @dataclass(frozen=True)
@@ -381,7 +380,7 @@ class Trajectory:
     steps: tuple[Step, ...]
     """Every executed block."""
     wall_seconds: float | None
-    """Start to end, seconds, at the run's concurrency; on resume, the stored times of replayed
+    """Seconds from start to end, at the run's concurrency; on resume, stored times of replayed
     calls included. `None`: an imported log has no time."""
     error: str | None = None
     """Message of the failure that ended it."""

@@ -138,8 +138,7 @@ class TellsCache(Protocol):
 
 @runtime_checkable
 class Widens(Protocol):
-    """A host whose server may have a smaller window than its model, and can be restarted with the
-    whole one."""
+    """A host that may have started its server with a smaller window than its model's."""
 
     async def widen(self) -> None:
         """Restart the server with the whole window. Raises `EndpointUnusable`."""

@@ -95,9 +95,11 @@ class Silence:
         self._since = self._since or time.monotonic()
 
     def gone_for(self, caller: str, patience_s: float) -> float | None:
-        """Return the seconds without a reply if the endpoint counts as gone, when a call of
-        `caller` (a sample) has used up its retries. With one sample alone the request itself may be
-        the cause."""
+        """Return the seconds without a reply if the endpoint counts as gone, else `None`.
+
+        `caller` is the sample of a call that used up its retries. If only one sample fails, the
+        request itself may be the cause.
+        """
         self._given_up.add(caller)
         seconds = time.monotonic() - (self._since or time.monotonic())
         return seconds if seconds > patience_s and len(self._given_up) > 1 else None

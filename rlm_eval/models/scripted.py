@@ -120,8 +120,7 @@ def _echo(_config: ScriptedModel, messages: Sequence[Message]) -> str:
 
 
 def _vectors(_config: ScriptedModel, messages: Sequence[Message]) -> str:
-    """Return a hash per text in the form of an embedder's reply: base64 of little-endian 16-bit
-    floats."""
+    """Return a hash per text like an embedder's reply: base64 of little-endian 16-bit floats."""
     rows = []
     for message in messages:
         digest = hashlib.sha256(message.content.encode("utf-8", "surrogatepass")).digest()[:8]

@@ -94,8 +94,7 @@ def main() -> int:
             break
     code = server.poll()
     if code is not None:
-        # A signal is counted as shells do. Written at once: remaining processes may take long to
-        # end.
+        # A signal is counted as shells do. Written at once: other processes may take long to end.
         code = code if code >= 0 else 128 - code
         Path(folder, "exit").write_text(str(code))
     with contextlib.suppress(psutil.NoSuchProcess):

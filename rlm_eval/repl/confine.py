@@ -159,8 +159,7 @@ def landlock_rules(readable: Iterable[str], writable: Iterable[str], max_abi: in
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            # Mapping a shared library needs no right to execute: that is for execve, which is
-            # refused.
+            # Mapping a shared library needs no right to execute: only execve does, refused.
             allowed = rights & handled
             if not os.path.isdir(path):
                 allowed &= ~directories_only
@@ -207,8 +206,7 @@ _NOT_WITH = (
 
 
 def seccomp_program(pid: int, *, paths: bool) -> bytes:
-    """Return the filter for process `pid`: allows threads; refuses processes, sockets, access to
-    other processes.
+    """Return the filter of process `pid`: threads yes; processes, sockets, other processes no.
 
     A deny list over the known calls; every call newer than the list is refused. `paths=False` also
     refuses every call that takes a path.

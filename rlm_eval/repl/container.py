@@ -64,8 +64,7 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def _exit_code(pid: int) -> int:
-    """Return the exit code of a worker whose channel is closed; `_BROKEN` where it lives on
-    without."""
+    """Return the exit code of a worker with a closed channel; `_BROKEN` if it still lives."""
     for _ in range(100):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -75,8 +75,7 @@ container.boot()
 
 
 def _sources() -> str:
-    """Return `container.py` and our modules that it imports, as one command-line argument (128
-    KiB)."""
+    """Return `container.py` and its imports of ours, as one command-line argument (128 KiB)."""
     texts: dict[str, str] = {}
     todo = ["rlm_eval.repl.container"]
     while todo:
@@ -132,8 +131,7 @@ class ContainerLink:
             self._theirs.shutdown(socket.SHUT_RDWR)
 
     def signal(self, number: int) -> None:
-        """Send a signal in order with earlier bytes; SIGKILL ends the container's input, and so the
-        container."""
+        """Signal in order with earlier bytes; SIGKILL closes the input, ending the container."""
         if self._writer is None or self._writer.is_closing():
             return
         if number != signal.SIGKILL:
@@ -274,8 +272,7 @@ class DockerPool:
         self._report = None
 
     async def _try(self) -> tuple[str, dict[str, bool], list[str]]:
-        """Return a real worker's Python version, its canaries (true = blocked), and the packages it
-        lacks."""
+        """Return a worker's Python version, its canaries (true = blocked), missing packages."""
         with (
             tempfile.NamedTemporaryFile("w+") as secret,
             socket.create_server(("127.0.0.1", 0)) as server,
@@ -340,8 +337,7 @@ class DockerPool:
             await repl.close()
 
     def _command(self, settings: dict[str, Any], context: int) -> list[str]:
-        """Return the `docker run` command for a worker whose variables take `context` bytes at its
-        start."""
+        """Return `docker run` for a worker whose variables take `context` bytes at its start."""
         config = self._config
         policy = sandbox.policy(replace(config, packages=[]), "none", "")
         # While a text is received, its bytes (growing) and its characters are both in memory.

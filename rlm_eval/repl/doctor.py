@@ -26,8 +26,7 @@ DOCKER = "rlm_eval.repl.docker.DockerPool"
 
 
 async def isolation(config: ReplConfig | None = None) -> str:
-    """Describe the isolation found, what each layer blocks when tested, and how to get a stronger
-    one."""
+    """Describe the isolation found, what each layer blocks here, and how to get a stronger one."""
     config = config or ReplConfig()
     lines = [
         f"REPL isolation on {platform.system()} {platform.release()} {platform.machine()}, "

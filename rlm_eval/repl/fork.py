@@ -27,8 +27,7 @@ OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 class ProcessLink:
-    """A worker started by the fork server, identified by a descriptor that no other process
-    inherits."""
+    """A worker started by the fork server, identified by a descriptor that no process inherits."""
 
     def __init__(self, sock: socket.socket, handle: int, ended: asyncio.Future[int | None]) -> None:
         self.sock = sock
@@ -85,8 +84,7 @@ class ForkClient:
     async def start(
         self, request: dict[str, Any], fds: list[int]
     ) -> tuple[int, asyncio.Future[int | None]]:
-        """Fork: return (process descriptor, the future exit code, `None` where the server ended
-        first).
+        """Fork: return (process descriptor, future exit code, `None` if the server ended first).
 
         Raises `ReplUnavailable`.
         """

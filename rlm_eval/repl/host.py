@@ -41,8 +41,7 @@ class Link(Protocol):
         ...
 
     def cpu_seconds(self) -> float | None:
-        """Return the processor time so far, seconds, measured outside the worker; `None` if
-        unavailable."""
+        """Return the processor seconds so far, measured outside the worker; `None` if unknown."""
         ...
 
     async def ended(self) -> int | None:

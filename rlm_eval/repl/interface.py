@@ -31,13 +31,11 @@ class ReplConfig:
     """Settings of the REPL: isolation, what code may import, and the limits of one block."""
 
     isolation: str = "strict"
-    """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, marked on
-    results."""
+    """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, marked so."""
     backend: str = "rlm_eval.repl.pool.SandboxPool"
     """Dotted name of the backend class: the built-in one, or a remote sandbox."""
     image: str = "python:3.12-slim"
-    """Image of the Docker backend; it decides the Python version and the packages that code can
-    use."""
+    """Image of the Docker backend; it decides the Python and the packages that code can use."""
     block_seconds: float = 60.0
     """Wall seconds of one block; waiting for host calls does not count."""
     block_cpu_seconds: float = 120.0
@@ -112,8 +110,7 @@ class SandboxError(RlmEvalError):
 
 
 class ReplValueError(Exception):
-    """Raised where a variable cannot be copied to the host: its `str()` raised, hung or is too
-    large."""
+    """Raised where a variable cannot be copied to the host: `str()` raised, hung or is too long."""
 
 
 class ReplPool(Protocol):

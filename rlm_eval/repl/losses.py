@@ -22,8 +22,7 @@ _EXIT_SECONDS = 5.0  # between the end of a worker's channel and its own: else i
 
 
 class Lost(Exception):
-    """Raised where the worker is gone: `is_own` by its own code, `killed` from outside, else with
-    its server."""
+    """Raised where a worker is gone: `is_own` by its code, `killed` from outside, or its server."""
 
     is_own = True
     killed = False

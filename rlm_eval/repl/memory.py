@@ -25,16 +25,14 @@ _SHARE = 0.8
 
 
 def free_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the free memory, bytes: of the machine, or of a cgroup around us (container, Slurm
-    job)."""
+    """Return the free bytes: of the machine, or of a cgroup around us (container, Slurm job)."""
     rows = dict(line.split(":") for line in (proc / "meminfo").read_text().splitlines())
     free = int(rows["MemAvailable"].split()[0]) << 10
     return max(0, min([free, *_cgroup_bytes(proc, cgroups)]))
 
 
 def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Yield the free bytes of each memory cgroup around this process; caches of files count as
-    free."""
+    """Yield the free bytes of each memory cgroup around this process; file caches count as free."""
     kinds = {
         "": (cgroups, "memory.max", "memory.current", "inactive_file"),
         "memory": (
@@ -81,8 +79,7 @@ class Memory:
         self._told = False
 
     async def wait(self, size: Callable[[], int]) -> None:
-        """Wait until so many bytes fit (others may share them by then). Take them before an
-        `await`."""
+        """Wait until so many bytes fit (for the moment). Take them before an `await`."""
         while self.used and self.used + size() > self.total and not _HOLDS.get():
             if not self._told:
                 self._told = True

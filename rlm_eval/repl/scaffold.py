@@ -128,8 +128,7 @@ class Scaffold:
         self.locals |= {"context_0": value, "context": value}
 
     def _write(self, value: Any) -> None:
-        """Write the file that the package loads the context from: code lists the folder and opens
-        it."""
+        """Write the file that the package loads the context from: code may list and open it."""
         is_text = isinstance(value, str)
         if (len(value) if is_text else sum(map(len, map(str, value)))) > _FILE_CHARS:
             return

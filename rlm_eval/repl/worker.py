@@ -19,8 +19,7 @@ import random
 import sys
 import types
 
-# The functions that `signal` wraps: without its Enums, which cost 10 us per block, and out of the
-# code's reach.
+# The functions that `signal` wraps: without its Enums, which cost 10 us per block, and the code.
 from _signal import (  # type: ignore[import-not-found]  # typeshed leaves it out
     SIG_UNBLOCK,
     SIGINT,
@@ -179,8 +178,7 @@ class Worker:
         return function
 
     def _variables(self) -> dict[str, str]:
-        """Return name -> type name of the code's variables; functions, classes and modules left
-        out."""
+        """Return name -> type name of the code's variables, without functions, classes, modules."""
         if self.scaffold is not None:
             return self.scaffold.variables()
         skip = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)

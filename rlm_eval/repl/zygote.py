@@ -115,8 +115,7 @@ class ForkServer:
                 self.say({"exit": request, "status": os.waitstatus_to_exitcode(status)})
 
     def clean(self, folder: str) -> None:
-        """Remove a scratch folder; a large one in a child, since the server would not answer
-        meanwhile.
+        """Remove a scratch folder; a large one in a child, so that the server keeps answering.
 
         What cannot be removed is removed with the whole scratch folder.
         """
@@ -345,8 +344,7 @@ def _preload(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point: the control socket's number is the last argument, its first message the
-    policy."""
+    """Entry point: the control socket's number is the last argument, its first message a policy."""
     control = socket.socket(fileno=int(sys.argv[-1]))
     policy = json.loads(control.recv(_MESSAGE))
     with suppress(OSError):

@@ -34,8 +34,7 @@ _BOUND_SHARE = 0.7
 characters / 4): the lowest count is 0.83 of the bound; a tokenizer with a third fewer tokens gives
 0.71 on prose."""
 _COUNTED_SHARE = {True: 0.85, False: 0.6}
-"""Share of the count: made by the server itself (exact, template included), or by a named
-tokenizer."""
+"""Share of the count: by the server itself (exact, template included), or by a named tokenizer."""
 _OWN_SHARE, _OWN_PART = 0.8, 0.8
 """Share of the server's own count of an earlier prompt, and how much of that prompt must be shared.
 """

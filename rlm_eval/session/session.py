@@ -128,13 +128,11 @@ class Session:
         return tuple(self._endpoints)
 
     def model_of(self, slot: str) -> str:
-        """Return the configured name of the model in `slot`. Raises `ConfigError` if the run has
-        none."""
+        """Return the configured name of the model in `slot`. Raises `ConfigError` if none."""
         return self._endpoint(slot).name
 
     def window_of(self, slot: str) -> int | None:
-        """Return the window of the model in `slot`, tokens, or `None`. Raises `ConfigError`
-        likewise."""
+        """Return the window of the model in `slot`, tokens or `None`. Raises `ConfigError`."""
         return self._endpoint(slot).window
 
     def reply_cap_of(self, slot: str) -> int:
@@ -150,12 +148,10 @@ class Session:
         return self._endpoint(slot).prefixes
 
     async def count_tokens(self, messages: Sequence[Message], model: str = "root") -> int | None:
-        """Count a prompt's tokens under the model's own tokenizer; `None` where no counter is
-        available.
+        """Count a prompt's tokens under the model's own tokenizer; `None` without a counter.
 
         Free: makes no model call. The count is kept in the journal, so that requests that depend on
-        it are identical on replay. Raises `ProviderError` where the counting endpoint does not
-        answer.
+        it are identical on replay. Raises `ProviderError` if the counting endpoint does not answer.
         """
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
@@ -195,8 +191,7 @@ class Session:
         self.notes[key] = value
 
     def outage(self) -> ModelError | None:
-        """Return the provider failure of this sample that no retry repaired, unless the method
-        shows failures.
+        """Return the provider failure that no retry repaired, unless the method shows failures.
 
         A sample with such a failure is missing, whatever its code made of the failure.
         """
@@ -209,8 +204,7 @@ class Session:
     def open_repl(
         self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
-        """Open a REPL worker of the run's pool, seeded by the sample; `options` as for
-        `ReplPool.open`."""
+        """Open a REPL worker of the run's pool, seeded by the sample; `options`: `ReplPool`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
         seed = int(self.sample.id[:8], 16) + self.epoch
         return self._repls.open(context, functions, seed=seed, **options)

@@ -114,8 +114,7 @@ class Ledger:
         return found
 
     def open(self) -> None:
-        """Open this process's claim. Raises `RlmEvalError` if a live process limits other
-        quantities.
+        """Open this process's claim. Raises `RlmEvalError` if a live process has other limits.
 
         If no process with a claim is alive, the amount spent is read from the journals.
         """
@@ -146,8 +145,7 @@ class Ledger:
         book.base, book.claims = spent_by(self._run), {}
 
     def claim(self, own: Amounts, needed: Amounts) -> Amounts | None:
-        """Return the total that this process may spend, at least `needed`; `None` where it does not
-        fit.
+        """Return the total that this process may spend, at least `needed`; `None` if too much.
 
         `own` is what it spent and reserved so far. Raises `RlmEvalError` where the ledger is gone.
         """
@@ -236,8 +234,7 @@ def balance(run: Path, limits: Limits | None = None) -> str | None:
     for name in NAMES:
         limit = getattr(limits, name) if limits is not None else book.limits.get(name)
         if limit is not None:
-            # The process of a claim may have spent a part of it, which the journals include
-            # already.
+            # The process of a claim may have spent a part of it, already counted in the journals.
             held = max(0, book.taken(name) - spent[name]) if live else 0
             numbers = [limit, spent[name], held, max(0, limit - spent[name] - held)]
             whole, paid, claimed, free = (

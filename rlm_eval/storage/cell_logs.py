@@ -34,8 +34,7 @@ class CellLogs:
 
 @asynccontextmanager
 async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[CellLogs]:
-    """Open the logs of a cell; `lease` is the cell's. Raises `LeaseLost`, `OSError`,
-    `RlmEvalError`."""
+    """Open the logs of a cell under its `lease`. Raises `LeaseLost`, `OSError`, `RlmEvalError`."""
     writer = await asyncio.to_thread(writer_of, folder, lease)
     async with AsyncExitStack() as stack:
         sync = await stack.enter_async_context(Sync())
@@ -52,9 +51,8 @@ def writer_of(folder: Path, lease: Lease) -> Writer:
     """Return the mark of the cell's log lines. Raises `LeaseLost` and `OSError`."""
     paths = [folder / name for name in _NAMES]
     if lease.is_contested:
-        # The last holder may have the files open, and its machine may still write at their old
-        # ends: both write to the files that are replaced here. Where replacing fails, the tokens
-        # remain.
+        # The last holder may still write at the old ends of open files: it writes to the files that
+        # are replaced here. Where replacing fails, the tokens remain.
         for path in filter(Path.exists, paths):
             with suppress(OSError):
                 replace_file(path, path, durable=True)

@@ -189,8 +189,7 @@ class Journal:
         self._log.append({"k": "again", "t": trajectory, "of": stored["c"]} | _place(call))
 
     def _part(self, part: PromptPart, texts: list[dict[str, Any]]) -> int | str | list[int]:
-        """Return the part as stored; a literal that is named for the first time is added to
-        `texts`."""
+        """Return the part as stored; a literal named for the first time is added to `texts`."""
         if isinstance(part, Slice):
             return [part.start, part.end]
         if len(part) < _SHARED_TEXT:

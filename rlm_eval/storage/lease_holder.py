@@ -28,8 +28,7 @@ class Holder:
     job: str | None
     """Slurm job id, `None` outside Slurm."""
     since: float
-    """Time at which the lease was taken, seconds since 1970 by the holder's clock: shown, not
-    compared."""
+    """Start of the lease, seconds since 1970 by the holder's clock: shown, not compared."""
     boot: str = ""
     """Boot id of the kernel; empty where unknown (an older release, no Linux)."""
     spaces: str = ""

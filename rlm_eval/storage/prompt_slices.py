@@ -125,8 +125,7 @@ class SourceIndex:
         return tuple(parts)
 
     def _hits(self, hashes: _Hashes) -> tuple[list[int], list[int]]:
-        """Return the windows whose hash a block of the source has: offsets, places in the sorted
-        hashes."""
+        """Return windows whose hash a block of the source has: offsets, places in sorted hashes."""
         maybe = np.flatnonzero(self._flags(hashes >> self._first))
         maybe = maybe[self._flags((hashes[maybe] >> self._second) & self._mask) != 0]
         wanted = hashes[maybe]
@@ -157,8 +156,7 @@ class SourceIndex:
         floor: int,
         after: int,
     ) -> _Run | None:
-        """Return the run of `MIN_RUN` characters or more through a hit window; the batch starts at
-        `at`.
+        """Return the run of `MIN_RUN` characters or more through a hit window; batch start `at`.
 
         Every place that repeats it has an aligned block within the `_BLOCK` windows after its first
         hit: of these the longest run wins, then the nearest that ends after `after`, then the first
@@ -179,8 +177,7 @@ class SourceIndex:
         return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
 
     def _places_of(self, low: int, after: int) -> list[int]:
-        """Return the places of the block at `low` in the sorted hashes: next after `after`, and
-        first."""
+        """Return places of the block at `low` in the sorted hashes: next after `after`, first."""
         window = self._hashes[low]
         first = int(self._places[low])
         if low + 1 == len(self._hashes) or self._hashes[low + 1] != window:
@@ -203,8 +200,7 @@ def decode(parts: tuple[PromptPart, ...], source: str) -> str:
 
 
 def _common_prefix(a: str, i: int, b: str, j: int) -> int:
-    """Return the length of the longest common prefix of `a[i:]` and `b[j:]`: galloping, then
-    halving."""
+    """Return the length of the common prefix of `a[i:]` and `b[j:]`: galloping, then halving."""
     limit = min(len(a) - i, len(b) - j)
     same, different = 0, min(64, limit)
     while a[i + same : i + different] == b[j + same : j + different]:
@@ -222,8 +218,7 @@ def _common_prefix(a: str, i: int, b: str, j: int) -> int:
 
 
 def _common_suffix(a: str, i: int, b: str, j: int, most: int) -> int:
-    """Return the length of the longest common suffix of `a[:i]` and `b[:j]`, at most `most`
-    characters."""
+    """Return the length of the common suffix of `a[:i]` and `b[:j]`, at most `most` characters."""
     limit = min(i, j, most)
     length = 0
     while length < limit and a[i - length - 1] == b[j - length - 1]:

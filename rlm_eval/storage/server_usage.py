@@ -170,8 +170,7 @@ def servers(run: Path) -> list[dict[str, Any]]:
 def shares(
     known: Iterable[Mapping[str, Any]], cell: str, gpu_hour_usd: Mapping[str, float | None]
 ) -> dict[str, DeviceRate]:
-    """Return by slot the device rates of the cell's calls on our servers; its shards count as the
-    cell.
+    """Return by slot the device rates of the cell's calls on our servers, its shards included.
 
     `gpu_hour_usd` are prices by slot. A call's share of a server is its own seconds x devices /
     mean calls in flight, so that the shares of a cell add up to its busy device-seconds; several

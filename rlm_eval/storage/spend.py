@@ -124,15 +124,13 @@ def total(folders: Iterable[Path]) -> Spend:
 
 
 def total_of_run(run: Path, names: Collection[str]) -> Spend:
-    """Return the total of the planned cells and shards; calls that a merged cell took over count
-    once."""
+    """Return the total of the planned cells and shards; calls that a merge took over count once."""
     found = Spend()
     for cell in dict.fromkeys(name.partition("/")[0] for name in names):
         shards = total(folder_of(run, n) for n in names if n.startswith(f"{cell}/"))
         own = spent(folder_of(run, cell)) if cell in names else Spend()
         is_merged = (folder_of(run, cell) / "merged.json").exists()
-        # Only one of them continues: a merge refuses a cell that continued, and replaces one that
-        # did not.
+        # Only one of them continues: a merge replaces an unchanged cell and refuses a newer one.
         found += max(shards, own, key=lambda s: s.calls) if is_merged else shards + own
     return found
 

@@ -89,8 +89,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def changed(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> tuple[str, ...]:
-    """Return the parts of a stored cell that come from other code than today's, unknown ones
-    excluded."""
+    """Return the parts of a stored cell that come from other code than today's, if known."""
     stored = manifest.get(HASHES) or {}
     parts = [part for part in now if stored.get(part) and now[part] and stored[part] != now[part]]
     return tuple(
@@ -141,8 +140,7 @@ def words(parts: Collection[str], run: Path | str) -> str:
 
 
 def _of_a_report(parts: Collection[str]) -> str:
-    """Return the message of `words` for a cell that may have an earlier `VERSION`: then it is a
-    separate cell."""
+    """Return `words` for a cell that may have an earlier `VERSION`: then it is a separate cell."""
     if set(parts) == {SCORER}:
         return words(parts, "RUN")
     return (

@@ -74,8 +74,7 @@ _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def stored(node: ast.AST) -> set[str]:
-    """Return the names that a piece of syntax binds, or an item of which it changes; inner scopes
-    excluded."""
+    """Return the names that a piece of syntax binds or changes an item of, without inner scopes."""
     found: set[str] = set()
     todo: list[ast.AST] = [node]
     while todo:

@@ -308,8 +308,7 @@ class Walk:
         node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
         scope: _Scope,
     ) -> str:
-        """Return the definition's kind, with its name where that is local: a top-level one is a
-        number."""
+        """Return the definition's kind, with its name if local: a top-level one is a number."""
         kind, name = type(node).__name__, getattr(node, "name", "")
         return f"{kind} {name}" if name in scope.local else kind
 

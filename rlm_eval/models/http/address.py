@@ -35,8 +35,7 @@ def check(base_url: str, path: str) -> None:
 
 @functools.lru_cache(256)
 def below(base_url: str, path: str) -> str:
-    """Return the URL of `path` (`/models`) below the base; the base's query (`?api-version=`) is
-    kept."""
+    """Return the URL of `path` (`/models`) below the base, its query (`?api-version=`) kept."""
     parts = _parts(base_url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 

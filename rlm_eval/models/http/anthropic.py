@@ -78,8 +78,7 @@ class AnthropicDialect:
         return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
 
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
-        """Parse the reply of a whole body. Raises `Refused` or `TransientError`, both with the
-        usage."""
+        """Parse the reply of a whole body. Raises `Refused`, `TransientError`, both with usage."""
         usage = self.usage(body, prompt_bytes)
         if not isinstance(body, dict):
             raise Malformed("the reply is not a JSON object")

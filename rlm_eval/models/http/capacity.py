@@ -60,9 +60,11 @@ def of_metrics(text: str) -> int | None:
 
 
 def _vllm_tokens(engines: Sequence[Mapping[str, str]]) -> int | None:
-    """Return the cache tokens of the engines of one server (data parallel), by their labels. Newer
-    releases report the tokens of each engine; older ones the blocks, where each engine's number may
-    be that of all engines."""
+    """Return the cache tokens of the engines of one server (data parallel), by their labels.
+
+    Newer releases report the tokens of each engine; older ones the blocks, where each engine's
+    number may be that of all engines.
+    """
     stated = [_number(labels.get("kv_cache_size_tokens")) for labels in engines]
     if None not in stated:
         return sum(filter(None, stated))

@@ -182,8 +182,7 @@ class HttpClient:
             )
 
     async def _is_widened(self, narrow: int | None) -> bool:
-        """Restart the server with its model's whole window if the request hit one that was
-        `narrow`."""
+        """Restart the server with its model's whole window if the request hit one of `narrow`."""
         if narrow is None or not isinstance(self._host, Widens):
             return False
         await self._host.widen()

@@ -28,7 +28,8 @@ Ask = Callable[[str, dict[str, Any], int], Awaitable[Any]]
 """Posts a body to an address below the base, with so many retries, and returns its JSON; `None` for
 a 4xx or no JSON.
 
-Raises `ProviderError` where the server does not answer."""
+Raises `ProviderError` where the server does not answer.
+"""
 
 
 class ServerCount:

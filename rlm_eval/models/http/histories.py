@@ -76,8 +76,7 @@ AS_THEY_ARE = Turns()
 
 
 def remedy(said: str, roles: Sequence[str]) -> str | None:
-    """Return the setting to change where a server's error is about the turns; `None` where it is
-    not.
+    """Return the setting to change if a server's error is about the turns; else `None`.
 
     `roles` are those of the messages that it refused.
     """
@@ -96,8 +95,7 @@ def remedy(said: str, roles: Sequence[str]) -> str | None:
 
 
 def _is_alternating(roles: Sequence[str]) -> bool:
-    """Return true if user and assistant alternate, the user first and last; leading system messages
-    left out."""
+    """Return true if user and assistant alternate, user first and last, after system messages."""
     turns = list(roles)
     while turns and turns[0] == "system":
         del turns[0]

@@ -88,8 +88,7 @@ class TransientError(Exception):
 
 
 class Malformed(TransientError):
-    """Raised for a reply of status 200 that violates its API's format; `quoting` adds its first
-    bytes."""
+    """Raised for a reply of status 200 in no form of its API; `quoting` adds its first bytes."""
 
     def quoting(self, raw: bytes) -> TransientError:
         """Return the same error with the beginning of the received bytes."""
@@ -142,8 +141,7 @@ def error_from_response(
 def fault_in(
     body: Any, headers: Mapping[str, str], *, where: str, key_env: str | None
 ) -> ModelError | TransientError | None:
-    """Return the error in a decoded reply or stream event of status 200; `None` where there is
-    none.
+    """Return the error in a decoded reply or stream event of status 200; `None` if there is none.
 
     Where its codes imply no status, its words do; an error of unknown meaning is transient.
     """
@@ -163,8 +161,7 @@ def _typed(
     where: str,
     key_env: str | None,
 ) -> ModelError | TransientError:
-    """Classify an error. `status` is the cause's own, `None` where unknown; `told` is how it
-    arrived."""
+    """Classify an error. `status` is the cause's, `None` where unknown; `told` is its source."""
     words, codes = trouble.words, " ".join(trouble.codes)
     said = f"{where}: {told}: {words[:400]}" + (f" ({codes[:100]})" if codes else "")
     both = f"{codes} {words}"

@@ -65,8 +65,7 @@ class OpenAIModel:
     revision: str | None = None
     """Revision of the weights, where known."""
     tokenizer: str | None = None
-    """Name of its own tokenizer (`core.tokens.get_tokenizer`), used where the server does not
-    count."""
+    """Name of its own tokenizer (`core.tokens.get_tokenizer`), for a server that does not count."""
     sampling: Sampling = field(default_factory=Sampling)
     """Default sampling, as the model's maker recommends."""
     server: str = "attach"

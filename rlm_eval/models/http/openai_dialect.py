@@ -68,8 +68,7 @@ class OpenAIDialect:
         return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
 
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
-        """Parse the reply of a whole body. Raises `Refused` or `TransientError`, both with the
-        usage."""
+        """Parse the reply of a whole body. Raises `Refused`, `TransientError`, both with usage."""
         usage = self.usage(body, prompt_bytes)
         choice = _first_choice(body, usage)
         message = choice.get("message")

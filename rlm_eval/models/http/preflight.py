@@ -52,8 +52,7 @@ def proves(error: ModelError) -> bool:
 
 
 async def reported_window(transport: Transport, model: str) -> int | None:
-    """Return the context length that `/models` reports (vLLM, llama.cpp, some gateways), else
-    `None`."""
+    """Return the context length from `/models` (vLLM, llama.cpp, some gateways), else `None`."""
     words = await transport.get(address.below(transport.base_url, "/models"), 10.0)
     try:
         for row in loads(words or b"{}").get("data", []):

@@ -144,8 +144,7 @@ class AdaptiveLimiter:
                 room = self.capacity and self.capacity / self._parts
                 if room and self.in_flight and self._cached + tokens > room:
                     return  # the next request that ends makes room
-                # The fair order also decides which caller waits for the rates, not the order of
-                # arrival.
+                # The fair order, not the arrival, also decides which caller waits for the rates.
                 if (wait := self._wait(tokens)) > 0:
                     if self._interrupt.asked:
                         self._dismiss()
@@ -184,8 +183,8 @@ class AdaptiveLimiter:
             self._tpm.book(tokens)
 
     def on_throttled(self, entered: float, retry_after: float | None) -> None:
-        """Handle a rate-limit response to a request that entered at `entered`: halve, and pause if
-        required."""
+        """Halve the limit after a rate-limit response to a request of time `entered`; pause if
+        set."""
         self.throttled += 1
         if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
             self.limit = max(1.0, self.limit / 2)

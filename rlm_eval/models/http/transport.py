@@ -120,8 +120,7 @@ class Transport:
                     ends: list[float] = []
 
                     def on_token() -> None:
-                        """Restart the timer: the first token starts the reply's limit, each one
-                        that of a stall."""
+                        """Restart the timer: with the reply's limit, then a stall's."""
                         if not limit_s:
                             return
                         if not ends:
@@ -242,8 +241,7 @@ class Transport:
         return fault
 
     def _other_name_of_the_cap(self, words: bytes) -> str | None:
-        """Return the setting to change where the server refuses the name of the output cap; else
-        `None`."""
+        """Return the setting to change if the server refuses the output cap's name; else `None`."""
         sent = getattr(self._dialect, "max_tokens_field", None)
         if sent not in _NAMES_OF_THE_CAP or not _UNKNOWN_FIELD.search(words):
             return None

@@ -171,8 +171,7 @@ def is_rate(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Return lower-case text with identifiers split into words, without quotes and thousands
-    separators."""
+    """Return lower-case text, identifiers split into words, quotes and digit separators removed."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)  # ContextWindowExceededError
     text = re.sub(r"(?<=\d)[,_](?=\d{3}(?!\d))", "", text)
     text = re.sub(r"['’]s\b", "", text)

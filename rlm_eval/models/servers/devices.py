@@ -59,8 +59,7 @@ class Visible:
 
 
 def visible(environment: Mapping[str, str] | None = None) -> Visible:
-    """Return the devices of this process: from its environment (or the one given), else the
-    driver's."""
+    """Return this process's devices: from its environment (or the one given), else the driver's."""
     env = os.environ if environment is None else environment
     rocr = env.get("ROCR_VISIBLE_DEVICES")
     hip = env.get("HIP_VISIBLE_DEVICES")
@@ -166,8 +165,7 @@ class Need:
 
 
 def _notes_path() -> Path:
-    """Return the path of the share file. Slurm assigns the devices of a node to jobs: each job has
-    its own file."""
+    """Return the file of shares. Slurm assigns a node's devices to jobs: each job has its own."""
     job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{job}" if job else socket.gethostname()
     common = Path("/dev/shm")  # noqa: S108 - the same for all processes, whatever their TMPDIR
@@ -202,8 +200,7 @@ def _lives(note: Mapping[str, Any]) -> bool:
 
 
 def _began(pid: int) -> float | None:
-    """Return the start of a process, which separates it from a later one with its number; `None` =
-    gone."""
+    """Return a process's start, to detect a reused number; `None` = gone."""
     import psutil
 
     try:
@@ -226,8 +223,7 @@ def _sums(notes: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def choose(ids: tuple[str, ...], need: Need, sums: Mapping[str, float]) -> tuple[str, ...] | None:
-    """Choose devices with room for `need`, the fullest that still fit first; `None` where too few
-    have.
+    """Choose devices with room for `need`, the fullest that fit first; `None` if too few do.
 
     Servers that share devices are packed together, so that whole devices stay free for servers that
     need one.

@@ -162,9 +162,10 @@ def cache_tokens(shape: Shape, layout: Layout, gpu_gib: float, share: float = SH
 
 
 def read_config(source: str, revision: str | None = None) -> dict[str, Any] | None:
-    """Read the `config.json` of a folder, or of a repository in the hub's local cache, else the
-    facts that this package stores about the models of `configs/model`; `None` = unknown. Uses no
-    network.
+    """Return the `config.json` of a folder or of a repository in the hub's local cache.
+
+    Else the facts that this package stores about the models of `configs/model`; `None` = unknown.
+    Uses no network.
     """
     from huggingface_hub import try_to_load_from_cache
 

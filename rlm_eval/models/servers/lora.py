@@ -35,8 +35,7 @@ class Lora:
             )
 
     def options(self, model: str) -> list[str]:
-        """Return the command-line options that serve the adapter as `model` (blocking: may download
-        it).
+        """Return the options that serve the adapter as `model`; may download it (blocking).
 
         Raises `ConfigError` where there is no adapter, or one of a rank that vLLM does not accept.
         """

@@ -135,8 +135,7 @@ class Server:
 
     @property
     def held(self) -> tuple[str, float]:
-        """Return an identifier of the server, and the seconds for which it was ready so far,
-        restarts included."""
+        """Return the server's id, and the seconds for which it was ready, restarts included."""
         now = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
         return self._name, self._held_before + now
 
@@ -348,8 +347,7 @@ class Server:
 def prepare_run(
     folder: Path, groups: Sequence[Sequence[Any]], windows: Windows | None = None
 ) -> None:
-    """Keep the servers' logs of the run in `folder`, and place servers that run together on devices
-    together.
+    """Keep the logs of a run's servers in `folder`, and place servers that run together.
 
     `groups` are the models of each cell, `windows` those of `START_WINDOWS`.
     """

@@ -21,8 +21,7 @@ from rlm_eval.models.servers.devices import Need, Visible
 from rlm_eval.models.servers.gpu_memory import SHARE
 
 SMALL = 0.5
-"""A configured share up to this leaves the rest of the device to others; above, the server takes it
-whole."""
+"""A configured share up to this leaves the rest to others; above, the device is used whole."""
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 Key = tuple[str, str, int | None]
@@ -70,8 +69,7 @@ def key_of(engine: Any, model: str, window: int | None) -> Key:
 
 
 def asked_of(engine: Any, name: str, window: int | None) -> Asked | None:
-    """Return an engine's requirements; `None` where it is placed elsewhere: no GPU, or configured
-    devices."""
+    """Return an engine's requirements; `None` if it has no GPU or configured devices."""
     if not engine.gpus or any(v in getattr(engine, "environment", {}) for v in _VARIABLES):
         return None
     if str(getattr(engine, "device", "")).startswith("cuda:"):

@@ -208,8 +208,7 @@ class Shared:
 
 
 def shared_host(model: Any, logs: Path | None) -> Shared:
-    """Return the host of the server that `rlm-eval serve` runs for the run with this folder of
-    servers.
+    """Return the host of the server that `rlm-eval serve` runs for the run of this folder.
 
     Raises `EndpointUnusable` outside a run (`None`).
     """

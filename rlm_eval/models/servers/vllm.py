@@ -339,8 +339,7 @@ def _is_whole(folder: Path) -> bool:
 
 @cache
 def distribution(python: str, package: str, wrapper: tuple[str, ...] = ()) -> str | None:
-    """Return `NAME VERSION` of the distribution that provides an importable package, by its
-    metadata.
+    """Return `NAME VERSION` of the distribution that provides a package, by its metadata.
 
     `wrapper` are words before the interpreter.
     """
