@@ -162,7 +162,7 @@ def why_unknown(name: str, key: str | None, slot: str = "root") -> str:
 
 
 def table() -> Mapping[str, Price]:
-    """Return all prices; the user's file overrides the shipped one. Raises `ConfigError`."""
+    """Return all prices, the user's first. Raises `ConfigError` for an invalid file."""
     own = os.environ.get("RLM_EVAL_PRICES")
     return {**_load(_FILE), **(_load(Path(own).expanduser()) if own else {})}
 

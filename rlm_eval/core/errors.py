@@ -81,7 +81,7 @@ class ProviderError(ModelError):
 
 
 class BadRequest(ModelError):
-    """Raised where the provider rejected the request; the same request would fail again."""
+    """Raised where the provider rejected a malformed request; it would fail again."""
 
 
 class ContextOverflow(ModelError):
@@ -103,7 +103,7 @@ class CutShort(ModelError):
 
 
 class EndpointUnusable(ModelError):
-    """Raised for failed authentication or an unknown model: no sample can succeed."""
+    """Raised for failed authentication or an unknown model: the cell stops."""
 
 
 class Suspended(EndpointUnusable):

@@ -247,7 +247,7 @@ _KEY_VALUE = re.compile(
 
 
 def looks_secret(name: str, value: str = "") -> bool:
-    """Return true if a header or parameter of this name carries a key, or the value is like one."""
+    """Return true if a header's or parameter's name, or the value, looks like that of a key."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return bool(_SECRET_NAME.search(words) or _KEY_VALUE.match(value))
 

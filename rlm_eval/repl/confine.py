@@ -159,7 +159,7 @@ def landlock_rules(readable: Iterable[str], writable: Iterable[str], max_abi: in
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            # Mapping a shared library needs no right to execute: only execve does, refused.
+            # Mapping a shared library needs no execute right: only execve, which is refused, does.
             allowed = rights & handled
             if not os.path.isdir(path):
                 allowed &= ~directories_only

@@ -27,7 +27,7 @@ OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 class ProcessLink:
-    """A worker started by the fork server, identified by a descriptor that no process inherits."""
+    """A worker started by the fork server, known by a descriptor that no other process inherits."""
 
     def __init__(self, sock: socket.socket, handle: int, ended: asyncio.Future[int | None]) -> None:
         self.sock = sock

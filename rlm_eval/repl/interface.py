@@ -110,7 +110,7 @@ class SandboxError(RlmEvalError):
 
 
 class ReplValueError(Exception):
-    """Raised where a variable cannot be copied to the host: `str()` raised, hung or is too long."""
+    """Raised for a variable that cannot reach the host: `str()` raised, hung or is too large."""
 
 
 class ReplPool(Protocol):
@@ -139,17 +139,17 @@ class ReplPool(Protocol):
         scaffold: JSON = None,
         keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
-        """A new REPL with `context`, the functions and `variables` in its namespace.
+        """Open a new REPL with `context`, the functions and `variables` in its namespace.
 
-        `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`.
-        `key` is the content hash of the context where the caller knows it: REPLs that are open
-        at the same time on the same large context share its memory. `echo` prints the value of a
-        block's last expression, as an interactive interpreter does. `hints` appends to the error
-        of a missing package the setting that provides it (`repl.packages`). `scaffold` gives the
-        namespace the rules of a published release (`repl.scaffold`): `{"release": "0.1.3",
-        "texts": {...}}`; `answer_dict`, `echo`, `hints` and `keep_names` have no effect then.
-        `keep_names` puts `context`, `answer` and the functions back after a block that replaced
-        them, and says so (`BlockResult.replaced`).
+        `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`. `key`
+        is the content hash of the context where the caller has it: REPLs that are open at the same
+        time on the same large context share its memory. `echo` prints the value of a block's last
+        expression, as an interactive interpreter does. `hints` appends to the error of a missing
+        package the setting that provides it (`repl.packages`). `scaffold` gives the namespace the
+        rules of a published release (`repl.scaffold`): `{"release": "0.1.3", "texts": {...}}`;
+        `answer_dict`, `echo`, `hints` and `keep_names` have no effect then. `keep_names` restores
+        `context`, `answer` and the functions after a block that replaced them, and reports it
+        (`BlockResult.replaced`).
 
         Entering it raises `core.errors.ReplUnavailable` where the machine cannot provide one.
         """

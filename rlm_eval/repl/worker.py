@@ -19,7 +19,7 @@ import random
 import sys
 import types
 
-# The functions that `signal` wraps: without its Enums, which cost 10 us per block, and the code.
+# The functions behind `signal`: without its Enums (10 us per block), out of the code's reach.
 from _signal import (  # type: ignore[import-not-found]  # typeshed leaves it out
     SIG_UNBLOCK,
     SIGINT,

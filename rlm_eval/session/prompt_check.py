@@ -42,7 +42,7 @@ _GROWTH = 1.1
 """A prompt is counted when it exceeds the largest prompt seen whole by this factor."""
 _MOST_SHARE = 1.15  # of `likely_most`
 _FRAME = 300  # tokens: a chat template, and the blocks of a cache (up to 128)
-_OFF_LOOP_CHARS = 20_000  # longer texts are measured off the event loop
+_OFF_LOOP_CHARS = 20_000  # longer texts are measured in a thread
 _REMEMBERED, _REMEMBERED_CHARS = 2000, 8_000_000  # whole prompts: a server may have cached them
 
 _RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
@@ -52,7 +52,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SPACE = re.compile(r"(?<!\s)\s")
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+")
 _PIECE_TOKENS, _MOST_CHARS = 0.85, 4.5
-_LONG_WORD = 8  # characters a token, at most, of what has no spaces
+_LONG_WORD = 8  # most characters per token of text without spaces
 _LONG = re.compile(rf"\S{{{2 * _LONG_WORD},}}")
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
@@ -125,7 +125,7 @@ class PromptCheck:
     def _grown(self, text: str) -> float:
         """Return the least tokens, from the server's own count of the beginning of this history."""
         own = [(tokens / len(whole), whole) for whole, tokens in self._whole if tokens and whole]
-        own.sort(reverse=True)  # those that were cut unnoticed have fewer tokens a character
+        own.sort(reverse=True)  # histories that were cut unnoticed have fewer tokens per character
         for density, whole in own:
             if (shared := _shared(text, whole)) >= _OWN_PART * len(whole):
                 rest = _OWN_SHARE * least_tokens(text[shared:])

@@ -41,7 +41,7 @@ from rlm_eval.storage.journal import Journal, StoredReplies, stored_call
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 _TOGETHER_S = 0.02  # calls within this interval belong to one batch
-_OFF_LOOP_CHARS = 20_000  # longer prompts are encoded off the event loop
+_OFF_LOOP_CHARS = 20_000  # longer prompts are encoded in a thread
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Session:
         return self._endpoint(slot).name
 
     def window_of(self, slot: str) -> int | None:
-        """Return the window of the model in `slot`, tokens or `None`. Raises `ConfigError`."""
+        """Return the window of `slot`'s model, tokens, or `None`. Raises `ConfigError` likewise."""
         return self._endpoint(slot).window
 
     def reply_cap_of(self, slot: str) -> int:
@@ -204,7 +204,7 @@ class Session:
     def open_repl(
         self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
-        """Open a REPL worker of the run's pool, seeded by the sample; `options`: `ReplPool`."""
+        """Open a REPL worker of the pool, seeded by the sample; `options` as `ReplPool.open`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
         seed = int(self.sample.id[:8], 16) + self.epoch
         return self._repls.open(context, functions, seed=seed, **options)

@@ -114,7 +114,7 @@ class Ledger:
         return found
 
     def open(self) -> None:
-        """Open this process's claim. Raises `RlmEvalError` if a live process has other limits.
+        """Open a claim. Raises `RlmEvalError` if a live process limits other quantities.
 
         If no process with a claim is alive, the amount spent is read from the journals.
         """

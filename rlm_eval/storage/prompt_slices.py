@@ -177,7 +177,7 @@ class SourceIndex:
         return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
 
     def _places_of(self, low: int, after: int) -> list[int]:
-        """Return places of the block at `low` in the sorted hashes: next after `after`, first."""
+        """Return places of the block at `low` of the sorted hashes: after `after`, and first."""
         window = self._hashes[low]
         first = int(self._places[low])
         if low + 1 == len(self._hashes) or self._hashes[low + 1] != window:

@@ -43,8 +43,8 @@ SURROUNDINGS = frozenset((
 
 _OWN_FIELDS = ("VERSION", "RUNTIME")
 _FORMER_NAME = "former_name"
-"""A member whose value replaces `name`: a printed name affects no answer, and the hash stays that
-of the class under its first name."""
+"""A class with this member leaves `name` out: a printed name affects no answer, and the hash stays
+that of the class under its first name."""
 _SKIPPED = frozenset(
     ("ctx", "type_comment", "annotation", "returns", "kind", "type_params", "type_ignores")
 )

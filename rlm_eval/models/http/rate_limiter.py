@@ -183,8 +183,7 @@ class AdaptiveLimiter:
             self._tpm.book(tokens)
 
     def on_throttled(self, entered: float, retry_after: float | None) -> None:
-        """Halve the limit after a rate-limit response to a request of time `entered`; pause if
-        set."""
+        """Handle a rate-limit response to a request that entered at `entered`: halve, and pause."""
         self.throttled += 1
         if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
             self.limit = max(1.0, self.limit / 2)

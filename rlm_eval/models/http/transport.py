@@ -120,7 +120,7 @@ class Transport:
                     ends: list[float] = []
 
                     def on_token() -> None:
-                        """Restart the timer: with the reply's limit, then a stall's."""
+                        """Reschedule the timeout: a stall's, within the reply's limit."""
                         if not limit_s:
                             return
                         if not ends:

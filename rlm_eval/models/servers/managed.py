@@ -347,7 +347,7 @@ class Server:
 def prepare_run(
     folder: Path, groups: Sequence[Sequence[Any]], windows: Windows | None = None
 ) -> None:
-    """Keep the logs of a run's servers in `folder`, and place servers that run together.
+    """Keep the servers' logs in the run `folder`, and place servers that run together.
 
     `groups` are the models of each cell, `windows` those of `START_WINDOWS`.
     """

@@ -208,7 +208,7 @@ class Shared:
 
 
 def shared_host(model: Any, logs: Path | None) -> Shared:
-    """Return the host of the server that `rlm-eval serve` runs for the run of this folder.
+    """Return the host of the server that `rlm-eval serve` runs; `logs` is the run's folder of logs.
 
     Raises `EndpointUnusable` outside a run (`None`).
     """
