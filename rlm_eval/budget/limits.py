@@ -1,9 +1,9 @@
 """Limits of a trajectory, budgets of a cell and a sweep: reserved before a call, settled after it.
 
 A reservation counts in-flight calls too, so that concurrent siblings cannot overspend together; a
-call that fits once these are settled waits for them. Budgets nest: what a sample spends, its cell
-and its sweep have spent. Not here: what several processes share (`storage.budget_ledger`), how
-large a reservation must be (`budget.reservation`).
+call that fits only after these are settled waits for them. Budgets nest: what a sample spends also
+counts for its cell and its sweep. Elsewhere: budgets shared by processes (`storage.budget_ledger`)
+and the size of a reservation (`budget.reservation`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rlm_eval.core.errors import LimitReached
 from rlm_eval.core.types import Outcome
 
 NAMES = ("tokens", "cost", "calls")
-"""What a budget counts."""
+"""Quantities that a budget limits."""
 
 _OUTCOMES = {
     "tokens": Outcome.LIMIT_TOKENS,
@@ -26,7 +26,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one budget may spend; `None` = no limit."""
+    """Limits of one budget; `None` = no limit."""
 
     tokens: int | None = None
     """Input and output tokens together."""
@@ -44,19 +44,19 @@ class Limits:
                 raise ValueError(f"{name}={value}: a limit is positive; null means none")
 
     def part(self, of: int) -> Limits:
-        """One of `of` equal parts. Raises `ValueError` where a part would be nothing."""
+        """Return one of `of` equal parts. Raises `ValueError` where a part would be empty."""
         tokens, calls = (None if v is None else v // of for v in (self.tokens, self.calls))
         return Limits(tokens, None if self.cost is None else self.cost / of, calls, self.seconds)
 
     @property
     def needs_output_cap(self) -> bool:
-        """True where a call's largest cost must be known beforehand."""
+        """Return true if a call's largest cost must be known before it is sent."""
         return self.tokens is not None or self.cost is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call may cost at most, held until `Budget.settle` or `release`."""
+    """The most that a call may cost, reserved until `Budget.settle` or `release`."""
 
     tokens: int
     cost: float
@@ -68,7 +68,7 @@ class Budget:
     """Running totals against `Limits`, in-flight reservations included."""
 
     def __init__(self, limits: Limits, parent: Budget | None = None, name: str = "sample") -> None:
-        """`name` says in messages whose limit was reached."""
+        """`name` names the budget in error messages."""
         self.limits = limits
         self.parent = parent
         self.name = name
@@ -84,15 +84,15 @@ class Budget:
 
     @property
     def needs_output_cap(self) -> bool:
-        """True where this budget or one that it belongs to limits tokens or cost."""
+        """Return true if this budget or one of its parents limits tokens or cost."""
         above = self.parent is not None and self.parent.needs_output_cap
         return self.limits.needs_output_cap or above
 
     def reserve(self, tokens: int, cost: float | None, *, closing: bool = False) -> Reservation:
-        """Hold room for one call. Raises `LimitReached` where it does not fit, holding nothing.
+        """Reserve room for one call. Raises `LimitReached` and reserves nothing if it does not fit.
 
-        A `closing` call, the one that a reached limit still allows, passes over this budget's own
-        limits, not over those of its parents.
+        A `closing` call, the one that a reached limit still allows, ignores this budget's own
+        limits, not those of its parents.
         """
         wanted = Reservation(tokens, cost or 0.0)
         if refused := self._refused(wanted, closing):
@@ -103,10 +103,10 @@ class Budget:
     async def wait_for(
         self, tokens: int, cost: float | None, *, closing: bool = False
     ) -> Reservation:
-        """As `reserve`, after the calls in flight where it fits only without their reservations.
+        """Reserve like `reserve`, but wait for calls in flight if their reservations prevent it.
 
-        What is in flight mostly costs less than it holds: a limit must not be reached on
-        reservations alone.
+        Calls in flight mostly cost less than they reserve: reservations alone must not trigger a
+        limit.
         """
         wanted = Reservation(tokens, cost or 0.0)
         while refused := self._refused(wanted, closing):
@@ -126,9 +126,9 @@ class Budget:
         cost: float | None,
         lost: Reservation | None = None,
     ) -> None:
-        """Replace a reservation by what was billed; unknown figures leave the estimate.
+        """Replace a reservation by what was billed; unknown figures keep the estimate.
 
-        `lost` is the estimate of attempts whose replies never arrived: it counts besides.
+        `lost` is the estimate of attempts whose replies never arrived; it is charged in addition.
         """
         used_tokens = held.tokens if tokens is None else tokens
         used_cost = held.cost if cost is None else cost
@@ -147,21 +147,21 @@ class Budget:
         self._lose(lost)
 
     def release(self, held: Reservation) -> None:
-        """Give a reservation back: the call was never sent."""
+        """Release a reservation: the call was never sent."""
         self._hold(held, -1)
 
     def recount(self, tokens: int, cost: float | None, calls: int = 1) -> None:
-        """Count what an earlier process paid for: not for the parents, who know it already."""
+        """Count what an earlier process paid for; the parents have counted it already."""
         self.tokens += tokens
         self.cost += cost or 0.0
         self.calls += calls
 
     def spend(self, tokens: int, cost: float | None, calls: int = 0) -> None:
-        """Count what was billed outside a reservation: failed attempts, first requests."""
+        """Count what was billed outside a reservation: failed attempts, preflight requests."""
         self._add(tokens, cost or 0.0, calls)
 
     def check_seconds(self, elapsed: float) -> None:
-        """Raises `LimitReached` where the trajectory's time is over."""
+        """Raise `LimitReached` if the trajectory's time is used up."""
         limit = self.limits.seconds
         if limit is not None and elapsed >= limit:
             raise LimitReached(Outcome.LIMIT_TIME, f"{self.name}: {limit:g} s are over", self.name)
@@ -175,7 +175,7 @@ class Budget:
             budget = budget.parent
 
     def _refused(self, wanted: Reservation, closing: bool) -> tuple[Budget, LimitReached] | None:
-        """The first budget that has no room, and its words."""
+        """Return the first budget that has no room, and its error message."""
         budget = self.parent if closing else self
         while budget is not None:
             if (why := budget._check(wanted)) is not None:
@@ -184,7 +184,7 @@ class Budget:
         return None
 
     def _check(self, wanted: Reservation) -> LimitReached | None:
-        """Why this budget has no room for one more call, or `None`."""
+        """Return why this budget has no room for one more call, or `None`."""
         calls, tokens, cost = self.limits.calls, self.limits.tokens, self.limits.cost
         if calls is not None and wanted.calls and self.calls + wanted.calls > calls:
             return self._reached("calls", f"{calls} calls made")
@@ -206,7 +206,7 @@ class Budget:
 
     def _reached(self, name: str, told: str, only_lost: bool = False) -> LimitReached:
         outcome = _OUTCOMES[name]
-        if only_lost:  # the server's trouble says nothing about the method: the sample is missing
+        if only_lost:  # the server's fault, not the method's: the sample is missing
             outcome = Outcome.PROVIDER_ERROR
             told += (
                 f"; without the estimate for lost replies ({self._lost_tokens} tokens, "
@@ -215,7 +215,7 @@ class Budget:
         return LimitReached(outcome, f"{self.name}: {told}", self.name)
 
     def _may_fit_later(self, wanted: Reservation) -> bool:
-        """True where the call fits beside what is settled, and something is in flight."""
+        """Return true if the call fits without the reservations in flight, and there are some."""
         limits = self.limits
         return (
             self._in_flight > 0
@@ -228,7 +228,7 @@ class Budget:
         )
 
     def _hold(self, reservation: Reservation, sign: int) -> None:
-        """Take a reservation (`sign` 1), or give it back (-1) and wake who waits for room."""
+        """Add a reservation (`sign` 1), or remove it (-1) and wake the calls that wait for room."""
         self._add(sign * reservation.tokens, sign * reservation.cost, sign)
         budget: Budget | None = self
         while budget is not None:

@@ -1,8 +1,8 @@
-"""Money: dated list prices, and what a call costs by them.
+"""Money: dated list prices, and the cost of a call under them.
 
-Prices are data (`data/prices.json`, refreshed by `scripts/refresh_prices.py`); the file named by
-`RLM_EVAL_PRICES` has the same form and wins. An unknown price is `None`, never 0. Prices of
-providers change: a run's manifest keeps the entries it used.
+Prices are data (`data/prices.json`, refreshed by `scripts/refresh_prices.py`); a file named by
+`RLM_EVAL_PRICES` has the same format and takes precedence. An unknown price is `None`, never 0.
+Providers change their prices: a run's manifest keeps the entries it used.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class Price:
     key: str
     """Name in the table."""
     date: str
-    """Day on which it was read."""
+    """Day on which the price was read."""
     source: str
-    """Where it was read."""
+    """Page from which the price was read."""
     base: Rates
     """Rates of an ordinary call."""
     long: tuple[tuple[int, Rates], ...] = ()
     """(prompt tokens above which they apply, rates), ascending: they price the whole call."""
     batch: float | None = None
-    """Factor of the provider's batch interface; `None` = it has none that is known."""
+    """Price factor of the provider's batch interface; `None` = no such interface is known."""
 
     def rates(self, prompt_tokens: int) -> Rates:
-        """Rates of a call with a prompt of this length."""
+        """Return the rates of a call with a prompt of this length, tokens."""
         return next((r for above, r in reversed(self.long) if prompt_tokens > above), self.base)
 
 
@@ -73,7 +73,7 @@ class Cost:
 
 
 def cost(usage: Usage, price: Price | None, *, batch: bool = False) -> Cost | None:
-    """What a call costs; `None` where price or usage is unknown.
+    """Return the cost of a call; `None` where price or usage is unknown.
 
     Raises `ConfigError` for a batch price of a provider that has none.
     """
@@ -93,7 +93,7 @@ def cost(usage: Usage, price: Price | None, *, batch: bool = False) -> Cost | No
 
 
 def cold_cost(key: str | None) -> Callable[[Usage], float | None]:
-    """The cold list price of a call of this model, as limits and tables use it."""
+    """Return the cold list price of a model's calls as a function of usage."""
     price = price_of(key)
 
     def of(usage: Usage) -> float | None:
@@ -108,7 +108,7 @@ Bill = tuple[float | None, float | None]
 
 
 def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
-    """The list price of a call, its billed failed attempts included.
+    """Return the list price of a call, its billed failed attempts included.
 
     `keys` maps the run's model slots (`Call.slot`) to price keys.
     """
@@ -116,7 +116,7 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 
     def of(call: Call) -> Bill:
         price = prices.get(call.slot)
-        # Each attempt has a price of its own: their sum may reach a tier that none of them does.
+        # Price each attempt separately: their sum may reach a tier that no single attempt reaches.
         attempts = [whole(usage) for usage in call.failed]
         if call.error is None or call.usage != Usage() or not attempts:
             attempts.append(call.usage if call.error is None else whole(call.usage))
@@ -129,7 +129,7 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 
 
 def whole(usage: Usage) -> Usage:
-    """A failed attempt may tell its prompt alone: it made no reply that is to be paid."""
+    """Fill in the usage of a failed attempt that reports only its prompt: its output was 0."""
     return usage if usage.output is not None else replace(usage, output=0)
 
 
@@ -139,7 +139,7 @@ def _sum(values: list[float | None]) -> float | None:
 
 
 def snapshot_name() -> str:
-    """Names the price table in a footer: its hash, and the days on which it was read."""
+    """Return the price table's name for a footer: its hash and the days on which it was read."""
     prices = table()
     days = sorted({price.date for price in prices.values()})
     digest = hashlib.sha256(repr(sorted(prices.items())).encode()).hexdigest()[:8]
@@ -147,12 +147,12 @@ def snapshot_name() -> str:
 
 
 def price_of(key: str | None) -> Price | None:
-    """The price under `key`; `None` where none is known (`why_unknown` says what to do)."""
+    """Return the price under `key`; `None` where none is known (`why_unknown` explains it)."""
     return None if key is None else table().get(key)
 
 
 def why_unknown(name: str, key: str | None, slot: str = "root") -> str:
-    """One line for a reader who misses the price of the model in `slot`."""
+    """Return one line for a reader who misses the price of the model in `slot`."""
     near = difflib.get_close_matches(key or name, table(), 3)
     hint = f" (near: {', '.join(near)})" if near else ""
     return (
@@ -162,7 +162,7 @@ def why_unknown(name: str, key: str | None, slot: str = "root") -> str:
 
 
 def table() -> Mapping[str, Price]:
-    """All prices, the user's own over the shipped. Raises `ConfigError` for an invalid file."""
+    """Return all prices, the user's first. Raises `ConfigError` for an invalid file."""
     own = os.environ.get("RLM_EVAL_PRICES")
     return {**_load(_FILE), **(_load(Path(own).expanduser()) if own else {})}
 
@@ -180,7 +180,7 @@ def _load(path: Path) -> dict[str, Price]:
 
 
 def parse(key: str, row: Mapping[str, Any]) -> Price:
-    """One entry, validated. Raises `ValueError` naming the entry and the field."""
+    """Parse and validate one entry. Raises `ValueError` naming the entry and the field."""
     known = {"date", "source", "base", "long", "batch", "window", "origin"}
     if unknown := set(row) - known:
         raise ValueError(f"{key}: unknown fields {sorted(unknown)}; known: {sorted(known)}")

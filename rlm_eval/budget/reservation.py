@@ -1,11 +1,11 @@
-"""What a call may take and what it took: its reservation, and its charge against the budgets.
+"""A call's reservation before it is sent, and its charge against the budgets after it.
 
 Before a call is sent its prompt is bounded by its UTF-8 bytes (no tokenizer makes more tokens than
-bytes). Where that does not fit, the prompt is counted: by the endpoint's own counter, else by
+bytes). Where that bound does not fit, the prompt is counted: by the endpoint's own counter, else by
 `most_tokens`, which holds for dense text too. The first such call of an endpoint runs alone, and
-its reported usage widens the bound for the others where the model's tokenizer is denser. An attempt
-whose bill is unknown (its reply was lost, or named no usage) is charged by an estimate: the prompt
-at `_BYTES_PER_TOKEN`, or as counted, and its output cap.
+its reported usage widens the bound for later calls where the model's tokenizer is denser. An
+attempt whose bill is unknown (its reply was lost, or reported no usage) is charged by an estimate:
+the prompt at `_BYTES_PER_TOKEN`, or as counted, and its output cap.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 FRAME = 64
 """Tokens that a chat template may add to a prompt."""
-_PER_MESSAGE = 8  # tokens that it may add to a message
+_PER_MESSAGE = 8  # tokens that a chat template may add per message
 _BYTES_PER_TOKEN = 3  # English prose has 4 or more, code and most scripts about 3
 _WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
 _SPACE = re.compile(r" (?=[A-Za-z])")
@@ -38,10 +38,10 @@ Cost = Callable[[Usage], float | None]
 
 
 def most_tokens(text: str) -> int:
-    """Tokens of `text` under any common tokenizer, at most.
+    """Return the most tokens that `text` may have under any common tokenizer.
 
     Two letters of a longer word may be one token, and a space before a word is part of it; every
-    digit, sign and byte of another script counts as a token of its own.
+    digit, sign and byte of another script counts as a separate token.
     """
     merged = sum(len(word) // 2 for word in _WORD.findall(text)) + len(_SPACE.findall(text))
     return _bytes(text) - merged
@@ -64,11 +64,11 @@ class Density:
 
     def __init__(self) -> None:
         self.worst: float | None = None
-        """Largest ratio of them seen, 1 or more; `None` before the first report."""
+        """Largest ratio seen, 1 or more; `None` before the first report."""
         self._trying: asyncio.Future[None] | None = None
 
     async def bound(self, most: int) -> int:
-        """`most` as this endpoint's tokenizer needs it; the first caller alone gets it as it is."""
+        """Scale `most` to this endpoint's tokenizer; the first caller alone gets it unscaled."""
         while self.worst is None and self._trying is not None:
             await asyncio.shield(self._trying)
         if self.worst is None:
@@ -77,7 +77,7 @@ class Density:
         return math.ceil(most * self.worst)
 
     def saw(self, tokens: int | None, messages: Sequence[Message]) -> None:
-        """A call has ended; `tokens` is what was reported of its prompt."""
+        """Record the end of a call; `tokens` is the reported number of prompt tokens."""
         if tokens is not None:
             self.worst = max(1.0, self.worst or 1.0, tokens / _most(messages))
         if self._trying is not None and not self._trying.done():
@@ -94,31 +94,31 @@ class Charge:
     """A call's reservation, until `settle` replaces it by what was billed."""
 
     budget: Budget
-    """The sample's."""
+    """The sample's budget."""
     cost: Cost
-    """Of the call's model."""
+    """Price function of the call's model."""
     most: Usage
-    """What was reserved: the most that the call may take."""
+    """The reserved usage: the most that the call may use."""
     each: Usage
     """Estimate of one attempt: prompt and output cap."""
     held: Reservation
-    """In the budgets."""
+    """The reservation in the budgets."""
     closing: bool = False
     """See `Budget.reserve`."""
     teaches: Callable[[int | None], None] = _learn_nothing
-    """Takes the prompt tokens that were reported, where the bound may depend on them."""
+    """Receives the reported prompt tokens where the bound may depend on them."""
     lost: list[Reservation] = field(default_factory=list)
-    """Lost attempts that are charged already."""
+    """Lost attempts that are already charged."""
 
     def release(self) -> None:
-        """Nothing was sent."""
+        """Release the reservation: nothing was sent."""
         self.budget.release(self.held)
         self.teaches(None)
 
     def attempt(self, lost: int) -> None:
-        """Before an attempt is sent: charge the `lost` ones before it.
+        """Charge the `lost` attempts before the next attempt is sent.
 
-        Raises `LimitReached` where there is no room for another one.
+        Raises `LimitReached` where there is no room for another attempt.
         """
         price = self.cost(whole(self.each))
         while len(self.lost) < lost:
@@ -127,7 +127,7 @@ class Charge:
             self.lost.append(one)
 
     def check_seconds(self, elapsed: float) -> None:
-        """Raises `LimitReached` where the sample's time ran out while the call waited for room."""
+        """Raise `LimitReached` if the sample's time ran out while the call waited for room."""
         try:
             self.budget.check_seconds(elapsed)
         except LimitReached:
@@ -137,15 +137,15 @@ class Charge:
     def settle(self, usage: Usage, failed: Sequence[Usage], lost: int, *, name: str = "") -> Usage:
         """Charge what the attempts were billed; returns `Call.estimate`.
 
-        `name` is the model's where it answered, and empty where the call failed: then an unknown
-        `usage` counts as nothing, since a refused request is free.
+        `name` is the model's name where it answered, and empty where the call failed: an unknown
+        `usage` then counts as zero, since a refused request is free.
         """
         each = self.each if usage.input is None else replace(self.each, input=usage.input)
         price = self.cost(whole(each))
         own, cost = usage.total, self.cost(usage if name else whole(usage))
         if own is None:
             own, cost = (each.total, price) if name else (0, 0.0)
-        lost_now = lost - len(self.lost)  # the rest was charged before the attempt that followed
+        lost_now = lost - len(self.lost)  # the others were charged before the attempt that followed
         estimate = Reservation(lost_now * (each.total or 0), lost_now * (price or 0.0), calls=0)
         self.budget.settle(self.held, own, cost, estimate if lost_now else None)
         for attempt in failed:
@@ -179,10 +179,10 @@ async def reserve(
     template: bool,
     closing: bool = False,
 ) -> Charge:
-    """Hold room for one call. Raises `LimitReached` where it does not fit, and nothing is held.
+    """Reserve room for one call. Raises `LimitReached` where it does not fit, reserving nothing.
 
-    `cap` is the call's output cap, tokens; `count` asks the endpoint's own counter for the prompt,
-    its chat template included where `template` says so. It is asked only where the bound by bytes
+    `cap` is the call's output cap, tokens; `count` calls the endpoint's own counter for the prompt,
+    its chat template included where `template` is true. It is called only where the bound by bytes
     does not fit.
     """
     size, frame = sum(_bytes(m.content) for m in messages), _frame(messages)
@@ -194,7 +194,7 @@ async def reserve(
     try:
         held = budget.reserve(most.total or 0, cost(whole(most)), closing=closing)
     except LimitReached:
-        if not budget.needs_output_cap:  # calls: no count changes that
+        if not budget.needs_output_cap:  # a limit on calls: no count changes that
             raise
     else:
         return Charge(budget, cost, most, each, held, closing, first)

@@ -1,1 +1,1 @@
-"""Types, errors and pure helpers that every room uses; it imports no other room."""
+"""Types, errors and pure helpers for every room; imports no other room."""

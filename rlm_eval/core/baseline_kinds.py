@@ -1,4 +1,4 @@
-"""Kinds of answers without a model, which tasks compute and records and reports show."""
+"""Kinds of baselines without a model, which tasks compute and records and reports show."""
 
 from enum import StrEnum
 
@@ -11,10 +11,10 @@ class Kind(StrEnum):
     """What a baseline is allowed to do."""
 
     PRIOR = "prior"
-    """Sees the question and its choices, nothing of the context: the best constant, or chance."""
+    """Uses the question and its choices, no context: the best constant, or chance."""
     NO_MODEL = "no_model"
-    """Looks at the whole context with rules that understand nothing."""
+    """Applies rules without understanding to the whole context."""
     SKIMMER = "skimmer"
     """Reads a part of the context as well as the gold allows, and nothing of the rest."""
     BAG_OF_WORDS = "bag_of_words"
-    """Has learnt labels from texts of other seeds."""
+    """Uses labels learned from texts of other seeds."""

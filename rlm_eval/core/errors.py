@@ -12,18 +12,18 @@ from rlm_eval.core.types import Call, Outcome, Usage
 
 
 class RlmEvalError(Exception):
-    """Base of every error that a user should read without a traceback. Its text holds no secret."""
+    """Base class of errors to be read without a traceback. Its text holds no secret."""
 
     def __init__(self, *told: object) -> None:
         super().__init__(*(redact(text) if isinstance(text, str) else text for text in told))
 
 
 class ConfigError(RlmEvalError):
-    """The configuration is wrong; names the full key path."""
+    """Raised for a wrong configuration; names the full key path."""
 
 
 class NoSamples(ConfigError):
-    """A task that gives no sample: there is nothing to run."""
+    """Raised where a task gives no sample: there is nothing to run."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,15 +33,15 @@ class NoSamples(ConfigError):
 
 
 class MissingDependency(RlmEvalError):
-    """An optional package, file or program is absent; names what to install."""
+    """Raised where an optional package, file or program is absent; names what to install."""
 
 
 class NoStorage(RlmEvalError):
-    """The run directory takes no more: full, read-only, deleted or moved. The run stops."""
+    """Raised where the run directory is full, read-only, deleted or moved. The run stops."""
 
 
 class EndedBySignal(RlmEvalError):
-    """A signal ended the run before its work was done: the exit code is `code` (130 = Ctrl-C)."""
+    """Raised where a signal ended the run early: the exit code is `code` (130 = Ctrl-C)."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -49,16 +49,15 @@ class EndedBySignal(RlmEvalError):
 
 
 class NoRecords(RlmEvalError):
-    """Runs in which no sample has ended: there is nothing to report."""
+    """Raised for runs in which no sample has ended: there is nothing to report."""
 
 
 class ModelError(RlmEvalError):
-    """A model call failed for good, retries included.
+    """Raised where a model call failed for good, retries included.
 
-    `usage` is what the provider billed for the last attempt, where it said so, `failed` the same of
-    each earlier one;
-    `service_seconds` are those of the last one, where it was sent; `lost_attempts` as in
-    `core.types.Call`.
+    `usage` is what the provider billed for the last attempt, where it reported it; `failed` the
+    same for each earlier attempt; `service_seconds` are those of the last attempt, where it was
+    sent; `lost_attempts` as in `core.types.Call`.
     """
 
     outcome: Outcome = Outcome.PROVIDER_ERROR
@@ -78,53 +77,53 @@ class ModelError(RlmEvalError):
 
 
 class ProviderError(ModelError):
-    """Transient trouble (429, 5xx, timeouts, dropped connections) that outlasted the retries."""
+    """Raised for a transient failure (429, 5xx, timeout, lost connection) after all retries."""
 
 
 class BadRequest(ModelError):
-    """The provider refused the request as malformed; the same request would fail again."""
+    """Raised where the provider rejected a malformed request; it would fail again."""
 
 
 class ContextOverflow(ModelError):
-    """The prompt does not fit the model's window."""
+    """Raised where the prompt does not fit the model's window."""
 
     outcome = Outcome.CONTEXT_OVERFLOW
 
 
 class Refused(ModelError):
-    """The provider's content filter refused."""
+    """Raised where the provider's content filter refused."""
 
     outcome = Outcome.REFUSED
 
 
 class CutShort(ModelError):
-    """The server refused to answer because the output cap was used up before anything was said."""
+    """Raised where the output cap was used up before any visible text."""
 
     outcome = Outcome.TRUNCATED
 
 
 class EndpointUnusable(ModelError):
-    """Authentication failed or the model is unknown: no sample can succeed, the cell stops."""
+    """Raised for failed authentication or an unknown model: the cell stops."""
 
 
 class Suspended(EndpointUnusable):
-    """No reply could be had for now. It says nothing about the sample, which is left for the next
-    run; calls that are in flight are waited for."""
+    """Raised where no reply can be had for now. It is independent of the sample, which stays open
+    for the next run; calls in flight are awaited."""
 
 
 class EndpointGone(Suspended, ProviderError):
-    """No connection was made, or no call got a reply, for as long as the configuration waits."""
+    """Raised where no connection was made, or no call got a reply, for as long as configured."""
 
 
 class RunStopped(Suspended):
-    """The run was asked to stop while this call waited to be sent."""
+    """Raised where the run was asked to stop while this call waited to be sent."""
 
 
 class CallCancelled(asyncio.CancelledError):
-    """A model call was cancelled: a client raises it for `session`, which charges the call.
+    """Raised when a model call is cancelled; carries the usage that `session` must still charge.
 
-    `attempts` is how often it had been sent, 0 where it still waited for its turn; `failed` and
-    `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.
+    `attempts` is the number of requests sent, 0 where the call still waited in the queue; `failed`
+    and `lost_attempts` as in `ModelError`, the attempt in flight counted as lost.
     """
 
     def __init__(self, failed: tuple[Usage, ...], attempts: int, lost_attempts: int) -> None:
@@ -135,9 +134,10 @@ class CallCancelled(asyncio.CancelledError):
 
 
 class LimitReached(RlmEvalError):
-    """A limit would be exceeded by the next call.
+    """Raised where the next call would exceed a limit.
 
-    `scope` names whose: only the sample's own is an outcome; a sweep's budget ends the run.
+    `scope` names the owner of the limit: only the sample's own limit is an outcome; a sweep's
+    budget ends the run.
     """
 
     def __init__(self, outcome: Outcome, message: str, scope: str = "sample") -> None:
@@ -147,18 +147,18 @@ class LimitReached(RlmEvalError):
 
 
 class ReplCrash(RlmEvalError):
-    """The sample's own code ended its REPL worker twice: its state cannot be restored."""
+    """Raised where the sample's own code ended its REPL worker twice: its state is lost."""
 
 
 class ReplUnavailable(RlmEvalError):
-    """The machine could not provide a REPL (no process, disk, memory or fork server).
+    """Raised where the machine could not provide a REPL (no process, disk, memory or fork server).
 
-    Says nothing about the sample: it is missing, and the same command runs it again.
+    Independent of the sample, which is missing; the same command runs it again.
     """
 
 
 def error_of(call: Call) -> ModelError:
-    """The error that a failed call ended with, as it was stored (`Call.error`)."""
+    """Rebuild the error that a failed call ended with from its stored text (`Call.error`)."""
     kind, _, message = (call.error or "").partition(": ")
     known: dict[str, type[ModelError]] = {c.__name__: c for c in ModelError.__subclasses__()}
     return known.get(kind, ModelError)(message, usage=call.usage, attempts=call.attempts)

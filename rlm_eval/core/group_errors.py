@@ -1,4 +1,4 @@
-"""What the errors of a cell's tasks mean: a task group raises them together."""
+"""The meaning of the errors of a cell's tasks: a task group raises them together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlm_eval.core.paths import FULL
 
 
 def is_of_storage(error: BaseException) -> bool:
-    """True where the run directory takes no more, whichever cell met it."""
+    """Return true if the run directory can no longer be written, whichever cell detected it."""
     if isinstance(error, OSError):
         return error.errno in (*FULL, errno.EROFS)
     return isinstance(error, NoStorage)

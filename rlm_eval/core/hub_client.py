@@ -2,7 +2,7 @@
 
 A commit never changes, so its list of files and every file under its full hash are kept. Downloads
 go through the hub's own client into its own cache (`HF_HOME`), with its session, certificates,
-proxies and token; a connection that breaks goes on where it broke. Not here: what a row means
+proxies and token; a broken download resumes where it stopped. Elsewhere: the meaning of a row
 (`tasks.hub`).
 """
 
@@ -24,24 +24,24 @@ from rlm_eval.core.messages import say
 from rlm_eval.core.paths import cache_dir, write_atomic
 
 _SECONDS = 10.0
-"""Wait for the hub's answer to one request."""
+"""Timeout of one request to the hub, seconds."""
 _TAIL = 1 << 16
-"""Bytes asked for first of a Parquet footer."""
+"""Bytes requested first for a Parquet footer."""
 _TOLD = 10_000_000
-"""Bytes from which a download is announced."""
+"""Size in bytes from which a download is announced."""
 
 KNOWN = {
     ("Tevatron/browsecomp-plus", "144cff8"): "144cff8e35b5eaef7e526346aa60774a9deb941f",
     ("Tevatron/browsecomp-plus-corpus", "b27b02b"): "b27b02bc3e45511b8b82a13e6f90ce761df726f6",
     ("zai-org/LongBench-v2", "2b48e49"): "2b48e494f2c7a2f0af81aae178e05c7e1dde0fe9",
 }
-"""Full hashes of the short ones that configurations hold, which are part of cells' identities."""
+"""Full hashes of the short ones used in configurations, which are part of cells' identities."""
 
 _CLOSED: ContextVar[str] = ContextVar("why the hub is not asked", default="")
 
 
 class NotAtHand(MissingDependency):
-    """Something of the hub cannot be had; the message names what to do."""
+    """Raised where something of the hub is not available here; the message names the next step."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RemoteFile:
     path: str
     """Within the repository."""
     size: int | None
-    """Bytes; `None` = the hub did not say."""
+    """Bytes; `None` = the hub did not report it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Listing:
 
 @contextmanager
 def closed(why: str = "an estimate does not ask the hub") -> Iterator[None]:
-    """Within, nothing is asked of the hub: what needs it raises `MissingDependency` at once."""
+    """Forbid hub requests within the block: one that is needed raises `MissingDependency`."""
     token = _CLOSED.set(why)
     try:
         yield
@@ -84,7 +84,7 @@ def closed(why: str = "an estimate does not ask the hub") -> Iterator[None]:
 
 
 def check_open() -> None:
-    """Raises `MissingDependency` within `closed()`, and where `HF_HUB_OFFLINE` is set."""
+    """Raise `MissingDependency` within `closed()`, and where `HF_HUB_OFFLINE` is set."""
     from huggingface_hub import constants
 
     if why := _CLOSED.get():
@@ -95,7 +95,7 @@ def check_open() -> None:
 
 @contextmanager
 def reaching(what: str, ways_out: str) -> Iterator[None]:
-    """Turns whatever the hub's client raises into one `NotAtHand`, which names what to do."""
+    """Turn any error of the hub's client into one `NotAtHand`, which names the next step."""
     try:
         yield
     except NotAtHand:
@@ -104,7 +104,7 @@ def reaching(what: str, ways_out: str) -> Iterator[None]:
         raise NotAtHand(f"{what} is not available: {error}. {_NEXT}, {ways_out}") from error
     except RlmEvalError:
         raise
-    except Exception as error:  # the client's HTTP library changes, and with it its exceptions
+    except Exception as error:  # the client's HTTP library varies, and so do its exceptions
         raise NotAtHand(f"{what} cannot be read: {_reason(error)} {_NEXT}, {ways_out}") from error
 
 
@@ -115,7 +115,7 @@ _NEXT = (
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, and what only the user can do about it."""
+    """Return the cause of the error, and what only the user can do about it."""
     from huggingface_hub import constants, errors
 
     response = getattr(error, "response", None)
@@ -139,10 +139,10 @@ def _reason(error: Exception) -> str:
 
 
 def full_revision(repository: str, revision: str, kind: str = "dataset") -> str:
-    """The full commit hash of a short one, a branch or a tag; a full one as it is.
+    """Return the full commit hash of a short one, a branch or a tag; a full one unchanged.
 
-    A branch or tag is asked for whenever the hub may be asked. Raises `MissingDependency` where no
-    single commit fits.
+    A branch or tag is looked up whenever requests are allowed. Raises `MissingDependency` where no
+    single commit matches.
     """
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
@@ -183,7 +183,7 @@ def _asked_revision(repository: str, revision: str, kind: str, *, is_short: bool
 
 
 def listing(repository: str, revision: str, kind: str = "dataset") -> Listing:
-    """The files at a revision: kept from before, else asked for with one request."""
+    """Return the files at a revision: from the cache, else with one request."""
     revision = full_revision(repository, revision, kind)
     kept = _folder(repository, kind) / f"{revision}.json"
     if kept.is_file():
@@ -214,7 +214,7 @@ def _folder(repository: str, kind: str) -> Path:
 
 
 def at_hand(of: Listing, path: str) -> Path | None:
-    """The file in the hub client's cache; `None` where it was not downloaded."""
+    """Return the file in the hub client's cache; `None` where it was not downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(of.repository, path, revision=of.revision, repo_type=of.kind)
@@ -222,12 +222,12 @@ def at_hand(of: Listing, path: str) -> Path | None:
 
 
 def missing(of: Listing, files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Those of `files` that were not downloaded yet."""
+    """Return those of `files` that were not downloaded yet."""
     return [file for file in files if at_hand(of, file.path) is None]
 
 
 def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
-    """The files on this machine, downloaded where they were not; large ones are announced.
+    """Return the local files, downloading the missing ones; large downloads are announced.
 
     Raises `MissingDependency` where they do not fit on the disk.
     """
@@ -237,7 +237,7 @@ def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
         check_open()
         size = sum(file.size or 0 for file in absent)
         _check_room(of, size, Path(constants.HF_HUB_CACHE))
-        # Once without the retries of a download, which take 24 s where the hub is out of reach.
+        # Once without the retries of a download, which take 24 s where the hub is unreachable.
         get_hf_file_metadata(_url(of, absent[0]), timeout=_SECONDS)
         if size >= _TOLD:
             say(
@@ -260,8 +260,8 @@ def fetched(of: Listing, files: Sequence[RemoteFile]) -> list[Path]:
 
 
 def snapshot(of: Listing, files: Sequence[RemoteFile], revision: str | None) -> Path:
-    """The files of a model in one folder, under the name of the revision as it was given too: a
-    server that is started offline looks for that name."""
+    """Return the files of a model in one folder, under the revision's given name too: a server that
+    is started offline looks for that name."""
     from huggingface_hub import constants, snapshot_download
 
     if missing(of, files):
@@ -288,16 +288,16 @@ def _check_room(of: Listing, size: int, folder: Path) -> None:
 
 
 def told_size(size: int | None) -> str:
-    """Bytes in words."""
+    """Return a size in bytes as words."""
     if size is None:
         return "size unknown"
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def parquet_footer(of: Listing, file: RemoteFile) -> bytes:
-    """The end of a Parquet file that is not at hand, its whole footer included (Range requests).
+    """Return the end of a remote Parquet file, its whole footer included (Range requests).
 
-    Empty where the server sends no parts of files: nothing more is read of it.
+    Empty where the server does not support Range requests: nothing more is read of it.
     """
     check_open()
     found = _tail(of, file, _TAIL)

@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first used: `rl.methods.RLM`."""
+"""Names of a package that are loaded on first use: `rl.methods.RLM`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 def lazy(
     package: str, modules: Mapping[str, str], own: Mapping[str, Any]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package: `modules` are names with the module of each.
+    """Return `__getattr__` and `__dir__` of a package: `modules` maps each name to its module.
 
     `own` are the package's globals, for completion.
     """

@@ -1,6 +1,6 @@
 """Messages on standard error and in a log file: `--quiet`, `--log-level`, `--log-file`.
 
-Results go to standard output and are no messages. Without `configured`, which the command line
+Results are not messages and go to standard output. Without `configured`, which the command line
 enters, every message from `info` on is printed and no file is written.
 """
 
@@ -38,7 +38,7 @@ OPTIONS = {
 
 @dataclass
 class _Sink:
-    """Where messages go."""
+    """The destination of messages."""
 
     level: int = logging.INFO
     """Least severe level that is printed."""
@@ -100,9 +100,9 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def configured(arguments: Sequence[str]) -> Iterator[list[str]]:
-    """Take `OPTIONS` out of a command's arguments and apply them until the end of the block.
+    """Remove `OPTIONS` from a command's arguments and apply them until the end of the block.
 
-    Yields the other arguments. Arguments behind `--` are left alone. Raises `ConfigError` for an
+    Yields the other arguments. Arguments after `--` are unchanged. Raises `ConfigError` for an
     unknown level, a missing value, `--quiet` with another level, or a file that cannot be opened.
     """
     global _sink
@@ -132,7 +132,7 @@ def configured(arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _taken(arguments: Sequence[str]) -> tuple[list[str], int, Path | None]:
-    """The other arguments, the level and the log file."""
+    """Return the other arguments, the level and the log file."""
     rest: list[str] = []
     named: str | None = None
     path: Path | None = None

@@ -1,8 +1,8 @@
 """Modules that have moved: a class path in an old run directory or a user's YAML still resolves.
 
-The class of a `_target_` may have moved since the configuration was written: `now` gives its path
-of today. `former` gives the path before the move: the hash of code and the order of hashed parts
-rest on it, so that moving a module makes no stored result a result of other code.
+The class of a `_target_` may have moved since the configuration was written: `now` gives its
+current path. `former` gives the path before the move: the hash of code and the order of hashed
+parts use it, so that moving a module does not mark stored results as results of other code.
 """
 
 from __future__ import annotations
@@ -96,28 +96,29 @@ RENAMED = {
     "models.http.rate_limiter.AdaptiveLimiter": "Gate",
     "models.refcounted.refcounted": "shared",
 }
-"""Name now -> its last part before, of what `code_hash` names without following it."""
+"""Current name -> last part of its earlier name, for names in `code_hash` that it does not follow.
+"""
 
 _FORMER = {new: old for old, new in MOVED.items()}
 
 
 def now(target: str) -> str:
-    """The dotted path of a class of today, from its path of today or of before."""
+    """Return the current dotted path of a class, from its current or earlier path."""
     return _renamed(target, MOVED)
 
 
 def former(name: str) -> str:
-    """The first dotted path of a module or of a class, from its path of today."""
+    """Return the first dotted path of a module or of a class, from its current path."""
     return _renamed(_renamed(f"{name}.", _FORMER).removesuffix("."), _FORMER)
 
 
 def former_part(name: str) -> str:
-    """The last part of a dotted path of this package, as it was before a renaming."""
+    """Return the last part of a dotted path of this package, as it was before a renaming."""
     return RENAMED.get(name.partition(".")[2], name.rpartition(".")[2])
 
 
 def hint(module: str | None) -> str:
-    """Where a module that an import did not find is today, as the end of a message; else empty.
+    """Return where a module is now, as the end of an import error's message; else empty.
 
     For a plug-in that imports what has moved: `rlm_eval.types` is `rlm_eval.core.types`.
     """
@@ -138,7 +139,7 @@ def hint(module: str | None) -> str:
 
 
 def _renamed(target: str, names: dict[str, str]) -> str:
-    """`target` with its module, all but the last part, replaced where `names` has it."""
+    """Return `target` with its module, all but the last part, replaced where `names` has it."""
     module, _, name = target.rpartition(".")
     package, _, inner = module.partition(".")
     if package == _PACKAGE and inner in names:

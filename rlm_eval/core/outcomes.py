@@ -1,6 +1,6 @@
-"""How a sample ends: what counts as an answer, what as a cut answer, what as nothing at all.
+"""Outcomes of a sample: answered, cut, or without an answer.
 
-And `Totals`: all that an imported row may say of what came before its end.
+Also `Totals`: the totals of an imported row that has no list of calls.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a sample ended. It describes the call that produced the answer."""
+    """The outcome of a sample. It describes the call that produced the answer."""
 
     OK = "ok"
-    """An answer was given; whether it is right is the score's matter."""
+    """An answer was given; the score decides whether it is right."""
     TRUNCATED = "truncated"
     """A model's output cap or window cut the reply that gave the answer."""
     CONTEXT_OVERFLOW = "context_overflow"
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
     REPL_CRASH = "repl_crash"
     """The sample's own code ended its REPL worker twice; the score is 0."""
     REPL_UNAVAILABLE = "repl_unavailable"
-    """The machine gave the sample no REPL; missing, redone."""
+    """The machine could not provide a REPL; missing, redone."""
     PROVIDER_ERROR = "provider_error"
     """A model call failed for good after its retries; missing, redone."""
     SERVER_CUT = "server_cut"
@@ -47,11 +47,11 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     """The run was stopped while the sample was in flight; missing, redone."""
     UNKNOWN = "unknown"
-    """Of an imported row: whether the answer was cut is not known, and there is reason to ask."""
+    """Of an imported row: whether the answer was cut is unknown, and it may have been."""
 
     @property
     def is_missing(self) -> bool:
-        """True where the sample says nothing about the method; it is redone, never scored."""
+        """True where the outcome does not depend on the method; such a sample is redone."""
         return self in (
             Outcome.PROVIDER_ERROR,
             Outcome.SERVER_CUT,
@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 
     @property
     def scores_zero(self) -> bool:
-        """True where the score is 0 whatever text is at hand."""
+        """True where the score is 0 whatever text was produced."""
         return self in (Outcome.CONTEXT_OVERFLOW, Outcome.REPL_CRASH)
 
     @property
@@ -78,10 +78,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Totals of an imported row that no list of calls backs; `None` = the log does not say.
+    """Totals of an imported row without a list of calls; `None` = not in the log.
 
-    A trajectory with totals has columns of calls, tokens and times from here alone
-    (`records.record_of`): what is not in here is unknown, whatever `Trajectory.calls` holds.
+    A trajectory with totals takes its columns of calls, tokens and times from here alone
+    (`records.record_of`): what is absent here is unknown, whatever `Trajectory.calls` holds.
     """
 
     input: int | None = None
@@ -103,4 +103,4 @@ class Totals:
     steps: int | None = None
     """Executed code blocks."""
     price: str | None = None
-    """Key of the one price that holds for all tokens; `None` = several models, or unknown."""
+    """Key of the one price that applies to all tokens; `None` = several models, or unknown."""

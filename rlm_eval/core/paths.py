@@ -1,4 +1,4 @@
-"""Where downloaded and generated files are kept: one named folder outside the repository."""
+"""Folders of downloaded and generated files: one named folder outside the repository."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from contextlib import suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write fails with where there is no room: with more room the same command goes on."""
+"""Errors of a write that lacks disk space: with more space the same command resumes."""
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-"""What a write fails with where it is not allowed: another place is needed."""
+"""Errors of a write that is not allowed: another folder is needed."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""What `fsync` of a folder fails with on network file systems that know no such thing."""
+"""Errors of `fsync` of a folder on network file systems that do not support it."""
 
 
 def cache_dir() -> Path:
-    """`$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: everything in it is remade."""
+    """Return `$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: its files are remade."""
     given = os.environ.get("RLM_EVAL_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "rlm_eval"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that can be made again, whole or not at all; its folder is made."""
+    """Write a reproducible file, whole or not at all; creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, data)
 
 
 def replace_file(path: Path, data: bytes | Path, *, durable: bool = False) -> None:
-    """Write a whole file or nothing: readers and other writers never see half of it.
+    """Replace a file, whole or not at all: readers and other writers never see half of it.
 
-    `data` may be a file to copy, `path` itself too: what others have open is then no longer it.
-    Several writers may meet: each has a draft of its own, and the last rename stands. `durable`
-    puts the file and its name on the disk before this returns. Raises `OSError`.
+    `data` may be a file to copy, also `path` itself: processes that have the old file open then no
+    longer share it. Concurrent writers each use a separate draft, and the last rename wins.
+    `durable` puts the file and its name on the disk before this returns. Raises `OSError`.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
@@ -49,7 +49,7 @@ def replace_file(path: Path, data: bytes | Path, *, durable: bool = False) -> No
                 os.fsync(file.fileno())
         try:
             draft.replace(path)
-        except FileNotFoundError:  # NFS: the rename was done, and its lost answer asked for again
+        except FileNotFoundError:  # NFS: the rename was done, its reply lost, and it was resent
             if isinstance(data, Path) or path.read_bytes() != data:
                 raise
     except BaseException:
@@ -61,7 +61,7 @@ def replace_file(path: Path, data: bytes | Path, *, durable: bool = False) -> No
 
 
 def sync_folder(folder: Path) -> None:
-    """A file that was made or renamed in `folder` keeps its name if the machine disappears."""
+    """Put the name of a file that was made or renamed in `folder` on the disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

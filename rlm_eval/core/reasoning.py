@@ -1,22 +1,21 @@
-"""The one rule for what a model thought and what it said: `split`.
+"""The one rule that separates a model's thoughts from its visible text: `split`.
 
 It runs where a reply enters (`models/http/thoughts.py` for servers, `session` for every other
-client and for stored replies), and again in the scorers, for answers that come from elsewhere. Its
-second run changes nothing.
+client and for stored replies), and again in the scorers, for answers from other sources. A second
+run changes nothing.
 
 - A thought begins with an opening tag (`_TAGS`, in any case) and ends with its closing tag, nested
-  ones included; without a closing tag the reply was cut while thinking: the rest was not said.
-- It may stand anywhere: at the start, or between blocks of text and code (interleaved thinking).
-- A second closing tag behind a thought ends the same thought: the model thought on.
+  ones included; without a closing tag the reply was cut while thinking: the rest is not visible.
+- It may be anywhere: at the start, or between blocks of text and code (interleaved thinking).
+- A second closing tag after a thought ends the same thought: the model continued to think.
 - A closing tag alone is text, unless the chat template opened the thought (`opened`).
-- Of harmony messages (gpt-oss) only the channel `final` was said.
+- Of harmony messages (gpt-oss) only the channel `final` is visible text.
 - Nothing is cut where the server returned reasoning apart, nor is a tag a thought inside a code
   fence, inline code, `<code>`, or quotes, nor where a sentence mentions it ("put <think> first").
 
-Not covered: thoughts in plain words ("Here is my thought process:"), which no tag tells apart, and
-tags that only a prompt asked for (`<scratchpad>`).
-The tags are those of model cards, chat templates and the reasoning parsers of vLLM, SGLang and
-llama.cpp.
+Not covered: thoughts in plain words ("Here is my thought process:"), which no tag marks, and tags
+that only a prompt requested (`<scratchpad>`). The tags are those of model cards, chat templates and
+the reasoning parsers of vLLM, SGLang and llama.cpp.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _HINTS = ("think", "thought", "reasoning", "channel", "inner_", "<|message|>", "assistantfinal")
-"""One of these stands in every text that has a thought: a quick search settles most texts."""
+"""Every text that has a thought contains one of these: a quick search settles most texts."""
 _OPENING = re.compile("|".join(o for o, _ in _TAGS), re.IGNORECASE)
 _AROUND = re.compile(
     r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_solution\|>", re.IGNORECASE
 )
-"""What some of these templates put around the answer behind a thought."""
+"""What some of these templates put around the answer after a thought."""
 
 _HEADER = re.compile(
     r"(?:(?:<\|start\|>\s*)?assistant\s*)?(?:<\|channel\|>\s*(\w+)|\b(analysis|commentary|final))"
@@ -74,7 +73,7 @@ _QUOTES = {"“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}
 _AND = re.compile(
     r"\W*(?:(?:tags?\s+)?(?:and|or|to|then)(?:\s+(?:the|an?|its|closing))*)?\W*", re.IGNORECASE
 )
-"""What stands between two tags of which a sentence speaks: "between <think> and </think>"."""
+"""Text between two tags that a sentence mentions: "between <think> and </think>"."""
 _MOST = 2000
 """Characters that are searched for the end of inline code or a quotation."""
 
@@ -91,7 +90,7 @@ class _Tag:
 
 
 class Final(str):
-    """A text that `without_thoughts` leaves as it is: its reasoning is apart already."""
+    """A text that `without_thoughts` returns unchanged: its reasoning is apart already."""
 
     __slots__ = ()
 
@@ -99,10 +98,10 @@ class Final(str):
 def split(
     text: str, reasoning: str = "", *, opened: bool = False, cut: bool = False
 ) -> tuple[str, str]:
-    """(what was said, what was thought); see the module.
+    """Return (visible text, thoughts); see the module.
 
-    `reasoning` is what the server returned apart. `opened`: the chat template opened a thought in
-    the prompt. `cut`: the reply stopped at its output limit.
+    `reasoning` is the reasoning that the server returned apart. `opened`: the chat template opened
+    a thought in the prompt. `cut`: the reply stopped at its output limit.
     """
     if reasoning.strip():
         return text.lstrip(), reasoning.strip()
@@ -111,23 +110,23 @@ def split(
     thoughts: list[str] = []
     if opened:
         text = _behind_opened(text, cut, thoughts)
-    while (said := _once(text, cut, thoughts)) != text:  # what is left may join to a new tag
+    while (said := _once(text, cut, thoughts)) != text:  # the remaining parts may join to a new tag
         text = said
     return text, "\n".join(filter(None, (thought.strip() for thought in thoughts)))
 
 
 def without_thoughts(text: str) -> str:
-    """What `text` says, for scorers: it may come from anywhere."""
+    """Return the visible part of `text`, for scorers: the text may have any source."""
     return text if isinstance(text, Final) else split(text)[0]
 
 
 def ends_foreign_thought(text: str) -> bool:
-    """True where a closing tag has no opening one: the chat template may have opened a thought."""
+    """Return true if a closing tag has no opening one: the chat template may have written it."""
     return any(not tag.opens and not _mentioned(text, tag) for tag in _unguarded(text))
 
 
 def template_opens_thought(template: str) -> bool | None:
-    """Whether a chat template ends the prompt with an opening tag.
+    """Return whether a chat template ends the prompt with an opening tag.
 
     `None` where that depends on the request, or where the template has no generation prompt.
     """
@@ -162,10 +161,10 @@ def _unguarded(text: str, *, unclosed: bool = True) -> Iterator[_Tag]:
 
 
 def _behind_opened(text: str, cut: bool, thoughts: list[str]) -> str:
-    """`text` behind the thought that the template opened."""
+    """Return `text` after the thought that the template opened."""
     if _OPENING.match(text.lstrip()):
         return text  # the model opened it again
-    # A fence of the thought need not be closed: it guards nothing.
+    # A code fence within the thought need not be closed: it protects nothing.
     ends = [tag for tag in _unguarded(text, unclosed=False) if not tag.opens]
     if ends:
         tags = _tags(text)
@@ -180,7 +179,7 @@ def _behind_opened(text: str, cut: bool, thoughts: list[str]) -> str:
 
 
 def _once(text: str, cut: bool, thoughts: list[str]) -> str:
-    """`text` without its thoughts, which are added to `thoughts`; the same where it has none."""
+    """Return `text` without its thoughts, which are added to `thoughts`."""
     if bare := _BARE.fullmatch(text):
         thoughts.append(bare[1])
         return bare[2].lstrip()
@@ -222,7 +221,7 @@ def _tagged(text: str, tags: list[_Tag], cut: bool, thoughts: list[str]) -> str:
 
 
 def _begins(text: str, tag: _Tag, end: _Tag | None, cut: bool) -> bool:
-    """Whether an opening tag begins a thought; a sentence may speak of it."""
+    """Return whether an opening tag begins a thought; a sentence may mention it."""
     if end is not None:
         return not (_mentioned(text, tag) and _AND.fullmatch(text[tag.end : end.start]))
     if cut and text[tag.start] != "[":  # the reply broke off within the thought
@@ -233,8 +232,8 @@ def _begins(text: str, tag: _Tag, end: _Tag | None, cut: bool) -> bool:
 
 
 def _mentioned(text: str, tag: _Tag) -> bool:
-    """True where the tag is a word of a sentence: a word and a space before it, on its line, and a
-    space, punctuation or the end of the text behind it."""
+    """Return true if the tag is a word of a sentence: a word and a space before it, on its line,
+    and a space, punctuation or the end of the text after it."""
     before = text[max(text.rfind("\n", 0, tag.start) + 1, tag.start - 80) : tag.start]
     if before.endswith("\\"):
         return True
@@ -244,7 +243,7 @@ def _mentioned(text: str, tag: _Tag) -> bool:
 
 
 def _partners(tags: list[_Tag]) -> dict[int, int]:
-    """Opening tag -> closing tag, by number: those of one family are brackets."""
+    """Map opening to closing tags, by number: the tags of one family nest like brackets."""
     waiting: dict[int, list[int]] = {}
     found: dict[int, int] = {}
     for number, tag in enumerate(tags):
@@ -257,7 +256,7 @@ def _partners(tags: list[_Tag]) -> dict[int, int]:
 
 
 def _next_closings(tags: list[_Tag]) -> list[int | None]:
-    """For each tag the next closing one of its family, by number."""
+    """Return for each tag the next closing one of its family, by number."""
     coming: dict[int, int] = {}
     found: list[int | None] = []
     for number in range(len(tags) - 1, -1, -1):
@@ -268,7 +267,7 @@ def _next_closings(tags: list[_Tag]) -> list[int | None]:
 
 
 def _harmony(text: str, thoughts: list[str]) -> str | None:
-    """What the harmony messages of `text` say; `None` where it has none."""
+    """Return the visible text of the harmony messages of `text`; `None` where it has none."""
     guard = _Guard(text)
     first = next((h for h in _HEADER.finditer(text) if not guard.covers(h.start())), None)
     if first is None:
@@ -285,17 +284,17 @@ def _harmony(text: str, thoughts: list[str]) -> str | None:
 
 
 class _Guard:
-    """Code and quotations of a text, found as far as they are asked for, from left to right."""
+    """Code and quotations of a text, found on demand, from left to right."""
 
     def __init__(self, text: str, at: int = 0, *, unclosed: bool = True) -> None:
         """From character `at`; `unclosed`: a fence that is not closed reaches to the end."""
         self._text, self._at, self._unclosed = text, at, unclosed
-        self._sought: set[str] = set()  # fences that no line of their own closes from here on
+        self._sought: set[str] = set()  # fences that no line of their own closes from this point on
 
     def covers(self, place: int) -> bool:
-        """Whether the character stands in code or a quotation. Places must not decrease."""
+        """Return whether the character is in code or a quotation. Places must not decrease."""
         line = self._text.rfind("\n", 0, place) + 1
-        if self._text[line : line + 4].lstrip(" \t").startswith(">"):  # Markdown's quotation
+        if self._text[line : line + 4].lstrip(" \t").startswith(">"):  # a Markdown quotation
             return True
         while self._at <= place:
             begin = _GUARD.search(self._text, self._at, place)

@@ -1,7 +1,7 @@
-"""Methods that printed another name in earlier releases: `rlm_own` is `rlm`, `rag_bm25` is `rag`.
+"""Methods with another printed name in earlier releases: `rlm_own` is `rlm`, `rag_bm25` is `rag`.
 
-A printed name is no part of a cell's identity, but of the name of its folder, and stored records
-hold it. So readers of records take both, and a run goes on in the folders that it has.
+A printed name is not part of a cell's identity, but of its folder's name, and stored records hold
+it. So readers of records accept both names, and a run continues in its existing folders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IN_TEXT = re.compile(r"\b(rag_bm25|rlm_own)\b")
 
 
 def current(name: str) -> str:
-    """The name that is printed today, from a name of today or of before."""
+    """Return the current printed name, from a current or earlier name."""
     for pattern, today in _RENAMED:
         if found := pattern.fullmatch(name):
             return found.expand(today)
@@ -28,5 +28,5 @@ def current(name: str) -> str:
 
 
 def in_text(text: str) -> str:
-    """`text` with the names that stand in it as words replaced by today's."""
+    """Return `text` with earlier names, where they are whole words, replaced by current ones."""
     return _IN_TEXT.sub(lambda found: current(found[0]), text)

@@ -1,9 +1,9 @@
-"""Secrets of this process, and their redaction from whatever is written.
+"""Secrets of this process, and their redaction from all output.
 
 A value is a secret where a configuration names its environment variable: `api_key_env`,
 `headers_env`, `${oc.env:NAME}`. It is replaced by `[NAME]` in files, error texts and terminal
 output, also in the forms in which a server echoes it (escaped, percent-encoded, base64). Not a
-scanner for keys: a literal that no configuration names as a secret is not known here.
+scanner for keys: a literal that no configuration names as a secret is not detected here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 MIN_CHARS = 8
 """Shorter values ("1", "prod", a local server's "EMPTY") are replaced only in the bodies of server
-errors: in all else they would redact ordinary text, and change answers."""
+errors: elsewhere they would redact ordinary text, and change answers."""
 
 _PARTIAL = 16
-"""Characters of a key from which on its first half, cut by a server, counts as the key."""
+"""From this many characters on, the first half of a key, cut by a server, counts as the key."""
 _SCHEME = re.compile(r"(?:bearer|basic|token|key)\s+(?=\S)", re.IGNORECASE)
 _TAIL = r"[^\s\"'<>,;(){}\[\]]{0,2000}"
 
@@ -36,23 +36,23 @@ class _Secret:
 
     value: str
     name: str
-    """Stands for it, in brackets."""
+    """Replaces the secret, in brackets."""
     declared: bool
-    """Named as a key; also a part of it is redacted."""
+    """Named as a key; a part of it is redacted too."""
 
     @cached_property
     def needles(self) -> tuple[bytes, ...]:
-        """As JSON of ours holds it."""
+        """The secret as our JSON holds it."""
         return tuple(_needles(self.value))
 
     @cached_property
     def patterns(self) -> tuple[re.Pattern[str], ...]:
-        """As anybody's text may hold it."""
+        """The secret in any form that other programs may write."""
         return tuple(_patterns(self.value, partial=self.declared))
 
 
 class Secrets:
-    """Values that must not be written, with the names that stand for them."""
+    """Values that must not be written, with the names that replace them."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Secret] = {}
@@ -63,13 +63,13 @@ class Secrets:
         self._short: list[tuple[re.Pattern[str], str]] = []
 
     def add(self, name: str, value: str, *, declared: bool = False) -> bool:
-        """Redact `value` as `[name]` from now on; false where it is no secret.
+        """Redact `value` as `[name]` from now on; return false if it is not a secret.
 
-        A `declared` one (a key, a header) is one at any length. Any other must have
-        `MIN_CHARS` characters, be no existing path and no part of a published name: text would
-        become unreadable, and neither is secret.
+        A `declared` secret (a key, a header) may have any length. Any other must have `MIN_CHARS`
+        characters, be no existing path and no part of a published name: redacting these would make
+        text unreadable, and neither is secret.
         """
-        if value in self._aliases:  # also of every client that is opened again
+        if value in self._aliases:  # also of every client that is reopened
             return True
         plain = value.strip()
         if not plain or (not declared and not self._is_secret(plain)):
@@ -81,7 +81,7 @@ class Secrets:
         return True
 
     def publish(self, name: str) -> None:
-        """`name` stands in tables and paths: a part of it is a secret only where declared."""
+        """Mark `name` as used in tables and paths: a part of it is a secret only where declared."""
         if name in self._public:
             return
         self._public.add(name)
@@ -108,13 +108,13 @@ class Secrets:
         ]
 
     def text(self, text: str) -> str:
-        """`text` with every secret of `MIN_CHARS` or more replaced, whatever its form."""
+        """Return `text` with every secret of `MIN_CHARS` or more replaced, whatever its form."""
         for pattern, mark in self._patterns:
             text = pattern.sub(mark, text)
         return text
 
     def data(self, data: bytes) -> bytes:
-        """As `text`, for the body of a server's error: of short keys too, where they are words."""
+        """Redact the body of a server's error like `text`; short keys too, where they are words."""
         if not self._known:
             return data
         text = self.text(data.decode("utf-8", "surrogateescape"))
@@ -123,11 +123,11 @@ class Secrets:
         return text.encode("utf-8", "surrogateescape")
 
     def are_in(self, data: bytes) -> bool:
-        """True where JSON that we made holds a secret: a fast look for the forms found there."""
+        """Return true if our JSON holds a secret: a fast search for the forms found there."""
         return any(needle in data for needle in self._needles)
 
     def tree(self, value: Any) -> Any:
-        """JSON-shaped `value` with the secrets of its strings replaced; numbers stay."""
+        """Return JSON-shaped `value` with the secrets of its strings replaced; numbers stay."""
         if not self._patterns:
             return value
         if isinstance(value, str):
@@ -139,19 +139,19 @@ class Secrets:
         return value
 
     def _key(self, key: Any) -> Any:
-        """A mapping's key; one that is a field's name stays, or the file could not be read."""
+        """Return a mapping's key; a field's name stays, or the file could not be read."""
         return key if not isinstance(key, str) or key.isidentifier() else self.text(key)
 
     def json(self, data: bytes) -> bytes:
-        """A line of JSON that we made, without its secrets. Fast where it holds none."""
+        """Return a line of our JSON without its secrets. Fast where it holds none."""
         if not self.are_in(data):
             return data
-        # Not orjson: it knows no lone surrogate and no integer beyond 64 bits.
+        # Not orjson: it accepts no lone surrogate and no integer beyond 64 bits.
         return json.dumps(self.tree(json.loads(data))).encode() + b"\n"
 
 
 SECRETS = Secrets()
-"""Of this process."""
+"""The secrets of this process."""
 
 
 def _is_path(value: str) -> bool:
@@ -162,7 +162,7 @@ def _is_path(value: str) -> bool:
 
 
 def _forms_of(value: str) -> Iterator[str]:
-    """The secret texts of a value: without its scheme, and what Basic encodes."""
+    """Yield the secret texts of a value: without its scheme, and what Basic encodes."""
     bare = value[found.end() :] if (found := _SCHEME.match(value)) else value
     yield bare
     if found and value[:5].lower() == "basic":
@@ -176,7 +176,7 @@ def _forms_of(value: str) -> Iterator[str]:
 
 
 def _needles(value: str) -> Iterator[bytes]:
-    """A value as JSON of ours holds it."""
+    """Yield a value as our JSON holds it."""
     yield value.encode("utf-8", "surrogatepass")
     yield json.dumps(value)[1:-1].encode()
     yield json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
@@ -184,7 +184,7 @@ def _needles(value: str) -> Iterator[bytes]:
 
 
 def _base64_cores(value: str) -> Iterator[str]:
-    """The characters that every base64 text of something with `value` in it holds."""
+    """Yield the characters that every base64 text of data with `value` in it contains."""
     raw = value.encode("utf-8", "surrogatepass")
     if len(raw) < MIN_CHARS:
         return
@@ -197,7 +197,7 @@ def _base64_cores(value: str) -> Iterator[str]:
 
 
 def _patterns(value: str, *, partial: bool) -> Iterator[re.Pattern[str]]:
-    """Every form of `value`, each character in any escape."""
+    """Yield patterns for every form of `value`, each character in any escape."""
     parts = [_character(c) for c in value]
     whole = "".join(parts)
     if partial and len(value) >= _PARTIAL:
@@ -209,7 +209,7 @@ def _patterns(value: str, *, partial: bool) -> Iterator[re.Pattern[str]]:
 
 
 def _character(c: str) -> str:
-    """A character: plain, or as JSON (nested too), a URL, HTML or Python's `repr` escape it."""
+    """Match a character: plain, or escaped as in JSON (nested too), a URL, HTML or `repr`."""
     number = ord(c)
     units = c.encode("utf-16-be", "surrogatepass")
     pairs = [units[i : i + 2].hex() for i in range(0, len(units), 2)]
@@ -232,7 +232,7 @@ def _character(c: str) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` without the secrets of this process."""
+    """Return `text` without the secrets of this process."""
     return SECRETS.text(text)
 
 
@@ -247,13 +247,13 @@ _KEY_VALUE = re.compile(
 
 
 def looks_secret(name: str, value: str = "") -> bool:
-    """True for the name of a header or parameter that carries a key, and for a key by its form."""
+    """Return true if a header's or parameter's name, or the value, looks like that of a key."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     return bool(_SECRET_NAME.search(words) or _KEY_VALUE.match(value))
 
 
 def check_url(url: str) -> None:
-    """Raises `ValueError` where an address carries a user, a password or a key."""
+    """Raise `ValueError` where an address carries a user, a password or a key."""
     found = urlsplit(url)
     what = "a user or a password" if "@" in found.netloc else ""
     for name, value in parse_qsl(found.query):
@@ -271,7 +271,7 @@ def check_url(url: str) -> None:
 
 
 class _Redacted:
-    """A text stream that writes no secret; in all else the stream that it stands for."""
+    """A text stream that writes no secret; otherwise like the stream that it replaces."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -290,7 +290,7 @@ class _Redacted:
 
 
 def guard_output() -> None:
-    """Redact what this process prints from now on, tracebacks of any thread included."""
+    """Redact all output of this process from now on, tracebacks of any thread included."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Redacted):

@@ -1,4 +1,4 @@
-"""Stretches of a text as (start, end) character offsets: their union, and what lies within it."""
+"""Parts of a text as (start, end) character offsets: their union, and which spans they contain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Span = tuple[int, int]
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """The union of `spans`: ascending, without overlaps, empty ones left out."""
+    """Return the union of `spans`: ascending, without overlaps, empty ones left out."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -20,24 +20,24 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def share_within(wanted: Sequence[Span], spans: Iterable[Span], spared: int = 0) -> float | None:
-    """Share of the `wanted` spans that lie wholly within `spans`; `None` = none are known.
+    """Return the share of the `wanted` spans wholly within `spans`; `None` = none are known.
 
-    Of each the last `spared` characters may be missing.
+    The last `spared` characters of each may be missing.
     """
     if not wanted:
         return None
     union = merge(spans)
     starts = [start for start, _ in union]
-    # Of the stretches only the last that begins before a span can hold it: there may be a span a
-    # line, a quarter of a million of them.
+    # Only the last part that begins before a span can contain it: there may be one span per line, a
+    # quarter of a million of them.
     last = ((bisect_right(starts, start) - 1, end - spared) for start, end in wanted)
     return sum(at >= 0 and end <= union[at][1] for at, end in last) / len(wanted)
 
 
 def touches(wanted: Iterable[Span], spans: Iterable[Span]) -> bool:
-    """True where some character of `wanted` lies within `spans`."""
+    """Return true if some character of `wanted` lies within `spans`."""
     union = merge(spans)
     ends = [end for _, end in union]
-    # The first stretch that ends behind the span's start is the only one to look at.
+    # Only the first part that ends after the span's start can overlap it.
     found = ((bisect_right(ends, start), end) for start, end in wanted)
     return any(at < len(union) and union[at][0] < end for at, end in found)

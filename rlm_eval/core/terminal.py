@@ -1,7 +1,7 @@
-"""Text of a model, or with such text in it, on its way to a terminal.
+"""Makes text that a model may have written safe to print on a terminal.
 
-A terminal obeys what it is sent: escape sequences move the cursor, set the window's title or fill
-the clipboard, a carriage return overwrites what was there, direction marks reorder it.
+A terminal executes control characters: escape sequences move the cursor, set the window's title or
+fill the clipboard, a carriage return overwrites printed text, direction marks reorder it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _OBEYED = re.compile(
 
 
 def printable(text: object) -> str:
-    """`str(text)` with what a terminal would obey, or cannot encode, written as `\\u001b`.
+    """Return `str(text)` with control and unencodable characters written as `\\u001b`.
 
-    Line ends and tabs stay. The form is that of JSON: a line of JSON keeps its meaning.
+    Line ends and tabs stay. The format is that of JSON: a line of JSON keeps its meaning.
     """
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))

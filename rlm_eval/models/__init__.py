@@ -1,6 +1,6 @@
 """WHO answers. A `Model` is configuration; opened, it gives a `Client` that completes messages.
 
-The contracts of both stand in `rlm_eval.protocols`.
+The contracts of both are in `rlm_eval.protocols`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rlm_eval.protocols import Model as Model
 ON_SEND: ContextVar[Callable[[int], None]] = ContextVar(
     "rlm_eval_on_send", default=lambda _lost: None
 )
-"""Called by a client just before it sends an attempt, with the attempts of this call lost so far.
-The session sets it, to journal what is in flight. Where it raises `LimitReached` (no budget for a
-retry), the call fails with a `ProviderError` from it; what else it raises ends the call.
+"""Called by a client just before it sends an attempt, with the number of lost attempts of this call
+so far. The session sets it, to journal calls in flight. Where it raises `LimitReached` (no budget
+for a retry), the call fails with a `ProviderError` from it; any other error ends the call.
 """
 
 
 def shown_name(model: Model) -> str:
-    """A model's name in tables, with the switches that change what it is sent."""
+    """Return a model's name in tables, with the switches that change the messages it is sent."""
     return model.name + str(getattr(getattr(model, "turns", None), "label", ""))

@@ -1,4 +1,4 @@
-"""What a client needs of an API (`Dialect`) and of an address (`ServerHandle`): roles, no work."""
+"""A client's view of an API (`Dialect`) and of an address (`ServerHandle`): protocols only."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Stream(Protocol):
 
 
 class Dialect(Protocol):
-    """What differs between APIs."""
+    """The differences between APIs."""
 
     path: str
     most_bytes: int
-    """Of a reply when decoded; more is not read."""
+    """Largest decoded reply, bytes; more is not read."""
 
     def headers(self, key: str | None) -> dict[str, str]: ...
     def body(
@@ -40,7 +40,7 @@ class Dialect(Protocol):
 
 
 class Meter:
-    """Seconds with a call in flight, and the sum of the calls' own seconds, of one server."""
+    """Seconds with a call in flight, and the sum of the calls' service seconds, of one server."""
 
     def __init__(self) -> None:
         self._busy_s = self._model_s = 0.0
@@ -54,7 +54,7 @@ class Meter:
         await self._idle.wait()
 
     def read(self) -> tuple[float, float]:
-        """(busy seconds, model-seconds) so far."""
+        """Return (busy seconds, model-seconds) so far."""
         now = time.monotonic()
         if self._in_flight:
             self._busy_s += now - self._until
@@ -64,7 +64,7 @@ class Meter:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around a request: from sending it to the end of its reply."""
+        """Measure a request, from sending it to the end of its reply."""
         self.read()
         self._in_flight += 1
         self._idle.clear()
@@ -78,7 +78,7 @@ class Meter:
 
 
 class ServerHandle(Protocol):
-    """Where the endpoint is. A server of ours may die and come back under another address."""
+    """The server behind an endpoint. One that we started may die and restart at another address."""
 
     @property
     def base_url(self) -> str: ...
@@ -88,22 +88,22 @@ class ServerHandle(Protocol):
     def meter(self) -> Meter: ...
     @property
     def held(self) -> tuple[str, float] | None:
-        """(server, seconds that it was ready so far); `None` where it is not ours."""
+        """Return (server, seconds for which it was ready so far); `None` if we did not start it."""
         ...
 
     def last_words(self) -> str | None:
-        """Why it is gone; `None` while it runs or where it is not ours."""
+        """Return why the server is gone; `None` while it runs or where we did not start it."""
         ...
 
     async def ensure(self) -> None:
-        """Start it again where it is gone. Raises `EndpointUnusable` where that was done already
-        in this cell."""
+        """Restart the server where it is gone. Raises `EndpointUnusable` where that was done
+        already in this cell."""
         ...
 
 
 @dataclass(frozen=True)
 class RemoteServer:
-    """An endpoint that is not ours."""
+    """An endpoint that we did not start."""
 
     base_url: str
     info: EndpointInfo
@@ -111,35 +111,35 @@ class RemoteServer:
     held: None = None
 
     def last_words(self) -> str | None:
-        """Not known."""
+        """Return `None`: unknown."""
         return None
 
     async def ensure(self) -> None:
-        """Not our business."""
+        """Do nothing: we do not manage this server."""
 
 
 @runtime_checkable
 class Fetches(Protocol):
-    """An engine whose weights are fetched before its start, which has a time limit."""
+    """An engine whose weights are downloaded before its start, which has a time limit."""
 
     def fetch(self) -> None:
-        """Fetch them; blocking. Raises `EndpointUnusable`."""
+        """Download the weights; blocking. Raises `EndpointUnusable`."""
         ...
 
 
 @runtime_checkable
 class TellsCache(Protocol):
-    """An engine whose log tells the size of its key-value cache."""
+    """An engine whose log reports the size of its key-value cache."""
 
     def cache_tokens(self, log: str) -> int | None:
-        """Tokens that the cache holds; `None` where the log does not tell."""
+        """Return the tokens that the cache holds; `None` where the log does not report them."""
         ...
 
 
 @runtime_checkable
 class Widens(Protocol):
-    """A host whose server may have a smaller window than its model, and can get the whole one."""
+    """A host that may have started its server with a smaller window than its model's."""
 
     async def widen(self) -> None:
-        """Give it the whole window. Raises `EndpointUnusable`."""
+        """Restart the server with the whole window. Raises `EndpointUnusable`."""
         ...

@@ -1,11 +1,11 @@
-"""Endpoints that are gone: a note, then a clean stop.
+"""Endpoints that are gone: report, wait, then stop cleanly.
 
-`Outage` is about an address that cannot be reached; all clients of it share one, and one call at a
-time probes. An endpoint that has answered before is waited for, up to
-`patience_s` from the first refused connection; after that every call fails at once until a
-connection succeeds again. One that has never answered is more likely a wrong address: its calls
-retry as for any other fault. `Silence` is about an endpoint that answers, but never with a reply: a
-gateway before a dead server, an engine that died, a quota that is used up.
+`Outage` covers an address that cannot be reached; all clients of it share one, and one call at a
+time probes. An endpoint that has answered before is awaited for up to `patience_s` from the first
+refused connection; after that every call fails at once until a connection succeeds again. One that
+has never answered is more likely a wrong address: its calls retry as for any other fault. `Silence`
+covers an endpoint that answers, but never with a reply: a gateway before a dead server, an engine
+that died, a quota that is used up.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _PROBE_EVERY_S = 5.0
 
 
 class Unreachable(TransientError):
-    """No connection could be made: nothing was sent."""
+    """Raised where no connection could be made: nothing was sent."""
 
 
 class Outage:
-    """Whether the endpoint at an address can be reached."""
+    """Reachability of the endpoint at an address."""
 
     def __init__(self) -> None:
         self.reached = False
-        """It has answered once."""
+        """True once it has answered."""
         self.since: float | None = None
         """Monotonic time of the first failed connection since it last answered."""
         self._waits = asyncio.Lock()
 
     def answered(self, where: str) -> None:
-        """A response came, whatever it said."""
+        """Record a response, whatever its content."""
         self.reached = True
         if self.since is not None:
             say(f"{where}: answers again after {time.monotonic() - self.since:.0f} s")
             self.since = None
 
     def failed(self, where: str, fault: Unreachable, patience_s: float) -> None:
-        """A connection failed; the first one is reported."""
+        """Record a failed connection; the first one is reported."""
         if self.since is None:
             self.since = time.monotonic()
             then = f"waiting up to {patience_s:.0f} s (patience_s) for it" if self.reached else ""
@@ -79,24 +79,27 @@ class Outage:
 
 
 class Silence:
-    """How long no call of an endpoint has got a reply."""
+    """Time for which no call of an endpoint has got a reply."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._given_up: set[str] = set()
 
     def reply(self) -> None:
-        """A call got one."""
+        """Record that a call got a reply."""
         self._since = None
         self._given_up.clear()
 
     def failed(self) -> None:
-        """An attempt got none."""
+        """Record that an attempt got no reply."""
         self._since = self._since or time.monotonic()
 
     def gone_for(self, caller: str, patience_s: float) -> float | None:
-        """Seconds without a reply where the endpoint counts as gone, now that a call of `caller` (a
-        sample) is given up. Of one sample alone the request itself may be the cause."""
+        """Return the seconds without a reply if the endpoint counts as gone, else `None`.
+
+        `caller` is the sample of a call that used up its retries. If only one sample fails, the
+        request itself may be the cause.
+        """
         self._given_up.add(caller)
         seconds = time.monotonic() - (self._since or time.monotonic())
         return seconds if seconds > patience_s and len(self._given_up) > 1 else None

@@ -1,7 +1,7 @@
-"""One open resource for everyone in the process who asks for the same one.
+"""One open resource shared by all users in the process with the same key.
 
-Servers and endpoints are opened by root, sub, judge and every cell; equal keys share one, and the
-last to leave closes it. Whoever wants it to outlive a cell holds it open for longer.
+Root, sub, judge and every cell open servers and endpoints; equal keys share one, and the last user
+closes it. To keep one open beyond a cell, hold it open for longer.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Not a language model, and labelled as scripted wherever its numbers appear. `program: player` plays
 a competent root, sub-model and reader on needle tasks: it sees only what a model would see, finds
-the asked key with a regular expression, and as the root of an RLM it writes a code block that maps
-`llm_query` over chunks of the context. It never sees the gold answer, unless it is the judge.
+the requested key with a regular expression, and as the root of an RLM it writes a code block that
+maps `llm_query` over chunks of the context. It never sees the gold answer, unless it is the judge.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ScriptedModel:
     name: str = "scripted"
     """Name in tables."""
     program: str = "player"
-    """`player`, `echo` (the last message), `replies`, or `vectors`: an embedder whose vectors mean
-    nothing."""
+    """`player`, `echo` (the last message), `replies`, or `vectors`: an embedder with meaningless
+    vectors."""
     replies: list[str] = field(default_factory=list)
     """For `replies`: one per turn of a conversation; the last one repeats."""
     latency_s: float = 0.0
@@ -43,7 +43,7 @@ class ScriptedModel:
     window: int | None = None
     """Context window in tokens of four characters."""
     price: str | None = None
-    """Key into the price table; a script costs nothing that is known."""
+    """Key into the price table; the price of a script is unknown."""
     sampling: Sampling = field(default_factory=Sampling)
     """Only `max_output_tokens` has an effect."""
 
@@ -59,7 +59,7 @@ class ScriptedModel:
         return True
 
     def open(self) -> AbstractAsyncContextManager[Client]:
-        """Nothing to start."""
+        """Open a client; starts nothing."""
         return self._open()
 
     @asynccontextmanager
@@ -74,7 +74,7 @@ class ScriptedClient:
     config: ScriptedModel
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
-        """The program's reply. Raises `ContextOverflow` above the window."""
+        """Return the program's reply. Raises `ContextOverflow` above the window."""
         config = self.config
         cap = merged(config.sampling, sampling).max_output_tokens
         given = await self.count_tokens(messages)
@@ -94,19 +94,19 @@ class ScriptedClient:
         return Reply(text, finish, usage, model=config.name, service_seconds=seconds)
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """As `complete` counts them."""
+        """Count tokens as `complete` does."""
         return tokens_of("".join(m.content for m in messages))
 
     async def check(self) -> EndpointInfo:
-        """Nothing can be wrong."""
+        """Return the facts; cannot fail."""
         return EndpointInfo(self.config.name, engine="scripted", window=self.config.window)
 
     async def account(self) -> None:
-        """There is no server."""
+        """Return `None`: there is no server."""
 
 
 def tokens_of(text: str) -> int:
-    """Simulated tokens: four characters each, rounded up."""
+    """Return simulated tokens: four characters each, rounded up."""
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
@@ -120,7 +120,7 @@ def _echo(_config: ScriptedModel, messages: Sequence[Message]) -> str:
 
 
 def _vectors(_config: ScriptedModel, messages: Sequence[Message]) -> str:
-    """A hash per text in the form of an embedder's reply: base64 of little-endian 16-bit floats."""
+    """Return a hash per text like an embedder's reply: base64 of little-endian 16-bit floats."""
     rows = []
     for message in messages:
         digest = hashlib.sha256(message.content.encode("utf-8", "surrogatepass")).digest()[:8]
@@ -153,7 +153,7 @@ _OPENING = "I ask the sub-model about each chunk."
 
 
 def asked_keys(text: str) -> list[str]:
-    """The keys in the last question that names one: of RULER's form, else hyphenated words."""
+    """Return the keys in the last question that names one: RULER's form, else hyphenated words."""
     end = len(text)
     while (end := text.rfind("?", 0, end)) >= 0:
         start = max(text.rfind(mark, 0, end) for mark in ".?!\n") + 1
@@ -166,7 +166,7 @@ def asked_keys(text: str) -> list[str]:
 
 
 def numbers_for(key: str, text: str) -> list[str]:
-    """Numbers of four digits or more in the sentences that name the key and ask nothing."""
+    """Return numbers of four digits or more in statements that name the key."""
     numbers: dict[str, None] = {}
     named = re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])")
     for sentence in re.split(r"(?<=[.!?])\s+|\n", text):
@@ -176,7 +176,7 @@ def numbers_for(key: str, text: str) -> list[str]:
 
 
 def _root_reply(prompt: str, keys: list[str], again: bool) -> str:
-    """One block that asks the sub-model about each chunk, and the end in the prompt's way."""
+    """Return one block that calls the sub-model on each chunk, and the end the prompt demands."""
     fence = "repl" if "```repl" in prompt else "python"
     if 'answer["content"]' in prompt:
         finish = 'answer["content"] = result\nanswer["ready"] = True'

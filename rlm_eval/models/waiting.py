@@ -1,6 +1,6 @@
-"""How calls wait: a stop request ends the wait, and an outage does not count as working time.
+"""Interruptible waits: a stop request ends a wait, and an outage does not count as working time.
 
-Waits are back-off, a provider's pause, and an endpoint that is gone. A request in flight is no
+Waits are back-off, a provider's pause, and an endpoint that is gone. A request in flight is not a
 wait: it is paid for, and its reply is kept.
 """
 
@@ -16,11 +16,11 @@ from rlm_eval.core.errors import RunStopped
 
 
 class Interrupt:
-    """A stop request for the calls of one run that wait; those in flight go on."""
+    """A stop request for the waiting calls of one run; those in flight continue."""
 
     def __init__(self) -> None:
         self.asked = False
-        """No call waits any more."""
+        """True where calls no longer wait."""
         self._waits: set[asyncio.Timeout] = set()
         self._watchers: set[Callable[[], None]] = set()
 
@@ -38,7 +38,7 @@ class Interrupt:
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """Around a wait. Raises `RunStopped` where a stop is or was requested."""
+        """Make a wait interruptible. Raises `RunStopped` where a stop is or was requested."""
         if self.asked:
             raise stopped()
         try:
@@ -60,7 +60,7 @@ class Interrupt:
 
 
 def stopped() -> RunStopped:
-    """The error of a call that waited when the run was stopped."""
+    """Return the error of a call that waited when the run was stopped."""
     return RunStopped("the run was stopped while this call waited; the same command resumes")
 
 
@@ -73,9 +73,9 @@ _since = 0.0
 
 
 def working_time() -> float:
-    """Monotonic seconds, without those in which calls waited for an endpoint that was gone.
+    """Return monotonic seconds, without those in which calls waited for an endpoint that was gone.
 
-    A time limit and a latency are about the method; an outage is not.
+    A time limit and a latency measure the method; an outage is not part of it.
     """
     now = time.monotonic()
     return now - _suspended_s - (now - _since if _suspensions else 0.0)

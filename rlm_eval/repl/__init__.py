@@ -4,8 +4,8 @@
         async with pool.open(context, {"llm_query": ask}, answer_dict=True, seed=0) as repl:
             result = await repl.run("print(len(context))")
 
-Not here: what the model is told about it (the method's prompt), and how much of the output it is
-shown (`clip` with the protocol's numbers).
+Elsewhere: the model's instructions for it (the method's prompt), and how much of the output the
+model is shown (`clip` with the protocol's numbers).
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ __all__ = [
 
 
 def open_pool(config: ReplConfig) -> ReplPool:
-    """The backend that `config.backend` names, to be entered with `async with`.
+    """Return the backend that `config.backend` names, to be entered with `async with`.
 
-    Raises `ConfigError` where the name cannot be imported. Entering it raises `SandboxError`
-    where the machine does not offer the isolation asked for.
+    Raises `ConfigError` where the name cannot be imported. Entering it raises `SandboxError` where
+    the machine lacks the required isolation.
     """
     module, _, name = config.backend.rpartition(".")
     try:

@@ -1,4 +1,4 @@
-"""What is kept of a block, and the worker's claims about it turned into what methods are given."""
+"""Records of a block, and conversion of the worker's untrusted report into a result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Mark = tuple[int, int]
 
 
 def why(error: str, config: ReplConfig) -> str | None:
-    """What a model is told about a limit; `None` where it is no limit."""
+    """Return the model's error text for a limit; `None` where the error is not a limit."""
     return _WHY[error].format(config=config) if error in _WHY else None
 
 
@@ -35,14 +35,14 @@ class Recorded:
     """One call that a block made."""
 
     reply: Reply | None = None
-    """What it was answered; `None` = nothing, or nothing yet."""
+    """The reply; `None` = no reply, or not yet."""
     told: Callable[[Reply | None], None] | None = None
-    """Passes the reply on, while the call is in flight."""
+    """Passes the reply on while the call is in flight."""
 
 
 @dataclass
 class Block:
-    """A block as it ran, and how its calls were answered: enough to run it again."""
+    """A block as it ran, and the replies to its calls: enough to run it again."""
 
     code: str
     replies: dict[Mark, list[Recorded]] = field(default_factory=dict)
@@ -54,36 +54,36 @@ class Block:
     failed: int = 0
     reply_bytes: int = 0
     is_replay: bool = False
-    """Only the record answers."""
+    """True where only the record answers."""
     asked: Counter[Mark] = field(default_factory=Counter)
     """Calls of this run."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """Its calls in flight."""
 
     def next(self, mark: Mark) -> Recorded | None:
-        """The record of the next call with this checksum, if an earlier run made it."""
+        """Return the record of the next call with this checksum, if an earlier run made it."""
         place, known = self.asked[mark], self.replies.get(mark, ())
         self.asked[mark] += 1
         return known[place] if place < len(known) else None
 
     def record(self, mark: Mark) -> Recorded:
-        """A new call."""
+        """Record a new call."""
         new = Recorded()
         self.replies.setdefault(mark, []).append(new)
         return new
 
     def replay(self) -> Block:
-        """To be run again from the record alone."""
+        """Return a copy to run again from the record alone."""
         return Block(self.code, self.replies, interrupted=self.interrupted, is_replay=True)
 
     def begin_again(self) -> None:
-        """To be run again from its start: the machine ended its worker."""
+        """Reset, to run again from the start: the machine ended its worker."""
         self.calls = self.failed = self.reply_bytes = 0
         self.asked = Counter()
 
     @property
     def has_unasked(self) -> bool:
-        """True where an earlier run made calls that the last one did not."""
+        """Return true if an earlier run made calls that the last one did not."""
         return any(len(known) > self.asked[mark] for mark, known in self.replies.items())
 
     async def end_calls(self, *, wait: bool = False) -> None:
@@ -103,7 +103,7 @@ class Binding:
 
 
 def checked(done: Any) -> dict[str, Any]:
-    """A worker's report on a block, made certain. Raises `WireError` for one that cannot be."""
+    """Validate a worker's report on a block. Raises `WireError` for an impossible one."""
     if not isinstance(done, dict):
         raise WireError("a report that is no dict")
     error, names = done.get("error"), done.get("variables", {})
@@ -128,7 +128,7 @@ def checked(done: Any) -> dict[str, Any]:
 def result(
     block: Block, done: dict[str, Any], clock: BlockClock, config: ReplConfig, *, diverged: bool
 ) -> BlockResult:
-    """The result of a block that came to an end in its worker; `done` as `checked` gives it."""
+    """Return the result of a block that ended in its worker; `done` as `checked` returns it."""
     stdout, stderr = done["stdout"], done["stderr"]
     error = done["error"]
     if block.interrupted:
@@ -155,7 +155,7 @@ def result(
 
 
 def text_of(done: dict[str, Any], stream: str) -> tuple[str, int]:
-    """(text, full length) as a worker claims it, made consistent."""
+    """Return (text, full length) as a worker reports it, made consistent."""
     captured = done.get(stream)
     if not (isinstance(captured, list) and len(captured) == 2):
         return "", 0
@@ -165,7 +165,7 @@ def text_of(done: dict[str, Any], stream: str) -> tuple[str, int]:
 
 
 def value_of(described: Any) -> Value:
-    """A variable as a worker described it. Raises `ReplValueError` where it makes no sense."""
+    """Return a variable as a worker described it. Raises `ReplValueError` for an invalid one."""
     if isinstance(described, dict):
         value, text = described.get("value"), described.get("text")
         if text is None and isinstance(value, str):

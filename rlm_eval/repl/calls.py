@@ -1,9 +1,9 @@
-"""The host calls of a block: awaited, recorded, and answered from the record in a second run.
+"""The host calls of a block: awaited, recorded, and replayed from the record in a second run.
 
-A block runs a second time for one of two reasons. A lost worker's state is made again from the
-blocks before: then only the record answers. Or the machine ended the worker in the middle of this
-very block: then the record answers what was asked before, a call still in flight answers when it
-is done, and only what is new is asked. No call is made twice.
+A block runs a second time for one of two reasons. A lost worker's state is rebuilt from the blocks
+before: then only the record answers. Or the machine ended the worker in the middle of this very
+block: then the record answers earlier calls, a call still in flight answers when it is done, and
+only new calls are made. No call is made twice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rlm_eval.repl.interface import HostFunction, ReplCallError
 from rlm_eval.repl.wire import Op, WireError
 
 MAX_CALLS = 100_000
-"""Of one block: each is kept, so that the block can be run again."""
+"""Most calls of one block: each is kept, so that the block can be run again."""
 MAX_REPLY_BYTES = 1 << 30
-"""Of the replies to one block, kept likewise."""
+"""Most bytes of the replies to one block, kept likewise."""
 
 
 class Calls:
@@ -35,7 +35,7 @@ class Calls:
         clock: BlockClock,
         fail: Callable[[Exception], None],
     ) -> None:
-        """`fail` gets what must end the block: a host function's own error."""
+        """`fail` receives an error that must end the block: a host function's own error."""
         self._functions = functions
         self._block = block
         self._connection = connection
@@ -43,7 +43,7 @@ class Calls:
         self._fail = fail
 
     def take(self, number: int, value: Any, mark: Mark) -> None:
-        """A call frame arrived. Raises `WireError` where it makes no sense."""
+        """Process a call frame. Raises `WireError` for an invalid one."""
         block = self._block
         try:
             name, args, kwargs = value
@@ -83,7 +83,7 @@ class Calls:
             recorded.told = self._answer(number)
 
     def _answer(self, number: int) -> Callable[[Reply | None], None]:
-        """What to do with a call's reply, `None` where it ended without one."""
+        """Return the callback for a call's reply, `None` where the call ended without one."""
 
         def answer(reply: Reply | None) -> None:
             self._clock.call_ended()
@@ -105,7 +105,7 @@ class Calls:
         args: list[Any],
         kwargs: dict[str, Any],
     ) -> None:
-        """Await one host function; its result or error goes back and into the record."""
+        """Await one host function; its result or error is sent back and recorded."""
         reply: Reply | None = None
         failure: Exception | None = None
         try:

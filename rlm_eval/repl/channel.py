@@ -1,9 +1,9 @@
 """The worker's end of the channel: frames that no interrupt can tear, shared by its threads.
 
 One descriptor serves all threads of the model's code. There is no reader thread (it would cost a
-switch per message): whoever waits for a frame reads for all (leader and followers). Interrupts
-(SIGINT) are raised only in the model's own code or while waiting, never while a frame is half
-read or half written.
+switch per message): a thread that waits for a frame reads for all (leader and followers).
+Interrupts (SIGINT) are raised only in the model's own code or while waiting, never while a frame is
+half read or half written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK = 1 << 18
 class Interrupted(KeyboardInterrupt):
     """A limit of the block was reached; variables assigned so far are kept."""
 
-    __module__ = "builtins"  # so is it shown, without the scaffold's name
+    __module__ = "builtins"  # shown by this name, without the scaffold's
 
 
 class _Slot:
@@ -65,7 +65,7 @@ class Channel:
     # -- interrupts: only the main thread gets them
 
     def on_signal(self, *_: object) -> None:
-        """The SIGINT handler: raises where nothing is half done, else remembers."""
+        """Handle SIGINT: raise where no operation is half done, else remember it."""
         if not self.running:
             return
         if self._masked and not self._waiting:
@@ -74,12 +74,12 @@ class Channel:
             raise Interrupted
 
     def mask(self) -> None:
-        """Hold interrupts back, in the main thread."""
+        """Block interrupts, in the main thread."""
         if _thread.get_ident() == self._main:
             self._masked += 1
 
     def unmask(self) -> None:
-        """Let interrupts in again; one that came meanwhile is raised here."""
+        """Allow interrupts again; one that arrived meanwhile is raised here."""
         if _thread.get_ident() == self._main:
             self._masked -= 1
             if self._pending and not self._masked:
@@ -120,7 +120,7 @@ class Channel:
             self.unmask()
 
     def request(self) -> tuple[int, int, Any]:
-        """The host's next order; waits for it."""
+        """Wait for the host's next order and return it."""
         self.mask()
         try:
             while not self._inbox:
@@ -151,7 +151,7 @@ class Channel:
             self.unmask()
 
     def _wait(self, slot: _Slot) -> None:
-        """Read frames for everybody, or sleep until the one who reads hands over."""
+        """Read frames for all threads, or sleep until the reading thread hands over."""
         if not self._reading.acquire(False):
             self._interruptible(slot.lock.acquire)
             return
@@ -164,7 +164,7 @@ class Channel:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Wake one who still waits, so that somebody reads."""
+        """Wake a thread that still waits, so that one always reads."""
         for slot in list(self._slots.values()):
             if slot.frame is None:
                 slot.wake()
@@ -180,7 +180,7 @@ class Channel:
         try:
             buffer += data
         except MemoryError:
-            os._exit(72)  # bytes are lost: no frame after this one could be read
+            os._exit(72)  # bytes are lost: no frame after this one can be read
         while len(buffer) >= HEAD.size:
             op, number, json_bytes, n_texts, body = HEAD.unpack_from(buffer)
             end = HEAD.size + body

@@ -1,9 +1,9 @@
 """Linux confinement through ctypes: Landlock, seccomp-bpf, rlimits, user namespaces, capabilities.
 
 Standard library only; runs in the fork server and its children, never in the harness's process.
-Each function either does all it says or raises OSError. Own tables of system call numbers instead
-of libseccomp: one shared library less to be present on a cluster node, for 40 lines of numbers.
-Follows landlock(7), seccomp(2) and capabilities(7).
+Each function either succeeds completely or raises OSError. Own tables of system call numbers
+instead of libseccomp: one shared library less to be present on a cluster node, for 40 lines of
+numbers. Follows landlock(7), seccomp(2) and capabilities(7).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def _prctl(what: str, option: int, *args: int) -> None:
 
 
 def no_new_privileges() -> None:
-    """No set-uid program raises this process from now on."""
+    """Prevent set-uid programs from raising this process's privileges from now on."""
     _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL when `parent` ends. Cleared by a change of user: call it after `become`.
+    """Send SIGKILL when `parent` ends. Cleared by a change of user: call it after `become`.
 
     Raises OSError where it has ended before: no signal would come.
     """
@@ -55,10 +55,10 @@ def die_with_parent(parent: int) -> None:
 
 
 def oom_score(value: int) -> None:
-    """Who the kernel ends first where memory runs out: -1000 never, 1000 first. See proc(5).
+    """Set the kernel's order of killing when memory runs out: -1000 never, 1000 first. See proc(5).
 
-    An ordinary user may only raise it; a lower one that stands is kept by who asks for a negative
-    `value`, a higher one by who asks for a positive one.
+    An ordinary user may only raise it; a lower existing value is kept for a negative `value`, a
+    higher one for a positive `value`.
     """
     path = "/proc/self/oom_score_adj"
     with open(path) as file:
@@ -86,10 +86,10 @@ def limit(*, address_space: int, file_bytes: int, open_files: int, processes: in
 
 
 def become(user: int, keep_reading: bool) -> None:
-    """Turn root into `user` for good. `keep_reading` keeps the right to read any file.
+    """Turn root into `user` permanently. `keep_reading` keeps the right to read any file.
 
-    It is kept where only root may enter the folder of the interpreter; Landlock then decides what
-    is read.
+    That right is needed where only root may enter the folder of the interpreter; Landlock then
+    decides which files are read.
     """
     if keep_reading:
         _prctl("PR_SET_KEEPCAPS", 8, 1)
@@ -100,14 +100,14 @@ def become(user: int, keep_reading: bool) -> None:
 
 
 def drop_capabilities(keep: int = 0) -> None:
-    """Give up every capability not in the bit mask `keep`."""
+    """Drop every capability that is not in the bit mask `keep`."""
     header = struct.pack("Ii", 0x20080522, 0)
     data = struct.pack("6I", keep, keep, 0, 0, 0, 0)
     _check(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(data)), "capset")
 
 
 def own_user_namespace() -> None:
-    """A user namespace for this process alone: RLIMIT_NPROC then counts only its threads."""
+    """Create a user namespace for this process alone: RLIMIT_NPROC then counts only its threads."""
     _check(_libc.unshare(NEWUSER), "unshare")
     drop_capabilities()
 
@@ -130,7 +130,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def landlock_abi() -> int:
-    """Version of Landlock, 0 where the kernel has none or it is switched off."""
+    """Return the version of Landlock, 0 where the kernel has none or it is switched off."""
     if MACHINE not in syscalls.MACHINES:
         return 0
     number = syscalls.numbers(syscalls.SPECIAL, MACHINE)["landlock_create_ruleset"]
@@ -138,10 +138,10 @@ def landlock_abi() -> int:
 
 
 def landlock_rules(readable: Iterable[str], writable: Iterable[str], max_abi: int = 99) -> int:
-    """A rule set as a descriptor, to be applied by `landlock`.
+    """Create a rule set as a descriptor, to be applied by `landlock`.
 
-    Refuses every path not beneath the given ones; TCP from ABI 4 on; signals and abstract sockets
-    to processes outside from ABI 6 on. Paths that do not exist are left out.
+    Refuses every path not below the given ones; TCP from ABI 4 on; signals and abstract sockets to
+    processes outside from ABI 6 on. Paths that do not exist are left out.
     """
     number = syscalls.numbers(syscalls.SPECIAL, MACHINE)
     abi = min(landlock_abi(), max_abi)
@@ -159,7 +159,7 @@ def landlock_rules(readable: Iterable[str], writable: Iterable[str], max_abi: in
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except OSError:
                 continue
-            # Mapping a shared library needs no right to execute: that is for execve, refused.
+            # Mapping a shared library needs no execute right: only execve, which is refused, does.
             allowed = rights & handled
             if not os.path.isdir(path):
                 allowed &= ~directories_only
@@ -171,7 +171,7 @@ def landlock_rules(readable: Iterable[str], writable: Iterable[str], max_abi: in
 
 
 def landlock(rules: int) -> None:
-    """Apply a rule set for good; several of them intersect."""
+    """Apply a rule set permanently; several rule sets intersect."""
     no_new_privileges()
     number = syscalls.numbers(syscalls.SPECIAL, MACHINE)["landlock_restrict_self"]
     _check(_libc.syscall(number, rules, 0), "landlock_restrict_self")
@@ -206,10 +206,10 @@ _NOT_WITH = (
 
 
 def seccomp_program(pid: int, *, paths: bool) -> bytes:
-    """The filter for process `pid`: threads yes; processes, sockets, other processes no.
+    """Return the filter of process `pid`: threads yes; processes, sockets, other processes no.
 
-    A deny list over the known calls, and everything newer than the list refused. `paths=False`
-    refuses also every call that takes a path.
+    A deny list over the known calls; every call newer than the list is refused. `paths=False` also
+    refuses every call that takes a path.
     """
     special = syscalls.numbers(syscalls.SPECIAL, MACHINE)
     denied = list(syscalls.numbers(syscalls.DENIED, MACHINE).values())
@@ -253,7 +253,7 @@ def seccomp_program(pid: int, *, paths: bool) -> bytes:
         (_RETURN, _ALLOW, 0, 0),
         otherwise=refuse,
     )
-    # To itself only, and not SIGKILL: a worker that this signal ends was killed from outside.
+    # To itself only, and not SIGKILL: a worker that ends by this signal was killed from outside.
     for signalling, signal_at in (("kill", 24), ("tgkill", 32)):
         when(
             signalling,
@@ -298,7 +298,7 @@ class _Program(ctypes.Structure):
 
 
 def seccomp(program: bytes) -> None:
-    """Install a filter for good."""
+    """Install a filter permanently."""
     buffer = ctypes.create_string_buffer(program, len(program))
     described = _Program(len(program) // 8, ctypes.addressof(buffer))
     no_new_privileges()
@@ -307,7 +307,7 @@ def seccomp(program: bytes) -> None:
 
 
 def tried(action: Callable[[], object]) -> str | None:
-    """Run `action` in a forked child: `None` where it worked, else the error's text."""
+    """Run `action` in a forked child: return `None` on success, else the error's text."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -1,9 +1,9 @@
-"""Inside a container: its first process, which confines one worker and relays to it.
+"""First process inside a container: it confines one worker and relays to it.
 
-Standard library and this package's `repl` modules only; `docker.py` sends them along as source, so
-that nothing of the host is mounted. Standard input carries records (`RECORD`): bytes for the
-worker, or the number of a signal for it; standard output is what the worker writes. When standard
-input ends, however that happens, this process ends, and the kernel ends the container.
+Standard library and this package's `repl` modules only; `docker.py` sends them as source, so that
+nothing of the host is mounted. Standard input carries records (`RECORD`): bytes for the worker, or
+the number of a signal for it; standard output is the worker's output. When standard input ends,
+however that happens, this process ends, and the kernel ends the container.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rlm_eval.repl import confine, sandbox, syscalls, wire, worker, zygote
 RECORD = struct.Struct("!i")
 """Length of the bytes that follow; below zero: minus the number of a signal."""
 _CHUNK = 1 << 20
-_BROKEN = 71  # as of a worker that finds its channel closed
+_BROKEN = 71  # same as of a worker that finds its channel closed
 _PLACE_OF_PACKAGES = ("purelib", "platlib")
 
 
 def main(settings: dict[str, Any]) -> None:
     """Start the worker, serve it to its end, exit with its exit code."""
-    for name in list(sys.modules):  # the scaffold keeps its own copies of what it uses
+    for name in list(sys.modules):  # the scaffold keeps its own copies of the modules it uses
         if name.split(".")[0] in zygote._OWN_COPIES:
             del sys.modules[name]
     gc.collect()
@@ -64,7 +64,7 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def _exit_code(pid: int) -> int:
-    """Of a worker whose channel is closed; `_BROKEN` where it lives on without."""
+    """Return the exit code of a worker with a closed channel; `_BROKEN` if it still lives."""
     for _ in range(100):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -75,11 +75,11 @@ def _exit_code(pid: int) -> int:
 
 
 def _become_worker(settings: dict[str, Any], channel: int, parent: int) -> worker.Worker:
-    """Confine this process; a worker that is ready to serve."""
+    """Confine this process; return a worker that is ready to serve."""
     confine.die_with_parent(parent)
     confine.drop_capabilities()
     with suppress(OSError):
-        confine.oom_score(1000)  # where the container's memory runs out, the worker goes first
+        confine.oom_score(1000)  # where the container's memory runs out, the worker is killed first
     null = os.open("/dev/null", os.O_RDWR)
     scratch = settings["scratch"]
     os.chdir(scratch)
@@ -88,7 +88,7 @@ def _become_worker(settings: dict[str, Any], channel: int, parent: int) -> worke
         address_space=zygote._address_space() + settings["memory_bytes"] + worker.RESERVE_BYTES,
         file_bytes=settings["file_bytes"],
         open_files=settings["open_files"],
-        processes=None,  # would count the user's threads in all containers; pids-limit does
+        processes=None,  # would count the user's threads in all containers; pids-limit does not
     )
     if confine.landlock_abi():
         readable, _ = sandbox.readable_paths()
@@ -107,10 +107,10 @@ def _become_worker(settings: dict[str, Any], channel: int, parent: int) -> worke
 
 
 def _relay(pid: int, channel: socket.socket) -> None:
-    """Pass bytes on until the worker has closed its end; exit where the host has.
+    """Relay bytes until the worker has closed its end; exit where the host has.
 
-    Standard input is always read, also where the worker reads nothing: what stood in the way
-    there would keep the end of the input, and interrupts, from arriving.
+    Standard input is always read, even where the worker reads nothing: unread bytes would keep the
+    end of the input, and interrupts, from arriving.
     """
     os.set_blocking(1, False)
     channel.setblocking(False)
@@ -164,5 +164,5 @@ def _relay(pid: int, channel: socket.socket) -> None:
 
 
 def boot() -> None:
-    """Entry: the settings are the last argument."""
+    """Entry point: the settings are the last argument."""
     main(json.loads(sys.argv[-1]))

@@ -1,10 +1,10 @@
 """REPLs in Docker containers: one container per REPL, reached through standard input and output.
 
 Set `repl.backend=rlm_eval.repl.docker.DockerPool` and `repl.image`. The same frames, limits and
-confinement as tier B, with the engine's namespaces, cgroup and system call profile around them. The
-modules that run in the container go there as source on its command line: nothing of the host is
-mounted, so the engine may be a remote one (`DOCKER_HOST`). Needs the `docker` program, and an image
-with Python 3.11 or newer as `python3`. Measured with Docker 20.10 of Debian 12.
+confinement as tier B, within the engine's namespaces, cgroup and system call profile. The modules
+that run in the container are sent as source on its command line: nothing of the host is mounted, so
+the engine may be a remote one (`DOCKER_HOST`). Needs the `docker` program, and an image with Python
+3.11 or newer as `python3`. Measured with Docker 20.10 of Debian 12.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from rlm_eval.repl.memory import held_bytes
 _CHUNK = 1 << 18
 _ENGINE_SECONDS = 60.0
 _END_SECONDS = 3.0
-_OF_THE_ENGINE = 125  # what `docker run` ends with where not the container did
+_OF_THE_ENGINE = 125  # exit code of `docker run` where the error is not the container's
 _OVERHEAD_BYTES = 128 << 20
-"""For the two interpreters of a container, and the replies that its worker does not read."""
+"""For the two interpreters of a container, and the replies that its worker has not read."""
 _SCRATCH = 4
-"""All files of the scratch folder together, in units of `repl.file_mb`."""
+"""Total size of the scratch folder's files, in units of `repl.file_mb`."""
 _OF_THE_IMAGE = ("read /etc/passwd",)
 """Canaries that reach the container's own files, where its kernel has no Landlock."""
 _BOOT = """
@@ -75,7 +75,7 @@ container.boot()
 
 
 def _sources() -> str:
-    """`container.py` and what it imports of ours, as one argument of a command line (128 KiB)."""
+    """Return `container.py` and its imports of ours, as one command-line argument (128 KiB)."""
     texts: dict[str, str] = {}
     todo = ["rlm_eval.repl.container"]
     while todo:
@@ -91,7 +91,7 @@ def _sources() -> str:
 
 
 class ContainerLink:
-    """`host.Link` of one container: what goes in is cut into records, with signals between them."""
+    """`host.Link` of one container: its input is cut into records, with signals between them."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
         self.sock, self._theirs = socket.socketpair()
@@ -106,7 +106,7 @@ class ContainerLink:
         self._said: list[str] = []
 
     async def attach(self, pipe: socket.socket) -> None:
-        """Start passing on; `pipe` is the other end of the program's input and output."""
+        """Start relaying; `pipe` is the other end of the program's input and output."""
         reader, self._writer = await asyncio.open_connection(sock=pipe, limit=_CHUNK)
         self._tasks = [
             asyncio.create_task(self._feed(self._writer)),
@@ -131,7 +131,7 @@ class ContainerLink:
             self._theirs.shutdown(socket.SHUT_RDWR)
 
     def signal(self, number: int) -> None:
-        """In order with what was sent before; SIGKILL ends the container's input, and so it."""
+        """Signal in order with earlier bytes; SIGKILL closes the input, ending the container."""
         if self._writer is None or self._writer.is_closing():
             return
         if number != signal.SIGKILL:
@@ -141,13 +141,13 @@ class ContainerLink:
                 self._writer.write_eof()
 
     def cpu_seconds(self) -> float | None:
-        """Not known from outside; the container has `block_cpu_seconds / block_seconds` cores."""
+        """Unknown from outside; the container has `block_cpu_seconds / block_seconds` cores."""
         return None
 
     async def ended(self) -> int | None:
         """See `host.Link`; `None` where the engine failed.
 
-        Raises `ReplUnavailable` where the container did not come up: no code of the model had run.
+        Raises `ReplUnavailable` where the container did not start: no code of the model had run.
         """
         try:
             await self._gone()
@@ -174,7 +174,7 @@ class ContainerLink:
     async def _gone(self) -> None:
         """Wait for the `docker` program; remove the container where it does not end.
 
-        It was paused, or the engine hangs. The removal goes on where this wait is given up.
+        It was paused, or the engine hangs. The removal continues if this wait is cancelled.
         """
         end = time.monotonic() + _END_SECONDS
         while self._process.poll() is None:
@@ -192,7 +192,7 @@ class ContainerLink:
 
 
 async def _docker(*arguments: str) -> str:
-    """The output of a `docker` command. Raises `SandboxError` with the engine's own words."""
+    """Return the output of a `docker` command. Raises `SandboxError` with the engine's error."""
     process = await asyncio.create_subprocess_exec(
         "docker", *arguments, stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, start_new_session=True
     )
@@ -272,7 +272,7 @@ class DockerPool:
         self._report = None
 
     async def _try(self) -> tuple[str, dict[str, bool], list[str]]:
-        """A real worker's Python, what it tried and whether it was held, the packages it lacks."""
+        """Return a worker's Python version, its canaries (true = blocked), missing packages."""
         with (
             tempfile.NamedTemporaryFile("w+") as secret,
             socket.create_server(("127.0.0.1", 0)) as server,
@@ -337,10 +337,10 @@ class DockerPool:
             await repl.close()
 
     def _command(self, settings: dict[str, Any], context: int) -> list[str]:
-        """`docker run` for a worker whose variables take `context` bytes at its start."""
+        """Return `docker run` for a worker whose variables take `context` bytes at its start."""
         config = self._config
         policy = sandbox.policy(replace(config, packages=[]), "none", "")
-        # While a text is received its bytes, growing, and its characters are both there.
+        # While a text is received, its bytes (growing) and its characters are both in memory.
         address_space = policy["memory_bytes"] + 4 * context
         limits = {name: policy[name] for name in ("file_bytes", "open_files")}
         inside = limits | {"memory_bytes": address_space, "scratch": sandbox.SCRATCH}
@@ -355,7 +355,7 @@ class DockerPool:
         # As working directory the engine would make it first, with a mode that the mount keeps.
         command += [f"--tmpfs={sandbox.SCRATCH}:size={scratch},mode=1777", "--workdir=/"]
         for name, value in sandbox.ENVIRONMENT.items():
-            if name != "PATH":  # the image knows where its Python is
+            if name != "PATH":  # the image provides its Python
                 command.append(f"--env={name}={value}")
         python = ["python3", "-P", "-s", "-B", "-X", "utf8", "-c", _BOOT]
         return [*command, "--entrypoint=", config.image, *python, self._sources, json.dumps(inside)]

@@ -1,4 +1,4 @@
-"""What this machine offers, found by trying it: the isolation of the REPL, layer by layer."""
+"""The isolation that this machine offers the REPL, tested layer by layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCKER = "rlm_eval.repl.docker.DockerPool"
 
 
 async def isolation(config: ReplConfig | None = None) -> str:
-    """The isolation found, what each layer holds when tried, and how to get a stronger one."""
+    """Describe the isolation found, what each layer blocks here, and how to get a stronger one."""
     config = config or ReplConfig()
     lines = [
         f"REPL isolation on {platform.system()} {platform.release()} {platform.machine()}, "
@@ -59,7 +59,7 @@ async def isolation(config: ReplConfig | None = None) -> str:
 
 
 async def _docker(config: ReplConfig) -> str:
-    """What the Docker backend offers here, or why it is refused."""
+    """Describe the Docker backend's isolation here, or why it is refused."""
     try:
         async with open_pool(replace(config, backend=DOCKER)) as pool:
             return f"works: {pool.report.layers['docker']}"
@@ -97,5 +97,5 @@ def _advice() -> str:
 
 
 def doctor() -> str:
-    """The whole check as text. Starts and ends a few sandboxed processes."""
+    """Return the whole check as text. Starts and ends a few sandboxed processes."""
     return asyncio.run(isolation())

@@ -1,8 +1,8 @@
 """One REPL on the host: runs blocks, serves their calls, replaces a lost worker.
 
-Follows the order of things that `interface.Repl` promises; the bytes are `host.py`'s business.
+Implements the order of events that `interface.Repl` promises; `host.py` handles the bytes.
 
-What a lost worker means for its block: `losses.py`.
+Effect of a lost worker on its block: `losses.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class WorkerRepl:
             try:
                 found = await self._run(block)
             except ReplUnavailable:
-                # The sample is run again and finds in the journal what was paid for.
+                # The sample is run again and replays the paid calls from the journal.
                 await block.end_calls(wait=True)
                 raise
             finally:
@@ -150,7 +150,7 @@ class WorkerRepl:
 
     @contextmanager
     def _alone(self, operation: str) -> Iterator[None]:
-        """Raises RuntimeError where another operation is under way: frames would be mixed up."""
+        """Raise RuntimeError where another operation is in progress: frames would be mixed up."""
         if self._busy:
             raise RuntimeError(
                 f"this REPL is in the middle of {self._busy}(): await it before {operation}(), or "
@@ -169,14 +169,14 @@ class WorkerRepl:
     # -- starting, restoring, ending
 
     async def start(self) -> None:
-        """A worker with the variables of the log so far.
+        """Start a worker with the variables of the log so far.
 
         Raises `ReplUnavailable`; `ReplCrash` where the variables themselves end it.
         """
         await self._restore()
 
     async def _start(self) -> None:
-        """A new worker. Raises `ReplUnavailable`: no code of the model has run in it."""
+        """Start a new worker. Raises `ReplUnavailable`: no code of the model has run in it."""
         try:
             self._link = link = await self._launch()
         except OSError as error:
@@ -200,13 +200,13 @@ class WorkerRepl:
             raise ReplUnavailable(f"a REPL worker did not start: {found['error']}")
 
     async def _ensure(self) -> None:
-        """The worker may have died between blocks (out of memory, killed from outside)."""
+        """Replace a worker that died between blocks (out of memory, killed from outside)."""
         self._fatal = None
         if self._connection is None or self._connection.lost is not None:
             await self._restore()
 
     async def _restore(self) -> bool:
-        """A new worker with the state of the log. True where a block ran differently.
+        """Start a new worker with the state of the log. Return true if a block ran differently.
 
         Raises `ReplCrash` where the code itself ends it while the log is run again,
         `ReplUnavailable` where the machine does.
@@ -264,7 +264,7 @@ class WorkerRepl:
             return None
 
     async def close(self) -> None:
-        """End it for good."""
+        """End the REPL permanently."""
         self._closed = True
         await self._reap()
 
@@ -296,7 +296,7 @@ class WorkerRepl:
         self._idle.end(link)
         reply = self._expect()
         self._orders += 1
-        # A block that ended in time ends again, even on a machine that is busier now.
+        # A block that ended in time must end again, even on a machine that is busier now.
         patience = 3 if block and block.is_replay and not block.interrupted else 1
         self._last_clock = self._clock = clock = BlockClock(
             link,
@@ -323,12 +323,12 @@ class WorkerRepl:
             clock.close()
             self._clock = self._calls = None
             if not finished:
-                connection.drop("abandoned")  # still running: of no use any more
+                connection.drop("abandoned")  # still running: no longer usable
         self._idle.begin(link, at_once=isinstance(done, dict) and bool(done.get("threads")))
         return done
 
     def _end_by(self, error: Exception) -> None:
-        """A host function failed in a way that is no news for the model: `run` raises it."""
+        """Record a host function's error that the model must not see: `run` raises it."""
         self._fatal = self._fatal or error
         if self._clock is not None:
             self._clock.stop("stopped")
@@ -336,8 +336,8 @@ class WorkerRepl:
     def _on_lost(self, why: str) -> None:
         waiting = self._reply is not None and not self._reply.done()
         if self._link is not None:
-            # Where a channel broke during a block, how the worker ends tells who did it: one that
-            # is about to end cannot be stopped, one that goes on does not run unmetered.
+            # Where a channel broke during a block, the way the worker ends shows the cause: one
+            # that is about to end cannot be stopped, one that continues must not run unmetered.
             in_block = waiting and self._connection is not None and self._connection.by_peer
             self._link.signal(signal.SIGSTOP if in_block else signal.SIGKILL)
         if self._reply is not None and waiting:
@@ -351,7 +351,7 @@ class WorkerRepl:
             elif self._connection is not None:
                 self._connection.send(Op.RAISE, number, ["error", "no block is running", None])
         elif self._reply is None or self._reply.done():
-            return  # an end that nobody waits for
+            return  # an end that no task waits for
         elif (op == Op.READY and self._starting) or (op == Op.DONE and number == self._orders):
             self._reply.set_result(value)
         else:

@@ -1,8 +1,8 @@
-"""The standard library's thread pools, fitted to a worker: no processes, and so many threads.
+"""The standard library's thread pools, adapted to a worker: no processes, limited threads.
 
-Runs in the fork server before any worker is forked. Code that asks for more threads than
-`repl.threads` allows gets a pool of those that can be had, as on a machine with fewer processors;
-the results are the same. A pool of threads needs no semaphore in shared memory, which is refused.
+Runs in the fork server before any worker is forked. Code that requests more threads than
+`repl.threads` allows gets a pool of the available ones, as on a machine with fewer processors; the
+results are the same. A pool of threads needs no semaphore in shared memory, which is refused.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ThreadLock:
 
 
 def _threads_left() -> int:
-    """Threads that a pool may have here beside those that run."""
+    """Return the threads that a pool may start here, in addition to the running ones."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     limit = 1 << 15 if limit == resource.RLIM_INFINITY else limit
     return max(1, limit - threading.active_count() - _SERVING)
@@ -96,7 +96,7 @@ def _threads_left() -> int:
 def fit() -> None:
     """Change the classes for all workers."""
     _fit_executor(ThreadPoolExecutor)
-    with suppress(ImportError):  # not every build has semaphores, and then no such pools
+    with suppress(ImportError):  # not every build has semaphores; then such pools do not exist
         _fit_pools(*map(importlib.import_module, _MODULES))
 
 
@@ -121,5 +121,5 @@ def _fit_pools(pools: Any, synchronize: Any, heap: Any) -> None:
         begin(self, min(wanted, _threads_left()), *args, **kwargs)
 
     pools.ThreadPool.__init__ = init
-    heap.Arena._dir_candidates = []  # shared values lie in the scratch folder, not in /dev/shm
-    synchronize._multiprocessing.SemLock = ThreadLock  # locks, queues, events are made of it
+    heap.Arena._dir_candidates = []  # shared values are in the scratch folder, not in /dev/shm
+    synchronize._multiprocessing.SemLock = ThreadLock  # locks, queues, events use it

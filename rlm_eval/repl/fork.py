@@ -23,7 +23,7 @@ _FORKS_AT_ONCE = 16
 _SO_SNDBUFFORCE = 32
 _BUFFER_BYTES = 1 << 21
 OF_THE_JOB = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
-"""What a cluster or a terminal sends to every process of a job."""
+"""Signals that a cluster or a terminal sends to every process of a job."""
 
 
 class ProcessLink:
@@ -84,7 +84,7 @@ class ForkClient:
     async def start(
         self, request: dict[str, Any], fds: list[int]
     ) -> tuple[int, asyncio.Future[int | None]]:
-        """Fork: (process descriptor, the future exit code, `None` where the server ended first).
+        """Fork: return (process descriptor, future exit code, `None` if the server ended first).
 
         Raises `ReplUnavailable`.
         """
@@ -168,7 +168,7 @@ class ForkClient:
 
 
 def large_buffer(sock: socket.socket) -> None:
-    """Fewer switches between host and worker per large message; memory is used only then."""
+    """Enlarge a socket's buffer: fewer switches per large message; memory is used only then."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
     except PermissionError:  # not root: up to the system's maximum
@@ -176,7 +176,7 @@ def large_buffer(sock: socket.socket) -> None:
 
 
 def context_file(context: Any) -> int:
-    """A context as an anonymous file: it never goes through a pipe or a command line."""
+    """Return a context as an anonymous file: it never goes through a pipe or a command line."""
     fd = os.memfd_create("context")
     try:
         wire.store(fd, context)
@@ -188,7 +188,7 @@ def context_file(context: Any) -> int:
 
 @contextmanager
 def of_the_machine() -> Iterator[None]:
-    """What the host itself lacks for a REPL (descriptors, memory, disk) as `ReplUnavailable`."""
+    """Raise errors of the host itself (descriptors, memory, disk) as `ReplUnavailable`."""
     try:
         yield
     except OSError as error:
@@ -197,10 +197,10 @@ def of_the_machine() -> Iterator[None]:
 
 @contextmanager
 def deaf_to(signals: set[signal.Signals]) -> Iterator[None]:
-    """Children started here never see these signals, nor do theirs: the mask is inherited.
+    """Block these signals for children started here, and for theirs: the mask is inherited.
 
-    A cluster signals every process of a job. What ends a worker must not look like a crash of the
-    model's code while the harness finishes the samples in flight.
+    A cluster signals every process of a job. A worker that ends so must not look like a crash of
+    the model's code while the harness finishes the samples in flight.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -210,7 +210,7 @@ def deaf_to(signals: set[signal.Signals]) -> Iterator[None]:
 
 
 async def end_process(process: subprocess.Popen[bytes]) -> None:
-    """The fork server ends by itself when its socket closes; else it is killed."""
+    """Wait for the fork server, which ends when its socket closes; else kill it."""
     for _ in range(1000):
         if process.poll() is not None:
             return

@@ -1,10 +1,10 @@
 """The host's end of one worker: untrusted frames in, orders and replies out, limits enforced.
 
 Every size, id and type from a worker is checked; nothing is unpickled. Time, processor time and
-calls are measured here, not by the worker. A lost worker is replaced and its state made again by
-running the earlier blocks with their recorded replies: the same in every tier, and exact where
-the code is deterministic (fixed hash seed, seeded `random`). How a process is started and
-signalled is the `Link`'s business (`pool.py`, `docker.py`).
+calls are measured here, not by the worker. A lost worker is replaced and its state rebuilt by
+running the earlier blocks with their recorded replies: the same in every tier, and exact where the
+code is deterministic (fixed hash seed, seeded `random`). The `Link` starts and signals the process
+(`pool.py`, `docker.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WRITES_AT_ONCE = 16
 MAX_IN_FLIGHT = 1024
 _IDLE_SECONDS = 0.02  # blocks often follow at once: two signals would be a tenth of a round trip
 _UNREAD_BYTES = 1 << 26
-"""Of replies that a worker has not read: above it none of its calls are taken."""
+"""Bytes of replies that a worker has not read: above it none of its calls are accepted."""
 Frame = tuple[int, int, Any, tuple[int, int]]
 """Operation, id, value, and for a call (bytes, checksum) of the body."""
 
@@ -37,30 +37,30 @@ class Link(Protocol):
     """The host's end of its channel; closed by the connection."""
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing happens where the process is gone."""
+        """Send a signal; no effect where the process is gone."""
         ...
 
     def cpu_seconds(self) -> float | None:
-        """Processor time so far, measured outside the worker; `None` where it cannot be."""
+        """Return the processor seconds so far, measured outside the worker; `None` if unknown."""
         ...
 
     async def ended(self) -> int | None:
-        """Wait until the process is gone and cleaned up: exit code, or minus the signal.
+        """Wait until the process is gone and cleaned up: return its exit code, or minus the signal.
 
-        `None` where what had started it is gone too, and nothing tells.
+        `None` where its parent is gone too, and the exit code is lost.
         """
         ...
 
 
 _spare: list[bytearray] = []
-"""At most one buffer of a long frame, for the next one: touching new memory costs more than reading
+"""At most one buffer of a long frame, for the next one: touching new memory is slower than reading
 into old."""
 
 
 class Connection:
     """Cuts a socket's bytes into frames; long bodies are received in place, without a copy.
 
-    On the loop's own readiness callbacks: a transport would copy what it sends twice.
+    Uses the loop's readiness callbacks: a transport would copy sent data twice.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Connection:
         self._held = False
         self.lost: str | None = None
         self.by_peer = False
-        """Whether the worker's end broke, not `drop`."""
+        """True where the worker's end broke, not `drop`."""
         self._pace()
 
     def _readable(self) -> None:
@@ -107,7 +107,7 @@ class Connection:
             self.drop(f"the worker sent a frame that cannot be: {error}")
 
     def _take(self) -> bool:
-        """Hand over one frame, if it is complete."""
+        """Pass on one frame, if it is complete."""
         op, number, json_bytes, n_texts, body = HEAD.unpack_from(self._buffer)
         end = HEAD.size + body
         if end > self._max_bytes or json_bytes + 8 * n_texts > body:
@@ -132,7 +132,7 @@ class Connection:
         return True
 
     def send(self, op: Op, number: int, value: Any) -> int:
-        """Write a frame: its bytes. Raises `WireError` where `value` is not plain data."""
+        """Write a frame; return its bytes. Raises `WireError` where `value` is not plain data."""
         frame = wire.pack(op, number, value)
         if self.lost is None:
             self._outbox.add(frame)
@@ -162,12 +162,12 @@ class Connection:
         self._pace()
 
     def hold(self, held: bool) -> None:
-        """Stop reading while too many calls are under way."""
+        """Stop reading while too many calls are in flight."""
         self._held = held
         self._pace()
 
     def _pace(self) -> None:
-        """Read unless too much is under way, in either direction."""
+        """Read unless too much is in flight, in either direction."""
         reading = not self._held and self._outbox.pending < _UNREAD_BYTES
         if self.lost is None and reading != self._reading:
             self._reading = reading
@@ -181,7 +181,7 @@ class Connection:
         self.drop(why)
 
     def drop(self, why: str) -> None:
-        """Close at once; `why` is told once."""
+        """Close at once; `why` is reported once."""
         if self.lost is None:
             self.lost = why
             self._loop.remove_reader(self._sock)
@@ -207,8 +207,8 @@ class BlockClock:
         kill: Callable[[], None],
         cpu_began: float | None = None,
     ) -> None:
-        """`cpu_began`: processor seconds at the end of the block before, so that what was used
-        between the blocks counts."""
+        """`cpu_began`: processor seconds at the end of the block before, so that usage between the
+        blocks counts."""
         self._loop = asyncio.get_running_loop()
         self._link = link
         self._seconds = seconds
@@ -228,27 +228,27 @@ class BlockClock:
         self._wait(seconds, cpu_seconds)
 
     def wall(self) -> float:
-        """Seconds since the block began."""
+        """Return the seconds since the block began."""
         return self._loop.time() - self._began
 
     def waited(self) -> float:
-        """Seconds during which a host call was under way."""
+        """Return the seconds during which a host call was in flight."""
         current = self._loop.time() - self._call_began if self._calls else 0.0
         return self._waited + current
 
     def cpu(self) -> float | None:
-        """Processor seconds of the block so far."""
+        """Return the processor seconds of the block so far."""
         now = self._link.cpu_seconds()
         return None if now is None or self._cpu_began is None else now - self._cpu_began
 
     def call_began(self) -> None:
-        """A host call is under way."""
+        """Record the start of a host call."""
         if not self._calls:
             self._call_began = self._loop.time()
         self._calls += 1
 
     def call_ended(self) -> None:
-        """One host call less; with the last one the block's time goes on."""
+        """Record the end of a host call; with the last one the block's clock continues."""
         self._calls -= 1
         if not self._calls:
             self._waited += self._loop.time() - self._call_began
@@ -264,7 +264,7 @@ class BlockClock:
             self._handle = self._loop.call_later(self._grace, self._kill)
 
     def close(self) -> None:
-        """The block is over. Calls that it left end later: they must not interrupt the next one."""
+        """End the block. Its remaining calls end later: they must not interrupt the next one."""
         self._over = True
         self._cancel()
 
@@ -292,18 +292,18 @@ class BlockClock:
 class Idle:
     """The time between two blocks: nothing runs in the worker.
 
-    It is stopped at once where it says that threads are left, else soon: whatever it says, code
-    that goes on after its block (a report that the code wrote itself) is not to run unmetered.
+    The worker is stopped at once where it reports remaining threads, else soon: whatever it
+    reports, code that continues after its block (with a forged report) must not run unmetered.
     """
 
     def __init__(self) -> None:
         self.cpu_seconds: float | None = None
-        """Processor time when the block ended: what is used until the next one counts in that."""
+        """Processor time when the block ended: usage until the next block counts in that block."""
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
     def begin(self, link: Link, *, at_once: bool) -> None:
-        """A block has ended."""
+        """Record the end of a block."""
         self.cpu_seconds = link.cpu_seconds()
         if at_once:
             self._stop(link)
@@ -316,13 +316,13 @@ class Idle:
         link.signal(signal.SIGSTOP)
 
     def end(self, link: Link) -> None:
-        """The next order follows."""
+        """Prepare for the next order."""
         self.cancel()
         if self._stopped:
             self._stopped = False
             link.signal(signal.SIGCONT)
 
     def cancel(self) -> None:
-        """The worker is ended."""
+        """Cancel the stop: the worker is ended."""
         if self._timer is not None:
             self._timer.cancel()

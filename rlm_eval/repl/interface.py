@@ -1,8 +1,8 @@
-"""What the REPL room offers: data, settings and roles. Nothing here starts a process.
+"""The REPL room's interface: data, settings and roles. Nothing here starts a process.
 
 A REPL is a sandboxed Python process with a persistent namespace. Model-written code runs in it as
-blocks and calls named host functions (`llm_query`, ...); the host awaits them. What a block may
-use up is limited per block; a limit is an error that the model sees, never an outcome.
+blocks and calls named host functions (`llm_query`, ...); the host awaits them. Resources are
+limited per block; a limit is an error that the model sees, never an outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.protocols import Repl as Repl
 
 ContextValue: TypeAlias = "str | list[Any] | tuple[Any, ...] | dict[Any, Any] | None"
-"""What the variable `context` can be; `None` leaves the variable out."""
+"""Possible values of the variable `context`; `None` leaves the variable out."""
 
 
 ISOLATION = ("strict", "best", "none")
@@ -31,11 +31,11 @@ class ReplConfig:
     """Settings of the REPL: isolation, what code may import, and the limits of one block."""
 
     isolation: str = "strict"
-    """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, stamped."""
+    """`strict`: tier A or B, else refuse; `best`: A, B or C; `none`: no confinement, marked so."""
     backend: str = "rlm_eval.repl.pool.SandboxPool"
     """Dotted name of the backend class: the built-in one, or a remote sandbox."""
     image: str = "python:3.12-slim"
-    """Image of the Docker backend; it decides the Python and the packages that code sees."""
+    """Image of the Docker backend; it decides the Python and the packages that code can use."""
     block_seconds: float = 60.0
     """Wall seconds of one block; waiting for host calls does not count."""
     block_cpu_seconds: float = 120.0
@@ -69,7 +69,7 @@ class ReplConfig:
 
 @dataclass(frozen=True)
 class IsolationReport:
-    """The isolation that was found, by trying it. Goes into the manifest."""
+    """The isolation found by testing it. Goes into the manifest."""
 
     tier: str
     """`A` bubblewrap + Landlock + seccomp, `B` Landlock + seccomp, `C` seccomp without any file,
@@ -77,7 +77,7 @@ class IsolationReport:
     layers: Mapping[str, str]
     """Layer -> what it blocks here, or why it is absent."""
     canaries: Mapping[str, bool]
-    """Attempt, made by a real worker -> True where it was held."""
+    """Attempt, made by a real worker -> true where it was blocked."""
     kernel: str
     """Kernel release, architecture."""
     python: str
@@ -85,7 +85,7 @@ class IsolationReport:
     packages: Mapping[str, str] = field(default_factory=dict)
     """Importable third-party packages and their versions."""
     notes: tuple[str, ...] = ()
-    """What a reader must know; how to get a stronger tier."""
+    """Notes for readers; how to get a stronger tier."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -106,19 +106,19 @@ class ReplCallError(Exception):
 
 
 class SandboxError(RlmEvalError):
-    """This machine does not offer the isolation asked for; names what to install or switch."""
+    """Raised where this machine lacks the required isolation; names what to install or switch."""
 
 
 class ReplValueError(Exception):
-    """A variable cannot be brought to the host: its `str()` raised, hung or is too large."""
+    """Raised for a variable that cannot reach the host: `str()` raised, hung or is too large."""
 
 
 class ReplPool(Protocol):
-    """Where REPLs come from: a backend, opened with `async with`; closing leaves nothing behind."""
+    """A source of REPLs: a backend, opened with `async with`; closing leaves nothing behind."""
 
     @property
     def report(self) -> IsolationReport:
-        """The isolation in force. Raises `RuntimeError` before the backend is opened."""
+        """Return the isolation in force. Raises `RuntimeError` before the backend is opened."""
         ...
 
     async def __aenter__(self) -> ReplPool: ...
@@ -139,17 +139,17 @@ class ReplPool(Protocol):
         scaffold: JSON = None,
         keep_names: bool = False,
     ) -> AbstractAsyncContextManager[Repl]:
-        """A new REPL with `context`, the functions and `variables` in its namespace.
+        """Open a new REPL with `context`, the functions and `variables` in its namespace.
 
-        `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`.
-        `key` is the content hash of the context where the caller knows it: REPLs that are open
-        at the same time on the same large context share its memory. `echo` prints the value of a
-        block's last expression, as an interactive interpreter does. `hints` appends to the error
-        of a missing package the setting that provides it (`repl.packages`). `scaffold` gives the
-        namespace the rules of a published release (`repl.scaffold`): `{"release": "0.1.3",
-        "texts": {...}}`; `answer_dict`, `echo`, `hints` and `keep_names` have no effect then.
-        `keep_names` puts `context`, `answer` and the functions back after a block that replaced
-        them, and says so (`BlockResult.replaced`).
+        `answer_dict` adds `answer = {"content": "", "ready": False}`. `seed` seeds `random`. `key`
+        is the content hash of the context where the caller has it: REPLs that are open at the same
+        time on the same large context share its memory. `echo` prints the value of a block's last
+        expression, as an interactive interpreter does. `hints` appends to the error of a missing
+        package the setting that provides it (`repl.packages`). `scaffold` gives the namespace the
+        rules of a published release (`repl.scaffold`): `{"release": "0.1.3", "texts": {...}}`;
+        `answer_dict`, `echo`, `hints` and `keep_names` have no effect then. `keep_names` restores
+        `context`, `answer` and the functions after a block that replaced them, and reports it
+        (`BlockResult.replaced`).
 
         Entering it raises `core.errors.ReplUnavailable` where the machine cannot provide one.
         """
@@ -157,7 +157,7 @@ class ReplPool(Protocol):
 
 
 def clip(text: str, chars: int, side: str = "head", total: int | None = None) -> str:
-    """At most `chars` characters of `text` for a model, with a mark that says what is missing.
+    """Cut `text` for a model to at most `chars` characters, with a mark for the missing part.
 
     `side` is the part that is kept: `head`, `tail` or `middle` (both ends). `total` is the full
     length where `text` itself was already capped. The mark is not counted in `chars`.

@@ -1,9 +1,9 @@
-"""How a worker was lost, and who is to blame.
+"""The cause of a worker's loss: its own code, an outside kill, or its fork server.
 
-Its own code did it (it exited, crashed, broke the channel, ran into a limit and did not stop): the
-model sees the error. It was killed from outside, as by the kernel where memory runs out: the block
-is run once more, since the model did nothing; if that happens again, the model sees it. Or what
-held it is gone, its fork server: the block is run again.
+Own code (it exited, crashed, broke the channel, hit a limit and did not stop): the model sees the
+error. Killed from outside, as by the kernel where memory runs out: the block is run once more,
+since the model did nothing; if that happens again, the model sees it. Lost with its fork server:
+the block is run again.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from rlm_eval.core.errors import ReplUnavailable
 from rlm_eval.repl.host import Link
 
 OWN_LOSSES = 2
-"""By the code itself: then it is sure to do it again."""
+"""Losses by the code itself: after so many it will repeat."""
 LOSSES = 20
-"""From outside, in one operation: the machine cannot hold a worker."""
+"""Losses from outside, in one operation: the machine cannot hold a worker."""
 _EXIT_SECONDS = 5.0  # between the end of a worker's channel and its own: else it broke the channel
 
 
 class Lost(Exception):
-    """The worker is gone: `is_own` by its own code, `killed` from outside, else with its server."""
+    """Raised where a worker is gone: `is_own` by its code, `killed` from outside, or its server."""
 
     is_own = True
     killed = False
     how = ""
 
     async def find_out(self, link: Link) -> None:
-        """How a worker ended whose channel broke."""
+        """Determine how a worker ended whose channel broke."""
         try:
             async with asyncio.timeout(_EXIT_SECONDS):
                 code = await link.ended()
         except TimeoutError:
-            return  # it goes on without its channel
+            return  # it continues without its channel
         self.killed = code == -signal.SIGKILL
         self.is_own = code is not None and not self.killed
         self.how = "it ended with its fork server" if code is None else f"exit code {code}"
 
 
 class Losses:
-    """The losses of one worker after another in the same operation."""
+    """The losses of successive workers in the same operation."""
 
     def __init__(self) -> None:
         self._total = self._killed = 0
 
     def blame(self, lost: Lost) -> bool:
-        """True where the code is to blame; a second kill from outside is taken for its doing.
+        """Return true if the code is the cause; a second kill from outside counts as the code's.
 
-        Raises `ReplUnavailable` after too many of the machine's.
+        Raises `ReplUnavailable` after too many losses caused by the machine.
         """
         self._total += 1
         self._killed += lost.killed

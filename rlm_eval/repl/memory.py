@@ -1,9 +1,9 @@
-"""How many REPLs fit into memory: whoever does not fit waits until another one is closed.
+"""Memory admission of REPLs: one that does not fit waits until another one is closed.
 
-Counted are workers and decoded contexts, each once however many REPLs share it; not what the code
-makes of them, which `repl.memory_mb` bounds for each. Nobody waits for itself: a REPL that is
-opened while its own task, or the task that called it, holds one (a child of a recursive call) is
-let in at once, and so is one that finds no other open, whatever its size.
+Workers and decoded contexts are counted, each once however many REPLs share it; objects that the
+code makes are not, since `repl.memory_mb` bounds them for each. No REPL waits for its own owner: a
+REPL that is opened while its task, or the task that called it, holds one (a child of a recursive
+call) is admitted at once, and so is one that finds no other open, whatever its size.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path
 _LOG = logging.getLogger(__name__)
 _HOLDS: ContextVar[int] = ContextVar("REPLs held by this task and those that called it", default=0)
 WORKER_BYTES = 8 << 20
-"""Counted for a worker: 3 MB when idle, and some room for variables."""
+"""Bytes counted for a worker: 3 MB when idle, and some room for variables."""
 _LEAST = 32 * WORKER_BYTES
 _SHARE = 0.8
 
 
 def free_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory to be had: of the machine, or of a cgroup around us (container, Slurm job)."""
+    """Return the free bytes: of the machine, or of a cgroup around us (container, Slurm job)."""
     rows = dict(line.split(":") for line in (proc / "meminfo").read_text().splitlines())
     free = int(rows["MemAvailable"].split()[0]) << 10
     return max(0, min([free, *_cgroup_bytes(proc, cgroups)]))
 
 
 def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What each memory cgroup around this process leaves; caches of files count as free."""
+    """Yield the free bytes of each memory cgroup around this process; file caches count as free."""
     kinds = {
         "": (cgroups, "memory.max", "memory.current", "inactive_file"),
         "memory": (
@@ -60,7 +60,7 @@ def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def held_bytes(value: object) -> int:
-    """Memory that the texts in a context take once they are decoded (one emoji: 4 bytes each)."""
+    """Return the memory of the decoded texts in a context, bytes (one emoji: 4 bytes each)."""
     if isinstance(value, list | tuple):
         return sum(map(held_bytes, value))
     if isinstance(value, dict):
@@ -69,17 +69,17 @@ def held_bytes(value: object) -> int:
 
 
 class Memory:
-    """What the open REPLs of a pool may use together, in bytes."""
+    """Memory that the open REPLs of a pool may use together, bytes."""
 
     def __init__(self, total: int | None = None) -> None:
-        """`total`: if not given, four fifths of what is free now, but room for 32 workers."""
+        """`total`: by default four fifths of the free memory, but at least room for 32 workers."""
         self.total = max(int(_SHARE * free_bytes()), _LEAST) if total is None else total
         self.used = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._told = False
 
     async def wait(self, size: Callable[[], int]) -> None:
-        """Until so many bytes fit (others may share them by then). Take them before an `await`."""
+        """Wait until so many bytes fit (for the moment). Take them before an `await`."""
         while self.used and self.used + size() > self.total and not _HOLDS.get():
             if not self._told:
                 self._told = True
@@ -97,11 +97,11 @@ class Memory:
                 self._waiting.remove(turn)
 
     def take(self, size: int) -> None:
-        """Count them as used."""
+        """Count the bytes as used."""
         self.used += size
 
     def give(self, size: int) -> None:
-        """Count them as free; whoever waits looks again."""
+        """Count the bytes as free; waiting REPLs check again."""
         self.used -= size
         for turn in self._waiting:
             if not turn.done():
@@ -109,10 +109,10 @@ class Memory:
 
 
 def entered() -> None:
-    """This task, and what it starts from now on, holds one REPL more."""
+    """Record one more REPL held by this task and the tasks that it starts from now on."""
     _HOLDS.set(_HOLDS.get() + 1)
 
 
 def left() -> None:
-    """This task holds one REPL less."""
+    """Record one REPL fewer held by this task."""
     _HOLDS.set(max(0, _HOLDS.get() - 1))

@@ -1,4 +1,4 @@
-"""What a block printed, and its traceback cut to the model's own lines. Loaded by the worker."""
+"""Captured output of a block, and its traceback cut to the model's lines. Loaded by workers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class _Bytes(io.RawIOBase):
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
-    """What provides a third-party package that is not here; empty for a standard module."""
+    """Return a hint how to provide a missing third-party package; empty for a standard module."""
     top = str(error.name or "").split(".")[0]
     if not top.isidentifier() or top in sys.stdlib_module_names:
         return ""
@@ -103,12 +103,12 @@ def missing_package(error: ModuleNotFoundError) -> str:
 
 
 def remember_source(name: str, code: str) -> None:
-    """Let tracebacks show the lines of a block."""
+    """Make tracebacks show the lines of a block."""
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
 
 
 def describe(error: BaseException, trace: TracebackType | None) -> str:
-    """The traceback with only the model's own lines; causes and contexts likewise."""
+    """Return the traceback with only the model's own lines; causes and contexts likewise."""
     described = traceback.TracebackException(type(error), error, trace, compact=True)
     seen: set[int] = set()
     todo: list[traceback.TracebackException | None] = [described]

@@ -1,7 +1,7 @@
 """The built-in backend: one fork server, its templates, and the REPLs they serve.
 
-`SandboxPool` finds the strongest tier allowed, has a real worker try to get out (canaries), and
-refuses where `repl.isolation` is not met. One asyncio loop multiplexes all workers.
+`SandboxPool` finds the strongest tier allowed, runs escape attempts in a real worker (canaries),
+and refuses where `repl.isolation` is not met. One asyncio loop multiplexes all workers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from rlm_eval.repl.server import Server
 TEMPLATE_BYTES = 4 << 20
 """Contexts at least this large are decoded once and shared by the REPLs open on them."""
 FAILURES = (SandboxError, ReplCrash, ReplUnavailable, OSError)
-"""Ways in which a tier cannot be had."""
+"""Errors that make a tier unavailable."""
 _END_SECONDS = 10.0
 _READY_SECONDS = 120.0
 
@@ -86,7 +86,7 @@ def _check_decoded(found: Mapping[str, Any]) -> None:
 
 
 def _content_key(context: ContextValue) -> str | None:
-    """What a context of texts is shared by where the caller knows no hash of it."""
+    """Return the key for sharing a context of texts where the caller has no hash of it."""
     if isinstance(context, list) and {*map(type, context)} == {str}:
         return f"list:{hash(tuple(context))}:{len(context)}"
     return f"str:{hash(context)}:{len(context)}" if isinstance(context, str) else None
@@ -142,13 +142,13 @@ class SandboxPool:
         await self._stack.aclose()
 
     async def _establish(self) -> None:
-        """Try the tiers allowed, strongest first, until one starts and holds its canaries."""
+        """Try the tiers allowed, strongest first, until one starts and blocks its canaries."""
         troubles: dict[str, str] = {}
         for tier in self._tiers:
             async with AsyncExitStack() as attempt:
                 try:
                     found = await self._start_server(tier, attempt)
-                    # Without walls an attempt would do what it tries (tracing stops a process).
+                    # Without confinement an attempt would succeed (tracing stops a process).
                     canaries = await self._canaries() if tier != "none" else {}
                 except FAILURES as error:
                     troubles[tier] = str(error)
@@ -178,7 +178,7 @@ class SandboxPool:
         return self._server.client
 
     async def _canaries(self) -> dict[str, bool]:
-        """What a real worker tried, and whether it was held."""
+        """Return the escape attempts of a real worker, and whether each was blocked."""
         with (
             tempfile.NamedTemporaryFile("w+", prefix="rlm-eval-canary-") as secret,
             socket.socket() as server,
@@ -288,7 +288,7 @@ class SandboxPool:
     async def _template(
         self, key: str, context: ContextValue, size: int
     ) -> AsyncIterator[ForkClient]:
-        """The fork server of a large context, shared by those who have it open."""
+        """Yield the fork server of a large context, shared by the REPLs on it."""
         made = self._templates.get(key)
         if made and made.done() and (made.exception() or made.result().client.lost):
             del self._templates[key]
@@ -348,7 +348,7 @@ class SandboxPool:
 async def probe(
     config: ReplConfig, tier: str, overrides: Mapping[str, Any]
 ) -> dict[str, bool] | str:
-    """Which canaries a level holds, or why it cannot be had. For `doctor`."""
+    """Return which canaries a level blocks, or why it is unavailable. For `doctor`."""
     pool = SandboxPool(config, tier, overrides)
     async with AsyncExitStack() as stack:
         try:

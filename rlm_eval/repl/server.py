@@ -1,7 +1,7 @@
-"""The fork server of a pool, as the host keeps it: started, watched, started again where it ends.
+"""The host's view of a pool's fork server: started, watched, restarted where it ends.
 
-A server that was killed takes its workers with it; `driver` makes their state again in workers of
-the next one. Its tier never changes.
+A killed server takes its workers with it; `driver` rebuilds their state in workers of the next one.
+Its tier never changes.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from rlm_eval.repl.interface import ReplConfig, SandboxError
 
 _LOG = logging.getLogger(__name__)
 RESTARTS = 20
-"""In `RESTART_SECONDS`; a server that ends more often cannot be had on this machine."""
+"""Restarts in `RESTART_SECONDS`; a server that ends more often cannot run on this machine."""
 RESTART_SECONDS = 600.0
 
 
 class Server:
-    """See the module's docstring."""
+    """A pool's fork server. See the module's docstring."""
 
     client: ForkClient
-    """The control socket of the server that runs, or that ran last."""
+    """The control socket of the running or last server."""
 
     def __init__(self, config: ReplConfig, tier: str, overrides: Mapping[str, Any]) -> None:
         self._config = config
@@ -53,7 +53,7 @@ class Server:
         self._ends: list[float] = []
 
     async def live(self) -> ForkClient:
-        """The client of a running server, restarted where it has ended.
+        """Return the client of a running server, restarted where it has ended.
 
         Raises `ReplUnavailable` where it cannot be restarted, or ended too often.
         """
@@ -87,9 +87,9 @@ class Server:
         await self._stack.aclose()
 
     async def start(self) -> dict[str, Any]:
-        """Start it: what it found on this machine.
+        """Start it; return the facts that it found on this machine.
 
-        Raises `SandboxError` where the tier cannot be had, `ReplUnavailable` where it ended at
+        Raises `SandboxError` where the tier is unavailable, `ReplUnavailable` where it ended at
         once, OSError.
         """
         try:

@@ -1,7 +1,8 @@
 """System call numbers as `name:x86_64:aarch64`, from the kernel's headers. Data, nothing else.
 
-The x86_64 column is checked by the escape suite. No aarch64 machine has run the other one: its
-numbers are compared with the kernel's headers, and the filter made of them with what it is to say.
+The x86_64 column is checked by the escape suite. The other one was never run on an aarch64 machine:
+its numbers are compared with the kernel's headers, and the filter made of them with the expected
+rules.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ DENIED = """
     umount2:166:39 unshare:272:97 uselib:134:- userfaultfd:323:282 ustat:136:- utime:132:-
     utimensat:280:88 utimes:235:- vhangup:153:58
 """
-"""Always refused: namespaces, sockets, other processes, metadata, kernel interfaces, what all of
-the machine share (asynchronous I/O contexts, timers, the disks' queues)."""
+"""Always refused: namespaces, sockets, other processes, metadata, kernel interfaces, resources
+shared by the whole machine (asynchronous I/O contexts, timers, the disks' queues)."""
 
 PATHS = """
     open:2:- openat:257:56 openat2:437:437 creat:85:- stat:4:- lstat:6:- access:21:-
@@ -53,7 +54,7 @@ PATHS = """
     renameat2:316:276 mkdir:83:- mkdirat:258:34 rmdir:84:- link:86:- linkat:265:37 unlink:87:-
     unlinkat:263:35 symlink:88:- symlinkat:266:36 statfs:137:43
 """
-"""Everything that takes a path: refused where nothing else holds files (tier C)."""
+"""Every call that takes a path: refused where nothing else blocks files (tier C)."""
 
 SPECIAL = """
     kill:62:129 tkill:200:130 tgkill:234:131 fork:57:- vfork:58:- clone:56:220 clone3:435:435
@@ -61,15 +62,15 @@ SPECIAL = """
     fcntl:72:25 ioctl:16:29 socketpair:53:199
     landlock_create_ruleset:444:444 landlock_add_rule:445:445 landlock_restrict_self:446:446
 """
-"""Refused depending on their arguments, or needed to set the walls up."""
+"""Refused depending on their arguments, or needed to set up the confinement."""
 
 NEWEST = 466
-"""Calls above this number are refused as unknown: what a later kernel adds is not allowed yet."""
+"""Calls above this number are refused as unknown: later kernels' calls are not allowed yet."""
 
 
 @cache
 def numbers(table: str, machine: str) -> dict[str, int]:
-    """Name -> number on `machine` (`platform.machine()`); names it lacks are left out.
+    """Return name -> number on `machine` (`platform.machine()`); names it lacks are left out.
 
     Raises OSError where there is no table for it.
     """

@@ -1,11 +1,11 @@
 """Frames between the host and a worker: a small JSON head, and every longer text as raw UTF-8.
 
 Both sides load this file; it needs only the standard library. Nothing is ever unpickled. Raw texts
-are what makes a batch of a thousand long prompts cheap: they are never escaped or parsed.
+make a batch of a thousand long prompts cheap: they are never escaped or parsed.
 
-A frame is `HEAD` (operation, id, bytes of JSON, number of texts, bytes of the whole body), then
-the lengths of the texts (u64 each), the JSON, the texts. In the JSON, `{"$": 3}` stands for the
-fourth text and `{"$": [[key, value], ...]}` for a dict that plain JSON would not keep as it is.
+A frame is `HEAD` (operation, id, bytes of JSON, number of texts, bytes of the whole body), then the
+lengths of the texts (u64 each), the JSON, the texts. In the JSON, `{"$": 3}` is the fourth text and
+`{"$": [[key, value], ...]}` a dict that plain JSON would change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = struct.Struct("!BIIIQ")
 _BATCH = 1 << 19
 _BUFFERS = 64
 DEPTH = 100
-"""Lists and dicts inside each other that a worker may send: whatever reads them later recurses."""
+"""Most levels of nested lists and dicts that a worker may send: later readers recurse."""
 _VALUE_BYTES = 64
 _DICT_BYTES = 232
 SHORT = 200
@@ -36,7 +36,7 @@ _decode = json.JSONDecoder().decode
 
 
 class Op(IntEnum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     # host -> worker
     RUN = 1
@@ -51,7 +51,7 @@ class Op(IntEnum):
 
 
 class WireError(ValueError):
-    """A frame that no honest peer sends, or a value that cannot be sent."""
+    """Raised for a frame that no correct peer sends, or a value that cannot be sent."""
 
 
 def _utf8(text: str) -> bytes:
@@ -59,18 +59,18 @@ def _utf8(text: str) -> bytes:
 
 
 def _utf8_bytes(text: str) -> int:
-    """Length of a long text as UTF-8, found without holding all of it twice."""
+    """Return the length of a long text as UTF-8, without holding all of it twice."""
     if text.isascii():
         return len(text)
     return sum(len(_utf8(text[i : i + _BATCH])) for i in range(0, len(text), _BATCH))
 
 
 def _flat(value: Any, texts: list[bytes | str]) -> Any:
-    """`value` as JSON-ready data; longer texts are moved to `texts`."""
+    """Return `value` as JSON-ready data; longer texts are moved to `texts`."""
     if isinstance(value, str):
         if len(value) <= SHORT:
             return value
-        # An ASCII text is as long in bytes as in characters, and need not be encoded yet.
+        # An ASCII text has as many bytes as characters, and need not be encoded yet.
         short = len(value) <= _BATCH and not value.isascii()
         texts.append(_utf8(value) if short else value)
         return {"$": len(texts) - 1}
@@ -78,7 +78,7 @@ def _flat(value: Any, texts: list[bytes | str]) -> Any:
         return value
     if isinstance(value, list | tuple):
         if {*map(type, value)} == _STRING and max(map(len, value)) <= SHORT:
-            return value  # a batch of short texts: nothing to be done for each
+            return value  # a batch of short texts: no work for each
         return [_flat(item, texts) for item in value]
     if isinstance(value, dict):
         if "$" not in value and {*map(type, value)} <= _STRING:
@@ -109,7 +109,7 @@ def _restore(value: Any, texts: list[str | None]) -> Any:
 
 
 def pack(op: int, number: int, value: Any) -> list[bytes | str]:
-    """The frame as parts, to be written one after the other through an `Outbox`.
+    """Return the frame as parts, to be written one after the other through an `Outbox`.
 
     Raises `WireError` where `value` is not plain data (None, bool, int, float, str, list, tuple,
     dict with scalar keys), RecursionError where it is nested too deeply.
@@ -127,7 +127,7 @@ def pack(op: int, number: int, value: Any) -> list[bytes | str]:
 def store(fd: int, value: Any) -> None:
     """Write a frame into an empty file; raises as `pack`.
 
-    The lengths go in last, so that a long text is encoded only once and never held as bytes.
+    The lengths are written last, so that a long text is encoded only once and never held as bytes.
     """
     texts: list[bytes | str] = []
     data = _encode(_flat(value, texts)).encode("ascii")
@@ -156,14 +156,14 @@ def store(fd: int, value: Any) -> None:
 
 
 def size(frame: Sequence[bytes | str]) -> int:
-    """Bytes of a frame."""
+    """Return the bytes of a frame."""
     start = frame[0]
     assert isinstance(start, bytes)
     return int(HEAD.size + HEAD.unpack_from(start)[4])
 
 
 def decoded_size(data: bytes, n_texts: int) -> int:
-    """Bytes that JSON text takes once it is decoded, at most; its `n_texts` texts left out.
+    """Return the most bytes that JSON text takes once it is decoded; its `n_texts` texts left out.
 
     Counted by its punctuation, before any of it is decoded: `[],[],` becomes 26 times its size.
     """
@@ -172,9 +172,9 @@ def decoded_size(data: bytes, n_texts: int) -> int:
 
 
 def check(frame: Sequence[bytes | str], value: Any, max_bytes: int, depth: int = DEPTH) -> None:
-    """Raises `WireError` where the host would refuse the frame of `value`.
+    """Raise `WireError` where the host would refuse the frame of `value`.
 
-    Too large as it is or once decoded, or nested deeper than `depth`.
+    Too large encoded or decoded, or nested deeper than `depth`.
     """
     if (total := size(frame)) > max_bytes:
         raise WireError(f"{total:,} bytes in one message; at most {max_bytes:,} pass")
@@ -193,9 +193,9 @@ def check(frame: Sequence[bytes | str], value: Any, max_bytes: int, depth: int =
 
 
 def is_deep(value: Any, data: bytes, depth: int = DEPTH) -> bool:
-    """True where lists and dicts lie more than `depth` deep inside each other.
+    """Return true if lists and dicts are nested more than `depth` deep.
 
-    `data` is the JSON of `value`: where it has few brackets there is nothing to look for.
+    `data` is the JSON of `value`: where it has few brackets the check is skipped.
     """
     if data.count(b"[") + data.count(b"{") <= depth:
         return False
@@ -212,7 +212,7 @@ def is_deep(value: Any, data: bytes, depth: int = DEPTH) -> bool:
 
 
 class Outbox:
-    """Frames on their way out. Texts become bytes when their turn comes, not all at once."""
+    """Queue of outgoing frames. Texts become bytes when they are due, not all at once."""
 
     def __init__(self) -> None:
         self._parts: deque[bytes | tuple[str, int]] = deque()
@@ -222,7 +222,7 @@ class Outbox:
 
     @property
     def pending(self) -> int:
-        """Bytes still to be written; those of a text not encoded yet are counted by characters."""
+        """Return the bytes still to be written; a text not encoded yet counts by its characters."""
         return self._later + self._ready_bytes
 
     def __bool__(self) -> bool:
@@ -238,7 +238,7 @@ class Outbox:
                 self._parts.extend((part, start) for start in range(0, len(part), _BATCH))
 
     def buffers(self) -> list[memoryview]:
-        """What to write next, for `writev` or `sendmsg`."""
+        """Return the next buffers to write, for `writev` or `sendmsg`."""
         while self._parts and self._ready_bytes < _BATCH and len(self._ready) < _BUFFERS:
             part = self._parts.popleft()
             if isinstance(part, tuple):
@@ -253,7 +253,7 @@ class Outbox:
         return list(self._ready)
 
     def wrote(self, count: int) -> None:
-        """So many bytes of `buffers()` were written."""
+        """Record that so many bytes of `buffers()` were written."""
         self._ready_bytes -= count
         while self._ready and count >= len(self._ready[0]):
             count -= len(self._ready.popleft())
@@ -262,10 +262,10 @@ class Outbox:
 
 
 def unpack(json_bytes: int, n_texts: int, body: memoryview, max_bytes: int | None = None) -> Any:
-    """The value in a frame's body.
+    """Return the value in a frame's body.
 
-    Raises `WireError` for anything that does not add up and, where `max_bytes` is given (the sender
-    is not trusted), for what would take more than that once decoded, or lies deeper than `DEPTH`.
+    Raises `WireError` for an inconsistent body and, where `max_bytes` is given (the sender is not
+    trusted), for one that would take more than that once decoded, or is nested deeper than `DEPTH`.
     """
     start = 8 * n_texts
     if start + json_bytes > len(body):

@@ -1,9 +1,9 @@
 """The worker: one process, one persistent namespace, blocks run in it one after the other.
 
 Standard library only; starts in a child of the fork server, already confined. It trusts nothing
-that the model's code may have changed: the scaffold has its own copies of the modules it uses
-(see `zygote`), the code gets a copy of `builtins`, and the names the host gave are put back
-before each block. What the code can still break is its own process, which the host replaces.
+that the model's code may have changed: the scaffold has its own copies of the modules it uses (see
+`zygote`), the code gets a copy of `builtins`, and the host's names are restored before each block.
+The code can still break its own process, which the host replaces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import random
 import sys
 import types
 
-# What `signal` wraps: without its Enums, which cost 10 us a block, and out of the code's reach.
+# The functions behind `signal`: without its Enums (10 us per block), out of the code's reach.
 from _signal import (  # type: ignore[import-not-found]  # typeshed leaves it out
     SIG_UNBLOCK,
     SIGINT,
@@ -48,7 +48,7 @@ _MAX_NAMES = 2000
 _ECHO = "__echo__"
 _PORTIONS, _PORTION_BYTES = 3, 8 << 20
 RESERVE_BYTES = _PORTIONS * _PORTION_BYTES
-"""Added to a worker's address space beyond what its code may use (`Reserve`)."""
+"""Added to a worker's address space beyond the limit of its code (`Reserve`)."""
 _UNTOUCHED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
@@ -64,7 +64,7 @@ class SubCallError(RuntimeError):
 
 
 def _echoing(code: str, name: str) -> ast.Module:
-    """The block with its last statement, where that is an expression, passed to `_ECHO`."""
+    """Return the block with its last statement, where that is an expression, passed to `_ECHO`."""
     tree = ast.parse(code, name)
     if tree.body and isinstance(last := tree.body[-1], ast.Expr):
         call = ast.Call(ast.Name(_ECHO, ast.Load()), [last.value], [])
@@ -86,7 +86,7 @@ def _no_audit_hook(hook: Any) -> None:  # noqa: ARG001 - the original's form
 
 
 def read_context(fd: int) -> Any:
-    """The context from its file: one frame, its texts decoded straight from the mapping."""
+    """Read the context from its file: one frame, its texts decoded straight from the mapping."""
     length = os.fstat(fd).st_size
     flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # all pages at once, not a fault for each
     with mmap.mmap(fd, length, flags, mmap.PROT_READ) as mapped, memoryview(mapped) as view:
@@ -96,17 +96,17 @@ def read_context(fd: int) -> Any:
 
 
 class Reserve:
-    """Address space that a block cannot use, given back while the scaffold works.
+    """Address space that a block cannot use, released while the scaffold works.
 
-    A block that filled its memory in small portions would leave none for the report on it, nor
-    for the block that frees some: the worker would be lost again and again.
+    A block that filled its memory in small portions would leave none for the report on it, nor for
+    the block that frees some: the worker would be lost again and again.
     """
 
     def __init__(self) -> None:
         self._held: list[mmap.mmap] = []
 
     def take(self) -> None:
-        """Before a block. Where memory is short, one portion is left to the block's code."""
+        """Reserve, before a block. Where memory is short, one portion is left to the code."""
         with suppress(OSError, MemoryError):
             while len(self._held) <= _PORTIONS:
                 self._held.append(mmap.mmap(-1, _PORTION_BYTES, _UNTOUCHED))
@@ -114,7 +114,7 @@ class Reserve:
             self._held.pop().close()
 
     def release(self) -> None:
-        """After a block."""
+        """Release, after a block."""
         while self._held:
             self._held.pop().close()
 
@@ -178,7 +178,7 @@ class Worker:
         return function
 
     def _variables(self) -> dict[str, str]:
-        """Name -> type name of what the code made; functions, classes and modules left out."""
+        """Return name -> type name of the code's variables, without functions, classes, modules."""
         if self.scaffold is not None:
             return self.scaffold.variables()
         skip = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
@@ -201,21 +201,21 @@ class Worker:
             self.stdout.write(f"{value!r}\n")
 
     def _value(self, value: Any) -> dict[str, Any]:
-        """A variable as the host gets it. Runs the value's own `str()`."""
+        """Return a variable in the form for the host. Runs the value's own `str()`."""
         described = {"type": type(value).__name__[:_NAME_CHARS], "plain": True, "value": value}
         if type(value) is str:
             return described
         described["text"] = str(value)
         try:
             frame = wire.pack(Op.DONE, 0, value)
-            # It travels inside a report: a few levels, and beside its text.
+            # It is part of a report: a few levels, and next to its text.
             wire.check(frame, value, self.channel.max_bytes // 2, wire.DEPTH - 8)
         except (ValueError, RecursionError):
             described |= {"plain": False, "value": None}
         return described
 
     def _prepare(self) -> None:
-        """Undo what code may have done to the process."""
+        """Undo the code's changes to the process."""
         self.names.update(self.given)
         if self.scaffold is not None:  # a logger or thread of an earlier block keeps the old ones
             self.stdout, self.stderr = Printed(*self.sizes), Printed(*self.sizes)
@@ -225,14 +225,14 @@ class Worker:
         sys.settrace(None)
         sys.setprofile(None)
         sys.setrecursionlimit(1000)
-        # In this order: one that came while it was blocked would meet Python's own handler.
-        # A hook cannot be removed again, and would be called for each line of the scaffold's own.
+        # In this order: a signal that came while it was blocked would meet Python's own handler. A
+        # hook cannot be removed again, and would be called for each line of the scaffold's own.
         sys.addaudithook = _no_audit_hook
         set_handler(SIGINT, self.channel.on_signal)
         pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
 
     def _execute(self, code: str) -> Any:
-        """Run a block to its end; the answer as `_value` gives it, or None."""
+        """Run a block to its end; return the answer as `_value` does, or None."""
         if self.scaffold is not None:
             self.scaffold.run(code, Interrupted)
             return None
@@ -250,9 +250,9 @@ class Worker:
         return None
 
     def _put_back(self) -> list[str]:
-        """Undo what the code did to the session's names; those that it had replaced.
+        """Undo the code's changes to the session's names; return the names that it had replaced.
 
-        A plain dict may stand for `answer`; a text or number in its place becomes its content.
+        A plain dict may replace `answer`; a text or number in its place becomes its content.
         """
         replaced = []
         for name, value in (self.kept or {}).items():
@@ -273,7 +273,7 @@ class Worker:
         return replaced
 
     def _guarded(self, action: Any) -> tuple[Any, str | None]:
-        """Run the model's code: its result, and the name of what it raised.
+        """Run the model's code: return its result, and the name of its exception.
 
         The second `try` is for an interrupt that arrives while the first one is being handled.
         """
@@ -339,7 +339,7 @@ class Worker:
         self._finish(number, {"found": True, "value": value, "error": error, "message": text})
 
     def _finish(self, number: int, done: dict[str, Any]) -> None:
-        """Report; threads that the code left running are counted so that the host stops them."""
+        """Send the report; remaining threads of the code are counted, for the host to stop them."""
         done["threads"] = _thread._count()
         try:
             self.channel.send(Op.DONE, number, done)

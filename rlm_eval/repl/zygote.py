@@ -1,11 +1,11 @@
 """The fork server: a small, warm, single-threaded interpreter whose children become workers.
 
-It never runs the model's code. What goes wrong with one start (a full disk, no process or
-descriptor to be had) fails that start alone; the server goes on. The host asks over a
-SOCK_SEQPACKET socket with descriptors attached (worker socket, context file); each child confines
-itself and then serves. A template is a child that has decoded a large context and serves forks in
-turn, so that REPLs on one context share its memory. When the host's end closes, however that
-happens, everything started here is killed and the scratch folder removed.
+It never runs the model's code. An error of one start (a full disk, no process or descriptor) fails
+that start alone; the server continues. The host sends requests over a SOCK_SEQPACKET socket with
+descriptors attached (worker socket, context file); each child confines itself and then serves. A
+template is a child that has decoded a large context and serves forks in turn, so that REPLs on one
+context share its memory. When the host's end closes, however that happens, everything started here
+is killed and the scratch folder removed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any, NoReturn
 from rlm_eval.repl import confine, fitting, wire, worker
 from rlm_eval.repl.scratch import is_small, wipe
 
-_PLACEHOLDER = 0x7ABCDEF1  # stands for the worker's process id in the prepared seccomp filter
+_PLACEHOLDER = 0x7ABCDEF1  # replaces the worker's process id in the prepared seccomp filter
 _OWN_COPIES = ("json", "traceback", "linecache", "struct", "rlm_eval")
 _MESSAGE = 1 << 18
-# Who goes first where memory runs out: a worker, then a template, the server last. Raising one's
+# Order of killing when memory runs out: a worker, then a template, the server last. Raising one's
 # own score is always allowed; lowering it needs CAP_SYS_RESOURCE.
 _OOM_SERVER, _OOM_TEMPLATE, _OOM_WORKER = -500, 500, 1000
 
@@ -60,7 +60,7 @@ class ForkServer:
                 return
 
     def walls(self) -> None:
-        """Prepare once what every worker applies."""
+        """Prepare once the confinement that every worker applies."""
         policy = self.policy
         if policy["landlock"]:
             self.rules = confine.landlock_rules(
@@ -100,7 +100,7 @@ class ForkServer:
             self.end()
 
     def reap(self) -> None:
-        """Collect ended children, tell the host, remove their folders."""
+        """Collect ended children, report them to the host, remove their folders."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -115,9 +115,9 @@ class ForkServer:
                 self.say({"exit": request, "status": os.waitstatus_to_exitcode(status)})
 
     def clean(self, folder: str) -> None:
-        """Remove a scratch folder; a large one beside the server, which would not answer so long.
+        """Remove a scratch folder; a large one in a child, so that the server keeps answering.
 
-        What cannot be removed goes with the whole scratch folder.
+        What cannot be removed is removed with the whole scratch folder.
         """
         with suppress(OSError):
             if is_small(folder):
@@ -143,7 +143,7 @@ class ForkServer:
                     wipe(folder)
 
     def handle(self, request: dict[str, Any], fds: list[int]) -> None:
-        """Start what was asked for, or say why it cannot be had."""
+        """Start the requested process, or report why it is unavailable."""
         try:
             self.start(request, fds)
         except (OSError, MemoryError) as error:
@@ -180,7 +180,7 @@ class ForkServer:
             raise
 
     def become(self, request: dict[str, Any], fds: list[int], folder: str | None) -> NoReturn:
-        """The child's life. What keeps it from serving is its first and only message."""
+        """Run the child. An error that keeps it from serving is its first and only message."""
         code = 70
         try:
             signal.set_wakeup_fd(-1)
@@ -207,7 +207,7 @@ class ForkServer:
             os._exit(code)
 
     def become_template(self, fds: list[int]) -> ForkServer:
-        """Decode the context; a server that is ready to serve."""
+        """Decode the context; return a server that is ready to serve."""
         confine.die_with_parent(self.pid)
         with suppress(OSError):
             confine.oom_score(_OOM_TEMPLATE)
@@ -223,7 +223,7 @@ class ForkServer:
     def become_worker(
         self, request: dict[str, Any], fds: list[int], folder: str | None
     ) -> worker.Worker:
-        """Confine this process; a worker that is ready to serve."""
+        """Confine this process; return a worker that is ready to serve."""
         policy = self.policy
         os.setsid()
         with suppress(OSError):
@@ -271,7 +271,7 @@ class ForkServer:
                 self.filter.replace(struct.pack("I", _PLACEHOLDER), struct.pack("I", pid))
             )
         ready = worker.Worker(fds[0], {**policy["worker"], **request["settings"]}, context)
-        for fd in (0, 1, 2):  # from here on an error has nowhere to be printed
+        for fd in (0, 1, 2):  # from here on an error cannot be printed
             os.dup2(null, fd)
         os.close(null)
         return ready
@@ -283,7 +283,7 @@ def _address_space() -> int:
 
 
 def _find_users(policy: dict[str, Any]) -> None:
-    """As root: a user per worker, out of those this user namespace has."""
+    """Set a user per worker, as root, out of those that this user namespace has."""
     with open("/proc/self/uid_map") as file:
         rows = [[int(x) for x in line.split()] for line in file]
     inside, _, count = max(rows, key=lambda row: row[2])
@@ -309,7 +309,7 @@ def _find_users(policy: dict[str, Any]) -> None:
 
 
 def _preload(policy: dict[str, Any]) -> dict[str, Any]:
-    """Import what workers will want; the scaffold keeps its own copies of what it uses."""
+    """Import modules for workers; the scaffold keeps its own copies of the modules it uses."""
     for name in list(sys.modules):
         if name.split(".")[0] in _OWN_COPIES:
             del sys.modules[name]
@@ -328,7 +328,7 @@ def _preload(policy: dict[str, Any]) -> dict[str, Any]:
             importlib.import_module(name)
         except ImportError as error:
             missing[name] = str(error)
-    # Their own modules are found through them; anything else there is as if not installed.
+    # Their own modules are found through them; any other module there counts as not installed.
     del sys.path[n_own:]
     found = {}
     for site in policy["site"]:
@@ -344,7 +344,7 @@ def _preload(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry: the control socket's number is the last argument, its first message the policy."""
+    """Entry point: the control socket's number is the last argument, its first message a policy."""
     control = socket.socket(fileno=int(sys.argv[-1]))
     policy = json.loads(control.recv(_MESSAGE))
     with suppress(OSError):
@@ -387,5 +387,5 @@ def main() -> None:
         server.say({"ready": found})
         server.serve()
     if policy["scratch"]:
-        with suppress(OSError):  # the root of a mount goes with its namespace
+        with suppress(OSError):  # the root of a mount is removed with its namespace
             wipe(policy["scratch"])

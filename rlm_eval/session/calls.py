@@ -1,4 +1,4 @@
-"""Calls as they end: from a reply to a finished call, and failures that nothing repaired."""
+"""Build finished calls: from a reply, from a failure, and from a cancellation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlm_eval.core.types import Call, Reply, Role, Times, Usage
 
 
 def checked(reply: Reply, client: object) -> Reply:
-    """What a client's `complete` returned. Raises `ConfigError` where that is no `Reply`."""
+    """Return what a client's `complete` returned. Raises `ConfigError` if it is not a `Reply`."""
     if not isinstance(reply, Reply):
         cls = type(client)
         raise ConfigError(
@@ -23,7 +23,7 @@ def checked(reply: Reply, client: object) -> Reply:
 def finished(
     draft: Call, reply: Reply, end: float, estimate: Usage, *, keeps_raw: bool = False
 ) -> Call:
-    """`draft` with the reply that came at `end`, seconds since the sample's start."""
+    """Return `draft` with the reply that arrived at `end`, seconds since the sample's start."""
     service = reply.service_seconds
     waited = draft.times.submit + reply.queue_seconds
     start = round(waited if service is None else end - service, 4)
@@ -52,7 +52,7 @@ def finished(
 
 
 def failed(draft: Call, error: ModelError, end: float, estimate: Usage) -> Call:
-    """`draft` as it failed at `end`, seconds since the sample's start."""
+    """Return `draft` as failed at `end`, seconds since the sample's start."""
     own = error.service_seconds
     start = draft.times.submit if own is None else round(end - own, 4)
     return replace(
@@ -68,7 +68,7 @@ def failed(draft: Call, error: ModelError, end: float, estimate: Usage) -> Call:
 
 
 def cancelled(draft: Call, cause: CallCancelled, end: float, estimate: Usage) -> Call:
-    """`draft` as it was cancelled in flight at `end`, seconds since the sample's start."""
+    """Return `draft` as cancelled in flight at `end`, seconds since the sample's start."""
     return replace(
         draft,
         times=replace(draft.times, end=end),
@@ -81,10 +81,11 @@ def cancelled(draft: Call, cause: CallCancelled, end: float, estimate: Usage) ->
 
 
 def unrepaired(calls: Sequence[Call]) -> ModelError | None:
-    """The first failure of a provider that no later, equal request of the sample repaired.
+    """Return the first provider failure that no later, equal request of the sample repaired.
 
-    `calls` in the order in which they ended. A context overflow, a refusal and a bad request are
-    answers to what the method asked, and no outage; a judge's call is none of the method's.
+    `calls` are in the order in which they ended. A context overflow, a refusal and a bad request
+    are results of what the method requested, not outages; a judge's call does not belong to the
+    method.
     """
     kind = ProviderError.__name__
     for index, call in enumerate(calls):

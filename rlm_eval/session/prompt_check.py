@@ -1,15 +1,16 @@
-"""Notices prompts that a server cut: some servers drop what exceeds their window and answer 200.
+"""Detect prompts that a server cut: some servers drop what exceeds their window and answer 200.
 
-Ollama does so beyond `num_ctx`, embedding servers beyond their 512 tokens, some gateways too. The
-only trace is a count of prompt tokens far below the prompt's own. That is counted by the endpoint
-where it has an address for it, else by the model's named tokenizer, else bounded from the text.
+Ollama does so beyond `num_ctx`, embedding servers beyond their 512 tokens, and some gateways. The
+only trace is a reported prompt token count far below the prompt's real one. The real count comes
+from the endpoint's counting address if there is one, else from the model's named tokenizer, else it
+is bounded from the text.
 
-A count may be low for harmless reasons, which must raise no alarm: a tokenizer with a third fewer
-tokens than expected, and servers that leave cached tokens out of the count: theirs is that of the
-new turns, while a growing history that was cut counts more. Not noticed: a cut of less than about
-two fifths of prose or half of other text where nothing but the text is at hand; a history whose
-turns are each as large as the window; a server that reports no usage or makes it up (fewer than 64
-tokens).
+A low count may have a harmless cause, which must not raise an alarm: a tokenizer with a third fewer
+tokens than expected, or a server that leaves cached tokens out of the count. Such a server counts
+the new turns only, while a growing history that was cut counts more. Not detected: a cut of less
+than about two fifths of prose, or half of other text, where only the text is available; a history
+whose turns are each as large as the window; a server that reports no usage or invents it (fewer
+than 64 tokens).
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ from rlm_eval.core.types import Call, Message, Usage
 SMALL = 200
 """Prompts of fewer tokens are not checked: no server has so small a window."""
 LEAST_WINDOW = 64
-"""Tokens: a smaller count is no window that a server has, but a figure that it makes up."""
+"""Tokens. A smaller count is an invented figure, since no server has so small a window."""
 _BOUND_SHARE = 0.7
-"""Of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k, characters /
-4): the least count is 0.83 of the bound; a tokenizer with a third fewer tokens gives 0.71 on
-prose."""
+"""Share of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k,
+characters / 4): the lowest count is 0.83 of the bound; a tokenizer with a third fewer tokens gives
+0.71 on prose."""
 _COUNTED_SHARE = {True: 0.85, False: 0.6}
-"""Of the count: by the server itself (exact, template included), or by a tokenizer of its name."""
+"""Share of the count: by the server itself (exact, template included), or by a named tokenizer."""
 _OWN_SHARE, _OWN_PART = 0.8, 0.8
-"""Of the server's own count of an earlier prompt, and how much of that prompt must be shared."""
+"""Share of the server's own count of an earlier prompt, and how much of that prompt must be shared.
+"""
 _GROWTH = 1.1
-"""A prompt is counted when it is this much larger than the largest that was seen whole."""
+"""A prompt is counted when it exceeds the largest prompt seen whole by this factor."""
 _MOST_SHARE = 1.15  # of `likely_most`
 _FRAME = 300  # tokens: a chat template, and the blocks of a cache (up to 128)
-_OFF_LOOP_CHARS = 20_000  # longer texts are measured beside the event loop
+_OFF_LOOP_CHARS = 20_000  # longer texts are measured in a thread
 _REMEMBERED, _REMEMBERED_CHARS = 2000, 8_000_000  # whole prompts: a server may have cached them
 
 _RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
@@ -50,7 +52,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SPACE = re.compile(r"(?<!\s)\s")
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+")
 _PIECE_TOKENS, _MOST_CHARS = 0.85, 4.5
-_LONG_WORD = 8  # characters a token, at most, of what has no spaces
+_LONG_WORD = 8  # most characters per token of text without spaces
 _LONG = re.compile(rf"\S{{{2 * _LONG_WORD},}}")
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
@@ -58,21 +60,21 @@ Count = Callable[[Sequence[Message]], Awaitable[int | None]]
 
 @dataclass(frozen=True)
 class Expected:
-    """What a prompt should count, before it is sent."""
+    """The expected token count of a prompt, before it is sent."""
 
     text: str
     """Every message, joined."""
     bound: float
-    """`least_tokens` of the text."""
+    """`least_tokens` of the text, tokens."""
     counted: int | None
-    """Its tokens where they were counted."""
+    """Tokens of the prompt; `None` where they were not counted."""
 
 
 class PromptCheck:
-    """The check of one endpoint; it learns from the prompts that arrived whole."""
+    """The check of one endpoint; it calibrates itself on prompts that arrived whole."""
 
     def __init__(self, count: Count | None, *, exact: bool) -> None:
-        """`count` counts a prompt's tokens; `exact` where the server itself does."""
+        """`count` counts a prompt's tokens; `exact` is true where the server itself counts."""
         self._count = count
         self._share = _COUNTED_SHARE[exact]
         self._largest = 0.0  # bound of the largest prompt that was counted and seen whole
@@ -81,11 +83,11 @@ class PromptCheck:
         self._remembered = 0  # characters
 
     def replayed(self, messages: Sequence[Message]) -> None:
-        """An earlier process sent this prompt: the server may have it cached."""
+        """Record a prompt that an earlier process sent: the server may have it cached."""
         self._remember(_joined(messages), 0)
 
     async def expect(self, messages: Sequence[Message]) -> Expected:
-        """Measure a prompt that is about to be sent. Asks the counter only where prompts grow."""
+        """Measure a prompt that is about to be sent. Calls the counter only where prompts grow."""
         text = _joined(messages)
         long = len(text) > _OFF_LOOP_CHARS
         bound = await asyncio.to_thread(least_tokens, text) if long else least_tokens(text)
@@ -94,17 +96,17 @@ class PromptCheck:
             with suppress(RlmEvalError):  # the bound remains
                 counted = await self._count(messages)
             if counted is None and self._largest == 0.0:
-                self._count = None  # there is no such address: do not search for every call
+                self._count = None  # the address does not exist: do not look for it at every call
         return Expected(text, bound, counted)
 
     def cut(self, expected: Expected, usage: Usage) -> int | None:
-        """Tokens that the prompt has at least, where the server counted far fewer; else `None`."""
+        """Return the least tokens of the prompt where the server counted far fewer; else `None`."""
         if usage.input is None:
             return None
         reported = usage.input + (usage.cached or 0)  # some leave cached tokens out of the input
         needed = self._needed(expected)
         small = expected.bound < SMALL or reported < LEAST_WINDOW
-        if not small and needed <= reported < expected.bound:  # low, but not by itself too low
+        if not small and needed <= reported < expected.bound:  # low, but not low enough on its own
             needed = max(needed, self._grown(expected.text))
         low = not small and reported < needed
         if low and not self._cached(expected.text, reported):
@@ -121,9 +123,9 @@ class PromptCheck:
         return _BOUND_SHARE * self._lowest * expected.bound
 
     def _grown(self, text: str) -> float:
-        """Tokens at least, by what the server counted itself for the beginning of this history."""
+        """Return the least tokens, from the server's own count of the beginning of this history."""
         own = [(tokens / len(whole), whole) for whole, tokens in self._whole if tokens and whole]
-        own.sort(reverse=True)  # those that were cut unnoticed have fewer tokens a character
+        own.sort(reverse=True)  # histories that were cut unnoticed have fewer tokens per character
         for density, whole in own:
             if (shared := _shared(text, whole)) >= _OWN_PART * len(whole):
                 rest = _OWN_SHARE * least_tokens(text[shared:])
@@ -131,11 +133,11 @@ class PromptCheck:
         return 0.0
 
     def _cached(self, text: str, reported: int) -> bool:
-        """Whether the count may be that of what follows an earlier prompt, which is cached."""
+        """Return true if the count may cover only what follows an earlier, cached prompt."""
         shared = max((_shared(text, whole) for whole, _ in self._whole), default=0)
         rest = text[shared:]
         least = _BOUND_SHARE * self._lowest * least_tokens(rest)
-        # A growing history of which the server cut something counts more than its new turns.
+        # A growing history that the server cut counts more than its new turns.
         return bool(shared) and least <= reported <= _MOST_SHARE * likely_most(rest) + _FRAME
 
     def _remember(self, text: str, tokens: int) -> None:
@@ -150,7 +152,7 @@ def _joined(messages: Sequence[Message]) -> str:
 
 
 def _shared(one: str, other: str) -> int:
-    """Characters with which both begin."""
+    """Return the number of characters that both texts share at their beginning."""
     same, differ = 0, min(len(one), len(other)) + 1
     while differ - same > 1:  # comparing slices is faster than comparing characters
         middle = (same + differ) // 2
@@ -162,11 +164,11 @@ def _shared(one: str, other: str) -> int:
 
 
 def least_tokens(text: str) -> float:
-    """A careful lower bound of a text's tokens, for prose, code, tables and CJK alike.
+    """Return a conservative lower bound of a text's tokens, for prose, code, tables and CJK.
 
-    One a word, one per 8 characters of what has no spaces, 0.3 a CJK character; in text that is
-    rich in numbers and signs one for most pieces, up to one per 4.5 characters. Runs of one
-    character count as one.
+    Counts one token per word, one per 8 characters of text without spaces, and 0.3 per CJK
+    character; in text rich in digits and signs, one for most pieces, up to one per 4.5 characters.
+    A run of one repeated character counts as one.
     """
     text = _RUN.sub(r"\1", text)
     wide = 0
@@ -178,16 +180,16 @@ def least_tokens(text: str) -> float:
 
 
 def likely_most(text: str) -> int:
-    """The most tokens that a text is likely to have: four letters of a word as one, each digit,
-    sign, further space and byte of another script as one. Sharper than
-    `budget.reservation.most_tokens`, which is certain.
+    """Return the most tokens that a text is likely to have: one per four letters of a word, one per
+    digit, sign, further space and byte of another script. Sharper than
+    `budget.reservation.most_tokens`, which is a certain bound.
     """
     merged = sum(len(word) - 1 - len(word) // 4 for word in _WORD.findall(text))
     return len(_SPACE.sub("", text).encode("utf-8", "replace")) - merged
 
 
 def cut_note(call: Call) -> str:
-    """What happened to a call whose prompt was cut, and what to do."""
+    """Return the error text of a call whose prompt was cut, with the next step."""
     counted = call.usage.input or 0
     return (
         f"{call.model}: the server counted {counted:,} prompt tokens where the prompt has at least "

@@ -1,4 +1,4 @@
-"""A request as it is sent, and the hash by which its reply is found again in a journal."""
+"""A request as it is sent, and the hash that finds its reply in a journal on replay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm_eval.models import Sampling
 
 
 def sendable(message: Message) -> Message:
-    """The message; half a surrogate pair, which code can make and UTF-8 cannot, becomes `?`."""
+    """Return the message with unpaired surrogates, which UTF-8 cannot encode, replaced by `?`."""
     if message.content.isascii():
         return message
     try:
@@ -24,7 +24,7 @@ def sendable(message: Message) -> Message:
 
 
 def seeded(sampling: Sampling, sample: str, epoch: int, position: str) -> Sampling:
-    """The sampling of one call; a seed of the run becomes one of the asking place."""
+    """Return the sampling of one call; a seed of the run becomes a seed of the call's position."""
     if sampling.seed is None:
         return sampling
     mix = f"{sampling.seed}|{sample}|{epoch}|{position}".encode()
@@ -33,7 +33,7 @@ def seeded(sampling: Sampling, sample: str, epoch: int, position: str) -> Sampli
 
 
 def request_hash(model: str, messages: Sequence[Message], sampling: Sampling) -> str:
-    """20 hex digits: equal for equal requests to the model of this configured name."""
+    """Return 20 hex digits, equal for equal requests to the model of this configured name."""
     digest = hashlib.blake2b(digest_size=10)
     digest.update(orjson.dumps([model, sampling], option=orjson.OPT_SORT_KEYS))
     for message in messages:

@@ -1,8 +1,8 @@
 """The one meter: every model call of a sample, by every method, at every depth, goes through here.
 
-A `Session` serves one sample and epoch. It takes replies it already has from the journal, reserves
-before it spends, writes what it paid for before handing it on, and keeps the trajectory's calls
-and steps. It knows no method and no task.
+A `Session` serves one sample and epoch. It replays replies from the journal, reserves budget before
+it sends a call, writes a paid reply to the journal before it returns it, and keeps the trajectory's
+calls and steps. It depends on no method and no task.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from rlm_eval.session.request_key import request_hash, seeded, sendable
 from rlm_eval.storage.journal import Journal, StoredReplies, stored_call
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-_TOGETHER_S = 0.02  # within which the calls of one batch are asked
-_OFF_LOOP_CHARS = 20_000  # longer prompts are encoded beside the event loop
+_TOGETHER_S = 0.02  # calls within this interval belong to one batch
+_OFF_LOOP_CHARS = 20_000  # longer prompts are encoded in a thread
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,25 @@ class Endpoint:
     client: Client
     """Who completes."""
     sampling: Sampling
-    """Defaults of the model, the run's overrides included."""
+    """Default sampling of the model, the run's overrides included."""
     window: int | None
     """Context window, tokens; `None` = unknown."""
     cost: Callable[[Usage], float | None]
     """List price of a call without cache discounts, US dollars; `None` = no price known."""
     count: Callable[[Sequence[Message]], Awaitable[int | None]] | None = None
-    """Tokens of a prompt under the model's own tokenizer; `None` = nobody here can tell."""
+    """Tokens of a prompt under the model's own tokenizer; `None` = no counter is available."""
     density: Density = field(default_factory=Density, compare=False)
-    """What its replies reported of their prompts."""
+    """How the reported prompt tokens compare with the bound from the text."""
     counter: str = "server"
-    """Who counts: the model's server, or the name of a tokenizer (its chat template left out)."""
+    """Source of token counts: the model's server, or a tokenizer's name (without chat template)."""
     prefixes: tuple[str, str] = ("", "")
-    """Of an embedder: what stands before a question, and before a passage."""
+    """Of an embedder: the prefix of a question, and of a passage."""
     check: PromptCheck | None = None
-    """Notices prompts that the server cut; `None` where nothing is sent."""
+    """Detects prompts that the server cut; `None` where nothing is sent."""
 
 
 class Session:
-    """One sample's way to the models. See the module's docstring."""
+    """One sample's access to the models. See the module's docstring."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Session:
     ) -> None:
         """`endpoints` are the models that the method calls, and `judge` where the task needs one.
 
-        `index` is that of the sample's canonical context; `repls` is `None` where the method runs
-        no code.
+        `index` is the index of the sample's canonical context; `repls` is `None` where the method
+        runs no code.
         """
         self.sample = sample
         self.epoch = epoch
@@ -96,7 +96,7 @@ class Session:
         self.notes: dict[str, Any] = {}
         self.partial: Answer | None = None
         self.shows_failures = False
-        """Set by a method whose protocol hands failed calls to the model by design."""
+        """Set by a method whose protocol shows failed calls to the model by design."""
         self.keeps_raw = False
         """Set by a method that reads thoughts which a server left in its replies."""
         self._endpoints = endpoints
@@ -109,7 +109,7 @@ class Session:
         self._encoded: dict[str, tuple[PromptPart, ...]] = {}
         self._next_id = 0
         self._started = working_time()
-        # The clock stands while stored replies are taken: what that takes now says nothing.
+        # Pause the sample's clock during replay: replay time is not latency.
         self._held_at: float | None = 0.0 if self._stored.unused else None
 
     @property
@@ -119,7 +119,7 @@ class Session:
 
     @property
     def diverged(self) -> int:
-        """Replies of earlier attempts that this one did not ask for: it asked something else."""
+        """Replies of earlier attempts that this attempt did not request: its requests differed."""
         return self._stored.unused
 
     @property
@@ -128,30 +128,30 @@ class Session:
         return tuple(self._endpoints)
 
     def model_of(self, slot: str) -> str:
-        """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""
+        """Return the configured name of the model in `slot`. Raises `ConfigError` if none."""
         return self._endpoint(slot).name
 
     def window_of(self, slot: str) -> int | None:
-        """Window of the model in `slot`, tokens, or `None`. Raises `ConfigError` likewise."""
+        """Return the window of `slot`'s model, tokens, or `None`. Raises `ConfigError` likewise."""
         return self._endpoint(slot).window
 
     def reply_cap_of(self, slot: str) -> int:
-        """Most tokens of a reply of the model in `slot`, 0 where there is no cap."""
+        """Return the largest reply of the model in `slot`, tokens; 0 where there is no cap."""
         return self._endpoint(slot).sampling.max_output_tokens or 0
 
     def counter_of(self, slot: str) -> str:
-        """Who counts the tokens of the model in `slot`: `Endpoint.counter`."""
+        """Return the source of token counts of the model in `slot`: `Endpoint.counter`."""
         return self._endpoint(slot).counter
 
     def prefixes_of(self, slot: str) -> tuple[str, str]:
-        """What the embedder in `slot` wants before a question and before a passage."""
+        """Return the prefixes of a question and of a passage for the embedder in `slot`."""
         return self._endpoint(slot).prefixes
 
     async def count_tokens(self, messages: Sequence[Message], model: str = "root") -> int | None:
-        """Tokens of a prompt under the model's own tokenizer; `None` where nobody can tell.
+        """Count a prompt's tokens under the model's own tokenizer; `None` without a counter.
 
-        Free: no call of a model. Kept in the journal, so that what depends on it is asked again in
-        the same words. Raises `ProviderError` where the one who counts does not answer.
+        Free: makes no model call. The count is kept in the journal, so that requests that depend on
+        it are identical on replay. Raises `ProviderError` if the counting endpoint does not answer.
         """
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
@@ -164,47 +164,47 @@ class Session:
         return self._journal.counts[request]
 
     def elapsed(self) -> float:
-        """Seconds since the sample's start, outages of endpoints left out."""
+        """Return the seconds since the sample's start, endpoint outages excluded."""
         if self._held_at is not None:
             return self._held_at
         return round(working_time() - self._started, 4)
 
     def _catch_up(self, seconds: float) -> None:
-        """What is taken from the journal took its time then."""
+        """Advance the sample's clock to at least `seconds`, the recorded end of a replayed call."""
         if self._held_at is not None:
             self._held_at = max(self._held_at, seconds)
         else:
             self._started -= max(0.0, seconds - self.elapsed())
 
     def _start_clock(self) -> None:
-        """From here on time is spent anew: nothing is left in the journal, or it is not asked."""
+        """Start the clock: the journal has no further replies, or the attempt diverged from it."""
         if self._held_at is not None:
             self._started = working_time() - self._held_at
             self._held_at = None
 
     def add_step(self, step: Step) -> None:
-        """Keep an executed block."""
+        """Record an executed block."""
         self.steps.append(step)
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a scalar that a reader of the records will want."""
+        """Record a scalar for readers of the records."""
         self.notes[key] = value
 
     def outage(self) -> ModelError | None:
-        """The failure of a provider that this sample saw and nothing repaired, unless it is shown.
+        """Return the provider failure that no retry repaired, unless the method shows failures.
 
-        Such a sample says nothing about the method, whatever its code made of the failure.
+        A sample with such a failure is missing, whatever its code made of the failure.
         """
         return None if self.shows_failures else unrepaired(self.calls)
 
     def offer(self, answer: Answer) -> None:
-        """The best answer so far: used where a limit ends the trajectory."""
+        """Set the best answer so far: used where a limit ends the trajectory."""
         self.partial = answer
 
     def open_repl(
         self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
-        """A REPL worker of the run's pool, seeded by the sample; `options` as `ReplPool.open`."""
+        """Open a REPL worker of the pool, seeded by the sample; `options` as `ReplPool.open`."""
         assert self._repls is not None, "a method that opens a REPL says runs_code"
         seed = int(self.sample.id[:8], 16) + self.epoch
         return self._repls.open(context, functions, seed=seed, **options)
@@ -222,12 +222,12 @@ class Session:
         sampling: Sampling | None = None,
         closing: bool = False,
     ) -> Call:
-        """Ask a model and return the finished call.
+        """Call a model and return the finished call.
 
-        `position` is the deterministic path of the asking place; equal requests at one position
-        are told apart by their order. Raises `ModelError` (the failed call is kept and metered)
-        or `LimitReached` (nothing was sent). A `closing` call is one that a reached limit of
-        the sample still allows; a sweep's budget it does not pass over.
+        `position` is the deterministic path of the calling place; equal requests at one position
+        are told apart by their order. Raises `ModelError` (the failed call is kept and metered) or
+        `LimitReached` (nothing was sent). A `closing` call is the one that a reached limit of the
+        sample still allows; it does not exceed a sweep's budget.
         """
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
@@ -257,8 +257,8 @@ class Session:
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             if role is Role.SUB and self._stored.overlap(position):
-                # Threads of the model's code ask a moment later than this one; they were not
-                # waiting for its reply, so the clock must not go on behind it before they ask.
+                # Threads of the model's code make their calls a moment after this one, without
+                # waiting for its reply: the clock must not advance past this reply before they do.
                 await asyncio.sleep(_TOGETHER_S)
             if endpoint.check is not None:
                 endpoint.check.replayed(messages)
@@ -287,14 +287,14 @@ class Session:
         text, reasoning = split(call.reply, call.reasoning)
         call = replace(call, reply=text, reasoning=reasoning)
         # Charge replayed calls to the sample's limits, so that a limit triggers at the same call as
-        # in the original run. Lost replies are no part of that: they were the server's trouble.
+        # in the original run. Lost replies are excluded: the server caused them.
         known = call.usage if call.usage.total is not None else call.estimate
         self.budget.recount(known.total or 0, endpoint.cost(known))
         for usage in call.failed:
             self.budget.recount(usage.total or 0, endpoint.cost(whole(usage)), calls=0)
         self._journal.write_again(self._trajectory, stored, call)
-        # Its time was spent too: the sample's clock goes on behind it. Not at once: the other calls
-        # of its batch are asked in the same moment as it was.
+        # Advance the sample's clock by the call's recorded time too. Not at once: the other calls
+        # of its batch were made at the same moment.
         asyncio.get_running_loop().call_soon(self._catch_up, call.times.end)
         if not self._stored.unused:
             self._start_clock()
@@ -315,7 +315,7 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
-        # Before room is held: a call that is cancelled meanwhile must leave none.
+        # Before the reservation: a call cancelled here must leave no reservation.
         expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(
             self.budget,
@@ -345,7 +345,7 @@ class Session:
             estimate = charge.settle(error.usage, error.failed, error.lost_attempts)
             self._keep(request, failed(draft, error, self.elapsed(), estimate))
             if isinstance(limit := error.__cause__, LimitReached) and limit.scope != "sample":
-                raise limit from error  # a budget's end is no outcome of the sample
+                raise limit from error  # an exhausted run budget is not an outcome of the sample
             raise
         except asyncio.CancelledError as error:
             end = error if isinstance(error, CallCancelled) else CallCancelled((), 1, 1)
@@ -354,8 +354,8 @@ class Session:
                 raise asyncio.CancelledError from None
             estimate = charge.settle(Usage(), end.failed, end.lost_attempts)
             self._keep(request, cancelled(draft, end, self.elapsed(), estimate))
-            raise asyncio.CancelledError from None  # only its own kind ends an `asyncio.timeout`
-        except BaseException:  # nothing was sent: the journal takes no more
+            raise asyncio.CancelledError from None  # `asyncio.timeout` needs the plain kind
+        except BaseException:  # nothing was sent: the journal cannot be written
             charge.release()
             raise
         finally:

@@ -1,1 +1,1 @@
-"""What lies on the disk: run and cell directories, journals, leases, shards."""
+"""Files on disk: run and cell directories, journals, leases, shards."""

@@ -1,11 +1,11 @@
 """A sweep's budget shared by all processes of a run directory: two `run`s, shards, jobs, launchers.
 
-`<run>/budget.ledger` holds what was spent before any of the present processes began, and what each
-of them has claimed since. A process claims room in portions, before it spends, and gives back what
-is left at its end; it never sends a call that its claim does not cover. The file is read and
-written in place under its own lock (`flock`): on network file systems, taking that lock is what
-makes one machine see the other's writes. `docs/cluster.md` says where such locks hold. A budget
-belongs to the run directory: whatever its cells have spent counts.
+`<run>/budget.ledger` holds what was spent before the present processes began, and what each of them
+has claimed since. A process claims room in portions, before it spends, and returns the rest at its
+end; it never sends a call that its claim does not cover. The file is read and written in place
+under its own lock (`flock`): on network file systems, taking that lock makes one machine see the
+other's writes. `docs/cluster.md` lists where such locks work. A budget belongs to the run
+directory: everything its cells have spent counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rlm_eval.storage.spend import first_requests, total_of_run
 FILE = "budget.ledger"
 _PATIENCE_S = 60.0
 _SLOT = 1 << 17  # bytes; two slots are written in turn, so that a kill leaves the older one whole
-_PORTIONS = 8  # a claim takes an eighth of one process's part of what is free, or what it needs
+_PORTIONS = 8  # a claim is an eighth of a process's share of the free amount, or the amount needed
 
 Amounts = dict[str, float]
 """By the names of `budget.limits.NAMES`."""
@@ -46,17 +46,17 @@ def _nothing() -> Amounts:
 
 @dataclass
 class Claim:
-    """What one process may spend."""
+    """The amount that one process may spend."""
 
     holder: Holder
     """The process."""
     at: float
-    """When it last wrote here, by the clock of the file system."""
+    """Time of its last write here, by the clock of the file system."""
     most: Amounts = field(default_factory=_nothing)
-    """Most that it may have spent since it began."""
+    """The most that it may have spent since it began."""
 
     def is_live(self, now: float) -> bool:
-        """Whether the process still runs, as far as can be told from here."""
+        """Return whether the process still runs, as far as this process can determine."""
         alive = self.holder.is_alive_here()
         return now - self.at <= STALE_SECONDS if alive is None else alive
 
@@ -66,24 +66,24 @@ class Claim:
 
 @dataclass
 class Book:
-    """The content of the file."""
+    """The content of the ledger file."""
 
     limits: dict[str, float | None] = field(default_factory=dict)
-    """The budget as the last process gave it."""
+    """The budget as the last process set it."""
     base: Amounts = field(default_factory=_nothing)
-    """Spent before the present claims."""
+    """Amounts spent before the present claims."""
     claims: dict[str, Claim] = field(default_factory=dict)
-    """By a random token."""
+    """Claims by a random token."""
     number: int = 0
-    """Of the write; the higher one of the two slots counts."""
+    """Number of the write; the higher one of the two slots counts."""
 
     def taken(self, name: str, but: str = "") -> float:
-        """Spent before, and claimed by all processes but `but`."""
+        """Return the amount spent before plus the claims of all processes except `but`."""
         return self.base[name] + sum(c.most[name] for t, c in self.claims.items() if t != but)
 
     @classmethod
     def parsed(cls, slot: bytes) -> Book | None:
-        """What stands in a slot of the file; `None` where it is empty or half-written."""
+        """Parse a slot of the file; `None` where it is empty or half-written."""
         digest, _, data = slot.partition(b"\n")[0].partition(b" ")
         if digest != _digest(data):
             return None
@@ -96,27 +96,27 @@ class Book:
 
 
 class Ledger:
-    """One process's claim in the run's book."""
+    """One process's claim in the run's ledger."""
 
     def __init__(self, run: Path, limits: Limits) -> None:
-        """`limits` is the sweep's budget, as this process was given it."""
+        """`limits` is the sweep's budget as this process was configured."""
         self.limits = limits
         self._run = run
         self._path = run / FILE
         self._token = secrets.token_hex(6)
-        self._before = _nothing()  # of this process's spending, what `base` holds already
+        self._before = _nothing()  # the part of this process's spending that `base` includes
         self.others = _nothing()
-        """At the last look: spent before, and claimed by other processes."""
+        """At the last read: spent before, and claimed by other processes."""
 
     def limit(self, name: str) -> float | None:
-        """Of the sweep."""
+        """Return a limit of the sweep."""
         found: float | None = getattr(self.limits, name)
         return found
 
     def open(self) -> None:
-        """Enter the book. Raises `RlmEvalError` where a process spends beside it.
+        """Open a claim. Raises `RlmEvalError` if a live process limits other quantities.
 
-        Where no process lives that has a claim, the journals tell what was spent.
+        If no process with a claim is alive, the amount spent is read from the journals.
         """
         with _locked(self._path, create=True) as (file, now):
             book = _read(file)
@@ -135,7 +135,7 @@ class Ledger:
             _write(file, book)
 
     def _begin(self, book: Book) -> None:
-        """Take what was spent from the journals: no process lives that claims."""
+        """Initialise the spent amounts from the journals: no process with a claim is alive."""
         for name in planned(self._run):
             if (other := holder_of(folder_of(self._run, name))) is not None:
                 raise RlmEvalError(
@@ -145,14 +145,14 @@ class Ledger:
         book.base, book.claims = spent_by(self._run), {}
 
     def claim(self, own: Amounts, needed: Amounts) -> Amounts | None:
-        """What this process may have spent in all, at least `needed`; `None` where it does not fit.
+        """Return the total that this process may spend, at least `needed`; `None` if too much.
 
-        `own` is what it spent and reserved so far. Raises `RlmEvalError` where the book is gone.
+        `own` is what it spent and reserved so far. Raises `RlmEvalError` where the ledger is gone.
         """
         with _locked(self._path) as (file, now):
             book = _read(file)
             mine = book.claims.get(self._token)
-            if mine is None:  # it was taken for dead (suspended), and its journals were counted
+            if mine is None:  # it was considered dead (suspended), and its journals were counted
                 self._before = dict(own)
                 mine = Claim(Holder.me(), now)
             live = sum(claim.is_live(now) for claim in book.claims.values()) or 1
@@ -176,7 +176,7 @@ class Ledger:
         return {name: most[name] + self._before[name] for name in NAMES}
 
     def renew(self) -> None:
-        """Say that the process lives."""
+        """Record that the process is alive."""
         with _locked(self._path) as (file, now):
             book = _read(file)
             if (mine := book.claims.get(self._token)) is not None:
@@ -184,7 +184,7 @@ class Ledger:
                 _write(file, book)
 
     def close(self, spent: Amounts) -> None:
-        """Give back what was claimed and not spent."""
+        """Return the unspent part of the claim."""
         with _locked(self._path) as (file, _):
             book = _read(file)
             if book.claims.pop(self._token, None) is not None:
@@ -197,9 +197,9 @@ class Ledger:
 
 
 def planned(run: Path) -> list[str]:
-    """The cells and shards of a run that were planned or started.
+    """Return the cells and shards of a run that were planned or started.
 
-    A cell that was started counts in any case; a merged one is found by its shards.
+    A started cell always counts; a merged one is found by its shards.
     """
     names = plan.planned(run)
     files = sorted(path for n in ("lease", "manifest") for path in run.glob(f"cells/*/{n}.json"))
@@ -209,13 +209,13 @@ def planned(run: Path) -> list[str]:
 
 
 def spent_by(run: Path) -> Amounts:
-    """What counts against the budget of a run, by its journals and endpoint files."""
-    proofs = first_requests(run)  # calls of no cell
+    """Return what counts against the budget of a run, from its journals and endpoint files."""
+    proofs = first_requests(run)  # calls outside cells
     return (total_of_run(run, planned(run)) + replace(proofs, calls=0)).budgeted
 
 
 def check_no_budget(run: Path) -> None:
-    """Raises `RlmEvalError` where living processes share a budget in which this one has no part."""
+    """Raise `RlmEvalError` where living processes share a budget that does not include this one."""
     if live := _live(_peek(run)):
         raise RlmEvalError(
             f"budget: {live[0]} runs with a budget for {run}: give this command the same one "
@@ -224,9 +224,9 @@ def check_no_budget(run: Path) -> None:
 
 
 def balance(run: Path, limits: Limits | None = None) -> str | None:
-    """Where the run's budget is, in words; `None` where it has none.
+    """Describe the state of the run's budget; `None` where it has none.
 
-    `limits` replaces the budget that the last process gave.
+    `limits` replaces the budget that the last process set.
     """
     book = _peek(run)
     live = len(_live(book))
@@ -234,7 +234,7 @@ def balance(run: Path, limits: Limits | None = None) -> str | None:
     for name in NAMES:
         limit = getattr(limits, name) if limits is not None else book.limits.get(name)
         if limit is not None:
-            # A claim's process may have spent a part of it, which the journals know already.
+            # The process of a claim may have spent a part of it, already counted in the journals.
             held = max(0, book.taken(name) - spent[name]) if live else 0
             numbers = [limit, spent[name], held, max(0, limit - spent[name] - held)]
             whole, paid, claimed, free = (
@@ -247,7 +247,7 @@ def balance(run: Path, limits: Limits | None = None) -> str | None:
 
 
 def check_left(run: Path, limits: Limits) -> None:
-    """Raises `RlmEvalError` where nothing of the budget is left."""
+    """Raise `RlmEvalError` where nothing of the budget is left."""
     spent = spent_by(run)
     for name in NAMES:
         limit = getattr(limits, name)
@@ -264,7 +264,7 @@ def _live(book: Book) -> list[Claim]:
 
 
 def _peek(run: Path) -> Book:
-    """The book as a reader sees it that takes no lock and may not write."""
+    """Read the ledger without a lock, for readers that may not write."""
     try:
         file = os.open(run / FILE, os.O_RDONLY)
     except FileNotFoundError:
@@ -277,7 +277,7 @@ def _peek(run: Path) -> Book:
 
 @contextmanager
 def _locked(path: Path, *, create: bool = False) -> Iterator[tuple[int, float]]:
-    """(the open file, the file system's time), while no other process has it."""
+    """Yield (the open file, the file system's time), while no other process has it."""
     try:
         file = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
     except FileNotFoundError as error:
@@ -303,7 +303,7 @@ def _locked(path: Path, *, create: bool = False) -> Iterator[tuple[int, float]]:
         os.utime(file)
         yield file, os.fstat(file).st_mtime
     finally:
-        os.close(file)  # which unlocks
+        os.close(file)  # this releases the lock
 
 
 def _read(file: int) -> Book:

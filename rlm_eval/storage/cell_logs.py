@@ -14,27 +14,27 @@ from rlm_eval.storage.jsonl import SYNC_SECONDS, JsonlLog, Writer, highest_numbe
 from rlm_eval.storage.lease import Lease
 
 RESULT_SECONDS = 1.0
-"""Longest wait of a result for the disk: one that is lost is made again from the journal."""
+"""Longest delay until a result is on the disk, seconds; a lost one is redone from the journal."""
 _NAMES = ("trajectories.jsonl", "scores.jsonl", "journal.jsonl")
-"""In the order of opening. A result is written behind its calls; so where a process that lost its
-lease still writes while the next one opens, no result of it counts whose calls do not."""
+"""In the order of opening. A result is written after its calls; so if a process that lost its lease
+still writes while the next one opens the logs, no result counts without its calls."""
 
 
 @dataclass(frozen=True)
 class CellLogs:
-    """What a running cell appends to."""
+    """The logs that a running cell appends to."""
 
     journal: JsonlLog
     """Every model call."""
     trajectories: JsonlLog
     """Finished attempts."""
     scores: JsonlLog
-    """Their verdicts."""
+    """Their scores."""
 
 
 @asynccontextmanager
 async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[CellLogs]:
-    """The logs of a cell, `lease` being its own. Raises `LeaseLost`, `OSError`, `RlmEvalError`."""
+    """Open the logs of a cell under its `lease`. Raises `LeaseLost`, `OSError`, `RlmEvalError`."""
     writer = await asyncio.to_thread(writer_of, folder, lease)
     async with AsyncExitStack() as stack:
         sync = await stack.enter_async_context(Sync())
@@ -48,11 +48,11 @@ async def cell_logs(folder: Path, sealed: bool, lease: Lease) -> AsyncIterator[C
 
 
 def writer_of(folder: Path, lease: Lease) -> Writer:
-    """What its lines are marked with. Raises `LeaseLost` and `OSError`."""
+    """Return the mark of the cell's log lines. Raises `LeaseLost` and `OSError`."""
     paths = [folder / name for name in _NAMES]
     if lease.is_contested:
-        # The last holder may have the files open, and its machine bytes to write at their old
-        # ends: both go to the files that are replaced here. Where that cannot be, tokens remain.
+        # The last holder may still write at the old ends of open files: it writes to the files that
+        # are replaced here. Where replacing fails, the tokens remain.
         for path in filter(Path.exists, paths):
             with suppress(OSError):
                 replace_file(path, path, durable=True)

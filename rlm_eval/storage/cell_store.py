@@ -1,14 +1,14 @@
 """A cell's directory: manifest first, append-only logs, completion marker last.
 
-    <run>/cells/<cell>/manifest.json       what determines the cell, and on what it ran
+    <run>/cells/<cell>/manifest.json       what determines the cell, and its environment
                        samples.jsonl       the samples, without their contexts
                        journal.jsonl       every model call (see `journal`)
                        trajectories.jsonl  answer, outcome, executed blocks of finished attempts
                        scores.jsonl        every scorer's verdict on each of them
-                       baselines.json      what scores without a model (see `baselines`)
+                       baselines.json      baselines without a model (see `baselines`)
                        DONE                counts, once every sample has a result
 
-Plain JSON, one object a line. Of several attempts at one sample and epoch the last one counts.
+Plain JSON, one object per line. Of several attempts at one sample and epoch the last one counts.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 def output_folder(path: Path, way_out: str = "name another with results= or -o") -> Path:
-    """Make a folder that a user named, and prove that files can be made in it.
+    """Make a folder that a user named, and check that files can be made in it.
 
-    Raises `RlmEvalError` where they cannot: what is caught here is the user's to change, while the
-    same `OSError` from anywhere else may be a bug. A full disk is told by the command line.
+    Raises `RlmEvalError` where they cannot: the user can change the cause of the errors caught
+    here, while the same `OSError` from elsewhere may be a bug. The command line reports a full
+    disk.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -80,12 +81,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def folder_of(run: Path, name: str) -> Path:
-    """Directory of a planned cell or shard."""
+    """Return the directory of a planned cell or shard."""
     return run / ("shards" if "/" in name else "cells") / name
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
+    """Read a cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
     path = folder / "manifest.json"
     try:
         loaded: dict[str, Any] = orjson.loads(path.read_bytes())
@@ -102,14 +103,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_cells(folders: Iterable[Path]) -> None:
-    """Raises `RlmEvalError` where one of these cells or shards was stored in another layout."""
+    """Raise `RlmEvalError` where one of these cells or shards was stored in another layout."""
     for folder in folders:
         if (folder / "manifest.json").exists():
             read_manifest(folder)
 
 
 def check_run(run: Path) -> None:
-    """`check_cells` of a whole run: for readers. A job checks its own cells, or n jobs read n²."""
+    """Check all cells of a run, for readers. A job checks its own cells, or n jobs read n²."""
     for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
         check_cells(path.parent for path in sorted(run.glob(pattern)))
 
@@ -120,7 +121,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def finished_samples(folder: Path) -> int:
-    """Samples, repeats included, that a finished cell was run with; 0 where it is unfinished.
+    """Return the samples, repeats included, of a finished cell; 0 where it is unfinished.
 
     Raises `OSError` or `ValueError` where its marker cannot be read.
     """
@@ -130,7 +131,7 @@ def finished_samples(folder: Path) -> int:
 
 
 def stale_lines(folder: Path) -> int:
-    """Lines of a cell that are left out, since their writers had lost its lease."""
+    """Count the lines of a cell that are ignored because their writers had lost its lease."""
     if len(list((folder / "writers").glob("*.json"))) < 2:
         return 0
     return sum(map(count_stale, folder.glob("*.jsonl")))
@@ -143,13 +144,13 @@ class RolloutResult:
     number: int
     """Trajectory number in the cell's journal."""
     trajectory: Trajectory
-    """What happened; its calls are read separately (`CellStore.load`)."""
+    """The trajectory; its calls are read separately (`CellStore.load`)."""
     scores: tuple[Score, ...]
-    """Verdicts, the headline first; empty where the sample is missing."""
+    """Scores, the headline first; empty where the sample is missing."""
     rerolls: int
     """Earlier finished attempts at the same sample and epoch."""
     diverged: int
-    """Replies of earlier attempts that it did not ask for: it asked something else."""
+    """Replies of earlier attempts that it did not request: its requests differed."""
 
 
 @dataclass
@@ -163,7 +164,7 @@ class CellStore:
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
     stale: int = 0
-    """Results and verdicts left out: their writer had lost the cell's lease."""
+    """Results and scores ignored because their writer had lost the cell's lease."""
 
     def __post_init__(self) -> None:
         if (self.folder / "manifest.json").exists():
@@ -176,19 +177,19 @@ class CellStore:
         for place, line in self._counting("trajectories.jsonl"):
             if "redo" in line:
                 self.since[line["sample"], line["epoch"]] = line["redo"]
-            elif line["t"] in scores:  # else a lost machine took them
+            elif line["t"] in scores:  # else a lost machine removed them
                 self._places[line["t"]] = place
                 self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
 
     def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(place, line) of the whole lines of a log that count; the stale ones are counted."""
+        """Yield (place, line) of the whole lines of a log that count; stale ones are counted."""
         for place, line, is_rightful in read_every(self.folder / name):
             self.stale += not is_rightful
             if line is not None and is_rightful:
                 yield place, line
 
     def needs_run(self, who: tuple[str, int]) -> bool:
-        """True where (sample id, epoch) has no result yet that says something about the method."""
+        """Return true if (sample id, epoch) has no result yet, or a missing one."""
         done = self.attempts.get(who)
         return (
             done is None
@@ -197,23 +198,23 @@ class CellStore:
         )
 
     def invalidate(self, trajectories: JsonlLog, who: tuple[str, int]) -> None:
-        """Open a finished sample again: its replies are asked anew, its result stays on disk."""
+        """Mark a finished sample for a redo: its calls are made anew, its result stays on disk."""
         first = self.attempts[who].number + 1
         trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
         self.since[who] = first
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The stored manifest. Raises `RlmEvalError` where the cell was never started."""
+        """Read the stored manifest. Raises `RlmEvalError` where the cell was never started."""
         return read_manifest(self.folder)
 
     def begin(self, manifest: Mapping[str, Any], samples: list[Sample]) -> None:
-        """Write manifest and samples; nothing is called before this returned."""
+        """Write manifest and samples; no call is made before this returned."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "manifest.json", {"schema_version": SCHEMA_VERSION, **manifest})
         now = {sample.id for sample in samples}
         path = self.folder / "samples.jsonl"
-        # A smaller n than before runs fewer samples; it takes none away.
+        # A smaller n than before runs fewer samples; it removes none.
         before = [line for line in read_lines(path) if line["id"] not in now]
         sealed = bool(manifest["facts"]["protected"])
         lines = [*map(sample_line, samples), *before]
@@ -221,7 +222,7 @@ class CellStore:
         (self.folder / "DONE").unlink(missing_ok=True)
 
     def amend(self, facts: Mapping[str, Any]) -> None:
-        """Replace facts of the manifest that determine nothing: prices."""
+        """Replace facts of the manifest that do not determine the cell: prices."""
         known = self.manifest
         if any(known.get(name) != value for name, value in facts.items()):
             write_json(self.folder / "manifest.json", {**known, **facts})
@@ -247,7 +248,7 @@ class CellStore:
         write_json(self.folder / "DONE", dict(counts))
 
     def load(self) -> Iterator[tuple[dict[str, Any], RolloutResult]]:
-        """(sample line, attempt with its calls) for every sample of the cell that has one."""
+        """Yield (sample line, attempt with its calls) for every sample of the cell that has one."""
         calls = JournalReader(self.folder / "journal.jsonl")
         found = defaultdict(list)
         for (sample, _), attempt in sorted(self.attempts.items()):
@@ -257,7 +258,7 @@ class CellStore:
                 yield line, self._whole(attempt, calls)
 
     def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], RolloutResult]:
-        """What `load` gives of one sample; the journal's places are read once and kept.
+        """Return the `load` item of one sample; the journal's places are read once and kept.
 
         Raises `KeyError` where it has no result.
         """
@@ -266,7 +267,7 @@ class CellStore:
         return lines[sample], self._whole(attempt, calls)
 
     def unfinished(self) -> Iterator[tuple[dict[str, Any], int, int, tuple[Call, ...]]]:
-        """(sample line, epoch, trajectory, calls so far) of what began and has no result yet.
+        """Yield (sample line, epoch, trajectory, calls so far) of started samples without a result.
 
         Of several trajectories of a sample and epoch, the last one.
         """
@@ -282,8 +283,8 @@ class CellStore:
         return lines, JournalReader(self.folder / "journal.jsonl")
 
     def _whole(self, attempt: RolloutResult, calls: JournalReader) -> RolloutResult:
-        """A stored attempt with its calls and steps. Raises `RlmEvalError` where the journal lost
-        them: a result without its calls would look free.
+        """Return a stored attempt with its calls and steps. Raises `RlmEvalError` where the journal
+        lost them: a result without its calls would appear to be free.
         """
         if attempt.number not in calls:
             raise RlmEvalError(
@@ -303,12 +304,12 @@ class CellStore:
 
 
 def score_line(attempt: RolloutResult) -> dict[str, Any]:
-    """The scores of an attempt as stored."""
+    """Return the scores of an attempt as stored."""
     return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
 
 
 def sample_line(sample: Sample) -> dict[str, Any]:
-    """A sample as stored: everything but the context's text."""
+    """Return a sample as stored: everything but the context's text."""
     context = sample.context
     return {
         "id": sample.id,
@@ -332,7 +333,7 @@ def sample_line(sample: Sample) -> dict[str, Any]:
 
 
 def stored_sample(line: Mapping[str, Any]) -> Sample:
-    """The sample of a stored line; its context's text cannot be loaded from it."""
+    """Return the sample of a stored line; its context's text cannot be loaded from it."""
 
     def absent() -> str:
         raise RlmEvalError(

@@ -1,7 +1,7 @@
-"""Group commit: what several files took is put on the disk together, beside the event loop.
+"""Group commit: syncs the writes of several files together, off the event loop.
 
-Every file names how long it may wait; files that are due at the same time share one visit of a
-thread of their own (`fsync` of a network file system takes tens of milliseconds).
+Every file states how long it may wait; files that are due at the same time share one pass of a
+dedicated thread (`fsync` of a network file system takes tens of milliseconds).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Syncable(Protocol):
     """An open file."""
 
     every: float
-    """Most seconds that what was written waits for the disk."""
+    """Longest delay of a write until it is on the disk, seconds."""
     failed: OSError | None
-    """What a commit failed with; what was written before it may be lost."""
+    """Error of a commit; earlier writes may be lost."""
 
     def fileno(self) -> int: ...
 
@@ -30,9 +30,9 @@ class Syncable(Protocol):
 @dataclass
 class _Pending:
     due: float
-    """When its commit begins, seconds of the monotonic clock."""
+    """Start of its commit, seconds of the monotonic clock."""
     done: asyncio.Future[None]
-    """Set when it has ended, well or not."""
+    """Set when the commit has ended, with or without an error."""
 
 
 class Sync:
@@ -53,7 +53,7 @@ class Sync:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """What was touched is committed first."""
+        """Commit the touched files, then leave."""
         self._closing = True
         self._changed.set()
         if self._task is not None:
@@ -61,7 +61,7 @@ class Sync:
         self._thread.shutdown(wait=False)
 
     def touched(self, file: Syncable) -> None:
-        """Something was written to `file`."""
+        """Record a write to `file`."""
         if file not in self._pending:
             now = time.monotonic()
             # The commit itself is part of the wait.
@@ -73,7 +73,7 @@ class Sync:
     async def committed(self, file: Syncable, *, at_once: bool = False) -> None:
         """Return once all that was written to `file` so far is on the disk, or `file.failed`.
 
-        `at_once`: without waiting for others.
+        `at_once`: do not wait for other files.
         """
         if at_once and file in self._pending:
             self._pending[file].due = 0.0
@@ -110,5 +110,5 @@ def _fsync(files: Iterable[Syncable]) -> None:
     for file in files:
         try:
             os.fsync(file.fileno())
-        except OSError as error:  # the file's next write tells: nothing more is paid for in vain
+        except OSError as error:  # the file's next write raises it: no further call is made in vain
             file.failed = error

@@ -1,4 +1,4 @@
-"""What an import leaves in a run directory beside its cells: its origin, and given contexts."""
+"""Import data in a run directory next to its cells: its origin, and given contexts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from rlm_eval.storage.jsonl import read_lines
 
 ABOUT = "imported.json"
-"""In the run directory: what was imported, from which files, and what was told then."""
+"""File in the run directory: what was imported, from which files, and the warnings printed."""
 CONTEXTS = "contexts"
 """Folder of the contexts that the logs hold, one text file a hash."""
 
 
 def context_text(run: Path, cell_id: str, sample: str) -> str | None:
-    """The text of an imported sample's context; `None` where its log held none."""
+    """Return the text of an imported sample's context; `None` where its log held none."""
     for line in read_lines(run / "cells" / cell_id / "samples.jsonl"):
         if line["id"] == sample:
             path = run / CONTEXTS / f"{line['context']['hash']}.txt"

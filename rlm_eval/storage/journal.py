@@ -1,13 +1,13 @@
 """The journal of a cell: every finished model call, written before its reply is used.
 
-One JSON object a line, append-only; kinds of line (fields equal to their default are left out):
+One JSON object per line, append-only; kinds of line (fields equal to their default are left out):
 
 - `{"k":"start","t":3,"sample":ID,"epoch":0,"context":HASH}`: trajectory 3 of this file begins.
 - `{"k":"text","id":7,"v":"..."}`: a literal used by several prompts, named once.
-- `{"k":"call","t":3,"c":41,...}`: call 41 of this file: who asked, the prompt, the reply, usage.
+- `{"k":"call","t":3,"c":41,...}`: call 41 of this file: its position, prompt, reply and usage.
   A prompt is a list of `[role, part, ...]`; a part is literal text, the number of a text line, or
   `[start, end]` in the sample's context.
-- `{"k":"again","t":5,"of":41,...}`: trajectory 5 took the reply of call 41 from the journal.
+- `{"k":"again","t":5,"of":41,...}`: trajectory 5 replayed the reply of call 41 from the journal.
 - `{"k":"sent","t":3,"id":7,"slot":"sub","estimate":[812,256],"n":1}`: call 7 of trajectory 3 is
   about to be sent. Where no `call` line with this `t` and `id` follows, it was in flight when the
   process died: up to `n` attempts of it may have been billed.
@@ -44,11 +44,11 @@ Who = tuple[str, int]
 
 @dataclass
 class StoredReplies:
-    """Stored calls of one sample and epoch, handed out by place, request and occurrence."""
+    """Stored calls of one sample and epoch, returned by position, request and occurrence."""
 
     by_key: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     unused: int = 0
-    """Calls that were answered once and not taken again."""
+    """Calls that were answered once and not replayed."""
     _overlaps: dict[str, bool] = field(default_factory=dict)
 
     def add(self, line: dict[str, Any]) -> None:
@@ -57,8 +57,8 @@ class StoredReplies:
         self.unused += 1
 
     def overlap(self, position: str) -> bool:
-        """Whether calls of this place were under way together, as far as those stored here tell;
-        one alone may have had company.
+        """Return whether calls of this position were in flight together, as far as the stored calls
+        show; a single call may have overlapped others.
         """
         if position not in self._overlaps:
             times = sorted(
@@ -73,7 +73,7 @@ class StoredReplies:
         return self._overlaps[position]
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
-        """The stored call line, or `None` where this was never answered."""
+        """Return the stored call line, or `None` where this request was never answered."""
         stored = self.by_key.get((position, request), ())
         if occurrence >= len(stored):
             return None
@@ -85,11 +85,11 @@ class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
     def __init__(self, log: LineLog, wanted: Mapping[Who, int] | None = None) -> None:
-        """Reads the whole of `log.path` once. Numbers of lines that a lost machine took are not
-        given again: what still refers to them must not meet another text or trajectory.
+        """Read the whole of `log.path` once. Line numbers lost with a machine are not reused: a
+        reference to them must not find another text or trajectory.
 
-        `wanted` names the samples that will run, each with the first trajectory whose replies
-        still count (those before a redo do not); `None` keeps everything.
+        `wanted` names the samples that will run, each with the first trajectory whose replies still
+        count (those before a redo do not); `None` keeps everything.
         """
         self._log = log
         self._texts: dict[bytes, int] = {}
@@ -98,9 +98,9 @@ class Journal:
         self.torn = 0
         """Damaged lines that were skipped."""
         self.stale = 0
-        """Lines that were skipped since their writer had lost the lease."""
+        """Lines that were skipped because their writer had lost the lease."""
         self.counts: dict[str, int] = {}
-        """Tokens of prompts that were counted, by request: what is asked may depend on them."""
+        """Counted tokens of prompts, by request: later requests may depend on them."""
         owner: dict[int, Who] = {}
         for _, line, is_rightful in read_every(log.path):
             if line is None:
@@ -130,22 +130,22 @@ class Journal:
                     self._keep(who, line)
 
     def _keep(self, who: Who, line: dict[str, Any]) -> None:
-        if "cut" in line:  # the reply to a part of the prompt: asked again, as a failed call is
+        if "cut" in line:  # the reply to a part of the prompt: called again, like a failed call
             return
         if line.get("error", "").partition(":")[0] in FINAL_ERRORS:
-            del line["prompt"]  # the asking trajectory has it; keep memory small
+            del line["prompt"]  # the calling trajectory has it; keep memory small
             self._replies[who].add(line)
 
     def check(self) -> None:
-        """Raises `RlmEvalError` where a reply could not be stored: it must not be asked for."""
+        """Raise `RlmEvalError` where a reply could not be stored: the call must not be made."""
         self._log.check()
 
     def replies(self, sample: str, epoch: int) -> StoredReplies:
-        """What earlier attempts at this sample and epoch have already been answered."""
+        """Return the replies of earlier attempts at this sample and epoch."""
         return self._replies.pop((sample, epoch), None) or StoredReplies()
 
     def start(self, sample: str, epoch: int, context: str) -> int:
-        """Begin a trajectory; returns its number in this file."""
+        """Begin a trajectory; return its number in this file."""
         number = self._trajectories
         self._trajectories += 1
         self._log.append(
@@ -154,7 +154,7 @@ class Journal:
         return number
 
     def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
-        """Store a finished call; `more` is kept beside it."""
+        """Write a finished call; `more` is stored with it."""
         line = {"k": "call", "t": trajectory, "c": self._calls, "request": request} | more
         self._calls += 1
         texts: list[dict[str, Any]] = []
@@ -170,10 +170,10 @@ class Journal:
             raise
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
-        """Note that an attempt is about to be sent; `attempts` of the call may then be billed, 0
+        """Record that an attempt is about to be sent; `attempts` of the call may then be billed, 0
         where none was sent after all.
 
-        Raises `RlmEvalError` where nothing can be written any more: then nothing is sent.
+        Raises `RlmEvalError` where the journal cannot be written: then nothing is sent.
         """
         tokens = [estimate.input, estimate.output]
         line = {"k": "sent", "t": trajectory, "id": call.id, "slot": call.slot, "estimate": tokens}
@@ -185,11 +185,11 @@ class Journal:
         self._log.append({"k": "count", "request": request, "tokens": tokens})
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
-        """Note that a trajectory was served a stored reply."""
+        """Record that a trajectory replayed a stored reply."""
         self._log.append({"k": "again", "t": trajectory, "of": stored["c"]} | _place(call))
 
     def _part(self, part: PromptPart, texts: list[dict[str, Any]]) -> int | str | list[int]:
-        """The part as stored; a literal that is named for the first time is added to `texts`."""
+        """Return the part as stored; a literal named for the first time is added to `texts`."""
         if isinstance(part, Slice):
             return [part.start, part.end]
         if len(part) < _SHARED_TEXT:
@@ -208,7 +208,7 @@ def _digest(text: str) -> bytes:
 
 
 def _place(call: Call) -> dict[str, Any]:
-    """Where a call stands in its trajectory."""
+    """Return the position of a call in its trajectory."""
     line: dict[str, Any] = {"id": call.id, "role": call.role.value, "position": call.position}
     if call.parent is not None:
         line["parent"] = call.parent
@@ -222,7 +222,7 @@ def _place(call: Call) -> dict[str, Any]:
 
 
 def _result(call: Call) -> dict[str, Any]:
-    """What came of a call."""
+    """Return the result of a call."""
     times = call.times
     line: dict[str, Any] = {
         "model": call.model,
@@ -264,13 +264,13 @@ def _failed(stored: Sequence[Any]) -> tuple[Usage, ...]:
 
 
 def estimate_of(line: Mapping[str, Any]) -> Usage:
-    """The estimate of one attempt of a `call` or `sent` line."""
+    """Return the estimate of one attempt of a `call` or `sent` line."""
     tokens, output = line.get("estimate", (None, None))
     return Usage(input=tokens, output=output)
 
 
 def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Prompt) -> Call:
-    """The call of a journal line, standing at `place` (the line itself, or an `again` line)."""
+    """Return the call of a journal line, at `place` (the line itself, or an `again` line)."""
     return Call(
         id=place["id"],
         parent=place.get("parent"),
@@ -299,10 +299,10 @@ def stored_call(line: Mapping[str, Any], place: Mapping[str, Any], prompt: Promp
 
 
 class JournalReader:
-    """The calls of a journal by trajectory, read where they stand: a journal may be large."""
+    """The calls of a journal by trajectory, read on demand: a journal may be large."""
 
     def __init__(self, path: Path) -> None:
-        """Reads `path` once and keeps the places of its lines."""
+        """Read `path` once and keep the places of its lines."""
         self._path = path
         self._texts: dict[int, int] = {}
         self.starts: dict[int, tuple[str, int, str]] = {}  # trajectory -> sample, epoch, context
@@ -326,15 +326,15 @@ class JournalReader:
                 self._of[line["t"]].append((line["of"], line))
 
     def __iter__(self) -> Iterator[int]:
-        """The trajectories that have calls."""
+        """Iterate over the trajectories that have calls."""
         return iter(self._of)
 
     def __contains__(self, trajectory: int) -> bool:
-        """Whether it began in this journal, with calls or without."""
+        """Return whether it began in this journal, with calls or without."""
         return trajectory in self.starts or trajectory in self._of
 
     def of(self, trajectory: int) -> tuple[Call, ...]:
-        """The calls of a trajectory as they were written, prompts as slices of its context."""
+        """Return the calls of a trajectory as written, prompts as slices of its context."""
         texts: dict[int, str] = {}
         context = self.starts[trajectory][2] if trajectory in self.starts else ""
         calls = []
@@ -347,7 +347,7 @@ class JournalReader:
         return tuple(calls)
 
     def lines(self, trajectory: int) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-        """(call line, the `again` line that took it over or `None`) of a trajectory."""
+        """Yield (call line, the `again` line that replayed it or `None`) of a trajectory."""
         with self._path.open("rb") as file:
             for number, again in self._of.get(trajectory, ()):
                 yield line_at(file, self._calls[number]), again
@@ -366,7 +366,7 @@ class JournalReader:
 
 
 class ReplayJournal(Journal):
-    """The calls of one finished attempt, errors too, in the place of a journal; writes nothing."""
+    """The calls of one finished attempt, errors too, in place of a journal; writes nothing."""
 
     def __init__(self, calls: JournalReader, trajectory: int) -> None:
         self._own = StoredReplies()
@@ -376,25 +376,25 @@ class ReplayJournal(Journal):
             self._own.add(line)
 
     def check(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def replies(self, sample: str, epoch: int) -> StoredReplies:  # noqa: ARG002 - it holds one attempt
-        """The attempt's calls."""
+        """Return the attempt's calls."""
         return self._own
 
     def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
-        """The number that it had."""
+        """Return the number of the original trajectory."""
         return self._number
 
     def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write_count(self, request: str, tokens: int) -> None:
-        """Nothing on disk."""
+        """Write nothing to the disk."""
         self.counts[request] = tokens
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,14 +1,13 @@
 """Append-only logs of JSON lines that survive kills, full disks and lost machines.
 
-Not a database: one writer (`lease`), readers at any time. A line is on its way to the disk when
-`append` returned (it survives `kill -9`), and on the disk once the group commit has run
-(`group_commit`). Lines of a protected task are sealed, packed so that no search finds their text;
-readers need not know.
+Not a database: one writer (`lease`), readers at any time. A line survives `kill -9` once `append`
+returned, and is on the disk once the group commit has run (`group_commit`). Lines of a protected
+task are sealed, packed so that no search finds their text; readers handle both forms.
 
 A process that lost its lease may write a line before it notices. So every line carries its writer's
 token (`"w":"3.9f3a"`, the number of `Lease.claim`), and a writer that finds lines of others begins
-with `{"k":"writer","w":"4.07be"}`: behind it lines of lower numbers are stale (`Fence`). Lines
-without a token are of an older release, and count.
+with `{"k":"writer","w":"4.07be"}`: after it, lines of lower numbers are stale (`Fence`). Lines
+without a token come from an older release, and count.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ from rlm_eval.core.secrets import SECRETS
 from rlm_eval.storage.group_commit import Sync
 
 SYNC_SECONDS = 0.05
-"""Longest wait of a line for the disk."""
+"""Longest delay until a line is on the disk, seconds."""
 _HEADER = b'{"k":"writer"'
 _TOKEN = re.compile(rb'"w": ?"(\d+\.[0-9a-f]+)"\}\s*$')
 
 
 class LineLog(Protocol):
-    """What a journal is written to."""
+    """The log that a journal writes to."""
 
     path: Path
-    """Lines of earlier processes; they are read once."""
+    """File with the lines of earlier processes; they are read once."""
 
     def check(self) -> None:
-        """Raises `RlmEvalError` where nothing can be appended."""
+        """Raise `RlmEvalError` where nothing can be appended."""
         ...
 
     def append(self, *records: Mapping[str, Any]) -> None:
@@ -56,10 +55,10 @@ class LineLog(Protocol):
 
 @dataclass(frozen=True)
 class Writer:
-    """Who appends, by the lease that he holds."""
+    """The identity of the appending process, by the lease that it holds."""
 
     token: str
-    """`number.id`: of several writers of a file the one with the highest number is right."""
+    """`number.id`: of several writers of a file the one with the highest number is valid."""
     check: Callable[[], None]
     """Raises `RlmEvalError` where the lease is lost."""
 
@@ -75,8 +74,8 @@ class JsonlLog:
         sync: Sync | None = None,
         every: float = SYNC_SECONDS,
     ) -> None:
-        """Opens `path` for appending, ending a torn last line first; without a `writer` it is
-        not shared. Its lines wait for the disk `every` seconds at most, in the group of
+        """Open `path` for appending, ending a torn last line first; without a `writer` it is not
+        shared. Its lines are on the disk after `every` seconds at most, in the group of
         `group_commit`. Raises `OSError`, and `RlmEvalError` where the disk takes no more.
         """
         self.path = path
@@ -113,18 +112,18 @@ class JsonlLog:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Raises `RlmEvalError` where what was written may not be on the disk."""
+        """Raise `RlmEvalError` where written lines may not be on the disk."""
         try:
             await self.sync(at_once=True)
         except RlmEvalError:
-            if kind is None:  # else there is an error to tell
+            if kind is None:  # else there is an error to report
                 raise
         finally:
             await self._exits.aclose()
             os.close(self._fd)
 
     def close(self) -> None:
-        """In the place of the context manager, without an event loop. Raises `RlmEvalError`."""
+        """Close without an event loop, in place of the context manager. Raises `RlmEvalError`."""
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -140,7 +139,7 @@ class JsonlLog:
             raise self._refused(self.failed)
 
     def check(self) -> None:
-        """Raises `RlmEvalError` where nothing may or can be appended: nothing is paid for then."""
+        """Raise `RlmEvalError` where nothing may or can be appended: nothing is paid for then."""
         if self._writer is not None:
             self._writer.check()
         if self.failed is not None:
@@ -162,7 +161,7 @@ class JsonlLog:
     def _write(self, lines: bytes) -> None:
         try:
             written = os.write(self._fd, lines)
-            if written != len(lines):  # the disk is full: take the torn line back
+            if written != len(lines):  # the disk is full: remove the torn line
                 size = os.fstat(self._fd).st_size
                 if os.pread(self._fd, written, size - written) == lines[:written]:
                     os.ftruncate(self._fd, size - written)
@@ -172,7 +171,7 @@ class JsonlLog:
             raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def _check_place(self) -> None:
-        """Raises `NoStorage` where the open file is no longer the one at `path`."""
+        """Raise `NoStorage` where the open file is no longer the one at `path`."""
         try:
             here = os.fstat(self._fd)
             named = os.stat(self.path)  # noqa: PTH116 - before every line: no object is built
@@ -199,16 +198,16 @@ class JsonlLog:
 
 
 class Fence:
-    """Tells the lines of the rightful writer, in the order in which they stand in a file."""
+    """Identifies the lines of the valid writer, in the order of a file."""
 
     def __init__(self) -> None:
         self.token = ""
-        """Of the writer whose lines count now; empty before the first line that names one."""
+        """Token of the writer whose lines count now; empty before the first line that names one."""
         self.number = 0
-        """Its number."""
+        """Number of that token."""
 
     def admits(self, token: str | None, *, header: bool) -> bool:
-        """Whether a line with this token counts; a `header` is a writer's first line."""
+        """Return whether a line with this token counts; a `header` is a writer's first line."""
         if token is None or token == self.token:
             return True
         number = _number(token)
@@ -218,14 +217,14 @@ class Fence:
         return False
 
     def admits_raw(self, line: bytes) -> bool:
-        """The same of a line as it stands in its file."""
+        """Return the same for a raw line of a file."""
         found = _TOKEN.search(line, max(0, len(line) - 64))
         token = found.group(1).decode() if found else None
         return self.admits(token, header=line.startswith(_HEADER))
 
 
 def highest_number(path: Path) -> int:
-    """Of the tokens in a log; 0 where it has none."""
+    """Return the highest number of the tokens in a log; 0 where it has none."""
     fence = Fence()
     if path.exists():
         with path.open("rb") as file:
@@ -239,20 +238,20 @@ def _number(token: str) -> int:
 
 
 def dumped(record: Mapping[str, Any], sealed: bool = False) -> bytes:
-    """A line of a log, without secrets."""
+    """Return a line of a log, without secrets."""
     if sealed:
         inner = {key: value for key, value in record.items() if key != "w"}
         packed = base64.b64encode(zlib.compress(dumped(inner), 1)).decode()
         return dumped({"sealed": packed} | ({"w": record["w"]} if "w" in record else {}))
     try:
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # what a model's code made: a lone surrogate, an integer beyond 64 bits
+    except TypeError:  # made by a model's code: a lone surrogate, an integer beyond 64 bits
         line = json.dumps(record).encode() + b"\n"
     return SECRETS.json(line)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """A line of a log; `None` where it is torn or damaged."""
+    """Parse a line of a log; `None` where it is torn or damaged."""
     value: Any
     try:
         value = orjson.loads(line)
@@ -271,7 +270,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
-    """(where it starts, the line or `None` where it is torn or damaged, whether it counts) of every
+    """Yield (start, the line or `None` where it is torn or damaged, whether it counts) of every
     line of a log, its token under `w`; it does not count where its writer had lost the lease.
     Headers are left out.
     """
@@ -290,14 +289,14 @@ def read_every(path: Path) -> Iterator[tuple[int, dict[str, Any] | None, bool]]:
 
 
 def read_raw(path: Path) -> Iterator[bytes]:
-    """The lines that count, as they stand."""
+    """Yield the raw lines that count."""
     fence = Fence()
     with path.open("rb") as file:
         yield from filter(fence.admits_raw, file)
 
 
 def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(where it starts, the line or `None` where it is torn or damaged) of the lines that count,
+    """Yield (start, the line or `None` where it is torn or damaged) of the lines that count,
     without their tokens.
     """
     for place, line, counts in read_every(path):
@@ -308,12 +307,12 @@ def read_places(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines that count; a torn or damaged one is skipped (`count_torn` tells)."""
+    """Yield the whole lines that count; torn or damaged ones are skipped (see `count_torn`)."""
     return (line for _, line in read_places(path) if line is not None)
 
 
 def line_at(file: BinaryIO, place: int) -> dict[str, Any]:
-    """The line that `read_places` found at `place`."""
+    """Return the line that `read_places` found at `place`."""
     file.seek(place)
     line = parsed(file.readline())
     assert line is not None, "it was whole when its place was noted"
@@ -322,10 +321,10 @@ def line_at(file: BinaryIO, place: int) -> dict[str, Any]:
 
 
 def count_torn(path: Path) -> int:
-    """Lines of a log that are torn or damaged."""
+    """Count the lines of a log that are torn or damaged."""
     return sum(line is None for _, line in read_places(path))
 
 
 def count_stale(path: Path) -> int:
-    """Lines of a log whose writer had lost the lease."""
+    """Count the lines of a log whose writer had lost the lease."""
     return sum(not counts for _, _, counts in read_every(path))

@@ -1,10 +1,11 @@
-"""One writer per folder: a lease file, renewed while it is held, that a dead holder loses.
+"""One writer per folder: a lease file, renewed while in use, which a dead holder loses.
 
-A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is
-replaced; the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot
-renew it, stops before it writes again (`Lease.check`); what it wrote too late is known by its token
-(`Lease.claim`, `jsonl`). Locks of the file system are not used here: on the network file systems of
-clusters they may hold within one machine only. What is relied on there: `docs/cluster.md`.
+A holder that died on this machine, or whose lease was not renewed for `STALE_SECONDS`, is replaced;
+the same Slurm job (requeued) takes over at once. A process that lost its lease, or cannot renew it,
+stops before it writes again (`Lease.check`); lines that it wrote too late are identified by its
+token (`Lease.claim`, `jsonl`). Locks of the file system are not used here: on the network file
+systems of clusters they may work within one machine only. Assumptions about the file system:
+`docs/cluster.md`.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from rlm_eval.storage.lockfile import Seen, clock_of, create_once, read
 
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
-_PATIENCE = 0.2  # seconds between two looks of a process that waits
-_LONG_WAIT = 5.0  # seconds after which it says so
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while suspended
+_PATIENCE = 0.2  # seconds between two polls of a process that waits
+_LONG_WAIT = 5.0  # seconds after which the wait is reported
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # continues while suspended
 
 
 class NotTheWriter(RlmEvalError):
-    """Another process writes this folder: this one must leave every file of it alone."""
+    """Raised where another process writes this folder: this one must not change any file of it."""
 
 
 class LeaseHeld(NotTheWriter):
-    """Another process holds the lease."""
+    """Raised where another process holds the lease."""
 
 
 class LeaseLost(NotTheWriter):
-    """This process held the lease and can no longer rely on it."""
+    """Raised where this process held the lease and can no longer rely on it."""
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the folder now; `None` where it is free, or the holder is dead."""
+    """Return the holder of the folder; `None` where it is free, or the holder is dead."""
     seen = read(folder / "lease.json")
     if seen is None:
         return None
@@ -68,7 +69,7 @@ class Lease:
     ) -> None:
         """`folder` must exist. `renew`, `stale`: seconds, else `RENEW_SECONDS`, `STALE_SECONDS`.
 
-        `waits`: until a living holder gives it back, instead of raising `LeaseHeld`.
+        `waits`: wait until a living holder releases it, instead of raising `LeaseHeld`.
         """
         self._folder = folder
         self._waits = waits
@@ -80,7 +81,7 @@ class Lease:
         self._me = Holder.me()
         self._mine = self._me.stored()
         self._watched: Seen | None = None
-        self._left = 0.0  # seconds since the watched lease was renewed, at the first look
+        self._left = 0.0  # seconds since the watched lease was renewed, at the first poll
         self._waited = 0.0
         self._confirmed = _now()
         self._lost = ""
@@ -90,9 +91,9 @@ class Lease:
         self._owner: asyncio.Task[Any] | None = None
         self._cancelled = False
         self.taken_over = ""
-        """Whose lease was replaced, in words; empty where it was free."""
+        """Description of the replaced holder; empty where the lease was free."""
         self.is_contested = False
-        """The last holder is not known to be dead: writes of it may still be on their way."""
+        """True if the last holder is not known to be dead: it may still have writes in flight."""
 
     async def __aenter__(self) -> Lease:
         while wait := self._try():  # noqa: ASYNC110 - a file of another process has no event
@@ -108,7 +109,7 @@ class Lease:
         return self
 
     def _try(self) -> float:
-        """Take the lease; else the seconds after which to look again. Raises `LeaseHeld`."""
+        """Take the lease; else return the seconds until the next poll. Raises `LeaseHeld`."""
         for _ in range(5):
             self._confirmed = _now()
             if create_once(self._path, self._mine):
@@ -123,14 +124,14 @@ class Lease:
         )
 
     def _judge(self, seen: Seen) -> float:
-        """Remove the lease of a dead holder; else the seconds after which to look again.
+        """Remove the lease of a dead holder; else return the seconds until the next poll.
 
         Raises `LeaseHeld` where the holder is alive, or may be.
         """
         other = seen.holder
         alive = other.is_alive_here()
         age = abs(clock_of(self._folder) - seen.changed)
-        # A living process of the same job and machine is another task of it, no predecessor.
+        # A living process of the same job and machine is another task of it, not a predecessor.
         requeued = alive is None and self._me.is_requeued(other)
         if alive or (alive is None and not requeued and age <= self._stale):
             if self._waits:
@@ -144,7 +145,7 @@ class Lease:
                 "run the same command again"
             )
         if alive is None and not requeued and self._watched != seen:
-            # A clock that was set makes a lease look old: it must also stand still for a while.
+            # A clock that was set makes a lease look old: it must also be unchanged for a while.
             self._watched, self._left = seen, age
             return 1.2 * self._renew
         self._remove(seen)
@@ -154,14 +155,14 @@ class Lease:
         return 0.0
 
     def _wait_for(self, other: Holder) -> float:
-        """Seconds until the next look; says once for whom a long wait is."""
+        """Return the seconds until the next poll; report a long wait once."""
         before, self._waited = self._waited, self._waited + _PATIENCE
         if before < _LONG_WAIT <= self._waited:
             say(f"{self._folder}: waiting for {other}, which is writing it")
         return _PATIENCE
 
     def _remove(self, seen: Seen) -> None:
-        """Take a judged lease away; one that was renewed or replaced since is put back."""
+        """Remove a lease judged dead; one that was renewed or replaced since is put back."""
         removed = self._path.with_name(f".lease.{self._me.id}.removed")
         with suppress(FileNotFoundError):
             if read(self._path) != seen:
@@ -178,13 +179,13 @@ class Lease:
             removed.unlink()
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        # A thread: neither a busy event loop nor a file system that hangs stops the other.
+        # A thread: neither a busy event loop nor a hanging file system stops the other.
         self._renewal = threading.Thread(target=self._keep, args=(loop,), daemon=True)
         self._renewal.start()
 
     def claim(self, at_least: int = 0) -> str:
-        """A token for every line that is written now: `number.id`, the number above `at_least` and
-        above those of all earlier holders. Raises `LeaseLost` and `OSError`.
+        """Return a token for every line that is written now: `number.id`, the number above
+        `at_least` and above those of all earlier holders. Raises `LeaseLost` and `OSError`.
 
         The number is claimed by making a file while the lease is held, and counts only if the lease
         is still held then: a later holder's is higher.
@@ -207,7 +208,7 @@ class Lease:
         return f"{number}.{self._me.id[:4]}"
 
     def check(self) -> None:
-        """Raises `LeaseLost` where this process may not write. Cheap, but for after a pause."""
+        """Raise `LeaseLost` where this process may not write. Cheap, except after a pause."""
         if self._lost:
             raise LeaseLost(self._lost)
         now = _now()
@@ -219,7 +220,7 @@ class Lease:
             self._check_renewed(error)
 
     def _check_renewed(self, error: OSError) -> None:
-        """Raises `LeaseLost` where it could not be renewed for too long."""
+        """Raise `LeaseLost` where the lease could not be renewed for too long."""
         gap = _now().boot - self._confirmed.boot
         if gap > self._give_up:
             self._lost = (
@@ -230,7 +231,7 @@ class Lease:
             raise LeaseLost(self._lost) from error
 
     def _confirm(self) -> None:
-        """Renew the lease and see that it is this process's. Raises `LeaseLost` and `OSError`.
+        """Renew the lease and check that it is this process's. Raises `LeaseLost` and `OSError`.
 
         In this order: a process that judged the lease before it was renewed puts it back.
         """
@@ -258,7 +259,7 @@ class Lease:
             self._lock.release()
 
     def _renewed(self) -> Seen | None:
-        """The lease after a renewal. One that is missing may come back: see `_remove`."""
+        """Return the lease after a renewal. A missing one may come back: see `_remove`."""
         for pause in (0.0, 0.05, 0.2):
             time.sleep(pause)
             with suppress(FileNotFoundError):
@@ -269,7 +270,7 @@ class Lease:
         return None
 
     def _keep(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Renew until the lease is given back or lost."""
+        """Renew until the lease is released or lost."""
         pause = self._renew
         while not self._closed.wait(pause):
             try:
@@ -298,11 +299,11 @@ class Lease:
             self._renewal.join(timeout=1.0)
         with suppress(OSError, LeaseLost):
             if not self._lost:
-                # Renewed once more: no process takes it over between this look and its removal.
+                # Renewed once more: no process takes it over between this check and its removal.
                 self._confirm()
                 self._path.unlink()
             elif (seen := read(self._path)) is not None and seen.content == self._mine:
-                self._remove(seen)  # it could not be renewed; this process may live on for hours
+                self._remove(seen)  # it could not be renewed; this process may live for hours
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -318,7 +319,7 @@ class Lease:
             return
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)  # it may not have arrived yet
-        self._owner.uncancel()  # it was meant for this folder alone
+        self._owner.uncancel()  # it applied to this folder alone
         if isinstance(error, asyncio.CancelledError):
             raise LeaseLost(self._lost) from error
 
@@ -326,9 +327,9 @@ class Lease:
 @dataclass(frozen=True)
 class _Time:
     boot: float
-    """Seconds since boot, suspended ones included."""
+    """Seconds since boot, suspended time included."""
     wall: float
-    """Seconds since 1970: a machine that was frozen from outside notices by this clock only."""
+    """Seconds since 1970: only this clock shows that a machine was frozen from outside."""
 
 
 def _now() -> _Time:

@@ -1,8 +1,8 @@
-"""Which process holds a lease, and whether it still runs.
+"""Identity of the process that holds a lease, and whether it still runs.
 
-A process is known by its machine's boot id, its namespaces, its pid and its start in clock ticks
-since boot: none of them moves when a clock is set. Where one of the first two differs, this process
-cannot know, and only time tells (`lease`).
+A process is identified by its machine's boot id, its namespaces, its pid and its start in clock
+ticks since boot: none of them changes when a clock is set. Where one of the first two differs, this
+process cannot check the other one, and only time decides (`lease`).
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ import orjson
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes a cell."""
+    """The process that writes a cell."""
 
     host: str
     """Machine name; empty where the lease could not be read."""
     pid: int
-    """Process, in its own PID namespace."""
+    """Process id, in its own PID namespace."""
     job: str | None
     """Slurm job id, `None` outside Slurm."""
     since: float
-    """When the lease was taken, seconds since 1970 by the holder's clock: shown, not compared."""
+    """Start of the lease, seconds since 1970 by the holder's clock: shown, not compared."""
     boot: str = ""
     """Boot id of the kernel; empty where unknown (an older release, no Linux)."""
     spaces: str = ""
-    """PID and time namespace: pids and start times of another one mean other processes."""
+    """PID and time namespace: in another namespace, pids and start times denote other processes."""
     ticks: int | None = None
     """Start of the process, clock ticks since boot: a reused pid is another process."""
     id: str = ""
-    """Random: no two leases are alike."""
+    """Random id: no two leases are equal."""
     task: str = ""
     """Step and rank within the Slurm job: `srun` starts several processes, on several nodes."""
 
     @classmethod
     def me(cls) -> Holder:
-        """This process."""
+        """Return the holder record of this process."""
         pid, job = os.getpid(), os.environ.get("SLURM_JOB_ID")
         host, boot, spaces = _here()
         ticks = _running(pid) if boot else None
@@ -52,12 +52,12 @@ class Holder:
         return cls(host, pid, job, time.time(), boot, spaces, ticks, id, task)
 
     def is_requeued(self, other: Holder) -> bool:
-        """Whether this is the same task of the same Slurm job as `other`, started again."""
+        """Return whether this is the same task of the same Slurm job as `other`, started again."""
         return self.job is not None and (self.job, self.task) == (other.job, other.task)
 
     @classmethod
     def read(cls, stored: bytes, changed: float) -> Holder:
-        """The holder of a lease file that was `changed` then, seconds since 1970.
+        """Parse a lease file that was `changed` at that time, seconds since 1970.
 
         A file that cannot be parsed still has an owner: it may be half-written.
         """
@@ -68,11 +68,11 @@ class Holder:
             return cls(host="", pid=0, job=None, since=changed)
 
     def stored(self) -> bytes:
-        """The content of its lease file."""
+        """Return the content of its lease file."""
         return orjson.dumps(asdict(self))
 
     def is_alive_here(self) -> bool | None:
-        """Whether the process still runs; `None` where this process cannot know."""
+        """Return whether the process still runs; `None` where this process cannot check."""
         if not self.boot or (self.host, self.boot, self.spaces) != _here():
             return None
         ticks = _running(self.pid)
@@ -83,10 +83,10 @@ class Holder:
 
 
 def _here() -> tuple[str, str, str]:
-    """Host, boot id and namespaces of this process; no boot id where its `/proc` is of no use."""
+    """Return host, boot id and namespaces of this process; no boot id if `/proc` does not apply."""
     host, proc = socket.gethostname(), Path("/proc")
     try:
-        if (proc / "self").readlink().name != str(os.getpid()):  # that of another PID namespace
+        if (proc / "self").readlink().name != str(os.getpid()):  # `/proc` of another PID namespace
             return host, "", ""
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         pids = (proc / "self/ns/pid").readlink()
@@ -100,7 +100,7 @@ def _here() -> tuple[str, str, str]:
 
 
 def _running(pid: int) -> int | None:
-    """When a running process started, clock ticks since boot; `None` where it does not run."""
+    """Return a running process's start, clock ticks since boot; `None` where it does not run."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -110,11 +110,11 @@ def _running(pid: int) -> int | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether another user's process runs which `/proc` (mounted with `hidepid`) may not show."""
+    """Return whether another user's process runs that `/proc` (mounted with `hidepid`) may hide."""
     try:
         os.kill(pid, 0)
     except PermissionError:
         return True
-    except (OSError, OverflowError):  # it has ended, or there is no such number
+    except (OSError, OverflowError):  # it has ended, or the number does not exist
         pass
     return False

@@ -1,4 +1,4 @@
-"""A file that one process alone can make, also on network file systems, and what is read of it."""
+"""A file that only one process can make, also on network file systems, and its content."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Seen:
 
     @property
     def holder(self) -> Holder:
-        """Who wrote it."""
+        """Parse the holder that wrote it."""
         return Holder.read(self.content, self.changed)
 
 
 def read(path: Path) -> Seen | None:
-    """A lock file now; `None` where there is none."""
+    """Read a lock file; `None` where there is none."""
     try:
-        with path.open("rb") as file:  # opened, so that a network file system looks at its server
+        with path.open("rb") as file:  # opened, so that a network file system asks its server
             return Seen(file.read(), os.fstat(file.fileno()).st_mtime)
     except FileNotFoundError:
         return None
 
 
 def clock_of(folder: Path) -> float:
-    """The time by the clock of the folder's file system: those of two machines may differ."""
+    """Return the time by the clock of the folder's file system: two machines' clocks may differ."""
     probe = folder / f".clock.{secrets.token_hex(8)}"
     try:
         with probe.open("xb") as file:
@@ -50,7 +50,7 @@ def clock_of(folder: Path) -> float:
 
 
 def create_once(path: Path, content: bytes) -> bool:
-    """Make a file with this content, unlike any other's; `False` where it is another's."""
+    """Make a file with this unique content; return `False` where it is another process's."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
     try:
         draft.write_bytes(content)
@@ -58,7 +58,7 @@ def create_once(path: Path, content: bytes) -> bool:
             os.link(draft, path)  # by one process only, also on network file systems
         except FileExistsError:
             pass
-        except OSError:  # no hard links here; what else is wrong the next try says itself
+        except OSError:  # no hard links here; the next attempt raises any other error itself
             with suppress(FileExistsError):
                 _write_new(path, content)
                 return True
@@ -67,7 +67,7 @@ def create_once(path: Path, content: bytes) -> bool:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-    # NFS: it may have been made, its answer lost and the request sent again.
+    # NFS: the file may exist, its reply lost and the request sent again.
     seen = read(path)
     return seen is not None and seen.content == content
 

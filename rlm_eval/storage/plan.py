@@ -1,8 +1,8 @@
-"""The cells that were asked for in a run directory: `plan.json`, and one mark a cell in `plan/`.
+"""The planned cells of a run directory: `plan.json`, and one mark per cell in `plan/`.
 
-Processes that plan at the same moment need no lock: a mark is an empty file named after its cell,
-so that marks cannot overwrite each other, and a process that writes `plan.json` writes it again
-until it names every mark. A plan of an older release has no marks.
+Processes that plan at the same time need no lock: a mark is an empty file named after its cell, so
+that marks cannot overwrite each other, and a process that writes `plan.json` writes it again until
+it names every mark. A plan of an older release has no marks.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from rlm_eval.storage.cell_store import write_json
 
 
 class Planned(Protocol):
-    """What is read of a `config.cell.Cell`."""
+    """The fields of a `config.cell.Cell` that are read here."""
 
     @property
     def plan_id(self) -> str:
-        """Its id; of a shard also which."""
+        """The cell's id; of a shard, also its number."""
 
 
 def plan(run: Path, cells: Sequence[Planned]) -> None:
     """Add the cells to the run's plan, so that `status` can name the missing ones."""
     known = set(_listed(run))
     new = [name for cell in cells if (name := cell.plan_id) not in known]
-    if not new:  # a job of a submitted sweep finds its cells planned and leaves the plan alone
+    if not new:  # a job of a submitted sweep finds its cells planned and does not change the plan
         return
     marks = run / "plan"
     marks.mkdir(exist_ok=True)
     for name in new:
         _mark(run, name).touch()
     sync_folder(marks)
-    # The last process that writes `plan.json` looks at the marks after its write: none is lost.
+    # The last process that writes `plan.json` reads the marks after its write: none is lost.
     while set(named := planned(run, first=new)) - set(_listed(run)):
         write_json(run / "plan.json", {"cells": named})
 
 
 def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
-    """Every planned cell, in the order of planning as far as it is known; empty without a plan.
+    """Return every planned cell, in the order of planning where known; empty without a plan.
 
-    `first` are names whose order the caller knows. Raises `RlmEvalError` for a damaged plan.
+    `first` are names whose order the caller has. Raises `RlmEvalError` for a damaged plan.
     """
     marks = sorted(unquote(path.name) for path in (run / "plan").glob("[!.]*"))
     given = [name for name in first if name in set(marks)]
@@ -54,7 +54,7 @@ def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
 
 
 def is_planned(run: Path, name: str) -> bool:
-    """True where the plan has a mark of this cell."""
+    """Return true if the plan has a mark of this cell."""
     return _mark(run, name).exists()
 
 

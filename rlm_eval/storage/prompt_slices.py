@@ -1,10 +1,10 @@
-"""Prompts as slices: which part of a stored text a prompt repeats, exactly.
+"""Prompts as slices: the parts of a stored text that a prompt repeats exactly.
 
-Every maximal run of `MIN_RUN` characters or more that also stands in the source becomes a place
-in it; the rest stays literal text. Decoding gives back the very same string. A run that stands in
-the source more than once is put at the nearest place after the previous one, and text that goes on
-where the previous run ended (quoted or numbered lines) is taken as its continuation. The search
-is rsync's idea: hashes of aligned blocks of the source, looked up for every window of the text.
+Every maximal run of `MIN_RUN` characters or more that also occurs in the source becomes a place in
+it; the rest stays literal text. Decoding returns the identical string. A run that occurs in the
+source more than once is put at the nearest place after the previous one, and text that continues
+where the previous run ended (quoted or numbered lines) becomes its continuation. The search follows
+rsync: hashes of aligned blocks of the source, looked up for every window of the text.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class SourceIndex:
         order = np.argsort(blocks, kind="stable")
         self._hashes = blocks[order]
         self._places = (order * _BLOCK).astype(np.int64)
-        # Most windows of a text stand nowhere in the source: two flags among 16 bits a block tell
-        # it without the search in the sorted hashes, which misses the processor's caches.
+        # Most windows of a text do not occur in the source: two flags among 16 bits per block show
+        # this without the search in the sorted hashes, which misses the processor's caches.
         width = max(10, (16 * len(blocks)).bit_length())
         self._first, self._second = np.uint64(64 - width), np.uint64(max(0, 64 - 2 * width))
         self._mask = np.uint64((1 << width) - 1)
@@ -86,7 +86,7 @@ class SourceIndex:
         self._filter = np.packbits(flags, bitorder="little")
 
     def encode(self, text: str) -> tuple[PromptPart, ...]:
-        """`text` as literals and slices of this source; joined they give `text`."""
+        """Encode `text` as literals and slices of this source; joined they give `text`."""
         if len(text) < MIN_RUN or not len(self._hashes):
             return (text,) if text else ()
         if len(self.text) >= MIN_RUN and (at := text.find(self.text)) >= 0:
@@ -116,8 +116,8 @@ class SourceIndex:
                     run = self._onward(text, done, after)
                 number = bisect_left(hits, done - at, number)
             at += size
-            # A run far beyond the batch: what was hashed for nothing must not grow. Else look at
-            # more at once, as many short runs or none at all are ahead.
+            # A run far beyond the batch: do not hash more in vain. Otherwise look up more at once,
+            # since many short runs or none at all follow.
             size = _FIRST_BATCH if done > at + 3 * size else min(size * 4, _CHUNK)
             at = max(at, done)
         if done < len(text):
@@ -125,7 +125,7 @@ class SourceIndex:
         return tuple(parts)
 
     def _hits(self, hashes: _Hashes) -> tuple[list[int], list[int]]:
-        """Windows whose hash some block of the source has: offsets, places in the sorted hashes."""
+        """Return windows whose hash a block of the source has: offsets, places in sorted hashes."""
         maybe = np.flatnonzero(self._flags(hashes >> self._first))
         maybe = maybe[self._flags((hashes[maybe] >> self._second) & self._mask) != 0]
         wanted = hashes[maybe]
@@ -141,7 +141,7 @@ class SourceIndex:
         return found
 
     def _onward(self, text: str, done: int, after: int) -> _Run | None:
-        """The run that begins in the source where the previous one ended, with little between."""
+        """Return the run that continues the source at the previous one's end, after little text."""
         head = self.text[after : after + _BLOCK]
         at = text.find(head, done, done + MIN_RUN) if len(head) == _BLOCK else -1
         return None if at < 0 else self._run(text, at, after, done)
@@ -156,11 +156,11 @@ class SourceIndex:
         floor: int,
         after: int,
     ) -> _Run | None:
-        """The run of `MIN_RUN` characters or more through a hit window; the batch starts at `at`.
+        """Return the run of `MIN_RUN` characters or more through a hit window; batch start `at`.
 
-        Every place that repeats it has an aligned block within the `_BLOCK` windows behind its
-        first hit: of these the longest run wins, then the nearest that ends behind `after`, then
-        the first of all. Nothing of the text before `floor` is taken.
+        Every place that repeats it has an aligned block within the `_BLOCK` windows after its first
+        hit: of these the longest run wins, then the nearest that ends after `after`, then the first
+        of all. Text before `floor` is not used.
         """
         runs: list[_Run] = []
         for hit, low in zip(
@@ -169,7 +169,7 @@ class SourceIndex:
             if hit >= hits[number] + _BLOCK:
                 break
             for place in self._places_of(low, after):
-                # A hash may lie; a run may be too short.
+                # Hashes may collide; a run may be too short.
                 if run := self._run(text, at + hit, place, floor):
                     runs.append(run)  # noqa: PERF401
         if len(runs) < 2:
@@ -177,7 +177,7 @@ class SourceIndex:
         return max(runs, key=lambda r: (r[2], r[1] + r[2] > after, -r[1]))
 
     def _places_of(self, low: int, after: int) -> list[int]:
-        """Where the block at `low` in the sorted hashes stands: next behind `after`, and first."""
+        """Return places of the block at `low` of the sorted hashes: after `after`, and first."""
         window = self._hashes[low]
         first = int(self._places[low])
         if low + 1 == len(self._hashes) or self._hashes[low + 1] != window:
@@ -188,19 +188,19 @@ class SourceIndex:
         return [first] if following in (0, len(places)) else [int(places[following]), first]
 
     def _run(self, text: str, at: int, place: int, floor: int) -> _Run | None:
-        """The run through text[at] and source[place], as long as it goes."""
+        """Return the longest run through text[at] and source[place]."""
         ahead = _common_prefix(text, at, self.text, place)
         back = _common_suffix(text, at, self.text, place, at - floor)
         return (at - back, place - back, back + ahead) if back + ahead >= MIN_RUN else None
 
 
 def decode(parts: tuple[PromptPart, ...], source: str) -> str:
-    """The text that `SourceIndex.encode` was given."""
+    """Return the text that was passed to `SourceIndex.encode`."""
     return "".join(p if isinstance(p, str) else source[p.start : p.end] for p in parts)
 
 
 def _common_prefix(a: str, i: int, b: str, j: int) -> int:
-    """Length of the longest common prefix of `a[i:]` and `b[j:]`: galloping, then halving."""
+    """Return the length of the common prefix of `a[i:]` and `b[j:]`: galloping, then halving."""
     limit = min(len(a) - i, len(b) - j)
     same, different = 0, min(64, limit)
     while a[i + same : i + different] == b[j + same : j + different]:
@@ -218,7 +218,7 @@ def _common_prefix(a: str, i: int, b: str, j: int) -> int:
 
 
 def _common_suffix(a: str, i: int, b: str, j: int, most: int) -> int:
-    """Length of the longest common suffix of `a[:i]` and `b[:j]`, `most` characters at most."""
+    """Return the length of the common suffix of `a[:i]` and `b[:j]`, at most `most` characters."""
     limit = min(i, j, most)
     length = 0
     while length < limit and a[i - length - 1] == b[j - length - 1]:

@@ -1,6 +1,7 @@
-"""Which samples of a cell hold some words: its logs are searched as bytes, only hits are parsed.
+"""Find the samples of a cell that contain given words: its logs are searched as bytes.
 
-ASCII letters match in either case. Sealed lines (protected tasks) hold no words.
+Only hits are parsed. ASCII letters match in either case. Sealed lines (protected tasks) never
+match.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _CHUNK = 64 * 2**20  # bytes
 
 
 def samples_with(folder: Path, words: str) -> set[str]:
-    """Ids of the samples whose question, gold, replies, code or output hold `words`."""
+    """Return ids of the samples whose question, gold, replies, code or output contain `words`."""
     needle = _stored(words)[1:-1]
     found = {
         str(line["id"])
@@ -38,12 +39,12 @@ def samples_with(folder: Path, words: str) -> set[str]:
 
 
 def _stored(value: Any) -> bytes:
-    """A value as a log holds it, in lower case."""
+    """Return a value as a log holds it, in lower case."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass").lower()
 
 
 def _one_by_one(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
-    """The lines that count and hold the words, or begin a trajectory; `hit` tells which."""
+    """Yield the lines that count and contain the words (`hit`), or begin a trajectory."""
     if not path.exists():
         return
     for raw in read_raw(path):
@@ -53,7 +54,7 @@ def _one_by_one(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _in_chunks(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
-    """The same of a log of one writer, whose lines all count: ten times as fast."""
+    """Yield the same for a log of one writer, whose lines all count: ten times as fast."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -66,7 +67,7 @@ def _in_chunks(path: Path, needle: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _lines_with(lower: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
-    """(start, end) of each line that holds `mark`."""
+    """Yield (start, end) of each line that contains `mark`."""
     at = lower.find(mark)
     while at >= 0:
         start, end = lower.rfind(b"\n", 0, at) + 1, lower.find(b"\n", at)

@@ -1,9 +1,10 @@
-"""What a run's processes held and asked outside of its samples: servers, caches, first requests.
+"""Per-process server usage: device time, prefix-cache counters and preflight requests.
 
-Every process that opens an endpoint writes one file in `<run>/endpoints/`, anew every few seconds,
-so that a killed one loses little; readers add the files up. A cell's part tells how a server was
-used while the cell ran, which gives its samples their shares (`docs/run_directory.md`). Not here:
-what a sample's own calls cost (`records`), and what the journals hold (`spend`).
+Every process that opens an endpoint writes one file in `<run>/endpoints/`, rewritten every few
+seconds, so that a killed process loses little; readers add the files up. A cell's entry records how
+a server was used while the cell ran, which gives its samples their shares
+(`docs/run_directory.md`). Elsewhere: the cost of a sample's own calls (`records`), and the totals
+of the journals (`spend`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PERIOD_S = 15.0
 
 
 class ServerUsageLog:
-    """This process's file. Writes nothing where there is nothing to tell."""
+    """This process's file. Writes nothing where there is nothing to report."""
 
     def __init__(self, run: Path) -> None:
         """`run` is the run directory."""
@@ -42,12 +43,12 @@ class ServerUsageLog:
         self._clients: dict[str, Client] = {}
         self._checks: list[dict[str, Any]] = []
         self._servers: dict[str, dict[str, Any]] = {}
-        self._cache: dict[str, dict[str, float]] = {}  # last seen counters, by server
+        self._cache: dict[str, dict[str, float]] = {}  # last counters seen, by server
         self._lock = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1)  # a write that is cancelled ends before the next
+        self._thread = ThreadPoolExecutor(1)  # a cancelled write ends before the next
 
     async def opened(self, key: str, model: Model, client: Client, info: EndpointInfo) -> None:
-        """A model was opened under `key`, and proved by a request that belongs to no sample."""
+        """Record a model opened under `key`, and its preflight request, which is in no sample."""
         if info.check_usage != Usage():
             usage = list(astuple(info.check_usage))
             self._checks.append({"model": model.name, "price": model.price, "usage": usage})
@@ -59,14 +60,14 @@ class ServerUsageLog:
         await self.write()
 
     async def closing(self, key: str) -> None:
-        """The model under `key` is about to be closed."""
-        with suppress(OSError):  # of a full disk the cells have told
+        """Record that the model under `key` is about to be closed."""
+        with suppress(OSError):  # the cells have reported a full disk
             await self.write()
         self._clients.pop(key, None)
 
     @asynccontextmanager
     async def cell(self, name: str, clients: Mapping[str, Client]) -> AsyncIterator[None]:
-        """While a cell runs, its servers' work counts as its; `clients` by slot."""
+        """Count its servers' work for a cell while it runs; `clients` by slot."""
         before: dict[str, tuple[ServerUsage, list[str]]] = {}
         for slot, client in clients.items():
             account = await client.account()
@@ -77,7 +78,7 @@ class ServerUsageLog:
             yield
         finally:
             task.cancel()
-            # A write that failed on the way is tried again below: it costs the cell nothing.
+            # A write that failed before is retried below: it costs the cell nothing.
             await asyncio.gather(task, return_exceptions=True)
             await self.write(name, before)
 
@@ -91,7 +92,7 @@ class ServerUsageLog:
     async def write(
         self, cell: str = "", before: Mapping[str, tuple[ServerUsage, list[str]]] | None = None
     ) -> None:
-        """Take the present figures into the file; those of a running `cell` too."""
+        """Write the present figures to the file; those of a running `cell` too."""
         async with self._lock:
             await self._write(cell, before or {})
 
@@ -113,7 +114,7 @@ class ServerUsageLog:
                     "model_s": account.model_s - began.model_s,
                 }
         if self._checks or self._servers:
-            self._path.parent.mkdir(exist_ok=True)  # the run's folder is there, or was deleted
+            self._path.parent.mkdir(exist_ok=True)  # the run's folder exists, or was deleted
             content = {"checks": list(self._checks), "servers": copy.deepcopy(self._servers)}
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, write_json, self._path, content)
@@ -121,7 +122,7 @@ class ServerUsageLog:
     def _counted(
         self, known: Mapping[str, float] | None, now: ServerUsage
     ) -> dict[str, float] | None:
-        """Counters since the first look; those of a restarted server begin again at 0."""
+        """Return the counters since the first read; a restarted server's begin again at 0."""
         last = self._cache.get(now.server)
         if not now.prefix_cache:
             return None if known is None else dict(known)
@@ -137,7 +138,7 @@ class ServerUsageLog:
 
 @dataclass(frozen=True)
 class DeviceRate:
-    """What a second of a model's own time comes to on servers of ours."""
+    """Cost of one second of a model's service time on servers that we started."""
 
     gpu_s: float | None
     """GPU-seconds; `None` where the server holds no GPU."""
@@ -148,12 +149,12 @@ class DeviceRate:
 
 
 def read(run: Path) -> dict[str, dict[str, Any]]:
-    """What the run's processes wrote, by file name, in the order in which they began."""
+    """Read the files of the run's processes, by file name, in the order in which they began."""
     return {p.name: orjson.loads(p.read_bytes()) for p in sorted((run / FOLDER).glob("*.json"))}
 
 
 def checks(run: Path) -> list[tuple[str, str | None, Usage]]:
-    """(model, price key, tokens) of every request that proved an endpoint."""
+    """Return (model, price key, tokens) of every preflight request."""
     return [
         (check["model"], check["price"], Usage(*check["usage"]))
         for process in read(run).values()
@@ -162,14 +163,14 @@ def checks(run: Path) -> list[tuple[str, str | None, Usage]]:
 
 
 def servers(run: Path) -> list[dict[str, Any]]:
-    """Every server that a process of the run used: of ours, and others that tell of their cache."""
+    """Return every server used by the run: ours, and others that report their cache."""
     return [server for process in read(run).values() for server in process["servers"].values()]
 
 
 def shares(
     known: Iterable[Mapping[str, Any]], cell: str, gpu_hour_usd: Mapping[str, float | None]
 ) -> dict[str, DeviceRate]:
-    """By slot, what the cell's calls on servers of ours come to; its shards count as the cell.
+    """Return by slot the device rates of the cell's calls on our servers, its shards included.
 
     `gpu_hour_usd` are prices by slot. A call's share of a server is its own seconds x devices /
     mean calls in flight, so that the shares of a cell add up to its busy device-seconds; several
@@ -197,8 +198,8 @@ def shares(
 
 
 def device_seconds(known: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """`GPU` and `core` -> (seconds held from ready to stop, of them without a sample's call), of
-    servers of ours."""
+    """Return `GPU` and `core` -> (seconds from ready to stop, seconds of these without a sample's
+    call), of our servers."""
     found: dict[str, tuple[float, float]] = {}
     for server in known:
         if server["held_s"] is None:

@@ -1,8 +1,8 @@
-"""A large cell in parts: every part a process of its own, merged with a proof that nothing misses.
+"""A large cell in shards: one process per shard, merged with a check that nothing is missing.
 
 Shard 3/16 (counted from 1) runs samples 2, 18, 34, ... of the cell. A shard's directory is that of
-a cell (`cell_store`), under `<run>/shards/<cell>/<k>-of-<n>/`; the merged one stands under `cells/`
-and holds `merged.json`: what was counted and compared. Resuming goes on in the merged cell.
+a cell (`cell_store`), under `<run>/shards/<cell>/<k>-of-<n>/`; the merged one is under `cells/` and
+holds `merged.json`: what was counted and compared. A resume continues the merged cell.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOGS = ("samples.jsonl", "journal.jsonl", "trajectories.jsonl", "scores.jsonl")
 
 
 class HasShard(Protocol):
-    """A cell, as far as it matters here."""
+    """The part of a cell that is used here."""
 
     @property
     def id(self) -> str: ...
@@ -45,12 +45,12 @@ class HasShard(Protocol):
 
 @dataclass(frozen=True)
 class Shard:
-    """One part of a cell."""
+    """One shard of a cell."""
 
     number: int
-    """From 1."""
+    """Number, from 1."""
     of: int
-    """Parts in all."""
+    """Shards in all."""
 
     @property
     def folder(self) -> str:
@@ -58,12 +58,12 @@ class Shard:
         return f"{self.number:0{len(str(self.of))}d}-of-{self.of}"
 
     def of_samples(self, samples: Sequence[T]) -> list[T]:
-        """Its samples."""
+        """Return the shard's samples."""
         return list(samples[self.number - 1 :: self.of])
 
 
 def parse_shard(value: object) -> Shard | None:
-    """`3/16`, or nothing. Raises `ConfigError`."""
+    """Parse `3/16`, or nothing. Raises `ConfigError`."""
     if value in (None, ""):
         return None
     match = re.fullmatch(r"(\d+)/(\d+)", str(value).strip())
@@ -73,7 +73,7 @@ def parse_shard(value: object) -> Shard | None:
 
 
 def shard_facts(shard: Shard | None, whole: Sequence[Sample]) -> dict[str, Any]:
-    """What the manifest of a shard says, so that a merge can prove that the parts fit."""
+    """Return the shard's facts for its manifest, so that a merge can check that the parts fit."""
     if shard is None:
         return {}
     facts = {"number": shard.number, "of": shard.of, "samples": len(whole)}
@@ -81,16 +81,16 @@ def shard_facts(shard: Shard | None, whole: Sequence[Sample]) -> dict[str, Any]:
 
 
 def shard_folders(run: Path, cell: str) -> list[Path]:
-    """The shards of a cell that were started; beside them may stand a merge under way."""
+    """Return the started shards of a cell; the folder may also hold a merge under way."""
     return sorted(p.parent for p in (run / "shards" / cell).glob("*-of-*/manifest.json"))
 
 
 def missing_shards(run: Path, cell: str) -> list[str]:
-    """The shards that are not done, by name. Raises `RlmEvalError` where none was started."""
+    """Return the names of the unfinished shards. Raises `RlmEvalError` where none was started."""
     folders = shard_folders(run, cell)
     if not folders:
         raise RlmEvalError(f"{run}: no shards of {cell}")
-    # By their names: the shard that ends reads no file of the others.
+    # By their names: a shard that ends reads no file of the others.
     parts = {int(folder.name.rpartition("-of-")[2]) for folder in folders}
     if len(parts) > 1:
         raise RlmEvalError(
@@ -101,9 +101,9 @@ def missing_shards(run: Path, cell: str) -> list[str]:
 
 
 def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
-    """Merge the cells whose last shard has just ended; says what came of it."""
+    """Merge the cells whose last shard has just ended; report each result."""
     for cell in dict.fromkeys(cell.id for cell in cells if cell.shard is not None):
-        if not shard_folders(run, cell):  # whoever asks has told why
+        if not shard_folders(run, cell):  # the caller has reported why
             yield f"{cell}: no shard has begun"
         elif missing := missing_shards(run, cell):
             yield f"{cell}: {len(missing)} shards to go"
@@ -112,7 +112,7 @@ def merge_done(run: Path, cells: Iterable[HasShard]) -> Iterator[str]:
 
 
 def merge(run: Path, cell: str) -> Path:
-    """One cell of all its shards; returns its directory.
+    """Merge all shards of a cell; return its directory.
 
     One process merges at a time, the others wait. Raises `RlmEvalError` where a shard is not done,
     where the parts do not fit, or where the merged cell has newer results or is being written.
@@ -125,7 +125,7 @@ def merge(run: Path, cell: str) -> Path:
 
 
 def recover(run: Path, cell: str) -> None:
-    """Put back a merged cell whose replacement was interrupted between its two renames."""
+    """Restore a merged cell whose replacement was interrupted between its two renames."""
     if (run / "cells" / cell).exists() or not any((run / "shards" / cell).glob(f"{_OLD}*")):
         return
     with Lease(run / "shards" / cell, waits=True):
@@ -133,7 +133,7 @@ def recover(run: Path, cell: str) -> None:
 
 
 def _clean(run: Path, cell: str) -> None:
-    """End what a killed merge left; the caller holds the lease."""
+    """Clean up after a killed merge; the caller holds the lease."""
     target = run / "cells" / cell
     for old in sorted((run / "shards" / cell).glob(f"{_OLD}*")):
         if not target.exists():
@@ -167,14 +167,14 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
     try:
         CellStore(draft).begin({**facts, "shards": len(folders), "shards_differ_in": differing}, [])
         parts = _copy(folders, draft)
-        for folder in folders[:1]:  # every shard has those of the whole cell
+        for folder in folders[:1]:  # every shard has the samples of the whole cell
             if (folder / BASELINES).exists():
                 shutil.copyfile(folder / BASELINES, draft / BASELINES)
         proof = _prove(draft, first["shard"], first["config"]["epochs"], parts)
         write_json(draft / "merged.json", proof)
         counts = {"n": first["config"]["n"], "samples": first["shard"]["samples"]}
         CellStore(draft).finish({**counts, "epochs": proof["epochs"]})
-    except BaseException:  # also an interrupted one leaves nothing
+    except BaseException:  # also an interrupted merge leaves nothing
         shutil.rmtree(draft)
         raise
     draft.chmod(folders[0].stat().st_mode)
@@ -184,11 +184,11 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
 
 
 def _put(draft: Path, target: Path) -> None:
-    """Put a merged cell in its place by renames; `_clean` ends what a kill interrupts."""
+    """Put a merged cell in its place by renames; `_clean` completes an interrupted one."""
     target.parent.mkdir(exist_ok=True)
     try:
         if target.exists():
-            with Lease(target):  # none that resumes the earlier merge loses what it writes
+            with Lease(target):  # no process that resumes the earlier merge loses its writes
                 _check_replaceable(target)
                 old = target.rename(draft.with_name(draft.name.replace(_DRAFT, _OLD)))
                 draft.rename(target)
@@ -203,7 +203,7 @@ def _put(draft: Path, target: Path) -> None:
 
 
 def _check_replaceable(target: Path) -> dict[str, Any] | None:
-    """What an earlier merge proved; `None` where no cell was started there.
+    """Return the checks of an earlier merge; `None` where no cell was started there.
 
     Raises `RlmEvalError` where the cell has more than an earlier merge.
     """
@@ -217,7 +217,7 @@ def _check_replaceable(target: Path) -> dict[str, Any] | None:
 
 
 def _parts(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Name, calls and hashes of every shard."""
+    """Return name, calls and hashes of every shard."""
     return [
         {
             "shard": folder.name,
@@ -229,7 +229,7 @@ def _parts(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _copy(folders: Sequence[Path], draft: Path) -> list[dict[str, Any]]:
-    """Join the logs; numbers of trajectories, calls and texts go on from part to part."""
+    """Join the logs; numbers of trajectories, calls and texts continue from part to part."""
     shift = {"t": 0, "c": 0, "x": 0}
     parts = _parts(folders)
     samples: list[dict[str, Any]] = []

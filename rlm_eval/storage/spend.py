@@ -1,8 +1,8 @@
-"""What a cell has paid for so far, from its journal: calls, tokens, money at list price.
+"""Spending of a cell so far, from its journal: calls, tokens, money at list price.
 
 Counts every call that was ever sent, whether its trajectory was finished, redone or abandoned;
-`records` counts per finished sample instead. What the provider reported and what is estimated (lost
-replies, replies without usage, calls in flight when a process died) are kept apart.
+`records` counts per finished sample instead. Reported usage and estimates (lost replies, replies
+without usage, calls in flight when a process died) are separate.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Spend:
     unpriced: int = 0
     """Calls, answered or in flight when a process died, whose price or usage is unknown."""
     stale: int = 0
-    """Calls, of these, of processes that had lost their lease: paid, and in no record."""
+    """Of these, calls of processes that had lost their lease: paid, and in no record."""
     estimated: int = 0
     """Attempts that reported no usage and may have been billed."""
     estimated_tokens: int = 0
@@ -46,7 +46,7 @@ class Spend:
 
     @property
     def budgeted(self) -> dict[str, float]:
-        """What counts against a budget, by the names of `budget.limits.NAMES`: estimates
+        """Amounts that count against a budget, by the names of `budget.limits.NAMES`: estimates
         included."""
         return {
             "tokens": self.tokens + self.estimated_tokens,
@@ -60,7 +60,7 @@ class Spend:
             told += f" ({self.stale:,} calls of a process that had lost its lease are in no record)"
         if not self.calls:
             return "nothing"
-        if self.unpriced and not self.cost:  # the rest failed, and cost nothing that is known
+        if self.unpriced and not self.cost:  # the others failed, and cost nothing that is known
             told = f"{told}, price unknown"
         else:
             more = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
@@ -75,7 +75,7 @@ class Spend:
 
 
 def spent(folder: Path) -> Spend:
-    """Of one cell's (or shard's) directory; nothing where it was never started."""
+    """Return the spending of one cell's (or shard's) directory; zero where it was never started."""
     if not (folder / "manifest.json").exists():
         return Spend()
     keys = read_manifest(folder)["prices"]
@@ -87,7 +87,7 @@ def spent(folder: Path) -> Spend:
     for _, line, is_rightful in read_every(folder / "journal.jsonl"):
         if line is None or line["k"] not in ("sent", "call") or FROM in line:
             continue
-        who = (line.get("w", ""), line["t"], line["id"])  # two writers may number alike
+        who = (line.get("w", ""), line["t"], line["id"])  # two writers may use the same numbers
         pending.pop(who, None)
         if line["k"] == "sent":
             if line["n"]:
@@ -119,24 +119,24 @@ def spent(folder: Path) -> Spend:
 
 
 def total(folders: Iterable[Path]) -> Spend:
-    """Of several."""
+    """Return the total of several directories."""
     return sum(map(spent, folders), Spend())
 
 
 def total_of_run(run: Path, names: Collection[str]) -> Spend:
-    """Of the planned cells and shards; what a merged cell took over from its shards counts once."""
+    """Return the total of the planned cells and shards; calls that a merge took over count once."""
     found = Spend()
     for cell in dict.fromkeys(name.partition("/")[0] for name in names):
         shards = total(folder_of(run, n) for n in names if n.startswith(f"{cell}/"))
         own = spent(folder_of(run, cell)) if cell in names else Spend()
         is_merged = (folder_of(run, cell) / "merged.json").exists()
-        # Only one of them goes on: a merge refuses a cell that did, and replaces one that did not.
+        # Only one of them continues: a merge replaces an unchanged cell and refuses a newer one.
         found += max(shards, own, key=lambda s: s.calls) if is_merged else shards + own
     return found
 
 
 def first_requests(run: Path) -> Spend:
-    """Of the requests that proved the run's endpoints: they belong to no sample and no cell."""
+    """Return the spending of the run's preflight requests: they belong to no sample and no cell."""
     calls = tokens = unpriced = 0
     cost = 0.0
     for _, key, usage in server_usage.checks(run):

@@ -1,12 +1,11 @@
-"""Results of other code: what a cell's manifest says of the code that made it, against today's.
+"""Detect results of other code: a cell's stored code hashes against today's.
 
 The manifest holds, under `code_hashes`, one hash (`code_hash`) per part of the cell: `task`,
 `scorer`, `method`, and each model slot. `None` = unknown: a class without a source file, or results
-of before hashes were kept. A changed scorer scores stored answers again; any other changed part
-means that today's code may answer otherwise: such a cell is named, never continued, and refused by
-suites and `--publish`. Ways out: do it again, raise `VERSION`, or show by
-`rlm-eval replay --accept` that the stored trajectories come out the same, which is then recorded
-(`code_replays`).
+older than the hashes. A changed scorer scores stored answers again; any other changed part means
+that today's code may answer differently: such a cell is named, never continued, and refused by
+suites and `--publish`. Next steps: run it again, raise `VERSION`, or prove with `rlm-eval replay
+--accept` that the stored trajectories come out the same, which is then recorded (`code_replays`).
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _SHOWN = 5
 
 
 def code_of(config: Mapping[str, Any], slots: Iterable[str]) -> dict[str, str | None]:
-    """The hash of each part of a resolved configuration, `None` = unknown; nothing is imported."""
+    """Return each part's hash of a resolved configuration, `None` = unknown; imports nothing."""
     return {part: _hash(config, part) for part in ("task", SCORER, "method", *slots)}
 
 
 class BuiltCell(Protocol):
-    """What is read of a `config.cell.Cell`."""
+    """The fields of a `config.cell.Cell` that are read here."""
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -50,7 +49,7 @@ class BuiltCell(Protocol):
 
 
 def code_of_cell(cell: BuiltCell) -> dict[str, str | None]:
-    """The hashes of a built cell."""
+    """Return the hashes of a built cell."""
     return code_of(cell.resolved, cell.models)
 
 
@@ -60,7 +59,7 @@ def _hash(config: Mapping[str, Any], part: str) -> str | None:
 
 
 def _hashes(config: Mapping[str, Any], part: str) -> list[str]:
-    """The part's hash, then those that it had before as the same code; empty = unknown."""
+    """Return the part's hash, then its earlier hashes of the same code; empty = unknown."""
     only, without = ("score" if part == SCORER else ""), ("score" if part == "task" else "")
     node = config.get("task" if part == SCORER else part) or {}
     if part not in ("task", SCORER, "method") and node.get("same"):
@@ -90,7 +89,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def changed(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> tuple[str, ...]:
-    """Parts of a stored cell that other code than today's made; unknown ones are not among them."""
+    """Return the parts of a stored cell that come from other code than today's, if known."""
     stored = manifest.get(HASHES) or {}
     parts = [part for part in now if stored.get(part) and now[part] and stored[part] != now[part]]
     return tuple(
@@ -103,7 +102,7 @@ def changed(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> tuple
 def continued(
     manifest: Mapping[str, Any], now: Mapping[str, str | None], *, keeps: bool
 ) -> dict[str, Any]:
-    """What the manifest of a cell that goes on says of its code.
+    """Return the code facts for the manifest of a cell that continues.
 
     `keeps`: it keeps results, so that the code is theirs, known or not.
     """
@@ -117,20 +116,20 @@ def continued(
 
 
 def today(manifest: Mapping[str, Any]) -> dict[str, str | None]:
-    """The hashes that a stored cell's parts have in today's code."""
+    """Return the hashes that a stored cell's parts have in today's code."""
     stored = manifest.get(HASHES) or dict.fromkeys(manifest.get("endpoints", {}))
     slots = [part for part in stored if part not in ("task", SCORER, "method")]
     return code_of(manifest["config"], slots)
 
 
 def is_unknown(manifest: Mapping[str, Any]) -> bool:
-    """True where the code of some part of a stored cell is not known."""
+    """Return true if the code of some part of a stored cell is unknown."""
     stored = manifest.get(HASHES) or {}
     return not stored or None in stored.values() or None in today(manifest).values()
 
 
 def words(parts: Collection[str], run: Path | str) -> str:
-    """What is to be said and done of a cell with these changed parts."""
+    """Return the message for a cell with these changed parts, with the next steps."""
     if set(parts) == {SCORER}:
         return f"its scorer has changed: `rlm-eval score {run}` scores its answers again"
     return (
@@ -141,7 +140,7 @@ def words(parts: Collection[str], run: Path | str) -> str:
 
 
 def _of_a_report(parts: Collection[str]) -> str:
-    """As `words`, of a cell that may have an earlier `VERSION`: then it is a cell of its own."""
+    """Return `words` for a cell that may have an earlier `VERSION`: then it is a separate cell."""
     if set(parts) == {SCORER}:
         return words(parts, "RUN")
     return (
@@ -152,7 +151,7 @@ def _of_a_report(parts: Collection[str]) -> str:
 
 
 def check_kept(run: Path, parts: Collection[str], todo: Collection[Any]) -> str | None:
-    """What is told of a cell that keeps results of other code; `None` = nothing.
+    """Return the message for a cell that keeps results of other code; `None` = nothing.
 
     Raises `ConfigError` where `todo` would continue it: a cell never mixes code.
     """
@@ -168,7 +167,7 @@ def rescored(
     store: CellStore,
     samples: Iterable[Sample],
 ) -> Mapping[str, Any]:
-    """`manifest` after its answers to `samples` were scored by today's scorer."""
+    """Return `manifest` after today's scorer scored its answers to `samples`."""
     known = {sample.id for sample in samples}
     if not manifest.get(HASHES) or any(sample not in known for sample, _ in store.attempts):
         return manifest
@@ -176,14 +175,14 @@ def rescored(
 
 
 def hashes_in(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says of the code; nothing where it is of before."""
+    """Return the code hashes of a manifest; empty where it is older than the hashes."""
     return {HASHES: manifest[HASHES]} if HASHES in manifest else {}
 
 
 def replayed(
     manifest: Mapping[str, Any], now: Mapping[str, str | None], attempts: int
 ) -> dict[str, Any]:
-    """What the manifest says after all its attempts came out the same under today's code."""
+    """Return the manifest's entry after all its attempts came out the same under today's code."""
     stored = manifest.get(HASHES) or {}
     parts = {part: [stored.get(part), found] for part, found in now.items()}
     proof = {
@@ -195,9 +194,9 @@ def replayed(
 
 
 def refuse(run: Path, folders: Iterable[tuple[Path, Mapping[str, str | None]]], what: str) -> None:
-    """Raises `RlmEvalError` where cells with results hold other code than today's.
+    """Raise `RlmEvalError` where cells with results hold other code than today's.
 
-    `folders` are cell directories with today's hashes; `what` is what is refused.
+    `folders` are cell directories with today's hashes; `what` names the refused operation.
     """
     from rlm_eval.storage.cell_store import CellStore, read_manifest
 
@@ -216,7 +215,7 @@ def refuse(run: Path, folders: Iterable[tuple[Path, Mapping[str, str | None]]], 
 
 
 def sentences(known: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a report says of the code behind its cells."""
+    """Return a report's sentences about the code of its cells."""
     other: dict[str, list[str]] = {}
     unknown = replayed = total = 0
     for manifest in known:

@@ -1,16 +1,16 @@
-"""The hash of what a class does: its syntax tree and that of everything of ours that it uses.
+"""The hash of a class's behaviour: its syntax tree and that of all code of ours that it uses.
 
-Read from source files, nothing is imported or run. Starting at a class, every function, class and
-constant that it names is followed through the imports, within this package and the class's own
+Computed from source files; nothing is imported or run. Starting at a class, every function, class
+and constant that it names is followed through the imports, within this package and the class's own
 package or folder. Left out are docstrings, comments, annotations, imports, names of modules and of
 top-level definitions (numbered by order of reference; private attributes too), `VERSION` (part of
 the identity), fields in `RUNTIME`, the `name` of a class that has a `former_name`, and
-`SURROUNDINGS` of this package. A text constant that names a prompt or data file brings in the
-file's content. So moving or renaming code changes no hash, and a changed statement, constant or
-prompt does.
+`SURROUNDINGS` of this package. A text constant that names a prompt or data file adds the file's
+content. So moving or renaming code changes no hash, and a changed statement, constant or prompt
+does.
 
-Not seen: objects that reach the code by other ways than a name (what a `Session` or a REPL does),
-and other packages; the manifest holds their versions.
+Not covered: objects that the code reaches other than by name (the behaviour of a `Session` or a
+REPL), and other packages; the manifest records their versions.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rlm_eval.core.code_hash.walk import UnknownSourceError, Walk
 
 
 def class_hash(target: str, *, only: str = "", without: str = "") -> str | None:
-    """16 hex digits for the class with this dotted name; `None` where its source is not found.
+    """Return 16 hex digits for the class with this dotted name; `None` if its source is not found.
 
-    `only` starts at this one method of it; `without` leaves methods of this name out.
+    `only` starts at this one method of the class; `without` leaves methods of this name out.
     """
     key = (target, only, without, file_of(target.rpartition(".")[0]))
     known = _MADE.get(key)
@@ -46,10 +46,10 @@ def _same() -> dict[str, list[str]]:
 
 
 def same_code(found: str) -> list[str]:
-    """The hashes that the class with this one had before, where its code was the same.
+    """Return the earlier hashes of the class with this hash, for the same code.
 
-    They stand in `same_code.json`: what was counted as its code then and is none of it
-    (`SURROUNDINGS`), or was written in another way. An entry ends with the next change of its code.
+    Read from `same_code.json`: hashes that covered code now excluded (`SURROUNDINGS`), or the same
+    code written differently. An entry ends with the next change of its code.
     """
     return _same().get(found, [])
 
@@ -62,7 +62,7 @@ _MADE: dict[tuple[str, str, str, Path | None], _Made] = {}
 
 
 def values_hash(values: Any) -> str:
-    """Hash of the contents of the files that the text values of a configuration name."""
+    """Hash the contents of the files that the text values of a configuration name."""
     named = [
         package_files().get(text) or (digest(Path(text)) if "." in text else None)
         for text in _texts(values)

@@ -1,4 +1,4 @@
-"""Prompt and data files that code or a configuration names: their contents are code as well."""
+"""Prompt and data files that code or a configuration names: their contents count as code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _DATA = (".json", ".md", ".txt", ".yaml", ".csv", ".jinja")
 _NO_CODE = ("expectations.json", "first_fields.json", "model_shapes.json", "prices.json")
-"""Prices, sizes and earlier results: no reply rests on them."""
+"""Prices, sizes and earlier results: no reply depends on them."""
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def package_files() -> dict[str, str]:
 
 
 def digest(path: Path) -> str | None:
-    """16 hex digits of a file's content; `None` where there is no such file."""
+    """Return 16 hex digits of a file's content; `None` where there is no such file."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
     except (OSError, ValueError):

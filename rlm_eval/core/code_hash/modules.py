@@ -1,4 +1,4 @@
-"""Source files as what their top-level names stand for; found and parsed, never imported."""
+"""Source files as tables of their top-level names; found and parsed, never imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamp(path: Path) -> Stamp:
-    """Equal while a file was not written; zeros where there is none."""
+    """Return a value that is equal while a file is unchanged; zeros where there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -32,18 +32,18 @@ class Module:
     name: str
     """Dotted."""
     path: Path
-    """Its source."""
+    """Path of the source file."""
     bound: dict[str, list[ast.stmt]]
     """Name -> the statements that define or change it."""
     imports: dict[str, str]
     """Name -> dotted name of what was imported."""
     stars: tuple[str, ...]
-    """Modules of which all names were imported."""
+    """Modules from which all names were imported."""
 
 
 @functools.cache
 def parsed(name: str, path: Path, version: Stamp) -> Module:  # noqa: ARG001 - a key
-    """The module in a file; `version` is its `stamp`. Raises `SyntaxError`."""
+    """Parse the module in a file; `version` is its `stamp`. Raises `SyntaxError`."""
     tree = ast.parse(path.read_bytes())
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     bound: dict[str, list[ast.stmt]] = {}
@@ -74,7 +74,7 @@ _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def stored(node: ast.AST) -> set[str]:
-    """Names that a piece of syntax binds or changes an item of, but for those of inner scopes."""
+    """Return the names that a piece of syntax binds or changes an item of, without inner scopes."""
     found: set[str] = set()
     todo: list[ast.AST] = [node]
     while todo:
@@ -128,7 +128,7 @@ def installed() -> tuple[Path, ...]:
 
 
 def file_of(name: str) -> Path | None:
-    """The source file of a module, found without importing it or its packages."""
+    """Return the source file of a module, found without importing it or its packages."""
     top, *rest = name.split(".")
     loaded = sys.modules.get(top)
     spec = getattr(loaded, "__spec__", None)

@@ -1,4 +1,4 @@
-"""The text of a closure: a class and everything of ours that it names, by order of reference."""
+"""The text of a closure: a class and all code of ours that it names, by order of reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGE = __name__.partition(".")[0]
 SURROUNDINGS = frozenset((
     "config.builder", "config.environment", "core.errors", "core.fetch", "core.hub_client",
     "core.messages", "core.paths", "core.secrets", "core.types", "session.session",
-    # of the models: how a request travels, not what it says nor how a reply is read
+    # of the models: transport of a request, not its content nor the parsing of a reply
     "models.endpoint", "models.outage", "models.refcounted", "models.supervise", "models.waiting",
     "models.http.address", "models.http.client", "models.http.connections",
     "models.http.counting", "models.http.endpoint_pool", "models.http.error_details",
@@ -36,15 +36,15 @@ SURROUNDINGS = frozenset((
     "models.servers.keyed", "models.servers.llama_cpp", "models.servers.managed",
     "models.servers.registry", "models.servers.transformers_serve", "models.servers.vllm",
     "models.servers.weights",
-    # this hash itself, and the base class of all cached samples names it
+    # the hash code itself; the base class of all cached samples names it
     "core.code_hash",
 ))  # fmt: skip
-"""Modules of this package that are not followed: they determine no reply."""
+"""Modules of this package that are not followed: they do not determine a reply."""
 
 _OWN_FIELDS = ("VERSION", "RUNTIME")
 _FORMER_NAME = "former_name"
-"""In a class with this member it stands for `name`: what is printed answers no question, and the
-hash stays that of the class under its first name."""
+"""A class with this member leaves `name` out: a printed name affects no answer, and the hash stays
+that of the class under its first name."""
 _SKIPPED = frozenset(
     ("ctx", "type_comment", "annotation", "returns", "kind", "type_params", "type_ignores")
 )
@@ -52,20 +52,20 @@ _FILE = re.compile(r"[\w-]+(/[\w-]+)*(\.\w{1,5})?")
 
 
 class UnknownSourceError(Exception):
-    """The source of a class cannot be found."""
+    """Raised where the source of a class cannot be found."""
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """Where a piece of syntax stands."""
+    """The scope of a piece of syntax."""
 
     module: Module
     local: frozenset[str] = frozenset()
     """Names that enclosing functions bind."""
     imports: Mapping[str, str] = field(default_factory=dict)
-    """Of enclosing functions."""
+    """Imports of enclosing functions."""
     attributes: frozenset[str] | None = None
-    """Names that the class's body stores, directly in one; else `None`."""
+    """Names that the class's body stores, where the syntax lies directly in one; else `None`."""
 
 
 class Walk:
@@ -85,7 +85,7 @@ class Walk:
         self._home = None if alone else home
 
     def text(self, module: str, name: str, only: str) -> str:
-        """The closure of a class or of one method of it. Raises `UnknownSourceError`."""
+        """Return the closure of a class or of one of its methods. Raises `UnknownSourceError`."""
         found = self._definition(f"{module}.{name}")
         if not isinstance(found, tuple):
             found = self._moved(module, name)
@@ -102,7 +102,7 @@ class Walk:
         return "\n".join(parts)
 
     def _moved(self, module: str, name: str) -> tuple[Module, str]:
-        """A class of this package that has moved since: its one definition elsewhere in it."""
+        """Find a class of this package that has moved since: its one definition elsewhere in it."""
         if module.partition(".")[0] == _PACKAGE:
             words = re.compile(rf"^class {re.escape(name)}\b".encode(), re.MULTILINE)
             files = [path for path in ROOT.rglob("*.py") if words.search(path.read_bytes())]
@@ -114,7 +114,7 @@ class Walk:
         raise UnknownSourceError
 
     def _method(self, module: Module, name: str, wanted: str) -> tuple[Module, list[ast.stmt]]:
-        """A method, with the other methods of its class that it calls on `self`."""
+        """Return a method, with the other methods of its class that it calls on `self`."""
         for node in module.bound[name]:
             if not isinstance(node, ast.ClassDef):
                 continue
@@ -137,7 +137,7 @@ class Walk:
         raise UnknownSourceError
 
     def _module(self, name: str) -> Module | None:
-        """A module that is followed; `None` for all others."""
+        """Return a module that is followed; `None` for all others."""
         if name not in self._modules:
             self._modules[name] = self._found(name)
         return self._modules[name]
@@ -154,7 +154,7 @@ class Walk:
             return None
 
     def _definition(self, dotted: str) -> tuple[Module, str] | str | None:
-        """(module, name) of a definition of ours, else the dotted name; `None` = a module."""
+        """Return (module, name) of a definition of ours, or its dotted name; `None` = a module."""
         for _ in range(20):  # re-exports
             source, _, name = dotted.rpartition(".")
             if not source:
@@ -178,7 +178,7 @@ class Walk:
         return dotted
 
     def _resolved(self, node: ast.AST, scope: _Scope) -> tuple[Module, str] | str | None:
-        """What a name, or a chain of attributes on a module, stands for; `None` = nothing known."""
+        """Resolve a name, or a chain of attributes on a module; `None` where it is unknown."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
@@ -308,7 +308,7 @@ class Walk:
         node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
         scope: _Scope,
     ) -> str:
-        """Its kind, with its name where that is local: a top-level one is a number."""
+        """Return the definition's kind, with its name if local: a top-level one is a number."""
         kind, name = type(node).__name__, getattr(node, "name", "")
         return f"{kind} {name}" if name in scope.local else kind
 
@@ -343,7 +343,7 @@ class Walk:
 
 
 def _inner(scope: _Scope, local: Iterable[str], imports: Mapping[str, str]) -> _Scope:
-    """The scope of a function within `scope`; names of a class's body are not seen in it."""
+    """Return the scope of a function within `scope`; it does not see names of a class's body."""
     names = frozenset(local)
     known = {k: v for k, v in scope.imports.items() if k not in names}
     return _Scope(scope.module, (scope.local | names) - imports.keys(), {**known, **imports})

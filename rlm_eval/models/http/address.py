@@ -12,7 +12,7 @@ _VERSION = re.compile(r"/v\d")
 
 
 def check(base_url: str, path: str) -> None:
-    """Raises `ValueError` where no request to `path` below this address can be right."""
+    """Raise `ValueError` where no request to `path` below this address can be valid."""
     given = f"base_url={base_url}"
     if not base_url.strip().startswith(("http://", "https://")):
         raise ValueError(f"{given}: must start with http:// or https://")
@@ -35,30 +35,30 @@ def check(base_url: str, path: str) -> None:
 
 @functools.lru_cache(256)
 def below(base_url: str, path: str) -> str:
-    """The URL of `path` (`/models`) below the base; the base's query (`?api-version=`) is kept."""
+    """Return the URL of `path` (`/models`) below the base, its query (`?api-version=`) kept."""
     parts = _parts(base_url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
 
 def relative(base_url: str, path: str) -> str:
-    """The URL of a path that may leave the base (`../tokenize`)."""
+    """Return the URL of a path that may leave the base (`../tokenize`)."""
     parts = _parts(base_url)
     return urlunsplit(parts._replace(path=urljoin(parts.path.rstrip("/") + "/", path)))
 
 
 def root(base_url: str) -> str:
-    """The base without its `/v1` and query, where servers have `/metrics`."""
+    """Return the base without its `/v1` and query, where servers have `/metrics`."""
     parts = _parts(base_url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/v1"), query=""))
 
 
 def has_query(base_url: str) -> bool:
-    """Does the address carry a query, as Azure's `?api-version=`?"""
+    """Return whether the address has a query, as Azure's `?api-version=`."""
     return bool(_parts(base_url).query)
 
 
 def is_loopback(base_url: str) -> bool:
-    """Is the server on this machine?"""
+    """Return whether the server is on this machine."""
     host = (_parts(base_url).hostname or "").rstrip(".").lower()
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -67,7 +67,7 @@ def is_loopback(base_url: str) -> bool:
 
 
 def hint(base_url: str) -> str:
-    """What may be wrong with an address that has no such page; empty where nothing looks so."""
+    """Return the likely mistake in an address without such a page; empty where none is apparent."""
     parts = _parts(base_url)
     if _VERSION.search(parts.path):
         return ""
@@ -76,7 +76,7 @@ def hint(base_url: str) -> str:
 
 
 def moved(base_url: str, path: str, location: str) -> str:
-    """What a redirect to `location` means for `base_url`."""
+    """Return what a redirect to `location` means for `base_url`, as an error text."""
     target = urljoin(below(base_url, path), location)
     parts = urlsplit(target)
     if parts.path.rstrip("/").endswith(path):

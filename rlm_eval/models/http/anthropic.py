@@ -1,7 +1,7 @@
 """Anthropic's messages API as a second dialect (docs.claude.com/en/api/messages).
 
-The system message travels apart, the reply is a list of blocks, the prompt's tokens are split by
-cache. No `cache_control` is sent, so nothing is written to the cache at a premium. Not covered:
+The system message is a separate field, the reply is a list of blocks, the prompt's tokens are split
+by cache. No `cache_control` is sent, so nothing is written to the cache at a premium. Not covered:
 tools, images.
 """
 
@@ -22,10 +22,10 @@ from rlm_eval.models.http.openai_dialect import check_answered, count, ending, p
 
 @dataclass(frozen=True)
 class AnthropicModel(OpenAIModel):
-    """A model behind Anthropic's API, or a gateway that speaks it."""
+    """A model behind Anthropic's API, or behind a gateway with the same API."""
 
     output_cap: int = 16384
-    """Sent as `max_tokens`, which this API requires, where the sampling names none."""
+    """Sent as `max_tokens`, which this API requires, where the sampling sets none."""
 
     @property
     def dialect(self) -> Dialect:
@@ -35,24 +35,24 @@ class AnthropicModel(OpenAIModel):
 
 @dataclass(frozen=True)
 class AnthropicDialect:
-    """What is particular to the messages API."""
+    """The messages API's part of the protocol."""
 
     output_cap: int
-    """`max_tokens` where the sampling names none."""
+    """`max_tokens` where the sampling sets none."""
     turns: Turns = AS_THEY_ARE
-    """The order of turns that its server takes."""
+    """The order of turns that its server accepts."""
 
     path = "/messages"
     most_bytes = 64 << 20
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Headers that carry the key."""
+        """Return the headers that carry the key."""
         return {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
 
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
-        """The request. The API knows no seed and no effort by these names; see `extra`."""
+        """Return the request. The API has no seed and no effort by these names; see `extra`."""
         messages = self.turns.sent(messages)
         system = "\n\n".join(m.content for m in messages if m.role == "system")
         body: dict[str, Any] = {
@@ -74,11 +74,11 @@ class AnthropicDialect:
         return body | sampling.extra
 
     def usage(self, body: Any, prompt_bytes: int) -> Usage:
-        """Tokens that a body reports."""
+        """Return the tokens that a body reports."""
         return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
 
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
-        """The reply of a whole body. Raises `Refused` or `TransientError`, both with the usage."""
+        """Parse the reply of a whole body. Raises `Refused`, `TransientError`, both with usage."""
         usage = self.usage(body, prompt_bytes)
         if not isinstance(body, dict):
             raise Malformed("the reply is not a JSON object")
@@ -105,7 +105,7 @@ class AnthropicDialect:
         )
 
     def stream(self) -> AnthropicStream:
-        """A fresh collector of stream events."""
+        """Return a new collector of stream events."""
         return AnthropicStream()
 
 
@@ -114,13 +114,13 @@ class AnthropicStream:
 
     def __init__(self) -> None:
         self.done = False
-        """The end was announced: by a stop reason, `message_stop` or `[DONE]`."""
+        """True once the end was announced: by a stop reason, `message_stop` or `[DONE]`."""
         self._body: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[tuple[int, str], list[str]] = {}
 
     def feed(self, event: Any) -> bool:
-        """Take one event; true where it holds a token. Raises `Malformed`."""
+        """Process one event; return true if it holds a token. Raises `Malformed`."""
         kind = _object(event, "a stream event").get("type")
         if kind == "message_start":
             self._body = dict(_object(event.get("message"), "the message"))
@@ -137,7 +137,7 @@ class AnthropicStream:
         return False
 
     def _count(self, usage: Any) -> None:
-        """Later figures are cumulative; gateways send some of them again as 0 or null."""
+        """Merge usage. Later figures are cumulative; gateways resend some of them as 0 or null."""
         self._usage.update({name: value for name, value in _object(usage or {}, "usage").items()
                             if value or name not in self._usage})  # fmt: skip
 
@@ -154,11 +154,11 @@ class AnthropicStream:
         return got
 
     def end(self) -> None:
-        """`[DONE]` came, from a gateway."""
+        """Process `[DONE]`, which gateways send."""
         self.done = True
 
     def body(self) -> dict[str, Any]:
-        """The collected body."""
+        """Return the collected body."""
         kept = sorted(self._blocks.items(), key=lambda item: item[0][0])
         blocks = [{"type": name, name: "".join(pieces)} for (_, name), pieces in kept]
         return self._body | {"content": blocks, "usage": self._usage or None}
@@ -171,7 +171,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 
 def usage_of(usage: Any, prompt_bytes: int) -> Usage:
-    """Usage in our shape: the prompt's parts (fresh, written to and read from the cache) add up."""
+    """Convert usage to ours: the prompt's parts (fresh, written to and read from cache) add up."""
     if not isinstance(usage, dict):
         return Usage()
     fresh, cached = count(usage.get("input_tokens")), count(usage.get("cache_read_input_tokens"))

@@ -1,8 +1,8 @@
-"""How much a server that is not ours takes at once, where it tells.
+"""Capacity of a server that we did not start, where it reports it.
 
-vLLM tells the blocks of its key-value cache on `/metrics` (`vllm:cache_config_info`), SGLang its
+vLLM reports the blocks of its key-value cache on `/metrics` (`vllm:cache_config_info`), SGLang its
 tokens there (`sglang:max_total_num_tokens`, with `--enable-metrics`) or on `/get_server_info`,
-llama.cpp its slots on `/props`. Hosted APIs tell nothing: of them `/metrics` alone is asked.
+llama.cpp its slots on `/props`. Hosted APIs report nothing: only their `/metrics` is requested.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a server takes at once; `None` = it does not tell."""
+    """Capacity of a server; `None` = not reported."""
 
     tokens: int | None = None
     """Tokens that its key-value cache holds, over all engines behind the address."""
     requests: int | None = None
-    """Requests that it works on."""
+    """Requests that it processes at once."""
 
 
 async def told(transport: Transport, *, hosted: bool) -> Capacity:
-    """What the server at this address tells. `hosted`: it is one that bills."""
+    """Request the capacity of the server at this address. `hosted`: it is a billed API."""
     if address.has_query(transport.base_url):  # a gateway's address: the server is behind it
         return Capacity()
     root = address.root(transport.base_url)
@@ -49,10 +49,10 @@ async def told(transport: Transport, *, hosted: bool) -> Capacity:
 
 
 def of_metrics(text: str) -> int | None:
-    """Tokens of the cache by Prometheus metrics of vLLM or SGLang; `None` = not told."""
+    """Return the cache's tokens from metrics of vLLM or SGLang; `None` = not reported."""
     if engines := [dict(_LABEL.findall(labels)) for labels in _VLLM.findall(text)]:
         return _vllm_tokens(engines)
-    ranks: dict[str, int] = {}  # ranks of one copy tell the same cache
+    ranks: dict[str, int] = {}  # ranks of one copy report the same cache
     for labels, value in _SGLANG.findall(text):
         copy = dict(_LABEL.findall(labels)).get("dp_rank", "")
         ranks[copy] = max(ranks.get(copy, 0), int(float(value)))
@@ -60,8 +60,11 @@ def of_metrics(text: str) -> int | None:
 
 
 def _vllm_tokens(engines: Sequence[Mapping[str, str]]) -> int | None:
-    """Of the engines of one server (data parallel), by their labels. Newer releases state the
-    tokens of each; older ones the blocks, and there each engine's may be those of all."""
+    """Return the cache tokens of the engines of one server (data parallel), by their labels.
+
+    Newer releases report the tokens of each engine; older ones the blocks, where each engine's
+    number may be that of all engines.
+    """
     stated = [_number(labels.get("kv_cache_size_tokens")) for labels in engines]
     if None not in stated:
         return sum(filter(None, stated))
@@ -71,7 +74,7 @@ def _vllm_tokens(engines: Sequence[Mapping[str, str]]) -> int | None:
 
 
 def of_page(body: bytes | None) -> Capacity:
-    """What `/props` of llama.cpp or `/get_server_info` of SGLang tells."""
+    """Parse `/props` of llama.cpp or `/get_server_info` of SGLang."""
     try:
         page: Any = loads(body or b"{}")
     except ValueError:
@@ -91,7 +94,7 @@ def of_page(body: bytes | None) -> Capacity:
 
 
 def _number(value: Any) -> int | None:
-    """A whole number above 0, or `None`."""
+    """Return a whole number above 0, or `None`."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

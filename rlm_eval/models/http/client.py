@@ -1,8 +1,8 @@
-"""The client of one endpoint: no call lost, none charged twice, none left unexplained.
+"""The client of one endpoint: no call lost, none charged twice, no failure unexplained.
 
-It retries what is transient with back-off (holding no slot meanwhile), honours `Retry-After`,
-waits for an endpoint that is gone, turns every failure into a typed error that says what was
-billed, and keeps the key out of everything. aiohttp, because it was measured: 1,000 calls at 256 in
+It retries transient failures with back-off (holding no slot meanwhile), honours `Retry-After`,
+waits for an endpoint that is gone, turns every failure into a typed error that carries the billed
+usage, and keeps the key out of all output. Uses aiohttp for measured speed: 1,000 calls at 256 in
 flight against a 50 ms server took it 0.5 s, and httpx 15 s.
 """
 
@@ -52,34 +52,34 @@ _CACHE_METRIC = re.compile(
     r"^\w+:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? ([\d.e+]+)$", re.MULTILINE
 )
 MOST_AT_ONCE = 256
-"""Requests at a server that tells how much it takes; fewer where its cache holds fewer."""
-_LONG_PAUSE_S = 10.0  # reported: nothing seems to happen meanwhile
+"""Requests in flight at a server that reports its capacity; fewer where its cache holds fewer."""
+_LONG_PAUSE_S = 10.0  # reported: otherwise the run looks idle
 _FOR_ITS_SIZE = (ContextOverflow, BadRequest, CutShort)
 """Refusals of a request that may be too large for a server with less than its model's window."""
 _SLACK = 16
 """Tokens by which a reply that fills the window may miss it: engines keep a few."""
-_MOST_STALE = 3  # free retries of a call on connections that were closed already
+_MOST_STALE = 3  # free retries of a call on connections that the server had closed already
 
 
 @dataclass
 class _Sent:
-    """What a call has sent so far."""
+    """The attempts of a call so far."""
 
     is_proof: bool = False
-    """The preflight: a wrong address must fail soon, so that it waits for no outage and retries
-    once, except where the provider asks it to come back."""
+    """True for the preflight: a wrong address must fail soon, so it waits for no outage and retries
+    once, except where the provider sends a `Retry-After`."""
     attempts: int = 0
     failed: tuple[Usage, ...] = ()
-    """Billed for each failed attempt, where the provider reported it."""
+    """Usage billed for each failed attempt, where the provider reported it."""
     lost: int = 0
-    """Failed attempts that may be billed, for all that was told."""
+    """Failed attempts that may have been billed: nothing rules it out."""
     stale: int = 0
-    """Attempts that met a connection which the server had closed: no retry is used up."""
+    """Attempts on a connection that the server had closed: they use up no retry."""
     in_flight: bool = False
     entered: float = 0.0
     """Monotonic time at which the last attempt was sent."""
     seconds: float | None = None
-    """Of the last attempt."""
+    """Seconds of the last attempt."""
 
 
 class HttpClient:
@@ -109,9 +109,9 @@ class HttpClient:
         return self._host.base_url.rstrip("/")
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
-        """One chat completion. Fields that `sampling` leaves open are the model's defaults.
+        """Send one chat completion. Fields that `sampling` leaves open are the model's defaults.
 
-        A server of ours that died is started again, once per cell. Where it is cancelled, raises
+        A server that we started and that died is restarted, once per cell. On cancellation raises
         `CallCancelled`.
         """
         return await self._call(messages, sampling, _Sent())
@@ -134,7 +134,7 @@ class HttpClient:
             raise
 
     async def _complete(self, payload: bytes, estimate: float, sent: _Sent) -> Reply:
-        """Attempts until one is answered, or must be the last."""
+        """Send attempts until one is answered, or no retry is left."""
         submitted, in_service = time.monotonic(), 0.0
         while True:
             narrow: int | None = None
@@ -182,14 +182,14 @@ class HttpClient:
             )
 
     async def _is_widened(self, narrow: int | None) -> bool:
-        """Give the server its model's whole window where the request met one that was `narrow`."""
+        """Restart the server with its model's whole window if the request hit one of `narrow`."""
         if narrow is None or not isinstance(self._host, Widens):
             return False
         await self._host.widen()
         return True
 
     def _about_to_send(self, sent: _Sent) -> None:
-        """Raises `ProviderError` where a budget has no room for a retry: see `ON_SEND`."""
+        """Raise `ProviderError` where a budget has no room for a retry: see `ON_SEND`."""
         try:
             ON_SEND.get()(sent.lost)
         except LimitReached as limit:
@@ -197,7 +197,7 @@ class HttpClient:
             raise ProviderError(why) from limit
 
     async def _after(self, fault: TransientError, sent: _Sent) -> None:
-        """Wait before the next attempt, or raise where there is none."""
+        """Wait before the next attempt, or raise where no retry is left."""
         config, where = self.config, self._transport.where
         after = fault.retry_after or 0.0
         is_patient = after <= config.patience_s
@@ -222,7 +222,7 @@ class HttpClient:
         await INTERRUPT.get().sleep(max(after, pause * random.uniform(0.5, 1.0)))
 
     def _given_up(self, fault: TransientError, sent: _Sent) -> ProviderError:
-        """The end of a call whose retries are used up."""
+        """Return the error of a call whose retries are used up."""
         where = self._transport.where
         said = str(fault).removeprefix(f"{where}: ")
         told = f"gave up after {sent.attempts} attempt(s): {said}"
@@ -238,9 +238,9 @@ class HttpClient:
         )
 
     async def _is_back(self, fault: Unreachable, sent: _Sent) -> bool:
-        """Wait for an endpoint that cannot be reached; false where the call should go on as after
-        any other fault. Raises `EndpointGone`."""
-        if self._host.held is not None:  # a server of ours: see whether it died
+        """Wait for an endpoint that cannot be reached; return false where the call should proceed
+        as after any other fault. Raises `EndpointGone`."""
+        if self._host.held is not None:  # our server: check whether it died
             for _ in range(20):
                 if self._host.last_words() is not None:
                     break
@@ -265,10 +265,10 @@ class HttpClient:
         return await self.prove(("user",))
 
     async def prove(self, history: Sequence[str]) -> EndpointInfo:
-        """One request of a few tokens whose turns have these roles, and `/models`; nothing where
-        the configuration says `preflight: false`.
+        """Send one request of a few tokens whose turns have these roles, and `/models`; nothing
+        where the configuration sets `preflight: false`.
 
-        A server of ours that died is started again. Raises as `models.Client.check`.
+        A server that we started and that died is restarted. Raises as `models.Client.check`.
         """
         await self._host.ensure()
         config, info = self.config, self._host.info
@@ -276,7 +276,7 @@ class HttpClient:
             return info
         window = await preflight.reported_window(self._transport, config.model)
         if info.started_window is not None:
-            window = info.window  # the model's: the server is started again where it is needed
+            window = info.window  # the model's: the server is restarted when it is needed
         if window is not None and config.window is not None and window < config.window:
             raise EndpointUnusable(
                 f"{self._transport.where}: the server's window is {window} tokens, the "
@@ -313,7 +313,7 @@ class HttpClient:
         )
 
     async def _ask_capacity(self) -> None:
-        """Requests at once as the server tells, where the configuration states no number."""
+        """Set the concurrency from the server's capacity if the configuration sets no number."""
         self._capacity = told = await capacity.told(
             self._transport, hosted=self.config.price is not None
         )
@@ -332,7 +332,7 @@ class HttpClient:
         return ServerUsage(*held, *self._host.meter.read(), cache)
 
     async def _prefix_cache(self) -> dict[str, float]:
-        """Prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:
+        """Return prefix-cache figures of the server's `/metrics`, summed over its engines (vLLM:
         `vllm:prefix_cache_queries_total` and `_hits_total`, in tokens); empty where it has none.
         """
         found: dict[str, float] = {}
@@ -341,7 +341,7 @@ class HttpClient:
         words = await self._transport.get(address.root(self.base_url) + "/metrics", 5.0)
         for name, value in _CACHE_METRIC.findall((words or b"").decode(errors="replace")):
             found[name] = found.get(name, 0.0) + float(value)
-        self._tells_cache = bool(found)  # a hosted API is asked once
+        self._tells_cache = bool(found)  # a hosted API is queried once
         return found
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:

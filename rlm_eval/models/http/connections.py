@@ -1,7 +1,7 @@
-"""The connections of one endpoint, which know whether a request met a new or a reused one.
+"""The connections of one endpoint; they record whether a request used a new or a reused one.
 
-aiohttp's own tracing tells that too, at a quarter of the client's processor time. Imported where a
-client is opened: it loads aiohttp.
+aiohttp's own tracing reports that too, at a quarter of the client's processor time. Imported where
+a client is opened: it loads aiohttp.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Connector(aiohttp.TCPConnector):
-    """Sets `transport.REUSED` in the task that makes the request. Must be made in a running loop.
+    """Sets `transport.REUSED` in the task that makes the request. Create it in a running loop.
 
     It has no limit: the gate limits, and a second limit here would only hide its queue.
     """

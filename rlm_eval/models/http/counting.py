@@ -1,7 +1,7 @@
-"""Tokens of a prompt as its own server counts them: exact, free, the chat template included.
+"""Prompt tokens counted by the model's own server: exact, free, the chat template included.
 
 llama.cpp, vLLM and Anthropic each have an address for it; others (transformers serve, most
-gateways) have none. Not a meter: what a call took stands in its `Usage`.
+gateways) have none. Not a meter: the tokens of a call are in its `Usage`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ADDRESSES = (
     ("../tokenize", "count"),  # vLLM
     ("messages/count_tokens", "input_tokens"),  # Anthropic
 )
-"""Where it may be, relative to the API's base, and the field that holds the count."""
+"""Possible addresses, relative to the API's base, and the field that holds the count."""
 
 _SENT = ("model", "messages", "system", "chat_template_kwargs", "thinking")
 
@@ -28,7 +28,8 @@ Ask = Callable[[str, dict[str, Any], int], Awaitable[Any]]
 """Posts a body to an address below the base, with so many retries, and returns its JSON; `None` for
 a 4xx or no JSON.
 
-Raises `ProviderError` where nobody answers."""
+Raises `ProviderError` where the server does not answer.
+"""
 
 
 class ServerCount:
@@ -44,9 +45,9 @@ class ServerCount:
         self._searched = False
 
     async def count(self, messages: Sequence[Message]) -> int | None:
-        """Tokens of a prompt of these messages; `None` where the server has no such address.
+        """Count the tokens of a prompt; `None` where the server has no such address.
 
-        Raises `ProviderError` where it has one that does not answer.
+        Raises `ProviderError` where the address does not answer.
         """
         async with self._lock:
             if not self._searched:
@@ -59,10 +60,10 @@ class ServerCount:
             try:
                 if await self._at(address, [Message("user", "ready")], 0) is not None:
                     return address
-            except EndpointUnusable:  # gone, or stopped: not the same as no counter
+            except EndpointUnusable:  # gone, or stopped: not the same as a missing counter
                 raise
             except ProviderError:
-                # Some gateways answer a path that they do not know with a server error.
+                # Some gateways answer an unknown path with a server error.
                 continue
         return None
 

@@ -1,8 +1,8 @@
 """Embedding models behind `/v1/embeddings` (OpenAI, vLLM, llama.cpp, text-embeddings-inference).
 
 A client like any other, so that embedding calls are metered, limited, retried and journalled like
-any other: each message of a request is one text, and the reply's text is their vectors, in order,
-as base64 of little-endian 16-bit floats. Not a chat model: it cannot stand in a root or sub slot.
+other calls: each message of a request is one text, and the reply's text is their vectors, in order,
+as base64 of little-endian 16-bit floats. Not a chat model: it cannot fill a root or sub slot.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rlm_eval.models.http.openai_dialect import OpenAIDialect, usage_of
 
 @dataclass(frozen=True)
 class EmbeddingModel(OpenAIModel):
-    """An embedding endpoint: name, address, window and price as of any other model."""
+    """An embedding endpoint: name, address, window and price as for any other model."""
 
     VERSION: ClassVar[int] = 1  # vectors hold no thoughts
 
     query_prefix: str = ""
-    """Stands before a question, where the model was trained so (`search_query: `)."""
+    """Prefix of a question, where the model was trained with one (`search_query: `)."""
     passage_prefix: str = ""
-    """Stands before a passage, likewise."""
+    """Prefix of a passage, likewise."""
 
     @property
     def dialect(self) -> Dialect:
-        """How this endpoint is spoken to."""
+        """Return the dialect of this endpoint."""
         return EmbeddingDialect()
 
 
@@ -47,17 +47,17 @@ class EmbeddingDialect(OpenAIDialect):
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
-        """The request; of `sampling` only `extra` (as `dimensions`) is sent."""
+        """Return the request; of `sampling` only `extra` (as `dimensions`) is sent."""
         del stream
         return {"model": model, "input": [m.content for m in messages]} | sampling.extra
 
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
-        """The vectors of a whole body. Raises `TransientError` where it holds none."""
+        """Parse the vectors of a whole body. Raises `TransientError` where it holds none."""
         import numpy as np
 
         if not isinstance(body, dict):
             raise TransientError("the reply is not a JSON object")
-        # Embeddings have no completion: their known zero keeps the call's cost known.
+        # Embeddings have no completion: a known output of zero keeps the call's cost known.
         usage = replace(usage_of(body.get("usage"), prompt_bytes), output=0)
         try:
             rows = sorted(body["data"], key=lambda row: row["index"])

@@ -1,8 +1,8 @@
 """Several endpoints of one model as one client: replicas on a node, or servers of several jobs.
 
-A sample stays with one endpoint, whose prefix cache knows its conversation; a new one goes to the
-endpoint with the fewest calls. One that cannot be reached is left out, reported, and tried again
-after a while; its call goes to another. Not here: who starts the servers, and limits (`gate`): each
+A sample stays with one endpoint, whose prefix cache holds its conversation; a new one goes to the
+endpoint with the fewest calls. One that cannot be reached is left out, reported, and retried after
+a while; its call goes to another. Elsewhere: starting the servers, and limits (`gate`): each
 endpoint gets its part of the model's.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEFT_OUT_S = 30.0
 """Seconds after which an endpoint that was left out is tried again."""
 PATIENCE_S = 15.0
-"""Seconds that one endpoint is waited for, where there are others."""
+"""Seconds to wait for one endpoint, where there are others."""
 _MOST_REMEMBERED = 10_000
 _PAUSE_S = 2.0
 
@@ -40,7 +40,7 @@ _PAUSE_S = 2.0
 class _Member:
     client: HttpClient
     calls: int = 0
-    """Calls of this process that it has now."""
+    """Calls of this process in flight at it."""
     gone_at: float | None = None
     """Monotonic time at which it was last found gone."""
 
@@ -62,7 +62,7 @@ class Pool:
         return self._members[0].client.base_url
 
     def _member(self, avoid: Sequence[_Member]) -> _Member | None:
-        """Where the caller's next call goes; `None` where every endpoint was tried."""
+        """Return the endpoint for the caller's next call; `None` where every endpoint was tried."""
         caller = CALLER.get()
         kept = self._places.get(caller)
         if kept is not None and kept not in avoid and not kept.is_out():
@@ -131,7 +131,7 @@ class Pool:
         return await self.prove(("user",))
 
     async def prove(self, history: Sequence[str]) -> EndpointInfo:
-        """Prove every endpoint as `HttpClient.prove`; one that fails is left out.
+        """Run `HttpClient.prove` on every endpoint; one that fails is left out.
 
         Raises the first endpoint's error where none works, and `EndpointUnusable` where two serve
         different models.
@@ -179,19 +179,19 @@ class Pool:
         return replace(known[0], prefix_cache=cache)
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """See `models.http.counting.ServerCount.count`, of an endpoint that can be reached."""
+        """See `models.http.counting.ServerCount.count`, for an endpoint that can be reached."""
         member = self._member(()) or self._members[0]
         return await member.client.count_tokens(messages)
 
 
 def parts(total: int, of: int) -> list[int]:
-    """`total` in `of` parts that differ by one at most; none is below 1."""
+    """Split `total` into `of` parts that differ by at most one; none is below 1."""
     return [max(1, total // of + (index < total % of)) for index in range(of)]
 
 
 @asynccontextmanager
 async def opened(config: Replicated, urls: Sequence[str]) -> AsyncIterator[Pool]:
-    """The endpoints at these addresses as one client; each gets its part of the limits."""
+    """Open the endpoints at these addresses as one client; each gets its part of the limits."""
     stated, count = config.concurrency, len(urls)
     shares: list[int | None] = [None] * count if stated is None else [*parts(stated, count)]
     async with AsyncExitStack() as stack:

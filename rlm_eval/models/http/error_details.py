@@ -1,9 +1,9 @@
-"""What an error object says, wherever it stands and whichever server wrote it.
+"""Parse error objects of any server, wherever they are in a body.
 
-A body of any JSON shape becomes one `Trouble`: its words, codes, parameter, status and wait.
-Errors stand in `error`, `errors`, `detail` (FastAPI), `base_resp` (MiniMax), at the top level, in
-a choice, in a list (Gemini), or as JSON inside a string (`error.metadata.raw` of OpenRouter). Only
-named fields are read, so that an echoed prompt is not. What it means is `faults`' business.
+A body of any JSON shape becomes one `Trouble`: its words, codes, parameter, status and wait. Errors
+are in `error`, `errors`, `detail` (FastAPI), `base_resp` (MiniMax), at the top level, in a choice,
+in a list (Gemini), or as JSON inside a string (`error.metadata.raw` of OpenRouter). Only named
+fields are read, so that an echoed prompt is not. `http_errors` classifies the result.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _PARAMS = ("param", "loc", "parameter")
 _TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _DEEPEST = 8
 _LONGEST = 4000
-"""Characters of the words that are read: some errors are web pages."""
+"""Characters of the message that are read: some errors are web pages."""
 _ECHO = re.compile(r"""['"]input['"]\s*:\s*(?!-?\d).*""", re.DOTALL)
-"""What pydantic repeats of the request: the prompt's words are not the server's."""
+"""The part of the request that pydantic repeats: the prompt's words are not the server's."""
 _HARMLESS = {"", "0", "none", "null", "false", "ok", "success", "succeeded", "200", "no error"}
 
 _GLM = {
@@ -47,7 +47,7 @@ _MINIMAX = {
     1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1013: 500, 1024: 500, 1026: 400,
     1027: 400, 1033: 500, 1039: 429, 1041: 429, 2013: 400, 2049: 401, 2056: 429,
 }  # fmt: skip
-"""Those of MiniMax's `base_resp`, platform.minimax.io: error codes."""
+"""Codes of MiniMax's `base_resp`, platform.minimax.io: error codes."""
 _FILTERED = {"1301", "1026", "1027"}
 
 _STATUS_WORDS = (
@@ -65,7 +65,7 @@ _STATUS_WORDS = (
     (503, r"overload|unavailable|capacity|busy"),
     (500, r"internal|server error|api error|bad gateway|upstream|engine|aborted|connection"),
 )  # fmt: skip
-"""What codes of OpenAI, Anthropic, Google, AWS, DashScope and LiteLLM say in words, `plain`."""
+"""Codes of OpenAI, Anthropic, Google, AWS, DashScope and LiteLLM as `plain` words."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class Trouble:
     words: str
     """Its messages, the outermost first; never empty."""
     codes: tuple[str, ...] = ()
-    """Codes, types and status words, as they stand there."""
+    """Codes, types and status words, unchanged."""
     param: str = ""
-    """The request's field that it names, else empty."""
+    """Name of the request's field at fault, else empty."""
     statuses: tuple[int, ...] = ()
-    """HTTP statuses that it names, by number or by word: one per object, the outermost first."""
+    """HTTP statuses in it, by number or by word: one per object, the outermost first."""
     retry_after: float | None = None
-    """Seconds that it asks to wait."""
+    """Seconds to wait before a retry."""
 
 
 def trouble_of(value: Any) -> Trouble:
-    """The error that a body is, of any JSON shape."""
+    """Return the error in a body of any JSON shape."""
     if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
         parts: list[Any] = [value, *value["choices"]]
     else:
@@ -108,10 +108,10 @@ def trouble_of(value: Any) -> Trouble:
 
 
 def trouble_in(body: Any) -> Trouble | None:
-    """The error inside a reply or stream event that came with status 200; `None` where it is fine.
+    """Return the error inside a reply or stream event of status 200; `None` where there is none.
 
-    An `error` field with something in it counts even beside a text; other fields only where
-    nothing was answered, since many servers send a `message`, `code` or `base_resp` of success.
+    A non-empty `error` field counts even next to a text; other fields only where the reply is
+    empty, since many servers send a `message`, `code` or `base_resp` of success.
     """
     if isinstance(body, list):
         errors = [part for part in body if isinstance(part, dict) and _is_error(part.get("error"))]
@@ -137,7 +137,7 @@ def trouble_in(body: Any) -> Trouble | None:
 
 
 def _is_error(value: Any, depth: int = 0) -> bool:
-    """True where a field says that something went wrong."""
+    """Return true if a field reports an error."""
     if depth > _DEEPEST:
         return True
     if isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def _is_error(value: Any, depth: int = 0) -> bool:
 
 
 def _walk(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """The objects that may tell something, the outermost first."""
+    """Yield the objects that may describe the error, the outermost first."""
     if depth > _DEEPEST:
         return
     if isinstance(value, str):
@@ -194,13 +194,13 @@ def _status(code: str, own: Mapping[int, int]) -> int | None:
 
 
 def status_in_words(words: str) -> int | None:
-    """The HTTP status that a message amounts to; `None` where it says nothing of the kind."""
+    """Return the HTTP status that a message implies; `None` where it implies none."""
     text = plain(words)
     return next((status for status, said in _STATUS_WORDS if re.search(said, text)), None)
 
 
 def _wait(place: Mapping[str, Any]) -> float | None:
-    """Seconds to wait: Google's `retryDelay` (`"38s"`), or `retry_after`."""
+    """Return the seconds to wait: Google's `retryDelay` (`"38s"`), or `retry_after`."""
     for name in ("retryDelay", "retry_after", "retryAfter", "retry_after_seconds"):
         if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s?", _scalar(place.get(name))):
             return float(found[1])
@@ -212,7 +212,7 @@ _UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "ms": 0.001, "s": 1.0}
 
 
 def _asked(words: str) -> float | None:
-    """Seconds to wait as a sentence asks for (`try again in 7m12.5s`)."""
+    """Return the seconds to wait from a sentence (`try again in 7m12.5s`)."""
     if (found := _ASKED.search(words)) is None:
         return None
     parts = re.findall(r"(\d+(?:\.\d+)?)\s?(h|min|ms|m|s)", found[1])
@@ -220,7 +220,7 @@ def _asked(words: str) -> float | None:
 
 
 def _scalar(value: Any) -> str:
-    """A word or number as text; empty for all else."""
+    """Return a word or number as text; empty for all else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -232,7 +232,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _loaded(text: str) -> Any:
-    """The object or list that a text is in JSON, else `None`."""
+    """Return the JSON object or list in a text, else `None`."""
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
@@ -242,7 +242,7 @@ def _loaded(text: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """An error without a message; what was answered beside it is left out."""
+    """Return an error without a message as text; the reply next to it is left out."""
     if isinstance(value, Mapping):
         value = {name: part for name, part in value.items() if name not in ("choices", "content")}
         value = value.get("error") or value

@@ -1,8 +1,8 @@
-"""Why a reply ended: every vendor's word in one of ours.
+"""Finish reasons: each vendor's word mapped to one of ours.
 
 `stop`, `length` (cut at an output cap or at the window), `content_filter` (refused or blocked),
-`tool_calls`, `error` (the server gave up: ask again), `""` (not given). A word that is none of
-these is kept as it is, so that it can be counted and named (`core.types.Call.has_unknown_end`).
+`tool_calls`, `error` (the server aborted: retry), `""` (not given). Any other word is kept
+unchanged, so that it can be counted and named (`core.types.Call.has_unknown_end`).
 
 Words of OpenAI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM, Bedrock, watsonx, TGI, vLLM and
 SGLang by their documentation; the families below cover words of the same kinds.
@@ -28,7 +28,7 @@ _EXACT = {
 }
 _WORDS = {word: kind for kind, words in _EXACT.items() for word in words.split()}
 _KEPT = {"malformed_function_call", "unexpected_tool_call", "too_many_tool_calls"}
-"""The model's own fault, and neither a cut nor a refusal: kept and named."""
+"""The model's own fault, neither a cut nor a refusal: kept and named."""
 
 _FAMILIES = (
     (GIVEN_UP, r"network|time_?d?_?(out|limit)|overload|unavailable|insufficient|rate_limit"
@@ -41,14 +41,14 @@ _FAMILIES = (
 
 
 def finish_of(*said: Any) -> str:
-    """One of our words for the first of `said` that has one; else the first one given, as it is."""
+    """Return our word for the first of `said` that has one; else the first one given, unchanged."""
     words = [_word(value) for value in said]
     known = [kind for word in words if (kind := _kind(word))]
     return known[0] if known else next((w for w in words if w and _kind(w) is None), "")
 
 
 def _word(value: Any) -> str:
-    """What a field says; some servers wrap it in an object (`{"type": "length"}`)."""
+    """Return a field's word; some servers wrap it in an object (`{"type": "length"}`)."""
     if isinstance(value, dict):
         value = value.get("type") or value.get("reason")
     return str(value).strip()[:60] if isinstance(value, str | int | float) else ""
@@ -56,7 +56,7 @@ def _word(value: Any) -> str:
 
 @lru_cache(maxsize=256)
 def _kind(said: str) -> str | None:
-    """Our word; `""` for a word that says nothing, `None` for one that is not known."""
+    """Return our word; `""` for a word without meaning, `None` for an unknown one."""
     # `FinishReason.MAX_TOKENS`, `FINISH_REASON_SAFETY`, `content-filter`, `maxTokens`
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", said)
     snake = re.sub(r"[\s.-]+", "_", snake).lower()

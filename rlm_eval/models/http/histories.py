@@ -1,9 +1,9 @@
-"""Which turns are sent: the protocol's own, or what a strict chat template takes instead.
+"""The turns that are sent: the protocol's own, or those that a strict chat template accepts.
 
 By default a history is sent exactly as the method made it. Two switches of a model's configuration
-change that, and an empty turn always gets a stand-in: no server promises to take one, Anthropic's
-refuses it. Requests are hashed before (`session.request_key.request_hash`), so that a journal stays
-valid.
+change that, and an empty turn is always replaced by a placeholder: no server guarantees to accept
+one, Anthropic's refuses it. Requests are hashed before (`session.request_key.request_hash`), so
+that a journal stays valid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rlm_eval.core.types import Message
 
 EMPTY_TURN = "(no text)"
-"""Sent for a user or assistant turn without text, as a reply of reasoning alone leaves it."""
+"""Sent for a user or assistant turn without text, such as a reply of reasoning alone."""
 
 _NO_SYSTEM = re.compile(
     r"system (role|message|prompt|instruction)s?\W.{0,20}(\bnot|n['’]t)\b.{0,10}"
@@ -40,22 +40,22 @@ _ORDER = re.compile(
     re.IGNORECASE,
 )
 """Wordings of chat templates (Mistral, Llama 2, Gemma, Qwen), as vLLM, llama.cpp, TGI and SGLang
-pass them on, and of the APIs of Mistral, Perplexity, DeepSeek, Google, Bedrock, Anthropic, OpenAI.
+forward them, and of the APIs of Mistral, Perplexity, DeepSeek, Google, Bedrock, Anthropic, OpenAI.
 """
 
 
 @dataclass(frozen=True)
 class Turns:
-    """How a model's server wants its turns; the fields are switches of the model's config."""
+    """The turns that a model's server accepts; the fields are switches of the model's config."""
 
     fold_system: bool = False
     """A system message becomes a user turn, joined with a user turn that follows it directly."""
     merge_turns: bool = False
-    """Consecutive turns of one role are joined by an empty line; where user and assistant turns
-    would begin or end with the assistant's, a stand-in user turn is added there."""
+    """Consecutive turns of one role are joined by an empty line; where the history would begin or
+    end with the assistant's turn, a placeholder user turn is added there."""
 
     def sent(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages as they are sent."""
+        """Return the messages as they are sent."""
         if self.fold_system:
             messages = _folded(messages)
         if self.merge_turns:
@@ -67,7 +67,7 @@ class Turns:
 
     @property
     def label(self) -> str:
-        """The switches that are on, for a model's name in tables: ` [fold_system]`, or empty."""
+        """The active switches, for a model's name in tables: ` [fold_system]`, or empty."""
         on = [name for name in ("fold_system", "merge_turns") if getattr(self, name)]
         return f" [{', '.join(on)}]" if on else ""
 
@@ -76,7 +76,7 @@ AS_THEY_ARE = Turns()
 
 
 def remedy(said: str, roles: Sequence[str]) -> str | None:
-    """What to change where a server's error is about the turns; `None` where it is not.
+    """Return the setting to change if a server's error is about the turns; else `None`.
 
     `roles` are those of the messages that it refused.
     """
@@ -95,7 +95,7 @@ def remedy(said: str, roles: Sequence[str]) -> str | None:
 
 
 def _is_alternating(roles: Sequence[str]) -> bool:
-    """User and assistant in turn, the user first and last; leading system messages left out."""
+    """Return true if user and assistant alternate, user first and last, after system messages."""
     turns = list(roles)
     while turns and turns[0] == "system":
         del turns[0]

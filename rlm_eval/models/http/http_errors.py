@@ -1,8 +1,8 @@
-"""From a failed response to a typed error: what is transient, what is final, what it means.
+"""Turn a failed response into a typed error: transient or final, with its cause.
 
 One rule for errors with an HTTP status (`error_from_response`) and for errors inside a reply or
-stream event of status 200 (`fault_in`). What an error object says is read by `error_details`,
-whether a prompt is too long by `window`. The wordings are those of servers and gateways as their
+stream event of status 200 (`fault_in`). Error objects are parsed by `error_details`; `window`
+detects a prompt that is too long. The wordings are those of servers and gateways as their
 documentation and users quote them; `tests/models/wordings.json` repeats each.
 """
 
@@ -32,10 +32,10 @@ from rlm_eval.models.http.window import is_rate, plain, says_too_long
 _TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
 _THROTTLED = {429, 503, 529}
 _MAY_BE_BILLED = {408, 499, 504, 520, 524}
-"""A gateway waited no longer: the model behind it may have gone on. Other 5xx are errors of the one
-who would send the bill."""
+"""Statuses of a gateway timeout: the model may have continued. Other 5xx come from the server that
+would bill."""
 _VAGUE = {200, 400, 500, 502, 503}
-"""Statuses with which gateways pass on all kinds of errors: what stands inside says more."""
+"""Statuses with which gateways forward errors of all kinds: the body is more specific."""
 _FILTER = re.compile(
     r"content[ _-]?(filter|policy|moderation)|content management policy|moderation|flagged"
     r"|responsible ai|prohibited content|data_?inspection|inappropriate content|usage polic"
@@ -68,7 +68,7 @@ _CUT_SHORT = re.compile(
 
 
 class TransientError(Exception):
-    """This attempt failed; the same request may succeed later. Never leaves `models`."""
+    """Raised for a failed attempt; the same request may succeed later. Never leaves `models`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class TransientError(Exception):
         usage: Usage | None = None,
         lost: bool = False,
     ) -> None:
-        """`lost`: the request was sent, and nothing tells whether its reply will be billed."""
+        """`lost`: the request was sent, and whether its reply will be billed is unknown."""
         super().__init__(message)
         self.throttled = throttled
         self.retry_after = retry_after
@@ -88,17 +88,17 @@ class TransientError(Exception):
 
 
 class Malformed(TransientError):
-    """A reply of status 200 that is not in the form of its API; `quoting` adds its first bytes."""
+    """Raised for a reply of status 200 in no form of its API; `quoting` adds its first bytes."""
 
     def quoting(self, raw: bytes) -> TransientError:
-        """The same with the beginning of what was received."""
+        """Return the same error with the beginning of the received bytes."""
         told = f"{self}; it begins with {head_of(raw)}" if raw else str(self)
         lost = self.lost or self.usage.output is None
         return TransientError(told, usage=self.usage, lost=lost)
 
 
 def seconds_until(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` (seconds or an HTTP date) or `retry-after-ms` asks for."""
+    """Return the wait of `Retry-After` (seconds or HTTP date) or `retry-after-ms`, in seconds."""
     millis, after = headers.get("retry-after-ms"), headers.get("Retry-After")
     try:
         if millis is not None:
@@ -116,7 +116,7 @@ def seconds_until(headers: Mapping[str, str]) -> float | None:
 
 
 def head_of(raw: bytes, most: int = 200) -> str:
-    """The beginning of a body, to be quoted in a message."""
+    """Return the beginning of a body, for a message."""
     text = " ".join(raw[: 4 * most].decode("utf-8", "replace").split())
     return repr(text[:most] + ("..." if len(text) > most or len(raw) > 4 * most else ""))
 
@@ -124,7 +124,7 @@ def head_of(raw: bytes, most: int = 200) -> str:
 def error_from_response(
     status: int, body: bytes, headers: Mapping[str, str], *, where: str, key_env: str | None
 ) -> ModelError | TransientError:
-    """The error that a response of this status means. `where` names model and address.
+    """Return the error for a response of this status. `where` names model and address.
 
     The provider's words are quoted, except where they may hold (a part of) the key.
     """
@@ -141,9 +141,9 @@ def error_from_response(
 def fault_in(
     body: Any, headers: Mapping[str, str], *, where: str, key_env: str | None
 ) -> ModelError | TransientError | None:
-    """The error that stands in a decoded reply or stream event of status 200; `None`: it is fine.
+    """Return the error in a decoded reply or stream event of status 200; `None` if there is none.
 
-    Where its codes tell no status, its words do; an error that says nothing known is transient.
+    Where its codes imply no status, its words do; an error of unknown meaning is transient.
     """
     trouble = trouble_in(body)
     if trouble is None:
@@ -161,7 +161,7 @@ def _typed(
     where: str,
     key_env: str | None,
 ) -> ModelError | TransientError:
-    """`status` is the cause's own, `None` where none is known; `told` says how it came."""
+    """Classify an error. `status` is the cause's, `None` where unknown; `told` is its source."""
     words, codes = trouble.words, " ".join(trouble.codes)
     said = f"{where}: {told}: {words[:400]}" + (f" ({codes[:100]})" if codes else "")
     both = f"{codes} {words}"

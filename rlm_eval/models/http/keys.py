@@ -1,7 +1,7 @@
 """Keys and secret headers: from the environment into requests, and nowhere else.
 
 A configuration holds the NAMES of environment variables; their values are registered for redaction
-(`secrets`) before anything is sent. Not here: `${oc.env:...}` in a configuration (`environment`).
+(`secrets`) before anything is sent. Elsewhere: `${oc.env:...}` in a configuration (`environment`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _PLAIN = {"accept", "content-type", "user-agent"}
 _KEY = re.compile(r"(?:[a-z]{2,5}_)?(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{20,}")
 """A key given as the name of its variable (`hf_...`): no name is so long without an underscore."""
 _OPAQUE = 16
-"""Characters of a header's value, without a space, from which on it may be a key."""
+"""From this many characters on, a header's value without a space may be a key."""
 
 
 def from_environment(variable: str, needs: str, field: str) -> str:
-    """The value of `variable`, white space at its ends removed; a secret from now on.
+    """Return the value of `variable`, stripped; it is registered as a secret.
 
-    Raises `ConfigError`, saying that `needs` (a model) has it in `field`, where it is not set or
-    cannot stand in a header.
+    Raises `ConfigError`, naming `needs` (a model) and its `field`, where the variable is not set or
+    its value is no valid header.
     """
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -46,7 +46,7 @@ def from_environment(variable: str, needs: str, field: str) -> str:
 def check_names(
     api_key_env: str | None, headers: Mapping[str, str], headers_env: Mapping[str, str]
 ) -> None:
-    """Raises `ValueError` for a header that is given twice, and for a key in place of a name."""
+    """Raise `ValueError` for a header that is given twice, and for a key in place of a name."""
     given = [name.lower() for name in (*headers, *headers_env)]
     if twice := {name for name in given if given.count(name) > 1}:
         raise ValueError(f"headers and headers_env: {min(twice)} is given twice")
@@ -65,10 +65,10 @@ def check_names(
 def request_headers(
     given: Mapping[str, str], of_key: Mapping[str, str], secret: Mapping[str, str]
 ) -> dict[str, str]:
-    """The headers of a model's requests; of equal names, whatever their case, the last one's.
+    """Return the headers of a model's requests; of names equal but for case, the last one wins.
 
-    `given` are the configuration's, `of_key` the dialect's, `secret` those of `headers_env`. What
-    carries a key, or may be one by its length, is a secret from now on.
+    `given` are the configuration's, `of_key` the dialect's, `secret` those of `headers_env`. Values
+    that carry a key, or may by their length, are registered as secrets.
     """
     for name, value in (*given.items(), *of_key.items()):
         if looks_secret(name, value):
@@ -82,7 +82,7 @@ def request_headers(
 
 
 def without_secrets(reply: Reply) -> Reply:
-    """The reply as the journal will hold it, so that a resumed run meets the same text."""
+    """Return the reply as the journal will hold it, so that a resumed run reads the same text."""
     texts = (reply.text, reply.reasoning, reply.finish_reason, reply.model)
     if not SECRETS.are_in("\n".join(texts).encode("utf-8", "surrogatepass")):
         return reply

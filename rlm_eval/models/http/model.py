@@ -1,7 +1,7 @@
-"""Any endpoint over HTTP, attached to or started by us: the configuration.
+"""Configuration of an endpoint over HTTP, attached to or started by us.
 
-Hosted APIs, gateways, vLLM, llama.cpp and transformers serve speak the same dialect; a second one
-(`anthropic`) subclasses. The work is in `client.HttpClient`.
+Hosted APIs, gateways, vLLM, llama.cpp and transformers serve share one dialect; a second one
+(`anthropic`) subclasses. `client.HttpClient` does the work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 DEFAULT_AT_ONCE = 32
-"""Requests in flight where neither the configuration nor the server states a number."""
+"""Requests in flight where neither the configuration nor the server sets a number."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class OpenAIModel:
         "headers", "headers_env", "remark", "preflight",
     ))
     # fmt: on
-    """Fields that change no reply: they are no part of a cell's identity."""
+    """Fields that do not change a reply: they are not part of a cell's identity."""
 
-    VERSION: ClassVar[int] = 2  # 1 knew one kind of thought; a closing tag alone always ended one
+    VERSION: ClassVar[int] = 2  # 1 had one kind of thought; a closing tag alone always ended one
 
     name: str
     """Name in tables."""
@@ -61,30 +61,30 @@ class OpenAIModel:
     price: str | None = None
     """Key into the price table."""
     gpu_hour_usd: float | None = None
-    """US dollars per GPU-hour of a server that we spawn; `None` = GPU-seconds are given alone."""
+    """US dollars per GPU-hour of a server that we spawn; `None` = only GPU-seconds are reported."""
     revision: str | None = None
     """Revision of the weights, where known."""
     tokenizer: str | None = None
-    """Its own tokenizer by name (`core.tokens.get_tokenizer`), where the server does not count."""
+    """Name of its own tokenizer (`core.tokens.get_tokenizer`), for a server that does not count."""
     sampling: Sampling = field(default_factory=Sampling)
-    """Defaults, as the model's maker recommends."""
+    """Default sampling, as the model's maker recommends."""
     server: str = "attach"
-    """`attach` to a running endpoint, `spawn` one with `engine`, or `shared`: the one that
-    `rlm-eval serve` holds for this run."""
+    """`attach` to a running endpoint, `spawn` one with `engine`, or `shared`: the server that
+    `rlm-eval serve` runs for this run."""
     engine: Any = None
-    """How to start a server (`servers.Engine`); read only with `server: spawn`."""
+    """Start settings of a server (`servers.Engine`); read only with `server: spawn`."""
     concurrency: int | None = None
-    """Most requests in flight at the endpoint; `None` = as many as a running server tells that it
-    takes (`capacity`), else 32."""
+    """Most requests in flight at the endpoint; `None` = the capacity that a running server reports
+    (`capacity`), else 32."""
     rpm: float | None = None
     """Requests per minute that the account allows."""
     tpm: float | None = None
     """Tokens per minute that the account allows, input and output."""
     timeout_s: float = 600.0
-    """Seconds for one attempt; of a stream with `first_token_s`, from its first token on."""
+    """Timeout of one attempt, seconds; of a stream with `first_token_s`, from its first token."""
     first_token_s: float | None = None
-    """Seconds to the first token of a stream: waiting inside the server, and reading the prompt;
-    `None` = both count in `timeout_s`."""
+    """Timeout to the first token of a stream, seconds: the server's queue and prefill; `None` =
+    both count in `timeout_s`."""
     stall_s: float = 120.0
     """Seconds of silence after which a stream counts as dead."""
     retries: int = 5
@@ -92,23 +92,23 @@ class OpenAIModel:
     backoff_s: float = 1.0
     """First pause before a retry; doubles, with jitter, to at most a minute."""
     patience_s: float = 600.0
-    """A `Retry-After` longer than this ends the call instead. An endpoint that answered before and
-    cannot be reached for so long, or gives no call a reply, ends the cell, which the same command
-    resumes."""
+    """Seconds. A `Retry-After` longer than this ends the call. An endpoint that answered before and
+    cannot be reached for so long, or returns no reply to any call, ends the cell, which the same
+    command resumes."""
     preflight: bool = True
-    """Prove the endpoint by one short request before anything else is sent."""
+    """Send one short preflight request to the endpoint before anything else."""
     fold_system: bool = False
-    """For servers that know no system role: see `histories.Turns`."""
+    """For servers without a system role: see `histories.Turns`."""
     merge_turns: bool = False
-    """For servers that demand alternating turns: see `histories.Turns`."""
+    """For servers that require alternating turns: see `histories.Turns`."""
     stream: bool = False
-    """Stream replies, so that the first-token time is known."""
+    """Stream replies, so that the time of the first token is known."""
     max_tokens_field: str = "max_tokens"
-    """`max_completion_tokens` for endpoints that want the newer name."""
+    """`max_completion_tokens` for endpoints that require the newer name."""
     template_opens_thought: bool | None = None
     """Whether the chat template ends the prompt with an opening thought tag (`<think>`), so that
-    replies have the closing one alone; `None` = as the template of a server of ours says, else
-    unknown: such a closing tag is then text."""
+    replies have only the closing one; `None` = read from the template of a server that we started,
+    else unknown: such a closing tag is then text."""
     headers: dict[str, str] = field(default_factory=dict)
     """Further headers; a key only as `${oc.env:NAME}`, better in `headers_env`."""
     headers_env: dict[str, str] = field(default_factory=dict)
@@ -151,12 +151,12 @@ class OpenAIModel:
 
     @property
     def turns(self) -> Turns:
-        """The order of turns that this endpoint takes."""
+        """The order of turns that this endpoint accepts."""
         return Turns(self.fold_system, self.merge_turns)
 
     @property
     def dialect(self) -> Dialect:
-        """How this endpoint is spoken to."""
+        """Return the dialect of this endpoint."""
         own = getattr(self.engine, "dialect", None) if self.server != "attach" else None
         if own is not None:
             spoken: Dialect = own(self.max_tokens_field, self.turns)
@@ -168,20 +168,20 @@ class OpenAIModel:
         return from_environment(variable, self.name, "api_key_env") if variable else None
 
     def secret_headers(self) -> dict[str, str]:
-        """The headers of `headers_env`. Raises `ConfigError` for a variable that is not set."""
+        """Return the headers of `headers_env`. Raises `ConfigError` if a variable is not set."""
         return {
             header: from_environment(variable, self.name, f"headers_env.{header}")
             for header, variable in self.headers_env.items()
         }
 
     def check_keys(self) -> None:
-        """Raises `ConfigError` where a variable that this model needs is not set."""
+        """Raise `ConfigError` where a variable that this model needs is not set."""
         if self.server == "attach":
             self._key()
         self.secret_headers()
 
     def open(self) -> AbstractAsyncContextManager[Client]:
-        """A client; equal endpoints and servers are shared within the process."""
+        """Open a client; equal endpoints and servers are shared within the process."""
         return self._open()
 
     @asynccontextmanager
@@ -256,8 +256,8 @@ async def _endpoint(
 
     from rlm_eval.models.http.connections import Connector
 
-    # Proxies of the environment are for hosts elsewhere: a loopback server must not be asked
-    # through one.
+    # Proxies of the environment are for remote hosts: requests to a loopback server must not use
+    # one.
     is_elsewhere = not address.is_loopback(base_url)
     async with aiohttp.ClientSession(connector=Connector(), trust_env=is_elsewhere) as session:
         yield session, AdaptiveLimiter(*limits), Silence()

@@ -1,10 +1,9 @@
-"""The chat completions dialect: requests, replies and streams, as hosted APIs, gateways, vLLM,
-llama.cpp and transformers serve speak it.
+"""The chat completions dialect of hosted APIs, gateways, vLLM, llama.cpp and transformers serve:
+requests, replies and streams.
 
-Reads the reasoning fields and parts and the usage details of the common providers into one shape;
-thoughts within the text are set apart later (`thoughts`). Errors inside a reply are `faults`'
-business; a reply in no form that the API has is a `Malformed`. Not covered: tools, images, several
-choices.
+Converts the reasoning fields and parts and the usage details of the common providers to one shape;
+thoughts within the text are separated later (`thoughts`). `http_errors` handles errors inside a
+reply; a reply in no form of the API is `Malformed`. Not covered: tools, images, several choices.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from rlm_eval.models.http.http_errors import Malformed, TransientError
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
 _DEEPEST = 8
-"""Levels of parts in a text field."""
+"""Most levels of nested parts in a text field."""
 _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
-"""Fields of a choice that may say why it ended; the first known word counts."""
+"""Fields of a choice that may hold its finish reason; the first known word counts."""
 
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 """Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
@@ -32,24 +31,24 @@ _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "r
 
 @dataclass(frozen=True)
 class OpenAIDialect:
-    """What is particular to the chat completions API."""
+    """The chat completions API's part of the protocol."""
 
     max_tokens_field: str = "max_tokens"
-    """`max_completion_tokens` where the provider wants the newer name."""
+    """`max_completion_tokens` where the provider requires the newer name."""
     turns: Turns = AS_THEY_ARE
-    """The order of turns that its server takes."""
+    """The order of turns that its server accepts."""
 
     path = "/chat/completions"
     most_bytes = 64 << 20
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Headers that carry the key."""
+        """Return the headers that carry the key."""
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
-        """The request. `None` fields are left out: the provider's default."""
+        """Return the request. `None` fields are left out: the provider's default."""
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": m.role, "content": m.content} for m in self.turns.sent(messages)],
@@ -65,17 +64,17 @@ class OpenAIDialect:
         return body | sampling.extra
 
     def usage(self, body: Any, prompt_bytes: int) -> Usage:
-        """Tokens that a body reports."""
+        """Return the tokens that a body reports."""
         return usage_of(body.get("usage") if isinstance(body, dict) else None, prompt_bytes)
 
     def reply(self, body: Any, prompt_bytes: int) -> Reply:
-        """The reply of a whole body. Raises `Refused` or `TransientError`, both with the usage."""
+        """Parse the reply of a whole body. Raises `Refused`, `TransientError`, both with usage."""
         usage = self.usage(body, prompt_bytes)
         choice = _first_choice(body, usage)
         message = choice.get("message")
         if message is None and finish.finish_of(*(choice.get(name) for name in _ENDS)):
-            # Gemini leaves it out where a filter or the cap left nothing to say; some gateways
-            # answer in the form of the older completions.
+            # Gemini leaves it out where a filter or the cap left no text; some gateways answer in
+            # the form of the older completions.
             message = {"content": choice.get("text")}
         if not isinstance(message, dict):
             raise Malformed("the choice has no message", usage=usage)
@@ -99,7 +98,7 @@ class OpenAIDialect:
         )
 
     def stream(self) -> OpenAIStream:
-        """A fresh collector of stream events."""
+        """Return a new collector of stream events."""
         return OpenAIStream()
 
 
@@ -112,13 +111,13 @@ class OpenAIStream:
 
     def __init__(self) -> None:
         self.done = False
-        """The end was announced; without it the connection was cut."""
+        """True once the end was announced; without it the connection was cut."""
         self._body: dict[str, Any] = {}
         self._message: dict[str, list[str]] = {}
         self._finish: dict[str, Any] = {}
 
     def feed(self, event: Any) -> bool:
-        """Take one chunk; true where it holds a token. Raises `Malformed`."""
+        """Process one chunk; return true if it holds a token. Raises `Malformed`."""
         if not isinstance(event, dict):
             raise Malformed("a stream event is not a JSON object", lost=True)
         choices = event.get("choices")
@@ -139,7 +138,7 @@ class OpenAIStream:
         return got
 
     def _take(self, delta: dict[str, Any]) -> bool:
-        """Keep the pieces of a delta: strings, or lists of parts."""
+        """Keep the parts of a delta: strings, or lists of parts."""
         got = False
         for name, value in delta.items():
             if name not in ("content", "refusal", *_REASONING):
@@ -152,11 +151,11 @@ class OpenAIStream:
         return got
 
     def end(self) -> None:
-        """`[DONE]` came."""
+        """Process `[DONE]`."""
         self.done = True
 
     def body(self) -> dict[str, Any]:
-        """The collected body. An event-less stream has no choice."""
+        """Return the collected body. An event-less stream has no choice."""
         message = {name: "".join(pieces) for name, pieces in self._message.items()}
         empty = not message and not self._finish
         return self._body | {"choices": [] if empty else [{"message": message, **self._finish}]}
@@ -172,9 +171,9 @@ def _first_choice(body: Any, usage: Usage) -> dict[str, Any]:
 
 
 def ending(place: dict[str, Any], fields: Sequence[str], usage: Usage) -> str:
-    """Why a reply ended, in our words (`models.http.finish`).
+    """Return the finish reason, in our words (`models.http.finish`).
 
-    Raises `Refused` where it was blocked, `TransientError` where the server gave it up.
+    Raises `Refused` where the reply was blocked, `TransientError` where the server aborted it.
     """
     said = [place.get(name) for name in fields]
     end = finish.finish_of(*said)
@@ -191,7 +190,8 @@ def ending(place: dict[str, Any], fields: Sequence[str], usage: Usage) -> str:
 def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
     """Raise `TransientError` for an empty reply that no model ended: the server's fault.
 
-    A model may answer nothing; but then something says why it ended, and its prompt was counted.
+    A model may return an empty reply; but then there is a finish reason, and its prompt was
+    counted.
     """
     figures = [told[n] for n in told if "tokens" in n] if isinstance(told, dict) else []
     counts = [value for value in figures if isinstance(value, int | float)]
@@ -202,9 +202,9 @@ def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
 
 
 def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
-    """(text, thoughts) of a message field: a string, a list of parts, one part, or nothing.
+    """Return (text, thoughts) of a message field: a string, a list of parts, one part, or nothing.
 
-    Raises `Malformed` for any other type, and for lists in lists without end.
+    Raises `Malformed` for any other type, and for lists nested too deeply.
     """
     if depth > _DEEPEST:
         raise Malformed("a text field is nested too deep")
@@ -227,11 +227,11 @@ def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
 
 
 def usage_of(usage: Any, prompt_bytes: int) -> Usage:
-    """Usage in one shape; a figure that cannot be true is unknown.
+    """Convert usage to one shape; an impossible figure becomes unknown.
 
     A token covers at least one byte of prompt, so far more input than bytes (with room for a chat
-    template) is absurd. Some providers leave reasoning out of the completion tokens but not out of
-    the total: the total decides.
+    template) is impossible. Some providers leave reasoning out of the completion tokens but not out
+    of the total: the total decides.
     """
     if not isinstance(usage, dict):
         return Usage()
@@ -261,7 +261,7 @@ def plausible(
     reasoning: int | None,
     prompt_bytes: int,
 ) -> Usage:
-    """`Usage` without the figures that cannot be true."""
+    """Return `Usage` without impossible figures."""
     if given is not None and not 0 < given <= 2 * prompt_bytes + 20_000:
         given = None
     if output is not None and output > 10_000_000:
@@ -278,7 +278,7 @@ def plausible(
 
 
 def count(value: Any) -> int | None:
-    """A whole number of tokens, be it written as `12` or `12.0`, else `None`."""
+    """Return a whole number of tokens, written as `12` or `12.0`, else `None`."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

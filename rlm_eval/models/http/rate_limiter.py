@@ -1,9 +1,9 @@
-"""How many requests an endpoint gets at once, and who goes next.
+"""Concurrency and rate limits of an endpoint, and the order of its queue.
 
-One `AdaptiveLimiter` per endpoint: a limit that is halved when the provider says "too many" and
-creeps back with success (additive increase, multiplicative decrease, as TCP does), a pause for
-`Retry-After`, requests and tokens per minute, and turns between samples: the caller that waits
-longest without a start goes first, so that one sample's thousand sub-calls do not starve others.
+One `AdaptiveLimiter` per endpoint: a limit that is halved on a rate-limit response and grows back
+with success (additive increase, multiplicative decrease, as TCP does), a pause for `Retry-After`,
+requests and tokens per minute, and fair queueing between samples: the caller that waits longest
+without a start goes first, so that one sample's thousand sub-calls do not starve others.
 
 It does not retry; `client.HttpClient` does. Back-off happens outside the gate, holding no slot.
 """
@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, stopped
 
 CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
-"""Whose turn it is counted as: the session sets it to its sample's id."""
+"""Fair-queueing key; the session sets it to the sample id."""
 
 
 class Rate:
@@ -36,26 +36,26 @@ class Rate:
         self._time = time.monotonic()
 
     def change(self, per_minute: float) -> None:
-        """Another rate from now on."""
-        self.wait(0)  # books what the old one gave so far
+        """Change the rate from now on."""
+        self.wait(0)  # accrue at the old rate so far
         self.per_second = per_minute / 60
         self.bucket = max(1.0, 3 * self.per_second)
         self._level = min(self._level, self.bucket)
 
     def wait(self, units: float) -> float:
-        """Seconds until `units` may be used; books nothing."""
+        """Return the seconds until `units` may be used; uses nothing."""
         now = time.monotonic()
         self._level = min(self.bucket, self._level + (now - self._time) * self.per_second)
         self._time = now
         return max(0.0, (min(units, self.bucket) - self._level) / self.per_second)
 
     def book(self, units: float) -> None:
-        """Use `units`, or give back, where negative."""
+        """Use `units`, or return them, where negative."""
         self._level -= units
 
 
 class AdaptiveLimiter:
-    """The entrance of one endpoint. See the module docstring."""
+    """The queue of one endpoint. See the module docstring."""
 
     def __init__(self, limit: int, rpm: float | None = None, tpm: float | None = None) -> None:
         self.ceiling = limit
@@ -64,9 +64,9 @@ class AdaptiveLimiter:
         self.in_flight = 0
         self.capacity: float | None = None
         """Tokens that the server's key-value cache holds: more would wait inside the server, where
-        no latency column tells it from work. One request that is larger goes alone."""
+        no latency column separates waiting from work. One larger request goes alone."""
         self.throttled = 0
-        """Times the provider said "too many"."""
+        """Number of rate-limit responses."""
         self._rpm = Rate(rpm) if rpm else None
         self._tpm = Rate(tpm) if tpm else None
         self._whole = (limit, rpm, tpm)
@@ -80,11 +80,11 @@ class AdaptiveLimiter:
         self._interrupt = Interrupt()
 
     def divide(self, of: int) -> None:
-        """Let through one part in `of` of the limits, at least one request at a time."""
+        """Reduce the limits to one part in `of`, at least one request at a time."""
         limit, rpm, tpm = self._whole
         self._parts = of
         ceiling = max(1, limit // of)
-        # What the provider held back, it holds back of the new part, too.
+        # A reduction caused by the provider applies to the new part, too.
         self.limit, self.ceiling = max(1.0, self.limit * ceiling / self.ceiling), ceiling
         for rate, per_minute in ((self._rpm, rpm), (self._tpm, tpm)):
             if rate is not None and per_minute:
@@ -92,16 +92,16 @@ class AdaptiveLimiter:
         self._admit()
 
     def set_limit(self, limit: int) -> None:
-        """Another limit of requests at once, for all parts together."""
+        """Set the limit of requests at once, for all parts together."""
         if limit != self._whole[0]:
             self._whole = (limit, *self._whole[1:])
             self.divide(self._parts)
 
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:
-        """Hold one of the slots; gives the monotonic time of entry. `tokens` is an estimate.
+        """Hold one of the slots; yields the monotonic time of entry. `tokens` is an estimate.
 
-        Raises `RunStopped` where a pause or a rate holds it back when the run is stopped.
+        Raises `RunStopped` where it waits for a pause or a rate when the run is stopped.
         """
         await self._enter(CALLER.get(), tokens)
         try:
@@ -129,9 +129,9 @@ class AdaptiveLimiter:
             raise
 
     def _admit(self) -> None:
-        """Start as many as may start: callers in turn, each one's requests in order.
+        """Start as many requests as allowed: callers in turn, each one's requests in order.
 
-        Called whenever the answer may have changed, so that nobody waits longer than the next
+        Called whenever the answer may have changed, so that no request waits longer than the next
         one must.
         """
         if self._timer is not None:
@@ -143,8 +143,8 @@ class AdaptiveLimiter:
             if not future.cancelled():
                 room = self.capacity and self.capacity / self._parts
                 if room and self.in_flight and self._cached + tokens > room:
-                    return  # the next one that ends makes room
-                # Whose turn it is decides who waits for the rates, too, not who asked first.
+                    return  # the next request that ends makes room
+                # The fair order, not the arrival, also decides which caller waits for the rates.
                 if (wait := self._wait(tokens)) > 0:
                     if self._interrupt.asked:
                         self._dismiss()
@@ -161,7 +161,7 @@ class AdaptiveLimiter:
                 del self._queues[caller]
 
     def _dismiss(self) -> None:
-        """End the wait of all that queue."""
+        """End the wait of all queued requests."""
         for queue in self._queues.values():
             for future, _ in queue:
                 if not future.done():
@@ -169,7 +169,7 @@ class AdaptiveLimiter:
         self._queues.clear()
 
     def _wait(self, tokens: float) -> float:
-        """Seconds until the next request may go, by pause and rates."""
+        """Return the seconds until the next request may go, by pause and rates."""
         return max(
             self._paused_until - time.monotonic(),
             self._rpm.wait(1) if self._rpm else 0.0,
@@ -183,7 +183,7 @@ class AdaptiveLimiter:
             self._tpm.book(tokens)
 
     def on_throttled(self, entered: float, retry_after: float | None) -> None:
-        """The provider refused a request that entered at `entered`: halve, and pause if asked."""
+        """Handle a rate-limit response to a request that entered at `entered`: halve, and pause."""
         self.throttled += 1
         if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
             self.limit = max(1.0, self.limit / 2)
@@ -192,7 +192,7 @@ class AdaptiveLimiter:
             self._paused_until = max(self._paused_until, time.monotonic() + retry_after)
 
     def on_success(self, tokens_over_estimate: float) -> None:
-        """A reply came: the limit grows by one per `limit` replies."""
+        """Handle a reply: the limit grows by one per `limit` replies."""
         self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
         self._book(0, tokens_over_estimate)
         self._admit()

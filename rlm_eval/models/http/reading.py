@@ -1,7 +1,7 @@
-"""From the bytes of a response to a `Reply`, or to the error that they hold.
+"""Parse the bytes of a response into a `Reply` or an error.
 
 Whatever the bytes are, the result is a `Reply`, a `TransientError` or a `ModelError`. A reply that
-is not what its API promises is asked for again; the message quotes its first bytes.
+violates its API's format is retried; the message quotes its first bytes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Reader:
     """Reads the replies to one request."""
 
     dialect: Dialect
-    """The API's form."""
+    """The API's dialect."""
     headers: Mapping[str, str]
-    """Of the response: they may tell how long to wait."""
+    """Headers of the response: they may state a wait."""
     where: str
     """Model and address, for messages."""
     key_env: str | None
@@ -43,13 +43,13 @@ class Reader:
     """Bytes of the request: a bound on its tokens."""
 
     def fault(self, status: int, raw: bytes) -> ModelError | TransientError:
-        """The error that a response of another status means."""
+        """Return the error for a response of another status."""
         return error_from_response(
             status, SECRETS.data(raw), self.headers, where=self.where, key_env=self.key_env
         )
 
     async def whole(self, raw: bytes) -> Reply:
-        """The reply of an unstreamed body; some gateways stream all the same."""
+        """Parse an unstreamed body; some gateways stream all the same."""
         if raw.lstrip().startswith(sse.BEGINNINGS):
             return (await self.stream(_once(raw)))[0]
         value = self._decoded(raw, "the reply")
@@ -58,7 +58,7 @@ class Reader:
     async def stream(
         self, chunks: AsyncIterable[bytes], on_token: Callable[[], None] = lambda: None
     ) -> tuple[Reply, float | None]:
-        """(the reply of a stream, `time.monotonic` of its first token or `None`).
+        """Return (the reply of a stream, `time.monotonic` of its first token or `None`).
 
         `on_token` is called at every event that holds a token.
         """
@@ -79,7 +79,7 @@ class Reader:
         return self._reply(stream.body(), b""), first
 
     def _decoded(self, raw: bytes, what: str, begun: bool = False) -> Any:
-        """A JSON value without an error in it; `begun`: tokens came before it."""
+        """Return a JSON value without an error in it; `begun`: tokens came before it."""
         try:
             value = loads(raw)
         except ValueError as error:
@@ -87,7 +87,7 @@ class Reader:
         fault = fault_in(value, self.headers, where=self.where, key_env=self.key_env)
         if fault is None:
             return value
-        if (clean := SECRETS.data(raw)) != raw:  # an echoed key goes before its error is cut short
+        if (clean := SECRETS.data(raw)) != raw:  # redact an echoed key before the error is cut
             return self._decoded(clean, what, begun)
         fault.usage = self.dialect.usage(value, self.prompt_bytes)
         if isinstance(fault, TransientError):
@@ -113,7 +113,7 @@ async def _once(raw: bytes) -> AsyncIterator[bytes]:
 
 
 def _is_whole(event: Any) -> bool:
-    """True for the finished body of an unstreamed reply: the server did not stream."""
+    """Return true for the finished body of an unstreamed reply: the server did not stream."""
     if not isinstance(event, dict):
         return False
     if event.get("type") == "message":
@@ -129,10 +129,10 @@ def _is_whole(event: Any) -> bool:
 
 
 def loads(words: bytes) -> Any:
-    """JSON as servers really send it. Raises `ValueError`.
+    """Parse JSON leniently, as servers send it. Raises `ValueError`.
 
-    Half a surrogate pair becomes `?`, as in what is sent (`session.request_key.sendable`); NaN and
-    infinities become null; bytes that are no UTF-8, raw control characters and a byte order mark
+    Half a surrogate pair becomes `?`, as in requests (`session.request_key.sendable`); NaN and
+    infinities become null; bytes that are not UTF-8, raw control characters and a byte order mark
     are accepted.
     """
     try:

@@ -10,7 +10,7 @@ from rlm_eval.models import Client, Sampling
 
 
 class HttpSettings(Protocol):
-    """Fields of `model.OpenAIModel` and of its subclasses; their units stand there."""
+    """Fields of `model.OpenAIModel` and of its subclasses, which state their units."""
 
     @property
     def name(self) -> str: ...
@@ -51,11 +51,11 @@ class HttpSettings(Protocol):
     @property
     def template_opens_thought(self) -> bool | None: ...
     def secret_headers(self) -> dict[str, str]:
-        """Headers whose values come from the environment."""
+        """Return the headers whose values come from the environment."""
 
 
 class Replicated(HttpSettings, Protocol):
-    """Settings of which each replica of a model gets its part."""
+    """Settings that are divided among the replicas of a model."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -64,4 +64,4 @@ class Replicated(HttpSettings, Protocol):
     @property
     def tpm(self) -> float | None: ...
     def open(self) -> AbstractAsyncContextManager[Client]:
-        """A client for the one address of these settings."""
+        """Open a client for the one address of these settings."""

@@ -1,8 +1,8 @@
-"""Server-sent events as they arrive (html.spec.whatwg.org, server-sent events).
+"""Parser of server-sent events (html.spec.whatwg.org, server-sent events).
 
-Line ends of three kinds, comments, a byte order mark, data over several lines. Liberties that
-servers take are allowed: JSON objects on adjacent `data:` lines without a blank line between them,
-and plain JSON in the place of a stream. Not covered: event names, ids, reconnection.
+Line ends of three kinds, comments, a byte order mark, data over several lines. Common deviations of
+servers are accepted: JSON objects on adjacent `data:` lines without a blank line between them, and
+plain JSON in place of a stream. Not covered: event names, ids, reconnection.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import orjson
 BOM = b"\xef\xbb\xbf"
 BEGINNINGS = (b"data:", b"event:", b": ", b"id:", b"retry:")
 _NO_FIELD = (b"{", b"[", b'"', b"<")
-"""How JSON and web pages begin, and no field of an event: they end with the body."""
+"""First bytes of JSON and web pages, but of no event field: the body's end ends them."""
 _FIELDS = (b"data", b"error")
 """Fields that hold an event; old servers of llama.cpp send their errors as a field of that name."""
 
 
 async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The data of each event. A body that is no stream is one event."""
+    """Yield the data of each event. A body that is no stream is one event."""
     lines: list[bytes] = []
     buffer, first = b"", True
     async for chunk in chunks:
@@ -43,7 +43,7 @@ async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 def _split(buffer: bytes) -> list[bytes]:
-    """Lines, and what has no end yet. A final `\r` may be the half of `\r\n`: it waits."""
+    """Split into lines and an unfinished rest. A final `\r` may be half of `\r\n`: it waits."""
     held = b"\r" if buffer.endswith(b"\r") else b""
     lines = buffer.removesuffix(held).splitlines(keepends=True)
     rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
@@ -56,7 +56,7 @@ def _data(line: bytes) -> list[bytes]:
 
 
 def objects(data: bytes) -> list[bytes]:
-    """The JSON texts of an event: one, or several on lines of their own."""
+    """Return the JSON texts of an event: one, or several on separate lines."""
     if b"\n" not in data:
         return [data]
     try:

@@ -1,8 +1,8 @@
-"""Sets apart what a server's replies think aloud, by the rule of `reasoning`.
+"""Separate the thoughts in a server's replies, by the rule of `reasoning`.
 
-What a reply alone cannot tell, whether the chat template opened a thought in the prompt, comes from
-the model's configuration, else from the template of a server that we started. Where neither tells,
-a closing tag without an opening one stays in the text, and the first one is reported.
+A reply alone does not show whether the chat template opened a thought in the prompt. That comes
+from the model's configuration, else from the template of a server that we started. Where neither is
+available, a closing tag without an opening one stays in the text, and the first one is reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rlm_eval.core.types import Reply
 
 
 class Thoughts:
-    """Of the replies of one model."""
+    """The thoughts of one model's replies."""
 
     def __init__(self, model: str, configured: bool | None) -> None:
         """`configured` is the model's `template_opens_thought`."""
@@ -23,8 +23,8 @@ class Thoughts:
         self._reported = False
 
     def apart(self, reply: Reply, template_opens: bool | None) -> Reply:
-        """`reply` with its thoughts in `reasoning`. `template_opens` is what the server's template
-        says; `None` = not known."""
+        """Return `reply` with its thoughts in `reasoning`. `template_opens` is read from the
+        server's template; `None` = unknown."""
         opens = template_opens if self._configured is None else self._configured
         cut = reply.finish_reason.lower() in ("length", "max_tokens")
         text, reasoning = split(reply.text, reply.reasoning, opened=bool(opens), cut=cut)

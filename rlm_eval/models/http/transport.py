@@ -1,7 +1,7 @@
 """One HTTP exchange with an endpoint: sent, read up to a limit, every failure typed.
 
-Not here: retries, turns and outages (`client`), what a body means (the dialect and `faults`).
-Redirects are never followed: a POST that was redirected would come out as something else.
+Elsewhere: retries, queueing and outages (`client`), the meaning of a body (the dialect and
+`http_errors`). Redirects are never followed: a redirected POST would arrive as another request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 4.0
 """Idle connections are closed after this: before the server does (uvicorn and Node: 5 s)."""
 REUSED: ContextVar[bool] = ContextVar("rlm_eval_reused", default=False)
-"""Whether the connection of this task's last request had carried another one before."""
+"""Whether this task's last request reused a connection."""
 _STALE_S = 2.0
 """A reused connection that fails sooner, without a byte of a reply, was already closed."""
 _MOST_OF_AN_ERROR = 1 << 20
@@ -48,7 +48,7 @@ _UNKNOWN_FIELD = re.compile(
 
 
 class StaleConnection(TransientError):
-    """The server had closed this idle connection: the request did not arrive."""
+    """Raised where the server had closed this idle connection: the request did not arrive."""
 
 
 class Transport:
@@ -68,11 +68,11 @@ class Transport:
         self._dialect = config.dialect
         self._key_env = config.api_key_env or ", ".join(config.headers_env.values())
         self.outage = outage
-        # The same for every request: a gateway asks for its key on all of its addresses.
+        # The same for every request: a gateway requires its key at all of its addresses.
         self._headers = request_headers(
             config.headers, self._dialect.headers(key), config.secret_headers()
         )
-        # A stream with a limit to its first token keeps its own time: see `complete`.
+        # A stream with a limit to its first token is timed separately: see `complete`.
         self._timeout = aiohttp.ClientTimeout(
             total=None if config.first_token_s else config.timeout_s,
             sock_connect=min(30.0, config.timeout_s),
@@ -90,7 +90,7 @@ class Transport:
         return f"{self._config.name} ({self._config.model}) at {self.base_url}"
 
     async def complete(self, payload: bytes) -> tuple[Reply, float | None]:
-        """The reply, and the monotonic time of its first token where it was streamed.
+        """Return the reply, and the monotonic time of its first token where it was streamed.
 
         Raises `TransientError` or a `ModelError`.
         """
@@ -120,7 +120,7 @@ class Transport:
                     ends: list[float] = []
 
                     def on_token() -> None:
-                        """The first token starts the reply's time, each one a stall's."""
+                        """Reschedule the timeout: a stall's, within the reply's limit."""
                         if not limit_s:
                             return
                         if not ends:
@@ -139,7 +139,7 @@ class Transport:
             raise self._broken(error, is_stale=is_stale) from error
 
     async def get(self, url: str, seconds: float) -> bytes | None:
-        """The body of a GET; `None` where the status is not 200 or nothing answers."""
+        """Return the body of a GET; `None` where the status is not 200 or nothing answers."""
         import aiohttp
 
         try:
@@ -155,8 +155,8 @@ class Transport:
             return None
 
     async def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        """(status, JSON) of a POST beside the completions, `path` relative to the base; the JSON is
-        `None` where the status is not 200 or the body is none. Raises `TransientError`."""
+        """Return (status, JSON) of a POST other than a completion, `path` relative to the base; the
+        JSON is `None` where the status is not 200 or the body is none. Raises `TransientError`."""
         import aiohttp
 
         try:
@@ -179,7 +179,7 @@ class Transport:
             raise self._broken(error, is_stale=False) from error
 
     async def is_reachable(self) -> bool:
-        """Does anything answer at the address? Asks for the list of models."""
+        """Return whether the address answers a request for the list of models."""
         await self.get(address.below(self.base_url, "/models"), 10.0)
         return self.outage.since is None
 
@@ -188,7 +188,7 @@ class Transport:
             self.outage.answered(self.where)
 
     def _broken(self, error: Exception, *, is_stale: bool) -> TransientError | ModelError:
-        """What an error of the connection means."""
+        """Return the typed error of a connection error."""
         import aiohttp
 
         told = f"{type(error).__name__}: {error}"
@@ -218,7 +218,7 @@ class Transport:
     async def _refusal(
         self, response: aiohttp.ClientResponse, payload: bytes
     ) -> ModelError | TransientError:
-        """The error that a status other than 200 means."""
+        """Return the error for a status other than 200."""
         status, path = response.status, self._dialect.path
         if 300 <= status < 400:
             to = redact(response.headers.get("Location", ""))[:200]
@@ -241,7 +241,7 @@ class Transport:
         return fault
 
     def _other_name_of_the_cap(self, words: bytes) -> str | None:
-        """What to set where the server refuses the name of the output cap; else `None`."""
+        """Return the setting to change if the server refuses the output cap's name; else `None`."""
         sent = getattr(self._dialect, "max_tokens_field", None)
         if sent not in _NAMES_OF_THE_CAP or not _UNKNOWN_FIELD.search(words):
             return None
@@ -254,7 +254,7 @@ class Transport:
         )
 
     async def _whole(self, response: aiohttp.ClientResponse, reader: Reader) -> Reply:
-        """The reply of an unstreamed 200. Raises `EndpointUnusable` for a web page."""
+        """Parse an unstreamed 200. Raises `EndpointUnusable` for a web page."""
         try:
             return await reader.whole(await self._read(response))
         except TransientError as error:
@@ -278,7 +278,7 @@ class Transport:
         return error
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The chunks of a stream, up to the limit."""
+        """Yield the chunks of a stream, up to the limit."""
         size = 0
         async for chunk in response.content.iter_any():
             size += len(chunk)
@@ -288,19 +288,19 @@ class Transport:
 
 
 def _roles(payload: bytes) -> list[str]:
-    """The roles of a request's turns."""
+    """Return the roles of a request's turns."""
     body = orjson.loads(payload)
-    system = ["system"] if body.get("system") else []  # Anthropic's stands apart
+    system = ["system"] if body.get("system") else []  # Anthropic's is a separate field
     return system + [message["role"] for message in body.get("messages", ())]
 
 
 class TooLarge(Exception):
-    """A body went over its limit."""
+    """Raised where a body exceeds its limit."""
 
 
 async def read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
-    """The decoded body. One of more than `most` bytes raises `TooLarge`, or is `cut` there: a few
-    hundred kilobytes of gzip can decode to gigabytes."""
+    """Return the decoded body. One of more than `most` bytes raises `TooLarge`, or is `cut` there:
+    a few hundred kilobytes of gzip can decode to gigabytes."""
     pieces, size = [], 0
     async for piece in response.content.iter_any():
         pieces.append(piece)

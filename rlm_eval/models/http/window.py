@@ -1,9 +1,9 @@
-"""Does an error say that the prompt does not fit the model's window?
+"""Detect errors that mean a prompt too long for the model's window.
 
 There is no standard code for it, so this reads the words: a noun for the prompt or the window near
 a phrase for "too much", or a number that exceeds another. Rate limits, quotas, output caps and
 limits of other parameters use the same phrases about other things: those are ruled out first.
-`tests/models/wordings.json` holds the wordings that this was made for, with their sources.
+`tests/models/wordings.json` holds the wordings that this covers, with their sources.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _SENT = _any(
     r"\b(combined|sum of)\b|\d \+ \d|\breduce the length of the messages",
     r"\brequest (has|contains|of) \d|\bmax tokens of \d+ exceeded",
 )
-"""The prompt is named beside the output cap: their sum is what does not fit."""
+"""The prompt and the output cap together: their sum does not fit."""
 _NO_ROOM = _any(r"\bmax [a-z ]*tokens\b.{0,80}?(?<![\d\w])-(\d{1,9})\b")
-"""A cap that the server computed as what is left of the window: below zero."""
+"""A cap that the server computed as the rest of the window: below zero."""
 
 _CONTEXT = _any(
     r"\b(context|model|sequence|seq|attention|session)( max(imum)?)?"
@@ -122,7 +122,7 @@ _COUNTED = _any(
     r"\b(prompt|input) (tokens?|len\w*) \(?\d+( tokens?)?\)?( is| are)?"
     r" (exceed|(long|great|larg)er than|over\b|too )",
 )
-"""A count of the prompt that is said to be too much: nothing else beside it is the matter."""
+"""A count of the prompt that is too large: no other cause matters."""
 _CODE = _any(
     r"(context|prompt|inputs?|messages?|sequence)\b.*\b(too (long|large|big)|exceed|overflow)",
     r"exceed\w* context|context (window|length|size)|context full",
@@ -133,10 +133,10 @@ _OWN_CODES = {"1261"}
 
 
 def says_too_long(status: int | None, words: str, codes: list[str], param: str) -> bool:
-    """True where an error of this status, message, codes and parameter means a prompt too long.
+    """Return true if an error of this status, message, codes and parameter means a prompt too long.
 
-    `status` is `None` where none is known. Words of several languages are read as far as servers
-    send them (English, Chinese).
+    `status` is `None` where unknown. Words are read in the languages that servers send (English,
+    Chinese).
     """
     told = [plain(code) for code in codes]
     text = _NOISE.sub(" ", plain(f"{param}: {words}" if param else words))
@@ -166,12 +166,12 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
 
 
 def is_rate(text: str) -> bool:
-    """True where plain words speak of a limit over time or of money, not of one request."""
+    """Return true if plain words describe a limit over time or of money, not of one request."""
     return bool(_RATE.search(text))
 
 
 def plain(text: str) -> str:
-    """Lower case, words of identifiers apart, quotes and thousands separators gone."""
+    """Return lower-case text, identifiers split into words, quotes and digit separators removed."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)  # ContextWindowExceededError
     text = re.sub(r"(?<=\d)[,_](?=\d{3}(?!\d))", "", text)
     text = re.sub(r"['’]s\b", "", text)
@@ -180,7 +180,7 @@ def plain(text: str) -> str:
 
 
 def _near(noun: re.Pattern[str], text: str) -> bool:
-    """True where the noun stands near a phrase for "too much", or is a part of it."""
+    """Return true if the noun is near a phrase for "too much", or is a part of it."""
     overs = [match.span() for match in _OVER.finditer(text)]
     return any(
         start - _NEAR <= found.end() and found.start() <= end + _NEAR
@@ -190,6 +190,6 @@ def _near(noun: re.Pattern[str], text: str) -> bool:
 
 
 def _exceeding(text: str) -> bool:
-    """True where a number is followed or led by one that it exceeds, as a size and its limit."""
+    """Return true if a number is next to one that it exceeds, as a size and its limit."""
     numbers = [int(n) * (1000 if k else 1) for n, k in _NUMBER.findall(text)]
     return any(min(pair) >= 128 and pair[0] != pair[1] for pair in pairwise(numbers))

@@ -1,12 +1,12 @@
-"""The accelerators that this process may use, and which of them each server gets.
+"""The accelerators that this process may use, and their assignment to servers.
 
 A list that the site or the user sets (`CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`,
-`HIP_VISIBLE_DEVICES`; Slurm sets one for every job) is respected: servers get parts of it, as they
-are named there (numbers, `GPU-...` and `MIG-...` identifiers). Without one the driver is asked.
+`HIP_VISIBLE_DEVICES`; Slurm sets one for every job) is respected: servers get parts of it, by the
+names used there (numbers, `GPU-...` and `MIG-...` identifiers). Without one the driver is queried.
 
-Processes of one machine note the share of each device that they hold in one file under a lock
-(`flock`), so that two runs, or the jobs of `cluster=local`, do not start on the same device. A note
-counts while its process lives. Not covered: devices that other programs use.
+Processes of one machine record the share of each device that they hold in one file under a lock
+(`flock`), so that two runs, or the jobs of `cluster=local`, do not start on the same device. An
+entry counts while its process lives. Not covered: devices that other programs use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NONE = {"", "-1", "NoDevFiles", "none", "void"}
 _MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)", re.MULTILINE)
 _GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", re.MULTILINE)
 _FULL = 0.999
-"""A share from which a device counts as held whole."""
+"""A share from which a device counts as fully used."""
 _POLL_S = 2.0
 
 
@@ -44,14 +44,14 @@ class Visible:
     """The devices that this process may use."""
 
     ids: tuple[str, ...]
-    """As a list of visible devices names them."""
+    """Device ids, as a list of visible devices names them."""
     vendor: str = "cuda"
     """`cuda` or `hip`."""
     source: str = ""
-    """Where the list comes from, for messages."""
+    """Origin of the list, for messages."""
 
     def variables(self, ids: tuple[str, ...]) -> dict[str, str]:
-        """The environment of a server that may use these of them."""
+        """Return the environment of a server that may use these of them."""
         chosen = ",".join(ids)
         if self.vendor == "hip":  # vLLM on ROCm refuses two lists that differ
             return {"HIP_VISIBLE_DEVICES": chosen, "CUDA_VISIBLE_DEVICES": chosen}
@@ -59,14 +59,14 @@ class Visible:
 
 
 def visible(environment: Mapping[str, str] | None = None) -> Visible:
-    """The devices of this process: from its environment (or the one given), else the driver's."""
+    """Return this process's devices: from its environment (or the one given), else the driver's."""
     env = os.environ if environment is None else environment
     rocr = env.get("ROCR_VISIBLE_DEVICES")
     hip = env.get("HIP_VISIBLE_DEVICES")
     if rocr is not None or hip is not None:
         name = "HIP_VISIBLE_DEVICES" if hip is not None else "ROCR_VISIBLE_DEVICES"
         ids = _listed(hip if hip is not None else rocr or "")
-        if hip is None:  # HIP counts the devices that ROCR lets through from 0
+        if hip is None:  # HIP numbers the devices that ROCR exposes from 0
             ids = tuple(map(str, range(len(ids))))
         return Visible(ids, "hip", name)
     if (cuda := env.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -81,12 +81,12 @@ _KEPT = "RLM_EVAL_VISIBLE_DEVICES"
 
 def keep() -> None:
     """Keep the list of visible devices in the environment for jobs of this machine: submitit gives
-    every local job the same devices, or none, and jobs share them out themselves (`reserved`)."""
+    every local job the same devices, or none, and jobs divide them themselves (`reserved`)."""
     os.environ[_KEPT] = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
 
 
 def give_back() -> None:
-    """In a job: put the kept list back."""
+    """Restore the kept list, in a job."""
     kept = os.environ.pop(_KEPT, None)
     if kept == "unset":
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
@@ -95,7 +95,7 @@ def give_back() -> None:
 
 
 def _listed(value: str) -> tuple[str, ...]:
-    """Devices of a list, up to the first that names none: CUDA ignores what stands behind it."""
+    """Return the devices of a list, up to the first that names none, where CUDA stops reading."""
     found: list[str] = []
     for word in map(str.strip, value.split(",")):
         if word in _NONE:
@@ -113,7 +113,7 @@ def _asked(*command: str) -> str:
 
 
 def _nvidia() -> tuple[str, ...]:
-    """NVIDIA devices; of a device in MIG mode its instances, each a device of its own."""
+    """Return NVIDIA devices; for a device in MIG mode its instances, each as a separate device."""
     found: list[str] = []
     blocks = re.split(r"^(?=GPU \d+:)", _asked("nvidia-smi", "-L"), flags=re.MULTILINE)
     for block in blocks:
@@ -123,7 +123,7 @@ def _nvidia() -> tuple[str, ...]:
 
 
 def _kfd_count() -> int:
-    """AMD devices that the kernel driver tells of."""
+    """Count the AMD devices that the kernel driver reports."""
     nodes = Path("/sys/class/kfd/kfd/topology/nodes")
     count = 0
     for file in nodes.glob("*/properties") if nodes.is_dir() else ():
@@ -136,7 +136,7 @@ def _kfd_count() -> int:
 
 
 def memory_gib(ids: tuple[str, ...]) -> float | None:
-    """Memory of the smallest of these devices in GiB, as nvidia-smi says; `None` = not known."""
+    """Return the memory of the smallest of these devices, GiB, by nvidia-smi; `None` = unknown."""
     if not ids or any(one.startswith("MIG-") for one in ids):
         return None
     wanted = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
@@ -152,7 +152,7 @@ def memory_gib(ids: tuple[str, ...]) -> float | None:
 
 @dataclass(frozen=True)
 class Need:
-    """What one server asks for."""
+    """The device requirement of one server."""
 
     count: int
     """Devices."""
@@ -165,7 +165,7 @@ class Need:
 
 
 def _notes_path() -> Path:
-    """The file of the notes. Slurm gives the devices of a node to jobs: each job has its own."""
+    """Return the file of shares. Slurm assigns a node's devices to jobs: each job has its own."""
     job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{job}" if job else socket.gethostname()
     common = Path("/dev/shm")  # noqa: S108 - the same for all processes, whatever their TMPDIR
@@ -180,13 +180,13 @@ def _notes_path() -> Path:
 
 @contextmanager
 def _notes() -> Iterator[list[dict[str, Any]]]:
-    """The notes of live processes, under the lock; what is changed is written."""
+    """Yield the entries of live processes, under the lock; changes are written."""
     with _notes_path().open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         try:
             known = orjson.loads(file.read() or b"[]")
-        except orjson.JSONDecodeError:  # a full disk cut it: the devices then look free
+        except orjson.JSONDecodeError:  # a full disk cut it: the devices then appear free
             known = []
         notes = [note for note in known if _lives(note)]
         yield notes
@@ -200,7 +200,7 @@ def _lives(note: Mapping[str, Any]) -> bool:
 
 
 def _began(pid: int) -> float | None:
-    """Start of a process, which tells it from a later one with its number; `None` = gone."""
+    """Return a process's start, to detect a reused number; `None` = gone."""
     import psutil
 
     try:
@@ -210,7 +210,7 @@ def _began(pid: int) -> float | None:
 
 
 def held_shares() -> dict[str, float]:
-    """Device -> share that servers of this user's processes hold now."""
+    """Return device -> share that servers of this user's processes use now."""
     with _notes() as notes:
         return _sums(notes)
 
@@ -223,22 +223,23 @@ def _sums(notes: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def choose(ids: tuple[str, ...], need: Need, sums: Mapping[str, float]) -> tuple[str, ...] | None:
-    """Devices with room for `need`, the fullest that still fit first; `None` where too few have.
+    """Choose devices with room for `need`, the fullest that fit first; `None` if too few do.
 
-    Servers that share go together, so that whole devices stay free for those that need one.
+    Servers that share devices are packed together, so that whole devices stay free for servers that
+    need one.
     """
     fit = [one for one in ids if sums.get(one, 0.0) + need.share <= 1.0 + 1e-6]
     if need.share >= _FULL:
         fit = [one for one in fit if not sums.get(one, 0.0)]
-    fit.sort(key=lambda one: -sums.get(one, 0.0))  # stable: else in the order of the list
+    fit.sort(key=lambda one: -sums.get(one, 0.0))  # stable: otherwise in the order of the list
     return tuple(sorted(fit[: need.count], key=ids.index)) if len(fit) >= need.count else None
 
 
 @asynccontextmanager
 async def reserved(need: Need, who: str) -> AsyncIterator[tuple[str, ...]]:
-    """Hold devices for servers of this process; gives their ids.
+    """Reserve devices for servers of this process; yields their ids.
 
-    Waits, with a line a minute, while other processes hold them. `who` names the servers in
+    While other processes hold them it waits, reporting once a minute. `who` names the servers in
     messages. Raises `ConfigError` where they can never be had: fewer visible devices, several MIG
     instances for one server, or devices that this process itself holds.
     """
@@ -279,7 +280,7 @@ async def _taken(ids: tuple[str, ...], need: Need, who: str, owner: str) -> tupl
 
 
 def too_little(who: str, need: Need, sums: Mapping[str, float], count: int) -> str:
-    """The message where the servers of one process do not fit on its `count` devices."""
+    """Return the error text for servers of one process that do not fit on its `count` devices."""
     holds = ", ".join(f"GPU {device} ({share:.2f})" for device, share in sums.items())
     return (
         f"{who}: needs {need.count} GPU(s) (share {need.share:.2f}); this process holds {holds} of "

@@ -1,10 +1,10 @@
 """Memory of a model on GPUs: weights and key-value cache, by formula, from its `config.json`.
 
 Bytes per token of the cache = 2 (key and value) x layers x key-value heads x head size x bytes of a
-value; with latent attention (`kv_lora_rank`) one latent and one rotary part a layer stand for both.
+value; with latent attention (`kv_lora_rank`) one latent and one rotary part per layer replace both.
 Tensor parallelism divides the heads (a head that cannot be divided is kept on every GPU), pipeline
-parallelism the layers. Weights are counted from the layer shapes. What neither tells (activations,
-CUDA graphs, buffers of the communication) is `OVERHEAD_GIB`.
+parallelism the layers. Weights are counted from the layer shapes. The rest (activations, CUDA
+graphs, buffers of the communication) is `OVERHEAD_GIB`.
 
 An upper bound for models with sliding windows or recurrent layers, whose cache grows less. Not
 covered: vision towers, adapters, speculative decoding.
@@ -22,9 +22,9 @@ GIB = 1 << 30
 SHARE = 0.92
 """Share of a GPU's memory that vLLM takes by default (`--gpu-memory-utilization`)."""
 OVERHEAD_GIB = 2.0
-"""Memory of a GPU for what the formula leaves out. An assumption, not measured here."""
+"""Memory of a GPU that the formula does not cover. An assumption, not measured here."""
 CARDS = (24, 40, 48, 80, 141)
-"""Sizes of common GPUs in GB as they are sold; about as many GiB can be used."""
+"""Sizes of common GPUs in GB as sold; about as many GiB are usable."""
 _BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "fp8": 1.0, "int8": 1.0}
 _OF_QUANTIZATION = {
     "fp8": 1.0, "compressed-tensors": 1.0, "awq": 0.56, "gptq": 0.56, "bitsandbytes": 0.56,
@@ -35,7 +35,7 @@ _OF_QUANTIZATION = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What the formula needs of a model."""
+    """The facts about a model that the formula uses."""
 
     layers: int
     kv_heads: int
@@ -43,18 +43,18 @@ class Shape:
     weights: float
     """Number of weights."""
     latent: int = 0
-    """Values a token and layer of latent attention; 0 = keys and values by head."""
+    """Values per token and layer of latent attention; 0 = keys and values by head."""
     dtype: str = "bfloat16"
     """Type in which the weights are stored."""
     quantization: str | None = None
-    """Method with which they are quantised; `None` = not."""
+    """Quantisation method; `None` = not quantised."""
     window: int | None = None
-    """Positions that the model knows."""
+    """Positions that the model supports."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a server spreads one copy of the model."""
+    """The distribution of one copy of the model over GPUs."""
 
     tensor: int = 1
     pipeline: int = 1
@@ -63,7 +63,7 @@ class Layout:
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
-    """The shape that a `config.json` tells. Raises `ValueError` where a number is missing."""
+    """Read the shape from a `config.json`. Raises `ValueError` where a number is missing."""
     config = {**config, **config.get("text_config", {})}
     try:
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
@@ -93,7 +93,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
 def _attention(
     config: Mapping[str, Any], hidden: int, heads: int, kv_heads: int, head_size: int
 ) -> int:
-    """Weights of a layer's attention."""
+    """Return the weights of a layer's attention."""
     if not (rank := int(config.get("kv_lora_rank") or 0)):
         return hidden * head_size * (2 * heads + 2 * kv_heads)
     rope, nope = int(config["qk_rope_head_dim"]), int(config["qk_nope_head_dim"])
@@ -105,7 +105,7 @@ def _attention(
 
 
 def _feed_forward(config: Mapping[str, Any], hidden: int, layers: int) -> int:
-    """Weights of the feed-forward parts of all layers."""
+    """Return the weights of the feed-forward parts of all layers."""
     dense = 3 * hidden * int(config["intermediate_size"]) if "intermediate_size" in config else 0
     names = ("num_experts", "n_routed_experts", "num_local_experts")
     experts = next((int(config[name]) for name in names if config.get(name)), 0)
@@ -127,7 +127,7 @@ def layout_of(
     pipeline: int = 1,
     cache_dtype: str = "auto",
 ) -> Layout:
-    """The layout of a server that is started with these settings."""
+    """Return the layout of a server that is started with these settings."""
     stored = shape.dtype if dtype == "auto" else dtype
     plain = _BYTES.get(stored, 2.0)
     method = quantization or shape.quantization
@@ -137,12 +137,12 @@ def layout_of(
 
 
 def weights_gib(shape: Shape, layout: Layout) -> float:
-    """Weights on one GPU, GiB."""
+    """Return the weights on one GPU, GiB."""
     return shape.weights * layout.weight_bytes / (layout.tensor * layout.pipeline) / GIB
 
 
 def cache_bytes(shape: Shape, layout: Layout) -> float:
-    """Bytes of the key-value cache that one token takes on one GPU."""
+    """Return the bytes of the key-value cache that one token uses on one GPU."""
     layers = -(-shape.layers // layout.pipeline)
     if shape.latent:  # every GPU keeps the whole latent
         return layers * shape.latent * layout.cache_bytes
@@ -151,19 +151,21 @@ def cache_bytes(shape: Shape, layout: Layout) -> float:
 
 
 def needed_gib(shape: Shape, layout: Layout, window: int) -> float:
-    """Memory of one GPU that holds the weights and one request of `window` tokens, GiB."""
+    """Return the memory of one GPU for the weights and one request of `window` tokens, GiB."""
     return weights_gib(shape, layout) + window * cache_bytes(shape, layout) / GIB + OVERHEAD_GIB
 
 
 def cache_tokens(shape: Shape, layout: Layout, gpu_gib: float, share: float = SHARE) -> int:
-    """Tokens that the cache holds on GPUs of `gpu_gib`; 0 where the weights do not fit."""
+    """Return the tokens of a cache on GPUs of `gpu_gib`; 0 where the weights do not fit."""
     room = gpu_gib * share - weights_gib(shape, layout) - OVERHEAD_GIB
     return max(0, int(room * GIB / cache_bytes(shape, layout)))
 
 
 def read_config(source: str, revision: str | None = None) -> dict[str, Any] | None:
-    """The `config.json` of a folder, or of a repository in the hub's local cache, else the facts
-    that this package keeps of the models of `configs/model`; `None` = not known. Asks no network.
+    """Return the `config.json` of a folder or of a repository in the hub's local cache.
+
+    Else the facts that this package stores about the models of `configs/model`; `None` = unknown.
+    Uses no network.
     """
     from huggingface_hub import try_to_load_from_cache
 

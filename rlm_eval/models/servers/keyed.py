@@ -1,8 +1,8 @@
-"""Runs a uvicorn program that has no key of its own behind one: `... SCRIPT [ARGUMENT ...]`.
+"""Runs a uvicorn program that has no key check with one: `... SCRIPT [ARGUMENT ...]`.
 
-Runs in the engine's interpreter, so that it imports nothing of ours. The key is the value of
-`RLM_EVAL_SERVER_KEY`; every request needs it as a bearer token. A program that serves by other
-means than uvicorn's `Config` does not start, rather than without a key.
+Runs in the engine's interpreter, so it imports nothing of ours. The key is the value of
+`RLM_EVAL_SERVER_KEY`; every request needs it as a bearer token. A program that serves other than
+through uvicorn's `Config` does not start, rather than without a key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ App = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable
 
 
 class Keyed:
-    """An ASGI application before which the key is checked."""
+    """An ASGI application with a key check before it."""
 
     def __init__(self, app: App, key: str) -> None:
         self._app, self._wanted = app, f"Bearer {key}".encode()
@@ -49,7 +49,7 @@ class Keyed:
 
 
 def main() -> None:
-    """Run the script of the command line, its applications behind the key."""
+    """Run the script of the command line, its applications with the key check."""
     import uvicorn
 
     key = os.environ.pop(VARIABLE)

@@ -2,9 +2,9 @@
 
 `LlamaCpp` is the engine's configuration; run as a module this file is the server process itself,
 which imports xllamacpp and serves until it is stopped. Measured hazards: `n_ctx` is divided by the
-slots, which share no prefix; with as many threads as cores, decoding collapses beside any CPU-bound
-process unless waiting threads soon sleep (two cores, tokens/s alone and beside one: 30 and 1.5 by
-default, 36 and 13 with the spin count set here).
+slots, which share no prefix; with as many threads as cores, decoding collapses next to any
+CPU-bound process unless waiting threads soon sleep (two cores, tokens/s alone and next to one: 30
+and 1.5 by default, 36 and 13 with the spin count set here).
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ class LlamaCpp:
         "threads", "slots", "batch", "prompt_cache_mib", "startup_s",
     ))
     # fmt: on
-    """Fields that change no reply: they are no part of a cell's identity."""
+    """Fields that do not change a reply: they are not part of a cell's identity."""
 
     EMBEDDINGS: ClassVar[bool] = False
 
     weights: Weights
     """The GGUF file."""
     threads: int | None = None
-    """Processor threads; `None` = every core that this process may use, less one above two."""
+    """Processor threads; `None` = all usable cores, minus one if they are more than two."""
     slots: int = 1
-    """Requests served at once; each has a window of its own."""
+    """Requests served at once; each has its own window."""
     gpu_layers: int = 0
     """Layers offloaded to a GPU, where the wheel is a GPU build; -1 = all."""
     batch: int = 2048
     """Tokens per logical batch of prefill."""
     prompt_cache_mib: int = 1024
-    """Memory for the prefixes of conversations that lost their slot."""
+    """Memory for the prefixes of conversations that lost their slot, MiB."""
     startup_s: float = 300.0
-    """Seconds after which a start counts as failed."""
+    """Timeout of a start, seconds."""
 
     def __post_init__(self) -> None:
         if self.slots < 1 or (self.threads is not None and self.threads < 1):
@@ -99,7 +99,7 @@ class LlamaCpp:
         )
 
     def found(self, model: str) -> tuple[str | None, str | None]:  # noqa: ARG002
-        """See `servers.Engine`: the template lies in the weights, and the server tells it."""
+        """See `servers.Engine`: the template is in the weights, and the server reports it."""
         return None, None
 
     def version(self) -> str | None:
@@ -138,12 +138,12 @@ def serve(settings: dict[str, str | int], key: str) -> None:
     if settings["embeddings"]:
         params.embedding, params.n_ubatch = True, settings["batch"]
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    _server = xllamacpp.Server(params)  # serves in threads of its own while it is referenced
+    _server = xllamacpp.Server(params)  # serves in separate threads while it is referenced
     stopped = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopped.set())
     stopped.wait()
-    os._exit(0)  # not by ending `_server`: a request under way would keep its threads for long
+    os._exit(0)  # not by ending `_server`: a request in flight would keep its threads for long
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A LoRA adapter on a vLLM server: where it comes from, and the options that load it.
+"""A LoRA adapter on a vLLM server: its source, and the options that load it.
 
-The adapter is served under the model's own name, and the base model beside it as `NAME-base`, so
-that no request can reach the base by mistake. An adapter of the hub is fetched by its commit before
-the server starts, since vLLM's option takes no revision.
+The adapter is served under the model's own name, and the base model as `NAME-base`, so that no
+request can reach the base by mistake. An adapter of the hub is downloaded by its commit before the
+server starts, since vLLM's option takes no revision.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.paths import cache_dir
 
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that every vLLM since 0.10 takes
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # accepted by every vLLM since 0.10
 
 
 @dataclass(frozen=True)
 class Lora:
-    """One adapter in PEFT's format (`adapter_config.json` beside its weights)."""
+    """One adapter in PEFT's format (`adapter_config.json` next to its weights)."""
 
     source: str
     """Repository on the hub, or a local folder; `{cache}` stands for our cache folder."""
     revision: str | None = None
-    """Commit of the repository; needed there, so that the weights are known."""
+    """Commit of the repository; required there, so that the weights are fixed."""
     rank: int | None = None
-    """`--max-lora-rank`; `None` = the smallest allowed one that holds the adapter's rank."""
+    """`--max-lora-rank`; `None` = the smallest allowed one that covers the adapter's rank."""
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank not in _RANKS:
@@ -35,9 +35,9 @@ class Lora:
             )
 
     def options(self, model: str) -> list[str]:
-        """Command-line options that serve the adapter as `model` (blocking: it may be fetched).
+        """Return the options that serve the adapter as `model`; may download it (blocking).
 
-        Raises `ConfigError` where there is no adapter, or one of a rank that vLLM does not take.
+        Raises `ConfigError` where there is no adapter, or one of a rank that vLLM does not accept.
         """
         folder = self._folder()
         file = folder / "adapter_config.json"

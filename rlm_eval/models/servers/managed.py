@@ -1,8 +1,8 @@
-"""Local servers as managed child processes: start, wait for health, share, stop.
+"""Local servers as managed child processes: start, health check, sharing, stop.
 
-One code path for llama.cpp, vLLM and transformers; each engine's file knows only its command line
-and what can be asked of it. Servers listen on 127.0.0.1 on a free port with a random key. Equal
-configurations share one server within the process; who holds a model open keeps it running.
+One code path for llama.cpp, vLLM and transformers; an engine's file holds only its command line and
+its specific queries. Servers listen on 127.0.0.1 on a free port with a random key. Equal
+configurations share one server within the process; an open model keeps it running.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from rlm_eval.models.servers.start_errors import quoted
 from rlm_eval.models.waiting import INTERRUPT
 
 CELL: ContextVar[str] = ContextVar("rlm_eval_cell", default="")
-"""The cell that is running: in each, a server that died is started again once."""
+"""The running cell: a server that died is restarted once per cell."""
 
 LOGS: ContextVar[Path | None] = ContextVar("rlm_eval_server_logs", default=None)
-"""Folder of the run in which the servers' logs are kept; set by the runner."""
+"""Folder of the run for the servers' logs; set by the runner."""
 
 START_WINDOWS: ContextVar[Windows | None] = ContextVar("rlm_eval_start_windows", default=None)
 """Set by the runner (`job_window`)."""
@@ -52,12 +52,12 @@ STOP_S = 12.0
 
 @dataclass(frozen=True)
 class Launch:
-    """What to run."""
+    """The command of a server."""
 
     command: tuple[str, ...]
-    """Program and arguments; goes into the manifest, so it never holds the key."""
+    """Program and arguments; written to the manifest, so it never holds the key."""
     environment: dict[str, str]
-    """Added to ours; the key travels here."""
+    """Added to our environment; carries the key."""
     revision: str | None = None
     """Revision or hash of the weights."""
 
@@ -72,30 +72,30 @@ class Engine(Protocol):
 
     @property
     def startup_s(self) -> float:
-        """Seconds after which a start counts as failed."""
+        """Timeout of a start, seconds."""
         ...
 
     @property
     def gpus(self) -> int:
-        """GPUs that the server holds; 0 on a CPU."""
+        """GPUs that the server uses; 0 on a CPU."""
         ...
 
     @property
     def cores(self) -> int:
-        """Cores that it computes on where it holds no GPU."""
+        """CPU cores that it uses where it has no GPU."""
         ...
 
     def launch(self, model: str, window: int | None, port: int, key: str) -> Launch:
-        """The command line; fetches weights where needed (blocking)."""
+        """Return the command line; downloads weights where needed (blocking)."""
         ...
 
     def found(self, model: str) -> tuple[str | None, str | None]:
-        """(chat template, commit) beside the weights, asked once the server is ready; `None` where
-        it is not found, or where the server itself tells it."""
+        """Return (chat template, commit) stored with the weights, read once the server is ready;
+        `None` where it is not found, or where the server itself reports it."""
         ...
 
     def version(self) -> str | None:
-        """Version of the engine's package; `None` where it cannot be told."""
+        """Return the version of the engine's package; `None` where it is unknown."""
         ...
 
 
@@ -115,7 +115,7 @@ class Server:
         self.host = host
         self._less = (START_WINDOWS.get() or {}).get(key_of(engine, model, window))
         self._is_widening = False
-        self.key = key or secrets.token_hex(24)  # no first dash: a command line may carry it
+        self.key = key or secrets.token_hex(24)  # no leading dash: a command line may carry it
         self.meter = Meter()
         self._name = f"{engine.label}-{secrets.token_hex(4)}"
         self.info = EndpointInfo(model, engine=engine.label)
@@ -126,7 +126,7 @@ class Server:
         self._folder: Path | None = None
         self._lock = asyncio.Lock()
         self._restarted: set[str] = set()
-        """Cells in which it died and was started again."""
+        """Cells in which it died and was restarted."""
 
     @property
     def pid(self) -> int | None:
@@ -135,7 +135,7 @@ class Server:
 
     @property
     def held(self) -> tuple[str, float]:
-        """A name of its own, and the seconds that it was ready so far, restarts included."""
+        """Return the server's id, and the seconds for which it was ready, restarts included."""
         now = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
         return self._name, self._held_before + now
 
@@ -145,7 +145,7 @@ class Server:
 
     @property
     def _exit_code(self) -> str | None:
-        """Of the server, or of its supervisor where that one was killed."""
+        """Return the exit code of the server, or of its supervisor if that was killed."""
         if self._process is None or self._folder is None:
             return None
         told = self._folder / "exit"
@@ -154,7 +154,7 @@ class Server:
         return None if self._process.returncode is None else str(self._process.returncode)
 
     def last_words(self, lines: int = 12) -> str | None:
-        """Why the server is gone, in its own words; `None` while it runs."""
+        """Return why the server is gone, from its log; `None` while it runs."""
         code = self._exit_code
         if code is None or self._folder is None:
             return None
@@ -163,7 +163,7 @@ class Server:
         return told if kept is None else f"{told}\n  whole log: {kept}"
 
     def _log(self) -> str:
-        """What it wrote so far, its key masked."""
+        """Return its log so far, its key masked."""
         if self._folder is None:
             return ""
         try:
@@ -173,12 +173,12 @@ class Server:
         return redact(text.replace(self.key, "[key]"))
 
     def _kept_log(self) -> Path | None:
-        """Where the run keeps its log."""
+        """Return the path of its log in the run."""
         folder = LOGS.get()
         return None if folder is None else folder / f"{self._name}.log"
 
     def _keep_log(self) -> None:
-        """Add the log of this start to the run's file; a full disk costs the log alone."""
+        """Append the log of this start to the run's file; a full disk loses the log alone."""
         path, text = self._kept_log(), self._log()
         if path is None or not text:
             return
@@ -188,9 +188,9 @@ class Server:
                 file.write(text if text.endswith("\n") else text + "\n")
 
     async def ensure(self) -> None:
-        """Start, unless it runs already; one that died is started again once per cell.
+        """Start the server unless it runs already; one that died is restarted once per cell.
 
-        Raises `EndpointUnusable` where it does not come up, or died again.
+        Raises `EndpointUnusable` where it does not start, or died again.
         """
         if self._runs and not self._is_widening:
             return
@@ -221,8 +221,8 @@ class Server:
                     return
 
     async def widen(self) -> None:
-        """Start it again with its model's window, where it was started with less. Replies in flight
-        are waited for; new calls wait in `ensure`. Raises as that."""
+        """Restart the server with its model's window, where it was started with less. Replies in
+        flight are awaited; new calls wait in `ensure`. Raises as `ensure` does."""
         self._is_widening = True
         try:
             async with self._lock:
@@ -292,7 +292,7 @@ class Server:
         )
 
     async def _healthy(self, began: float) -> str | None:
-        """Wait until `/health` answers 200; the chat template where the server tells it."""
+        """Wait until `/health` answers 200; return the chat template if the server reports it."""
         import aiohttp
 
         engine, told = self.engine, began
@@ -324,7 +324,7 @@ class Server:
                 async with session.get(f"{root}/props") as response:
                     return orjson.loads(await response.read()).get("chat_template") or None
             except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
-                return None  # only llama.cpp tells
+                return None  # only llama.cpp reports it
 
     async def stop(self) -> None:
         """End the server and everything it started."""
@@ -332,7 +332,7 @@ class Server:
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
-            process.stdin.close()  # the supervisor's order to stop
+            process.stdin.close()  # the supervisor's stop signal
             try:
                 await asyncio.wait_for(process.wait(), STOP_S)
             except TimeoutError:
@@ -347,7 +347,7 @@ class Server:
 def prepare_run(
     folder: Path, groups: Sequence[Sequence[Any]], windows: Windows | None = None
 ) -> None:
-    """Of the run in `folder`: keep its servers' logs, and place together those that run together.
+    """Keep the servers' logs in the run `folder`, and place servers that run together.
 
     `groups` are the models of each cell, `windows` those of `START_WINDOWS`.
     """
@@ -365,10 +365,10 @@ async def spawned(
     key: str | None = None,
     host: str = LOOPBACK,
 ) -> AsyncIterator[Server]:
-    """A running server for this configuration, shared within the process.
+    """Yield a running server for this configuration, shared within the process.
 
     `name` is the model's in messages, `key` the server's (`None` = a random one), `host` the
-    address on which it listens. Raises `EndpointUnusable` with the cause that its log tells,
+    address on which it listens. Raises `EndpointUnusable` with the cause from its log,
     `ConfigError` where it finds no GPU.
     """
 
@@ -392,7 +392,7 @@ async def spawned(
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

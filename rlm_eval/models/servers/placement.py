@@ -1,9 +1,9 @@
-"""Which devices each server of a process gets, and which share of their memory.
+"""Assignment of a process's devices, and of shares of their memory, to its servers.
 
-Servers that one cell uses at the same time are placed together: on devices of their own where there
-are enough, else on the same devices with shares of the memory that are computed from the models'
-sizes, or stated (`engine.gpu_memory`). All devices of a process are reserved at once, when its
-first server starts, so that two processes never wait for each other's.
+Servers that one cell uses at the same time are placed together: on separate devices where there are
+enough, else on the same devices with shares of the memory that are computed from the models' sizes,
+or configured (`engine.gpu_memory`). All devices of a process are reserved at once, when its first
+server starts, so that two processes never wait for each other's.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from rlm_eval.models.servers.devices import Need, Visible
 from rlm_eval.models.servers.gpu_memory import SHARE
 
 SMALL = 0.5
-"""A stated share up to this leaves the rest of the device to others; above, it is taken whole."""
+"""A configured share up to this leaves the rest to others; above, the device is used whole."""
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 Key = tuple[str, str, int | None]
-"""Engine, model and window: what makes two servers the same one."""
+"""Engine, model and window: servers with equal keys are the same one."""
 Windows = Mapping[Key, tuple[int, int]]
 """Of servers that start with less than their model's window: (window, the model's), tokens."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a server asks for before it is placed."""
+    """A server's requirements before it is placed."""
 
     who: str
-    """For messages: `qwen3-8b`."""
+    """Name for messages: `qwen3-8b`."""
     count: int
     """GPUs."""
     share: float | None = None
-    """Stated share of each GPU's memory."""
+    """Configured share of each GPU's memory."""
     gib: float | None = None
-    """GPU memory for weights and one request of the whole window, GiB; `None` = not known."""
+    """GPU memory for weights and one request of the whole window, GiB; `None` = unknown."""
     strict: bool = True
-    """Whether it cannot run without a GPU."""
+    """True where it cannot run without a GPU."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a server got."""
+    """The devices and memory share of a server."""
 
     ids: tuple[str, ...]
     environment: dict[str, str]
-    """Variables that show it these devices alone."""
+    """Variables that expose only these devices to it."""
     share: float | None
     """Share of each device's memory that it takes; `None` = the engine's default."""
     sharing: int = 1
@@ -60,16 +60,16 @@ class Place:
 
 
 NOWHERE = Place((), {}, None)
-"""For servers without a GPU, and where no device can be seen: the engine decides."""
+"""For servers without a GPU, and where no device is visible: the engine decides."""
 
 
 def key_of(engine: Any, model: str, window: int | None) -> Key:
-    """The key of a server."""
+    """Return the key of a server."""
     return repr(engine), model, window
 
 
 def asked_of(engine: Any, name: str, window: int | None) -> Asked | None:
-    """What an engine asks for; `None` where it is placed by itself: no GPU, or devices stated."""
+    """Return an engine's requirements; `None` if it has no GPU or configured devices."""
     if not engine.gpus or any(v in getattr(engine, "environment", {}) for v in _VARIABLES):
         return None
     if str(getattr(engine, "device", "")).startswith("cuda:"):
@@ -85,7 +85,7 @@ def asked_of(engine: Any, name: str, window: int | None) -> Asked | None:
 
 
 def spawned_of(models: Iterable[Any]) -> dict[Key, Asked]:
-    """The servers that these models start, each once."""
+    """Return the servers that these models start, each once."""
     found: dict[Key, Asked] = {}
     for model in models:
         if getattr(model, "server", None) != "spawn":
@@ -97,7 +97,7 @@ def spawned_of(models: Iterable[Any]) -> dict[Key, Asked]:
 
 
 def needs_of(group: dict[Key, Asked], count: int, gpu_gib: float | None) -> dict[Key, Need]:
-    """The need of each server of a group that runs at the same time on `count` devices.
+    """Return the need of each server of a group that runs at the same time on `count` devices.
 
     `gpu_gib` is the memory of the smallest. Raises `ConfigError` where they do not fit.
     """
@@ -122,8 +122,8 @@ def needs_of(group: dict[Key, Asked], count: int, gpu_gib: float | None) -> dict
 
 
 def _stated(group: dict[Key, Asked]) -> dict[Key, float] | None:
-    """Stated shares; engines that take memory as they need it divide what is left. `None` where an
-    engine that takes a fixed share does not state it."""
+    """Return configured shares; engines that take memory on demand divide the rest. `None` where an
+    engine with a fixed share does not configure it."""
     shares = {key: asked.share for key, asked in group.items() if asked.share is not None}
     loose = [key for key, asked in group.items() if key not in shares and not asked.strict]
     if len(shares) + len(loose) < len(group):
@@ -135,7 +135,7 @@ def _stated(group: dict[Key, Asked]) -> dict[Key, float] | None:
 def _computed(
     group: dict[Key, Asked], gpu_gib: float | None, names: str, total: int, count: int
 ) -> dict[Key, float]:
-    """Shares by size: weights and one request each, what is left divided evenly."""
+    """Return shares by size: weights and one request each, the rest divided evenly."""
     sizes = {key: asked.gib for key, asked in group.items() if asked.gib is not None}
     if gpu_gib is None or len(sizes) < len(group):
         unknown = [asked.who for asked in group.values() if asked.gib is None]
@@ -158,7 +158,7 @@ def _computed(
 
 
 class Placement:
-    """The devices of one process: reserved once for all its servers, then handed out."""
+    """The devices of one process: reserved once for all its servers, then assigned."""
 
     def __init__(self, groups: Sequence[Sequence[Any]] = ()) -> None:
         """`groups` are the models that are open at the same time: those of one cell each."""
@@ -171,7 +171,7 @@ class Placement:
 
     @asynccontextmanager
     async def hold(self, engine: Any, name: str, key: Key) -> AsyncIterator[Place]:
-        """The place of a server while it runs. Raises `ConfigError` where there is none."""
+        """Hold the place of a server while it runs. Raises `ConfigError` where there is none."""
         asked = asked_of(engine, name, key[2])
         if asked is None:
             yield NOWHERE
@@ -190,7 +190,7 @@ class Placement:
     async def _placed(self, asked: Asked, key: Key) -> Place:
         seen = await asyncio.to_thread(devices.visible)
         if not seen.ids and (not asked.strict or not seen.source.endswith("_DEVICES")):
-            return NOWHERE  # no list, no driver that we know: the engine finds out
+            return NOWHERE  # no list, no driver that we support: the engine decides
         if not self._ids:
             await self._reserve(asked, key, seen)
         need = self._needs.get(key) or Need(asked.count, asked.share or 1.0)
@@ -235,4 +235,4 @@ class Placement:
 
 
 PLACEMENT: ContextVar[Placement | None] = ContextVar("rlm_eval_placement", default=None)
-"""The placement of this run; set by the runner. Without one, each server is placed by itself."""
+"""The placement of this run; set by the runner. Without one, each server is placed separately."""

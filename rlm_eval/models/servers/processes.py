@@ -1,4 +1,4 @@
-"""Ports and processes of this machine, as managed servers need them."""
+"""Ports and processes of this machine, for managed servers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 
 def free_port(host: str) -> int:
-    """A port of this address that nobody listens on now."""
+    """Return a port of this address that is free now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -14,13 +14,13 @@ def free_port(host: str) -> int:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether a program listens there."""
+    """Return whether a program listens there."""
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a process and all that it started."""
+    """Kill a process and all its descendants."""
     import psutil
 
     try:

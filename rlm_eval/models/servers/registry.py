@@ -1,9 +1,9 @@
-"""Servers that the jobs of a run share: a job that holds them registers, the others attach.
+"""Servers shared by the jobs of a run: a job that runs them registers them, the others attach.
 
-`<run>/servers/shared/` has one file a server (address, counter), written anew every ten seconds,
-and the file `key`, made once for the run, which its owner alone may read. A server counts while its
-counter moves, by the reader's own clock; while it starts its address is empty. Of one that did not
-start, `<name>.failed` tells why. Not here: who holds the servers (`serving`).
+`<run>/servers/shared/` has one file per server (address, counter), rewritten every ten seconds, and
+the file `key`, made once for the run, readable by its owner alone. A server counts while its
+counter increases, by the reader's own clock; while it starts its address is empty. If it did not
+start, `<name>.failed` gives the reason. Elsewhere: the process that runs the servers (`serving`).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LOOK_S = 1.0
 
 
 def place(logs: Path) -> Path:
-    """The folder of the registrations, of the run whose servers' folder is `logs`."""
+    """Return the folder of the registrations of the run whose servers' folder is `logs`."""
     return logs / "shared"
 
 
 def run_key(folder: Path) -> str:
-    """The key of the run's shared servers; made where there is none.
+    """Return the key of the run's shared servers; made where there is none.
 
-    Raises `EndpointUnusable` where others may read it.
+    Raises `EndpointUnusable` where other users may read it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "key"
@@ -62,23 +62,23 @@ def run_key(folder: Path) -> str:
 
 
 def name_of(key: tuple[str, str, int | None]) -> str:
-    """The name under which servers with this key (`placement.Key`) register."""
+    """Return the name under which servers with this key (`placement.Key`) register."""
     return text_hash(repr(key))[:16]
 
 
 def failed_file(folder: Path, name: str) -> Path:
-    """The file that tells why the servers of this name did not start."""
+    """Return the file with the reason why the servers of this name did not start."""
     return folder / f"{name}.failed"
 
 
 def forget_failure(folder: Path, name: str) -> None:
-    """Remove the word of an earlier start."""
+    """Remove the failure of an earlier start."""
     with suppress(OSError):
         failed_file(folder, name).unlink()
 
 
 class Registration:
-    """The file of one server that this process holds."""
+    """The file of one server that this process runs."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}-{secrets.token_hex(4)}.json"
@@ -86,14 +86,14 @@ class Registration:
         self._count = 0
 
     def renew(self, url: str) -> None:
-        """Write it anew; without an address while the server starts. Raises `OSError`."""
+        """Rewrite the file; without an address while the server starts. Raises `OSError`."""
         self._count += 1
         draft = self._path.with_suffix(".draft")
         draft.write_bytes(orjson.dumps({"url": url, "count": self._count}))
         draft.replace(self._path)
 
     def fail(self, why: str) -> None:
-        """Tell the readers that the server did not start, or is gone for good."""
+        """Report to readers that the server did not start, or is gone for good."""
         with suppress(OSError):
             self._failed.parent.mkdir(parents=True, exist_ok=True)
             draft = self._failed.with_suffix(".draft")
@@ -102,7 +102,7 @@ class Registration:
         self.end()
 
     def end(self) -> None:
-        """Remove it."""
+        """Remove the file."""
         with suppress(OSError):
             self._path.unlink()
 
@@ -116,7 +116,7 @@ class Registry:
         self._starts = False
 
     def failure(self) -> str | None:
-        """Why no server of this name will come, by the last look; `None` while one may."""
+        """Return why no server of this name will come, at the last read; `None` while one may."""
         if self._starts:
             return None
         try:
@@ -125,7 +125,7 @@ class Registry:
             return None
 
     def addresses(self) -> list[str]:
-        """Addresses of the servers that count now, in the order of their files."""
+        """Return the addresses of the servers that count now, in the order of their files."""
         found = []
         for path in sorted(self._folder.glob(f"{self._name}-*.json")):
             try:
@@ -138,7 +138,7 @@ class Registry:
                 self._seen[path.name] = (told["count"], since)
             if time.monotonic() - since < STALE_S:
                 found.append(str(told["url"]))
-            else:  # of a process that was killed; one that only slept writes it again
+            else:  # of a killed process; one that only slept writes it again
                 with suppress(OSError):
                     path.unlink()
         self._starts = "" in found
@@ -147,14 +147,14 @@ class Registry:
 
 @dataclass
 class Shared:
-    """Where the shared server is now; satisfies `endpoint.Host`. It may come back elsewhere."""
+    """The present shared server; satisfies `endpoint.Host`. It may restart at another address."""
 
     registry: Registry
     who: str
-    """For messages."""
+    """Name for messages."""
     info: EndpointInfo
     patience_s: float
-    """Seconds that a missing server is waited for."""
+    """Seconds to wait for a missing server."""
     key: str
     """Its key."""
     meter: Meter = field(default_factory=Meter)
@@ -164,7 +164,7 @@ class Shared:
 
     @property
     def base_url(self) -> str:
-        """Its address; looked up again once a second."""
+        """Its address; read again once a second."""
         if time.monotonic() - self._looked > _LOOK_S:
             self._look()
         return self._url
@@ -177,11 +177,11 @@ class Shared:
         return bool(urls)
 
     def last_words(self) -> str | None:
-        """Not known."""
+        """Return `None`: unknown."""
         return None
 
     async def ensure(self) -> None:
-        """Wait until a server is registered, with a line a minute. Raises `EndpointGone`."""
+        """Wait until a server is registered, reporting once a minute. Raises `EndpointGone`."""
         if self._url:
             return
         began = told = time.monotonic()
@@ -208,7 +208,7 @@ class Shared:
 
 
 def shared_host(model: Any, logs: Path | None) -> Shared:
-    """Where the server is that `rlm-eval serve` holds for the run with this folder of servers.
+    """Return the host of the server that `rlm-eval serve` runs; `logs` is the run's folder of logs.
 
     Raises `EndpointUnusable` outside a run (`None`).
     """

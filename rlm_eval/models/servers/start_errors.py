@@ -1,7 +1,7 @@
-"""Why a server did not start, or died: its cause, quoted from the whole log, and the next step.
+"""The cause of a server's failed start or death, quoted from the whole log, with the next step.
 
-Engines end with a summary ("see root cause above") that names no cause; the exception stands
-hundreds of lines before it, often twice. Not here: what happens next (`servers`).
+Engines end with a summary ("see root cause above") that names no cause; the exception is hundreds
+of lines before it, often twice. Elsewhere: handling of the failure (`servers`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _PREFIX = re.compile(
     r"^(?:\([\w .=:-]+\)\s*)?(?:(?:ERROR|CRITICAL|WARNING|INFO)\s+[\d:. -]+\s*)?"
     r"(?:\[[\w./:-]+\]\s*)?"
 )
-"""What vLLM writes before a line: process, level, time, place."""
+"""The prefix of vLLM's log lines: process, level, time, place."""
 _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|OutOfMemory\w*)(?:: (?P<what>.+))?$")
 _FATAL = re.compile(
     r"CUDA (?:error|out of memory)|out of memory|No such file or directory|Permission denied"
@@ -49,7 +49,7 @@ _NEXT = (
 
 
 def causes(log: str) -> list[str]:
-    """The error lines that tell a cause, first ones first, each once; at most three."""
+    """Return the error lines that name a cause, first ones first, each once; at most three."""
     found: dict[str, None] = {}
     lines = [_PREFIX.sub("", line).strip() for line in log.splitlines()]
     for line in lines:
@@ -57,19 +57,19 @@ def causes(log: str) -> list[str]:
         told = (match is not None and match["what"]) or (_FATAL.search(line) and len(line) < 400)
         if told and not _SUMMARY.search(line) and line not in found:
             found[line[:_LONGEST]] = None
-    # An exception that only wraps another one's words tells nothing new.
+    # An exception that only wraps another one's message adds nothing new.
     kept = [line for line in found if not any(line != other and line in other for other in found)]
     return kept[:_MOST]
 
 
 def next_step(log: str) -> str | None:
-    """What to change, where the log names a known cause."""
+    """Return the setting to change, where the log names a known cause."""
     text = "\n".join(causes(log)) or log[-4000:]
     return next((step for pattern, step in _NEXT if re.search(pattern, text, re.I)), None)
 
 
 def quoted(log: str, lines: int = 12) -> str:
-    """The cause in the server's words, and the next step; its last lines where none is found."""
+    """Return the cause from the log, and the next step; the last lines where none is found."""
     text = log.strip()
     if found := causes(text):
         told = "\n  ".join(found)

@@ -1,12 +1,12 @@
 """`transformers serve` as a managed server: for a GPU, or a CPU, where vLLM does not install.
 
 It serves the model that requests name (`model: ORG/NAME@COMMIT`, or a folder), loaded before the
-port answers. The server knows no API key: `keyed` puts it behind one. It refuses the fields
-`top_k`, `min_p` and `repetition_penalty`, stops a reply at 1,024 tokens where the request has no
-cap, and takes what a request leaves open from the weights' generation configuration:
-`TransformersDialect` states all of it in the one field that the server reads for this
-(`generation_config`). It computes one request at a time. Not covered: prefix caching, tensor
-parallelism, a window smaller than the model's own.
+port answers. The server has no API key: `keyed` adds the check. It refuses the fields `top_k`,
+`min_p` and `repetition_penalty`, stops a reply at 1,024 tokens where the request has no cap, and
+reads what a request leaves open from the weights' generation configuration: `TransformersDialect`
+sets all of it in the one field that the server reads for this (`generation_config`). It processes
+one request at a time. Not covered: prefix caching, tensor parallelism, a window smaller than the
+model's own.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _BATCHING = "--continuous-batching"
 
 @dataclass(frozen=True)
 class TransformersDialect(OpenAIDialect):
-    """Chat completions as `transformers serve` takes them."""
+    """Chat completions in the form that `transformers serve` accepts."""
 
     cap: int = 8192
-    """Completion tokens of a request that states none."""
+    """Completion tokens of a request that sets none."""
 
     def body(
         self, model: str, messages: Sequence[Message], sampling: Sampling, stream: bool
     ) -> dict[str, Any]:
-        """The request, with every sampling value stated."""
+        """Return the request, with every sampling value set."""
         body = super().body(model, messages, sampling, stream)
         temperature = body.get("temperature", 1.0)
         chosen = {name: body.pop(name, value) for name, value in _NEUTRAL.items()}
         chosen |= {"do_sample": temperature > 0, "max_new_tokens": self.cap}
         if temperature > 0:
             chosen["temperature"] = temperature
-        else:  # what only sampling reads would be warned about
+        else:  # values that only sampling reads would cause a warning
             chosen = {k: v for k, v in chosen.items() if k not in ("top_p", "top_k", "min_p")}
         return body | {"generation_config": json.dumps(chosen)}
 
@@ -62,9 +62,9 @@ class TransformersServe:
         "python", "device", "startup_s",
     ))
     # fmt: on
-    """Fields that change no reply: they are no part of a cell's identity."""
+    """Fields that do not change a reply: they are not part of a cell's identity."""
 
-    VERSION: ClassVar[int] = 2  # 1 let the server cap replies and fill in what was not stated
+    VERSION: ClassVar[int] = 2  # 1 let the server cap replies and fill in unset values
 
     python: str | None = None
     """Interpreter of the environment that has transformers; `None` = this one."""
@@ -77,7 +77,7 @@ class TransformersServe:
     cap: int = 8192
     """Completion tokens of a call for which `sampling.max_output_tokens` is not set."""
     startup_s: float = 300.0
-    """Seconds after which a start counts as failed."""
+    """Timeout of a start, seconds."""
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -88,11 +88,11 @@ class TransformersServe:
 
     @property
     def at_once(self) -> int:
-        """Requests that it computes at the same time: it has one thread for that."""
+        """Requests that it processes at the same time: it has one thread for that."""
         return 1
 
     def dialect(self, max_tokens_field: str, turns: Turns) -> TransformersDialect:
-        """How the server is spoken to."""
+        """Return the dialect of the server."""
         return TransformersDialect(max_tokens_field, turns, cap=self.cap)
 
     @property
@@ -128,7 +128,7 @@ class TransformersServe:
         )
 
     def version(self) -> str | None:
-        """Version of transformers; `None` where it is not installed."""
+        """Return the version of transformers; `None` where it is not installed."""
         return distribution(interpreter(self.python), "transformers")
 
     def found(self, model: str) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""A model as a run would use it: devices, memory, start, one reply, speed, stop. Asks once."""
+"""Test a model as a run would use it: devices, memory, start, one reply, speed, stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKENS = 256
 
 
 async def check(model: Any) -> list[str]:
-    """Open the model as a run does, ask it once, close it; lines that say what was found.
+    """Open the model as a run does, call it once, close it; return lines with the results.
 
     Raises as opening a model does: `EndpointUnusable` with the cause of a failed start.
     """
@@ -60,7 +60,7 @@ def _facts(info: Any) -> list[tuple[str, Any]]:
 
 
 def devices_lines(model: Any) -> list[str]:
-    """What is visible, and what the model's server needs by formula."""
+    """Return the visible devices, and the memory that the model's server needs by formula."""
     engine: Any = getattr(model, "engine", None)
     if getattr(model, "server", None) != "spawn":
         return [f"{model.name}: a running endpoint at {getattr(model, 'base_url', None)}"]

