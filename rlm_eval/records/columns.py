@@ -7,11 +7,11 @@ from collections.abc import Callable
 from rlm_eval.core.types import Call
 
 CallCost = Callable[[Call], tuple[float | None, float | None]]
-"""USD of one call, its failed attempts included: (every input token at full rate, with cache
-hits); `None` = no price known."""
+"""US dollars of one call, including its failed attempts: (every input token at full rate, with
+cache hits); `None` = no price known."""
 
 COUNTERFACTUAL = "counterfactual: "
-"""How the `variant` of a counterfactual begins: its rows are never pooled with the original's."""
+"""Prefix of a counterfactual's `variant`: its rows are never pooled with the original's."""
 
 COLUMNS: dict[str, tuple[str, str]] = {
     # -- identity
@@ -131,6 +131,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "reread": ("float", "Times each shown character was sent to a model."),
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
-"""Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
-code ran or sub-calls were made `habit_<name>` (`records.call_patterns.METRICS`) and
-`depth<d>_calls`, `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
+"""Name -> (type, meaning). Further columns: `score_<scorer>`, `note_<name>`, `meta_<name>`; and, if
+code ran or sub-calls were made, `habit_<name>` (`records.call_patterns.METRICS`) and
+`depth<d>_calls`, `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges excluded)."""

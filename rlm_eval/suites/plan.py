@@ -223,7 +223,7 @@ def _combinations(
 
 
 def _lengths_and_seeds(part: Part, given: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return lengths and seeds. Without lengths the part's tasks have a fixed size: no `length=`."""
+    """Return lengths and seeds. A part without lengths has tasks of fixed size: no `length=`."""
     lengths = given.get("length", ",".join(part.lengths)) if part.lengths else _OWN_SIZE
     return lengths.split(","), given.get("seed", ",".join(map(str, part.seeds))).split(",")
 
