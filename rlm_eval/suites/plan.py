@@ -358,7 +358,7 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
 
 
 def merged(known: SuitePlan, later: SuitePlan) -> SuitePlan:
-    """The plan with what a later one selects: what runs again takes the place of what ran."""
+    """Merge a later plan's selection into the plan; cells that run again replace earlier ones."""
     places = {(*_ids(p), p.length, p.seed): p for p in known.places}
     for place in later.places:
         key = (*_ids(place), place.length, place.seed)
