@@ -148,7 +148,7 @@ async def _tell_of_start(
 
 
 def _listen(ended: asyncio.Future[str]) -> None:
-    """Let a signal end the wait: `ended` gets the reason."""
+    """Install signal handlers that set the reason in `ended`."""
 
     def stop(why: str) -> None:
         if not ended.done():

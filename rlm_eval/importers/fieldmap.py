@@ -101,7 +101,7 @@ class FieldMap:
     name: str
     """Kind of log."""
     fields: Mapping[str, Any]
-    """Field of ours -> where to read it."""
+    """Our field -> place to read it."""
     rows: str | None = None
     """Path of the list of rows in an object."""
     about: str = ""

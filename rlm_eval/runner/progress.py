@@ -170,7 +170,7 @@ class Progress:
         fail(f"UNFINISHED {cell}: {why}")
 
     def end(self, cell: str, line: CellProgress, how: str) -> None:
-        """Make a cell's line final."""
+        """Finalize a cell's line."""
         self._ended[cell] = how
         (say if self._live is None else log_only)(f"{line.text()}  {how}")
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PUBLISHED = Path("results/published")
-_MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # what the published part has anew
+_MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # rebuilt for the published part
 LONGEST = 200
 """Maximum characters of a record's text; longer texts are excluded: replies are not published."""
 

@@ -144,7 +144,7 @@ def _row(
 
 
 class _Tree:
-    """Calls and blocks of a trajectory, numbered in the order in which they began."""
+    """Calls and blocks of a trajectory, numbered in the order in which they started."""
 
     def __init__(self, origin: float | None) -> None:
         self.calls: list[Call] = []

@@ -60,7 +60,7 @@ def draw(
     published: pd.DataFrame | None = None,
     shape: Shape | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Start drawing all applicable figures; return a function that returns them in reading order."""
+    """Start drawing all applicable figures; return a function that waits for them, in order."""
     shape = shape or Shape()
     work = Work(frame, table, comparisons, published, folder, shape)
     if shape.processes < 2:

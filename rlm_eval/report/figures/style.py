@@ -137,7 +137,7 @@ def _look(colour: str, marker: str, number: str) -> Look:
 
 
 def styled(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a figure function under `RC` without touching the caller's settings."""
+    """Decorate a figure function to run under `RC`, without changing the caller's settings."""
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:

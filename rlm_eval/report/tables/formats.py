@@ -1,4 +1,4 @@
-"""Tables as files: CSV, Markdown and LaTeX of each, side by side, and the numbers behind them."""
+"""Tables as files: CSV, Markdown and LaTeX of each, and all numbers in `cells.csv`."""
 
 from __future__ import annotations
 

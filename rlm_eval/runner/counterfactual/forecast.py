@@ -119,12 +119,12 @@ class _Probe(Journal):
         """Do nothing."""
 
     def replies(self, sample: str, epoch: int) -> StoredReplies:
-        """Of the attempt that counts."""
+        """Return the replies of the valid attempt."""
         self.seen = _Seen(original=self._original.replies((sample, epoch)))
         return self.seen
 
     def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
-        """No number is needed."""
+        """Return a dummy number: nothing is stored."""
         return 0
 
     def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
@@ -142,7 +142,7 @@ class _Probe(Journal):
 
 
 async def forecast(one: Counterfactual) -> Forecast:
-    """Of one cell. No model is called; the stored code of the shared part is run again."""
+    """Forecast one cell. No model is called; the shared part's stored code is executed again."""
     cell, original, found = one.cell, Original(one.folder), Forecast()
     nobody = {slot: endpoint(model, _Nobody()) for slot, model in cell.models.items()}
     async with AsyncExitStack() as stack:
@@ -161,7 +161,7 @@ async def forecast(one: Counterfactual) -> Forecast:
                     sample, epoch, nobody, probe,
                     Budget(cell.limits), pool, SourceIndex(sample.context.hash, ""),
                 )  # fmt: skip
-                with suppress(RlmEvalError):  # nobody answers; what was taken until then counts
+                with suppress(RlmEvalError):  # no model answers; replies replayed until then count
                     await run_rollout(cell.task, cell.method, sample, session)
                 taken = set(probe.seen.taken)
                 found.shared += len(taken)
@@ -179,7 +179,7 @@ async def forecast(one: Counterfactual) -> Forecast:
 
 
 def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
-    """Add the calls behind the divergence, at the prices of the new models."""
+    """Add the calls after the divergence, at the prices of the new models."""
     for line in lines:
         if not _asked(line, cell):
             continue
@@ -193,5 +193,5 @@ def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
 
 
 def _asked(line: Mapping[str, Any], cell: Cell) -> bool:
-    """Whether the counterfactual has a model in the slot of a stored call."""
+    """Return whether the counterfactual has a model in the slot of a stored call."""
     return line.get("slot", line["role"]) in cell.models

@@ -1,4 +1,4 @@
-"""The estimates of a sweep's cells, and the table of them that users read."""
+"""Estimates of a sweep's cells, and their printed table."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from rlm_eval.methods.summary_agent import SummaryAgent
 
 _FILE = Path(__file__).parent / "data" / "expectations.json"
 _READERS = ("long_context", "codeact", "codeact_sub", "summary", "map")
-"""Families whose prompts hold the context: they grow with it."""
+"""Families whose prompts contain the context: they grow with it."""
 _NEAR = 1.5
 """Octaves of length by which a row may be farther away than the nearest one."""
 _SPREAD = 2.0
