@@ -31,7 +31,7 @@ WARNING = signal.SIGUSR2
 
 @dataclass(frozen=True)
 class Cluster:
-    """Site of the jobs and resources per job. One YAML file per site in `configs/cluster/`."""
+    """Cluster site, and the resources of each job. One YAML file per site in `configs/cluster/`."""
 
     executor: str = "slurm"
     """`slurm`, or `local`: processes on this machine, all at once."""
