@@ -50,11 +50,11 @@ class Cluster:
     cpus: int = 4
     """Minimum CPUs per job."""
     cpus_per_gpu: int = 4
-    """CPUs per GPU of a job, if that is more than `cpus`; 0 = always `cpus`."""
+    """Minimum CPUs per GPU, if their sum is more than `cpus`; 0 = always `cpus`."""
     mem_gb: float = 16
     """Minimum memory per job, GiB."""
     mem_per_gpu_gb: float = 32
-    """Memory per GPU of a job, GiB, if that is more than `mem_gb`; 0 = always `mem_gb`."""
+    """Minimum memory per GPU, GiB, if the sum is more than `mem_gb`; 0 = always `mem_gb`."""
     gpus: int | None = None
     """GPUs per job; `None` = the sum over the servers that it starts."""
     gpus_of: dict[str, int] = field(default_factory=dict)
@@ -71,7 +71,8 @@ class Cluster:
     array_limit: int = 1000
     """Maximum jobs of one array (Slurm's MaxArraySize)."""
     warning_s: int = 120
-    """Seconds before its time limit at which a job is warned; samples in flight get 30 s less."""
+    """Seconds before its time limit at which a job is warned; samples in flight get all but 30 s
+    of them, at least half."""
     requeues: int = 50
     """Maximum requeues of one job."""
     setup: list[str] = field(default_factory=list)

@@ -51,7 +51,7 @@ def _of_zip(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[
     if not inside:
         raise BadLog(f"{source.path}: holds no samples (status {header.get('status')})")
     found = [(name, _member(source, archive, name)) for name in inside]
-    # Our export records the order of samples; else they are in the order of their names.
+    # Our export records the order of samples; otherwise they are sorted by name.
     return header, sorted(found, key=lambda pair: _index(pair[1]))
 
 

@@ -93,8 +93,8 @@ def compare(
     *,
     margin: float | None = None,
 ) -> str:
-    """Return the text of `rlm-eval compare A B` (`comparison.compare_text`), and the versions of
-    the code that made the runs' cells.
+    """Return the text of `rlm-eval compare A B` (`comparison.compare_text`), and warnings about
+    the code that made the runs' cells (`stale_code`).
     """
     from rlm_eval.records.record import load_records
     from rlm_eval.report.tables import card

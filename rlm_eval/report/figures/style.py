@@ -254,7 +254,7 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
 
 
 def window_mark(axis: Axes, windows: Iterable[float], overflowed: float | None) -> None:
-    """Draw a dotted line at the root model's window; hatch from the first overflow.
+    """Draw a dotted line at the root model's window; hatch the range with overflows.
 
     `overflowed`: the shortest length with an overflow, in tokens. It may be below the window: the
     reply needs room too. An unknown window has no line.

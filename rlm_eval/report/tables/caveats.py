@@ -143,7 +143,7 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield samples answered without any context, since the search found nothing."""
+    """Yield counts of searches without a result, and of samples answered without their result."""
     if "note_empty_retrieval" in frame:
         empty = frame[frame["note_empty_retrieval"].eq(True)]
         for method, rows in empty.groupby("method"):

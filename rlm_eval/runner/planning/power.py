@@ -148,7 +148,7 @@ def _units(cell: Cell) -> tuple[int, int]:
 
 
 def _counted(task: Task) -> tuple[int, int] | None:
-    """Count (samples, clusters) in a local file; `None` if the task reads no local file."""
+    """Count (samples, clusters) if a local file determines them; else `None`."""
     if not isinstance(task, LoadedTask) or task.path is None:
         return None
     if most_clusters(task) is None and not getattr(task, "clusters_in_data", False):
