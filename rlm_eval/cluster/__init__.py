@@ -1,1 +1,1 @@
-"""A sweep as jobs of a cluster, and servers that several jobs share."""
+"""Cluster jobs of a sweep, and model servers shared by several jobs."""

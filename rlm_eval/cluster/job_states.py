@@ -1,6 +1,6 @@
-"""What a cluster's queue says about submitted jobs: one question for all of them.
+"""States of submitted jobs from the cluster's queue: one query for all of them.
 
-Slurm is asked through `squeue`, which knows waiting and running jobs; a job it does not know has
+Slurm is queried with `squeue`, which lists waiting and running jobs; a job that is not listed has
 ended. Local jobs are processes.
 """
 
@@ -16,23 +16,23 @@ import psutil
 
 from rlm_eval.core.errors import RlmEvalError
 
-_CLOCK_S = 60.0  # by which clocks may have been set meanwhile
+_CLOCK_S = 60.0  # tolerance for clock changes in the meantime
 
 JobState = str | None
-"""In words while the job waits or runs; `None` once it has ended."""
+"""State in words while the job waits or runs; `None` once it has ended."""
 
 
 def jobs_of(run: Path) -> list[dict[str, Any]]:
-    """The files of a run's jobs, oldest first, with their `number`; not all were submitted."""
+    """Read a run's job files, oldest first, with their `number`; not all were submitted."""
     paths = sorted((run / "jobs").glob("*.json"), key=lambda path: int(path.stem))
     return [{"number": int(path.stem), **orjson.loads(path.read_bytes())} for path in paths]
 
 
 def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
-    """Job number -> its state, of those that were submitted.
+    """Return job number -> state for the submitted jobs.
 
-    Raises `RlmEvalError` where Slurm does not answer: a job that nobody tells of has not ended, and
-    neither it nor its share of a budget may be handed out again.
+    Raises `RlmEvalError` if Slurm does not answer: a job of unknown state has not ended, and
+    neither its cells nor its share of a budget may be assigned again.
     """
     jobs = [job for job in jobs if "submitted" in job]
     slurm = _squeue() if any(j["submitted"]["executor"] == "slurm" for j in jobs) else {}
@@ -45,7 +45,7 @@ def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:
 
 
 def cell_jobs(run: Path) -> dict[str, tuple[str, JobState]]:
-    """Cell -> (id of the last job that has it, that job's state)."""
+    """Return cell -> (id of the last job that runs it, that job's state)."""
     jobs = jobs_of(run)
     states = job_states(jobs)
     return {
@@ -57,7 +57,7 @@ def cell_jobs(run: Path) -> dict[str, tuple[str, JobState]]:
 
 
 def find_squeue() -> str:
-    """Slurm's command that tells of its queue. Raises `RlmEvalError` where it is not at hand."""
+    """Locate `squeue`. Raises `RlmEvalError` if it is not installed."""
     found = shutil.which("squeue")
     if found is None:
         raise RlmEvalError(
@@ -68,7 +68,7 @@ def find_squeue() -> str:
 
 
 def _squeue() -> dict[str, str]:
-    """Job id (`12` or `12_3`) -> state, of everything in Slurm's queue."""
+    """Return job id (`12` or `12_3`) -> state for everything in Slurm's queue."""
     squeue = find_squeue()
     try:
         done = subprocess.run(  # noqa: S603 - the site's own
@@ -92,7 +92,7 @@ def _squeue() -> dict[str, str]:
 
 
 def _process(pid: int, submitted: float) -> JobState:
-    """`submitted` is when that was noted, seconds since 1970: a later process is another one."""
+    """Return a local job's state; `submitted` is its Unix time: a later process is another one."""
     try:
         process = psutil.Process(pid)
         is_it = process.create_time() < submitted + _CLOCK_S

@@ -1,10 +1,9 @@
-"""A sweep as jobs of a cluster: what each job runs, how it is submitted, how it is queued again.
+"""Cluster jobs of a sweep: the cells of each job, its resources, its requeueing.
 
-A job is a file, `<run>/jobs/<number>.json`: cells with their configuration as it was when they were
-submitted. Running one is `run_job`, whoever starts it: submitit (Slurm, or this machine) or a plain
-`sbatch` script that calls `rlm-eval job`. Jobs are idempotent: one that was preempted, killed or
-queued again resumes from the journals. Not here: sending jobs (`submission`), and the queue's own
-states (`job_states`).
+A job is a file, `<run>/jobs/<number>.json`: cells with their configuration at submission.
+`run_job` runs it, started by submitit (Slurm, or this machine) or by a plain `sbatch` script that
+calls `rlm-eval job`. Jobs are idempotent: a preempted, killed or requeued job resumes from the
+journals. Submission is in `submission`, the queue's states are in `job_states`.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ if TYPE_CHECKING:
 
 EXECUTORS = ("slurm", "local")
 WARNING = signal.SIGUSR2
-"""What the cluster is asked to send before it ends a job; submitit's own default."""
+"""Signal that the cluster sends before it ends a job; submitit's default."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs run and what each of them gets. One YAML per site in `configs/cluster/`."""
+    """Cluster site, and the resources of each job. One YAML file per site in `configs/cluster/`."""
 
     executor: str = "slurm"
-    """`slurm`, or `local`: processes of this machine, all at once."""
+    """`slurm`, or `local`: processes on this machine, all at once."""
     pack: int = 1
-    """Cells per job; 0 = all that use the same models, so that a server is started once."""
+    """Cells per job; 0 = all cells with the same models, so that a server is started once."""
     shards: int = 1
     """Jobs per cell: each runs its part of the samples."""
     partition: str | None = None
@@ -47,43 +46,44 @@ class Cluster:
     qos: str | None = None
     """Slurm quality of service; `None` = the site's default."""
     time_min: int = 240
-    """Minutes after which the cluster ends a job; it is queued again where it is not done."""
+    """Time limit of a job in minutes; an unfinished job is requeued."""
     cpus: int = 4
-    """Processors per job at least."""
+    """Minimum CPUs per job."""
     cpus_per_gpu: int = 4
-    """Processors per GPU of a job, where that is more; 0 = `cpus` whatever the GPUs."""
+    """Minimum CPUs per GPU, if their sum is more than `cpus`; 0 = always `cpus`."""
     mem_gb: float = 16
-    """Memory per job at least, GiB."""
+    """Minimum memory per job, GiB."""
     mem_per_gpu_gb: float = 32
-    """Memory per GPU of a job, GiB, where that is more; 0 = `mem_gb` whatever the GPUs."""
+    """Minimum memory per GPU, GiB, if the sum is more than `mem_gb`; 0 = always `mem_gb`."""
     gpus: int | None = None
-    """GPUs per job; `None` = what the servers that it starts hold, in sum."""
+    """GPUs per job; `None` = the sum over the servers that it starts."""
     gpus_of: dict[str, int] = field(default_factory=dict)
-    """GPUs of a model, by its name, where they differ from what its server holds."""
+    """Model name -> GPUs, if they differ from the GPUs of its server."""
     gpu_type: str | None = None
-    """Type of GPU as the site names it: `a100` asks for `--gres=gpu:a100:N`."""
+    """The site's name for the GPU type: `a100` requests `--gres=gpu:a100:N`."""
     gpu_gib: float | None = None
-    """Memory of one GPU, GiB: checks two models that are to share one."""
+    """Memory of one GPU, GiB: used to check two models that share one."""
     scratch: str | None = None
-    """Folder on the node's own disk for temporary files, as `$TMPDIR/rlm_eval` or
+    """Folder on the node's local disk for temporary files, e.g. `$TMPDIR/rlm_eval` or
     `/local/$SLURM_JOB_ID`; `None` = the site's TMPDIR."""
     at_once: int = 100
-    """Most jobs of an array that run at the same time."""
+    """Maximum jobs of an array that run at the same time."""
     array_limit: int = 1000
-    """Most jobs of one array (Slurm's MaxArraySize)."""
+    """Maximum jobs of one array (Slurm's MaxArraySize)."""
     warning_s: int = 120
-    """Seconds before its end at which a job is warned; samples in flight get all but 30 of them."""
+    """Seconds before its time limit at which a job is warned; samples in flight get all but 30 s
+    of them, at least half."""
     requeues: int = 50
-    """Times that one job is queued again at most."""
+    """Maximum requeues of one job."""
     setup: list[str] = field(default_factory=list)
     """Shell lines before the job: modules, activation of an environment."""
     python: str | None = None
-    """Interpreter of the job; `None` = the submitting one."""
+    """Python interpreter of the job; `None` = the submitting one."""
     serve: dict[str, Any] = field(default_factory=dict)
-    """Fields of this class that the job of `submit --serve` has otherwise, as `{partition: gpu,
-    time_min: 1440}`; the other jobs start no server then, and ask for no GPU."""
+    """Overrides of these fields for the job of `submit --serve`, e.g. `{partition: gpu,
+    time_min: 1440}`; the other jobs then start no server and request no GPU."""
     idle_min: float = 30.0
-    """Minutes without a running cell after which that job ends."""
+    """Minutes without a running cell after which the job of `submit --serve` ends."""
     slurm: dict[str, Any] = field(default_factory=dict)
     """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
     additional_parameters, ..."""
@@ -99,16 +99,16 @@ class Cluster:
 
     @property
     def asks_gpus_itself(self) -> bool:
-        """Whether `slurm` asks for GPUs in Slurm's own words."""
+        """Whether `slurm` requests GPUs with Slurm's own parameters."""
         return any(key == "gres" or "gpu" in key for key in self.slurm)
 
     @property
     def grace(self) -> float:
-        """Seconds that the samples in flight get after the warning."""
+        """Seconds for the samples in flight after the warning."""
         return max(self.warning_s - 30, self.warning_s / 2)
 
     def gpus_for(self, cells: Sequence[Cell]) -> int:
-        """GPUs of a job that runs these cells one after the other."""
+        """Return the GPUs of a job that runs these cells in sequence."""
 
         def of(cell: Cell) -> int:
             models = {model.name: model for model in cell.models.values()}
@@ -122,18 +122,18 @@ class Cluster:
         return max(map(of, cells))
 
     def cpus_for(self, gpus: int, servers: int = 1) -> int:
-        """Processors of a job with so many GPUs and servers."""
+        """Return the CPUs of a job with this many GPUs and servers."""
         if not gpus or not self.cpus_per_gpu:
             return self.cpus
         return max(self.cpus, gpus * self.cpus_per_gpu, cores_for(gpus, servers))
 
     def mem_gb_for(self, gpus: int) -> float:
-        """Memory of a job with so many GPUs, GiB."""
+        """Return the memory, in GiB, of a job with this many GPUs."""
         return max(self.mem_gb, gpus * self.mem_per_gpu_gb)
 
 
 def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
-    """Cells by job: only cells with the same set of models share one, in grid order."""
+    """Group cells into jobs, in grid order: only cells with the same set of models share one."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         models = {repr(model) for model in cell.models.values()}
@@ -143,7 +143,7 @@ def packed(cells: Sequence[Cell], pack: int) -> list[list[Cell]]:
 
 
 def at_the_same_time(jobs: int, cluster: Cluster) -> int:
-    """Jobs of one submission that may ask a running endpoint at the same time."""
+    """Return the jobs of one submission that may call a running endpoint at the same time."""
     return min(jobs, cluster.at_once) if cluster.executor == "slurm" else jobs
 
 
@@ -152,9 +152,9 @@ def write_jobs(
     jobs: Sequence[Sequence[Cell]],
     cluster: Cluster,
 ) -> list[int]:
-    """Write the jobs' files; their numbers go on from those that the run has.
+    """Write the job files, numbered after the run's existing ones.
 
-    One process at a time: the caller holds the lease of `run`.
+    One process at a time: the caller must hold the lease of `run`.
     """
     folder = run / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def write_jobs(
 
 
 def read_job(run: Path, number: int) -> dict[str, Any]:
-    """A job's file. Raises `RlmEvalError` where there is none."""
+    """Read a job file. Raises `RlmEvalError` if there is none."""
     path = run / "jobs" / f"{number}.json"
     try:
         loaded: dict[str, Any] = orjson.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Runs one job of a sweep, or holds its servers; queues it again after a warning."""
+"""Runs one job of a sweep, or its servers; requeues it after a warning."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from rlm_eval.models.servers.devices import give_back as give_back_devices
 
 @dataclass(frozen=True)
 class Job:
-    """What submitit pickles: a run directory and a number."""
+    """The callable that submitit pickles: a run directory and a job number."""
 
     run: str
     """Absolute path."""
     number: int
-    """Of the job's file."""
+    """Number of the job file."""
 
     def __call__(self) -> None:
-        """Run it. Raises `RlmEvalError` where a cell did not finish: the job counts as failed."""
+        """Run the job. Raises `RlmEvalError` if a cell did not finish: the job counts as failed."""
         guard_output()
         give_back_devices()
         try:
             unfinished = run_job(Path(self.run), self.number)
-        except Exception as error:  # submitit stores what is raised, its traceback included
+        except Exception as error:  # submitit stores exceptions with their traceback
             told = "".join(traceback.format_exception(error))
             if (clean := redact(told)) != told:
                 raise RlmEvalError(clean) from None
@@ -45,7 +45,7 @@ class Job:
             raise RlmEvalError("; ".join(f"{name}: {why}" for name, why in unfinished.items()))
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:
-        """The same job again: a warning may come before the run listens to it."""
+        """Requeue the same job: a warning may arrive before the run handles it."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -54,7 +54,7 @@ class Job:
 
 
 def run_job(run: Path, number: int) -> dict[str, str]:
-    """Run a job's cells; cell -> why it is unfinished. Queues the job again where it was warned."""
+    """Run a job's cells; return cell -> why it is unfinished. Requeues the job after a warning."""
     from omegaconf import OmegaConf
 
     from rlm_eval.config.cell import build_cell, sweep_budget
@@ -81,7 +81,7 @@ def run_job(run: Path, number: int) -> dict[str, str]:
         unfinished = asyncio.run(runner.run()).unfinished
     except asyncio.CancelledError:
         unfinished = {"job": "stopped; submit it again"}
-    if unfinished and runner.stop.warned:  # first: a merge that fails must not keep it from that
+    if unfinished and runner.stop.warned:  # first: a failing merge must not prevent the requeue
         _requeue(job["requeues"])
     for told in merge_done(run, cells):
         say(told)
@@ -89,9 +89,9 @@ def run_job(run: Path, number: int) -> dict[str, str]:
 
 
 def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
-    """Hold the servers of a job of `submit --serve`; empty, for it has no cell to leave unfinished.
+    """Run the servers of a `submit --serve` job; return an empty dict, since it has no cells.
 
-    Queues the job again where it was warned: the jobs that attach wait for its servers.
+    Requeues the job after a warning: the jobs that attach wait for its servers.
     """
     why = run_servers(run, job)
     print(f"serve: {why}", flush=True)
@@ -101,7 +101,7 @@ def _hold_servers(run: Path, job: dict[str, Any]) -> dict[str, str]:
 
 
 def _requeue(most: int) -> None:
-    """Queue this Slurm job again; returns where that cannot be, and else not at all."""
+    """Requeue this Slurm job. Returns only if that is not possible."""
     job = os.environ.get("SLURM_JOB_ID")
     times = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if job is None or times >= most:
@@ -110,5 +110,5 @@ def _requeue(most: int) -> None:
         return
     say(f"requeueing job {job}")
     subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)  # noqa: S603, S607 - the site's
-    time.sleep(120)  # Slurm ends this process; a result of it would end the job
+    time.sleep(120)  # Slurm ends this process; returning a result would end the job
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""How the cells of a run stand, from its files: done, running (where), queued, failed (why)."""
+"""Status of a run's cells, from its files: done, running (where), queued, failed (why)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlm_eval.storage.spend import first_requests, total_of_run
 
 
 def imported_status(run: Path) -> str:
-    """What an imported run holds: nothing of it was planned, nothing is left to do."""
+    """Describe an imported run: it has no plan and no missing samples."""
     about = orjson.loads((run / "imported.json").read_bytes())
     rows = sum(file["rows"] for file in about["files"])
     told = f"imported ({about['kind']}): {rows} rows of {len(about['files'])} files; nothing runs"
@@ -30,9 +30,9 @@ def imported_status(run: Path) -> str:
 
 
 def print_status(run: Path) -> int:
-    """Print one line per planned cell of a run directory; 0 where every one is done, else 1.
+    """Print one line per planned cell of a run directory; return 0 if all are done, else 1.
 
-    Raises `RlmEvalError` where nothing is planned.
+    Raises `RlmEvalError` if the run has no plan.
     """
     if (run / "imported.json").exists():
         print(imported_status(run))
@@ -42,7 +42,7 @@ def print_status(run: Path) -> int:
     shards = {name.partition("/")[0] for name in names if "/" in name}
     try:
         jobs = cell_jobs(run)
-    except RlmEvalError as error:  # the cells' own files tell the rest
+    except RlmEvalError as error:  # the cells' own files give the other states
         warn(f"the state of the queue is unknown: {error}")
         jobs = {}
     folders = {name: folder_of(run, name) for name in names}
@@ -77,7 +77,7 @@ def print_status(run: Path) -> int:
 
 
 def server_lines(run: Path) -> list[str]:
-    """A line for each job of servers (`submit --serve`) that has not ended."""
+    """Return a line for each server job (`submit --serve`) that has not ended."""
     try:
         return [
             f"servers of {', '.join(job['models'])}  job {job['submitted']['id']}: {job['state']}"
@@ -88,7 +88,7 @@ def server_lines(run: Path) -> list[str]:
 
 
 def replaced_cells(folders: Mapping[str, Path]) -> dict[str, str]:
-    """Id of a cell -> that of a later release which the same configuration began in its place."""
+    """Return cell id -> id of the cell that a later release started from the same configuration."""
     begun = {n: f for n, f in folders.items() if (f / "manifest.json").exists()}
     return {
         earlier: name.partition("/")[0]
@@ -98,18 +98,18 @@ def replaced_cells(folders: Mapping[str, Path]) -> dict[str, str]:
 
 
 def merge_state(run: Path, cell: str) -> str:
-    """Whether a cell in parts is whole, in words."""
+    """Describe whether a sharded cell is complete."""
     if (run / "cells" / cell / "merged.json").exists():
         return "merged"
     try:
         missing = missing_shards(run, cell)
-    except RlmEvalError as error:  # none has begun, or they do not fit together
+    except RlmEvalError as error:  # no shard has started, or they do not fit together
         return f"not merged yet: {error}"
     return "not merged yet" + (f" (not done: {', '.join(missing)})" if missing else "")
 
 
 def state(folder: Path, job: str | None = None, queued: str | None = None) -> str:
-    """One cell in words; `job` was submitted for it and is `queued` in the cluster's words."""
+    """Describe one cell; `job` was submitted for it, `queued` is the cluster's state of the job."""
     counted = ""
     if (folder / "samples.jsonl").exists():
         store = CellStore(folder)

@@ -1,6 +1,6 @@
-"""A sweep sent to a cluster: its jobs planned, written and submitted, each cell once.
+"""Submits a sweep to a cluster: plans, writes and submits its jobs, each cell once.
 
-What a job is, is in `submission` and `cluster`; here is the order of it.
+The order of the steps only; `jobs` defines a job, `submission` sends it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def send(
     serve: bool = False,
     bind: str | None = None,
 ) -> int:
-    """Plan the cells, write the jobs' files, submit them, print how to follow; the exit code.
+    """Plan the cells, write the job files, submit them, print how to follow; return the exit code.
 
-    `yes` spends above `confirm_above` unasked, `plan_only` submits nothing, `serve` adds a job that
-    holds the models' servers, on the address `bind` (`None`: for jobs of its node alone).
+    `yes` skips the question above `confirm_above`, `plan_only` submits nothing, `serve` adds a job
+    that runs the models' servers on the address `bind` (`None`: reachable on its node only).
     """
     configs = expand(overrides)
     run = run_folder(configs[0])
@@ -64,7 +64,7 @@ def send(
     print(f"{len(cells)} cells" + (f", {left} of them done, queued or running" if left else ""))
     if not todo:
         return 0
-    once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell are one
+    once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell count once
     confirm(run, once, float(configs[0].confirm_above), yes=yes)
     if cluster.executor == "slurm" and not plan_only:
         find_squeue()
@@ -75,7 +75,7 @@ def send(
             warn(note)
     budget = sweep_budget(configs[0])
     check_left(run, budget)
-    with Lease(run, waits=True):  # one at a time: each sees the jobs of the others
+    with Lease(run, waits=True):  # one process at a time: each sees the others' jobs
         if not (todo := _unsent(run, todo)):
             print("another `submit` has submitted them meanwhile")
             return 0
@@ -112,7 +112,7 @@ def send(
 
 
 def _unsent(run: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that are neither done, queued nor running."""
+    """Return the cells that are neither done, queued nor running."""
     queued = {name for name, (_, state) in cell_jobs(run).items() if state is not None}
     return [
         cell

@@ -1,8 +1,8 @@
-"""A job that holds the servers of a sweep for its other jobs: `rlm-eval submit --serve`.
+"""A job that runs the servers of a sweep for its other jobs: `rlm-eval submit --serve`.
 
-Its file lies beside those of the other jobs (`<run>/jobs/<number>.json`). It has no cells; it has
-the names under which its servers register (`models.servers.registry`). The other jobs attach with
-`server=shared`, and Slurm starts them after it. Not here: holding the servers (`serving`).
+Its file is in the same folder as the other jobs' (`<run>/jobs/<number>.json`). It has no cells; it
+lists the names under which its servers register (`models.servers.registry`). The other jobs attach
+with `server=shared`, and Slurm starts them after it. `serving` runs the servers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def attached(config: DictConfig) -> DictConfig:
-    """`config` with `server=shared` for every model that would start a server of its own."""
+    """Return `config` with `server=shared` for every model that would start its own server."""
     found = config.copy()
     for _, node in found.items_ex(resolve=False):
         if isinstance(node, DictConfig) and node.get("engine") and node.get("server") == "spawn":
@@ -38,14 +38,14 @@ def attached(config: DictConfig) -> DictConfig:
 
 
 def for_cells(cluster: Cluster) -> Cluster:
-    """What a job gets that attaches: no GPU, for it starts no server."""
+    """Return the resources of a job that attaches: no GPU, since it starts no server."""
     return replace(cluster, gpus=None, gpus_of={})
 
 
 def for_servers(cluster: Cluster) -> Cluster:
-    """What the job of the servers gets: `cluster` with the fields of `cluster.serve` replaced.
+    """Return the server job's resources: `cluster` with the overrides in `cluster.serve`.
 
-    Raises `ConfigError` for a field that there is not.
+    Raises `ConfigError` for an unknown field.
     """
     try:
         return replace(cluster, serve={}, **{str(k): v for k, v in cluster.serve.items()})
@@ -54,15 +54,15 @@ def for_servers(cluster: Cluster) -> Cluster:
 
 
 def registered_name(model: Any) -> str:
-    """The name under which a model's server registers."""
+    """Return the name under which a model's server registers."""
     return name_of(key_of(model.engine, model.model, model.window))
 
 
 def gpus_of(models: Sequence[Any], cluster: Cluster) -> int:
-    """GPUs of a job that holds the servers of these models, each started once.
+    """Return the GPUs of a job that runs the servers of these models, each started once.
 
-    `cluster` is that of the job (`for_servers`). Raises `ConfigError` where they do not fit on the
-    GPUs that it states.
+    `cluster` is that of the job (`for_servers`). Raises `ConfigError` if they do not fit on the
+    GPUs that it declares.
     """
     group = spawned_of(models)
     named = [model for model in models if model.name in cluster.gpus_of]
@@ -78,7 +78,7 @@ def gpus_of(models: Sequence[Any], cluster: Cluster) -> int:
 
 
 def holders(run: Path) -> list[dict[str, Any]]:
-    """The jobs of servers that wait or run now, each with its `state` in the cluster's words."""
+    """Return the waiting and running server jobs, each with the cluster's `state` of it."""
     jobs = [job for job in jobs_of(run) if job.get("serves")]
     states = job_states(jobs)
     return [
@@ -87,7 +87,7 @@ def holders(run: Path) -> list[dict[str, Any]]:
 
 
 def without_server(run: Path, models: Sequence[Any]) -> list[Any]:
-    """Those of `models` whose server no waiting or running job of the run holds."""
+    """Return the `models` whose server is in no waiting or running job of the run."""
     held = {name for job in holders(run) for name in job["serves"]}
     return [model for model in models if registered_name(model) not in held]
 
@@ -95,10 +95,10 @@ def without_server(run: Path, models: Sequence[Any]) -> list[Any]:
 def write(
     run: Path, cells: Sequence[Cell], models: Sequence[Any], cluster: Cluster, bind: str | None
 ) -> int:
-    """Write the file of a job that holds the servers of `models`; its number.
+    """Write the file of a job that runs the servers of `models`; return its number.
 
     `bind` is the address on which they listen (`node`: that of the node's name; `None`: 127.0.0.1).
-    One process at a time: the caller holds the lease of `run`.
+    One process at a time: the caller must hold the lease of `run`.
     """
     folder = run / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def write(
     for name in names:
         forget_failure(place(run / "servers"), name)
     left, configs = set(names), []
-    for cell in cells:  # the fewest configurations from which the models can be built again
+    for cell in cells:  # the fewest configurations from which the models can be rebuilt
         own = {registered_name(m) for m in serving.served([cell])} & left
         if own:
             left -= own
@@ -128,10 +128,10 @@ def write(
 
 
 def run_servers(run: Path, job: dict[str, Any]) -> str:
-    """Hold the servers of a job's file until the run is done or idle; says why it ended.
+    """Run the servers of a job file until the run is done or idle; return why it ended.
 
-    Raises `RlmEvalError` where its models are others here than where it was submitted. Whatever it
-    raises is told to the jobs that wait for its servers.
+    Raises `RlmEvalError` if its models differ from those at submission. Any error is forwarded to
+    the jobs that wait for its servers.
     """
     try:
         return _hold(run, job)

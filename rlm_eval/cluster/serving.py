@@ -1,8 +1,8 @@
-"""One process that holds the servers of a run for its jobs: `rlm-eval serve`.
+"""One process that runs the servers of a run for its jobs: `rlm-eval serve`.
 
-It starts the servers of the models of a sweep, registers them in the run directory
-(`models.servers.registry`), starts one again that died, and ends when every planned cell is done,
-or when no cell has run for a while. Jobs attach with `root.server=shared`.
+It starts the servers of a sweep's models, registers them in the run directory
+(`models.servers.registry`), restarts a server that died, and ends when every planned cell is done
+or no cell has run for a while. Jobs attach with `root.server=shared`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from rlm_eval.storage.plan import planned
 
 _DONE = "every planned cell is done"
 WARNED = "warned by the cluster"
-"""Why `serve` ended where the cluster is about to end its job (USR2)."""
+"""Reason returned by `serve` when the cluster is about to end its job (USR2)."""
 
 
 def node_address(given: str) -> str:
-    """The address to listen on: `given`, or that of this node's name. Raises `ConfigError`."""
+    """Return the address to listen on: `given`, or this node's own. Raises `ConfigError`."""
     if given:
         return given
     try:
@@ -46,9 +46,9 @@ def node_address(given: str) -> str:
 
 
 def models_of(cells: Sequence[Cell]) -> list[Any]:
-    """The models of the cells that have a server to start, each server once.
+    """Return the cells' models that need a server to be started, each server once.
 
-    Raises `ConfigError` where there is none.
+    Raises `ConfigError` if there is none.
     """
     if not (found := served(cells)):
         raise ConfigError("serve: no model here has a server of its own (root.engine)")
@@ -56,7 +56,7 @@ def models_of(cells: Sequence[Cell]) -> list[Any]:
 
 
 def served(cells: Sequence[Cell]) -> list[Any]:
-    """As `models_of`; empty where there is none."""
+    """Return the result of `models_of`, or an empty list if there is none."""
     found: dict[Any, Any] = {}
     models: list[Any] = [model for cell in cells for model in cell.models.values()]
     for model in models:
@@ -67,13 +67,13 @@ def served(cells: Sequence[Cell]) -> list[Any]:
 
 
 def is_done(run: Path) -> bool:
-    """Whether every planned cell of the run is done; `False` without a plan."""
+    """Return whether every planned cell of the run is done; `False` without a plan."""
     names = planned(run)
     return bool(names) and all((_folder(run, name) / "DONE").exists() for name in names)
 
 
 def runs_now(run: Path) -> bool:
-    """Whether a process runs one of the run's cells."""
+    """Return whether a process runs one of the run's cells."""
     return any(
         holder_of(folder) for name in planned(run) if (folder := _folder(run, name)).exists()
     )
@@ -86,9 +86,9 @@ def _folder(run: Path, name: str) -> Path:
 async def serve(
     run: Path, models: Sequence[Any], host: str = LOOPBACK, idle_s: float = 1800.0
 ) -> str:
-    """Hold the servers of `models` until the run is done or idle; says why it ended.
+    """Run the servers of `models` until the run is done or idle; return why it ended.
 
-    Raises `EndpointUnusable` where one does not start, or died twice within an hour.
+    Raises `EndpointUnusable` if a server does not start, or died twice within an hour.
     """
     folder = registry.place(run / "servers")
     key = registry.run_key(folder)
@@ -112,12 +112,12 @@ async def serve(
         async with AsyncExitStack() as stack:
             for registration in registrations:
                 stack.callback(registration.end)
-            stack.push_async_callback(stop_telling)  # before their end: it would write them again
+            stack.push_async_callback(stop_telling)  # before deregistration, which it would undo
             for model, registration in zip(models, registrations, strict=True):
                 server = await stack.enter_async_context(
                     spawned(model.engine, model.model, model.window, model.name, key=key, host=host)
                 )
-                stack.callback(registration.end)  # no reader comes to a server that is stopped
+                stack.callback(registration.end)  # deregister first: no client finds a dead server
                 held.append((server, registration))
                 say(f"serve: {model.name} at {server.base_url}")
             await stop_telling()
@@ -136,8 +136,8 @@ async def _tell_of_start(
     held: Sequence[tuple[Server, Registration]],
     ready: asyncio.Event,
 ) -> None:
-    """Until all are `ready`, keep the files of servers that start, without an address, and of those
-    that run."""
+    """Until all servers are `ready`, renew the registration files: without an address for servers
+    that are starting, with it for those that run."""
     while not ready.is_set():
         for index, registration in enumerate(registrations):
             url = held[index][0].base_url if index < len(held) else ""
@@ -148,7 +148,7 @@ async def _tell_of_start(
 
 
 def _listen(ended: asyncio.Future[str]) -> None:
-    """Let a signal end the wait: `ended` gets the reason."""
+    """Install signal handlers that set the reason in `ended`."""
 
     def stop(why: str) -> None:
         if not ended.done():

@@ -1,7 +1,7 @@
-"""Sending jobs to a cluster: what is asked of it, checked before, recorded array by array.
+"""Submission of jobs to a cluster: requested resources, checks, one record per array.
 
-An array that the site refuses forgets none that were sent before it: the ids of each are in the
-jobs' files before the next is sent, and the same `submit` again goes on with the rest.
+If the site refuses an array, earlier ones are not lost: the ids of each array are in the job files
+before the next is sent, and the same `submit` command continues with the rest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _REFUSALS = (
 
 
 def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
-    """Raises `ConfigError` where a job asks for fewer GPUs than its servers need."""
+    """Raise `ConfigError` if a job requests fewer GPUs than its servers need."""
     if cluster.asks_gpus_itself:
         return
     for cells in jobs:
@@ -58,8 +58,8 @@ def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
 
 
 def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:
-    """Raises `MissingDependency` where an engine that a job starts is not installed; notes where
-    that cannot be seen from here."""
+    """Raise `MissingDependency` if an engine that a job starts is not installed; return notes for
+    engines that cannot be checked from this machine."""
     notes: dict[str, None] = {}
     for model in {repr(model): model for model in models}.values():
         engine: Any = getattr(model, "engine", None)
@@ -81,7 +81,7 @@ def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:
 
 
 def max_array_size() -> int | None:
-    """Slurm's MaxArraySize, above which no index may be; `None` where Slurm does not tell."""
+    """Return Slurm's MaxArraySize, the limit of array indices; `None` if it is unknown."""
     if (scontrol := shutil.which("scontrol")) is None:
         return None
     try:
@@ -95,7 +95,7 @@ def max_array_size() -> int | None:
 
 
 def arrays_of(run: Path, numbers: Sequence[int], most: int) -> list[tuple[int, int, list[int]]]:
-    """(GPUs, servers, job numbers) of each array: jobs that ask for the same."""
+    """Return (GPUs, servers, job numbers) of each array: jobs with equal requests."""
     groups: dict[tuple[int, int], list[int]] = {}
     for number in numbers:
         job = read_job(run, number)
@@ -108,7 +108,7 @@ def arrays_of(run: Path, numbers: Sequence[int], most: int) -> list[tuple[int, i
 
 
 def parameters(cluster: Cluster, gpus: int, servers: int, name: str) -> dict[str, Any]:
-    """In submitit's words; what only Slurm knows is ignored by the local executor."""
+    """Return submitit's parameters; the local executor ignores those of Slurm."""
     cpus = cluster.cpus_for(gpus, servers)
     chosen: dict[str, Any] = {
         "name": re.sub(r"\W+", "-", name),
@@ -137,14 +137,14 @@ def parameters(cluster: Cluster, gpus: int, servers: int, name: str) -> dict[str
 
 
 def setup_lines(cluster: Cluster) -> list[str]:
-    """Shell lines before the job."""
+    """Return the shell lines to run before the job."""
     if cluster.scratch is None:
         return list(cluster.setup)
     return [*cluster.setup, f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
 
 
 def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
-    """The same as options of `sbatch`, for `--plan`."""
+    """Return the same parameters as options of `sbatch`, for `--plan`."""
     options = [
         f"--time={cluster.time_min}",
         f"--cpus-per-task={cluster.cpus_for(gpus, servers)}",
@@ -165,10 +165,10 @@ def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
 
 
 def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: str) -> list[str]:
-    """One `sbatch` command per array, exactly what to send by hand.
+    """Return one `sbatch` command per array, for manual submission.
 
-    Indices count from 0 within each array, so that they stay under MaxArraySize however many jobs
-    a run has; the number of the first job is an argument of the script.
+    Indices count from 0 within each array, so that they stay below MaxArraySize for any number of
+    jobs; the number of the first job is an argument of the script.
     """
     commands = []
     for gpus, servers, array in arrays_of(run, numbers, _most(cluster)):
@@ -181,7 +181,7 @@ def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: 
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Stretches of numbers that follow each other, as (first, last)."""
+    """Return ranges of consecutive numbers as (first, last)."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:
@@ -192,7 +192,7 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _most(cluster: Cluster) -> int:
-    """Jobs of one array: indices begin at 0 and stay below MaxArraySize."""
+    """Return the maximum jobs of one array: indices start at 0 and stay below MaxArraySize."""
     site = max_array_size() if cluster.executor == "slurm" else None
     return min(cluster.array_limit, site or cluster.array_limit)
 
@@ -200,12 +200,12 @@ def _most(cluster: Cluster) -> int:
 def submit(
     run: Path, numbers: Sequence[int], cluster: Cluster, after: Sequence[str] = ()
 ) -> dict[int, str]:
-    """Send jobs to the cluster and return at once; job number -> the cluster's id.
+    """Submit jobs to the cluster and return at once: job number -> the cluster's id.
 
-    `after` are ids of jobs that must have begun before these begin (Slurm alone keeps to it).
-    The ids of an array are in the jobs' files before the next array is sent. Raises `ConfigError`
-    where a script of the cluster would hold a secret, `RlmEvalError` where the site refuses an
-    array: the message says how many jobs were sent before.
+    `after` are ids of jobs that must have started before these start (honoured by Slurm only).
+    The ids of an array are in the job files before the next array is sent. Raises `ConfigError`
+    if a script of the cluster would contain a secret, `RlmEvalError` if the site refuses an array:
+    the message gives the number of jobs already submitted.
     """
     for line in cluster.setup:
         if "=" in line and (shown := redact(line)) != line:
@@ -247,7 +247,7 @@ def submit(
 
 
 def _later(cluster: Cluster, after: Sequence[str]) -> dict[str, str]:
-    """submitit's parameter for jobs that begin after others, beside a dependency of the site's."""
+    """Return submitit's parameter for jobs that start after others, plus a site's dependency."""
     if not after:
         return {}
     own = cluster.slurm.get("dependency")
@@ -256,7 +256,7 @@ def _later(cluster: Cluster, after: Sequence[str]) -> dict[str, str]:
 
 
 def _refusal(error: Exception, cluster: Cluster, sent: int, of: int) -> str:
-    """What a refused array means, and what to do."""
+    """Return the error text for a refused array, with the next step."""
     text = str(error).strip()
     words = [line for line in text.splitlines() if "error:" in line.lower()] or text.splitlines()
     why = " ".join(" ".join(words[-2:]).split()) or type(error).__name__

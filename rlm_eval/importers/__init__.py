@@ -1,6 +1,7 @@
-"""Other people's logs as runs of ours: `rlm-eval import KIND FILES -o RUN`.
+"""Imports logs of other tools as run directories: `rlm-eval import KIND FILES -o RUN`.
 
-One module of `kinds` per format, one YAML file of `maps` per known table of rows; both are found
-by being there. A reader yields `rows.Row`s; `assemble` makes samples, cells and outcomes of them,
-and `writer` a run directory, whole or not at all. What a log does not say is `None`, everywhere.
+One module in `kinds` per format, one YAML file in `maps` per known table of rows; both are
+discovered by listing the folder. A reader yields `rows.Row`s; `assemble` turns them into samples,
+cells and outcomes, and `writer` writes a run directory atomically. Values missing from a log are
+`None`, everywhere.
 """

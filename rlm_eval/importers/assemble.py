@@ -1,9 +1,9 @@
-"""From foreign rows to cells: samples, epochs, outcomes, scores; and what a reader must be told.
+"""From foreign rows to cells: samples, epochs, outcomes, scores, and remarks for readers.
 
-The outcome of a row is what its log says, by three rules: an error text is an outcome of the kind's
-table, else `provider_error`; an empty answer is `no_answer`; and where half or more of a method's
-answers end on one round number of output tokens, those are `unknown`: an output cap may have cut
-them, and their scores are bounds.
+The outcome of a row follows from its log by three rules: an error text maps to an outcome of the
+kind's table, else `provider_error`; an empty answer is `no_answer`; and if half or more of a
+method's answers have the same round number of output tokens, those are `unknown`: an output cap may
+have truncated them, and their scores are bounds.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from rlm_eval.importers.scoring import THEIRS, ours, with_headline
 from rlm_eval.storage.prompt_slices import SourceIndex
 
 VERSION = 2
-"""Changes whenever the same file may be imported otherwise; stands in every manifest."""
+"""Raised whenever the import of the same file may change; written to every manifest."""
 FEWEST = 5
-"""Rows of a method below which equal output counts are no sign of a cap."""
+"""Minimum rows of a method for equal output counts to indicate a cap."""
 _LEAST_CAP = 128
 
 
@@ -44,27 +44,27 @@ class Cell:
     """The samples of one task, length, method and models."""
 
     facts: dict[str, Any]
-    """As in a manifest."""
+    """Facts of the cell, as in a manifest."""
     price: str | None = None
-    """Key of the one price of its tokens."""
+    """Key of the single price of its tokens; `None` = unknown."""
     samples: dict[str, Sample] = field(default_factory=dict)
     """By id, in order of appearance."""
     results: list[tuple[Trajectory, tuple[Score, ...]]] = field(default_factory=list)
     """Trajectories with their verdicts, the headline first."""
     remarks: dict[str, None] = field(default_factory=dict)
-    """What every figure must say."""
+    """Remarks that every figure must print."""
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """All of an import."""
+    """Result of an import."""
 
     cells: list[Cell]
-    """In order of appearance."""
+    """Cells in order of appearance."""
     contexts: dict[str, str]
-    """Hash -> text of the contexts that the logs hold."""
+    """Hash -> text of the contexts in the logs."""
     told: list[str]
-    """Lines for the person who imports: dropped duplicates, suspected caps, disagreements."""
+    """Messages for the user: dropped duplicates, suspected caps, disagreements."""
 
 
 def assemble(
@@ -77,10 +77,10 @@ def assemble(
     remarks: Sequence[str] = (),
     direct: str | None = None,
 ) -> Assembled:
-    """Cells of foreign rows. `scorer` scores again besides what each row's log names; `last` keeps
-    the last of several different rows of one sample and repeat.
+    """Assemble cells from foreign rows. `scorer` rescores in addition to each row's own scorer;
+    `last` keeps the last of several different rows of one sample and repeat.
 
-    Raises `BadLog` where rows cannot be told apart, or contradict each other.
+    Raises `BadLog` if rows cannot be distinguished, or contradict each other.
     """
     told: list[str] = []
     named = [(row, _sample_id(kind, row)) for row in rows]
@@ -154,7 +154,7 @@ def assemble(
 
 
 def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:
-    """Our verdicts; none where gold or answer is not in the log, or the log has ours already."""
+    """Return our verdicts; none if gold or answer is missing, or the log has ours already."""
     name = scorer or row.scorer
     if not name or row.gold is None or row.answer is None:
         return ()
@@ -163,7 +163,7 @@ def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:
 
 
 def _sample_id(kind: str, row: Row) -> str:
-    """Hash of what determines the sample: never a seed or a position in the file."""
+    """Hash the values that determine the sample: never a seed or a position in the file."""
     if row.sample_id is not None:
         return row.sample_id
     asked = row.item if row.item is not None else row.question
@@ -187,7 +187,7 @@ def _cell_key(row: Row) -> list[Any]:
 def _without_duplicates(
     named: Iterable[tuple[Row, str]], told: list[str], *, last: bool
 ) -> list[tuple[Row, str, int]]:
-    """(row, sample id, epoch); equal rows are dropped and counted, different ones are an error."""
+    """Return (row, sample id, epoch); equal rows are dropped, conflicting ones raise `BadLog`."""
     epochs: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     found: dict[tuple[str, str, int], Row] = {}
     dropped = replaced = 0
@@ -223,23 +223,23 @@ def _content(row: Row) -> Row:
 
 @dataclass(frozen=True)
 class Cap:
-    """A round number of output tokens on which suspiciously many answers of a cell end."""
+    """A round number of output tokens shared by suspiciously many answers of a cell."""
 
     arm: str
     """Method, its settings, root model and task, in words."""
     tokens: int
-    """The number."""
+    """The round number of output tokens."""
     hits: int
-    """Answers with exactly so many."""
+    """Answers with exactly that number of tokens."""
     of: int
-    """Answers with a known number."""
+    """Answers with a known number of tokens."""
     low: float
     """Mean score of the cell with the suspected answers counted wrong."""
     high: float
-    """With them counted right."""
+    """Mean score of the cell with the suspected answers counted right."""
 
     def remark(self) -> str:
-        """The sentence that every figure and page shows."""
+        """Return the sentence that every figure and page shows."""
         return (
             f"{self.arm}: {self.hits} of {self.of} answers end on exactly {self.tokens:,} output "
             "tokens, a suspected output cap; whether they were cut is unknown, and the score is "
@@ -248,7 +248,7 @@ class Cap:
 
 
 def suspected_caps(rows: Sequence[Row]) -> dict[str, Cap]:
-    """Key of a cell -> cap, where half or more of its answers end on one round number of tokens."""
+    """Return cell key -> cap if half or more of its answers share one round number of tokens."""
     arms: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.totals is not None and row.totals.output is not None and not row.calls:
@@ -270,7 +270,7 @@ def suspected_caps(rows: Sequence[Row]) -> dict[str, Cap]:
 
 
 def is_round(tokens: int) -> bool:
-    """True for numbers that a person sets as an output cap: 256, 300, 512, 800, 1000, ..."""
+    """Return true for numbers that people set as an output cap: 256, 300, 512, 800, 1000, ..."""
     if tokens < _LEAST_CAP:
         return False
     return tokens & (tokens - 1) == 0 or tokens % 256 == 0 or tokens % 100 == 0
@@ -317,7 +317,7 @@ def _context(row: Row, contexts: dict[str, str]) -> Context:
     def absent() -> str:
         raise RlmEvalError("the log of this imported sample holds no context")
 
-    # Which of these a log does not say is None, as in the stored line (`core.types.Context`).
+    # Values missing from a log are None, as in the stored line (`core.types.Context`).
     named = row.tokenizer is not None
     about |= {"tokens": row.context_tokens if named else None, "tokenizer": row.tokenizer}
     return Context(**about, load=absent)
@@ -352,7 +352,7 @@ def _answering(calls: Sequence[Call]) -> int | None:
 def _with_slices(
     row: Row, contexts: Mapping[str, str], indexes: dict[str, SourceIndex]
 ) -> tuple[Call, ...]:
-    """The calls with what their prompts repeat of the context as slices."""
+    """Return the calls with context text in their prompts replaced by slices."""
     if row.context is None or not row.calls:
         return row.calls
     text = canonical_text(row.context)

@@ -1,19 +1,19 @@
-"""Field maps: which field of a foreign row is which field of ours, in about 12 lines of YAML.
+"""Field maps: fields of a foreign row mapped to ours, in about 12 lines of YAML.
 
-A value of a map says where to read:
+A value of a map is the place to read:
 
     score: correct                    a field of the row; `usage.input_tokens` goes into objects
     model: $.model                    a field of the object around the rows
-    task: =oolong                     this very text; also numbers
-    group: file.stem                  the file's name without its ending; `file.folder`, `file.name`
-    answer: [response, output.text]   the first of these that is there
+    task: =oolong                     literal text; also numbers
+    group: file.stem                  file name without extension; `file.folder`, `file.name`
+    answer: [response, output.text]   the first of these that exists
     length: {from: id, match: 'tier(\\d+)', as: int}
 
-and in the braces: `match` (its first group, or all of it), `as` (int, float, text, literal, json),
-`split` (a text into a list), `values` (a table, `other` for the rest), `add` (the sum of several
-fields), `text` (several fields as one text), `subtract`, `divide`, `zero: unknown` (a 0 that means
-"not recorded"), `when` (only of rows where these fields have these values; `~` before a regular
-expression). What is not there is unknown, never 0.
+and in the braces: `match` (its first group, or the whole match), `as` (int, float, text, literal,
+json), `split` (a text into a list), `values` (a table, `other` for the rest), `add` (the sum of
+several fields), `text` (several fields as one text), `subtract`, `divide`, `zero: unknown` (a 0
+means "not recorded"), `when` (only for rows in which these fields have these values; `~` marks a
+regular expression). A missing value is unknown, never 0.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ FIELDS = {
     "price": "key of the one list price that holds for all tokens",
     "timestamp": "when it ran",
 }
-"""What a map may name, and what it means."""
+"""Field that a map may name -> meaning."""
 OTHER = {
     "rows", "about", "errors", "scorer", "borrow", "meta", "notes", "remarks", "direct",
     "infer_gold",
@@ -84,7 +84,7 @@ _TYPES = ("int", "float", "text", "literal", "json")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value is read: a row, the object around it, and its file."""
+    """The source of a value: a row, the object around it, and its file."""
 
     row: Mapping[str, Any]
     """The row."""
@@ -96,45 +96,45 @@ class Place:
 
 @dataclass(frozen=True)
 class FieldMap:
-    """A checked map."""
+    """A validated field map."""
 
     name: str
     """Kind of log."""
     fields: Mapping[str, Any]
-    """Field of ours -> where to read it."""
+    """Our field -> place to read it."""
     rows: str | None = None
-    """Where the list of rows stands in an object."""
+    """Path of the list of rows in an object."""
     about: str = ""
     """One line for `import list`."""
     errors: Mapping[str, str] = field(default_factory=dict)
     """Regular expression of an error text -> outcome; others are `provider_error`."""
     scorer: Any = None
-    """Name of the scorer of ours that scores again, or where to read it; `None` = none fits."""
+    """Name of our scorer for rescoring, or the place to read it; `None` = none fits."""
     borrow: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Field to add to each row, taken (`take`) from the row `where` of the same `by` fields."""
+    """Field to add to each row, copied (`take`) from the row `where` with the same `by` fields."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Name -> where to read a fact of the question."""
+    """Name -> place of a fact of the question."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """Name -> where to read a fact of the answer."""
+    """Name -> place of a fact of the answer."""
     remarks: tuple[str, ...] = ()
-    """What every figure must say of rows of this kind."""
+    """Remarks that every figure must print for rows of this kind."""
     direct: str | None = None
     """Method whose prompt is the whole context: its prompt tokens show the context's size."""
     infer_gold: str | None = None
-    """Regular expression: the gold of a question is what it finds in an answer that scored 1."""
+    """Regular expression: its match in an answer that scored 1 is the question's gold."""
 
     def read(self, name: str, place: Place) -> Any:
-        """The value of a field; `None` = unknown. Raises `ValueError`."""
+        """Return the value of a field; `None` = unknown. Raises `ValueError`."""
         return value_of(self.fields.get(name), place)
 
 
 def maps() -> dict[str, Path]:
-    """Name -> file of the maps that are shipped."""
+    """Return name -> file of the shipped maps."""
     return {path.stem: path for path in sorted(MAPS.glob("*.yaml"))}
 
 
 def load(path: Path) -> FieldMap:
-    """The map of a YAML file. Raises `BadLog` naming the entry that is wrong."""
+    """Load the map of a YAML file. Raises `BadLog` with the wrong entry."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -216,7 +216,7 @@ def _pattern(path: Path, name: str, pattern: Any) -> None:
 
 
 def value_of(spec: Any, place: Place) -> Any:
-    """What a map's entry reads at a place; `None` = not there. Raises `ValueError`."""
+    """Evaluate a map's entry at a place; `None` = missing. Raises `ValueError`."""
     if spec is None or isinstance(spec, int | float):
         return spec
     if isinstance(spec, str):
@@ -283,7 +283,7 @@ def _steps(spec: Mapping[str, Any], place: Place) -> Any:
 
 
 def _is(value: Any, wanted: Any) -> bool:
-    """Equal; a wanted text that begins with `~` is a regular expression to be found in it."""
+    """Test for equality; a wanted text that starts with `~` is a regular expression to search."""
     if isinstance(wanted, str) and wanted.startswith("~"):
         return value is not None and re.search(wanted[1:], str(value)) is not None
     return bool(value == wanted)
@@ -304,9 +304,9 @@ def _typed(value: Any, kind: str | None) -> Any:
 
 
 def number(value: Any) -> int | float | None:
-    """A finite number, of a number or of text (CSV); `None` of nothing.
+    """Convert a number or text (CSV) to a finite number; `None` for a missing value.
 
-    Raises `ValueError` for anything else: it is never taken as unknown.
+    Raises `ValueError` for anything else: it is never treated as unknown.
     """
     if value is None or value == "":
         return None
@@ -324,7 +324,7 @@ def number(value: Any) -> int | float | None:
 
 
 def with_borrowed(places: Sequence[Place], borrow: Mapping[str, Mapping[str, Any]]) -> list[Place]:
-    """The places with fields that another row of the same group holds."""
+    """Add fields from another row of the same group to the places."""
     found = list(places)
     for name, rule in borrow.items():
         group: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""An Inspect log as JSON objects, out of its ZIP file; see `kinds.inspect` for what they mean."""
+"""An Inspect log as JSON objects, read from its ZIP file; `kinds.inspect` interprets them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LARGEST = 500_000_000  # bytes of one unpacked member
 
 
 def opened(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[str, Any]]]]:
-    """(header, (name, sample) of each), of a ZIP or of JSON.
+    """Return (header, list of (name, sample)) from a ZIP or JSON file.
 
-    Raises `BadLog` for another kind of file, half of one, and one without samples.
+    Raises `BadLog` for another kind of file, a truncated one, and one without samples.
     """
     if source.data[:2] == b"PK":
         return _of_zip(source)
@@ -51,7 +51,7 @@ def _of_zip(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[
     if not inside:
         raise BadLog(f"{source.path}: holds no samples (status {header.get('status')})")
     found = [(name, _member(source, archive, name)) for name in inside]
-    # Our export says which sample was the first; else the order is that of the names.
+    # Our export records the order of samples; otherwise they are sorted by name.
     return header, sorted(found, key=lambda pair: _index(pair[1]))
 
 
@@ -81,9 +81,9 @@ def _member(source: Source, archive: zipfile.ZipFile, name: str) -> Mapping[str,
 
 
 def _unpacked(data: bytes, info: zipfile.ZipInfo) -> bytes:
-    """A member packed with zstd, which Python's zipfile reads from 3.14 on.
+    """Unpack a member compressed with zstd, which Python's zipfile reads from 3.14 on.
 
-    Raises `ValueError` where the bytes are not what the directory says.
+    Raises `ValueError` if the bytes do not match the ZIP directory.
     """
     import pyarrow as pa
 

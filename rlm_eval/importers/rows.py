@@ -1,6 +1,6 @@
-"""What every reader yields: one sample of one method, as a foreign log has it.
+"""The row that every reader yields: one sample of one method, with the values of the foreign log.
 
-Plain values; nothing is guessed here. `assemble` turns rows into samples, cells and outcomes.
+Plain values without inference. `assemble` turns rows into samples, cells and outcomes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Score, Step, Totals
 
 LARGEST = 2_000_000_000
-"""Bytes of one file, unpacked, that are read."""
+"""Maximum bytes of one file after unpacking."""
 
 
 class BadLog(RlmEvalError):
-    """A file that cannot be imported; the message names it, the place, and the next step."""
+    """Raised for a file that cannot be imported; names the file, the place and the next step."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Source:
     """One file of a foreign log, read whole."""
 
     path: Path
-    """Where it is."""
+    """Path of the file."""
     data: bytes
-    """Its content, unpacked where it was gzip."""
+    """Content, decompressed if it was gzip."""
     sha256: str
-    """SHA-256 of the file as it is on the disk, hexadecimal."""
+    """SHA-256 of the file on disk, hexadecimal."""
 
     def text(self) -> str:
-        """The content as text. Raises `BadLog` where it is not UTF-8."""
+        """Decode the content. Raises `BadLog` if it is not UTF-8."""
         try:
             return self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -50,104 +50,104 @@ class Row:
     """One sample of one method and repeat."""
 
     place: str
-    """Where it stands, for messages: `line 3`, `row 7`."""
+    """Position in the file, for messages: `line 3`, `row 7`."""
     sha256: str
-    """Of its file."""
+    """SHA-256 of its file."""
     task: str
-    """Task as the log calls it."""
+    """Task name in the log."""
     method: str
-    """Method as the log calls it."""
+    """Method name in the log."""
     root: str = ""
-    """Root model; empty = the log does not say."""
+    """Root model; empty = not in the log."""
     sub: str | None = None
-    """Sub-model; `None` = none, or the log does not say."""
+    """Sub-model; `None` = none, or not in the log."""
     task_variant: str | None = None
-    """Settings of the task that set it apart, e.g. `labelled`."""
+    """Distinguishing settings of the task, e.g. `labelled`."""
     variant: str | None = None
-    """Settings of the method that set it apart."""
+    """Distinguishing settings of the method."""
     depth_limit: int | None = None
     """Configured recursion depth."""
     length: int | None = None
     """Nominal context length, tokens."""
     item: str | None = None
-    """Identity of the question in the log."""
+    """Id of the question in the log."""
     question: str | None = None
-    """What was asked; `None` where the log has no text of it."""
+    """The question's text; `None` = not in the log."""
     context: str | tuple[str, ...] | None = None
-    """The context's text; `None` where the log has none."""
+    """The context's text; `None` = not in the log."""
     context_id: str | None = None
-    """The log's name for the context: rows that share it share one context."""
+    """The log's id of the context: rows with the same id share one context."""
     context_hash: str | None = None
-    """`text_hash` of the context, where the log has it and not the text."""
+    """`text_hash` of the context, for a log with the hash but without the text."""
     context_chars: int | None = None
-    """Characters of the context."""
+    """Length of the context in characters."""
     context_tokens: int | None = None
-    """The log's own count, under `tokenizer`."""
+    """The log's token count of the context, by `tokenizer`."""
     tokenizer: str | None = None
-    """Its name; `None` = the log does not name it, and the count is only a note."""
+    """Name of the tokenizer; `None` = not in the log: the token count is only a note."""
     cluster: str | None = None
     """Rows with the same value are one independent unit; default: the context, else the sample."""
     gold: Any = None
     """Gold answer; `None` = not in the log."""
     answer: str | None = None
-    """What came out."""
+    """The answer's text; `None` = no answer."""
     provenance: str = "imported"
-    """Where the answer came from, as `Answer.provenance`; `imported` = not known."""
+    """Origin of the answer, as `Answer.provenance`; `imported` = unknown."""
     outcome: Outcome = Outcome.OK
-    """How it ended, as far as the log says."""
+    """Outcome, as far as the log records it."""
     error: str | None = None
-    """Its error text."""
+    """Error text of the log."""
     scores: tuple[Score, ...] = ()
-    """Verdicts that the log states."""
+    """Verdicts in the log."""
     scorer: str | None = None
-    """Scorer of ours that scores the answer again; `None` = none fits."""
+    """Our scorer for rescoring the answer; `None` = none fits."""
     answer_type: str | None = None
-    """What a scorer of ours needs besides gold and answer."""
+    """Answer type that our scorers need besides gold and answer."""
     repeat: str | None = None
-    """Tells repeats of one sample apart; rows of one sample with the same value are duplicates."""
+    """Id of a repeat of one sample; rows of one sample with the same value are duplicates."""
     seconds: float | None = None
-    """Start to end."""
+    """Wall-clock seconds from start to end."""
     totals: Totals | None = None
-    """Totals; `None` where `calls` has every call."""
+    """Total usage; `None` if `calls` has every call."""
     calls: tuple[Call, ...] = ()
-    """Calls, prompts as literal text."""
+    """Model calls, with prompts as literal text."""
     steps: tuple[Step, ...] = ()
-    """Blocks."""
+    """Executed code blocks."""
     evidence: tuple[tuple[int, int], ...] = ()
-    """Character spans of the context that hold the answer."""
+    """Character spans (start, end) of the context that contain the answer."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """Scalars of the log about the sample, e.g. `their_cost`."""
+    """Scalars in the log about the sample, e.g. `their_cost`."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Scalars of the log about the question."""
+    """Scalars in the log about the question."""
     timestamp: str | None = None
-    """When it ran, as the log writes it."""
+    """Time of the run, in the log's notation."""
     sample_id: str | None = None
-    """Id to keep, of a log that our own export wrote."""
+    """Sample id to keep, from a log written by our own export."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Facts of the cell, of a log that our own export wrote."""
+    """Facts of the cell, from a log written by our own export."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user said besides the files."""
+    """The user's options of an import."""
 
     map: Path | None = None
-    """A field map of the user's (kind `rows`)."""
+    """The user's field map (kind `rows`)."""
     golds: Path | None = None
-    """Gold answers of logs that have none: JSON, `{file name or stem: gold}` or a list."""
+    """Gold answers for logs without them: JSON, `{file name or stem: gold}` or a list."""
     task: str | None = None
-    """Name of the task, where the log has none."""
+    """Name of the task, for logs without one."""
     method: str | None = None
-    """Name of the method, where the log has none."""
+    """Name of the method, for logs without one."""
 
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".eval")
 
 
 def sources(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES) -> Iterator[Source]:
-    """The files, and those of folders below them by their endings, each read once.
+    """Yield the files, and those in folders with these suffixes, each read once.
 
-    Raises `BadLog` for a path that is not there, cannot be read, is empty, or was named twice.
+    Raises `BadLog` for a path that does not exist, cannot be read, is empty, or was given twice.
     """
     files: list[Path] = []
     for path in paths:

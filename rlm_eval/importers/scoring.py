@@ -1,7 +1,7 @@
-"""Scores of imported answers: what the log states, and what our scorers say of the same answers.
+"""Scores of imported answers: the log's verdicts, and our scorers' verdicts on the same answers.
 
-Only stored samples are read (target, answer, `answer_type`), as `rlm-eval score-answers` does: the
-task that asked is not at hand.
+Only stored samples are read (target, answer, `answer_type`), as in `rlm-eval score-answers`: the
+original task is not available.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from rlm_eval.scoring.registry import SCORERS, find_scorer
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 THEIRS = "theirs"
-"""Name of the verdict that a log states."""
+"""Scorer name of a log's own verdict."""
 OURS = "ours"
 SAME = 1e-6
-"""Scores that differ by no more agree."""
+"""Scores agree if they differ by at most this."""
 SETTING = "scorer"
-"""Key of a manifest's `imported`: the scorer of ours that scores its answers."""
+"""Key of a manifest's `imported`: our scorer for its answers."""
 
 
 def theirs(value: Any) -> Score:
-    """The log's verdict; a value that is no share is not a score, and says so."""
+    """Return the log's verdict; a value outside [0, 1] gives a missing score with a note."""
     if isinstance(value, bool):
         return Score(THEIRS, float(value))
     if value is None:
@@ -38,7 +38,7 @@ def theirs(value: Any) -> Score:
 
 
 def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:
-    """Our verdict on an answer. Raises `RlmEvalError` for a scorer that is not there."""
+    """Return our verdict on an answer. Raises `RlmEvalError` for an unknown scorer."""
     row = {"gold": _as_asked(name, gold), "output": answer, "answer_type": answer_type or ""}
     try:
         found = find_scorer(name)(row)
@@ -55,7 +55,7 @@ def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:
 
 
 def _as_asked(name: str, gold: Any) -> Any:
-    """OOLONG's scorers read the gold as the text of a list, as the data set has it."""
+    """Convert the gold for OOLONG's scorers: the text of a list, as in the data set."""
     if not name.startswith("oolong"):
         return gold
     values = gold if isinstance(gold, list | tuple) else [gold]
@@ -68,7 +68,7 @@ def _number_or_text(value: Any) -> Any:
 
 
 def with_headline(scores: Sequence[Score], headline: str) -> tuple[Score, ...]:
-    """The verdicts with the one that counts first."""
+    """Return the verdicts with the headline first."""
     stated = [s for s in scores if s.scorer == THEIRS]
     if headline != OURS:
         return (*stated, *(s for s in scores if s.scorer != THEIRS))
@@ -80,7 +80,7 @@ def with_headline(scores: Sequence[Score], headline: str) -> tuple[Score, ...]:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An answer whose stated score is not ours."""
+    """An answer whose score in the log differs from ours."""
 
     sample: str
     """Sample id."""
@@ -91,17 +91,17 @@ class Disagreement:
     target: Any
     """The gold."""
     stated: float
-    """Their score."""
+    """The log's score."""
     ours: float
-    """Ours."""
+    """Our score."""
     scorer: str
-    """Name of ours."""
+    """Name of our scorer."""
     place: str
-    """Where the row stands in its file."""
+    """Position of the row in its file."""
 
 
 def disagreements(folder: Path) -> tuple[int, list[Disagreement]]:
-    """(answers with both verdicts, those that differ) of a cell, from what is stored."""
+    """Return (answers with both verdicts, those that differ) of a cell, from stored data."""
     store = CellStore(folder)
     samples = _samples(folder)
     both, found = 0, []
@@ -123,7 +123,7 @@ def disagreements(folder: Path) -> tuple[int, list[Disagreement]]:
 
 
 def unstated(folder: Path) -> int:
-    """Answers of a cell with a score of ours of which the log states none."""
+    """Count the answers of a cell that have our score but none from the log."""
     scores = [attempt.scores for attempt in CellStore(folder).attempts.values()]
     known = [{s.scorer for s in own if s.value is not None} for own in scores]
     return sum(bool(names & SCORERS.keys()) and THEIRS not in names for names in known)
@@ -136,10 +136,10 @@ def _samples(folder: Path) -> Mapping[str, Any]:
 
 
 def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterator[RolloutResult]:
-    """The attempts of an imported cell with scores of today; theirs stay as the log states them.
+    """Yield the attempts of an imported cell with current scores; the log's verdicts are kept.
 
-    `name` is a scorer for all; `None` = the one that each answer has, or the map named. Raises
-    `RlmEvalError` for one that is not there.
+    `name` is a scorer for all answers; `None` = each answer's own, or the one in the map. Raises
+    `RlmEvalError` for an unknown scorer.
     """
     if name is not None:
         find_scorer(name)
@@ -155,7 +155,7 @@ def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterat
         if text is not None and sample.target is not None and not outcome.scores_zero:
             kind = sample.meta.get("answer_type")
             again = [ours(one, sample.target, text, kind) for one in names]
-        # What no scorer of ours makes (a judge's verdict of the log) stays.
+        # Verdicts that our scorers do not make (a judge's, from the log) are kept.
         kept = [s for s in attempt.scores if s.scorer not in SCORERS]
         first = headline or (
             THEIRS if not attempt.scores or attempt.scores[0].scorer == THEIRS else OURS
@@ -164,9 +164,9 @@ def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterat
 
 
 def score_run_cell(folder: Path, name: str | None, headline: str | None) -> dict[str, float]:
-    """Append today's verdicts to an imported cell; the mean of every scorer, by name.
+    """Append current verdicts to an imported cell; return the mean of every scorer, by name.
 
-    Raises `LeaseHeld` where another process writes it.
+    Raises `LeaseHeld` while another process writes it.
     """
     from contextlib import closing
 
@@ -192,7 +192,7 @@ def score_run_cell(folder: Path, name: str | None, headline: str | None) -> dict
 
 
 def check_scorer(name: str) -> None:
-    """Raises `RlmEvalError` naming the near ones where there is no scorer of that name."""
+    """Raise `RlmEvalError` with near names if there is no scorer of that name."""
     if name not in SCORERS and name != THEIRS:
         try:
             find_scorer(name)

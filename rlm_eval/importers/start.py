@@ -1,4 +1,4 @@
-"""The whole of `rlm-eval import`: kinds and maps by name, files in, a run directory out."""
+"""Runs `rlm-eval import`: finds the kind or map by name, reads files, writes a run directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rlm_eval.importers.writer import check_place, write
 
 
 def known() -> dict[str, str]:
-    """Kind -> one line about it, formats first, then the maps."""
+    """Return kind -> one-line description, formats first, then the maps."""
     found = {}
     for module in pkgutil.iter_modules(kinds.__path__):
         file = Path(kinds.__path__[0]) / f"{module.name}.py"
@@ -33,10 +33,10 @@ def known() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did."""
+    """Summary of an import."""
 
     found: Assembled
-    """What was read."""
+    """The assembled cells."""
     files: list[dict[str, object]]
     """Name, SHA-256 and rows of each file."""
     rows: int
@@ -54,9 +54,9 @@ def run_import(
     last: bool = False,
     command: Sequence[str] = (),
 ) -> Imported:
-    """Read `paths` as logs of `kind` into the run directory `out`.
+    """Import `paths` as logs of `kind` into the run directory `out`.
 
-    Raises `BadLog` (a file), `RlmEvalError` (a name, a place); nothing is written then.
+    Raises `BadLog` (a file), `RlmEvalError` (a name, an output folder); nothing is written then.
     """
     check_place(out)
     if scorer is not None:
@@ -89,7 +89,7 @@ def run_import(
 
 
 def _kept(found: Iterable[Source], read: list[Source]) -> Iterator[Source]:
-    """The sources, each noted once its turn comes, its content left out."""
+    """Yield the sources, recording each in `read` without its content."""
     for source in found:
         read.append(Source(source.path, b"", source.sha256))
         yield source

@@ -1,6 +1,6 @@
-"""Rows of a file, whatever holds them: JSON list or object, JSON lines, CSV, TSV.
+"""Rows of a file in any supported format: JSON list or object, JSON lines, CSV, TSV.
 
-Numbers keep their JSON type; of CSV every value is text, and an empty one is unknown.
+Numbers keep their JSON type; every CSV value is text, and an empty one is unknown.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rlm_eval.importers.rows import BadLog, Source
 
 Raw = Mapping[str, Any]
 _HALF_PAIR = "\\ud"
-"""How JSON writes a half, and every character beyond 16 bits."""
+"""JSON escape prefix of surrogates: halves, and every character beyond 16 bits."""
 
 
 def raw_rows(source: Source, inside: str | None) -> Iterator[tuple[str, Raw, Raw]]:
-    """(place, row, header) of every row; `inside` names the list of rows in an object.
+    """Yield (place, row, header) per row; `inside` names the list of rows in an object.
 
-    The header is the object around that list, without it; else empty. Raises `BadLog`.
+    The header is the object around that list, without the list; else empty. Raises `BadLog`.
     """
     name = source.path.name.lower().removesuffix(".gz")
     if name.endswith((".csv", ".tsv")):
@@ -127,7 +127,7 @@ def _of_csv(source: Source, delimiter: str) -> Iterator[tuple[str, Raw, Raw]]:
 
 
 def loads(text: str) -> Any:
-    """A JSON text; `NaN` and infinities, which Python writes, are unknown. Raises `ValueError`."""
+    """Parse JSON; `NaN` and infinities, which Python writes, are unknown. Raises `ValueError`."""
     try:
         found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         return whole_text(found) if _HALF_PAIR in text.lower() else found
@@ -136,7 +136,7 @@ def loads(text: str) -> Any:
 
 
 def whole_text(value: Any) -> Any:
-    """A JSON value with `?` for halves of surrogate pairs, which no file of ours can hold."""
+    """Replace lone surrogates in a JSON value by `?`: they cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):

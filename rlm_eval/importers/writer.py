@@ -1,4 +1,4 @@
-"""An import on the disk: a run directory like our own, written aside and put in place whole."""
+"""Writes an import as a run directory: in a temporary folder, then moved into place atomically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rlm_eval.storage.jsonl import JsonlLog, dumped
 
 
 def check_place(out: Path) -> None:
-    """Raises `RlmEvalError` where `out` is already something: an import adds to no run."""
+    """Raise `RlmEvalError` if `out` is a file or not empty: an import does not add to a run."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RlmEvalError(f"{out}: already there; name a new folder with -o, or remove it first")
 
@@ -44,10 +44,10 @@ def write(
     files: Sequence[Mapping[str, Any]],
     command: Sequence[str],
 ) -> None:
-    """Write the run directory; nothing of it is there where this raises.
+    """Write the run directory; leave nothing behind on an error.
 
-    `files` has `name`, `sha256` and `rows` of each source. Raises `RlmEvalError` for a place that
-    is taken.
+    `files` has `name`, `sha256` and `rows` of each source. Raises `RlmEvalError` if the folder
+    already exists.
     """
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def write(
         aside.chmod(0o755)
         if out.exists():
             out.rmdir()  # empty, see `check_place`
-        os.rename(aside, out)  # noqa: PTH104 - whole or not at all
+        os.rename(aside, out)  # noqa: PTH104 - atomic
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -85,7 +85,7 @@ def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
     name = _folder_name(cell, identity)
     folder = cells / name
     folder.mkdir(parents=True)
-    # As `CellStore.begin`; a run of ours would leave the marker out until it is done.
+    # As `CellStore.begin`, plus the completion marker: an import is complete at once.
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "cell_id": name,
@@ -115,7 +115,7 @@ def _write_cell(cells: Path, cell: Cell, about: Mapping[str, Any]) -> None:
 
 
 def _identity(cell: Cell, about: Mapping[str, Any]) -> str:
-    """Hash of what is in the cell: the files, the importer, and where its rows belong."""
+    """Hash the cell's contents: the files, the importer, and the key of its rows."""
     known = [about["kind"], VERSION, sorted(f["sha256"] for f in about["files"])]
     facts = {k: v for k, v in cell.facts.items() if k != "remark"}
     lengths = sorted({str(sample.length) for sample in cell.samples.values()})

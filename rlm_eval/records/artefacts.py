@@ -1,7 +1,7 @@
-"""What a stored trajectory shows of classic artefacts: runaway replies, equal replies and samples.
+"""Classic artefacts in a stored trajectory: runaway replies, equal replies, equal samples.
 
-A missing or wrong chat template makes replies that echo the prompt or never stop. Not a judgement
-of the answer; only the literals of a call's prompt (no slices of contexts) and its reply are read.
+A missing or wrong chat template makes replies that echo the prompt or never stop. The answer is not
+judged; only the literals of a call's prompt (no slices of contexts) and its reply are read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from rlm_eval.core.types import Call, Sample, text_hash
 
 _TAIL = 600
-"""Characters at a reply's end in which a repetition is looked for."""
+"""Characters at a reply's end that are searched for a repetition."""
 _ECHO = 60
-"""Characters of a message's beginning, word for word at the reply's, that make an echo."""
+"""Leading characters that a reply must share with a message to be an echo."""
 _TEMPLATE = (
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>",
     "[INST]", "[/INST]", "<|user|>", "<|assistant|>", "<|endoftext|>",
@@ -23,13 +23,13 @@ _TEMPLATE = (
 
 
 def is_runaway(call: Call) -> bool:
-    """True for a reply that begins with the prompt's words, holds marks of a template, or repeats
-    itself up to its output cap."""
+    """Return true for a reply that starts with the prompt's words, contains template markers, or
+    repeats itself up to its output cap."""
     reply = call.reply.strip()
     if not reply or call.error is not None:
         return False
     prompt = [part for _, parts in call.prompt.messages for part in parts if isinstance(part, str)]
-    asked = [  # a turn of the assistant may well be said again
+    asked = [  # repeating an assistant turn is legitimate
         parts[0].strip()
         for role, parts in call.prompt.messages
         if role != "assistant" and parts and isinstance(parts[0], str)
@@ -42,13 +42,13 @@ def is_runaway(call: Call) -> bool:
 
 
 def repeats(text: str) -> bool:
-    """True where the end of a text is one passage at least three times over."""
+    """Return true if a text ends with the same passage at least three times in a row."""
     tail = text[-_TAIL:]
     return any(tail[period:] == tail[:-period] for period in range(1, len(tail) // 3 + 1))
 
 
 def fingerprints(sample: Sample, roots: Sequence[Call]) -> dict[str, Any]:
-    """What tells equal replies and equal samples from others, without their texts."""
+    """Return hashes that identify equal replies and equal samples, without their texts."""
     words = " ".join(re.findall(r"\w+", sample.question.lower()))
     first = next((call for call in roots if call.error is None), None)
     return {

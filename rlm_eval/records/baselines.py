@@ -1,4 +1,4 @@
-"""The baselines of a cell on disk: `baselines.json` beside its manifest, and columns of records.
+"""The baselines of a cell on disk: `baselines.json` in the cell's folder, and columns of records.
 
     schema           layout of the file
     samples, of      ids of the samples that the rules answered; samples of the cell
@@ -8,9 +8,9 @@
     frontier         prior, and the best skimmer of at most 1, 5 and 25 % of the text
     rules            every rule's kind, mean score and mean share read
 
-Written when the cell runs, so that a report needs no data of a hub. A cell of an earlier release
-has no such file: a report computes the baselines where our own generator makes the samples again.
-No text of a context is stored.
+Written when the cell runs, so that a report needs no data from a hub. A cell of an earlier release
+has no such file: a report computes the baselines if our own generator can remake the samples.
+No context text is stored.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COLUMNS = {kind: f"baseline_{kind}" for kind in KINDS}
 READ = "baseline_read"
 """Column: share of the text that the best skimmer read of the sample, 0 to 1."""
 STEPS = {budget: (f"baseline_at_{budget}", f"baseline_at_{budget}_read") for budget in BUDGETS}
-"""Percent -> columns: mean score of the cell's best skimmer of at most so much, mean share read."""
+"""Percent of the text -> columns of the cell's best skimmer: mean score, mean share read."""
 NAMES = {kind: f"baseline_{kind}_rule" for kind in KINDS}
 """Kind -> column: name of its best rule."""
 BY_CODE = "baseline_solved_by_code"
@@ -51,10 +51,10 @@ BY_CODE = "baseline_solved_by_code"
 def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[str], None]) -> None:
     """Compute the baselines of a cell's samples and write them into its folder.
 
-    A rule of a user's task that fails must not end a paid run: `note` is called with the error.
+    A failing rule of a user's task must not end a paid run: `note` is called with the error.
     """
     task = cell.task
-    if getattr(task, "gold_answer", None) is None:  # a question of the user's: nothing is scored
+    if getattr(task, "gold_answer", None) is None:  # a user's question is not scored
         return
     from rlm_eval.tasks import ceilings
 
@@ -62,7 +62,7 @@ def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[st
         found = ceilings.measure(task, samples)
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a rule of a user's task raises
+    except Exception as error:  # noqa: BLE001 - a rule of a user's task may raise anything
         why = "" if task.protected else f": {error}"  # an error may quote the text
         note(f"{task.name}: baselines not computed: {type(error).__name__}{why}")
         return
@@ -84,13 +84,13 @@ def bound() -> str:
 
 
 def columns(folder: Path) -> dict[str, dict[str, Any]]:
-    """Sample id -> its columns of records, from a cell's folder; empty where there is no file."""
+    """Return sample id -> its columns of records, from a cell's folder; empty without the file."""
     path = folder / BASELINES
     return in_columns(orjson.loads(path.read_bytes())) if path.exists() else {}
 
 
 def in_columns(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sample id -> columns, from what `ceilings.measure` returns. Empty for another layout."""
+    """Return sample id -> columns from a result of `ceilings.measure`; empty for another layout."""
     if found.get("schema") != SCHEMA:
         return {}
     kinds = found["kinds"]
@@ -107,9 +107,9 @@ def in_columns(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def joined(records: pd.DataFrame, runs: Sequence[Path]) -> pd.DataFrame:
-    """Records with the columns of baselines; computed for generated cells without a stored file.
+    """Add the baseline columns to records; computed for generated cells without a stored file.
 
-    A cell whose samples cannot be made again offline keeps empty columns: not computed.
+    A cell whose samples cannot be remade offline keeps empty columns: not computed.
     """
     import pandas as pd
 
@@ -132,8 +132,8 @@ def joined(records: pd.DataFrame, runs: Sequence[Path]) -> pd.DataFrame:
 def _made_again(
     runs: Sequence[Path], lacking: set[str]
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """(cell's identity, columns by sample) of the cells whose samples our generator makes again."""
-    # A report loads tasks only where it must make their samples again.
+    """Yield (cell identity, columns by sample) for cells whose samples our generator can remake."""
+    # A report loads tasks only if it must remake their samples.
     from rlm_eval.config.trust import stored_cell
     from rlm_eval.tasks import ceilings
 

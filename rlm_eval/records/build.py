@@ -1,4 +1,4 @@
-"""From a run directory to its records: one flat row per sample, prices of now, re-made at will."""
+"""Builds a run's records: one flat row per sample, at current prices; can be rebuilt any time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def cell_folders(run: Path) -> list[Path]:
-    """The cells of a run that were started. Raises `RlmEvalError` where there is none."""
+    """Return the started cells of a run. Raises `RlmEvalError` if there is none."""
     found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
     if not found:
         raise RlmEvalError(f"{run}: no cells here; name a run directory, e.g. results/runs/scratch")
@@ -39,7 +39,7 @@ def cell_folders(run: Path) -> list[Path]:
 
 
 def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """The records of one cell; `known` are the run's servers, read where they are not given."""
+    """Return the records of one cell; `known` are the run's servers, by default read from disk."""
     store = CellStore(folder)
     make = row_maker(store, known)
     return [make(line, attempt) for line, attempt in store.load()]
@@ -48,7 +48,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
 def row_maker(
     store: CellStore, known: Sequence[Mapping[str, Any]] | None = None
 ) -> Callable[[Mapping[str, Any], RolloutResult], dict[str, Any]]:
-    """(sample line, attempt with its calls) -> record, for the attempts of one cell."""
+    """Return a function (sample line, attempt with its calls) -> record for one cell."""
     folder, manifest = store.folder, store.manifest
     facts = manifest["facts"]
     cell = {
@@ -69,7 +69,7 @@ def row_maker(
     def make(line: Mapping[str, Any], attempt: RolloutResult) -> dict[str, Any]:
         sample = stored_sample(line)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
-        if not facts.get("imported"):  # else who redid what is not known
+        if not facts.get("imported"):  # an imported log does not record retries
             row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}
         return row | of_baselines.get(sample.id, {})
 
@@ -77,27 +77,27 @@ def row_maker(
 
 
 def _served_window(manifest: Mapping[str, Any]) -> int | None:
-    """The root model's window as its server reported it, tokens; `None` = unknown."""
+    """Return the root model's window in tokens as its server reported it; `None` = unknown."""
     window: int | None = (manifest.get("endpoints", {}).get("root") or {}).get("window")
     return window
 
 
 def _judge(manifest: Mapping[str, Any]) -> str | None:
-    """The judge's name, where the facts of an older manifest do not have it; `None` = no judge."""
+    """Return the judge's name for older manifests, whose facts lack it; `None` = no judge."""
     models = manifest.get("settings", {}).get("models", {})
     name: str | None = models.get("judge", {}).get("name")
     return name
 
 
 def _temperature(manifest: Mapping[str, Any]) -> float | None:
-    """The temperature that was set for the root model; `None` = the provider's default."""
+    """Return the root model's configured temperature; `None` = the provider's default."""
     sampling = manifest.get("config", {}).get("root", {}).get("sampling") or {}
     found = sampling.get("temperature")
     return float(found) if isinstance(found, int | float) else None
 
 
 def outside_samples(run: Path) -> dict[str, str]:
-    """What the run's processes held and asked outside samples, in words by title; what is known."""
+    """Return title -> text on the known usage outside samples: servers, caches, preflight."""
     known, found = server_usage.servers(run), {}
     for kind, (held, idle) in server_usage.device_seconds(known).items():
         share = f" ({idle / held:.0%})" if held else ""
@@ -119,14 +119,14 @@ def outside_samples(run: Path) -> dict[str, str]:
 
 
 def cost_of(manifest: Mapping[str, Any]) -> CallCost:
-    """The list price of a cell's calls, (cold, observed); unknown where it named no prices."""
+    """Return the list price of a cell's calls, (cold, observed); unknown without named prices."""
     return call_cost(manifest.get("prices", {}))
 
 
 def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Make `records.parquet` of every cell of a run, and of the rows `more`; returns its path.
+    """Write `records.parquet` from every cell of a run and the rows `more`; return its path.
 
-    Processes that end at the same moment take turns: the last one has read all cells.
+    Concurrent processes are serialized by a lease: the last one has read all cells.
     """
     path, buffer = run / FILE, io.BytesIO()
     cell_folders(run)

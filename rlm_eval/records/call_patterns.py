@@ -1,7 +1,7 @@
-"""How a trajectory spent its calls: fan-out, batches, sizes, waste, and turns after the answer.
+"""Call metrics of a trajectory: fan-out, batches, sizes, waste, turns after the answer.
 
 Pure functions over a stored `Trajectory`, so that old runs gain new metrics. Coverage, re-reading,
-evidence and the critical path are in `behaviour`; what the code itself did is in `strategy`.
+evidence and the critical path are in `coverage`; traits of the code itself are in `strategy`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ METRICS = {
     "turns_after_known": "root turns between the first sight of the answer and the last turn",
     "wasted_calls": "sub-calls that failed, came back empty, or repeated an earlier request",
 }
-"""Metric -> definition. A metric that needs sub-calls is `None` where there are none."""
+"""Metric -> definition. A metric that needs sub-calls is `None` without sub-calls."""
 
 _NO_PYTHON = ("SyntaxError", "IndentationError", "TabError")
 
 
 def habits(trajectory: Trajectory) -> dict[str, Scalar]:
-    """Every metric of `METRICS`."""
+    """Compute every metric of `METRICS`."""
     plain = [call for call in trajectory.calls if call.role is Role.SUB]
     sizes = [prompt_chars(call.prompt) for call in plain]
     groups = [size for size in batches(trajectory.calls) if size > 1]
@@ -59,7 +59,7 @@ def habits(trajectory: Trajectory) -> dict[str, Scalar]:
 
 
 def prompt_chars(prompt: Prompt) -> int:
-    """Characters sent."""
+    """Count the characters sent."""
     return sum(
         part.end - part.start if isinstance(part, Slice) else len(part)
         for _, parts in prompt.messages
@@ -68,10 +68,10 @@ def prompt_chars(prompt: Prompt) -> int:
 
 
 def unmatched_share(calls: Iterable[Call]) -> float | None:
-    """Share of the calls' prompt characters that are no slice of a stored text.
+    """Return the share of the calls' prompt characters that are not a slice of a stored text.
 
-    Instructions are among them, and context text that the code changed: a high share means that
-    coverage understates what the models saw. `None` where no call was made.
+    Includes instructions and context text that the code changed: a high share means that coverage
+    understates the text that the models read. `None` without calls.
     """
     total = literal = 0
     for call in calls:
@@ -86,7 +86,7 @@ def unmatched_share(calls: Iterable[Call]) -> float | None:
 
 
 def fanout(trajectory: Trajectory) -> dict[int, int]:
-    """Root turn -> direct sub-calls its blocks made; a child counts once, by its first call."""
+    """Return root turn -> direct sub-calls of its blocks; a child counts once (its first call)."""
     turn_of = {call.id: call.turn for call in trajectory.calls if call.role is Role.ROOT}
     counts: Counter[int] = Counter()
     for call in trajectory.calls:
@@ -97,9 +97,9 @@ def fanout(trajectory: Trajectory) -> dict[int, int]:
 
 
 def batches(calls: Sequence[Call]) -> list[int]:
-    """Sizes of the groups of plain sub-calls that were under way together, block by block.
+    """Return the sizes of groups of concurrent plain sub-calls, block by block.
 
-    A call belongs to the group before it where it was submitted before any of them had ended.
+    A call joins the preceding group if it was submitted before any call of the group had ended.
     """
     by_block: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
@@ -119,16 +119,16 @@ def batches(calls: Sequence[Call]) -> list[int]:
 
 
 def error_turns(trajectory: Trajectory) -> int:
-    """Root turns with a failed block."""
+    """Count the root turns with a failed block."""
     turn_of = {call.id: call.turn for call in trajectory.calls if call.role is Role.ROOT}
     return len({turn_of[s.call] for s in trajectory.steps if s.error and s.call in turn_of})
 
 
 def turns_after_known(trajectory: Trajectory) -> int | None:
-    """Root turns spent after the answer was in sight, the one that hands it in left out.
+    """Count the root turns after the answer was visible, excluding the turn that submits it.
 
-    In sight: the final answer's text (two characters or more) stood in a block's output or in a
-    reply of a sub-call of that turn. `None` where it never did before the last turn.
+    Visible: the final answer's text (two characters or more) was in a block's output or in a
+    sub-call's reply of that turn. `None` if that never happened before the last turn.
     """
     text = (trajectory.answer.text or "").strip()
     turn_of = {call.id: call.turn for call in trajectory.calls if call.role is Role.ROOT}
@@ -146,9 +146,9 @@ def turns_after_known(trajectory: Trajectory) -> int | None:
 
 
 def wasted_calls(calls: Sequence[Call]) -> int:
-    """Plain sub-calls that gave nothing new: failed, empty, or asked before in the same words.
+    """Count plain sub-calls without new information: failed, empty, or an identical prompt before.
 
-    Whether a reply was used is not judged: code may count without printing.
+    Use of a reply is not judged: code may count without printing.
     """
     asked: set[tuple[str, Prompt]] = set()
     wasted = 0

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from rlm_eval.core.types import Call
 
 CallCost = Callable[[Call], tuple[float | None, float | None]]
-"""USD of one call, its failed attempts included: (every input token at full rate, with cache
-hits); `None` = no price known."""
+"""US dollars of one call, including its failed attempts: (every input token at full rate, with
+cache hits); `None` = no price known."""
 
 COUNTERFACTUAL = "counterfactual: "
-"""How the `variant` of a counterfactual begins: its rows are never pooled with the original's."""
+"""Prefix of a counterfactual's `variant`: its rows are never pooled with the original's."""
 
 COLUMNS: dict[str, tuple[str, str]] = {
     # -- identity
@@ -27,7 +27,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "imported": ("str", "Kind of foreign log that the row was imported from; null = run here."),
     "source_sha256": ("str", "SHA-256 of the file that held the imported row; null = run here."),
     "source_row": ("str", "Where in that file it stood; null = run here."),
-    # -- what was asked
+    # -- the task and sample
     "task": ("str", "Task."),
     "task_variant": ("str", "Task settings other than the defaults; null = none."),
     "density": ("str", "How much must be processed as the context grows."),
@@ -37,7 +37,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "tokens": ("int", "Tokens of the context under `tokenizer`."),
     "tokenizer": ("str", "Tokenizer that measured the context."),
     "chars": ("int", "Characters of the context."),
-    # -- who answered
+    # -- the method and models
     "method": ("str", "Method."),
     "root": ("str", "Root model as configured."),
     "sub": ("str", "Sub-model as configured; null where the method has none."),
@@ -52,7 +52,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "concurrency": ("int", "Samples in flight during the run."),
     "temperature": ("float", "Temperature set for the root model; null = its default."),
     "remark": ("str", "What every figure with this row must say of its method and models."),
-    # -- how it ended
+    # -- the outcome
     "outcome": ("str", "Typed outcome (`core.types.Outcome`)."),
     "score": ("float", "Headline score in [0, 1]; null = not scored."),
     "scorer": ("str", "Scorer of the headline score."),
@@ -85,7 +85,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_replayed_calls": ("int", "Calls taken from the journal after an interruption."),
     "diverged_calls": ("int", "Stored replies that a resumed sample did not ask for again."),
     "re_rolls": ("int", "Times the sample was redone after an error."),
-    # -- tokens, judges left out
+    # -- tokens, judges excluded
     "input_tokens": ("int", "Prompt tokens, cached ones included."),
     "cached_tokens": ("int", "Prompt tokens that the provider read from its cache."),
     "output_tokens": ("int", "Completion tokens, reasoning included."),
@@ -131,6 +131,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "reread": ("float", "Times each shown character was sent to a model."),
     "evidence_seen": ("float", "Share of the evidence spans that models saw; null = no spans."),
 }
-"""Name -> (type, meaning). `score_<scorer>`, `note_<name>`, `meta_<name>` columns follow, and where
-code ran or sub-calls were made `habit_<name>` (`records.call_patterns.METRICS`) and
-`depth<d>_calls`, `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges left out)."""
+"""Name -> (type, meaning). Further columns: `score_<scorer>`, `note_<name>`, `meta_<name>`; and, if
+code ran or sub-calls were made, `habit_<name>` (`records.call_patterns.METRICS`) and
+`depth<d>_calls`, `depth<d>_input_tokens`, `depth<d>_output_tokens` (judges excluded)."""

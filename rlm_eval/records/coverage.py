@@ -1,7 +1,7 @@
-"""What a trajectory did with its context: coverage, re-reading, chains of calls, kinds of failure.
+"""Context use of a trajectory: coverage, re-reading, critical path, kinds of failure.
 
-Not a judgement of the answer: that is the scorer's. Everything is computed from stored
-trajectories, so an old run gains a new metric. Terms follow arXiv:2512.24601 where it has them.
+The answer is judged by scorers, not here. Everything is computed from stored trajectories, so old
+runs gain new metrics. Terms follow arXiv:2512.24601 where it defines them.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ FAILURES = {
     "prompt_cut": "a server cut a prompt of the trajectory: what models saw is unknown",
     "wrong": "wrong; the task states no evidence spans, so no more can be said",
 }
-"""Where a wrong answer went wrong, in the order in which the kinds are tried."""
+"""Kind of failure of a wrong answer -> meaning, in the order in which the kinds are tried."""
 
 
 ENOUGH = 0.5
-"""Share of several evidence spans below which a wrong answer is put down to what was not read."""
+"""Share of evidence spans read below which a wrong answer is attributed to unread evidence."""
 
 _NO_READERS = (Role.JUDGE, Role.EMBED, Role.RERANK)
-"""Calls whose prompt no model reads to answer from: an index sees the whole context."""
+"""Roles whose prompts do not count as reading: an index receives the whole context."""
 
 
 def slices_of(calls: Iterable[Call], source: str) -> list[Span]:
-    """Every slice of the text `source` that a model read in these calls, to work towards an answer.
+    """Return every slice of the text `source` that a model read in these calls to find the answer.
 
-    Not what judges, embedders and re-rankers were given, nor a prompt that failed.
+    Excludes prompts of judges, embedders and re-rankers, and failed calls.
     """
     return [
         (part.start, part.end)
@@ -54,9 +54,9 @@ def slices_of(calls: Iterable[Call], source: str) -> list[Span]:
 
 
 def coverage(spans: Sequence[Span], chars: int) -> tuple[float | None, float | None]:
-    """(share of the context that some model saw, times each seen character was sent).
+    """Return (share of the context that some model read, mean times each read character was sent).
 
-    `None` where the context is empty, and no re-reading where nothing was read.
+    Both are `None` for an empty context; the second is `None` if nothing was read.
     """
     union = sum(end - start for start, end in merge(spans))
     share = union / chars if chars else None
@@ -64,31 +64,31 @@ def coverage(spans: Sequence[Span], chars: int) -> tuple[float | None, float | N
 
 
 def evidence_seen(evidence: Sequence[Span], spans: Sequence[Span]) -> float | None:
-    """Share of the evidence spans that lie wholly in what models saw; `None` without evidence.
+    """Return the share of evidence spans that models read completely; `None` without evidence.
 
-    The last character may be missing: a sentence that code split off lost its full stop.
+    The last character may be missing: code that splits sentences drops the full stop.
     """
     return share_within(evidence, spans, spared=1)
 
 
 def critical_path(calls: Sequence[Call], steps: Sequence[Step]) -> float | None:
-    """Seconds of the longest chain of calls: what an unloaded client would wait.
+    """Return the seconds of the longest chain of calls: the latency of an unloaded client.
 
-    A call waits for another of the same parent where it was submitted after that one ended; its
-    own sub-calls and the processor time of its blocks come on top. Queueing is not in it. Calls
-    that a resumed sample took from its journal have the times of their own sitting; the sample's
-    clock goes on behind them.
+    A call depends on another of the same parent if it was submitted after that one ended; its own
+    sub-calls and the CPU time of its blocks are added. Queueing is excluded. Replayed calls of a
+    resumed sample keep the times of their original session; the sample's clock continues after
+    them.
     """
     cpu: dict[int, float] = {}
     for step in steps:
-        # A killed block has no processor time; without sub-calls its wall time is what was waited.
+        # A killed block has no CPU time; without sub-calls its wall time is the latency.
         alone = 0.0 if step.calls else step.wall_seconds
         own = alone if step.cpu_seconds is None else step.cpu_seconds
         cpu[step.call] = cpu.get(step.call, 0.0) + own
     children: dict[int | None, list[Call]] = {}
     for call in calls:
         children.setdefault(call.parent, []).append(call)
-    # A call's parent has a smaller id, so going down the ids settles children first.
+    # A call's parent has a smaller id, so descending ids process children first.
     below: dict[int | None, float] = {}
     for parent in sorted((p for p in children if p is not None), reverse=True):
         below[parent] = _longest_chain(children[parent], cpu, below)
@@ -98,7 +98,7 @@ def critical_path(calls: Sequence[Call], steps: Sequence[Step]) -> float | None:
 def _longest_chain(
     calls: list[Call], cpu: dict[int, float], below: dict[int | None, float]
 ) -> float:
-    """Weighted interval scheduling: the heaviest sequence in which each follows the last one."""
+    """Weighted interval scheduling: find the heaviest sequence of non-overlapping calls."""
     ordered = sorted(calls, key=lambda call: call.times.end)
     ends: list[float] = []
     best: list[float] = []
@@ -112,13 +112,13 @@ def _longest_chain(
 
 
 def first_token_seconds(call: Call) -> float | None:
-    """From sending the request to the first token (TTFT); `None` where it was not streamed."""
+    """Return the time to first token (TTFT) in seconds; `None` if the call was not streamed."""
     first = call.times.first_token
     return None if first is None else first - call.times.start
 
 
 def token_seconds(call: Call) -> float | None:
-    """Seconds per output token behind the first, as vLLM's benchmark defines TPOT."""
+    """Return seconds per output token after the first (TPOT as in vLLM's benchmark)."""
     first, tokens = call.times.first_token, call.usage.output
     if first is None or tokens is None or tokens < 2:
         return None
@@ -128,7 +128,7 @@ def token_seconds(call: Call) -> float | None:
 def failure(
     sample: Sample, trajectory: Trajectory, scores: Sequence[Score], seen: float | None
 ) -> str | None:
-    """Where a wrong answer went wrong (a key of `FAILURES`); `None` where right or not scored."""
+    """Return a wrong answer's failure kind (a key of `FAILURES`); `None` if right or unscored."""
     value = scores[0].value if scores else None
     if trajectory.outcome.is_missing or (value is None and not trajectory.outcome.scores_zero):
         return None
@@ -143,7 +143,7 @@ def failure(
     nothing = trajectory.answer.text is None and trajectory.answer.value is None
     if nothing or trajectory.outcome is Outcome.NO_ANSWER:
         return "no_answer"
-    # Of a verdict that an imported log states, what was parsed is not known.
+    # For a verdict from an imported log, the parsed answer is unknown.
     if scores and scores[0].parsed is None and scores[0].scorer != "theirs":
         return "not_parsed"
     return _failure_by_evidence(sample, trajectory, seen)
@@ -173,6 +173,6 @@ def _failure_by_evidence(sample: Sample, trajectory: Trajectory, seen: float | N
 
 
 def _texts(target: Any) -> list[str]:
-    """The gold answer as strings to look for; short ones would match by chance."""
+    """Return the gold answer as search strings; short ones would match by chance."""
     values = target if isinstance(target, list | tuple) else [target]
     return [text for text in map(str, values) if len(text) >= 3]

@@ -1,6 +1,6 @@
-"""The record of an imported sample: columns that its log does not state become null.
+"""The record of an imported sample: columns missing from its log become null.
 
-`records.record_of` counts what it finds; of a foreign log, what is not found is unknown, not 0.
+`records.record_of` counts stored calls; for a foreign log a missing value is unknown, not 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NEVER = (
     "n_retried_calls", "n_lost_attempts", "n_replayed_calls", "n_server_cut_calls",
     "lost_tokens_estimated", "lost_cost_estimated", "failed_cost", "queue_seconds",
 )  # fmt: skip
-"""No foreign log says this of its calls."""
+"""Columns that no foreign log reports."""
 _OF_CALLS = (
     "n_calls", "n_root_calls", "n_sub_calls", "n_child_calls", "n_other_calls", "n_judge_calls",
     "used_recursion", "max_depth", "turns", "first_sub_turn", "max_fanout", "n_truncated_calls",
@@ -26,14 +26,14 @@ _OF_CALLS = (
     "token_seconds", "n_steps", "n_error_steps", "step_cpu_seconds", "coverage", "reread",
     "evidence_seen",
 )  # fmt: skip
-"""Columns that count calls or blocks: null where the log has totals alone."""
+"""Columns that count calls or blocks: null if the log has only totals."""
 _OF_TIMES = ("critical_path_seconds", "service_seconds", "first_token_seconds", "token_seconds")
 _OF_PROMPTS = ("coverage", "reread", "evidence_seen")
 _OF_ENDS = ("n_truncated_calls", "n_runaway_calls", "n_unknown_ends", "unknown_ends")
 
 
 def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
-    """Columns of a record to replace: null, or what the log's totals say."""
+    """Return the columns of a record to replace: null, or the log's totals."""
     found: dict[str, Any] = dict.fromkeys(_NEVER)
     if trajectory.totals is not None:
         return found | dict.fromkeys(_OF_CALLS) | _stated(trajectory.totals, cost)
@@ -45,7 +45,7 @@ def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
     if "finish_reason" in lacking:
         found |= dict.fromkeys(_OF_ENDS)
     if any(call.usage.total is None for call in trajectory.calls if call.error is None):
-        # A sum over the calls that did report would pass for the whole.
+        # A sum over the reporting calls only would look like the total.
         found |= dict.fromkeys(("cost_cold", "cost_observed", "cost_with_gpu"))
         found["peak_prompt_tokens"] = None
     if not any(call.role is Role.JUDGE for call in trajectory.calls):
@@ -55,7 +55,7 @@ def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
 
 
 def _stated(totals: Totals, cost: CallCost) -> dict[str, Any]:
-    """Columns from the totals; only those that they hold."""
+    """Return the columns that the totals provide."""
     recursion = None if totals.sub_calls is None else totals.sub_calls > 0
     cold, observed = cost(_one_call(totals)) if totals.price else (None, None)
     return {
@@ -75,10 +75,10 @@ def _stated(totals: Totals, cost: CallCost) -> dict[str, Any]:
 
 
 def _one_call(totals: Totals) -> Call:
-    """A call with the totals as usage, to be priced and thrown away.
+    """Return a temporary call with the totals as usage, for pricing.
 
-    Long-prompt tiers are per request, so that the totals of many calls may reach one that none of
-    them did: maps name a `price` only for models without tiers.
+    Long-prompt price tiers apply per request; totals of many calls could reach a tier that no
+    single call reached. Maps therefore name a `price` only for models without tiers.
     """
     usage = Usage(totals.input, totals.cached, totals.output, totals.reasoning)
     nothing = Times(0.0, 0.0, None, 0.0)

@@ -1,8 +1,8 @@
-"""One flat row per (cell, sample, epoch): the table that every statistic and figure groups.
+"""One flat row per (cell, sample, epoch): the table behind every statistic and figure.
 
-Not storage (`storage/cell_store.py` owns the run directory and writes `records.parquet` with what
-is here) and not statistics. `record_of` makes a row, `to_frame` a typed table, `load_records` reads
-the tables of finished or running runs. Unknown is null, never 0.
+No storage (`storage/cell_store.py` owns the run directory) and no statistics. `record_of` makes a
+row, `to_frame` a typed table, `load_records` reads the tables of finished or running runs. Unknown
+is null, never 0.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def record_of(
     cost: CallCost,
     shares: Mapping[str, DeviceRate] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The row of one finished sample.
+    """Return the row of one finished sample.
 
-    `cell` holds facts that the trajectory does not, under the names of `COLUMNS`: run, cell_id,
+    `cell` has facts that the trajectory lacks, under the names of `COLUMNS`: run, cell_id,
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
     sub, judge, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
-    re_rolls, diverged_calls. An absent fact becomes null. `shares` tells, by the calls' slot, what
-    a second of a call comes to on servers of ours.
+    re_rolls, diverged_calls. An absent fact becomes null. `shares` maps a call's slot to the device
+    time and cost of one second of a call on servers of ours.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]
     roots = [call for call in calls if call.role is Role.ROOT]
     subs = [call for call in calls if call.role in _CHILDREN]
     share = reread = seen = None
-    if not any(call.is_server_cut for call in calls):  # else what models saw is unknown
+    if not any(call.is_server_cut for call in calls):  # else the text that models read is unknown
         spans = coverage.slices_of(calls, sample.context.hash)
         share, reread = coverage.coverage(spans, sample.context.chars)
         seen = coverage.evidence_seen(sample.evidence, spans)
@@ -153,7 +153,7 @@ def record_of(
 
 
 def headline(outcome: Outcome, scores: Sequence[Score]) -> float | None:
-    """The score that counts, in [0, 1]; `None` = not scored."""
+    """Return the headline score, in [0, 1]; `None` = not scored."""
     if outcome.is_missing:
         return None
     return 0.0 if outcome.scores_zero else scores[0].value if scores else None
@@ -164,17 +164,17 @@ def _flat(value: Any) -> bool:
 
 
 def _sum(values: Sequence[Any]) -> Any:
-    """The sum; unknown as soon as one value is."""
+    """Return the sum; `None` if any value is unknown."""
     return None if None in values else sum(values)
 
 
 def _answered(calls: Sequence[Call]) -> list[Call]:
-    """Calls whose own usage counts: a failed one only where the provider reported tokens for it."""
+    """Return the calls whose usage counts: failed ones only with provider-reported tokens."""
     return [c for c in calls if c.error is None or c.usage.input is not None]
 
 
 def _tokens(calls: Sequence[Call], kind: str) -> int | None:
-    """Sum over calls, billed failed attempts included; unknown as soon as one call does not say."""
+    """Sum over calls, including billed failed attempts; `None` if any call lacks the number."""
     own = [getattr(call.usage, kind) for call in _answered(calls)]
     failed = [getattr(call.failed_usage, kind) or 0 for call in calls]
     total: int | None = _sum(own + failed)
@@ -194,7 +194,7 @@ def _failed_part(call: Call) -> Call:
 
 
 def _estimated(call: Call) -> Usage:
-    """Of all attempts of a call that reported no usage."""
+    """Return the estimated usage of all attempts of a call that reported no usage."""
     each, times = call.estimate, call.estimated_attempts
     return Usage(input=(each.input or 0) * times, output=(each.output or 0) * times)
 
@@ -254,7 +254,7 @@ def _max_fanout(subs: Sequence[Call]) -> int:
 
 
 def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a typed table: every column of `COLUMNS`, then score, note and meta columns."""
+    """Build a typed table: every column of `COLUMNS`, then score, note and meta columns."""
     import pandas as pd
 
     frame = pd.DataFrame(list(rows))
@@ -269,7 +269,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     typed = {name: frame[name].astype(dtypes[kind]) for name, (kind, _) in COLUMNS.items()}
     for name in extra:
         column = frame[name].convert_dtypes()
-        # A note that is a number in one cell and a word in another is kept as words.
+        # A note that is a number in one cell and text in another is stored as text.
         typed[name] = column.astype("string") if column.dtype == object else column
     return pd.DataFrame(typed)
 
@@ -280,13 +280,13 @@ def load_records(
     *,
     stored_names: bool = False,
 ) -> pd.DataFrame:
-    """The records of these runs, one table. A run directory holds `records.parquet`.
+    """Load the `records.parquet` of these run directories as one table.
 
-    What several runs hold of a cell is counted once: see `records.union`. `read` gives the rows of
-    one run directory; default: `read_file`. Methods that have been renamed since have today's names
-    (`core.renamed`); with `stored_names` those of the file, for comparing with what was published.
+    Samples of a cell that several runs contain are counted once: see `records.union`. `read`
+    returns the rows of one run directory; default: `read_file`. Renamed methods get their present
+    names (`core.renamed`); with `stored_names` those of the file, to compare with published tables.
 
-    Raises `RlmEvalError` naming the directory where there is none, `NoRecords` where all are empty.
+    Raises `RlmEvalError` with the directory if it has no records, `NoRecords` if all are empty.
     """
     import pandas as pd
 
@@ -294,7 +294,7 @@ def load_records(
     for run_dir in run_dirs:
         check_run(Path(run_dir))
         frame = (read or read_file)(Path(run_dir))
-        # As the folder is called now: a copied run has the first one's name in its rows.
+        # The folder's present name: a copied run has the original's name in its rows.
         same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
         frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
         if not stored_names:
@@ -311,7 +311,7 @@ def load_records(
 
 
 def read_file(run_dir: Path) -> pd.DataFrame:
-    """The stored records of one run. Raises `RlmEvalError` where it has none."""
+    """Read the stored records of one run. Raises `RlmEvalError` if it has none."""
     path = run_dir / FILE
     if not path.is_file():
         raise RlmEvalError(
@@ -322,7 +322,7 @@ def read_file(run_dir: Path) -> pd.DataFrame:
 
 
 def read_typed(source: Path | BinaryIO) -> pd.DataFrame:
-    """A stored table of records with nullable types."""
+    """Read a stored table of records with nullable types."""
     import pandas as pd
 
     return pd.read_parquet(source, dtype_backend="numpy_nullable")

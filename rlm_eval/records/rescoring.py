@@ -1,8 +1,8 @@
-"""Scores of stored answers, computed again where a scorer has changed since; offline and free.
+"""Rescoring of stored answers after a scorer has changed; offline and free.
 
-A resumed cell must not mix two versions of a scorer: `runner.runner` brings the stored scores up to
-date before it goes on, `rlm-eval score` computes all of them anew. A judge's verdict was paid for
-and stays as it is.
+A resumed cell must not mix two versions of a scorer: `runner.runner` updates the stored scores
+before it continues, `rlm-eval score` recomputes all of them. A judge's verdict was paid for and is
+kept.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.tasks import Task
 
 JUDGE = "judge"
-"""Name of the scorer that is a model."""
+"""Name of the model-based scorer."""
 
 
 def readable(answer: Answer, method: Method, calls: Iterable[Call]) -> Answer:
-    """`answer` as scorers read it, who cut thoughts out of a text (`reasoning`).
+    """Return `answer` without embedded reasoning, in the form that scorers read (`reasoning`).
 
-    Nothing is cut of what no model wrote (a floor, a value of the REPL), nor where the call that
-    gave the answer has its reasoning apart.
+    Nothing is removed from text that no model wrote (a floor, a REPL value), or if the answer's
+    call has its reasoning in a separate field.
     """
     if answer.text is None:
         return answer
@@ -38,9 +38,9 @@ def readable(answer: Answer, method: Method, calls: Iterable[Call]) -> Answer:
 def scored_again(
     store: CellStore, task: Task, method: Method, samples: Sequence[Sample], *, everything: bool
 ) -> Iterator[RolloutResult]:
-    """Stored attempts with the scores of today's scorers: all, or those of which a version differs.
+    """Yield stored attempts with current scores: all, or those with an outdated scorer version.
 
-    Attempts that say nothing about the method, or whose sample is not in `samples`, are left out.
+    Skips attempts with a missing outcome and those whose sample is not in `samples`.
     """
     by_id = {sample.id: sample for sample in samples}
     today: dict[str, str] = {}

@@ -1,9 +1,9 @@
-"""What the model-written code did, read from its syntax tree: traits per block, a label per turn.
+"""Strategies of model-written code, from its syntax tree: traits per block, a label per turn.
 
-Code is parsed, never run. A trait is a habit that the tree shows (`TRAITS`); a label is the most
-telling trait (`LABELS`, in that order), so that two models' habits can be compared. A heuristic:
-code that hides its loop in a helper function or builds names by `exec` is not seen through.
-The strategies are those that arXiv:2512.24601 (section 4) describes.
+Code is parsed, never run. A trait is a pattern in the tree (`TRAITS`); a label is the most specific
+trait (`LABELS`, in that order), so that two models' habits can be compared. A heuristic: loops in
+helper functions and names built by `exec` are not detected. The strategies are those described in
+arXiv:2512.24601 (section 4).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRAITS = {
     "probe": "prints parts or the size of something without searching",
     "finish": "sets the answer",
 }
-"""Trait -> meaning; a turn's label is the first of these that it shows, else `other`."""
+"""Trait -> meaning; a turn's label is the first trait present, else `other`."""
 
 LABELS = (*TRAITS, "other", "no_code")
 """Labels of a turn; `no_code` = a turn without a block."""
@@ -45,7 +45,7 @@ TRAJECTORY_LABELS = {
     "read": "no sub-call, no search: prints and reads",
     "no_code": "no block ran",
 }
-"""Label of a whole trajectory -> meaning, the first that applies."""
+"""Label of a whole trajectory -> meaning; the first that applies is used."""
 
 _PLAIN = ("llm_query", "llm_query_batched")
 _RECURSIVE = ("rlm_query", "rlm_query_batched")
@@ -58,13 +58,13 @@ _SUB_CALLING = ("recursion", "per_line_calls", "chunk_map", "loop_calls", "verif
 
 @dataclass
 class Names:
-    """What earlier blocks of a trajectory bound: name -> `lines`, `chunks` or `many`."""
+    """Names bound by earlier blocks of a trajectory: name -> `lines`, `chunks` or `many`."""
 
     kinds: dict[str, str] = field(default_factory=dict)
 
 
 def traits(code: str, names: Names | None = None) -> frozenset[str]:
-    """The `TRAITS` of one block; `names` carries bindings from block to block."""
+    """Return the `TRAITS` of one block; `names` carries bindings from block to block."""
     names = names or Names()
     try:
         tree = ast.parse(code)
@@ -81,12 +81,12 @@ def traits(code: str, names: Names | None = None) -> frozenset[str]:
 
 
 def label(found: frozenset[str]) -> str:
-    """The most telling of a turn's traits."""
+    """Return the most specific of a turn's traits."""
     return next((name for name in TRAITS if name in found), "other")
 
 
 def turn_traits(trajectory: Trajectory) -> dict[int, frozenset[str]]:
-    """Root turn -> traits of its blocks, in the order of the turns."""
+    """Return root turn -> traits of its blocks, in the order of the turns."""
     turn_of = {c.id: c.turn for c in trajectory.calls if c.role is Role.ROOT}
     by_turn: dict[int, frozenset[str]] = {turn: frozenset() for turn in sorted(turn_of.values())}
     names = Names()
@@ -96,12 +96,12 @@ def turn_traits(trajectory: Trajectory) -> dict[int, frozenset[str]]:
 
 
 def turn_labels(trajectory: Trajectory) -> dict[int, str]:
-    """Root turn -> its label."""
+    """Return root turn -> its label."""
     return {t: label(f) if f else "no_code" for t, f in turn_traits(trajectory).items()}
 
 
 def trajectory_label(trajectory: Trajectory) -> str:
-    """The strategy of the whole trajectory (`TRAJECTORY_LABELS`)."""
+    """Return the strategy of the whole trajectory (`TRAJECTORY_LABELS`)."""
     turns = [found for found in turn_traits(trajectory).values() if found]
     shown = frozenset().union(*turns)
     if not turns:
@@ -123,13 +123,13 @@ def _root_steps(trajectory: Trajectory, turn_of: dict[int, int]) -> list[Step]:
 
 
 def _called(node: ast.Call) -> str:
-    """Last part of the called name."""
+    """Return the last part of the called name."""
     target = node.func
     return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
 
 
 def _trait_of(node: ast.AST) -> Iterator[str]:
-    """Traits that one node shows by itself."""
+    """Yield the traits of a single node."""
     if isinstance(node, ast.Call):
         name = _called(node)
         on_re = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "re"
@@ -159,7 +159,7 @@ def _trait_of(node: ast.AST) -> Iterator[str]:
 
 
 def _sub_call_traits(tree: ast.AST, names: Names) -> Iterator[str]:
-    """How each sub-call stands: in which loop, over what, asking what."""
+    """Yield the traits of each sub-call: its loop, the iterated value, the prompt."""
     for node, loops in _with_loops(tree, ()):
         if not (isinstance(node, ast.Call) and _called(node) in _PLAIN + _RECURSIVE):
             continue
@@ -194,7 +194,7 @@ def _with_loops(
 
 
 def _bind(tree: ast.AST, names: Names) -> None:
-    """Note which names hold lines or chunks, in the order of the code."""
+    """Record which names are bound to lines or chunks, in the order of the code."""
     for node, loops in _with_loops(tree, ()):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target, kind = node.targets[0], _kind(node.value, names)
@@ -207,7 +207,7 @@ def _bind(tree: ast.AST, names: Names) -> None:
 
 
 def _loop_kind(loop: _Loop, names: Names) -> str:
-    """What a loop goes over."""
+    """Return the kind of value that a loop iterates over."""
     if isinstance(loop, ast.While):
         return "chunks" if _cuts(loop) else "many"
     source = loop.iter if isinstance(loop, ast.For) else loop.generators[0].iter
@@ -218,7 +218,7 @@ def _loop_kind(loop: _Loop, names: Names) -> str:
 
 
 def _cuts(node: ast.AST) -> bool:
-    """True where something is sliced at computed places."""
+    """Return true if a value is sliced at computed positions."""
     return any(
         isinstance(n, ast.Slice) and any(isinstance(b, ast.BinOp) for b in (n.lower, n.upper))
         for n in ast.walk(node)
@@ -226,7 +226,7 @@ def _cuts(node: ast.AST) -> bool:
 
 
 def _kind(node: ast.expr, names: Names) -> str | None:
-    """`lines`, `chunks`, or `None` where the tree does not tell."""
+    """Return `lines`, `chunks`, or `None` if it cannot be derived from the tree."""
     if isinstance(node, ast.Name):
         return names.kinds.get(node.id)
     if isinstance(node, ast.Subscript):

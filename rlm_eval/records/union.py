@@ -1,11 +1,11 @@
-"""Several run directories as one table: a sample that several of them hold is counted once.
+"""Merges several run directories into one table; a sample in several of them is counted once.
 
 Run directories overlap: a cell was copied, resumed elsewhere, or run twice. Rows of one cell,
 sample and epoch from several runs are
 
-* copies where everything measured is equal: the first run's row stays;
-* one result where only one of them has a score (the other failed for reasons outside the method);
-* repeats where the replies differ: all stay, numbered as further epochs.
+* copies if everything measured is equal: the first run's row is kept;
+* one result if only one of them has a score (the other failed for reasons outside the method);
+* repeats if the replies differ: all are kept, numbered as further epochs.
 
 Every table, figure, comparison, export and card reads its records through here.
 """
@@ -23,13 +23,13 @@ _MEASURED = [
     "wall_seconds",
 ]  # fmt: skip
 LEFT_OUT = "left_out"
-"""Column: runs, joined by ", ", whose row of this sample was left out."""
+"""Column: runs, joined by ", ", whose row of this sample was dropped."""
 REPEAT_OF = "repeat_of"
-"""Column: the run that holds epoch 0 of a sample that several runs answered differently."""
+"""Column: the run with epoch 0 of a sample that several runs answered differently."""
 
 
 def united(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` of several runs without double counting; what was done stands in two columns."""
+    """Remove double counting from `frame` of several runs; two columns record what was done."""
     import pandas as pd
 
     frame = frame.reset_index(drop=True)
@@ -53,7 +53,7 @@ def united(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _one_of_each(rows: pd.DataFrame) -> tuple[list[int], list[int]]:
-    """(rows that differ, in the order of the runs; copies and failed attempts)."""
+    """Return (rows that differ, in the order of the runs; copies and failed attempts)."""
     scored = rows[rows["score"].notna()]
     candidates = scored if len(scored) else rows.head(1)
     measured = candidates[[name for name in _MEASURED if name in candidates]]
@@ -62,7 +62,7 @@ def _one_of_each(rows: pd.DataFrame) -> tuple[list[int], list[int]]:
 
 
 def _number_repeats(frame: pd.DataFrame) -> None:
-    """Give the repeats of other runs epochs behind those of the first."""
+    """Number the repeats from other runs as epochs after those of the first."""
     repeated = frame[REPEAT_OF] != ""
     cells = set(frame.loc[repeated, "cell_id"])
     for _, rows in frame[frame["cell_id"].isin(cells)].groupby(
@@ -75,7 +75,7 @@ def _number_repeats(frame: pd.DataFrame) -> None:
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """What a report of several runs must say of the rows that they share."""
+    """Return the sentences for a report on rows shared by several runs."""
     said: list[str] = []
     if LEFT_OUT not in frame:
         return said

@@ -1,7 +1,7 @@
-"""From records to what a person reads: tables, figures, one page, a card; comparison, viewer.
+"""From records to output for readers: tables, figures, report page, card, comparison, viewer.
 
-The functions here are the commands' whole interface. They import pandas and matplotlib only when
-called, so that the command line starts fast.
+The functions here are the complete interface for the commands. They import pandas and matplotlib
+only when called, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ def report(
 ) -> list[Path]:
     """Write tables, figures, `report.html` and `CARD.md` about these runs into `out`.
 
-    `context_of` rebuilds contexts, so that the page can show slices at their place. `additions`
-    makes what a suite has to say: further tables, and published scores to draw as hollow marks.
-    `shape` is how the figures are written; `stored_names` keeps names of methods as the records
-    have them (`load_records`). Returns what was written, the page first. Raises `RlmEvalError`
-    without records.
+    `context_of` rebuilds contexts, so that the page can show the text of slices. `additions`
+    returns a suite's further tables, and published scores to draw as hollow marks. `shape` is the
+    format of the figures; `stored_names` keeps the method names of the records (`load_records`).
+    Returns the written files, the page first. Raises `RlmEvalError` without records.
     """
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
@@ -94,8 +93,8 @@ def compare(
     *,
     margin: float | None = None,
 ) -> str:
-    """The text of `rlm-eval compare A B` (`comparison.compare_text`), and what is known of the
-    code behind the runs' cells.
+    """Return the text of `rlm-eval compare A B` (`comparison.compare_text`), and warnings about
+    the code that made the runs' cells (`stale_code`).
     """
     from rlm_eval.records.record import load_records
     from rlm_eval.report.tables import card
@@ -116,7 +115,7 @@ def power(
     clusters: int | None = None,
     tests: int = 1,
 ) -> str:
-    """The text of `rlm-eval power`; see `planned.power_text`."""
+    """Return the text of `rlm-eval power`; see `planned.power_text`."""
     from rlm_eval.report.tables.planned import power_text
 
     return power_text(
@@ -135,7 +134,7 @@ def export(
 ) -> list[Path]:
     """Write an export; `kind` is `tables`, `hub`, `chat` or `inspect` (`exports.KINDS`).
 
-    `min_score` and `sub_calls` are read by `chat` alone.
+    `min_score` and `sub_calls` apply to `chat` only.
 
     Raises `RlmEvalError` for another kind.
     """

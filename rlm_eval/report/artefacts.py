@@ -1,8 +1,8 @@
-"""Classic artefacts of an evaluation that the records show: a sentence with a count for each.
+"""Classic evaluation artefacts found in the records: a sentence with a count for each.
 
-A missing chat template, a temperature that is ignored, samples that are there twice, answers that
-need no context, prompts of several versions in one series, a judge that fails on one method. Old
-records lack some of the columns; what is not known is not reported.
+A missing chat template, an ignored temperature, duplicate samples, answers that need no context,
+several prompt versions in one series, a judge that fails on one method. Old records lack some of
+the columns; unknown values are not reported.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import pandas as pd
 from rlm_eval.report import wording
 
 _LONG_REPLY = 100
-"""Characters below which equal replies are no sign of anything: a number, a name."""
+"""Minimum characters for equal replies to be suspicious; shorter: a number, a name."""
 _EQUAL_SHARE = 0.9
-"""Share of equal repeats at a temperature above 0 from which on it is suspicious."""
+"""Share of equal repeats at a temperature above 0 that is suspicious."""
 _FEWEST = 5
-"""Samples with repeats below which nothing is said of the temperature."""
+"""Minimum samples with repeats for a statement about the temperature."""
 _ALPHA = 0.05
 
 
 def artefacts(frame: pd.DataFrame) -> list[str]:
-    """Sentences about a prepared frame, the gravest first."""
+    """Return sentences about a prepared frame, the most serious first."""
     return [
         *_template(frame),
         *_temperature(frame),
@@ -114,7 +114,7 @@ def _without_context(frame: pd.DataFrame) -> Iterator[str]:
 
 def _prompts(frame: pd.DataFrame) -> Iterator[str]:
     known = frame[frame["prompt_hash"].notna()]
-    name = known["prompt"].astype(str).str.split("@").str[0]  # the series are told apart by hash
+    name = known["prompt"].astype(str).str.split("@").str[0]  # the hash distinguishes series
     for (method, _), own in known.groupby([known["method"], name], sort=False):
         versions = own.groupby("prompt_hash")["cell_id"].nunique()
         if len(versions) > 1:
@@ -137,7 +137,7 @@ def _judge(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _fisher(a: int, n: int, b: int, m: int) -> float:
-    """Two-sided exact p value that `a` of `n` and `b` of `m` have one rate."""
+    """Return Fisher's two-sided exact p value for equal rates of `a` of `n` and `b` of `m`."""
     total, k = comb(n + m, a + b), a + b
     seen = comb(n, a) * comb(m, b)
     ways = (comb(n, i) * comb(m, k - i) for i in range(max(0, k - m), min(n, k) + 1))

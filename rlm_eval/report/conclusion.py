@@ -1,7 +1,7 @@
-"""What a report allows to conclude, and what not, in at most five lines computed from its numbers.
+"""Conclusion of a report: supported and unsupported claims, in at most five computed lines.
 
 Sources: the paired comparisons after Holm, the comparisons that a suite named before the run, the
-caveats, and the referee's alarms. Nothing here is written by hand, and no line goes beyond them.
+caveats, and the referee's alarms. Every line is derived from these sources alone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rlm_eval.report.referee.evidence import Finding
 from rlm_eval.report.tables.standard import Table
 
 MOST = 5
-"""Lines of a conclusion."""
+"""Maximum lines of a conclusion."""
 _GROUPS = 3
-"""Groups of comparisons that one line names; the rest are counted."""
+"""Maximum groups of comparisons named in one line; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line, with the section of the page that holds what it rests on."""
+    """One line, with the section of the page that contains its evidence."""
 
     text: str
     """A sentence or two."""
@@ -34,12 +34,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The first thing that a reader of the page sees."""
+    """The conclusion at the top of the page."""
 
     may: tuple[Line, ...]
-    """What may be concluded."""
+    """Supported claims."""
     may_not: tuple[Line, ...]
-    """What may not."""
+    """Claims that the data do not support."""
 
 
 def conclusion(
@@ -51,7 +51,7 @@ def conclusion(
     planned: Table | None = None,
     findings: Sequence[Finding] = (),
 ) -> Conclusion:
-    """The lines for prepared records, their cell table, comparisons and caveats.
+    """Return the lines for prepared records, their cell table, comparisons and caveats.
 
     `planned` is the table of the comparisons named before the run, `findings` are the referee's.
     """
@@ -69,7 +69,7 @@ def conclusion(
 
 
 def _planned(planned: Table | None) -> list[Line]:
-    """How the comparisons ended that were named before the run."""
+    """Return the results of the comparisons named before the run."""
     if planned is None or planned.rows.empty:
         return []
     rows = planned.rows.to_dict("records")
@@ -91,7 +91,7 @@ def _planned(planned: Table | None) -> list[Line]:
 
 
 def _shown(comparisons: pd.DataFrame) -> list[Line]:
-    """The differences to the baseline that hold: those above it, then those below it."""
+    """Return the significant differences to the baseline: above it, then below it."""
     if comparisons.empty or not comparisons["shown"].any():
         return []
     baseline = comparisons["b"].iloc[0]
@@ -116,7 +116,7 @@ def _shown(comparisons: pd.DataFrame) -> list[Line]:
 
 
 def _group(series: str, task: str, own: pd.DataFrame) -> str:
-    """The places where one method differs on one task."""
+    """Describe the lengths at which one method differs on one task."""
     at = ", ".join(map(wording.tokens_label, sorted(own["length"])))
     low, high = sorted((100 * own["difference"].min(), 100 * own["difference"].max()), key=abs)
     size = f"{low:+.1f}" if len(own) == 1 else f"{low:+.1f} to {high:+.1f}"
@@ -124,7 +124,7 @@ def _group(series: str, task: str, own: pd.DataFrame) -> str:
 
 
 def _listed(named: Sequence[str]) -> str:
-    """`: a; b; c; and 4 more`, or nothing."""
+    """Return `: a; b; c; and 4 more`, or an empty string."""
     if not named:
         return ""
     rest = f"; and {len(named) - _GROUPS} more" if len(named) > _GROUPS else ""
@@ -132,7 +132,7 @@ def _listed(named: Sequence[str]) -> str:
 
 
 def _scores(table: pd.DataFrame) -> list[Line]:
-    """The span of the scores that are known as numbers."""
+    """Return the range of the scores that are known as numbers."""
     known = table[~table["as_bounds"] & table["accuracy"].notna()]
     if known.empty:
         return []
@@ -153,7 +153,7 @@ def _cell(row: Any) -> str:
 
 
 def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
-    """Comparisons that show nothing: no proof of equality."""
+    """Return the comparisons without a significant difference: they do not prove equality."""
     if comparisons.empty:
         return [Line("Nothing is compared: no two methods share scored samples.", "comparisons")]
     open_ = comparisons[~comparisons["shown"]]
@@ -175,7 +175,7 @@ def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
 
 
 def _as_bounds(table: pd.DataFrame) -> list[Line]:
-    """Cells whose score is not a number."""
+    """Return the cells whose score is only known as bounds."""
     unsure = table[table["as_bounds"]]
     if unsure.empty:
         return []
@@ -190,7 +190,7 @@ def _as_bounds(table: pd.DataFrame) -> list[Line]:
 
 
 def _alarms(findings: Sequence[Finding]) -> list[Line]:
-    """What the referee found that may undo a claim."""
+    """Return the referee's findings that may invalidate a claim."""
     alarms = [finding for finding in findings if finding.level == "alarm"]
     if not alarms:
         return []
@@ -200,7 +200,7 @@ def _alarms(findings: Sequence[Finding]) -> list[Line]:
 
 
 def _reservations(limits: Sequence[str]) -> list[Line]:
-    """The gravest caveats, one a line; how many there are is said with each."""
+    """Return the most serious caveats, one per line, each with the total number of caveats."""
     count = len(limits)
     return [
         Line(f"{text}{f' (reservation {n} of {count})' if count > 1 else ''}", "limits")

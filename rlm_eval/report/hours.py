@@ -1,7 +1,7 @@
 """GPU-hours of a cell and of a correct answer: columns of the cell table.
 
-A sample's GPU-seconds are its calls' share of the servers that the harness started, idle time left
-out (`storage.server_usage`). Present only where a cell has them: other servers do not report them.
+A sample's GPU-seconds are its calls' share of the servers that the harness started, without idle
+time (`storage.server_usage`). Other servers do not report them: their cells have no such columns.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ HOURS, PER_CORRECT = "gpu_hours", "gpu_hours_per_correct"
 
 
 def with_hours(table: pd.DataFrame, paid: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """`table` with the hours of each cell, and per point of score; as it is where none is known.
+    """Add GPU-hours per cell and per correct answer to `table`; unchanged if none are known.
 
-    `paid` are the rows of its cells, in groups by `keys` in the table's order. A cell in which a
-    row does not tell its GPU-seconds has none: a sum of some of them would be too small. Per
-    correct answer is NaN where the score is 0.
+    `paid` are the rows of its cells, in groups by `keys` in the table's order. Hours are NaN for a
+    cell in which a row lacks GPU-seconds: a partial sum would be too small. Hours per correct
+    answer are NaN for a score of 0.
     """
     if not paid["gpu_seconds"].notna().any():
         return table

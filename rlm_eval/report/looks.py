@@ -1,9 +1,10 @@
 """Colour and marker of a method: the same in every figure of every report.
 
-Shipped methods have theirs by name. Any other method gets a free pair by the hash of its name, so
-that it does not depend on what else was run; two that fall on one pair take neighbours, in
-alphabetical order. Colours: Okabe & Ito's and five of Tol's muted ones (yellow left out: invisible
-on paper). Several series of one method share both and differ in shade, line and half of the mark.
+Shipped methods have a fixed pair. Any other method gets a free pair by the hash of its name, so it
+is independent of the other methods in the report; on a collision methods take neighbouring pairs,
+in alphabetical order. Colours: Okabe & Ito's and five of Tol's muted ones (without yellow:
+invisible on paper). Series of one method share both and differ in shade, line style and marker
+fill.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ SHIPPED: dict[str, tuple[str, str]] = {
     "external_recursive_llm": (TEAL, "D"),
     "external_pyrlm": (TEAL, "p"),
 }
-"""Printed name of a method that is shipped -> (colour, marker)."""
+"""Printed name of a shipped method -> (colour, marker)."""
 _OTHER_NAMES = {"rlm": "rlm_own", "rag": "rag_bm25"}
 _DEPTH = re.compile(r"(.+)_d(\d+)")
 _DEPTH_MARKERS = ("X", "<", "P", "s", "D", "h", "8", "o")
-"""Marker of a recursive method by the number of its depth: `rlm_own_d0`, `rlm_own_d2`."""
+"""Marker of a recursive method by the depth in its name: `rlm_own_d0`, `rlm_own_d2`."""
 
 
 def _fixed(method: str) -> tuple[str, str] | None:
@@ -86,9 +87,9 @@ _FREE = [(c, m) for m in MARKERS for c in COLOURS if (c, m) not in _TAKEN]
 
 
 def pairs(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Method -> (colour, marker) of the methods of one report; no two have the same pair.
+    """Return method -> (colour, marker) for the methods of one report; pairs are unique.
 
-    Methods that are not shipped and fall on one pair by their hash take the next free one.
+    A method that is not shipped takes the next free pair if its hash collides.
     """
     found: dict[str, tuple[str, str]] = {}
     for method in sorted(set(methods), key=lambda name: (_fixed(name) is None, name)):
@@ -104,7 +105,7 @@ def pairs(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
 def mark(frame: pd.DataFrame) -> None:
     """Add the column `look` to a frame with `method` and `series`.
 
-    Of the whole report, so that figures about a part of it look the same.
+    Call it on the whole report's frame, so that figures of a part look the same.
     """
     kinds = frame[["method", "series"]].drop_duplicates().sort_values(["method", "series"])
     of_method = pairs(kinds["method"])

@@ -1,6 +1,6 @@
-"""Names that a user may know from earlier: `compare long_context rlm_own` means `rlm`.
+"""Earlier names that a user may still use: `compare long_context rlm_own` means `rlm`.
 
-A table prints the name of the YAML file; `config/earlier_names` holds those of before.
+A table prints the name of the YAML file; `config/earlier_names` has the earlier ones.
 """
 
 from rlm_eval.core import renamed
@@ -15,9 +15,9 @@ EARLIER = {
     "ruler_qa": "ruler_qa_gen",
     "ruler_vt": "ruler_vt_gen",
 }
-"""Earlier name of a YAML file -> its name. Those of methods are in `core.renamed`."""
+"""Earlier name of a YAML file -> present name. Those of methods are in `core.renamed`."""
 
 
 def printed(name: str) -> str:
-    """`name`, `METHOD` or `METHOD:ROOT`, with each part as tables print it."""
+    """Convert `name`, `METHOD` or `METHOD:ROOT` to the names printed in tables."""
     return ":".join(EARLIER.get(part, renamed.current(part)) for part in name.split(":"))

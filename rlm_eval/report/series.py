@@ -1,8 +1,9 @@
-"""Names of the series of a report: a method and what sets it apart from the others.
+"""Names of the series of a report: a method and its distinguishing settings.
 
-A name holds only what can change a reply. Settings come from the manifests (`Cell.settings`: every
-default written out, run-time knobs left out); a window counts as the server reported it, and the
-words of a prompt by their hash. Cells that agree in all of that are one series.
+A name contains only settings that can change a reply. Settings come from the manifests
+(`Cell.settings`: every default written out, run-time settings excluded); a window is the server's
+reported value, a prompt's text is compared by hash. Cells that agree in all of these are one
+series.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from rlm_eval.records import union
 from rlm_eval.records.record import COUNTERFACTUAL
 
 SERIES = ["method", "variant", "root", "sub", "prompt"]
-"""What makes a series."""
+"""Columns that identify a series."""
 PLACE = ["task", "task_variant", "length"]
-"""Where series are set against each other: rows that agree in both are one line of the table."""
+"""Columns of a comparison's place: rows that agree in `PLACE` and `SERIES` are one table line."""
 
 _METHOD_ORDER = ["long_context", "rag", "summary_agent", "codeact", "react", "rlm"]
-# Of a stored configuration, which older manifests hold alone; `settings` has none but the lengths.
+# Keys of a stored configuration (all that older manifests have); `settings` has only the lengths.
 _RUNTIME = frozenset((
     "name", "results", "max_samples", "experiment", "debug", "n", "epochs", "port", "url", "length",
     "base_url", "api_key_env", "price", "concurrency", "rpm", "tpm", "timeout_s", "gpu_hour_usd",
@@ -35,9 +36,9 @@ Leaves = dict[str, Any]
 
 
 def tell_prompts_apart(frame: pd.DataFrame) -> None:
-    """Add its hash to a prompt's name where one method was run with several texts of that name.
+    """Add the hash to a prompt's name if a method was run with several texts of that name.
 
-    A prompt that was renamed has its present name in every table, whatever the records say.
+    A renamed prompt has its present name in every table, independent of the records.
     """
     frame["prompt"] = frame["prompt"].replace(RENAMED_PROMPTS)
     hashes = frame["prompt_hash"].astype(object).where(frame["prompt_hash"].notna(), "")
@@ -52,8 +53,8 @@ def tell_prompts_apart(frame: pd.DataFrame) -> None:
 def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, Any]]) -> None:
     """Name the settings that differ between cells which would share a line of the table.
 
-    Cells whose settings are known to agree become repeats of one cell. Those that differ in nothing
-    that is known keep the end of their id as a name.
+    Cells whose settings are known to agree become repeats of one cell. Cells without a known
+    difference, but with incomplete settings, are named by the end of their id.
     """
     known = {m["identity"]: m for m in manifests}
     cells = frame[[*PLACE, *SERIES, "seed", "cell_id"]].drop_duplicates()
@@ -81,13 +82,13 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
 
 
 def originals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are no counterfactual of another run; all of them where there is no other."""
+    """Return the rows that are not counterfactuals; all rows if every row is a counterfactual."""
     own = frame[~frame["variant"].fillna("").astype(str).str.startswith(COUNTERFACTUAL)]
     return frame if own.empty else own
 
 
 def _number_repeats(frame: pd.DataFrame) -> None:
-    """Epochs of their own for the samples of cells that are one by their settings."""
+    """Assign distinct epochs to the samples of cells with equal settings."""
     line = [*PLACE, *SERIES, "seed", "sample_id"]
     several = frame.groupby(line, dropna=False)["cell_id"].transform("nunique") > 1
     if not several.any():
@@ -103,9 +104,9 @@ def _number_repeats(frame: pd.DataFrame) -> None:
 
 
 def _differing(places: Iterator[Sequence[Leaves]]) -> list[str]:
-    """Keys with two values or more among the cells of some place; a cell without one says nothing.
+    """Return keys with several values among the cells of a place; cells without a key are ignored.
 
-    The sub-model's are left out where the root's of the same name differ alike.
+    The sub-model's keys are excluded if the root's of the same name have the same values.
     """
     found: dict[str, None] = {}
     for cells in places:
@@ -123,7 +124,7 @@ def _words(leaves: Leaves, keys: Sequence[str]) -> list[str]:
 
 
 def _leaves_of(manifest: Mapping[str, Any]) -> Leaves:
-    """Dotted key -> value of what a cell's replies may depend on."""
+    """Return dotted key -> value of the settings that may change a cell's replies."""
     found = {
         key.removeprefix("models."): value
         for key, value in _leaves(manifest.get("settings") or manifest.get("config", {}))
@@ -135,7 +136,7 @@ def _leaves_of(manifest: Mapping[str, Any]) -> Leaves:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of a configuration, run-time settings left out."""
+    """Yield (dotted key, value) of a configuration without run-time settings."""
     if not isinstance(value, Mapping):
         yield path, value
         return
@@ -147,9 +148,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def labels(frame: pd.DataFrame) -> pd.Series:
-    """The shortest label that tells the series of this report apart: method, then what varies."""
+    """Return the shortest unique label per series: method, then the settings that vary."""
     kinds = frame[SERIES].drop_duplicates()
-    # A fixed program has no root: its sub model is named where it is not the root of the others.
+    # A fixed program has no root: name its sub-model if it is not the root of the others.
     models = set(kinds["root"]) - {""} or set(kinds["sub"])
     made = {}
     for row in kinds.itertuples(index=False):
@@ -159,7 +160,7 @@ def labels(frame: pd.DataFrame) -> pd.Series:
         if variant:
             parts.append(f"[{variant}]")
         pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
-        # A model's switches (`models.shown_name`) change what it was sent: always named.
+        # A model's switches (`models.shown_name`) change its requests: always named.
         if pair and (len(models) > 1 or pair not in models or " [" in pair):
             parts.append(f"({pair})")
         same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
@@ -172,7 +173,7 @@ def labels(frame: pd.DataFrame) -> pd.Series:
 
 
 def in_order(frame: pd.DataFrame) -> list[str]:
-    """Series labels in a fixed order: baselines first, RLM last, then by name."""
+    """Return the series labels in a fixed order: baselines first, RLM last, then by name."""
     pairs = frame[["method", "series"]].drop_duplicates()
 
     def rank(pair: tuple[str, str]) -> tuple[int, str, str]:
@@ -183,7 +184,7 @@ def in_order(frame: pd.DataFrame) -> list[str]:
 
 
 def pair_method(frame: pd.DataFrame) -> str | None:
-    """The recursive method with most (root, sub) pairs; `None` where none has two."""
+    """Return the recursive method with the most (root, sub) pairs; `None` if none has two."""
     pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()
     rlm = pairs[[name for name in pairs.index if str(name).startswith("rlm")]]
     return str(rlm.idxmax()) if len(rlm) and rlm.max() > 1 else None

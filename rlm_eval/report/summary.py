@@ -1,7 +1,7 @@
-"""From records to one row per table line: who, what, length; accuracy, cost, time, behaviour.
+"""From records to the cell table: series, task, length; accuracy, cost, time, behaviour.
 
-Not a figure and not a file: the frame that tables and figures are drawn from. Repeats of a sample
-are averaged first; samples (in their clusters) are the units.
+The data frame behind tables and figures, one row per table line. Repeats of a sample are averaged
+first; samples (in their clusters) are the units.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlm_eval.report.tables import baselines
 from rlm_eval.stats import bounds, intervals
 
 KEYS = [*series.PLACE, *series.SERIES]
-"""What makes a line of the table; rows that agree in these are repeats or samples of one cell."""
+"""Key columns of a table line; rows that agree in these are repeats or samples of one cell."""
 
 series_order = series.in_order
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
@@ -55,7 +55,7 @@ _PAID = [
     "gpu_seconds", "core_seconds", "service_seconds", "queue_seconds",
     "first_token_seconds", "token_seconds",
 ]  # fmt: skip
-"""Columns of cost and time: a refused prompt has none of them."""
+"""Columns of cost and time: not available for a refused prompt."""
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
     "failed_calls": "n_failed_calls",
@@ -68,10 +68,10 @@ _SUMS = {
 
 
 def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """Records with plain dtypes, a `series` label and totals; what all of the report works on.
+    """Prepare records for the report: plain dtypes, a `series` label, totals.
 
     Cells that agree in all `KEYS` but differ in their settings are never merged: `series` names
-    what differs, from the manifests.
+    the differing settings, from the manifests.
     """
     extra = [name for name in records.columns if name not in COLUMNS]
     frame = records.reindex(columns=[*COLUMNS, *extra])
@@ -84,16 +84,16 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
         if name != "length":
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
-    for name in ("cluster", "item"):  # only told apart, never shown: numbers are faster
+    for name in ("cluster", "item"):  # only compared, never shown: numbers are faster
         frame[name] = pd.factorize(frame[name])[0]
     frame["length"] = frame["length"].fillna(wording.UNKNOWN_LENGTH)
-    # Of what was imported it may be unknown; records of an earlier release hold it always.
+    # Unknown for some imported rows; always known in records of an earlier release.
     recursion_unknown = frame["used_recursion"].isna() & frame["imported"].notna()
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
-    frame = frame.copy().reset_index(drop=True)  # in one piece: the columns were set one by one
+    frame = frame.copy().reset_index(drop=True)  # defragment: columns were added one by one
     frame["recursion_unknown"] = recursion_unknown.to_numpy()
-    # GPU time at its price stands in for a list price; captions say so.
+    # GPU time at its price replaces a missing list price; captions state it.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
     series.tell_prompts_apart(frame)
@@ -110,10 +110,10 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
 
 
 def _refused(frame: pd.DataFrame) -> pd.Series:
-    """True for an overflow at which nothing was read: no time and no money was spent on it.
+    """Return true for a context overflow without any tokens read: it cost no time and no money.
 
-    An overflow after answered calls cost what those cost. Where the tokens are unknown, all calls
-    failed, or the only one there was.
+    An overflow after answered calls has their cost. With unknown tokens, it counts as unread if all
+    calls failed, or at most one call was made and its failures are unknown.
     """
     calls, failed = frame["n_calls"].fillna(0), frame["n_failed_calls"]
     unread = (failed >= calls) | (failed.isna() & (calls <= 1))
@@ -122,7 +122,7 @@ def _refused(frame: pd.DataFrame) -> pd.Series:
 
 
 def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per sample: score and cost averaged over repeats; cut, missing, refused marked."""
+    """Return a row per sample: score and cost averaged over repeats; flags cut, lost, refused."""
     marked = frame.assign(
         cut=frame["outcome"].str.startswith("limit:")
         | frame["outcome"].isin(("truncated", "unknown")),
@@ -145,7 +145,7 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """The cell table of a prepared frame, sorted by task, length and series."""
+    """Return the cell table of a prepared frame, sorted by task, length and series."""
     rank = {name: i for i, name in enumerate(series.in_order(frame))}
     keys = [*KEYS, "series", "task_label"]
     samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
@@ -157,7 +157,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     means = paid.groupby(keys, sort=False)[[*_MEANS.values(), *scorers]].mean()
     means = means.reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
-    # A sum of nothing is 0, which only records of ours may mean: old ones lack some columns.
+    # An empty sum is 0, which is valid only for complete records: old ones lack some columns.
     said = groups[list(_SUMS.values())].count().reset_index(drop=True) > 0
     sums = sums.where(said | ~table["imported"].to_numpy()[:, None])
     means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
@@ -226,7 +226,7 @@ def _row(part: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
 
 
 def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
-    """pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
+    """Return pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
     unknown = {"pass_at": float("nan"), "pass_hat": float("nan")}
     repeats = part["epoch"].nunique()
     if repeats < 2:
@@ -243,14 +243,14 @@ def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
 
 
 def _spread(name: str, values: np.ndarray[Any, Any], of_samples: pd.DataFrame) -> dict[str, float]:
-    """Mean, quantiles, max and total of what is known; all unknown where a value is missing.
+    """Return mean, quantiles, max and total; all unknown if a value is missing.
 
     A mean over the priced half of a cell would not be the cell's mean. `values` has every repeat,
-    for the max and the total; `of_samples` the samples' means over theirs and their clusters:
-    repeats of a sample are no further samples for an interval.
+    for the max and the total; `of_samples` has the samples' means over repeats and their clusters:
+    repeats are not additional samples for an interval.
     """
     known = values[~np.isnan(values)]
-    # Samples without a latency (resumed ones) are left out; an unknown price spoils the cell.
+    # Samples without a latency (resumed ones) are excluded; one unknown price makes all unknown.
     whole = len(known) == len(values) or name in ("wall", "path")
     if not len(known) or not whole:
         names = ("mean", "mean_low", "mean_high", *_QUANTILES, "max", "total", "median_low",

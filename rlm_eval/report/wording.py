@@ -1,4 +1,4 @@
-"""Words that tables, texts and figures share: lengths, numbers for an axis, counts, stamps."""
+"""Wording shared by tables, texts and figures: lengths, axis numbers, counts, stamps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import pandas as pd
 
 UNKNOWN_LENGTH = 0.5
-"""Stands for a length that an imported log does not say: keys and axes need a number."""
+"""Placeholder for a length missing from an imported log: keys and axes need a number."""
 
 
 def tokens_label(value: float) -> str:
-    """`8k`, `1M`: 1k is 1,024 tokens."""
+    """Format a token count: `8k`, `1M`; 1k is 1,024 tokens."""
     if value == UNKNOWN_LENGTH:
         return "unknown"
     if value >= 1024**2:
@@ -21,7 +21,7 @@ def tokens_label(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 1,500, 20k, 2M, 0.003."""
+    """Format a number for an axis: 1,500, 20k, 2M, 0.003."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / min(size, 1e3 if suffix == 'k' else size):g}{suffix}"
@@ -29,12 +29,12 @@ def short(value: float) -> str:
 
 
 def probability(p: float) -> str:
-    """A p value: four decimals, and never 0.0000."""
+    """Format a p value: four decimals, and never 0.0000."""
     return f"{p:.0e}" if 0 < p < 0.0001 else f"{p:.4f}"
 
 
 def counted(values: Iterable[float]) -> str:
-    """`n = 20`, or the range where points differ."""
+    """Return `n = 20`, or a range if points differ."""
     found = sorted({int(v) for v in values})
     if not found:
         return "n = 0"
@@ -42,12 +42,12 @@ def counted(values: Iterable[float]) -> str:
 
 
 def called(table: pd.DataFrame) -> str:
-    """The models of these lines: the root, or the sub model of what has none."""
+    """Return the models of these lines: the root, or the sub-model for lines without a root."""
     return ", ".join(sorted(set(table["root"].where(table["root"] != "", table["sub"]))))
 
 
 def marks(frame: pd.DataFrame) -> str:
-    """What stands in a figure as a small mark, wherever it is copied to."""
+    """Return the small mark that stays in a figure when it is copied elsewhere."""
     words = [
         "scripted replies, no model answered" if frame["scripted"].any() else "",
         "generated data" if frame["generated"].any() else "",
@@ -57,7 +57,7 @@ def marks(frame: pd.DataFrame) -> str:
 
 
 def stamps(frame: pd.DataFrame) -> str:
-    """What a page, a table or a comparison must say first: scripted replies, generated data."""
+    """Return the first warning of a page, table or comparison: scripted or generated data."""
     words = []
     if frame["scripted"].any():
         words.append("SCRIPTED REPLIES: tests the machinery, no model answered")
@@ -69,7 +69,7 @@ def stamps(frame: pd.DataFrame) -> str:
 
 
 def imported(frame: pd.DataFrame) -> str:
-    """The provenance of imported rows, with the hash of their files; empty for runs made here."""
+    """Return the provenance of imported rows, with their files' hash; empty for runs made here."""
     if "imported" not in frame or not frame["imported"].notna().any():
         return ""
     told = []
@@ -84,7 +84,7 @@ def imported(frame: pd.DataFrame) -> str:
 
 
 def unknown_lengths(data: pd.DataFrame) -> pd.DataFrame:
-    """`data` for a file: the number that stands for an unknown length becomes an empty cell."""
+    """Prepare `data` for a file: the placeholder of an unknown length becomes an empty cell."""
     if "length" not in data or not (data["length"] == UNKNOWN_LENGTH).any():
         return data
     return data.assign(length=data["length"].where(data["length"] != UNKNOWN_LENGTH))

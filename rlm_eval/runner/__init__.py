@@ -1,1 +1,1 @@
-"""Runs the cells: from a sample to a trajectory and a score, and resumes."""
+"""Runs and resumes cells: sample, trajectory, score."""

@@ -1,7 +1,7 @@
-"""Time left of a whole run, from the pace of its cells so far.
+"""Estimated time left of a whole run (ETA), from the pace of its cells so far.
 
-The cells of a run take their turns, so the time left is that of the running cell plus that of every
-waiting one. A waiting cell's pace is taken from cells like it; it is a forecast, not a bound.
+Cells run one after the other, so the time left is the running cell's plus that of every waiting
+one. A waiting cell's pace comes from similar cells; it is a forecast, not a bound.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """What the pace of a cell depends on most."""
+    """The properties that determine most of a cell's pace."""
 
     method: str
     """Name of the method."""
@@ -24,7 +24,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a cell of this process went."""
+    """Measured pace of a cell of this process."""
 
     kind: Kind
     seconds: float
@@ -32,11 +32,11 @@ class Pace:
 
 
 def pace_of(kind: Kind, seen: Sequence[Pace]) -> float | None:
-    """Seconds per sample to expect of a cell; `None` where no cell has finished a sample.
+    """Return the expected seconds per sample; `None` if no cell has finished a sample.
 
-    Cells of the same method and models count alone where there are any, and of those the one of
-    the nearest length; longer contexts are scaled up in proportion where only one length was seen.
-    Otherwise the mean over all cells.
+    Starts from the cell of the same method and models with the nearest length, corrected by the
+    slope over the lengths seen; with one length, longer contexts scale up in proportion. Without
+    such a cell: the mean over all cells.
     """
     if not seen:
         return None
@@ -46,8 +46,8 @@ def pace_of(kind: Kind, seen: Sequence[Pace]) -> float | None:
     nearest = min(alike, key=lambda p: (abs(p.kind.length - kind.length), p.kind.length))
     low, high = _ends(alike)
     if low.kind.length == high.kind.length:
-        # One length tells nothing of the slope. Time grows at most about linearly with the length
-        # for most methods; a shorter context is not assumed to be faster.
+        # The slope is unknown with one length. For most methods time grows at most about linearly
+        # with the length; a shorter context is not assumed to be faster.
         return nearest.seconds * max(1.0, kind.length / max(1, nearest.kind.length))
     slope = (high.seconds - low.seconds) / (high.kind.length - low.kind.length)
     return max(low.seconds, nearest.seconds + slope * (kind.length - nearest.kind.length), 0.0)
@@ -59,9 +59,9 @@ def _ends(alike: Sequence[Pace]) -> tuple[Pace, Pace]:
 
 
 def seconds_left(waiting: Iterable[tuple[Kind, int]], seen: Sequence[Pace]) -> float | None:
-    """Seconds that the `waiting` cells will take, each a kind and its samples to run.
+    """Return the seconds that the `waiting` cells will take, each a kind and its samples to run.
 
-    `None` where nothing is known yet.
+    `None` while no pace is known.
     """
     total = 0.0
     for kind, samples in waiting:
@@ -75,7 +75,7 @@ def seconds_left(waiting: Iterable[tuple[Kind, int]], seen: Sequence[Pace]) -> f
 
 
 def in_words(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`."""
+    """Format seconds: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

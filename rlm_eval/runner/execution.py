@@ -1,6 +1,6 @@
 """From cells to a finished run directory: cost check, run or resume, merge, records, report.
 
-The commands and the Python interface (`api`) share it. Not here: the cells themselves (`runner`).
+Shared by the commands and the Python interface (`api`). `runner` runs the cells themselves.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def outcomes(text: str | None) -> list[Outcome]:
-    """The outcomes named by `--redo`, or `all`. Raises `ConfigError` for an unknown name."""
+    """Parse the outcomes named by `--redo`, or `all`. Raises `ConfigError` for an unknown name."""
     if text is None:
         return []
     try:
@@ -56,20 +56,20 @@ def outcomes(text: str | None) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class ExpectedCost:
-    """What the unfinished cells of a run are expected to cost."""
+    """Expected cost of a run's unfinished cells."""
 
     dollars: float
-    """Of the models with a known price."""
+    """US dollars for the models with a known price."""
     text: str
     """The amount and its range, in words."""
     unpriced: bool
-    """True where the price of another model is unknown."""
+    """True if the price of another model is unknown."""
 
 
 async def expected_cost(folder: Path, cells: Sequence[Cell]) -> ExpectedCost | None:
-    """Estimate the cells of the run directory `folder` that are not done; nothing is called.
+    """Estimate the unfinished cells of the run directory `folder` without a model call.
 
-    `None` where no model of them has a price.
+    `None` if none of their models has a price.
     """
     todo = _open_cells(folder, cells)
     priced = [c for c in todo if any(price_of(m.price) for m in c.models.values())]
@@ -88,9 +88,10 @@ def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def unready(folder: Path, cells: Sequence[Cell]) -> dict[str, str]:
-    """Identity of each unfinished cell that this machine cannot run -> why, in a line.
+    """Return identity -> one-line reason for each unfinished cell that cannot run here.
 
-    Asks the methods that need more than a model (an external engine's environment); calls nothing.
+    Checks the methods that need more than a model (an external engine's environment); makes no
+    model call.
     """
     asked = {c.identity: getattr(c.method, "unready", None) for c in _open_cells(folder, cells)}
     told = {identity: ask() for identity, ask in asked.items() if ask is not None}
@@ -98,10 +99,10 @@ def unready(folder: Path, cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) -> list[str]:
-    """Warnings about designs that can show little; `tests`: comparisons that were named before."""
+    """Warn about underpowered designs; `tests`: number of comparisons named beforehand."""
     if not _open_cells(folder, cells):
         return []
-    # A script measures nothing.
+    # Scripted replies are not measurements: no design to check.
     real = [c for c in cells if not any(getattr(m, "scripted", False) for m in c.models.values())]
     return [design.warning() for design in designs_of(real, tests) if design.shows_little]
 
@@ -115,10 +116,10 @@ def confirm(
     ask: bool = True,
     tests: int | None = None,
 ) -> None:
-    """Warn of designs that show little; ask before more than `above` US dollars are spent.
+    """Warn about underpowered designs; ask before spending more than `above` US dollars.
 
-    `tests`: comparisons that were named beforehand. Raises `ConfigError` without a terminal, or
-    where `ask` is false (then there is no `--yes`).
+    `tests`: number of comparisons named beforehand. Raises `ConfigError` without a terminal, or
+    if `ask` is false (then there is no `--yes`).
     """
     for warning in weak_designs(folder, cells, tests):
         warn(warning)
@@ -149,13 +150,13 @@ def execute(
     begin: Callable[[Path], None] = lambda _: None,
     tests: int | None = None,
 ) -> int:
-    """Confirm, run or resume the cells, make records and report; returns the exit code.
+    """Confirm, run or resume the cells, make records and report; return the exit code.
 
-    Raises `EndedBySignal` where Ctrl-C or SIGTERM left cells unfinished, `MissingDependency` before
-    any call where a method lacks something on this machine.
+    `config` holds the settings of the whole run; `begin` is called with its folder before any model
+    call; `tests` is the number of comparisons named beforehand, `None` if there are none.
 
-    `config` holds what concerns the whole run; `begin` is called with its folder before any call;
-    `tests` is the number of comparisons that were named beforehand, where they were.
+    Raises `EndedBySignal` if Ctrl-C or SIGTERM left cells unfinished, and `MissingDependency`
+    before any call if a method lacks a dependency on this machine.
     """
     folder = output_folder(run_folder(config))
     if lacking := unready(folder, cells):
@@ -188,7 +189,7 @@ def execute(
 
 
 def update_records(folder: Path, ended: Summary) -> bool:
-    """Make the records of a run anew; false where nothing was added and they are there."""
+    """Rebuild a run's records; return false if they exist and nothing was added."""
     is_new = bool(ended.attempted or ended.rescored) or not (folder / FILE).exists()
     if is_new:
         write_records(folder)
@@ -196,12 +197,12 @@ def update_records(folder: Path, ended: Summary) -> bool:
 
 
 def contexts_of(cells: Sequence[Cell]) -> ContextSource:
-    """Contexts of these cells' samples for a report: their own classes are trusted."""
+    """Return the contexts of these cells' samples for a report, trusting the cells' classes."""
     return ContextSource(known={name for cell in cells for name in foreign(cell.resolved)})
 
 
 def _print_results(folder: Path, cells: Sequence[Cell], ended: Summary, *, report: bool) -> None:
-    """Make records and report, unless nothing was added; print what they show and their places."""
+    """Make records and report unless nothing was added; print results and file locations."""
     out = folder / "report"
     is_new = update_records(folder, ended)
     if report:
@@ -209,5 +210,5 @@ def _print_results(folder: Path, cells: Sequence[Cell], ended: Summary, *, repor
         try:
             print(write_report([folder], out, contexts_of(cells)) if fresh else summary(out))
         except NoRecords:
-            return  # what is unfinished, and why, is told next
+            return  # the caller prints the unfinished cells and reasons next
     print(f"records: {folder / FILE}")

@@ -1,12 +1,12 @@
-"""One cell under `@hydra.main`, for those who bring a Hydra launcher or sweeper of their own.
+"""One cell under `@hydra.main`, for use with a custom Hydra launcher or sweeper.
 
     python -m rlm_eval.runner.hydra_app --multirun hydra/launcher=submitit_slurm length=4k,8k
 
 `rlm-eval run` and `submit` do more: cells share servers, sweeps resume as a whole, one failing cell
 stops no other, and an experiment's `sweep:` is expanded (here lists come on the command line).
-Results go to the same run directory, Hydra's own files into its `hydra/`. All its jobs share the
-run directory's `budget`; what they are expected to cost together is held against `confirm_above`
-before the first begins (of a sweeper that chooses its own values: each job alone).
+Results go to the same run directory, Hydra's own files into its `hydra/`. All jobs share the run
+directory's `budget`; their total expected cost is checked against `confirm_above` before the first
+job starts (with a sweeper that chooses its own values: job by job).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SAYS_ONLY |= {"--shell-completion"}
     version_base="1.3",
 )
 def main(config: DictConfig) -> None:
-    """Run the cell. Raises `RlmEvalError` where it has samples without a result."""
+    """Run the cell. Raises `RlmEvalError` if it has samples without a result."""
     from rlm_eval.config.cell import build_cell, run_folder, sweep_budget
     from rlm_eval.config.environment import settle
     from rlm_eval.runner.execution import confirm
@@ -52,7 +52,7 @@ def main(config: DictConfig) -> None:
     runner = Runner(folder, cells, sweep_budget(config), signals=Signals())
     try:
         summary = runner.run_now()
-    except EndedBySignal as error:  # not as an error of the job: Hydra would begin the next one
+    except EndedBySignal as error:  # not a job error: Hydra would start the next job
         warn(error)
         sys.exit(error.code)
     for name, why in summary.unfinished.items():
@@ -62,9 +62,9 @@ def main(config: DictConfig) -> None:
 
 
 def begin(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them; what all jobs cost together is checked here.
+    """Return the arguments for Hydra after checking the total cost of all jobs.
 
-    Raises `ConfigError` where that is over `confirm_above`: then no job is started.
+    Raises `ConfigError` if it exceeds `confirm_above`: then no job is started.
     """
     from rlm_eval.config.grid import with_fields
 
@@ -81,7 +81,7 @@ def _confirm_together(overrides: Sequence[str]) -> None:
 
     try:
         configs = expand(overrides)
-    except ConfigError:  # a sweeper's own words, or a mistake: Hydra says which
+    except ConfigError:  # sweeper syntax, or a mistake: Hydra reports which
         return
     cells = [build_cell(config) for config in configs]
     above = float(configs[0].confirm_above)

@@ -1,7 +1,7 @@
-"""The samples of a cell out of its own directory: what has ended needs no data set any more.
+"""A cell's samples, loaded from its own directory: a finished cell needs no data set.
 
-A sample's id is the hash of its question, context and gold, so that a stored sample is the one that
-was asked. Only its context's text is elsewhere: it is made from the task when somebody reads it.
+A sample's id is the hash of its question, context and gold, so a stored sample is the one that was
+run. Only the context's text is not stored: the task rebuilds it on first access.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rlm_eval.tasks import Task
 
 
 def stored_samples(folder: Path, task: Task) -> list[Sample]:
-    """Every stored sample of a cell's directory; contexts are made by `task` on demand."""
+    """Return every stored sample of a cell's directory; `task` builds contexts on demand."""
 
     @functools.cache
     def contexts() -> dict[str, Context]:
@@ -47,11 +47,11 @@ def stored_samples(folder: Path, task: Task) -> list[Sample]:
 
 
 def samples_of(cell: Cell, folder: Path) -> list[Sample]:
-    """The cell's samples: the stored ones where it is done and its data are pinned on the hub.
+    """Return the cell's samples: the stored ones if it is done and its data are pinned on the hub.
 
-    Such data give the same samples whenever they are asked, so that nothing has to be read. Local
-    files, branches of the hub and generators are asked again: they may have changed. Where the hub
-    cannot be asked, what is done stays done.
+    Pinned data always give the same samples, so nothing has to be read. Local files, hub branches
+    and generators are read again: they may have changed. If the hub cannot be reached, finished
+    samples stay finished.
     """
     stored = _done_samples(cell, folder)
     if stored is not None and getattr(cell.task, "pinned", False):
@@ -71,8 +71,8 @@ def samples_of(cell: Cell, folder: Path) -> list[Sample]:
 
 
 def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
-    """The samples that the cell asks for, where all of them are done; else `None`."""
-    whole = folder  # of a shard, the samples are those of the merged cell
+    """Return the samples that the cell needs if all of them are done; else `None`."""
+    whole = folder  # a shard's samples are those of the merged cell
     if cell.shard is not None and (folder / "DONE").exists():
         whole = folder.parents[2] / "cells" / cell.id
     if not (whole / "DONE").exists():
@@ -80,7 +80,7 @@ def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
     counts = orjson.loads((whole / "DONE").read_bytes())
     made = counts.get("samples", 0)
     asked = counts.get("n", made)
-    # Fewer samples than were asked for: the data have no more, whatever n is.
+    # Fewer samples than n: the data set has no more.
     has_all = cell.n <= asked or made < asked
     if not has_all or cell.epochs > counts.get("epochs", 0):
         return None

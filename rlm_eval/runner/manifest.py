@@ -1,6 +1,6 @@
-"""What a cell's numbers rest on: configuration, code, packages, machine. Written before any call.
+"""Provenance of a cell's numbers: configuration, code, packages, machine. Written before any call.
 
-Holds no secret: configurations name environment variables, never their values (`environment`).
+Contains no secret: configurations name environment variables, never their values (`environment`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PACKAGES = (
 def manifest(
     cell: Cell, isolation: IsolationReport | None, endpoints: Mapping[str, EndpointInfo]
 ) -> dict[str, Any]:
-    """The manifest of a cell, JSON-shaped. `isolation` is `None` where no code is run."""
+    """Return a cell's manifest as JSON data. `isolation` is `None` if no code is run."""
     return {
         "cell_id": cell.id,
         "identity": cell.identity,
@@ -77,7 +77,7 @@ def manifest(
 
 
 def price_facts(cell: Cell) -> dict[str, Any]:
-    """What the cell's money rests on: no part of its identity, so that it may change later."""
+    """Return the facts behind the cell's costs; not part of its identity, so they may change."""
     return {
         "prices": {slot: model.price for slot, model in cell.models.items()},
         "gpu_hour_usd": {s: getattr(m, "gpu_hour_usd", None) for s, m in cell.models.items()},
@@ -86,7 +86,7 @@ def price_facts(cell: Cell) -> dict[str, Any]:
 
 
 def _origin(cell: Cell) -> dict[str, str]:
-    """What tables and figures must say of a counterfactual; nothing of other cells."""
+    """Return a counterfactual's note for tables and figures; empty for other cells."""
     if cell.origin is None:
         return {}
     change = ", ".join(cell.origin["change"])
@@ -96,7 +96,7 @@ def _origin(cell: Cell) -> dict[str, str]:
 
 
 def _remark(cell: Cell) -> str:
-    """What figures must say of the method and the models, each sentence once."""
+    """Return the notes on method and models that figures must print, each sentence once."""
     sources = [cell.method, *cell.models.values()]
     said = [str(getattr(source, "remark", "")) for source in sources]
     return in_text(" ".join(dict.fromkeys(sentence for sentence in said if sentence)))
@@ -108,12 +108,12 @@ def _name(cell: Cell, slot: str) -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that a number may depend on."""
+    """Return the versions of the installed packages that a result may depend on."""
     found = {name: _version(name) for name in _PACKAGES}
     return {name: version for name, version in found.items() if version}
 
 
-@functools.cache  # of what this process has imported: the same for each of its cells
+@functools.cache  # constant in a process: depends on the imported code only
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -122,7 +122,7 @@ def _version(package: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """The hardware in words and numbers; no host name, no user name."""
+    """Describe the hardware, without host name or user name."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -135,12 +135,12 @@ def machine() -> dict[str, Any]:
 
 
 _VECTORS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")
-"""Widest first: a model on the CPU reads prompts at these units' speed."""
+"""Vector units, widest first: they bound the prefill speed of a model on the CPU."""
 
 
 @functools.cache
 def processor(told: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name and its widest vector units; without Linux's file what Python knows."""
+    """Return the processor's name and widest vector units; without `/proc/cpuinfo`, Python's."""
     if not told.is_file():
         return platform.processor() or platform.machine()
     lines = told.read_text(encoding="utf-8", errors="replace").splitlines()

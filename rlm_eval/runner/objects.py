@@ -1,10 +1,10 @@
-"""Tasks, methods and models as Python objects: by the names of the shipped YAML, or of any class.
+"""Tasks, methods and models as Python objects: from the shipped YAML by name, or of any class.
 
     model("gpt-5-mini", sampling={"max_output_tokens": 4096})
     cells_of(SNiah(length=2048, n=20), [RLM(), "long_context"], {"root": model("coder-0.5b")})
 
-A cell of objects and a cell of the command line with the same settings are the same cell: both come
-from a composed configuration (`grid`), in which objects take the place of nodes.
+A cell made of objects and one from the command line with the same settings are the same cell: both
+come from a composed configuration (`grid`), in which objects replace nodes.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from rlm_eval.suites.schema import SLOTS, hydra_value
 from rlm_eval.tasks import Task, default_n
 
 _OF_TASKS = ("n", "seed", "length", "tokenizer")
-"""Settings of a run that a task has as fields."""
+"""Run settings that are fields of the task."""
 _NAMED = re.compile(r"\[(\w+)\]")
-"""How `secrets` writes a secret."""
+"""The notation of a secret in `secrets`."""
 
 
 def model(name: str, /, **settings: Any) -> Model:
-    """The model of `configs/model/NAME.yaml`, with fields of it set: `sampling={"seed": 0}`.
+    """Load the model of `configs/model/NAME.yaml` and set fields, as `sampling={"seed": 0}`.
 
-    Raises `ConfigError` for an unknown name or field, and for a key that is written out.
+    Raises `ConfigError` for an unknown name or field, and for a key given in plain text.
     """
     if name == "same":
         raise ConfigError("model('same'): leave out `sub`; it defaults to the root model")
@@ -54,16 +54,16 @@ def model(name: str, /, **settings: Any) -> Model:
 
 
 def method(name: str, /, **settings: Any) -> Method:
-    """The method of `configs/method/NAME.yaml`, with fields of it set. Raises `ConfigError`."""
+    """Load the method of `configs/method/NAME.yaml` and set fields. Raises `ConfigError`."""
     config = _composed("method", name, "method", settings)
     found: Method = build(config.method, f"method {name}")
     return found
 
 
 def task(name: str, /, **settings: Any) -> Task:
-    """The task of `configs/task/NAME.yaml`, with fields of it set: `length="8k"`, `n=20`.
+    """Load the task of `configs/task/NAME.yaml` and set fields, as `length="8k"`, `n=20`.
 
-    Without an `n` it has what shows a large difference, as on the command line. Raises
+    The default `n` is large enough to show a large difference, as on the command line. Raises
     `ConfigError`.
     """
     shared = {key: settings.pop(key) for key in _OF_TASKS if key in settings}
@@ -76,7 +76,7 @@ def task(name: str, /, **settings: Any) -> Task:
 
 
 def _composed(group: str, name: str, key: str, settings: Mapping[str, Any]) -> DictConfig:
-    """A configuration with this choice, and with these fields in the node under `key`."""
+    """Compose a configuration with this choice and these fields in the node under `key`."""
     plain = {k: v for k, v in settings.items() if not isinstance(node_of(v), dict)}
     overrides = [f"{key}.{field}={hydra_value(node_of(value))}" for field, value in plain.items()]
     (config,) = expand([f"{group}={hydra_value(name)}", *overrides])
@@ -97,11 +97,11 @@ def cells_of(
     models: Mapping[str, Model | str],
     **settings: Any,
 ) -> tuple[list[DictConfig], list[Cell]]:
-    """One cell per method, with its configuration, in order; `models` are by slot.
+    """Build one cell per method, with its configuration, in order; `models` are by slot.
 
     `settings` are the values of `configs/run.yaml`: `n`, `length`, `epochs`, `limits={"calls": 9}`,
-    ... Those that the task has as fields are set there; the others keep the command line's
-    defaults. Raises `ConfigError`; nothing is called.
+    ... Those that are fields of the task are set there; the others keep the command line's
+    defaults. Makes no model call. Raises `ConfigError`.
     """
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         methods = [methods]
@@ -177,7 +177,7 @@ def _described(given: Mapping[str, Any]) -> str:
 
 
 def _task_and_values(task: Task, settings: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
-    """The task with the run's settings in its fields, and its fields as settings of the run."""
+    """Return the task with the run's settings as fields, and its fields as run settings."""
     assert dataclasses.is_dataclass(task)
     assert not isinstance(task, type)
     own = {f.name for f in dataclasses.fields(task)}
@@ -195,13 +195,13 @@ def _task_and_values(task: Task, settings: Mapping[str, Any]) -> tuple[Task, dic
         raise ConfigError(f"task: {error}") from error
     values = {key: getattr(changed, key) for key in _OF_TASKS if key in own}
     values.setdefault("n", wanted.get("n") or default_n(changed))
-    if not values.get("length"):  # a text of its own length: any
+    if not values.get("length"):  # a task of fixed size: any length
         values.pop("length", None)
     return changed, values
 
 
 def node_of(value: Any) -> Any:
-    """A value as a configuration holds it; a dataclass names its class under `_target_`."""
+    """Convert a value to a configuration node; a dataclass names its class under `_target_`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
         fields = {f.name: node_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -218,9 +218,9 @@ def node_of(value: Any) -> Any:
 
 
 def _written(value: Any) -> Any:
-    """A node of an object as a configuration has it: secrets by their variables' names.
+    """Convert an object's node to configuration text: secrets by their variables' names.
 
-    Other text is text: `${` begins no interpolation there.
+    Other text is literal: `${` is escaped and starts no interpolation.
     """
     if isinstance(value, dict):
         return {key: _written(inner) for key, inner in value.items()}
@@ -237,5 +237,5 @@ def _written(value: Any) -> Any:
 
 
 def user_path(path: str | Path) -> Path:
-    """A path that a user gave, `~` resolved."""
+    """Return a user's path with `~` expanded."""
     return Path(path).expanduser()

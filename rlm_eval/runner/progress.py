@@ -1,7 +1,7 @@
 """Progress of a run on standard error and in its log file; results go to standard output.
 
-On a terminal a live table of the cells. Without one, a line when a cell ends and a line on the
-whole run every 30 s. The first failures of a cell are printed as they happen, in both.
+With a terminal: a live table of the cells. Without one: a line when a cell ends and a line for the
+whole run every 30 s. In both, the first failures of a cell are printed when they happen.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-_SHOWN_ERRORS = 3  # per cell: the first ones tell, the rest are counted
+_SHOWN_ERRORS = 3  # per cell: print the first ones, count the rest
 _REFRESH_SECONDS = 1.0
-_LINE_SECONDS = 30.0  # between lines on the whole run, where there is no live table
+_LINE_SECONDS = 30.0  # between lines for the whole run without a live table
 _COLUMNS = ("cell", "done", "outcomes", "accuracy", "tokens", "spent", "time", "")
 
 
 class Progress:
-    """The cells of a run. Live as an async context manager, where there is a terminal."""
+    """Progress of a run's cells. As an async context manager it is live on a terminal."""
 
     def __init__(self, cells: Sequence[Cell] = (), folder: Path | None = None) -> None:
         """`cells` in the order in which they will run; `folder` is their run directory."""
         self._names = {cell.plan_id: _label(cell) for cell in cells}
         self._waiting = {cell.plan_id: (_kind(cell), _expected(cell, folder)) for cell in cells}
-        """Cells that have not begun -> what their pace depends on, and samples to run."""
+        """Cells not started yet -> kind for the pace, and samples to run."""
         self._lines: dict[str, CellProgress] = {}
         self._ended: dict[str, str] = {}
         self._live: Live | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._room: int | None = None
         self._ends: set[str] = set()
-        """Unknown finish reasons that were named."""
+        """Unknown finish reasons that were already reported."""
 
     async def __aenter__(self) -> Progress:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and is_shown():
@@ -79,7 +79,7 @@ class Progress:
             await asyncio.gather(self._ticker, return_exceptions=True)
         if self._live is None:
             return
-        self._room = None  # what stays on the terminal is the whole table
+        self._room = None  # the final output is the whole table
         self._live.vertical_overflow = "visible"
         self._live.refresh()
         self._live.stop()
@@ -96,7 +96,7 @@ class Progress:
                 (say if self._live is None else log_only)(f"progress: {self.whole()}")
 
     def whole(self) -> str:
-        """The whole run in one line: cells, samples, tokens, money, time left."""
+        """Return the whole run in one line: cells, samples, tokens, cost, time left."""
         lines = self._lines.values()
         ended = sum(how != "unfinished" for how in self._ended.values())
         ran = sum(line.now for line in lines)
@@ -112,9 +112,9 @@ class Progress:
         return ", ".join(told)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the last cell ends, by the pace so far.
+        """Return the seconds until the last cell ends, by the pace so far.
 
-        `None` where it is not known, and where nothing is left.
+        `None` if it is unknown or nothing is left.
         """
         seen = [line.pace for line in self._lines.values() if line.pace is not None]
         running = [
@@ -146,11 +146,11 @@ class Progress:
         return line
 
     def note(self, text: str, level: int = logging.WARNING) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         say(text, level)
 
     def unknown_end(self, call: Call) -> None:
-        """Name a finish reason that is not known, once per run."""
+        """Report an unknown finish reason, once per run."""
         if call.finish_reason not in self._ends:
             self._ends.add(call.finish_reason)
             said = (
@@ -170,12 +170,12 @@ class Progress:
         fail(f"UNFINISHED {cell}: {why}")
 
     def end(self, cell: str, line: CellProgress, how: str) -> None:
-        """Make a cell's line final."""
+        """Finalize a cell's line."""
         self._ended[cell] = how
         (say if self._live is None else log_only)(f"{line.text()}  {how}")
 
     def table(self) -> Table:
-        """The cells as a table; around the running one where not all fit on the terminal."""
+        """Build the table of cells; centred on the running one if not all fit on the terminal."""
         from rich.table import Table
         from rich.text import Text
 
@@ -191,12 +191,12 @@ class Progress:
             line = self._lines.get(name)
             cells = [self._names[name], *(line.cells() if line else [""] * 6)]
             state = self._ended.get(name, "running" if line else "waiting")
-            table.add_row(*(Text(cell) for cell in (*cells, state)))  # no markup in a model's name
+            table.add_row(*(Text(cell) for cell in (*cells, state)))  # names are not markup
         return table
 
 
 class CellProgress:
-    """The line of one cell: done, outcomes, accuracy with its interval, tokens, money, time."""
+    """Progress line of a cell: done, outcomes, accuracy with its interval, tokens, cost, time."""
 
     def __init__(
         self,
@@ -207,29 +207,29 @@ class CellProgress:
         cost: CallCost,
         clusters: Mapping[str, str],
     ) -> None:
-        """`total` samples of which `todo` are to be run now; `cost` prices a call.
+        """`total` samples, `todo` of them to run now; `cost` prices a call.
 
-        `clusters` by the samples' ids.
+        `clusters` maps sample ids to clusters.
         """
         self.label = _label(cell)
         self.tokens = 0
-        """Input and output tokens of the samples that count."""
+        """Input and output tokens of the valid samples."""
         self.spent = 0.0
-        """US dollars; an unknown price adds nothing."""
+        """US dollars spent; calls with an unknown price are excluded."""
         self._name = cell.plan_id
         self._progress = progress
         self.kind = _kind(cell)
         self.todo = todo
-        """Samples to be run by this process."""
+        """Samples for this process to run."""
         self.now = 0
-        """Of those, samples that ended."""
+        """Number of the `todo` samples that ended."""
         self._total = total
         self._outcomes: Counter[str] = Counter()
         self._clusters = clusters
         self._scores: dict[str, dict[int, float | None]] = {}
-        """By sample and epoch; `None` = not scored."""
+        """Scores by sample and epoch; `None` = not scored."""
         self._cut: set[str] = set()
-        """Samples that a cap or a limit cut off."""
+        """Samples truncated by an output cap or a limit."""
         self._cost = cost
         self._errors = 0
         self._cut_prompts = False
@@ -252,7 +252,7 @@ class CellProgress:
     def finished(self, attempt: RolloutResult) -> None:
         """Add a sample that ended just now."""
         trajectory = attempt.trajectory
-        if not self.now:  # servers of ours started before the first sample did: not its pace
+        if not self.now:  # exclude the start of our servers, before the first sample
             self._began = max(self._started, time.monotonic() - (trajectory.wall_seconds or 0.0))
         self.now += 1
         self._latest = time.monotonic()
@@ -271,33 +271,33 @@ class CellProgress:
                 warn(f"{self.label}: sample {trajectory.sample[:8]} {what}")
 
     def done(self, how: str = "done") -> None:
-        """End the cell; its line stays."""
+        """End the cell; keep its line."""
         self._seconds = time.monotonic() - self._started
         self._progress.end(self._name, self, how)
 
     @property
     def pace(self) -> Pace | None:
-        """How fast the cell goes or went; `None` before its first sample ended."""
+        """Pace of the cell; `None` before its first sample ended."""
         if not self.now:
             return None
         seconds = (self._latest - self._began) / self.now
-        if self._seconds is None:  # the next one may take longer than the ones before
+        if self._seconds is None:  # a running sample may take longer than the finished ones
             seconds = max(seconds, (time.monotonic() - self._began) / (self.now + 1))
         return Pace(self.kind, max(0.0, seconds))
 
     def text(self) -> str:
-        """The line."""
+        """Return the line as text."""
         done, outcomes, accuracy, tokens, *rest = self.cells()
         named = [accuracy and f"acc {accuracy}", tokens and f"{tokens} tok"]
         return "  ".join(filter(None, [f"{self.label:<52} {done}", outcomes, *named, *rest]))
 
     def cells(self) -> tuple[str, ...]:
-        """Done, outcomes, accuracy, tokens, money, time; empty where there is nothing to say."""
+        """Return done, outcomes, accuracy, tokens, cost, time; empty if not applicable."""
         done = f"{sum(self._outcomes.values())}/{self._total}"
         outcomes = " ".join(f"{name}:{count}" for name, count in self._outcomes.most_common())
         money = seconds = ""
         tokens = f"{self.tokens:,}" if self.tokens else ""
-        if self.now:  # of this process
+        if self.now:  # samples of this process
             share = self.todo / self.now
             money = f"${self.spent:,.2f} of about ${self.spent * share:,.2f}" if self.spent else ""
             elapsed = self._seconds or time.monotonic() - self._started
@@ -306,7 +306,7 @@ class CellProgress:
         return done, outcomes, self._accuracy(), tokens, money, seconds
 
     def _accuracy(self) -> str:
-        """The score so far with the interval that the report will print, or its bounds."""
+        """Return the score so far with the interval that the report will print, or its bounds."""
         repeats = {
             sample: [score for score in found.values() if score is not None]
             for sample, found in self._scores.items()
@@ -334,8 +334,8 @@ def _kind(cell: Cell) -> Kind:
 
 
 def _expected(cell: Cell, folder: Path | None) -> int:
-    """Samples that a cell has still to run, before they are drawn; those of an unfinished cell
-    count in full."""
+    """Return the number of samples left in a cell, before they are drawn; an unfinished cell
+    counts in full."""
     done = 0
     if folder is not None:
         with suppress(OSError, ValueError):

@@ -4,8 +4,8 @@
     answer = await rl.ask("Who signed?", ["contract.txt"], method="rlm", root="coder-0.5b")
     print(answer.text, answer.calls, answer.paid)
 
-The same code path as a benchmark run: what it leaves behind is an ordinary run directory. A
-question is its files' contents, too: an edited file makes another cell, in another run directory.
+The same code path as a benchmark run: the output is an ordinary run directory. File contents are
+part of the question's identity: an edited file makes another cell, in another run directory.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of a question."""
+    """Result of a question."""
 
     text: str | None
-    """The answer; `None` where there is none. Of several epochs the first one's."""
+    """The answer of the first epoch; `None` if there is none."""
     outcome: Outcome
-    """How it ended; of several epochs the first one's."""
+    """Outcome of the first epoch."""
     texts: tuple[str | None, ...]
-    """The answer of every epoch."""
+    """The answer of each epoch."""
     calls: int
-    """Model calls; this and the following are sums over epochs."""
+    """Model calls; this and the following fields are sums over epochs."""
     input_tokens: int | None
     """Prompt tokens, cached ones included; `None` = unknown."""
     output_tokens: int | None
@@ -58,15 +58,15 @@ class Asked:
     seconds: float
     """Wall time."""
     is_billed: bool
-    """False where nobody sends a bill: servers of ours, and scripts."""
+    """False if no provider bills the calls: servers of ours, and scripts."""
     is_new: bool
-    """False where all was taken from the journal of an earlier call: nothing was paid now."""
+    """False if every reply was replayed from an earlier call's journal: nothing was paid now."""
     folder: Path
     """The run directory (`rlm-eval view` shows it)."""
 
     @property
     def paid(self) -> str:
-        """Tokens and money, in words."""
+        """Return tokens and cost, in words."""
         counts = (self.input_tokens, self.output_tokens)
         tokens = ["?" if count is None else f"{count:,}" for count in counts]
         money = "price unknown" if self.is_billed else "nothing billed"
@@ -90,11 +90,11 @@ async def ask(
 ) -> Asked:
     """Answer `question` over `files` and `texts`, by any method and models.
 
-    A name in place of an object is that of a YAML file. `settings` are those of `configs/run.yaml`.
-    The run directory is `folder`, else `results/runs/ask-...`, named after what is asked; the same
-    question is answered from its journal.
+    A name in place of an object names a YAML file. `settings` are those of `configs/run.yaml`.
+    The run directory is `folder`, by default `results/runs/ask-...`, named after the question; the
+    same question is replayed from its journal.
 
-    Raises `ConfigError` for bad input, and `RlmEvalError` where the models could not be asked.
+    Raises `ConfigError` for bad input, and `RlmEvalError` if the models could not be called.
     """
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
@@ -110,7 +110,7 @@ async def ask(
 def ask_now(
     question: str, files: Sequence[str | Path], overrides: Sequence[str], signals: Signals | None
 ) -> Asked:
-    """As `ask`, with the overrides of `rlm-eval run` and an event loop of its own.
+    """Run `ask` with the overrides of `rlm-eval run`, in a new event loop.
 
     Also raises `EndedBySignal`.
     """
@@ -172,12 +172,12 @@ async def _ask(
 
 
 def _attempts(place: Path, cell: Cell) -> list[RolloutResult]:
-    """Of every epoch, in order."""
+    """Return the attempts of all epochs, in order."""
     by_epoch = {who[1]: attempt for who, attempt in CellStore(place).attempts.items()}
     return [by_epoch[epoch] for epoch in range(cell.epochs)]
 
 
 def _sum(found: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """The sum of a column; unknown as soon as one value is."""
+    """Return the sum of a column; `None` if any value is unknown."""
     values = [row[name] for row in found]
     return None if None in values else sum(values)

@@ -1,4 +1,4 @@
-"""Stored trajectories run again offline: what `rlm-eval replay` does."""
+"""Offline replay of stored trajectories, for `rlm-eval replay`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from rlm_eval.storage.stale_code import HASHES, replayed, today
 
 
 def accept(folder: Path, same: int) -> str | None:
-    """Record that today's code gives this cell's results (`same` of them); why not, or `None`.
+    """Record that the installed code reproduces this cell's results (`same` of them).
 
-    Raises `LeaseHeld` where a run writes the cell.
+    Returns the reason for not recording it, or `None`. Raises `LeaseHeld` while a run writes the
+    cell.
     """
     with Lease(folder) as lease:
         store = CellStore(folder)
@@ -43,9 +44,10 @@ def accept(folder: Path, same: int) -> str | None:
 async def replay_cell(
     folder: Path, prefix: str, trust: bool, note: Callable[[str], None]
 ) -> tuple[int, int, int]:
-    """Replay the attempts at the samples whose id starts with `prefix`; `note` gets a line of each.
+    """Replay the attempts at samples whose id starts with `prefix`; pass a line each to `note`.
 
-    Returns (attempts that came to the stored result, attempts replayed, results among the first).
+    Returns (attempts that reproduced the stored result, attempts replayed, results among the
+    first).
     """
     store = CellStore(folder)
     cell = replayed_cell(store.manifest, trust=trust)
@@ -68,7 +70,7 @@ async def replay_cell(
                     ReplayJournal(calls, stored.number),
                     Budget(cell.limits),
                     pool,
-                    SourceIndex(sample.context.hash, ""),  # nobody reads these prompts
+                    SourceIndex(sample.context.hash, ""),  # these prompts are not stored
                 )
                 trajectory, scores = await run_rollout(cell.task, cell.method, sample, session)
                 now = RolloutResult(stored.number, trajectory, scores, 0, 0)
@@ -82,8 +84,8 @@ async def replay_cell(
 
 
 def _holding(task: Any, folder: Path) -> Any:
-    """The task with an n that holds all stored samples: a run with a smaller n than before takes
-    none away."""
+    """Return the task with an n that covers all stored samples: a later run with a smaller n
+    removes none."""
     n, stored = getattr(task, "n", None), sum(1 for _ in read_lines(folder / "samples.jsonl"))
     return task if n is None or stored <= n else dataclasses.replace(task, n=stored)
 
@@ -91,13 +93,13 @@ def _holding(task: Any, folder: Path) -> Any:
 def _said(result: RolloutResult) -> tuple[Any, ...]:
     trajectory = result.trajectory
     values = tuple((score.scorer, score.value) for score in result.scores)
-    # The same answer by other calls has another price.
+    # The same answer from different calls has a different cost.
     calls = sorted((call.position, call.role.value, call.reply) for call in trajectory.calls)
     return trajectory.outcome, trajectory.answer.text, values, calls
 
 
 def _told(now: RolloutResult, stored: RolloutResult) -> str:
-    """What came out, and what came out then where it differs."""
+    """Describe the replayed result, and the stored one if it differs."""
 
     def words(result: RolloutResult) -> str:
         outcome, text, values, calls = _said(result)

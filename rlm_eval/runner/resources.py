@@ -1,7 +1,7 @@
-"""What the cells of a run share: opened models, REPL pools, slice indexes, endpoints.
+"""Resources shared by the cells of a run: opened models, REPL pools, slice indexes, endpoints.
 
-Each is opened when the first cell needs it and closed after the last one that does. Not here: the
-order of a run (`runner`), and sharing of servers between models (`models.refcounted`).
+Each is opened for the first cell that needs it and closed after the last one. The order of a run is
+in `runner`, sharing of servers between models in `models.refcounted`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OpenModels:
     def __init__(self, cells: Sequence[Cell], run: Path, budget: Budget) -> None:
         """`cells` in the order in which they will run, of the run directory `run`.
 
-        What proving an endpoint costs is spent from `budget`, the sweep's.
+        Preflight requests are charged to `budget`, the sweep's.
         """
         self.accounts = ServerUsageLog(run)
         self._budget = budget
@@ -52,7 +52,7 @@ class OpenModels:
         self._checks: dict[str, PromptCheck] = {}
 
     async def client(self, model: Model) -> Client:
-        """The model's client; opened and proved by one cheap request where it was not."""
+        """Return the model's client; open it with one cheap preflight request if needed."""
         key = repr(model)
         if key not in self._clients:
             async with AsyncExitStack() as stack:
@@ -61,19 +61,19 @@ class OpenModels:
                     raise ConfigError(
                         f"{model.name}: {'; '.join(lines)}; see rlm_eval/protocols.py"
                     )
-                prove = getattr(client, "prove", None)  # of a client whose server sees turns
+                prove = getattr(client, "prove", None)  # clients whose server receives turns
                 proof = client.check() if prove is None else prove(self._histories[key])
                 self._infos[key] = await proof
                 usage = self._infos[key].check_usage
                 tokens = usage.total or 0
                 self._budget.spend(tokens, cold_cost(model.price)(usage))
                 await self.accounts.opened(key, model, client, self._infos[key])
-                self._stacks[key] = stack.pop_all()  # proved: it stays open
+                self._stacks[key] = stack.pop_all()  # preflight passed: keep it open
             self._clients[key] = client
         return self._clients[key]
 
     async def endpoint(self, model: Model) -> Endpoint:
-        """The model as sessions use it; its prompt check lasts as long as its client."""
+        """Return the model's endpoint for sessions; its prompt check is bound to the client."""
         client = await self.client(model)
         opened = endpoint(model, client)
         check = self._checks.setdefault(
@@ -82,12 +82,12 @@ class OpenModels:
         return replace(opened, check=check)
 
     async def info(self, model: Model) -> EndpointInfo:
-        """What the first request to the model told."""
+        """Return the endpoint facts from the preflight request."""
         await self.client(model)
         return self._infos[repr(model)]
 
     async def release(self, index: int | None = None) -> None:
-        """Close what no cell behind `index` uses; everything where it is `None`."""
+        """Close the models that no cell after `index` uses; all of them if it is `None`."""
         for key in list(self._stacks):
             if index is None or self._last_use[key] <= index:
                 self._clients.pop(key, None)
@@ -104,7 +104,7 @@ class Pools:
         self._open: dict[str, ReplPool] = {}
 
     async def get(self, cell: Cell) -> ReplPool | None:
-        """The cell's pool; `None` where its method runs no code."""
+        """Return the cell's pool; `None` if its method runs no code."""
         if not cell.method.runs_code:
             return None
         key = repr(cell.repl)
@@ -120,7 +120,7 @@ class Indexes:
         self._latest: dict[str, asyncio.Task[SourceIndex]] = {}
 
     async def get(self, sample: Sample) -> SourceIndex:
-        """The index of the sample's context; its text is loaded in a thread."""
+        """Return the index of the sample's context; the text is loaded in a thread."""
         key = sample.context.hash
         if key not in self._latest:
             build = asyncio.to_thread(lambda: SourceIndex(key, sample.context.text()))
@@ -132,31 +132,31 @@ class Indexes:
 
 @dataclass(frozen=True)
 class _ReplayClient:
-    """A client for replays: what the journal does not hold was never asked."""
+    """Replay client: raises on any request that is not in the journal."""
 
     outcome: Outcome
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
-        """Raises `LimitReached` where a limit kept the call from being made, else `ModelError`."""
+        """Raise `LimitReached` if a limit prevented the original call, else `ModelError`."""
         if self.outcome.value.startswith("limit:"):
             raise LimitReached(self.outcome, "here the stored attempt met its limit")
         raise ModelError("replay: the stored attempt made no such request")
 
     async def check(self) -> EndpointInfo:
-        """Nothing is asked."""
+        """Send no request."""
         return EndpointInfo("nobody")
 
     async def account(self) -> None:
-        """Nothing was done."""
+        """Do nothing: there is no usage."""
 
 
 def offline_endpoints(cell: Cell, outcome: Outcome) -> dict[str, Endpoint]:
-    """The cell's endpoints with nobody behind them, to replay an attempt that ended so."""
+    """Return the cell's endpoints without models, to replay an attempt with this outcome."""
     return {slot: endpoint(model, _ReplayClient(outcome)) for slot, model in cell.models.items()}
 
 
 def endpoint(model: Model, client: Client) -> Endpoint:
-    """An opened model as a session uses it. A tokenizer that it names counts, else its client."""
+    """Return an opened model's endpoint. Its named tokenizer counts tokens, else its client."""
     named: str | None = getattr(model, "tokenizer", None)
 
     async def count(messages: Sequence[Message]) -> int:

@@ -1,4 +1,4 @@
-"""What a cell that was begun before takes over: its settings, its replies, its finished samples."""
+"""Resuming a cell: its settings, stored replies and finished samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlm_eval.storage.cell_store import CellStore
 
 
 async def invalidate(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
-    """Open the finished ones of `todo` again."""
+    """Mark the finished attempts of `todo` as not done."""
     if done := [who for s, epoch in todo if not store.needs_run(who := (s.id, epoch))]:
         for who in done:
             store.invalidate(logs.trajectories, who)
@@ -23,9 +23,10 @@ async def invalidate(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Samp
 
 
 def first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
-    """The first trajectory of a sample whose replies are taken again.
+    """Return the number of a sample's first trajectory whose replies may be replayed.
 
-    Of one whose prompt the server cut no reply is: earlier turns may have been cut by less.
+    Replies of a trajectory whose prompt the server truncated are not: its earlier turns may have
+    been truncated by less.
     """
     first, done = store.since.get(who, 0), store.attempts.get(who)
     is_cut = done is not None and done.trajectory.outcome is Outcome.SERVER_CUT
@@ -33,7 +34,7 @@ def first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
 
 
 def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
-    """Raises `ConfigError` where a default has changed since the cell began."""
+    """Raise `ConfigError` if a default has changed since the cell started."""
     changed = changed_defaults(manifest.get("settings", {}), cell.settings)
     if changed:
         raise ConfigError(
@@ -43,6 +44,6 @@ def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
 
 
 def replaced_cells(run: Path, cell: Cell) -> list[str]:
-    """The cells of a run that earlier releases made of the same configuration."""
+    """Return the cells of a run that earlier releases made from the same configuration."""
     kinds = [run / kind for kind in ("cells", "shards")]
     return [i for i in cell.earlier_ids() if any((kind / i).exists() for kind in kinds)]

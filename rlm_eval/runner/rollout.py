@@ -1,7 +1,7 @@
-"""One attempt at one sample: solve, settle the outcome, score. Only here both sides are known.
+"""One rollout of a sample: solve, set the outcome, score. The only place with task and method.
 
-An exception becomes an outcome here and nowhere else; a bug in a task or a method is no outcome
-and stops the cell.
+Exceptions become outcomes only here; a bug in a task or a method is not an outcome and stops the
+cell.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rlm_eval.session.session import Session
 from rlm_eval.tasks import JudgedTask, Task
 
 _JUDGEMENTS = 2
-"""Times that an attempt asks the judge where no verdict can be read."""
+"""Maximum judge calls per attempt while no verdict can be parsed."""
 
 
 async def run_rollout(
     task: Task, method: Method, sample: Sample, session: Session
 ) -> tuple[Trajectory, tuple[Score, ...]]:
-    """Run `method` on `sample` and score what it gives.
+    """Run `method` on `sample` and score its answer.
 
     Raises `EndpointUnusable` (no sample can succeed), `LimitReached` (the sweep's budget is
-    spent) and `asyncio.CancelledError`; none of them says anything about the sample.
+    spent) and `asyncio.CancelledError`; none of them is an outcome of the sample.
     """
     answer, outcome, error = await _solve(task, method, sample, session)
     await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
@@ -113,7 +113,7 @@ def _returned(plug_in: object, member: str, value: object, wanted: str) -> str:
 
 
 def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
-    """What the task itself answers without a model; a method never knows a task."""
+    """Return the task's own answer without a model; a method has no access to its task."""
     if method.is_oracle:
         return task.gold_answer(sample)
     floors = task.floors()
@@ -123,21 +123,21 @@ def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
 
 
 def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
-    """The outcome of an answer that came back: what its producing call says."""
+    """Return the outcome of a returned answer, from the call that produced it."""
     if answer.outcome is not None:
         return answer.outcome
     for call in session.calls:
         if call.id == answer.call and call.is_cut:
-            # An output cap that is the benchmark's own protocol would have cut it as well.
+            # The benchmark's own output cap would have truncated it as well.
             cap, used = sample.output_cap, call.usage.output
             if cap is None or used is None or used < cap:
                 return Outcome.TRUNCATED
-    # A reply of thoughts alone has no text: they stand apart by now.
+    # A reply of reasoning alone has no text: reasoning was separated before.
     return Outcome.OK if (answer.text or "").strip() else Outcome.NO_ANSWER
 
 
 def _cut_prompt(answer: Answer, session: Session) -> Call | None:
-    """The call that gave the answer, else the last of the root, where its prompt was cut."""
+    """Return the answer's call, else the root's last, if its prompt was truncated."""
     own = [call for call in session.calls if call.id == answer.call]
     roots = [call for call in session.calls if call.role is Role.ROOT and call.error is None]
     last = (own or roots)[-1:]
@@ -150,7 +150,7 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
         return Score("judge", 0.0)
     asked = 0
     while True:
-        # The sample's limits are its method's: used up or not, what it answered is judged.
+        # Limits apply to the method: its answer is judged even if they are used up.
         call = await session.call(
             [Message("user", prompt)],
             role=Role.JUDGE,
@@ -160,7 +160,7 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
         )
         if call.is_server_cut:
             raise ValueError(cut_note(call))
-        asked += not call.replayed  # a stored verdict without sense does not settle it for ever
+        asked += not call.replayed  # an unreadable stored verdict may be requested again
         try:
             return task.judge_score(sample, answer, call.reply)
         except ValueError:

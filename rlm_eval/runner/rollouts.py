@@ -1,7 +1,7 @@
-"""One sample, one method, nothing on disk: the smallest thing that the harness does.
+"""One sample, one method, nothing on disk: the smallest unit of work of the harness.
 
-No run directory, no journal, no first request that proves an endpoint: the calls of the sample are
-all that is sent. For anything that is to be resumed or reported: `api.evaluate`.
+No run directory, no journal, no preflight request: only the sample's own calls are sent. For runs
+that can be resumed or reported, use `api.evaluate`.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ from rlm_eval.tasks.base import Draft, make_sample
 
 @dataclass(frozen=True)
 class Rollout:
-    """What came of one sample."""
+    """Result of one sample."""
 
     answer: str | None
-    """The answer; `None` where there is none."""
+    """The answer; `None` if there is none."""
     outcome: Outcome
-    """How it ended."""
+    """Outcome of the sample."""
     error: str | None
     """Message of the failure that ended it."""
     scores: tuple[Score, ...]
-    """The task's verdicts, the headline first; empty without a task, and where it is missing."""
+    """The task's verdicts, the headline first; empty without a task or for a missing outcome."""
     calls: int
-    """Model calls, those of a judge left out."""
+    """Model calls, judge calls excluded."""
     input_tokens: int | None
     """Prompt tokens, cached ones included; `None` = unknown."""
     output_tokens: int | None
@@ -78,9 +78,9 @@ def sample(
     task: str = "own",
     tokenizer: str = DEFAULT,
 ) -> Sample:
-    """A sample of your own: a question over a text, or over documents. It is kept in memory.
+    """Build a custom sample: a question over a text, or over documents. It is kept in memory.
 
-    `target` is the gold, for a task that scores it; `tokenizer` measures the length.
+    `target` is the gold answer for a task that scores it; `tokenizer` measures the length.
     """
     value = context if isinstance(context, str) else tuple(context)
     text = canonical_text(value)
@@ -102,19 +102,19 @@ async def solve(
 ) -> Rollout:
     """Run `method` on one sample; with its `task` the answer is scored. Nothing is written.
 
-    A name in place of an object is that of a YAML file. `sub` is the root model where it is left
-    out; `models` fills further slots. `settings` are those of `configs/run.yaml` that concern a
-    sample: `limits={"calls": 50}`, `repl={"isolation": "best"}`.
+    A name in place of an object names a YAML file. `sub` defaults to the root model; `models` fills
+    further slots. `settings` are those of `configs/run.yaml` that apply to a sample:
+    `limits={"calls": 50}`, `repl={"isolation": "best"}`.
 
-    What the sample meets is its outcome. Raises `ConfigError` for bad input, `EndpointUnusable`
-    where a model cannot answer at all.
+    Failures of the sample become its outcome. Raises `ConfigError` for bad input,
+    `EndpointUnusable` if a model cannot answer at all.
     """
     if not isinstance(sample, Sample):
         raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
     _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)
-    # A task of its own: what is set in its context does not stay in the caller's.
+    # A separate asyncio task: context variables set inside do not leak into the caller.
     return await asyncio.create_task(_rollout(cell, sample))
 
 
@@ -156,20 +156,20 @@ async def _rollout(cell: Cell, sample: Sample) -> Rollout:
 
 
 class _NoLog:
-    """Keeps nothing."""
+    """Log that discards its records."""
 
     path = Path(os.devnull)
 
     def check(self) -> None:
-        """Nothing can fail."""
+        """Do nothing: it cannot fail."""
 
     def append(self, *records: Mapping[str, Any]) -> None:
-        """Nothing is kept."""
+        """Discard the records."""
 
 
 @dataclass(frozen=True)
 class Unscored:
-    """Stands for the task of a sample that has none: nothing is scored."""
+    """Placeholder task for a sample without one: nothing is scored."""
 
     name: str = "unscored"
 
@@ -179,17 +179,17 @@ class Unscored:
     protected: ClassVar[bool] = False
 
     def samples(self) -> Iterator[Sample]:
-        """None: the sample is the caller's."""
+        """Yield nothing: the caller provides the sample."""
         return iter(())
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
-        """Nothing."""
+        """Return no scores."""
         return ()
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """Raises `ConfigError`: only a task knows it."""
+        """Raise `ConfigError`: there is no task to provide it."""
         raise ConfigError(f"sample {sample.id[:8]}: the method answers with the gold; give task=")
 
     def floors(self) -> Mapping[str, Floor]:
-        """None."""
+        """Return no floors."""
         return {}

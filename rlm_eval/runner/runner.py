@@ -1,8 +1,8 @@
-"""Runs cells: opens models, feeds samples to the method, stores what comes out, resumes.
+"""Runs cells: opens models, passes samples to the method, stores the results, resumes.
 
-Order of events in a cell: lease, preflight, manifest and samples on disk, then calls; the
-completion marker last. The same command again finishes what is missing and redoes what failed for
-reasons outside the method (`Outcome.is_missing`).
+Order of events in a cell: lease, preflight, manifest and samples on disk, model calls, completion
+marker. The same command again runs missing samples and retries those that failed for reasons
+outside the method (`Outcome.is_missing`).
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ from rlm_eval.storage.shards import recover, shard_facts
 from rlm_eval.storage.spend import spent
 from rlm_eval.suites.evidence.commitment import began_under
 
-_SAMPLES_WITHOUT_REPL = 3  # in a row, after which the run stops: each costs its first model call
+_SAMPLES_WITHOUT_REPL = 3  # consecutive, then the run stops: each costs its first model call
 _GONE = "the run directory was deleted or moved; no further request is sent"
 
 
 @dataclass
 class Summary:
-    """What a run came to."""
+    """Result of a run."""
 
     folder: Path
     """The run directory."""
     finished: list[str] = field(default_factory=list)
     """Cells with a result for every sample."""
     attempted: int = 0
-    """Samples that were run now, not taken from an earlier run."""
+    """Samples that this run executed; results of an earlier run are excluded."""
     rescored: int = 0
     """Stored answers that were scored again."""
     unfinished: dict[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Runner:
     ) -> None:
         """`folder` is the run directory; `budget` is that of the whole run directory, shared with
         other processes (`storage.budget_ledger`). Finished samples with an outcome in `redo` are
-        done again. `signals` are for a process of our own, in its main thread; `None` handles none.
+        run again. `signals` requires the main thread of our own process; `None` handles none.
         """
         self.folder = folder
         self.cells = cells = [cell.in_run(folder) for cell in cells]
@@ -103,8 +103,7 @@ class Runner:
         self._signals = self.stop.signals(signals)
 
     def run_now(self) -> Summary:
-        """`run` in an event loop of its own. Raises `EndedBySignal` where a second signal cut it
-        short."""
+        """Run in a new event loop. Raises `EndedBySignal` if a second signal interrupted it."""
         try:
             return asyncio.run(self.run())
         except asyncio.CancelledError:
@@ -113,7 +112,7 @@ class Runner:
             raise EndedBySignal("stopped; the same command resumes", self.stop.signal) from None
 
     async def run(self) -> Summary:
-        """Run every cell. A failing cell is told at once and does not stop the others."""
+        """Run every cell. A failing cell is reported at once and does not stop the others."""
         INTERRUPT.set(self.stop.interrupt)
         prepare(self.folder, self.cells)
         models = OpenModels(self.cells, self.folder, self.budget)
@@ -136,10 +135,10 @@ class Runner:
         return self.summary
 
     async def _prove_endpoints(self, models: OpenModels) -> None:
-        """One cheap request to every endpoint that runs already: a typo fails now, not in an hour.
+        """Preflight: send one cheap request to every running endpoint, so that a typo fails now.
 
-        Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is told again
-        by its own cells. Servers of ours are proved when they start.
+        Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is reported by
+        its own cells. Servers of ours have their preflight when they start.
         """
         todo = [
             model
@@ -147,7 +146,7 @@ class Runner:
             if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
             for model in cell.models.values()
         ]
-        for model in todo:  # of all models first: a missing key must not cost another's request
+        for model in todo:  # check all keys first: a missing key must not cost another's request
             if (check := getattr(model, "check_keys", None)) is not None:
                 check()
         for model in todo:
@@ -172,7 +171,7 @@ class Runner:
             why = "; ".join(dict.fromkeys(str(error) for error in leaves))
             if any(isinstance(error, OSError) for error in leaves):
                 why += "; remove the cause, then the same command resumes"
-            if self._is_gone():  # whatever met it first
+            if self._is_gone():  # replaces any error caused by it
                 why = f"{self.folder}: {_GONE}"
             if self._is_gone() or any(map(is_of_storage, leaves)):
                 self.stop.ask(f"stopping: {self.folder} cannot be written")
@@ -186,13 +185,13 @@ class Runner:
             self.summary.unfinished[name] = why
             self.progress.problem(name, why)
             if is_writer:
-                with suppress(OSError):  # a full disk has been told already
+                with suppress(OSError):  # a full disk was already reported
                     cell_store.write_json(self._folder(cell) / "unfinished.json", {"why": why})
 
     async def _run_cell(self, cell: Cell, models: OpenModels, pools: Pools) -> str | None:
-        """Run what the cell misses; says why it is unfinished, or `None`."""
+        """Run the cell's missing samples; return why it is unfinished, or `None`."""
         folder = self._folder(cell)
-        if self._is_gone():  # it is not made anew: the earlier results are elsewhere
+        if self._is_gone():  # do not recreate it: the earlier results are elsewhere
             raise NoStorage(f"{self.folder}: {_GONE}")
         if cell.shard is None:
             await asyncio.to_thread(recover, self.folder, cell.id)
@@ -232,7 +231,7 @@ class Runner:
             if not todo and (folder / "DONE").exists():
                 lease.check()
                 facts = price_facts(cell) | stale_code.hashes_in(began)
-                await asyncio.to_thread(store.amend, facts)  # a new price takes no call
+                await asyncio.to_thread(store.amend, facts)  # a new price needs no call
                 progress.done("from the journal")
                 return None
             clients = {slot: await models.client(m) for slot, m in cell.models.items()}
@@ -248,7 +247,7 @@ class Runner:
                 models.accounts.cell(cell.plan_id, clients),
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
-                # Set aside first: the manifest must not name today's code for results of another.
+                # Set aside first: the manifest must not name the installed code for older results.
                 await invalidate(store, logs, todo)
                 await asyncio.to_thread(store.begin, facts, samples)
                 await asyncio.to_thread(baselines.keep, folder, cell, whole, self.progress.note)
@@ -266,9 +265,9 @@ class Runner:
         *,
         everything: bool,
     ) -> None:
-        """Score stored answers again where a scorer has changed: a cell never mixes versions.
+        """Rescore stored answers if a scorer has changed: a cell never mixes versions.
 
-        `everything`: not only where its version says so.
+        `everything`: rescore all answers, whatever the scorer's version.
         """
 
         def anew() -> list[RolloutResult]:
@@ -294,7 +293,7 @@ class Runner:
         pool: ReplPool | None,
         progress: CellProgress,
     ) -> str | None:
-        """Run these samples; says why where a budget or an endpoint that is gone ended it."""
+        """Run these samples; return the reason if a spent budget or a lost endpoint ended it."""
         wanted = {(s.id, epoch): first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
         journal = await asyncio.to_thread(journal_of, cell.origin, logs.journal, wanted)
         if journal.torn:
@@ -333,18 +332,18 @@ class Runner:
                     return
                 except LimitReached as limit:
                     told = f"{limit}; raise it and run the same command again"
-                    if not full:  # the others meet the same limit
+                    if not full:  # the other workers reach the same limit
                         full.append(told)
                         if limit.scope != "cell":
                             self.stop.ask("stopping: the budget of the run is spent")
                     return
                 if self.stop.asked and trajectory.outcome is Outcome.REPL_CRASH:
-                    continue  # whoever ends the run may have ended the worker: it is run again
+                    continue  # the signal may have killed the worker: a resume runs it again
                 before = store.attempts.get((sample.id, epoch))
                 rerolls = before.rerolls + 1 if before else 0
                 number, diverged = session.trajectory, session.diverged
                 done = RolloutResult(number, trajectory, scores, rerolls, diverged)
-                # A machine that disappears must not leave a result without its calls.
+                # A machine failure must not leave a result without its calls.
                 if trajectory.calls:
                     await logs.journal.sync()
                 store.append(logs.trajectories, logs.scores, done)
@@ -359,7 +358,7 @@ class Runner:
         return full[0] if full else None
 
     def _no_sandbox(self, trajectory: Trajectory) -> str | None:
-        """Stops the run where one sample after the other got no REPL: the next ones get none."""
+        """Stop the run after several consecutive samples without a REPL; return the reason."""
         if trajectory.outcome is not Outcome.REPL_UNAVAILABLE:
             self._without_repl = 0
             return None

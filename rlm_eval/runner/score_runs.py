@@ -1,4 +1,4 @@
-"""Stored runs scored with today's scorers: what `rlm-eval score` does. Offline and free."""
+"""Rescores stored runs with the installed scorers, for `rlm-eval score`. Offline and free."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlm_eval.storage.stale_code import code_of_cell, hashes_in, rescored
 
 
 def check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
-    """Raises `RlmEvalError` where no cell has this scorer; nothing is written then."""
+    """Raise `RlmEvalError` if no cell has this scorer; nothing is written then."""
     known: dict[str, None] = {}
     for scores in (_stored_names, lambda folder: _names_now(folder, trust=trust)):
         known |= dict.fromkeys(found for folder in folders for found in scores(folder))
@@ -30,12 +30,12 @@ def check_scorer(name: str, folders: Sequence[Path], *, trust: bool) -> None:
 
 
 def _stored_names(folder: Path) -> set[str]:
-    """Scorers of the cell's stored verdicts."""
+    """Return the scorers of the cell's stored verdicts."""
     return {s.scorer for done in CellStore(folder).attempts.values() for s in done.scores}
 
 
 def _names_now(folder: Path, *, trust: bool) -> set[str]:
-    """Scorers that the cell's task has today, by its first stored answer."""
+    """Return the current scorers of the cell's task, from its first stored answer."""
     store = CellStore(folder)
     cell = stored_cell(store.manifest, trust=trust)
     samples = stored_samples(folder, cell.task)
@@ -45,9 +45,9 @@ def _names_now(folder: Path, *, trust: bool) -> set[str]:
 
 
 def score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
-    """Append new verdicts to the cell's scores; the mean of every scorer, by name.
+    """Append new verdicts to the cell's scores; return the mean of every scorer, by name.
 
-    Raises `LeaseHeld` where a run writes the cell, `Untrusted` where it names foreign code.
+    Raises `LeaseHeld` while a run writes the cell, `Untrusted` if it names foreign code.
     """
     cell = stored_cell(CellStore(folder).manifest, trust=trust)
     values: dict[str, list[float]] = {}

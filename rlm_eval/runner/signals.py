@@ -1,8 +1,8 @@
-"""When a run ends early: Ctrl-C, a spent budget, or a cluster's warning that the job will be ended.
+"""Early stop of a run: Ctrl-C, a spent budget, or a cluster's warning before it ends the job.
 
-Asked once, a run finishes the samples in flight and starts no more; by Ctrl-C it also ends the
-samples that only wait (back-off, a provider's pause, an endpoint that is gone). Asked twice, or
-when a warning's time is over, it is cancelled: every finished call is in the journal by then.
+On the first request, a run finishes the samples in flight and starts no more; Ctrl-C also ends the
+samples that only wait (back-off, a rate limit, a lost endpoint). On the second, or when the
+warning's time is over, it is cancelled: every finished call is in the journal by then.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from rlm_eval.models.waiting import Interrupt
 
 @dataclass(frozen=True)
 class Signals:
-    """Which signals end a run early: Ctrl-C and SIGTERM, and a cluster's."""
+    """Signals that stop a run early: Ctrl-C, SIGTERM, and the cluster's warning."""
 
     warning: int | None = None
-    """The signal that a cluster sends before it ends a job; `None` = there is no cluster."""
+    """The signal that a cluster sends before it ends a job; `None` = no cluster."""
     grace: float = 60.0
-    """Seconds that the samples in flight then have."""
+    """Seconds for the samples in flight after the warning."""
 
 
 class StopRequest:
-    """Whether the run goes on."""
+    """A stop request shared by the run's workers."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
-        """`note` tells the user."""
+        """`note` prints a message to the user."""
         self._note = note
         self.interrupt = Interrupt()
-        """Ends the calls that wait."""
+        """Interrupts waiting calls."""
         self.asked = False
-        """No further sample is started."""
+        """True once a stop was requested: no further sample is started."""
         self.signal: int | None = None
-        """The signal (Ctrl-C, SIGTERM) that ended the run early; `None` = none did."""
+        """The signal (Ctrl-C, SIGTERM) that stopped the run early; `None` = none."""
         self.warned = False
-        """A cluster is about to end the job: it is to be queued again."""
+        """True if the cluster is about to end the job: it must be requeued."""
 
     def ask(self, why: str) -> None:
-        """End the run after the samples in flight. Only the first reason is printed."""
+        """Stop the run after the samples in flight. Only the first reason is printed."""
         if not self.asked:
             self.asked = True
             self._note(why)
@@ -52,7 +52,7 @@ class StopRequest:
     def signals(self, signals: Signals | None) -> Iterator[None]:
         """Handle Ctrl-C, SIGTERM and a cluster's warning while the run lasts.
 
-        `None` handles none: the program that called us has handlers of its own.
+        `None` handles none: the calling program keeps its own handlers.
         """
         if signals is None:
             yield

@@ -1,4 +1,4 @@
-"""The sweep's budget in one process: spends what it has claimed from the run's ledger."""
+"""The sweep's budget in one process: spends amounts claimed from the run's ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm_eval.storage.lease import RENEW_SECONDS
 
 
 class SweepBudget(Budget):
-    """A `Budget` whose totals include what other processes of the run spent and claimed."""
+    """A `Budget` whose totals include the spending and claims of the run's other processes."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits, name="sweep")
@@ -24,9 +24,9 @@ class SweepBudget(Budget):
 
     @asynccontextmanager
     async def shared(self, run: Path) -> AsyncIterator[None]:
-        """Take part in the budget of the run directory. Raises `RlmEvalError` where that cannot be.
+        """Join the budget of the run directory. Raises `RlmEvalError` if that is not possible.
 
-        Without limits of its own a process may not run beside those that share a budget.
+        A process without limits may not run at the same time as processes that share a budget.
         """
         if not any(getattr(self.limits, name) is not None for name in NAMES):
             check_no_budget(run)
@@ -42,7 +42,7 @@ class SweepBudget(Budget):
         finally:
             renewal.cancel()
             await asyncio.gather(renewal, return_exceptions=True)
-            # Of a folder that is gone or full the cells have told; the journals hold the truth.
+            # The cells reported a missing or full folder; the journals are authoritative.
             with suppress(OSError, RlmEvalError):
                 ledger.close(self._own())
 
@@ -67,11 +67,11 @@ class SweepBudget(Budget):
         return None
 
     def _own(self) -> Amounts:
-        """What this process spent or reserved."""
+        """Return the amounts that this process spent or reserved."""
         return {name: getattr(self, name) - self._others[name] for name in NAMES}
 
     def _look(self, ledger: Ledger) -> None:
-        """Count the other processes as the ledger saw them last."""
+        """Update the other processes' totals from the ledger's last entries."""
         own = self._own()
         self._others = dict(ledger.others)
         for name in NAMES:

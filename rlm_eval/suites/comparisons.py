@@ -1,9 +1,9 @@
-"""What a suite's run shows: its family of comparisons, and published numbers beside ours, in words.
+"""Results of a suite's run: its family of comparisons, and published numbers next to ours.
 
-Only what suite.json planned before the first call is called planned; what was added to it later
-stands apart, as exploratory. A published number is compared
-where the data, the models and the settings are the source's; else it is shown with the reason why
-there is no verdict. Statistics are those of `stats` and `report.tables.comparison`.
+Only comparisons that suite.json planned before the first call are called planned; later additions
+are reported separately, as exploratory. A published number is compared if the data, the models and
+the settings are the source's; else it is shown with the reason for the missing verdict. Statistics
+are those of `stats` and `report.tables.comparison`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ADDED = "exploratory: run beyond the plan"
 
 
 def additions(runs: Sequence[Path], file: Path | None = None) -> Additions:
-    """What a report about these runs has to say of the suites they belong to.
+    """Return the suites' additions to a report about these runs.
 
-    `file` holds published numbers to draw for runs of no suite (columns: `schema.Published`).
+    `file` has published numbers to draw for runs without a suite (columns: `schema.Published`).
     """
     records = [record for run in runs if (record := read_record(run)) is not None]
     rows = [] if file is None else read_published(file)
@@ -62,7 +62,7 @@ def _additions(
 
 
 def status(record: SuitePlan) -> str:
-    """Whether the family was named before the run."""
+    """Describe whether the family was named before the run."""
     if record.changed:
         return (
             f"exploratory: the comparisons of suite {record.suite} were changed after this run "
@@ -74,13 +74,13 @@ def status(record: SuitePlan) -> str:
 def family(
     frame: pd.DataFrame, record: SuitePlan, suite: Suite
 ) -> tuple[pd.DataFrame, list[Contrast]]:
-    """(one row per comparison that can be made, those that cannot yet), Holm over both."""
+    """Return (a row per comparison with data, comparisons without data yet), Holm over both."""
     rows, open_ = _tested(frame, [p for p in record.places if p.planned], record, suite)
     return comparison.with_holm(rows, len(open_)), open_
 
 
 def added(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> pd.DataFrame:
-    """The suite's comparisons of what was added after the first plan; Holm over these alone."""
+    """Return the suite's comparisons added after the first plan; Holm over these alone."""
     rows, _ = _tested(frame, [p for p in record.places if not p.planned], record, suite)
     return comparison.with_holm(rows)
 
@@ -88,7 +88,7 @@ def added(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> pd.DataFrame:
 def _tested(
     frame: pd.DataFrame, places: Sequence[Place], record: SuitePlan, suite: Suite
 ) -> tuple[pd.DataFrame, list[Contrast]]:
-    """(one row per comparison of these places that can be made, those that cannot yet)."""
+    """Return (a row per comparison of these places with data, comparisons without data yet)."""
     rows, open_ = [], []
     for one in contrasts(places, record.comparisons, suite):
         a, b = (frame[frame["cell_id"].isin(c)] for c in (one.cells_a, one.cells_b))
@@ -96,8 +96,8 @@ def _tested(
         if found is None:
             open_.append(one)
             continue
-        # Labels as in the other tables, but only where they say the same as the plan's words.
-        # The length is the measured one: that of the plan says nothing of a task of its own size.
+        # Labels as in the other tables, but only if they mean the same as the plan's names.
+        # The measured length: the planned one does not apply to tasks of fixed size.
         row: dict[str, Any] = {name: a[name].iloc[0] for name in ("task_label", "length")}
         row |= {"a": ", ".join(summary.series_order(a)), "b": ", ".join(summary.series_order(b))}
         rows.append(row | found | {"margin": one.margin, "part": one.part})
@@ -105,7 +105,7 @@ def _tested(
 
 
 def family_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standard.Table:
-    """The family as a table; comparisons without records stand in it too."""
+    """Return the family as a table, including comparisons without records."""
     rows, open_ = family(frame, record, suite)
     shown = _shown(rows)
     waiting = [
@@ -123,7 +123,7 @@ def family_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standa
 
 
 def added_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standard.Table:
-    """What was run beyond the first plan, compared as the suite compares."""
+    """Return a table of the cells added after the first plan, compared as in the suite."""
     rows = added(frame, record, suite)
     note = (
         f"{_ADDED[0].upper()}{_ADDED[1:]} of {record.started}, when results could be seen. Not in "
@@ -133,7 +133,7 @@ def added_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standar
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons as text, with the margin where one was named."""
+    """Format comparisons as text, with the margin if there is one."""
     if rows.empty:
         return pd.DataFrame()
     shown = standard.differences(rows).rows
@@ -143,7 +143,7 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _length(one: Contrast, suite: Suite) -> str:
-    """As planned; a task of a size of its own is measured when it is run."""
+    """Return the planned length; a task of fixed size is measured when it is run."""
     unsized = {part.name for part in suite.parts if not part.lengths}
     return "its own" if one.part in unsized else wording.tokens_label(one.length)
 
@@ -164,9 +164,9 @@ def _known(value: Any) -> bool:
 
 
 def family_text(run: Path) -> str:
-    """The text of `rlm-eval compare --run RUN`: every comparison that the run's suite named.
+    """Return the text of `rlm-eval compare --run RUN`: every comparison that the suite named.
 
-    Raises `RlmEvalError` where the run is no suite's.
+    Raises `RlmEvalError` if the run does not belong to a suite.
     """
     record = read_record(run)
     if record is None:
@@ -193,7 +193,7 @@ def family_text(run: Path) -> str:
 
 
 def _lines(rows: pd.DataFrame) -> list[str]:
-    """Comparisons in words, an empty line before each."""
+    """Describe comparisons, an empty line before each."""
     lines = []
     for row in rows.to_dict("records"):
         margin = row["margin"] if _known(row["margin"]) else None
@@ -204,7 +204,7 @@ def _lines(rows: pd.DataFrame) -> list[str]:
 def published_table(
     frame: pd.DataFrame, places: Sequence[Place], rows: Sequence[Published]
 ) -> standard.Table:
-    """Every published number of the suite beside ours, with a verdict in words or why none."""
+    """Return each published number next to ours, with a verdict or the reason for having none."""
     lines = []
     for row in rows:
         own = _places(places, row)
@@ -228,7 +228,7 @@ def published_table(
 
 
 def _places(places: Sequence[Place], row: Published) -> list[Place]:
-    """The cells that a published number is about."""
+    """Return the cells that correspond to a published number."""
     length = parse_length(row.length) if row.length else None
     return [
         p for p in places
@@ -262,7 +262,7 @@ def _ours(part: pd.DataFrame, row: Published, own: Sequence[Place]) -> dict[str,
 def _no_verdict(
     part: pd.DataFrame, units: pd.DataFrame, row: Published, own: Sequence[Place]
 ) -> str | None:
-    """Why our number must not be set against the published one; `None` = it may."""
+    """Return why our number is not comparable with the published one; `None` = comparable."""
     if part["scripted"].any():
         return "scripted replies"
     if part["generated"].any():
@@ -281,9 +281,9 @@ def _no_verdict(
 
 
 def _marks(frame: pd.DataFrame, rows: Sequence[Published], places: Sequence[Place]) -> pd.DataFrame:
-    """Published scores to draw where our data are the same: task, label, length, score.
+    """Return published scores to draw for identical data: task, label, length, score.
 
-    Without places (a file given to `rlm-eval report`) rows go by the name of the task.
+    Without places (a file given to `rlm-eval report`) rows are matched by task name.
     """
     marks = []
     for row in rows:

@@ -1,7 +1,7 @@
-"""The table that ends a suite's report: method by task, the published number beside ours.
+"""The last table of a suite's report: method by task, the published number next to ours.
 
-The layout of Table 1 of arXiv:2512.24601: blocks of models, a row per method, a group of columns
-per task, score and cost of both sides. No verdicts: `comparisons.published_table` has them.
+Layout of Table 1 of arXiv:2512.24601: blocks of models, a row per method, a group of columns per
+task, score and cost of both sides. Verdicts are in `comparisons.published_table`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def paper_table(
     cells_of: Matching,
     no_verdict: Reason,
 ) -> Table:
-    """Published scores beside ours, from a prepared frame and the suite's places.
+    """Return published scores next to ours, from a prepared frame and the suite's places.
 
-    `cells_of` finds the places that a published number is about; `no_verdict` says why ours must
-    not be set against it (a footnote). Of a number with several versions the latest stands.
+    `cells_of` finds the places of a published number; `no_verdict` gives the reason why ours is not
+    comparable (a footnote). Of a number with several versions the latest is used.
     """
     rows = _latest([row for row in published if row.metric in METRICS])
     tasks = list(dict.fromkeys(_task(row) for row in rows))
@@ -72,12 +72,12 @@ def paper_table(
 
 
 def _present(names: Sequence[str], rows: pd.DataFrame) -> list[str]:
-    """Of these columns those that hold something."""
+    """Return the non-empty columns among `names`."""
     return [name for name in names if name in rows and rows[name].notna().any()]
 
 
 def _by_models(keys: Any) -> list[tuple[str, str]]:
-    """Blocks of models in the order in which they appear."""
+    """Return the blocks of models in order of appearance."""
     models = list(dict.fromkeys(key[0] for key in keys))
     return sorted(keys, key=lambda key: models.index(key[0]))
 
@@ -87,9 +87,9 @@ def _task(row: Published) -> str:
 
 
 def _latest(rows: Sequence[Published]) -> list[Published]:
-    """One row per task, method and models, in the order of the file: that of the latest version.
+    """Return the latest version's row per task, method and models, in the order of the file.
 
-    A method of ours that versions call by several names (`RLM`, `RLM (depth=1)`) is one method,
+    If versions use several names for a method of ours (`RLM`, `RLM (depth=1)`), it is one method
     under the latest name.
     """
     named: dict[str, Published] = {}
@@ -112,7 +112,7 @@ def _ours(
     no_verdict: Reason,
     notes: dict[str, str],
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """(text, numbers) of our score and cost; empty where the run has no such cell."""
+    """Return (text, numbers) of our score and cost; empty if the run has no such cell."""
     if not own:
         return {}, {}
     if part.empty:

@@ -1,4 +1,4 @@
-"""Published files as they read on any machine: its folders named by what they are."""
+"""Machine-independent text for published files: local folders replaced by their roles."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 RUNS = Path("results/runs")
 _PYTHON = re.compile(r"""/[^\s"':]*/bin/python[0-9.]*(?=["'\s]|$)""")
-"""An interpreter of another environment: the run may have been started elsewhere."""
+"""Path of an interpreter of another environment: the run may have been started elsewhere."""
 
 
 class Anywhere:
-    """Text as it reads on any machine."""
+    """Replaces folders of this machine in text."""
 
     def __init__(self, *runs: Path) -> None:
         manifests = [orjson.loads(path.read_bytes()) for run in runs for path in manifests_of(run)]
         made = {Path(manifest["config"]["results"]) for manifest in manifests}
         results = made.union(run.parent.absolute() for run in runs)
         places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
-        places[Path(sys.executable)] = "python"  # stands in the command of a server of ours
+        places[Path(sys.executable)] = "python"  # occurs in the command of a server of ours
         places |= {place: str(RUNS) for place in results if place.is_absolute()}
         self._places = {str(place): word for place, word in places.items() if place != Path("/")}
 
     def told(self, text: str) -> str:
-        """`text` without folders of this machine, the longest taken first."""
+        """Return `text` without folders of this machine; the longest match first."""
         for place in sorted(self._places, key=len, reverse=True):
             text = text.replace(place, self._places[place])
         return _PYTHON.sub("python", text)
@@ -45,9 +45,9 @@ def manifests_of(run: Path) -> Iterator[Path]:
 
 
 def with_baselines(records: pd.DataFrame, run: Path) -> pd.DataFrame:
-    """Records with what skimmers and rules without a model score, as far as that is known here.
+    """Add the scores of baselines without a model to records, if known on this machine.
 
-    Computing them may need the data; whoever verifies a published folder has only the folder.
+    Computing them may need the data; a reader who verifies a published folder has only the folder.
     """
     own = set(records.columns)
     records = baselines.joined(records, [run])

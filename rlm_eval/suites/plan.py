@@ -1,10 +1,10 @@
-"""From a suite to its cells, and the record of what was planned: `<run>/suite.json`.
+"""Expands a suite into cells and records the plan: `<run>/suite.json`.
 
 Each combination of a part's entries goes through the grid of `rlm-eval run`. `suite.json` is
-written before the first call: which cell stands where, and the comparisons named beforehand, so
-that a finding rests on the plan as it stood then and not on a file edited since. What further
-commands add to it is marked as added: what one chooses to run after results were seen is no part of
-the family.
+written before the first call: the place of each cell, and the comparisons named beforehand, so that
+a finding refers to the original plan and not to a file edited since. Cells that further commands
+add are marked: cells added after results were visible are exploratory and excluded from the Holm
+family.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
 FILE = "suite.json"
 _AXES = {"task": "tasks", "method": "methods", "models": "models"}
-_OWN_SIZE = "4k"  # what `length` says in the cells of tasks that do not take it
+_OWN_SIZE = "4k"  # value of `length` in cells of tasks without that setting
 _SCOPED = re.compile(r"^([^:=]+):(.+)$")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands in the suite's grid: ids of suite.yaml."""
+    """Position of a cell in the suite's grid, as ids of suite.yaml."""
 
     part: str
     task: str
@@ -46,13 +46,13 @@ class Place:
     method: str
     models: str
     called: str
-    """The models really configured, `root > sub`: others where the command line replaced them."""
+    """The configured models, `root > sub`, including replacements from the command line."""
     cell: str
-    """Identity of the cell: `cell_id` of its records; empty = not selected by any command yet."""
+    """Identity of the cell, `cell_id` of its records; empty = not selected by any command yet."""
     as_named: bool
-    """False where the command line changed the suite's own settings for this cell."""
+    """False if the command line changed the suite's settings for this cell."""
     planned: bool = True
-    """False where the first plan did not have this place: its comparisons are exploratory."""
+    """False if this place was not in the first plan: its comparisons are exploratory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Contrast:
     task: str
     length: int
     within: str
-    """What both sides share beside task and length: the models, or the method."""
+    """The setting that both sides share besides task and length: the models, or the method."""
     cells_a: frozenset[str]
     cells_b: frozenset[str]
     margin: float | None
@@ -74,9 +74,9 @@ class Contrast:
 def cells_of(
     suite: Suite, given: Sequence[str]
 ) -> tuple[list[DictConfig], list[Cell], list[Place]]:
-    """Configurations and cells in order, each once, and the places they take.
+    """Return configurations and cells in order, each once, and their places.
 
-    `given` are the overrides of the command line. Raises `ConfigError`.
+    `given` are the command line's overrides. Raises `ConfigError`.
     """
     overrides = _parse(suite, given)
     cells: dict[str, tuple[DictConfig, Cell]] = {}
@@ -97,7 +97,7 @@ def cells_of(
                 part.name, task.id, cell.length, cell.seed, method.id, models.id,
                 _called(config), cell.identity, overrides.harmless(chosen),
             )  # fmt: skip
-            # A task of fixed size is the same cell at every length: it is one place.
+            # A task of fixed size is the same cell at every length: one place.
             places.setdefault((*chosen, cell.identity), place)
     if not cells:
         raise ConfigError(f"suite {suite.name}: these overrides select nothing")
@@ -112,11 +112,11 @@ def _ids(place: Place) -> tuple[str, str, str, str]:
 
 
 def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
-    """What the command line did not select: it stays in the family, as not run."""
+    """Yield places that the command line did not select: they stay in the family, as not run."""
     for part in suite.parts:
         kept = [[e.id for e in given.kept(part, axis)] for axis in _AXES.values()]
         run, seeds = _lengths_and_seeds(part, given.everywhere)
-        # Some of the part's own are a choice among them, others take their place.
+        # Given lengths or seeds of the part are a selection; any others replace the part's.
         own_seeds = [str(seed) for seed in part.seeds]
         lengths = part.lengths if set(run) <= set(part.lengths) else run
         all_seeds = own_seeds if set(seeds) <= set(own_seeds) else seeds
@@ -133,37 +133,37 @@ def _left_out(suite: Suite, given: _Given) -> Iterator[Place]:
 
 
 def _called(config: DictConfig) -> str:
-    """`root > sub` as configured, whatever a method uses of them."""
+    """Return `root > sub` as configured, even if a method uses only one of them."""
     sub = config.sub.get("name")
     return str(config.root.name) + (f" > {sub}" if sub else "")
 
 
 @dataclass(frozen=True)
 class _Given:
-    """Overrides of the command line, by what they are about."""
+    """Overrides of the command line, by target."""
 
     everywhere: Mapping[str, str]
     scoped: Sequence[tuple[str, str, str]]
-    """(id, key, value)."""
+    """Overrides limited to an id: (id, key, value)."""
     selected: Mapping[str, list[str]]
     """`tasks`, `methods` or `models` -> ids to keep."""
 
     @property
     def debug(self) -> bool:
-        """True where a script takes the place of every model."""
+        """True if a script replaces every model."""
         return "debug" in self.everywhere
 
     def kept(self, part: Part, axis: str) -> list[Entry]:
-        """The part's tasks, methods or models that are selected."""
+        """Return the part's selected tasks, methods or models."""
         entries: list[Entry] = getattr(part, axis) or [Entry("default", {})]
         return [e for e in entries if e.id in self.selected.get(axis, [e.id])]
 
     def about(self, *names: str) -> dict[str, str]:
-        """The overrides limited to one of these ids."""
+        """Return the overrides limited to one of these ids."""
         return {key: value for scope, key, value in self.scoped if scope in names}
 
     def harmless(self, names: Sequence[str]) -> bool:
-        """True where no override changes what a cell of these ids measures."""
+        """Return whether no override changes the measurement of a cell with these ids."""
         return all(_HARMLESS.fullmatch(key) for key in (*self.everywhere, *self.about(*names)))
 
 
@@ -199,7 +199,7 @@ def _parse(suite: Suite, given: Sequence[str]) -> _Given:
 def _combinations(
     suite: Suite, part: Part, given: _Given
 ) -> Iterator[tuple[tuple[Entry, Entry, Entry], DictConfig]]:
-    """(models, task, method) and the configuration, the shortest lengths first."""
+    """Yield (models, task, method) and the configuration, the shortest lengths first."""
     tasks, methods = given.kept(part, "tasks"), given.kept(part, "methods")
     models = _all_models(part, given)
     if not (tasks and methods and models):
@@ -223,13 +223,13 @@ def _combinations(
 
 
 def _lengths_and_seeds(part: Part, given: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """A part without lengths holds tasks of a size of their own: `length=` is not about them."""
+    """Return lengths and seeds. A part without lengths has tasks of fixed size: no `length=`."""
     lengths = given.get("length", ",".join(part.lengths)) if part.lengths else _OWN_SIZE
     return lengths.split(","), given.get("seed", ",".join(map(str, part.seeds))).split(",")
 
 
 def _all_models(part: Part, given: _Given) -> list[Entry]:
-    """The sets of models after the command line, each once."""
+    """Return the sets of models with the command line's replacements, each once."""
     found: list[Entry] = []
     for entry in given.kept(part, "models"):
         changed = _models(entry, given)
@@ -239,7 +239,7 @@ def _all_models(part: Part, given: _Given) -> list[Entry]:
 
 
 def _alternatives(axis: Sequence[Entry], given: _Given) -> list[list[str]]:
-    """Each entry's overrides; those of the command line for the same keys come last."""
+    """Return each entry's overrides, followed by the command line's for the same keys."""
     found = []
     for entry in axis:
         nodes = {_node(key) for key in entry.overrides}
@@ -249,7 +249,7 @@ def _alternatives(axis: Sequence[Entry], given: _Given) -> list[list[str]]:
 
 
 def _node(key: str) -> str:
-    """The top-level key that an override changes."""
+    """Return the top-level key that an override changes."""
     return key.rpartition("@")[2].partition(".")[0]
 
 
@@ -258,7 +258,7 @@ def _written(values: Mapping[str, str]) -> list[str]:
 
 
 def _models(entry: Entry, given: _Given) -> Entry:
-    """A set of models after the command line: scripts under `debug`, else with slots replaced."""
+    """Apply the command line to a set of models: scripts under `debug`, else replaced slots."""
     own = dict(entry.overrides)
     if given.debug:
         own = {key: value for key, value in own.items() if _stays(key)}
@@ -272,7 +272,7 @@ def _models(entry: Entry, given: _Given) -> Entry:
 
 
 def _stays(key: str) -> bool:
-    """False for settings of a model that a script in its place does not have."""
+    """Return false for model settings that a script does not have."""
     slot, dot, rest = key.partition(".")
     return not dot or slot not in SLOTS or rest.startswith("sampling.")
 
@@ -281,11 +281,11 @@ _HARMLESS = re.compile(
     r"(name|results|n|epochs|length|seed|max_samples|confirm_above|shard|cluster|(cluster|budget)\..+"
     r"|.+\.(path|base_url|server|api_key_env|headers_env(\..+)?|concurrency|tier))"
 )
-"""Settings that leave a result comparable; length and n are compared by themselves."""
+"""Settings that keep a result comparable; length and n are compared separately."""
 
 
 def contrasts(places: Sequence[Place], planned: Sequence[Planned], suite: Suite) -> list[Contrast]:
-    """The family: every comparison named beforehand, per part, task, length and what is shared."""
+    """Return the family: every planned comparison per part, task, length and shared setting."""
     found = []
     for one in planned:
         methods, models = zip(side(suite, one.a, "a"), side(suite, one.b, "b"), strict=True)
@@ -315,7 +315,7 @@ def _side(
 def _keyed(
     places: Sequence[Place], any_method: bool, any_models: bool
 ) -> dict[tuple[str, str, int, str], frozenset[str]]:
-    """(part, task, length, what is shared) -> cells; those of all seeds together."""
+    """Return (part, task, length, shared setting) -> cells, all seeds together."""
     found: dict[tuple[str, str, int, str], set[str]] = {}
     for p in places:
         within = p.method if any_method else p.models if any_models else ""
@@ -325,23 +325,23 @@ def _keyed(
 
 @dataclass(frozen=True)
 class SuitePlan:
-    """`suite.json`: the plan as it stood before the first call, and what was added to it."""
+    """`suite.json`: the plan before the first call, and later additions."""
 
     suite: str
     overrides: list[str]
-    """Of the command line."""
+    """Overrides of the command line."""
     started: str
-    """When the plan was written."""
+    """Time at which the plan was written."""
     places: list[Place]
     comparisons: list[Planned]
     changed: bool = False
-    """True where the comparisons in suite.yaml were changed after the run had begun."""
+    """True if the comparisons in suite.yaml were changed after the run had started."""
 
 
 def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[Place]) -> None:
-    """Write the plan, or add the cells of further overrides to the one that is there.
+    """Write the plan, or add the cells of further overrides to the existing plan.
 
-    What the first plan did not have is marked (`Place.planned`).
+    Places that were not in the first plan are marked (`Place.planned`).
     """
     record = SuitePlan(
         suite.name,
@@ -358,7 +358,7 @@ def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[
 
 
 def merged(known: SuitePlan, later: SuitePlan) -> SuitePlan:
-    """The plan with what a later one selects: what runs again takes the place of what ran."""
+    """Merge a later plan's selection into the plan; cells that run again replace earlier ones."""
     places = {(*_ids(p), p.length, p.seed): p for p in known.places}
     for place in later.places:
         key = (*_ids(place), place.length, place.seed)
@@ -374,12 +374,12 @@ def merged(known: SuitePlan, later: SuitePlan) -> SuitePlan:
 
 
 def write_plan(folder: Path, record: SuitePlan) -> None:
-    """Replace a folder's plan, whole or not at all."""
+    """Replace a folder's plan atomically."""
     write_atomic(folder / FILE, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2))
 
 
 def read_record(folder: Path) -> SuitePlan | None:
-    """The plan of a run directory; `None` where it is no suite's."""
+    """Read the plan of a run directory; `None` if it does not belong to a suite."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -390,5 +390,5 @@ def read_record(folder: Path) -> SuitePlan | None:
 
 
 def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    # Plans of before a field existed lack it; its default holds for them.
+    # Plans written before a field existed lack it; its default applies.
     return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})

@@ -1,10 +1,10 @@
-"""results/published/<suite>/: the small files of a real run that this project shows as its own.
+"""results/published/<suite>/: the small files of a real run, published with the project.
 
-Manifests, records (scalars only), what the servers held, and the report about just these. Scripted
-replies are refused. Cells that are not finished are left out, since the samples that end first are
-no fair part of them, and counted in the README; cells that were published before and that the run
-does not have stay (`earlier`). Folders of this machine and its interpreter are named by what they
-are (`{cache}`, `~`, `results/runs`, `python`).
+Manifests, records (scalars only), server usage, and the report about exactly these. Scripted
+replies are refused. Unfinished cells are excluded and counted in the README: the samples that
+finish first are a biased subset. Cells that were published before and are not in the run stay
+(`earlier`). Local folders and the interpreter are replaced by placeholders (`{cache}`, `~`,
+`results/runs`, `python`).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PUBLISHED = Path("results/published")
-_MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # what the published part has anew
+_MADE = ("cells", "report", RECORDS, server_usage.FOLDER, PLAN)  # rebuilt for the published part
 LONGEST = 200
-"""Characters of a record's text above which it is left out: replies are not published."""
+"""Maximum characters of a record's text; longer texts are excluded: replies are not published."""
 
 
 def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
-    """Report on what is finished, write the small files to `root`/<suite>; returns them.
+    """Report on the finished cells, write the small files to `root`/<suite>; return their paths.
 
-    What lay there stays until the new files are whole: its cells that the run has not finished and
-    the plan still names are among them. Raises `RlmEvalError` for scripted replies, cells of other
-    code than today's, a run without a plan, one in which no cell is finished, or a `root` that
-    cannot be written.
+    The previous files stay until the new ones are complete; previously published cells that the run
+    has not finished and the plan still names are kept. Raises `RlmEvalError` for scripted replies,
+    cells of other code than the installed code, a run without a plan or without a finished cell,
+    and a `root` that cannot be written.
     """
     if (record := read_record(run)) is None:
         raise RlmEvalError(
@@ -63,10 +63,10 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
 
 
 def republish(suite: Suite, root: Path = PUBLISHED) -> list[Path]:
-    """Make tables, figures, card and README of a published folder anew, from its own records.
+    """Rebuild tables, figures, card and README of a published folder from its own records.
 
-    For studies whose run directories are gone; what only trajectories tell stays unknown. Raises
-    `RlmEvalError` where nothing is published, or where the folder's sealed files were changed.
+    For studies without run directories; values that need trajectories stay unknown. Raises
+    `RlmEvalError` if nothing is published or the folder's sealed files were changed.
     """
     out = output_folder(root, "publish from a checkout of your own") / suite.name
     if read_record(out) is None:
@@ -78,7 +78,7 @@ def republish(suite: Suite, root: Path = PUBLISHED) -> list[Path]:
 
 
 def _replace(run: Path, name: str, out: Path, done: Sequence[Path], kept: Earlier | None) -> None:
-    """Publish in `out`; what lies there stays until the new files are whole."""
+    """Publish in `out`; its present files stay until the new ones are complete."""
     with (
         _whole(run, done, kept) as whole,
         tempfile.TemporaryDirectory(prefix=".new-", dir=out.parent) as aside,
@@ -96,9 +96,9 @@ def _replace(run: Path, name: str, out: Path, done: Sequence[Path], kept: Earlie
 
 @contextmanager
 def _whole(run: Path, done: Sequence[Path], kept: Earlier | None) -> Iterator[Path]:
-    """The run as if its unfinished cells had not been begun, and with what stays published.
+    """Yield a folder of links to the run's finished cells, plus the cells that stay published.
 
-    A folder of links to the run's files.
+    Unfinished cells are absent from it.
     """
     with tempfile.TemporaryDirectory(prefix="rlm-eval-publish-") as folder:
         whole = Path(folder) / run.name
@@ -122,7 +122,7 @@ def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> 
     records = _without_texts(load_records([run]), anywhere)
     if records["scripted"].any():
         raise RlmEvalError(f"{run}: scripted replies are not results and are not published")
-    # The report is about the table that is published: its card has the digest of that file.
+    # The report must use the published table: its card has the digest of that file.
     records = with_baselines(records, run)
     records.to_parquet(run / RECORDS, index=False)
     write_report([run], run / "report", ContextSource())
@@ -146,7 +146,7 @@ def _publish(run: Path, out: Path, anywhere: Anywhere, kept: Earlier | None) -> 
 
 
 def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
-    """Records as they read on any machine, replies and other long texts left out."""
+    """Return machine-independent records without replies and other long texts."""
     for name in records.select_dtypes(include=["string", "object"]):
         text = records[name].astype("string")
         if text.str.len().fillna(0).max() > LONGEST and name != "remark":
@@ -157,7 +157,7 @@ def _without_texts(records: pd.DataFrame, anywhere: Anywhere) -> pd.DataFrame:
 
 
 def _progress(run: Path) -> tuple[int, int]:
-    """(finished, planned) cells of a suite's run."""
+    """Return (finished, planned) cells of a suite's run."""
     record = read_record(run)
     places = record.places if record else []
     planned = {place.cell or place for place in places}
@@ -170,11 +170,11 @@ def _progress(run: Path) -> tuple[int, int]:
 
 
 def state(name: str, root: Path = PUBLISHED, runs: Path = RUNS) -> str:
-    """What was run of a suite with a real model, in words."""
+    """Describe which part of a suite was run with a real model."""
     told = []
     if (root / name / MANIFESTS).exists():
         facts = [manifest["facts"] for manifest in manifests(root / name).values()]
-        # A fixed program has no root: its sub-model answers.
+        # A fixed program has no root model: its sub-model answers.
         models = {fact["root"] or fact["sub"] for fact in facts} - {None}
         told.append(f"published: {', '.join(sorted(models))}")
     if read_record(runs / name) is not None:

@@ -1,4 +1,4 @@
-"""The report of runs as the commands, the Python interface and publications make it."""
+"""Report writing, shared by the commands, the Python interface and publications."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def write_report(
     *,
     stored_names: bool = False,
 ) -> str:
-    """Write tables, figures and the page about `runs` to the folder `out`; returns `summary`.
+    """Write tables, figures and the page about `runs` to the folder `out`; return `summary`.
 
-    `published` is a file of published scores (columns of a suite's expected.csv); `shape` is how
-    the figures are written; `stored_names` as in `load_records`. Processes that write the same
-    report take turns. Raises `NoRecords` where no sample has ended.
+    `published` is a file of published scores (columns of a suite's expected.csv); `shape` is the
+    format of the figures; `stored_names` as in `load_records`. Concurrent writers of the same
+    report are serialized. Raises `NoRecords` if no sample has ended.
     """
     from rlm_eval.report import report
     from rlm_eval.suites.comparisons import additions
@@ -41,7 +41,7 @@ def write_report(
 
 
 def summary(out: Path) -> str:
-    """Headline tables of a written report, and where its files are, as text."""
+    """Return the headline tables of a written report and its file locations, as text."""
     from rlm_eval.suites.paper_table import NAME as PAPER_TABLE
 
     figure = out / "figures" / "length_panels.png"

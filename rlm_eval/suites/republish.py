@@ -1,9 +1,9 @@
-"""Cells published before that a run does not have: they stay published beside the run's own.
+"""Previously published cells that are not in a run: they stay published next to the run's cells.
 
-A study may be run in parts on several machines, and what was measured stays measured where a run
-directory is lost. A published folder has all that a report says of a finished cell but its
-trajectories: manifest, records, what the servers held. Whether such a cell stays is the plan's to
-say: the one published, with what the run selected since.
+A study may be run in parts on several machines, and results outlive a lost run directory. A
+published folder has everything that a report needs of a finished cell except its trajectories:
+manifest, records, server usage. The plan decides whether such a cell stays: the published plan
+merged with the run's later selection.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ ACCOUNTS = "endpoints.json"
 
 @dataclass(frozen=True)
 class Earlier:
-    """What stays of a published folder."""
+    """The kept part of a published folder."""
 
     record: SuitePlan
-    """The plan of both, the published one and the run's."""
+    """The merged plan: the published one and the run's."""
     manifests: dict[str, dict[str, Any]]
-    """By the name of the cell's folder."""
+    """Manifests by cell folder name."""
     rows: list[dict[Any, Any]]
     """The cells' records."""
     accounts: dict[str, Any]
-    """What the processes' servers held, by file name: of all published cells, since one server
-    serves many."""
+    """Server usage per process, by file name: for all published cells, since one server serves
+    many."""
 
     def place(self, run: Path) -> None:
-        """Put plan, manifests and accounts into a copy of the run, whose own files stay."""
+        """Add plan, manifests and accounts to a copy of the run, keeping the run's own files."""
         write_plan(run, self.record)
         for name, manifest in self.manifests.items():
             folder = run / "cells" / name
@@ -54,10 +54,10 @@ class Earlier:
 
 
 def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | None:
-    """What stays published of `folder` beside a run with this plan; `None` = nothing.
+    """Return the part of `folder` that stays published next to a run with this plan; or `None`.
 
-    `done` are the identities of the run's finished cells, which take the place of published ones.
-    Raises `RlmEvalError` where a file of the folder is missing.
+    `done` are the identities of the run's finished cells, which replace published ones. Raises
+    `RlmEvalError` if a file of the folder is missing.
     """
     if (known := read_record(folder)) is None:
         return None
@@ -74,7 +74,7 @@ def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | No
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
-    """The manifests of a published folder, by the name of the cell's folder."""
+    """Read the manifests of a published folder, by cell folder name."""
     told = _read(folder, MANIFESTS)
     return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
 
@@ -91,7 +91,7 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 
 def in_one(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Manifests as they are published: what they share stands once."""
+    """Return manifests in their published form: shared values are stored once."""
     first = next(iter(cells.values()))
     shared = {k: v for k, v in first.items() if all(m.get(k) == v for m in cells.values())}
     own = {n: {k: v for k, v in m.items() if k not in shared} for n, m in cells.items()}

@@ -1,8 +1,8 @@
-"""benchmarks/<suite>/suite.yaml and expected.csv: what they hold, read and checked.
+"""benchmarks/<suite>/suite.yaml and expected.csv: schema, reading and validation.
 
 Everything is named before the run: tasks, lengths, n, seeds, methods, models, and the comparisons
-that make the family of tests. Unknown keys, types and ids fail with the file and the key. Nothing
-is composed here (`plan` does that, with the grid of `rlm-eval run`).
+that form the family of tests. Unknown keys, types and ids raise an error with the file and the key.
+`plan` composes the configurations, with the grid of `rlm-eval run`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SLOTS = ("root", "sub", "judge", "embed", "summary")
 METRICS = {
     "accuracy_pct": 1, "oolong_score_pct": 1, "f1_pct": 1, "mrcr_score": 100, "oolong_score": 100,
 }  # fmt: skip
-"""Metrics that our score is compared with, and what makes them percent; others are only shown."""
+"""Metrics comparable with our score -> factor to percent; other metrics are only shown."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One value of an axis (a task, a method, a set of models) under the name a suite gives it."""
+    """One value of an axis (a task, a method, a set of models) with its name in the suite."""
 
     id: str
     """Name within the suite."""
@@ -52,11 +52,11 @@ class Part:
     """Entries, likewise of the group `method`."""
     models: list[Any] = field(default_factory=list)
     """Sets that vary together: a root model, or `{root: A, sub: B, judge: C, id: ID}`; empty = the
-    suite's."""
+    suite's models."""
     lengths: list[str] = field(default_factory=list)
-    """Nominal context lengths, `4k`; empty where the tasks have a size of their own."""
+    """Nominal context lengths, e.g. `4k`; empty for tasks of fixed size."""
     seeds: list[int] = field(default_factory=lambda: [0])
-    """Seeds of the samples; samples of all seeds count together."""
+    """Seeds of the samples; samples of all seeds are pooled."""
     n: int = 20
     """Samples per cell."""
     name: str = "main"
@@ -75,12 +75,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Planned:
-    """A against B, named beforehand; one test per task, length (and what else both sides share)."""
+    """Planned comparison of A with B; one test per task, length and shared setting."""
 
     a: str
     """A method's id, the id of a set of models, or `METHOD@MODELS`."""
     b: str
-    """Likewise, of the same kind."""
+    """As `a`, of the same kind."""
     parts: list[str] = field(default_factory=list)
     """Only in these parts; empty = in all (this field and the next ones)."""
     tasks: list[str] = field(default_factory=list)
@@ -88,39 +88,39 @@ class Planned:
     lengths: list[str] = field(default_factory=list)
     """Only at these lengths."""
     methods: list[str] = field(default_factory=list)
-    """Where `a` and `b` are models: only with these methods."""
+    """If `a` and `b` are models: only with these methods."""
     models: list[str] = field(default_factory=list)
-    """Where `a` and `b` are methods: only with these sets of models."""
+    """If `a` and `b` are methods: only with these sets of models."""
     margin: float | None = None
-    """For "A is at most this much below B" (0.05 = 5 points): the non-inferiority margin."""
+    """Non-inferiority margin: A is at most this much below B (0.05 = 5 points)."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """suite.yaml."""
+    """Contents of suite.yaml."""
 
     title: str
     """One line, for the list of suites."""
     parts: list[Any]
-    """Of `Part`, at least one."""
+    """Entries of type `Part`, at least one."""
     comparisons: list[Any] = field(default_factory=list)
-    """Of `Planned`: the family over which Holm's correction goes."""
+    """Entries of type `Planned`: the family of the Holm correction."""
     models: list[Any] = field(default_factory=list)
-    """Sets of models of the parts that name none."""
+    """Sets of models for the parts that name none."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Hydra overrides of every part."""
     closing_table: str = ""
-    """Title of the table that ends the report: published scores beside ours, method by task."""
+    """Title of the report's last table: published scores next to ours, method by task."""
     name: str = ""
     """Name of the folder."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of expected.csv: a published number, and the cells of ours it is about."""
+    """A row of expected.csv: a published number, and our corresponding cells."""
 
     metric: str
-    """As the source measures it: see `METRICS`."""
+    """The source's metric: see `METRICS`."""
     value: float
     """In the metric's own unit; scores in percent."""
     source: str
@@ -128,7 +128,7 @@ class Published:
     version: str
     """Version and date of the source."""
     approximate: bool
-    """True where it was read off a figure: shown as a hollow mark, never compared."""
+    """True if it was read off a figure: shown as a hollow mark, never compared."""
     task: str
     """Task id in suite.yaml."""
     length: str
@@ -138,7 +138,7 @@ class Published:
     models: str
     """Id of a set of models in suite.yaml; empty = models that the suite does not run."""
     n: int | None
-    """Samples behind it; `None` = not stated."""
+    """Number of samples in the source; `None` = not stated."""
     published_task: str = ""
     """Name of the task in the source."""
     published_method: str = ""
@@ -146,18 +146,18 @@ class Published:
     published_model: str = ""
     """Name of the model in the source."""
     note: str = ""
-    """What else a reader must know: how n was inferred, where in the source it stands."""
+    """Further information for readers: how n was inferred, the place in the source."""
     cost: float | None = None
     """Mean cost of a sample in US dollars; `None` = not stated. The column may be missing."""
 
     @property
     def percent(self) -> float:
-        """The score in percent; a metric of another kind as it stands."""
+        """The score in percent; other metrics unchanged."""
         return METRICS.get(self.metric, 1) * self.value
 
 
 def names() -> list[str]:
-    """The suites of the working directory and of the package. Raises `ConfigError` for none."""
+    """List the suites of the working directory and the package. Raises `ConfigError` for none."""
     folders = files.suite_folders()
     found = {path.parent.name for folder in folders for path in folder.glob("*/suite.yaml")}
     if not found:
@@ -167,9 +167,9 @@ def names() -> list[str]:
 
 
 def _folder_of(name: str) -> Path:
-    """Where a suite lies. Raises `ConfigError` where there is none, or two that differ."""
+    """Locate a suite. Raises `ConfigError` if there is none, or two that differ."""
     folders = [f / name for f in files.suite_folders() if (f / name / "suite.yaml").is_file()]
-    if Path(name).name != name or not folders:  # a stored run may name any path
+    if Path(name).name != name or not folders:  # a stored run may contain any path as a name
         known = names()
         near = difflib.get_close_matches(name, known, 3) or known
         raise ConfigError(f"no suite {name!r}; near: {', '.join(near)}")
@@ -185,9 +185,9 @@ def _folder_of(name: str) -> Path:
 
 
 def load(name: str, folder: Path | None = None) -> Suite:
-    """Read and check a suite, of `folder` where it is given.
+    """Read and check a suite, from `folder` if given.
 
-    Raises `ConfigError` naming the file and the key.
+    Raises `ConfigError` with the file and the key.
     """
     path = (_folder_of(name) if folder is None else folder / name) / "suite.yaml"
     if not path.is_file():
@@ -232,7 +232,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
 
 
 def entries(values: Sequence[Any], key: str, where: str) -> list[Entry]:
-    """The entries of an axis; `key` names the config group (`root`: sets of models)."""
+    """Return the entries of an axis; `key` names the config group (`root`: sets of models)."""
     found = []
     for i, value in enumerate(values):
         given = {key: value} if isinstance(value, str) else _mapping(value, f"{where}[{i}]")
@@ -255,7 +255,7 @@ def entries(values: Sequence[Any], key: str, where: str) -> list[Entry]:
 
 
 def _overrides(given: Mapping[str, Any], where: str) -> dict[str, str]:
-    """key -> value in Hydra's grammar; a list is one value, never a sweep."""
+    """Return key -> value in Hydra's grammar; a list is one value, never a sweep."""
     for key, value in given.items():
         if isinstance(value, Mapping):
             raise ConfigError(f"{where}.{key}: write nested keys with dots, {key}.field: value")
@@ -263,7 +263,7 @@ def _overrides(given: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def hydra_value(value: Any) -> str:
-    """A YAML value as Hydra's override grammar writes it."""
+    """Format a YAML value in Hydra's override grammar."""
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, list):
@@ -287,7 +287,7 @@ def _unique(ids: Sequence[str], where: str) -> None:
 
 
 def ids(suite: Suite, axis: str) -> list[str]:
-    """Ids of an axis (`tasks`, `methods`, `models`, `parts`) over all parts, in order."""
+    """Return the ids of an axis (`tasks`, `methods`, `models`, `parts`) of all parts, in order."""
     if axis == "parts":
         return [part.name for part in suite.parts]
     return list(dict.fromkeys(entry.id for part in suite.parts for entry in getattr(part, axis)))
@@ -301,7 +301,7 @@ def _known(suite: Suite, axis: str, name: str, where: str) -> None:
 
 
 def side(suite: Suite, name: str, where: str) -> tuple[str | None, str | None]:
-    """(method id, models id) that one side of a comparison means; `None` = whatever both have."""
+    """Return (method id, models id) of one side of a comparison; `None` = shared by both sides."""
     method, _, models = name.partition("@")
     if models:
         _known(suite, "methods", method, where)
@@ -329,13 +329,13 @@ _COLUMNS = tuple(name for name in Published.__dataclass_fields__ if name != _OPT
 
 
 def published(suite: Suite, folder: Path | None = None) -> list[Published]:
-    """The rows of the suite's expected.csv; none without the file. Raises `ConfigError`."""
+    """Read the suite's expected.csv; empty without the file. Raises `ConfigError`."""
     path = (_folder_of(suite.name) if folder is None else folder / suite.name) / "expected.csv"
     return read_published(path, suite) if path.is_file() else []
 
 
 def read_published(path: Path, suite: Suite | None = None) -> list[Published]:
-    """The rows of a file of published numbers; ids are checked where a suite is given."""
+    """Read a file of published numbers; ids are checked if a suite is given."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         unknown = sorted((set(reader.fieldnames or ()) ^ set(_COLUMNS)) - {_OPTIONAL})

@@ -1,8 +1,8 @@
 """Logs of Inspect (`.eval`, or `.json` of the same tree); read as ZIP and JSON, without inspect_ai.
 
-Model events become calls, tool events blocks. `model_usage` of a sample sums solver and judge where
-they are one model, so that tokens are counted from the events. Logs that `rlm-eval export inspect`
-wrote come back as they were, but for the texts of their contexts, which are not in them.
+Model events become calls, tool events blocks. `model_usage` of a sample sums solver and judge if
+they are the same model, so tokens are counted from the events. Logs written by `rlm-eval export
+inspect` are restored exactly, except for context texts, which they do not contain.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _FACTS = (
     "density", "generated", "protected", "prompt", "prompt_hash", "isolation", "scripted",
     "root_window", "concurrency", "remark", "seed", "judge",
 )  # fmt: skip
-"""What our own export says of the cell."""
+"""Facts of the cell in our own export."""
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
-    """A row for every sample and epoch. Raises `BadLog` for another kind, or half a file."""
+    """Yield a row per sample and epoch. Raises `BadLog` for another kind or a truncated file."""
     for source in found:
         header, samples = opened(source)
         for name, sample in samples:
@@ -161,7 +161,7 @@ class _Sample:
             yield Score(label, found.value, parsed or found.parsed, "1", found.flag or name)
 
     def _totals(self, judged: bool) -> Totals:
-        """Of a log without model events: usage by model, where no judge can be in it."""
+        """Return totals for a log without model events: usage by model, if it excludes a judge."""
         usages = list((self._sample.get("model_usage") or {}).values())
         if judged or len(usages) != 1:
             return Totals()
@@ -171,7 +171,7 @@ class _Sample:
     def _events(self) -> tuple[list[Call], list[Step], bool]:
         calls: list[Call] = []
         steps: list[Step] = []
-        scoring = 0  # depth of spans or steps of a scorer
+        scoring = 0  # nesting depth of a scorer's spans or steps
         spans: set[str] = set()
         clock = 0.0
         for event in self._sample.get("events") or ():
@@ -256,7 +256,7 @@ class _Sample:
         )
 
     def _asked(self, event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The messages of a model event; newer logs name places in a list that events share."""
+        """Return a model event's messages; newer logs reference a list shared by the events."""
         shared = (self._sample.get("events_data") or {}).get("messages") or []
         found = list(event.get("input") or ())
         for place in event.get("input_refs") or ():
@@ -265,7 +265,7 @@ class _Sample:
         return found
 
     def _parts(self, text: str) -> tuple[PromptPart, ...]:
-        """A prompt as slices and literals: our export names the context's places by number."""
+        """Split a prompt into slices and literals: our export references context positions."""
         hashed = self._hash
         if hashed is None:
             return (text,)
@@ -303,7 +303,7 @@ class _Sample:
 
 
 def _usage(found: Mapping[str, Any] | None) -> Usage:
-    """Tokens; prompts here include cached ones, which Inspect counts apart."""
+    """Return the usage; our prompt tokens include cached ones, which Inspect counts separately."""
     if not found or found.get("input_tokens") is None:
         return Usage()
     read_back, written = found.get("input_tokens_cache_read"), found.get("input_tokens_cache_write")

@@ -1,9 +1,9 @@
 """Logs of the rlms library (RLMLogger JSON lines): whole trajectories, sub-calls and children.
 
 A file holds one RLM object: a `metadata` line and `iteration` lines, of one answer or of several
-(a persistent session). Root tokens are in no file, so that totals and costs are unknown; the sum of
-the sub-calls would pass for the whole. A batch of sub-calls carries the usage of one of them,
-copied to all: that is unknown too. `--golds FILE` names gold answers, by file or in order.
+(a persistent session). The files lack root tokens, so totals and costs are unknown; the sum of the
+sub-calls would look like the total. Each sub-call of a batch carries the usage of one of them: that
+is unknown too. `--golds FILE` gives gold answers, by file or in order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LACKING = ("finish_reason", "attempts")
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
-    """A row for every answer. Raises `BadLog` for another kind, or where a gold is missing."""
+    """Yield a row per answer. Raises `BadLog` for another kind, or if a gold is missing."""
     golds = _golds(options.golds)
     number = 0
     for source in found:
@@ -65,7 +65,7 @@ class _Part:
 
 
 def _answers(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[_Part]:
-    """Split where a run begins: at `run_context`, after an answer, where turns count anew."""
+    """Split at the start of each run: at `run_context`, after an answer, or when turns restart."""
     part = _Part(lines[0][0])
     for place, line in lines:
         kind, turns = line.get("type"), part.iterations
@@ -144,15 +144,15 @@ def _row(
 
 
 class _Tree:
-    """Calls and blocks of a trajectory, numbered in the order in which they began."""
+    """Calls and blocks of a trajectory, numbered in the order in which they started."""
 
     def __init__(self, origin: float | None) -> None:
         self.calls: list[Call] = []
         self.steps: list[Step] = []
         self.batched = 0
-        """Sub-calls whose usage is that of one call of their batch."""
+        """Number of sub-calls whose usage is copied from one call of their batch."""
         self.child = Usage()
-        """Tokens of child trajectories, which their own calls do not say."""
+        """Tokens of child trajectories, which are missing from their own calls."""
         self._origin = origin
 
     def iteration(
@@ -163,7 +163,7 @@ class _Tree:
         end, whole = _seconds_of(line, self._origin), line.get("iteration_time")
         timed = end is not None and whole is not None and whole >= 0 and None not in spans
         begin = max(0.0, round((end or 0.0) - (whole or 0.0), 6)) if timed else 0.0
-        # The time of an iteration is that of the call and of its code.
+        # An iteration's time covers the call and its code.
         replied = (
             max(begin, round((end or 0.0) - sum(s or 0.0 for s in spans), 6)) if timed else 0.0
         )
@@ -233,7 +233,7 @@ class _Tree:
                 self.child = _added(self.child, _usage(call))
                 for inside, line in enumerate(inner):
                     named = {"root_model": call.get("root_model") or about, **line}
-                    # Every turn of a child hangs below the block that started it.
+                    # Every turn of a child is below the block that started it.
                     self.iteration(
                         named, inside, depth=depth + 1, parent=parent, position=f"{place}/t{inside}"
                     )
@@ -271,7 +271,7 @@ class _Tree:
 
 
 def _batch_key(call: Mapping[str, Any]) -> str | None:
-    """Equal for calls that may be of one batch: equal usage and equal seconds."""
+    """Return a key that is equal for calls of one batch: equal usage and equal seconds."""
     if call.get("metadata") or call.get("error") is not None:
         return None
     usage, span = call.get("usage_summary"), call.get("execution_time")
@@ -295,7 +295,7 @@ def _added(a: Usage, b: Usage) -> Usage:
 
 
 def _prompt(value: Any) -> Prompt:
-    """Messages as literal text; a text alone is a message of the user."""
+    """Return messages as literal text; a bare text is a user message."""
     if isinstance(value, str):
         return Prompt((("user", (value,)),))
     if isinstance(value, list) and all(isinstance(m, Mapping) for m in value):
@@ -323,7 +323,7 @@ def _question(part: _Part, first: Mapping[str, Any]) -> str:
 
 
 def _context(part: _Part) -> str | tuple[str, ...] | None:
-    """The context's text, where a block's variables or the run's own line hold it."""
+    """Return the context text from a block's variables or the run's line; `None` if absent."""
     for line in part.iterations:
         for block in line.get("code_blocks") or ():
             variables = block["result"].get("locals") or {}
@@ -348,7 +348,7 @@ def _exception(stderr: str) -> str | None:
 
 
 def _seconds_of(line: Mapping[str, Any], origin: float | None) -> float | None:
-    """Seconds of a line's end since `origin`, or since 1970; `None` without a time."""
+    """Return a line's end in seconds since `origin`, or Unix time; `None` without a time."""
     try:
         at = datetime.fromisoformat(str(line.get("timestamp"))).timestamp()
     except (ValueError, OverflowError):
@@ -369,7 +369,7 @@ def _golds(path: Path | None) -> Any:
 
 
 def _gold_of(golds: Any, path: Path, index: int, number: int) -> Any:
-    """The gold of an answer: by file name (several answers: a list), or by order."""
+    """Return the gold of an answer: by file name (several answers: a list), or by order."""
     if golds is None:
         return None
     if isinstance(golds, list):

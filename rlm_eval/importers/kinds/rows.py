@@ -19,7 +19,7 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
-    """The rows of all files. Raises `BadLog` where no map is named, or a row does not fit it."""
+    """Yield the rows of all files. Raises `BadLog` without a map, or if a row does not fit it."""
     if options.map is None:
         raise BadLog(
             "import rows needs --map FILE.yaml, which says what field is what; `rlm-eval import "
@@ -29,7 +29,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
 
 
 def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[Row]:
-    """The rows of all files under one map."""
+    """Yield the rows of all files under one map."""
     rows: list[Row] = []
     for source in found:
         raw = list(raw_rows(source, by.rows))
@@ -46,7 +46,7 @@ def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[
 
 
 def _check(by: FieldMap, rows: list[Row], places: list[Place], path: Path) -> None:
-    """Raises `BadLog` for a file of another kind: no row has a score, an error or an answer."""
+    """Raise `BadLog` for a file of another kind: no row has a score, an error or an answer."""
     if not rows:
         raise BadLog(f"{path}: no rows; there is nothing to import")
     fields = ", ".join(list(map(str, places[0].row))[:8])
@@ -98,7 +98,7 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
     if (cost := _amount(get("cost"), "cost")) is not None:
         notes["their_cost"] = cost
     if outcome.is_missing and stated is not None:
-        notes["their_score"] = float(stated)  # they count a missing sample; we do not
+        notes["their_score"] = float(stated)  # they score a missing sample; we do not
         scores = ()
     return Row(
         place=f"{source.path.name}, {at}",
@@ -145,7 +145,7 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
 
 
 def _outcome(by: FieldMap, stated: str | None, error: str | None) -> Outcome:
-    """What the log says; an error text that no pattern knows is `provider_error`."""
+    """Return the log's outcome; an error text without a matching pattern is `provider_error`."""
     if stated is not None:
         try:
             found = Outcome(stated)
@@ -162,7 +162,7 @@ def _outcome(by: FieldMap, stated: str | None, error: str | None) -> Outcome:
 
 
 def _count(value: Any, name: str) -> int | None:
-    """A count of something, 0 or more. Raises `ValueError` for anything else."""
+    """Return a count, 0 or more. Raises `ValueError` for anything else."""
     found = number(value)
     if found is None:
         return None
@@ -198,7 +198,7 @@ def _flat(specs: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _with_golds(rows: list[Row], pattern: str | None) -> Iterator[Row]:
-    """Rows with the gold that a right answer to the same question shows; noted as inferred."""
+    """Add to rows the gold found in a right answer to the same question; noted as inferred."""
     if pattern is None:
         yield from rows
         return

@@ -1,10 +1,10 @@
 """Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
 
-A trace's prompt tokens leave cache reads out; here they are in. Rewards are not in [0, 1] by
-contract: one that is not is no score, and says so. Episodes that failed may be missing from the
-file: compare its rows with the configuration's tasks times rollouts. `errors` lists those of every
-attempt, so that an episode that is `ok` may have some. Traces stand in the order in which they
-ended: of several agents the one that was rewarded is the root.
+A trace's prompt tokens exclude cache reads; here they are included. Rewards need not be in [0, 1]:
+one outside becomes a missing score with a note. Failed episodes may be missing from the file:
+compare its rows with the configuration's tasks times rollouts. `errors` lists those of every
+attempt, so an episode that is `ok` may have some. Traces are in the order in which they ended: of
+several agents the one that was rewarded is the root.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ENDS = {
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
-    """A row for every episode. Raises `BadLog` for another kind of file."""
+    """Yield a row per episode. Raises `BadLog` for another kind of file."""
     for source in found:
         for number, (at, line, _) in enumerate(raw_rows(source, None)):
             try:
@@ -173,7 +173,7 @@ def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
 def _path(
     nodes: Sequence[Mapping[str, Any]], node: Any
 ) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """The messages from the root of the tree to the parent of a call's node."""
+    """Return the messages from the root of the tree to the parent of a call's node."""
     if not isinstance(node, int) or not 0 <= node < len(nodes):
         return None
     messages = []
@@ -200,7 +200,7 @@ def _usage(found: Mapping[str, Any] | None) -> Usage:
 
 
 def _rewards(rewards: Mapping[str, Any]) -> tuple[Score, ...]:
-    """The weighted sum as their score, and each reward besides."""
+    """Return the weighted sum as their score, followed by each reward."""
     values = {name: (r or {}).get("score") for name, r in rewards.items()}
     weights = {name: (r or {}).get("weight") for name, r in rewards.items()}
     if not values or None in values.values():

@@ -1,8 +1,8 @@
 """Exports: records with documented columns, a data set folder for the Hub, chat data for training.
 
-Not reports. Text of protected tasks never leaves the run directory. Contexts stay behind too, but
-for the parts that a chat line's own prompt shows. Chat data are successful trajectories as
-messages, so that training can start from an evaluation: do not evaluate on those samples again.
+Text of protected tasks is never exported. Contexts are not exported either, except the parts in a
+chat line's own prompt. Chat data are successful trajectories as messages, so that training can
+start from an evaluation: do not evaluate on those samples again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def columns(frame: pd.DataFrame) -> dict[str, str]:
-    """Column -> meaning, for every column of a record table."""
+    """Return column -> meaning for every column of a record table."""
     families = {"score_": "Score by this scorer.", "note_": "Noted by the method.",
                 "meta_": "Property of the sample."}  # fmt: skip
     found = {}
@@ -46,7 +46,7 @@ def columns(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def tables(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
-    """`records.parquet`, `records.jsonl` and `columns.json`."""
+    """Write `records.parquet`, `records.jsonl` and `columns.json`."""
     frame = load_records(run_dirs)
     output_folder(out)
     paths = [out / "records.parquet", out / "records.jsonl", out / "columns.json"]
@@ -58,7 +58,7 @@ def tables(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
 
 
 def hub(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
-    """A data set repository: records, trajectories without contexts, README with its card."""
+    """Write a data set repository: records, trajectories without contexts, README with its card."""
     frame = load_records(run_dirs)
     output_folder(out / "data")
     records = out / "data" / "records-00000-of-00001.parquet"
@@ -172,14 +172,14 @@ def chat(
     sub_calls: bool = False,
     **_: Any,
 ) -> list[Path]:
-    """`chat.jsonl`: the root conversation of every successful trajectory as messages.
+    """Write `chat.jsonl`: the root conversation of every successful trajectory as messages.
 
-    Only outcome `ok` with a headline score of `min_score` or more. With `sub_calls` a line more for
-    each sub-call that was answered and for the conversation of each child loop, so that whole trees
-    can be trained on: `tree` is equal for the lines of one trajectory, `call` and `parent` are the
-    numbers of the line's call and of the one whose code made it, which may be an earlier turn of
-    the conversation whose `position` begins as this one's. A trajectory whose prompts show parts of
-    the context needs `context_of`; without it, it is left out and counted.
+    Only outcome `ok` with a headline score of `min_score` or more. `sub_calls` adds a line for each
+    answered sub-call and for the conversation of each child loop, to train on whole trees: `tree`
+    is equal for the lines of one trajectory, `call` and `parent` are the numbers of the line's call
+    and of the call whose code made it, which may be an earlier turn of the conversation whose
+    `position` has the same prefix. A trajectory whose prompts contain parts of the context needs
+    `context_of`; without it, the trajectory is skipped and counted.
     """
     output_folder(out)
     path, skipped, bare, unscored = out / "chat.jsonl", 0, 0, 0
@@ -192,7 +192,7 @@ def chat(
                     unscored += headline(attempt.trajectory.outcome, attempt.scores) is None
                     continue
                 if attempt.trajectory.totals is not None:
-                    bare += 1  # an imported row: its log has no calls
+                    bare += 1  # an imported row without calls
                     continue
                 tree = f"{manifest['identity'][:12]}-{sample.id}-{attempt.trajectory.epoch}"
                 about = {"sample_id": sample.id, "task": sample.task}
@@ -232,9 +232,9 @@ def _succeeded(attempt: RolloutResult, min_score: float) -> bool:
 
 
 def _last_calls(attempt: RolloutResult, sub_calls: bool) -> list[Call]:
-    """The last answered call of the root's loop; with `sub_calls` of every loop, and all sub-calls.
+    """Return the root loop's last answered call; with `sub_calls` every loop's, and all sub-calls.
 
-    A loop's last prompt holds its whole conversation; a sub-call is a conversation of its own.
+    A loop's last prompt contains its whole conversation; a sub-call is a separate conversation.
     """
     last: dict[str, Call] = {}
     for call in attempt.trajectory.calls:
@@ -246,7 +246,7 @@ def _last_calls(attempt: RolloutResult, sub_calls: bool) -> list[Call]:
             last[f"loop {_TURN.sub('', call.position)}"] = call
         elif sub_calls and call.role is Role.SUB:
             last[f"call {call.id}"] = call
-    # Of a tree without its root's conversation there is nothing to learn how to call.
+    # Without its root's conversation a tree does not show how to make the sub-calls.
     return list(last.values()) if "root" in last else []
 
 
@@ -267,7 +267,7 @@ def _place_in_tree(call: Call) -> dict[str, Any]:
 
 
 def _conversation(call: Call, text: Callable[[], str | None]) -> list[dict[str, str]] | None:
-    """The call's prompt and its reply; `None` where a slice has no text."""
+    """Return the call's prompt and its reply; `None` if the text of a slice is unavailable."""
     messages = []
     for role, parts in call.prompt.messages:
         texts = []
@@ -289,4 +289,4 @@ KINDS: dict[str, Callable[..., list[Path]]] = {
     "chat": chat,
     "inspect": inspect_logs,
 }
-"""What `rlm-eval export` can write."""
+"""Export kind -> function, for `rlm-eval export`."""

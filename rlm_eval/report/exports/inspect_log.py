@@ -1,8 +1,8 @@
 """Runs as Inspect logs (`.eval`), one per cell, through inspect_ai's public classes.
 
-Not a way to run or score with Inspect. A call becomes a model event, a block a tool event; slices
-of a context are named by their place, the context's text is not in the log. Unknown token counts
-stay absent. Text of protected tasks is left out. https://inspect.aisi.org.uk/eval-logs.html
+An export only: Inspect cannot rerun or rescore it. A call becomes a model event, a block a tool
+event; slices of a context are given by position, without the context's text. Unknown token counts
+stay absent. Text of protected tasks is excluded. https://inspect.aisi.org.uk/eval-logs.html
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _HIDDEN = "[protected: not exported]"
 
 
 def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
-    """`<run>-<cell>.eval` for every cell with a finished sample.
+    """Write `<run>-<cell>.eval` for every cell with a finished sample.
 
-    Raises `RlmEvalError` where inspect_ai is not installed.
+    Raises `RlmEvalError` if inspect_ai is not installed.
     """
     try:
         from inspect_ai.log import write_eval_log
@@ -51,7 +51,7 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     output_folder(out)
     paths = []
     for run in map(Path, run_dirs):
-        # Samples of a cell come together; a cell at a time is held in memory.
+        # Samples arrive grouped by cell; only one cell is in memory at a time.
         for identity, found in groupby(attempts(run), key=lambda item: item[0]["identity"]):
             path = out / f"{run.name}-{identity[:12]}.eval"
             write_eval_log(_log(list(found)), str(path), format="eval")
@@ -91,7 +91,7 @@ def _scorers(found: Sequence[tuple[Any, Sample, RolloutResult]]) -> Iterator[str
 
 
 def _mean(name: str, found: Sequence[tuple[Any, Sample, RolloutResult]]) -> Any:
-    """The mean of a scorer with our interval, repeats of a sample averaged first."""
+    """Return a scorer's mean with our interval, repeats of a sample averaged first."""
     from inspect_ai.log import EvalMetric, EvalScore
 
     values: dict[tuple[str, str], list[float]] = {}
@@ -112,12 +112,12 @@ def _mean(name: str, found: Sequence[tuple[Any, Sample, RolloutResult]]) -> Any:
 
 
 def _started(manifest: Mapping[str, Any]) -> datetime:
-    """When the cell began; samples of a cell do not say when they did."""
+    """Return the start time of the cell; its samples have no start time."""
     return datetime.fromisoformat(manifest.get("started", "1970-01-01T00:00:00+00:00")).astimezone()
 
 
 class _Export:
-    """One attempt at one sample in Inspect's classes."""
+    """One attempt at one sample, converted to Inspect's classes."""
 
     def __init__(self, manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) -> None:
         self._hidden = bool(manifest["facts"].get("protected"))
@@ -126,7 +126,7 @@ class _Export:
         self._calls = attempt.trajectory.calls
 
     def sample(self) -> Any:
-        """The sample with its events."""
+        """Return the sample with its events."""
         from inspect_ai import log, scorer
         from inspect_ai.model import ModelOutput
 
@@ -184,7 +184,7 @@ class _Export:
         }
 
     def _events(self) -> list[Any]:
-        """Calls and blocks in the order in which they began."""
+        """Return calls and blocks in the order in which they started."""
         events = [(call.times.start, self._call(call)) for call in self._calls]
         ends = {call.id: call.times.end for call in self._calls}
         events += [
@@ -262,13 +262,13 @@ class _Export:
 
 
 def _usage(usage: Usage) -> Any:
-    """`None` where the provider did not report tokens."""
+    """Convert usage; `None` if the provider did not report tokens."""
     from inspect_ai.model import ModelUsage
 
     if usage.input is None or usage.output is None:
         return None
     return ModelUsage(
-        input_tokens=usage.input - (usage.cached or 0),  # Inspect counts cached ones apart
+        input_tokens=usage.input - (usage.cached or 0),  # Inspect counts cached ones separately
         output_tokens=usage.output,
         total_tokens=usage.input + usage.output,
         input_tokens_cache_read=usage.cached,
@@ -277,7 +277,7 @@ def _usage(usage: Usage) -> Any:
 
 
 def _summed(calls: Any) -> dict[str, Any]:
-    """Usage by name; a name with one unknown call is left out: its total is not known."""
+    """Return usage by name, without names that have a call of unknown usage."""
     found: dict[str, Any] = {}
     for name, call in calls:
         usage = _usage(call.usage)

@@ -1,4 +1,4 @@
-"""What the methods did: calls, recursion, share of the context shown, strategies of their code."""
+"""Behaviour of the methods: calls, recursion, context coverage, strategies of their code."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ COLUMNS: dict[str, str] = {
 
 @style.styled
 def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Recursion as it happened, a row of panels per task; strategies over all of them.
+    """Draw observed recursion, a row of panels per task, and strategies over all tasks.
 
-    Of more than `style.MANY` series only the strategies: `multiples` has the rest.
+    For more than `style.MANY` series only the strategies: `multiples` draws the rest.
     """
     looks = style.looks(frame)
     data = with_shares(table)
@@ -73,7 +73,7 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 
 def with_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """The cell table with the share of samples that made a sub-call."""
+    """Add the share of samples with a sub-call to the cell table."""
     return table.assign(recursion_share=table["recursion"] / table["rows"])
 
 
@@ -101,7 +101,7 @@ _FILLS = list(
         strict=True,
     )
 )
-"""Greys and hatches: the colours belong to the series."""
+"""Greys and hatches: colours are reserved for the series."""
 
 
 def _coded(frame: pd.DataFrame) -> bool:
@@ -109,7 +109,7 @@ def _coded(frame: pd.DataFrame) -> bool:
 
 
 def _strategies(axis: Axes, frame: pd.DataFrame, series: list[str]) -> dict[str, Any]:
-    """Stacked shares of the strategies per series that ran code; what was drawn, for the legend."""
+    """Draw stacked strategy shares per series that ran code; return the legend's entries."""
     if not series:
         panels.empty(axis, "no code was run", "")
         axis.set_xticks([])
@@ -120,7 +120,7 @@ def _strategies(axis: Axes, frame: pd.DataFrame, series: list[str]) -> dict[str,
     shares = shares.reindex(series)
     left = np.zeros(len(shares))
     used = {}
-    # A label keeps its grey whatever else is there.
+    # A label's grey does not depend on the other labels.
     fills = dict(zip(TRAJECTORY_LABELS, _FILLS * len(TRAJECTORY_LABELS), strict=False))
     for name in (label for label in TRAJECTORY_LABELS if label in shares):
         used[name] = fills[name]

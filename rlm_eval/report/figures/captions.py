@@ -1,4 +1,4 @@
-"""Sentences that captions share: what bands and marks mean, outcomes, limits of n."""
+"""Sentences shared by captions: meaning of bands and marks, outcomes, limits of n."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rlm_eval.report.tables.caveats import remarks
 
 
 def counts_by_panel(table: pd.DataFrame, count: str) -> bool:
-    """Whether n differs between cells, so that each panel must say its own."""
+    """Return whether n differs between cells, so that each panel must print its own."""
     return table.loc[table["refused"] != table["rows"], count].nunique() > 1
 
 
 def one_size(table: pd.DataFrame, count: str = "n", what: str = "per point") -> str:
-    """`n = 40 per point` where it is the same everywhere; empty where panels must say it."""
+    """Return `n = 40 per point` if n is the same everywhere; empty if panels must print it."""
     read = table.loc[table["refused"] != table["rows"], count]
     return "" if read.nunique() != 1 else f"{wording.counted(read)} {what}"
 
 
 def spread_note(looks: Collection[str]) -> str:
-    """What points, bands and bars of the panels over length are."""
+    """Explain the points, bands and bars of panels over length."""
     told = (
         "Score: mean and 95 % interval per length. Cost: mean with its 95 % interval, and the "
         "median as a dash; latency: median with its 95 % interval"
@@ -34,7 +34,7 @@ def spread_note(looks: Collection[str]) -> str:
 
 
 def baselines_note(table: pd.DataFrame) -> str:
-    """What the dashed lines are; of tasks that code solves that they are."""
+    """Explain the dashed lines, and name the tasks that code solves."""
     if not table["base_prior"].notna().any():
         return ""
     told = (
@@ -47,7 +47,7 @@ def baselines_note(table: pd.DataFrame) -> str:
 
 
 def overflow_note(table: pd.DataFrame) -> str:
-    """What hatches and crosses mean, where there are any."""
+    """Explain hatches and crosses, if there are any."""
     if not table["overflow_share"].gt(0).any():
         return ""
     told = "Hatched: lengths at which prompts overflowed the window. "
@@ -57,14 +57,14 @@ def overflow_note(table: pd.DataFrame) -> str:
 
 
 def published_note(published: pd.DataFrame | None) -> str:
-    """What the hollow marks are."""
+    """Explain the hollow marks."""
     if published is None:
         return ""
     return "Hollow grey: published (~: read off a plot, so approximate), not tested here. "
 
 
 def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
-    """What every figure states: outcomes, prompts, recursion that was really used, limits of n."""
+    """Return the text of every caption: outcomes, prompts, observed recursion, limits of n."""
     counts = frame["outcome"].value_counts()
     parts = ["Outcomes: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + "."]
     if refused := int(table["refused"].sum()):
@@ -103,7 +103,7 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
 
 
 def latency_note(table: pd.DataFrame, clock: str) -> str:
-    """What the latency is, with the concurrency behind it."""
+    """Explain the latency, with its concurrency."""
     inflight = sorted({int(c) for c in table["concurrency"].dropna()})
     words = "/".join(map(str, inflight)) or "unknown"
     if clock == "path":
@@ -112,6 +112,6 @@ def latency_note(table: pd.DataFrame, clock: str) -> str:
 
 
 def inflight(table: pd.DataFrame) -> str:
-    """Concurrency, in words."""
+    """Describe the concurrency."""
     found = sorted({int(c) for c in table["concurrency"].dropna()})
     return f"Samples in flight: {'/'.join(map(str, found)) or 'unknown'}."

@@ -1,4 +1,4 @@
-"""Figures that set series against each other: score against money, paired differences.
+"""Figures that contrast series: score against cost, paired differences.
 
 As in `panels`: each takes the prepared records and the cell table, returns (figure, its data).
 """
@@ -36,10 +36,10 @@ _SCORE = ["accuracy", "low", "high", "as_bounds", "bound_low", "bound_high"]
 
 @style.styled
 def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score against cost per task and length; dominated points are grey.
+    """Draw score against cost per task and length; dominated points are grey.
 
-    A cell that is only known as bounds is a bar, and no part of the front. Of more than
-    `style.MANY` series the legend has those that are on some front.
+    A cell only known as bounds is a bar and not on the Pareto front. For more than `style.MANY`
+    series the legend has only series on a front.
     """
     looks = style.looks(frame)
     money, label, note = money_of(table)
@@ -81,7 +81,7 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 
 def _points(axis: Axes, known: pd.DataFrame, looks: Looks, money: str) -> list[dict[str, Any]]:
-    """The points of one panel and their front; what was drawn."""
+    """Draw the points of one panel and their Pareto front; return the drawn data."""
     rows = []
     sure = known[~known["as_bounds"]]
     front = {i for i in sure.index if not _dominated(sure, f"{money}_mean", i)}
@@ -95,7 +95,7 @@ def _points(axis: Axes, known: pd.DataFrame, looks: Looks, money: str) -> list[d
             bounds = 100 * row["bound_low"], 100 * row["bound_high"]
             draw_bounds(axis, np.array([x]), np.array([bounds]), look)
         else:
-            ends = max(low, x / 1000), high  # a log axis knows no 0
+            ends = max(low, x / 1000), high  # a log axis cannot show 0
             axis.hlines(y, *ends, color=colour, linewidth=0.8)
             axis.vlines(x, 100 * row["low"], 100 * row["high"], color=colour, linewidth=0.8)
             axis.plot(x, y, **look.mark | {"color": colour, "zorder": 2 if grey else 3})
@@ -114,9 +114,9 @@ def _points(axis: Axes, known: pd.DataFrame, looks: Looks, money: str) -> list[d
 def difference_by_length(
     frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame
 ) -> Plot:
-    """Paired difference of every series to the baseline against length (`comparison.against`).
+    """Draw each series' paired difference to the baseline against length (`comparison.against`).
 
-    Of more than `style.MANY` series each has a row of its own: a forest of intervals.
+    For more than `style.MANY` series each has a row: a forest plot of intervals.
     """
     looks = style.looks(frame)
     baseline = comparisons["b"].iloc[0]
@@ -169,7 +169,7 @@ def _against_length(comparisons: pd.DataFrame, used: Looks, tasks: list[str], ba
 
 
 def _forest(comparisons: pd.DataFrame, used: Looks, tasks: list[str], baseline: str) -> Any:
-    """A panel per task, a row per series; its lengths one below the other."""
+    """Draw a panel per task, a row per series, its lengths below each other."""
     _, columns = style.grid(len(tasks), most=4)
     lengths = comparisons["length"].nunique()
     height = 0.5 + len(used) * max(0.13, 0.05 * min(lengths, 4))
@@ -201,7 +201,7 @@ def _forest(comparisons: pd.DataFrame, used: Looks, tasks: list[str], baseline: 
 
 
 def _verdict_mark(row: Any, look: style.Look) -> dict[str, Any]:
-    """Filled where a difference is shown, hollow where it is not, a cross without a verdict."""
+    """Return the marker: filled = significant, hollow = not significant, cross = no verdict."""
     return {
         "marker": look.marker if row["comparable"] else "x",
         "markerfacecolor": look.colour if row["shown"] else "white",
@@ -211,7 +211,7 @@ def _verdict_mark(row: Any, look: style.Look) -> dict[str, Any]:
 
 
 def _unseen(detectable: pd.Series) -> str:
-    """What half of the points would miss; those that can show hardly anything count as infinite."""
+    """Describe the median detectable difference; points with almost no power count as infinite."""
     median = float(detectable.fillna(np.inf).median())
     if np.isinf(median):
         return "for half of the points or more, n or the clusters are too few to show any"
@@ -219,7 +219,7 @@ def _unseen(detectable: pd.Series) -> str:
 
 
 def _dominated(group: pd.DataFrame, money: str, index: Any) -> bool:
-    """True where another point is at least as good and as cheap, and better in one of the two."""
+    """Return true if another point is at least as good and as cheap, and better in one of these."""
     own, others = group.loc[index], group.drop(index)
     reached = (others[money] <= own[money]) & (others["accuracy"] >= own["accuracy"])
     better = (others[money] < own[money]) | (others["accuracy"] > own["accuracy"])

@@ -1,4 +1,4 @@
-"""Figures of spread: cost and time by quartile, run times, crossover lengths.
+"""Figures of distributions: cost and time by quartile, run times, crossover lengths.
 
 As in `panels`: each takes the prepared records and the cell table, returns (figure, its data).
 """
@@ -25,7 +25,7 @@ _LENGTHS = "at the shortest, middle and longest length of each task"
 
 @style.styled
 def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Cost and run time by quartile per task, series and length: arXiv:2512.24601, Figure 3."""
+    """Draw cost and run time by quartile per task, series, length: arXiv:2512.24601, Figure 3."""
     looks = style.looks(frame)
     order = list(looks)
     money, label, note = panels.money_of(table)
@@ -67,7 +67,7 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 def _bars(
     axis: Axes, here: pd.DataFrame, looks: panels.Looks, what: str, shift: float
 ) -> list[dict[str, Any]]:
-    """One length of one task: a bar per series, `shift` below the middle of its row."""
+    """Draw one length of one task: a bar per series, `shift` below the middle of its row."""
     order = list(looks)
     rows = []
     for line in here[here[f"{what}_median"].gt(0)].to_dict("records"):
@@ -84,7 +84,7 @@ def _bars(
 
 
 def _refused(axis: Axes, table: pd.DataFrame, order: list[str], task: str, shift: Any) -> None:
-    """Say of which series prompts were refused: at all lengths, or at which (length -> `shift`)."""
+    """Label series with refused prompts: at all lengths, or at those in `shift` (by length)."""
     own = table[(table["task_label"] == task) & (table["refused"] == table["rows"])]
     for name, lines in own[own["length"].isin(shift)].groupby("series"):
         lengths = sorted(lines["length"])
@@ -102,7 +102,7 @@ _STEPS = np.linspace(0, 1, 41)
 
 @style.styled
 def run_times(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """How wall times are distributed: the share of samples that took up to so long."""
+    """Draw the cumulative distribution of wall times: share of samples against seconds."""
     looks = style.looks(frame)
     timed = frame[~frame["refused"] & frame["wall_seconds"].gt(0)]
     samples = timed.groupby(["task_label", "length", "series", "sample_id"])["wall_seconds"].mean()
@@ -145,7 +145,7 @@ def run_times(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 @style.styled
 def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """From which length each series is ahead of the baseline: bootstrap draws, not a point."""
+    """Draw the crossover length of each series against the baseline, as bootstrap draws."""
     looks = style.looks(frame)
     baseline, *others = looks
     tasks = list(frame["task_label"].unique())
@@ -211,11 +211,11 @@ _PARTS: dict[str, dict[str, Any]] = {
     "ahead at the longest only": {"facecolor": "#D0D0D0", "hatch": "////", **_EDGE},
     "never ahead": {"facecolor": "#FFFFFF", **_EDGE},
 }
-"""Part of the draws -> how its bar looks: grey, since the colours belong to the series."""
+"""Part of the draws -> style of its bar: grey, since colours are reserved for the series."""
 
 
 def _trend_of(part: pd.DataFrame, name: str, baseline: str) -> Trend | None:
-    """The trend of a difference over the lengths that both have; `None` with fewer than two."""
+    """Return a difference's trend over the common lengths; `None` with fewer than two."""
     both = part[part["series"] == name].merge(
         part[part["series"] == baseline], on=["length", "item", "sample_id"]
     )
@@ -227,7 +227,7 @@ def _trend_of(part: pd.DataFrame, name: str, baseline: str) -> Trend | None:
 
 
 def _shares(found: Trend, lengths: list[float]) -> dict[str, float]:
-    """Percent of the draws by where the series comes to be ahead (`_PARTS`)."""
+    """Return the percent of draws by the position of the crossover (`_PARTS`)."""
     draws = found.draws
     inside = (draws > 0) & np.isfinite(draws)
     last = inside & (draws > lengths[-2]) if len(lengths) > 1 else inside
@@ -241,7 +241,7 @@ def _shares(found: Trend, lengths: list[float]) -> dict[str, float]:
 
 
 def _stack(axis: Axes, place: float, shares: dict[str, float]) -> list[str]:
-    """A stacked bar; the parts that it has."""
+    """Draw a stacked bar; return its non-empty parts."""
     left = 0.0
     for name, share in shares.items():
         if share:
@@ -251,6 +251,6 @@ def _stack(axis: Axes, place: float, shares: dict[str, float]) -> list[str]:
 
 
 def _only_bounds(both: pd.DataFrame) -> pd.Series:
-    """True for pairs at a length where either side is only known as bounds."""
+    """Return true for pairs at a length at which either side is only known as bounds."""
     unsure = both.assign(x=both["cut_x"] | both["lost_x"], y=both["cut_y"] | both["lost_y"])
     return unsure.groupby("length")[["x", "y"]].transform("mean").max(axis=1) > bounds.CUT_SHARE

@@ -1,8 +1,8 @@
-"""Which figures a report gets: those that its records can fill, each saved with its data.
+"""Selects and draws the figures that a report's records permit; each is saved with its data.
 
-A distribution of fewer than ten samples is not drawn: it would show noise with authority. Most of
-a report's time is matplotlib's. With `processes` figures are drawn in as many processes of a pool,
-while this one makes the tables; else here, one after the other.
+A distribution of fewer than ten samples is not drawn: it would mostly show noise. Matplotlib takes
+most of a report's time. With `processes` > 1 a process pool draws the figures while this process
+makes the tables; else they are drawn here, one after the other.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ Drawing = tuple[str, str, Callable[[], "panels.Plot"]]
 """(file name, title, function that draws)."""
 
 FEW = 3
-"""With fewer samples than this in every cell only the panels against length are drawn."""
+"""If every cell has fewer samples than this, only the panels against length are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How figures are written."""
+    """Output format of the figures."""
 
     narrow: bool = False
-    """A column's width instead of a page's."""
+    """Column width instead of page width."""
     captioned: bool = False
-    """The caption in the picture as well."""
+    """Whether the caption is also drawn in the picture."""
     processes: int = 1
-    """Processes that draw. More than 1 starts Python anew in each: only from a program whose main
-    module may be imported again, as that of `rlm-eval` may."""
+    """Number of drawing processes. More than 1 spawns new interpreters: the main module of the
+    program must be importable again, as that of `rlm-eval` is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What figures are drawn from, and where to."""
+    """Input of the figures, and their output folder."""
 
     frame: pd.DataFrame
     table: pd.DataFrame
@@ -60,12 +60,12 @@ def draw(
     published: pd.DataFrame | None = None,
     shape: Shape | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Begin to draw every figure that applies; what is returned waits and gives them in order."""
+    """Start drawing all applicable figures; return a function that waits for them, in order."""
     shape = shape or Shape()
     work = Work(frame, table, comparisons, published, folder, shape)
     if shape.processes < 2:
         return lambda: [_save(work, one) for one in _chosen(frame, table, comparisons, published)]
-    # `spawn`: a fork of a process with threads (pyarrow's, BLAS's) may hang.
+    # `spawn`: a fork of a process with threads (pyarrow, BLAS) may deadlock.
     pool = ProcessPoolExecutor(shape.processes, get_context("spawn"), _begin, (work,))
     chosen = list(_chosen(frame, table, comparisons, published))
     begun = [pool.submit(_numbered, number) for number in range(len(chosen))]
@@ -94,7 +94,7 @@ def numbers(
 
 
 def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.Saved:
-    """A figure of the pool; drawn here where its process was killed, perhaps for memory."""
+    """Return a figure of the pool; draw it here if its process was killed (out of memory)."""
     try:
         return begun.result()
     except BrokenProcessPool:
@@ -102,7 +102,7 @@ def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.
 
 
 _WORK: list[Work] = []
-"""In a process of the pool: what it draws from, sent once."""
+"""In a pool process: its input, sent once."""
 
 
 def _begin(work: Work) -> None:
@@ -166,7 +166,7 @@ def _chosen(
 def _few(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
 ) -> Iterator[Drawing]:
-    """Lines of all series in each panel."""
+    """Return the figures for few series: all series as lines in each panel."""
     from rlm_eval.report.figures import panels
 
     yield (
@@ -191,7 +191,7 @@ def _few(
 def _many(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
 ) -> Iterator[Drawing]:
-    """Small multiples. The first has the name of the figure that it replaces."""
+    """Return the small multiples. The first has the name of the figure that it replaces."""
     from rlm_eval.report.figures import multiples
 
     def of(measure: str) -> Callable[[], panels.Plot]:
@@ -222,7 +222,7 @@ def _maps(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[Drawing]:
     from rlm_eval.report import series
     from rlm_eval.report.figures import heatmaps
 
-    # These pool the variants of a method: a counterfactual is none.
+    # These pool the variants of a method, without counterfactuals.
     own: Any = series.originals(frame)
     lines = series.originals(table)
     if series.pair_method(own) is not None:

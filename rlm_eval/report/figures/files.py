@@ -1,6 +1,6 @@
-"""Figures as files: PDF, SVG and PNG, the numbers behind each, its caption beside it.
+"""Figures as files: PDF, SVG and PNG, with data (CSV) and caption.
 
-The same figure gives the same bytes: no dates, and the names inside an SVG come from a fixed salt.
+The same figure gives the same bytes: no dates, and the ids in an SVG use a fixed salt.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rlm_eval.report.figures import style
 from rlm_eval.report.figures.style import Saved
 
 LIST = "README.md"
-"""Every figure of a folder with its caption."""
+"""File that lists every figure of a folder with its caption."""
 _POINTS = 6.5
 _PICTURES: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None},
 }  # fmt: skip
-"""Kind of picture -> the dates and versions that matplotlib would write into it."""
+"""Picture format -> metadata (dates, versions) to suppress in matplotlib's output."""
 
 
 def save(
@@ -38,9 +38,9 @@ def save(
     *,
     captioned: bool = False,
 ) -> Saved:
-    """PDF, SVG, PNG, the CSV behind the figure and its caption.
+    """Save PDF, SVG, PNG, the figure's data as CSV, and its caption.
 
-    `captioned` puts the caption into the pictures as well.
+    `captioned` also draws the caption in the pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     caption = style.caption_of(figure)
@@ -58,7 +58,7 @@ def save(
 
 
 def write_list(figures: Sequence[Saved], folder: Path) -> Path:
-    """`README.md` of a folder of figures: each with its caption, in order."""
+    """Write the `README.md` of a figure folder: each figure with its caption, in order."""
     lines = ["# Figures", ""]
     for figure in figures:
         lines += [f"## {figure.title}", "", f"![{figure.title}]({figure.image.name})", ""]
@@ -69,7 +69,7 @@ def write_list(figures: Sequence[Saved], folder: Path) -> Path:
 
 
 def _burn_in(figure: Figure, caption: str) -> None:
-    """Make the figure higher and write the caption below everything that is in it."""
+    """Increase the figure's height and draw the caption below its contents."""
     width, height = figure.get_size_inches()
     lines = _wrapped(caption, 72 * width * 0.97)
     below = (len(lines) * _POINTS * 1.35 + 6) / 72
@@ -92,7 +92,7 @@ def _burn_in(figure: Figure, caption: str) -> None:
 
 
 def _wrapped(caption: str, room: float) -> list[str]:
-    """Lines of a caption that are no wider than `room` points in its own font."""
+    """Wrap a caption to lines of at most `room` points in its font."""
     font = FontProperties(size=_POINTS)
     letters = int(room / (_POINTS * 0.45))
     lines = textwrap.wrap(caption, letters)

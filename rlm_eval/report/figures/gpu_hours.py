@@ -1,4 +1,4 @@
-"""GPU-hours of a cell and of a correct answer against context length: a figure."""
+"""Figure: GPU-hours per cell and per correct answer against context length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm_eval.report.hours import HOURS, PER_CORRECT
 
 @style.styled
 def by_length(frame: pd.DataFrame, table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """GPU-hours per cell, and per correct answer, against context length; a row per task."""
+    """Draw GPU-hours per cell and per correct answer against context length; a row per task."""
     looks = style.looks(frame)
     tasks = list(dict.fromkeys(table["task_label"]))
     columns = 1 if style.narrow() else 2

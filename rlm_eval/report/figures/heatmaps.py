@@ -1,7 +1,7 @@
 """Heat maps: root and sub-model pairs, recursion depth by length, needle position by length.
 
-As in `figures`: each takes the prepared records and the cell table, returns (figure, its data).
-Every field prints its number, so that colour only helps.
+As in `panels`: each takes the prepared records and the cell table, returns (figure, its data).
+Every field prints its number; colour is redundant.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rlm_eval.report.tables import comparison
 
 @style.styled
 def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Root by sub-model: score, cost, critical path; differences along rows and columns."""
+    """Draw root by sub-model: score, cost, critical path; differences along rows and columns."""
     method = series.pair_method(frame)
     own, lines = frame[frame["method"] == method], table[table["method"] == method]
     money, label, note = panels.money_of(lines)
@@ -75,18 +75,18 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The pairs of models of one task and length."""
+    """Model pairs of one task and length."""
 
     roots: list[str]
-    """Root models, from the top."""
+    """Root models, top to bottom."""
     subs: list[str]
-    """Sub-models, from the left."""
+    """Sub-models, left to right."""
     differences: list[dict[str, Any]]
-    """Paired difference of each pair to the first of its row and of its column."""
+    """Paired difference of each pair to the first pair of its row and of its column."""
 
     @classmethod
     def of(cls, part: pd.DataFrame) -> _Grid:
-        """From the records of one task and length."""
+        """Build from the records of one task and length."""
         roots, subs = sorted(part["root"].unique()), sorted(part["sub"].unique())
         cell = {key: own for key, own in part.groupby(["root", "sub"])}  # noqa: C416 - typed keys
         found: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class _Grid:
         return cls(roots, subs, found)
 
     def values(self, lines: pd.DataFrame, column: str) -> pd.DataFrame:
-        """A column of the cell table as a map; the mean over variants of a pair."""
+        """Return a column of the cell table as a grid; the mean over variants of a pair."""
         found = lines.pivot_table(index="root", columns="sub", values=column, aggfunc="mean")
         return found.reindex(index=self.roots, columns=self.subs)
 
@@ -109,7 +109,7 @@ class _Grid:
 def _notes(
     differences: pd.DataFrame, task: str, length: float
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """By pair: its differences along row and column at one task and length."""
+    """Return each pair's differences along row and column at one task and length."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in differences.to_dict("records"):
         if (line["task_label"], line["length"]) != (task, length):
@@ -133,9 +133,9 @@ def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
 
 @style.styled
 def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score by configured recursion depth and length."""
+    """Draw score by configured recursion depth and length."""
     own = frame[frame["depth_limit"].notna()]
-    # A method's name carries its depth, so maps are told apart by models and prompt.
+    # A method's name contains its depth, so maps are identified by models and prompt.
     by = [name for name in ("root", "sub", "prompt") if own[name].nunique() > 1]
     return _by_length(
         own.assign(row=own["depth_limit"].astype(int)), table, "recursion depth",
@@ -145,9 +145,9 @@ def depth_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 
 @style.styled
 def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score by the needle's place (the sample's `depth`, percent) and length.
+    """Draw score by needle position (the sample's `depth`, percent) and length.
 
-    For the baseline and the last two series (RLM), so that the maps stay readable.
+    Only the baseline and the last two series (RLM), to keep the maps readable.
     """
     order = summary.series_order(frame)
     own = frame[frame["meta_depth"].notna() & frame["series"].isin([order[0], *order[-2:]])]
@@ -211,7 +211,7 @@ def heat(
     limits: tuple[float, float] | None = None,
     colours: str = "cividis",
 ) -> None:
-    """A labelled heat map whose every field prints its value."""
+    """Draw a labelled heat map with the value printed in every field."""
     numbers = values.to_numpy(dtype=float)
     low, high = limits or (np.nanmin(numbers), np.nanmax(numbers))
     image = axis.imshow(numbers, aspect="auto", cmap=colours, vmin=low, vmax=high)

@@ -1,7 +1,7 @@
 """Small multiples: many series against length, a panel per method, the other series in grey.
 
-For reports of more than `style.MANY` series, whose lines would cover each other. A method with
-more series than `style.BANDS` gets several panels.
+For reports with more than `style.MANY` series, whose lines would overlap. A method with more series
+than `style.BANDS` gets several panels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draw = Callable[[Axes, pd.DataFrame, Looks], None]
 
 
 def groups(frame: pd.DataFrame) -> list[list[str]]:
-    """Series that share a panel: those of one method, `style.BANDS` at most."""
+    """Group the series by panel: those of one method, at most `style.BANDS`."""
     of_method: dict[str, list[str]] = {}
     methods = frame.drop_duplicates("series").set_index("series")["method"]
     for name in style.looks(frame):
@@ -44,7 +44,7 @@ def groups(frame: pd.DataFrame) -> list[list[str]]:
 def of_measure(
     frame: pd.DataFrame, table: pd.DataFrame, name: str, published: pd.DataFrame | None = None
 ) -> Plot:
-    """A measure (`score`, `cost`, `latency`; `panels.measures`) of every series against length."""
+    """Draw a measure (`score`, `cost`, `latency`; `panels.measures`) of every series by length."""
     (measure,) = (m for m in panels.measures(table) if m.name == name)
     clock = panels.clock_of(table)
     notes = {
@@ -66,7 +66,7 @@ def of_measure(
 
 @style.styled
 def of_column(frame: pd.DataFrame, table: pd.DataFrame, column: str, label: str) -> Plot:
-    """A plain column of the cell table against length; a share of 1 is drawn as 100 %."""
+    """Draw a plain column of the cell table against length; a share of 1 is drawn as 100 %."""
 
     def draw(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
         for name, look in looks.items():
@@ -120,9 +120,9 @@ def _drawn(
                 axis.set_xlabel("")
             for text in (axis.xaxis.label, axis.yaxis.label, *axis.texts):
                 text.set_fontsize(6.5)
-                text.set_visible(text.get_text() != "window")  # its dotted line stays
+                text.set_visible(text.get_text() != "window")  # keep its dotted line
             axis.tick_params(labelsize=6)
-            if at % columns == 0:  # also of a panel that says why it is empty
+            if at % columns == 0:  # also for a panel with only a message
                 axis.tick_params(axis="y", left=True, labelleft=True)
     told = f"A panel per method{'; rows of panels: tasks' if len(tasks) > 1 else ''}. Light grey: "
     told += f"the other series. {caption}"
@@ -137,7 +137,7 @@ def _drawn(
 
 
 def _shared_labels(shown: list[list[str]]) -> list[str]:
-    """What the n-th series of each method is called, where all methods agree: one legend serves."""
+    """Return the name of each method's n-th series if all methods agree: one legend suffices."""
     several = [names for names in shown if len(names) > 1]
     methods = [names[0].split(" ")[0] for names in shown]
     if not several or len(set(methods)) < len(methods):
@@ -151,7 +151,7 @@ def _shared_labels(shown: list[list[str]]) -> list[str]:
 
 
 def _panel(axis: Axes, part: pd.DataFrame, looks: Looks, own: Looks, draw: Draw) -> None:
-    """Every other series of the task (column `behind`) as a light line, then its own."""
+    """Draw the task's other series (column `behind`) as light lines, then the panel's own."""
     for name in looks:
         if name not in own:
             line = part[part["series"] == name].sort_values("length")
@@ -168,5 +168,5 @@ def _title(names: list[str]) -> str:
 
 
 def _short(own: Looks) -> dict[str, style.Look]:
-    """Labels without the method, which the panel's title names."""
+    """Return labels without the method, which is in the panel's title."""
     return {name.partition(" ")[2] or name: look for name, look in own.items()}

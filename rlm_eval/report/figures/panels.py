@@ -1,10 +1,10 @@
-"""Figures over context length and money: the panels that a reader of a report looks at first.
+"""Main figures of a report: panels over context length and cost.
 
 Each function takes the prepared records (`summary.prepare`) and the cell table
-(`summary.summarise`) and returns (figure, the data behind it). Contrasts of series, distributions,
-heat maps and many series are in `contrasts`, `distributions`, `heatmaps` and `multiples`.
-Conventions: `style`. Intervals of scores are 95 %; those of cost and time too, beside the spread
-over samples where few series leave room for it.
+(`summary.summarise`) and returns (figure, its data). Contrasts of series, distributions, heat maps
+and many series are in `contrasts`, `distributions`, `heatmaps` and `multiples`. Conventions:
+`style`. Intervals of score, cost and time are 95 %; with few series, cost and time also show the
+spread over samples.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ Plot = tuple[Figure, pd.DataFrame]
 Looks = Mapping[str, style.Look]
 
 _X_LABEL = ("context length (tokens)", "length (tokens)")
-"""Of wide panels, and of two beside each other in a column."""
+"""Labels for wide panels, and for two side by side in a column."""
 LATENCY = {"path": "critical path (s)", "wall": "wall time (s)"}
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is drawn against the length: on an axis, from lines of the cell table."""
+    """A measure drawn against length, from lines of the cell table."""
 
     name: str
     count: str
-    """Column of the cell table with the number of samples behind a point."""
+    """Column of the cell table with the number of samples per point."""
     column: str
-    """Column of the point itself."""
+    """Column of the point's value."""
     draw: Callable[[Axes, pd.DataFrame, Looks], None]
 
 
 def measures(table: pd.DataFrame) -> list[Measure]:
-    """Score, cost (tokens where a price is unknown) and latency of this table."""
+    """Return score, cost (tokens if a price is unknown) and latency of this table."""
     money, label, _ = money_of(table)
     clock = clock_of(table)
     return [
@@ -73,7 +73,7 @@ def measures(table: pd.DataFrame) -> list[Measure]:
 
 
 def clock_of(table: pd.DataFrame) -> str:
-    """`path`; `wall` where a cell has no critical path: replies from a script take no time."""
+    """Return `path`, or `wall` if a cell has no critical path: scripted replies take no time."""
     waited = table["path_median"].gt(0) | _all_refused(table)
     return "path" if waited.all() else "wall"
 
@@ -82,7 +82,7 @@ def clock_of(table: pd.DataFrame) -> str:
 def length_panels(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None = None
 ) -> Plot:
-    """Score, cost and latency against context length; one row of panels per task.
+    """Draw score, cost and latency against context length; one row of panels per task.
 
     `published` (task, label, length, score in [0, 1]) is drawn as hollow marks and never compared.
     """
@@ -121,7 +121,7 @@ def length_panels(
 
 @style.styled
 def document_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
-    """Score, cost and latency against the number of documents (the sample's `documents`)."""
+    """Draw score, cost and latency against the number of documents (the sample's `documents`)."""
     own = frame[frame["meta_documents"].notna()]
     counts = own.groupby(["task_label", "length"])["meta_documents"].mean()
     keys = pd.MultiIndex.from_frame(table[["task_label", "length"]])
@@ -140,7 +140,7 @@ def document_panels(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 def accuracy_by_task(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None = None
 ) -> Plot:
-    """Score against length, tasks side by side: the layout of arXiv:2512.24601, Figure 1."""
+    """Draw score against length, tasks side by side: layout of arXiv:2512.24601, Figure 1."""
     looks = style.looks(frame)
     tasks = list(dict.fromkeys(table["task_label"]))
     _, columns = style.grid(len(tasks), most=4, most_narrow=2)
@@ -167,13 +167,13 @@ def accuracy_by_task(
 
 
 def _published_marks(published: pd.DataFrame | None) -> dict[str, str]:
-    """Published series -> its mark."""
+    """Return published series -> its mark."""
     labels = [] if published is None else sorted(published["label"].astype(str).unique())
     return {name: "ovs^DPX*"[i % 8] for i, name in enumerate(labels)}
 
 
 def draw_published(axis: Axes, task: str, published: pd.DataFrame | None) -> None:
-    """Hollow marks, one shape per published series (`_handles`)."""
+    """Draw hollow marks, one shape per published series (`published_handles`)."""
     if published is None:
         return
     for name, marker in _published_marks(published).items():
@@ -186,18 +186,18 @@ _HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "color": "#555555", "marke
 
 
 def handles_of(looks: Looks, published: pd.DataFrame | None, table: pd.DataFrame) -> list[Any]:
-    """Legend entries: the series that were run, the baselines, then the published series."""
+    """Return legend entries: the series that were run, the baselines, the published series."""
     return style.line_handles(looks) + baseline_handles(table) + published_handles(published)
 
 
 def published_handles(published: pd.DataFrame | None) -> list[Any]:
-    """Legend entries of the hollow marks."""
+    """Return legend entries of the hollow marks."""
     marks = _published_marks(published)
     return [Line2D([], [], marker=mark, label=name, **_HOLLOW) for name, mark in marks.items()]
 
 
 def baseline_handles(table: pd.DataFrame) -> list[Any]:
-    """Legend entries of the dashed lines that are drawn."""
+    """Return legend entries of the drawn dashed lines."""
     return [
         Line2D([], [], label=f"{baselines.SHOWN[kind]} baseline", **look)
         for kind, look in DASHED.items()
@@ -210,11 +210,11 @@ DASHED: dict[str, dict[str, Any]] = {
     "no_model": {"color": "#777777", "linestyle": (0, (2, 2))},
     "bag_of_words": {"color": "#BBBBBB", "linestyle": (0, (6, 2))},
 }
-"""Kind of baseline -> its line in the panels of scores."""
+"""Kind of baseline -> line style in the panels of scores."""
 
 
 def draw_baselines(axis: Axes, part: pd.DataFrame) -> None:
-    """A dashed grey line per kind of baseline over the lengths; a short one at a single length."""
+    """Draw a dashed grey line per kind of baseline; a short one at a single length."""
     for kind, look in DASHED.items():
         of_length = part.groupby("length")[f"base_{kind}"].mean().dropna()
         x, y = of_length.index.to_numpy(dtype=float), 100 * of_length.to_numpy()
@@ -224,9 +224,9 @@ def draw_baselines(axis: Axes, part: pd.DataFrame) -> None:
 
 
 def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
-    """One line per series; a cell that is only known as bounds is a bar without a mark.
+    """Draw one line per series; a cell only known as bounds is a bar without a mark.
 
-    Intervals are bands of up to `style.BANDS` series, error bars of more.
+    Intervals are bands for up to `style.BANDS` series, error bars for more.
     """
     names = [name for name in looks if name in set(part["series"])]
     draw_baselines(axis, part)
@@ -257,7 +257,7 @@ def draw_accuracy(axis: Axes, part: pd.DataFrame, looks: Looks) -> None:
 def draw_bounds(
     axis: Axes, x: np.ndarray[Any, Any], bounds: np.ndarray[Any, Any], look: style.Look
 ) -> None:
-    """Bars with end ticks from `bounds[:, 0]` to `bounds[:, 1]` (percent), and no mark inside."""
+    """Draw bars with end ticks from `bounds[:, 0]` to `bounds[:, 1]` (percent), without a mark."""
     axis.vlines(x, bounds[:, 0], bounds[:, 1], color=look.colour, linewidth=3, alpha=0.45)
     axis.plot(np.tile(x, 2), bounds.T.ravel(), "_", color=look.colour, markersize=7)
 
@@ -265,9 +265,9 @@ def draw_bounds(
 def draw_spread(
     axis: Axes, part: pd.DataFrame, looks: Looks, what: str, label: str, centre: str
 ) -> None:
-    """Mean or median (`centre`) with its interval on a log axis, and bands of the quantiles.
+    """Draw mean or median (`centre`) with its interval on a log axis, and bands of quantiles.
 
-    More than `style.BANDS` series have no bands. Says so where nothing is known.
+    No bands for more than `style.BANDS` series. Without known values it draws a message.
     """
     style.length_axis(axis, part["length"])
     names = [name for name in looks if name in set(part["series"])]
@@ -280,7 +280,7 @@ def draw_spread(
         drawn = True
         look = looks[name]
         x = dodged(line["length"], position, len(names))
-        least = line[f"{what}_{centre}"] / 1000  # a log axis knows no 0
+        least = line[f"{what}_{centre}"] / 1000  # a log axis cannot show 0
         if len(looks) <= style.BANDS:
             for quantiles, alpha in ((("p5", "p95"), 0.08), (("p25", "p75"), 0.2)):
                 below, above = (line[f"{what}_{q}"].clip(lower=least) for q in quantiles)
@@ -300,8 +300,8 @@ def draw_spread(
 
 
 def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
-    """(column, axis label, note): US dollars where every cell has a price, else tokens."""
-    # Where every sample overflowed, nothing spent is no sign of an unknown price.
+    """Return (column, axis label, note): US dollars if every cell has a price, else tokens."""
+    # If every sample overflowed, a missing cost does not mean an unknown price.
     spent = table["cost_max"].gt(0) | table["overflow_share"].eq(1)
     priced = (table["cost_median"].notna() & spent) | _all_refused(table)
     if priced.all() and not _all_refused(table).all():
@@ -324,18 +324,18 @@ def _all_refused(table: pd.DataFrame) -> pd.Series:
 
 
 COUNTS = {"cost": "n_priced", "tokens": "n_counted", "path": "n_timed", "wall": "n_timed"}
-"""What is spread -> the table's column of the number of samples behind it."""
+"""Quantity -> the table's column with its number of samples."""
 
 
 def _known(part: pd.DataFrame, count: str) -> str:
-    """Samples per point; of a cell whose every prompt was refused there is no point."""
+    """Return samples per point; a cell with only refused prompts has no point."""
     return wording.counted(part.loc[~_all_refused(part), count])
 
 
 def three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
-    """(task, its shortest, middle and longest length): ten panels would say the same slowly.
+    """Return (task, length) for each task's shortest, middle and longest length, to limit panels.
 
-    Of each task: those of one size of their own stand at a length that no other task has.
+    Chosen per task: a task of fixed size has a length that no other task has.
     """
     found = []
     for task, own in table.groupby("task_label"):
@@ -346,13 +346,13 @@ def three_lengths(table: pd.DataFrame) -> list[tuple[Any, float]]:
 
 
 def dodged(lengths: Any, position: int, count: int) -> np.ndarray[Any, Any]:
-    """Lengths moved apart by series, so that overlapping intervals stay readable."""
+    """Shift lengths by series, so that overlapping intervals stay readable."""
     shift = min(0.07, 0.35 / count) * (position - (count - 1) / 2)
     return np.asarray(lengths, dtype=float) * 2**shift
 
 
 def empty(axis: Axes, words: str, label: str) -> None:
-    """A panel never stays blank: it says what is not known."""
+    """Draw a message in an empty panel: it states the missing value."""
     axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="#555555")
     axis.tick_params(axis="y", which="both", left=False, labelleft=False)
     axis.set_ylabel(label)

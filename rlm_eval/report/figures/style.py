@@ -1,9 +1,8 @@
-"""How every figure looks: widths, looks of the series, axes, legend.
+"""Style of every figure: widths, series styles, axes, legend.
 
-Not a plot itself. `rlm_eval.mplstyle` holds fonts, sizes and grid; `rlm_eval.report.looks` the
-colour and marker of each method, so that grey print and colour-blind readers lose nothing. The
-caption is no part of the picture: `finish` keeps it on the figure (`caption_of`), `files.save`
-writes it beside.
+`rlm_eval.mplstyle` has fonts, sizes and grid; `rlm_eval.report.looks` the colour and marker of each
+method, readable in grey print and by colour-blind readers. The caption is not part of the picture:
+`finish` stores it on the figure (`caption_of`), `files.save` writes it to a separate file.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 
-mpl.use("Agg")  # files only: a display must never be needed
+mpl.use("Agg")  # files only: no display required
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -37,16 +36,16 @@ from rlm_eval.report import wording
 from rlm_eval.report.series import in_order
 
 COLUMN, PAGE = 3.3, 6.8
-"""Width of a column and of a page (two columns) in inches; a figure has one of them."""
+"""Width of a column and of a page (two columns), inches; every figure has one of them."""
 BANDS = 3
-"""Series up to which intervals are drawn as bands; more of them get error bars."""
+"""Maximum number of series with intervals as bands; more get error bars."""
 MANY = 8
-"""Series above which lines are parted into small multiples (`multiples`)."""
+"""Maximum number of series in one panel; more are split into small multiples (`multiples`)."""
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _FILLS = ("full", "left", "right", "top", "bottom")
 _SHADES = ((0, 0.0), (1, 0.4), (0, 0.4), (1, 0.65), (0, 0.65))
-"""(black, share): what the n-th series of a method mixes into its colour; 0: white."""
-_SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # of a sample; not to be parted by a line's end
+"""(black, share) mixed into the colour of a method's n-th series; black = 0: white."""
+_SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # sample size; must not be split by a line break
 _MARK_POINTS = 5.5
 
 STYLE = Path(__file__).with_name("rlm_eval.mplstyle")
@@ -61,7 +60,7 @@ _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 @contextlib.contextmanager
 def widths(*, narrow: bool) -> Iterator[None]:
-    """Within: figures of a column's width, with fewer panels beside each other, or as they are."""
+    """Context manager: `narrow` figures have column width and fewer panels side by side."""
     before = _narrow.set(narrow)
     try:
         yield
@@ -70,13 +69,13 @@ def widths(*, narrow: bool) -> Iterator[None]:
 
 
 def narrow() -> bool:
-    """Whether figures are to have a column's width."""
+    """Return whether figures have column width."""
     return _narrow.get()
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Colour, marker, line and filled part of the mark of one series."""
+    """Colour, marker, line style and marker fill of one series."""
 
     colour: str
     marker: str
@@ -85,7 +84,7 @@ class Look:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """Arguments of `plot` for marks without a line."""
+        """Return arguments of `plot` for marks without a line."""
         return {
             "color": self.colour, "marker": self.marker, "fillstyle": self.fill,
             "markerfacecoloralt": "white", "markeredgewidth": 0.8,
@@ -93,7 +92,7 @@ class Look:
 
     @property
     def drawn(self) -> dict[str, Any]:
-        """Arguments of `plot` for a line with marks."""
+        """Return arguments of `plot` for a line with marks."""
         return self.mark | {"linestyle": self.line}
 
 
@@ -105,22 +104,22 @@ class Saved:
     title: str
     paths: tuple[Path, ...]
     caption: str = ""
-    """What a reader must know to read it; in `NAME.caption.txt` beside the pictures."""
+    """Caption, stored in `NAME.caption.txt` next to the pictures."""
 
     @property
     def image(self) -> Path:
-        """The one that a page can show."""
+        """Path of the picture that a page can show."""
         return next(path for path in self.paths if path.suffix == ".png")
 
 
 def looks(frame: pd.DataFrame) -> dict[str, Look]:
-    """Series of a prepared frame, in order -> its look."""
+    """Return series of a prepared frame, in order -> its look."""
     told = frame.drop_duplicates("series").set_index("series")[marks.COLUMN]
     return {name: _look(*told[name].split("|")) for name in in_order(frame)}
 
 
 def variant(nth: int) -> Look:
-    """The look that tells the n-th series of any method from its first, in dark grey."""
+    """Return the look, in dark grey, that distinguishes a method's n-th series from its first."""
     return _look("#606060", "o", str(nth))
 
 
@@ -138,7 +137,7 @@ def _look(colour: str, marker: str, number: str) -> Look:
 
 
 def styled(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a figure function under `RC` without touching the caller's settings."""
+    """Decorate a figure function to run under `RC`, without changing the caller's settings."""
 
     @functools.wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -149,7 +148,7 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def grid(count: int, most: int = 3, most_narrow: int = 1) -> tuple[int, int]:
-    """(rows, columns) of `count` panels, at most so many beside each other."""
+    """Return (rows, columns) for `count` panels, at most `most` (`most_narrow`) side by side."""
     columns = max(1, min(count, most_narrow if narrow() else most))
     return -(-count // columns), columns
 
@@ -157,20 +156,20 @@ def grid(count: int, most: int = 3, most_narrow: int = 1) -> tuple[int, int]:
 def canvas(
     rows: int, columns: int, *, row_height: float = 1.5, **shared: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
-    """A figure and its axes as a 2-D array, laid out by `finish`."""
+    """Create a figure and its axes as a 2-D array, laid out by `finish`."""
     size = (width_for(columns), rows * row_height)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
 
 
 def width_for(columns: int) -> float:
-    """A column for one panel, a page for more of them."""
+    """Return the width in inches: a column for one panel, a page for more."""
     return COLUMN if narrow() or columns == 1 else PAGE
 
 
 def panels(
     count: int, *, most: int = 3, most_narrow: int = 1, row_height: float = 1.5, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in rows; places that are left over stay empty."""
+    """Create a figure of `count` panels in rows; remaining places stay empty."""
     rows, columns = grid(count, most, most_narrow)
     figure, axes = canvas(rows, columns, row_height=row_height, **shared)
     for axis in axes.flat[count:]:
@@ -181,9 +180,9 @@ def panels(
 def by_task(
     tasks: Sequence[str], measures: int
 ) -> tuple[int, int, list[tuple[str, int, int, int]]]:
-    """(rows, columns, (task, measure, row, column) of each panel) of tasks by measures.
+    """Return (rows, columns, (task, measure, row, column) of each panel) of tasks by measures.
 
-    On a page a row per task; in a column two tasks beside each other, their measures below.
+    Page width: a row per task. Column width: two tasks side by side, their measures below.
     """
     if not narrow():
         placed = [(t, m, row, m) for row, t in enumerate(tasks) for m in range(measures)]
@@ -200,7 +199,7 @@ def by_task(
 def outer_labels(
     axes: np.ndarray[Any, Any] | Sequence[Axes], columns: int, *, y: bool = True
 ) -> None:
-    """Keep the x label of the lowest panel of each column; `y`: the y label of the leftmost."""
+    """Keep only the lowest x label of each column; with `y`, only the leftmost y label."""
     shown = [axis for axis in np.ravel(np.asarray(axes, dtype=object)) if axis.get_visible()]
     for number, axis in enumerate(shown):
         if number + columns < len(shown):
@@ -216,7 +215,7 @@ def length_axis(
     form: Callable[[float], str] | None = None,
     most: int = 5,
 ) -> None:
-    """log2 x axis with a tick at each length that was run, `most` labels of them at most."""
+    """Set a log2 x axis with a tick at each length that was run, at most `most` labelled."""
     ticks = sorted({float(x) for x in lengths})
     axis.set_xscale("log", base=2)
     apart = [t for i, t in enumerate(ticks) if i == 0 or t / ticks[i - 1] > 1.08]
@@ -230,14 +229,14 @@ def length_axis(
 
 
 def percent_axis(axis: Axes, label: str = "score (%)") -> None:
-    """y axis of a score, fixed at 0 to 100 %."""
+    """Set the y axis of a score, fixed at 0 to 100 %."""
     axis.set_ylim(-4, 104)
     axis.set_yticks([0, 25, 50, 75, 100])
     axis.set_ylabel(label)
 
 
 def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
-    """Log axis with plain numbers at 1, 2 and 5, also where the data span less than a decade."""
+    """Set a log axis with plain numbers at 1, 2 and 5, also for less than a decade of data."""
     getattr(axis, f"set_{which}scale")("log")
     low, high = getattr(axis, f"get_{which}lim")()
     if high / low < 10:
@@ -246,7 +245,7 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
         getattr(axis, f"set_{which}lim")(low, high)
     ticks = getattr(axis, f"{which}axis")
     span = high / low
-    close = span < (150 if which == "y" else 15)  # labels lie side by side on an x axis
+    close = span < (150 if which == "y" else 15)  # x labels need more room side by side
     subs = (1, 2, 5) if close else (1, 3) if span < 150 else (1,)
     ticks.set_major_locator(LogLocator(subs=subs, numticks=12))
     ticks.set_minor_locator(NullLocator())
@@ -255,10 +254,10 @@ def log_axis(axis: Axes, label: str, *, which: str = "y") -> None:
 
 
 def window_mark(axis: Axes, windows: Iterable[float], overflowed: float | None) -> None:
-    """Dotted line at the root model's window; hatched from where samples overflowed.
+    """Draw a dotted line at the root model's window; hatch the range with overflows.
 
-    `overflowed`: the shortest length at which some did, in tokens. It may lie under the window: the
-    reply needs room too. A window that nobody reported has no line.
+    `overflowed`: the shortest length with an overflow, in tokens. It may be below the window: the
+    reply needs room too. An unknown window has no line.
     """
     low, high = axis.get_xlim()
     known = sorted({float(w) for w in windows if np.isfinite(w)})
@@ -288,10 +287,10 @@ def finish(
     handles: Sequence[Any] | None = None,
     size: str = "",
 ) -> Figure:
-    """One legend above the panels, a small line below; the layout.
+    """Add one legend above the panels and a small line below; compute the layout.
 
-    The small line: `size`, where n is the same everywhere, and what was not measured. The caption
-    stays beside the picture: see `caption_of`.
+    The small line: `size`, if n is the same everywhere, and missing measurements. The caption is
+    stored separately: see `caption_of`.
     """
     figure.set_label(" ".join(caption.split()))
     width, height = figure.get_size_inches()
@@ -314,7 +313,7 @@ def finish(
         )  # fmt: skip
     _fit_titles(figure, width)
     for artist in figure.findobj(Text):
-        # A ligature embeds the font a second time. (Before matplotlib 3.11 there were none.)
+        # A ligature embeds the font a second time (matplotlib 3.11 and later).
         if hasattr(artist, "set_fontfeatures"):
             artist.set_fontfeatures(["-liga"])
     _lay_out(figure, height, below)
@@ -322,12 +321,12 @@ def finish(
 
 
 def caption_of(figure: Figure) -> str:
-    """The caption that `finish` was given."""
+    """Return the caption stored by `finish`."""
     return str(figure.get_label())
 
 
 def _fit_titles(figure: Figure, width: float) -> None:
-    """Where a panel's title is wider than the panel, all titles smaller, on lines as needed."""
+    """If a title is wider than its panel, shrink all titles and wrap them as needed."""
     rooms = {axis: axis.get_position().width * width / 0.058 for axis in figure.axes}  # letters
     if any(len(axis.get_title()) > room for axis, room in rooms.items()):
         for axis, room in rooms.items():
@@ -338,8 +337,8 @@ def _fit_titles(figure: Figure, width: float) -> None:
 def _lay_out(figure: Figure, height: float, below: float) -> None:
     """Fit the panels between the legend and the mark, all in inches.
 
-    They are measured once, on a figure of their own height, and moved: with a rectangle to fill
-    the engine measures twice. And not `tight_layout()`: that leaves a mark which draws every file
+    They are measured once, on a figure of the panels' height, and moved: given a rectangle, the
+    engine measures twice. `tight_layout()` is avoided: it leaves a flag that draws every file
     twice.
     """
     width, total = figure.get_size_inches()
@@ -353,7 +352,7 @@ def _lay_out(figure: Figure, height: float, below: float) -> None:
 
 
 def line_handles(looks: Mapping[str, Look]) -> list[Any]:
-    """Legend entries of lines with marks."""
+    """Return legend entries of lines with marks."""
     return [Line2D([], [], label=name, **look.drawn) for name, look in looks.items()]
 
 

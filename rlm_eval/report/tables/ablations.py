@@ -1,7 +1,7 @@
-"""Tables that a study makes possible: wordings of a prompt, equal budgets, right against wrong.
+"""Ablation tables: wordings of a prompt, equal budgets, right against wrong trajectories.
 
-Each exists only where the records hold what it needs: two prompts of a method, two methods on the
-same task, sub-calls. Not the standing tables of every report (`tables`).
+Each is made only if the records have its data: two prompts of a method, two methods on the same
+task, sub-calls. The tables of every report are in `standard`.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from rlm_eval.stats.paired import holm
 from rlm_eval.stats.prompt_sensitivity import Spread, spread
 
 RIGHT = 0.5
-"""Score from which an answer of a graded task counts as right."""
+"""Minimum score for an answer of a graded task to count as right."""
 _ENOUGH = 0.95
-"""Share of a method's samples that a budget named after it pays for: at its mean cost, half of the
-samples of a method with a steady cost would be too dear."""
+"""Share of a method's samples that its named budget covers: at its mean cost, half of the samples
+of a method with a steady cost would exceed it."""
 _UNSURE = {"cut off": "cut", "missing": "lost"}
 _WHO = ["method", "variant", "root", "sub"]
 
 
 def build(frame: pd.DataFrame) -> list[Table]:
-    """Those that the frame (`cells.prepare`) allows, in reading order."""
+    """Return the tables that the frame (`summary.prepare`) allows, in reading order."""
     found = [prompts(frame), budgets(frame), right_and_wrong(frame)]
     return [table for table in found if not table.rows.empty]
 
 
 def prompts(frame: pd.DataFrame) -> Table:
-    """Per method, task and length: mean, worst and best over its prompts, and the range."""
+    """Build mean, worst, best and range over prompts, per method, task and length."""
     lines: list[dict[str, Any]] = []
     found = []
     for who, part in frame.groupby(_WHO, sort=False):
@@ -71,13 +71,13 @@ def prompts(frame: pd.DataFrame) -> Table:
 
 
 def _spread(units: pd.DataFrame) -> tuple[list[str], Spread] | None:
-    """The prompts' names and their spread over the samples that all of them answered."""
+    """Return the prompts' names and their spread over the samples that all of them answered."""
     keys = ["task_label", "length", "sample_id"]
     scores = units.pivot_table(index=keys, columns="prompt", values="score").dropna()
     if scores.shape[1] < 2 or scores.empty:
         return None
     of = units.drop_duplicates(keys).set_index(keys).loc[scores.index]
-    clusters = linked(of["cluster"], of["item"])  # an item returns at every length
+    clusters = linked(of["cluster"], of["item"])  # an item recurs at every length
     return list(scores.columns), spread(scores.to_numpy(), clusters)
 
 
@@ -100,7 +100,7 @@ def _wordings(names: list[str], seen: Spread) -> dict[str, Any]:
 
 
 def budgets(frame: pd.DataFrame) -> Table:
-    """What each method of a root model scores where every sample may spend the same."""
+    """Build the scores of each root model's methods under an equal budget per sample."""
     lines: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     several = len(set(frame["root"]) - {""}) > 1
@@ -132,7 +132,7 @@ def budgets(frame: pd.DataFrame) -> Table:
 
 
 def _by_root(frame: pd.DataFrame) -> Iterator[tuple[Any, Any, str, pd.DataFrame]]:
-    """(task, length, root, rows): those of a root, and those without one on a sub model of its."""
+    """Yield (task, length, root, rows): a root's rows, and rootless rows on its sub-models."""
     for (task, length), part in frame.groupby(["task_label", "length"], sort=True):
         for root in sorted(set(part["root"]) - {""}) or [""]:
             own = part["root"] == root
@@ -141,16 +141,16 @@ def _by_root(frame: pd.DataFrame) -> Iterator[tuple[Any, Any, str, pd.DataFrame]
 
 
 def _without_models(series: pd.Series) -> pd.Series:
-    """Series labels without their models, where they stay apart."""
+    """Return series labels without their models if they stay unique."""
     short = series.str.replace(r" \([^()]*\)", "", regex=True)
     return short if short.nunique() == series.nunique() else series
 
 
 def _rungs(costs: pd.Series) -> Iterator[tuple[float, str]]:
-    """The distinct budgets, smallest first, each with the methods that it is just enough for.
+    """Yield the distinct budgets, smallest first, each with the methods named after it.
 
-    Of budgets within 15 % of the least of them the largest: it pays for all of them. The least
-    would leave methods that cost a few per cent more with nothing.
+    Budgets within 15 % of the smallest are merged into the largest, which covers all of them; the
+    smallest would score methods that cost a few per cent more as 0.
     """
     rest = costs[costs > 0].sort_values()
     while len(rest):
@@ -160,7 +160,7 @@ def _rungs(costs: pd.Series) -> Iterator[tuple[float, str]]:
 
 
 def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
-    """What each row cost, and in what; `None` where neither money nor tokens are known of all."""
+    """Return each row's cost and its unit; `None` if neither money nor tokens are known for all."""
     known = part[part["score"].notna()]
     for column, unit in (("cost_cold", "USD"), ("total_tokens", "tokens")):
         values = part[column].where(~part["refused"], 0.0)
@@ -170,7 +170,7 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
 
 
 def _rows(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
-    """Score and cost of every repeat that has a score, and the samples of which none has one."""
+    """Return every scored repeat with its cost, and the samples without any scored repeat."""
     marked = part.assign(spent=spent).merge(
         summary.units(part)[["series", "sample_id", "cut", "lost"]], on=["series", "sample_id"]
     )
@@ -180,32 +180,32 @@ def _rows(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Spent:
-    """Scores of a series with what each cost, as columns: asked once for every budget."""
+    """Scores and costs of a series as columns; evaluated once per budget."""
 
     score: np.ndarray[Any, Any]
     spent: np.ndarray[Any, Any]
     sample: np.ndarray[Any, Any]
-    """Number of the sample; its repeats share it."""
+    """Index of the sample; its repeats share it."""
     clusters: np.ndarray[Any, Any]
-    """By the sample's number."""
+    """Cluster by sample index."""
     cut: np.ndarray[Any, Any]
-    """True where the sample was cut off, in this repeat or another."""
+    """True if the sample was truncated, in this repeat or another."""
     lost: np.ndarray[Any, Any]
-    """True where no repeat of the sample has a score."""
+    """True if no repeat of the sample has a score."""
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> _Spent:
-        """From the rows of `_rows` of one series."""
+        """Build from the rows of `_rows` of one series."""
         _, first, sample = np.unique(rows["sample_id"], return_index=True, return_inverse=True)
         names = ("score", "spent", "cluster", "cut", "lost")
         score, spent, cluster, cut, lost = (rows[name].to_numpy() for name in names)
         return cls(score, spent, sample, cluster[first], cut, lost)
 
     def within(self, budget: float) -> str:
-        """Score where each sample may cost `budget`, repeats averaged; or its bounds."""
-        # A sample without a result may have cost anything.
+        """Return the score if each sample may cost `budget`, repeats averaged; or its bounds."""
+        # A sample without a result has an unknown cost.
         paid = self.lost | (self.spent <= budget * (1 + 1e-9))
-        cut = self._means(paid & self.cut) > 0  # beyond the budget it is wrong, whatever it said
+        cut = self._means(paid & self.cut) > 0  # over the budget it is wrong, whatever the answer
         if self.lost.any() or cut.mean() > bounds.CUT_SHARE:
             unsure = self.lost | self.cut
             ends = (np.where(paid, np.where(unsure, x, self.score), 0.0) for x in (0.0, 1.0))
@@ -215,12 +215,12 @@ class _Spent:
         return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
     def _means(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Mean per sample."""
+        """Return the mean per sample."""
         return np.bincount(self.sample, weights=values) / np.bincount(self.sample)
 
 
 def right_and_wrong(frame: pd.DataFrame) -> Table:
-    """Sub-calls and broken code of the trajectories that ended right, and of those that did not."""
+    """Build sub-calls and code errors of right trajectories, and of all others."""
     lines = []
     recursing = frame[frame["series"].isin(frame[frame["used_recursion"]]["series"].unique())]
     scored = recursing[recursing["score"].notna()]
@@ -249,7 +249,7 @@ def _habits(part: pd.DataFrame, word: str) -> Iterator[tuple[str, str]]:
 
 
 def _who(who: Any, frame: pd.DataFrame) -> str:
-    """Method, variant and models, the models only where they tell series apart."""
+    """Return method, variant and models; the models only if they distinguish series."""
     method, variant, root, sub = who
     pair = root if sub in ("", root) else f"{root} > {sub}"
     several = len(frame[["root", "sub"]].drop_duplicates()) > 1

@@ -1,4 +1,4 @@
-"""All tables of a report, in the order in which it is read."""
+"""All tables of a report, in reading order."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rlm_eval.report.tables.table import Table, applying
 def tables(
     frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame, more: Sequence[Table]
 ) -> list[Table]:
-    """Outcomes, scores and the leaderboard first, then what a suite adds (`more`), then the rest.
+    """Return outcomes, scores and leaderboard, then a suite's tables (`more`), then the rest.
 
-    Columns that apply to no line are left out, and named below the table.
+    Columns that apply to no line are omitted, and named below the table.
     """
     first, scores, *rest = standard.build(frame, table, comparisons)
     built = [first, scores, *leaderboard.build(frame, table), *(t for t in more if not t.last)]

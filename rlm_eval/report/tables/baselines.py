@@ -1,7 +1,7 @@
-"""What a score stands beside: the best skimmer and the best rule without a model, from records.
+"""Baselines next to a score: the best skimmer and the best rule without a model, from records.
 
-The columns that `rlm_eval.records.baselines` adds become means per line of the table, words, and
-paired comparisons on the same samples. Values that are unknown are NaN: `not computed`.
+The columns of `rlm_eval.records.baselines` become means per table line, text, and paired
+comparisons on the same samples. Unknown values are NaN, printed as `not computed`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ NOT_COMPUTED = "not computed"
 SHOWN = {"skimmer": "skimmer", "no_model": "no model", "bag_of_words": "bag of words"}
 """Kind -> its name in tables and figures."""
 MUST_EXCEED = ("skimmer", "no_model")
-"""Kinds that a method which reads must exceed."""
-_LISTED = 8  # comparisons that a caveat spells out
+"""Kinds that a method must exceed to show that it reads the context."""
+_LISTED = 8  # maximum comparisons listed in a caveat
 
 
 def of_cell(part: pd.DataFrame) -> dict[str, Any]:
-    """Columns of the table for the records of one line of it: `base_...`, NaN where unknown.
+    """Return the `base_...` columns for the records of one table line; NaN if unknown.
 
     Scores and shares in [0, 1]; `base_<kind>_difference`, `_low`, `_high`: method minus baseline
-    over the samples that both have, with its 95 % interval.
+    over the common samples, with its 95 % interval.
     """
     columns = [name for name in (*COLUMNS.values(), READ) if name in part]
     rules = {f"base_{k}_rule": _first(part, name) for k, name in NAMES.items()}
@@ -68,7 +68,7 @@ def _first(part: pd.DataFrame, name: str) -> Any:
 
 
 def columns_of(table: pd.DataFrame, row: Any) -> dict[str, str]:
-    """The columns of the score table: percent, and the share of the text that was read."""
+    """Return the columns of the score table: percent, and the share of the text that was read."""
     found = {}
     for kind, title in SHOWN.items():
         if kind == "bag_of_words" and not table["base_bag_of_words"].notna().any():
@@ -81,7 +81,7 @@ def columns_of(table: pd.DataFrame, row: Any) -> dict[str, str]:
 
 
 def needed(row: Any) -> str:
-    """The least share of the text with which a skimmer scores as much as the method, percent."""
+    """Return the smallest share of the text with which a skimmer matches the method, percent."""
     if math.isnan(row["base_prior"]) or row["as_bounds"] or math.isnan(row["accuracy"]):
         return NOT_COMPUTED if math.isnan(row["base_prior"]) else "bounds"
     steps = [(0.0, row["base_prior"])]
@@ -97,12 +97,12 @@ def _percent(value: float, unknown: str) -> str:
 
 
 def _share(value: float) -> str:
-    """A share of the text: `0.3 %`, `12 %`."""
+    """Format a share of the text: `0.3 %`, `12 %`."""
     return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
 def lines(table: pd.DataFrame) -> pd.DataFrame:
-    """The rules behind the figures, one line per task and length; empty where none is known."""
+    """Return the best rules, one line per task and length; empty if none is known."""
     rows = []
     known = table[table["base_prior"].notna()]
     for row in known.drop_duplicates(["task_label", "length"]).to_dict("records"):
@@ -130,11 +130,11 @@ NOTE = (
     "classifier trained on other seeds. The rule is chosen on one half of the samples and scored "
     "on the other."
 )
-"""Under the table of `lines`."""
+"""Note below the table of `lines`."""
 
 
 def sentences(table: pd.DataFrame) -> Iterator[str]:
-    """Caveats: tasks that code solves, and lines that are not shown to exceed a baseline."""
+    """Yield caveats: tasks that code solves, and lines not shown to exceed a baseline."""
     if "base_prior" not in table:
         return
     if len(by_code := table[table["base_by_code"]]):

@@ -1,4 +1,4 @@
-"""CARD.md: what was run, on what, with which limits, and the command that runs it again."""
+"""CARD.md: contents of the run, machine, limits, and the command to rerun it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rlm_eval.report import wording
 
 
 def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """The manifests of every cell of these runs, in a fixed order."""
+    """Return the manifests of every cell of these runs, in a fixed order."""
     found = (path for run in run_dirs for path in sorted(run.glob("cells/*/manifest.json")))
     return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
 
 def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Sequence[str]) -> str:
-    """The text of the run card from what was run (`facts`), the manifests and the caveats."""
+    """Return the text of the run card from the `facts`, the manifests and the caveats."""
     lines = ["# Run card", "", *(f"- **{title}**: {value}" for title, value in told.items())]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in limits)]
     commands = list(dict.fromkeys(" ".join(m.get("command", [])) for m in known))
@@ -35,7 +35,7 @@ def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Se
 def facts(
     run_dirs: Sequence[Path], table: pd.DataFrame, known: Sequence[dict[str, Any]]
 ) -> dict[str, str]:
-    """What was run, in words, by title."""
+    """Return title -> text: the facts of the run."""
     imported = bool(table["imported"].any())
     started = sorted(str(m["started"]) for m in known if m.get("started"))
     found = {
@@ -52,7 +52,7 @@ def facts(
         "sandbox": _names(table["isolation"].dropna())
         or ("unknown" if imported else "no code was run"),
         "started": f"{started[0]} to {started[-1]}" if started else "unknown",
-        # Of all cells: a run may go on with other code, on another machine.
+        # Over all cells: a run may be resumed with other code, on another machine.
         "code": _each(map(_code, known)),
         "machine": _each(_pairs(m.get("machine", {})) for m in known),
         "packages": _each(_pairs(m.get("packages", {})) for m in known),
@@ -70,7 +70,7 @@ def facts(
 
 
 def _imported_files(known: Sequence[Mapping[str, Any]]) -> str:
-    """The files of imported cells with their hashes; empty for runs made here."""
+    """Return the files of imported cells with their hashes; empty for runs made here."""
     told: dict[str, None] = {}
     for manifest in known:
         about = manifest.get("imported") or {}
@@ -80,7 +80,7 @@ def _imported_files(known: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _outcomes(table: pd.DataFrame) -> str:
-    """How all samples ended, most frequent first."""
+    """Return the outcomes of all samples, most frequent first."""
     counts: Counter[str] = Counter()
     for cell in table["outcomes"]:
         for part in cell.split(" · "):
@@ -90,7 +90,7 @@ def _outcomes(table: pd.DataFrame) -> str:
 
 
 def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What the servers of ours served: a revision is known, or its absence is said."""
+    """Yield the weights served by our servers, with their revision or a note that it is unknown."""
     for manifest in known:
         for slot, info in manifest.get("endpoints", {}).items():
             if info.get("gpus") is not None:
@@ -102,7 +102,7 @@ def _weights(known: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _each(told: Iterable[str]) -> str:
-    """What is said of the cells, each once."""
+    """Join the cells' texts, each once."""
     return "; ".join(dict.fromkeys(filter(None, told))) or "unknown"
 
 

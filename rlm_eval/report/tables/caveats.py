@@ -1,7 +1,7 @@
-"""What the reader should not conclude: every threat to a report's numbers that the records show.
+"""Caveats of a report: every threat to its numbers that is visible in the records.
 
-Each is a sentence with its count. Not a verdict on the method; absence here is no certificate
-either (contamination and prompt choice cannot be seen from records).
+Each is a sentence with its count. They are not a verdict on the method, and a report without
+caveats is not certified (contamination and prompt choice are not visible in records).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlm_eval.stats.intervals import FEW_CLUSTERS
 
 
 def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Sentences for this report, the gravest first."""
+    """Return the sentences for this report, the most serious first."""
     return [
         *remarks(frame),
         *union.sentences(frame),
@@ -35,7 +35,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 
 
 def remarks(frame: pd.DataFrame) -> list[str]:
-    """What must be said of the models and methods, each sentence once, with its full stop."""
+    """Return the remarks on models and methods, each sentence once, with its full stop."""
     texts = [str(text) for text in frame["remark"].dropna().unique()]
     sentences = (sentence for text in texts for sentence in text.split(". "))
     return list(dict.fromkeys(f"{sentence.rstrip('.')}." for sentence in sentences))
@@ -65,11 +65,11 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _to_beat(table: pd.DataFrame) -> Iterator[str]:
-    """The RLMs of the report beside the fixed program for the task's operation."""
+    """Compare the report's RLMs with the fixed program for the task's operation."""
     rlms = table[table["method"].str.startswith(("rlm", "external_", "lambda_rlm"))]
     for _, program in table[table["method"] == "program_matched"].iterrows():
         same = (rlms["task"] == program["task"]) & (rlms["length"] == program["length"])
-        # Of several models, those whose RLM calls the program's own, as root or below it.
+        # With several models, use RLMs that call the program's model, as root or as sub-model.
         same &= (rlms["sub"] == program["sub"]) | (rlms["root"] == program["sub"])
         if not same.any():
             continue
@@ -85,7 +85,7 @@ def _to_beat(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _self_judged(frame: pd.DataFrame) -> Iterator[str]:
-    """Judges that are a contestant, by the models' names without their switches."""
+    """Yield judges that are also evaluated, by the models' names without their switches."""
     judged = frame[frame["judge"].notna() & frame["n_judge_calls"].fillna(0).gt(0)]
     plain = {c: judged[c].astype(str).str.split(" [", n=1, regex=False).str[0] for c in _MODELS}
     own = (plain["judge"] == plain["root"]) | (plain["judge"] == plain["sub"])
@@ -143,7 +143,7 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
-    """Samples answered without a part of their context, since the search found none."""
+    """Yield counts of searches without a result, and of samples answered without their result."""
     if "note_empty_retrieval" in frame:
         empty = frame[frame["note_empty_retrieval"].eq(True)]
         for method, rows in empty.groupby("method"):

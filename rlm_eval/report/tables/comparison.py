@@ -1,7 +1,7 @@
 """`rlm-eval compare`: A minus B on the same samples, in numbers and in words.
 
-Pairs are joined by sample; samples that either side lacks are left out and counted. No verdict
-where more than 5 % of a side was cut off. Against a published number only our own interval counts.
+Pairs are joined by sample; samples missing on either side are excluded and counted. No verdict if
+more than 5 % of a side was truncated. Against a published number only our own interval is used.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Column = np.ndarray[Any, Any]
 
 
 def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Every other series compared with `baseline`, per task and length; Holm over all of it.
+    """Compare every other series with `baseline`, per task and length; Holm over all comparisons.
 
-    Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, and what
-    `with_holm` adds.
+    Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, and the columns of
+    `with_holm`.
     """
     sides: Any = summary.units(frame).groupby("series", sort=False)
     samples = dict(iter(sides))
@@ -46,7 +46,7 @@ def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
-    """One comparison per task and length that both sides have."""
+    """Return one comparison per task and length that both sides have."""
     names = [", ".join(summary.series_order(side)) for side in (a, b)]
     return list(_by_place(names[0], summary.units(a), names[1], summary.units(b)))
 
@@ -54,7 +54,7 @@ def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
 def _by_place(
     a: str, a_samples: pd.DataFrame, b: str, b_samples: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """One comparison per task and length that both sides (`cells.units`) have samples of."""
+    """Yield one comparison per task and length with samples on both sides (`summary.units`)."""
     others = dict(_groups(b_samples))
     for (task, length), left in _groups(a_samples):
         right = others.get((task, length))
@@ -63,20 +63,20 @@ def _by_place(
 
 
 def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
-    """One comparison over all samples that both sides have; `None` where they share none."""
+    """Return one comparison over all common samples; `None` if there are none."""
     return _paired(summary.units(a), summary.units(b))
 
 
 def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
-    """A and B on the samples that both sides ran; `None` where no pair has both scores.
+    """Compare A and B on their common samples; `None` if no pair has both scores.
 
-    Pairs with a `refused` prompt are not in the ratio of costs: a refusal costs nothing. `missing`
-    pairs lack a score on a side. What they could make of the difference is `worst_low` to
-    `worst_high`; `given_low` to `given_high` is the interval conditional on few contexts
-    (`intervals.given_clusters`), else NaN; `p_worst` is the p value with the missing ones filled in
-    against the difference seen, and `p_best` in its favour.
+    Pairs with a `refused` prompt are excluded from the cost ratio: a refusal costs nothing.
+    `missing` pairs lack a score on a side; with them the difference is between `worst_low` and
+    `worst_high`. `given_low` to `given_high` is the interval conditional on few contexts
+    (`intervals.given_clusters`), else NaN; `p_worst` is the p value with the missing scores imputed
+    against the observed difference, `p_best` in its favour.
     """
-    # As columns: a merge of two frames takes ten times as long, and a report may need hundreds.
+    # NumPy columns: a merge of two frames takes ten times as long, and a report may need hundreds.
     names = [side["sample_id"].to_numpy(dtype=object) for side in (left, right)]
     _, *at = np.intersect1d(names[0], names[1], return_indices=True)
     a, b = (
@@ -107,7 +107,7 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
 def _with_missing(
     found: paired.Comparison, a: dict[str, Column], b: dict[str, Column]
 ) -> dict[str, float]:
-    """See `_paired`. Every missing score is taken as 0 and as 1, whichever is worse."""
+    """See `_paired`. Every missing score is imputed as 0 and as 1, whichever is worse."""
     if not (a["lost"] | b["lost"]).any():
         ends = {"worst_low": found.difference, "worst_high": found.difference}
         return ends | {"p_worst": found.p, "p_best": found.p}
@@ -131,10 +131,10 @@ _MATCHES = (series.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
 
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Series of A with the series of B that they are to be paired with.
+    """Match series of A with series of B for pairing.
 
     Two runs pair equal series, two models equal methods, two methods equal models. Raises
-    `RlmEvalError` where a name means several series that cannot be told apart so.
+    `RlmEvalError` if a name means several series that this does not distinguish.
     """
     if a["series"].nunique() == 1 and b["series"].nunique() == 1:
         return [(a, b)]
@@ -150,7 +150,7 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.Dat
 
 
 def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
-    """(task, length) -> rows."""
+    """Return the rows of each (task, length)."""
     keyed: Any = frame.groupby(["task_label", "length"])
     return [((str(task), float(length)), part) for (task, length), part in keyed]
 
@@ -163,12 +163,12 @@ def _cost_ratio(a: Column, b: Column, clusters: Column) -> dict[str, float]:
 
 
 def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
-    """The rows with p values adjusted over all of them (p_holm), and a verdict in words.
+    """Add p values adjusted over all rows (p_holm), and a verdict in words.
 
     `not_run` comparisons of the same family have no row yet: they count with p = 1. Figures mark
-    what is `shown`: significant, and not between scores that are only known as bounds
-    (`comparable`). `detectable` is the difference that would have been shown: at the level that
-    Holm leaves to the comparisons that are not significant.
+    rows that are `shown`: significant, and not between scores that are only known as bounds
+    (`comparable`). `detectable` is the smallest detectable difference at the level that Holm leaves
+    for the comparisons that are not significant.
     """
     if rows.empty:
         return rows
@@ -186,7 +186,7 @@ def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
         for r in rows.to_dict("records")
     ]
     rows["level"] = level
-    # A verdict stands only where no outcome of the missing pairs would change it.
+    # A verdict is given only if no outcome of the missing pairs could change it.
     held = _holm_of(rows, "p_worst", not_run) < ALPHA
     could = _holm_of(rows, "p_best", not_run) < ALPHA
     seen = rows["p_holm"] < ALPHA
@@ -198,7 +198,7 @@ def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
 
 
 def _holm_of(rows: pd.DataFrame, column: str, not_run: int) -> Column:
-    """p values after Holm where each row in turn has its `column` in place of its p."""
+    """Return Holm-adjusted p values, with each row's p in turn replaced by its `column`."""
     family = [*rows["p"], *[1.0] * not_run]
     found = [paired.holm([*family[:i], p, *family[i + 1 :]])[i] for i, p in enumerate(rows[column])]
     return np.asarray(found)
@@ -234,12 +234,13 @@ def compare_text(
     margin: float | None = None,
     manifests: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The text of `rlm-eval compare A B`: exploratory, since nobody named it before the run.
+    """Return the text of `rlm-eval compare A B`: exploratory, since it was not planned.
 
     `a` names a method, model, prompt, run or series; `b` too, or is a published score (`0.44`,
-    `44%`). `margin` asks for non-inferiority (0.05 = 5 pp). The `manifests`
-    name the series as in the report.
-    Raises `RlmEvalError` for a name that matches nothing, listing the near ones.
+    `44%`). `margin` requests a non-inferiority test (0.05 = 5 pp). The `manifests` name the series
+    as in the report.
+
+    Raises `RlmEvalError` for a name that matches nothing, listing near names.
     """
     frame = summary.prepare(records, manifests)
     published = _number(b)
@@ -277,7 +278,7 @@ def _left_out(row: dict[Any, Any]) -> str:
 
 
 def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
-    """One comparison in words; `margin` asks for non-inferiority."""
+    """Describe one comparison; `margin` requests a non-inferiority test."""
     told = [
         f"{row['task_label']} at {wording.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
         f"n = {row['n']} pairs in {row['clusters']} clusters" + _left_out(row),
@@ -340,7 +341,7 @@ def _published(frame: pd.DataFrame, published: float) -> list[str]:
 
 
 def _filled(samples: pd.DataFrame, score: float) -> Interval:
-    """The mean where every missing sample had this score."""
+    """Return the mean with every missing score imputed as `score`."""
     return mean_interval(samples["score"].fillna(score), samples["cluster"])
 
 
@@ -355,9 +356,9 @@ def _number(text: str) -> float | None:
 
 
 def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The records that a name means: a series label, method, variant, model, prompt or run.
+    """Select the records of a name: a series label, method, variant, model, prompt or run.
 
-    `rlm:gpt-5` means a method with a root model; names of YAML files do as well (`names.printed`).
+    `rlm:gpt-5` means a method with a root model; names of YAML files work too (`names.printed`).
     Raises `RlmEvalError` listing near names.
     """
     for asked in dict.fromkeys((name, names.printed(name))):
@@ -367,7 +368,7 @@ def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             return series.originals(part)
         for column in _SELECTORS:
             part = frame[frame[column] == asked]
-            if not part.empty:  # a method or model alone means no counterfactual of it
+            if not part.empty:  # a method or model alone excludes its counterfactuals
                 named = column in ("series", "variant", "run")
                 return part if named else series.originals(part)
     known = sorted({str(v) for c in _SELECTORS for v in frame[c].unique() if v})

@@ -1,4 +1,4 @@
-"""Tables as files: CSV, Markdown and LaTeX of each, side by side, and the numbers behind them."""
+"""Tables as files: CSV, Markdown and LaTeX of each, and all numbers in `cells.csv`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["latex", "markdown", "write"]
 
 
 def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[Path]:
-    """`cells.csv` with every number, and each table as CSV, Markdown and LaTeX."""
+    """Write `cells.csv` with every number, and each table as CSV, Markdown and LaTeX."""
     folder.mkdir(parents=True, exist_ok=True)
     wording.unknown_lengths(cell_table).to_csv(folder / "cells.csv", index=False)
     written = [folder / "cells.csv"]
@@ -31,7 +31,7 @@ def write(tables: list[Table], cell_table: pd.DataFrame, folder: Path) -> list[P
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """A pipe table; what would break it is escaped."""
+    """Return a pipe table with special characters escaped."""
     lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.to_numpy().tolist()]
     return "\n".join(
         "| " + " | ".join(str(v).replace("|", "\\|").replace("\n", " ") for v in line) + " |"

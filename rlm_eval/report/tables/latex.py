@@ -1,8 +1,7 @@
 """A table in LaTeX: booktabs, numbers in siunitx columns, the note as its caption.
 
 Needs `booktabs`, `siunitx` (version 2 or 3) and `graphicx`. A cell `62.5 ± 15.0` becomes two
-columns, so that the decimal points stand below each other; adjacent columns named `GROUP: part`
-share a heading.
+columns, so that the decimal points align; adjacent columns named `GROUP: part` share a heading.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ _TEX = str.maketrans(
 _NUMBER = re.compile(rf"([-+]?)(\d[\d,]*)(?:\.(\d+))?([*{LETTERS}]*)")
 _PAIR = re.compile(rf"(\S+) ± ([\d.,]+)([*{LETTERS}]*)")
 _WIDE, _TOO_WIDE = 6, 9
-"""Columns from which on a table takes both columns of a page, and is scaled to fit."""
+"""Column counts above which a table spans both page columns, and above which it is scaled."""
 
 
 def latex(table: Table) -> str:
-    """A float of its own: `table`, or `table*` where it is wide."""
+    """Return a LaTeX float: `table`, or `table*` for a wide table."""
     columns = [_Column.of(str(name), table.rows.iloc[:, i]) for i, name in enumerate(table.rows)]
     heads = [line for line in (_groups(columns), _heads(columns)) if line]
     rows = [
@@ -66,7 +65,7 @@ class _Column:
 
     name: str
     kind: str
-    """As the preamble of `tabular` has it."""
+    """Column specification in the preamble of `tabular`."""
     paired: bool
     numbers: bool
 
@@ -85,16 +84,16 @@ class _Column:
 
     @property
     def head(self) -> str:
-        """The name, without what the heading above says."""
+        """The column name without its group heading."""
         return self.name.partition(": ")[2] or self.name
 
     @property
     def span(self) -> int:
-        """Columns of `tabular` that it takes."""
+        """Number of `tabular` columns."""
         return 2 if self.paired else 1
 
     def cell(self, value: str) -> str:
-        """One cell, as it stands in a row."""
+        """Return one cell as LaTeX."""
         if self.paired:
             if found := _PAIR.fullmatch(value):
                 return f"{_plain(found[1])} & {_plain(found[2])}{_marks(found[3])}"
@@ -108,7 +107,7 @@ class _Column:
 
 
 def _format(numbers: list[str], ends: list[str] | None = None) -> str:
-    """An `S` column wide enough for all of the numbers and the marks behind them."""
+    """Return an `S` column wide enough for all numbers and the marks after them."""
     found = [match for text in numbers if (match := _NUMBER.fullmatch(text))]
     whole = max((len(match[2].replace(",", "")) for match in found), default=1)
     part = max((len(match[3] or "") for match in found), default=0)
@@ -120,7 +119,7 @@ def _format(numbers: list[str], ends: list[str] | None = None) -> str:
 
 
 def _plain(number: str) -> str:
-    """As siunitx reads it: a comma would be a decimal point."""
+    """Format a number for siunitx, in which a comma is a decimal point."""
     return number.replace(",", "")
 
 
@@ -144,7 +143,7 @@ def _heads(columns: list[_Column]) -> str:
 
 
 def _groups(columns: list[_Column]) -> str:
-    """A line of headings over columns that share one; empty where none do."""
+    """Return a line of group headings; empty without groups."""
     groups = _grouped(columns)
     if all(len(own) == 1 for own in groups):
         return ""
@@ -162,7 +161,7 @@ def _groups(columns: list[_Column]) -> str:
 
 
 def _grouped(columns: list[_Column]) -> list[list[_Column]]:
-    """Adjacent columns that share what stands before `: `."""
+    """Group adjacent columns by the part of their name before `: `."""
     found: list[list[_Column]] = []
     for column in columns:
         head, _, rest = column.name.partition(": ")

@@ -1,8 +1,8 @@
-"""External engines beside our methods: one line each, with every attempted sample in every number.
+"""External engines next to our methods: one line each, over all attempted samples.
 
-The other tables leave out what says nothing about a method (a provider's failure), and give bounds
-where answers were cut. Here an engine is taken as it is: whatever gave no answer scored 0. Made
-only where a report holds an external engine.
+The other tables exclude failures outside the method (a provider's failure), and give bounds for
+truncated answers. Here every attempted sample without an answer scores 0. Made only for reports
+with an external engine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rlm_eval.report.tables.standard import Table, percent
 from rlm_eval.stats import intervals
 
 ENGINE = "external_"
-"""How the names of their methods begin."""
+"""Prefix of the method names of external engines."""
 _OURS = "ours"
-"""In columns about an engine's own account: the method has no account but our meter's."""
+"""Entry in columns for an engine's own accounting: our methods have only our meter."""
 _NOTE = (
     "Every attempted sample counts in every column: one without an answer scored 0, the cut ones "
     "too. Calls, tokens and seconds are our meter's, means per sample. Forced: the turns ran out "
@@ -33,7 +33,7 @@ _NOTE = (
 
 
 def build(frame: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
-    """The table over a prepared frame and its cell table; empty without an external engine."""
+    """Build the table from a prepared frame and its cell table; empty without external engines."""
     if not frame["method"].str.startswith(ENGINE).any():
         return []
     keys = ["task_label", "length", "series"]
@@ -91,7 +91,7 @@ def _row(line: dict[Hashable, Any], part: pd.DataFrame) -> dict[str, Any]:
 
 
 def _failures(part: pd.DataFrame) -> str:
-    """`limit:turns 12, no_answer (reply without code) 3`, the most frequent first; `none`."""
+    """Return `limit:turns 12, no_answer (reply without code) 3`, most frequent first, or `none`."""
     wrong = part[part["outcome"] != "ok"]
     reasons = _words(wrong, "reason")
     kinds = [

@@ -1,6 +1,6 @@
 """Meaning of every column of a report's tables (`tables/NAME.csv`), for the reference pages.
 
-A `*` in a column's name stands for a name that the records give: an outcome, a scorer, a series.
+A `*` in a column's name is a placeholder for a name from the records: outcome, scorer, series.
 """
 
 from __future__ import annotations
@@ -319,9 +319,9 @@ def described(table: str) -> str:
 
 
 def meaning(table: str, column: str) -> str | None:
-    """Meaning of a column of `tables/TABLE.csv`; `None` where it has none.
+    """Return the meaning of a column of `tables/TABLE.csv`; `None` if it has none.
 
-    A name without `*` is preferred, then the first pattern that fits.
+    A name without `*` is preferred, then the first matching pattern.
     """
     columns = TABLES.get(described(table), {})
     if column in columns:

@@ -1,8 +1,8 @@
 """Tables for a paper: method by length, method by task with cost, root by sub-model.
 
-A cell is `score ± half of its 95 % interval` (percent), or `low to high` where only bounds are
-known. A star: the paired difference to the baseline is shown after Holm (`comparison.against`). The
-CSV has the numbers apart.
+A cell is `score ± half of its 95 % interval` (percent), or `low to high` if only bounds are known.
+A star: the paired difference to the baseline is significant after Holm (`comparison.against`). The
+CSV has the numbers in separate columns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STAR = "*"
 
 
 def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -> list[Table]:
-    """Those that the records allow."""
+    """Return the pivots that the records allow."""
     found = [*by_length(table, comparisons)]
     if table["task_label"].nunique() > 1:
         found.append(by_task(table, comparisons))
@@ -36,7 +36,7 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
 
 
 def by_length(table: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Table]:
-    """Method by length: a table per set of lengths, since tasks may have lengths of their own."""
+    """Yield method by length: a table per set of lengths, since lengths may differ by task."""
     of_task = {
         task: tuple(sorted(set(own["length"])))
         for task, own in table.groupby("task_label", sort=False)
@@ -77,7 +77,7 @@ def _by_length(
 
 
 def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
-    """Method by task with cost, each task at its longest length: the layout of Table 1."""
+    """Return method by task with cost, at each task's longest length: Table 1's layout."""
     longest = table.groupby("task_label")["length"].transform("max")
     part = table[table["length"] == longest]
     cells = _Cells(part, comparisons)
@@ -107,7 +107,7 @@ def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
 
 
 def model_pairs(part: pd.DataFrame, method: str) -> Table:
-    """Root by sub-model of one method, per task and length, with cost where it is known."""
+    """Return root by sub-model of one method, per task and length, with known costs."""
     cells = _Cells(part, pd.DataFrame())
     priced = part["cost_mean"].notna().any()
     subs = sorted(part["sub"].unique())
@@ -161,32 +161,32 @@ class _Cells:
             )
 
     def size(self, part: pd.DataFrame, method: str) -> dict[str, str]:
-        """A column n where cells differ in it."""
+        """Return a column n if it differs between cells."""
         if not self.sizes:
             return {}
         own = part.loc[part["series"] == method, "n"]
         return {"n": wording.counted(own).removeprefix("n = ")}
 
     def text(self, task: Any, length: float, method: str) -> str:
-        """A cell as text."""
+        """Format a cell as text."""
         found = self._lines.get((task, length, method))
         if found is None:
             return NOT_RUN
         return self.told(found) + _STAR * ((task, length, method) in self._shown)
 
     def told(self, line: Any) -> str:
-        """A line of the cell table as text."""
+        """Format a line of the cell table as text."""
         mark = self._marks[how_kind(line)]
         if line["as_bounds"]:
             return f"{100 * line['bound_low']:.1f} to {100 * line['bound_high']:.1f}{mark}"
         return f"{100 * line['accuracy']:.1f} ± {50 * (line['high'] - line['low']):.1f}{mark}"
 
     def numbers(self, task: Any, length: float, method: str, label: str) -> dict[str, Any]:
-        """A cell as numbers, in percent."""
+        """Return a cell as numbers, in percent."""
         return _numbers(self._lines.get((task, length, method)), label)
 
     def cost(self, task: Any, length: float, method: str) -> float | None:
-        """Mean cost per sample; `None` where the cell was not run."""
+        """Return the mean cost per sample; `None` if the cell was not run."""
         found = self._lines.get((task, length, method))
         return None if found is None else float(found["cost_mean"])
 

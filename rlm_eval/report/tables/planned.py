@@ -1,4 +1,4 @@
-"""The text of `rlm-eval power`: what a plan shows, before anything is called."""
+"""The text of `rlm-eval power`: statistical power of a plan, before any model call."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def power_text(
     clusters: int | None = None,
     tests: int = 1,
 ) -> str:
-    """Samples for a difference, or the difference that n samples in `clusters` contexts show.
+    """Return the samples needed for a difference, or the difference that n samples can detect.
 
-    `tests` comparisons: the level of Holm's first step. Raises `RlmEvalError` unless exactly one
-    of `difference` and `n` is given.
+    The n samples are in `clusters` contexts; `tests` comparisons set the level of Holm's first
+    step. Raises `RlmEvalError` unless exactly one of `difference` and `n` is given.
     """
     if (difference is None) == (n is None):
         raise RlmEvalError("power: give either difference=0.1 or n=50")

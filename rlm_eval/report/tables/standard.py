@@ -1,7 +1,7 @@
-"""The tables of a report, as text a person reads: outcome counts first, then what they allow.
+"""The standard tables of a report as text: outcome counts first, then the scores they permit.
 
-`cells.summarise` holds the numbers; here they become words, rounded once; `formats` writes them.
-Unknown is the word `unknown`, never 0 and never blank.
+`summary.summarise` computes the numbers; here they are formatted, rounded once; `formats` writes
+the files. Unknown is the word `unknown`, never 0 and never blank.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["UNKNOWN", "Table"]
 
 
 def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -> list[Table]:
-    """All tables of a report, in reading order."""
+    """Return the standard tables of a report, in reading order."""
     found = [
         _outcomes(frame, table), _accuracy(table), _cost(table), _latency(table), _behaviour(table),
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def build(frame: pd.DataFrame, table: pd.DataFrame, comparisons: pd.DataFrame) -
 
 
 def of_imports(tables: list[Table], frame: pd.DataFrame) -> list[Table]:
-    """The tables with the provenance of imported rows in each note."""
+    """Add the provenance of imported rows to each table's note."""
     sources = wording.imported(frame)
     return [replace(t, note=f"{sources}. {t.note}") for t in tables] if sources else tables
 
@@ -47,7 +47,7 @@ def _line(row: Any) -> dict[str, Any]:
 
 def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
     counted = frame["outcome"].value_counts()
-    # Equal counts in the order of the outcomes: a report made again has the same columns.
+    # Ties in the order of the outcomes: a rebuilt report has the same columns.
     kinds = sorted((o.value for o in Outcome if o.value in counted), key=lambda o: -counted[o])
     keys = ["task_label", "length", "series"]
     counts = frame.groupby([*keys, "outcome"]).size().unstack(fill_value=0)
@@ -106,7 +106,7 @@ _MEANS_OF = "; means of the "
 
 
 def how_kind(row: Any) -> str:
-    """What a footnote says of the interval: its kind, without the numbers of one cell."""
+    """Return the footnote text on the interval: its kind, without the numbers of one cell."""
     if row["as_bounds"]:
         return "bounds: more than 5 % were cut off, or some are missing (counts: CSV, `outcomes`)"
     return str(row["interval"]).partition(";")[0]
@@ -119,7 +119,7 @@ _CONDITIONAL = (
 
 
 def _given(row: Any, signed: bool = False) -> str:
-    """The conditional interval; empty where the one over contexts stands alone."""
+    """Return the conditional interval; empty if only the interval over contexts applies."""
     if not _known(row["given_low"]):
         return ""
     sign = "+" if signed else ""
@@ -173,7 +173,7 @@ def _cost(table: pd.DataFrame) -> Table:
         ):
             if name in table:
                 line[label] = UNKNOWN if pd.isna(row[name]) else f"{row[name]:.3g}"
-        if table["cost_mean"].notna().any():  # else no price is known of any model
+        if table["cost_mean"].notna().any():  # else no model has a known price
             dollars = _unless_refused(dollars, row)
         rows.append(_line(row) | dollars | _unless_refused(line, row))
     prices = ", ".join(sorted(set(table["prices"].dropna().astype(str)))) or "no price table"
@@ -193,7 +193,7 @@ def _cost(table: pd.DataFrame) -> Table:
 
 
 def _unless_refused(line: dict[str, Any], row: Any) -> dict[str, Any]:
-    """A line of costs or times; `refused` where no prompt was read, so that nothing was spent."""
+    """Return a line of costs or times; `refused` if no prompt was read, so nothing was spent."""
     if row["refused"] < row["rows"]:
         return line
     return {name: "refused" if told == UNKNOWN else told for name, told in line.items()}
@@ -261,7 +261,7 @@ def _behaviour(table: pd.DataFrame) -> Table:
 
 
 def differences(comparisons: pd.DataFrame) -> Table:
-    """Paired differences, one line per comparison (`report.tables.comparison`)."""
+    """Build paired differences, one line per comparison (`report.tables.comparison`)."""
     conditional = comparisons["given_low"].notna().any()
     rows = [
         {
@@ -311,7 +311,7 @@ def _failures(frame: pd.DataFrame) -> Table:
 
 
 def _whole(value: Any) -> int | str:
-    """A count; the word where it is unknown."""
+    """Format a count, or `unknown`."""
     return int(value) if _known(value) else UNKNOWN
 
 
@@ -320,12 +320,12 @@ def _known(value: Any) -> bool:
 
 
 def percent(value: Any) -> str:
-    """A share in percent."""
+    """Format a share in percent."""
     return f"{100 * value:.1f}" if _known(value) else UNKNOWN
 
 
 def money(value: Any) -> str:
-    """US dollars (or tokens), three digits."""
+    """Format US dollars (or tokens) with three digits."""
     return f"{value:.3g}" if _known(value) else UNKNOWN
 
 
@@ -338,12 +338,12 @@ def _count(value: Any) -> str:
 
 
 def one(value: Any) -> str:
-    """A mean, two decimals."""
+    """Format a mean with two decimals."""
     return f"{value:.2f}" if _known(value) else UNKNOWN
 
 
 def _with_interval(row: Any, name: str, centre: str, form: Any) -> str:
-    """A mean or a median with its 95 % interval, where n allows one."""
+    """Format a mean or median with its 95 % interval, if n allows one."""
     low, high = row[f"{name}_{centre}_low"], row[f"{name}_{centre}_high"]
     told = str(form(row[f"{name}_{centre}"]))
     return f"{told} [{form(low)}, {form(high)}]" if _known(low) else told

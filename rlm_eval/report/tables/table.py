@@ -1,4 +1,4 @@
-"""A table as text, and what all tables have in common: footnote marks, columns that apply."""
+"""A table as text, and helpers of all tables: footnote marks, applicable columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 UNKNOWN = "unknown"
 NOT_COMPUTED = "not computed"
 FEW = "n < 72"
-"""In place of a high quantile that needs more samples."""
+"""Printed instead of a high quantile that needs more samples."""
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰʲᵏˡᵐᵒᵖʳˢᵗᵘ"
 """Footnote marks, in order."""
 _KEYS = frozenset(("task", "length", "method", "n", "A", "B", "verdict"))
@@ -26,22 +26,22 @@ class Table:
     title: str
     """Heading."""
     note: str
-    """What a reader must know to read it; the caption in LaTeX."""
+    """Explanatory note; the caption in LaTeX."""
     rows: pd.DataFrame
-    """Text in every cell; sort keys are made from it."""
+    """Text in every cell; sort keys are derived from it."""
     data: pd.DataFrame | None = None
-    """What the CSV holds where that is not `rows`: numbers apart, footnotes written out."""
+    """Contents of the CSV if not `rows`: separate numbers, footnotes written out."""
     last: bool = False
-    """Whether the report ends in this table."""
+    """Whether this is the report's last table."""
 
     @property
     def csv(self) -> pd.DataFrame:
-        """What the CSV holds."""
+        """Return the contents of the CSV."""
         return self.rows if self.data is None else self.data
 
 
 def marked(kinds: Sequence[str]) -> tuple[list[str], str]:
-    """(mark of each line, the footnotes) of what differs between lines; no marks for one kind."""
+    """Return (mark per line, footnotes) for kinds that differ by line; no marks for one kind."""
     told = list(dict.fromkeys(kind for kind in kinds if kind))
     if len(told) < 2:
         return [""] * len(kinds), f"Interval: {told[0]}." if told else ""
@@ -51,9 +51,9 @@ def marked(kinds: Sequence[str]) -> tuple[list[str], str]:
 
 
 def applying(table: Table) -> Table:
-    """The table without columns that say nothing of any line; the note names them.
+    """Return the table without columns that apply to no line; the note names them.
 
-    A column of which everything is unknown is no zero and is not silently gone: it is named.
+    An entirely unknown column is not zero and must not disappear silently: it is named.
     """
     if table.rows.empty:
         return table

@@ -1,7 +1,7 @@
-"""The records of runs that may still be running: the stored ones, and those of newer results.
+"""Records of runs that may still be running: stored rows, and rows for newer results.
 
-A running process writes `records.parquet` when it ends. Until then the rows of a cell are made here
-from its logs, each once. Nothing is written.
+A running process writes `records.parquet` when it ends. Until then the rows of a cell are built
+here from its logs, each once. Nothing is written.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ _WATCHED = (*_RESULTS, "journal.jsonl", "DONE", "manifest.json")
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A sample that a living process works on."""
+    """A sample in progress in a live process."""
 
     folder: Path
-    """Its cell."""
+    """Folder of its cell."""
     line: dict[str, Any]
-    """The sample as stored."""
+    """The stored sample line."""
     epoch: int
     calls: tuple[Call, ...]
     """Model calls so far."""
 
 
 class LiveRecords:
-    """Reads run directories again whenever they changed."""
+    """Records of run directories, reloaded when they change."""
 
     def __init__(self, run_dirs: Sequence[Path]) -> None:
         self.run_dirs = tuple(run_dirs)
         self.unfinished: list[Unfinished] = []
-        """Of the last `load`."""
+        """Samples in progress at the last `load`."""
         self._made: dict[Path, dict[int, dict[str, Any]]] = {}  # cell -> trajectory -> record
         self._seen: tuple[Any, ...] = ()
 
     def is_changed(self) -> bool:
-        """True where a file that counts has changed since the last `load`."""
+        """Return whether a relevant file has changed since the last `load`."""
         return self._seen != self._stamps()
 
     def progress(self) -> dict[str, int]:
-        """Started, finished and running cells."""
+        """Return the counts of started, finished and running cells."""
         cells = [folder for run in self.run_dirs for folder in _cells(run)]
         done = sum((folder / "DONE").exists() for folder in cells)
         return {"cells": len(cells), "done": done, "held": len(self._held())}
 
     def load(self) -> pd.DataFrame | None:
-        """The records of now; `None` where no sample has ended, but a process works on one.
+        """Load the current records; `None` if no sample has ended, but a process works on one.
 
-        Raises `RlmEvalError` where a run has neither records nor a living process, `NoRecords`
-        where no sample ended and none will.
+        Raises `RlmEvalError` if a run has neither records nor a live process, `NoRecords` if no
+        sample has ended and none is in progress.
         """
         self._seen = self._stamps()
         held = self._held()
@@ -77,7 +77,7 @@ class LiveRecords:
             return None
 
     def _held(self) -> list[Path]:
-        """Cells that a living process writes."""
+        """Return the cells that a live process writes."""
         cells = (folder for run in self.run_dirs for folder in _cells(run))
         return [f for f in cells if not (f / "DONE").exists() and holder_of(f) is not None]
 
@@ -90,25 +90,25 @@ class LiveRecords:
         return tuple((str(path), *stamp) for path in paths if (stamp := _stamp(path)))
 
     def _read(self, run: Path) -> pd.DataFrame:
-        """The rows of one run: those of cells with newer results made anew."""
+        """Return the rows of one run, rebuilt for cells with newer results."""
         import pandas as pd
 
         stored = read_file(run) if (run / FILE).is_file() else None
         newer = list(self._newer(run, stored))
         if stored is None and not any(map(holder_of, _cells(run))) and not newer:
-            return read_file(run)  # says what is missing
+            return read_file(run)  # raises an error that names the missing file
         parts = [] if stored is None else [stored]
         if newer:
             fresh = {str(store.manifest["identity"]): self._rows(store) for store in newer}
             parts = [part[~part["cell_id"].isin(list(fresh))] for part in parts]
-            buffer = io.BytesIO()  # through a file's bytes: the same types as stored rows
+            buffer = io.BytesIO()  # a Parquet round trip gives the same types as stored rows
             to_frame(row for rows in fresh.values() for row in rows).to_parquet(buffer, index=False)
             buffer.seek(0)
             parts.append(read_typed(buffer))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def _newer(self, run: Path, stored: pd.DataFrame | None) -> Iterator[CellStore]:
-        """Cells with results that the stored records lack."""
+        """Yield cells with results that the stored records lack."""
         made = _stamp(run / FILE) or (0, 0)
         counts = {} if stored is None else stored["cell_id"].value_counts().to_dict()
         for folder in _cells(run):
@@ -121,7 +121,7 @@ class LiveRecords:
                 yield store
 
     def _rows(self, store: CellStore) -> list[dict[str, Any]]:
-        """The records of a cell; those of earlier calls are kept."""
+        """Return the records of a cell; those of earlier calls are cached."""
         made = self._made.setdefault(store.folder, {})
         make = row_maker(store)
         found = {}
@@ -142,7 +142,7 @@ def _unfinished(folder: Path) -> Iterator[Unfinished]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """(time of the last change in ns, bytes); `None` where there is no file."""
+    """Return (modification time in ns, size in bytes); `None` without the file."""
     try:
         found = path.stat()
     except OSError:
@@ -151,6 +151,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """The manifest of a cell, for samples that have no record yet."""
+    """Return the manifest of a cell, for samples without a record yet."""
     loaded: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return loaded

@@ -1,8 +1,8 @@
 """`report.html`: one file that opens from the file system and needs no network.
 
-Structure only; the pieces are in `parts`, looks and scripts in `assets`. The conclusion comes
-first, then the main figure and the scores, then what they rest on, the trajectories last. Every
-text that comes from data is escaped by `parts`, or put in as text by the scripts.
+Structure only; the pieces are in `parts`, style and scripts in `assets`. Order: conclusion, main
+figure and scores, supporting evidence, trajectories. All text from data is escaped by `parts`, or
+inserted as text by the scripts.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from rlm_eval.report.figures import style
 
 LIMIT = 2_900_000
-"""Bytes of a page that embedded trajectories may fill it up to; the viewer shows all of them."""
+"""Maximum bytes of a page with embedded trajectories; the viewer shows all of them."""
 _ROWS = 20_000
-"""Samples that a page lists, the first of every cell; the viewer lists all of them."""
+"""Maximum samples listed on a page, the first of every cell; the viewer lists all of them."""
 VIEWER = '<div id="viewer"></div><noscript>The list of samples needs JavaScript.</noscript>'
-"""Where the scripts put the list of samples."""
+"""Element in which the scripts build the list of samples."""
 _SCRIPTS = (
     "preact.umd.js", "hooks.umd.js", "tables.js", "state.js", "source.js", "texts.js", "detail.js",
     "list.js", "app.js",
 )  # fmt: skip
-# Only what is inline in this very file may run or load.
+# Allow only scripts and styles inlined in this file.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 _TITLES = {
@@ -60,7 +60,7 @@ _PLACES = {
     "added": "comparisons", "published": "comparisons", "comparisons": "comparisons",
     "model_grid": "scores", "depth_by_length": "behaviour",
 }  # fmt: skip
-"""Table or figure, without what a suite adds to its name -> its section; another: the scores."""
+"""Name of a table or figure, without a suite's suffix -> section; default: the scores."""
 
 
 def page(
@@ -76,9 +76,9 @@ def page(
     figures: Sequence[style.Saved],
     embed: Callable[[int], Mapping[str, Any]],
 ) -> str:
-    """The page of a report about prepared records and their cell table.
+    """Return the page of a report about prepared records and their cell table.
 
-    `limits` are all reservations, `embed` gives trajectories in at most so many bytes of JSON
+    `limits` are all caveats; `embed` returns trajectories in at most the given bytes of JSON
     (`trajectories.embed`).
     """
     links = parts.Links(table)
@@ -116,14 +116,14 @@ def page(
 
 
 def _place(name: str) -> str:
-    """The section of a table or figure."""
+    """Return the section of a table or figure."""
     found = [place for known, place in _PLACES.items() if name == known]
     found += [place for known, place in _PLACES.items() if name.startswith(f"{known}_")]
     return found[0] if found else "scores"
 
 
 def _lede(facts: Mapping[str, str]) -> str:
-    """Under the title: what the page is about."""
+    """Return the subtitle: the contents of the page."""
     return ". ".join(f"{name.capitalize()}: {facts[name]}" for name in ("models", "samples"))
 
 
@@ -139,7 +139,7 @@ def _trajectories(shown: Mapping[str, Any], total: int, data: Mapping[str, Any])
 
 
 def document(title: str, body: str, data: Mapping[str, Any], policy: str = _POLICY) -> str:
-    """A whole page with our style and scripts, and `data` for the scripts."""
+    """Return a complete page with our style and scripts, and `data` for the scripts."""
     # `<` never appears in the data block, so nothing in it can end the block or start a tag.
     block = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     block = block.replace("<", "\\u003c")
@@ -161,5 +161,5 @@ def _asset(name: str) -> str:
 
 
 def stamp_of(frame: pd.DataFrame) -> str:
-    """The words that mark a report whose numbers must not be taken for a model's."""
+    """Return the warning for a report whose numbers are not a model's results."""
     return wording.stamps(frame)

@@ -1,8 +1,8 @@
 """The pieces of a report's page as HTML: conclusion, pivot, tables with links, figures, lists.
 
-Every text that comes from data is escaped here. A number's link holds the number of its table line
-(`cells`): `#c=12`, with `&outcome=` and the like where a column counts some of the line's samples;
-the script turns it into a list of samples.
+All text from data is escaped here. A number's link has the index of its table line (`cells`):
+`#c=12`, with `&outcome=` etc. if a column counts only some of the line's samples; the script turns
+it into a list of samples.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from rlm_eval.report.figures import style
 
 _COLOURS = 64
-"""Of a figure's picture on the page: lines and marks need no more, and it has a third of the size.
-"""
+"""Colours of a figure's picture on the page: enough for lines and marks, at a third of the size."""
 _NUMBER = re.compile(r"\d")
 _KEYS = ("task", "length", "method", "A", "B", "n", "how", "prompt", "isolation", "verdict")
-"""Columns that name a line, or hold words; `n` links to the line all the same."""
+"""Columns of names or words, without links; `n` still links to the line."""
 _COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAILURES, "failure")
 """Column of a table -> the filter that selects what it counts."""
 _BETTER = {"A better": 0, "B better": 1}
@@ -52,7 +51,7 @@ class Links:
         self._lengths = {length for _, length, _ in self.cells}
 
     def of(self, line: Mapping[str, Any]) -> Callable[[str], str | None]:
-        """Column -> address of the samples behind its number; `None` where none are known."""
+        """Return a function column -> address of its number's samples, or `None` if unknown."""
         task, length, method = (str(line.get(key, "")) for key in ("task", "length", "method"))
         number = self._numbers.get((task, length, method))
         if number is not None:
@@ -65,7 +64,7 @@ class Links:
             return lambda column: self._pair(column, known, sides)
 
         def address(column: str) -> str | None:
-            """A column may be one of the lengths, tasks or methods itself (pivots)."""
+            """Resolve a column; in pivots it may be a length, task or method."""
             own = [(kind, column) for kind, of in kinds.items() if column in of]
             return urlencode([*known, *own]) if known or own else None
 
@@ -85,18 +84,18 @@ class Links:
 
 
 def section(name: str, title: str, inner: str) -> str:
-    """A section that the list of contents links to."""
+    """Return a section that the table of contents links to."""
     return f'<section id="{name}"><h2>{escape(title)}</h2>{inner}</section>'
 
 
 def contents(sections: Sequence[tuple[str, str]]) -> str:
-    """The list of (id, title); it stays in view."""
+    """Return the table of contents from (id, title); it stays in view."""
     items = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in sections)
     return f'<nav id="contents" aria-label="Contents"><ol>{items}</ol></nav>'
 
 
 def conclusion(found: Conclusion) -> str:
-    """What may be concluded, then what not."""
+    """Return the supported claims, then the unsupported ones."""
     return "".join(
         f'<h3 class="{kind}">{title}</h3><ul class="{kind}">{"".join(map(_line, lines))}</ul>'
         for kind, title, lines in (
@@ -112,18 +111,18 @@ def _line(line: Line) -> str:
 
 
 def facts(told: Mapping[str, str]) -> str:
-    """What was run, as a list of titles and words."""
+    """Return the facts of the run as a list of titles and texts."""
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in told.items())
     return f"<dl>{rows}</dl>"
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """A list of sentences."""
+    """Return a list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def pivot(table: pd.DataFrame, links: Links) -> str:
-    """Method x length for each task: the score with its interval, shaded by its height.
+    """Return method x length for each task: the score with its interval, shaded by its value.
 
     `table` is the cell table. Bounds are printed as bounds; every score links to its samples.
     """
@@ -169,7 +168,7 @@ def _score(row: Mapping[Any, Any] | None, links: Links) -> str:
 
 
 def table(shown: Table, links: Links | None = None) -> str:
-    """A sortable table with its note; its numbers link to the samples behind them."""
+    """Return a sortable table with its note; its numbers link to their samples."""
     names = list(map(str, shown.rows.columns))
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = []
@@ -186,7 +185,7 @@ def table(shown: Table, links: Links | None = None) -> str:
 
 
 def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:
-    """A number links to its samples; a count of none has none."""
+    """Return a table cell; a number links to its samples, except a count of 0."""
     is_word = (name in _KEYS and name != "n") or not _NUMBER.search(value)
     is_none = value == "0" and (name in _COUNTED or name in _SCORES or name in _BETTER)
     found = None if is_word or is_none else address(name)
@@ -195,7 +194,7 @@ def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:
 
 
 def figure(saved: style.Saved) -> str:
-    """A figure with its picture inline, its caption where it has a file of it, and its files."""
+    """Return a figure with an inline picture, its caption (if there is one) and its files."""
     files = ", ".join(
         f'<a href="figures/{escape(path.name)}">{escape(path.name)}</a>' for path in saved.paths
     )
@@ -210,14 +209,14 @@ def figure(saved: style.Saved) -> str:
 
 
 def _caption(saved: style.Saved) -> str:
-    """The text of the caption file beside a figure; empty where there is none."""
+    """Return the text of a figure's caption file; empty without the file."""
     found = [path for path in saved.paths if path.suffix == ".txt"]
     text = found[0].read_text(encoding="utf-8").strip() if found else ""
     return text.removeprefix(f"{saved.title}. ")
 
 
 def _small(path: Path) -> bytes:
-    """The picture with few colours, for a page; the file keeps all of them."""
+    """Return the picture with a reduced palette for the page; the file is unchanged."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Every sample of prepared records as short columns: what the lists sort, filter and link by.
+"""Every sample of prepared records as compact columns for sorting, filtering and links.
 
 Columns with few values are a list of values and a code per row; numbers are rounded. A sample's
-address is `RUN/CELL/SAMPLE/EPOCH`, the cell by the first 12 characters of its id.
+address is `RUN/CELL/SAMPLE/EPOCH`, with the first 12 characters of the cell's id.
 """
 
 from __future__ import annotations
@@ -47,32 +47,32 @@ OUTCOMES = {
     "cancelled": "the run was stopped: missing, not wrong",
     "unknown": "an imported row; whether the answer was cut is not known",
 }
-"""What an outcome means, beside a sample."""
+"""Outcome -> meaning, shown next to a sample."""
 
 
 def words() -> dict[str, Mapping[str, str]]:
-    """What outcomes and kinds of failure mean."""
+    """Return the meanings of outcomes and kinds of failure."""
     return {"outcomes": OUTCOMES, "failures": FAILURES}
 
 
 def model_label(root: object, sub: object) -> str:
-    """`root > sub`, or the one that there is."""
+    """Return `root > sub`, or the only one of them."""
     return " > ".join(dict.fromkeys(str(name) for name in (root, sub) if name)) or "none"
 
 
 def address(run: object, cell_id: object, sample: object, epoch: object) -> str:
-    """The address of a sample in a list and in a link."""
+    """Return the address of a sample in lists and links."""
     return f"{run}/{str(cell_id)[:12]}/{sample}/{int(float(str(epoch)))}"
 
 
 def run_names(run_dirs: Sequence[Path]) -> dict[Path, str]:
-    """Run directory -> its name in records (`load_records`): the folder's, or the path of two."""
+    """Return run directory -> name in records (`load_records`): the folder's, or a unique path."""
     same = Counter(Path(run).name for run in run_dirs)
     return {Path(run): str(run) if same[Path(run).name] > 1 else Path(run).name for run in run_dirs}
 
 
 def listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dictionary per row of a prepared frame; unknown is `None`, `score` is in [0, 1]."""
+    """Return a dictionary per row of a prepared frame; unknown is `None`, `score` is in [0, 1]."""
     found: dict[str, list[Any]] = {
         "task": list(map(str, frame["task_label"])),
         "length": [wording.tokens_label(float(value)) for value in frame["length"]],
@@ -97,7 +97,7 @@ def _number(value: Any, digits: int) -> float | int | None:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`{name: [values, codes] or values}` of `listed` rows, for JSON."""
+    """Return `{name: [values, codes] or values}` of `listed` rows, for JSON."""
     made: dict[str, Any] = {}
     for name in CODED:
         values: dict[str, int] = {}
@@ -109,7 +109,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def cells(table: pd.DataFrame) -> list[list[str]]:
-    """(task, length, method) of every line of a cell table: what a link's number means."""
+    """Return (task, length, method) of every line of a cell table, the target of a link's index."""
     return [
         [str(row["task_label"]), wording.tokens_label(float(row["length"])), str(row["series"])]
         for row in table.to_dict("records")

@@ -1,8 +1,8 @@
 """`rlm-eval view`: the trajectories of runs of any size, page by page, on this machine only.
 
-Listens on 127.0.0.1; every request needs the random key of this start and the right Host header,
-so that no web page and no other user can read along. Whole contexts come in stretches. Not for
-publishing: protected text is left out, but the rest is served as it is.
+Listens on 127.0.0.1; every request needs this process's random key and the right Host header, so
+that no web page and no other user can read the data. Contexts are served in chunks. Not for
+publishing: protected text is excluded, but all other text is served unchanged.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         port = self.request.getsockname()[1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        given = query.pop("key", "").encode("utf-8", "replace")  # text of ASCII alone compares
+        given = query.pop("key", "").encode("utf-8", "replace")  # compare_digest: ASCII or bytes
         has_key = secrets.compare_digest(given, self.key.encode())
         if self.headers.get("Host") not in hosts or not has_key:
             self._send(HTTPStatus.FORBIDDEN, b"open the address that rlm-eval view printed")
@@ -78,13 +78,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Quiet: the key is part of every address."""
+        """Log nothing: every address contains the key."""
 
 
 def open_server(
     run_dirs: Sequence[Path], *, port: int = 0, context_of: ContextOf | None = None
 ) -> tuple[ThreadingHTTPServer, str]:
-    """(bound server, address with its key). Raises `RlmEvalError` for a port in use."""
+    """Return (bound server, address with its key). Raises `RlmEvalError` for a port in use."""
     shelf = ViewerData(run_dirs, context_of)
     key = secrets.token_urlsafe(24)
     data: dict[str, Any] = {"source": "server", "key": key, "contexts": context_of is not None}
@@ -109,7 +109,7 @@ def serve(
     context_of: ContextOf | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve until interrupted; `ready` gets the address."""
+    """Serve until interrupted; `ready` is called with the address."""
     server, address = open_server(run_dirs, port=port, context_of=context_of)
     with server:
         ready(address)

@@ -1,6 +1,6 @@
-"""What the viewer may ask for: the list of samples, a trajectory, part of a context, a search.
+"""Data behind the viewer: the list of samples, a trajectory, part of a context, a search.
 
-Reads a cell's journal when one of its samples is opened. The list is made anew while a run goes on.
+Reads a cell's journal when one of its samples is opened. The list is rebuilt during a run.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from rlm_eval.storage.search import samples_with
 if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
 
-_STRETCH = 200_000  # characters of a context in one answer
-_LONGEST = 1_000_000  # characters of one text in one answer
-_LOOK = 1.0  # seconds between two looks at the run's files, at least
-_REST = 2.0  # times the seconds that reading took: a large run is read less often
+_STRETCH = 200_000  # maximum characters of a context in one response
+_LONGEST = 1_000_000  # maximum characters of one text in one response
+_LOOK = 1.0  # minimum seconds between two checks of the run's files
+_REST = 2.0  # minimum pause as a multiple of the last read's duration: limits load of large runs
 
 
 class ViewerData:
     """The samples of some runs, by their address (`rows.address`)."""
 
     def __init__(self, run_dirs: Sequence[Path], context_of: ContextOf | None = None) -> None:
-        """Raises `RlmEvalError` where a run has no records and no process makes some."""
+        """Raise `RlmEvalError` if a run has no records and no process that makes some."""
         self.context_of = context_of
         self._names = rows.run_names(run_dirs)
         self._live = LiveRecords(list(self._names))
@@ -47,13 +47,13 @@ class ViewerData:
         self._folders: dict[tuple[str, str], Path] = {}
         self._version = 0
         self._progress: dict[str, int] = {}
-        # The places of a cell's lines are kept for three cells, and one context.
+        # Cache the line positions of three cells, and one context.
         self._cell = functools.lru_cache(3)(lambda folder, _: CellStore(folder))
         self._context = functools.lru_cache(1)(self._read_context)
         self._read()
 
     def _read(self) -> None:
-        """Makes the list of samples. Needs the lock, or to be alone."""
+        """Build the list of samples. Needs the lock, or exclusive access."""
         began = time.monotonic()
         records = self._live.load()
         known = card.manifests(self._live.run_dirs)
@@ -81,7 +81,7 @@ class ViewerData:
         self._next_look = time.monotonic() + max(_LOOK, _REST * (time.monotonic() - began))
 
     def _row(self, one: Unfinished, labels: Mapping[Any, Mapping[str, Any]]) -> dict[str, Any]:
-        """The line of the list for a sample that is not finished."""
+        """Return the list's line for an unfinished sample."""
         manifest, run = facts_of(one.folder), one.folder.parent.parent
         facts, length = manifest["facts"], one.line["length"]
         name = self._names[run]
@@ -112,11 +112,11 @@ class ViewerData:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The finished samples, in the order of their records."""
+        """Addresses of the finished samples, in the order of their records."""
         return tuple(self._records)
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """All samples as columns (`rows.columns`), unless version `since` is the present one."""
+        """Return all samples as columns (`rows.columns`), unless version `since` is current."""
         with self._lock:
             if time.monotonic() >= self._next_look:
                 if self._live.is_changed():
@@ -130,7 +130,7 @@ class ViewerData:
             return found | {"rows": rows.columns(self.rows)}
 
     def trajectory(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """One trajectory with its texts: `sample` is its address."""
+        """Return one trajectory with its texts: `sample` is its address."""
         address = query["sample"]
         pool = trajectories.Pool(longest=_LONGEST)
         if (one := self._open.get(address)) is not None:
@@ -146,7 +146,7 @@ class ViewerData:
         return {"item": item | {"key": address}, "texts": pool.texts}
 
     def _epoch(self, store: CellStore, row: Mapping[Any, Any]) -> int:
-        """The stored epoch of a row: rows of cells that are one are numbered anew."""
+        """Return the stored epoch of a row: rows of merged cells are renumbered."""
         place = {key: row[key] for key in ("run", "cell_id", "sample_id")}
         same = sorted(
             int(other["epoch"])
@@ -158,7 +158,7 @@ class ViewerData:
         return epoch if set(same) <= set(stored) else stored[same.index(epoch)]
 
     def context(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """A stretch of a sample's context: `sample`, `start`, `end` in characters."""
+        """Return a chunk of a sample's context: `sample`, `start`, `end` in characters."""
         address = query["sample"]
         if (one := self._open.get(address)) is not None:
             folder, sample = one.folder, str(one.line["id"])
@@ -175,7 +175,7 @@ class ViewerData:
         return {"text": text[start : min(int(query["end"]), start + _STRETCH)]}
 
     def search(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Addresses of samples whose texts hold the `words` (`search.samples_with`)."""
+        """Return addresses of samples whose texts contain the `words` (`search.samples_with`)."""
         cells: dict[tuple[str, str], list[str]] = {}
         for address, row in self._records.items():
             cells.setdefault((row["run"], row["cell_id"]), []).append(address)
@@ -213,7 +213,7 @@ def _address(row: Mapping[Any, Any]) -> str:
 
 
 def _so_far(one: Unfinished) -> RolloutResult:
-    """A trajectory without its end, in the form of a finished one."""
+    """Return an unfinished trajectory in the form of a finished one."""
     answer = Answer(None, provenance="not finished")
     trajectory = Trajectory(
         sample=str(one.line["id"]),

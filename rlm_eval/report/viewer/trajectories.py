@@ -1,8 +1,8 @@
-"""Stored trajectories as plain JSON for the page and the viewer: prompts as pieces with places.
+"""Stored trajectories as plain JSON for the page and the viewer: prompts as parts with positions.
 
-Text is pooled (a growing chat repeats its past) and given once. Slices of the context keep their
-place; their text is added where the context can be rebuilt. Protected tasks give lengths and
-hashes only. Nothing is escaped here: the page puts every text in as text, never as markup.
+Text is pooled (a growing chat repeats its past) and stored once. Slices of the context keep their
+position; their text is added if the context can be rebuilt. Protected tasks give lengths and hashes
+only. Nothing is escaped here: the page inserts every text as text, never as markup.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
 
 BUDGET = 20_000_000
-"""Bytes of trajectories, as JSON, in one answer of the viewer."""
-_LONGEST = 12_000  # characters of one text on a page; the viewer has all of it
-_LEAST = 2_000  # bytes below which a cell's share of a page holds no trajectory
-_JOURNAL = 256_000_000  # bytes of a journal that a report reads; larger ones are for `view`
+"""Maximum bytes of trajectories, as JSON, in one response of the viewer."""
+_LONGEST = 12_000  # maximum characters of one text on a page; the viewer has the whole text
+_LEAST = 2_000  # minimum bytes of a cell's share of a page; less cannot hold a trajectory
+_JOURNAL = 256_000_000  # maximum bytes of a journal in a report; larger ones: use `view`
 
 
 @dataclass
 class Pool:
-    """Texts by number, each kept once, up to a budget."""
+    """Texts by number, each stored once, up to a budget."""
 
     hidden: bool = False
-    """True leaves out all text (protected tasks)."""
+    """True omits all text (protected tasks)."""
     left: int = BUDGET
-    """Bytes of JSON that still fit."""
+    """Remaining budget in bytes of JSON."""
     longest: int = _LONGEST
-    """Characters kept of one text."""
+    """Maximum characters stored of one text."""
     texts: list[Any] = field(default_factory=list)
-    """The texts; what was left out is `{"chars": n, "hash": h, "head": text}`."""
+    """The texts; an omitted one is `{"chars": n, "hash": h, "head": text}`."""
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def add(self, text: str | None) -> int | None:
-        """The number of this text."""
+        """Return the number of this text, adding it if it is new."""
         if text is None:
             return None
         key = f"{self.hidden}{text}"
@@ -59,7 +59,7 @@ class Pool:
 
     def _kept(self, text: str) -> Any:
         size = len(json.dumps(text))
-        fits = self.left * len(text) // size if text else 0  # an escaped letter takes several bytes
+        fits = self.left * len(text) // size if text else 0  # escaped characters need several bytes
         room = 0 if self.hidden else max(0, min(self.longest, fits))
         if len(text) <= room:
             self.left -= size
@@ -70,14 +70,14 @@ class Pool:
 
 
 def _joined(evidence: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans with at most a line's end between them as one: all lines are one mark on the page."""
+    """Merge spans separated by at most a line break, so that adjacent lines are one highlight."""
     return [(start, end - 1) for start, end in merge((s, e + 1) for s, e in evidence)]
 
 
 def as_json(
     sample: Sample, attempt: RolloutResult, pool: Pool, cost: CallCost, context: str | None = None
 ) -> dict[str, Any]:
-    """One trajectory; every text is a number in `pool`. `context` fills the slices' text."""
+    """Return one trajectory; every text is a number in `pool`. `context` gives the slices' text."""
     trajectory = attempt.trajectory
     spans = slices_of(trajectory.calls, sample.context.hash)
     untimed = {call.id for call in trajectory.calls if "times" in call.unknown}
@@ -143,7 +143,7 @@ def _call(call: Call, source: str, pool: Pool, cost: CallCost) -> dict[str, Any]
 
 
 def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, RolloutResult]]:
-    """(cell manifest, sample, attempt with its calls) of every finished sample of a run."""
+    """Yield (cell manifest, sample, attempt with its calls) of every finished sample of a run."""
     for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
         store = CellStore(folder)
         manifest = store.manifest
@@ -158,10 +158,10 @@ def embed(
     per_cell: int = 20,
     room: int = BUDGET,
 ) -> dict[str, Any]:
-    """What `report.html` embeds: the first samples of every cell, in at most `room` bytes of JSON.
+    """Select trajectories for `report.html`: the first of every cell, at most `room` bytes of JSON.
 
-    Every cell has an equal share; what one leaves goes to those after it. Wrong and cut-off samples
-    come first: they are what a reader looks for. Items are named by their address (`rows.address`).
+    Every cell has an equal share; unused bytes go to later cells. Wrong and truncated samples come
+    first: readers look for them. Items are keyed by their address (`rows.address`).
     """
     first = frame.sort_values("score", na_position="first", kind="stable")
     kept = first[["run", "cell_id", "sample_id", "epoch"]].groupby(["run", "cell_id"], sort=False)

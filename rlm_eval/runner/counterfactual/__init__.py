@@ -1,1 +1,1 @@
-"""Counterfactual replay: stored trajectories run again with one thing changed (docs/replay.md)."""
+"""Counterfactual replay: rerun stored trajectories with one change (docs/replay.md)."""

@@ -1,7 +1,7 @@
-"""From `--set KEY=VALUE` and a stored cell to the configuration of its counterfactual.
+"""Builds the configuration of a counterfactual from a stored cell and `--set KEY=VALUE`.
 
-A counterfactual changes one thing: one slot's model, one setting of the method, one limit. What a
-run only is run with (budgets, samples in flight, its name) may be set beside it.
+A counterfactual changes one thing: one slot's model, one setting of the method, one limit. Run-time
+settings (budgets, samples in flight, the run's name) may be set in addition.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rlm_eval.storage.stale_code import SCORER, changed, today, words
 
 SLOTS = ("root", "sub", "judge", "embed", "summary")
 RUN_TIME = ("budget", "cell_budget", "max_samples", "confirm_above", "results", "name")
-"""Settings that change no result: they may stand beside the one change."""
+"""Settings that change no result: allowed in addition to the one change."""
 _QUESTION = ("task", "n", "epochs", "seed", "length", "tokenizer", "shard", "sweep")
 SHORT = {
     "recursion=off": "no sub-calls: method.depth=0",
@@ -40,13 +40,13 @@ SHORT = {
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """A stored cell and its counterfactual, built and checked; nothing was called."""
+    """A stored cell and its counterfactual, built and checked without a model call."""
 
     folder: Path
     """The original cell."""
     original: Cell
     config: DictConfig
-    """Of the counterfactual."""
+    """Configuration of the counterfactual."""
     cell: Cell
 
 
@@ -60,10 +60,10 @@ def planned(
     together: bool = False,
     trust: bool = False,
 ) -> tuple[list[Counterfactual], dict[str, str]]:
-    """(the counterfactuals of the run's cells, cells left out with the reason).
+    """Return (the counterfactuals of the run's cells, skipped cells with the reason).
 
-    Raises `ConfigError` for changes that no cell takes, that change more than one thing, or that
-    change the question; `RlmEvalError` for cells of other code than today's.
+    Raises `ConfigError` for changes that apply to no cell, that change more than one thing, or that
+    change the question; `RlmEvalError` for cells made by other code than the installed code.
     """
     from rlm_eval.records.build import cell_folders
 
@@ -95,7 +95,7 @@ def planned(
 
 
 def _thing(change: str) -> str:
-    """What one change is about: a top-level key, or a short form."""
+    """Return what a change targets: a top-level key, or a short form."""
     key, equals, _ = change.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {change}: write KEY=VALUE")
@@ -131,9 +131,9 @@ def _one(
 
 
 def _check_names(original: Cell, cell: Cell) -> None:
-    """Raises `ConfigError` where a slot has another model under the name of the old one.
+    """Raise `ConfigError` if a slot has a different model under the old model's name.
 
-    Replies are found again by that name, so that those of the old model would count as the new's.
+    Stored replies are looked up by that name: the old model's would count as the new model's.
     """
     for slot, model in cell.models.items():
         old: Any = original.models.get(slot)
@@ -149,7 +149,7 @@ def _check_names(original: Cell, cell: Cell) -> None:
 
 
 def slug(changes: Sequence[str]) -> str:
-    """Changes as a part of a folder's name."""
+    """Return the changes as part of a folder name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(changes)).strip("-.")[:60]
 
 
@@ -159,7 +159,7 @@ def _apply(config: DictConfig, change: str) -> None:
         slot = key.removeprefix("model@")
         if slot not in SLOTS:
             raise ConfigError(f"--set {change}: slots are {', '.join(SLOTS)}")
-        if slot == "root":  # slots that are the root model again keep the one that they had
+        if slot == "root":  # slots that repeat the root model keep their previous model
             for other in SLOTS[1:]:
                 if (config.get(other) or {}).get("same"):
                     config[other] = config.root.copy()
@@ -181,7 +181,7 @@ def _apply(config: DictConfig, change: str) -> None:
 
 
 def _long(config: DictConfig, key: str, value: str) -> list[tuple[str, Any]]:
-    """The settings behind a short form, or the key itself."""
+    """Expand a short form to its settings; any other key is returned unchanged."""
     parsed = yaml.safe_load(value)
     if key == "recursion":
         if value not in ("off",):

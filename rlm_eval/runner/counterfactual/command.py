@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a counterfactual."""
+    """Add the options of a counterfactual."""
     group = parser.add_argument_group("counterfactual: run again with one thing changed")
     group.add_argument(
         "--set",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Estimate or run the counterfactual; 1 where it is unfinished."""
+    """Estimate or run the counterfactual; return 1 if it is unfinished."""
     from pathlib import Path
 
     from rlm_eval.config.cell import run_folder
@@ -92,7 +92,7 @@ def _forecast(plan: list[Counterfactual]) -> Forecast:
 
 
 def _confirm(total: Forecast, above: float, *, yes: bool) -> None:
-    """Ask before more than `above` US dollars are spent. Raises `ConfigError` where it must not."""
+    """Ask before spending more than `above` US dollars. Raises `ConfigError` if not confirmed."""
     if yes or total.cost <= above:
         return
     told = f"about ${total.cost:,.2f} expected, over ${above:g}"

@@ -1,4 +1,4 @@
-"""What the one change did: shared and new calls, the paired difference, its share of an effect."""
+"""Effect of a counterfactual: shared and new calls, paired difference, share of an effect."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DRAWS = 4_000
-"""Bootstrap draws of the interval of a share."""
+"""Bootstrap draws for the interval of a share."""
 _PAIR = ["sample_id", "epoch"]
 
 
 def told(
     run: Path, made: Path, plan: Sequence[Counterfactual], whole: Path | None, name: str = ""
 ) -> str:
-    """The effect in words, one block a cell.
+    """Describe the effect, one block of lines per cell.
 
     `whole` is a run in which everything was changed, `name` a part of the name of its cell.
 
-    Raises `RlmEvalError` where `whole` has no sample of the original.
+    Raises `RlmEvalError` if `whole` has no sample of the original.
     """
     from rlm_eval.records.record import load_records
 
@@ -40,7 +40,7 @@ def told(
 
 
 def _of_cell(frame: pd.DataFrame, run: Path, name: str) -> pd.DataFrame:
-    """The records of the cells whose folder's name holds `name`."""
+    """Return the records of the cells whose folder name contains `name`."""
     ids = [m["identity"] for m in map(read_manifest, cell_folders(run)) if name in m["cell_id"]]
     return frame[frame["cell_id"].isin(ids)]
 
@@ -69,7 +69,7 @@ def _cell(
 
 
 def _reservations(a: pd.DataFrame, b: pd.DataFrame, pairs: int) -> Iterator[str]:
-    """Why the difference is no verdict: answers that were cut, pairs without both scores."""
+    """Yield limits of the difference: truncated answers, pairs that lack a score."""
     for name, own in (("counterfactual", a), ("original", b)):
         cut = own["outcome"].str.startswith("limit:") | own["outcome"].isin(
             ("truncated", "unknown")
@@ -81,14 +81,14 @@ def _reservations(a: pd.DataFrame, b: pd.DataFrame, pairs: int) -> Iterator[str]
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Samples and epochs with a score on both sides: `score_a`, `score_b`, `cluster`."""
+    """Return samples and epochs scored on both sides: `score_a`, `score_b`, `cluster`."""
     left = a[[*_PAIR, "score", "cluster"]].rename(columns={"score": "score_a"})
     right = b[[*_PAIR, "score"]].rename(columns={"score": "score_b"})
     return left.merge(right, on=_PAIR).dropna(subset=["score_a", "score_b"])
 
 
 def _difference(both: pd.DataFrame) -> str:
-    """Score of the counterfactual less the original's, with interval and p."""
+    """Describe the counterfactual's score minus the original's, with interval and p."""
     from rlm_eval.stats import paired as stats
 
     means = both.groupby("sample_id").agg(
@@ -106,7 +106,7 @@ def _difference(both: pd.DataFrame) -> str:
 
 
 def _share(both: pd.DataFrame, whole: pd.DataFrame, one: Counterfactual) -> str:
-    """The change's share of the difference between the original and a run of another kind."""
+    """Describe the change's share of the difference between the original and another run."""
     ids = set(both["sample_id"])
     other = whole[whole["sample_id"].isin(ids) & whole["score"].notna()]
     if other.empty:
@@ -135,10 +135,10 @@ Array = np.ndarray[Any, Any]
 
 
 def share_words(a: Array, b: Array, c: Array, clusters: Array) -> str:
-    """Share of the effect `c - b` that the change to `a` alone gives, by sample; in words.
+    """Describe the share of the effect `c - b` that the change to `a` alone gives, by sample.
 
-    The interval is a percentile bootstrap over clusters. A whole effect whose own interval holds 0
-    has no share: the ratio would say nothing.
+    The interval is a percentile bootstrap over clusters. No share is given if the interval of the
+    whole effect contains 0: the ratio would be meaningless.
     """
     names, places = np.unique(clusters, return_inverse=True)
     draws = np.random.default_rng(0).integers(0, len(names), size=(DRAWS, len(names)))

@@ -1,10 +1,10 @@
-"""What a counterfactual will share and what it will cost, found offline before anything is sent.
+"""Forecast of a counterfactual: shared calls and expected cost, computed offline before the run.
 
-Each stored trajectory is run again under the changed settings with nobody behind the models, up to
-its first request without a stored reply. What the original made behind that point is what the
-counterfactual is expected to pay for, at the prices of its own models: it may make more or fewer.
-Where the diverging unit asks for more calls than the original made there (fewer records per call),
-the calls asked for are counted; tokens and price of those in excess are unknown.
+Each stored trajectory is replayed under the changed settings, without a model, up to its first
+request without a stored reply. The original's calls after that point, priced for the new models,
+are the expected spending; the real counterfactual may make more or fewer. If the diverging unit
+requests more calls than the original made there (fewer records per call), the requested calls are
+counted; tokens and price of the excess calls are unknown.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Forecast:
     samples: int = 0
     """Samples times epochs with a stored result."""
     without: int = 0
-    """Samples without one: they would be run from the start, and have no pair."""
+    """Samples without a stored result: they would be run from the start, unpaired."""
     same: int = 0
-    """Samples whose whole trajectory is shared: the change does not touch them."""
+    """Samples whose whole trajectory is shared: the change does not affect them."""
     shared: int = 0
-    """Calls taken from the original."""
+    """Calls reused from the original."""
     new: int = 0
-    """Calls that the original made behind the first divergence."""
+    """Calls that the original made after the first divergence."""
     tokens: int = 0
-    """Their input and output tokens, as far as they were reported."""
+    """Input and output tokens of the `new` calls, as far as reported."""
     cost: float = 0.0
-    """Their US dollars at list price of the new models."""
+    """Cost of the `new` calls in US dollars, at the new models' list prices."""
     unpriced: int = 0
-    """Calls among them whose price or usage is unknown."""
+    """`new` calls whose price or usage is unknown."""
 
     def add(self, other: Forecast) -> None:
         """Add the sums of another cell."""
@@ -73,34 +73,34 @@ class Forecast:
 
 
 _TOGETHER_S = 0.1
-"""Seconds in which calls that do not wait for each other have all been asked."""
+"""Seconds within which concurrent calls have all been requested."""
 
 
 class _Nobody:
-    """A client that never answers; it fails only when the calls beside it have been asked too."""
+    """Client that never answers; it fails only after the concurrent calls were requested too."""
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:  # noqa: ARG002
-        """Raises `ModelError`."""
+        """Raise `ModelError`."""
         await asyncio.sleep(_TOGETHER_S)
         raise ModelError("forecast: no model is called")
 
     async def check(self) -> EndpointInfo:
-        """Nothing is asked."""
+        """Send no request."""
         return EndpointInfo("nobody")
 
     async def account(self) -> None:
-        """Nothing was done."""
+        """Do nothing: there is no usage."""
 
 
 @dataclass
 class _Seen(SharedReplies):
-    """Counts the requests without a stored reply."""
+    """Stored replies that record the requests without one."""
 
     lacking: list[str] = field(default_factory=list)
-    """Their places."""
+    """Positions of the requests without a stored reply."""
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
-        """As `SharedReplies.take`."""
+        """See `SharedReplies.take`."""
         line = super().take(position, request, occurrence)
         if line is None:
             self.lacking.append(position)
@@ -116,33 +116,33 @@ class _Probe(Journal):
         self.seen = _Seen()
 
     def check(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def replies(self, sample: str, epoch: int) -> StoredReplies:
-        """Of the attempt that counts."""
+        """Return the replies of the valid attempt."""
         self.seen = _Seen(original=self._original.replies((sample, epoch)))
         return self.seen
 
     def start(self, sample: str, epoch: int, context: str) -> int:  # noqa: ARG002
-        """No number is needed."""
+        """Return a dummy number: nothing is stored."""
         return 0
 
     def write(self, trajectory: int, request: str, call: Call, **more: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write_sent(self, trajectory: int, call: Call, estimate: Usage, attempts: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write_count(self, request: str, tokens: int) -> None:
-        """Nothing on disk."""
+        """Write nothing to disk."""
         self.counts[request] = tokens
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 async def forecast(one: Counterfactual) -> Forecast:
-    """Of one cell. No model is called; the stored code of the shared part is run again."""
+    """Forecast one cell. No model is called; the shared part's stored code is executed again."""
     cell, original, found = one.cell, Original(one.folder), Forecast()
     nobody = {slot: endpoint(model, _Nobody()) for slot, model in cell.models.items()}
     async with AsyncExitStack() as stack:
@@ -161,7 +161,7 @@ async def forecast(one: Counterfactual) -> Forecast:
                     sample, epoch, nobody, probe,
                     Budget(cell.limits), pool, SourceIndex(sample.context.hash, ""),
                 )  # fmt: skip
-                with suppress(RlmEvalError):  # nobody answers; what was taken until then counts
+                with suppress(RlmEvalError):  # no model answers; replies replayed until then count
                     await run_rollout(cell.task, cell.method, sample, session)
                 taken = set(probe.seen.taken)
                 found.shared += len(taken)
@@ -179,7 +179,7 @@ async def forecast(one: Counterfactual) -> Forecast:
 
 
 def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
-    """Add the calls behind the divergence, at the prices of the new models."""
+    """Add the calls after the divergence, at the prices of the new models."""
     for line in lines:
         if not _asked(line, cell):
             continue
@@ -193,5 +193,5 @@ def _behind(found: Forecast, cell: Cell, lines: list[dict[str, Any]]) -> None:
 
 
 def _asked(line: Mapping[str, Any], cell: Cell) -> bool:
-    """Whether the counterfactual has a model in the slot of a stored call."""
+    """Return whether the counterfactual has a model in the slot of a stored call."""
     return line.get("slot", line["role"]) in cell.models

@@ -1,12 +1,12 @@
 """The journal of a counterfactual cell: replies of the original up to the first divergence.
 
-A reply is shared where the same request was answered at the same place of the original trajectory
-and no earlier unit of the trajectory diverged. The unit is a turn of the root, or one of its code
-blocks with all calls that the block makes, at every depth: they are asked side by side, so that
-their order must not decide. The first request without a stored reply is the divergence; in the
-units behind it every call is sent, also one in equal words. A judge's verdict on the same answer
-is always shared: the noise of a judge is no effect. Shared calls are copied into the new journal
-(`from`), which then stands alone.
+A reply is shared if the same request was answered at the same position of the original trajectory
+and no earlier unit of the trajectory diverged. A unit is a turn of the root, or one of its code
+blocks with all calls that the block makes, at every depth: they run concurrently, so their order
+must not matter. The first request without a stored reply is the divergence; in the units after it
+every call is sent, even with identical text. A judge's verdict on the same answer is always
+shared: judge noise is not an effect of the change. Shared calls are copied into the new journal
+(`from`), which is then self-contained.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ KEY = "counterfactual"
 _TURN = re.compile(r"t\d+(\.b\d+)?")
 _JUDGE = "judge"
 _COPY = "to copy"
-"""Marks a line of the original, whose numbers mean nothing in the new journal."""
+"""Marks a line of the original, whose numbers are invalid in the new journal."""
 
 
 def unit(position: str) -> str:
-    """The part of a trajectory in which calls do not wait for each other."""
+    """Return the part of a trajectory in which calls run concurrently."""
     top = position.partition("/")[0]
     found = _TURN.match(top)
     return found[0] if found else re.sub(r"\d+", "", top)
@@ -40,24 +40,24 @@ def unit(position: str) -> str:
 
 @dataclass
 class SharedReplies(StoredReplies):
-    """Replies of this sample: its own of an earlier sitting first, then those of the original."""
+    """Replies of this sample: its own from an earlier session first, then the original's."""
 
     own: StoredReplies = field(default_factory=StoredReplies)
     original: StoredReplies = field(default_factory=StoredReplies)
     diverged_in: str | None = None
-    """Unit of the first divergence."""
+    """Unit of the first divergence; `None` before it."""
     taken: list[int] = field(default_factory=list)
-    """Numbers, in the original's journal, of the replies that were handed out."""
+    """Numbers, in the original's journal, of the replies that were returned."""
 
     def __post_init__(self) -> None:
         self.unused = self.own.unused
 
     def overlap(self, position: str) -> bool:
-        """As `StoredReplies.overlap`, by either journal."""
+        """See `StoredReplies.overlap`; checks both journals."""
         return self.own.overlap(position) or self.original.overlap(position)
 
     def take(self, position: str, request: str, occurrence: int) -> dict[str, Any] | None:
-        """The stored call line, with its number in the original under `from`; `None` = to send."""
+        """Return the stored call line, its number in the original under `from`; `None` = send."""
         own = self.own.take(position, request, occurrence)
         self.unused = self.own.unused
         if own is not None:
@@ -78,10 +78,10 @@ class SharedReplies(StoredReplies):
 
 
 class Original:
-    """The finished attempts of a stored cell, by sample and epoch."""
+    """Finished attempts of a stored cell, by sample and epoch."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `RlmEvalError` where there is no such cell."""
+        """Raise `RlmEvalError` if there is no such cell."""
         if not (folder / "journal.jsonl").is_file():
             raise RlmEvalError(
                 f"{folder}: no journal, so that nothing can be replayed from it; restore the "
@@ -91,7 +91,7 @@ class Original:
         self.calls = JournalReader(folder / "journal.jsonl")
 
     def replies(self, who: Who) -> StoredReplies:
-        """The replies of the attempt that counts; none where the sample has no result."""
+        """Return the replies of the valid attempt; none if the sample has no result."""
         found = StoredReplies()
         for line in self.lines(who):
             if "cut" not in line and line.get("error", "").partition(":")[0] in FINAL_ERRORS:
@@ -99,7 +99,7 @@ class Original:
         return found
 
     def lines(self, who: Who) -> Iterator[dict[str, Any]]:
-        """The call lines of the attempt that counts; none where the sample has no result."""
+        """Yield the call lines of the valid attempt; none if the sample has no result."""
         attempt = self.store.attempts.get(who)
         if attempt is None or attempt.trajectory.outcome.is_missing:
             return
@@ -107,7 +107,7 @@ class Original:
 
 
 class SharedJournal(Journal):
-    """See the module's docstring."""
+    """Journal of a counterfactual cell; see the module docstring."""
 
     def __init__(
         self, log: JsonlLog, original: Original, wanted: Mapping[Who, int] | None = None
@@ -119,12 +119,12 @@ class SharedJournal(Journal):
                 self.write_count(request, tokens)
 
     def replies(self, sample: str, epoch: int) -> StoredReplies:
-        """What was answered here, and what the original was answered."""
+        """Return the replies of this cell and of the original."""
         own = super().replies(sample, epoch)
         return SharedReplies(own=own, original=self._original.replies((sample, epoch)))
 
     def write_again(self, trajectory: int, stored: Mapping[str, Any], call: Call) -> None:
-        """Copy a shared reply; a reply of an earlier sitting is referred to."""
+        """Copy a shared reply; reference a reply from an earlier session."""
         if _COPY in stored:
             self.write(trajectory, stored["request"], call, **{FROM: stored[FROM]})
         else:
@@ -134,7 +134,7 @@ class SharedJournal(Journal):
 def journal_of(
     origin: Mapping[str, Any] | None, log: JsonlLog, wanted: Mapping[Who, int]
 ) -> Journal:
-    """The journal of a cell; `origin` is its `counterfactual`, `None` for every other cell."""
+    """Return a cell's journal; `origin` is its `counterfactual`, `None` for any other cell."""
     if origin is None:
         return Journal(log, wanted)
     return SharedJournal(log, Original(Path(origin["run"]) / "cells" / origin["cell"]), wanted)

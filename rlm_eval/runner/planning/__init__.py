@@ -1,1 +1,1 @@
-"""Before a run: cost, statistical power, GPUs and downloads."""
+"""Planning before a run: cost, statistical power, GPUs and downloads."""

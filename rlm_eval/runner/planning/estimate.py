@@ -1,11 +1,11 @@
-"""What a sweep will cost, before anything is called.
+"""Cost estimate of a sweep, before any model call.
 
 Methods whose prompts the harness writes (long context, RAG, summaries, fixed programs) are
-rehearsed: one sample per cell is really run, with a script in place of every model, so that the
-requests are exact. What a root model's own code or search will do cannot be rehearsed: there the
-known figures of the same kind of method and task count (`expectations`), and a method that nobody
-measured gets a wide range around the script. Nothing asks the hub: for a data set that is not at
-hand the known figures count alone. An earlier run's records, where given, replace all of these.
+rehearsed: one sample per cell is run with scripted models, so the requests are exact. The actions
+of a root model's own code or search cannot be rehearsed: the estimate then uses known figures of
+the same kind of method and task (`expectations`); a method without measurements gets a wide range
+around the rehearsal. The hub is never contacted: without a local copy of the data set only the
+known figures are used. Records of an earlier run, if given, replace all of these.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ _REPLY = {
     Density.LINEAR: (50, 400, 4_000),
     Density.QUADRATIC: (200, 2_000, 30_000),
 }
-"""(fewest, expected, most) completion tokens of a call, where nothing is known of the model."""
+"""(fewest, expected, most) completion tokens of a call for a model without measurements."""
 _PROMPT_RANGE = (0.75, 1.35)
-"""Of the prompts that the harness writes: tokenizers differ."""
+"""Factors (low, high) for prompts that the harness writes: tokenizers differ."""
 _UNKNOWN_RANGE = (0.3, 10.0)
-"""Of a method whose model decides what is called and that nobody measured."""
+"""Factors (low, high) for a method whose model decides the calls and that was not measured."""
 _JUDGEMENT = Used(1, 1_500, 300)
-"""Taken for the judge's call where no sample is rehearsed."""
+"""Assumed usage of the judge's call if no sample is rehearsed."""
 _FILLER = "filler"
-"""Id of a stand-in for a sample."""
+"""Id of a placeholder sample."""
 _LINE = "A line of some twenty words that stands for a record or a sentence of a text nobody has.\n"
 _LONGEST_FILLER = 1_000_000
-"""Tokens of a stand-in: longer ones say nothing else of the methods that read it."""
+"""Longest placeholder, tokens: longer ones give the same estimate for methods that read it."""
 _FIXED = (None, "long_context", "rag", "map", "summary")
 """Families whose requests the harness writes."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected spending of one cell."""
+    """Expected usage and cost of one cell."""
 
     cell: str
     """Cell id."""
@@ -86,25 +86,25 @@ class Estimate:
     output: float
     """Completion tokens."""
     cost: float | None
-    """US dollars at list price; `None` = a price is unknown, or nobody sends a bill."""
+    """US dollars at list price; `None` = a price is unknown, or no provider bills the calls."""
     low: float
     """Factor for the low end."""
     high: float
     """Factor for the high end."""
     source: str
-    """What it rests on."""
+    """Source of the figures, in words."""
     unpriced: tuple[str, ...]
-    """For each model without a price: what to do."""
+    """For each model without a price: the next step for the user."""
     priced: float = 0.0
     """US dollars of the models with a known price."""
     missing: str = ""
-    """The task, where its data are not at hand."""
+    """The task if its data are not available locally; else empty."""
     local: Mapping[str, float] = field(default_factory=dict)
     """Tokens of the models that the harness starts, by name."""
 
 
 async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
-    """What the cell will use. `reply_tokens`: completion tokens of a call, where the user knows."""
+    """Estimate the cell's usage. `reply_tokens`: completion tokens per call, given by the user."""
     kind = family(cell.method)
     if not cell.method.slots:
         return _estimate(cell, {}, 0.0, 0.0, "no model is called")
@@ -117,7 +117,7 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
     here = same_model and min(row.octaves for row in known) < 0.5
     if _overflows(cell, kind, context, here):
         return _estimate(cell, {}, 0.0, 0.0, "no prompt fits the window of the root", missing)
-    # Without data, a stand-in tells the prompts of RAG and maps, whose replies depend on the model.
+    # Without data, a placeholder sample gives the prompts of RAG and maps; replies vary by model.
     counts = sample is None and (same_model or kind in ("long_context", "summary"))
     if known and (kind not in _FIXED or counts):
         whole = [_by_slot(cell, row) | judged for row in known]
@@ -126,7 +126,7 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
         high = max(_measure(cell, u) * row.spread for u, row in zip(whole, known, strict=True))
         return _estimate(cell, mean, low, high, _sources(known, same_model), missing)
     if sample is not None:
-        judged = {}  # the rehearsal judges
+        judged = {}  # the rehearsal includes the judge's call
     few, mean_reply, many = _replies(cell, known if same_model else [], reply_tokens)
     calls = await _rehearsed(cell, sample or _filler(cell, context))
     if any(call.error is not None for call in calls):
@@ -141,26 +141,26 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
     low, high = _measure(cell, least), _measure(cell, most)
     if cell.method.runs_code and kind is None:
         low, high = (factor * _measure(cell, middle) for factor in _UNKNOWN_RANGE)
-    if kind == "summary":  # how much a model writes down decides how much is read again
+    if kind == "summary":  # the length of the written summaries decides the length of later prompts
         low = min([low, *(_measure(cell, _by_slot(cell, row)) / row.spread for row in known)])
         high = max([high, *(_measure(cell, _by_slot(cell, row)) * row.spread for row in known)])
     return _estimate(cell, middle, low, high, "rehearsal", missing)
 
 
 def _written(call: Call, reply: float) -> float:
-    """Completion tokens of a call: an embedder writes none."""
+    """Return the completion tokens of a call: 0 for an embedder."""
     return 0.0 if call.role is Role.EMBED else reply
 
 
 def _sample(cell: Cell, kind: str | None) -> Sample | None:
-    """The cell's first sample; `None` where it is not needed, or its data are not at hand."""
+    """Return the cell's first sample; `None` if not needed or its data are not available."""
     if kind not in _FIXED and isinstance(cell.task, GeneratedTask):
         return None
     try:
         with closed():
             return next(iter(cell.task.samples()), None)
     except RlmEvalError as error:
-        # A local file that cannot be read is the user's to mend; a hub is not asked.
+        # The user must repair an unreadable local file; the hub is never contacted.
         task, needs_hub = cell.task, isinstance(error, MissingDependency)
         if not isinstance(task, LoadedTask) or (task.path is not None and not needs_hub):
             raise
@@ -168,14 +168,14 @@ def _sample(cell: Cell, kind: str | None) -> Sample | None:
 
 
 class _Unscored:
-    """The task of a stand-in: there is nothing to score."""
+    """Task of a placeholder sample: nothing is scored."""
 
     def score(self, _sample: Sample, _answer: Answer) -> tuple[Score, ...]:
         return ()
 
 
 def _filler(cell: Cell, context: int) -> Sample:
-    """A stand-in for a sample that is not at hand: lines of text, as long as its contexts are."""
+    """Build a placeholder for an unavailable sample: lines of text of the contexts' length."""
     tokens = min(context, _LONGEST_FILLER)
     text = (_LINE * (tokens * CHARS_PER_TOKEN // len(_LINE) + 1))[: tokens * CHARS_PER_TOKEN]
     held = Context(text_hash(text), len(text), tokens, "approx4", lambda: text)
@@ -193,7 +193,7 @@ def _filler(cell: Cell, context: int) -> Sample:
 
 
 def _context(cell: Cell, sample: Sample | None) -> int:
-    """Tokens of the cell's contexts."""
+    """Return the tokens of the cell's contexts."""
     if sample is not None:
         return max(1, sample.context.tokens)
     own: int | None = getattr(cell.task, "length", None)
@@ -201,7 +201,7 @@ def _context(cell: Cell, sample: Sample | None) -> int:
 
 
 def _by_slot(cell: Cell, row: Row) -> dict[str, Used]:
-    """The row's figures under the cell's own slots: `sub` is the first one beside the root."""
+    """Map the row's figures to the cell's own slots: `sub` is the first one besides the root."""
     slots = list(cell.method.slots)
     others = [slot for slot in slots if slot not in ("root", "embed")] or ["root"]
     place = {"root": "root" if "root" in slots else slots[0], "sub": others[0]}
@@ -217,7 +217,7 @@ def _sum(parts: Sequence[Mapping[str, Used]]) -> dict[str, Used]:
 
 
 def _replies(cell: Cell, known: Sequence[Row], given: int | None) -> tuple[float, float, float]:
-    """(fewest, expected, most) completion tokens of a call."""
+    """Return (fewest, expected, most) completion tokens of a call."""
     if given is not None:
         return given / 2, given, given * 2
     each = []
@@ -231,7 +231,7 @@ def _replies(cell: Cell, known: Sequence[Row], given: int | None) -> tuple[float
 
 
 def _measure(cell: Cell, used: Mapping[str, Used]) -> float:
-    """Dollars of the priced models; tokens where none has a price."""
+    """Return the US dollars of the priced models; tokens if none has a price."""
     costs = _costs(cell, used)
     if any(cost is not None for cost in costs):
         return sum(cost for cost in costs if cost is not None)
@@ -239,7 +239,7 @@ def _measure(cell: Cell, used: Mapping[str, Used]) -> float:
 
 
 def _costs(cell: Cell, used: Mapping[str, Used]) -> list[float | None]:
-    """US dollars by slot; prices rise with the length of a call, so that a mean call is priced."""
+    """Return US dollars by slot, from the price of a mean call: prices rise with call length."""
     found: list[float | None] = []
     for slot, one in used.items():
         calls = max(one.calls, 1e-9)
@@ -252,7 +252,7 @@ def _costs(cell: Cell, used: Mapping[str, Used]) -> list[float | None]:
 def _estimate(
     cell: Cell, used: Mapping[str, Used], low: float, high: float, source: str, missing: str = ""
 ) -> Estimate:
-    """`used`, `low` and `high` are of one sample."""
+    """Scale `used`, `low` and `high` of one sample to the cell."""
     n = cell.n * cell.epochs
     whole = {slot: one.times(n) for slot, one in used.items()}
     costs = [None if cost is None else n * cost for cost in _costs(cell, used)]
@@ -281,15 +281,15 @@ def _estimate(
 
 
 def _sources(known: Sequence[Row], same_model: bool) -> str:
-    """What an estimate from known figures rests on, in a reader's words."""
+    """Describe the sources of an estimate made from known figures."""
     sources = "; ".join(dict.fromkeys(row.source for row in known))
     return sources if same_model else f"{sources} (other models)"
 
 
 def _overflows(cell: Cell, kind: str | None, context: int, at_this_length: bool) -> bool:
-    """True where the context is in the prompt and the root's window cannot hold it.
+    """Return whether the context is in the prompt and exceeds the root's window.
 
-    Contexts vary: a measured mean of the same model at this length knows how many fitted.
+    Contexts vary: a measured mean of the same model at this length already reflects overflows.
     """
     window = cell.models["root"].window if "root" in cell.models else None
     cut = getattr(cell.method, "over_window", "fail") != "fail"
@@ -298,7 +298,7 @@ def _overflows(cell: Cell, kind: str | None, context: int, at_this_length: bool)
 
 
 async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
-    """The calls of a sample on a script."""
+    """Run a sample with scripted models and return its calls."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = await stack.enter_async_context(
@@ -307,7 +307,7 @@ async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )
-        # The script's tokens are of four characters: the windows are made to hold as much text.
+        # A script's token is four characters: scale the windows to hold the same amount of text.
         rate = sample.context.chars / max(1, sample.context.tokens) / CHARS_PER_TOKEN
         endpoints = {
             slot: await stack.enter_async_context(_scripted(model, rate))
@@ -325,7 +325,7 @@ async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
 
 
 def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None:
-    """Scale the records of the same task, length and method; `None` where there are none."""
+    """Scale the records of the same task, length and method; `None` if there are none."""
     same = records[
         (records["task"] == cell.task.name)
         & (records["length"] == cell.length)
@@ -353,7 +353,7 @@ def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None
 
 
 def speed_in(records: pd.DataFrame, model: str) -> Speed | None:
-    """Tokens a second that a run's records show for a model; `None` where it was not called."""
+    """Return a model's tokens per second in a run's records; `None` if it was not called."""
     own = records[(records["root"] == model) | (records["sub"] == model)]
     seconds = float((own["wall_seconds"] / own["concurrency"].clip(lower=1)).sum())
     tokens = float(own["input_tokens"].sum() + own["output_tokens"].sum())
@@ -370,9 +370,9 @@ def _unpriced(cell: Cell) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
-    """A script in the place of `model`, with its name and a window of the same text."""
-    if isinstance(model, EmbeddingModel):  # its window holds one text, not all of a call
-        # Under another name: a run in this process must not find these vectors kept as the model's.
+    """Open a script in place of `model`, with its name and a window for the same text."""
+    if isinstance(model, EmbeddingModel):  # its window holds one text, not all texts of a call
+        # A different name: a run in this process must not reuse these vectors as the model's.
         stand_in = ScriptedModel(name=f"{model.name} (rehearsed)", program="vectors")
     else:
         window = None if model.window is None else round(model.window * rate)

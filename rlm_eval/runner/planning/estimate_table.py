@@ -1,4 +1,4 @@
-"""The estimates of a sweep's cells, and the table of them that users read."""
+"""Estimates of a sweep's cells, and their printed table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def estimates_of(
     run: str = "",
     reply_tokens: int | None = None,
 ) -> list[Estimate]:
-    """One estimate per cell; `records` of `run` count where they fit."""
+    """Return one estimate per cell; matching `records` of `run` take precedence."""
     found = []
     for cell in cells:
         known = None if records is None else from_records(cell, records, run)
@@ -35,7 +35,7 @@ def table(
     tokens_per_second: float | None = None,
     records: DataFrame | None = None,
 ) -> str:
-    """The estimates as text, what they rest on below; `records` tell the speed of local models."""
+    """Format the estimates and their sources; `records` give the speed of local models."""
     lines = [f"{'cell':<64} {'samples':>7} {'calls':>8} {'input':>12} {'output':>10}  US dollars"]
     for one in estimates:
         billed = "unknown" if one.unpriced else "none billed"
@@ -86,7 +86,7 @@ def _range(cost: float, one: Estimate) -> str:
 
 
 def _hours(estimates: Sequence[Estimate], records: DataFrame | None) -> list[str]:
-    """One line per model that the harness starts: hours at its known speed, or what to give."""
+    """Return a line per model that the harness starts: hours, or the missing setting."""
     lines = []
     for model in dict.fromkeys(name for one in estimates for name in one.local):
         speed = (None if records is None else speed_in(records, model)) or speed_of(model)

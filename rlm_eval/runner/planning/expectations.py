@@ -1,8 +1,8 @@
-"""What trajectories are known to use: published figures and our own records, scaled to a cell.
+"""Known usage of trajectories: published figures and our own records, scaled to a cell.
 
 `data/expectations.json` (made by `scripts/make_expectations.py`) has one row per method family,
 task density, context length and root model: calls and tokens of a mean sample, with the source.
-Rows of the cell's own root model count alone; without one, all rows near its length do.
+Only rows of the cell's own root model are used; without one, all rows near its length.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from rlm_eval.methods.summary_agent import SummaryAgent
 
 _FILE = Path(__file__).parent / "data" / "expectations.json"
 _READERS = ("long_context", "codeact", "codeact_sub", "summary", "map")
-"""Families whose prompts hold the context: they grow with it."""
+"""Families whose prompts contain the context: they grow with it."""
 _NEAR = 1.5
-"""Octaves of length by which a row may be farther than the nearest one."""
+"""Octaves of length by which a row may be farther away than the nearest one."""
 _SPREAD = 2.0
-"""A mean over tens of samples with a standard deviation of one to two means is this uncertain."""
+"""Uncertainty factor of a mean over tens of samples with a standard deviation of 1 to 2 means."""
 
 
 @dataclass(frozen=True)
 class Used:
-    """What a mean sample uses of one model."""
+    """Usage of one model by a mean sample."""
 
     calls: float
     input: float
@@ -46,40 +46,40 @@ class Used:
     """Completion tokens of all calls."""
 
     def times(self, factor: float) -> Used:
-        """All of it multiplied."""
+        """Return this usage multiplied by `factor`."""
         return Used(self.calls * factor, self.input * factor, self.output * factor)
 
     def plus(self, other: Used) -> Used:
-        """Both together."""
+        """Return the sum of both usages."""
         return Used(self.calls + other.calls, self.input + other.input, self.output + other.output)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A known figure, scaled to the context that was asked for."""
+    """A known figure, scaled to the requested context length."""
 
     used: Mapping[str, Used]
-    """By `root` and `sub`."""
+    """Usage by `root` and `sub`."""
     spread: float
     """Factor of uncertainty on either side."""
     source: str
     octaves: float = 0.0
-    """Doublings between its own context and the one asked for."""
+    """Doublings between its own context length and the requested one."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Prompt and completion tokens a second of a model that the harness starts."""
+    """Prompt and completion tokens per second of a model that the harness starts."""
 
     expected: float
     slowest: float
     fastest: float
     source: str
-    """Where it was measured."""
+    """Source of the measurement."""
 
 
 def family(method: Method) -> str | None:
-    """The family of the data file's rows; `None` = nothing is known of such a method."""
+    """Return the method's family in the data file; `None` = no figures for such a method."""
     match method:
         case RLM():
             return "rlm" if method.depth == 1 else f"rlm_d{min(method.depth, 3)}"
@@ -95,7 +95,7 @@ def family(method: Method) -> str | None:
 
 
 def typical_context(task: str) -> int | None:
-    """Tokens of a mean context of a data set that is not at hand, by the task's class."""
+    """Return the mean context tokens of an unavailable data set, by the task's class name."""
     found: int | None = _data()["contexts"].get(task)
     return found
 
@@ -103,9 +103,9 @@ def typical_context(task: str) -> int | None:
 def rows(
     of: str | None, density: Density, context: int, root: str | None
 ) -> tuple[list[Row], bool]:
-    """The rows for a family at a context of this many tokens; whether they are of that root model.
+    """Return the rows for a family at a context of this many tokens; whether from that root model.
 
-    Of the task's density where there are any, else of all.
+    Rows of the task's density if there are any, else of all densities.
     """
     own = [row for row in _data()["rows"] if row["family"] == of]
     own = [row for row in own if row["density"] == density] or own
@@ -119,7 +119,7 @@ def rows(
 
 
 def speed_of(model: str) -> Speed | None:
-    """The measured speed of a model; `None` where nobody measured it."""
+    """Return the measured speed of a model; `None` if it was not measured."""
     for one in _data()["speeds"]:
         if model in one["models"]:
             source = f"{one['hardware']}; {one['source']}"

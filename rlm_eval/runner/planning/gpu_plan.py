@@ -1,7 +1,7 @@
-"""GPUs of a sweep before anything is sent: how many, how much memory, how many requests at once.
+"""GPU plan of a sweep, made before the run: GPU count, memory, concurrent requests.
 
-The counts follow from the models' configurations, the memory from `models.servers.gpu_memory`.
-`estimate` prints them, `submit` asks the cluster for them.
+The counts come from the models' configurations, the memory from `models.servers.gpu_memory`.
+`estimate` prints them, `submit` requests them from the cluster.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from rlm_eval.models.servers.vllm import VLLM
 
 
 def servers_of(cell: Cell) -> dict[Key, Asked]:
-    """The servers on GPUs that run at the same time while the cell runs."""
+    """Return the GPU servers that run at the same time while the cell runs."""
     return spawned_of(cell.models.values())
 
 
 def gpus_of(cells: Sequence[Cell]) -> int:
-    """GPUs of a process that runs these cells one after the other: the sum over the servers of the
-    cell that needs most."""
+    """Return the GPUs of a process that runs these cells in sequence: the sum over the servers of
+    the cell with the largest need."""
     return max(
         (sum(asked.count for asked in servers_of(cell).values()) for cell in cells), default=0
     )
 
 
 def cores_for(gpus: int, servers: int) -> int:
-    """Cores that the servers of a job keep busy: vLLM wants one for each GPU, one for its API and
-    one for its engine; and two for the harness."""
+    """Return the cores that a job keeps busy: vLLM needs one per GPU, one for its API and one for
+    its engine; the harness needs two."""
     return 2 + gpus + 2 * servers
 
 
 def table(cells: Iterable[Cell]) -> list[str]:
-    """Lines that say what each vLLM server of the cells needs; empty where there is none."""
+    """Return a line with the needs of each vLLM server of the cells; empty without a server."""
     servers: dict[Key, tuple[str, VLLM, int | None]] = {}
     for model in (model for cell in cells for model in cell.models.values()):
         engine = getattr(model, "engine", None)

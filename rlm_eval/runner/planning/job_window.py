@@ -1,11 +1,10 @@
-"""The windows with which a job's servers are started: as its longest cell is expected to need.
+"""Start windows of a job's servers, sized for the expected need of its longest cell.
 
-A vLLM server that runs short cells alone is started with less than its model's window (unless
-`engine.window_of_job=false`): it needs less memory for one request, so that smaller GPUs hold it.
-No outcome follows from it. What is counted, cut and refused here goes by the model's window; a
-request that the server refuses as too long makes it start again with the whole window
-(`servers.Server.widen`) and is sent again. Not here: servers of `rlm-eval serve`, whose jobs may be
-longer than is known.
+A vLLM server that runs only short cells is started with less than its model's window (unless
+`engine.window_of_job=false`): one request needs less memory, so smaller GPUs suffice. Outcomes do
+not depend on it. The harness counts, truncates and refuses by the model's window; if the server
+refuses a request as too long, it is restarted with the whole window (`servers.Server.widen`) and
+the request is sent again. Does not apply to `rlm-eval serve`, whose later jobs may be longer.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ from rlm_eval.models.servers.placement import Key, key_of
 from rlm_eval.tasks import has_own_length
 
 STEP = 4096
-"""Windows are multiples of so many tokens."""
+"""Windows are multiples of this many tokens."""
 PROMPT = 4096
-"""Tokens assumed for what stands around a context: instructions, turns, tool output."""
+"""Tokens assumed for the text around a context: instructions, turns, tool output."""
 DENSITY = 1.25
 """Tokens of the model per token of the length: tokenizers differ."""
 
 
 def needed(length: int, cap: int) -> int:
-    """Tokens of a window for a context of `length` tokens and a reply of at most `cap`."""
+    """Return the window, in tokens, for a context of `length` and a reply of at most `cap`."""
     least = int(length * DENSITY) + PROMPT + cap
     return -(-least // STEP) * STEP
 
 
 def prepare(folder: Path, cells: Sequence[Cell]) -> None:
-    """`servers.prepare_run` for a process that runs these cells one after the other."""
+    """Call `servers.prepare_run` for a process that runs these cells in sequence."""
     prepare_run(folder, [list(cell.models.values()) for cell in cells], start_windows(cells))
 
 
 def start_windows(cells: Iterable[Cell]) -> dict[Key, tuple[int, int]]:
-    """Of each server that the cells start with less than its model's window: (window, that of the
-    model), tokens.
+    """Return (start window, model's window) in tokens for each server that the cells start with
+    less than its model's window.
 
-    Left out: servers without `window_of_job`, models without a cap on their replies (an engine then
-    fills its window), tasks whose length is not known, models whose window is not known.
+    Excluded: servers without `window_of_job`, models without an output cap (the engine then fills
+    its window), tasks of unknown length, models with an unknown window.
     """
     needs: dict[Key, int | None] = {}
     whole: dict[Key, int] = {}
@@ -70,7 +69,7 @@ def start_windows(cells: Iterable[Cell]) -> dict[Key, tuple[int, int]]:
 
 
 def _own_window(engine: Any) -> int | None:
-    """The window of the weights' own `config.json`, where it is at hand."""
+    """Return the window in the weights' `config.json`; `None` if it is not available locally."""
     found = engine.shape()
     window: int | None = None if found is None else found[0].window
     return window

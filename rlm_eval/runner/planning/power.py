@@ -1,4 +1,4 @@
-"""What a planned run can show: pairs, independent units and tests, before anything is called."""
+"""Statistical power of a planned run: pairs, independent units and tests, before any call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rlm_eval.tasks import Task, most_clusters, per_cluster, single_question
 from rlm_eval.tasks.hub import LoadedTask
 
 _SHARE = 0.3
-"""Share of pairs that differ, for the figure in a table."""
+"""Assumed share of discordant pairs, for the number in a table."""
 _MOST = 2_000
-"""Clusters up to which a sufficient n is looked for."""
+"""Upper limit, in clusters, of the search for a sufficient n."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """The pairs that one comparison of a task at a length has."""
+    """The design of one comparison: pairs of a task at a length."""
 
     task: Task
     length: int
@@ -31,27 +31,27 @@ class Design:
     clusters: int
     """Independent units: samples that share a context are one."""
     tests: int
-    """Comparisons of the whole plan that Holm adjusts for."""
+    """Comparisons of the whole plan, the family of the Holm correction."""
     seeds: int = 1
-    """Cells of one series, over which `n` is the sum."""
+    """Cells (seeds) of one series; `n` is their sum."""
 
     @property
     def alpha(self) -> float:
-        """The level of the first step of Holm, which decides whether anything is shown."""
+        """Level of Holm's first step, which decides whether any difference is significant."""
         return 0.05 / max(1, self.tests)
 
     @property
     def least(self) -> float:
-        """Smallest difference that it can show in the best case; NaN = none."""
+        """Smallest difference that can be significant in the best case; NaN = none."""
         return least_detectable(self.n, self.clusters, alpha=self.alpha)
 
     @property
     def shows_little(self) -> bool:
-        """True where not even a large difference can be shown."""
+        """True if not even a large difference can be significant."""
         return not self.least <= LARGE
 
     def line(self) -> str:
-        """One line of `estimate` and `power`."""
+        """Return a line for `estimate` and `power`."""
         about = f"design: {self._place}: {self._size}; {_level(self.tests)}"
         if math.isnan(self.least):
             return f"{about}: no difference can be shown; {self.mend()}"
@@ -66,14 +66,14 @@ class Design:
         return f"{told}; {self.mend()}" if self.shows_little else told
 
     def warning(self) -> str:
-        """What to say before money is spent."""
+        """Return the warning to print before any spending."""
         shown = "can show no difference"
         if not math.isnan(self.least):
             shown = f"can show no difference under {100 * self.least:.0f} pp"
         return f"warning: {self._place}: {self._size} {shown} ({_level(self.tests)}); {self.mend()}"
 
     def mend(self) -> str:
-        """The setting with which a large difference can be shown."""
+        """Return the setting that makes a large difference detectable."""
         each = math.ceil(self.n / self.clusters)
         most = most_clusters(self.task)
         for clusters in range(2, _MOST if most is None else most + 1):
@@ -114,7 +114,7 @@ def _level(tests: int) -> str:
 
 
 def designs_of(cells: Sequence[Cell], tests: int | None = None) -> list[Design]:
-    """One design per task and length. `tests`: those named beforehand; else all against one."""
+    """Return a design per task and length. `tests`: number named beforehand; default all vs one."""
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.task.name, cell.length), []).append(cell)
@@ -131,13 +131,13 @@ def designs_of(cells: Sequence[Cell], tests: int | None = None) -> list[Design]:
 
 
 def _series(cell: Cell) -> tuple[object, ...]:
-    """What a comparison compares: everything but task, length and seed."""
+    """Return the key of a compared series: everything but task, length and seed."""
     models = tuple(sorted((slot, repr(model)) for slot, model in cell.models.items()))
     return repr(cell.method), models, repr(cell.limits)
 
 
 def _units(cell: Cell) -> tuple[int, int]:
-    """(samples, clusters) of a cell."""
+    """Return (samples, clusters) of a cell."""
     if counted := _counted(cell.task):
         return counted
     clusters = math.ceil(cell.n / per_cluster(cell.task))
@@ -148,7 +148,7 @@ def _units(cell: Cell) -> tuple[int, int]:
 
 
 def _counted(task: Task) -> tuple[int, int] | None:
-    """The same, counted, where the rows of a local file decide; `None` where they do not."""
+    """Count (samples, clusters) if a local file determines them; else `None`."""
     if not isinstance(task, LoadedTask) or task.path is None:
         return None
     if most_clusters(task) is None and not getattr(task, "clusters_in_data", False):

