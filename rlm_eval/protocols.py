@@ -52,8 +52,7 @@ class Task(Protocol):
         ...
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The gold formatted as a perfect method would answer; it scores 1 (the `oracle`
-        method)."""
+        """The gold as a perfect method would answer it; it scores 1 (the `oracle` method)."""
         ...
 
     def floors(self) -> Mapping[str, Floor]:
@@ -94,14 +93,12 @@ class Method(Protocol):
 
     @property
     def runs_code(self) -> bool:
-        """True where the method runs code in a REPL; only then is a sandbox required and
-        started."""
+        """True where the method runs code in a REPL; only then is a sandbox started and required."""
         ...
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The model slots that it calls (`root`, `sub`, ...); other slots are not opened or
-        recorded."""
+        """The model slots that it calls (`root`, `sub`, ...); no other slot is opened."""
         ...
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
@@ -179,8 +176,7 @@ class Session(Protocol):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The model slots of this run: those of the method, and `judge` where the task needs
-        one."""
+        """The model slots of this run: the method's, and `judge` where the task needs one."""
         ...
 
     def model_of(self, slot: str) -> str:
@@ -270,8 +266,7 @@ class Repl(Protocol):
         ...
 
     async def get(self, name: str) -> Value | None:
-        """Value of the variable; `None` where it is unbound. Raises `ReplValueError`,
-        `ReplCrash`."""
+        """The variable's value; `None` where unbound. Raises `ReplValueError`, `ReplCrash`."""
         ...
 
     async def set(self, name: str, value: JSON) -> None:

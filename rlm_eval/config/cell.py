@@ -99,8 +99,7 @@ class Cell:
         )
 
     def earlier_ids(self) -> list[str]:
-        """Ids under lower `VERSION`s of its classes: other cells, with results that do not count
-        for it."""
+        """Ids under lower `VERSION`s of its classes: cells whose results do not count for it."""
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
@@ -115,8 +114,7 @@ class Cell:
         return self._id(self.identity, name)
 
     def in_run(self, run: Path) -> Cell:
-        """Return the cell with the folder that this run directory uses, possibly of an earlier
-        release.
+        """Return the cell with the folder that this run directory uses for it.
 
         The identity is the same; the folder's name contains the method's table name of that
         release.
@@ -244,8 +242,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
 
 
 def build_task(config: DictConfig) -> Task:
-    """Build the task; without `n`, set it to a size that shows a large difference, and store it in
-    `config`.
+    """Build the task; without `n`, set one that shows a large difference, also in `config`.
 
     Raises `ConfigError`.
     """

@@ -26,8 +26,7 @@ class ContextSource:
     def __init__(
         self, *, trust: bool = False, known: Collection[str] = (), runs: Sequence[Path] = ()
     ) -> None:
-        """`trust` and `known` are passed to `config.trust.stored_cell`; `runs` may contain imported
-        contexts."""
+        """`trust`, `known` as in `config.trust.stored_cell`; `runs` may hold imported contexts."""
         self._trust = trust
         self._runs = runs
         self._known = known

@@ -38,8 +38,7 @@ _stand_in: ContextVar[bool] = ContextVar("_stand_in", default=False)
 
 
 def _env(key: str, *default: Any) -> Any:
-    """`oc.env` that also records the variables read. Raises `KeyError` naming the variable to
-    export."""
+    """`oc.env` that records what it reads. Raises `KeyError` naming the variable to export."""
     try:
         value = oc.env(key, *default)
     except KeyError as error:
@@ -67,8 +66,7 @@ def _noting() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def unset_variables_allowed() -> Iterator[None]:
-    """Resolve unset `${oc.env:NAME}` to `[NAME]`: for reading stored cells, where no request is
-    sent."""
+    """Resolve unset `${oc.env:NAME}` to `[NAME]`, for stored cells that are only read."""
     token = _stand_in.set(True)
     try:
         yield
@@ -88,8 +86,7 @@ def settle(config: DictConfig | ListConfig) -> None:
 
 
 def _settle(node: DictConfig | ListConfig, path: str, raw: Any) -> None:
-    """`raw` is the node as plain values, unresolved: most values need no access to the node
-    itself."""
+    """`raw` is the node as plain, unresolved values: most need no access to the node."""
     keys: Sequence[Any] = range(len(raw)) if isinstance(raw, list) else list(raw)
     for key in keys:
         written = raw[key]

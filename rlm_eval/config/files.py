@@ -157,8 +157,7 @@ def chosen_on_command_line(arguments: list[str]) -> Iterator[list[str]]:
 
 @functools.cache
 def join_hydra() -> None:
-    """Add the user's folders and the former names to Hydra's search path wherever it composes the
-    package's configurations."""
+    """Add the user's folders and the former names to Hydra's search path for the package."""
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 

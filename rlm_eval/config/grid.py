@@ -95,8 +95,7 @@ def product(
 
 
 def with_fields(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[str]:
-    """Return the overrides in the form of Hydra's command line, including fields absent from the
-    YAML."""
+    """Return the overrides as on Hydra's command line, including fields absent from the YAML."""
     names = _top_level_names(config_dir)
     return [_field(override, names) for override in overrides]
 
@@ -106,8 +105,7 @@ def _top_level(overrides: Iterable[str]) -> set[str]:
 
 
 def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
-    """Nodes that these overrides change: top-level key -> node. A plain value needs no
-    composition."""
+    """Nodes that these overrides change: top-level key -> node. Plain values are not composed."""
     names = _top_level_names(config_dir)
     known = groups(config_dir)
     if all(k in names and k not in known for k in map(_key, own)):

@@ -66,8 +66,7 @@ def versions_in(value: Any) -> dict[str, int]:
 
 
 def changed_defaults(stored: Any, now: Any, place: str = "") -> list[str]:
-    """List the fields whose values differ between two `settings`, as `root.window: None, now
-    8192`."""
+    """List fields with different values in two `settings`, as `root.window: None, now 8192`."""
     if isinstance(stored, dict) and isinstance(now, dict):
         return [
             line

@@ -242,8 +242,7 @@ def affordable(draws: int, groups: int) -> int:
 
 
 def product(matrix: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`matrix @ vectors` for a matrix of small integers, converted to float in blocks of a few
-    million."""
+    """`matrix @ vectors` for a matrix of small integers, converted to float in blocks."""
     step = max(1, 1_000_000 // matrix.shape[1])
     parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
     return np.concatenate(parts)
@@ -286,8 +285,7 @@ def _bca_tails(
     found: NDArray[np.float64],
     tails: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Efron's percentiles of the draws for these tails, corrected for bias and acceleration
-    (jackknife)."""
+    """Efron's percentiles of the draws for these tails, with bias and acceleration (jackknife)."""
     whole = tops.sum() / bottoms.sum()
     # # Draws equal to the estimate count half, as in scipy's bootstrap.
     bias = ndtri(np.clip((np.mean(found < whole) + np.mean(found <= whole)) / 2, 1e-9, 1 - 1e-9))

@@ -251,8 +251,10 @@ def compare(
 def _newcombe(
     x: NDArray[np.float64], y: NDArray[np.float64], size: float, level: float
 ) -> tuple[float, float]:
-    """Newcombe's interval of these pairs at an effective size; for graded scores the counts are the
-    amounts that both share, that only one has, and that neither has."""
+    """Newcombe's interval of these pairs at an effective size.
+
+    For graded scores the counts are the amounts that both share, only one has, and neither has.
+    """
     share = size / len(x)
     both, only_x = np.minimum(x, y).sum(), np.maximum(x - y, 0).sum()
     only_y, neither = np.maximum(y - x, 0).sum(), (1 - np.maximum(x, y)).sum()
