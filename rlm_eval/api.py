@@ -117,7 +117,7 @@ async def evaluate(
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
     runner = Runner(place, cells, sweep_budget(configs[0]), again)
-    # # Its own task, so that context variables set by the run do not leak into the caller's
+    # Its own task, so that context variables set by the run do not leak into the caller's
     # context.
     ended = await asyncio.create_task(runner.run())
     if any((place / "cells").glob("*/manifest.json")):

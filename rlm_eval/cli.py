@@ -37,7 +37,7 @@ GLOBAL_OPTIONS = {
 def commands() -> dict[str, Path]:
     """Command name -> path of its module."""
     files = sorted(p for p in _FOLDER.glob("*.py") if p.stem != "__init__")
-    # # A command whose name is a Python keyword has a module with a trailing `_`: `import_`.
+    # A command whose name is a Python keyword has a module with a trailing `_`: `import_`.
     return {p.stem.rstrip("_").replace("_", "-"): p for p in files}
 
 

@@ -93,7 +93,7 @@ class Method(Protocol):
 
     @property
     def runs_code(self) -> bool:
-        """True where the method runs code in a REPL; only then is a sandbox started and required."""
+        """True where the method runs code in a REPL: only then is a sandbox started and needed."""
         ...
 
     @property

@@ -63,7 +63,7 @@ def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
     value that the class rejects (`ValueError` from its `__post_init__`).
     """
     values = {
-        # # One by one: an interpolation (of a secret, see `environment`) may refer outside the
+        # One by one: an interpolation (of a secret, see `environment`) may refer outside the
         # node.
         str(key): OmegaConf.to_container(value, resolve=True)
         if OmegaConf.is_config(value)

@@ -91,7 +91,7 @@ class Cell:
     @property
     def unpriced(self) -> tuple[str, ...]:
         """Slots with billed calls whose price is unknown."""
-        # # Scripted models and servers that this process starts have no list price and no bill.
+        # Scripted models and servers that this process starts have no list price and no bill.
         return tuple(
             slot
             for slot, model in self.models.items()
@@ -259,7 +259,7 @@ def build_task(config: DictConfig) -> Task:
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
     """Check that the maximum cost of a call is known before it is made. Raises `ConfigError`."""
-    # # By the slot that configures each: a slot that reuses the root model has no fields.
+    # By the slot that configures each: a slot that reuses the root model has no fields.
     models = {_source(cell.resolved, slot): model for slot, model in cell.models.items()}
     capless = [slot for slot, m in models.items() if m.sampling.max_output_tokens is None]
     if capless and any(of.needs_output_cap for of in limits):

@@ -120,10 +120,10 @@ def _are_secrets(read: Mapping[str, str], value: Any, *, declared: bool) -> bool
     if isinstance(value, int | float) and not declared:
         return False  # too short: redacting it in text would also hide equal numbers
     values = list(read.items())
-    # # `oc.decode` strips quotes and splits lists and mappings.
+    # `oc.decode` strips quotes and splits lists and mappings.
     name = next(iter(read))
     values += [(name, t) for t in _texts(value) if not any(one in t for one in read.values())]
-    # # No short circuit: every part must be registered.
+    # No short circuit: every part must be registered.
     return sum(SECRETS.add(name, text, declared=declared) for name, text in values) > 0
 
 

@@ -140,7 +140,7 @@ class CodeAct(Chunks):
                 ]
                 observed = fill(parts["output"], output="\n\n".join(shown))
                 if answer is not None:
-                    # # Written before the output was visible: a guess, not yet an answer.
+                    # Written before the output was visible: a guess, not yet an answer.
                     early += 1
                     observed += "\n\n" + parts["early"]
             else:

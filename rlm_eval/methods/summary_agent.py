@@ -92,7 +92,7 @@ class SummaryAgent:
         """
         value = sample.context.value()
         text = canonical_text(value)
-        # # In a thread: finding the evidence's marks in 10M tokens takes seconds.
+        # In a thread: finding the evidence's marks in 10M tokens takes seconds.
         reading = await asyncio.to_thread(_Reading, self, sample, session, text)
         size = self._piece_tokens(sample, session)
         spans = chunk_spans(value, "tokens", size, self.overlap_tokens, chars_per_token(sample))

@@ -24,7 +24,7 @@ def said(output: Any) -> Any:
     return without_thoughts(output) if isinstance(output, str) else output
 
 
-# # Version 1 of the reference scorers read reasoning as answers.
+# Version 1 of the reference scorers read reasoning as answers.
 def reference_call(
     scorer: str, function: Callable[[], tuple[float, str | None]], version: str = "2"
 ) -> Score:

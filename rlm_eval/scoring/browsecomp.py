@@ -33,7 +33,7 @@ def _field(text: str, name: str, value: str) -> str | None:
 
 def _reasoning(text: str) -> str | None:
     bold_end = r"(?=\n\*\*correct:\*\*|\n\*\*correct\*\*:|\ncorrect:|$)"
-    # # Only a plain "correct:" ends a plain field, as in the reference.
+    # Only a plain "correct:" ends a plain field, as in the reference.
     for opening, end in (
         (r"\*\*reasoning:\*\*", bold_end),
         (r"\*\*reasoning\*\*:", bold_end),

@@ -13,7 +13,7 @@ from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
 
 LETTERS, DIGITS = "ABCD", "0123"
-# # In "answer is A class named ..." the A is an article, not a choice. Words of reason or contrast
+# In "answer is A class named ..." the A is an article, not a choice. Words of reason or contrast
 # ("A because ...") follow choices only.
 _NO_ARTICLE = r"(?!(?<=a)[ \t]+(?!(?:because|since|as|and|but|not|due)\b)(?-i:[a-z]))"
 
@@ -55,6 +55,6 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
 def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
     """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
     parsed = last_choice(output or "", symbols)
-    # # Version 1 missed "B because ..." and read digits in brackets; 2 stripped fewer reasoning
+    # Version 1 missed "B because ..." and read digits in brackets; 2 stripped fewer reasoning
     # forms.
     return Score("recommended", float(parsed == gold), parsed, version="3")

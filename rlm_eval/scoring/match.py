@@ -79,10 +79,10 @@ def ruler_strict(gold: object, output: str) -> Score:
     return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits), _STRICT)
 
 
-# # Signs that distinguish answers: the minus of a number, the end of C++ and C#.
+# Signs that distinguish answers: the minus of a number, the end of C++ and C#.
 _SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
 _MINUS = "\N{MINUS SIGN}"
-# # Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers.
+# Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers.
 _NORMALISED = "3"
 _ARTICLES = ("a", "an", "the")
 

@@ -25,7 +25,7 @@ PHRASES = ("more common", "less common", "same frequency")
 LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 
 _NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
-# # For the synthetic scorers: 1 completed dates with today's date and read reasoning as answers.
+# For the synthetic scorers: 1 completed dates with today's date and read reasoning as answers.
 _VERSION = "2"
 
 
@@ -216,7 +216,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
         golds = read_gold(gold)
         value, parsed = _fixed(golds, answer_type, text)
         plain = oolong_official(gold, answer_type, text)
-        # # A repair never lowers a score, except for a negated phrase that was credited wrongly.
+        # A repair never lowers a score, except for a negated phrase that was credited wrongly.
         if (plain.value or 0.0) > value and not answer_type.endswith("COMPARISON"):
             return plain.value or 0.0, plain.parsed
         return value, parsed

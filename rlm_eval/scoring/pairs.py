@@ -21,7 +21,7 @@ from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
 
 _BASE = 0x9E3779B97F
-# # Larger than any id, odd and irregular: with a power of two, packed pairs of dense ids share
+# Larger than any id, odd and irregular: with a power of two, packed pairs of dense ids share
 # their low bits and a set of millions degenerates (42 s instead of 4 s for 4.5 million pairs).
 _STRICT = re.compile(r"\((\d+)\s*,\s*(\d+)\)")
 _BARE = re.compile(r"(?<!\d)(\d+)\s*,\s*(\d+)")  # matched once per number, not once per digit

@@ -191,7 +191,7 @@ def _in_clusters(
     name = "t" if groups == n else "cluster-robust t"
     if edge or (few and binary):
         size = effective_size(x, labels)
-        # # Equal scores give no estimate of the design effect: assume the worst case.
+        # Equal scores give no estimate of the design effect: assume the worst case.
         degrees = groups - 1 if few and np.ptp(x) > 0 else None
         least = wilson(mean * size, size, level, degrees)
         if binary and not few:
@@ -215,7 +215,7 @@ def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> fl
     if variance == 0.0 or groups < 2:
         return float(groups)
     effect = cluster_se(x, clusters) ** 2 / (variance / len(x))
-    # # With few clusters the estimate is noisy: an effect below 1 must not raise n.
+    # With few clusters the estimate is noisy: an effect below 1 must not raise n.
     return len(x) / max(1.0, effect)
 
 
@@ -287,7 +287,7 @@ def _bca_tails(
 ) -> NDArray[np.float64]:
     """Efron's percentiles of the draws for these tails, with bias and acceleration (jackknife)."""
     whole = tops.sum() / bottoms.sum()
-    # # Draws equal to the estimate count half, as in scipy's bootstrap.
+    # Draws equal to the estimate count half, as in scipy's bootstrap.
     bias = ndtri(np.clip((np.mean(found < whole) + np.mean(found <= whole)) / 2, 1e-9, 1 - 1e-9))
     left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
     away = left_out.mean() - left_out

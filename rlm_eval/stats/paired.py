@@ -79,7 +79,7 @@ def detectable(
     """
     if se is None:
         return detectable_difference(n, max(discordant, 1) / n, alpha=alpha)
-    # # Where all pairs differ equally the variance is not estimable: as if one pair differed by 1.
+    # Where all pairs differ equally the variance is not estimable: as if one pair differed by 1.
     return detectable_by_clusters(se or 1 / n, clusters, alpha=alpha)
 
 
@@ -263,7 +263,7 @@ def _newcombe(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p values for their family (Holm's step-down), in the given order."""
-    # # statsmodels has it too (a test compares both), but its import takes a second.
+    # statsmodels has it too (a test compares both), but its import takes a second.
     adjusted = [0.0] * len(p_values)
     reached = 0.0
     for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

@@ -43,7 +43,7 @@ def detectable_difference(
     """
     if n < 1 or _needed(discordant, discordant, power, alpha) > n:
         return float("nan")
-    # # Solve `_needed` = n for the angle, with difference = sqrt(discordant) sin(angle).
+    # Solve `_needed` = n for the angle, with difference = sqrt(discordant) sin(angle).
     z_alpha, z_beta = float(ndtri(1 - alpha / 2)), float(ndtri(power))
     angle = math.atan2(z_beta, math.sqrt(n)) + math.asin(z_alpha / math.hypot(math.sqrt(n), z_beta))
     return math.sqrt(discordant) * math.sin(angle)

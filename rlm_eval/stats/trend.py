@@ -62,7 +62,7 @@ def trend(
     weights = x / (x**2).sum()
     slope = float(weights @ curve)
     # The slope is a weighted sum of means, so its error is that of the mean of each pair's part.
-    # # Where no pair differs, as if one pair differed by 1: an unobserved variance is not 0.
+    # Where no pair differs, as if one pair differed by 1: an unobserved variance is not 0.
     parts = len(d) * (weights / sizes)[at] * (d - curve[at])
     half = cluster_t(parts, who, least=float(np.abs(weights / sizes).max()))
     steepest = float(np.abs(weights).sum())

@@ -204,7 +204,7 @@ class _Run:
         reply = await self._ask("kind", "kind", chars=chars, head=self._head, menu=menu)
         digit = re.search(rf"[1-{len(KINDS)}]", reply)
         self.notes["kind_unread"] = digit is None
-        # # A summary can answer any question, so it replaces the paper's general kind.
+        # A summary can answer any question, so it replaces the paper's general kind.
         name = list(KINDS)[int(digit.group()) - 1] if digit else "summarise"
         return KINDS[name]
 
@@ -259,7 +259,7 @@ class _Run:
         if not kind.composes or len(set(merged)) < 2:
             return merged[:1] if kind.composes else merged
         if self._votes(kind):
-            # # The vote needs the wordings of all candidates, so only the root decides.
+            # The vote needs the wordings of all candidates, so only the root decides.
             return merged if path else (Counter(merged).most_common(1)[0][0],)
         section = "best" if kind.name == "search" else "merge"
         return (await self._ask(section, _place(section, path), results=_listed(merged)),)

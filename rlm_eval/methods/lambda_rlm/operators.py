@@ -34,7 +34,7 @@ def split(text: str, span: Span, k: int, most: int) -> list[Span]:
     for left in range(k, 1, -1):
         if end - start <= 1:
             break
-        # # The following pieces must be able to hold the rest.
+        # The following pieces must be able to hold the rest.
         least, highest = max(start + 1, end - (left - 1) * most), min(start + most, end)
         at = _border(text, least, highest, start + -(-(end - start) // left))
         pieces.append((start, at))

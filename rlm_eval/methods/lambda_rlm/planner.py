@@ -94,7 +94,7 @@ def make_plan(
     wanted = {"fit": fit, "two": 2}.get(rule)
     if wanted is None:
         wanted = math.ceil(math.sqrt(chars / chars_per_token / compose_cost))
-    # # Above `k_max` the accuracy decides; below 3, a level with slack would hardly shrink.
+    # Above `k_max` the accuracy decides; below 3, a level with slack would hardly shrink.
     k = max(2, min(wanted, k_max))
     depth = _depth(chars, window, k)
     while (a_leaf * a_compose) ** depth < alpha and k < fit:

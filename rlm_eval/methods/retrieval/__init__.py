@@ -81,7 +81,7 @@ class Chunks:
 
     async def passages(self, sample: Sample) -> Passages:
         """Return the sample's context, chunked and indexed, from the cache where possible."""
-        # # In a thread: indexing 10M tokens would stall the calls of every other sample.
+        # In a thread: indexing 10M tokens would stall the calls of every other sample.
         passages: Passages = await asyncio.to_thread(
             CACHE.get, self.index_key(sample), sample.context.chars, lambda: self._build(sample)
         )
