@@ -60,8 +60,7 @@ def most_clusters(task: Task) -> int | None:
 
 
 def has_own_length(task: Task) -> bool:
-    """True where the user's texts keep their own length (`own_length`) regardless of `length=`.
-    """
+    """True where the user's texts keep their own length (`own_length`) for any `length=`."""
     return bool(getattr(task, "own_length", False))
 
 
