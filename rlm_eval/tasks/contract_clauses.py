@@ -59,7 +59,7 @@ class ContractClauses(GeneratedTask):
 
     name: str = "contract_clauses"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long contract only the asked event was unique
+    VERSION: ClassVar[int] = 2  # 1: in a long contract only the queried event was unique
     ANSWER_BUDGET: ClassVar[int] = 32
     SHORTEST: ClassVar[int] = 1024  # below, there is no room for other classes
 
@@ -71,7 +71,7 @@ class ContractClauses(GeneratedTask):
             )
 
     def draft(self, index: int) -> Draft:
-        """One sample; a longer one has more classes in addition to the asked one."""
+        """One sample; a longer one has more classes in addition to the queried one."""
         texts = data("clauses.json")
         source = rng("contract_clauses", self.seed, index)
         event, duty = source.randrange(len(texts["events"])), source.randrange(4)
@@ -109,12 +109,12 @@ class ContractClauses(GeneratedTask):
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Whole classes and a few general clauses in random order, then spare general clauses.
 
-        A truncated class would distinguish the asked one from the others.
+        A truncated class would distinguish the queried one from the others.
         """
         texts, (event, duty, site) = data("clauses.json"), asked
         every = [e for e in range(len(texts["events"])) if e != event]
         first = source.sample(every, len(every))
-        # Half of the events occur once at any length, as the asked one does.
+        # Half of the events occur once at any length, as the queried one does.
         events = itertools.chain(first, itertools.cycle(first[: len(every) // 2]))
         sites = [s for s in range(len(texts["sites"])) if s != site]
         labels, stamp = {label}, self.counter.cost(_NUMBER.format(500).strip())
@@ -206,7 +206,7 @@ def _class(source: random.Random, event: int, duty: int, sites: list[int]) -> _C
 
 
 def _check(text: str, asked: _Class) -> None:
-    """Check that only the asked class's own clauses name it."""
+    """Check that only the queried class's own clauses name it."""
     named = [line.partition(". ")[2] for line in text.splitlines() if asked.label in line]
     if sorted(named) != sorted(clause.strip() for clause in asked.clauses()):
         raise AssertionError(f"{asked.label}: other clauses name the class")
@@ -218,7 +218,7 @@ def _frequent(sample: Sample) -> str:
 
 
 def _exception(sample: Sample, *, last: bool = False) -> str:
-    """Days of the first (last) exception to the asked term, by all phrases except the class.
+    """Days of the first (last) exception to the queried term, by all phrases except the class.
 
     Uses the generator's data: the words of every term and of every exception.
     """

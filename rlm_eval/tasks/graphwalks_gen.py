@@ -48,7 +48,7 @@ class GraphWalksGen(GeneratedTask):
     ask: str = "mix"
     """`bfs`, `parents`, or `mix` (alternating)."""
     depth: int = 2
-    """Edges from the start to the asked nodes (`bfs`); 1 to 4."""
+    """Edges from the start to the queried nodes (`bfs`); 1 to 4."""
 
     solved_by_code: ClassVar[bool] = True
 
@@ -90,7 +90,7 @@ class GraphWalksGen(GeneratedTask):
         return Answer(f"Final Answer: [{', '.join(sample.target)}]")
 
     def floors(self) -> Mapping[str, Floor]:
-        """The program that solves it; the nodes one edge after the asked one."""
+        """The program that solves it; the nodes one edge after the queried one."""
         return {"search": _search, "next_nodes": lambda sample: _search(sample, depth=1)}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -106,7 +106,7 @@ class GraphWalksGen(GeneratedTask):
 
 
 class _Graph:
-    """The asked node, the edges that decide the answer, and the answer."""
+    """The queried node, the edges that decide the answer, and the answer."""
 
     def __init__(self, source: random.Random, kind: str, depth: int) -> None:
         self.names: dict[str, None] = {}

@@ -154,7 +154,7 @@ def _shorts(topic: str) -> list[str]:
 def _near_miss(
     source: Any, texts: Mapping[str, list[str]], request: tuple[str, str, str]
 ) -> tuple[tuple[str, str, str], str]:
-    """A request with the asked format or topic about half the time, never all three."""
+    """A request with the queried format or topic about half the time, never all three."""
     while True:
         form, topic, style = (source.choice(texts[k]) for k in ("formats", "topics", "styles"))
         draw = source.random()
@@ -220,7 +220,7 @@ class MrcrV2(_V2, LoadedTask):
 
 
 def _needles_of(question: str, context: str) -> int | None:
-    """Count of the asked request in the conversation; `None` for another form of question."""
+    """Count of the queried request in the conversation; `None` for another form of question."""
     match = _ASKED.search(question)
     return match and len(re.findall(_request(match[3], match[4]), context))
 

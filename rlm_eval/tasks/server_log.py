@@ -4,7 +4,7 @@ Log forensics on a small scale: each service logs its purpose once, and later a 
 recovery, in an engineer's words. The question names neither the service nor the fault: it describes
 in a customer's words which part of the shop was affected and how. The minutes are the difference of
 two times and do not appear in the log. Other services have the same purpose and other faults, or
-another purpose and the asked fault, so that neither is rarer than others in a long log; question
+another purpose and the queried fault, so that neither is rarer than others in a long log; question
 and log share no content words. Our own task; it follows no benchmark.
 """
 
@@ -39,7 +39,7 @@ class _Service:
     lines: list[str]
     """Purpose, then the starts and ends of two faults; each start is before its end."""
     asked: tuple[int, int]
-    """Indices of the start and the end of the asked fault."""
+    """Indices of the start and the end of the queried fault."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class ServerLogIncident(GeneratedTask):
 
     name: str = "server_log_incident"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long log only the asked purpose appeared once
+    VERSION: ClassVar[int] = 2  # 1: in a long log only the queried purpose appeared once
     ANSWER_BUDGET: ClassVar[int] = 32
-    SHORTEST: ClassVar[int] = 1024  # below, there is no room for services other than the asked one
+    SHORTEST: ClassVar[int] = 1024  # below, there is no room for other services
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,9 +101,9 @@ class ServerLogIncident(GeneratedTask):
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """The lines of whole services and some general ones, then spare general lines.
 
-        A truncated service would distinguish the asked one from the others. Every role is equally
-        frequent. For half of the roles, the asked one included, exactly one service has the asked
-        fault: counting leaves that many candidates at any length.
+        A truncated service would distinguish the queried one from the others. Every role is equally
+        frequent. For half of the roles, the queried one included, exactly one service has the
+        queried fault: counting leaves that many candidates at any length.
         """
         texts, (role, fault) = data("incidents.json"), asked
         every = list(range(len(texts["roles"])))

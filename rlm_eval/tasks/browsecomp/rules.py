@@ -32,12 +32,12 @@ def shapes() -> dict[str, re.Pattern[str]]:
 
 
 def shape(sample: Sample) -> re.Pattern[str]:
-    """Pattern of the names of the asked kind."""
+    """Pattern of the names of the queried kind."""
     return shapes()["institute" if "institution" in sample.question else "person"]
 
 
 def steps(sample: Sample) -> int:
-    """Number of steps from the described entity to the asked one."""
+    """Number of steps from the described entity to the queried one."""
     return len(re.findall(r"(?:instructor|parent institution) of", sample.question))
 
 
@@ -72,7 +72,7 @@ def _at(place: int) -> Callable[[Sample], str]:
 
 
 def _best_sentence(score: Callable[[Sample, str, Counter[str]], float]) -> Callable[[Sample], str]:
-    """The name of the asked kind in the highest-scoring sentence."""
+    """The name of the queried kind in the highest-scoring sentence."""
 
     def answer(sample: Sample) -> str:
         text, names = sample.context.text(), shape(sample)

@@ -3,7 +3,7 @@
 Each person in the text has one sentence on a trade and a habit and another, elsewhere, on the home
 town; the question describes one person in other words. Eleven others share all but one or two of
 the three traits, no other person has all of them, and some sentences are about a person's cousin.
-The twelve are symmetric, so that no count of words or names distinguishes the asked one. Items
+The twelve are symmetric, so that no count of words or names distinguishes the queried one. Items
 depend only on (seed, index) and recur at every length.
 """
 
@@ -33,7 +33,7 @@ from rlm_eval.tasks.world import names
 
 _LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
 _GRID = (3, 2, 2)
-"""Trait values of the asked person and the hard negatives: exactly one person has each triple."""
+"""Trait values of the queried person and the hard negatives: exactly one person has each triple."""
 _SPARE = 240  # sentences beyond the budget, candidates for an exact fit
 _COUSINS = 0.2  # share of the sentences about a cousin of the named person
 _DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples are spread too
@@ -55,7 +55,7 @@ class Paraphrase(GeneratedTask):
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
     # Version 2: a filler person's two sentences were close together, those of a needle apart.
     # Version 3: where plain names ran out, some had the same first name twice.
-    # Version 4: the asked person's second sentence was at one of eleven depths, so that reading a
+    # Version 4: the queried person's second sentence was at one of eleven depths, so that reading a
     # quarter of the text, at the usual places, scored .23 at 16k.
     VERSION: ClassVar[int] = 5
     OUTPUT_CAP: ClassVar[int | None] = 128
@@ -82,7 +82,7 @@ class Paraphrase(GeneratedTask):
         triples = list(itertools.product(*picks))
         source.shuffle(triples)
         called = list(itertools.islice(_people(self.seed, index), len(triples)))
-        # The asked needle comes last, so that it follows the others at its place, even at the
+        # The queried needle comes last, so that it follows the others at its place, even at the
         # start.
         needles = [
             _sentence(source, name, triple, home)

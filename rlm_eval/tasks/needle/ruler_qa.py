@@ -2,9 +2,9 @@
 
 Follows NVIDIA/RULER `qa.py` @c3f5e3b in form (numbered documents, a short answer), answer budget
 and metric. Our own paragraphs replace its sources (SQuAD, HotpotQA): each is about an invented
-craftsperson. A question needs two paragraphs, as in HotpotQA: the first states who was in the asked
-relation to the named person, among eight other people that it names; the second states where
-something happened to that person, among other towns. Question and paragraphs phrase both
+craftsperson. A question needs two paragraphs, as in HotpotQA: the first states who was in the
+queried relation to the named person, among eight other people that it names; the second states
+where something happened to that person, among other towns. Question and paragraphs phrase both
 differently.
 """
 
@@ -27,7 +27,7 @@ from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 
 _PREFIX = "Document {}:\n"
 _RELATIONS = 7  # named in a paragraph, each with its own person
-_MENTIONS = 2  # people named in a paragraph without an asked relation
+_MENTIONS = 2  # people named in a paragraph without a queried relation
 _ONE_WAY = 3  # first relations of the data; the others hold in both directions
 _MORE = 12  # additional people who know those of the question
 _SPARE = 90  # shorter paragraphs beyond the length, candidates for an exact fit
@@ -125,7 +125,7 @@ class RulerQA(GeneratedTask):
         return ruler_part(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The town of the asked kind for the first person in the named person's paragraph."""
+        """The town of the queried kind for the first person in the named person's paragraph."""
         return {"first_acquaintance": _first_acquaintance}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -139,7 +139,7 @@ class RulerQA(GeneratedTask):
 
 
 class _People:
-    """Distinct full names of three parts; the first person is the asked one.
+    """Distinct full names of three parts; the first person is the queried one.
 
     Of the two people in a question, the second one's paragraph does not name the first. Other
     paragraphs do, in one-directional relations: a second neighbour would be a second answer.
@@ -164,7 +164,7 @@ class _People:
 
     @property
     def first(self) -> str:
-        """The asked person."""
+        """The queried person."""
         return next(iter(self.names))
 
     def known_to(self, person: str) -> tuple[list[int], list[str]]:
@@ -241,7 +241,7 @@ def _town(paragraph: str, ways: Sequence[str]) -> str:
 
 
 def _asked(sample: Sample) -> tuple[str, Any]:
-    """The named person, and the phrases of the asked kind of place."""
+    """The named person, and the phrases of the queried kind of place."""
     name = _subject(sample.question.partition("town alone. ")[2])
     for ways, questions in data("people.json")["places"]:
         for question in questions:

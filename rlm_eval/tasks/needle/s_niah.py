@@ -49,15 +49,15 @@ class SNiah(GeneratedTask):
     value_type: str = "numbers"
     """As `key_type`, or `mix`: alternating numbers and word phrases, as in the RLM paper."""
     keys: int = 1
-    """Number of needles with different keys, one of them asked."""
+    """Number of needles with different keys, one of them queried."""
     values: int = 1
-    """Needles of the asked key, each with its own value; the question asks for all."""
+    """Needles of the queried key, each with its own value; the question asks for all."""
     queries: int = 1
-    """Number of keys asked at once."""
+    """Number of keys queried at once."""
     related_keys: bool = True
-    """If true, the other keys share a word with the asked one."""
+    """If true, the other keys share a word with the queried one."""
     decoys: bool = True
-    """Include 7-digit numbers and the asked key's words in the prose."""
+    """Include 7-digit numbers and the queried key's words in the prose."""
     depth: int | None = None
     """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
 
@@ -116,7 +116,7 @@ class SNiah(GeneratedTask):
         return Draft(question, text, golds, item, item, tokens, evidence, meta)
 
     def _keyed(self, source: random.Random, kind: str) -> _Item:
-        """Question, needles (the asked ones first), golds, and the asked keys."""
+        """Question, needles (the queried ones first), golds, and the queried keys."""
         if self.style == "ruler":
             needle = f"One of the special magic {kind} for {{key}} is: {{value}}."
             question = _ruler_question(kind, plural=self.values * self.queries > 1)
@@ -138,7 +138,7 @@ class SNiah(GeneratedTask):
         return question.format(key=names), needles, golds, asked
 
     def _keys(self, source: random.Random) -> list[str]:
-        """The asked keys, then the others; no duplicates."""
+        """The queried keys, then the others; no duplicates."""
         keys = dict.fromkeys(_draw(source, self.key_type) for _ in range(self.queries))
         first = next(iter(keys))
         while len(keys) < self.keys:
