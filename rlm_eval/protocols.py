@@ -48,7 +48,7 @@ class Task(Protocol):
         ...
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """Every scorer's score, the headline first. `answer.text` may be `None` (no answer)."""
+        """Every scorer's verdict, the headline first. `answer.text` may be `None` (no answer)."""
         ...
 
     def gold_answer(self, sample: Sample) -> Answer:
@@ -98,7 +98,7 @@ class Method(Protocol):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The model slots that it calls (`root`, `sub`, ...); no other slot is opened."""
+        """The models that it calls, by slot (`root`, `sub`, ...); no other one is opened."""
         ...
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
