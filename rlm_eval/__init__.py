@@ -6,7 +6,7 @@
                             folder="runs/demo")
     print(run.report())
 
-Names are loaded when they are first used (docs/python_api.md).
+Public names are imported on first use (docs/python_api.md).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ __all__ = ["__version__", *_PACKAGES, *_HOME]
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Load a public name."""
+        """Import a public name on first use."""
         if name in _PACKAGES:
             return importlib.import_module(f"{__name__}.{name}")
         if name not in _HOME:
@@ -79,5 +79,5 @@ if not TYPE_CHECKING:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
     def __dir__() -> list[str]:
-        """For completion."""
+        """List the public names, for completion."""
         return sorted(__all__)

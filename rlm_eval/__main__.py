@@ -1,4 +1,4 @@
-"""`python -m rlm_eval` is `rlm-eval`."""
+"""Run the command line: `python -m rlm_eval` is `rlm-eval`."""
 
 import sys
 

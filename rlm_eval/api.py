@@ -1,8 +1,8 @@
 """The Python interface: `import rlm_eval as rl`, then `await rl.evaluate(...)`.
 
-Every function here works in a running event loop (a notebook), in any thread, and handles no
-signals; the `_sync` forms are for code that has no event loop. `evaluate` and `ask` leave an
-ordinary run directory, which the same call, or the same command line, resumes.
+Every function here works in a running event loop (a notebook) and in any thread, and installs no
+signal handlers; the `_sync` forms are for code without an event loop. `evaluate` and `ask` write an
+ordinary run directory, which the same call or the same command line resumes.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, and how its cells ended."""
+    """A run directory and the state of its cells."""
 
     folder: Path
     """The run directory; every `rlm-eval` command takes it."""
     finished: tuple[str, ...] = ()
     """Cells with a result for every sample."""
     unfinished: Mapping[str, str] = field(default_factory=dict)
-    """Cell -> why it has samples without a result. The same call does them."""
+    """Cell -> why some of its samples have no result. The same call resumes them."""
     attempted: int = 0
-    """Samples that were run now, not taken from an earlier run."""
+    """Samples that this call ran; results of earlier calls are not counted."""
     cells: tuple[Cell, ...] = field(default=(), repr=False)
-    """The cells that were asked for."""
+    """The requested cells."""
 
     @cached_property
     def records(self) -> pd.DataFrame:
         """One row per sample and epoch of every cell in the run directory (docs/report.md).
 
-        Raises `NoRecords` where no sample has ended.
+        Raises `NoRecords` where the run directory has no finished sample.
         """
         if self.unfinished and not (self.folder / FILE).exists():
             why = "; ".join(dict.fromkeys(self.unfinished.values()))
@@ -71,10 +71,10 @@ class Run:
         return load_records_of([self.folder])
 
     def report(self, out: str | Path | None = None) -> str:
-        """Write tables, figures and the page, by default to `report/` in the run directory.
+        """Write the tables, figures and report page, by default to `report/` in the run directory.
 
-        Returns the headline tables and the places of the files, as text. Raises `NoRecords` where
-        no sample has ended.
+        Returns the headline tables and the file paths as text. Raises `NoRecords` where the run
+        directory has no finished sample.
         """
         place = self.folder / "report" if out is None else Path(out)
         return write_report([self.folder], place, contexts_of(self.cells))
@@ -91,17 +91,17 @@ async def evaluate(
     redo: Collection[Outcome | str] | str = (),
     **settings: Any,
 ) -> Run:
-    """Run each method on the task's samples, or what an earlier call left undone.
+    """Run each method on the task's samples, or resume an earlier call.
 
-    A name in place of an object is that of a YAML file, as on the command line. `sub` is the root
-    model where it is left out; `models` fills further slots (`judge`, `embed`, `summary`).
-    `settings` are those of `configs/run.yaml`: `n=20`, `length="8k"`, `epochs=3`, `max_samples=4`,
-    `limits={"calls": 50}`, `budget={"cost": 5.0}`, `repl={"isolation": "best"}`. `redo` names
-    outcomes whose finished samples are done again, or is "all".
+    A name in place of an object is the name of a YAML file, as on the command line. `sub` defaults
+    to the root model; `models` fills further slots (`judge`, `embed`, `summary`). `settings` are
+    those of `configs/run.yaml`: `n=20`, `length="8k"`, `epochs=3`, `max_samples=4`,
+    `limits={"calls": 50}`, `budget={"cost": 5.0}`, `repl={"isolation": "best"}`. `redo` lists the
+    outcomes whose finished samples run again, or is "all".
 
-    A cell that cannot be finished does not stop the others: it stands in `Run.unfinished`.
-    Raises `ConfigError` for bad input, and where more than `confirm_above` (10) US dollars are
-    expected to be spent: then nothing is called; `EndpointUnusable` where a model cannot answer.
+    A cell that cannot be finished does not stop the others; `Run.unfinished` lists it. Raises
+    `ConfigError` for bad input, or where the expected cost exceeds `confirm_above` (10) US dollars,
+    before any model call; raises `EndpointUnusable` where a model fails its preflight.
     """
     place = user_path(folder)
     again = outcomes(redo if isinstance(redo, str) else ",".join(redo) or None)
@@ -117,7 +117,8 @@ async def evaluate(
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
     runner = Runner(place, cells, sweep_budget(configs[0]), again)
-    # A task of its own: what the run sets in its context does not stay in the caller's.
+    # Its own task, so that context variables set by the run do not leak into the caller's
+    # context.
     ended = await asyncio.create_task(runner.run())
     if any((place / "cells").glob("*/manifest.json")):
         await asyncio.to_thread(update_records, place, ended)
@@ -125,10 +126,10 @@ async def evaluate(
 
 
 def load_records(*folders: str | Path, refresh: bool = False) -> pd.DataFrame:
-    """The records of run directories as one table; a cell that several hold counts once.
+    """Load the records of run directories as one table; a cell found in several counts once.
 
-    `refresh` makes them anew from the journals first: with today's prices. Raises `RlmEvalError`
-    naming a folder without records.
+    `refresh` first rebuilds the records from the journals, with today's prices. Raises
+    `RlmEvalError` naming a folder without records.
     """
     places = [user_path(folder) for folder in folders]
     if refresh:
@@ -138,9 +139,9 @@ def load_records(*folders: str | Path, refresh: bool = False) -> pd.DataFrame:
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine, also where an event loop runs already: then in another thread.
+    """Return the result of a coroutine; where an event loop is running, run it in another thread.
 
-    The running loop waits meanwhile: in code that is async, `await` instead.
+    The running loop blocks meanwhile: async code should `await` instead.
     """
     try:
         asyncio.get_running_loop()
@@ -161,17 +162,17 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     def run() -> None:
         try:
             ended.set_result(context.run(asyncio.run, main()))
-        except BaseException as error:  # noqa: BLE001 - the caller's
+        except BaseException as error:  # noqa: BLE001 - re-raised in the caller's thread
             ended.set_exception(error)
 
     thread = threading.Thread(target=run, name="rlm-eval", daemon=True)
     try:
         thread.start()
         return ended.result()
-    except BaseException:  # Ctrl-C in a notebook: the work stops, too
+    except BaseException:  # Ctrl-C in a notebook also stops the work
         interrupted.set()
         for loop, task in tasks:
-            with suppress(RuntimeError):  # it has ended meanwhile
+            with suppress(RuntimeError):  # the loop has already closed
                 loop.call_soon_threadsafe(task.cancel)
         raise
     finally:
@@ -180,7 +181,7 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _synchronous(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """`work` with the same arguments, for code without an event loop."""
+    """Wrap `work` for code without an event loop; the arguments are the same."""
 
     @functools.wraps(work)
     def call(*arguments: P.args, **settings: P.kwargs) -> T:

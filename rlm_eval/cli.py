@@ -1,8 +1,9 @@
 """The command line: `rlm-eval COMMAND ...`. Each module of `rlm_eval.commands` is one command.
 
 A command is a module with `main(argv) -> int`; the first line of its docstring is its help. It is
-imported only when called, so that `--version` and `--help` load nothing heavy. Options that every
-command takes are removed from its arguments here: `--config-dir` and those of `core.messages`.
+imported only when called, so that `--version` and `--help` import nothing heavy. The options common
+to all commands (`--config-dir` and those of `core.messages`) are parsed here and removed from the
+command's arguments.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ GLOBAL_OPTIONS = {
     f"{OPTION} DIR": "read YAML files of your own from DIR, in addition to ./configs",
     **messages.OPTIONS,
 }
-"""Option of every command -> its help."""
+"""Option common to all commands -> its help."""
 
 
 def commands() -> dict[str, Path]:
-    """Command name -> its module's file."""
+    """Command name -> path of its module."""
     files = sorted(p for p in _FOLDER.glob("*.py") if p.stem != "__init__")
-    # A command whose name is a word of Python's has a module with `_` behind it: `import_`.
+    # A command whose name is a Python keyword has a module with a trailing `_`: `import_`.
     return {p.stem.rstrip("_").replace("_", "-"): p for p in files}
 
 
@@ -59,7 +60,7 @@ def _usage() -> str:
 
 
 def _options() -> list[str]:
-    """Help of the options that every command takes."""
+    """Help of the options common to all commands."""
     found = []
     for name, text in GLOBAL_OPTIONS.items():
         first, *more = textwrap.wrap(text, 74)
@@ -68,7 +69,7 @@ def _options() -> list[str]:
 
 
 def _help_of(path: Path) -> str:
-    """First line of a module's docstring, read without importing it."""
+    """First line of a module's docstring, parsed without importing the module."""
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
@@ -92,13 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with messages.configured(rest) as unlogged:
             return _run(name, module, unlogged)
-    except ConfigError as error:  # of the options themselves
+    except ConfigError as error:  # raised while parsing the common options
         fail(f"rlm-eval {name}: {error}")
         return BAD_INPUT
 
 
 def _run(name: str, module: Any, arguments: list[str]) -> int:
-    """Run a command; its errors are reported while its log file is open."""
+    """Run a command; report its errors while its log file is still open."""
     try:
         with chosen_on_command_line(arguments) as own:
             extend_import_path()
@@ -113,7 +114,7 @@ def _run(name: str, module: Any, arguments: list[str]) -> int:
         fail(f"rlm-eval {name}: stopped")
         return INTERRUPTED
     except BrokenPipeError:
-        return DONE  # the reader of a pipe (`| head`) has seen enough
+        return DONE  # the reader of the pipe closed it (`| head`)
     except OSError as error:
         if (next_step := _next_step(error)) is None:
             raise
@@ -123,10 +124,10 @@ def _run(name: str, module: Any, arguments: list[str]) -> int:
 
 
 def _next_step(error: OSError) -> str | None:
-    """What the user can do about the error; `None` = it may be a bug."""
+    """What the user can do about the error; `None` where it may be a bug."""
     if error.errno in FULL:
         return "free some disk space and run the same command again; finished samples are kept"
-    place = Path(str(error.filename))  # none, or a number, where no path was opened
+    place = Path(str(error.filename))  # empty, or a descriptor, where no path was opened
     if error.errno in REFUSED and place.is_relative_to(cache_dir()):
         return "set RLM_EVAL_CACHE=PATH to a folder that can be written"
     return None

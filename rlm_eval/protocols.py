@@ -1,7 +1,7 @@
-"""The contracts between the rooms: what a task, a method, a model and a REPL must offer.
+"""The contracts between the rooms: what a task, a method, a model and a REPL must provide.
 
-A plug-in is a frozen dataclass with these members; it needs no base class. `missing` finds what a
-class lacks when a cell is built, before anything is called.
+A plug-in is a frozen dataclass with these members; no base class is needed. `missing` lists the
+members that a class lacks when a cell is built, before any model call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rlm_eval.core.errors import ModelError
 from rlm_eval.core.types import Answer, Call, Density, Message, Reply, Role, Sample, Score, Step
 
 Floor = Callable[[Sample], str]
-"""An answer function that needs no model (`floors()`)."""
+"""An answer function that uses no model (`floors()`)."""
 
 
 class Task(Protocol):
@@ -35,7 +35,7 @@ class Task(Protocol):
 
     @property
     def generated(self) -> bool:
-        """True where the data come from our own generator; every table and figure says so."""
+        """True where the data come from our own generator; every table and figure marks it."""
         ...
 
     @property
@@ -52,33 +52,33 @@ class Task(Protocol):
         ...
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form a perfect method would give it: scores 1 (the `oracle` method)."""
+        """The gold as a perfect method would answer it; it scores 1 (the `oracle` method)."""
         ...
 
     def floors(self) -> Mapping[str, Floor]:
-        """Answer functions that need no model, by name; the score a method has to beat."""
+        """Answer functions without a model, by name; their scores are the floor to beat."""
         ...
 
 
 @runtime_checkable
 class JudgedTask(Protocol):
-    """A task whose headline score comes from a judge model: the runner makes the call."""
+    """A task whose headline score comes from a judge model; the runner makes the judge call."""
 
     def judge_prompt(self, sample: Sample, answer: Answer) -> str | None:
-        """What the judge is asked; `None` where no judgement is needed (no answer)."""
+        """The judge's prompt; `None` where no judgement is needed (no answer)."""
         ...
 
     def judge_score(self, sample: Sample, answer: Answer, verdict: str) -> Score:
-        """Reads the judge's reply. Raises `ValueError` where it cannot be parsed."""
+        """Parse the judge's reply. Raises `ValueError` where it has no clear verdict."""
         ...
 
 
 class Method(Protocol):
     """A method's configuration: a frozen dataclass, one YAML in `configs/method/`.
 
-    A class that sets `writes_plain_text` (what it starts keeps files of its own) gets no protected
-    task. One whose root sends more than a user turn names the roles in `history`: the preflight
-    tries them.
+    A class sets `writes_plain_text` where the process that it starts writes files; it then runs on
+    no protected task. A class whose root requests contain more than a user turn lists the roles in
+    `history`, and the preflight tests them.
     """
 
     @property
@@ -88,24 +88,24 @@ class Method(Protocol):
 
     @property
     def prompt_id(self) -> str:
-        """Name and hash of the prompts it uses (`own@3f2a91bc`); `-` where it has none."""
+        """Name and hash of the prompts (`own@3f2a91bc`); `-` where there are none."""
         ...
 
     @property
     def runs_code(self) -> bool:
-        """True where code runs in a REPL: only then is a sandbox started and required."""
+        """True where the method runs code in a REPL: only then is a sandbox started and needed."""
         ...
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The models that it calls (`root`, `sub`, ...): others are neither opened nor recorded."""
+        """The models that it calls, by slot (`root`, `sub`, ...); no other one is opened."""
         ...
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Answer `sample.question` over `sample.context`; every call goes through `session`.
+        """Answer `sample.question` over `sample.context`; make every model call through `session`.
 
-        Must not read `sample.target` (only the `floor` method does). Raises what the session
-        raises; the runner maps errors to outcomes.
+        Must not read `sample.target` (only the `floor` method may). Propagates the session's
+        exceptions; the runner maps them to outcomes.
         """
         ...
 
@@ -130,79 +130,79 @@ class Model(Protocol):
 
     @property
     def sampling(self) -> Sampling:
-        """Defaults of this model."""
+        """Default sampling settings."""
         ...
 
     def open(self) -> AbstractAsyncContextManager[Client]:
-        """Start or attach to the server and hand over a client; leaving stops what was started."""
+        """Start or attach to the server and yield a client; on exit, stop what was started."""
         ...
 
 
 class Client(Protocol):
-    """An opened model."""
+    """An open connection to a model."""
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
-        """One chat completion, retries included.
+        """Make one chat completion, retries included.
 
-        Raises a subclass of `core.errors.ModelError` where it failed for good. One that may have
-        sent something raises `core.errors.CallCancelled` where it is cancelled.
+        Raises a subclass of `core.errors.ModelError` after the last failed attempt. A cancelled
+        call that may have sent a request raises `core.errors.CallCancelled`.
         """
         ...
 
     async def check(self) -> EndpointInfo:
-        """One cheap request that proves key, model name and chat template.
+        """Preflight: one cheap request that checks the key, the model name and the chat template.
 
-        Raises a subclass of `core.errors.ModelError` whose message says what to change. A client
-        that also has `prove(history)` is asked that instead, with the roles of the turns to come.
+        Raises a subclass of `core.errors.ModelError` whose message names the fix. Where a client
+        also has `prove(history)`, that is called instead, with the roles of the turns to come.
         """
         ...
 
     async def account(self) -> ServerUsage | None:
-        """What its server did so far; `None` where there is nothing to tell. Never raises."""
+        """Server usage so far; `None` where there is none to report. Never raises."""
         ...
 
 
 class Session(Protocol):
-    """One sample's way to the models, as a method sees it: every call and every REPL is counted."""
+    """One sample's access to the models and REPLs; it counts every call and every REPL."""
 
     calls: list[Call]
     """Finished calls of this sample so far, failed ones included."""
     partial: Answer | None
-    """The answer that counts where a limit ends the trajectory; set by `offer`."""
+    """The answer that is scored where a limit ends the trajectory; set by `offer`."""
     shows_failures: bool
-    """Set by a method whose protocol hands failed calls to the model by design."""
+    """Set by a method whose protocol returns failed calls to the model by design."""
     keeps_raw: bool
-    """Set by a method that reads thoughts which a server left in its replies."""
+    """Set by a method that reads reasoning text that the server left in its replies."""
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The models of this run: those that the method named, and `judge` where there is one."""
+        """The model slots of this run: the method's, and `judge` where the task needs one."""
         ...
 
     def model_of(self, slot: str) -> str:
-        """Configured name of the model in `slot`. Raises `ConfigError` where the run has none."""
+        """Configured name of the model in `slot`. Raises `ConfigError` where the slot is empty."""
         ...
 
     def window_of(self, slot: str) -> int | None:
-        """Window of the model in `slot` in tokens; `None` = unknown."""
+        """Context window of the model in `slot`, tokens; `None` = unknown."""
         ...
 
     def reply_cap_of(self, slot: str) -> int:
-        """Most tokens of a reply of the model in `slot`; 0 = no cap."""
+        """Cap on a reply of the model in `slot`, tokens; 0 = no cap."""
         ...
 
     def counter_of(self, slot: str) -> str:
-        """Who counts the tokens of the model in `slot`: `server`, or a tokenizer's name."""
+        """Source of token counts for the model in `slot`: `server`, or a tokenizer's name."""
         ...
 
     def prefixes_of(self, slot: str) -> tuple[str, str]:
-        """Texts that the embedder in `slot` wants before a question and before a passage."""
+        """The embedder's prefixes for a question and for a passage."""
         ...
 
     async def count_tokens(self, messages: Sequence[Message], model: str = "root") -> int | None:
-        """Tokens of a prompt under the model's own tokenizer; `None` = unknown. No call is made.
+        """Count a prompt's tokens with the model's own tokenizer; `None` = unknown. No model call.
 
-        Raises `ProviderError` where the server that counts does not answer.
+        Raises `ProviderError` where the server that counts does not respond.
         """
         ...
 
@@ -219,54 +219,54 @@ class Session(Protocol):
         sampling: Sampling | None = None,
         closing: bool = False,
     ) -> Call:
-        """Ask the model in a slot and return the finished call.
+        """Call the model in a slot and return the finished call.
 
-        `position` is the deterministic path of the place that asks; equal requests at one position
-        are told apart by their order. A `closing` call is allowed beyond a limit of the sample,
-        not beyond a budget. Raises `ModelError` (the failed call is kept) or `LimitReached`
-        (nothing was sent).
+        `position` is the deterministic path of the call site; equal requests at one position are
+        distinguished by their order. A `closing` call may exceed a limit of the sample, but not a
+        budget. Raises `ModelError` (the failed call is recorded) or `LimitReached` (no request was
+        sent).
         """
         ...
 
     def open_repl(
         self, context: Any, functions: Mapping[str, HostFunction], **options: Any
     ) -> AbstractAsyncContextManager[Repl]:
-        """A REPL seeded by the sample; only for a method with `runs_code`.
+        """Open a REPL seeded by the sample; only for a method with `runs_code`.
 
-        `options` as those of `repl.ReplPool.open`.
+        `options` are those of `repl.ReplPool.open`.
         """
         ...
 
     def add_step(self, step: Step) -> None:
-        """Keep an executed block in the trajectory."""
+        """Add an executed block to the trajectory."""
         ...
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a scalar in the trajectory's notes."""
+        """Add a scalar to the trajectory's notes."""
         ...
 
     def offer(self, answer: Answer) -> None:
-        """Set the best answer so far, for a limit that ends the trajectory."""
+        """Set the best answer so far; it is scored if a limit ends the trajectory."""
         ...
 
     def outage(self) -> ModelError | None:
-        """The provider's failure that nothing repaired; `None` where there is none."""
+        """The provider failure that remains after all retries; `None` where there is none."""
         ...
 
 
 class Repl(Protocol):
-    """One live REPL. Not for concurrent use: one operation at a time."""
+    """One live REPL. Not safe for concurrent use: one operation at a time."""
 
     async def run(self, code: str) -> BlockResult:
-        """Run a block in the persistent namespace.
+        """Run a code block in the persistent namespace.
 
         Raises `core.errors.ReplCrash` where the worker was lost and its state could not be
-        restored, and whatever a host function raised other than `ReplCallError`.
+        restored, and any exception that a host function raised, except `ReplCallError`.
         """
         ...
 
     async def get(self, name: str) -> Value | None:
-        """The variable, or `None` where there is none. Raises `ReplValueError`, `ReplCrash`."""
+        """The variable's value; `None` where unbound. Raises `ReplValueError`, `ReplCrash`."""
         ...
 
     async def set(self, name: str, value: JSON) -> None:
@@ -275,14 +275,14 @@ class Repl(Protocol):
 
 
 _OPTIONAL = {"gold_answer"}
-"""Only the method `floor` reads it; a task without golds (your own files) lacks it."""
+"""Read only by the method `floor`; a task without golds (the user's own files) lacks it."""
 
 
 def missing(plug_in: object, protocol: type) -> list[str]:
     """One line for each member of `protocol` that `plug_in` lacks, with the member's contract.
 
-    Nothing of the plug-in is run. Members of the wrong kind (`solve` that is no `async def`, a
-    plain attribute in place of a method) are lines as well.
+    No code of the plug-in runs. A member of the wrong kind (`solve` that is not `async def`, a
+    plain attribute in place of a method) also gives a line.
     """
     cls = type(plug_in)
     name = f"{cls.__module__}.{cls.__qualname__}"
@@ -313,7 +313,7 @@ def _is_async(function: object) -> bool:
 
 
 def _first_clause(contract: object) -> str:
-    """The member's contract in a few words: its docstring up to the first detail."""
+    """The contract of a member in a few words: its docstring up to the first detail."""
     words = (inspect.getdoc(contract) or "").partition("\n")[0]
     for end in (". ", ": ", "; ", " ("):
         words = words.partition(end)[0]

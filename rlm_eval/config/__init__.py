@@ -1,1 +1,1 @@
-"""From YAML and overrides to checked cells, and the identity of a cell."""
+"""Compose YAML and overrides into checked cells; compute the identity of a cell."""

@@ -1,4 +1,4 @@
-"""From a composed YAML node to a typed object: the class named by `_target_` is its own schema.
+"""Build a typed object from a composed YAML node: the class in `_target_` is the schema.
 
 Unlike Hydra's `instantiate`, an unknown key or a wrong type fails, with the full key path.
 """
@@ -36,10 +36,10 @@ def parse_length(value: object) -> int:
 
 
 def locate(target: str, path: str) -> type[Any]:
-    """The dataclass behind a dotted name. Raises `ConfigError` naming the key path.
+    """Import the dataclass at a dotted name. Raises `ConfigError` with the key path.
 
-    A name in this package is a class of it, not something that one of its modules imports. Names
-    from before a module moved are known (`core.moved`).
+    A name in this package must be a class defined there, not one that a module imports. Names of
+    modules that have moved resolve to the new ones (`core.moved`).
     """
     target = moved.now(target)
     module_name, _, name = target.rpartition(".")
@@ -58,12 +58,13 @@ def locate(target: str, path: str) -> type[Any]:
 def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
     """Build the dataclass that `node._target_` names; nested `_target_` nodes are built first.
 
-    `path` is the place of the node in the whole configuration, for messages.
-    Raises `ConfigError` with the full key path for an unknown key, a wrong type, a missing value
-    or a value that the class itself refuses (`ValueError` from its `__post_init__`).
+    `path` is the key path of the node in the whole configuration, for messages. Raises
+    `ConfigError` with the full key path for an unknown key, a wrong type, a missing value or a
+    value that the class rejects (`ValueError` from its `__post_init__`).
     """
     values = {
-        # Each by itself: an interpolation (of a secret, see `environment`) may leave the node.
+        # One by one: an interpolation (of a secret, see `environment`) may refer outside the
+        # node.
         str(key): OmegaConf.to_container(value, resolve=True)
         if OmegaConf.is_config(value)
         else value
@@ -81,7 +82,7 @@ def _build(values: dict[str, Any], path: str) -> Any:
 
 
 def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
-    """Build the dataclass `cls`; as `build`, for a node whose class is known."""
+    """Build the dataclass `cls`: `build` for a node whose class is given."""
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     for key in values:
         if key not in names:
@@ -107,26 +108,26 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1000)
 def _as_it_is(hint: Any) -> tuple[type, ...]:
-    """The types whose values OmegaConf leaves as they are in a field of this type."""
+    """The types whose values OmegaConf does not convert in a field of this type."""
     inner = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return inner if all(one in (*_PLAIN, types.NoneType) for one in inner) else ()
 
 
 @functools.lru_cache(maxsize=1000)
 def _schema(key: str, hint: Any) -> type:
-    """A dataclass with one field, for OmegaConf to check a value against."""
+    """A dataclass with one field, against which OmegaConf checks a value."""
     return dataclasses.make_dataclass("Field", [(key, hint)])
 
 
 def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
-    """`value` converted to the field type: nested dataclasses by us, the rest by OmegaConf."""
+    """Convert `value` to the field's type: nested dataclasses here, other types by OmegaConf."""
     if isinstance(value, dict) and "_target_" in value:
         return _build(dict(value), f"{path}.{key}")
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         return construct(hint, {str(k): v for k, v in value.items()}, f"{path}.{key}")
     if type(value) in _as_it_is(hint) and value != "???":
-        return value  # most fields are like this
+        return value  # the common case
     try:
         merged = OmegaConf.merge(OmegaConf.structured(_schema(key, hint)), {key: value})
         return getattr(OmegaConf.to_object(merged), key)

@@ -1,7 +1,7 @@
 """One cell of a sweep: task x length x method x root x sub x seed, as typed objects.
 
-A cell's identity is the hash of what determines its results (the rule: `identity`); the number of
-samples is left out.
+The identity of a cell is the hash of the settings that determine its results (see `identity`); the
+number of samples is excluded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rlm_eval.storage.plan import is_planned
 from rlm_eval.storage.shards import Shard, parse_shard
 from rlm_eval.tasks import default_n, has_own_length
 
-_SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task takes over
+_SHARED = ("n", "seed", "length", "tokenizer")  # run-level values that a task's fields inherit
 
 
 @dataclass(frozen=True)
@@ -44,33 +44,34 @@ class Cell:
     task: Task
     method: Method
     models: Mapping[str, Model]
-    """By slot: those that the method calls, and `judge` where the task needs one."""
+    """Models by slot: those that the method calls, and `judge` where the task needs one."""
     length: int
     """Nominal context length, tokens."""
     n: int
     """Samples."""
     seed: int
     epochs: int
-    """Repeats of each sample."""
+    """Repetitions of each sample."""
     max_samples: int
-    """Samples in flight."""
+    """Samples run concurrently."""
     limits: Limits
-    """Of one sample."""
+    """Limits of one sample."""
     budget: Limits
-    """Of the whole cell, or of this shard of it; earlier processes included."""
+    """Budget of the whole cell or of this shard, earlier processes included."""
     repl: ReplConfig
     resolved: dict[str, Any]
     """The composed configuration, for jobs and the manifest; see `config.environment.stored`."""
     shard: Shard | None = None
-    """The part of the samples that this process runs; `None` = all."""
+    """The shard of the samples that this process runs; `None` = all."""
     origin: Mapping[str, Any] | None = None
-    """Of a counterfactual the cell that it replays (`replay.shared`); `None` = a run of its own."""
+    """For a counterfactual: the cell that it replays (`replay.shared`); `None` = an ordinary
+    run."""
     in_former_folder: bool = False
-    """True where its run has it in a folder with its method's `former_name` (`in_run`)."""
+    """True where the run stores it in a folder named by its method's `former_name` (`in_run`)."""
 
     @property
     def length_name(self) -> str:
-        """The nominal length, or `own` where the samples have the length that they have."""
+        """The nominal length; `own` where the samples keep their natural length."""
         return "own" if has_own_length(self.task) else str(self.length)
 
     @property
@@ -80,17 +81,17 @@ class Cell:
 
     @property
     def plan_id(self) -> str:
-        """Its id; of a shard also which."""
+        """Identifier in a plan; for a shard it includes the shard."""
         return f"{self.id}/{self.shard.folder}" if self.shard else self.id
 
     def share(self, samples: list[Sample]) -> list[Sample]:
-        """The samples that this process runs."""
+        """Select the samples that this process runs."""
         return samples if self.shard is None else self.shard.of_samples(samples)
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        """Slots whose calls somebody bills at a price that is not known here."""
-        # A script and a server of ours have no list price, and nobody sends a bill for them.
+        """Slots with billed calls whose price is unknown."""
+        # Scripted models and servers that this process starts have no list price and no bill.
         return tuple(
             slot
             for slot, model in self.models.items()
@@ -98,12 +99,12 @@ class Cell:
         )
 
     def earlier_ids(self) -> list[str]:
-        """Its ids under lower `VERSION`s of its classes: other cells, whose numbers are not its."""
+        """Ids under lower `VERSION`s of its classes: cells whose results do not count for it."""
         names = dict.fromkeys((self.method.name, self._former_name))
         return [self._id(one, name) for one in self.earlier_identities() for name in names]
 
     def earlier_identities(self) -> list[str]:
-        """Its identities under lower `VERSION`s of its classes."""
+        """Identities under lower `VERSION`s of its classes."""
         raised = {name: version for name, version in self.versions.items() if version > 1}
         counts = itertools.product(*(range(1, version + 1) for version in raised.values()))
         under = (dict(zip(raised, numbers, strict=True)) for numbers in counts)
@@ -111,14 +112,15 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Readable name and identity hash: the directory of the cell."""
+        """Readable name and identity hash; the name of the cell's directory."""
         name = self._former_name if self.in_former_folder else self.method.name
         return self._id(self.identity, name)
 
     def in_run(self, run: Path) -> Cell:
-        """The cell as this run directory has it: in the folder that an earlier release made.
+        """Return the cell with the folder that this run directory uses for it.
 
-        The identity is the same; a folder's name holds the method's printed name of its time.
+        The identity is the same; the folder's name contains the method's table name of that
+        release.
         """
         if self.in_former_folder or self._former_name == self.method.name:
             return self
@@ -140,21 +142,21 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Hash of everything that determines the cell's results."""
+        """Hash of all settings that determine the cell's results."""
         return self.identity_under({})
 
     def identity_under(self, versions: Mapping[str, int]) -> str:
-        """The identity that the cell had where its classes were at these `VERSION`s."""
+        """The identity under these `VERSION`s of its classes."""
         facts = self._without_n(identity(self._parts, versions))
-        if self.origin is not None:  # no independent run: never the same cell as one
+        if self.origin is not None:  # not independent: never the same cell
             facts["counterfactual"] = {"of": self.origin["of"], "change": self.origin["change"]}
         return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting of the cell that is no run-time knob, defaults included; no secret.
+        """Every setting that is not a run-time setting, defaults included, without secrets.
 
-        Texts are hashed where the task's own must not lie on a disk.
+        Texts are hashed where the task's texts must not be stored on disk.
         """
         found: dict[str, Any] = SECRETS.tree(self._without_n(settings(self._parts)))
         if self.task.protected:
@@ -163,12 +165,12 @@ class Cell:
 
     @property
     def versions(self) -> dict[str, int]:
-        """`VERSION` of the classes that the cell is built of."""
+        """`VERSION` of each class in the cell."""
         return versions_in(self._parts)
 
     @staticmethod
     def _without_n(facts: dict[str, Any]) -> dict[str, Any]:
-        facts["task"].pop("n", None)  # more samples are the same cell
+        facts["task"].pop("n", None)  # more samples do not change the cell
         return facts
 
     @property
@@ -184,10 +186,10 @@ class Cell:
 
 
 def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({})) -> Cell:
-    """Build and check a composed configuration. Raises `ConfigError`; nothing is called.
+    """Build and check a composed configuration. Raises `ConfigError`; makes no model call.
 
-    `given` are objects that stand for nodes of `config` (`task`, `method`, slots of models): they
-    are used as they are, and their nodes only say what they are.
+    `given` holds objects for nodes of `config` (`task`, `method`, model slots): they are used
+    directly, and their nodes serve only as a description.
     """
     config = config.copy()
     settle(config)
@@ -214,7 +216,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     budget = _budget(config, "cell_budget")
     origin = config.get("counterfactual")
     shard = parse_shard(config.get("shard"))
-    if shard is not None:  # shards do not see each other
+    if shard is not None:  # shards have no view of each other's usage
         try:
             budget = budget.part(shard.of)
         except ValueError as error:
@@ -238,12 +240,12 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     _check_limits(cell, (limits, budget, sweep_budget(config)))
     cell = cell.in_run(_run_folder(config))
     for name in (cell.id, str(config.name), *(model.name for model in cell.models.values())):
-        SECRETS.publish(name)  # they name folders, which readers must find
+        SECRETS.publish(name)  # these are names of folders, which must stay readable
     return cell
 
 
 def build_task(config: DictConfig) -> Task:
-    """The task; without an `n` it gets, and `config` keeps, what shows a large difference.
+    """Build the task; without `n`, set one that shows a large difference, also in `config`.
 
     Raises `ConfigError`.
     """
@@ -259,8 +261,8 @@ def build_task(config: DictConfig) -> Task:
 
 
 def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
-    """What a call may cost at most must be known before it is made. Raises `ConfigError`."""
-    # By the name under which each is set: a slot that is the root model again has no fields.
+    """Check that the maximum cost of a call is known before it is made. Raises `ConfigError`."""
+    # By the slot that configures each: a slot that reuses the root model has no fields.
     models = {_source(cell.resolved, slot): model for slot, model in cell.models.items()}
     capless = [slot for slot, m in models.items() if m.sampling.max_output_tokens is None]
     if capless and any(of.needs_output_cap for of in limits):
@@ -279,7 +281,7 @@ def _check_limits(cell: Cell, limits: Sequence[Limits]) -> None:
 
 
 def _models(config: DictConfig, slots: Sequence[str], given: Mapping[str, Any]) -> dict[str, Model]:
-    """The models in these slots; `same` is the root model again, the very same object."""
+    """Build the models in these slots; `same` reuses the root model's object."""
     built: dict[str, Model] = {}
     for slot in slots:
         node = config.get(slot)
@@ -298,7 +300,7 @@ def _models(config: DictConfig, slots: Sequence[str], given: Mapping[str, Any]) 
 
 
 def _check_one_model(config: DictConfig, method: str) -> None:
-    """Raises `ConfigError` where a sub-model is configured that the method would never call."""
+    """Raise `ConfigError` where a sub-model is configured that the method never calls."""
     sub = config.get("sub")
     if (
         sub is None
@@ -317,7 +319,7 @@ def _has_judge(task: object) -> bool:
 
 
 def _check_members(plug_in: object, path: str, *contracts: type) -> None:
-    """Raises `ConfigError` that names each member of the contracts that a class lacks."""
+    """Raise `ConfigError` listing each contract member that a class lacks."""
     if lines := [line for contract in contracts for line in missing(plug_in, contract)]:
         raise ConfigError(f"{path}: {'; '.join(lines)}; see rlm_eval/protocols.py")
     for member, kind, wanted in _VALUES:
@@ -336,23 +338,23 @@ _VALUES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("density", Density, "a `Density`, such as `Density.CONSTANT`"),
     ("slots", (tuple, list), 'a tuple of names, such as `("root",)`'),
 )
-"""Members whose values the manifest and the plan rest on."""
+"""Members whose values the manifest and the plan use."""
 
 
 def _source(config: Mapping[Any, Any] | DictConfig, slot: str) -> str:
-    """The slot that configures the model in `slot`: `root` where that is the same one."""
+    """The slot that configures the model in `slot`: `root` where it reuses the root model."""
     return "root" if config[slot].get("same") else slot
 
 
 def merged(config: DictConfig, over: dict[str, Any]) -> DictConfig:
-    """`config` with top-level values replaced."""
+    """Copy `config` with top-level values replaced."""
     result = config.copy()
     result.update(over)
     return result
 
 
 def sweep_budget(config: DictConfig) -> Limits:
-    """The limits of the whole sweep."""
+    """Budget of the whole sweep."""
     return _budget(config, "budget")
 
 
@@ -369,7 +371,7 @@ def _run_folder(config: DictConfig) -> Path:
 
 
 def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:
-    """The task's node, with the run-level values that its class has and its YAML does not set."""
+    """Add to the task's node the run-level values that its class has and its YAML leaves unset."""
     if "_target_" not in node:
         raise ConfigError("task: has no _target_; choose one: task=s_niah")
     names = {f.name for f in dataclasses.fields(locate(str(node["_target_"]), "task"))}
@@ -379,7 +381,7 @@ def _with_shared(node: DictConfig, shared: dict[str, Any]) -> dict[str, Any]:
 
 def _budget(config: DictConfig, key: str) -> Limits:
     found = _limits(config, key)
-    if found.seconds is not None:  # nobody would look at it
+    if found.seconds is not None:  # no code enforces a time budget of a sweep
         raise ConfigError(f"{key}.seconds: only a sample has a time limit; set limits.seconds")
     return found
 

@@ -1,4 +1,4 @@
-"""Contexts of stored samples, made again from their tasks: no run directory holds them."""
+"""Contexts of stored samples, regenerated from their tasks; run directories do not store them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LOG = logging.getLogger(__name__)
 
 
 class ContextSource:
-    """Rebuilds the contexts of stored samples from their tasks: they are never in the run.
+    """Regenerates the contexts of stored samples from their tasks.
 
-    The hub is not asked. What is not at hand is logged once a data set, and its text is not shown.
+    Makes no network request. Missing data are logged once per data set, and their text is not
+    shown.
     """
 
     def __init__(
         self, *, trust: bool = False, known: Collection[str] = (), runs: Sequence[Path] = ()
     ) -> None:
-        """`trust` and `known` as of `config.trust.stored_cell`; `runs` may hold imported
-        contexts."""
+        """`trust`, `known` as in `config.trust.stored_cell`; `runs` may hold imported contexts."""
         self._trust = trust
         self._runs = runs
         self._known = known
@@ -35,9 +35,9 @@ class ContextSource:
         self._samples: dict[str, Sample] = {}
 
     def __call__(self, manifest: Mapping[str, Any], sample: str) -> str | None:
-        """Canonical text of a sample's context; `None` where the task does not make it again.
+        """Canonical text of a sample's context; `None` where the task cannot regenerate it.
 
-        Neither is it made where the run would have to be trusted, nor of protected tasks.
+        Also `None` where the run would have to be trusted, and for protected tasks.
         """
         if manifest["facts"].get("protected"):
             return None

@@ -1,8 +1,8 @@
-"""Configurations that take values from the environment: `${oc.env:NAME}` stays in what is stored.
+"""Environment values in configurations: `${oc.env:NAME}` stays in the stored configuration.
 
-A stored configuration (manifest, job) holds the interpolation where its value is a secret
-(`secrets`), so that the value is in no file and a job reads its own machine's. Literal secrets in
-`headers` and `environment` are refused, other literals there are masked in manifests.
+A stored configuration (manifest, job) keeps the interpolation where its value is a secret
+(`secrets`): the value is written to no file, and a job reads it from its own machine. Literal
+secrets in `headers` and `environment` are rejected; other literals there are masked in manifests.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS, looks_secret, redact
 
 MASK = "[not stored]"
-"""Stands for a header's value in manifests."""
+"""Placeholder for a header's value in manifests."""
 PLACES = ("headers", "environment")
-"""Mappings whose values are sent or exported, and may be secrets at any length."""
+"""Mappings whose values are sent or exported; they may be secrets of any length."""
 _NAMES = ("name", "model", "results")
-"""Fields that name tables, folders and requests: their values are shown."""
+"""Fields that name tables, folders and requests; their values are not masked."""
 
 _IS_KEY = re.compile(r"(?:x[-_])?api[-_]?key|authorization|password|secret|access[-_]?token", re.I)
-"""Names of fields, in any place, that hold a key and nothing else."""
+"""Field names that hold only a key, wherever they occur."""
 _ASSIGNED = re.compile(r"(\w+)=(?![\"']?\$)[^\s;]")
-"""Variables that a line of a shell sets to a literal."""
+"""Variables that a shell line sets to a literal."""
 
 _read: ContextVar[dict[str, str] | None] = ContextVar("_read", default=None)
 _stand_in: ContextVar[bool] = ContextVar("_stand_in", default=False)
 
 
 def _env(key: str, *default: Any) -> Any:
-    """`oc.env`, which also notes what was read. Raises `KeyError` naming what to export."""
+    """`oc.env` that records what it reads. Raises `KeyError` naming the variable to export."""
     try:
         value = oc.env(key, *default)
     except KeyError as error:
@@ -55,7 +55,7 @@ OmegaConf.register_new_resolver("oc.env", _env, replace=True)
 
 @contextmanager
 def _noting() -> Iterator[dict[str, str]]:
-    """The variables that are read meanwhile: name -> value."""
+    """Record the variables read in this block: name -> value."""
     read: dict[str, str] = {}
     token = _read.set(read)
     try:
@@ -66,7 +66,7 @@ def _noting() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def unset_variables_allowed() -> Iterator[None]:
-    """`${oc.env:NAME}` of an unset variable is `[NAME]`: a stored cell is read, nothing is sent."""
+    """Resolve unset `${oc.env:NAME}` to `[NAME]`, for stored cells that are only read."""
     token = _stand_in.set(True)
     try:
         yield
@@ -75,9 +75,9 @@ def unset_variables_allowed() -> Iterator[None]:
 
 
 def settle(config: DictConfig | ListConfig) -> None:
-    """Resolve `config` in place, except where that would put a secret of the environment into it.
+    """Resolve `config` in place, except where that would insert a secret from the environment.
 
-    Raises `ConfigError` for what cannot be resolved, and for a literal secret.
+    Raises `ConfigError` for an interpolation that cannot be resolved and for a literal secret.
     """
     try:
         _settle(config, "", OmegaConf.to_container(config, resolve=False))
@@ -86,7 +86,7 @@ def settle(config: DictConfig | ListConfig) -> None:
 
 
 def _settle(node: DictConfig | ListConfig, path: str, raw: Any) -> None:
-    """`raw` is the node as plain values, not resolved: most need no look at the node itself."""
+    """`raw` is the node as plain, unresolved values: most need no access to the node."""
     keys: Sequence[Any] = range(len(raw)) if isinstance(raw, list) else list(raw)
     for key in keys:
         written = raw[key]
@@ -116,14 +116,14 @@ def _settle(node: DictConfig | ListConfig, path: str, raw: Any) -> None:
 
 
 def _are_secrets(read: Mapping[str, str], value: Any, *, declared: bool) -> bool:
-    """Register what was read for a value; true where one of it is a secret."""
+    """Register the variables read for a value; return true where one of them is a secret."""
     if isinstance(value, int | float) and not declared:
-        return False  # as redaction in text it would hide equal numbers
+        return False  # too short: redacting it in text would also hide equal numbers
     values = list(read.items())
-    # `oc.decode` takes quotes away, and takes lists and mappings apart.
+    # `oc.decode` strips quotes and splits lists and mappings.
     name = next(iter(read))
     values += [(name, t) for t in _texts(value) if not any(one in t for one in read.values())]
-    # Every one is registered, not only the first.
+    # No short circuit: every part must be registered.
     return sum(SECRETS.add(name, text, declared=declared) for name, text in values) > 0
 
 
@@ -162,14 +162,14 @@ def _refuse_literal(where: str, value: str, *, declared: bool) -> None:
 
 
 def stored(config: DictConfig) -> dict[str, Any]:
-    """A settled configuration as JSON: interpolations of secrets stay."""
+    """Return a settled configuration as JSON; interpolations of secrets stay."""
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def masked(config: Any) -> Any:
-    """A stored configuration for reading: of headers only the names, and variables' names."""
+    """Return a stored configuration for display: header and variable names without their values."""
     if isinstance(config, dict):
         return {
             key: {name: _shown(text) for name, text in value.items()}
@@ -196,7 +196,7 @@ _VALUE = re.compile(r"""(:\s*)("[^"]*"|'[^']*'|(?:\$\{[^}]*\}|[^,{}])+)""")
 
 
 def masked_arguments(arguments: Sequence[str]) -> list[str]:
-    """A command line as it may be written: no header's value, no user of a URL, no secret."""
+    """Return a command line that is safe to write: no header values, URL users or secrets."""
     return [redact(_without_user(_masked_argument(text))) for text in arguments]
 
 

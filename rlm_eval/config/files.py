@@ -1,15 +1,15 @@
-"""Where configurations and suites lie: those of the package, and those of the user.
+"""Locations of configurations and suites: the package's and the user's.
 
-The package's `configs/` and `benchmarks/` are folders at the top of a clone; the build of a wheel
-puts copies into the package. A user's YAML files join them through Hydra's search path, from these
+The package's `configs/` and `benchmarks/` are folders at the top of a clone; a wheel contains
+copies inside the package. A user's YAML files join them through Hydra's search path, from these
 folders:
 
-1. `--config-dir DIR` of any command (it puts DIR in front of the next one),
+1. `--config-dir DIR` of any command (DIR precedes the folders of 2),
 2. `RLM_EVAL_CONFIG_PATH`: folders, separated as in `PATH`,
 3. `configs/` in the working directory.
 
-A name means one configuration: a file that another of the folders has with other contents is an
-error, and so no user's file takes the place of a shipped one unseen. Python modules beside a
+A name refers to one configuration: a file with the same name and other contents in another folder
+is an error, so that a user's file cannot silently replace a shipped one. Python modules next to a
 `configs/` folder can be imported (`_target_: my_tasks.MyTask`).
 """
 
@@ -35,7 +35,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def _shipped(name: str) -> Path:
-    """A folder of the package: in a wheel inside of it, in a clone beside it."""
+    """Path of a package folder: inside the package in a wheel, next to it in a clone."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
@@ -46,14 +46,14 @@ BENCHMARKS = _shipped("benchmarks")
 """The package's suites."""
 
 EARLIER_NAMES = Path(__file__).parent / "earlier_names"
-"""Names that configurations had: they compose, but no list has them."""
+"""Former names of configurations: they still compose, but no list shows them."""
 
 
 def user_folders() -> list[Path]:
     """The user's configuration folders, as absolute paths, in the order above.
 
-    Raises `ConfigError` for a folder that was named and is none, and where a file differs from one
-    of the same name in an earlier folder or in the package.
+    Raises `ConfigError` where a named folder does not exist, and where a file differs from one with
+    the same name in an earlier folder or in the package.
     """
     found = _found()
     for index, folder in enumerate(found):
@@ -64,7 +64,7 @@ def user_folders() -> list[Path]:
 
 
 def _found() -> list[Path]:
-    """As `user_folders`, their files not looked at."""
+    """`user_folders` without the check of their files."""
     found: list[Path] = []
     for text in os.environ.get(VARIABLE, "").split(os.pathsep):
         if not text.strip():
@@ -91,7 +91,7 @@ def _check_same(path: Path, other: Path) -> None:
 
 
 def config_folders(shipped: Path = CONFIGS) -> list[Path]:
-    """Every folder of configurations, the package's first."""
+    """All configuration folders, the package's first."""
     return [shipped, *user_folders()]
 
 
@@ -102,22 +102,22 @@ def groups(shipped: Path = CONFIGS) -> list[str]:
 
 
 def names(group: str, shipped: Path = CONFIGS) -> list[str]:
-    """Names of the configurations of a group; empty where there is no such group."""
+    """Names of the configurations in a group; empty where the group does not exist."""
     folders = config_folders(shipped)
     return sorted({path.stem for folder in folders for path in folder.glob(f"{group}/*.yaml")})
 
 
 def suite_folders() -> list[Path]:
-    """Folders that hold suites: `benchmarks/` of the working directory, then the package's."""
+    """Folders with suites: `benchmarks/` of the working directory, then the package's."""
     here = Path("benchmarks")
     own = [here.resolve()] if here.is_dir() else []
     return list(dict.fromkeys([*own, BENCHMARKS.resolve()]))
 
 
 def extend_import_path() -> None:
-    """Make modules of the working directory and beside the user's `configs/` importable.
+    """Make modules in the working directory and next to the user's `configs/` importable.
 
-    They come last: no installed module is hidden.
+    They are appended to the path, so that they hide no installed module.
     """
     for folder in (Path.cwd(), *(folder.parent for folder in _found())):
         if str(folder) not in sys.path:
@@ -126,9 +126,9 @@ def extend_import_path() -> None:
 
 @contextmanager
 def chosen_on_command_line(arguments: list[str]) -> Iterator[list[str]]:
-    """The arguments without `--config-dir DIR`, whose folder is first in the variable meanwhile.
+    """Yield the arguments without `--config-dir DIR`; in this block DIR is first in the variable.
 
-    Jobs and servers that are started meanwhile have it in their environment.
+    Jobs and servers started in this block inherit it through their environment.
     """
     rest, given = [], []
     queue = iter(arguments)
@@ -157,13 +157,12 @@ def chosen_on_command_line(arguments: list[str]) -> Iterator[list[str]]:
 
 @functools.cache
 def join_hydra() -> None:
-    """Let Hydra look into the user's folders and for earlier names, too, wherever it composes the
-    package's."""
+    """Add the user's folders and the former names to Hydra's search path for the package."""
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class UserConfigs(SearchPathPlugin):
-        """Adds these folders behind the package's; other Hydra applications are left alone."""
+        """Appends these folders after the package's; other Hydra applications are unaffected."""
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             main = [part.path for part in search_path.get_path() if part.provider == "main"]
@@ -177,7 +176,7 @@ def join_hydra() -> None:
 
 
 def group_help() -> str:
-    """The config groups, what they are by their comments in run.yaml, and what is in them."""
+    """Describe the config groups: their comments in run.yaml and their configurations."""
     told = (CONFIGS / "run.yaml").read_text(encoding="utf-8")
     about = dict(re.findall(r"^  - (\w+)(?:@root)?: .*# (.*)", told, re.MULTILINE))
     lines = [f"config groups (GROUP=NAME; yours from {OPTION} DIR, {VARIABLE}, ./configs):"]

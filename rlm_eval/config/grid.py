@@ -1,7 +1,7 @@
-"""From Hydra overrides to the resolved configurations of a sweep's cells.
+"""Expand Hydra overrides into the resolved configurations of a sweep's cells.
 
-Composition is Hydra's (compose API). The grid is expanded here and not by `--multirun`, so that the
-cells of one process share servers and budgets, and so that a sweep can be resumed or submitted.
+Composition uses Hydra's compose API. The grid is expanded here and not by `--multirun`, so that the
+cells of one process share servers and budgets and a sweep can be resumed or submitted.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from rlm_eval.config.files import names as names_of
 from rlm_eval.core.errors import ConfigError
 
 CONFIG_DIR = CONFIGS
-_COMPOSING = threading.RLock()  # Hydra keeps what it composes with in a global
+_COMPOSING = threading.RLock()  # Hydra keeps its composition state in a global
 
-_APPENDED_GROUPS = ("experiment", "debug")  # `+experiment=x` is a habit; the group has a default
+_APPENDED_GROUPS = ("experiment", "debug")  # common as `+experiment=x`, but they have a default
 
 
 def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[DictConfig]:
@@ -40,7 +40,7 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
 
     Sweeps are comma lists, `range()` and `choice()` of the overrides, and the `sweep:` mapping of
     an experiment; an override of a swept key replaces the experiment's sweep of it.
-    Raises `ConfigError` for whatever does not parse or compose.
+    Raises `ConfigError` where an override does not parse or compose.
     """
     fixed, swept = _split(overrides)
     base = _compose(fixed, config_dir)
@@ -61,15 +61,14 @@ def product(
     config_dir: Path = CONFIG_DIR,
     base: DictConfig | None = None,
 ) -> list[DictConfig]:
-    """The configurations of every combination; an axis is a list of lists of overrides.
+    """Compose every combination; an axis is a list of lists of overrides.
 
-    `base` is what `fixed` composes to, where the caller has it.
+    `base` is the composition of `fixed`, where the caller already has it.
 
-    Composing takes a fifth of a second and what an override changes stands under its own top-level
-    key, so that each alternative is composed once and put together with the others. Axes that
-    change the same one (`model@root=a,b root.window=4096,8192`) are composed together; of two
-    values of one field the later wins. Overlays change anything and come outermost.
-    Raises `ConfigError`.
+    Composing takes 0.2 s. An override changes only its own top-level key, so each alternative is
+    composed once and merged with the others. Axes that change the same key (`model@root=a,b
+    root.window=4096,8192`) are composed together; of two values of one field the later wins.
+    Overlays may change any key and vary slowest. Raises `ConfigError`.
     """
     for index, axis in enumerate(axes):
         if any(_key(o) in _APPENDED_GROUPS for alternative in axis for o in alternative):
@@ -96,7 +95,7 @@ def product(
 
 
 def with_fields(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[str]:
-    """The overrides as Hydra's own command line takes them: fields that no YAML names included."""
+    """Return the overrides as on Hydra's command line, including fields absent from the YAML."""
     names = _top_level_names(config_dir)
     return [_field(override, names) for override in overrides]
 
@@ -106,7 +105,7 @@ def _top_level(overrides: Iterable[str]) -> set[str]:
 
 
 def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[str, Any]:
-    """What these overrides change: top-level key -> node. A plain value needs no composing."""
+    """Nodes that these overrides change: top-level key -> node. Plain values are not composed."""
     names = _top_level_names(config_dir)
     known = groups(config_dir)
     if all(k in names and k not in known for k in map(_key, own)):
@@ -117,7 +116,7 @@ def _nodes(fixed: Sequence[str], own: Sequence[str], config_dir: Path) -> dict[s
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Overrides of one value, and those that sweep: key -> one override per value."""
+    """Split into overrides with one value, and sweeps: key -> one override per value."""
     fixed: list[str] = []
     swept: dict[str, list[str]] = {}
     for text in overrides:
@@ -147,7 +146,7 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
     join_hydra()
     extend_import_path()
     with _COMPOSING:
-        before = GlobalHydra.instance().hydra  # of an application that calls us
+        before = GlobalHydra.instance().hydra  # state of the calling application
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
@@ -168,20 +167,20 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
 
 
 def _field(override: str, names: Sequence[str]) -> str:
-    """`root.concurrency=3` although the YAML says only what differs; `build` knows the fields."""
+    """Accept `root.concurrency=3` although the YAML lacks the field; `build` checks the fields."""
     key = override.partition("=")[0]
     known = "." in key and "@" not in key and key.partition(".")[0] in names
     return f"++{override}" if known else override
 
 
 def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> str:
-    """Hydra's message, and the near names where a config or key is unknown."""
+    """Hydra's message, with near names where a config or key is unknown."""
     message = " ".join(str(error).split())
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         group = key.split("@")[0]
         if known := names_of(group, config_dir):
-            if value == "null":  # which Hydra takes for a group without a default alone
+            if value == "null":  # Hydra accepts it only for a group without a default
                 return f"{override}: to choose none write ~{override.partition('=')[0].lstrip('+')}"
             if value and value not in known:
                 near = difflib.get_close_matches(value, known, 3) or known
@@ -198,7 +197,7 @@ def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> st
 
 
 def _with_field(field: str, overrides: Sequence[str], config_dir: Path) -> list[str]:
-    """Where what is chosen has such a field: `task.shelves`."""
+    """Suggest where the chosen configurations have such a field: `task.shelves`."""
     rest = [override for override in overrides if _key(override) != field]
     try:
         config = _compose(rest, config_dir)
@@ -230,8 +229,8 @@ def _top_level_names(config_dir: Path) -> list[str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _names_in(path: Path, changed_ns: int) -> frozenset[str]:  # noqa: ARG001 - read anew then
-    """The keys and the slots of models of `run.yaml`."""
+def _names_in(path: Path, changed_ns: int) -> frozenset[str]:  # noqa: ARG001 - cache key
+    """The keys and the model slots of `run.yaml`."""
     loaded: Any = OmegaConf.load(path)
     slots = [str(k).partition("@")[2] for d in loaded.defaults if hasattr(d, "keys") for k in d]
     keys = (str(k) for k in loaded if k != "defaults")

@@ -1,17 +1,17 @@
-"""The identity of a configuration: what of it determines the results, as JSON to be hashed.
+"""The identity of a configuration: the settings that determine its results, as JSON for hashing.
 
-One rule decides about every field of a class that a cell is built of:
+One rule applies to every field of every class in a cell:
 
-* A field named in the class's `RUNTIME` changes no result and never enters.
-* A field that the class had at the first release (`data/first_fields.json`) always enters.
-* Any other field, added later or of a plug-in's class, enters unless it is at its default. So a new
-  field with a default that keeps the old behaviour orphans no published result and no unfinished
-  run.
+* A field in the class's `RUNTIME` does not affect results and is always excluded.
+* A field that the class had in the first release (`data/first_fields.json`) is always included.
+* Any other field (added later, or of a plug-in's class) is included unless it has its default
+  value. A new field whose default keeps the old behaviour therefore invalidates no published result
+  and no unfinished run.
 
-What a class *does* is its `VERSION` (1 where it names none): it enters from 2 on. Raise it whenever
-a method, a parser or a generator gives something else for the same configuration, and when the
-default of a field changes that was added later. Scorers have versions of their own
-(`core.types.Score.version`): a stored answer is scored again, not asked again.
+A class's behaviour is versioned by `VERSION` (1 where absent); it is included from 2 on. Raise it
+when a method, a parser or a generator gives different results for the same configuration, and when
+the default of a field added later changes. Scorers have separate versions
+(`core.types.Score.version`): a stored answer is rescored without a new model call.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _FIRST = Path(__file__).parent / "data" / "first_fields.json"
 
 
 def identity(value: Any, versions: Mapping[str, int] | None = None) -> Any:
-    """`value` as JSON, by the rule above; a dataclass also gives its class name.
+    """Return `value` as JSON by the rule above; a dataclass also contributes its class name.
 
-    `versions` replaces the `VERSION` of the classes that it names: the identity that a result had
-    under the code that made it.
+    `versions` overrides the `VERSION` of the classes that it names, to compute the identity that a
+    result had under the code that produced it.
     """
     return _plain(value, versions or {}, whole=False)
 
 
 def settings(value: Any) -> Any:
-    """`value` as JSON with every field but those of `RUNTIME`, defaults included."""
+    """Return `value` as JSON with all fields except `RUNTIME`, defaults included."""
     return _plain(value, {}, whole=True)
 
 
 def hashed(value: Any) -> Any:
-    """`settings` with every text as its hash: they can be compared and hold no protected text."""
+    """`settings` with every text hashed: comparable, and free of protected text."""
     if isinstance(value, dict):
         return {key: hashed(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def versions_in(value: Any) -> dict[str, int]:
 
 
 def changed_defaults(stored: Any, now: Any, place: str = "") -> list[str]:
-    """Fields that both `settings` have with different values, as `root.window: None, now 8192`."""
+    """List fields with different values in two `settings`, as `root.window: None, now 8192`."""
     if isinstance(stored, dict) and isinstance(now, dict):
         return [
             line
@@ -114,7 +114,7 @@ def _plain(value: Any, versions: Mapping[str, int], *, whole: bool) -> Any:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """The field's default; `MISSING`, which equals nothing, where it has none."""
+    """The field's default; `MISSING`, which equals no value, where it has none."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

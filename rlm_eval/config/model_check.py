@@ -1,4 +1,4 @@
-"""`rlm-eval doctor --model`: the model that a run would use, composed from its configuration."""
+"""Run `rlm-eval doctor --model`: check the model that a run's configuration composes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlm_eval.models.servers import trial
 
 
 def model_of(name: str, overrides: Sequence[str]) -> Any:
-    """The model that `model@root=NAME` and these overrides compose. Raises `ConfigError`."""
+    """Compose `model@root=NAME` with these overrides. Raises `ConfigError`."""
     from rlm_eval.config.environment import settle
     from rlm_eval.config.grid import expand
 
@@ -21,5 +21,5 @@ def model_of(name: str, overrides: Sequence[str]) -> Any:
 
 
 def run(name: str, overrides: Sequence[str]) -> str:
-    """The whole check as text. Raises `RlmEvalError` where the model cannot be used."""
+    """Run all checks and return their text. Raises `RlmEvalError` where the model is unusable."""
     return "\n".join(asyncio.run(trial.check(model_of(name, overrides))))

@@ -1,10 +1,10 @@
-"""What the manifest of a stored run may cause without the user's trust: no foreign code.
+"""Trust boundary for stored runs: a manifest must not run foreign code without `--trust`.
 
-A manifest's configuration names classes by dotted name. Those of this package are built; another
-one would run its module on import, so it needs the user's word (`--trust`). So does an
-interpolation: a stored configuration is resolved, but for the secrets of its models
-(`root.headers={x-key: ${oc.env:KEY}}`), which nothing here sends. Running stored code again
-(`replay`) asks for more: a sandbox that is ours. Documented in docs/security.md.
+A manifest's configuration names classes by dotted name. Classes of this package are built; another
+class would run its module on import, so it requires the user's consent (`--trust`). So does an
+interpolation, because a stored configuration is resolved; secrets of its models
+(`root.headers={x-key: ${oc.env:KEY}}`) are exempt, since no code here sends them. Running stored
+code again (`replay`) also requires a sandbox of this package. Documented in docs/security.md.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from rlm_eval.config.environment import unset_variables_allowed
 from rlm_eval.core.errors import RlmEvalError
 
 _OURS = re.compile(r"rlm_eval(\.[a-z][a-z0-9_]*)+\.[A-Z][A-Za-z0-9]*")
-"""A public class in a public module: `rlm_eval.__main__` would run the command line on import."""
+"""A public class in a public module: importing `rlm_eval.__main__` would run the command line."""
 _SECRET = re.compile(r"\$\{oc\.env:\w+\}|\$\{oc\.decode:\$\{oc\.env:\w+\}\}")
-"""How a manifest names a secret, within a text or alone."""
+"""Form of a secret's reference in a manifest, alone or within a text."""
 _NOT_MODELS = ("task", "method", "repl")
 _BACKENDS = ("rlm_eval.repl.pool.SandboxPool", "rlm_eval.repl.docker.DockerPool")
 
 
 class Untrusted(RlmEvalError):
-    """A stored run would have foreign code run; it was neither imported nor run."""
+    """A stored run refers to foreign code; it was neither imported nor run."""
 
 
 def foreign(config: Mapping[str, Any]) -> set[str]:
-    """What of a configuration is not ours: dotted names of classes, and interpolations."""
+    """Foreign parts of a configuration: dotted class names and interpolations."""
     return {
         text
         for key, part in config.items()
@@ -57,9 +57,9 @@ def _named(node: Any, of_model: bool) -> Iterator[tuple[str, bool]]:
 def stored_cell(
     manifest: Mapping[str, Any], *, trust: bool = False, known: Collection[str] = ()
 ) -> Cell:
-    """The cell of a stored configuration; `known` are names that the user's own command gave.
+    """Build the cell of a stored configuration; `known` are names from the user's own command.
 
-    Raises `Untrusted`, before anything is imported, unless it is trusted.
+    Raises `Untrusted`, before any import, where the configuration needs trust and has none.
     """
     if manifest.get("facts", {}).get("imported"):
         raise RlmEvalError(
@@ -73,7 +73,7 @@ def stored_cell(
 
 
 def replayed_cell(manifest: Mapping[str, Any], *, trust: bool = False) -> Cell:
-    """As `stored_cell`, for running the stored trajectories' code again."""
+    """`stored_cell` for running the code of stored trajectories again."""
     cell = stored_cell(manifest, trust=trust)
     if trust:
         return cell

@@ -1,6 +1,6 @@
-"""HOW a question is answered. A `Method` knows a session and a sample's context, never a task.
+"""HOW a question is answered. A `Method` sees a session and a sample's context, never a task.
 
-Its contract stands in `rlm_eval.protocols`.
+Its contract is in `rlm_eval.protocols`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def history_of(method: Method) -> tuple[str, ...]:
-    """Roles of the turns that a request to the root may have, in order; the longest kind."""
+    """Roles of the turns in the longest kind of request to the root, in order."""
     return tuple(getattr(method, "history", ("user",)))
 
 
@@ -54,7 +54,7 @@ _CLASSES = {
     "React": "react",
     "SummaryAgent": "summary_agent",
 }
-"""The shipped methods and RLM protocols: class -> module, loaded when it is first used."""
+"""The shipped methods and RLM protocols: class -> module, imported on first use."""
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(__name__, _CLASSES, globals())

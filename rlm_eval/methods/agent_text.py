@@ -1,6 +1,6 @@
-"""What the text-driven baselines share: prompts in parts, and lines that begin with a word.
+"""Shared by the text-driven baselines: prompts in parts, and lines that begin with a directive.
 
-Not the RLM's protocols (`methods/rlm`): these agents end with a line `ANSWER: ...`.
+The RLM's protocols are in `methods/rlm`; these agents end with a line `ANSWER: ...`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rlm_eval.protocols import Session
 def load_parts(
     prompt: str, file: str | None, needed: Sequence[str], whole: str = ""
 ) -> tuple[PromptText, dict[str, str]]:
-    """The prompt, for its identity, and its parts by name.
+    """Load a prompt (for its identity) and its parts by name.
 
-    A user's `file` replaces the parts of the shipped `prompt` that it has; one without any part is
-    taken as the part `whole` (a paper's system prompt, as it was printed). Raises `ConfigError`
-    where a file is missing and `ValueError` where a part of `needed` is.
+    Parts of the user's `file` replace those of the shipped `prompt`; a file without parts becomes
+    the part `whole` (a paper's system prompt, verbatim). Raises `ConfigError` where a file is
+    missing and `ValueError` where a part of `needed` is missing.
     """
     shipped = load_prompt(prompt)
     parts, name = sections(shipped.text), shipped.name
@@ -37,10 +37,10 @@ def load_parts(
 
 
 def directive(reply: str, words: Sequence[str]) -> tuple[str, str] | None:
-    """The first line that begins with one of `words` and a colon: (word, what follows).
+    """Find the first line that begins with one of `words` and a colon: (word, text after it).
 
-    `ANSWER:` takes the rest of the reply, the others the rest of their line. Case and Markdown's
-    emphasis around the word, or around the line, do not matter.
+    `ANSWER:` takes the rest of the reply, the others the rest of their line. Case and Markdown
+    emphasis around the word or the line are ignored.
     """
     pattern = rf"^[ \t>*_#-]*?([*_]*)({'|'.join(words)})([*_]*:[*_]*)(.*)"
     match = re.search(pattern, reply, re.IGNORECASE | re.MULTILINE)
@@ -54,7 +54,7 @@ def directive(reply: str, words: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _closed(text: str, emphasis: str) -> str:
-    """`text` without the end of an emphasis that began before it: at its first line, or its end."""
+    """Remove the closing mark of an earlier emphasis, at the first line's end or the text's."""
     first, newline, rest = text.partition("\n")
     if emphasis and first.rstrip().endswith(emphasis):
         return (first.rstrip().removesuffix(emphasis).rstrip() + newline + rest).strip()
@@ -66,9 +66,9 @@ _HAS_KEY = re.compile(r"[*_]*answer[*_]*:", re.IGNORECASE)
 
 
 def as_asked(text: str, question: str) -> str:
-    """What followed `ANSWER:`, with the key again where the question asks for `'Answer: ...'`.
+    """The text after `ANSWER:`, with the key restored where the question asks for `'Answer: ...'`.
 
-    There the agent's word and the task's are one and the same, and a scorer may need the task's.
+    The agent's directive then equals the task's key, which a scorer may require.
     """
     if not text or not _ASKS_FOR_KEY.search(question) or _HAS_KEY.match(text):
         return text
@@ -78,7 +78,7 @@ def as_asked(text: str, question: str) -> str:
 async def last_answer(
     session: Session, messages: list[Message], question: str, request: str, turn: int
 ) -> Answer:
-    """Turns ran out: one more call that asks for the answer at once, whatever form it has."""
+    """After the last turn: make one more call that requests the answer, and accept any form."""
     asked = [*messages, Message("user", request)]
     call = await session.call(asked, role=Role.ROOT, position=f"t{turn}", turn=turn)
     said = directive(call.reply, ("ANSWER",))

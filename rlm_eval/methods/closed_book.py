@@ -1,6 +1,6 @@
-"""Closed book: the question without its context. A score above chance says that data leaked.
+"""Closed-book baseline: the question without its context. A score above chance indicates leakage.
 
-Ours; no paper's method. What is asked is the sample's question as it stands.
+Ours; not from a paper. The question is the sample's, unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ClosedBook:
     prompt: str = "closed_book/guess"
     """Shipped prompt, with `{question}`; `closed_book/plain` is the question alone."""
     prompt_file: str | None = None
-    """A prompt of your own in its place."""
+    """The user's own prompt file, replacing `prompt`."""
     label: str = "closed_book"
     """Name in tables."""
 
@@ -38,7 +38,7 @@ class ClosedBook:
         return load_prompt(self.prompt, self.prompt_file).id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """One root call."""
+        """Make one root call."""
         text = fill(load_prompt(self.prompt, self.prompt_file).text, question=sample.question)
         call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
         return Answer(text=call.reply, call=call.id)

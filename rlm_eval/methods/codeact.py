@@ -1,10 +1,10 @@
-"""CodeAct: the model thinks in text, acts in Python, and answers with a line `ANSWER: ...`.
+"""CodeAct: the model reasons in text, acts in Python, and answers with a line `ANSWER: ...`.
 
-CodeAct (arXiv:2402.01030) as the RLM paper (arXiv:2512.24601) compares with it: the context stands
-in the prompt and not in the interpreter. Its variants are switches: `search` gives a function
-`SEARCH(query)` over the chunks (then the context may be left out of the prompt, where it does not
-fit), `sub_calls` gives `llm_query`. The prompts are ours: that of the variant with sub-calls was
-never printed. The interpreter is the RLM's own sandboxed REPL.
+CodeAct (arXiv:2402.01030) as the baseline of the RLM paper (arXiv:2512.24601): the context is in
+the prompt and not in the interpreter. Its variants are settings: `search` adds a function
+`SEARCH(query)` over the chunks (the context may then be omitted from the prompt where it does not
+fit), `sub_calls` adds `llm_query`. The prompts are ours; the paper does not print that of the
+variant with sub-calls. The interpreter is the RLM's own sandboxed REPL.
 """
 
 from __future__ import annotations
@@ -44,35 +44,35 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class CodeAct(Chunks):
-    """Think, run Python, answer. See the module's docstring."""
+    """Reason, run Python, answer. See the module's docstring."""
 
     VERSION: ClassVar[int] = 4
-    """1: the error of a missing package did not name `repl.packages`; a provider's failure in a
-    sub-call was scored. 2: text without spaces between words was not searched.
-    3: vowel signs, as of Hindi, cut words into consonants."""
+    """Defects of earlier versions. 1: the error of a missing package did not name `repl.packages`;
+    a provider failure in a sub-call was scored. 2: text without spaces between words was not
+    searched. 3: vowel signs, as of Hindi, split words into consonants."""
     runs_code: ClassVar[bool] = True
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
 
     context_in_prompt: bool = True
-    """False leaves the context to `search`."""
+    """If false, the context is reachable only through `search`."""
     search: bool = False
-    """Whether the REPL has `SEARCH(query)`."""
+    """Provide `SEARCH(query)` in the REPL."""
     sub_calls: bool = False
-    """Whether the REPL has `llm_query(prompt)` and `llm_query_batched(prompts)`."""
+    """Provide `llm_query(prompt)` and `llm_query_batched(prompts)` in the REPL."""
     search_k: int = 5
     """Chunks per search."""
     max_turns: int = 20
-    """Replies of the model before it is told to answer."""
+    """Maximum replies of the model before the final request for an answer."""
     format_patience: int = 3
-    """Replies in a row with neither code nor answer, after which the last one is the answer."""
+    """Consecutive replies with neither code nor answer, after which the last one is the answer."""
     output_chars: int = 20_000
-    """Characters that the model is shown of a block's stdout, and of its stderr."""
+    """Maximum characters of a block's stdout, and of its stderr, in the observation."""
     truncate_side: str = "head"
-    """Which part of a longer output stays: `head`, `tail` or `middle`."""
+    """Part of a longer output that is kept: `head`, `tail` or `middle`."""
     prompt: str = "codeact/plain"
-    """Shipped prompt, in parts."""
+    """Shipped prompt, in named parts."""
     prompt_file: str | None = None
-    """A prompt of your own; without parts it is the system prompt, as the paper's."""
+    """The user's own prompt; a file without parts is the system prompt, as the paper's."""
     label: str = ""
     """Name in tables; empty = derived."""
 
@@ -94,7 +94,7 @@ class CodeAct(Chunks):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return ("root", "sub") if self.sub_calls else ("root",)
 
     @property
@@ -103,7 +103,7 @@ class CodeAct(Chunks):
         return load_parts(self.prompt, self.prompt_file, _PARTS, "system")[0].id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """A root call per turn; after the last one a call that asks for the answer at once."""
+        """Make a root call per turn, and after the last turn one more that requests the answer."""
         _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
         passages = await self.passages(sample) if self.search else None
         tools = _Tools(self, sample, session, passages)
@@ -140,7 +140,7 @@ class CodeAct(Chunks):
                 ]
                 observed = fill(parts["output"], output="\n\n".join(shown))
                 if answer is not None:
-                    # It was written before the output was seen: a guess, not yet an answer.
+                    # Written before the output was visible: a guess, not yet an answer.
                     early += 1
                     observed += "\n\n" + parts["early"]
             else:
@@ -164,9 +164,9 @@ class CodeAct(Chunks):
     async def _run(
         self, session: Session, repl: Repl, tools: _Tools, call: Call, number: int, code: str
     ) -> str:
-        """Run one block, keep it as a step, and return what the model is shown.
+        """Run one block, record it as a step, and return the observation for the model.
 
-        Raises `LimitReached` where a call of the block met a limit of the sample.
+        Raises `LimitReached` where a call in the block hit a limit of the sample.
         """
         position = f"t{call.turn}.b{number}"
         tools.calls.place = CallSite(position, call.turn, call.id)
@@ -174,7 +174,7 @@ class CodeAct(Chunks):
         stdout = clip(result.stdout, self.output_chars, self.truncate_side, result.stdout_chars)
         stderr = clip(result.stderr, self.output_chars, "tail", result.stderr_chars)
         session.add_step(step_of(session, call.id, position, code, result, (stdout, stderr)))
-        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+        if (lost := session.outage()) is not None:  # the sample is missing: spend no more on it
             raise lost
         if tools.calls.tree.stop is not None:
             raise tools.calls.tree.stop
@@ -195,12 +195,12 @@ class _Tools:
         self._passages = passages
         tree = RolloutState(RLM(sub_models=["sub"]), session)
         self.calls = SubCalls(tree, 0, CallSite("", 0, None), no_child, one_argument=False)
-        """The sub-calls of the block that is running."""
+        """Number of sub-calls of the running block."""
         self._found: list[Span] = []
         self._searches = self._empty = 0
 
     def functions(self) -> dict[str, HostFunction]:
-        """What the REPL gets."""
+        """Functions exposed in the REPL."""
         functions: dict[str, HostFunction] = {}
         if self._method.search:
             functions["SEARCH"] = self._search

@@ -1,4 +1,4 @@
-"""Many calls at once: started together, results in the order asked for."""
+"""Run calls concurrently and return the results in request order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ T = TypeVar("T")
 
 
 async def all_of(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of `jobs`; where some failed, the first failure is raised when all have ended.
+    """Return the results of `jobs`; if some fail, raise the first failure after all have ended.
 
-    A call that a provider is already answering is paid for: its reply is kept, and the next attempt
-    at the sample does not ask for it again. Only what no other job can survive cancels them: an
-    endpoint that cannot be used, or a bug. `Suspended` is raised before any other failure: the
-    sample has no outcome yet.
+    A call in progress is billed, so its reply is recorded and the next attempt at the sample
+    replays it. Only failures that affect every job cancel the others: an unusable endpoint, or a
+    bug. `Suspended` takes precedence over other failures: the sample has no outcome yet.
     """
     results: dict[int, T] = {}
     failures: list[ModelError | LimitReached] = []
@@ -37,7 +36,7 @@ async def all_of(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             for index, job in enumerate(jobs):
                 group.create_task(run(index, job))
     except BaseExceptionGroup as several:
-        # The outcome of a sample is one error's; the group has the first one first.
+        # A sample's outcome comes from one error; the group lists the first one first.
         raise several.exceptions[0] from several
     if failures:
         raise failures[0]

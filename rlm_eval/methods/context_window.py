@@ -1,9 +1,9 @@
-"""How much of a context fits a window.
+"""Fit of a context in a model's window.
 
-The model's own tokenizer decides, where its server or a name in its configuration tells it
-(`Session.count_tokens`). Elsewhere tokens are estimated at the context's own rate of characters per
-token, which the task measured under its tokenizer; then nothing may hang on the estimate being
-right: a cut leaves room for its error, and of a whole prompt the server decides.
+The model's own tokenizer decides where its server or its configuration provides one
+(`Session.count_tokens`). Otherwise tokens are estimated at the context's rate of characters per
+token, which the task measured under its tokenizer. No outcome may depend on that estimate: a cut
+leaves a margin for its error, and for a whole prompt the server decides.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from rlm_eval.core.types import Message, Sample
 from rlm_eval.protocols import Session
 
 MARGIN = 0.05
-"""Share of a window that pieces of a context leave free, since their sizes are estimates."""
+"""Share of a window left free by pieces of a context, because their sizes are estimates."""
 CAREFUL = 0.75
-"""Share of an estimated room that a cut keeps: a tokenizer may take a third more tokens."""
+"""Share of an estimated room that a cut uses: a tokenizer may need a third more tokens."""
 CERTAIN = 2.0
-"""An estimate of that many windows is an overflow under any tokenizer."""
+"""An estimate of this many windows is an overflow under any tokenizer."""
 FRAME = 64
-"""Tokens for a chat template, which a tokenizer called by its name does not count."""
+"""Tokens reserved for a chat template, which a tokenizer given by name does not count."""
 
-_SLACK = 8  # tokens of a room that may stay unused
-_MOST_COUNTS = 16  # of prompts per cut; the rate is nearly constant, so that three or four do
+_SLACK = 8  # tokens of the room that may stay unused
+_MOST_COUNTS = 16  # counts per cut; the rate is nearly constant, so three or four suffice
 
 
 def chars_per_token(sample: Sample) -> float:
-    """Of the sample's context, under the tokenizer that measured it."""
+    """Characters per token of the sample's context, under the tokenizer that measured it."""
     context = sample.context
     return context.chars / context.tokens if context.tokens else 4.0
 
 
 def estimate_tokens(sample: Sample, chars: int) -> int:
-    """Tokens of `chars` characters of text such as the sample's context, rounded up."""
+    """Estimate the tokens of `chars` characters of text like the sample's context, rounded up."""
     return -int(-chars // chars_per_token(sample))
 
 
 async def refuse_overflow(
     sample: Sample, session: Session, slot: str, messages: Sequence[Message]
 ) -> None:
-    """Raises `ContextOverflow` where the prompt does not fit the window of the model in `slot`.
+    """Raise `ContextOverflow` where the prompt exceeds the window of the model in `slot`.
 
-    Some servers cut a long prompt silently, and none needs to be sent 40 MB to refuse them. Where
-    the window is unknown, or nobody can count and it is not `CERTAIN`, the server decides.
+    Some servers truncate a long prompt silently, and none needs to receive 40 MB to reject it.
+    Where the window is unknown, or there is no exact count and no `CERTAIN` overflow, the server
+    decides.
     """
     window = session.window_of(slot)
     if window is None:
@@ -66,11 +67,11 @@ async def refuse_overflow(
 async def largest_fit(
     count: Callable[[int], Awaitable[int | None]], chars: int, rate: float, most: int
 ) -> int | None:
-    """Characters of a context in the longest prompt found that takes at most `most` tokens.
+    """Characters of context in the longest prompt found with at most `most` tokens.
 
-    `count` tells the tokens of a prompt with so many of the context's `chars` characters; `rate` is
-    a first guess of characters per token. At most `_SLACK` tokens stay unused. 0 where not even the
-    prompt without the context fits, `None` where a count is refused.
+    `count` returns the tokens of a prompt with that many of the context's `chars` characters;
+    `rate` is an initial guess of characters per token. At most `_SLACK` tokens stay unused. Returns
+    0 where not even the prompt without context fits, `None` where a count is refused.
     """
     bare = await count(0)
     if bare is None:

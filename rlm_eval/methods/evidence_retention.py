@@ -1,8 +1,8 @@
-"""Whether the evidence survives being summarised, for tasks that know where it stands.
+"""Survival of evidence in summaries, for tasks that know its place.
 
-A summary paraphrases, so spans cannot be looked up in it. What is looked for are the evidence's
-*marks*: its words that stand nowhere else in the context (the number, the rare name), or, where it
-has none, its longest word. A span survives where the text has all its marks: a proxy, not proof.
+A summary paraphrases, so spans cannot be matched in it. The measure uses the evidence's *marks*:
+its words that occur nowhere else in the context (the number, the rare name), or, if there are none,
+its longest word. A span survives where the text has all its marks: a proxy, not proof.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rlm_eval.core.spans import Span
 from rlm_eval.core.types import Sample
 
 _WORD = re.compile(r"\w+")
-_MANY = 40  # beyond that many spans (a label on every line) there is no evidence to lose or keep
+_MANY = 40  # with more spans (a label on every line) there is no specific evidence to lose
 
 
 class Survival:
-    """Follows the evidence of one sample through summaries."""
+    """Tracks the evidence of one sample through its summaries."""
 
     def __init__(self, sample: Sample, text: str) -> None:
         """`text` is the canonical context."""
@@ -42,16 +42,16 @@ class Survival:
 
     @property
     def log(self) -> str | None:
-        """The share after each summary, `1 1 0.5`; `-` before any was read; `None` = unknown."""
+        """Surviving share after each summary, `1 1 0.5`; `-` = none read yet; `None` = unknown."""
         return " ".join(self._log) if self._spans else None
 
     def seen(self, summary: str, read: int) -> None:
-        """A summary of the first `read` characters was made."""
+        """Record a summary of the first `read` characters."""
         share = self.share(summary, read, None)
         self._log.append("-" if share is None else f"{share:.2g}")
 
     def share(self, summary: str, read: int, tail: Span | None) -> float | None:
-        """Of the spans within the first `read` characters, those in `summary` or within `tail`."""
+        """Share of spans in the first `read` characters that are in `summary` or `tail`."""
         known = [i for i, (_, end) in enumerate(self._spans) if end <= read]
         if not known:
             return None

@@ -1,8 +1,8 @@
-"""Floors and ceilings that need no model: what a score must be read against.
+"""Floors and ceilings without a model: the reference points for a score.
 
-`oracle` gives the gold answer (a scorer that does not give it 1 is wrong); the other floors are the
-task's own (`Task.floors()`: majority label, random choice, ...); `constant` always answers `text`.
-A method never knows a task, so the runner, which knows both, hands the answer function over:
+`oracle` returns the gold answer (a scorer must give it 1); the other floors are the task's own
+(`Task.floors()`: majority label, random choice, ...); `constant` always answers `text`. A method
+has no access to the task, so the runner passes the answer function:
 
     if isinstance(method, Floor):
         answer = method.solve_with(sample, task.gold_answer if method.is_oracle
@@ -20,7 +20,7 @@ from rlm_eval.core.types import Answer, Sample
 from rlm_eval.protocols import Session
 
 AnswerFunction = Callable[[Sample], str]
-"""Of the task. That of the oracle is the only one that reads `sample.target`."""
+"""An answer function of the task. Only the oracle's reads `sample.target`."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Floor:
     slots: ClassVar[tuple[str, ...]] = ()
 
     floor: str = "oracle"
-    """`oracle`, `constant`, or a name that the task's `floors()` has."""
+    """`oracle`, `constant`, or a name in the task's `floors()`."""
     text: str = ""
-    """What `constant` answers."""
+    """The answer of `constant`."""
     label: str = ""
-    """Name in tables; empty = `floor_` and the floor's name."""
+    """Name in tables; empty = `floor_` plus the floor's name."""
 
     def __post_init__(self) -> None:
         if not self.floor:
@@ -50,7 +50,7 @@ class Floor:
 
     @property
     def prompt_id(self) -> str:
-        """There is no prompt."""
+        """No prompt."""
         return "-"
 
     @property
@@ -60,15 +60,15 @@ class Floor:
 
     @property
     def needs_task(self) -> bool:
-        """False for `constant`, which `solve` answers by itself."""
+        """False for `constant`, which `solve` answers without the task."""
         return self.floor != "constant"
 
     def solve_with(self, sample: Sample, answer: AnswerFunction) -> Answer:
-        """What the task's `answer` function says; makes no call."""
+        """Return the result of the task's `answer` function; makes no call."""
         return Answer(text=answer(sample), provenance="program")
 
     async def solve(self, sample: Sample, session: Session) -> Answer:  # noqa: ARG002 - protocol
-        """The constant. Raises `ConfigError` for a floor that only the task can answer."""
+        """Return the constant. Raises `ConfigError` for a floor that needs the task."""
         if self.needs_task:
             raise ConfigError(f"floor={self.floor}: the runner answers it through solve_with")
         return Answer(text=self.text, provenance="program")

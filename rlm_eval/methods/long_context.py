@@ -1,8 +1,8 @@
-"""Plain long context: the whole context and the question in one message, one call.
+"""Long-context baseline: the whole context and the question in one message, one call.
 
-The base model of the RLM paper (arXiv:2512.24601): no system prompt, and a context that does not
-fit the window is a failure (`over_window: fail`). The order, the wording and the cutting policies
-are ours, because the paper leaves them open; its "most recent tokens" variant is `tail`.
+The base model of the RLM paper (arXiv:2512.24601): no system prompt, and a context that exceeds the
+window is a failure (`over_window: fail`). The order, the wording and the truncation policies are
+ours, because the paper leaves them open; its "most recent tokens" variant is `tail`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from rlm_eval.protocols import Session
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")
 _NAMES = {"c": "context", "q": "question"}
-_CUT = "\n[...]\n"  # stands where the middle was
+_CUT = "\n[...]\n"  # replaces the omitted middle
 _SHRINK = 0.8
-_PIECE = 1 << 20  # characters counted at a time
+_PIECE = 1 << 20  # characters per token count
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class LongContext:
     over_window: str = "fail"
     """`fail`; `head` or `tail` keeps that end; `middle` keeps both ends and drops the middle."""
     reserve_tokens: int = 1024
-    """Tokens of the window left free where the context is cut; never less than a reply may take."""
+    """Tokens of the window left free where the context is truncated; at least the reply's cap."""
     prompt: str = "long_context/plain"
     """Shipped prompt: part context with `{context}`, part question with `{question}`."""
     prompt_file: str | None = None
-    """A prompt of your own in its place."""
+    """The user's own prompt file, replacing `prompt`."""
     label: str = ""
     """Name in tables; empty = derived."""
 
@@ -67,7 +67,7 @@ class LongContext:
 
     @property
     def name(self) -> str:
-        """`long_context`, with the cutting policy where one is set."""
+        """`long_context`, with the truncation policy where one is set."""
         cut = "" if self.over_window == "fail" else f"_{self.over_window}"
         return self.label or f"long_context{cut}"
 
@@ -77,7 +77,7 @@ class LongContext:
         return load_parts(self.prompt, self.prompt_file, ("context", "question"))[0].id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """One root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
+        """Make one root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
         text = sample.context.text()
         session.note("total_tokens", sample.context.tokens)
         session.note("tokens_by", sample.context.tokenizer)
@@ -91,7 +91,7 @@ class LongContext:
         return Answer(text=call.reply, call=call.id)
 
     def message(self, context: str, question: str) -> Message:
-        """The one message."""
+        """Build the one message."""
         _, parts = load_parts(self.prompt, self.prompt_file, ("context", "question"))
         blocks = (parts[_NAMES[letter]] for letter in ORDERS[self.order])
         return Message("user", fill("\n\n".join(blocks), context=context, question=question))
@@ -99,21 +99,21 @@ class LongContext:
     def note_kept(
         self, sample: Sample, session: Session, kept: Sequence[Span], tokens: int | None
     ) -> None:
-        """What the record says of the kept spans; `None` tokens are unknown."""
+        """Note the kept spans; `None` tokens are unknown."""
         session.note("kept_tokens", tokens)
         session.note("evidence_kept", share_within(sample.evidence, kept))
 
 
 class _Cut:
-    """One context that may have to be cut to the root's window."""
+    """One context that may have to be truncated to the root's window."""
 
     def __init__(self, method: LongContext, sample: Sample, session: Session, text: str) -> None:
         self.method, self.sample, self.session, self.text = method, sample, session, text
         self.counts = False
-        """Whether the model's own tokenizer is at hand."""
+        """True where the model's own tokenizer is available."""
 
     async def ask(self) -> Call:
-        """Ask about as much as fits; what the server still refuses is cut further, down to none."""
+        """Send as much as fits; truncate further after each refusal, down to nothing."""
         room, tries = await self._room(), 0
         total = await self._total() if self.counts else self.sample.context.tokens
         self.session.note("total_tokens", total)
@@ -131,7 +131,7 @@ class _Cut:
             room = int(room * _SHRINK**tries)
 
     async def _room(self) -> int:
-        """Characters of the context that fit beside the question and a reply."""
+        """Characters of the context that fit with the question and a reply."""
         session, length, rate = self.session, len(self.text), chars_per_token(self.sample)
         window = session.window_of("root") or 0
         reply = max(self.method.reserve_tokens, session.reply_cap_of("root"))
@@ -159,7 +159,7 @@ class _Cut:
         return await self.session.count_tokens([message])
 
     async def _tokens(self, message: Message, kept: Sequence[Span]) -> int | None:
-        """What the kept text adds to the prompt; `None` where a count is refused."""
+        """Tokens that the kept text adds to the prompt; `None` where a count is refused."""
         if self.counts:
             bare, whole = await self._count(self._prompt(0)), await self._count(message)
             return None if bare is None or whole is None else whole - bare
@@ -171,7 +171,7 @@ class _Cut:
 
         `None` where a count is refused.
         """
-        # A letter is a token; some servers refuse an empty message.
+        # Count a one-letter message (one token): some servers refuse an empty one.
         texts = ["a", *(self.text[i : i + _PIECE] for i in range(0, len(self.text), _PIECE))]
         found = [await self._count(Message("user", text)) for text in texts]
         known = [tokens for tokens in found if tokens is not None]
@@ -182,7 +182,7 @@ class _Cut:
 
 
 def _kept(length: int, room: int, policy: str) -> list[Span]:
-    """The spans of a text of `length` characters that stay, `room` characters in all."""
+    """Spans of a text of `length` characters to keep, `room` characters in total."""
     if room >= length or policy == "fail":
         return [(0, length)]
     if policy == "head":

@@ -1,9 +1,9 @@
 """`program_matched`: the fixed program for the operation that a task needs, without recursion.
 
-What an RLM has to beat: a person who knows that a task counts, adds up, picks out or joins writes
-one program for it, once, and no model decides anything but the leaves. It knows the operation from
-the task, which states it for all its samples alike (`operation` of the task's class), and reads the
-question as every method does (a number or a total). It knows no gold and no length.
+The baseline that an RLM has to beat: given that a task counts, sums, filters or joins, a person
+writes one program for it, once, and models only read the leaves. The operation comes from the
+task's class (`operation`), equal for all its samples; the program reads the question as every
+method does (a number or a total). It uses no gold and no length.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ PROGRAMS: Mapping[str, str] = {
 }
 """Operation -> the strongest shipped program for it, a file of `prompts/program/`.
 
-`count`: a label per record and what the question counts by, counted in code. `sum`: an amount per
-record, cancelled ones taken out and the rest added up (or counted) in code. `filter`: every part is
-read for what the question picks out. `join`: a label per record, pairs made in code.
+`count`: a label per record and the attribute to count by, counted in code. `sum`: an amount per
+record, cancelled records removed and the rest summed (or counted) in code. `filter`: every part is
+read for the items that the question selects. `join`: a label per record, pairs formed in code.
 """
 
 
 @dataclass(frozen=True)
 class MatchedProgram(Program):
-    """See the module's docstring. `operation` and `program` are set when a task is known."""
+    """See the module's docstring. `operation` and `program` are set for a task."""
 
     operation: str = ""
-    """The task's; empty until `matched_to`."""
+    """The task's operation; empty until `matched_to`."""
 
     @property
     def name(self) -> str:
@@ -43,16 +43,16 @@ class MatchedProgram(Program):
 
     @property
     def remark(self) -> str:
-        """Names the baseline in every report that has it."""
+        """Remark that names the baseline in reports."""
         return (
             f"program_matched ran the fixed program {self.program} for the operation "
             f"{self.operation}, which the task states; it is what an RLM has to beat there"
         )
 
     def matched_to(self, operation: str | None, task: str) -> MatchedProgram:
-        """This method for a task that needs `operation`.
+        """Return this method for a task that needs `operation`.
 
-        Raises `ConfigError` where the task states none, or one without a program.
+        Raises `ConfigError` where the task declares none, or one without a program.
         """
         if (self.program, self.program_file, self.operation) != ("map", None, ""):
             raise ConfigError(

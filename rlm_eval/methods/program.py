@@ -1,10 +1,10 @@
-"""Fixed programs: the RLM's machinery with a program that we wrote in place of the root model.
+"""Fixed programs: the RLM's machinery with a hand-written program in place of the root model.
 
-They tell what the root model's own strategy adds: the same REPL, sub-calls and accounts, no root
+They measure what the root model's own strategy adds: the same REPL, sub-calls and metering, no root
 calls. A program is a Markdown file: `=== code` runs in the REPL, which has `context`, `question`,
-the other sections under `prompts`, the settings under `settings` and the `answer` dict. A line
-`note: NAME` that it prints is counted in the records as `note_NAME`. `map` is the
-chunk-then-reduce strategy that arXiv:2512.24601 describes.
+the other sections under `prompts`, the settings under `settings` and the `answer` dict. A printed
+line `note: NAME` is counted in the records as `note_NAME`. `map` is the chunk-then-reduce strategy
+that arXiv:2512.24601 describes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOTE = re.compile(r"^note: (\w+)$", re.MULTILINE)
 
 
 class ProgramError(RlmEvalError):
-    """A fixed program raised: a mistake in the program or its settings, not of a model."""
+    """A fixed program raised: a bug in the program or its settings, not a model's error."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Program:
     """One program, run once per sample. See the module's docstring."""
 
     runs_code: ClassVar[bool] = True
-    VERSION: ClassVar[int] = 2  # 2: a caught failure of a provider makes the sample missing, too
+    VERSION: ClassVar[int] = 2  # 2: a caught provider failure also makes the sample missing
 
     program: str = "map"
     """Shipped program: a file of `prompts/program/`."""
     program_file: str | None = None
-    """A program file of your own in its place."""
+    """The user's own program file in its place."""
     wording: str | None = None
-    """Shipped prompt (`program/map_brief`) whose sections replace the program's own words."""
+    """Shipped prompt (`program/map_brief`) whose sections replace the program's own."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Numbers and words of the program; unknown ones do nothing (see the program's file)."""
+    """Numbers and texts for the program; unknown ones have no effect (see the program's file)."""
     sub_model: str = "sub"
-    """Slot of the model that is asked."""
+    """Model slot of the sub-calls."""
     max_concurrent_sub_calls: int | None = None
-    """Sub-calls under way at once; `None` = as many as the endpoint takes."""
+    """Maximum concurrent sub-calls; `None` = the endpoint's own limit."""
     label: str = ""
     """Name in tables; empty = derived."""
 
@@ -65,7 +65,7 @@ class Program:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return (self.sub_model,)
 
     @property
@@ -89,7 +89,7 @@ class Program:
         return self._own | self._words
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Run the program. Raises `ProgramError` where it raises, and what the session raises."""
+        """Run the program. Raises `ProgramError` where it raises; propagates session errors."""
         most = self.max_concurrent_sub_calls
         config = RLM(sub_models=[self.sub_model], max_concurrent_sub_calls=most)
         tree = RolloutState(config, session, gate=asyncio.Semaphore(most) if most else None)
@@ -102,7 +102,7 @@ class Program:
             context, calls.functions(), variables=variables, answer_dict=True
         ) as repl:
             result = await repl.run(code)
-        # No model wrote the block: it stands under the first call it made.
+        # No model wrote the block, so its step refers to the first call that it made.
         first = session.calls[0].id if session.calls else 0
         shown = (result.stdout, result.stderr)
         for name in _NOTE.findall(result.stdout):

@@ -1,9 +1,9 @@
 """Retrieval-augmented generation: the best chunks of the context and the question, one call.
 
 Not a method of the RLM paper (arXiv:2512.24601), so `rag_*` in every table, except as
-`prequery_bm25` (its appendix: the 40 best documents for the question as it stands, then one call),
-which is this class with that setting. Retrieval recall of the evidence is noted per sample, so that
-a wrong answer is told apart from a missed passage.
+`prequery_bm25` (the paper's appendix: the 40 best documents for the unmodified question, then one
+call), which is this class with that setting. The evidence's retrieval recall is noted per sample,
+to distinguish a wrong answer from a missed passage.
 """
 
 from __future__ import annotations
@@ -31,31 +31,32 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rag(Chunks):
-    """Retrieve, then ask once. See the module's docstring."""
+    """Retrieve, then make one call. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 3  # 2: text without spaces is searched, too; 3: vowel signs
+    VERSION: ClassVar[int] = 3  # 2: text without spaces is also searched; 3: vowel signs
 
     retriever: str = "bm25"
     """`bm25`, `dense` (embeddings), or `hybrid` (both, by reciprocal rank fusion)."""
     top_k: int | None = 4
-    """Chunks at most; null = as many as `token_budget` holds."""
+    """Maximum number of chunks; null = as many as fit `token_budget`."""
     token_budget: int | None = None
-    """Tokens of all chunks together at most; null = as many as `top_k` says."""
+    """Maximum tokens of all chunks together; null = limited only by `top_k`."""
     passage_order: str = "position"
-    """`rank` (best first) or `position` (as they stand in the context)."""
+    """`rank` (best first) or `position` (context order)."""
     query_prefix: str = ""
-    """Stands before an embedded question; empty = as the embedder was trained (its own setting)."""
+    """Text before an embedded question; empty = the embedder's own setting (its training
+    prefix)."""
     passage_prefix: str = ""
-    """Stands before an embedded chunk; likewise."""
+    """Text before an embedded chunk; likewise."""
     embed_batch: int = 64
     """Chunks per embedding call."""
     separator: str = "\n\n"
-    """Stands between two chunks in the prompt."""
+    """Text between two chunks in the prompt."""
     prompt: str = "rag/plain"
     """Shipped prompt, with `{passages}` and `{question}`."""
     prompt_file: str | None = None
-    """A prompt of your own in its place."""
+    """The user's own prompt file, replacing `prompt`."""
     label: str = ""
     """Name in tables; empty = `rag`, with the retriever where it is not BM25."""
 
@@ -77,7 +78,7 @@ class Rag(Chunks):
 
     @property
     def former_name(self) -> str:
-        """Name in tables of the first release: `rag_bm25`, ..."""
+        """Table name in the first release: `rag_bm25`, ..."""
         return self.label or f"rag_{self.retriever}"
 
     @property
@@ -87,7 +88,7 @@ class Rag(Chunks):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return ("root",) if self.retriever == "bm25" else ("root", SLOT)
 
     @property
@@ -96,7 +97,7 @@ class Rag(Chunks):
         return load_prompt(self.prompt, self.prompt_file).id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Index (or take the cached index), retrieve, one root call."""
+        """Index (or use the cached index), retrieve, make one root call."""
         passages = await self.passages(sample)
         ranked = await self._ranked(sample, passages, session)
         budget = self.token_budget
@@ -119,7 +120,7 @@ class Rag(Chunks):
         return Answer(text=call.reply, call=call.id)
 
     async def _ranked(self, sample: Sample, passages: Passages, session: Session) -> list[int]:
-        """Chunks, best first."""
+        """Rank the chunks, best first."""
         if self.retriever == "bm25" or not passages.spans:
             return passages.search(sample.question, self.top_k)
         query_prefix, passage_prefix = session.prefixes_of(SLOT)

@@ -1,8 +1,8 @@
-"""ReAct with BM25: the model searches the context until it answers; it never sees it whole.
+"""ReAct with BM25: the model searches the context until it answers, and never sees it whole.
 
-ReAct (arXiv:2210.03629) over a word index, as the RLM paper's first public version (a blog post)
-compared with: 5 documents a search, or 10 where each line is a document. The prompts, the form of a
-search and the number of turns are ours.
+ReAct (arXiv:2210.03629) over a word index, as the baseline in the RLM paper's first public version
+(a blog post): 5 documents per search, or 10 where each line is a document. The prompts, the search
+syntax and the number of turns are ours.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ _PARTS = ("system", "task", "results", "nothing", "format", "last")
 
 @dataclass(frozen=True)
 class React(Chunks):
-    """Think, search, answer. See the module's docstring."""
+    """Reason, search, answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     slots: ClassVar[tuple[str, ...]] = ("root",)
-    VERSION: ClassVar[int] = 3  # 2: text without spaces is searched, too; 3: vowel signs
+    VERSION: ClassVar[int] = 3  # 2: text without spaces is also searched; 3: vowel signs
 
     max_turns: int = 10
-    """Replies of the model before it is told to answer."""
+    """Maximum replies of the model before the final request for an answer."""
     format_patience: int = 3
-    """Replies in a row with neither search nor answer, after which the last one is the answer."""
+    """Consecutive replies with neither search nor answer, after which the last one is the
+    answer."""
     search_k: int = 5
     """Chunks per search."""
     result_tokens: int = 2000
-    """Tokens shown of one chunk at most."""
+    """Maximum tokens shown per chunk."""
     prompt: str = "react/plain"
     """Shipped prompt: parts system, task, results, nothing, format, last."""
     prompt_file: str | None = None
-    """A prompt of your own; without parts it is the system prompt."""
+    """The user's own prompt; a file without parts is the system prompt."""
     label: str = "react_bm25"
     """Name in tables."""
 
@@ -64,7 +65,7 @@ class React(Chunks):
         return load_parts(self.prompt, self.prompt_file, _PARTS, "system")[0].id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """A root call per turn; after the last one a call that asks for the answer at once."""
+        """Make a root call per turn, and after the last turn one more that requests the answer."""
         _, parts = load_parts(self.prompt, self.prompt_file, _PARTS, "system")
         passages = await self.passages(sample)
         found: list[Span] = []

@@ -1,4 +1,4 @@
-"""The step of a trajectory that an executed block becomes, the same for every method with code."""
+"""Convert an executed block into a trajectory step, in the same way for every method with code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def step_of(
     result: BlockResult,
     shown: tuple[str, str],
 ) -> Step:
-    """The block at `position`, written by the call `call`; `shown` is (stdout, stderr) as shown."""
+    """The block at `position`, written by call `call`; `shown` is (stdout, stderr) as displayed."""
     stdout, stderr = shown
     cpu = result.cpu_seconds
     own = (c.id for c in session.calls if f"{c.position}/".startswith(f"{position}/"))
@@ -27,7 +27,7 @@ def step_of(
         stdout_chars=result.stdout_chars,
         stderr=stderr,
         stderr_chars=result.stderr_chars,
-        # Where the kernel does not tell, the time not spent waiting is the closest bound.
+        # Without CPU time from the kernel, the time not spent waiting is the closest bound.
         cpu_seconds=result.wall_seconds - result.waited_seconds if cpu is None else cpu,
         wall_seconds=result.wall_seconds,
         error=result.error,

@@ -1,10 +1,11 @@
-"""Reading with notes: the context is summarised piece by piece, then the question is answered.
+"""Summary agent: summarise the context piece by piece, then answer the question.
 
-The summary (compaction) agent of the RLM paper (arXiv:2512.24601): inputs are fed until the window
-is full, what matters for the question is summarised, and reading goes on; an input larger than the
-window is cut into pieces. The paper's sizes and prompts are unknown: these are ours, in the prompt
-file and the fields below. Sizes are estimates, so a piece that a model's window refuses all the
-same is halved: no outcome hangs on them. `map_reduce` (each piece by itself, then merges) is ours.
+The summary (compaction) agent of the RLM paper (arXiv:2512.24601): inputs are added until the
+window is full, then the content relevant to the question is summarised, and reading continues; an
+input larger than the window is split. The paper does not give its sizes and prompts: these are
+ours, in the prompt file and the fields below. Sizes are estimates, so a piece that a model's window
+still rejects is halved, and no outcome depends on them. `map_reduce` (summaries of independent
+pieces, then merges) is ours.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ class SummaryAgent:
     mode: str = "iterative"
     """`iterative` (one running summary) or `map_reduce`."""
     summariser: str = "sub"
-    """Slot of the model that summarises: `sub`, `root`, or `summary` (the paper: a smaller one)."""
+    """Slot of the summarising model: `sub`, `root`, or `summary` (the paper: a smaller model)."""
     piece_tokens: int | None = None
-    """Tokens of context per summary; null = what both models' windows hold."""
+    """Tokens of context per summary; null = as many as fit both models' windows."""
     reserve_tokens: int = 8192
-    """Tokens of the window left for the reply and the framing."""
+    """Tokens of the window reserved for the reply and the rest of the prompt."""
     summary_tokens: int = 4096
-    """Tokens of a summary at most: stated in the prompt, and longer ones are cut."""
+    """Maximum tokens of a summary: stated in the prompt, and longer ones are truncated."""
     overlap_tokens: int = 0
-    """Tokens that a piece repeats of the one before it."""
+    """Tokens that a piece repeats of the previous one."""
     keep_tail: bool = True
-    """`iterative`: the last piece goes to the root word for word instead of being summarised."""
+    """`iterative`: the last piece is passed to the root verbatim instead of being summarised."""
     prompt: str = "summary/plain"
     """Shipped prompt: parts fold, map, merge, answer, tail."""
     prompt_file: str | None = None
-    """A prompt of your own in its place."""
+    """The user's own prompt file, replacing `prompt`."""
     label: str = ""
     """Name in tables; empty = derived."""
 
@@ -76,7 +77,7 @@ class SummaryAgent:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return tuple(dict.fromkeys(("root", self.summariser)))
 
     @property
@@ -85,13 +86,13 @@ class SummaryAgent:
         return load_parts(self.prompt, self.prompt_file, _PARTS)[0].id
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Summaries by the summariser, one root call at the end.
+        """Make the summarising calls, then one root call.
 
         Raises `ConfigError` where neither `piece_tokens` nor the model's window is known.
         """
         value = sample.context.value()
         text = canonical_text(value)
-        # A thread: finding the evidence's marks in 10M tokens takes seconds.
+        # In a thread: finding the evidence's marks in 10M tokens takes seconds.
         reading = await asyncio.to_thread(_Reading, self, sample, session, text)
         size = self._piece_tokens(sample, session)
         spans = chunk_spans(value, "tokens", size, self.overlap_tokens, chars_per_token(sample))
@@ -125,7 +126,7 @@ class SummaryAgent:
 
 
 class _Reading:
-    """One sample being read."""
+    """State of reading one sample."""
 
     def __init__(self, method: SummaryAgent, sample: Sample, session: Session, text: str) -> None:
         self.method = method
@@ -138,7 +139,7 @@ class _Reading:
         self.clipped = self.split = self.turns = 0
 
     async def fold(self, spans: list[Span], summary: str = "") -> str:
-        """One running summary over the pieces. One that a model's window refuses is halved."""
+        """Keep one running summary over the pieces. Halve a piece that a model's window rejects."""
         waiting = spans[::-1]
         while waiting:
             start, end = waiting.pop()
@@ -153,7 +154,7 @@ class _Reading:
         return summary
 
     def _halves(self, span: Span, error: ContextOverflow) -> list[Span]:
-        """The piece in two; raises `error` where it is too small for its size to be the reason."""
+        """Split the piece in two; raise `error` where its size cannot be the cause."""
         parts = halves(self.text, span)
         if len(parts) == 1:
             raise error
@@ -161,7 +162,7 @@ class _Reading:
         return parts
 
     async def _map(self, span: Span, position: str, turn: int) -> list[str]:
-        """The summary of one piece, or of its halves."""
+        """Summarise one piece, or its halves."""
         try:
             return [await self._summarise("map", position, turn, self.text[slice(*span)])]
         except ContextOverflow as error:
@@ -170,7 +171,7 @@ class _Reading:
         return first + second
 
     async def map_reduce(self, spans: list[Span], room: int) -> str:
-        """A summary of each piece, merged in groups of `room` characters until one is left."""
+        """Summarise each piece, then merge groups of `room` characters until one is left."""
         jobs = [self._map(span, f"m0.p{i}", i) for i, span in enumerate(spans)]
         summaries = [summary for found in await all_of(jobs) for summary in found]
         level = 0
@@ -184,7 +185,7 @@ class _Reading:
         return summaries[0] if summaries else ""
 
     async def _merge(self, group: list[str], position: str, turn: int) -> list[str]:
-        """One summary of several; two, each of a part of them, where they are too long together."""
+        """Merge summaries into one; into two, each of a part, where they do not fit together."""
         if len(group) == 1:
             return group
         try:
@@ -219,9 +220,9 @@ class _Reading:
         return call.reply[: self.limit].strip()
 
     async def answer(self, summary: str, tail: Span | None) -> Call:
-        """The root's answer from the summary and the unsummarised end.
+        """Request the root's answer from the summary and the verbatim end.
 
-        Where that is too much for the root, the end is summarised too, by halves.
+        Where these do not fit the root's window, the end is summarised too, by halves.
         """
         while True:
             self._note(summary, tail)
@@ -248,7 +249,7 @@ class _Reading:
         return await self.session.call([Message("user", text)], role=Role.ROOT, position="answer")
 
     def _note(self, summary: str, tail: Span | None) -> None:
-        """What became of the evidence on the way."""
+        """Note how much evidence survived the summaries."""
         made = [c for c in self.session.calls if c.role is Role.SUMMARY and c.error is None]
         self.session.note("summaries", len(made))
         self.session.note("clipped_summaries", self.clipped)
@@ -258,7 +259,7 @@ class _Reading:
 
 
 def _groups(summaries: list[str], room: int) -> list[list[str]]:
-    """Neighbours together, `room` characters a group, but at least two: each level halves."""
+    """Group neighbours, `room` characters a group but at least two, so that each level halves."""
     groups: list[list[str]] = [[]]
     for summary in summaries:
         taken = sum(map(len, groups[-1]))

@@ -1,8 +1,8 @@
-"""How an answer becomes a number: pure functions from (gold, answer) to `Score`.
+"""Score answers: pure functions from (gold, answer) to `Score`.
 
 `official` scorers equal the reference implementation, its bugs included, and are the headline;
-`lenient`, `fixed`, `strict` and `recommended` stand beside them. No model is called here and no
-task is known; `command.py` puts the functions behind `rlm-eval score-answers`.
+`lenient`, `fixed`, `strict` and `recommended` are reported with them. No scorer calls a model or
+depends on a task; `command.py` runs them as `rlm-eval score-answers`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rlm_eval.scoring.dates import IncompleteDate
 
 
 def said(output: Any) -> Any:
-    """`output` as every scorer reads it: without thoughts (`reasoning`), where it is a text.
+    """Prepare `output` for a scorer: remove reasoning text (`reasoning`) from a text.
 
-    Done before a reference scorer runs: the references know no thoughts and take them as answers.
+    Done before a reference scorer runs: the references would read reasoning as answers.
     """
     return without_thoughts(output) if isinstance(output, str) else output
 
 
-# Version 1 of the reference scorers read thoughts as answers.
+# Version 1 of the reference scorers read reasoning as answers.
 def reference_call(
     scorer: str, function: Callable[[], tuple[float, str | None]], version: str = "2"
 ) -> Score:
-    """The `Score` of a reference scorer; one that raises gives `None` and says so.
+    """Run a reference scorer; if it raises, return a `Score` of `None` with a flag.
 
-    `function` returns (value, parsed answer). Only the exceptions that malformed text can raise
-    in the references are caught: the reference's crash is part of its behaviour. An incomplete
-    date scores 0 with a flag: the reference's value depends on the day on which it runs.
+    `function` returns (value, parsed answer). Only the exceptions that malformed text can raise in
+    the references are caught: the reference's crash is part of its behaviour. An incomplete date
+    scores 0 with a flag, because the reference's value depends on the current date.
     """
     try:
         value, parsed = function()
@@ -46,5 +46,5 @@ def reference_call(
 
 
 def counted(score: Score) -> Score:
-    """`score` as a run counts it: 0, still flagged, where the reference raises."""
+    """Convert `score` for a run: 0, with its flag, where the reference raises."""
     return replace(score, value=0.0) if score.value is None else score

@@ -1,8 +1,8 @@
-"""BrowseComp-Plus: reading a judge's text, citations, calibration; and our strict verdict.
+"""BrowseComp-Plus: parsing of a judge's reply, citations, calibration; and our strict verdict.
 
 The reference functions follow texttron/BrowseComp-Plus `scripts_evaluation/evaluate_run.py`
 @97c637c, quirks included (first match wins, "yesterday" is a yes, the last calibration bin is
-skipped). `strict_verdict` is what `rlm_eval` runs itself. Not here: the judge's prompt and call.
+skipped). `rlm_eval` itself uses `strict_verdict`. The judge's prompt and call are elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FLAGS = re.IGNORECASE | re.DOTALL
 
 
 def _field(text: str, name: str, value: str) -> str | None:
-    """First match of `name: value`; bold forms are tried before the plain one."""
+    """First match of `name: value`; bold forms take precedence over the plain one."""
     for opening in (rf"\*\*{name}:\*\*", rf"\*\*{name}\*\*:", rf"{name}:"):
         match = re.search(rf"{opening}\s*{value}", text, _FLAGS)
         if match:
@@ -33,7 +33,7 @@ def _field(text: str, name: str, value: str) -> str | None:
 
 def _reasoning(text: str) -> str | None:
     bold_end = r"(?=\n\*\*correct:\*\*|\n\*\*correct\*\*:|\ncorrect:|$)"
-    # A plain field ends only at a plain "correct:", as in the reference.
+    # Only a plain "correct:" ends a plain field, as in the reference.
     for opening, end in (
         (r"\*\*reasoning:\*\*", bold_end),
         (r"\*\*reasoning\*\*:", bold_end),
@@ -46,7 +46,7 @@ def _reasoning(text: str) -> str | None:
 
 
 def parse_judge(text: str | None) -> dict[str, Any]:
-    """The judge's fields as the reference reads them; `parse_error` where no verdict is found."""
+    """Parse the judge's fields as the reference does; `parse_error` where there is no verdict."""
     text = text or ""
     verdict = _field(text, "correct", "(yes|no)")
     confidence = _field(text, "confidence", r"(\d+(?:\.\d+)?)\s*%?")
@@ -60,16 +60,16 @@ def parse_judge(text: str | None) -> dict[str, Any]:
 
 
 def strict_verdict(text: str) -> bool:
-    """Ours: `{"correct": true|false}`, else the last line `correct: yes|no`.
+    """Ours: `{"correct": true|false}`, otherwise the last line `correct: yes|no`.
 
-    Thoughts are removed first (`reasoning`). Raises `ValueError` where there is no clear verdict:
-    the judge is then asked again, and in the end the sample has no score.
+    Reasoning text is removed first (`reasoning`). Raises `ValueError` where there is no clear
+    verdict: the judge call is then retried, and in the end the sample has no score.
     """
     said = without_thoughts(text)
     for candidate in reversed(re.findall(r"\{[^{}]*\}", said)):
         try:
             verdict = json.loads(candidate).get("correct")
-        except (RecursionError, ValueError):  # lists nested too deeply, integers too long
+        except (RecursionError, ValueError):  # lists nested too deeply, integers too long to parse
             continue
         if isinstance(verdict, bool):
             return verdict
@@ -82,16 +82,16 @@ def strict_verdict(text: str) -> bool:
 
 
 def citations(text: str | None) -> list[str]:
-    """Document ids in square or full-width brackets, each once, sorted as text.
+    """Document ids in square or full-width brackets, without duplicates, sorted as text.
 
-    Every number within brackets counts, as in the reference (which leaves the order open).
+    Every number within brackets counts, as in the reference (whose order is undefined).
     """
     inside = re.findall(r"\[([^\[\]]*?)\]", text or "") + re.findall(r"【([^【】]*?)】", text or "")
     return sorted({n for part in inside for n in re.findall(r"\d+", part)})
 
 
 def citation_metrics(cited: Sequence[str], relevant: Sequence[str]) -> dict[str, float]:
-    """Precision and recall of the cited ids, over the lengths of the lists as given."""
+    """Precision and recall of the cited ids; list lengths count duplicates."""
     hits = len(set(cited) & set(relevant))
     return {
         "num_citations": len(cited),
@@ -104,9 +104,9 @@ def citation_metrics(cited: Sequence[str], relevant: Sequence[str]) -> dict[str,
 def calibration_error(confidences: Sequence[float], correct: Sequence[float]) -> float:
     """The reference's calibration error in percent (p = 2, bins of 100 by confidence).
 
-    The last bin is left out, so that fewer than 200 samples give exactly 0; fewer than 100 raise
-    `IndexError`, as there. Ties keep their order here; in the reference their order, and with it
-    the value, depends on the processor (NumPy's default argsort is not stable).
+    The last bin is skipped, so fewer than 200 samples give exactly 0; fewer than 100 raise
+    `IndexError`, as in the reference. Ties keep their order here; in the reference their order, and
+    so the value, depends on the processor (NumPy's default argsort is not stable).
     """
     ranked = sorted(zip(confidences, correct, strict=True), key=lambda pair: pair[0])
     bins = [[i * BIN, (i + 1) * BIN] for i in range(len(ranked) // BIN)]
@@ -120,6 +120,6 @@ def calibration_error(confidences: Sequence[float], correct: Sequence[float]) ->
 
 
 def decrypt(ciphertext: str, password: str) -> str:
-    """XOR of the base64 bytes with the repeated SHA-256 of `password`, as UTF-8."""
+    """XOR the base64 bytes with the repeated SHA-256 of `password`; decode as UTF-8."""
     key = cycle(hashlib.sha256(password.encode()).digest())
     return bytes(c ^ k for c, k in zip(base64.b64decode(ciphertext), key, strict=False)).decode()

@@ -1,8 +1,8 @@
-"""Multiple-choice scorers of LongBench-v2: the official extraction and a final-answer-first one.
+"""Multiple-choice scorers of LongBench-v2: the official extraction and a robust one of ours.
 
-`official` follows THUDM/LongBench `pred.py` (`extract_answer`): only the literal phrase counts and
-its first occurrence wins. `recommended` is ours and reads the last stated choice, letters or the
-RLM paper's 0 to 3.
+`official` follows THUDM/LongBench `pred.py` (`extract_answer`): only the literal phrase counts, and
+its first occurrence wins. `recommended` is ours and reads the last stated choice: letters, or the
+RLM paper's digits 0 to 3.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
 
 LETTERS, DIGITS = "ABCD", "0123"
-# "answer is A class named ..." goes on with a noun: an article, not a choice. A reason or a
-# contrast ("A because ...") follows choices only.
+# In "answer is A class named ..." the A is an article, not a choice. Words of reason or contrast
+# ("A because ...") follow choices only.
 _NO_ARTICLE = r"(?!(?<=a)[ \t]+(?!(?:because|since|as|and|but|not|due)\b)(?-i:[a-z]))"
 
 
 def longbench_v2(gold: str, output: str) -> Score:
-    """1 where the first `The correct answer is (X)` (or without brackets) names the gold."""
+    """1 where the first `The correct answer is (X)` (also without brackets) names the gold."""
 
     def reference() -> tuple[float, str | None]:
         text = said(output).replace("*", "")
@@ -32,10 +32,10 @@ def longbench_v2(gold: str, output: str) -> Score:
 
 
 def last_choice(output: str, symbols: str = LETTERS) -> str | None:
-    """The choice stated last: `(B)`, `answer is B`, a boxed B, or a final line that is only B.
+    """Return the choice stated last: `(B)`, `answer is B`, a boxed B, or a final line with only B.
 
-    With `DIGITS`, brackets alone state nothing (code is full of `f(2)`), and any lone digit counts
-    where none of the other forms occurs.
+    With `DIGITS`, brackets alone are no statement (code is full of `f(2)`), and any lone digit
+    counts where none of the other forms occurs.
     """
     text = re.sub(r"[*`_$]", "", said(output))
     one = f"[{symbols}{symbols.lower()}]"
@@ -55,5 +55,6 @@ def last_choice(output: str, symbols: str = LETTERS) -> str | None:
 def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
     """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
     parsed = last_choice(output or "", symbols)
-    # Version 1 missed "B because ..." and took digits in brackets; 2 knew fewer kinds of thoughts.
+    # Version 1 missed "B because ..." and read digits in brackets; 2 stripped fewer reasoning
+    # forms.
     return Score("recommended", float(parsed == gold), parsed, version="3")

@@ -1,9 +1,9 @@
-"""Dates in free text, read by dateutil as OOLONG's official scorer reads them, clock aside.
+"""Dates in free text, parsed by dateutil as in OOLONG's official scorer, but without the clock.
 
-dateutil fills the parts that a text leaves out with today's, takes two-digit years around the
-current year, and knows the machine's own time zone by name: the official score of "June 2023"
-depends on the day on which it is computed, that of "06/29/73" on the year. Here a complete date
-gives what the reference gives in 2025 on a machine in UTC; an incomplete one is no date.
+dateutil completes missing parts with today's, reads two-digit years near the current year, and
+recognises the machine's own time zone by name: the official score of "June 2023" depends on the day
+of scoring, that of "06/29/73" on the year. Here a complete date gives the reference's result of
+2025 on a machine in UTC; an incomplete date is rejected.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any
 
 _PIVOT = 2025
-"""Two-digit years are read within 50 years of this one, as dateutil does around the current."""
+"""Two-digit years are read within 50 years of this one, as dateutil does for the current year."""
 _FIRST, _SECOND = datetime(2000, 1, 1), datetime(2004, 2, 15)
-"""Stand-ins for missing parts: no part agrees, nor the weekday that follows each of them."""
+"""Defaults for missing parts: they differ in every part, and in the weekday that follows each."""
 
 
 class IncompleteDate(ValueError):
@@ -23,9 +23,9 @@ class IncompleteDate(ValueError):
 
 
 def read_date(text: str) -> datetime:
-    """The date that `text` states in full; without a time of day, midnight.
+    """Parse the date that `text` states in full; without a time of day, midnight.
 
-    Raises `IncompleteDate`, and what dateutil raises for a text that is no date: `ValueError`,
+    Raises `IncompleteDate`, and dateutil's errors for a text without a date: `ValueError`,
     `OverflowError`, `TypeError`.
     """
     one, two = _parsed(text, _FIRST), _parsed(text, _SECOND)
@@ -35,7 +35,7 @@ def read_date(text: str) -> datetime:
 
 
 def read_month(text: str) -> tuple[int, int]:
-    """(month, year) that `text` states. Raises as `read_date` does."""
+    """Parse (month, year) from `text`. Raises as `read_date` does."""
     one, two = _parsed(text, _FIRST), _parsed(text, _SECOND)
     if (one.month, one.year) != (two.month, two.year):
         raise IncompleteDate(text)
@@ -62,5 +62,5 @@ def _parser() -> Any:
 
 
 def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """A zone by its offset; a name alone means nothing, wherever the machine stands."""
+    """A zone from its offset; a bare name is ignored, whatever the machine's zone."""
     return None if offset is None else timezone(timedelta(seconds=offset), name or "")

@@ -1,8 +1,8 @@
 """String-match scorers: RULER's two, a strict one with precision, and normalised answers.
 
-RULER follows NVIDIA/RULER `scripts/eval/synthetic/constants.py` and `evaluate.py` @c3f5e3b, per
-row and in [0, 1]. Substring matching rewards longer numbers and shotgun answers, so `strict`
-stands beside it. Not here: judges.
+RULER follows NVIDIA/RULER `scripts/eval/synthetic/constants.py` and `evaluate.py` @c3f5e3b, per row
+and in [0, 1]. Substring matching rewards longer numbers and shotgun answers, so `strict` is
+reported with it. Judges are elsewhere.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
 
-_STRICT = "2"  # version of `strict`: 1 read thoughts as answers
+_STRICT = "2"  # version of `strict`: 1 read reasoning as answers
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def postprocess(output: str) -> str:
-    """RULER's clean-up of a prediction: control characters become newlines, ends stripped."""
+    """RULER's postprocessing of a prediction: control characters become newlines, ends stripped."""
     return re.sub(r"[\x00-\x1f]", "\n", output.strip()).strip()
 
 
@@ -28,7 +28,7 @@ def _golds(gold: object) -> list[str]:
 
 
 def ruler_all(gold: object, output: str) -> Score:
-    """Share of the gold strings that occur in the output, whatever stands around them."""
+    """Share of the gold strings that occur in the output, in any surroundings."""
 
     def reference() -> tuple[float, str | None]:
         text, golds = postprocess(said(output)), _golds(gold)
@@ -48,7 +48,7 @@ def ruler_part(gold: object, output: str) -> Score:
 
 
 def _same_shape(gold: str) -> str | None:
-    """A pattern of every value that could be mistaken for `gold`; `None` for plain words."""
+    """Pattern of all values that could be mistaken for `gold`; `None` for plain words."""
     if gold.isdigit():
         return rf"(?<![\w-])\d{{{len(gold)}}}(?![\w-])"
     if re.fullmatch(_UUID, gold.lower()):
@@ -59,10 +59,10 @@ def _same_shape(gold: str) -> str | None:
 
 
 def ruler_strict(gold: object, output: str) -> Score:
-    """Ours: whole-token recall times precision among the values of the gold's own shape.
+    """Ours: whole-token recall times precision among the values of the gold's shape.
 
     A value inside a longer number does not count, and every other value of the same shape (another
-    7-digit number) lowers the score. Plain words have no shape: recall alone.
+    7-digit number) lowers the score. Plain words have no shape and score recall only.
     """
     golds = dict.fromkeys(_golds(gold))
     if not golds or not isinstance(output, str):
@@ -79,16 +79,16 @@ def ruler_strict(gold: object, output: str) -> Score:
     return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits), _STRICT)
 
 
-# Signs that tell answers apart: the minus of a number, the end of C++ and C#.
+# Signs that distinguish answers: the minus of a number, the end of C++ and C#.
 _SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
 _MINUS = "\N{MINUS SIGN}"
-# Version of the scorers that normalise: 1 dropped every sign, 2 read thoughts as answers.
+# Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers.
 _NORMALISED = "3"
 _ARTICLES = ("a", "an", "the")
 
 
 def _words(text: str) -> list[str]:
-    """The words without punctuation and symbols, but for `_SIGNS`."""
+    """The words without punctuation and symbols, except `_SIGNS`."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace(_MINUS, "-")
     kept = {place for match in _SIGNS.finditer(folded) for place in range(*match.span())}
     bare = (c if i in kept or not _parts(c) else " " for i, c in enumerate(folded))
@@ -112,9 +112,9 @@ _FORMS: tuple[Callable[[str], str], ...] = (
 
 
 def _form(gold: str) -> Callable[[str], str]:
-    """How answers are compared with `gold`: the first form that leaves something of it.
+    """Choose the normal form for comparing answers with `gold`: the first that is not empty.
 
-    Without it, nothing would be a right answer where the gold is "A" or "+".
+    Otherwise no answer could be correct where the gold is "A" or "+".
     """
     return next((form for form in _FORMS if form(gold)), normalize)
 
@@ -125,7 +125,7 @@ _EXACT = re.compile(r"exact answer\W*:[\s*_`]*(\S.*)", re.IGNORECASE)
 def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
     """1 where the normalised answer equals a gold (or alias).
 
-    The answer is the last `Exact Answer:` line where there is one, else the whole output.
+    The answer is the last `Exact Answer:` line if there is one, otherwise the whole output.
     """
     text = said(output or "")
     found = _EXACT.findall(text)
@@ -135,7 +135,7 @@ def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
 
 
 def normalized_contains(golds: Sequence[str], output: str | None) -> Score:
-    """1 where a gold's normalised words stand together, as whole words, in the output."""
+    """1 where a gold's normalised words occur consecutively, as whole words, in the output."""
     text = said(output or "")
     hits = [g for g in golds if f" {_form(g)(g)} " in f" {_form(g)(text)} "]
     return Score("contains", float(bool(hits)), hits[0] if hits else None, _NORMALISED)

@@ -1,8 +1,8 @@
 """MRCR scorers: openai/mrcr's grading and Google DeepMind's MRCR v2.
 
-Both are difflib ratios behind a gate: the answer must repeat a random string. The order of the
-arguments and difflib's `autojunk` are the references' own, since the ratio depends on them.
-Sources: the openai/mrcr data card; google-deepmind/eval_hub `mrcr_v2/run_evaluation.py` @67b7fd2.
+Both gate a difflib ratio: the answer must repeat a random string. The argument order and difflib's
+`autojunk` follow the references, because the ratio depends on them. Sources: the openai/mrcr data
+card; google-deepmind/eval_hub `mrcr_v2/run_evaluation.py` @67b7fd2.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from rlm_eval.core.types import Score
 from rlm_eval.scoring import reference_call, said
 
 HASH_CHARS = 12
-"""Length of the random string that opens a gold of MRCR v2."""
+"""Length of the random string at the start of an MRCR v2 gold, characters."""
 
 
 def mrcr_openai(gold: str, output: str, prefix: str) -> Score:
-    """0 unless the output starts with `prefix`; else the ratio of the two remainders."""
+    """0 unless the output starts with `prefix`; otherwise the ratio of the two remainders."""
 
     def reference() -> tuple[float, str | None]:
         text = said(output)
@@ -30,7 +30,7 @@ def mrcr_openai(gold: str, output: str, prefix: str) -> Score:
 
 
 def mrcr_v2(gold: str, output: object) -> Score:
-    """0 without the gold's hash; else the ratio of what follows its last occurrence."""
+    """0 without the gold's hash; otherwise the ratio of the text after its last occurrence."""
 
     def reference() -> tuple[float, str | None]:
         target = gold.strip()

@@ -1,7 +1,7 @@
-"""Sets of graph nodes: F1 and equality, in the way of the public GraphWalks data.
+"""Sets of graph nodes: F1 and equality, following the public GraphWalks data.
 
-The card reads a list in brackets behind `Final Answer:` on the last line of the answer. Here the
-last such list counts, wherever it stands; an answer without one is read for the names of nodes.
+The dataset card reads a bracketed list after `Final Answer:` on the last line. Here the last such
+list counts, on any line; an answer without one is searched for node names.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """OOLONG scorers: synthetic (official, the RLM repository's lenient one, fixed) and real.
 
-Follows abertsch72/oolong `src/eval/eval_helpers.py` @adbf1cb (`official`, `real`) and
-alexzhang13/rlm `training/environments/oolong/oolong/env.py` @72d6940 (`lenient`), re-written from
-their behaviour. `fixed` is ours: a diagnostic that repairs the known parser bugs and never replaces
-`official`. Not here: how gold answers are made.
+Reimplements the behaviour of abertsch72/oolong `src/eval/eval_helpers.py` @adbf1cb (`official`,
+`real`) and alexzhang13/rlm `training/environments/oolong/oolong/env.py` @72d6940 (`lenient`).
+`fixed` is ours: a diagnostic that repairs the known parser bugs and never replaces `official`. The
+construction of gold answers is elsewhere.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from rlm_eval.scoring import counted, reference_call, said
 from rlm_eval.scoring.dates import IncompleteDate, read_date, read_month
 
 DECAY = 0.75
-"""A count that is off by d scores DECAY**d."""
+"""A count with error d scores DECAY**d."""
 SHORT = 20
-"""Characters under which the official parser takes a candidate as it is."""
+"""A candidate shorter than this is accepted unchanged by the official parser."""
 PHRASES = ("more common", "less common", "same frequency")
 LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 
 _NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
-# Of the synthetic scorers: 1 completed dates with the day of scoring and read thoughts as answers.
+# For the synthetic scorers: 1 completed dates with today's date and read reasoning as answers.
 _VERSION = "2"
 
 
 def read_gold(gold: object) -> list[Any]:
-    """Every accepted answer of a gold string such as `[7]` or `[datetime.date(2023, 1, 3)]`.
+    """Parse the accepted answers of a gold such as `[7]` or `[datetime.date(2023, 1, 3)]`.
 
     Raises `ValueError`, `SyntaxError` or `TypeError` for anything that is not a list literal.
     """
@@ -48,7 +48,7 @@ def _decay(gold: object, predicted: str) -> float:
 
 
 def _after_last_colon(output: str) -> str:
-    """The candidate; the strip comes before the deletions, as in the reference."""
+    """The candidate after the last colon; strip precedes the deletions, as in the reference."""
     if ":" not in output:
         return output if len(output) < SHORT else output.split()[-1]
     tail = output.split(":")[-1].strip()
@@ -72,7 +72,7 @@ def _official(gold_text: object, answer_type: str, output: str) -> tuple[float, 
             return float(date == gold), str(date)
     except IncompleteDate:
         raise
-    except Exception:  # noqa: BLE001 - so does the reference: what cannot be converted scores 0
+    except Exception:  # noqa: BLE001 - as in the reference: an unconvertible value scores 0
         return 0.0, candidate
     return 0.0, candidate
 
@@ -80,7 +80,7 @@ def _official(gold_text: object, answer_type: str, output: str) -> tuple[float, 
 def oolong_official(gold: object, answer_type: str, output: object) -> Score:
     """The benchmark's own scorer. Value in [0, 1]; `None` where the reference raises.
 
-    `gold` is the data set's answer string; `answer_type` its `ANSWER_TYPE.*` name.
+    `gold` is the dataset's answer string; `answer_type` its `ANSWER_TYPE.*` name.
     """
 
     def reference() -> tuple[float, str | None]:
@@ -109,14 +109,14 @@ def _lenient(gold_text: object, answer_type: str, output: str) -> tuple[float, s
             return float(read_date(candidate) == gold), candidate
     except IncompleteDate:
         raise
-    except Exception:  # noqa: BLE001 - so does the reference
+    except Exception:  # noqa: BLE001 - as in the reference
         return 0.0, candidate
     anywhere = bool(wanted) and wanted not in LENIENT_PHRASES and wanted in lowered
     return float(anywhere), candidate
 
 
 def oolong_lenient(gold: object, answer_type: str, output: object) -> Score:
-    """The RLM repository's scorer: case-folded, last phrase wins, gold anywhere counts 1."""
+    """The RLM repository's scorer: case-folded, last phrase wins, a gold anywhere scores 1."""
     text = output if isinstance(output, str) else "" if output is None else str(output)
     return reference_call("lenient", lambda: _lenient(gold, answer_type, said(text)), _VERSION)
 
@@ -142,7 +142,7 @@ def _clean(output: str) -> str:
 
 
 def _candidates(output: str) -> list[str]:
-    """Where the answer may stand, best first: behind a key, behind the last colon, at the end."""
+    """Possible answers, best first: after a key, after the last colon, at the end."""
     text = _clean(output)
     keys = list(_KEY.finditer(text))
     behind_key = text[keys[-1].end() :].strip().split("\n")[0] if keys else ""
@@ -152,7 +152,7 @@ def _candidates(output: str) -> list[str]:
 
 
 def _complete_date(text: str) -> datetime | None:
-    """The date that `text` states in full, else `None`."""
+    """Parse a complete date in `text`; `None` otherwise."""
     match = _DATES.search(text)
     try:
         return read_date(match.group() if match else text)
@@ -207,8 +207,8 @@ def _fixed(golds: list[Any], answer_type: str, output: str) -> tuple[float, str]
 def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
     """Ours: the official scorer with its parser bugs repaired; a diagnostic, not a headline.
 
-    Repairs: strip after the deletions, trailing punctuation and quotes, thousands separators,
-    case, `\\boxed`, later colons, negated comparisons; any tied label counts.
+    Repairs: strip after the deletions, trailing punctuation and quotes, thousands separators, case,
+    `\\boxed`, later colons, negated comparisons; any tied label is accepted.
     """
     text = said(output) if isinstance(output, str) else ""
 
@@ -216,7 +216,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
         golds = read_gold(gold)
         value, parsed = _fixed(golds, answer_type, text)
         plain = oolong_official(gold, answer_type, text)
-        # A repair never takes credit away, but a negated phrase did not deserve it.
+        # A repair never lowers a score, except for a negated phrase that was credited wrongly.
         if (plain.value or 0.0) > value and not answer_type.endswith("COMPARISON"):
             return plain.value or 0.0, plain.parsed
         return value, parsed
@@ -225,7 +225,7 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
 
 
 def _typed(text: str) -> int | str | list[str]:
-    """An integer, a list where there is a comma, else the text."""
+    """An integer; a list where there is a comma; otherwise the text."""
     try:
         return int(text)
     except ValueError:
@@ -249,7 +249,7 @@ def _real(gold_text: object, output: str) -> tuple[float, str]:
 
 
 def oolong_real(gold: object, output: object) -> Score:
-    """The official scorer of OOLONG-real: typed by the gold, answers only inside `\\boxed{}`."""
+    """The official scorer of OOLONG-real: typed by the gold, only answers inside `\\boxed{}`."""
 
     def reference() -> tuple[float, str | None]:
         if not isinstance(output, str):
@@ -260,9 +260,9 @@ def oolong_real(gold: object, output: object) -> Score:
 
 
 def oolong_scores(gold: str, answer_type: str, text: str | None) -> tuple[Score, ...]:
-    """All scorers of a synthetic question, the headline first; counts also by relative error.
+    """All scorers of a synthetic question, the headline first; counts also have a relative error.
 
-    `relative` is max(0, 1 - d / gold): DECAY**d says nothing about counts in the thousands.
+    `relative` is max(0, 1 - d / gold): DECAY**d is uninformative for counts in the thousands.
     """
     arguments = gold, answer_type, text or ""
     scores = [oolong_official(*arguments), oolong_lenient(*arguments), oolong_fixed(*arguments)]

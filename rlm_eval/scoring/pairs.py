@@ -1,12 +1,12 @@
 """F1 over unordered pairs of user ids (OOLONG-Pairs), fast at millions of pairs.
 
-`official` follows the scorer of PrimeIntellect-ai/prime-envs (pull requests 422 and 550), with
-its behaviour at the edges: self pairs count as predictions, and with an empty gold only the
-literal texts "", "None" and "[]" are right. `recommended` is ours: quotes and the word "User" are
-read, self pairs are dropped, no pairs for no gold is right.
+`official` follows the scorer of PrimeIntellect-ai/prime-envs (pull requests 422 and 550), including
+its edge cases: self pairs count as predictions, and with an empty gold only the literal texts "",
+"None" and "[]" are correct. `recommended` is ours: it accepts quotes and the word "User", drops
+self pairs, and accepts no pairs for an empty gold.
 
-A pair of ids is one packed integer, and a gold of 2 * 10^7 pairs need not be listed at all: it is
-given as the sets of users that make it (`PairSet`), and membership is tested per predicted pair.
+A pair of ids is packed into one integer. A gold of 2 * 10^7 pairs need not be enumerated: it is
+given as the sets of users that form it (`PairSet`), and membership is tested per predicted pair.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from rlm_eval.core.types import Score
 from rlm_eval.scoring import said
 
 _BASE = 0x9E3779B97F
-# Above any id, odd and irregular: with a power of two, packed pairs of dense ids share their low
-# bits and a set of millions degenerates (42 s instead of 4 s for 4.5 million pairs).
+# Larger than any id, odd and irregular: with a power of two, packed pairs of dense ids share
+# their low bits and a set of millions degenerates (42 s instead of 4 s for 4.5 million pairs).
 _STRICT = re.compile(r"\((\d+)\s*,\s*(\d+)\)")
-_BARE = re.compile(r"(?<!\d)(\d+)\s*,\s*(\d+)")  # tried once per number, not once per digit
+_BARE = re.compile(r"(?<!\d)(\d+)\s*,\s*(\d+)")  # matched once per number, not once per digit
 _ID = r"(?:user\s*(?:id)?\s*[:#]?\s*)?[\"'“‘]?\s*(?:user\s*)?(\d+)\s*[\"'”’]?"
 _TOLERANT = re.compile(rf"[(\[]\s*{_ID}\s*,\s*{_ID}\s*[)\]]", re.IGNORECASE)
 _MOST_DIGITS = 4300
-"""Python refuses to read longer integers; nobody's id has as many."""
+"""Python refuses to parse longer integers; no real id is that long."""
 _EMPTY = ("", "None", "[]")
 
 
 def pack(first: int, second: int) -> int:
-    """One integer for an unordered pair of ids below `_BASE` (about 7 * 10**11)."""
+    """Pack an unordered pair of ids below `_BASE` (about 7 * 10**11) into one integer."""
     return first * _BASE + second if first <= second else second * _BASE + first
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """All unordered pairs of different users with one in `a` and the other in `b`.
+    """All unordered pairs of two different users, one from `a` and the other from `b`.
 
-    With `a == b` it is every pair within one set.
+    With `a == b` these are all pairs within one set.
     """
 
     a: frozenset[int]
@@ -54,7 +54,7 @@ class PairSet:
         return len(self.a) * len(self.b) - both * (both - 1) // 2 - both
 
     def count(self, packed: set[int]) -> int:
-        """How many of the packed pairs belong to the set."""
+        """Number of the packed pairs in the set."""
         a, b = self.a, self.b
         unpacked = map(divmod, packed, repeat(_BASE))
         if a == b:
@@ -62,7 +62,7 @@ class PairSet:
         return sum(((u in a and v in b) or (v in a and u in b)) and u != v for u, v in unpacked)
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Every pair once, lower id first, sorted."""
+        """Yield every pair once, lower id first, sorted."""
         users = sorted(self.a | self.b)
         for i, u in enumerate(users):
             in_a, in_b = u in self.a, u in self.b
@@ -71,14 +71,14 @@ class PairSet:
                     yield u, v
 
     def to_json(self) -> dict[str, list[int]]:
-        """The JSON shape of a sample's target."""
+        """Return the JSON form used in a sample's target."""
         return {"a": sorted(self.a), "b": sorted(self.b)}
 
 
 def read_object(value: Any) -> set[int] | None:
-    """Packed pairs of a Python list (tuple, set) of pairs; `None` where it is something else.
+    """Packed pairs of a Python list (tuple, set) of pairs; `None` for any other value.
 
-    A pair is two integers, or their texts. Strings such as "(1, 2)" are not read here.
+    A pair is two integers or two numeric strings. Strings such as "(1, 2)" are not parsed here.
     """
     if not isinstance(value, list | tuple | set | frozenset):
         return None
@@ -107,7 +107,7 @@ def _read(value: Any, wanted: re.Pattern[str]) -> set[int]:
 
 
 def _text(value: Any) -> str:
-    """`value` as text; empty where it holds an integer that Python does not write."""
+    """`value` as text; empty where it holds an integer too long for Python to write."""
     try:
         return str(value)
     except ValueError:
@@ -120,7 +120,7 @@ def _found(text: str, wanted: re.Pattern[str]) -> set[int]:
 
 
 def read_gold(gold: Any) -> PairSet | set[int]:
-    """A gold in any of its forms: `PairSet` (or its JSON), a text, a list of texts or of pairs."""
+    """Read a gold in any form: `PairSet` (or its JSON), a text, a list of texts or of pairs."""
     if isinstance(gold, PairSet):
         return gold
     if isinstance(gold, Mapping):
@@ -136,7 +136,7 @@ def _f1(predicted: set[int], gold: PairSet | set[int]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-_VERSION = "2"  # of both scorers: 1 knew fewer kinds of thoughts
+_VERSION = "2"  # of both scorers: 1 stripped fewer reasoning forms
 
 
 def _answer(output: Any) -> Any:
@@ -155,7 +155,7 @@ def pairs_f1(gold: Any, output: Any) -> Score:
 
 
 def pairs_recommended(gold: Any, output: Any) -> Score:
-    """F1 with a tolerant reader; self pairs dropped; no pairs for an empty gold scores 1."""
+    """F1 with a tolerant parser; self pairs dropped; no pairs for an empty gold scores 1."""
     answer = _answer(output)
     wanted = read_gold(gold)
     predicted = {p for p in _read(answer, _TOLERANT) if p // _BASE != p % _BASE}

@@ -1,4 +1,4 @@
-"""Scorers by name, and the scores of JSON lines: for `score-answers`, imports and users' tasks."""
+"""Scorers by name, and scores of JSON lines: for `score-answers`, imports and users' tasks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _pairs(row: Row) -> Row:
 
 
 def _browsecomp(row: Row) -> Row:
-    """The benchmark's pieces by `answer_type`; a judge's text where none is given."""
+    """The benchmark's measures by `answer_type`; the judge's text where none is given."""
     kind, output = str(row.get("answer_type") or "judge_text"), row["output"]
     if kind == "citations":
         return {"score": None, "citations": browsecomp.citations(said(output))}
@@ -89,7 +89,7 @@ SCORERS: dict[str, Callable[[Row], Row]] = {
 
 
 def find_scorer(name: str) -> Callable[[Row], Row]:
-    """The scorer of that name. Raises `RlmEvalError` naming the near ones."""
+    """Return the scorer of that name. Raises `RlmEvalError` with near names."""
     if name not in SCORERS:
         near = difflib.get_close_matches(name, SCORERS, 3) or list(SCORERS)
         raise RlmEvalError(
@@ -100,7 +100,7 @@ def find_scorer(name: str) -> Callable[[Row], Row]:
 
 
 def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
-    """One scored object per non-empty line. Raises `RlmEvalError` naming the bad line."""
+    """Yield one scored object per non-empty line. Raises `RlmEvalError` naming a bad line."""
     scorer = find_scorer(name)
     for number, line in enumerate(lines, 1):
         if not line.strip():

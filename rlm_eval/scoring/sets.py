@@ -1,4 +1,4 @@
-"""F1 over sets of names, for questions whose answer is several of them."""
+"""F1 over sets of names, for questions with several answers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FRAME = " \t`*_'\"()[]{}.:-\N{BULLET}"
 
 
 def items(text: str, golds: Collection[str]) -> set[str]:
-    """The names that an answer lists.
+    """Extract the names that an answer lists.
 
-    Where every gold is an identifier with an underscore or a dot, these are the identifiers of
-    that shape, whatever stands around them. Else they are the pieces between commas, semicolons,
-    line breaks and "and", after the last colon, in lower case.
+    Where every gold is an identifier with an underscore or a dot, these are the identifiers of that
+    shape anywhere in the text. Otherwise they are the pieces between commas, semicolons, line
+    breaks and "and", after the last colon, in lower case.
     """
     if golds and all(_IDENTIFIER.fullmatch(gold) for gold in golds):
         return {name.lower() for name in _IDENTIFIER.findall(text)}
@@ -29,8 +29,8 @@ def items(text: str, golds: Collection[str]) -> set[str]:
 def set_f1(golds: Sequence[str], output: str | None, ignore: Collection[str] = ()) -> Score:
     """Harmonic mean of precision and recall over names, in any order; each counts once.
 
-    Names in `ignore` (those that the question itself gives) count for nothing. No gold and no name
-    in the answer is right; an answer that is `None` scores 0.
+    Names in `ignore` (those that the question itself gives) are not counted. No gold and no name in
+    the answer scores 1; an answer that is `None` scores 0.
     """
     if output is None:
         return Score("f1", 0.0)

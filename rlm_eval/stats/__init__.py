@@ -1,1 +1,1 @@
-"""From numbers to intervals and verdicts. Pure functions: nothing here reads a file."""
+"""Intervals, tests and verdicts from numbers. Pure functions that read no file."""

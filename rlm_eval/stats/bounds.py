@@ -1,7 +1,7 @@
-"""What a mean may still be: bounds for missing and cut samples, and means over repeats.
+"""Bounds of a mean with missing and truncated samples, and means over repeats.
 
-Not imputation: nothing is filled in, the reader gets both ends. Repeats of a sample are averaged
-before anything else (never n x K rows); pass@k follows Chen et al. 2021, pass^k tau-bench.
+No imputation: no value is filled in, both ends are reported. Repeats of a sample are averaged
+before any other step (never n x K rows); pass@k follows Chen et al. 2021, pass^k tau-bench.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 CUT_SHARE = 0.05
-"""Above this share of truncated or limited samples a mean is printed as bounds, not as a number."""
+"""Above this share of truncated or limited samples a mean is printed as bounds."""
 
 
 def bounds(scores: ArrayLike, open_: ArrayLike) -> tuple[float, float]:
     """(mean if every open sample were wrong, mean if every one were right).
 
-    `scores`: one per sample, NaN where there is none; `open_`: True where the score is not known
-    to be the method's own (missing, truncated, limited). NaN counts as open.
+    `scores`: one per sample, NaN where missing; `open_`: True where the score may not be the
+    method's own (missing, truncated, limited). NaN counts as open.
     """
     x = np.asarray(scores, dtype=float)
     unknown = np.asarray(open_, dtype=bool) | np.isnan(x)
@@ -30,14 +30,14 @@ def bounds(scores: ArrayLike, open_: ArrayLike) -> tuple[float, float]:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Chance that at least one of k draws out of n repeats is right."""
+    """Probability that at least one of k draws out of n repeats is correct."""
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} needs 1 <= k <= n repeats, n = {n}")
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
 def pass_hat_k(n: int, correct: int, k: int) -> float:
-    """Chance that all k draws out of n repeats are right."""
+    """Probability that all k draws out of n repeats are correct."""
     if not 1 <= k <= n:
         raise ValueError(f"pass^{k} needs 1 <= k <= n repeats, n = {n}")
     return math.comb(correct, k) / math.comb(n, k)

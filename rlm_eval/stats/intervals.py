@@ -1,8 +1,8 @@
-"""Intervals for a mean score, for a quantile, for any statistic; clusters are never ignored.
+"""Confidence intervals for a mean score, a quantile and any statistic, with clusters.
 
-Not comparisons (`paired.py`). Wilson 1927; Brown, Cai & DasGupta 2001 (never Wald near 0 or 1);
+Comparisons are in `paired.py`. Wilson 1927; Brown, Cai & DasGupta 2001 (never Wald near 0 or 1);
 Cameron & Miller 2015 and Miller 2024 (arXiv:2411.00640) for clusters; Efron 1987 for BCa.
-Samples that share a context are one cluster; where every sample has its own, clusters = samples.
+Samples that share a context form one cluster; where each has its own, clusters = samples.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
 
 FEW_CLUSTERS = 8
-"""Below this the spread between clusters is itself hardly known: the reader is told their means."""
+"""Below this the variance between clusters is poorly estimated; the cluster means are printed
+too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +27,17 @@ class Interval:
     """An estimate with its confidence interval."""
 
     estimate: float
-    """The point estimate; NaN where there is nothing to estimate from."""
+    """The point estimate; NaN without data."""
     low: float
     """Lower end."""
     high: float
     """Upper end."""
     n: int
-    """Samples behind it."""
+    """Number of samples."""
     clusters: int
-    """Independent units behind it."""
+    """Number of independent units."""
     method: str
-    """How the interval was made, in a reader's words."""
+    """Description of the interval's method, for readers."""
 
 
 def wilson(
@@ -44,7 +45,7 @@ def wilson(
 ) -> tuple[float, float]:
     """Wilson's score interval; `n` may be an effective, fractional size.
 
-    `degrees` of freedom from which that size was estimated: Student's t in place of the normal.
+    `degrees`: degrees of freedom of the size estimate; Student's t then replaces the normal.
     """
     if n <= 0:
         return 0.0, 1.0
@@ -59,7 +60,7 @@ def wilson(
 def cluster_sums(
     values: ArrayLike, clusters: Sequence[str] | ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """(sum per cluster, size per cluster, cluster number per value)."""
+    """(sum per cluster, size per cluster, cluster index per value)."""
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=float))
     return sums.astype(float), np.bincount(index).astype(float), index.astype(np.int64)
@@ -81,7 +82,7 @@ def cluster_t(
 ) -> float:
     """Half width of the cluster-robust t interval of a mean; infinite for one cluster.
 
-    `least`: a standard error below which none is believed.
+    `least`: lower bound on the standard error.
     """
     groups = len(np.unique(np.asarray(clusters)))
     if groups < 2:
@@ -90,14 +91,14 @@ def cluster_t(
 
 
 def linked(*labels: Sequence[Any] | ArrayLike) -> NDArray[np.int64]:
-    """Number of the independent unit of each row: rows that share any label depend on each other.
+    """Index of the independent unit of each row: rows that share any label are dependent.
 
-    A cluster of samples shares a context; an item that returns at every length links the clusters
-    that it stands in.
+    Samples of a cluster share a context; an item used at every length links all clusters that
+    contain it.
     """
     columns = [np.unique(np.asarray(column), return_inverse=True)[1] for column in labels]
     unit = np.arange(len(columns[0]))
-    while True:  # the smallest number spreads along every label until nothing moves
+    while True:  # propagate the smallest index along every label until no index changes
         before = unit
         for column in columns:
             least = np.full(len(unit), len(unit))
@@ -110,11 +111,12 @@ def linked(*labels: Sequence[Any] | ArrayLike) -> NDArray[np.int64]:
 def amount_interval(
     values: ArrayLike, clusters: Sequence[str] | ArrayLike, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of the mean of amounts with a long tail (money, tokens, seconds), in clusters.
+    """Interval of the mean of long-tailed amounts (money, tokens, seconds), in clusters.
 
-    The cluster-robust t interval, and as far as the BCa bootstrap where that reaches further: the
-    former ignores the tail, the latter is too narrow for few clusters. Where t's reaches 0 the
-    lower end is the bootstrap's. NaN where it cannot be seen: one cluster, or all amounts equal.
+    The union of the cluster-robust t interval and the BCa bootstrap interval: the former ignores
+    the tail, the latter is too narrow for few clusters. Where the t interval reaches 0, the lower
+    end is the bootstrap's. NaN where the variance is not estimable: one cluster, or all amounts
+    equal.
     """
     x = np.asarray(values, dtype=float)
     half = cluster_t(x, clusters, level)
@@ -128,16 +130,17 @@ def amount_interval(
 def mean_interval(
     values: ArrayLike, clusters: Sequence[str] | ArrayLike | None = None, level: float = 0.95
 ) -> Interval:
-    """The interval of a mean score in [0, 1], chosen by what the data are.
+    """Interval of a mean score in [0, 1]; the method depends on the data.
 
     Right/wrong scores of independent samples: Wilson. Right/wrong in clusters, with fewer than 10
-    successes or failures: Wilson at the effective size n/deff. Else the cluster-robust t interval
-    with G-1 degrees of freedom, cut to [0, 1]; for graded scores whose sum is within 10 of 0 or of
-    n no narrower than Wilson at n/deff: forty scores of almost 0 do not rule out a rare 1.
+    successes or failures: Wilson at the effective size n/deff. Otherwise the cluster-robust t
+    interval with G-1 degrees of freedom, clipped to [0, 1]; for graded scores whose sum is within
+    10 of 0 or of n it is no narrower than Wilson at n/deff: forty scores near 0 do not exclude a
+    rare 1.
 
-    Fewer than `FEW_CLUSTERS` clusters of several samples: the wider of the two, Wilson's with t's
-    quantile too, because the design effect comes from G-1 degrees of freedom; and the clusters'
-    means are told.
+    Fewer than `FEW_CLUSTERS` clusters of several samples: the wider of the two, with t's quantile
+    in Wilson's too, because the design effect comes from G-1 degrees of freedom; the cluster means
+    are reported.
     """
     x = np.asarray(values, dtype=float)
     n = len(x)
@@ -157,11 +160,11 @@ def mean_interval(
 def given_clusters(
     values: ArrayLike, clusters: Sequence[str] | ArrayLike, level: float = 0.95
 ) -> tuple[float, float]:
-    """The interval of a mean conditional on its few contexts: questions are the units.
+    """Interval of a mean conditional on its few contexts: the questions are the units.
 
-    It says what other questions about these very contexts would score, and nothing of other
-    contexts. NaN where the contexts are `FEW_CLUSTERS` or more, or have one sample each: there
-    `mean_interval` says more.
+    It covers other questions about these contexts, not other contexts. NaN where there are
+    `FEW_CLUSTERS` or more contexts, or one sample per context: `mean_interval` is then more
+    informative.
     """
     x = np.asarray(values, dtype=float)
     if not is_conditional(len(x), len(np.unique(np.asarray(clusters)))):
@@ -171,14 +174,14 @@ def given_clusters(
 
 
 def is_conditional(n: int, clusters: int) -> bool:
-    """Whether an interval over questions stands beside that over contexts."""
+    """True where an interval over questions is shown next to the one over contexts."""
     return clusters < min(FEW_CLUSTERS, n)
 
 
 def _in_clusters(
     x: NDArray[np.float64], labels: NDArray[Any], level: float, few: bool
 ) -> tuple[float, float, str]:
-    """(low, high, how) of a mean over two clusters or more; see `mean_interval`."""
+    """(low, high, method) of a mean over two clusters or more; see `mean_interval`."""
     n, mean = len(x), float(x.mean())
     sums, sizes, _ = cluster_sums(x, labels)
     groups = len(sums)
@@ -188,7 +191,7 @@ def _in_clusters(
     name = "t" if groups == n else "cluster-robust t"
     if edge or (few and binary):
         size = effective_size(x, labels)
-        # Of equal scores no design effect was estimated: the worst there can be is assumed.
+        # Equal scores give no estimate of the design effect: assume the worst case.
         degrees = groups - 1 if few and np.ptp(x) > 0 else None
         least = wilson(mean * size, size, level, degrees)
         if binary and not few:
@@ -202,9 +205,9 @@ def _in_clusters(
 
 
 def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> float:
-    """n / design effect, between the number of clusters' worth of information and n.
+    """n / design effect, between the number of clusters and n.
 
-    Where all values are equal the design effect cannot be seen: each cluster counts once.
+    Where all values are equal the design effect is not estimable: each cluster counts once.
     """
     x = np.asarray(values, dtype=float)
     groups = len(np.unique(np.asarray(clusters)))
@@ -212,15 +215,15 @@ def effective_size(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> fl
     if variance == 0.0 or groups < 2:
         return float(groups)
     effect = cluster_se(x, clusters) ** 2 / (variance / len(x))
-    # Few clusters make the design effect itself noisy: never gain from a lucky small one.
+    # With few clusters the estimate is noisy: an effect below 1 must not raise n.
     return len(x) / max(1.0, effect)
 
 
 @functools.lru_cache(2)
 def multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
-    """How often each of `groups` clusters is in each of `draws` resamples, shape (draws, groups).
+    """Count of each of `groups` clusters in each of `draws` resamples, shape (draws, groups).
 
-    Kept: the comparisons of a report resample the same number of clusters again and again.
+    Cached: a report's comparisons resample the same number of clusters many times.
     """
     rng = np.random.default_rng(seed)
     found = np.empty((draws, groups), dtype=np.uint8)  # above 255 once in 10^500 draws
@@ -234,12 +237,12 @@ def multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
 
 
 def affordable(draws: int, groups: int) -> int:
-    """Draws such that a matrix of draws by groups stays under 100 MB; at least 1,000."""
+    """Number of draws that keeps a draws-by-groups matrix under 100 MB; at least 1,000."""
     return min(draws, max(1_000, 100_000_000 // groups))
 
 
 def product(matrix: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`matrix @ vectors` of a matrix of small integers, made float a few million at a time."""
+    """`matrix @ vectors` for a matrix of small integers, converted to float in blocks."""
     step = max(1, 1_000_000 // matrix.shape[1])
     parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
     return np.concatenate(parts)
@@ -255,9 +258,9 @@ def bootstrap_ratio(
     seed: int = 0,
     method: str = "BCa",
 ) -> tuple[float, float]:
-    """Interval of sum(top)/sum(bottom) over whole clusters; a mean has `bottom` = 1.
+    """Interval of sum(top)/sum(bottom), resampling whole clusters; a mean has `bottom` = 1.
 
-    `method`: `BCa`, or `percentile`. Where the clusters' ratios are all equal, a point.
+    `method`: `BCa` or `percentile`. A point where all cluster ratios are equal.
     """
     tops, _, _ = cluster_sums(top, clusters)
     bottoms, _, _ = cluster_sums(bottom, clusters)
@@ -282,9 +285,9 @@ def _bca_tails(
     found: NDArray[np.float64],
     tails: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Efron's shares of the draws for these tails: bias and acceleration (jackknife) corrected."""
+    """Efron's percentiles of the draws for these tails, with bias and acceleration (jackknife)."""
     whole = tops.sum() / bottoms.sum()
-    # Draws that equal the estimate count half, as scipy's bootstrap counts them.
+    # Draws equal to the estimate count half, as in scipy's bootstrap.
     bias = ndtri(np.clip((np.mean(found < whole) + np.mean(found <= whole)) / 2, 1e-9, 1 - 1e-9))
     left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
     away = left_out.mean() - left_out
@@ -303,7 +306,7 @@ def quantile_ranks(n: int, q: float, level: float = 0.95) -> tuple[int, int] | N
 
 
 def _binomial_quantile(share: float, n: int, q: float) -> int:
-    """Least k with P(X <= k) >= share for X ~ Binomial(n, q)."""
+    """Smallest k with P(X <= k) >= share for X ~ Binomial(n, q)."""
     k = max(0, math.ceil(bdtrik(share, n, q)))
     return k - 1 if k and bdtr(k - 1, n, q) >= share else k
 

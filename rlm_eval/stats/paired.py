@@ -1,8 +1,8 @@
-"""Two systems on the same samples: differences, tests, intervals, families of tests.
+"""Compare two systems on the same samples: differences, tests, intervals, families of tests.
 
-Not for independent groups: every method and model here answers the same samples. Fagerland,
+Independent groups are not covered: all methods and models answer the same samples. Fagerland,
 Lydersen & Laake 2013 (mid-p McNemar); Newcombe 1998 (method 10); Holm 1979; Lugannani & Rice 1980
-(tails of sign flips). The intervals' coverage is measured: `benchmarks/interval_coverage`.
+(tails of sign flips). `benchmarks/interval_coverage` measures the intervals' coverage.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from rlm_eval.stats.intervals import (
 from rlm_eval.stats.power import detectable_by_clusters, detectable_difference
 
 WIDE = 0.3
-"""An interval wider than this that holds a published number agrees with almost anything."""
+"""An interval wider than this that contains a published number is hardly evidence of agreement."""
 EXACT_CLUSTERS = 14
-"""Up to this many clusters all 2^G sign flips are counted; above, 10,000 are drawn."""
+"""Up to this many clusters all 2^G sign flips are enumerated; above, 10,000 are drawn."""
 FEW = 10
-"""Pairs: where fewer differ from the commonest difference, the spread seen is no measure."""
+"""Pairs: where fewer differ from the modal difference, the observed variance is unreliable."""
 EDGE = 3.0
-"""Of graded scores: so near to 0 or n a side's sum hardly shows its rare values."""
-_WHOLE = 20_000  # largest sum whose distribution is worked out
-_RARE = 10  # draws: a tail with fewer of them is computed instead
+"""For graded scores: within this distance of 0 or n, a side's sum hardly reflects rare values."""
+_WHOLE = 20_000  # largest sum whose distribution is computed exactly
+_RARE = 10  # draws: a tail with fewer of them is computed by the formula
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Comparison:
     n: int
     """Pairs."""
     clusters: int
-    """Independent units."""
+    """Number of independent units."""
     mean_a: float
     """Mean score of A over the pairs."""
     mean_b: float
@@ -66,20 +66,20 @@ class Comparison:
     losses: int
     """Pairs where B scored higher."""
     se: float | None
-    """Standard error of the difference from its clusters; `None` = independent right/wrong."""
+    """Cluster-based standard error of the difference; `None` = independent right/wrong scores."""
 
 
 def detectable(
     n: int, clusters: int, discordant: int, se: float | None, alpha: float = 0.05
 ) -> float:
-    """Difference that n pairs show with 80 % power at the spread seen; NaN = hardly any.
+    """Difference that n pairs detect with 80 % power at the observed variance; NaN = out of reach.
 
     `discordant` pairs differ; `se` as in `Comparison`; `alpha` is the level of the test: 0.05, or
-    what is left of it in a family.
+    the remaining level in a family.
     """
     if se is None:
         return detectable_difference(n, max(discordant, 1) / n, alpha=alpha)
-    # Where all pairs differ alike the spread cannot be seen: as if one pair differed by 1.
+    # Where all pairs differ equally the variance is not estimable: as if one pair differed by 1.
     return detectable_by_clusters(se or 1 / n, clusters, alpha=alpha)
 
 
@@ -97,9 +97,9 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
 def newcombe(
     both: float, only_a: float, only_b: float, neither: float, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of a paired difference of proportions: Wilson limits squared and added, with phi.
+    """Interval of a paired difference of proportions: squared Wilson limits combined with phi.
 
-    phi carries Newcombe's continuity correction where it is positive.
+    phi has Newcombe's continuity correction where it is positive.
     """
     n = both + only_a + only_b + neither
     p_a, p_b = (both + only_a) / n, (both + only_b) / n
@@ -119,7 +119,7 @@ def newcombe(
 
 @functools.lru_cache(2)
 def _signs(groups: int, draws: int, seed: int) -> NDArray[np.int8]:
-    """Random signs, shape (draws, groups); kept as in `intervals`."""
+    """Random signs, shape (draws, groups); cached as in `intervals`."""
     return np.random.default_rng(seed).integers(0, 2, (draws, groups), dtype=np.int8) * 2 - 1
 
 
@@ -132,12 +132,12 @@ def sign_flip(
 ) -> float:
     """Two-sided permutation p of a zero mean difference, flipping whole clusters.
 
-    Exact up to `EXACT_CLUSTERS` and for whole sums (right/wrong scores), else by `draws`; a tail
-    that few draws reach is computed by Lugannani and Rice's formula. So p has no floor: a large
-    family of tests needs small ones.
+    Exact up to `EXACT_CLUSTERS` clusters and for integer sums (right/wrong scores), otherwise from
+    `draws`; a tail with few draws is computed by Lugannani and Rice's formula. So p has no lower
+    bound from the number of draws, which a large family of tests needs.
     """
     sums, _, _ = cluster_sums(differences, clusters)
-    sums = sums[sums != 0]  # a cluster that sums to 0 flips to itself
+    sums = sums[sums != 0]  # a zero sum is unchanged by a flip
     groups = len(sums)
     if groups == 0:
         return 1.0
@@ -154,8 +154,8 @@ def sign_flip(
 
 
 def _of_whole_sums(sums: NDArray[np.int64], observed: float) -> float:
-    """Two-sided tail of a sum of independently signed whole numbers, by their distribution."""
-    chance = np.ones(1)  # of the sum 2 * place - total so far
+    """Two-sided tail of a sum of integers with independent signs, from its exact distribution."""
+    chance = np.ones(1)  # P(sum = 2 * index - total so far)
     for size in sums:
         padded = np.zeros(size)
         chance = (
@@ -166,9 +166,10 @@ def _of_whole_sums(sums: NDArray[np.int64], observed: float) -> float:
 
 
 def _far_tail(sums: NDArray[np.float64], observed: float) -> float:
-    """Two-sided tail of a sum of independently signed `sums`, far from its middle.
+    """Two-sided tail of a sum of `sums` with independent signs, far from its centre.
 
-    The sum's cumulant function is sum(log cosh(t s)); at the largest sum there is one flip.
+    The cumulant function of the sum is sum(log cosh(t s)); exactly one flip reaches the largest
+    sum.
     """
     least = 2.0 ** (1 - len(sums))
     scaled = sums / np.abs(sums).max()
@@ -202,13 +203,14 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """The comparison that the data ask for; `a[i]` and `b[i]` are scores of the same sample.
+    """Compare two systems, choosing the test by the data; `a[i]` and `b[i]` are of the same sample.
 
-    Right/wrong and independent: mid-p McNemar, Newcombe. In clusters or graded: sign flips of whole
-    clusters, cluster-robust t; where fewer than `FEW` pairs differ from the commonest difference,
-    at least Newcombe's at the effective size: pairs that never differed do not prove that none
-    ever will. So it is for graded scores where a side's sum lies within `EDGE` of 0 or of n: the
-    differences are skewed, and t is not. Raises `ValueError` without pairs.
+    Independent right/wrong scores: mid-p McNemar, Newcombe. Clustered or graded scores: sign flips
+    of whole clusters, cluster-robust t; where fewer than `FEW` pairs differ from the modal
+    difference, the interval is at least Newcombe's at the effective size, because pairs without a
+    difference do not prove that none exists. The same holds for graded scores where a side's sum is
+    within `EDGE` of 0 or of n: the differences are skewed, and t assumes symmetry. Raises
+    `ValueError` without pairs.
     """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     labels = np.asarray(clusters)
@@ -249,8 +251,10 @@ def compare(
 def _newcombe(
     x: NDArray[np.float64], y: NDArray[np.float64], size: float, level: float
 ) -> tuple[float, float]:
-    """Newcombe's interval of these pairs at an effective size; of graded scores the parts that
-    both have, that only one has, and that neither has are the counts."""
+    """Newcombe's interval of these pairs at an effective size.
+
+    For graded scores the counts are the amounts that both share, only one has, and neither has.
+    """
     share = size / len(x)
     both, only_x = np.minimum(x, y).sum(), np.maximum(x - y, 0).sum()
     only_y, neither = np.maximum(y - x, 0).sum(), (1 - np.maximum(x, y)).sum()
@@ -258,8 +262,8 @@ def _newcombe(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their family (Holm's step-down), in the given order."""
-    # statsmodels has it too (a test compares), but takes a second to import.
+    """Adjust p values for their family (Holm's step-down), in the given order."""
+    # statsmodels has it too (a test compares both), but its import takes a second.
     adjusted = [0.0] * len(p_values)
     reached = 0.0
     for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -269,7 +273,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def non_inferior(low: float, margin: float) -> bool:
-    """True where A is shown to be at most `margin` below B; the margin is stated beforehand.
+    """True where A is shown to be at most `margin` below B; the margin must be set beforehand.
 
     `low`: lower end of the interval of A minus B.
     """
@@ -281,8 +285,8 @@ def against_published(
 ) -> str:
     """Verdict in words on our interval and a published number.
 
-    With the `n` behind it the published number has a Wilson interval too, and the difference
-    Newcombe's (1998, method 10); without, its own uncertainty is unknown and left out.
+    With the published `n` the number has a Wilson interval, and the difference has Newcombe's
+    (1998, method 10); without `n` its uncertainty is unknown and ignored.
     """
     below, above = (published, published) if n is None else wilson(published * n, n)
     difference = value - published

@@ -1,7 +1,7 @@
-"""How many samples a difference needs, and what difference n samples can show.
+"""Samples needed to detect a difference, and the difference that n samples can detect.
 
-Paired binary scores follow the McNemar power formula; Card et al. 2020 on why it is printed
-beside every comparison that is not significant. Two-sided, normal approximation.
+Paired binary scores use the McNemar power formula; Card et al. 2020 explain why it is printed with
+every comparison that is not significant. Two-sided, normal approximation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.special import ndtri, stdtrit
 def samples_needed(
     difference: float, discordant: float, power: float = 0.8, alpha: float = 0.05
 ) -> int:
-    """Pairs needed to show `difference` when a share `discordant` of pairs disagrees.
+    """Pairs needed to detect `difference` when a share `discordant` of pairs disagrees.
 
     Raises `ValueError` unless 0 < |difference| <= discordant <= 1.
     """
@@ -37,29 +37,29 @@ def _needed(delta: float, discordant: float, power: float, alpha: float) -> floa
 def detectable_difference(
     n: int, discordant: float, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """Smallest paired difference that n pairs show; at most the discordant share itself.
+    """Smallest paired difference that n pairs detect; at most the discordant share.
 
-    NaN where even that is out of reach of n pairs.
+    NaN where n pairs cannot detect even that.
     """
     if n < 1 or _needed(discordant, discordant, power, alpha) > n:
         return float("nan")
-    # `_needed` = n with difference = sqrt(discordant) sin(angle), solved for the angle.
+    # Solve `_needed` = n for the angle, with difference = sqrt(discordant) sin(angle).
     z_alpha, z_beta = float(ndtri(1 - alpha / 2)), float(ndtri(power))
     angle = math.atan2(z_beta, math.sqrt(n)) + math.asin(z_alpha / math.hypot(math.sqrt(n), z_beta))
     return math.sqrt(discordant) * math.sin(angle)
 
 
 def detectable_mean_difference(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest difference of means that a standard error of the difference can show."""
+    """Smallest difference of means that is detectable at a standard error of the difference."""
     return float(ndtri(1 - alpha / 2) + ndtri(power)) * se
 
 
 def detectable_by_clusters(
     se: float, groups: int, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """The same where `se` comes from this many clusters, whose signs the test flips.
+    """`detectable_mean_difference` where `se` comes from this many sign-flipped clusters.
 
-    NaN where not even clusters that all agree reach `alpha`: a share 2 / 2^groups of the flips is
+    NaN where even unanimous clusters cannot reach `alpha`: a share 2 / 2^groups of the flips is
     always as extreme.
     """
     if too_few_clusters(groups, alpha):
@@ -69,14 +69,14 @@ def detectable_by_clusters(
 
 
 def too_few_clusters(groups: int, alpha: float = 0.05) -> bool:
-    """True where sign flips of so few clusters cannot show any difference."""
+    """True where sign flips of so few clusters cannot reach significance."""
     return 2.0 ** (1 - groups) > alpha
 
 
 CORRELATION = 0.2
-"""Correlation of the differences within a cluster, assumed before anything was measured."""
+"""Intra-cluster correlation of the differences, assumed before any measurement."""
 LARGE = 0.5
-"""A design that shows no difference under this one shows hardly any."""
+"""A plan whose smallest detectable difference is above this detects hardly any difference."""
 
 
 def detectable_planned(
@@ -87,9 +87,9 @@ def detectable_planned(
     alpha: float = 0.05,
     correlation: float = CORRELATION,
 ) -> float:
-    """Smallest paired difference that a plan shows with 80 % power; NaN = out of reach.
+    """Smallest paired difference that a plan detects with 80 % power; NaN = out of reach.
 
-    n pairs in equal clusters, a share `discordant` of the pairs differing.
+    The plan has n pairs in equal clusters; a share `discordant` of the pairs differs.
     """
     if clusters >= n:
         return detectable_difference(n, discordant, alpha=alpha)
@@ -100,9 +100,9 @@ def detectable_planned(
 
 
 def least_detectable(n: int, clusters: int, *, alpha: float = 0.05) -> float:
-    """Smallest difference that a plan shows in the best case: all pairs that differ, differ alike.
+    """Smallest difference that a plan detects in the best case: all differing pairs differ alike.
 
-    NaN where no outcome of the plan reaches `alpha`, or none with 80 % power.
+    NaN where no outcome of the plan reaches `alpha`, or none does so with 80 % power.
     """
     # The sign flips of `clusters` groups, or mid-p McNemar of n pairs, have a smallest p.
     least_p = 2.0 ** (1 - clusters) if clusters < n else 0.5**n
@@ -121,5 +121,5 @@ def least_detectable(n: int, clusters: int, *, alpha: float = 0.05) -> float:
 def detectable_unpaired(
     n: int, rate: float = 0.5, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """Smallest difference of two independent groups of n samples around `rate`."""
+    """Smallest detectable difference of two independent groups of n samples around `rate`."""
     return detectable_mean_difference(math.sqrt(2 * rate * (1 - rate) / n), power, alpha)

@@ -1,9 +1,9 @@
-"""How much a score depends on the prompt's words: the range over wordings, beside that of chance.
+"""Sensitivity of a score to the prompt's wording: the observed range against the chance range.
 
-The means of k wordings on the same samples differ by noise alone, the more the larger k: the range
-that chance gives is the one over random exchanges of the wordings within each cluster. Not a
-comparison of two named prompts (`paired`). Sclar 2024 and Mizrahi 2024 report ranges and worst
-cases; the exchange test is Fisher's, as in `paired.sign_flip`.
+The means of k wordings on the same samples differ by noise alone, more so for larger k. The chance
+range is the mean range over random exchanges of the wordings within each cluster. Comparisons of
+two named prompts are in `paired`. Sclar 2024 and Mizrahi 2024 report ranges and worst cases; the
+exchange test is Fisher's, as in `paired.sign_flip`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from rlm_eval.stats.intervals import cluster_sums
 
 DRAWS = 2_000
-"""Random exchanges."""
+"""Number of random exchanges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +27,22 @@ class Spread:
     n: int
     """Samples that every wording answered."""
     clusters: int
-    """Independent units."""
+    """Number of independent units."""
     means: tuple[float, ...]
     """Mean score of each wording, in the given order."""
     by_chance: float
-    """Range of the means to be expected if the wording did not matter."""
+    """Expected range of the means if the wording had no effect."""
     p: float
-    """Share of exchanges with a range as large as the one seen."""
+    """Share of exchanges with a range at least as large as the observed one."""
 
     @property
     def mean(self) -> float:
-        """Over the wordings."""
+        """Mean over the wordings."""
         return sum(self.means) / len(self.means)
 
     @property
     def range(self) -> float:
-        """Best minus worst."""
+        """Best minus worst mean."""
         return max(self.means) - min(self.means)
 
 

@@ -1,7 +1,7 @@
-"""How a score changes with context length: slopes, and where one method overtakes another.
+"""Effect of context length on a score: slopes, and the length where one method overtakes another.
 
 The units are the clusters of `intervals`: samples of one context, and an item at all its lengths.
-The slope has the interval of `paired`, cluster-robust t; a bootstrap draw of the crossover takes
+The slope's interval is cluster-robust t, as in `paired`; bootstrap draws of the crossover resample
 whole clusters. Lengths enter as log2.
 """
 
@@ -26,7 +26,7 @@ class Trend:
     slope_high: float
     """Upper end."""
     clusters: int
-    """Independent units behind it."""
+    """Number of independent units."""
     crossover: float | None
     """Length from which A is ahead, in tokens; `None` where there is no crossing in the range."""
     draws: NDArray[np.float64]
@@ -41,9 +41,10 @@ def trend(
     draws: int = 2_000,
     seed: int = 0,
 ) -> Trend:
-    """Slope and crossover of paired differences (A - B) that lie in independent `clusters`.
+    """Slope and crossover of paired differences (A - B) in independent `clusters`.
 
-    A cluster goes through all lengths: see `intervals.linked`. Raises `ValueError` with fewer than
+    A cluster spans all lengths: see `intervals.linked`. Raises `ValueError` with fewer than two
+    lengths.
     two lengths.
     """
     axis, at = np.unique(np.asarray(lengths, dtype=float), return_inverse=True)
@@ -61,14 +62,14 @@ def trend(
     weights = x / (x**2).sum()
     slope = float(weights @ curve)
     # The slope is a weighted sum of means, so its error is that of the mean of each pair's part.
-    # As if one pair differed by 1, where none does: a spread that was not seen is not 0.
+    # Where no pair differs, as if one pair differed by 1: an unobserved variance is not 0.
     parts = len(d) * (weights / sizes)[at] * (d - curve[at])
     half = cluster_t(parts, who, least=float(np.abs(weights / sizes).max()))
     steepest = float(np.abs(weights).sum())
     point = _crossover(axis, curve)
     inside = np.isfinite(point) and point > 0
     chosen = multiplicities(shape[0], draws, seed)
-    with np.errstate(invalid="ignore"):  # a draw may miss every pair of a length
+    with np.errstate(invalid="ignore"):  # a draw may contain no pair of a length
         curves = product(chosen, sums) / product(chosen, counts)
     return Trend(
         slope,
@@ -81,7 +82,7 @@ def trend(
 
 
 def _crossover(lengths: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
-    """Length where the curve rises through 0 for the last time and stays above."""
+    """Length where the curve last rises through 0 and stays above."""
     known = np.isfinite(curve)
     x, y = np.log2(lengths[known]), curve[known]
     if not len(y) or y[-1] <= 0:

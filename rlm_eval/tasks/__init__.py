@@ -1,6 +1,6 @@
-"""WHAT is asked. A `Task` gives samples and scores answers; it never calls a model.
+"""WHAT is asked. A `Task` provides samples and scores answers; it never calls a model.
 
-Its contract stands in `rlm_eval.protocols`.
+Its contract is in `rlm_eval.protocols`.
 """
 
 from __future__ import annotations
@@ -44,36 +44,34 @@ if TYPE_CHECKING:
 
 
 CLUSTERS = 20
-"""Contexts in a cell where no n is given: enough to show a large difference."""
+"""Contexts in a cell without an explicit n: enough to detect a large difference."""
 
 
 def per_cluster(task: Task) -> int:
-    """Samples that share a context; a task says it as `per_cluster`, 1 where it does not."""
+    """Samples that share a context: the task's `per_cluster`, 1 where it has none."""
     found: int = getattr(task, "per_cluster", 1)
     return found
 
 
 def most_clusters(task: Task) -> int | None:
-    """Contexts that the data have at a length (`most_clusters`); `None` = as many as wanted."""
+    """Contexts available at a length (`most_clusters`); `None` = unlimited."""
     found: int | None = getattr(task, "most_clusters", None)
     return found
 
 
 def has_own_length(task: Task) -> bool:
-    """True where the user's texts have the length that they have (`own_length`), whatever
-    `length=` says.
-    """
+    """True where the user's texts keep their own length (`own_length`) for any `length=`."""
     return bool(getattr(task, "own_length", False))
 
 
 def single_question(task: Task) -> str | None:
-    """The setting which, at 1, gives every sample a context of its own; `None` = there is none."""
+    """The setting that, at 1, gives every sample its own context; `None` = there is none."""
     found: str | None = getattr(task, "CLUSTER_FIELD", None)
     return found and f"task.{found}"
 
 
 def default_n(task: Task) -> int:
-    """Samples of a cell where no n is given: `CLUSTERS` contexts, or all that the data have."""
+    """Samples of a cell without an explicit n: `CLUSTERS` contexts, or all that the data have."""
     most = most_clusters(task)
     return per_cluster(task) * (CLUSTERS if most is None else min(CLUSTERS, most))
 
@@ -108,7 +106,7 @@ _CLASSES = {
     "ServerLogIncident": "server_log",
     "VariableTracking": "needle.ruler",
 }
-"""The shipped tasks: class -> module, loaded when it is first used."""
+"""The shipped tasks: class -> module, imported on first use."""
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(__name__, _CLASSES, globals())

@@ -1,9 +1,9 @@
-"""What every task shares: exact lengths, identity by content, and a cache of generated samples.
+"""Shared by all tasks: exact lengths, content-based identity, and a cache of generated samples.
 
-A generated task is `GeneratedTask` plus one method, `draft(index)`. Nothing here knows a benchmark.
-Samples depend on (configuration, seed, index) and never on `n`, so that a longer run extends a
-shorter one. Everything is drawn from `rng(...)`, whose stream is the same on every machine;
-`hash()` and the iteration order of sets are never used.
+A generated task is `GeneratedTask` plus one method, `draft(index)`. This module is independent of
+any benchmark. Samples depend on (configuration, seed, index) and never on `n`, so a longer run
+extends a shorter one. All randomness comes from `rng(...)`, whose stream is the same on every
+machine; `hash()` and the iteration order of sets are never used.
 """
 
 from __future__ import annotations
@@ -29,50 +29,50 @@ from rlm_eval.tasks import Floor
 from rlm_eval.tasks.baselines import Baseline
 
 TOLERANCE = 0.005
-"""Share of the nominal length by which a generated sample may fall short of it."""
+"""Share of the nominal length by which a generated sample may fall short."""
 
 
 def rng(*parts: object) -> random.Random:
-    """A generator seeded by what determines the thing drawn."""
+    """Return a random generator seeded by everything that determines the draw."""
     return random.Random("|".join(map(str, parts)))
 
 
 @functools.cache
 def data(name: str) -> Any:
-    """A JSON file of `rlm_eval/tasks/data`, read once; not to be changed."""
+    """Load a JSON file of `rlm_eval/tasks/data`, cached; do not mutate the result."""
     return orjson.loads((Path(__file__).parent / "data" / name).read_bytes())
 
 
 @dataclass(frozen=True)
 class Draft:
-    """One sample before it has an identity."""
+    """One sample before it gets an identity."""
 
     question: str
-    """What the method is asked."""
+    """The question in the prompt."""
     context: str | tuple[str, ...]
     """The long input: a text, or documents."""
     target: Any
-    """The gold, JSON-shaped."""
+    """The gold, JSON-compatible."""
     cluster: str
-    """Equal for samples that share a context or a base item."""
+    """Cluster label: equal for samples that share a context or a base item."""
     item: str
-    """The underlying item, equal across lengths."""
+    """The underlying item; equal across lengths."""
     tokens: int | None = None
-    """Measured tokens of the canonical text; `None` = measure it now."""
+    """Measured tokens of the canonical text; `None` = not measured yet."""
     evidence: tuple[tuple[int, int], ...] = ()
-    """Character spans of the canonical text."""
+    """Evidence as character spans of the canonical text."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Scalars for analysis."""
     length: int | None = None
-    """Nominal tokens where the row has its own; `None` = the task's."""
+    """Nominal tokens where the row has its own length; `None` = the task's."""
 
 
 def make_context(
     value: str | tuple[str, ...], tokenizer: Tokenizer, tokens: int | None = None
 ) -> Context:
-    """A context kept in the cache folder and read back on demand.
+    """Store a context in the cache folder and load it on demand.
 
-    Documents are stored each by itself, so that nested document sets share them.
+    Documents are stored separately, so that nested document sets share them.
     """
     text = canonical_text(value)
     hashed = text_hash(text)
@@ -89,7 +89,7 @@ def make_context(
 
 @dataclass(frozen=True)
 class _Stored:
-    """Reads a context of the cache folder; checked against its hash."""
+    """Loads a context from the cache folder and checks its hash."""
 
     hash: str
     documents: bool
@@ -120,7 +120,7 @@ def _keep(path: Path, text: str) -> None:
 def make_sample(
     task: str, index: int, length: int, draft: Draft, context: Context, output_cap: int | None
 ) -> Sample:
-    """A sample identified by its question, context and gold."""
+    """Build a sample, identified by its question, context and gold."""
     facts = [draft.question, context.hash, draft.target]
     return Sample(
         id=text_hash(json.dumps(facts, sort_keys=True, ensure_ascii=False, default=str)),
@@ -139,7 +139,7 @@ def make_sample(
 
 
 def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """The samples as they are. Raises `ConfigError` where two are equal, `NoSamples` for none."""
+    """Yield the samples unchanged. Raises `ConfigError` for a duplicate, `NoSamples` for none."""
     seen: dict[str, int] = {}
     for sample in samples:
         first = seen.setdefault(sample.id, sample.index)
@@ -155,14 +155,14 @@ def distinct(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 @dataclass(frozen=True)
 class SampledTask(ABC):
-    """What generated and loaded tasks share."""
+    """Base class of generated and loaded tasks."""
 
     name: str = ""
-    """Name in tables; of generated data never a real benchmark's own."""
+    """Name in tables; generated data never use a real benchmark's own name."""
     n: int = 50
     """Samples; a data set may have fewer."""
     tokenizer: str = DEFAULT
-    """Measures the contexts; independent of the model."""
+    """Tokenizer that measures the contexts; independent of the model."""
 
     OUTPUT_CAP: ClassVar[int | None] = None  # the benchmark's own limit on new tokens
     density: ClassVar[Density] = Density.CONSTANT
@@ -184,11 +184,11 @@ class SampledTask(ABC):
         """See `tasks.Task`."""
 
     def baselines(self) -> Sequence[Baseline]:
-        """Rules that answer without a model, beside those that every task has."""
+        """Task-specific rules that answer without a model, in addition to the common ones."""
         return ()
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form a perfect method would give it."""
+        """The gold as a perfect method would answer it."""
         target = sample.target
         return Answer(", ".join(target) if isinstance(target, list) else str(target))
 
@@ -200,12 +200,12 @@ class SampledTask(ABC):
 
 @dataclass(frozen=True)
 class CachedTask(SampledTask):
-    """A task whose data come from our own generator, of whatever size the generator gives."""
+    """A task with data from our own generator, of any size."""
 
     seed: int = 0
-    """Of the samples."""
+    """Seed of the samples."""
 
-    VERSION: ClassVar[int] = 1  # raise it whenever the same configuration gives other samples
+    VERSION: ClassVar[int] = 1  # raise it when the same configuration gives other samples
     generated: ClassVar[bool] = True
 
     @abstractmethod
@@ -214,19 +214,19 @@ class CachedTask(SampledTask):
 
     @property
     def exact_length(self) -> bool:
-        """True where samples have the nominal length to within `TOLERANCE`."""
+        """True where sample lengths equal the nominal length to within `TOLERANCE`."""
         return True
 
     def outside_facts(self) -> Any:
-        """What determines the samples beside the fields (the hash of a user's file)."""
+        """Inputs that determine the samples in addition to the fields (a user file's hash)."""
         return None
 
     def samples(self) -> Iterator[Sample]:
-        """The cell's samples, from the cache where it has them."""
+        """Yield the cell's samples, from the cache where possible."""
         return distinct(self._samples())
 
     def drawn(self) -> Iterator[Sample]:
-        """The cell's samples as the generator makes them now, cached or not."""
+        """Yield the cell's samples from the generator, ignoring the cache."""
         return distinct(map(self._new, range(self.n)))
 
     def _new(self, index: int) -> Sample:
@@ -258,14 +258,14 @@ class CachedTask(SampledTask):
             if f.name not in ("n", "name")
         }
         cls = type(self)
-        # Samples of other code must not pass for those of today's: they are made again.
+        # Samples of older code must not be reused: the key includes the code's hash.
         code = class_hash(f"{cls.__module__}.{cls.__qualname__}", without="score")
         facts = [cls.__name__, self.VERSION, code, fields, self.outside_facts()]
         key = text_hash(json.dumps(facts, sort_keys=True, default=str))
         return cache_dir() / "samples" / f"{cls.__name__}-{key[:16]}.jsonl"
 
     def _restore(self, index: int, row: bytes) -> Sample | None:
-        """The sample of a cached row; `None` where its context is gone."""
+        """Restore the sample of a cached row; `None` where its context is missing."""
         stored = orjson.loads(row)
         load = _Stored(stored["context"][0], stored.pop("documents"))
         suffix = ".json" if load.documents else ".txt"
@@ -284,7 +284,7 @@ class GeneratedTask(CachedTask):
     length: int = 4096
     """Nominal tokens: context, question and answer budget together."""
 
-    ANSWER_BUDGET: ClassVar[int] = 128  # tokens of the length kept free for the answer
+    ANSWER_BUDGET: ClassVar[int] = 128  # tokens of the length reserved for the answer
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -295,7 +295,7 @@ class GeneratedTask(CachedTask):
         return dataclasses.replace(self.draft(index), length=self.length)
 
     def room(self, question: str) -> int:
-        """Tokens left for the context beside the question and the answer budget."""
+        """Tokens available for the context after the question and the answer budget."""
         room = self.length - self.counter.count(question) - self.ANSWER_BUDGET
         if room < 32:
             raise ConfigError(f"{self.name}: length={self.length} leaves no room for a context")
@@ -312,9 +312,9 @@ def _row(sample: Sample) -> bytes:
 
 
 def top_up(costs: Sequence[float], remaining: float, slack: float, most: int = 3) -> list[int]:
-    """Positions of up to `most` different units whose costs fill `remaining` within `slack`.
+    """Positions of up to `most` distinct units whose costs fill `remaining` to within `slack`.
 
-    Empty where nothing fits (or nothing is needed). The fewest units are taken, the dearest first.
+    Empty where nothing fits (or nothing is needed). Uses the fewest units, the largest first.
     """
     places: dict[float, list[int]] = {}
     for place, cost in enumerate(costs):
@@ -345,12 +345,12 @@ def top_up(costs: Sequence[float], remaining: float, slack: float, most: int = 3
 def fit(
     make: Callable[[float, float], str], room: int, length: int, tokenizer: Tokenizer
 ) -> tuple[str, int]:
-    """A text of at most `room` tokens that falls short of it by less than the tolerance.
+    """Build a text of at most `room` tokens that falls short by less than the tolerance.
 
-    `make(budget, slack)` builds one by arithmetic: at most `budget` tokens, at least
-    `budget - slack`. The result is measured once; where a tokenizer is not additive over the units
-    the budget is corrected and the text made again. Returns the text and its measured tokens.
-    Raises `RlmEvalError` where the units are too coarse.
+    `make(budget, slack)` builds one by arithmetic: at most `budget` tokens, at least `budget -
+    slack`. The result is measured once; where a tokenizer is not additive over the units, the
+    budget is corrected and the text rebuilt. Returns the text and its measured tokens. Raises
+    `RlmEvalError` where the units are too coarse.
     """
     slack = max(TOLERANCE * length * 0.9, 2.0)
     budget = float(room)
@@ -363,7 +363,7 @@ def fit(
         if most < tokens <= room:
             nearest, most = budget, tokens
         budget += room - slack / 5 - tokens
-    if most >= room - TOLERANCE * length:  # without the margin kept above
+    if most >= room - TOLERANCE * length:  # without the margin reserved above
         return make(nearest, slack * 0.6), most
     raise RlmEvalError(
         f"cannot fill {room} tokens of {tokenizer.name} to within {slack:.0f}: the last try has "

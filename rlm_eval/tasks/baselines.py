@@ -1,13 +1,13 @@
-"""What a score is read against: answers from golds and rules, without a model.
+"""Baselines without a model: answers from golds and rules, as reference points for a score.
 
-Three kinds, of every task:
+Every task has three kinds:
 
 - **skimmer**: a perfect reader of a small part of the text. It reads the first items, a random
-  share, or what a string search or a regular expression singles out.
-- **no-model baseline**: may look at everything and understands nothing: the prior, frequency
-  rules, positions, choices alone, keyword lists.
+  share, or the matches of a string search or a regular expression.
+- **no-model baseline**: may use the whole text but understands nothing: the prior, frequency rules,
+  positions, choices alone, keyword lists.
 - **bag of words**, for tasks with labels: a word classifier trained on other seeds. It has learnt
-  the labels, so it is printed and fails nothing.
+  the labels, so it is reported but never fails a task.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Baseline:
     """One rule that answers a task's samples without a model."""
 
     name: str
-    """Such as `first_5_percent` or `most_frequent_name`; unique within a task."""
+    """Name such as `first_5_percent` or `most_frequent_name`; unique within a task."""
     kind: Kind
     answer: Callable[[Sample], Reply]
-    """May read `sample.target` only as a skimmer does: the gold of what lies in the part read."""
+    """May read `sample.target` only as a skimmer: the gold of the part that it read."""

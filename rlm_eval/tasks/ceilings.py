@@ -1,11 +1,11 @@
-"""The scores of those who do not read: prior, no-model baseline, skimmer, bag of words of a cell.
+"""Baseline scores of a cell without a model: prior, no-model rule, skimmer, bag of words.
 
 Every rule (`guessing`, `skimming`, the task's `floors()` and `baselines()`) answers the same
-samples, and the task's own scorer judges it. The best rule of a kind is the figure. It is chosen
-on one half of the samples and scored on the other, both ways (cross-fitting), so that many rules
-do not win by luck; also one rule per kind of question. Work is bounded (`MOST`, `CHARACTERS`),
-results are kept in the cache folder by sample ids. Scores that need a judge are left out: the
-first score that the task gives without one counts.
+samples, and the task's own scorer scores it. The best rule of each kind is reported. It is selected
+on one half of the samples and scored on the other, both ways (cross-fitting), so that many rules do
+not win by chance; one rule per kind of question is also tried. Work is bounded (`MOST`,
+`CHARACTERS`); results are cached by sample ids. Scores that need a judge are excluded: the first of
+the task's scores that needs none counts.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.skimming import BUDGETS, Seen, phrases, skimmers
 
 MOST = 100
-"""Samples of a cell that are looked at."""
+"""Maximum samples of a cell to measure."""
 CHARACTERS = 24_000_000
-"""Of their contexts together; the first sample is always looked at. A few seconds of work."""
+"""Maximum characters of their contexts together (the first sample is always used): a few
+seconds."""
 FEW = 10
-"""Samples: with fewer the best rule is chosen and scored on the same ones."""
-_SINGLED_OUT = 0.3  # share of a text that its evidence may be where some of it is singled out
-_OF_A_KIND = 4  # samples of a kind of question, in the other half, for a rule of its own
+"""Samples: below this the best rule is selected and scored on the same samples."""
+_SINGLED_OUT = 0.3  # maximum share of a text for its evidence to count as singled out
+_OF_A_KIND = 4  # minimum samples of a kind of question, in the other half, for a separate rule
 
 Values = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ class _Rule:
 
 @dataclass(frozen=True)
 class _Best:
-    """The best of a kind."""
+    """The best rule of a kind."""
 
     name: str
     scores: Values
@@ -74,10 +75,10 @@ class _Best:
 
 
 def measure(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
-    """The baselines of these samples, JSON-shaped: see `Ceilings` of `rlm_eval.records.baselines`.
+    """Measure these samples' baselines, in the form of `records.baselines.Ceilings`.
 
-    From the cache where the same rules have answered the same samples. Raises what the task's own
-    rules raise.
+    Cached where the same rules have answered the same samples. Propagates exceptions of the task's
+    own rules.
     """
     chosen = bounded(samples)
     path = _cache_path(task, chosen)
@@ -91,7 +92,7 @@ def measure(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def bounded(samples: Iterable[Sample]) -> list[Sample]:
-    """The first samples, as many as the bound on work allows."""
+    """The first samples within the bound on work."""
     chosen, size = list[Sample](), 0
     for sample in itertools.islice(samples, MOST):
         size += sample.context.chars
@@ -104,7 +105,7 @@ def bounded(samples: Iterable[Sample]) -> list[Sample]:
 def _cache_path(task: Task, samples: Sequence[Sample]) -> Path | None:
     cls = type(task)
     code = class_hash(f"{cls.__module__}.{cls.__qualname__}")
-    if code is None:  # a class without a source file: what its rules do is unknown
+    if code is None:  # a class without a source file: its rules cannot be hashed
         return None
     facts = [cls.__qualname__, repr(task), code, _own_code(), [sample.id for sample in samples]]
     return cache_dir() / "baselines" / f"{text_hash(json.dumps(facts))}.json"
@@ -112,7 +113,7 @@ def _cache_path(task: Task, samples: Sequence[Sample]) -> Path | None:
 
 @functools.cache
 def _own_code() -> str:
-    """Hash of the rules' modules."""
+    """Hash of the modules with the common rules."""
     names = ("baselines", "ceilings", "guessing", "items", "keywords", "skimming")
     folder = Path(__file__).parent
     parts = (folder.joinpath(f"{name}.py").read_bytes() for name in names)
@@ -130,8 +131,8 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
 
     fallback = np.zeros(count)
     prior = best(Kind.PRIOR)
-    assert prior is not None  # `constants` gives at least one
-    if "chance" in rules:  # a constant chosen on half of balanced golds scores less on the others
+    assert prior is not None  # `constants` yields at least one
+    if "chance" in rules:  # a constant chosen on half of balanced golds scores below chance
         chance = _Best("chance", _filled(rules["chance"], count, fallback), np.zeros(count))
         prior = _better(prior, chance)
     fallback = prior.scores
@@ -162,7 +163,7 @@ def _measure(task: Task, samples: Sequence[Sample], of: int) -> dict[str, Any]:
 
 
 def _better(prior: _Best, best: _Best | None) -> _Best:
-    """The better of two: who has no better rule gives the prior."""
+    """The better of two; without another rule it is the prior."""
     return best if best is not None and _mean(best.scores) > _mean(prior.scores) else prior
 
 
@@ -185,7 +186,7 @@ def _read(rule: _Rule) -> float:
 
 
 def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
-    """What every rule scores on every sample that it applies to."""
+    """Scores of every rule on every sample that it applies to."""
     golds = [task.gold_answer(sample) for sample in samples]
     forms = [
         Form.of(gold.text or "", sample.target) for gold, sample in zip(golds, samples, strict=True)
@@ -210,7 +211,7 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
         same = [i for i in others if named[i] == named[number]]
         others = same if len(same) > 2 else others
         form = forms[number]
-        # A rule's name holds its constant: none of a text that must not leave the run.
+        # A rule's name contains its constant: use none from a text that must not leave the run.
         few = (
             []
             if getattr(task, "protected", False)
@@ -238,7 +239,7 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
                 rule.scores[number] = right
         for rule_ in _of_the_task(task):
             if (met := rules.get(rule_.name)) is not None and met.kind is not rule_.kind:
-                continue  # a floor of the name of a rule that every task has
+                continue  # a task's floor with the name of a common rule
             reply = rule_.answer(sample)
             keep(rule_.kind, rule_.name, value(reply.text), reply.read)
     return rules
@@ -250,7 +251,7 @@ def _value(task: Task, sample: Sample, answer: Answer) -> float:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """Of one sample."""
+    """Evidence of one sample."""
 
     places: tuple[float, ...]
     phrases: frozenset[str]
@@ -258,7 +259,7 @@ class _Evidence:
 
 
 def _evidence(sample: Sample) -> _Evidence:
-    """None of a sample that is evidence for the most part: there is nothing to single out."""
+    """Evidence of a sample; empty where most of the text is evidence, which singles out nothing."""
     spans, size = sample.evidence, max(1, sample.context.chars)
     if not spans or sum(end - start for start, end in spans) > _SINGLED_OUT * size:
         return _Evidence((), frozenset(), sample.cluster)
@@ -272,7 +273,7 @@ def _evidence(sample: Sample) -> _Evidence:
 
 
 def _seen(found: Sequence[_Evidence], others: Sequence[int]) -> Seen:
-    """What the evidence of other samples shows."""
+    """Statistics of the evidence in other samples."""
     counted = Counter(phrase for i in others for phrase in found[i].phrases)
     return Seen(
         [place for i in others for place in found[i].places],
@@ -281,7 +282,7 @@ def _seen(found: Sequence[_Evidence], others: Sequence[int]) -> Seen:
 
 
 def _of_the_task(task: Task) -> Iterator[Baseline]:
-    """The task's own rules; of a floor and a baseline of one name the baseline."""
+    """The task's own rules; where a floor and a baseline share a name, the baseline."""
     given = {rule.name: rule for rule in getattr(task, "baselines", tuple)()}
     for name, floor in task.floors().items():
         kind = Kind.BAG_OF_WORDS if name == "bag_of_words" else Kind.NO_MODEL
@@ -294,7 +295,7 @@ def _replying(floor: Callable[[Sample], str]) -> Callable[[Sample], Reply]:
 
 
 def _folds(samples: Sequence[Sample]) -> NDArray[np.bool_]:
-    """Two halves: whole clusters, in an order that no number of theirs decides."""
+    """Two halves of whole clusters, in an order independent of the clusters' numbers."""
     names = [sample.cluster for sample in samples]
     if len(set(names)) < 2:
         names = [sample.id for sample in samples]
@@ -304,7 +305,7 @@ def _folds(samples: Sequence[Sample]) -> NDArray[np.bool_]:
 
 
 def _filled(rule: _Rule, count: int, fallback: Values) -> Values:
-    """The rule's scores; where it has no answer it gives the prior's."""
+    """The rule's scores; where it has no answer, the prior's."""
     return np.array([rule.scores.get(i, fallback[i]) for i in range(count)])
 
 
@@ -315,7 +316,7 @@ def _best(
     groups: Sequence[NDArray[np.str_]],
     fallback: Values,
 ) -> _Best:
-    """The best rule, or the best rules by kind of question: whichever scores more."""
+    """The best rule, or the best rule per kind of question, whichever scores higher."""
     names = list(rules)
     scores = np.array([_filled(rules[name], count, fallback) for name in names])
     reads = np.array([[rules[n].reads.get(i, 0.0) for i in range(count)] for n in names])
@@ -332,7 +333,7 @@ def _best(
                 if own.sum() >= _OF_A_KIND:
                     picked[half & (labels == group)] = _first(scores[:, own], reads[:, own])
     at = np.arange(count)
-    # Of equals the first: one rule for all questions is simpler.
+    # Prefer the first of equals: one rule for all questions is simpler.
     picked = max([single, *by_kind], key=lambda numbers: round(scores[numbers, at].mean(), 9))
     if picked is single:
         name = names[_first(scores, reads)]
@@ -343,5 +344,5 @@ def _best(
 
 
 def _first(scores: Values, reads: Values) -> int:
-    """Number of the rule with the highest mean; of equals the one that reads least."""
+    """Index of the rule with the highest mean; among equals, the one that reads least."""
     return int(np.argmax(scores.mean(axis=1) - 1e-6 * reads.mean(axis=1)))

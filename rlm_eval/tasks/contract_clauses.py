@@ -1,12 +1,12 @@
-"""Contract clauses: how many days apply to an event, where the right clause has many look-alikes.
+"""Contract clauses: the number of days for an event, among many clauses similar to the right one.
 
-Legal review in small: a building agreement defines classes of events, gives each class four terms
-(notice, meeting, prolongation, withdrawal) and exceptions for kinds of site. The question describes
-an event and a site in everyday words and asks for one term. Three clauses decide: the definition
-that the event falls under, the term of that class, and the exception where there is one for that
-kind of site. Question and clauses share no content words, definitions also name what they do not
-cover, and every other class has the same clauses, so that neither a search nor a frequency finds
-the answer. Our own task; it follows no benchmark.
+Legal review on a small scale: a building agreement defines classes of events, gives each class four
+terms (notice, meeting, prolongation, withdrawal) and exceptions for kinds of site. The question
+describes an event and a site in everyday words and asks for one term. Three clauses decide: the
+definition that covers the event, the term of that class, and the exception, if any, for that kind
+of site. Question and clauses share no content words, definitions also name what they exclude, and
+every other class has the same clauses, so that neither a search nor a frequency finds the answer.
+Our own task; it follows no benchmark.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 _NUMBER = "{}. "
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 _DAYS = range(4, 98)
-_OTHER_SITE = 0.4  # share of questions about a site without an exception: the general term holds
-_EXCLUDES = 0.5  # share of definitions that also say what they do not cover
-_SPARE = 260  # general clauses beyond the length, from which the last ones are chosen to fit
+_OTHER_SITE = 0.4  # share of questions about a site without an exception: the general term applies
+_EXCLUDES = 0.5  # share of definitions that also list exclusions
+_SPARE = 260  # general clauses beyond the length, candidates for an exact fit
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Class:
     """(duty, kind of site) -> clause and days."""
 
     def clauses(self) -> list[str]:
-        """All of them, as lines."""
+        """All clauses, as lines."""
         found = [self.definition, *(clause for clause, _ in self.terms)]
         return [f"{c}\n" for c in (*found, *(clause for clause, _ in self.exceptions.values()))]
 
@@ -59,9 +59,9 @@ class ContractClauses(GeneratedTask):
 
     name: str = "contract_clauses"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long contract the asked event alone was defined only once
+    VERSION: ClassVar[int] = 2  # 1: in a long contract only the queried event was unique
     ANSWER_BUDGET: ClassVar[int] = 32
-    SHORTEST: ClassVar[int] = 1024  # below, there is no room for classes beside the asked one
+    SHORTEST: ClassVar[int] = 1024  # below, there is no room for other classes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +71,7 @@ class ContractClauses(GeneratedTask):
             )
 
     def draft(self, index: int) -> Draft:
-        """One sample; a longer one has more classes around the asked one."""
+        """One sample; a longer one has more classes in addition to the queried one."""
         texts = data("clauses.json")
         source = rng("contract_clauses", self.seed, index)
         event, duty = source.randrange(len(texts["events"])), source.randrange(4)
@@ -109,12 +109,12 @@ class ContractClauses(GeneratedTask):
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Whole classes and a few general clauses in random order, then spare general clauses.
 
-        A class that the length cut would tell the asked one apart from the others.
+        A truncated class would distinguish the queried one from the others.
         """
         texts, (event, duty, site) = data("clauses.json"), asked
         every = [e for e in range(len(texts["events"])) if e != event]
         first = source.sample(every, len(every))
-        # Half of the events come once at any length, as the asked one does.
+        # Half of the events occur once at any length, as the queried one does.
         events = itertools.chain(first, itertools.cycle(first[: len(every) // 2]))
         sites = [s for s in range(len(texts["sites"])) if s != site]
         labels, stamp = {label}, self.counter.cost(_NUMBER.format(500).strip())
@@ -154,15 +154,15 @@ class ContractClauses(GeneratedTask):
         return [lines[i] for i in order] + spare, np.array(found)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """1 where the answer's number of days is the right one."""
+        """1 where the answer's number of days is correct."""
         return (amount(int(sample.target), "days", answer.text),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The best constant; what the fixed phrases of the clauses single out."""
+        """The best constant; the answer selected by the clauses' fixed phrases."""
         return {"constant": lambda _: "50", "last_exception": lambda s: _exception(s, last=True)}
 
     def baselines(self) -> Sequence[Baseline]:
-        """The best constant, and rules over the numbers of the clauses and their fixed phrases."""
+        """The best constant, and rules over the clauses' numbers and fixed phrases."""
         return (
             Baseline("constant", Kind.PRIOR, lambda _: Reply("50", 0.0)),
             Baseline("most_frequent_days", Kind.NO_MODEL, lambda s: Reply(_frequent(s), 1.0)),
@@ -179,7 +179,7 @@ def _sentence(template: str, label: str, **fields: Any) -> str:
 
 
 def _class(source: random.Random, event: int, duty: int, sites: list[int]) -> _Class:
-    """A class for `event`, with exceptions for `sites` from the terms of `duty` and another one."""
+    """A class for `event`, with exceptions for `sites` from the terms `duty` and another one."""
     texts = data("clauses.json")
     label = f"Class {''.join(source.choices(_LETTERS, k=2))}-{source.randrange(100, 1000)}"
     meaning = source.choice(texts["events"][event][0])
@@ -206,7 +206,7 @@ def _class(source: random.Random, event: int, duty: int, sites: list[int]) -> _C
 
 
 def _check(text: str, asked: _Class) -> None:
-    """The clauses that name the asked class are its own: nothing else speaks about it."""
+    """Check that only the queried class's own clauses name it."""
     named = [line.partition(". ")[2] for line in text.splitlines() if asked.label in line]
     if sorted(named) != sorted(clause.strip() for clause in asked.clauses()):
         raise AssertionError(f"{asked.label}: other clauses name the class")
@@ -218,9 +218,9 @@ def _frequent(sample: Sample) -> str:
 
 
 def _exception(sample: Sample, *, last: bool = False) -> str:
-    """The days of the first (last) exception from the asked term: all phrases known but the class.
+    """Days of the first (last) exception to the queried term, by all phrases except the class.
 
-    It knows the data of the generator: the words of every term and of every exception.
+    Uses the generator's data: the words of every term and of every exception.
     """
     texts = data("clauses.json")
     duty = next(d for d in texts["duties"] if any(q in sample.question for q in d["questions"]))

@@ -1,8 +1,8 @@
-"""Your own data: a JSON-lines, JSON, Parquet, CSV or TSV file of contexts, questions and answers.
+"""The user's own data: a JSON-lines, JSON, Parquet, CSV or TSV file with questions and answers.
 
-One YAML names the file, the columns and the metric. A context may be one text or a list of
-documents, an answer one text, number or boolean, a list of accepted answers, or a dictionary in
-SQuAD's or TriviaQA's form. Not here: judged answers (write a task with `judge_prompt`).
+A YAML sets the file, the columns and the metric. A context may be one text or a list of documents;
+an answer may be one text, number or boolean, a list of accepted answers, or a dictionary in the
+form of SQuAD or TriviaQA. For judged answers, write a task with `judge_prompt`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _NUMBER = re.compile(
 )
 _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|as|but|and|the"
 _VERDICT = re.compile(rf"\b(not )?(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b", re.IGNORECASE)
-"""A boolean in a reply. The "no" of "no idea" and "no evidence" is none."""
+"""A boolean in a reply. The "no" of "no idea" and "no evidence" does not count."""
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
 _OWN_VERSION = "6"
-"""Of `contains` and `exact` here. 4 took "I have no idea" for a no; 5 read no minus sign (U+2212)
-and, of scripts without spaces, no answer within a sentence."""
+"""Version of `contains` and `exact` here. 4 read "I have no idea" as a no; 5 missed the minus sign
+U+2212 and, in scripts without spaces, answers within a sentence."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""A letter of a script that puts no space between words."""
+"""A letter of a script without spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Custom(LoadedTask):
 
     name: str = "custom"
     metric: str = "contains"
-    """`contains`: an accepted answer stands in the reply as whole words (a number as a number), so
-    that "The colour is grey." is right for grey; `exact`: it is the whole reply, or its last
-    `Exact Answer:` line. The other one is printed beside it. Or a scorer's name of
-    `rlm-eval score-answers --scorer list`, which may read further columns of the row."""
+    """`contains`: an accepted answer occurs in the reply as whole words (a number as a number), so
+    that "The colour is grey." is correct for grey; `exact`: it is the whole reply, or its last
+    `Exact Answer:` line. The other of the two is also reported. Or a scorer's name from `rlm-eval
+    score-answers --scorer list`, which may read further columns of the row."""
     context: str = "context"
     """Column of the text or the list of documents."""
     question: str = "question"
@@ -63,7 +63,7 @@ class Custom(LoadedTask):
 
     own_length: ClassVar[bool] = True
     # 1: exact by default; numbers, booleans and dictionaries as text.
-    # 2: lists in the cells of a table as text.
+    # 2: lists in table cells as text.
     VERSION: ClassVar[int] = 3
     clusters_in_data: ClassVar[bool] = True
 
@@ -75,9 +75,9 @@ class Custom(LoadedTask):
             raise ValueError(f"metric={self.metric}: one of {', '.join([*OWN_METRICS, *SCORERS])}")
 
     def drafts(self) -> Iterator[Draft]:
-        """The rows in the file's order. Columns that are not named become `meta` where scalar.
+        """Yield the rows in file order. Other columns become `meta` where scalar.
 
-        Raises `ConfigError` naming the row and the column that cannot be read.
+        Raises `ConfigError` naming an unreadable row and column.
         """
         own = (self.context, self.question, self.answer)
         for number, row in enumerate(file_rows(str(self.path)), 1):
@@ -109,7 +109,7 @@ class Custom(LoadedTask):
             yield Draft(question, context, gold, cluster, item, meta=meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The metric's verdict; for `contains` and `exact` the other one's beside it."""
+        """The metric's score; for `contains` and `exact` also the other one's."""
         text = answer.text or ""
         if self.metric in OWN_METRICS:
             golds = sample.target if isinstance(sample.target, list) else [sample.target]
@@ -130,25 +130,25 @@ class Custom(LoadedTask):
         value = got["score"]
         flag = "the reference raises" if value is None else None
         value = 0.0 if value is None else float(value)
-        return (Score(self.metric, value, version="2", flag=flag),)  # 1 read thoughts as answers
+        return (Score(self.metric, value, version="2", flag=flag),)  # 1 read reasoning as answers
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The first accepted answer; all of them for RULER's recall."""
+        """The first accepted answer; for RULER's recall all of them."""
         golds = sample.target if isinstance(sample.target, list) else [sample.target]
         if self.metric == "ruler_all":
             return Answer(", ".join(map(str, golds)))
         return Answer(_worded(golds[0]))
 
     def floors(self) -> Mapping[str, Floor]:
-        """The question itself, repeated."""
+        """Repeat the question."""
         return {"echo_question": lambda sample: sample.question}
 
 
 def _cell(text: Any) -> Any:
-    """What a cell of a table holds: its text, or the list or dictionary that is written in it."""
+    """Value of a table cell: its text, or the list or dictionary that it encodes."""
     if not isinstance(text, str) or text.strip()[:1] not in ("[", "{"):
         return text
-    for read in (orjson.loads, ast.literal_eval):  # of JSON; of Python, as data frames write them
+    for read in (orjson.loads, ast.literal_eval):  # JSON; Python, as data frames write lists
         try:
             found = read(text.strip())
         except (ValueError, SyntaxError, RecursionError):
@@ -159,7 +159,7 @@ def _cell(text: Any) -> Any:
 
 
 def _context(value: Any, place: str) -> str | tuple[str, ...]:
-    """A text or documents. Raises `ConfigError` for anything else, and for an empty one."""
+    """A text or documents. Raises `ConfigError` for any other value, and for an empty one."""
     documents = value if isinstance(value, list) else [value]
     if not documents or not all(isinstance(part, str) for part in documents):
         raise ConfigError(
@@ -171,11 +171,11 @@ def _context(value: Any, place: str) -> str | tuple[str, ...]:
 
 
 def _accepted(value: Any, place: str) -> Any:
-    """A gold as it is scored: a text, number or boolean, or a list of accepted ones.
+    """Normalise a gold for scoring: a text, number or boolean, or a list of accepted ones.
 
     `{"text": [...]}` is SQuAD's form, `{"value": ..., "aliases": [...]}` TriviaQA's; a list of
-    `{"text": ...}` that of SQuAD's own files. Dates become texts (2024-01-03), decimals numbers.
-    Raises `ConfigError` for other dictionaries, for nested and for empty answers.
+    `{"text": ...}` is the form of SQuAD's own files. Dates become texts (2024-01-03), decimals
+    numbers. Raises `ConfigError` for other dictionaries, for nested and for empty answers.
     """
     if (
         isinstance(value, list)
@@ -213,14 +213,14 @@ def _accepted(value: Any, place: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A date as a text, a decimal as a number; anything else as it is."""
+    """Convert a date to text and a decimal to a number; return other values unchanged."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else value
 
 
 def _worded(gold: Any) -> str:
-    """A gold as a text that a perfect method would give."""
+    """A gold as the text that a perfect method would answer."""
     if isinstance(gold, bool):
         return "yes" if gold else "no"
     if isinstance(gold, float) and gold.is_integer():
@@ -229,8 +229,8 @@ def _worded(gold: Any) -> str:
 
 
 def _own(metric: str, golds: list[Any], text: str) -> Score:
-    """`contains` or `exact` over golds of any type: numbers by value, booleans by yes and no."""
-    # A cell of CSV, or a row written by hand, has booleans as words.
+    """`contains` or `exact` over golds of any type: numbers by value, booleans as yes and no."""
+    # A CSV cell, or a hand-written row, has booleans as words.
     golds = [_TRUTHS.get(g.strip().lower(), g) if isinstance(g, str) else g for g in golds]
     text = text.replace("\N{MINUS SIGN}", "-")
     words = [g for g in golds if isinstance(g, str) and _number(g) is None]
@@ -254,11 +254,11 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
 
 
 def _number(gold: Any) -> float | None:
-    """The number that a gold is, as a number or written in digits; `None` for other golds."""
+    """The number of a numeric or digit-string gold; `None` for other golds."""
     if isinstance(gold, bool):
         return None
     text = str(gold).strip()
-    is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is no 7
+    is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is not the number 7
     return _value(text) if _NUMBER.fullmatch(text) and not is_label else None
 
 

@@ -1,4 +1,4 @@
-"""Dates in English, whatever the process's locale: `strftime` and `strptime` follow it."""
+"""English dates independent of the process's locale, which `strftime` and `strptime` follow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SHORT = {name[:3]: number for name, number in _NUMBER.items()}
 
 
 def day_text(day: date) -> str:
-    """`Jan 06, 2023`."""
+    """Format as `Jan 06, 2023`."""
     return f"{MONTHS[day.month - 1][:3]} {day.day:02d}, {day.year:04d}"
 
 
 def read_day(text: str) -> date:
-    """The day of `Jan 06, 2023`. Raises `ValueError` for another form."""
+    """Parse the day in `Jan 06, 2023`. Raises `ValueError` for another form."""
     month, day, year = text.split()
     if month not in _SHORT or not day.endswith(","):
         raise ValueError(f"{text!r} is not a date such as 'Jan 06, 2023'")
@@ -26,7 +26,7 @@ def read_day(text: str) -> date:
 
 
 def read_month(text: str) -> date:
-    """The first day of `January 2023`. Raises `ValueError` for another form."""
+    """Parse the first day of `January 2023`. Raises `ValueError` for another form."""
     month, year = text.split()
     if month not in _NUMBER:
         raise ValueError(f"{text!r} is not a month such as 'January 2023'")

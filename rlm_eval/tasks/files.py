@@ -1,7 +1,7 @@
-"""One question over the user's own files: what `rlm-eval ask` runs. No gold, so nothing is scored.
+"""One question over the user's own files, for `rlm-eval ask`. No gold, so no scores.
 
-One file is a text; several are documents, each under a line with its name. Not a benchmark: for
-rows with answers use `custom`.
+One file is a text; several are documents, each under a line with its name. Not a benchmark: use
+`custom` for rows with answers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Files:
     """See the module's docstring."""
 
     question: str
-    """What is asked."""
+    """The question."""
     paths: list[str]
     """Text files, UTF-8."""
     name: str = "files"
     tokenizer: str = DEFAULT
-    """Measures the length."""
+    """Tokenizer that measures the length."""
     length: int = 0
-    """Ignored: the files have their own length."""
+    """Ignored: the files keep their own length."""
     documents: list[str] = field(default_factory=list)
-    """Texts in place of files, for callers who have them at hand."""
+    """Texts in place of files, for callers that hold them in memory."""
     digest: str = ""
-    """`core.types.text_hash` of the whole context: other contents are another cell. Empty =
-    whatever the files hold."""
+    """`core.types.text_hash` of the whole context: other contents are another cell. Empty = the
+    files' current contents."""
 
     own_length: ClassVar[bool] = True
     density: ClassVar[Density] = Density.CONSTANT
@@ -49,7 +49,7 @@ class Files:
             raise ValueError("paths: name at least one file")
 
     def samples(self) -> Iterator[Sample]:
-        """The one sample. Raises `ConfigError` naming a file that cannot be read as text."""
+        """Yield the one sample. Raises `ConfigError` naming a file that is not readable as text."""
         value = self._value()
         if self.digest and text_hash(canonical_text(value)) != self.digest:
             raise ConfigError(f"{', '.join(self.paths)}: changed since the question; ask it again")
@@ -58,7 +58,7 @@ class Files:
         yield make_sample(self.name, 0, context.tokens, draft, context, None)
 
     def current_digest(self) -> str:
-        """`digest` of what the files hold now. Raises `ConfigError` as `samples` does."""
+        """`digest` of the files' current contents. Raises `ConfigError` as `samples` does."""
         return text_hash(canonical_text(self._value()))
 
     def _value(self) -> str | tuple[str, ...]:
@@ -75,9 +75,9 @@ class Files:
         return text if len(self.paths) + len(self.documents) == 1 else f"# {path}\n{text}"
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
-        """Nothing: there is no gold."""
+        """No scores: there is no gold."""
         return ()
 
     def floors(self) -> Mapping[str, Floor]:
-        """None."""
+        """No floors."""
         return {}

@@ -1,9 +1,9 @@
-"""GraphWalks, generated: a directed graph as a list of edges, and a set of nodes to be found.
+"""Generated GraphWalks: a directed graph as a list of edges, and a set of nodes to find.
 
-The shape of OpenAI's GraphWalks (openai/graphwalks on the hub, MIT): breadth-first search from a
-node, answered by the nodes at exactly that depth, and the parents of a node; scored by F1 over
-the set. Graphs, node names and wording are our own, and no gold is empty. Ten lines of code solve
-the task without reading (`solved_by_code`): it is the control beside tasks that must be read.
+Follows OpenAI's GraphWalks (openai/graphwalks on the hub, MIT): breadth-first search from a node,
+answered by the nodes at exactly that depth, and the parents of a node; scored by F1 over the set.
+Graphs, node names and wording are our own, and no gold is empty. Ten lines of code solve the task
+without reading (`solved_by_code`): it is the control for tasks that require reading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlm_eval.tasks.base import Draft, GeneratedTask, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 
 OPERATIONS = ("bfs", "parents")
-_NEW = 0.4  # share of the filler's edges that leave a new node: 2.5 edges leave a node on average
+_NEW = 0.4  # share of the filler's edges from a new node: 2.5 edges per node on average
 _QUESTIONS = {
     "bfs": (
         "The text lists the directed edges of a graph, one on each line. Start at node {node} and "
@@ -46,9 +46,9 @@ class GraphWalksGen(GeneratedTask):
 
     name: str = "graphwalks_gen"
     ask: str = "mix"
-    """`bfs`, `parents`, or `mix`: both in turn."""
+    """`bfs`, `parents`, or `mix` (alternating)."""
     depth: int = 2
-    """Edges from the start to the asked nodes (`bfs`); 1 to 4."""
+    """Edges from the start to the queried nodes (`bfs`); 1 to 4."""
 
     solved_by_code: ClassVar[bool] = True
 
@@ -82,15 +82,15 @@ class GraphWalksGen(GeneratedTask):
         return Draft(question, text, graph.golds, item, item, tokens, tuple(sorted(spans)), meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """F1 over the set of nodes; and 1 where it is the whole set and nothing else."""
+        """F1 over the set of nodes; and 1 where the set is exactly right."""
         return node_scores(sample.target, answer.text)
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The set in the form that the question asks for."""
+        """The set in the form that the question requires."""
         return Answer(f"Final Answer: [{', '.join(sample.target)}]")
 
     def floors(self) -> Mapping[str, Floor]:
-        """The program that solves it; the nodes one edge behind the asked one."""
+        """The program that solves it; the nodes one edge after the queried one."""
         return {"search": _search, "next_nodes": lambda sample: _search(sample, depth=1)}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -106,7 +106,7 @@ class GraphWalksGen(GeneratedTask):
 
 
 class _Graph:
-    """The asked node, the edges that decide the answer, and the answer."""
+    """The queried node, the edges that decide the answer, and the answer."""
 
     def __init__(self, source: random.Random, kind: str, depth: int) -> None:
         self.names: dict[str, None] = {}
@@ -118,17 +118,17 @@ class _Graph:
             self.golds = [new_name(source, self.names) for _ in range(source.randrange(3, 9))]
             self.edges = [(parent, self.node) for parent in self.golds]
             self.others = list(self.golds)
-            """Nodes of `edges` from which further edges may leave."""
+            """Nodes of `edges` that may get further edges."""
             return
         self.edges = []
         level, known = [self.node], [self.node]
         for _ in range(depth):
             self.inner |= set(level)
             after: list[str] = []
-            for node in level[:12]:  # deeper searches stay small: the rest has no edges
+            for node in level[:12]:  # bounds deeper searches: the other nodes get no edges
                 fresh = [new_name(source, self.names) for _ in range(source.randrange(1, 4))]
                 targets = list(fresh)
-                # A node met before is a trap: its distance is not that of the new ones.
+                # A node seen before is a trap: its distance differs from that of the new ones.
                 targets.append(source.choice(known if source.random() < 0.6 else [*after, *fresh]))
                 targets = [target for target in dict.fromkeys(targets) if target != node]
                 self.edges += [(node, target) for target in targets]
@@ -139,14 +139,14 @@ class _Graph:
         self.others = list(level)
 
     def allows(self, start: str, end: str) -> bool:
-        """True where another edge changes no answer."""
+        """True where an additional edge leaves the answer unchanged."""
         if start == end:
             return False
         return end != self.node if self.kind == "parents" else start not in self.inner
 
 
 class _Other:
-    """The rest of the graph, edge after edge; a longer list begins with the shorter one."""
+    """The rest of the graph, edge by edge; a shorter list is a prefix of a longer one."""
 
     def __init__(self, source: random.Random, graph: _Graph) -> None:
         self.source, self.graph = source, graph
@@ -154,7 +154,7 @@ class _Other:
         self.starts, self.ends = list(graph.others), list(graph.names)
 
     def edge(self, _: int) -> str:
-        """The next edge, as a line."""
+        """Return the next edge, as a line."""
         while True:
             if self.source.random() < _NEW:
                 self.starts.append(new_name(self.source, self.names))
@@ -169,7 +169,7 @@ class _Other:
 
 
 def new_name(source: random.Random, names: dict[str, None]) -> str:
-    """8 to 12 hexadecimal digits that no other node has; added to `names`."""
+    """8 to 12 hexadecimal digits, unique among the nodes; added to `names`."""
     while True:
         digits = source.randrange(8, 13)
         name = f"{source.getrandbits(4 * digits):0{digits}x}"
@@ -179,7 +179,7 @@ def new_name(source: random.Random, names: dict[str, None]) -> str:
 
 
 def _solve(text: str, kind: str, node: str, depth: int) -> list[str]:
-    """The answer from the text alone, in order of appearance for `parents`, of search for `bfs`."""
+    """The answer from the text alone, in order of appearance (`parents`) or of search (`bfs`)."""
     edges = [line.split(" -> ") for line in text.splitlines()]
     if kind == "parents":
         return [a for a, b in edges if b == node]

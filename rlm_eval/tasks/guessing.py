@@ -1,9 +1,9 @@
-"""Answers of every task without understanding: priors, and rules over the whole text.
+"""Answers without understanding, for every task: priors, and rules over the whole text.
 
-A prior sees the question and the golds of other samples. A no-model rule may also look at the whole
-context: which option stands last, which name is the most frequent, how many lines match. Both give
-an answer as text in the asked form; the task's own scorer judges it. A rule that does not apply to
-a sample gives `None`.
+A prior uses the question and the golds of other samples. A no-model rule may also use the whole
+context: which option comes last, which name is the most frequent, how many lines match. Both give
+an answer in the required form, which the task's own scorer scores. A rule that does not apply to a
+sample gives `None`.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _OPTIONS = (
 _LISTED = re.compile(r"(?:labels|options|choices|categories|one of)\b[^:\n]*: *([^.\n]+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _KINDS = ("answer_type", "kind", "ask", "task_group", "question_type", "scope", "style")
-"""Scalars of a sample that name the kind of its question, as every reader sees it."""
+"""Scalars of a sample that name the kind of its question, visible to every reader."""
 _MOST_KINDS, _MOST_OPTIONS, _LONGEST = 12, 12, 60
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form in which a task wants an answer: a text with a place for the answer proper."""
+    """The required form of an answer: a text with a slot for the bare answer."""
 
     before: str
     cores: tuple[str, ...]
-    """The gold's parts, without what stands around them."""
+    """The gold's parts, without the surrounding text."""
     after: str
 
     @classmethod
     def of(cls, gold: str, target: object) -> Form:
-        """`gold` is the answer of a perfect method, `target` the sample's gold."""
+        """`gold` is a perfect method's answer, `target` the sample's gold."""
         parts = [str(part) for part in target] if isinstance(target, list) else [str(target)]
         if ", ".join(parts) == gold:
             return cls("", tuple(parts), "")
@@ -63,7 +63,7 @@ class Form:
 
 
 def kinds(samples: Sequence[Sample]) -> list[str]:
-    """The kind of each sample's question: from its scalars, else its words without the names."""
+    """Kind of each sample's question: from its scalars, otherwise its words without the names."""
     found = []
     for sample in samples:
         own = [str(sample.meta[name]) for name in _KINDS if name in sample.meta]
@@ -73,7 +73,7 @@ def kinds(samples: Sequence[Sample]) -> list[str]:
 
 
 def groupings(samples: Sequence[Sample]) -> list[list[str]]:
-    """Ways to tell questions apart, for a rule of its own per group: by kind, by each scalar."""
+    """Ways to group questions for separate rules: by kind, by each scalar."""
     found = [kinds(samples)]
     for name in _KINDS:
         values = [str(sample.meta.get(name)) for sample in samples]
@@ -83,7 +83,7 @@ def groupings(samples: Sequence[Sample]) -> list[list[str]]:
 
 
 def options(question: str) -> list[tuple[str, str]]:
-    """The options that a question lists: (what is to be answered, the option's text)."""
+    """The options that a question lists: (the answer, the option's text)."""
     for pattern in _OPTIONS:
         found = pattern.findall(question)
         if 2 <= len(found) <= _MOST_OPTIONS:
@@ -98,7 +98,7 @@ def options(question: str) -> list[tuple[str, str]]:
 
 
 def few_golds(same: Sequence[Form]) -> list[tuple[str, ...]]:
-    """The different golds of a kind of question, where they are few: its options, listed or not."""
+    """The distinct golds of a kind of question, where they are few: its options, listed or not."""
     found = sorted({form.cores for form in same})
     return found if len(found) <= _MOST_OPTIONS and len(found) * 2 <= len(same) else []
 
@@ -106,7 +106,7 @@ def few_golds(same: Sequence[Form]) -> list[tuple[str, ...]]:
 def constants(
     form: Form, others: Sequence[Form], few: Sequence[tuple[str, ...]]
 ) -> Iterator[Guess]:
-    """Priors of one sample: `few` golds of its kind, and what the golds of `others` suggest."""
+    """Priors of one sample: `few` golds of its kind, and constants from the golds of `others`."""
     yield "empty", ""
     for cores in few:
         yield f"always {', '.join(cores)[:40]}", form.around(*cores)
@@ -123,7 +123,7 @@ def _value(form: Form) -> float | None:
 
 
 def guesses(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> Iterator[Guess]:
-    """Every no-model rule's answer on a page.
+    """Answers of all no-model rules on a page.
 
     `others` are the golds of other samples of the kind, with the tokens of their contexts.
     """
@@ -141,7 +141,7 @@ def guesses(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> Itera
 
 
 def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iterator[Guess]:
-    """Options by place, length, number, and by where and how often the context has them."""
+    """Options by place, length and number, and by place and frequency in the context."""
     text, asked = page.text, content_words(page.sample.question)
     numbers = [float(n.group().replace(",", "")) if (n := _NUMBER.search(t)) else None
                for _, t in listed]  # fmt: skip
@@ -155,7 +155,7 @@ def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iter
         "words_of_the_question": lambda i: len(asked & set(words(listed[i][1]))),
     }
     orders["alphabet"] = lambda i: rank_of[listed[i][1]]
-    # Wrong options made from the right one resemble it more than each other; or it is the odd one.
+    # Wrong options derived from the gold resemble it more than each other; or it is the outlier.
     orders["likeness"] = lambda i: sum(_likeness(listed[i][1], other) for _, other in listed)
     if None not in numbers:
         orders["number"] = lambda i: numbers[i] or 0.0
@@ -167,13 +167,13 @@ def _by_order(page: Page, form: Form, listed: Sequence[tuple[str, str]]) -> Iter
 
 
 def _likeness(a: str, b: str) -> float:
-    """Share of the two texts' three-letter pieces that both have."""
+    """Share of three-letter pieces that the two texts have in common."""
     one, two = ({text[i : i + 3] for i in range(max(1, len(text) - 2))} for text in (a, b))
     return len(one & two) / len(one | two)
 
 
 def _by_number(page: Page, form: Form, others: Sequence[tuple[Form, int]]) -> Iterator[Guess]:
-    """Counts, sums and extremes over all items, and over those that have the question's names."""
+    """Counts, sums and extremes over all items, and over those with the question's names."""
     question = page.sample.question
     terms = {*re.findall(r"(?<=[a-z,] )[A-Z][a-z]+\b|\b\d{3,}\b", question)}
     terms |= {a or b for a, b in re.findall(r"'([^'\n]+)'|\"([^\"\n]+)\"", question)}
@@ -213,13 +213,13 @@ _SHAPES = (
     (r"[A-Z]{2,}", "[A-Z]"),
     (r"[a-z]+", "[a-z]"),
 )
-"""(shape of a whole string, the character that is repeated as often as in the gold)."""
+"""(shape of a whole string, the character that repeats as often as in the gold)."""
 
 
 def strings_like(core: str, text: str) -> list[str]:
-    """All strings of the text of the kind that a question asks for; empty for no known kind.
+    """All strings of the text with the kind of the gold; empty for an unknown kind.
 
-    A reader knows the kind from the question: a name of as many words, a number of as many digits.
+    A reader knows the kind from the question: a name of so many words, a number of so many digits.
     """
     if len(core) > _LONGEST:
         return []
@@ -234,7 +234,7 @@ def strings_like(core: str, text: str) -> list[str]:
 
 
 def _names(text: str, size: int, the: bool) -> list[str]:
-    """Names of `size` capitalised words; a sentence's first word is one only if it is elsewhere."""
+    """Names of `size` capitalised words; a sentence's first word counts only if it recurs."""
     found, inside = list[str](), set[str]()
     for match in _RUN.finditer(text):
         parts = match.group().split(" ")
@@ -250,10 +250,10 @@ def _names(text: str, size: int, the: bool) -> list[str]:
 
 
 def _by_shape(page: Page, form: Form) -> Iterator[Guess]:
-    """Strings of the gold's shape by count, place, spelling, and by what they stand beside.
+    """Strings of the gold's shape, by count, place, spelling and neighbouring words.
 
-    Of all, and by count and place of those that title a document or do not. As many as the gold has
-    parts.
+    Over all strings, and by count and place over those that are or are not document titles. As many
+    strings as the gold has parts.
     """
     core, count = form.cores[0], len(form.cores)
     question = page.sample.question
@@ -285,11 +285,11 @@ def _by_shape(page: Page, form: Form) -> Iterator[Guess]:
 
 
 def _by_neighbours(page: Page, strings: Sequence[str]) -> dict[str, list[str]]:
-    """Different strings, in the order of their first mention, ranked by spelling and by items."""
+    """Distinct strings, in order of first mention, ranked by spelling and by items."""
     half = len(strings) // 2
     called = {name for name in _RUN.findall(page.sample.question) if name.lower() not in COMMON}
     beside = Counter[str]()
-    # Not the page's items: those are cut where the evidence begins and ends.
+    # Not the page's items, whose boundaries depend on the evidence.
     by_length = sorted(filter(None, _ENDS.split(page.text)), key=len)
     named = (item for item in page.items if any(name in item for name in called))
     for item in itertools.islice(named, _MOST_BESIDE):

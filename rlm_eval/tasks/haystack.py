@@ -1,9 +1,9 @@
-"""Filler of exact length, and needles put into it at given depths.
+"""Filler of exact length, with needles inserted at given depths.
 
-`noise` and `needle` have RULER's shape (NVIDIA/RULER `niah.py` @c3f5e3b); `prose` is our own
-grammar, in which no sentence occurs twice (a keyed permutation of some 10^12 combinations), 7-digit
-numbers and the asked key's words also stand in the filler, and a longer text begins with the
-shorter one; `mixed` is logs, code, chat and prose; `file` is the user's text. Not the questions.
+`noise` and `needle` follow RULER (NVIDIA/RULER `niah.py` @c3f5e3b). `prose` is our own grammar: no
+sentence occurs twice (a keyed permutation of some 10^12 combinations), 7-digit numbers and the
+asked key's words also occur in the filler, and a shorter text is a prefix of the longer one.
+`mixed` is logs, code, chat and prose; `file` is the user's text. Questions are elsewhere.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ KINDS = ("prose", "noise", "needle", "mixed", "file")
 _NOISE = ("The grass is green.", " The sky is blue.", " The sun is yellow.", " Here we go.")
 _NOISE_LINE = "".join(_NOISE) + " There and back again.\n"
 _NOISE_PARTS = ["Here we go.\n", *("".join(_NOISE[: i + 1]) + "\n" for i in range(4))] * 2
-_SPARE = 240  # units beyond the budget, from which the last ones are chosen to fit
-_NUMBER_EVERY, _WORD_EVERY = 12, 8  # one sentence in so many holds a decoy
+_SPARE = 240  # units beyond the budget, candidates for an exact fit
+_NUMBER_EVERY, _WORD_EVERY = 12, 8  # a decoy in one of so many sentences
 
 Ints = npt.NDArray[np.uint64]
 
@@ -46,7 +46,7 @@ class Permutation:
     def __call__(self, values: Ints) -> Ints:
         result = self._round(values)
         outside = np.nonzero(result >= self.size)[0]
-        while outside.size:  # walk on until every value is back inside
+        while outside.size:  # iterate until every value is in range
             result[outside] = self._round(result[outside])
             outside = outside[result[outside] >= self.size]
         return result
@@ -63,7 +63,7 @@ class Permutation:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The grammar: one list of phrases per place in the sentence, and what each costs."""
+    """The grammar: one list of phrases per sentence position, with their costs."""
 
     texts: list[list[str]]
     costs: list[npt.NDArray[np.float64]]
@@ -101,16 +101,16 @@ class Prose:
 
     tokenizer: Tokenizer
     seed: str
-    """Determines the text."""
+    """Seed of the text."""
     key_words: tuple[tuple[int, str], ...] = ()
-    """Decoy words: (1, adjective) or (2, noun)."""
+    """Decoy words as (1, adjective) or (2, noun)."""
     avoid: frozenset[str] = frozenset()
     """Numbers that must not occur."""
     decoys: bool = True
-    """7-digit numbers and `key_words` in the filler."""
+    """Include 7-digit numbers and `key_words` in the filler."""
 
     def __call__(self, budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """Units worth `budget` tokens and `_SPARE` more, and what each costs."""
+        """Units worth `budget` tokens plus `_SPARE` more, with their costs."""
         mean = sum(float(cost.mean()) for cost in _columns(self.tokenizer).costs)
         count = int(budget / mean * 1.02) + _SPARE
         while True:
@@ -120,9 +120,9 @@ class Prose:
             count = count * 6 // 5
 
     def take(self, first: int, count: int) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """`count` sentences from number `first` on, and what each costs.
+        """`count` sentences from number `first` on, with their costs.
 
-        Where decoys stand counts from `first`: without them, pieces of one text fit together.
+        Decoy positions count from `first`; without decoys, pieces of one text concatenate exactly.
         """
         columns, source = _columns(self.tokenizer), rng("prose", self.seed)
         order = Permutation(math.prod(map(len, columns.texts)), source)
@@ -159,15 +159,15 @@ class Prose:
 
 
 Filler = Callable[[float], tuple[list[str], npt.NDArray[np.float64]]]
-"""`filler(budget)`: units worth at least `budget` tokens, some to spare, and what each costs."""
+"""`filler(budget)`: units worth at least `budget` tokens, some spare, with their costs."""
 
 
 def lines(
     tokenizer: Tokenizer, make: Callable[[int], str], short: Sequence[str] = _NOISE_PARTS
 ) -> Filler:
-    """A filler of the lines `make(0)`, `make(1)`, ... (without their newline).
+    """A filler from the lines `make(0)`, `make(1)`, ... (without newlines).
 
-    `short`: further lines (with their newline) where those of the task are all of one length.
+    `short`: extra lines (with newlines) where all lines of the task have the same length.
     """
 
     def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
@@ -186,7 +186,7 @@ def lines(
 
 
 def noise(tokenizer: Tokenizer) -> Filler:
-    """RULER's repeated sentences, one line each; the spare ones are their beginnings."""
+    """RULER's repeated sentences, one per line; the spare units are prefixes of them."""
 
     def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
         cost = tokenizer.cost(_NOISE_LINE)
@@ -198,10 +198,10 @@ def noise(tokenizer: Tokenizer) -> Filler:
 
 
 def mixed(tokenizer: Tokenizer, seed: str, avoid: frozenset[str]) -> Filler:
-    """Log lines, code, chat and prose, one line each; no line twice."""
+    """Log lines, code, chat and prose, one per line; no line occurs twice."""
     words = data("words.json")
     adjectives, nouns, names = words["adjectives"], words["nouns"], words["first_names"]
-    prose = itertools.cycle(  # cycled only where a text is far longer than its share of prose
+    prose = itertools.cycle(  # repeats only where a text far exceeds its share of prose
         Prose(tokenizer, seed, avoid=avoid)(2**17)[0]
     )
     source = rng("mixed", seed)
@@ -232,7 +232,7 @@ def mixed(tokenizer: Tokenizer, seed: str, avoid: frozenset[str]) -> Filler:
 
 
 def from_file(tokenizer: Tokenizer, path: Path) -> Filler:
-    """The user's text from its beginning, cut at the ends of sentences or lines."""
+    """The user's text from its start, split at the ends of sentences or lines."""
     text = re.sub(r"[ \t]+", " ", path.read_text("utf-8"))
     pieces = [p for p in re.split(r"(?<=[.!?])(?= )|(?<=\n)", text) if p.strip()]
 
@@ -249,7 +249,7 @@ def from_file(tokenizer: Tokenizer, path: Path) -> Filler:
 
 
 def file_hash(path: str) -> str:
-    """Identity of a user's file. Raises `ConfigError` where it cannot be read."""
+    """Hash of a user's file. Raises `ConfigError` where it cannot be read."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
@@ -265,7 +265,7 @@ def build(
 ) -> tuple[str, int, list[tuple[int, int]]]:
     """Text, tokens and the needles' character spans; `needles` are (depth in [0, 1], sentence).
 
-    `room` is what the text may take in tokens, `length` the nominal length of the tolerance.
+    `room` is the maximum tokens of the text, `length` the nominal length for the tolerance.
     """
     needle_cost = sum(tokenizer.cost(f" {sentence}\n") for _, sentence in needles)
 
@@ -275,7 +275,7 @@ def build(
 
     try:
         text, tokens = fit(make, room, length, tokenizer)
-    except RlmEvalError:  # where several paragraphs of one sentence meet, a few units do not fit
+    except RlmEvalError:  # where several one-sentence paragraphs meet, a few units do not fit
         text, tokens = fit(functools.partial(make, most=8), room, length, tokenizer)
     starts = [text.index(sentence) for _, sentence in needles]
     return text, tokens, [(s, s + len(n)) for s, (_, n) in zip(starts, needles, strict=True)]
@@ -284,7 +284,7 @@ def build(
 def trim(
     units: list[str], costs: npt.NDArray[np.float64], budget: float, slack: float, most: int = 3
 ) -> list[str]:
-    """The first units, and up to `most` chosen later ones that fill `budget` to within `slack`."""
+    """The first units plus up to `most` later ones that fill `budget` to within `slack`."""
     total = np.cumsum(costs)
     full = int(np.searchsorted(total, budget, side="right"))
     for kept in range(full, max(full - 8, -1), -1):
@@ -302,7 +302,7 @@ def trim(
 
 
 def insert(units: list[str], needles: Sequence[tuple[float, str]]) -> str:
-    """The units with each needle after the share `depth` of them, between whole sentences."""
+    """Insert each needle after the share `depth` of the units, between whole sentences."""
     parts = list(units)
     placed = sorted(((round(d * len(units)), s) for d, s in needles), key=lambda pair: pair[0])
     for place, sentence in reversed(placed):  # needles at one place keep their order

@@ -1,7 +1,7 @@
-"""Tasks whose samples are rows of a data set: of the hub at a pinned revision, or of a local file.
+"""Tasks whose samples are rows of a data set: from the hub at a pinned revision, or a local file.
 
-What is read of the hub is read once (`hub_rows`), and the samples made of it are kept too: cells
-and processes share them, and nothing is asked of the hub again. Not here: what a row means.
+Hub data are read once (`hub_rows`), and the resulting samples are cached too: cells and processes
+share them without another request to the hub. The meaning of a row is elsewhere.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from rlm_eval.tasks.hub_rows import Source
 
 @dataclass(frozen=True)
 class LoadedTask(SampledTask):
-    """A task whose samples are rows. A subclass gives `drafts()`, `score()` and `floors()`."""
+    """A task whose samples are rows. A subclass defines `drafts()`, `score()` and `floors()`."""
 
     path: str | None = None
     """Local file with the same columns; `None` = the hub."""
 
     @abstractmethod
     def drafts(self) -> Iterator[Draft]:
-        """All samples, in a fixed order; read no further than asked."""
+        """Yield all samples in a fixed order, reading no further than requested."""
 
     def sources(self) -> Sequence[Source]:
-        """What the samples need of the hub; nothing where they are made of local files."""
+        """Hub data that the samples need; empty where they come from local files."""
         return ()
 
     @property
     def pinned(self) -> bool:
-        """True where the samples are made of commits of the hub alone: they never change."""
+        """True where the samples come only from commits of the hub, so that they never change."""
         names = [f.name for f in dataclasses.fields(self)]
         is_local = any(
             getattr(self, name) is not None
@@ -61,7 +61,7 @@ class LoadedTask(SampledTask):
         return bool(commits) and all(commits) and not is_local
 
     def fetch(self) -> None:
-        """Have at hand what the samples need of the hub, and the samples themselves."""
+        """Download the hub data that the samples need, and build the samples."""
         for source in self.sources():
             source.fetch()
         if self.sources() and not self.protected:
@@ -69,8 +69,10 @@ class LoadedTask(SampledTask):
                 pass
 
     def samples(self) -> Iterator[Sample]:
-        """The first `n` samples, keyed by a row's own nominal length, else by the power of two
-        that holds its measured tokens: rows of all sizes make lines of a table, not one each."""
+        """Yield the first `n` samples.
+
+        The key is a row's own nominal length, otherwise the power of two that holds its measured
+        tokens: rows of all sizes then share table lines."""
         return distinct(self._kept_samples() if self.pinned else self._samples())
 
     def _samples(self) -> Iterator[Sample]:
@@ -80,7 +82,7 @@ class LoadedTask(SampledTask):
             yield make_sample(self.name, index, length, draft, context, self.OUTPUT_CAP)
 
     def _kept_samples(self) -> Iterator[Sample]:
-        """As `_samples`, made once: what is pinned on the hub never gives others."""
+        """`_samples` with a cache: data pinned on the hub never change."""
         path = self._kept_path()
         if path.is_file():
             found = [self._restored(line) for line in path.read_bytes().splitlines()]
@@ -104,7 +106,7 @@ class LoadedTask(SampledTask):
         return cache_dir() / "samples" / f"{cls.__name__}-{key[:16]}.jsonl"
 
     def _restored(self, line: bytes) -> tuple[Sample, str]:
-        """A kept sample, and the suffix of its context's file."""
+        """A cached sample, and the suffix of its context's file."""
         stored = orjson.loads(line)
         load = _Stored(stored["context"][0], stored.pop("documents"))
         hashed, chars, tokens, tokenizer = stored["context"]

@@ -1,7 +1,7 @@
-"""What a task needs of the hub: rows of a split, or a file; read once and kept.
+"""Hub data of a task: rows of a split, or a file; read once and cached.
 
-The files that can hold the wanted rows are downloaded (`hub_client`); the rows that a task asks for
-are kept in the cache folder, their long texts by content. Not here: what a row means.
+Files that can hold the wanted rows are downloaded (`hub_client`); the rows that a task needs are
+cached, their long texts by content. The meaning of a row is elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rlm_eval.tasks.base import _context_path, _keep, _Stored
 from rlm_eval.tasks.rows import Condition, class_names, file_rows, matching_groups
 
 _LONG = 4096
-"""Characters from which a text of a row is kept by its content, once."""
+"""Minimum characters of a text that is stored once, by content."""
 _DATA = (".parquet", ".jsonl", ".json", ".csv")
 _INSTEAD = (
     "or set {} to a local file with the same columns, or use the generated task of the same shape"
@@ -35,7 +35,7 @@ _INSTEAD = (
 
 
 class Source(Protocol):
-    """What a task needs of the hub."""
+    """Hub data that a task needs."""
 
     @property
     def revision(self) -> str:
@@ -49,19 +49,19 @@ class Source(Protocol):
 
     @property
     def key(self) -> str:
-        """What it is, by its full commit hash."""
+        """Identity of the source, including its full commit hash."""
         ...
 
     def files(self) -> tuple[Listing, list[RemoteFile]]:
-        """The files that hold it. Asks the hub where they were not listed before."""
+        """The files that hold it. Queries the hub where they have not been listed before."""
         ...
 
     def at_hand(self) -> bool:
-        """True where nothing has to be asked of the hub any more."""
+        """True where no further request to the hub is needed."""
         ...
 
     def fetch(self) -> None:
-        """Download what is missing."""
+        """Download the missing files."""
         ...
 
 
@@ -102,14 +102,14 @@ class HubFile:
         self.local()
 
     def local(self) -> Path:
-        """The file on this machine. Raises `MissingDependency` naming the ways out."""
+        """Path of the file on this machine. Raises `MissingDependency` with the alternatives."""
         with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
             return hub_client.fetched(*self.files())[0]
 
 
 @dataclass(frozen=True)
 class HubRows:
-    """The rows of one split that meet conditions, with these columns."""
+    """The rows of one split that meet conditions, with selected columns."""
 
     repository: str
     revision: str
@@ -120,12 +120,12 @@ class HubRows:
     """Empty = all."""
     where: tuple[Condition, ...] = ()
     names: str = "*"
-    """Pattern of the names of the files that can hold the rows, where the split's files have such
-    names."""
+    """Pattern for the names of the files that can hold the rows; ignored where no file of the split
+    matches."""
     field: str = "task.path"
     """The setting that names a local file instead."""
     as_files: bool = False
-    """Whole files are read (`local`): no rows are kept."""
+    """Read whole files (`local`): no rows are cached."""
 
     @property
     def label(self) -> str:
@@ -139,8 +139,10 @@ class HubRows:
         return f"{_full(self)}/{self._key}"
 
     def files(self) -> tuple[Listing, list[RemoteFile]]:
-        """See `Source`. Parquet files that cannot hold a wanted row, by their statistics, are left
-        out: their footers are read alone."""
+        """See `Source`.
+
+        Parquet files whose statistics exclude the wanted rows are skipped; only their footers are
+        read."""
         of = hub_client.listing(self.repository, self.revision)
         found = split_files(of, self.config, self.split)
         named = [file for file in found if fnmatch(file.path.rpartition("/")[2], self.names)]
@@ -149,7 +151,7 @@ class HubRows:
     def _possible(self, of: Listing, files: list[RemoteFile]) -> list[RemoteFile]:
         if len(files) < 2 or not self.where:
             return files
-        facts = [self.split, self.config, self.where, self.names]  # whatever the columns
+        facts = [self.split, self.config, self.where, self.names]  # independent of the columns
         key = text_hash(json.dumps(facts, sort_keys=True))[:16]
         kept = self._folder / f"{key}.files.json"
         if kept.is_file():
@@ -169,7 +171,7 @@ class HubRows:
         try:
             footer = local or pa.BufferReader(hub_client.parquet_footer(of, file))
             return bool(matching_groups(pq.read_metadata(footer), self.where))
-        except pa.ArrowInvalid:  # a server that sends no parts of files, or another form of footer
+        except pa.ArrowInvalid:  # no range requests, or an unknown footer form
             return True
 
     @property
@@ -188,19 +190,19 @@ class HubRows:
         return False
 
     def fetch(self) -> None:
-        """See `Source`. The rows are kept too: the files are not needed after it."""
+        """See `Source`. The rows are cached too: the files are not needed afterwards."""
         if self.as_files:
             self.local()
         else:
             self._kept()
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows in the data set's order, from the cache.
+        """Yield the rows in the data set's order, from the cache.
 
-        Raises `MissingDependency` naming the ways out where they cannot be had, `ConfigError` for a
-        column that the data set lacks.
+        Raises `MissingDependency` with the alternatives where they are unavailable, `ConfigError`
+        for a column that the data set lacks.
         """
-        last: dict[str, tuple[str, Any]] = {}  # rows of one window follow each other
+        last: dict[str, tuple[str, Any]] = {}  # rows of one window are consecutive
         with self._kept().open("rb") as lines:
             for line in lines:
                 row, texts = orjson.loads(line)
@@ -211,7 +213,7 @@ class HubRows:
                 yield row
 
     def _kept(self) -> Path:
-        """The file of the kept rows. One process makes it, others wait for it."""
+        """Path of the cached rows. One process writes it, others wait for it."""
         with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
             path = self._folder / f"{self._key}.jsonl"
             if not _is_whole(path):
@@ -234,22 +236,22 @@ class HubRows:
         write_atomic(path, b"".join(line + b"\n" for line in lines))
 
     def local(self) -> list[Path]:
-        """The split's files on this machine, for readers of whole files."""
+        """Paths of the split's files on this machine, for readers of whole files."""
         with hub_client.reaching(self.label, _INSTEAD.format(self.field)):
             return hub_client.fetched(*self.files())
 
 
 def labelled_rows(source: HubRows, label: str) -> Iterator[dict[str, Any]]:
-    """All rows, with the label column's names in place of class numbers.
+    """Yield all rows, with the label column's names in place of class numbers.
 
-    Raises `MissingDependency` naming the ways out where they cannot be had.
+    Raises `MissingDependency` with the alternatives where they are unavailable.
     """
     for path in source.local():
         yield from with_names(path, label)
 
 
 def with_names(path: Path, label: str) -> Iterator[dict[str, Any]]:
-    """Rows of one file, with names in place of class numbers where its metadata has them."""
+    """Rows of one file, with class names instead of numbers where its metadata has them."""
     names = class_names(path, label)
     for row in file_rows(path):
         number = row.get(label)
@@ -257,14 +259,14 @@ def with_names(path: Path, label: str) -> Iterator[dict[str, Any]]:
 
 
 def _full(source: HubFile | HubRows) -> str:
-    """Repository and full commit hash. Raises `MissingDependency` where the hub has to be asked."""
+    """Repository and full commit hash. Raises `MissingDependency` where a hub request is needed."""
     with hub_client.reaching(source.label, _INSTEAD.format(source.field)):
         full = hub_client.full_revision(source.repository, source.revision)
     return f"{source.repository}@{full}"
 
 
 def _missing(source: HubFile | HubRows) -> bool:
-    """True where a file of it was not downloaded, or it is not known which there are."""
+    """True where a file has not been downloaded, or the list of files is unknown."""
     with suppress(MissingDependency), hub_client.closed():
         of, files = source.files()
         return bool(hub_client.missing(of, files))
@@ -272,7 +274,7 @@ def _missing(source: HubFile | HubRows) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """True where the kept rows are there with all their texts: parts of a cache may be deleted."""
+    """True where the cached rows exist with all their texts: parts of a cache may be deleted."""
     if not path.is_file():
         return False
     with path.open("rb") as lines:
@@ -281,10 +283,10 @@ def _is_whole(path: Path) -> bool:
 
 
 def split_files(of: Listing, config: str | None, split: str) -> list[RemoteFile]:
-    """The data files of a split: as the card says, else by the names of folders and files.
+    """The data files of a split: from the data set card, otherwise by folder and file names.
 
-    Raises `MissingDependency` where no file fits, and where it is open which configuration is
-    meant: rows of several are never joined.
+    Raises `MissingDependency` where no file matches, and where the configuration is ambiguous: rows
+    of several configurations are never mixed.
     """
     data = [file for file in of.files if file.path.endswith(_DATA)]
     patterns = _patterns(of, config, split)
@@ -342,9 +344,10 @@ def _words(path: str) -> set[str]:
 def hub_or_file(
     path: str | None, source: HubRows, needs: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """The rows of `source`: out of a local file with its columns where one is named.
+    """Yield the rows of `source`: from a local file with its columns where one is set.
 
-    Raises `ConfigError` where a row of that file lacks a column of `needs`, else of the source's.
+    Raises `ConfigError` where a row of that file lacks a column of `needs`, otherwise of the
+    source's.
     """
     if path is None:
         return source.rows()
@@ -354,7 +357,7 @@ def hub_or_file(
 def with_columns(
     path: str, rows: Iterator[dict[str, Any]], needs: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a user's file. Raises `ConfigError` where one lacks a column that is needed."""
+    """The rows of a user's file. Raises `ConfigError` where a required column is missing."""
     for row in rows:
         if lacking := [name for name in needs if name not in row]:
             raise ConfigError(

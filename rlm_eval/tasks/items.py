@@ -1,8 +1,8 @@
-"""A context as items that a rule can read or leave: lines, sentences, and the words in them.
+"""A context as a list of items that a rule reads or skips: lines, sentences, and their words.
 
-Items are lines where the lines are short (records), else sentences; blocks where the evidence is
-whole blocks that begin alike (files, turns of a conversation). A span of evidence is one item: who
-finds a record reads it to its end. Nothing here knows a task.
+Items are lines where the lines are short (records), otherwise sentences; they are blocks where the
+evidence consists of whole blocks with the same kind of beginning (files, conversation turns). An
+evidence span is one item: a reader who finds a record reads all of it. Independent of any task.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from rlm_eval.core.types import Sample, canonical_text
 
 Items = NDArray[np.bool_]
-"""One flag per item of a page: read or not."""
+"""One flag per item of a page: read or skipped."""
 
 _SENTENCE = re.compile(r"[.!?][\"')\]]*\s+(?=[A-Z0-9\"'(\[])|\s*\n\s*")
 _LINE = re.compile(r"\s*\n\s*")
 _WORD = re.compile(r"[a-z0-9]+(?:['’-][a-z0-9]+)*")
 _SHORT = 200  # characters: the median line of a list of records or of a program is shorter
-_FEW = 20  # lines: fewer are paragraphs
+_FEW = 20  # lines: a text with fewer is paragraphs
 
 _TEXT = """
 a about above after all also am an and answer any are as ask asked at based be because been
@@ -39,32 +39,32 @@ this those to two up use was we were what when where which who whom whose why wi
 words would write you your
 """
 COMMON = frozenset(_TEXT.split())
-"""Words of a question that say nothing of what is asked about."""
+"""Function words of a question, without information about its subject."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in their order, lower case."""
+    """The words of a text in order, lower case."""
     return _WORD.findall(text.lower())
 
 
 def content_words(question: str) -> frozenset[str]:
-    """The words of a question that a person would search for."""
+    """The words of a question worth searching for."""
     return frozenset(word for word in words(question) if word not in COMMON and len(word) > 1)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One sample's context, cut into items. Everything is computed once, when first asked for."""
+    """One sample's context, split into items. All properties are computed once, on first access."""
 
     sample: Sample
     text: str
     """The canonical text."""
     titles: tuple[str, ...]
-    """First line of each document; none for a plain text."""
+    """First line of each document; empty for a plain text."""
 
     @classmethod
     def of(cls, sample: Sample) -> Page:
-        """Loads the sample's context."""
+        """Load the sample's context."""
         value = sample.context.value()
         titles = () if isinstance(value, str) else value
         return cls(
@@ -89,7 +89,7 @@ class Page:
 
     @property
     def _separator(self) -> re.Pattern[str]:
-        """What ends an item. Evidence of whole blocks (files, turns) shows how blocks begin."""
+        """Pattern of item ends. Evidence of whole blocks (files, turns) shows how blocks begin."""
         spans = [self.text[start:end] for start, end in self.sample.evidence[:50]]
         if any("\n" in span.strip() for span in spans):
             heads = {span.split(None, 1)[0] for span in spans if span.strip()}
@@ -111,34 +111,34 @@ class Page:
 
     @functools.cached_property
     def words(self) -> list[frozenset[str]]:
-        """The different words of every item."""
+        """The distinct words of every item."""
         return [frozenset(words(item)) for item in self.items]
 
     @functools.cached_property
     def frequency(self) -> Counter[str]:
-        """Word -> number of items that have it."""
+        """Word -> number of items that contain it."""
         return Counter(word for item in self.words for word in item)
 
     @functools.cached_property
     def asked(self) -> NDArray[np.float64]:
-        """Per item: how rare the question's words are that it has, summed."""
+        """Per item: summed rarity of the question's words in it."""
         wanted = {
             word: math.log((len(self) + 1) / self.frequency[word])
             for word in content_words(self.sample.question)
             if word in self.frequency
         }
-        # `fsum`: the same to the last bit in whatever order a set gives its words.
+        # `fsum` is exact, so the result does not depend on the iteration order of a set.
         found = (item & wanted.keys() for item in self.words)
         return np.array([math.fsum(wanted[word] for word in own) for own in found])
 
     @functools.cached_property
     def unusual(self) -> NDArray[np.float64]:
-        """Per item: how rare its words are: 1 for each that no other item has, 1/2, 1/3, ..."""
+        """Per item: summed rarity of its words: 1 if in no other item, then 1/2, 1/3, ..."""
         weights = {word: 1 / count for word, count in self.frequency.items()}
         return np.array([math.fsum(map(weights.__getitem__, item)) for item in self.words])
 
     def containing(self, places: Iterable[int]) -> Items:
-        """The items that hold these characters."""
+        """The items that contain these character positions."""
         found = np.zeros(len(self), dtype=bool)
         at = np.fromiter(places, dtype=np.int64)
         if at.size:
@@ -150,14 +150,14 @@ class Page:
         return self.containing(match.start() for match in pattern.finditer(self.text))
 
     def read(self, chosen: Items) -> float:
-        """Share of the text's characters that lie in these items, 0 to 1."""
+        """Share of the text's characters in these items, 0 to 1."""
         starts, ends = self.bounds
         return float((ends - starts)[chosen].sum()) / max(1, len(self.text))
 
     def top(self, ranks: NDArray[np.float64], share: float, above: float) -> Items:
-        """The items of the highest rank over `above`, to at most this share of the text.
+        """The items with the highest ranks over `above`, up to this share of the text.
 
-        One item at least, the first of equals.
+        At least one item; among equals the first.
         """
         starts, ends = self.bounds
         order = np.argsort(-ranks, kind="stable")
@@ -168,9 +168,9 @@ class Page:
         return found & (ranks > above)
 
     def covers(self, chosen: Items) -> bool:
-        """True where every span of evidence lies in these items; false where there is none.
+        """True where these items contain every evidence span; false where there is no evidence.
 
-        Without spans it is unknown where the answer stands: all of the text must be read.
+        Without spans the place of the answer is unknown, so the whole text must be read.
         """
         starts, ends = self.bounds
         if not self.sample.evidence:
@@ -183,6 +183,6 @@ class Page:
         return True
 
     def places(self) -> Sequence[float]:
-        """Where the evidence stands: the middle of each span, as a share of the text."""
+        """Evidence positions: the middle of each span, as a share of the text."""
         size = max(1, len(self.text))
         return [(start + end) / 2 / size for start, end in self.sample.evidence]

@@ -1,8 +1,8 @@
-"""Answers to questions about labels from lists of keywords, without understanding a line.
+"""Answer questions about labels from keyword lists, without understanding any line.
 
-The lists are generic: what a person writes down in a few minutes for labels of these names. An item
-belongs to the first label whose list it matches, else to the last. Counts of labels answer which is
-the most or least common, how many there are, and which of two is more common.
+The lists are generic: a person could write them in a few minutes for labels of these names. An item
+gets the first label whose list it matches, otherwise the last label. Counts of labels answer which
+is the most or least common, how many there are, and which of two is more common.
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ _LISTS = {
     "ham": r"(?!)",
     "neutral": r"(?!)",
 }
-"""Label -> pattern of whole words, the most telling first."""
+"""Label -> pattern of whole words, the most specific first."""
 _COMPILED = {
     label: re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
     for label, words in _LISTS.items()
 }
 _QUOTED = re.compile(r"'([^'\n]+)'")
-_HEAD = 3000  # characters of the context in which labels may be named
+_HEAD = 3000  # characters at the start of the context in which labels may be listed
 
 
 def known_labels(page: Page) -> list[str]:
-    """The labels of `_LISTS` that the question or the head of the context lists."""
+    """The labels of `_LISTS` that the question or the start of the context lists."""
     said = f"{page.sample.question}\n{page.text[:_HEAD]}".lower()
     return [label for label in _LISTS if re.search(rf"['\"\s,(]{re.escape(label)}['\".,)\n]", said)]
 
 
 def counted(page: Page, labels: list[str]) -> Counter[str]:
-    """Label -> number of items, over those that the question is about (all where unknown)."""
+    """Label -> number of items, over the items that the question is about (all where unknown)."""
     spans = page.sample.evidence
     items = [page.text[start:end] for start, end in spans] if len(spans) > 1 else page.items
     counts = Counter(dict.fromkeys(labels, 0))
@@ -81,7 +81,7 @@ def counted(page: Page, labels: list[str]) -> Counter[str]:
 
 
 def by_keywords(page: Page) -> str | None:
-    """The answer proper to a question about two or more known labels, else `None`."""
+    """The bare answer to a question about two or more known labels, otherwise `None`."""
     labels = known_labels(page)
     if len(labels) < 2:
         return None

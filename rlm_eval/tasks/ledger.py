@@ -1,9 +1,9 @@
-"""Ledger: add up or count the entries of a document of any length (up to millions of lines).
+"""Ledger: sum or count the entries of a document of any length (up to millions of lines).
 
-The running-sum task that base models fail at and code does exactly, made so that it must be read:
-other currencies, quotes, reversals that name an earlier entry only by number, amounts in words.
-The question form stays the same at every length, the lines of a shorter text open the longer one,
-and the gold is recomputed. Our own task; it follows no benchmark.
+The running-sum task that base models fail and code solves exactly, with traps that require reading:
+other currencies, quotes, reversals that refer to an earlier entry only by number, amounts in words.
+The question form is the same at every length, a shorter text is a prefix of the longer one, and the
+gold is recomputed. Our own task; it follows no benchmark.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ASKS = ("sum", "sum_account", "count_account", "sum_above")
 _ACCOUNTS = 8
 _ABOVE = 1000  # bound of `sum_above`, euros
 _MOST_DIGITS = 30
-_FILL = 60  # tokens kept free for filler lines, which fit the length exactly
+_FILL = 60  # tokens reserved for filler lines, which make the length exact
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One line before it is rendered."""
+    """One line before rendering."""
 
     n: int
     date: str
@@ -44,9 +44,9 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Ledger(GeneratedTask):
-    """See the module's docstring.
+    """Sum or count ledger entries. See the module's docstring.
 
-    `solved_by_code` in all styles: a program that knows the few forms of line adds them up exactly.
+    `solved_by_code` in all styles: a program with the few line forms sums them exactly.
     """
 
     name: str = "ledger"
@@ -66,7 +66,7 @@ class Ledger(GeneratedTask):
             raise ValueError(f"style: {', '.join(STYLES)}; ask: {', '.join(ASKS)}, mix")
 
     def draft(self, index: int) -> Draft:
-        """One sample; the gold is computed from the table and again from the rendered text."""
+        """One sample; the gold is computed from the table and checked against the rendered text."""
         words = data("words.json")
         source = rng("ledger accounts", self.seed, index)
         accounts = [f"{name} & Co" for name in source.sample(words["last_names"], _ACCOUNTS)]
@@ -123,7 +123,7 @@ class Ledger(GeneratedTask):
         return template.format(**vars(entry) | {"amount": amount}) + "\n"
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The last number of the answer: equal to the gold; and 1 - relative error, at least 0."""
+        """The answer's last number: equality with the gold; and 1 - relative error, at least 0."""
         value, gold = _last_number(said(answer.text or "")), int(sample.target)
         if value is None:
             return _score("exact", 0.0), _score("relative", 0.0)
@@ -131,7 +131,7 @@ class Ledger(GeneratedTask):
         return _score("exact", float(value == gold), str(value)), _score("relative", relative)
 
     def floors(self) -> Mapping[str, Floor]:
-        """Adding (or counting) every amount after EUR, whatever its line says; nothing."""
+        """Sum (or count) every amount after EUR, ignoring the rest of its line; no answer."""
         return {"regex_sum": self._regex_floor, "zero": lambda _: "0"}
 
     def _regex_floor(self, sample: Sample) -> str:
@@ -147,22 +147,22 @@ class Ledger(GeneratedTask):
 
 
 def _score(scorer: str, value: float, parsed: str | None = None) -> Score:
-    # Version 1 read the cents of 12,345.00 as the number, 2 read thoughts as answers.
+    # Version 1 parsed the cents of 12,345.00 as the number, 2 read reasoning as answers.
     return Score(scorer, value, parsed, version="3")
 
 
 def _last_number(text: str) -> int | float | None:
-    """The last number of `text`; `None` without one, or with one too long to be an amount."""
+    """The last number of `text`; `None` without one, or where it is too long for an amount."""
     found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
     number = re.sub(r"\.0+$", "", found[-1]).replace(",", "") if found else ""
-    # A list such as 1,2,3,... reads as one number; of hundreds of digits, arithmetic on it fails.
+    # A list such as 1,2,3,... parses as one number; arithmetic on hundreds of digits fails.
     if not 0 < len(number) <= _MOST_DIGITS:
         return None
     return float(number) if "." in number else int(number)
 
 
 def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:
-    """Entries 1, 2, 3, ... without end; a reversal names an earlier entry of its account once."""
+    """Yield entries 1, 2, 3, ... endlessly; a reversal cancels an earlier entry once."""
     memos, open_entries = data("ledger.json")["memos"], dict[str, list[int]]()
     day = datetime.date(2021, 1, 4)
     n = 0
@@ -182,7 +182,7 @@ def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:
             kind, ref = "reversal", earlier.pop(source.randrange(len(earlier)))
         if kind in ("booked", "words"):
             earlier.append(n)
-            del earlier[:-50]  # only recent entries are reversed: bounded memory
+            del earlier[:-50]  # only recent entries are reversed, which bounds memory
         if source.random() < 0.02:
             day += datetime.timedelta(days=1)
         memo = source.choice(memos)
@@ -190,7 +190,7 @@ def _entries(source: Any, accounts: list[str]) -> Iterator[_Entry]:
 
 
 def _gold(entries: Callable[[], Iterator[_Entry]], ask: str, account: str | None) -> int:
-    """The answer, in two passes over the entries: they are never all in memory."""
+    """The answer, in two passes over the entries, which are never all in memory."""
     void = {entry.ref for entry in entries() if entry.kind == "reversal"}
     counted = total = 0
     for entry in entries():
@@ -218,7 +218,7 @@ _FIELDS |= {"currency": "[A-Z]{3}", "memo": r"[a-z ]+", "amount": r"[\d,]+"}
 
 
 def _parse(text: str, style: str) -> Iterator[_Entry]:
-    """The entries as a reader finds them: from the rendered lines alone."""
+    """Parse the entries from the rendered lines alone."""
     patterns = {}
     for kind, template in _templates(style).items():
         fields = _FIELDS | ({"amount": "[a-z -]+"} if kind == "words" else {})
@@ -241,7 +241,7 @@ def _parse(text: str, style: str) -> Iterator[_Entry]:
                 break
 
 
-_SMALL = (  # noqa: SIM905 - thirty quoted words are harder to read
+_SMALL = (  # noqa: SIM905 - a list of thirty quoted words is harder to read
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
 ).split()
@@ -262,7 +262,7 @@ def in_words(number: int) -> str:
 
 
 def from_words(text: str) -> int:
-    """The number that English words name: the inverse of `in_words`, by another way."""
+    """Parse a number from English words: the inverse of `in_words`, implemented independently."""
     total = part = 0
     for word in re.split(r"[ -]", text):
         if word in _SMALL:

@@ -1,9 +1,9 @@
-"""MRCR: repeat the i-th of several equal requests' answers out of a long conversation.
+"""MRCR: repeat the i-th answer among several to equal requests in a long conversation.
 
-`MrcrV2Gen` makes conversations of Google DeepMind's MRCR v2 shape (Michelangelo, arXiv 2409.12640;
-google-deepmind/eval_hub `mrcr_v2` @67b7fd2); `MrcrV2` and `MrcrOpenai` load the published files.
-The RLM paper (v3) uses v2. With code the task is a regular expression over `User: Write a ...`:
-state tool use beside every number. A wrong needle still scores 0.15 to 0.5.
+`MrcrV2Gen` generates conversations in the form of Google DeepMind's MRCR v2 (Michelangelo, arXiv
+2409.12640; google-deepmind/eval_hub `mrcr_v2` @67b7fd2); `MrcrV2` and `MrcrOpenai` load the
+published files. The RLM paper (v3) uses v2. With code the task is a regular expression over `User:
+Write a ...`: report tool use with every number. A wrong needle still scores 0.15 to 0.5.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from rlm_eval.tasks.rows import Condition, file_rows
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 NEEDLES = (2, 4, 8)
-_LEAST = 25  # tokens: room for one short turn beside the needles
+_LEAST = 25  # tokens reserved for one short turn in addition to the needles
 REPOSITORY, REVISION = "openai/mrcr", "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d"
-"""After the correction of December 2025."""
+"""Revision after the correction of December 2025."""
 _COLUMNS = ("prompt", "answer", "random_string_to_prepend")
 
 
@@ -39,14 +39,14 @@ def _check_needles(needles: int) -> None:
 
 
 class _V2:
-    """What both tasks of v2 share; the fields and the samples are theirs."""
+    """Shared by both v2 tasks, which define the fields and the samples."""
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The reference's ratio; 0, flagged, where it raises."""
+        """The reference's ratio; 0 with a flag where the reference raises."""
         return (counted(mrcr_v2(sample.target, answer.text or "")),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """What a regular expression finds; the first equal request, whichever was asked."""
+        """The result of a regular expression; the answer to the first equal request."""
         return {"regex": _regex, "first_needle": lambda sample: _regex(sample, first=True)}
 
 
@@ -56,7 +56,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
 
     name: str = "mrcr_v2_gen"
     needles: int = 8
-    """Requests of the same format, topic and style."""
+    """Number of requests with the same format, topic and style."""
 
     # 1 wrote "a otter"; its requests read "in a {style} style", as only the question does.
     VERSION: ClassVar[int] = 2
@@ -98,7 +98,7 @@ class MrcrV2Gen(_V2, GeneratedTask):
                 costs.append(self.counter.cost(turns[-1]))
                 spent += costs[-1]
             kept = len(turns) - 1
-            if kept and budget - sum(costs[:kept]) < 20:  # less than the shortest turn takes
+            if kept and budget - sum(costs[:kept]) < 20:  # less than the shortest turn
                 kept -= 1
             turns, left = turns[:kept], budget - sum(costs[:kept])
             short = [_turn((form, t, "short"), answer) for t in texts["topics"] if t != topic
@@ -147,14 +147,14 @@ def _answer(source: Any, texts: Mapping[str, list[str]], topic: str) -> str:
 
 
 def _shorts(topic: str) -> list[str]:
-    """Answers of few words, each a little longer than the one before."""
+    """Short answers, each slightly longer than the previous one."""
     return [", ".join([topic] * count) for count in range(1, 40, 2)]
 
 
 def _near_miss(
     source: Any, texts: Mapping[str, list[str]], request: tuple[str, str, str]
 ) -> tuple[tuple[str, str, str], str]:
-    """A request that shares format or topic with the asked one as often as not, never all three."""
+    """A request with the queried format or topic about half the time, never all three."""
     while True:
         form, topic, style = (source.choice(texts[k]) for k in ("formats", "topics", "styles"))
         draw = source.random()
@@ -172,7 +172,7 @@ _ASKED = re.compile(r"Prepend (\S+) to the (\w+) (.+) in an? (.+) style\.")
 
 
 def _request(thing: str, style: str) -> str:
-    """Pattern of a request: `in {style} style`, where the last question has `in a`."""
+    """Pattern of a request: `in {style} style`, where the final question has `in a`."""
     return rf"User: Write a {re.escape(thing)} in (?:an? )?{re.escape(style)} style\."
 
 
@@ -193,7 +193,7 @@ class MrcrV2(_V2, LoadedTask):
 
     name: str = "mrcr_v2"
 
-    # 1: questions ended in the "Assistant:" of the file, and needles were what a column says
+    # 1: questions ended with the file's "Assistant:", and a column determined the needles
     VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -202,9 +202,10 @@ class MrcrV2(_V2, LoadedTask):
             raise ValueError("path: the CSV file of google-deepmind/eval_hub's mrcr_v2")
 
     def drafts(self) -> Iterator[Draft]:
-        """One per row: the last request is the question, what stands before it the context.
+        """Yield a draft per row: the last request is the question, the text before it the context.
 
-        `User:` before it and `Assistant:` after it are the file's turns, not the question's.
+        The `User:` before it and the `Assistant:` after it are turn markers, not part of the
+        question.
         """
         path = str(self.path)
         rows = with_columns(path, file_rows(path), ("queries", "answer", "context_len"))
@@ -213,14 +214,13 @@ class MrcrV2(_V2, LoadedTask):
             question = row["queries"][start:].strip().removesuffix("Assistant:").rstrip()
             context = row["queries"][:start].rstrip().removesuffix("User:")
             name = str(number)
-            nominal = int(float(row["context_len"]))  # "8192.0" of other writers of CSV
+            nominal = int(float(row["context_len"]))  # other CSV writers produce "8192.0"
             meta = {"needles": _needles_of(question, context), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
 
 
 def _needles_of(question: str, context: str) -> int | None:
-    """How often the asked request stands in the conversation; `None` where the question is of
-    another form."""
+    """Count of the queried request in the conversation; `None` for another form of question."""
     match = _ASKED.search(question)
     return match and len(re.findall(_request(match[3], match[4]), context))
 
@@ -233,10 +233,10 @@ class MrcrOpenai(LoadedTask):
     needles: int = 8
     """2, 4 or 8."""
     revision: str | None = None
-    """Commit of the hub's data set; `None` = f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d, which is
-    later than its correction of December 2025."""
+    """Commit of the hub's data set; `None` = f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d, after its
+    correction of December 2025."""
     length: int = 131072
-    """Nominal: the upper end of the token bin (8192, 16384, ... 1048576)."""
+    """Nominal tokens: the upper end of the token bin (8192, 16384, ... 1048576)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -244,7 +244,7 @@ class MrcrOpenai(LoadedTask):
 
     @property
     def _rows(self) -> HubRows:
-        # Far outside the bin in characters: neither kept nor tokenised.
+        # Far outside the bin in characters: skip without tokenising.
         where: tuple[Condition, ...] = (
             ("n_needles", "==", self.needles),
             ("n_chars", ">=", self.length * 1.5),
@@ -258,7 +258,7 @@ class MrcrOpenai(LoadedTask):
         return () if self.path is not None else (self._rows,)
 
     def drafts(self) -> Iterator[Draft]:
-        """The rows of the bin (prompt and answer under o200k, as on the card)."""
+        """Yield the rows of the bin (prompt and answer under o200k, as on the card)."""
         for number, row in enumerate(hub_or_file(self.path, self._rows)):
             *turns, last = json.loads(row["prompt"])
             tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
@@ -277,9 +277,9 @@ class MrcrOpenai(LoadedTask):
         return 4096 if self.length == 8192 else self.length // 2 + 1
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The card's ratio."""
+        """The data card's ratio."""
         return (counted(mrcr_openai(sample.target, answer.text or "", sample.meta["prefix"])),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The string that must be prepended, and nothing after it."""
+        """The required prefix string, and nothing after it."""
         return {"prefix_only": lambda sample: str(sample.meta["prefix"])}

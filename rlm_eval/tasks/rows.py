@@ -1,6 +1,6 @@
-"""Rows of local files: JSON lines, JSON, Parquet, CSV, TSV; one at a time, filtered as they come.
+"""Rows of local files: JSON lines, JSON, Parquet, CSV, TSV; streamed and filtered.
 
-Nothing is decided here about what a row means.
+The meaning of a row is defined elsewhere.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     "chars<=": lambda found, wanted: len(found) <= wanted,
 }
-_PUSHED = ("==", "in", ">=", "<=")  # relations that Parquet readers know
-_ORDERED = ("==", ">=", "<=")  # of numbers; the cells of a CSV file are texts
-_BATCH = 16  # rows that are decoded at once: a row may hold megabytes
+_PUSHED = ("==", "in", ">=", "<=")  # relations that Parquet readers support
+_ORDERED = ("==", ">=", "<=")  # numeric relations; CSV cells are texts
+_BATCH = 16  # rows decoded at once: a row may hold megabytes
 _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
@@ -38,7 +38,7 @@ _MARKS = {
     b"\x1f\x8b": "gzip",
     b"PAR1": "Parquet",
 }
-"""First bytes of files that are often given a wrong name."""
+"""First bytes of formats that often have a wrong file suffix."""
 _NO_TEXT = {
     "a zip archive or a spreadsheet": "unpack it, or save the sheet as CSV in UTF-8",
     "gzip": "unpack it with gunzip",
@@ -51,12 +51,12 @@ _BOM = b"\xef\xbb\xbf"
 def file_rows(
     path: str | Path, where: Sequence[Condition] = (), columns: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a local file that meet the conditions, in its order.
+    """Yield the rows of a local file that meet the conditions, in file order.
 
     `.jsonl`, `.json` (a list of objects, or an object with one such list), `.parquet`, `.csv` and
-    `.tsv` (a header line first); UTF-8, with or without a byte order mark. `columns` are read; none
-    = all. Raises `ConfigError` naming the file, the row and the next step where it cannot be read
-    or has no rows.
+    `.tsv` (with a header line); UTF-8, with or without a byte order mark. Only `columns` are read;
+    none = all. Raises `ConfigError` naming the file, the row and the next step where it cannot be
+    read or has no rows.
     """
     file = Path(path)
     readers: dict[str, Callable[[Path], Iterator[Any]]] = {
@@ -69,7 +69,7 @@ def file_rows(
         raise ConfigError(f"path={path}: the name must end in {', '.join(readers)}")
     if not file.is_file():
         raise ConfigError(f"path={path}: no such file")
-    empty = kind != ".parquet"  # there, groups of rows that cannot match are not read
+    empty = kind != ".parquet"  # row groups without a match are skipped there
     for number, row in enumerate(readers[kind](file), 1):
         empty = False
         if not isinstance(row, dict):
@@ -84,7 +84,7 @@ def file_rows(
 
 
 def holds(row: Mapping[str, Any], where: Sequence[Condition]) -> bool:
-    """Whether a row meets all conditions. Raises `ConfigError` for a column that it lacks."""
+    """True where a row meets all conditions. Raises `ConfigError` for a missing column."""
     for column, relation, value in where:
         if column not in row:
             raise ConfigError(f"no column {column!r}; there are {', '.join(row)}")
@@ -104,7 +104,7 @@ def _number(text: str) -> float | None:
 
 
 def in_turns(rows: Sequence[tuple[str, _Row]]) -> Iterator[tuple[str, _Row]]:
-    """(group, row) with the groups in turns: the first of each, then the second of each, ..."""
+    """Interleave the groups of (group, row): the first row of each, then the second of each, ..."""
     groups: dict[str, list[tuple[str, _Row]]] = {}
     for group, row in rows:
         groups.setdefault(group, []).append((group, row))
@@ -115,7 +115,7 @@ def in_turns(rows: Sequence[tuple[str, _Row]]) -> Iterator[tuple[str, _Row]]:
 def _encoding_error(
     file: Path, head: bytes, error: UnicodeDecodeError | None = None
 ) -> ConfigError:
-    """What the file seems to be, and how to convert it."""
+    """Name the file's probable format, and how to convert it."""
     kind = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     if kind is None and b"\0" in head:
         kind = "UTF-16LE" if head[1:2] == b"\0" else "UTF-16BE"
@@ -133,7 +133,7 @@ def _encoding_error(
 def _check_head(file: Path) -> None:
     with file.open("rb") as opened:
         head = opened.read(4)
-    # No text begins with a zero byte or has one after its first letter, but in UTF-16.
+    # Only UTF-16 text has a zero byte first or after the first letter.
     if any(head.startswith(mark) for mark in _MARKS) or b"\0" in head[:2]:
         raise _encoding_error(file, head)
 
@@ -167,9 +167,9 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}]', re.DOTALL)
 
 
 def _json(file: Path) -> Iterator[Any]:
-    """The rows of a list, decoded one at a time: a file of 465 MB would need gigabytes whole.
+    """Yield the rows of a list, decoded one by one: a 465 MB file would need gigabytes at once.
 
-    What is not a list of objects is decoded whole: a list in an object, or a mistake.
+    Anything else is decoded whole: a list in an object, or an invalid file.
     """
     _check_head(file)
     if not file.stat().st_size:
@@ -239,7 +239,7 @@ def _parquet(
 
 
 def class_names(file: Path, column: str) -> list[str] | None:
-    """Names behind a Parquet column of class numbers, from the file's `datasets` metadata."""
+    """Names for a Parquet column of class numbers, from the file's `datasets` metadata."""
     if file.suffix != ".parquet":
         return None
     import pyarrow.parquet as pq
@@ -251,7 +251,7 @@ def class_names(file: Path, column: str) -> list[str] | None:
 
 
 def matching_groups(metadata: Any, where: Sequence[Condition]) -> list[int]:
-    """Numbers of the row groups whose statistics allow a row that meets the conditions."""
+    """Indices of the row groups whose statistics allow a matching row."""
     return [
         number
         for number in range(metadata.num_row_groups)
@@ -275,7 +275,7 @@ def _may_match(group: Any, where: Sequence[Condition]) -> bool:
 
 
 def _header(file: Path, names: Sequence[str], delimiter: str) -> list[str]:
-    """Names of a table's columns. Raises `ConfigError` for two of one name and wrong separators."""
+    """Column names of a table. Raises `ConfigError` for duplicates and wrong separators."""
     found = [name.strip() for name in names]
     if twice := sorted({name for name in found if found.count(name) > 1}):
         raise ConfigError(f"{file}: two columns named {', '.join(twice)}; rename one of them")

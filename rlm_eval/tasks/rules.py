@@ -1,7 +1,7 @@
-"""What the baselines of the generated tasks share: sentences of a text, and what a skimmer answers.
+"""Shared by the baselines of generated tasks: sentences of a text, and the skimmer.
 
 A skimmer reads the sentences that a rule ranks first, up to a share of the text. It answers with
-the gold where it read all of the evidence, as a perfect reader would, and with nothing otherwise.
+the gold where it has read all of the evidence, as a perfect reader would, otherwise with nothing.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 
 MOST_READ = 0.25
-"""Share of the characters that a skimmer may read."""
+"""Maximum share of the characters that a skimmer reads."""
 Span = tuple[int, int]
 
 _SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)|(?=\n)|$)")
 
 
 def sentences(text: str) -> list[Span]:
-    """The spans of sentences; a line break ends one."""
+    """Spans of sentences; a line break also ends one."""
     return [match.span() for match in _SENTENCE.finditer(text)]
 
 
 def lines(text: str) -> list[Span]:
-    """The spans of lines that are not empty."""
+    """Spans of non-empty lines."""
     return [match.span() for match in re.finditer(r"[^\n]+", text)]
 
 
 def skim(sample: Sample, spans: Iterable[Span], gold: str, most: float = MOST_READ) -> Reply:
-    """Reads `spans` in their order, at most the share `most` of the text; answers `gold` or ""."""
+    """Read `spans` in order, at most the share `most` of the text; answer `gold` or ""."""
     total, read, kept = sample.context.chars, 0, []
     for start, end in spans:
         if read + end - start > most * total:
@@ -55,9 +55,9 @@ def matching(
     gold: Callable[[Sample], str],
     units: Callable[[str], list[Span]] = sentences,
 ) -> Baseline:
-    """The skimmer that reads the units in which a regular expression is found, in random order.
+    """A skimmer that reads the units matching a regular expression, in random order.
 
-    Where they are more than `MOST_READ` of the text it reads as many of them as it may.
+    Where they exceed `MOST_READ` of the text it reads as many as fit.
     """
 
     def answer(sample: Sample) -> Reply:
@@ -70,11 +70,11 @@ def matching(
 
 
 def rule(name: str, answer: Callable[[Sample], str], kind: Kind = Kind.NO_MODEL) -> Baseline:
-    """A baseline that answers by a rule over the whole text (or, a `PRIOR`, over none of it)."""
+    """A baseline that applies a rule to the whole text (or, for a `PRIOR`, to none of it)."""
     read = 0.0 if kind is Kind.PRIOR else 1.0
     return Baseline(name, kind, lambda sample: Reply(answer(sample), read))
 
 
 def one_of(sample: Sample, name: str, choices: Sequence[str]) -> str:
-    """A choice drawn at random, the same on every call; "" where there is none."""
+    """A deterministic random choice; "" where there is none."""
     return rng(name, sample.id).choice(choices) if choices else ""

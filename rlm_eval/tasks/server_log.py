@@ -1,11 +1,11 @@
-"""A server log: for how many minutes an incident lasted that three of its lines tell together.
+"""Server log: the duration in minutes of an incident that three log lines determine together.
 
-Log forensics in small: each service says once what it is for, and later that something went wrong
-and that it is well again, in the words of an engineer. The question names neither the service nor
-the fault: it says in a customer's words what part of the shop was affected and how. The minutes
-are the difference of two times and stand nowhere in the log. Other services have the same purpose
-and other faults, or another purpose and the asked fault, so that neither is rarer than others in a
-long log; question and log share no content words. Our own task; it follows no benchmark.
+Log forensics on a small scale: each service logs its purpose once, and later a fault and the
+recovery, in an engineer's words. The question names neither the service nor the fault: it describes
+in a customer's words which part of the shop was affected and how. The minutes are the difference of
+two times and do not appear in the log. Other services have the same purpose and other faults, or
+another purpose and the queried fault, so that neither is rarer than others in a long log; question
+and log share no content words. Our own task; it follows no benchmark.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 
 _DAY = 24 * 60
-_SPARE = 260  # general lines beyond the length, from which the last ones are chosen to fit
-_LINES = 5  # of a service: its purpose, and the start and end of two faults
+_SPARE = 260  # general lines beyond the length, candidates for an exact fit
+_LINES = 5  # per service: its purpose, and the start and end of two faults
 
 
 @dataclass(frozen=True)
 class _Service:
-    """What one service logs, in the order of time."""
+    """One service's log lines, in time order."""
 
     name: str
     lines: list[str]
     """Purpose, then the starts and ends of two faults; each start is before its end."""
     asked: tuple[int, int]
-    """Places of the start and the end of the asked fault."""
+    """Indices of the start and the end of the queried fault."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class ServerLogIncident(GeneratedTask):
 
     name: str = "server_log_incident"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long log the asked purpose alone stood only once
+    VERSION: ClassVar[int] = 2  # 1: in a long log only the queried purpose appeared once
     ANSWER_BUDGET: ClassVar[int] = 32
-    SHORTEST: ClassVar[int] = 1024  # below, there is no room for services beside the asked one
+    SHORTEST: ClassVar[int] = 1024  # below, there is no room for other services
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +60,7 @@ class ServerLogIncident(GeneratedTask):
             )
 
     def draft(self, index: int) -> Draft:
-        """One sample; a longer one has more services in the same day."""
+        """One sample; a longer one has more services on the same day."""
         texts = data("incidents.json")
         source = rng("server_log", self.seed, index)
         role = source.randrange(len(texts["roles"]))
@@ -79,7 +79,7 @@ class ServerLogIncident(GeneratedTask):
         def arrange(lines: list[str]) -> list[str]:
             clock = rng("server_log times", self.seed, index)
             found = list(zip(minutes, needles, strict=True))
-            # At random, as those of the needles: at even distances these would stand out.
+            # Random, as for the needles: at even distances the needles would stand out.
             found += zip(sorted(clock.choices(range(_DAY), k=len(lines))), lines, strict=True)
             return [_clock(m) + line for m, line in sorted(found, key=lambda pair: pair[0])]
 
@@ -101,9 +101,9 @@ class ServerLogIncident(GeneratedTask):
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """The lines of whole services and some general ones, then spare general lines.
 
-        A service that the length cut would tell the asked one apart from the others. Every role
-        comes equally often. Of half of the roles, the asked one among them, one service alone has
-        the asked fault: counting leaves that many candidates at any length.
+        A truncated service would distinguish the queried one from the others. Every role is equally
+        frequent. For half of the roles, the queried one included, exactly one service has the
+        queried fault: counting leaves that many candidates at any length.
         """
         texts, (role, fault) = data("incidents.json"), asked
         every = list(range(len(texts["roles"])))
@@ -149,7 +149,7 @@ class ServerLogIncident(GeneratedTask):
             if spent > budget:
                 break
             services.append([line])
-        # Lines fall anywhere in the day, those of one service in their order.
+        # Lines fall anywhere in the day; those of one service keep their order.
         order = [number for number, lines in enumerate(services) for _ in lines]
         source.shuffle(order)
         rest = [iter(lines) for lines in services]
@@ -159,15 +159,15 @@ class ServerLogIncident(GeneratedTask):
         return found + spare, np.array([costs[line] for line in found + spare])
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """1 where the answer's number of minutes is the right one."""
+        """1 where the answer's number of minutes is correct."""
         return (amount(int(sample.target), "minutes", answer.text),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The best constant; the first pair of lines that the phrases of a fault single out."""
+        """The best constant; the first pair of lines with the phrases of a fault."""
         return {"constant": lambda _: "240", "first_pair": _first_pair}
 
     def baselines(self) -> Sequence[Baseline]:
-        """The best constant; pairs of lines that the generator's own phrases single out."""
+        """The best constant; pairs of lines selected by the generator's own phrases."""
         return (
             Baseline("constant", Kind.PRIOR, lambda _: Reply("240", 0.0)),
             Baseline("first_pair", Kind.NO_MODEL, lambda s: Reply(_first_pair(s), 1.0)),
@@ -180,7 +180,7 @@ def _clock(minute: int) -> str:
 
 
 def _service(source: random.Random, role: int, fault: int, way: int, asked: int) -> _Service:
-    """A service with `role` that has `fault` in this `way`, and another that is not `asked`."""
+    """A service with `role`; `fault` described in this `way`, another fault not `asked`."""
     texts = data("incidents.json")
     name = f"{source.choice(data('words.json')['nouns'])}-{source.randrange(100, 1000)}"
     other = source.choice([f for f in range(len(texts["faults"])) if f not in (fault, asked)])
@@ -195,7 +195,7 @@ def _service(source: random.Random, role: int, fault: int, way: int, asked: int)
 
 
 def _check(text: str, service: _Service) -> None:
-    """The service logs its own lines and no others, and the times of the log never go back."""
+    """Check that the service logs exactly its own lines and that times never decrease."""
     lines = text.splitlines()
     own = [line[6:] for line in lines if line[6:].startswith(f"{service.name}: ")]
     if own != service.lines or any(a[:5] > b[:5] for a, b in itertools.pairwise(lines)):
@@ -203,7 +203,7 @@ def _check(text: str, service: _Service) -> None:
 
 
 def _pairs(sample: Sample) -> list[int]:
-    """Minutes of every fault in the log: the generator's phrases, without what they mean."""
+    """Minutes of every fault in the log, by the generator's phrases without their meaning."""
     texts = data("incidents.json")
     ends = {end: start for ways, _ in texts["faults"] for start, end in ways}
     open_since: dict[tuple[str, str], int] = {}

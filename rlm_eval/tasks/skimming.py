@@ -1,10 +1,10 @@
-"""Skimmers of every task: perfect readers of 1, 5 or 25 % of the text, chosen without a model.
+"""Skimmers of every task: perfect readers of 1, 5 or 25 % of the text, selected without a model.
 
-A skimmer reads the first, the last or random items, what a string search for the question's words
-ranks first, items with unusual words or with phrases that the evidence of other samples shares, or
-those that a regular expression over shapes singles out (names, numbers, dates). Where all of the
-evidence lies in what it read it gives the gold, else the prior. What a skimmer solves is found
-without reading the rest.
+A skimmer reads the first, last or random items, the items that a string search for the question's
+words ranks first, items with unusual words or with phrases common in other samples' evidence, or
+the matches of a regular expression over shapes (names, numbers, dates). Where it has read all of
+the evidence it answers the gold, otherwise the prior. A task that a skimmer solves does not require
+reading the rest.
 """
 
 from __future__ import annotations
@@ -43,42 +43,42 @@ SHAPES = {
     "colon_or_equals": r": | = ",
     "bracket": r"[(\[{]",
 }
-"""Kinds of strings that a regular expression finds in any text, by name."""
+"""Kinds of strings that a regular expression can find in any text, by name."""
 
 _COMPILED = {name: re.compile(pattern) for name, pattern in SHAPES.items()}
-_PHRASES = 60  # of other evidence that are searched for: those that most of it shares
-_BUCKETS = 100  # parts of a text in which the evidence of other samples is counted
+_PHRASES = 60  # phrases of other evidence to search for: the most common ones
+_BUCKETS = 100  # bins of a text for counting the evidence positions of other samples
 
 
 @dataclass(frozen=True)
 class Skimmed:
-    """What one skimmer read of one sample."""
+    """The part of one sample that one skimmer read."""
 
     name: str
-    """`first_5_percent`, `year`, ...; the same over samples."""
+    """`first_5_percent`, `year`, ...; the same for all samples."""
     chosen: Items
-    """The items that it read."""
+    """The items read."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a person knows who has looked at the evidence of other samples of the task."""
+    """Knowledge from the evidence of other samples of the task."""
 
     places: Sequence[float]
-    """Where it stands, as shares of the text, 0 to 1."""
+    """Positions of their evidence, as shares of the text, 0 to 1."""
     phrases: Mapping[str, int]
-    """Phrase of `phrases` -> number of other samples whose evidence has it."""
+    """Phrase of `phrases` -> number of other samples with it in their evidence."""
 
 
 def phrases(text: str) -> frozenset[str]:
-    """Two and three words in a row: what a regular expression for a template would look for."""
+    """Sequences of two and three words, as a regular expression for a template would use."""
     own = text.lower().split(" ")
     found = (" ".join(own[i : i + size]) for size in (2, 3) for i in range(len(own) - size + 1))
     return frozenset(phrase for phrase in found if phrase.isprintable() and len(phrase) > 5)
 
 
 def skimmers(page: Page, seen: Seen) -> Iterator[Skimmed]:
-    """Every skimmer's choice on a page, the cheapest first."""
+    """Yield every skimmer's choice on a page, the cheapest first."""
     count = len(page)
     ranks = [(name, rank(), above) for name, (rank, above) in _ranks(page, seen).items()]
     for budget in BUDGETS:
@@ -86,7 +86,7 @@ def skimmers(page: Page, seen: Seen) -> Iterator[Skimmed]:
             yield Skimmed(f"{name}_{budget}_percent", page.top(rank, budget / 100, above))
     for name, pattern in _COMPILED.items():
         found = page.matching(pattern)
-        # More matches than may be read: a shape that singles nothing out.
+        # More matches than the budget: the shape is not selective.
         few = page.read(found) <= BUDGETS[-1] / 100
         yield Skimmed(name, found if few else np.zeros(count, dtype=bool))
 
@@ -96,7 +96,7 @@ _Rank = Callable[[], Values]
 
 
 def _ranks(page: Page, seen: Seen) -> dict[str, tuple[_Rank, float]]:
-    """Name -> (rank of every item, the rank that it must be over)."""
+    """Name -> (rank of every item, exclusive lower bound of the rank)."""
     count, none = len(page), float("-inf")
     order = np.arange(count, dtype=np.float64)
     drawn = np.random.default_rng(rng("skim", page.sample.id).getrandbits(64)).random(count)
@@ -116,7 +116,7 @@ def _ranks(page: Page, seen: Seen) -> dict[str, tuple[_Rank, float]]:
 
 
 def _phrase_ranks(page: Page, known: Mapping[str, int]) -> Values:
-    """Per item: its phrase that is the most frequent in other evidence and the rarest here."""
+    """Per item: the rank of its phrase that is most frequent in other evidence and rarest here."""
     ranks = np.zeros(len(page))
     if known:
         text = page.text.lower()
@@ -128,7 +128,7 @@ def _phrase_ranks(page: Page, known: Mapping[str, int]) -> Values:
 
 
 def _places(text: str, phrase: str) -> Iterator[int]:
-    """Where the phrase stands in the text, in order."""
+    """Positions of the phrase in the text, in order."""
     at = text.find(phrase)
     while at >= 0:
         yield at

@@ -1,7 +1,7 @@
-"""Texts of lines that are numbered or dated by their place, with needles among them.
+"""Texts of lines with a position-dependent number or date, with needles among them.
 
-As `haystack.build`, for lines whose prefix (a clause's number, a time) is known only when all of
-them are in place. Not here: what the lines say.
+Like `haystack.build`, for lines whose prefix (a clause number, a time) is known only after all of
+them are placed. The lines' contents are elsewhere.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def build(
     length: int,
     tokenizer: Tokenizer,
 ) -> tuple[str, int, list[tuple[int, int]]]:
-    """Text, tokens and the needles' character spans (without their prefix).
+    """Text, tokens and the needles' character spans (without their prefixes).
 
-    `arrange(lines)` puts the needles among the filler's lines and a prefix before every line;
-    `prefix` is one of usual length. Lines end with a newline; the filler's costs are those of the
-    lines behind a space, without the prefix. Raises `RlmEvalError` where nothing fits the length.
+    `arrange(lines)` inserts the needles among the filler's lines and prefixes every line; `prefix`
+    is one of typical length. Lines end with a newline; the filler's costs are those of the lines
+    after a space, without the prefix. Raises `RlmEvalError` where nothing fits the length.
     """
     own = tokenizer.cost(prefix.rstrip(" "))
     needle_cost = sum(tokenizer.cost(f" {line}") + own for line in needles)
@@ -40,7 +40,7 @@ def build(
 
     try:
         text, tokens = fit(make, room, length, tokenizer)
-    except RlmEvalError:  # short lines of few different lengths: three do not always fit
+    except RlmEvalError:  # short lines of few distinct lengths: three do not always fit
         text, tokens = fit(functools.partial(make, most=8), room, length, tokenizer)
     starts = [text.index(line) for line in needles]
     return text, tokens, [(s, s + len(line)) for s, line in zip(starts, needles, strict=True)]
@@ -49,9 +49,9 @@ def build(
 def numbered(
     depths: Sequence[float], needles: Sequence[str], prefix: str
 ) -> Callable[..., list[str]]:
-    """An arrangement: each needle after the share `depth` of the lines, then all numbered.
+    """An arrangement: insert each needle after the share `depth` of the lines, then number all.
 
-    `prefix.format(n)` stands before line `n`, counted from 1.
+    `prefix.format(n)` precedes line `n`, counted from 1.
     """
     placed = sorted(enumerate(depths), key=lambda pair: pair[1], reverse=True)
 

@@ -1,10 +1,10 @@
-"""Proofs about a task that need no model: `rlm-eval validate [task...]`.
+"""Model-free validation of a task: `rlm-eval validate [task...]`.
 
 The gold answer scores 1, no answer scores 0, other samples' golds score about chance, lengths are
-as promised, evidence spans hold, samples are the same when made again. What scores without a model
-is printed beside them (`ceilings`); a generated task fails where a skimmer or a no-model rule
-exceeds its prior by more than `SHORTCUT` at two lengths, unless its class says `solved_by_code`.
-Any task can be checked, the user's own included.
+as declared, evidence spans hold, samples are reproducible. Baseline scores without a model are
+printed too (`ceilings`); a generated task fails where a skimmer or a no-model rule exceeds its
+prior by more than `SHORTCUT` at two lengths, unless its class sets `solved_by_code`. Users' own
+tasks can be checked as well.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from rlm_eval.tasks.base import TOLERANCE, GeneratedTask
 from rlm_eval.tasks.baselines import Kind
 
 SHUFFLED_MOST = 0.6
-"""Chance of a two-way question and some noise. More, and the scorer does not tell answers apart."""
+"""Chance level of a two-way question plus noise. Above it the scorer does not distinguish
+answers."""
 
 SHORTCUT = 0.15
-"""A rule without a model may exceed the prior by so much; more at two lengths, and it is no task
-of reading."""
-_LONG = 16_384  # tokens: longer tasks are checked at half their length, others at twice
+"""Margin by which a rule without a model may exceed the prior; more, at two lengths, means that the
+task does not require reading."""
+_LONG = 16_384  # tokens: longer tasks are checked at half their length, others at double
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,17 @@ class Check:
     """One check of one task."""
 
     name: str
-    """What was checked."""
+    """Name of the check."""
     passed: bool | None
-    """`None` = reported, not judged (baselines)."""
+    """`None` = informational (baselines)."""
     detail: str
-    """What was found; where it failed, the first sample."""
+    """The finding; for a failure, the first failing sample."""
 
 
 def validate(task: Task, most: int = 20) -> list[Check]:
-    """All proofs over the first `most` samples.
+    """Run all checks over the first `most` samples.
 
-    Raises whatever the task itself raises where its data cannot be had.
+    Propagates the task's exceptions where its data are unavailable.
     """
     samples = list(itertools.islice(task.samples(), most))
     if not samples:
@@ -71,27 +72,28 @@ def validate(task: Task, most: int = 20) -> list[Check]:
 
 
 def passed(proofs: Sequence[Check]) -> bool:
-    """True where no proof failed."""
+    """True where no check failed."""
     return all(proof.passed is not False for proof in proofs)
 
 
 def lines(name: str, proofs: Sequence[Check]) -> list[str]:
-    """The proofs as text, one line each."""
+    """Format the checks as text, one line each."""
     marks = {True: "ok  ", False: "FAIL", None: "    "}
     return [f"{name}: {marks[proof.passed]} {proof.name}: {proof.detail}" for proof in proofs]
 
 
 def _baselines(measured: Mapping[str, Any]) -> Iterator[Check]:
-    """What each kind of baseline scores, with its rule; of skimmers the share of text read."""
+    """Score and rule of each kind of baseline; for skimmers also the share of text read."""
     for kind, found in measured["kinds"].items():
         reads = f", reads {found['read']:.2%} of the text" if kind == Kind.SKIMMER else ""
         yield Check(f"baseline {kind}", None, f"{found['score']:.3f} ({found['name']}{reads})")
 
 
 def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Check:
-    """That no skimmer and no rule without a model exceeds the prior at two lengths.
+    """Check that no skimmer and no model-free rule exceeds the prior at two lengths.
 
-    `measured` is of the task's own first `most` samples; another length is tried where it exceeds.
+    `measured` covers the task's own first `most` samples; another length is measured only if
+    needed.
     """
     if measured["solved_by_code"]:
         return Check("no shortcut", None, "solved by a search or a program by design")
@@ -115,7 +117,7 @@ def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Check:
 
 
 def _shortcuts(measured: Mapping[str, Any]) -> dict[Kind, str]:
-    """The kinds that exceed the prior, with their scores in words."""
+    """The kinds that exceed the prior, with their scores as text."""
     kinds = measured["kinds"]
     prior = kinds[Kind.PRIOR]["score"]
     return {
@@ -126,7 +128,7 @@ def _shortcuts(measured: Mapping[str, Any]) -> dict[Kind, str]:
 
 
 def _other_size(task: Task) -> Task | None:
-    """The same task at another length or number of documents; `None` where it has one size."""
+    """The same task at another length or number of documents; `None` where it has only one."""
     if not dataclasses.is_dataclass(task) or isinstance(task, type):
         return None
     names = {field.name for field in dataclasses.fields(task)}
@@ -140,9 +142,9 @@ def _other_size(task: Task) -> Task | None:
 
 
 def shown(task: Task, most: int = 3) -> list[str]:
-    """The first samples of a task as text, and what its scorers read from four answers to each.
+    """The first samples of a task as text, with the scorers' results for four answers to each.
 
-    A gold, the gold in a sentence, a wrong and an empty answer. A judge is not asked.
+    The answers: the gold, the gold in a sentence, a wrong and an empty one. No judge is called.
     """
     found = []
     samples = list(itertools.islice(task.samples(), most))
@@ -172,13 +174,13 @@ def shown(task: Task, most: int = 3) -> list[str]:
 
 
 def _short(text: str, most: int = 100) -> str:
-    """The text on one line, its end cut."""
+    """The text on one line, truncated."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _value(task: Task, sample: Sample, answer: Answer) -> float:
-    """The headline among the scores that need no judge."""
+    """The first of the scores that needs no judge."""
     return task.score(sample, answer)[0].value or 0.0
 
 
@@ -196,7 +198,7 @@ def _each(name: str, samples: Sequence[Sample], holds: Callable[[Sample], bool])
 
 
 def _shuffled(task: Task, samples: Sequence[Sample], golds: Sequence[Answer]) -> Check:
-    """Each sample is answered with the golds of up to eight others."""
+    """Score each sample with the golds of up to eight other samples."""
     if all(gold == golds[0] for gold in golds):
         return Check("shuffled golds", None, "all golds are equal: nothing to shuffle")
     values = [
@@ -221,7 +223,7 @@ def _context_holds(sample: Sample) -> bool:
 
 
 def _evidence_holds(sample: Sample) -> bool:
-    """Spans lie in the text, in order; a gold that the text states verbatim is in one of them."""
+    """True where spans are in range and in order, and one contains a gold that occurs verbatim."""
     text = sample.context.text()
     inside = all(0 <= start < end <= len(text) for start, end in sample.evidence)
     golds = sample.target if isinstance(sample.target, list) else [sample.target]
@@ -233,7 +235,7 @@ def _evidence_holds(sample: Sample) -> bool:
 
 
 def _lengths(task: GeneratedTask, samples: Sequence[Sample]) -> Check:
-    """Context, question and answer budget together, measured anew."""
+    """Remeasure context, question and answer budget together."""
     counter = get_tokenizer(task.tokenizer)
     totals = [
         counter.count(s.context.text()) + counter.count(s.question) + task.ANSWER_BUDGET

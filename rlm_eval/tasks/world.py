@@ -1,4 +1,4 @@
-"""Names of an invented world: of people, institutes, works and towns. Nothing is told of them."""
+"""Names in an invented world: people, institutes, works and towns. No facts about them."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def names(seed: str, kind: str) -> list[str]:
 
 @functools.cache
 def _parts(kind: str) -> tuple[list[str], ...]:
-    """The lists whose members make a long name of a kind together, in their order."""
+    """The word lists that form a long name of a kind, in order."""
     words = data("words.json")
     if kind == "person":
         first = words["first_names"]
-        # No first name is a second one, so that nobody has the same one twice.
+        # First and second names come from disjoint lists, so that no person has one twice.
         return first[::2], first[1::2], _last_names()
     title = [word.title() for word in words["adjectives"]], [w.title() for w in words["nouns"]]
     return *title, data("world.json")["kinds"]
 
 
 def long_names(kind: str) -> int:
-    """How many different names `long_names_of` has: 790 000 people, 361 000 institutes."""
+    """Number of distinct names in `long_names_of`: 790 000 people, 361 000 institutes."""
     sizes = [len(part) for part in _parts(kind)]
     return int(np.prod(sizes))
 
 
 def long_names_of(seed: str, kind: str, first: int, count: int) -> Sequence[str]:
-    """Names number `first`, ... of a world's own order, of three words; for worlds of many names.
+    """`count` names from number `first` in the world's order, of three words; for large worlds.
 
-    Of the kinds `person` and `institute`. Raises `ValueError` beyond the last name.
+    Only for the kinds `person` and `institute`. Raises `ValueError` beyond the last name.
     """
     parts = _parts(kind)
     if first + count > long_names(kind):

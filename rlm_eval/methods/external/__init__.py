@@ -1,10 +1,9 @@
-"""Engines of others, in a process and a Python environment of their own, behind our meter.
+"""External engines: third-party RLM code in its own process, metered by our session.
 
-The engine gets a job file (question, context, the address of a loopback endpoint, its key) and
-writes a result file (`contract`); every model call it makes is a call of our session (`proxy`). Its
-own account of tokens is noted beside ours. Its code runs as it pleases: a process with a scrubbed
-environment and a folder of its own, but no sandbox of ours. How to add one:
-docs/external_engines.md.
+The engine gets a job file (question, context, address and key of a loopback endpoint) and writes a
+result file (`contract`); every model call it makes is a call of our session (`proxy`). Its own
+token counts are noted next to ours. The process has a scrubbed environment and its own folder, but
+is not sandboxed by us. To add an engine: docs/external_engines.md.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from rlm_eval.protocols import Session
 
 _HERE = Path(__file__).parent
 _SUPERVISE = _HERE.parents[1] / "models" / "supervise.py"
-_LAST_WORDS = 600  # characters of the engine's log in an error
+_LAST_WORDS = 600  # characters of the engine's log in an error message
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,30 @@ class External:
 
     runs_code: ClassVar[bool] = False
     history: ClassVar[tuple[str, ...]] = ("system", "assistant", "user")
-    VERSION: ClassVar[int] = 4  # 4: outcomes by how the engine says that it ended
+    VERSION: ClassVar[int] = 4  # 4: outcomes from the engine's own report of how it ended
     writes_plain_text: ClassVar[bool] = True
     RUNTIME: ClassVar[frozenset[str]] = frozenset({"python", "settings_for"})
 
     engine: str = "rlms"
     """Name in tables, and of the shipped runner (`rlms`: the official package)."""
     python: str | None = None
-    """Interpreter of the environment that has the engine; null = what `scripts/engine_env.sh` made
-    in the cache folder, else the harness's own."""
+    """Interpreter of the environment with the engine; null = the environment that
+    `scripts/engine_env.sh` made in the cache folder, otherwise the harness's own."""
     runner: str | None = None
-    """A runner script of your own; null = the shipped one."""
+    """The user's own runner script; null = the shipped one."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Passed to the engine (`rlms`: arguments of `RLM`, as `max_iterations`)."""
     seconds: float = 1800.0
-    """Wall seconds after which the engine is killed."""
+    """Wall-clock seconds after which the engine is killed."""
     release: str = "0.1.3"
-    """Release of the engine: another one is another method. Not checked with a `runner`."""
+    """Release of the engine: another release is another method. Not checked with a `runner`."""
     settings_for: str | None = None
-    """The engine whose settings a YAML holds: they must not reach another one."""
+    """The engine that a YAML's settings are for; another engine rejects them."""
     one_model: bool = False
-    """True where the engine cannot use a sub-model of its own; then `model@sub` must be `same`."""
+    """True where the engine supports no separate sub-model; `model@sub` must then be `same`."""
     max_output_tokens: int = 8192
-    """Most tokens of a reply where the model's own sampling names no cap. What an engine asks for
-    is ignored, so without any cap a small model may write to the end of its window."""
+    """Maximum reply tokens where the model's own sampling has no cap. The engine's requested cap is
+    ignored, so without any cap a small model may write to the end of its window."""
 
     def __post_init__(self) -> None:
         if self.seconds <= 0:
@@ -88,7 +87,7 @@ class External:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The root, and the sub-model unless the engine has no use for one."""
+        """The root, and the sub-model unless the engine does not support one."""
         return ("root",) if self.one_model else ("root", "sub")
 
     @property
@@ -98,11 +97,11 @@ class External:
 
     @property
     def prompt_id(self) -> str:
-        """The engine brings its own prompts."""
+        """No prompt of ours: the engine has its own."""
         return f"{self.engine}@engine"
 
     def unready(self) -> str | None:
-        """Why no sample can run on this machine and what to do, in a line; `None` where one can."""
+        """Why no sample can run here and what to do, in one line; `None` where one can."""
         if self.runner is not None:
             if python_of(self.engine, self.release, self.python) is None:
                 return f"{self.name}: method.python={self.python}: no such interpreter"
@@ -113,9 +112,9 @@ class External:
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Run the engine once.
 
-        Raises what ended the sample (a limit, a model that failed), `ReplCrash` where the engine
-        failed by itself, `MissingDependency` where its environment lacks it, `ConfigError` where
-        its runner breaks the contract.
+        Raises the error that ended the sample (a limit, a failed model call), `ReplCrash` where the
+        engine itself failed, `MissingDependency` where its environment lacks it, `ConfigError`
+        where its runner breaks the contract.
         """
         session.keeps_raw = True
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="rlm_eval_engine_"))
@@ -139,7 +138,7 @@ class External:
     async def _run(
         self, sample: Sample, session: Session, proxy: Proxy, folder: Path
     ) -> contract.Result | None:
-        """What the engine's runner wrote; `None` where its time was up."""
+        """The result that the engine's runner wrote; `None` after a timeout."""
         value = await asyncio.to_thread(sample.context.value)
         job = {
             "question": sample.question,
@@ -150,12 +149,12 @@ class External:
             "result": str(folder / "result.json"),
         }
         python = python_of(self.engine, self.release, self.python)
-        if python is None:  # else the supervisor's failure would read as a crash of the engine
+        if python is None:  # otherwise the supervisor's failure would look like an engine crash
             raise MissingDependency(
                 f"{self.name}: method.python={self.python}: no such interpreter; make an "
                 "environment for the engine (docs/external_engines.md)"
             )
-        # By its file, with -P: its folder must not hide modules of the standard library.
+        # By its path, with -P: its folder must not shadow modules of the standard library.
         supervise = (sys.executable, "-P", str(_SUPERVISE), str(folder), "--")
         command = (*supervise, python, "-P", str(self._runner))
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
@@ -164,7 +163,7 @@ class External:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 path,
-                stdin=asyncio.subprocess.PIPE,  # the leash: closing it ends the whole tree
+                stdin=asyncio.subprocess.PIPE,  # closing it terminates the whole process tree
                 stdout=output,
                 stderr=output,
                 env=environment,
@@ -193,19 +192,19 @@ class External:
         return contract.read(folder / "result.json", self._runner.name)
 
     def _failure(self, session: Session, proxy: Proxy, told: str) -> Exception:
-        """What to raise where the engine failed: a model call that failed is most likely why."""
+        """The exception for a failed engine: a failed model call is the most likely cause."""
         if proxy.failure is None:
             return ReplCrash(f"{self.name}: {told}")
-        proxy.failed -= 1  # the engine did not go on after this one
+        proxy.failed -= 1  # the engine stopped after this one
         if isinstance(proxy.failure, BadRequest):
-            # The engine's own request, which would be refused again: as a failure of the provider
-            # the sample would be redone for ever, and never count.
+            # The engine's own request, which would be rejected again: as a provider failure the
+            # sample would be retried for ever and never count.
             session.note("engine_reason", "its request was refused")
             return ReplCrash(f"{self.name}: its request was refused: {proxy.failure}")
         return proxy.failure
 
     async def _watch(self, process: asyncio.subprocess.Process, proxy: Proxy) -> int | None:
-        """The exit code; `None` after `seconds`, or once a limit is reached."""
+        """Wait for the exit code; `None` after `seconds`, or once a limit is reached."""
         waiting = asyncio.ensure_future(process.wait())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.seconds
@@ -217,7 +216,7 @@ class External:
         return None
 
     def _note_result(self, session: Session, result: contract.Result) -> None:
-        """How it ended, by which release, and its own account beside ours."""
+        """Note how the engine ended, its release, and its own usage next to ours."""
         if self.runner is None and result.version != self.release:
             raise ConfigError(
                 f"{self.name}: release {result.version} answered and method.release="
@@ -242,7 +241,7 @@ class External:
 
 
 def _note_requests(session: Session, proxy: Proxy) -> None:
-    """What the proxy saw, however the sample ended."""
+    """Note the proxy's request counts, whatever the sample's outcome."""
     session.note("engine_peak_calls", proxy.peak)
     session.note("engine_failed_calls", proxy.failed)
     session.note("engine_input_chars_first", proxy.first_chars)
@@ -250,8 +249,11 @@ def _note_requests(session: Session, proxy: Proxy) -> None:
 
 @contextmanager
 def _file_of(text: str, folder: Path) -> Iterator[str]:
-    """A path that an engine can read `text` at: in memory where the system can, so that we put no
-    data of a protected task on a disk (an engine may: `rlms` does); else in `folder`."""
+    """Yield a path at which an engine can read `text`.
+
+    In memory where the system supports it, so that we write no data of a protected task to disk
+    (an engine may: `rlms` does); otherwise in `folder`.
+    """
     if not hasattr(os, "memfd_create"):
         path = folder / "job.json"
         path.write_text(text, "utf-8")
@@ -264,7 +266,7 @@ def _file_of(text: str, folder: Path) -> Iterator[str]:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Let go of the leash, and of the supervisor itself should it not follow."""
+    """Close the supervisor's stdin, and kill the supervisor if it does not exit."""
     if process.stdin is not None:
         process.stdin.close()
     try:

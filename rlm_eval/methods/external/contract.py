@@ -1,8 +1,8 @@
-"""What a runner hands back about one sample, read and checked: docs/external_engines.md.
+"""Read and check a runner's result for one sample: docs/external_engines.md.
 
-The point of the contract is `ended`. Engines give a text for an answer whatever happened: the dump
-of their variables when the turns run out, or the message of their own error. A runner therefore
-says how the engine ended, and only an answer that the model gave is scored as one.
+The contract centres on `ended`. Engines return a text as the answer in every case: the dump of
+their variables when the turns run out, or the text of their own error. A runner therefore reports
+how the engine ended, and only an answer that the model gave is scored as one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Outcome
 
 ENDS = ("answer", "forced", "turns", "error")
-"""`answer`: the model finished. `forced`: turns out, an answer was demanded. `turns`: turns out,
-there is none. `error`: no answer for the `reason` that is given."""
+"""`answer`: the model finished. `forced`: turns ran out, an answer was requested. `turns`: turns
+ran out without an answer. `error`: no answer, for the given `reason`."""
 FAULTS = ("protocol", "engine")
-"""Whose an `error` is: a reply that the engine's protocol cannot use, or the engine itself."""
+"""Source of an `error`: a reply that the engine's protocol cannot use, or the engine itself."""
 _LONGEST_REASON = 120
-"""Characters of a reason in the records: a kind of failure, never a reply."""
+"""Maximum characters of a reason in the records: a kind of failure, never a reply."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Result:
     ended: str
     """One of `ENDS`."""
     reason: str = ""
-    """Why there is no answer, in a few words."""
+    """Short reason why there is no answer."""
     fault: str = "protocol"
     """One of `FAULTS`; read where `ended` is `error`."""
     usage: dict[str, Any] = field(default_factory=dict)
-    """The engine's own account: `calls`, `input_tokens`, `output_tokens`, each where it counts."""
+    """The engine's own usage: `calls`, `input_tokens`, `output_tokens`, each where available."""
     version: str | None = None
     """Release of the engine."""
 
     def as_answer(self) -> Answer:
-        """The answer with the outcome that `ended` stands for (an engine's fault has none)."""
+        """Convert to an `Answer` with the outcome for `ended` (an engine's fault has none)."""
         if self.ended == "turns":
             return Answer(None, provenance="program", outcome=Outcome.LIMIT_TURNS)
         if self.ended == "error":
@@ -51,10 +51,10 @@ class Result:
 
 
 def read(path: Path, runner: str) -> Result:
-    """The result at `path`, which the script `runner` wrote.
+    """Read the result at `path`, which the script `runner` wrote.
 
-    Raises `ConfigError` for one that breaks the contract: without `ended` nobody knows whether the
-    text in `answer` is an answer, and it must not be scored.
+    Raises `ConfigError` for a result that breaks the contract: without `ended` the text in `answer`
+    may not be an answer and must not be scored.
     """
     where = f"the result of {runner}"
     try:

@@ -1,10 +1,10 @@
-"""A loopback endpoint that speaks chat completions and hands every request to one session.
+"""A loopback endpoint for chat completions that forwards every request to one session.
 
-What an external engine spends is therefore counted by our meter, held to our limits and journalled,
-whatever the engine itself believes. The models are named by slot (`root`, `sub`). The sampling is
-the run's own, as for every other method: what the engine asks for is ignored, and noted. A model
-without an output cap gets one, since what the engine asks for does not cap it.
-Not covered: streams, tools, several choices (refused with a clear message).
+An external engine's usage is thus metered, limited and journalled by the session, regardless of the
+engine's own accounting. The models are named by slot (`root`, `sub`). Sampling settings are the
+run's, as for every other method: the engine's are ignored and noted. A model without an output cap
+gets one, because the engine's request does not cap it. Not supported: streaming, tools, several
+choices (rejected with a clear message).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _LARGEST_BODY = 1 << 30
 
 
 class Proxy:
-    """The endpoint of one sample. Made by `open_proxy`."""
+    """The endpoint of one sample. Created by `open_proxy`."""
 
     def __init__(self, session: Session, cap: int) -> None:
-        """`cap`: most tokens of a reply of a model whose sampling has no cap."""
+        """`cap`: maximum reply tokens of a model whose sampling has no cap."""
         self._session = session
         self._cap = cap
         self.key = secrets.token_urlsafe(24)
         self.url = ""
         """Address up to and including `/v1`."""
         self.stop: LimitReached | EndpointUnusable | None = None
-        """What ends the sample, whatever the engine makes of it."""
+        """The error that ends the sample, whatever the engine does with it."""
         self.failure: ModelError | None = None
         """The last call that failed."""
         self.failed = 0
-        """Requests that got an error while the engine may have gone on, refused ones included."""
+        """Failed requests after which the engine may have continued, rejected ones included."""
         self.peak = 0
-        """Most requests in flight at once."""
+        """Maximum number of requests in flight."""
         self.first_chars: int | None = None
         """Characters of the first request to the root model; `None` before it."""
         self._flying = 0
@@ -64,7 +64,7 @@ class Proxy:
             response = await self._answer(await request.json())
         finally:
             self._flying -= 1
-        # A limit ends the sample: the engine does not go on after that failure.
+        # A limit ends the sample: the engine does not continue after that failure.
         self.failed += response.status != 200 and self.stop is None
         return response
 
@@ -88,7 +88,8 @@ class Proxy:
         except ModelError as error:
             self.failure = error
             code = "context_length_exceeded" if isinstance(error, ContextOverflow) else error.kind
-            # Retries were made by our own client; 400 keeps the engine's from adding more.
+            # Our own client has made the retries; 400 prevents further ones by the engine's
+            # client.
             return _error(400, str(error), code)
         return _json(_completion(call))
 
@@ -119,16 +120,16 @@ class Proxy:
 
 @asynccontextmanager
 async def open_proxy(session: Session, cap: int) -> AsyncIterator[Proxy]:
-    """Serve `session` on a free port of 127.0.0.1, behind a random key.
+    """Serve `session` on a free port of 127.0.0.1, with a random key.
 
-    `cap`: most tokens of a reply of a model whose sampling has no cap.
+    `cap`: maximum reply tokens of a model whose sampling has no cap.
     """
     from aiohttp import web
 
     proxy = Proxy(session, cap)
     app = web.Application(client_max_size=_LARGEST_BODY)
     app.router.add_post("/v1/chat/completions", proxy.complete)
-    # An engine that is killed must not leave its paid calls running.
+    # A killed engine must not leave its billed calls running.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -179,7 +180,7 @@ def _json(body: dict[str, Any], status: int = 200) -> web.Response:
     from aiohttp import web
 
     response = web.json_response(body, status=status)
-    # Each batch of rlms runs in an event loop of its own; a connection that an earlier loop left
-    # open makes requests of the next batch fail ("Event loop is closed").
+    # Each batch of rlms runs in its own event loop; a connection left open by an earlier loop
+    # makes requests of the next batch fail ("Event loop is closed").
     response.force_close()
     return response

@@ -1,6 +1,6 @@
-"""Runs one job with `dspy.RLM` and its local interpreter, in the environment of dspy.
+"""Run one job with `dspy.RLM` and its local interpreter, in dspy's environment.
 
-A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+A standalone script: it imports no module of the harness and is never imported by it. Exits with
 code 3 where the package is absent.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FORCED = "Extract forced final output"
-"""What `final_reasoning` says where the turns ran out and a further call wrote the answer."""
+"""Value of `final_reasoning` where the turns ran out and a further call wrote the answer."""
 
 
 def main(path: str) -> int:
@@ -37,7 +37,7 @@ def main(path: str) -> int:
     cell_seconds = settings.pop("execution_timeout", None)
 
     class Factory:
-        """Makes interpreters; the action prompt quotes what it says of them."""
+        """Makes interpreters; the action prompt quotes its `execution_instructions`."""
 
         execution_instructions = LocalInterpreter.execution_instructions
 
@@ -45,7 +45,7 @@ def main(path: str) -> int:
             return LocalInterpreter(execution_timeout=cell_seconds)
 
     def model(slot: str) -> Any:
-        # Its cache would answer what was asked before; the harness's client retries by itself.
+        # Its cache would answer repeated requests; the harness's client makes the retries.
         return dspy.LM(
             f"openai/{slot}",
             api_base=job["base_url"],
@@ -66,9 +66,9 @@ def main(path: str) -> int:
     result: dict[str, Any] = {"answer": None, "version": version("dspy")}
     try:
         done = engine(context=text, query=job["question"])
-    except AdapterParseError as error:  # its message holds the reply
+    except AdapterParseError as error:  # its message contains the reply
         result |= {"ended": "error", "reason": f"reply without the fields of {error.adapter_name}"}
-    except Exception as error:  # noqa: BLE001 - whatever ends it, its account is kept
+    except Exception as error:  # noqa: BLE001 - record the usage whatever the error
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         result |= {"ended": "error", "fault": "engine", "reason": type(error).__name__}
     else:
@@ -81,7 +81,7 @@ def main(path: str) -> int:
 
 
 def _account(history: list[Any]) -> dict[str, int]:
-    """Calls and tokens as the two language models keep them."""
+    """Calls and tokens recorded by the two language models."""
     used = [dict(entry.get("usage") or {}) for entry in history]
     return {
         "calls": len(used),

@@ -1,6 +1,6 @@
-"""Runs one job with `minrlm`, in its environment. One model: its sub-calls go to the root model.
+"""Run one job with `minrlm`, in its own environment. One model: sub-calls go to the root model.
 
-A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+A standalone script: it imports no module of the harness and is never imported by it. Exits with
 code 3 where the package is absent.
 """
 
@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 NO_CODE = "ERROR: LLM response did not contain executable Python code"
-"""Its answer where a reply had no code."""
+"""The engine's answer where a reply had no code."""
 
 
 def main(path: str) -> int:
@@ -28,27 +28,28 @@ def main(path: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 3
 
-    # The harness's own client has already retried what can be retried.
+    # The harness's own client has already made all retries.
     where = {"base_url": job["base_url"], "api_key": job["api_key"], "max_retries": 0}
     engine = RLM(
         model="root",
         client=OpenAI(**where),
-        async_client=AsyncOpenAI(**where),  # without it, batches are asked one by one
+        async_client=AsyncOpenAI(**where),  # without it, batches run sequentially
         **job["settings"],
     )
     context = job["context"]
     text = context if isinstance(context, str) else "\n\n".join(context)
     done = engine.completion(job["question"], text)
     answer = None if done.response is None else str(done.response)
-    # It gives a text whatever happened: its own error, or the last output with the values of all
-    # variables. After a call of FINAL its history ends with the model's message, else with its own.
+    # It always returns a text: its own error, or the last output with the values of all
+    # variables. After a call of FINAL its history ends with the model's message, otherwise with its
+    # own.
     result = {"answer": answer, "ended": "answer"}
     if not done.history or done.history[-1]["role"] != "assistant":
         result = {"answer": None, "ended": "turns"}
     elif answer is not None and answer.startswith(NO_CODE):
         result = {"answer": None, "ended": "error", "reason": "reply without code"}
     counted = {
-        "calls": done.iterations,  # of the root: it tells no sub-calls
+        "calls": done.iterations,  # root calls only: it does not report sub-calls
         "input_tokens": done.input_tokens,
         "output_tokens": done.output_tokens,
     }

@@ -1,6 +1,6 @@
-"""Runs one job with `pyrlm-runtime`, in its environment.
+"""Run one job with `pyrlm-runtime`, in its own environment.
 
-A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+A standalone script: it imports no module of the harness and is never imported by it. Exits with
 code 3 where the package is absent.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 DEMANDED = "[max_steps_summary]"
-"""How its trace marks the answer that it demands when the steps are used up."""
+"""Trace marker of the answer that the engine requests after its last step."""
 COLLAPSED = "LOOP_COLLAPSED"
-"""Its answer after too many replies in a row without code or FINAL."""
+"""The engine's answer after too many consecutive replies without code or FINAL."""
 
 
 def main(path: str) -> int:
@@ -36,7 +36,7 @@ def main(path: str) -> int:
         return 3
 
     class Watched(Policy):  # type: ignore[misc, unused-ignore]
-        """Its result does not say whether the steps were used up."""
+        """Records whether the steps ran out, which the engine's result omits."""
 
         steps_out = False
 
@@ -48,7 +48,7 @@ def main(path: str) -> int:
                 raise
 
     def adapter(slot: str) -> Any:
-        # The harness's own client has already retried what can be retried.
+        # The harness's own client has already made all retries.
         where = {"base_url": job["base_url"], "api_key": job["api_key"]}
         return GenericChatAdapter(model=slot, max_retries=0, timeout=86400, **where)
 
@@ -60,7 +60,7 @@ def main(path: str) -> int:
     answer, trace = engine.run(job["question"], make(given))
     result: dict[str, Any] = {"answer": answer, "ended": "answer"}
     if policy.steps_out:
-        # Without that further call its "answer" is the last output of the code.
+        # Without that final call its "answer" is the last output of the code.
         forced = bool(trace.steps) and trace.steps[-1].prompt_summary == DEMANDED
         result = {"answer": answer, "ended": "forced"} if forced else {"ended": "turns"}
     elif answer == COLLAPSED:

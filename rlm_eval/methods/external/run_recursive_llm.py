@@ -1,6 +1,6 @@
-"""Runs one job with `recursive-llm`, in its environment.
+"""Run one job with `recursive-llm`, in its own environment.
 
-A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+A standalone script: it imports no module of the harness and is never imported by it. Exits with
 code 3 where the package is absent.
 """
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 PROTOCOL = ("RLMError", "REPLError")
-"""Errors of it that say that the model's replies led to no answer."""
+"""The engine's errors that mean that the model's replies led to no answer."""
 
 
 def main(path: str) -> int:
     """Answer the job at `path`."""
     job = json.loads(Path(path).read_text("utf-8"))
-    # Else litellm asks the network for a list of prices when it is imported.
+    # Otherwise litellm downloads a price list on import.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     try:
-        # Here, not above: its worker imports this file again, and has 10 s to start.
+        # Not at the top: the engine's worker imports this file again, and has 10 s to start.
         from rlm import RLM  # type: ignore[import-not-found, unused-ignore]  # not installed here
     except ImportError as error:
         sys.stderr.write(f"{error}\n")
@@ -34,7 +34,7 @@ def main(path: str) -> int:
         recursive_model="openai/sub",
         api_base=job["base_url"],
         api_key=job["api_key"],
-        max_retries=0,  # the harness's own client has already retried what can be retried
+        max_retries=0,  # the harness's own client has already made all retries
         **job["settings"],
     )
     context = job["context"]

@@ -1,6 +1,6 @@
-"""Runs one job with the official package `rlms` (github.com/alexzhang13/rlm), in its environment.
+"""Run one job with the official package `rlms` (github.com/alexzhang13/rlm), in its environment.
 
-A script of its own: it imports nothing of the harness, and the harness never imports it. Exits with
+A standalone script: it imports no module of the harness and is never imported by it. Exits with
 code 3 where the package is absent.
 """
 
@@ -23,7 +23,7 @@ def main(path: str) -> int:
         return 3
 
     class Watched(RLM):  # type: ignore[misc, unused-ignore]
-        """Its result does not say whether the turns ran out: an answer is demanded then."""
+        """Records whether the turns ran out and an answer was requested, which the result omits."""
 
         turns_out = False
 
@@ -32,7 +32,7 @@ def main(path: str) -> int:
             return super()._default_answer(*given, **named)
 
     def endpoint(slot: str) -> dict[str, object]:
-        # The harness's own client has already retried what can be retried.
+        # The harness's own client has already made all retries.
         where = {"base_url": job["base_url"], "api_key": job["api_key"]}
         return {"model_name": slot, "max_retries": 0, **where}
 

@@ -1,3 +1,3 @@
-"""λ-RLM: a recursion that is planned before the run, over typed combinators; no generated code."""
+"""λ-RLM: a recursion planned before the run, over typed combinators; no generated code."""
 
 from rlm_eval.methods.lambda_rlm.method import LambdaRlm as LambdaRlm

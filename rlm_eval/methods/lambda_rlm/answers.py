@@ -1,7 +1,7 @@
-"""From counts to an answer in code, for questions worded as OOLONG words them.
+"""Answers computed in code from counts, for questions phrased as in OOLONG.
 
-Knows the benchmark's question forms (most and least common label, the comparison of two labels, the
-number of one) and its answer forms. Any other question is left to a model.
+Recognises the benchmark's question forms (most and least common label, comparison of two labels,
+number of one label) and its answer forms. A model answers any other question.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _FORM = re.compile(r"in the form '([^']+)'")
 
 
 def from_counts(question: str, counts: Mapping[str, int]) -> str | None:
-    """The answer by the counts per lower-case label; `None` for another form of question."""
+    """Answer from the counts per lower-case label; `None` for another form of question."""
     if not counts:
         return None
     asked, form = question.lower(), _FORM.search(question)

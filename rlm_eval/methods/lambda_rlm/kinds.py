@@ -1,8 +1,8 @@
-"""The kinds of work that a λ-RLM knows: how a leaf's reply is read and how results are composed.
+"""The kinds of work of a λ-RLM: how leaf replies are parsed and results composed.
 
-After tables 1B and 3 of arXiv:2603.20105; reading replies and the merge operators are ours. A kind
-is a monoid over its type `T`: `empty`, and `merge`, which is associative, so that the tree's shape
-does not change the result.
+Follows tables 1B and 3 of arXiv:2603.20105; the reply parsers and merge operators are ours. A kind
+is a monoid over its type `T`: `empty`, and an associative `merge`, so that the tree's shape does
+not change the result.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ class Kind(ABC, Generic[T]):
 
     name: ClassVar[str]
     menu: ClassVar[str]
-    """What the model reads when it chooses."""
+    """Description in the model's menu of kinds."""
     filters: ClassVar[bool] = False
     """True where pieces may be dropped by their first characters."""
     composes: ClassVar[bool] = False
     """True where a model composes the results of an inner node."""
     final: ClassVar[bool] = False
-    """True where a model may have to word the answer at the end."""
+    """True where a model may have to phrase the final answer."""
     compose_cost: ClassVar[float] = 0.05
-    """Price of composing one reply, in input tokens: what the released code sets."""
+    """Cost of composing one reply, in input tokens; the released code's value."""
 
     @abstractmethod
     def read(self, reply: str) -> T | None:
-        """A leaf's reply; `None` where it cannot be read."""
+        """Parse a leaf's reply; `None` where it cannot be parsed."""
 
     @property
     @abstractmethod
     def empty(self) -> T:
-        """The result of a part that contributes nothing."""
+        """The result of a part without a contribution."""
 
     @abstractmethod
     def merge(self, a: T, b: T) -> T:
-        """One result of two; associative."""
+        """Combine two results; associative."""
 
 
 class _Texts(Kind[tuple[str, ...]]):
-    """Results are texts in the order of the pieces; NONE is no result."""
+    """Results are texts in the order of the pieces; NONE means no result."""
 
     def read(self, reply: str) -> tuple[str, ...] | None:
         text = reply.strip()
@@ -67,7 +67,7 @@ class _Texts(Kind[tuple[str, ...]]):
 
 
 class Search(_Texts):
-    """A fact at one place; of several candidates the best."""
+    """A fact at one place; the best of several candidates."""
 
     name = "search"
     menu = "find one fact that stands at one place of the text"
@@ -77,7 +77,7 @@ class Search(_Texts):
 
 
 class Classify(_Texts):
-    """A label for every record, listed."""
+    """A list with the label of every record."""
 
     name = "classify"
     menu = "give every record of the text a label and list the labels"
@@ -89,14 +89,14 @@ class Classify(_Texts):
 
 
 class Aggregate(Kind[Counter[str]]):
-    """Counts per label, added up."""
+    """Counts per label, summed."""
 
     name = "aggregate"
     menu = "count records or compare how many there are of each label"
     final = True
 
     def read(self, reply: str) -> Counter[str] | None:
-        """The last JSON object whose values are whole numbers of 0 or more."""
+        """Parse the last JSON object whose values are integers of 0 or more."""
         for text in reversed(re.findall(r"\{[^{}]*\}", reply)):
             try:
                 found = json.loads(text)
@@ -115,23 +115,23 @@ class Aggregate(Kind[Counter[str]]):
 
     def merge(self, a: Counter[str], b: Counter[str]) -> Counter[str]:
         both = Counter(a)
-        both.update(b)  # `+` would lose a label that was counted 0 times: the least common one
+        both.update(b)  # `+` would drop labels with count 0: the least common ones
         return both
 
 
 Labels = Mapping[str, frozenset[str]]
-"""The labels of each item, by the item's number or name."""
+"""Labels of each item, by the item's number or name."""
 
 
 class Pairwise(Kind[Labels]):
-    """The labels of each item; pairs of those that meet the condition."""
+    """Labels of each item; pairs of the items that meet the condition."""
 
     name = "pairwise"
     menu = "list all pairs of items that meet a condition"
     final = True
 
     def read(self, reply: str) -> Labels | None:
-        """One `item: label` per line; an item may have several lines."""
+        """Parse one `item: label` per line; an item may have several lines."""
         found: Labels = {}
         for match in _LINE.finditer(reply):
             item = match["item"].strip()
@@ -150,7 +150,7 @@ class Pairwise(Kind[Labels]):
 
 
 class Summarise(_Texts):
-    """Notes on every part, put together by a model."""
+    """Notes on every part, combined by a model."""
 
     name = "summarise"
     menu = "understand or sum up the text as a whole"
@@ -171,4 +171,4 @@ KINDS: Mapping[str, Kind[object]] = {
     kind.name: kind  # type: ignore[misc]  # a mapping of kinds of any type
     for kind in (Search(), Classify(), Aggregate(), Pairwise(), Summarise(), MultiHop())
 }
-"""By name, in the order of the menu."""
+"""Kinds by name, in menu order."""

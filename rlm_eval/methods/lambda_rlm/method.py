@@ -1,10 +1,10 @@
-"""λ-RLM (arXiv:2603.20105) as a method: a planner fixes a tree, typed combinators walk it.
+"""λ-RLM (arXiv:2603.20105) as a method: a planner fixes a tree, typed combinators execute it.
 
-No model writes code: it names the kind of work (one call), reads the leaves, and composes results
-where the kind says so. Our implementation after the paper; the prompts and the reading of replies
-are ours. Where the paper contradicts itself a setting decides (`planner`). It knows no task: `kind`
-is detected from the question, or set. Not here: translation and the other kinds that only the
-released code has.
+No model writes code: the model classifies the kind of work (one call), reads the leaves, and
+composes results where the kind requires it. Our implementation follows the paper; the prompts and
+reply parsers are ours. A setting selects among the paper's contradictory rules (`planner`). The
+method has no access to the task: `kind` is detected from the question, or set. Translation and the
+other kinds that only the released code has are not implemented.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from rlm_eval.methods.text import sections
 from rlm_eval.protocols import Session
 
 FILTERS = ("string", "model", "off")
-_PROBE = 500  # characters of the text's beginning, as in the paper
-_PREVIEW = 10  # a filter sees a tenth of a leaf, as in the paper
+_PROBE = 500  # first characters of the text, as in the paper
+_PREVIEW = 10  # a filter reads a tenth of a leaf, as in the paper
 _WORD = re.compile(r"\w{5,}")
 _PARTS = ("kind", "filter", *KINDS, "best", "merge", "counts", "condition", "answer")
-_NO_WINDOW = 25_000  # tokens of a leaf where the model's window is unknown: the released code's
+_NO_WINDOW = 25_000  # leaf tokens where the model's window is unknown: as the released code
 
 
 @dataclass(frozen=True)
@@ -42,37 +42,39 @@ class LambdaRlm:
     """See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 2  # 2: a label that was counted 0 times stays
+    VERSION: ClassVar[int] = 2  # 2: a label with count 0 is kept
 
     kind: str = "detect"
     """`detect` (one call), or search, classify, aggregate, pairwise, summarise, multi_hop."""
     leaf_tokens: int | None = None
-    """Most tokens of a leaf, the paper's K; null = the model's window less `reserve_tokens`."""
+    """Maximum tokens of a leaf, the paper's K; null = the model's window less `reserve_tokens`."""
     reserve_tokens: int = 2048
-    """Tokens of the window that are kept for a leaf's prompt and reply."""
+    """Tokens of the window reserved for a leaf's prompt and reply."""
     k_rule: str = "fit"
     """Fan-out: `fit`, `root` or `two` (see `planner.make_plan`)."""
     k_max: int = 20
-    """Largest fan-out, unless the expected accuracy asks for more."""
+    """Maximum fan-out, unless the accuracy target requires more."""
     alpha: float = 0.80
-    """Accuracy that the planner asks of composition; lower allows deeper trees."""
+    """Accuracy that the planner requires of composition; lower values allow deeper trees."""
     a_leaf: float = 0.95
-    """Accuracy of a leaf that the planner assumes."""
+    """Accuracy of a leaf assumed by the planner."""
     a_compose: float = 0.90
-    """Accuracy of a composition that the planner assumes."""
+    """Accuracy of a composition assumed by the planner."""
     filter: str = "string"
-    """Drops pieces by their first characters, for search and multi_hop: `string` (a longer word
-    of the question stands there), `model` (a call each), `off`. Where none is kept, all are."""
+    """Filter of pieces by their first characters, for search and multi_hop: `string` (they contain
+    a longer word of the question), `model` (one call each), `off`. Where none passes, all are
+    kept."""
     best: str = "call"
-    """Of several candidates of a search: `call` asks a model, `vote` takes the most frequent."""
+    """Choice among several candidates of a search: `call` asks a model, `vote` takes the most
+    frequent."""
     sub_model: str = "sub"
-    """Slot of the model that is asked."""
+    """Model slot of all its calls."""
     max_concurrent_sub_calls: int | None = None
-    """Calls under way at once; null = as many as the endpoint takes."""
+    """Maximum concurrent calls; null = the endpoint's own limit."""
     prompt: str = "lambda_rlm/plain"
-    """Shipped prompt, in sections."""
+    """Shipped prompt, in named sections."""
     prompt_file: str | None = None
-    """A prompt of your own in its place."""
+    """The user's own prompt file, replacing `prompt`."""
     label: str = ""
     """Name in tables; empty = `lambda_rlm`, and the kind where it is set."""
 
@@ -104,7 +106,7 @@ class LambdaRlm:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return (self.sub_model,)
 
     @property
@@ -117,7 +119,7 @@ class LambdaRlm:
         return sections(load_prompt(self.prompt, self.prompt_file).text)
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Name the kind, plan, walk the tree. Raises what the session raises."""
+        """Detect the kind, plan, execute the tree. Propagates the session's exceptions."""
         run = _Run(self, sample, session, self._sections)
         try:
             return await run.answer()
@@ -127,7 +129,7 @@ class LambdaRlm:
             session.note("evidence_read", share_within(sample.evidence, run.read))
 
     def plan(self, sample: Sample, window: int | None, kind: Kind[Any]) -> Plan:
-        """The plan for a sample under a model whose window has so many tokens."""
+        """Plan for a sample and a model with a window of `window` tokens."""
         rate = chars_per_token(sample)
         tokens = self.leaf_tokens
         if tokens is None and window is not None:
@@ -151,7 +153,7 @@ class LambdaRlm:
 
 
 class _Run:
-    """One sample: the calls that were made, and what is noted of them."""
+    """Execution for one sample: its calls and notes."""
 
     def __init__(
         self, method: LambdaRlm, sample: Sample, session: Session, parts: Mapping[str, str]
@@ -168,7 +170,7 @@ class _Run:
         most = method.max_concurrent_sub_calls
         self._gate = asyncio.Semaphore(most) if most else nullcontext()
         self.read: list[Span] = []
-        """What the leaves read."""
+        """The text that the leaves read."""
         self.notes: dict[str, Any] = {"unparsed": 0, "cut_leaves": 0, "dropped": 0}
 
     async def answer(self) -> Answer:
@@ -202,12 +204,12 @@ class _Run:
         reply = await self._ask("kind", "kind", chars=chars, head=self._head, menu=menu)
         digit = re.search(rf"[1-{len(KINDS)}]", reply)
         self.notes["kind_unread"] = digit is None
-        # What every question can be answered by stands in for the paper's general kind.
+        # A summary can answer any question, so it replaces the paper's general kind.
         name = list(KINDS)[int(digit.group()) - 1] if digit else "summarise"
         return KINDS[name]
 
     async def _phi(self, kind: Kind[Any], plan: Plan, span: Span, path: tuple[int, ...]) -> Any:
-        """The paper's Φ: a leaf reads, an inner node splits, filters, maps and composes."""
+        """The paper's Φ: a leaf reads; an inner node splits, filters, maps and composes."""
         if len(path) == plan.depth:
             return await self._leaf(kind, span, path)
         pieces = split(self._text, span, plan.k, plan.room(len(path) + 1))
@@ -252,12 +254,12 @@ class _Run:
         return left
 
     async def _composed(self, kind: Kind[Any], results: list[Any], path: tuple[int, ...]) -> Any:
-        """REDUCE by the kind's merge, and where it says so by a model."""
+        """REDUCE by the kind's merge, and by a model where the kind composes."""
         merged = fold(kind.merge, results, kind.empty)
         if not kind.composes or len(set(merged)) < 2:
             return merged[:1] if kind.composes else merged
         if self._votes(kind):
-            # By the wordings of all candidates, so at the root alone.
+            # The vote needs the wordings of all candidates, so only the root decides.
             return merged if path else (Counter(merged).most_common(1)[0][0],)
         section = "best" if kind.name == "search" else "merge"
         return (await self._ask(section, _place(section, path), results=_listed(merged)),)
@@ -266,7 +268,7 @@ class _Run:
         return kind.name == "search" and self._method.best == "vote"
 
     async def _finish(self, kind: Kind[Any], result: Any) -> tuple[str, Any]:
-        """(text, value) of the answer."""
+        """Return (text, value) of the answer."""
         if kind.name == "aggregate":
             found = from_counts(self._sample.question, result)
             self.notes["answered_in_code"] = found is not None
@@ -285,7 +287,7 @@ class _Run:
         return (result[0] if result else "NONE"), None
 
     async def _pairs(self, labels: Mapping[str, frozenset[str]]) -> tuple[str, Any]:
-        """The pairs of items that have one of the labels which the condition names."""
+        """Pairs of items whose labels meet the condition."""
         known = sorted({label for own in labels.values() for label in own})
         if not known:
             return "[]", []
@@ -300,7 +302,7 @@ class _Run:
         return "\n".join(f"({a}, {b})" for a, b in pairs) or "[]", pairs
 
     async def _ask(self, section: str, position: str, **values: str) -> str:
-        """One call by the section's words; its reply. Raises where the plan's bound is passed."""
+        """Call a model with the section's prompt. Raises where the plan's bound is exceeded."""
         self._asked += 1
         self.notes["calls"] = self._asked
         if self._asked > self._allowed:

@@ -1,8 +1,7 @@
-"""The combinators of a λ-RLM: typed, pure but for `map_each`, and all that a plan may apply.
+"""The combinators of a λ-RLM: typed, pure except `map_each`; a plan uses nothing else.
 
-SPLIT, PEEK, MAP, FILTER, REDUCE and CROSS of arXiv:2603.20105; its CONCAT is a merge of
-`kinds`. Pieces are spans of the
-text, never copies, so that what was read is known exactly.
+SPLIT, PEEK, MAP, FILTER, REDUCE and CROSS of arXiv:2603.20105; its CONCAT is a merge of `kinds`.
+Pieces are spans of the text, never copies, so the record of what was read is exact.
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ _BORDERS = ("\n\n", "\n", " ")  # between documents or paragraphs, lines, words
 
 
 def split(text: str, span: Span, k: int, most: int) -> list[Span]:
-    """At most `k` pieces of `span`, each of at most `most` characters, that cover it.
+    """Split `span` into at most `k` pieces of at most `most` characters each that cover it.
 
-    A piece ends where a document or paragraph does, else a line, else a word; inside a word where
-    there is no other place. Raises `ValueError` where `k` pieces cannot hold the span.
+    A piece ends at the end of a document or paragraph, otherwise of a line, otherwise of a word,
+    and inside a word only as a last resort. Raises `ValueError` where `k` pieces cannot hold the
+    span.
     """
     start, end = span
     if end - start > k * most:
@@ -34,7 +34,7 @@ def split(text: str, span: Span, k: int, most: int) -> list[Span]:
     for left in range(k, 1, -1):
         if end - start <= 1:
             break
-        # The pieces behind this one must be able to hold the rest.
+        # The following pieces must be able to hold the rest.
         least, highest = max(start + 1, end - (left - 1) * most), min(start + most, end)
         at = _border(text, least, highest, start + -(-(end - start) // left))
         pieces.append((start, at))
@@ -43,7 +43,7 @@ def split(text: str, span: Span, k: int, most: int) -> list[Span]:
 
 
 def _border(text: str, least: int, most: int, ideal: int) -> int:
-    """The place in [least, most] to cut at: the nearest to `ideal` of the best kind there is."""
+    """Place in [least, most] for a cut: the nearest to `ideal` among the best available kind."""
     for mark in _BORDERS:
         before = text.rfind(mark, max(0, least - len(mark)), min(ideal, most))
         after = text.find(mark, max(0, ideal - len(mark)), most)
@@ -60,7 +60,7 @@ def peek(text: str, span: Span, chars: int) -> str:
 
 
 async def map_each(work: Callable[[A], Awaitable[B]], items: Sequence[A]) -> list[B]:
-    """MAP: `work` on every item at once, results in order. Raises the first failure."""
+    """MAP: run `work` on every item concurrently, results in order. Raises the first failure."""
 
     async def one(item: A) -> B:
         return await work(item)
@@ -69,15 +69,15 @@ async def map_each(work: Callable[[A], Awaitable[B]], items: Sequence[A]) -> lis
 
 
 def kept(items: Sequence[A], keep: Sequence[bool]) -> list[A]:
-    """FILTER: the items that are to be kept; all of them where none is."""
+    """FILTER: the items to keep; all of them where none would be kept."""
     return [item for item, yes in zip(items, keep, strict=True) if yes] or list(items)
 
 
 def fold(merge: Callable[[A, A], A], items: Iterable[A], empty: A) -> A:
-    """REDUCE by an associative `merge`; `empty` of nothing."""
+    """REDUCE by an associative `merge`; no items give `empty`."""
     return reduce(merge, items, empty)
 
 
 def cross(items: Sequence[A]) -> list[tuple[A, A]]:
-    """Every pair of different items, each once, in order."""
+    """CROSS: every pair of different items, each once, in order."""
     return list(combinations(items, 2))

@@ -1,8 +1,8 @@
-"""The plan of a λ-RLM: fan-out, depth and leaf size before the first leaf is read, and their price.
+"""The plan of a λ-RLM: fan-out, depth, leaf size and cost, fixed before the first leaf is read.
 
-After algorithm 3 of arXiv:2603.20105. The paper gives three fan-outs that disagree (its algorithm,
-its theorem 4 and its worked example), so that the rule is a setting. Its theorem 1 counts
-k^d + 1 calls and leaves out filters and compositions; `Plan.bound` counts them.
+Follows algorithm 3 of arXiv:2603.20105. The paper gives three fan-outs that disagree (its
+algorithm, its theorem 4 and its worked example), so the rule is a setting. Its theorem 1 counts k^d
++ 1 calls and omits filters and compositions; `Plan.bound` includes them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 RULES = ("fit", "root", "two")
 SLACK = 0.95
-"""Share of a level's room that the plan uses: the rest lets pieces end at a line."""
-_REPLY = 200  # tokens that a reply is taken to have
+"""Share of a level's room that the plan uses; the rest lets pieces end at a line."""
+_REPLY = 200  # assumed tokens of a reply
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Plan:
     depth: int
     """Levels of splitting; 0 where one leaf reads everything."""
     leaf: int
-    """Most characters of a leaf: the paper's τ*."""
+    """Maximum characters of a leaf: the paper's τ*."""
 
     def room(self, level: int) -> int:
-        """Most characters of a node `level` levels below the root, whose level is 0.
+        """Maximum characters of a node `level` levels below the root, whose level is 0.
 
-        Each level has a little more room than its share, which is what makes the depth hold by
+        Each level has slightly more room than its share, which guarantees the depth by
         construction: `split` never has to make a piece that is too long for the next level.
         """
         if level == 0:
@@ -41,31 +41,30 @@ class Plan:
 
     @property
     def leaves(self) -> int:
-        """Leaf calls at most."""
+        """Maximum number of leaf calls."""
         return int(self.k**self.depth)
 
     @property
     def inner(self) -> int:
-        """Inner nodes at most."""
+        """Maximum number of inner nodes."""
         return sum(int(self.k**level) for level in range(self.depth))
 
     @property
     def claimed(self) -> int:
-        """Calls by the paper's theorem 1: one per leaf and one to name the kind."""
+        """Calls by the paper's theorem 1: one per leaf and one to detect the kind."""
         return self.leaves + 1
 
     def bound(self, *, detects: bool, filters: bool, composes: bool, final: bool) -> int:
-        """Calls at most.
+        """Maximum number of calls.
 
-        One where the kind is asked for (`detects`), one per leaf, one per child of an inner node
-        where a model `filters`, one per inner node where a model `composes`, one for a `final`
-        answer.
+        One to detect the kind (`detects`), one per leaf, one per child of an inner node where a
+        model `filters`, one per inner node where a model `composes`, one for a `final` answer.
         """
         children = sum(int(self.k**level) for level in range(1, self.depth + 1))
         return detects + self.leaves + filters * children + composes * self.inner + final
 
     def tokens(self, chars_per_token: float, *, composes: bool) -> int:
-        """Tokens that the leaves and compositions are expected to read and write."""
+        """Expected tokens that the leaves and compositions read and write."""
         leaves = self.chars / chars_per_token + self.leaves * _REPLY
         return round(leaves + composes * self.inner * (self.k + 1) * _REPLY)
 
@@ -82,12 +81,12 @@ def make_plan(
     a_compose: float = 0.90,
     chars_per_token: float = 4.0,
 ) -> Plan:
-    """The plan for a text of `chars` characters and leaves of at most `window` characters.
+    """Plan for a text of `chars` characters and leaves of at most `window` characters.
 
-    `rule` gives the fan-out: `fit` as many pieces as windows, `root` the square root of the tokens
-    over `compose_cost` (price of composing one reply, in input tokens), `two`. It is at most
-    `k_max`, but grows towards `fit` while a_leaf^d * a_compose^d, the accuracy that the paper
-    expects of depth d, is below `alpha`.
+    `rule` sets the fan-out: `fit` the number of windows, `root` the square root of the tokens over
+    `compose_cost` (cost of composing one reply, in input tokens), `two` 2. It is at most `k_max`,
+    but grows towards `fit` while a_leaf^d * a_compose^d, the paper's expected accuracy at depth d,
+    is below `alpha`.
     """
     if chars <= window:
         return Plan(chars, 1, 0, max(1, chars))
@@ -95,7 +94,7 @@ def make_plan(
     wanted = {"fit": fit, "two": 2}.get(rule)
     if wanted is None:
         wanted = math.ceil(math.sqrt(chars / chars_per_token / compose_cost))
-    # Beyond `k_max` the accuracy decides; below three, a level with slack would hardly shrink.
+    # Above `k_max` the accuracy decides; below 3, a level with slack would hardly shrink.
     k = max(2, min(wanted, k_max))
     depth = _depth(chars, window, k)
     while (a_leaf * a_compose) ** depth < alpha and k < fit:

@@ -1,6 +1,6 @@
 """Prompt files of the methods, and their identity.
 
-A prompt is a Markdown file in this folder, or a user's own file; its hash goes into the manifest.
+A prompt is a Markdown file in this folder or a user's file; its hash is in the manifest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """A prompt and where it came from."""
+    """A prompt and its source."""
 
     name: str
-    """File name without its ending."""
+    """File name without its suffix."""
     text: str
-    """The text, surrounding white space removed."""
+    """The text without surrounding white space."""
 
     @property
     def id(self) -> str:
@@ -31,9 +31,9 @@ class PromptText:
 
 
 def load_prompt(name: str, file: str | None = None) -> PromptText:
-    """The shipped prompt `name` (`rag/plain`), or the user's `file` in its place.
+    """Load the shipped prompt `name` (`rag/plain`), or the user's `file` in its place.
 
-    Raises `ConfigError` where there is none, naming the shipped ones.
+    Raises `ConfigError` listing the shipped prompts where there is none of that name.
     """
     path = Path(file) if file else FOLDER / f"{name}.md"
     if not path.is_file():
@@ -44,8 +44,8 @@ def load_prompt(name: str, file: str | None = None) -> PromptText:
 
 
 def fill(template: str, **values: str) -> str:
-    """`template` with each `{name}` replaced, in one pass: braces inside the values stay.
+    """Replace each `{name}` in `template` in one pass: braces inside the values stay.
 
-    A placeholder that is not among `values` stays as it stands (prompts may show code).
+    A placeholder without a value stays unchanged (prompts may contain code).
     """
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m.group(1), m.group()), template)

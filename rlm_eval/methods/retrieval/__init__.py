@@ -1,7 +1,7 @@
-"""Finding passages of a context: chunks, BM25, dense embeddings, and their fusion.
+"""Retrieve passages of a context: chunks, BM25, dense embeddings, and their fusion.
 
-`Chunks` is what every retrieving method inherits: how the context is cut and scored. An index is
-built once per context and setting, and kept by content in this process.
+Every retrieving method inherits `Chunks`: chunking and scoring settings. An index is built once per
+context and setting, and cached by content in this process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.retrieval.bm25 import STEMMERS, Bm25, ranking
 from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
 
-_KEPT_CHARS = 200_000_000  # of text whose indexes stay in memory: an index takes a few times that
+_KEPT_CHARS = 200_000_000  # total characters of cached texts: an index takes a few times that
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Passages:
     spans: list[Span]
     """The chunks, in order."""
     words: Bm25
-    """Scores of the chunks."""
+    """BM25 index of the chunks."""
 
     def chunk(self, number: int) -> str:
         """The text of one chunk."""
@@ -39,26 +39,26 @@ class Passages:
         return self.text[start:end]
 
     def search(self, query: str, most: int | None = None) -> list[int]:
-        """Chunks that share a word with `query`, best first, `most` at most."""
+        """Chunks that share a word with `query`, best first, at most `most`."""
         return ranking(self.words.scores(query), most=most)
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a context is cut and how words are weighed. The paper leaves all of it open."""
+    """Chunking and BM25 settings. The paper leaves all of them open."""
 
     chunk_by: str = "tokens"
     """`tokens`, `lines` or `documents`."""
     chunk_size: int = 200
     """Tokens or lines per chunk; a document is one chunk."""
     chunk_overlap: int = 0
-    """Tokens or lines that a chunk repeats of the one before it."""
+    """Tokens or lines that a chunk repeats of the previous one."""
     k1: float = 1.5
-    """BM25: how soon repeated words stop counting."""
+    """BM25: saturation of repeated words."""
     b: float = 0.75
     """BM25: weight of the chunk's length, 0 to 1."""
     stemmer: str | None = None
-    """BM25: `porter` compares English words by their stems; null compares them as written."""
+    """BM25: `porter` compares English words by their stems; null compares the words unchanged."""
 
     def __post_init__(self) -> None:
         if self.chunk_by not in UNITS:
@@ -74,14 +74,14 @@ class Chunks:
             raise ValueError(f"stemmer={self.stemmer}: {', '.join(STEMMERS)} or null")
 
     def index_key(self, sample: Sample) -> Hashable:
-        """What an index of the sample's context depends on."""
+        """Cache key: everything that an index of the sample's context depends on."""
         cut = (self.chunk_by, self.chunk_size, self.chunk_overlap)
         settings = (*cut, self.k1, self.b, self.stemmer)
         return (sample.context.hash, chars_per_token(sample), *settings)
 
     async def passages(self, sample: Sample) -> Passages:
-        """The sample's context, cut and indexed; from the cache where it has been."""
-        # A thread: indexing 10M tokens takes long enough to stall every other sample's calls.
+        """Return the sample's context, chunked and indexed, from the cache where possible."""
+        # In a thread: indexing 10M tokens would stall the calls of every other sample.
         passages: Passages = await asyncio.to_thread(
             CACHE.get, self.index_key(sample), sample.context.chars, lambda: self._build(sample)
         )
@@ -99,14 +99,14 @@ class Chunks:
 
 @dataclass
 class _Cache:
-    """Built things by `Chunks.index_key`, the least recently used dropped first."""
+    """LRU cache of built objects by `Chunks.index_key`."""
 
     entries: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     building: dict[Hashable, threading.Lock] = field(default_factory=dict)
 
     def get(self, key: Hashable, chars: int, build: Callable[[], Any]) -> Any:
-        """What `build` makes of `chars` characters; made once, however many ask at a time."""
+        """Return what `build` makes of `chars` characters; concurrent requests build once."""
         with self.lock:
             own = self.building.setdefault(key, threading.Lock())
         with own:
@@ -126,13 +126,13 @@ class _Cache:
 
 
 CACHE = _Cache()
-"""Of this process; the content is the key, so that nothing in it can go stale."""
+"""Cache of this process; the key is the content, so no entry can become stale."""
 
 
 def within_budget(
     passages: Passages, ranked: Sequence[int], top_k: int | None, chars: int | None
 ) -> list[int]:
-    """The first of `ranked`: `top_k` at most, `chars` characters in all at most."""
+    """The first of `ranked`: at most `top_k` chunks and at most `chars` characters in total."""
     chosen: list[int] = []
     for number in ranked[:top_k]:
         start, end = passages.spans[number]

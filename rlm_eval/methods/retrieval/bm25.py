@@ -1,9 +1,9 @@
 """BM25 over the chunks of one context, by `bm25s` (Lù 2024, arXiv:2407.03618).
 
-Words are runs of letters, digits and vowel signs, lower-cased; no stop words (frequent words weigh
-little by themselves), stemming only where asked for. Scripts without spaces between words, and
-Korean, whose words carry their particles, become single characters and overlapping pairs of them.
-The scoring is Lucene's, which never goes below zero.
+Words are runs of letters, digits and vowel signs, lower-cased; no stop words (BM25 already gives
+frequent words little weight), stemming only on request. Scripts without spaces between words, and
+Korean, whose words include their particles, are indexed as single characters and overlapping pairs.
+The scoring is Lucene's, which is never negative.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _has_pairs = re.compile(f"[{_PAIRED}]").search
 
 
 def _marks() -> str:
-    """Vowel signs and accents, which `\\w` leaves out: they would cut Hindi words to consonants."""
+    """Vowel signs and accents, which `\\w` omits: Hindi words would split into consonants."""
     found = [c for c in map(chr, range(0x300, 0xFE00)) if unicodedata.category(c)[0] == "M"]
     return "".join(c for c in found if not _has_pairs(c))
 
@@ -45,7 +45,7 @@ _runs = re.compile(rf"([{_PAIRED}]+)|[^\W{_PAIRED}](?:[^\W{_PAIRED}]|[{_MARKS}])
 
 
 def words_of(text: str, stemmer: str | None = None) -> list[str]:
-    """The words of `text` as they are indexed, in order."""
+    """The words of `text` in index form, in order."""
     if text.isascii():
         words = _ascii(text.lower())
     else:  # NFKC: half-width kana, full-width digits, decomposed Hangul
@@ -67,12 +67,12 @@ def _mixed(text: str) -> list[str]:
 
 
 class Bm25:
-    """An index that gives scores of all chunks."""
+    """A BM25 index that scores all chunks."""
 
     def __init__(
         self, texts: Sequence[str], k1: float, b: float, stemmer: str | None = None
     ) -> None:
-        """Indexes `texts`: about a second for a million tokens."""
+        """Index `texts`: about a second for a million tokens."""
         import bm25s
         from bm25s.tokenization import Tokenized
 
@@ -88,7 +88,7 @@ class Bm25:
         self._size = len(texts)
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
-        """One score a chunk; 0 where no word is shared."""
+        """One score per chunk; 0 where the chunk shares no word with the query."""
         known = [w for w in words_of(query, self._stemmer) if w in self._vocabulary]
         if not known:
             return np.zeros(self._size, dtype=np.float32)
@@ -99,9 +99,9 @@ class Bm25:
 def ranking(
     scores: npt.NDArray[np.float32], threshold: float | None = 0.0, most: int | None = None
 ) -> list[int]:
-    """Chunk numbers, best first; ties by position. Those not above `threshold` are left out.
+    """Chunk numbers, best first; ties by position. Scores up to `threshold` are excluded.
 
-    `most` of them at most: sorting all of 50,000 chunks takes ten times what scoring them does.
+    At most `most` are returned: sorting all of 50,000 chunks takes ten times as long as scoring.
     """
     found = np.arange(len(scores))
     if most is not None and most < len(scores):

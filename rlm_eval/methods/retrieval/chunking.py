@@ -1,6 +1,6 @@
-"""Cutting a context into chunks: exact spans of its canonical text, by tokens, lines or documents.
+"""Split a context into chunks: exact spans of its canonical text, by tokens, lines or documents.
 
-Nothing is rewritten, so that a chunk is a place in the context and retrieval recall is exact.
+The text is not rewritten, so a chunk is a place in the context and retrieval recall is exact.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from rlm_eval.core.types import DOCUMENT_SEPARATOR, canonical_text
 UNITS = ("tokens", "lines", "documents")
 
 _TINY = 64  # characters
-_TAIL = 4  # a chunk by tokens ends at a line or word end within its last quarter, if there is one
+_TAIL = 4  # a token chunk ends at a line or word end within its last quarter, if any
 
 
 def chunk_spans(
     value: str | tuple[str, ...], unit: str, size: int, overlap: int, chars_per_token: float
 ) -> list[Span]:
-    """Spans of the canonical text of `value`, in order; chunks of white space are left out.
+    """Spans of the canonical text of `value`, in order; blank chunks are omitted.
 
-    `size` and `overlap` are in tokens (at the rate `chars_per_token`) or in lines; of documents
-    each is one chunk whatever its length. Raises `ConfigError` where documents are asked of a
-    context that is one text.
+    `size` and `overlap` are in tokens (at the rate `chars_per_token`) or in lines; a document is
+    one chunk of any length. Raises `ConfigError` where documents are requested but the context is
+    one text.
     """
     if unit == "documents":
         if isinstance(value, str):
@@ -69,13 +69,13 @@ def _pieces(text: str, chars: int, overlap: int) -> Iterator[Span]:
         yield start, end
         if end == len(text):
             return
-        # The overlap starts at a word too, and never so early that no progress is made.
+        # The overlap also starts at a word, but late enough to make progress.
         back = max(end - overlap, start + 1)
         start = end if not overlap else _word_start(text, back, end)
 
 
 def halves(text: str, span: Span) -> list[Span]:
-    """The span in two, at a line or word end where there is one; itself where it is tiny."""
+    """Split the span in two, at a line or word end if possible; return a tiny span unchanged."""
     start, end = span
     if end - start < _TINY:
         return [span]
@@ -84,7 +84,7 @@ def halves(text: str, span: Span) -> list[Span]:
 
 
 def _cut(text: str, start: int, end: int) -> int:
-    """`end`, or a line or word end a little before it."""
+    """`end`, or a line or word end shortly before it."""
     if end >= len(text):
         return len(text)
     earliest = end - (end - start) // _TAIL
@@ -96,6 +96,6 @@ def _cut(text: str, start: int, end: int) -> int:
 
 
 def _word_start(text: str, at: int, end: int) -> int:
-    """The first word start in `text[at:end]`, else `at`."""
+    """The first word start in `text[at:end]`, otherwise `at`."""
     space = text.find(" ", at - 1, end)
     return space + 1 if 0 <= space < end - 1 else at

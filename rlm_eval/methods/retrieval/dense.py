@@ -1,7 +1,8 @@
 """Dense retrieval: embeddings of the chunks by the model in the session's slot `embed`.
 
-Calls go through the session like any other (role `embed`). The vectors of a context are made once
-per process and kept by content; the sample that asks first pays for them, and says so in a note.
+Calls go through the session like any other (role `embed`). The vectors of a context are computed
+once per process and cached by content; the first sample that needs them is charged, and a note of
+that sample records it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rlm_eval.protocols import Session
 SLOT = "embed"
 _LOG = logging.getLogger(__name__)
 _KEPT_BYTES = 1 << 30
-_LONG_S = 5.0  # an estimate above it is shown, others go to the log alone
+_LONG_S = 5.0  # longer estimates are printed, shorter ones only logged
 
 Vectors = npt.NDArray[np.float32]
 """One row of length 1 per text."""
@@ -39,8 +40,8 @@ async def dense_scores(
 ) -> npt.NDArray[np.float32]:
     """Cosine similarity of `query` to every chunk.
 
-    `key` names the context and its cutting; `prefix` stands before each chunk; `batch` chunks go
-    into one call. Raises what the session raises.
+    `key` identifies the context and its chunking; `prefix` is prepended to each chunk; each call
+    embeds `batch` chunks. Propagates the session's exceptions.
     """
     vectors = await _chunk_vectors(session, passages, key, prefix, batch)
     found = await _embed(session, [query], "embed.query")
@@ -66,7 +67,7 @@ async def _chunk_vectors(
         started = time.monotonic()
         done = [await _embed(session, texts[0], "embed.b0")]
         seconds = time.monotonic() - started
-        # One request at a time is the slowest it can be: what the endpoint takes at once is faster.
+        # An upper bound: with concurrent requests the endpoint is faster.
         rate, left = len(texts[0]) / max(seconds, 1e-9), seconds * (len(texts) - 1)
         _LOG.log(
             logging.WARNING if left > _LONG_S else logging.INFO,
@@ -89,13 +90,13 @@ async def _chunk_vectors(
 
 
 async def _embed(session: Session, texts: Sequence[str], position: str) -> Vectors:
-    """Unit vectors of `texts`, by one call whose reply is their vectors as base64."""
+    """Unit vectors of `texts`, from one call whose reply contains the vectors as base64."""
     call = await session.call(
         [Message("user", text) for text in texts], role=Role.EMBED, position=position, model=SLOT
     )
     try:
         flat = np.frombuffer(base64.b64decode(call.reply), dtype="<f2").astype(np.float32)
-    except ValueError as error:  # binascii's errors too
+    except ValueError as error:  # includes binascii's errors
         raise BadRequest(
             f"{call.model} replied with text, not with vectors: no embedder; name one as "
             f"model@{SLOT}=NAME"

@@ -9,7 +9,7 @@ _K = 60  # the paper's constant
 
 
 def fuse(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """One ranking from several: by the sum of 1 / (60 + rank); ties by number."""
+    """Merge several rankings into one by the sum of 1 / (60 + rank); ties by number."""
     score: dict[int, float] = defaultdict(float)
     for ranked in rankings:
         for rank, number in enumerate(ranked, start=1):

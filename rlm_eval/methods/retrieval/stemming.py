@@ -1,7 +1,7 @@
 """Porter's stemmer for English (Porter, Program 14(3), 1980): `stem("connections") == "connect"`.
 
-The algorithm of the paper, with none of the later departures from it. Words with anything but the
-letters a to z are left as they are.
+The paper's algorithm without later changes. Words with characters other than a to z are returned
+unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _WORD = re.compile(r"[a-z]{3,}")
 _MEASURE = re.compile(r"v+c+")
 _ENDS_CVC = re.compile(r"cvc$")
 
-# Each step takes the longest suffix that matches; its condition then decides whether it goes.
+# Each step finds the longest matching suffix; its condition then decides about the removal.
 _STEP_2 = {
     "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize",
     "abli": "able", "alli": "al", "entli": "ent", "eli": "e", "ousli": "ous",
@@ -31,7 +31,7 @@ _STEP_4 = (
 
 @functools.lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
-    """The stem of a lower-case English word."""
+    """Return the stem of a lower-case English word."""
     if not _WORD.fullmatch(word):
         return word
     word = _plural(word)
@@ -49,7 +49,7 @@ def stem(word: str) -> str:
 
 
 def _shape(word: str) -> str:
-    """`c` and `v` per letter: y is a vowel behind a consonant, else a consonant."""
+    """`c` or `v` per letter: y is a vowel after a consonant, otherwise a consonant."""
     shape = ""
     for letter in word:
         vowel = letter in "aeiou" or (letter == "y" and shape.endswith("c"))
@@ -58,7 +58,7 @@ def _shape(word: str) -> str:
 
 
 def _measure(word: str) -> int:
-    """How often consonants follow vowels: the paper's m."""
+    """Number of vowel-consonant sequences: the paper's m."""
     return len(_MEASURE.findall(_shape(word)))
 
 

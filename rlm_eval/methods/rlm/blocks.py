@@ -1,8 +1,9 @@
-"""Code blocks as weak models write them, for our own dialect. Pure functions.
+"""Parse code blocks as weak models write them, for our own dialect. Pure functions.
 
-Fences after CommonMark (three or more backticks or tildes, closed by at least as many), and what
-models make of them. A fence inside a triple-quoted string does not end the block: Python's own
-tokenizer tells. Whatever is read that is no plain `python` or `repl` fence is named in the modes.
+Fences follow CommonMark (three or more backticks or tildes, closed by at least as many), plus the
+variants that models produce. A fence inside a triple-quoted string does not end the block, as
+Python's tokenizer determines. Every form other than a plain `python` or `repl` fence is listed in
+the modes.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _QUOTE = re.compile(r" {0,3}> ?")
 _PROMPT = re.compile(r">>> ?|In \[\d*\]: ?")
 _GOES_ON = re.compile(r">>> ?|In \[\d*\]: ?|(?:\.\.\.| *\.\.\.+:)(?: |$)")
 _SAYS_CODE = re.compile(r"[(\[]|\w (?:[-+*/]?=) |^(?:import|from|del) |:$")
-"""Of the words behind a fence's tag: a call, an assignment as it is usually spaced, a statement.
-`title="a"`, `{.numbers}` and other attributes have none of these."""
+"""Code in the words after a fence's tag: a call, an assignment with usual spacing, a statement.
+`title="a"`, `{.numbers}` and other attributes match none of these."""
 _TAGS = {"python", "repl"}
 _OTHER_TAG = re.compile(
     r"(?:python[23](?:\.\d+)?|py|py3|ipython3?|pycon|pyrepl|python-repl|jupyter|tool_code)",
@@ -58,9 +59,9 @@ def _is_code(tag: str) -> bool:
 
 
 def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
-    """(code of each block in order, modes shown).
+    """Return (code of each block in order, modes found).
 
-    `cut`: the reply stopped at its output limit; a last block without its end is then not code.
+    `cut`: the reply stopped at its output limit; a last block without an end is then not code.
     """
     lines = reply.replace("\r\n", "\n").split("\n")
     found: list[tuple[str, list[str], bool]] = []
@@ -94,7 +95,7 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
                 code, modes = both, ["code_on_fence_line"]
         if behind_words:
             if not (is_code and _parses(code)):
-                continue  # a sentence about fences
+                continue  # prose that mentions fences
             modes.append("words_beside_fence")
         quoted = at <= unquoted
         at = after
@@ -106,7 +107,7 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
         modes += _of_fence(match["mark"], tag, quoted=quoted)
         found.append((code, modes, is_code))
     tagged = [(code, modes) for code, modes, is_code in found if is_code]
-    # Beside tagged blocks the others are output or text that the model quotes.
+    # Next to tagged blocks the others are output or quoted text.
     tagged = [one for one in tagged if "quoted_block" not in one[1]] or tagged
     taken = tagged or [
         (code, [*modes, "untagged_block"]) for code, modes, _ in found if _does_something(code)
@@ -118,7 +119,7 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
 
 
 def _of_fence(mark: str, tag: str, *, quoted: bool) -> list[str]:
-    """Modes that the fence itself shows."""
+    """Modes of the fence itself."""
     shown = {
         "other_tag": bool(tag) and tag not in _TAGS,
         "tilde_fence": mark[0] == "~",
@@ -129,14 +130,14 @@ def _of_fence(mark: str, tag: str, *, quoted: bool) -> list[str]:
 
 
 def _opens_in_quotation(line: str) -> bool:
-    """True where a quoted line, without its `>`, opens a block, perhaps in a quotation again."""
+    """True where a quoted line, without its `>`, opens a block, possibly in a nested quotation."""
     while quote := _QUOTE.match(line):
         line = line[quote.end() :]
     return (_OPEN.fullmatch(line) or _ONE_LINE.fullmatch(line)) is not None
 
 
 def _unquote(lines: list[str], start: int) -> int:
-    """Takes one `>` from the quotation's lines, in place; the number of the line behind it."""
+    """Remove one `>` from the quotation's lines, in place; return the next line's index."""
     at = start
     while at < len(lines) and (quote := _QUOTE.match(lines[at])):
         lines[at] = lines[at][quote.end() :]
@@ -145,7 +146,7 @@ def _unquote(lines: list[str], start: int) -> int:
 
 
 def _typed(code: str) -> tuple[str, list[str]]:
-    """(code, modes) of a block that shows an interpreter's session: what was typed, no output."""
+    """(code, modes) of a block with an interpreter session: typed lines without output."""
     lines = code.split("\n")
     first = next((line for line in lines if line.strip() and line[0] != "#"), "")
     if not _PROMPT.match(first):
@@ -155,7 +156,7 @@ def _typed(code: str) -> tuple[str, list[str]]:
 
 
 def _with_head(head: str, code: str) -> str | None:
-    """The code with the words behind the fence's tag, where these are its first line."""
+    """Prepend the words after the fence's tag, where these are the code's first line."""
     if head.endswith(":"):
         code = textwrap.indent(code, "    ")
     both = f"{head}\n{code}" if code.strip() else head
@@ -164,7 +165,7 @@ def _with_head(head: str, code: str) -> str | None:
 
 
 def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, int, list[str]]:
-    """(code, number of the line behind the block, modes) of a block that opens before `start`."""
+    """(code, index of the line after the block, modes) of a block that opens before `start`."""
     closing = re.compile(rf"[ \t]*{mark[0]}{{{len(mark)},}}[ \t]*")
     behind_code = re.compile(rf"(.*[^\s{mark[0]}].*?){mark[0]}{{{len(mark)},}}[ \t]*")
     modes: list[str] = []
@@ -180,7 +181,7 @@ def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, in
         if closing.fullmatch(line):
             candidate = (lines[start:at], at + 1, [])
         elif opens is not None and _is_code(opens["tag"]):
-            candidate = (lines[start:at], at, ["unclosed_block"])  # the next block begins
+            candidate = (lines[start:at], at, ["unclosed_block"])  # the next block begins here
         elif same and (last_line := behind_code.fullmatch(line)) and "#" not in last_line[1]:
             body = [*lines[start:at], last_line[1].rstrip()]
             candidate = (body, at + 1, ["fence_on_code_line"])
@@ -194,11 +195,11 @@ def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, in
             continue
         end = candidate
         break
-    if end is None:  # a string that is never closed holds no fence: the first one ends the block
+    if end is None:  # an unclosed string contains no fence: the first fence ends the block
         modes = []
         end = first or (lines[start:], len(lines), ["unclosed_block"])
     if guesses and not _parses(_dedented(end[0], indent)[0]):
-        # A fence with words beside it, in no string, makes code that cannot run: it was the end.
+        # A fence with trailing words, outside any string, makes invalid code: it ended the block.
         end = next((one for one in guesses if _parses(_dedented(one[0], indent)[0])), end)
     code, was_indented = _dedented(end[0], indent)
     if was_indented:
@@ -215,14 +216,14 @@ def _guessed(
         return []  # marks in a comment
     if before.strip():
         return [([*lines[start:at], before.rstrip()], at + 1, ["fence_on_code_line"])]
-    # "```json" opens a block of its own; "``` so" goes on with prose.
+    # "```json" opens another block; "``` so" continues the prose.
     opens = behind[:1].isalnum()
     mode = "unclosed_block" if opens else "words_beside_fence"
     return [(lines[start:at], at if opens else at + 1, [mode])]
 
 
 def _dedented(lines: list[str], indent: int) -> tuple[str, bool]:
-    """The code without the fence's indentation, and whether any was removed."""
+    """Remove the fence's indentation; return the code and whether any was removed."""
     cut = [line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in lines]
     text = "\n".join(cut)
     head = next((line for line in cut if line.strip()), "")
@@ -245,7 +246,7 @@ def _in_string(code: str) -> bool:
 
 
 def _parses(code: str) -> bool:
-    """True for code without a syntax error that has a statement."""
+    """True for code with a statement and without syntax errors."""
     try:
         return bool(ast.parse(code).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -253,7 +254,7 @@ def _parses(code: str) -> bool:
 
 
 def _does_something(code: str) -> bool:
-    """True for code with a statement or a call: names and numbers alone are quoted output."""
+    """True for code with a statement or a call: bare names and numbers are quoted output."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,6 +1,6 @@
-"""What our own dialect adds to an output where the code shows a known misunderstanding.
+"""Hints that our own dialect appends to an output where the code shows a known misunderstanding.
 
-One precise sentence, out of `prompts/rlm/hints.md`, and only where it is certain to fit. Pure.
+One precise sentence from `prompts/rlm/hints.md`, only where it certainly applies. Pure.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _ANSWER_ATTRIBUTE = re.compile(r"\banswer\.(?:content|ready)\b|\banswer\(")
 
 
 class Words:
-    """The hints beside one prompt."""
+    """The hints for one prompt."""
 
     def __init__(self, prompt: Mapping[str, str], speaks_of_search: bool) -> None:
-        """`prompt`: its sections. `speaks_of_search`: its word for no output advises a search."""
+        """`prompt`: its sections. `speaks_of_search`: its text for no output suggests a search."""
         self._prompt, self._speaks_of_search = prompt, speaks_of_search
         self._hints = sections(load_prompt("rlm/hints").text)
 
     def of_nothing(self, code: str) -> str:
-        """In place of the output of a block that printed nothing."""
+        """Replacement for the output of a block that printed nothing."""
         tree = _parsed(code)
         if _returns_a_value(tree):
             return self._hints["value_not_printed"]
@@ -39,7 +39,7 @@ class Words:
         return self._prompt["nothing"]
 
     def of_block(self, ran: ExecutedBlock, *, answer_mode: str) -> list[str]:
-        """Behind the output of a block."""
+        """Hints appended to the output of a block."""
         found = []
         answer_dict = answer_mode == "answer_dict"
         for name in ran.result.replaced:
@@ -62,7 +62,7 @@ class Words:
         return found
 
     def of_reply(self, reply: str) -> str:
-        """Behind the request for a block, where the reply had none."""
+        """Hint appended to the request for a block, where the reply had none."""
         return self._hints["final_tag"] if _FINAL.search(reply) else ""
 
 
@@ -74,14 +74,14 @@ def _parsed(code: str) -> ast.Module | None:
 
 
 def _sets_final(tree: ast.Module | None) -> bool:
-    """True where the code assigns to `FINAL` or `FINAL_VAR` and does nothing with `answer`."""
+    """True where the code assigns to `FINAL` or `FINAL_VAR` and does not use `answer`."""
     names = [] if tree is None else [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
     stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
     return bool(stored & _FINAL_NAMES) and all(n.id not in ("answer", "Final") for n in names)
 
 
 def _is_search(tree: ast.Module | None) -> bool:
-    """True where the code compares text and prints what it finds."""
+    """True where the code compares text and prints the matches."""
     if tree is None:
         return False
     nodes = list(ast.walk(tree))
@@ -95,7 +95,7 @@ def _is_search(tree: ast.Module | None) -> bool:
 
 
 def _compares_text(node: ast.Compare) -> bool:
-    """True for `in`, and for `==` of anything but a number: a count or a position is no search."""
+    """True for `in`, and for `==` except with a number: a count or a position is not a search."""
     numbers = any(
         isinstance(side, ast.Constant) and isinstance(side.value, int | float)
         for side in (node.left, *node.comparators)
@@ -121,7 +121,7 @@ def _returns_a_value(tree: ast.Module | None) -> bool:
 
 
 def _name(call: ast.Call) -> str:
-    """The function's or method's own name."""
+    """Name of the called function or method."""
     function = call.func
     if isinstance(function, ast.Attribute):
         return function.attr

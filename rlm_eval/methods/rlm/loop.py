@@ -1,7 +1,8 @@
-"""The loop of a Recursive Language Model: ask, run the blocks, show what they printed, again.
+"""The loop of a Recursive Language Model: call the root, run the blocks, show the output, repeat.
 
-One `Loop` is one root or one child over its own context and REPL. The words are the protocol's,
-the money is the session's; here is only the order of things. After arXiv:2512.24601, algorithm 1.
+One `Loop` is one root or one child over its own context and REPL. The protocol provides the
+messages, the session meters usage; this module defines the sequence. Follows arXiv:2512.24601,
+algorithm 1.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Loop:
         parent: int | None = None,
         slot: str = "root",
     ) -> None:
-        """`prefix` is the path of the place that asked for this loop; `slot` its model."""
+        """`prefix` is the position of the call that started this loop; `slot` its model."""
         config = tree.config
         kind, lengths = lengths_of(context)
         turns = config.max_turns if depth == 0 else config.child_max_turns or config.max_turns
@@ -64,13 +65,14 @@ class Loop:
         return OfficialCalls(*given, texts, bool(getattr(self.words, "has_children", True)))
 
     async def run(self, key: str | None = None) -> Answer:
-        """Turns until an answer, a limit or the last turn. `key` is the context's hash, if known.
+        """Run turns until an answer, a limit or the last turn. `key`: context hash, if known.
 
-        Raises what the session and the REPL raise; `LimitReached` where a limit ends the loop.
+        Propagates exceptions of the session and the REPL; `LimitReached` where a limit ends the
+        loop.
         """
         functions = self.subcalls.functions()
         self.history = self.words.opening(self.view)
-        # The first request needs no REPL: it is under way while the worker starts.
+        # The first request needs no REPL: send it while the worker starts.
         first = asyncio.create_task(self._request(0))
         try:
             async with self.tree.session.open_repl(
@@ -91,7 +93,7 @@ class Loop:
                     if self.tree.stop is not None:
                         return await self._stopped(turn + 1, self.tree.stop)
         except ReplUnavailable:
-            await asyncio.wait([first])  # paid for: the journal keeps it for the next attempt
+            await asyncio.wait([first])  # billed: the journal keeps it for the next attempt
             raise
         finally:
             first.cancel()
@@ -125,7 +127,7 @@ class Loop:
         )
 
     async def _request(self, turn: int) -> Call:
-        """The root's (or child root's) request of a turn."""
+        """Make the root's (or child root's) request of a turn."""
         prompt = self.words.turn_prompt(self.view, turn)
         messages = self.history + ([prompt] if prompt else [])
         if self.words.keeps_turn_prompt:
@@ -158,11 +160,11 @@ class Loop:
         if stop is None:
             return found
         if stop.scope != "sample":
-            raise stop  # the sweep's budget is spent: that says nothing about this sample
+            raise stop  # the sweep's budget is spent: no outcome of this sample
         return replace(found, outcome=stop.outcome)
 
     async def _run(self, repl: Repl, code: str, turn: int, number: int, call: Call) -> Any:
-        """Run one block and keep its step."""
+        """Run one block and record its step."""
         session = self.tree.session
         position = f"{self.prefix}t{turn}.b{number}"
         self.subcalls.place = CallSite(position, turn, call.id)
@@ -174,16 +176,16 @@ class Loop:
             clip(result.stderr, chars, side, result.stderr_chars),
         )
         session.add_step(step_of(session, call.id, position, code, result, shown))
-        if (lost := session.outage()) is not None:  # the sample is missing: pay for no more of it
+        if (lost := session.outage()) is not None:  # the sample is missing: spend no more on it
             raise lost
         for name, hit in (("repl_restored", result.restored), ("repl_diverged", result.diverged)):
             self.tree.notes[name] += hit
         return result
 
     def _ended(self, kind: str, call: Call) -> Answer:
-        """The code raised what ends the official package's own process: there is no answer.
+        """Return no answer: the code raised an error that ends the official package's process.
 
-        Raises `ReplCrash` in a child; the code that asked for it gets the error.
+        Raises `ReplCrash` in a child, as an error for the code that called it.
         """
         if self.view.depth:
             raise ReplCrash(f"the code raised {kind}")
@@ -205,7 +207,7 @@ class Loop:
         return None
 
     def _answer(self, value: Value, call: Call) -> Answer:
-        """An answer out of the REPL, and where its words come from."""
+        """The answer from a REPL value, with the provenance of its text."""
         text = value.text.strip()
         for other in reversed(self.tree.session.calls):
             mine = other.role is Role.SUB and other.position.startswith(f"{self.prefix}t")
@@ -216,7 +218,7 @@ class Loop:
         return Answer(value.text, _plain(value), call.id, kind)
 
     async def _tagged(self, repl: Repl, tag: Tag, call: Call) -> Answer | None:
-        """The answer of a FINAL tag; `None` where FINAL_VAR names nothing."""
+        """The answer of a FINAL tag; `None` where the FINAL_VAR name is unbound."""
         if tag.is_variable and getattr(self.words, "raw_replies", False):
             return await self._final_var(repl, tag.content.strip().strip("\"'"), call)
         if tag.is_variable:
@@ -230,16 +232,16 @@ class Loop:
         return Answer(tag.content, call=call.id)
 
     async def _final_var(self, repl: Repl, name: str, call: Call) -> Answer | None:
-        """FINAL_VAR in the reply, as the releases with a scaffold look it up."""
+        """Look up FINAL_VAR in the reply as the releases with a scaffold do."""
         value, ends = await _value(repl, name), getattr(self.words, "final_var_ends", False)
         text = value.text.strip() if value else ""
         if value is None:
             self.tree.notes["parser_final_var_unknown"] += 1
-        # The package runs this code, so that a `print` of the model's own decides, too.
+        # The package runs this code, so a `print` defined by the model also decides.
         if (value is None and ends) or await _value(repl, "print") is not None:
             ran = await repl.run(f"print(FINAL_VAR({name!r}))")
             text = ran.stdout.strip()
-            if ends and not text:  # its error text becomes the answer
+            if ends and not text:  # the error text becomes the answer
                 text = ran.stderr.strip()
         error = all(part in text for part in ("Variable '", "' not found", "FINAL_VAR"))
         if not ends and (not text or error):
@@ -250,7 +252,7 @@ class Loop:
         self.tree.notes.update(f"parser_{mode}" for mode in parsed.modes)
 
     async def _offer(self, repl: Repl, parsed: Parsed, call: Call) -> None:
-        """Keep the best answer so far for the case that a limit ends the trajectory."""
+        """Record the best answer so far, for a limit that ends the trajectory."""
         if self.view.depth:
             return
         text, provenance = "" if parsed.blocks else call.reply.strip(), "fallback"
@@ -262,20 +264,20 @@ class Loop:
             self.tree.session.offer(Answer(text, call=call.id, provenance=provenance))
 
     async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
-        """A limit was hit: by this loop's own request, or inside its block."""
+        """Handle a limit hit by this loop's own request or inside its block."""
         asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
         if asks and stop.scope == "sample" and not stop.outcome.is_missing:
             return await self._last(turn, stop.outcome, closing=True)
         raise stop
 
     async def _last(self, turn: int, outcome: Outcome, *, closing: bool = False) -> Answer:
-        """One more request, for the answer alone; its reply is not run."""
+        """Make one more request for the answer only; blocks in its reply do not run."""
         messages = [*self.history, self.words.last_request]
         call = await self._ask(turn, messages, closing=closing)
         return Answer(call.as_sent, call=call.id, provenance="fallback", outcome=outcome)
 
     async def _compact(self, turn: int) -> None:
-        """Replace a long history by the model's own summary of it (wording ours, recorded)."""
+        """Replace a long history by the model's summary of it (our wording, recorded)."""
         config = self.tree.config
         limit = config.compact_chars
         if limit is None or sum(len(m.content) for m in self.history) < limit or turn == 0:
@@ -292,7 +294,7 @@ class Loop:
     async def _run_child(
         self, place: CallSite, position: str, context: Any, question: str | None, slot: str
     ) -> str:
-        """A child loop; its answer as text, or an error in the code that asked."""
+        """Run a child loop; return its answer as text, or raise an error in the calling code."""
         child = Loop(
             self.tree,
             context,
@@ -312,9 +314,9 @@ async def _value(repl: Repl, name: str) -> Value | None:
     try:
         return await repl.get(name)
     except ReplValueError:
-        return None  # its own __str__ failed: nothing that could be an answer
+        return None  # its own __str__ failed: there is no text to use as an answer
 
 
 def _plain(value: Value) -> Any:
-    """The object for scorers that take it as it is; a text is its own object."""
+    """The object for scorers that accept objects; a text is its own object."""
     return value.value if value.is_plain and not isinstance(value.value, str) else None

@@ -1,8 +1,8 @@
-"""The Recursive Language Model as a method: its settings, every one of them recorded.
+"""The Recursive Language Model as a method: its settings, all of them recorded.
 
-The context is a variable of a Python REPL; the root model writes code that slices it and asks
-sub-models about the slices (arXiv:2512.24601). Which dialect is spoken is `protocol`; what the
-paper leaves free is a field here. Sampling and output caps are the models' own settings.
+The context is a variable of a Python REPL; the root model writes code that slices it and queries
+sub-models about the slices (arXiv:2512.24601). `protocol` sets the dialect; points that the paper
+leaves open are fields here. Sampling and output caps are settings of the models.
 """
 
 from __future__ import annotations
@@ -40,39 +40,40 @@ class RLM:
     VERSION: ClassVar[int] = 2  # 2: a sub-call's provider failure makes the sample missing
 
     protocol: RlmProtocol = field(default_factory=Own)
-    """The dialect: prompts, parsing, what the root is shown."""
+    """The dialect: prompts, parsing, and the format of observations."""
     depth: int = 1
-    """0: no sub-calls; 1: `llm_query`; N: `rlm_query` makes child loops down to depth N - 1."""
+    """0: no sub-calls; 1: `llm_query`; N: `rlm_query` starts child loops down to depth N - 1."""
     max_turns: int = 30
-    """Turns of the root."""
+    """Maximum turns of the root."""
     child_max_turns: int | None = None
-    """Turns of a child; `None` = as the root."""
+    """Maximum turns of a child; `None` = as the root."""
     turns_out: str = "ask"
-    """When turns run out: `ask` for an answer once more, or `end` with the best one so far."""
+    """After the last turn: `ask` for an answer once more, or `end` with the best one so far."""
     on_limit: str = "end"
-    """When tokens, cost, calls or time run out: `end`, or one `last_turn`, a single call beyond the
-    sample's limit (never beyond the sweep's budget), for the answer alone."""
+    """When tokens, cost, calls or time run out: `end`, or make one `last_turn`: a single call for
+    the answer only, beyond the sample's limit (never beyond the sweep's budget)."""
     output_chars: int = 20_000
-    """Characters of a block's output that the root is shown."""
+    """Maximum characters of a block's output in the root's prompt."""
     output_side: str = "head"
-    """Which part of a longer output: `head`, `tail`, `middle`."""
+    """Part of a longer output that is kept: `head`, `tail`, `middle`."""
     context_type: str = "as_given"
     """`as_given`: documents as a list, else a str; `text`: always one str; `documents`: a list."""
     sub_models: list[str] = field(default_factory=lambda: ["sub"])
-    """Model slot of `llm_query`, by the depth of the asking loop; the last one repeats."""
+    """Model slot of `llm_query`, by the depth of the calling loop; the last one repeats."""
     child_models: list[str] = field(default_factory=lambda: ["sub"])
-    """Model slot of a child loop, by the depth of the asking loop; the last one repeats."""
+    """Model slot of a child loop, by the depth of the calling loop; the last one repeats."""
     max_concurrent_sub_calls: int | None = None
-    """Plain sub-calls of a sample under way at once; `None` = as many as the endpoint takes."""
+    """Concurrent plain sub-calls of a sample; `None` = the endpoint's own limit."""
     max_sub_calls_per_block: int | None = None
-    """Prompts that one block may send; more is an error that the model sees."""
+    """Maximum prompts per block; the model sees an error above it."""
     failed_sub_calls: str = "raise"
-    """`raise` in the model's code; `text`: hand over `Error: ...`, as the official code does."""
+    """`raise` in the model's code; `text`: return `Error: ...`, as the official code does."""
     on_subcall_failure: str = "fail"
-    """When a provider fails for good: `fail`: the sample is missing, and redone, unless the same
-    request succeeded later in the block; `show`: it goes on with what the model made of it."""
+    """After a provider's final failure: `fail`: the sample is missing and is retried, unless the
+    same request succeeded later in the block; `show`: the rollout continues with the model's
+    handling of the error."""
     compact_chars: int | None = None
-    """Characters of history above which it is replaced by a summary; `None` = never."""
+    """Characters of history above which a summary replaces it; `None` = never."""
     label: str = ""
     """Name in tables; empty = derived."""
 
@@ -93,28 +94,28 @@ class RLM:
 
     @property
     def former_name(self) -> str:
-        """Name in tables of the first release: with the protocol, our own too (`rlm_own`)."""
+        """Table name in the first release: with the protocol, even for ours (`rlm_own`)."""
         depth = "" if self.depth == 1 else f"_d{self.depth}"
         return self.label or f"rlm_{self.protocol.name}{depth}"
 
     @property
     def name(self) -> str:
-        """`rlm`, or `rlm_<protocol>` of another dialect; with the depth where it is not 1."""
+        """`rlm`, or `rlm_<protocol>` for another dialect; with the depth where it is not 1."""
         return current(self.former_name)
 
     @property
     def remark(self) -> str:
-        """A sentence that every figure with this protocol's numbers must carry."""
+        """A sentence required in every figure with this protocol's numbers."""
         return str(getattr(self.protocol, "remark", ""))
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Models it calls."""
+        """Model slots that it calls."""
         return tuple(dict.fromkeys(("root", *self.sub_models, *self.child_models)))
 
     @property
     def history(self) -> tuple[str, ...]:
-        """The protocol's: see `methods.history_of`."""
+        """Roles of the protocol's turns: see `methods.history_of`."""
         return tuple(getattr(self.protocol, "history", ("system", "user", "assistant", "user")))
 
     @property
@@ -124,11 +125,11 @@ class RLM:
 
     @property
     def compaction(self) -> Compaction:
-        """The words of a compaction."""
+        """The prompts of a compaction."""
         return Compaction(**sections(load_prompt("rlm/compaction").text))
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """One trajectory. Parser modes and the like become notes of the trajectory."""
+        """Run one trajectory. Parser modes and other counts become its notes."""
         session.shows_failures = self.on_subcall_failure == "show"
         session.keeps_raw = bool(getattr(self.protocol, "raw_replies", False))
         most = self.max_concurrent_sub_calls

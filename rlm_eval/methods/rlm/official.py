@@ -1,22 +1,22 @@
 """The published dialects: `paper_v1`, `paper_v1_strict`, `official_0_1_1`, `official_latest`.
 
-Every long text is read out of the official wheels (`official_prompts.py`) or a user's file, never
-stored here. What differs from the paper's own text (arXiv:2512.24601 v1, appendix D):
+Every long text is read from the official wheels (`official_prompts.py`) or a user's file and never
+stored here. Differences from the paper's own text (arXiv:2512.24601 v1, appendix D):
 
-- `paper_v1` reads rlms 0.1.0. Its system prompt adds lines on `llm_query_batched`, `SHOW_VARS`
-  and a warning about FINAL_VAR; the metadata sentence is a second message (assistant) instead of
-  the end of the system prompt; braces in its examples reach the model doubled, as 0.1.0 sends
-  them. FINAL is greedy, FINAL_VAR is looked up; for an unknown variable the package's error text
-  is the answer, as there.
-- `paper_v1_strict` is the code of December 2025 (commit 08e0813) bug for bug: FINAL ends at its
-  first bracket, and the answer is the parser's own tuple as text, the variable not looked up.
+- `paper_v1` reads rlms 0.1.0. Its system prompt adds lines on `llm_query_batched`, `SHOW_VARS` and
+  a warning about FINAL_VAR; the metadata sentence is a second message (assistant) instead of the
+  end of the system prompt; braces in its examples are doubled in the prompt, as 0.1.0 sends them.
+  FINAL is greedy, FINAL_VAR is looked up; for an unknown variable the package's error text is the
+  answer, as in the package.
+- `paper_v1_strict` reproduces the code of December 2025 (commit 08e0813) with its bugs: FINAL ends
+  at its first bracket, and the answer is the parser's tuple as text; the variable is not looked up.
 - `official_0_1_1` is the depth study's dialect: FINAL with `rlm_query`; metadata as a user message.
 - `official_latest` is rlms 0.1.3: `answer` dict, kept `Turn i/N`, joined outputs.
 
-The REPL's namespace and the sub-calls follow the release, too (`repl.scaffold`, `official_calls`);
-`paper_v1_strict` has those of 0.1.0. Thoughts that a server leaves in a reply are read and sent
-back as the package does. The compaction texts and the isolation of the code are ours everywhere.
-docs/rlm.md lists what stays different.
+The REPL's namespace and the sub-calls also follow the release (`repl.scaffold`, `official_calls`);
+`paper_v1_strict` has those of 0.1.0. Reasoning that a server leaves in a reply is parsed and sent
+back, as in the package. The compaction prompts and the isolation of the code are ours in all
+dialects. docs/rlm.md lists the remaining differences.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from rlm_eval.repl import BlockResult
 _LATER = "The history before is your previous interactions with the REPL environment. "
 _MOST_LENGTHS = 100
 
-# Where a prompt file stands for the wheel, the few words of the environment are ours.
+# With a prompt file in place of the wheel, the environment's few texts are ours.
 _UNKNOWN_VARIABLE = "Error: Variable '{variable_name}' not found. Try one of {available}."
 _CALL_TEXTS = {
     "no_prompt": "the prompt is empty",
@@ -49,27 +49,28 @@ _CALL_TEXTS = {
 
 @dataclass(frozen=True)
 class _Official:
-    """What the four dialects share."""
+    """Base class of the four dialects."""
 
     prompt_file: str | None = None
-    """A verbatim system prompt of your own (the paper's appendix, say) in place of the wheel's.
+    """A verbatim system prompt of the user (the paper's appendix, for example) in place of the
+    wheel's.
 
-    `{context_type}`, `{context_total_length}` and `{context_lengths}` in it are filled in; where
-    it has them, no metadata message follows. A file in sections (`=== system`, `=== metadata`,
-    `=== turn`, `=== turn_no_question`, `=== first`, `=== last`) replaces those words too; what it
-    leaves out comes from the wheel."""
+    `{context_type}`, `{context_total_length}` and `{context_lengths}` in it are filled in; where it
+    has them, no metadata message follows. A file in sections (`=== system`, `=== metadata`, `===
+    turn`, `=== turn_no_question`, `=== first`, `=== last`) replaces those texts too; missing
+    sections come from the wheel."""
     addition: str = ""
-    """Appended to the system prompt: what a paper added for one model."""
+    """Text appended to the system prompt, as a paper's addition for one model."""
     addition_file: str | None = None
-    """A file of yours whose text takes its place: the prologue that a model was trained with, say.
-    The prompt's name ends with its hash."""
+    """The user's file with that text, for example the prologue that a model was trained with. The
+    prompt's name ends with its hash."""
     addition_sha256: str | None = None
-    """Required hash of that file; needed with it, so that two runs have the same words."""
+    """Required with `addition_file`: its hash, so that two runs use the same text."""
     addition_role: str = "system"
-    """`system`: the addition ends the system prompt; `user`: it is a message behind the metadata,
-    as `user_prologue` of rlms 0.1.3."""
+    """`system`: the addition ends the system prompt; `user`: it is a message after the metadata, as
+    `user_prologue` of rlms 0.1.3."""
 
-    RUNTIME: ClassVar[frozenset[str]] = frozenset(("addition_file",))  # its hash enters
+    RUNTIME: ClassVar[frozenset[str]] = frozenset(("addition_file",))  # its hash is included
 
     dialect: ClassVar[str]
     version: ClassVar[str]
@@ -79,7 +80,7 @@ class _Official:
     raw_replies: ClassVar[bool] = True
     setup: ClassVar[str] = ""
     final_var_ends: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 3  # 2: namespace, sub-calls, thoughts as the release; 3: its files
+    VERSION: ClassVar[int] = 3  # 2: namespace, sub-calls, reasoning of the release; 3: its files
     final_names: ClassVar[tuple[str, ...]] = ()
     runs_all_blocks: ClassVar[bool] = True
     one_argument_children: ClassVar[bool] = True
@@ -98,7 +99,7 @@ class _Official:
 
     @property
     def remark(self) -> str:
-        """What a reader must know of a file of the user's own."""
+        """Remark for readers where the user's own file is in use."""
         if self.addition_file is None:
             return ""
         name = str(self.addition_sha256)[:12]
@@ -128,7 +129,7 @@ class _Official:
         return _checked(self.addition_file, str(self.addition_sha256))
 
     def _words(self, name: str) -> str:
-        """One text of the dialect: the user's, else the wheel's."""
+        """One text of the dialect: the user's, otherwise the wheel's."""
         if self.prompt_file:
             text = load_prompt(self.dialect, self.prompt_file).text
             given = sections(text) or {"system": text}
@@ -167,13 +168,13 @@ class _Official:
 
     @property
     def history(self) -> tuple[str, ...]:
-        """The metadata, a turn prompt, a reply, what its block printed, the next turn prompt."""
+        """Roles: metadata, a turn prompt, a reply, its block's output, the next turn prompt."""
         prologue = ("user",) if self._added and self.addition_role == "user" else ()
         return ("system", self.metadata_role, *prologue, "user", "assistant", "user", "user")
 
     @property
     def repl_options(self) -> Mapping[str, Any]:
-        """The rules of the release's REPL, with its words."""
+        """The rules and texts of the release's REPL."""
         texts = {}
         if not self.answer_dict:
             texts["unknown_variable"] = (
@@ -187,7 +188,7 @@ class _Official:
 
     @property
     def call_texts(self) -> Mapping[str, str]:
-        """The words with which sub-calls refuse a prompt."""
+        """The texts with which sub-calls reject a prompt."""
         if self.prompt_file:
             return _CALL_TEXTS
         return {
@@ -234,7 +235,7 @@ class _Official:
         )
 
     def parse(self, reply: str, *, cut: bool) -> Parsed:
-        """`repl` fences, and FINAL tags anywhere at the start of a line."""
+        """Parse `repl` fences, and FINAL tags at the start of any line."""
         return parse(
             reply, blocks=Blocks.REPL, tags=not self.answer_dict, greedy=self.greedy, cut=cut
         )
@@ -250,7 +251,7 @@ class _Official:
 
     @property
     def last_request(self) -> Message:
-        """The official request, as the assistant (some servers refuse or continue that)."""
+        """The official request, in the assistant role (some servers reject or continue that)."""
         return Message("assistant", self._words("last"))
 
 
@@ -267,13 +268,13 @@ class PaperV1(_Official):
 
 @dataclass(frozen=True)
 class PaperV1Strict(PaperV1):
-    """The code of December 2025, bug for bug. See the module's docstring."""
+    """The code of December 2025 with its bugs. See the module's docstring."""
 
     dialect: ClassVar[str] = "paper_v1_strict"
     greedy: ClassVar[bool] = False
 
     def parse(self, reply: str, *, cut: bool) -> Parsed:
-        """The tag as the text of the tuple that this code returned."""
+        """Parse the tag as the text of the tuple that this code returned."""
         parsed = super().parse(reply, cut=cut)
         if parsed.tag is None:
             return parsed
@@ -290,7 +291,7 @@ class Official011(_Official):
 
     def _shipped(self, name: str) -> str:
         text = super()._shipped(name)
-        # This release formats its template: braces are unescaped and no custom tools are listed.
+        # This release formats its template: unescape braces, list no custom tools.
         return text.format(custom_tools_section="") if name == "system" else text
 
 
@@ -308,7 +309,7 @@ class OfficialLatest(_Official):
 
     @property
     def call_texts(self) -> Mapping[str, str]:
-        """This release fails one bad prompt of a batch alone."""
+        """In this release a bad prompt fails alone, not its batch."""
         if self.prompt_file:
             return {**_CALL_TEXTS, "in_batch": "{content}"}
         own = official_prompts.spoken(
@@ -332,7 +333,7 @@ class OfficialLatest(_Official):
 
     def _metadata(self, view: PromptVars, values: Mapping[str, str]) -> str:
         metadata = super()._metadata(view, values)
-        # As `build_rlm_system_prompt` words it.
+        # The wording of `build_rlm_system_prompt`.
         return f"Answer the following: {view.question}\n\n{metadata}" if view.question else metadata
 
     def turn_prompt(self, view: PromptVars, turn: int) -> Message:
@@ -352,7 +353,7 @@ class OfficialLatest(_Official):
 
 
 def _checked(file: str, sha256: str) -> str:
-    """The text of a user's file. Raises `ConfigError` where it is absent or has another hash."""
+    """Read a user's file. Raises `ConfigError` where it is absent or has another hash."""
     path = Path(file).expanduser()
     if not path.is_file():
         raise ConfigError(
@@ -368,7 +369,7 @@ def _checked(file: str, sha256: str) -> str:
 
 
 def official_output(result: BlockResult, shown: OutputClip) -> str:
-    """A block's output in the official wording: stdout, error without traceback, variables."""
+    """A block's output in the official format: stdout, error without traceback, variables."""
     parts = [f"\n{text}" for text in (result.stdout, result.stderr) if text]
     if result.variables:
         parts.append(f"REPL variables: {list(result.variables)}\n")

@@ -1,8 +1,8 @@
-"""Sub-calls with the rules of the official package (github.com/alexzhang13/rlm, `lm_handler.py`).
+"""Sub-calls under the rules of the official package (github.com/alexzhang13/rlm, `lm_handler.py`).
 
-Other than ours: a name of no known model is ignored; a prompt may be a list of chat messages; an
-empty prompt, and one of another type, is answered with an error as text and not sent; a batch that
-is a string is one prompt for each character.
+Differences from ours: an unknown model name is ignored; a prompt may be a list of chat messages; an
+empty prompt, or one of another type, returns an error text without a call; a batch given as a
+string is one prompt per character.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ class OfficialCalls(SubCalls):
     """See the module's docstring."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
-    """The package's words: `no_prompt`, `prompt_type`, `in_batch`; `in_batch` is absent for the
+    """The package's texts: `no_prompt`, `prompt_type`, `in_batch`; `in_batch` is absent for
     releases in which one bad prompt fails its whole batch."""
     has_children: bool = True
     """False for 0.1.0, which has no `rlm_query`."""
 
     def functions(self) -> dict[str, HostFunction]:
-        """By the names in the REPL."""
+        """Host functions by their names in the REPL."""
         functions = super().functions()
         if self.has_children:
             return functions
         return {name: f for name, f in functions.items() if name.startswith("llm")}
 
     async def llm_query(self, prompt: Any, model: Any = None) -> str:
-        """One plain call."""
+        """Make one plain call."""
         ask = self._plain(prompt, model) if prompt else _failing(self.texts["no_prompt"])
         return (await self._each([ask]))[0]
 
     async def llm_query_batched(self, prompts: Any, model: Any = None) -> Any:
-        """Plain calls at once. What is no batch at all gets one text, as the package sends it."""
+        """Make plain calls concurrently. An invalid batch gets one text, as in the package."""
         if not isinstance(prompts, str | list | dict):
             return f"Error: {self.texts['no_prompt']}"
         each, first = list(prompts), self.texts.get("in_batch")
@@ -56,14 +56,14 @@ class OfficialCalls(SubCalls):
         return await self._each(asks, batch=True)
 
     async def rlm_query_official(self, prompt: Any, model: Any = None) -> str:
-        """A child loop over the whole prompt; at the depth limit a plain call."""
+        """Run a child loop over the whole prompt; at the depth limit, make a plain call."""
         if self.depth + 1 < self.tree.config.depth:
             return (await self._each([self._child(prompt, None, model)]))[0]
         self.tree.notes["rlm_query_fallbacks"] += 1
         return await self.llm_query(prompt, model)
 
     async def rlm_query_batched_official(self, prompts: Any, model: Any = None) -> Any:
-        """Child loops at once; at the depth limit plain calls."""
+        """Run child loops concurrently; at the depth limit, plain calls."""
         if self.depth + 1 >= self.tree.config.depth:
             self.tree.notes["rlm_query_fallbacks"] += len(prompts or ())
             return await self.llm_query_batched(prompts, model)
@@ -73,7 +73,7 @@ class OfficialCalls(SubCalls):
         return await self._each(asks, batch=True)
 
     def _wrong(self, prompt: Any) -> str:
-        """Why a prompt cannot be sent; empty where it can."""
+        """Reason why a prompt cannot be sent; empty where it can."""
         chat = isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt)
         if chat or isinstance(prompt, str):
             return ""
@@ -99,7 +99,7 @@ class OfficialCalls(SubCalls):
             return _failing(str(error))
 
     def _slot(self, model: Any, by_depth: list[str], depth: int) -> str:
-        """A name that is no model's stands for the default one."""
+        """Select the slot; an unknown model name selects the default one."""
         try:
             return super()._slot(str(model) if model else None, by_depth, depth)
         except ReplCallError:
@@ -107,7 +107,7 @@ class OfficialCalls(SubCalls):
 
 
 def _failing(message: str) -> Callable[[], Awaitable[str]]:
-    """A call that is not made."""
+    """A call that fails without a request."""
 
     async def ask() -> str:
         raise ReplCallError(message, "error")

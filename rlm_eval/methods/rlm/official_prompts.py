@@ -1,8 +1,8 @@
-"""Prompts of the official package `rlms`, read as data out of its wheels.
+"""Prompts of the official package `rlms`, read as data from its wheels.
 
-A wheel is fetched once into the cache by exact version, checked against its pinned SHA-256 and
+A wheel is downloaded once into the cache by exact version, checked against its pinned SHA-256 and
 opened as a zip file; its modules are parsed with `ast` and never imported or run, so several
-versions stand side by side without being installed. Source: github.com/alexzhang13/rlm.
+versions coexist without being installed. Source: github.com/alexzhang13/rlm.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ CORE = "rlm/core/rlm.py"
 LOCAL_REPL = "rlm/environments/local_repl.py"
 HANDLER = "rlm/core/lm_handler.py"
 OPENAI = "rlm/clients/openai.py"
-_SECONDS = 120  # for a file of 100 KB: an index that takes longer is not reachable
+_SECONDS = 120  # for a file of 100 KB: a slower index counts as unreachable
 
 
 def wheel(version: str) -> Path:
-    """The wheel of `rlms`, from the cache or fetched into it.
+    """Path of the `rlms` wheel in the cache; download it where it is missing.
 
-    Raises `MissingDependency` naming the ways out where it cannot be had or is not the pinned one.
+    Raises `MissingDependency` with the alternatives where it cannot be downloaded or has the wrong
+    hash.
     """
     path = cache_dir() / "wheels" / f"rlms-{version}-py3-none-any.whl"
     pinned = SHA256[version]
@@ -66,12 +67,12 @@ def _module(version: str, file: str) -> ast.Module:
 
 
 def constant(version: str, name: str) -> str:
-    """A module-level text of the prompt module, as the package itself would have it."""
+    """A module-level text of the prompt module, with the value that the package computes."""
     return _text(_assigned(_module(version, PROMPTS).body, name))
 
 
 def local(version: str, function: str, name: str) -> str:
-    """A text assigned inside a function; what an f-string inserts stands as `{expression}`."""
+    """A text assigned inside a function; f-string fields appear as `{expression}`."""
     body = list(ast.walk(_function(version, PROMPTS, function)))
     return _text(_assigned(body, name))
 
@@ -88,9 +89,9 @@ def message(version: str, function: str) -> str:
 
 @functools.cache
 def spoken(version: str, file: str, function: str, part: str) -> str:
-    """The text with `part` in it that a function returns, raises or passes on.
+    """The text containing `part` that a function returns, raises or passes on.
 
-    What an f-string inserts stands as `{expression}`.
+    Fields of f-strings appear as `{expression}`.
     """
     for node in ast.walk(_function(version, file, function)):
         if isinstance(node, ast.JoinedStr | ast.Constant):
@@ -117,7 +118,7 @@ def _assigned(body: list[ast.stmt] | list[ast.AST], name: str) -> ast.expr:
 
 
 def _text(node: ast.expr) -> str:
-    """The value of the few kinds of expression that the prompt modules are made of."""
+    """Evaluate the few kinds of expression that the prompt modules use."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):

@@ -1,9 +1,9 @@
-"""`own`: our dialect. A short prompt, one worked example as chat turns, a strictly growing history.
+"""`own`: our dialect. A short prompt, a worked example as chat turns, an append-only history.
 
-The example is of another task than any that is shipped, with another wording and answer type.
-`rlm/search` was chosen on a small open model (`docs/rlm.md` says how), `rlm/survey`, a second
-wording, was tried on none: their scores are not those of the paper's prompt. The `answer` dict
-follows rlms 0.1.3, FINAL tags arXiv:2512.24601.
+The example's task, wording and answer type differ from those of all shipped tasks. `rlm/search` was
+selected on a small open model (`docs/rlm.md` describes how); `rlm/survey`, a second wording, was
+tested on none: their scores are not those of the paper's prompt. The `answer` dict follows rlms
+0.1.3, FINAL tags arXiv:2512.24601.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _REMARKS = {
     "rlm/general": "The prompt rlm/general shows a search and a reading of every line; it was "
     "written for needles and labelled lines, with other seeds. It is not the paper's.",
 }
-"""What a score with a shipped prompt must carry; `rlm/survey` was chosen on nothing."""
+"""Required remark on scores with a shipped prompt; `rlm/survey` was not selected on data."""
 _TEXTS = {"list": "context", "dict": "context.values()"}
-"""How code goes through a context in parts; a context of one text has other words and code."""
+"""Code that reads a context in parts; a context of one text has other words and code."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Own:
     answer_mode: str = "answer_dict"
     """`answer_dict`, `final_variable` (the loop ends when `Final` is set) or `final_tags`."""
     example: bool = True
-    """Show the worked example."""
+    """Include the worked example."""
     prompt: str = "rlm/own"
-    """Shipped prompt file. `rlm/own` is `rlm/search` under its name of the first release."""
+    """Shipped prompt file. `rlm/own` is the first release's name of `rlm/search`."""
     prompt_file: str | None = None
-    """A prompt file of your own in its place, with the same sections."""
+    """The user's own prompt file in its place, with the same sections."""
     addition: str = ""
-    """Appended to the system prompt: for one model, say."""
+    """Text appended to the system prompt, for example for one model."""
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 5  # 3: more kinds of blocks, names put back, hints; 4, 5: yet more
+    VERSION: ClassVar[int] = 5  # 3: more block forms, names restored, hints; 4, 5: yet more
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class Own:
 
     def __post_init__(self) -> None:
         for first, name in RENAMED_PROMPTS.items():
-            if self.prompt == name:  # one prompt is one cell, whatever it is called
+            if self.prompt == name:  # aliases of a prompt share one cell identity
                 object.__setattr__(self, "prompt", first)
         if self.answer_mode not in ANSWER_MODES:
             raise ValueError(f"answer_mode={self.answer_mode}: one of {', '.join(ANSWER_MODES)}")
@@ -75,7 +75,7 @@ class Own:
 
     @property
     def name(self) -> str:
-        """`own`, with the answer mode where it is not the default."""
+        """`own`, with the answer mode where it is not the default one."""
         return "own" if self.answer_mode == "answer_dict" else f"own_{self.answer_mode}"
 
     @property
@@ -85,7 +85,7 @@ class Own:
 
     @property
     def remark(self) -> str:
-        """What the selection of a shipped prompt means for its scores."""
+        """Remark on how the selection of a shipped prompt affects its scores."""
         return "" if self.prompt_file else _REMARKS.get(self.prompt, "")
 
     @property
@@ -100,7 +100,7 @@ class Own:
 
     @property
     def final_names(self) -> tuple[str, ...]:
-        """`Final`: in its mode, and where a model sets it beside the `answer` dict."""
+        """`Final`: in its mode, and where a model sets it in addition to the `answer` dict."""
         return () if self.answer_mode == "final_tags" else ("Final",)
 
     @property
@@ -108,7 +108,7 @@ class Own:
         return sections(load_prompt(self.prompt, self.prompt_file).text)
 
     def check(self, max_depth: int) -> None:
-        """A prompt file of the user's may lack the words for sub-calls."""
+        """Check that the user's prompt file has the sections for sub-calls."""
         have = self._sections
         for depth, name in ((1, "sub_call_lines"), (2, "recursion_lines")):
             if max_depth >= depth and name not in have:
@@ -117,7 +117,7 @@ class Own:
     def opening(self, view: PromptVars) -> list[Message]:
         """System prompt, the worked examples as turns, the question.
 
-        An example whose code asks a model is left out where the view has no sub-calls.
+        An example whose code calls a model is omitted where the view has no sub-calls.
         """
         part = self._sections
         lines = [part["sub_call_lines"]] if view.sub_calls else []
@@ -161,7 +161,7 @@ class Own:
             known = {**facts, "example_question": asked, "question": asked or facts["question"]}
             opening = part.get(f"{name}_opening{parts}", part[f"{name}_opening"])
             output = part[f"{name}_output"]
-            if asked:  # the prompt's own frame, so that the example looks as a turn does
+            if asked:  # the prompt's own frame, so that the example looks like a turn
                 output = fill(part["output"], output=output, question=asked)
             messages += [
                 Message("user", fill(opening, **known).rstrip()),
@@ -172,7 +172,7 @@ class Own:
         return messages
 
     def turn_prompt(self, view: PromptVars, turn: int) -> Message | None:  # noqa: ARG002 the role's form
-        """None: the output itself asks for the next step."""
+        """None: the output message already requests the next step."""
         return None
 
     def parse(self, reply: str, *, cut: bool) -> Parsed:
@@ -184,7 +184,7 @@ class Own:
         return parsed
 
     def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
-        """The reply, then one message with what the blocks printed."""
+        """The reply, then one message with the output of its blocks."""
         messages = [Message("assistant", reply)]
         words = hints.Words(self._sections, self._searches_first)
         if not ran:
@@ -204,12 +204,12 @@ class Own:
 
     @property
     def _searches_first(self) -> bool:
-        """True for the shipped prompt whose word for no output speaks of a search."""
+        """True for the shipped prompt whose text for an empty output mentions a search."""
         return self.prompt == "rlm/own" and not self.prompt_file
 
     @property
     def last_request(self) -> Message:
-        """Asks for the bare answer."""
+        """The request for the bare answer."""
         return Message("user", self._sections["last"])
 
 

@@ -1,7 +1,7 @@
-"""Reading a root model's reply: code blocks, FINAL tags, and what was odd about them.
+"""Parse a root model's reply: code blocks, FINAL tags, and parser modes.
 
 Pure functions. The patterns of `repl` fences and FINAL tags are those of the official code
-(github.com/alexzhang13/rlm), the lenient reading of blocks is `blocks`; every known pitfall is
+(github.com/alexzhang13/rlm); lenient parsing of blocks is in `blocks`. Every known pitfall is
 counted (`MODES`), never silently repaired.
 """
 
@@ -43,13 +43,13 @@ _PLAN = re.compile(
 
 
 class Blocks(StrEnum):
-    """Which fences are code."""
+    """Fences that count as code."""
 
     REPL = "repl"
-    """Only `repl` fences, closed, as the official code reads them."""
+    """Only closed `repl` fences, as in the official code."""
     LENIENT = "lenient"
-    """As models write them (`blocks`); a last one may be unclosed where the model stopped by
-    itself."""
+    """Fences as models write them (`blocks`); the last one may be unclosed where the model stopped
+    before its output limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +57,27 @@ class Tag:
     """A FINAL or FINAL_VAR tag."""
 
     content: str
-    """Text of the answer, or the variable's name."""
+    """The answer's text, or the variable's name."""
     is_variable: bool
     """True for FINAL_VAR."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What one reply says."""
+    """The parsed content of one reply."""
 
     blocks: tuple[str, ...]
     """Code to run, in order."""
     tag: Tag | None
-    """The FINAL tag, where the protocol reads them."""
+    """The FINAL tag, where the protocol reads tags."""
     modes: tuple[str, ...]
-    """Names of `MODES` that this reply showed."""
+    """Names of the `MODES` found in this reply."""
 
 
 def parse(
     reply: str, *, blocks: Blocks, tags: bool, greedy: bool = True, cut: bool = False
 ) -> Parsed:
-    """Blocks and tag of `reply`; `cut` says that the reply stopped at its output limit."""
+    """Parse blocks and tag of `reply`; `cut` = the reply stopped at its output limit."""
     modes: list[str] = []
     code = _code(reply, blocks, cut, modes)
     tag = find_tag(reply, greedy, modes) if tags else None
@@ -99,7 +99,7 @@ def _code(reply: str, blocks: Blocks, cut: bool, modes: list[str]) -> list[str]:
 
 
 def find_tag(reply: str, greedy: bool, modes: list[str]) -> Tag | None:
-    """The tag that the official pattern finds: FINAL_VAR first, at the start of a line."""
+    """Find a tag with the official pattern: FINAL_VAR first, at the start of a line."""
     match = _VAR.search(reply)
     is_variable = match is not None
     if match is None:
@@ -125,7 +125,7 @@ def find_tag(reply: str, greedy: bool, modes: list[str]) -> Tag | None:
 
 
 def _balanced(text: str, start: int) -> str | None:
-    """`text` from `start` to the bracket that closes the one just before it."""
+    """`text` from `start` up to the bracket that closes the one just before `start`."""
     depth = 1
     for at in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[at], 0)

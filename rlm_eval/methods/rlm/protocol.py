@@ -1,7 +1,7 @@
-"""What a protocol is: the words between the loop and the root model, as data and pure functions.
+"""The contract of a protocol: the messages between loop and root model, as data and pure functions.
 
-A protocol makes the opening messages, reads a reply (blocks, answer) and words what the blocks
-printed. It never calls a model, runs code or keeps state; the loop does (`loop.py`).
+A protocol builds the opening messages, parses a reply (blocks, answer) and formats the output of
+blocks. It never calls a model, runs code or keeps state; the loop does (`loop.py`).
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from rlm_eval.methods.rlm.parsing import Parsed
 from rlm_eval.repl import BlockResult, clip
 
 HEAD_CHARS = 700
-"""Characters of the context that `View.head` holds; a prompt may show them, none has to."""
+"""Length of `View.head`, characters; prompts may display it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptVars:
-    """What the root (or a child's root) is told about its task."""
+    """Task facts that a protocol may put into the root's (or a child root's) prompt."""
 
     question: str | None
-    """`None` where a child got its whole prompt as context (the official one-argument form)."""
+    """`None` where a child's whole prompt is its context (the official one-argument form)."""
     context_type: str
     """`str`, `list` or `dict`."""
     lengths: tuple[int, ...]
     """Characters of each part of the context."""
     depth: int
-    """0 for the root."""
+    """Depth of this loop; 0 for the root."""
     max_depth: int
     """0: no sub-calls; 1: plain sub-calls; N: child loops down to depth N - 1."""
     max_turns: int
-    """Turns of this loop."""
+    """Maximum turns of this loop."""
     head: str = ""
-    """The first `HEAD_CHARS` characters of the context, of its first text where it has several."""
+    """The first `HEAD_CHARS` characters of the context, or of its first text."""
 
     @property
     def sub_calls(self) -> bool:
-        """True where the code may call a model at all."""
+        """True where the code can call a model."""
         return self.max_depth > 0
 
     @property
     def recursion(self) -> bool:
-        """True where `rlm_query` makes a child loop instead of falling back to `llm_query`."""
+        """True where `rlm_query` starts a child loop instead of falling back to `llm_query`."""
         return self.depth + 1 < self.max_depth
 
 
 @dataclass(frozen=True, slots=True)
 class OutputClip:
-    """How much of a block's output the root is shown."""
+    """Truncation of a block's output in the root's prompt."""
 
     chars: int
-    """Characters of one block's output."""
+    """Maximum characters of one block's output."""
     side: str
-    """Which part is kept: `head`, `tail`, `middle`."""
+    """Part that is kept: `head`, `tail`, `middle`."""
     question: str | None = None
-    """The loop's question, for prompts that repeat it behind each output."""
+    """The loop's question, for prompts that repeat it after each output."""
 
     def official(self, text: str, total: int) -> str:
-        """Cut as the official code words it (which knows only `head`).
+        """Truncate with the official code's wording (which supports only `head`).
 
         `total`: characters of the whole output, of which `text` may be the kept part.
         """
@@ -77,28 +77,27 @@ class ExecutedBlock:
     """One executed block."""
 
     code: str
-    """As it ran."""
+    """The code as executed."""
     result: BlockResult
-    """What it did."""
+    """Its result."""
 
 
 View, Shown, Ran = PromptVars, OutputClip, ExecutedBlock
-"""The names of earlier releases, for dialects of plug-ins."""
+"""Names of earlier releases, for dialects of plug-ins."""
 
 
 class RlmProtocol(Protocol):
-    """The words of a dialect. Everything here is pure.
+    """The wording of a dialect. Every member is pure.
 
-    One that sends other turns than system, user, assistant, user names their roles in `history`,
-    for the preflight (`methods.history_of`). Those of the official package add `raw_replies` (what
-    the model thought is read and sent back where the server leaves it in the reply),
-    `final_var_ends` (FINAL_VAR ends the loop whatever it names), `call_texts` and `has_children`
-    (see `official_calls`).
+    A dialect whose turns are not system, user, assistant, user lists their roles in `history`, for
+    the preflight (`methods.history_of`). The official dialects add `raw_replies` (reasoning that
+    the server leaves in a reply is parsed and sent back), `final_var_ends` (FINAL_VAR ends the loop
+    for any name), `call_texts` and `has_children` (see `official_calls`).
     """
 
     @property
     def name(self) -> str:
-        """As in tables: `own`, `paper_v1`, ..."""
+        """Name in tables: `own`, `paper_v1`, ..."""
         ...
 
     @property
@@ -118,18 +117,17 @@ class RlmProtocol(Protocol):
 
     @property
     def repl_options(self) -> Mapping[str, Any]:
-        """Options of `ReplPool.open` (`echo`, `hints`, `scaffold`, `keep_names`) that differ from
-        the default."""
+        """`ReplPool.open` options with non-default values: `echo`, `hints`, `scaffold`, ..."""
         ...
 
     @property
     def final_names(self) -> tuple[str, ...]:
-        """Variables that end the loop as soon as they are set, their value being the answer."""
+        """Variables whose assignment ends the loop; their value is the answer."""
         ...
 
     @property
     def runs_all_blocks(self) -> bool:
-        """True where the blocks behind the one that answered still run."""
+        """True where the blocks after the answering one still run."""
         ...
 
     @property
@@ -138,7 +136,7 @@ class RlmProtocol(Protocol):
         ...
 
     def check(self, max_depth: int) -> None:
-        """Raises `ConfigError` where the dialect has no words for this depth."""
+        """Raise `ConfigError` where the dialect has no prompt for this depth."""
         ...
 
     @property
@@ -151,25 +149,25 @@ class RlmProtocol(Protocol):
         ...
 
     def turn_prompt(self, view: PromptVars, turn: int) -> Message | None:
-        """What is said before reply number `turn` (from 0)."""
+        """The message before reply number `turn` (from 0)."""
         ...
 
     def parse(self, reply: str, *, cut: bool) -> Parsed:
-        """Blocks and tag; `cut` where the reply stopped at its output limit."""
+        """Parse blocks and tag; `cut` = the reply stopped at its output limit."""
         ...
 
     def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
-        """The messages that a turn leaves in the history."""
+        """The messages that a turn adds to the history."""
         ...
 
     @property
     def last_request(self) -> Message:
-        """Asks for an answer when no turn is left."""
+        """The request for an answer when no turn is left."""
         ...
 
 
 def lengths_of(value: Any) -> tuple[str, tuple[int, ...]]:
-    """(type, characters of each part) of a context, as the paper's metadata line has them."""
+    """(type, characters of each part) of a context, as in the paper's metadata line."""
     if isinstance(value, str):
         return "str", (len(value),)
     if isinstance(value, dict):
@@ -179,7 +177,7 @@ def lengths_of(value: Any) -> tuple[str, tuple[int, ...]]:
 
 
 def head_of(value: Any) -> str:
-    """The first characters of a context: what `View.head` is."""
+    """The first characters of a context, for `View.head`."""
     if not isinstance(value, str):
         parts = list(value.values() if isinstance(value, dict) else value)
         if not parts:

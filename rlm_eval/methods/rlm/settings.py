@@ -1,4 +1,4 @@
-"""The settings of a recursive method that its loops and their sub-calls read."""
+"""Settings of a recursive method that its loops and sub-calls use."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rlm_eval.methods.rlm.protocol import RlmProtocol
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """The words of a compaction; ours for every protocol."""
+    """Prompts of a compaction; ours for every protocol."""
 
     request: str
-    """Asks for the summary."""
+    """Request for the summary."""
     resume: str
-    """Follows it."""
+    """Message after the summary."""
 
 
 class LoopSettings(Protocol):
-    """Fields of `method.RLM`; their units and choices stand there."""
+    """Fields of `method.RLM`, which documents their units and choices."""
 
     @property
     def protocol(self) -> RlmProtocol: ...
@@ -49,4 +49,4 @@ class LoopSettings(Protocol):
     def compact_chars(self) -> int | None: ...
     @property
     def compaction(self) -> Compaction:
-        """The words of a compaction."""
+        """The prompts of a compaction."""

@@ -1,9 +1,8 @@
-"""What the root's code can call: `llm_query`, `rlm_query` and their batches.
+"""Sub-calls for the root's code: `llm_query`, `rlm_query` and their batches.
 
-Every call goes through the session, so that limits and accounts hold over the whole tree. A failed
-call raises in the model's code (or, for the dialects that do so, comes back as `Error: ...`).
-After arXiv:2512.24601 v3 and github.com/alexzhang13/rlm; concurrency is bounded by the endpoint,
-not by a constant.
+Every call goes through the session, so limits and usage cover the whole tree. A failed call raises
+in the model's code (or, in some dialects, returns `Error: ...`). Follows arXiv:2512.24601 v3 and
+github.com/alexzhang13/rlm; the endpoint limits concurrency, not a constant.
 """
 
 from __future__ import annotations
@@ -30,53 +29,53 @@ Query = Callable[..., Awaitable[str]]
 
 @dataclass
 class RolloutState:
-    """What all loops of one sample share."""
+    """State shared by all loops of one sample."""
 
     config: LoopSettings
     """The method's settings."""
     session: Session
-    """The one meter."""
+    """The sample's only meter."""
     stop: LimitReached | None = None
-    """The first limit that a call in some block ran into; the loops end after their blocks."""
+    """The first limit hit by a call in a block; the loops end after their current blocks."""
     failed: ModelError | ReplCrash | None = None
     """The last sub-call's failure."""
     notes: Counter[str] = field(default_factory=Counter)
     """Counts for the trajectory's notes."""
     gate: asyncio.Semaphore | None = None
-    """Bounds the sub-calls under way, where the settings do."""
+    """Limits concurrent sub-calls where the settings do."""
 
 
 @dataclass
 class CallSite:
-    """The block that is running."""
+    """The running block."""
 
     position: str
-    """Its path."""
+    """Its position path."""
     turn: int
     """Turn of its loop."""
     call: int | None
-    """The root call that wrote it."""
+    """The root call that wrote the block."""
     sub_calls: int = 0
-    """Prompts it has sent so far."""
+    """Number of prompts sent so far."""
     children: Counter[str] = field(default_factory=Counter)
-    """Equal children, told apart by their order."""
+    """Count of equal children, distinguished by their order."""
 
 
 @dataclass
 class SubCalls:
-    """The host functions of one loop. `place` is set before each block."""
+    """Host functions of one loop. `place` is set before each block."""
 
     tree: RolloutState
     depth: int
-    """Of the loop whose code calls."""
+    """Depth of the loop whose code makes the calls."""
     place: CallSite
     child: Callable[[CallSite, str, Any, str | None, str], Awaitable[str]]
     """Runs a child loop: (place, its position, context, question, model slot) -> answer."""
     one_argument: bool
-    """The official form of `rlm_query`."""
+    """True for the official form of `rlm_query`."""
 
     def functions(self) -> dict[str, HostFunction]:
-        """By the names in the REPL."""
+        """Host functions by their names in the REPL."""
         if self.tree.config.depth == 0:
             return {}
         rlm, rlm_batched = (
@@ -92,23 +91,23 @@ class SubCalls:
         }
 
     async def llm_query(self, prompt: str, model: str | None = None) -> str:
-        """One plain call: one user message, no history."""
+        """Make one plain call: one user message, no history."""
         return (await self._each([self._plain(prompt, model)]))[0]
 
     async def llm_query_batched(self, prompts: list[str], model: str | None = None) -> list[str]:
-        """Plain calls at once, answers in order."""
+        """Make plain calls concurrently; answers in request order."""
         return await self._each([self._plain(p, model) for p in _list(prompts)], batch=True)
 
     async def rlm_query(
         self, context: Any, query: str | None = None, model: str | None = None
     ) -> str:
-        """A child loop over `context`; at the depth limit a plain call."""
+        """Run a child loop over `context`; at the depth limit, make a plain call."""
         return (await self._each([self._child(context, query, model)]))[0]
 
     async def rlm_query_batched(
         self, contexts: list[Any], query: str | list[str] | None = None, model: str | None = None
     ) -> list[str]:
-        """Child loops at once; one question for all, or one each."""
+        """Run child loops concurrently; one question for all, or one each."""
         contexts = _list(contexts)
         queries = query if isinstance(query, list) else [query] * len(contexts)
         if len(queries) != len(contexts):
@@ -119,13 +118,13 @@ class SubCalls:
         return await self._each([self._child(c, q, model) for c, q in pairs], batch=True)
 
     async def rlm_query_official(self, prompt: Any, model: str | None = None) -> str:
-        """The official form: the whole prompt is the child's context."""
+        """Run the official form: the whole prompt is the child's context."""
         return await self.rlm_query(prompt, None, model)
 
     async def rlm_query_batched_official(
         self, prompts: list[Any], model: str | None = None
     ) -> list[str]:
-        """The official form of a batch."""
+        """Run a batch of the official form."""
         return await self.rlm_query_batched(prompts, None, model)
 
     def _plain(self, prompt: Any, model: str | None) -> Callable[[], Awaitable[str]]:
@@ -136,7 +135,7 @@ class SubCalls:
         return self._sent([Message("user", prompt)], slot)
 
     def _sent(self, messages: list[Message], slot: str) -> Callable[[], Awaitable[str]]:
-        """A plain call with these messages, still to be made."""
+        """Prepare a plain call with these messages."""
         place, session = self.place, self.tree.session
 
         async def ask() -> str:
@@ -176,7 +175,7 @@ class SubCalls:
         return lambda: self.child(place, position, context, query, slot)
 
     def _slot(self, model: str | None, by_depth: list[str], depth: int) -> str:
-        """The session's slot: by depth, or by the name that the code gave."""
+        """Select the session's slot: by depth, or by the name that the code passed."""
         if model is None:
             return by_depth[min(depth, len(by_depth) - 1)]
         session = self.tree.session
@@ -191,7 +190,7 @@ class SubCalls:
     async def _each(
         self, asks: list[Callable[[], Awaitable[str]]], batch: bool = False
     ) -> list[str]:
-        """Run calls at once; what failed raises (or is put into the list) as the settings say."""
+        """Run calls concurrently; a failure raises or enters the list, as configured."""
         config, place = self.tree.config, self.place
         most = config.max_sub_calls_per_block
         if most is not None and place.sub_calls + len(asks) > most:
@@ -211,7 +210,7 @@ class SubCalls:
                 results[index] = await self._guarded(asks[index])
             except ReplCallError as error:
                 failures[index] = error
-            except Suspended as error:  # its siblings in flight are paid for: they are waited for
+            except Suspended as error:  # its siblings in flight are billed: wait for them
                 suspended.append(error)
 
         if len(asks) == 1:
@@ -239,7 +238,7 @@ class SubCalls:
         return [result or "" for result in results]
 
     async def _guarded(self, ask: Callable[[], Awaitable[str]]) -> str:
-        """One call, its failures as the model's code may see them."""
+        """Make one call; convert its failures to the form that the model's code receives."""
         if self.tree.stop is not None:
             raise ReplCallError(str(self.tree.stop), "LimitReached")
         try:
@@ -255,12 +254,12 @@ class SubCalls:
 
 
 def _list(value: Any) -> list[Any]:
-    """A batch, or a clear error: a string given as a batch would send one call per character."""
+    """Check a batch: a string passed as a batch would send one call per character."""
     if isinstance(value, list):
         return value
     raise ReplCallError(f"a batch must be a list, not {type(value).__name__}", "TypeError")
 
 
 async def no_child(*_: Any) -> str:
-    """`SubCalls.child` of a method that makes no child loops."""
+    """`SubCalls.child` for a method without child loops."""
     raise LookupError("no child loops here")

@@ -1,14 +1,13 @@
 """Documents about a community of an invented world: issues of small local papers.
 
-An issue has a title, headings and paragraphs. Nearly every sentence states a fact of the world, in
-the same turns: it names two or three entities and says something of one of them ("... the latter
-was apprenticed to ..."), and so denies it of the others. Whoever knows every turn still has to
-work out of whom it speaks, and has found nothing that sets the facts of a question apart: they are
-a few among hundreds of the same form. The facts of one entity stand in different documents. No
-question is asked here.
+An issue has a title, headings and paragraphs. Nearly every sentence states a fact of the world with
+the same phrases: it names two or three entities, states something about one of them ("... the
+latter was apprenticed to ...") and so denies it of the others. Knowing every phrase does not
+suffice: a reader must still resolve the reference, and the facts that a question needs look like
+hundreds of others. The facts of one entity are in different documents. Questions are in
+`community`.
 
-A program that knows the grammar of the sentences as well reads all of it, as it does with any
-generated text.
+A program with the full grammar of the sentences can parse all of it, as for any generated text.
 """
 
 from __future__ import annotations
@@ -28,37 +27,38 @@ PARTS = ("first trait", "second trait", "relation")
 Fact = tuple[str, str]
 """An entity's name, and one of `PARTS`."""
 Span = tuple[int, int, int]
-"""Document, first character, one past the last."""
+"""Document index, first character, end (exclusive)."""
 
-_FACT_WORDS = 930  # of a community's facts; fewer do not hold them
+_FACT_WORDS = 930  # words for a community's facts; fewer do not hold them
 _LEAST_DOCUMENTS = 10
 _OVERHEAD = 9  # words of a title and a heading
-_DRAWS = 30  # of the facts' words, where the first ones do not fit
-_WORDS = {  # of a sentence, by kind, with names of three words (a long world) or two
+_DRAWS = 30  # retries of the facts' words, where the first draw does not fit
+_WORDS = {  # words per sentence, by kind, for names of three words (a long world) or two
     ("person", False): 20,
     ("institute", False): 24,
     ("person", True): 28,
     ("institute", True): 31,
 }
-_STATED = 0.93  # of the words that whole sentences fill are facts
-_LEAST, _MANY = 14, 400  # entities; words of a document from which names have three words
-_SPARE = 3  # words of a document that no sentence fits into
-_ROUNDED = 7  # words of one that no fact fits into
+_STATED = 0.93  # share of the words in whole sentences that state facts
+_LEAST, _MANY = 14, 400  # minimum entities; words of a document from which names have three words
+_SPARE = 3  # words of a document that no sentence fits
+_ROUNDED = 7  # words of a document that no fact fits
 _THREE = {True: 0.25, False: 0.5}
-"""Sentences that name three, in short documents or not; others name two, those on a trait three."""
-_SOURCED = 0.1  # of those in longer documents name a source
-_TRIES = 3  # of which the shortest sentence is taken, in short documents
+"""Share of sentences with three names, in short and other documents; others have two, traits
+three."""
+_SOURCED = 0.1  # share of the sentences in longer documents that cite a source
+_TRIES = 3  # draws, of which the shortest sentence is used, in short documents
 
 
 def documents_of_a_community(words: tuple[int, int]) -> int:
-    """How many documents of `words` (least, most) a community needs."""
+    """Number of documents of `words` (minimum, maximum) words that a community needs."""
     mean = sum(words) / 2 - _OVERHEAD - _SPARE
     return max(_LEAST_DOCUMENTS, math.ceil(_FACT_WORDS / mean))
 
 
 @functools.cache
 def size_of_a_community(words: tuple[int, int], kind: str) -> Size:
-    """So many entities of a kind that their facts fill its documents."""
+    """The size at which a community's facts fill its documents."""
     mean, long = sum(words) / 2, sum(words) / 2 > _MANY
     total = documents_of_a_community(words) * (mean - _OVERHEAD - _ROUNDED)
     facts = _STATED * total / _WORDS[kind, long]
@@ -70,11 +70,11 @@ def size_of_a_community(words: tuple[int, int], kind: str) -> Size:
 
 @dataclass(frozen=True)
 class Chronicle:
-    """The documents of one community."""
+    """The documents of one community, with the positions of its facts."""
 
     documents: tuple[str, ...]
     spans: dict[Fact, Span]
-    """Where each fact is stated."""
+    """Position of each fact's statement."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,20 @@ class Sentence:
 
     text: str
     about: tuple[str, ...]
-    """Names of those of whom it states something."""
+    """Names of the entities that it is about."""
     named: tuple[str, ...]
     """All names in it."""
     fact: Fact | None = None
 
     @functools.cached_property
     def words(self) -> int:
-        """Their number."""
+        """Number of words."""
         return self.text.count(" ") + 1
 
 
 @functools.lru_cache(maxsize=128)
 def chronicle(seed: str, number: int, words: tuple[int, int]) -> Chronicle:
-    """The documents of community `number`, each of `words` (least, most) words."""
+    """Documents of community `number`, each with `words` (minimum, maximum) words."""
     source, size = rng("chronicle", seed, number), size_of_a_community(words, kind_of(seed))
     entities = community(seed, number, size)
     writer = Writer(source, kind_of(seed), entities, short=not size.long)
@@ -123,9 +123,9 @@ def chronicle(seed: str, number: int, words: tuple[int, int]) -> Chronicle:
 def _placed(
     source: Random, facts: Sequence[Sentence], words: tuple[int, int]
 ) -> tuple[list[int], list[list[Sentence]]] | None:
-    """Words of each document, and the facts that it states: no two about one entity.
+    """Words of each document, and its facts, no two about one entity.
 
-    Where there is room, those that only name an entity stand in other documents, too. `None` where
+    Where there is room, facts that only mention an entity are also in other documents. `None` where
     they do not fit.
     """
     count = documents_of_a_community(words)
@@ -155,7 +155,7 @@ def _placed(
 
 
 class Writer:
-    """Sentences and documents about one community."""
+    """Writes sentences and documents about one community."""
 
     def __init__(
         self, source: Random, kind: str, entities: Sequence[Entity], *, short: bool
@@ -168,7 +168,7 @@ class Writer:
         self._described = _Deck(source, described)
 
     def facts(self, entity: Entity) -> list[Sentence]:
-        """The sentences that state the entity's traits and its master."""
+        """Sentences that state the entity's traits and its master."""
         tries = _TRIES if self._short else 1
         drawn = [list(self._facts(entity)) for _ in range(tries)]
         return [min(each, key=lambda s: s.words) for each in zip(*drawn, strict=True)]
@@ -197,9 +197,10 @@ class Writer:
         dealt: _Deck,
         count: int | None = None,
     ) -> Sentence:
-        """The turn, said of the first of `about`, one of the two or three that are named.
+        """The phrase, about the first of `about`, one of the two or three named entities.
 
-        The others are `dealt`; it would not be true of them, as it is of those that are `alike`.
+        The others are `dealt`: the statement is false of them, whereas it is true of those in
+        `alike`.
         """
         pick = self._source.choice
         count = count or (3 if self._source.random() < _THREE[self._short] else 2)
@@ -222,7 +223,7 @@ class Writer:
         return f"the {name}" if self._kind == "institute" else name
 
     def other(self) -> Sentence:
-        """A sentence that states nothing a question asks for."""
+        """A sentence without facts that a question asks for."""
         one = self._all.take(())
         two = self._all.take({one})
         turn = self._source.choice(self._texts["asides"])
@@ -238,7 +239,7 @@ class Writer:
     def document(
         self, facts: Sequence[Sentence], target: int
     ) -> tuple[str, dict[Fact, tuple[int, int]]]:
-        """An issue of about `target` words that states the facts, and their spans in it."""
+        """An issue of about `target` words that states the facts, with their spans."""
         source, world, words = self._source, data("world.json"), data("words.json")
         told = list(facts)
         left = target - _OVERHEAD - sum(sentence.words for sentence in told)
@@ -270,14 +271,14 @@ class Writer:
 
 
 class _Deck:
-    """Deals names in random order, each of them once before any comes again."""
+    """Deals names in random order, each once before any repeats."""
 
     def __init__(self, source: Random, names: Sequence[str]) -> None:
         self._source, self._names = source, names
         self._left: list[str] = []
 
     def take(self, but: Collection[str]) -> str:
-        """The next name that is none of `but`; those passed over wait."""
+        """Deal the next name not in `but`; skipped names stay in the deck."""
         for place in range(len(self._left) - 1, -1, -1):
             if self._left[place] not in but:
                 return self._left.pop(place)
@@ -286,14 +287,14 @@ class _Deck:
 
 
 class _Page:
-    """A text that is written piece by piece, and where its facts stand."""
+    """A text under construction, with the spans of its facts."""
 
     def __init__(self, title: str) -> None:
         self._pieces, self._length = [title], len(title)
         self.spans: dict[Fact, tuple[int, int]] = {}
 
     def add(self, piece: str, fact: Fact | None = None) -> None:
-        """Appends a piece, which may state a fact."""
+        """Append a piece, which may state a fact."""
         if fact:
             self.spans[fact] = (self._length, self._length + len(piece))
         self._pieces.append(piece)
@@ -306,5 +307,5 @@ class _Page:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join(self._pieces)

@@ -1,11 +1,11 @@
-"""Communities of an invented world of one kind of thing, and questions over paths through them.
+"""Communities of an invented world of one kind of entity, and questions over paths through them.
 
-A world has people or institutes. Each of them has one master (or parent house), a few have two
-traits, some one. A question describes one that has two, in other words than the documents use, and
-follows the masters. Documents state a master by name, or say that two have the same one, as of all
-that have two traits. Many have either trait, one has both; each that has both could have been asked
-for, and most masters could be the answer. That a question has exactly one answer is checked by
-brute force. No document is written here.
+A world consists of people or institutes. Each has one master (or parent house); a few have two
+traits, some have one. A question describes an entity with both traits, in other words than the
+documents use, and follows the masters. Documents state a master by name, or state that two entities
+have the same one, as for all entities with two traits. Many have either trait, one has both; each
+entity with both is equally likely to be asked for, and most masters are possible answers. Brute
+force checks that a question has exactly one answer. Documents are written elsewhere.
 """
 
 from __future__ import annotations
@@ -21,66 +21,66 @@ from rlm_eval.tasks.world import long_names, long_names_of, names
 
 KINDS = ("institute", "person")
 TRAITS = {"person": ("trade", "habit"), "institute": ("field", "building")}
-_SMALL = 40  # entities of a small community
+_SMALL = 40  # entities in a small community
 _VALUES = {True: (2, 3), False: (3, 4)}
-"""Values of both traits in a community, small or not; each of one stands with each of the other."""
-_HALF = 6  # one entity in so many has one trait
-_ALIKE = 3  # one entity in so many is only said to have the master of another one
+"""Values of both traits in a community of any size; every pair of one of each occurs."""
+_HALF = 6  # one entity in this many has one trait
+_ALIKE = 3  # for one entity in this many, only another with the same master is stated
 _LONGEST_PATH = 3
 
 Traits = tuple[int | None, int | None]
-"""Numbers into the two trait lists of the kind; `None` = no such trait."""
+"""Indices into the two trait lists of the kind; `None` = no such trait."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the communities of a world are like; all of a world are alike."""
+    """Size of the communities in a world; equal for all of them."""
 
     entities: int
-    """In a community, 16 or more."""
+    """Entities in a community, at least 16."""
     long: bool = False
-    """Names of three words: those of two are too few for a world of long documents."""
+    """Names of three words: a world of long documents needs more names than two words give."""
 
     @property
     def described(self) -> int:
-        """Entities with both traits."""
+        """Number of entities with both traits."""
         first, second = self.values
         return first * second
 
     @property
     def values(self) -> tuple[int, int]:
-        """Values of the first trait and of the second one."""
+        """Number of values of the first and of the second trait."""
         return _VALUES[self.entities <= _SMALL]
 
     @property
     def half_described(self) -> int:
-        """Entities with one trait."""
+        """Number of entities with one trait."""
         return min(self.entities - self.described, self.entities // _HALF)
 
     @property
     def facts(self) -> int:
-        """Traits and masters."""
+        """Number of facts: traits and masters."""
         return 2 * self.described + self.half_described + self.entities
 
     def most_communities(self, kind: str) -> int:
-        """Of which there are names."""
+        """Maximum number of communities for which there are names."""
         return (long_names(kind) if self.long else len(names("", kind))) // self.entities
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One thing of the world."""
+    """One entity of the world."""
 
     name: str
-    """Unique; no name contains another one as whole words."""
+    """Unique; no name contains another as whole words."""
     traits: Traits
     other: str
     """Name of its master."""
     like: str | None
-    """Where documents only say that the two have the same master: the other one's name."""
+    """Where documents only state that two entities have the same master: the other one's name."""
 
     def agrees(self, wanted: Entity) -> bool:
-        """True where it satisfies the description of `wanted`: both traits."""
+        """True where it matches the description of `wanted`: both traits."""
         return self.traits == wanted.traits
 
 
@@ -91,7 +91,7 @@ def kind_of(seed: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def pools(seed: str, number: int, size: Size) -> tuple[list[int], list[int]]:
-    """The values of the two traits in a community; none with a pair of values of the first one."""
+    """The values of the two traits in a community; none shares a value pair with community 0."""
     world, source, kind = data("world.json"), rng("traits", seed, number), kind_of(seed)
     counts = [len(world[kind][trait]) for trait in TRAITS[kind]]
     taken = pools(seed, 0, size) if number else ([], [])
@@ -106,11 +106,10 @@ def pools(seed: str, number: int, size: Size) -> tuple[list[int], list[int]]:
 
 @functools.lru_cache(maxsize=256)
 def community(seed: str, number: int, size: Size) -> tuple[Entity, ...]:
-    """Community `number` of a world; those with both traits first, then those with one.
+    """Community `number` of a world: entities with both traits first, then those with one.
 
-    Each value of the first trait stands with each of the second, so that every description has
-    hard negatives that miss one of its two constraints. Paths from a described entity never come
-    back to what they have passed.
+    Each value of the first trait occurs with each of the second, so every description has hard
+    negatives that miss one of its two constraints. Paths from a described entity have no cycles.
     """
     count, source = size.entities, rng("community", seed, number)
     kind, first = kind_of(seed), number * size.entities
@@ -128,7 +127,7 @@ def community(seed: str, number: int, size: Size) -> tuple[Entity, ...]:
     traits += [(None, None)] * (count - len(traits))
     while True:
         after = source.sample(range(count), count)
-        # The described ones are among them: each first step of a question takes two facts.
+        # Described entities are included: each first step of a question then needs two facts.
         others = source.sample(range(size.described, count), count - size.described)
         few = max(0, count // _ALIKE - size.described)
         alike = [*range(size.described), *others[:few]]
@@ -145,7 +144,7 @@ def community(seed: str, number: int, size: Size) -> tuple[Entity, ...]:
 
 
 def _leads_on(start: int, masters: Sequence[int], like: dict[int, int]) -> bool:
-    """True where nobody is their own master, nor that of the one who is like them."""
+    """True where its master is neither itself nor the entity stated to share its master."""
     return masters[start] not in (start, like.get(start))
 
 
@@ -166,7 +165,7 @@ class Puzzle:
     """All entities but the last, whose name is the answer."""
 
     def answers(self, entities: Sequence[Entity]) -> list[str]:
-        """Every name that answers the question over `entities`: brute force."""
+        """All names that answer the question over `entities`, by brute force."""
         by_name = {entity.name: entity for entity in entities}
         ends = []
         for start in entities:
@@ -181,7 +180,7 @@ class Puzzle:
 
     @property
     def content_words(self) -> list[str]:
-        """The question's words after stop words, each once."""
+        """The question's words without stop words and duplicates."""
         words = re.findall(r"[a-z0-9]+", self.question.lower())
         stop = data("world.json")["stop"]
         return [word for word in dict.fromkeys(words) if word not in stop]
@@ -190,7 +189,7 @@ class Puzzle:
 def puzzle(seed: str, number: int, hops: int, size: Size) -> Puzzle:
     """Question `number` of a world, over a path of `hops` entities (2 to 4).
 
-    From `size.described` on, the entities are described once more: ask for other `hops` then.
+    From `size.described` on, descriptions repeat: use other `hops` then.
     """
     entities = community(seed, 0, size)
     by_name = {entity.name: entity for entity in entities}

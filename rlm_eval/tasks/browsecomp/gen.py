@@ -1,11 +1,12 @@
-"""BrowseComp-like questions over K documents of an invented world, generated.
+"""Generated BrowseComp-like questions over K documents of an invented world.
 
-The shape of BrowseComp-Plus (arXiv 2508.06600) as the RLM paper uses it: a list of K documents with
-the evidence guaranteed inside. The facts of one entity stand in different documents, in other words
-than the question's, among many facts of the same form about others; each sentence says of one name
-what it denies of those beside it; hard negatives miss one constraint each; smaller K are nested in
-larger ones, in the same order. Answers are names, unique by brute force, so no judge is needed.
-`baselines()` says what rules without a model score. Not the real data (`browsecomp_plus`).
+The shape of BrowseComp-Plus (arXiv 2508.06600) as the RLM paper uses it: a list of K documents that
+is guaranteed to contain the evidence. The facts of one entity are in different documents, in other
+words than the question's, among many facts of the same form about other entities; each sentence
+states about one name what it denies about the names next to it; hard negatives miss one constraint
+each; smaller K are nested in larger ones, in the same order. Answers are names, unique by brute
+force, so no judge is needed. `baselines()` gives the scores of rules without a model. The real data
+are in `browsecomp_plus`.
 """
 
 from __future__ import annotations
@@ -46,18 +47,19 @@ class BrowseCompGen(CachedTask):
 
     name: str = "browsecomp_gen"
     documents: int = 100
-    """K."""
+    """Number of documents, K."""
     doc_words_min: int = 2900
-    """Words of the shortest document."""
+    """Minimum words per document."""
     doc_words_max: int = 8100
-    """Words of the longest. Drawn evenly: the mean is near that of BrowseComp-Plus."""
+    """Maximum words per document. Uniform draws: the mean is near that of BrowseComp-Plus."""
     hops: int | None = None
-    """Entities on the path: 2, 3 or 4; `None` = in turn."""
+    """Entities on the path: 2, 3 or 4; `None` = alternating."""
 
     questions_per_world: int = QUESTIONS_PER_WORLD
-    """Questions that share a world; they are one cluster."""
+    """Questions that share a world; they form one cluster."""
 
-    # 3: a list of turns and of cousins found .2 of the answers, with a list of denials half of them
+    # 3: a list of turns and of cousins found .2 of the answers; with a list of denials, half of
+    # them
     VERSION: ClassVar[int] = 5
     CLUSTER_FIELD: ClassVar[str] = "questions_per_world"
     density: ClassVar[Density] = Density.CONSTANT
@@ -84,7 +86,7 @@ class BrowseCompGen(CachedTask):
 
     @property
     def per_cluster(self) -> int:
-        """Samples of one world: fewer where equal `hops` allow one question per description."""
+        """Samples of one world; fewer where `hops` allows one question per description."""
         if self.hops is None:
             return self.questions_per_world
         sizes = (size_of_a_community(self._words, kind) for kind in KINDS)
@@ -108,7 +110,7 @@ class BrowseCompGen(CachedTask):
         if asked.answers(entities) != [asked.answer]:
             raise AssertionError(f"{self.name} {seed} {number}: the answer is not unique")
         kept = list(texts)[: self.documents]
-        # The order of a document set does not depend on its size: smaller sets are nested.
+        # The order of documents does not depend on their number: smaller sets are nested.
         keys = sorted(kept, key=lambda key: text_hash(f"{seed}|{index}|{key}"))
         starts, place = {}, 0
         for key in keys:
@@ -134,7 +136,7 @@ class BrowseCompGen(CachedTask):
         )  # fmt: skip
 
     def size(self, seed: str) -> Size:
-        """What the communities of the world of a seed are like."""
+        """Size of the communities in the world of a seed."""
         return size_of_a_community(self._words, kind_of(seed))
 
     @property
@@ -143,16 +145,16 @@ class BrowseCompGen(CachedTask):
 
     @property
     def _nominal(self) -> int:
-        """Round tokens of K documents of mean size: the key of the cell."""
+        """Rounded tokens of K documents of mean size: the nominal length of the cell."""
         return round(self.documents * (self.doc_words_min + self.doc_words_max) * 0.5625)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """Equal after normalisation; and contained as whole words."""
+        """1 where equal after normalisation; and where contained as whole words."""
         golds, text = list(sample.target), answer.text
         return normalized_exact(golds, text), normalized_contains(golds, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The title of the first document, or of one drawn at random."""
+        """The title of the first document, or of a random one."""
         return {"first_title": lambda s: _title(s, 0), "random_title": _random_title}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -161,7 +163,7 @@ class BrowseCompGen(CachedTask):
 
 
 def _facts(asked: Puzzle, entities: Sequence[Entity]) -> list[Fact]:
-    """What has to be known: both traits, and the masters, where need be by way of another one."""
+    """The facts needed: both traits and the masters, some of them through another entity."""
     by_name = {entity.name: entity for entity in entities}
     found = [(asked.path[0].name, part) for part in PARTS[:2]]
     for entity in asked.path:

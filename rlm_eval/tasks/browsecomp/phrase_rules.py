@@ -1,7 +1,7 @@
-"""Rules that know every phrase of the generator of `browsecomp_gen`, and not who is meant by it.
+"""Rules that know every phrase of the `browsecomp_gen` generator, but not whom a phrase is about.
 
-The skimmers keep the sentences with a phrase and read a quarter of the text of them; the others
-count which names stand beside the phrases that the question's description means.
+The skimmers read the sentences with a phrase, up to a quarter of the text; the other rules count
+the names next to the phrases that match the question's description.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rlm_eval.tasks.rules import one_of, rule, sentences, skim
 _Shape = Callable[[Sample], re.Pattern[str]]
 _Steps = Callable[[Sample], int]
 _FIRST = ("first", "former", "before")
-"""What a list of words for one of the names of a sentence would hold."""
-_MOST_STEPS = 12  # of a chain, those to somebody with the same master included
+"""Words that refer to one of the names in a sentence."""
+_MOST_STEPS = 12  # maximum chain length, steps through an entity with the same master included
 
 
 @functools.cache
 def _turns(*parts: str) -> tuple[str, ...]:
-    """The longest fixed part of every turn of these parts."""
+    """The longest fixed part of every phrasing of these parts."""
     kinds = data("chronicle.json")["kinds"]
     turns = [turn for kind in KINDS for part in parts for turn in kinds[kind][part]]
     return tuple(max(re.split(r"\{\w\}", turn), key=len) for turn in turns)
@@ -41,7 +41,7 @@ def _traits() -> tuple[str, ...]:
 
 
 def _asked(sample: Sample) -> list[tuple[str, ...]]:
-    """Of each trait that the question describes, the phrases that the documents have for it."""
+    """For each trait in the question, the phrases that the documents use for it."""
     world = data("world.json")
     kind = "institute" if "institution" in sample.question else "person"
     return [
@@ -59,7 +59,7 @@ def _units(text: str) -> tuple[list[tuple[int, int]], list[int]]:
 
 
 def _with(text: str, phrases: Iterable[str]) -> list[int]:
-    """Numbers of the sentences that have one of the phrases, in order."""
+    """Indices of the sentences with one of the phrases, in order."""
     _, starts = _units(text)
     found = set()
     for phrase in phrases:
@@ -81,9 +81,9 @@ def _skimmer(
     first: Callable[[Sample], Sequence[str]] = lambda _: (),
     keeps: Callable[[str], bool] = lambda _: True,
 ) -> Baseline:
-    """Reads the sentences with one of the phrases in random order, up to its share of the text.
+    """Read the sentences with one of the phrases in random order, up to a share of the text.
 
-    Those with one of the `first` phrases come before the others.
+    Sentences with one of the `first` phrases precede the others.
     """
 
     def answer(sample: Sample) -> Reply:
@@ -100,7 +100,7 @@ def _skimmer(
 
 
 def _described(sample: Sample, names: re.Pattern[str]) -> list[str]:
-    """The names that stand beside phrases of the most traits, of those the most often."""
+    """The names next to phrases of the most traits; among those the most frequent."""
     text = sample.context.text()
     traits, often = Counter[str](), Counter[str]()
     for phrases in _asked(sample):
@@ -113,7 +113,7 @@ def _described(sample: Sample, names: re.Pattern[str]) -> list[str]:
 
 
 def _chain(sample: Sample, names: re.Pattern[str], left: int) -> str:
-    """From a name that most phrases stand beside, along the sentences about masters."""
+    """Follow the sentences about masters from the name next to the most phrases."""
     text = sample.context.text()
     name = one_of(sample, "start", _described(sample, names))
     like = set(_with(text, _turns("like")))
@@ -135,7 +135,7 @@ def _chain(sample: Sample, names: re.Pattern[str], left: int) -> str:
 
 
 def _in_documents(sample: Sample, names: re.Pattern[str]) -> str:
-    """The name whose documents have the most phrases that the question means."""
+    """The name whose documents have the most phrases that match the question."""
     asked = [phrase for phrases in _asked(sample) for phrase in phrases]
     asked += _turns("relation", "like")
     votes = Counter[str]()
@@ -155,7 +155,7 @@ def _most_often_master(sample: Sample, names: re.Pattern[str]) -> str:
 
 
 def phrase_baselines(shape: _Shape, steps: _Steps) -> Iterator[Baseline]:
-    """See the module's docstring. `shape` finds the names, `steps` counts the question's steps."""
+    """All rules. `shape` returns the names' pattern, `steps` the number of steps."""
     by_name, likes = _turns("relation"), _turns("like")
     masters = (*by_name, *likes)
 

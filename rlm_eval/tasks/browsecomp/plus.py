@@ -2,10 +2,9 @@
 
 Data `Tevatron/browsecomp-plus` and its corpus (arXiv 2508.06600; texttron/BrowseComp-Plus @97c637c)
 at pinned revisions, or local files with the same columns. Questions, golds and evidence are
-decrypted in memory only; the task is `protected` and keeps nothing of them in the cache but sizes,
-places and hashes of contexts.
-Which 150 queries and which filler the RLM paper took is not published: `seed` and `fill` stand
-beside every number. Not here: search over the whole corpus.
+decrypted in memory only; the task is `protected`, and the cache holds only sizes, positions and
+hashes of contexts. The paper does not publish which 150 queries and which filler documents it used:
+`seed` and `fill` are reported with every number. Search over the whole corpus is not implemented.
 """
 
 from __future__ import annotations
@@ -66,24 +65,24 @@ class BrowseCompPlus(LoadedTask):
 
     name: str = "browsecomp_plus"
     n: int = 150
-    """Queries, drawn by `seed` out of 830."""
+    """Queries, drawn with `seed` from 830."""
     seed: int = 0
-    """Of the draw of queries; the filler of a query depends on the query alone."""
+    """Seed of the draw of queries; a query's filler depends only on the query."""
     documents: int = 1000
-    """K. Where a query has more evidence than K, all of it is kept."""
+    """Number of documents, K. Where a query has more evidence than K, all of it is included."""
     fill: str = "random"
     """`random`: evidence and gold, then corpus documents; `negatives+random`: the query's own hard
-    negatives before them."""
+    negatives precede the corpus documents."""
     canary_env: str = "BROWSECOMP_PLUS_CANARY"
     """Environment variable that holds the canary string, the password of the encrypted columns."""
     revision: str = "144cff8"
-    """Of the queries; the default stands for 144cff8e35b5eaef7e526346aa60774a9deb941f."""
+    """Revision of the queries; the default is 144cff8e35b5eaef7e526346aa60774a9deb941f."""
     corpus_revision: str = "b27b02b"
-    """Of the corpus; the default stands for b27b02bc3e45511b8b82a13e6f90ce761df726f6."""
+    """Revision of the corpus; the default is b27b02bc3e45511b8b82a13e6f90ce761df726f6."""
     corpus_path: str | None = None
-    """Local file with the corpus' columns; `None` = the hub."""
+    """Local file with the corpus columns; `None` = the hub."""
 
-    # 1: a draw of 21 to 85 queries was not the beginning of a larger one
+    # 1: a draw of 21 to 85 queries was not a prefix of a larger one
     VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.CONSTANT
     protected: ClassVar[bool] = True
@@ -104,11 +103,11 @@ class BrowseCompPlus(LoadedTask):
         return canary
 
     def drafts(self) -> Iterator[Draft]:
-        """Not used: a draft would hold plain text. See `samples`."""
+        """Not used: a draft would contain plain text. See `samples`."""
         raise NotImplementedError
 
     def samples(self) -> Iterator[Sample]:
-        """The queries, each with its K documents; encrypted rows are what is kept in memory."""
+        """Yield the queries, each with its K documents; only encrypted rows stay in memory."""
         return distinct(self._protected_samples())
 
     @property
@@ -127,14 +126,14 @@ class BrowseCompPlus(LoadedTask):
         return found + ([self._corpus] if self.corpus_path is None else [])
 
     def fetch(self) -> None:
-        """See `LoadedTask`. The rows of the queries too; they stay encrypted."""
+        """See `LoadedTask`. Also caches the rows of the queries, encrypted."""
         super().fetch()
         self._chosen()
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
-        """The encrypted rows of the drawn queries by id, in the order of the draw."""
+        """The encrypted rows of the drawn queries by id, in draw order."""
         ids = sorted(str(row["query_id"]) for row in hub_or_file(self.path, self._ids))
-        # All in one order first: `sample(ids, n)` alone is no part of a larger draw.
+        # Shuffle all ids first: `sample(ids, n)` is not a prefix of a larger draw.
         chosen = rng("browsecomp_plus", self.seed).sample(ids, len(ids))[: self.n]
         columns: tuple[str, ...] = ("query_id", "query", "answer", "gold_docs", "evidence_docs")
         if self.fill != "random":
@@ -191,24 +190,24 @@ class BrowseCompPlus(LoadedTask):
         return make_sample(self.name, index, 0, draft, context, None)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """Lower bounds that need no judge; the headline is the judge's."""
+        """Lower bounds that need no judge; the headline is the judge's score."""
         golds = list(sample.target)
         return normalized_exact(golds, answer.text), normalized_contains(golds, answer.text)
 
     def judge_prompt(self, sample: Sample, answer: Answer) -> str | None:
-        """The question, the reference and the answer; `None` where there is no answer."""
+        """The question, the reference and the answer; `None` without an answer."""
         if not (answer.text or "").strip():
             return None
         question = sample.question.removesuffix(f"\n\n{_FORMAT}")
         return _JUDGE.format(question=question, gold=sample.target[0], answer=answer.text)
 
     def judge_score(self, sample: Sample, answer: Answer, verdict: str) -> Score:  # noqa: ARG002
-        """Raises `ValueError` where the reply has no clear verdict."""
-        # Version 1 knew fewer kinds of thoughts.
+        """Parse the reply. Raises `ValueError` where it has no clear verdict."""
+        # Version 1 stripped fewer reasoning forms.
         return Score("judge", float(strict_verdict(verdict)), version="2")
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """In the asked format."""
+        """The gold in the required format."""
         return Answer(f"Explanation: -\nExact Answer: {sample.target[0]}\nConfidence: 100%")
 
     def floors(self) -> Mapping[str, Floor]:
@@ -217,7 +216,7 @@ class BrowseCompPlus(LoadedTask):
 
 
 def _plain(value: Any, canary: str) -> Any:
-    """`value` with every string in it decrypted, lists and mappings included."""
+    """Decrypt every string in `value`, lists and mappings included."""
     if isinstance(value, str):
         return decrypt(value, canary)
     if isinstance(value, Mapping):
@@ -227,15 +226,15 @@ def _plain(value: Any, canary: str) -> Any:
 
 @dataclass(frozen=True)
 class _Corpus:
-    """The corpus, memory-mapped by `datasets`: rows by number."""
+    """The corpus, memory-mapped by `datasets`: rows by index."""
 
     table: Any
     rows: Mapping[str, int]
-    """Document id -> row."""
+    """Document id -> row index."""
 
     @classmethod
     def open(cls, path: str | None, files: Sequence[Path] | None) -> _Corpus:
-        """Of a user's file, else of the hub's. Raises `ConfigError` where it cannot be read."""
+        """Open the user's file or the hub's. Raises `ConfigError` where it is unreadable."""
         import datasets
 
         named = [path] if path is not None else list(map(str, files or ()))
@@ -254,20 +253,20 @@ class _Corpus:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was measured of the contexts: counting 8 million tokens 150 times takes minutes.
+    """Cached measurements of the contexts: counting 8 million tokens 150 times takes minutes.
 
-    No text: hash, characters, tokens and the places of the evidence, by query.
+    Contains no text: hash, characters, tokens and evidence positions, by query.
     """
 
     path: Path | None
-    """`None` = nothing is kept: a user's file may change."""
+    """`None` = no cache, because a user's file may change."""
     found: dict[str, tuple[str, int, int, list[tuple[int, int]]]]
     known: int
-    """Queries that were kept before."""
+    """Number of queries in the cache file."""
 
     @classmethod
     def kept(cls, task: BrowseCompPlus) -> _Measured:
-        """Of the task's contexts, which do not depend on its draw of queries."""
+        """Load the measurements of the contexts, which do not depend on the draw of queries."""
         if not task.pinned:
             return cls(None, {}, 0)
         sources = [source.key for source in task.sources()]
@@ -279,14 +278,14 @@ class _Measured:
         return cls(path, found, len(found))
 
     def write(self) -> None:
-        """Keep what is new."""
+        """Write new measurements to the cache."""
         if self.path is not None and len(self.found) > self.known:
             write_atomic(self.path, orjson.dumps(self.found))
 
 
 @dataclass(frozen=True)
 class _Documents:
-    """The K documents of one query, made from the encrypted row whenever they are asked for."""
+    """The K documents of one query, rebuilt from the encrypted row on each access."""
 
     row: Mapping[str, Any]
     corpus: _Corpus
@@ -307,11 +306,11 @@ class _Documents:
         return own
 
     def ids(self) -> list[str]:
-        """Document ids in the order of the context: a shuffle that depends on the query alone."""
+        """Document ids in context order: a shuffle that depends only on the query."""
         query_id = str(self.row["query_id"])
         own = self._own()
         filler = list(self.corpus.rows)
-        rng("browsecomp_plus filler", query_id).shuffle(filler)  # smaller K are nested in larger
+        rng("browsecomp_plus filler", query_id).shuffle(filler)  # smaller K nest in larger ones
         chosen = [*own, *(docid for docid in filler if docid not in own)]
         chosen = chosen[: max(self.count, len(own))]
         if len(chosen) < self.count:

@@ -1,6 +1,6 @@
-"""Rules that answer `browsecomp_gen` without a model: counts, places and links of names.
+"""Rules that answer `browsecomp_gen` without a model, from counts, places and links of names.
 
-`phrase_rules` has those that know the generator's own phrases.
+Rules that use the generator's own phrases are in `phrase_rules`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _YEAR = re.compile(r"\b1[89]\d\d\b")
 
 @functools.cache
 def shapes() -> dict[str, re.Pattern[str]]:
-    """What the names of each kind look like."""
+    """Patterns of the names, by kind."""
     world, words = data("world.json"), data("words.json")
     firsts, forms = "|".join(words["first_names"]), "|".join(world["kinds"])
     return {
@@ -32,17 +32,17 @@ def shapes() -> dict[str, re.Pattern[str]]:
 
 
 def shape(sample: Sample) -> re.Pattern[str]:
-    """What the names of the asked kind look like."""
+    """Pattern of the names of the queried kind."""
     return shapes()["institute" if "institution" in sample.question else "person"]
 
 
 def steps(sample: Sample) -> int:
-    """How many steps lead from what is described to what is asked."""
+    """Number of steps from the described entity to the queried one."""
     return len(re.findall(r"(?:instructor|parent institution) of", sample.question))
 
 
 def _names(sample: Sample) -> list[str]:
-    """Every mention of a name, in order."""
+    """All mentions of names, in order."""
     return shape(sample).findall(sample.context.text())
 
 
@@ -72,7 +72,7 @@ def _at(place: int) -> Callable[[Sample], str]:
 
 
 def _best_sentence(score: Callable[[Sample, str, Counter[str]], float]) -> Callable[[Sample], str]:
-    """The name of the asked kind in the sentence that scores highest."""
+    """The name of the queried kind in the highest-scoring sentence."""
 
     def answer(sample: Sample) -> str:
         text, names = sample.context.text(), shape(sample)
@@ -100,7 +100,7 @@ def _alike(sample: Sample, piece: str, _: Counter[str]) -> float:
 
 
 def _links(sample: Sample) -> dict[str, Counter[str]]:
-    """How often each name stands in a sentence with each other one."""
+    """Number of shared sentences for each pair of names."""
     text, names, links = sample.context.text(), shape(sample), dict[str, Counter[str]]()
     for a, b in sentences(text):
         found = set(names.findall(text[a:b]))
@@ -115,7 +115,7 @@ def _most_linked(sample: Sample) -> str:
 
 
 def _chained(sample: Sample, begin: Callable[[Sample, Sequence[str]], str]) -> str:
-    """From one name along the sentences, each time to the name that it stands with most often."""
+    """Walk from a start name, each time to the name that shares the most sentences with it."""
     links = _links(sample)
     name = begin(sample, sorted(links))
     for step in range(steps(sample)):
@@ -126,7 +126,7 @@ def _chained(sample: Sample, begin: Callable[[Sample, Sequence[str]], str]) -> s
 
 
 def _alike_start(sample: Sample, starts: Sequence[str]) -> str:
-    """The name beside whose mentions the description's spelling recurs most."""
+    """The name whose surroundings are most similar in spelling to the description."""
     text, names = sample.context.text(), shape(sample)
     described = _trigrams(sample.question.split(". ")[0])
     best: Counter[str] = Counter()
@@ -142,7 +142,7 @@ def _gold(sample: Sample) -> str:
 
 
 def _rare_words(sample: Sample) -> re.Pattern[str]:
-    """The question's words that few sentences contain, as one expression."""
+    """Pattern of the question's words that occur in few sentences."""
     text = sample.context.text().lower()
     pieces = [set(_WORD.findall(text[a:b])) for a, b in sentences(text)]
     counts = Counter(word for piece in pieces for word in piece)
@@ -152,7 +152,7 @@ def _rare_words(sample: Sample) -> re.Pattern[str]:
 
 
 def browsecomp_baselines() -> tuple[Baseline, ...]:
-    """See the module's docstring."""
+    """All rules of this module."""
     return (
         rule("most_frequent_name", _counted(most=True)),
         rule("rarest_name", _counted(most=False)),

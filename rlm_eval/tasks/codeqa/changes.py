@@ -1,11 +1,11 @@
-"""Which functions change a module-level name? From the source of a generated package.
+"""Which functions change a module-level name, from the source of a generated package.
 
 A group of modules keeps a list under a module-level name. Some of its functions change it: they
-bind the name anew, change the object in place, through an alias, an argument or the module's
-attribute, or call a function that does. Others only look alike: they change a copy, a local name,
-another module's name, or what an importing module calls by the same name. The answer is a set of
-functions, scored by F1; it comes from the generator's table and again from calling every function
-in a fresh copy of the group. Who can run the text gets it the same way: a program solves the task.
+rebind the name, mutate the object in place, through an alias, an argument or the module's
+attribute, or call a function that does. Others only look similar: they change a copy, a local name,
+another module's name, or a name that an importing module reuses. The answer is a set of functions,
+scored by F1; it comes from the generator's table and again from calling every function in a fresh
+copy of the group. Running the text gives the same result: a program solves the task.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from rlm_eval.tasks.codeqa.riddles import Names, load
 from rlm_eval.tasks.haystack import Prose, trim
 
 _OWN, _MODULES, _EACH = 5, 3, 3
-"""Functions of the module that has the name; modules that use it, and functions of each."""
+"""Functions of the defining module; modules that use the name, and functions of each."""
 _CHANGING = 0.35  # share of the functions that change the name
 _FEWEST, _MOST = 3, 6
-_NOTES = 150  # tokens left for the notes, whose sentences make up the exact length
+_NOTES = 150  # tokens reserved for the notes, whose sentences make the length exact
 _CALLED_WITH = 7
 
 
@@ -39,14 +39,14 @@ class _Group:
     """Modules around one name."""
 
     state: str
-    """The module that has it."""
+    """The module that defines it."""
     sources: dict[str, str] = field(default_factory=dict)
     functions: dict[str, bool] = field(default_factory=dict)
     """`module.function` -> whether it changes the name."""
 
     @property
     def golds(self) -> list[str]:
-        """The functions that do."""
+        """The functions that change it."""
         return sorted(name for name, changes in self.functions.items() if changes)
 
 
@@ -121,7 +121,7 @@ class CodeQAChanges(GeneratedTask):
         return (set_f1(sample.target, answer.text),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """Naming every function."""
+        """Name every function."""
         return {"every_function": every_function}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -134,7 +134,7 @@ def _file(package: str, name: str, code: str) -> str:
 
 
 def _changed(package: str, group: _Group, kept: str) -> list[str]:
-    """The functions after whose call the name has another value, each in a fresh copy."""
+    """The functions whose call changes the name's value, each in a fresh copy."""
     found = []
     for qualified in group.functions:
         module, function = qualified.split(".")
@@ -148,7 +148,7 @@ def _changed(package: str, group: _Group, kept: str) -> list[str]:
 
 
 def _group(source: random.Random, names: Names, package: str, kept: str, spare: str) -> _Group:
-    """A group with a few functions that change the name `kept`; `spare` is another one."""
+    """A group with a few functions that change the name `kept`; `spare` is an unrelated name."""
     state, hub, *users = names.draw(_MODULES + 2)
     fields = {"package": package, "state": state, "hub": hub, "kept": kept, "spare": spare}
     while True:
@@ -171,7 +171,7 @@ def _written(
     fields: Mapping[str, str],
     earlier: Sequence[str],
 ) -> None:
-    """Adds a module with `count` functions; `earlier` are modules that it may call."""
+    """Add a module with `count` functions; it may call the modules in `earlier`."""
     texts = data("changes.json")
     form = texts["state"] if style == "state" else texts["users"][style]
     words = data("words.json")["nouns"]

@@ -24,7 +24,7 @@ def _functions(sample: Sample) -> list[tuple[str, str, str, str]]:
 
 
 def _where(wanted: Callable[[str, str, str, str], bool]) -> Callable[[Sample], str]:
-    """The functions whose body `wanted` (name, body, state module, source) accepts."""
+    """The functions that `wanted` (name, body, state module, source) accepts."""
 
     def answer(sample: Sample) -> str:
         asked = _ASKED.search(sample.question)
@@ -42,18 +42,18 @@ every_function = _where(lambda *_: True)
 
 
 def _near(code: str, state: str) -> bool:
-    """Whether the module is the one that has the name, or mentions it."""
+    """True where the module defines or mentions the name."""
     return re.search(rf"\b{state}\b", code) is not None
 
 
 def _writes(kept: str, body: str) -> bool:
-    """Whether the body calls a method of the name, sets it or an item of it, or augments it."""
+    """True where the body calls a method of the name, or assigns or augments it or an item."""
     change = r"(?:\.(?:append|extend|insert|pop|sort)\(|(?:\[[^\]]*\])? *[-+]?= )"
     return re.search(rf"\b{kept}{change}", body) is not None
 
 
 def change_baselines() -> Sequence[Baseline]:
-    """See the module's docstring."""
+    """All rules of this module."""
     return (
         rule("every_function", every_function),
         rule("global_name", _where(lambda kept, body, *_: f"global {kept}" in body)),

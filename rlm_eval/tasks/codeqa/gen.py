@@ -1,12 +1,12 @@
-"""Four-way questions about a generated Python package, answered by executing it.
+"""Four-way questions about a generated Python package, verified by executing it.
 
 The shape of LongBench-v2's CodeQA: several modules and the settings must be read together
-(inheritance, a registry with priorities, proposals at start-up). The other modules are such groups,
-too, about the same event and with the same return values. The answer is computed from the
-generator's table and again by running the group, with the host application that the text does not
-show. Guessing scores 0.25; the gold letters, numbers and places are balanced. A search for the
-question's words finds one file of a group; a reader who follows its imports needs no more than
-that group, which is a small part of a long text.
+(inheritance, a registry with priorities, proposals at start-up). The other modules are groups of
+the same kind, about the same event and with the same return values. The answer is computed from the
+generator's table and again by running the group with the host application, which the text does not
+show. Guessing scores 0.25; gold letters, numbers and places are balanced. A search for the
+question's words finds one file of a group; a reader who follows its imports needs only that group,
+a small part of a long text.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from rlm_eval.tasks.codeqa.riddles import KINDS, PLACES, Names, Riddle, execute,
 from rlm_eval.tasks.codeqa.rules import choice_baselines
 from rlm_eval.tasks.haystack import Prose, trim
 
-_NOTES = 150  # tokens left for the notes, whose sentences make up the exact length
-_TRIES = 4  # of different notes, where their sentences do not make up the exact length
+_NOTES = 150  # tokens reserved for the notes, whose sentences make the length exact
+_TRIES = 4  # attempts with different notes, where their sentences do not make the length exact
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CodeQAGen(FourWay, GeneratedTask):
 
     name: str = "codeqa_gen"
     kind: str = "mix"
-    """`value`, `handler`, `default`, or `mix` in turn."""
+    """`value`, `handler`, `default`, or `mix` (alternating)."""
     surface: str = "official"
     """`official` (letters) or `rlm` (0 to 3), as in `codeqa`."""
 
@@ -131,9 +131,9 @@ class CodeQAGen(FourWay, GeneratedTask):
 def fit_with_notes(
     make: Callable[[int, float, float], str], room: int, length: int, tokenizer: Tokenizer
 ) -> tuple[str, int]:
-    """`fit` for a text that ends with notes: other notes where the first do not fill it exactly.
+    """`fit` for a text that ends with notes; tries other notes where the first fill is not exact.
 
-    `make(number of the notes, budget, slack)` is as in `fit`. Raises `RlmEvalError` as it does.
+    `make(index of the notes, budget, slack)` is as in `fit`. Raises `RlmEvalError` likewise.
     """
     for number in range(_TRIES):
         try:
@@ -149,14 +149,14 @@ def _file(package: str, name: str, text: str) -> str:
 
 
 def _files(package: str, made: Riddle) -> dict[str, str]:
-    """The files of a group by name, its settings among them."""
+    """The files of a group by name, including its settings."""
     found = {f"{name}.py": code for name, code in made.modules.items()}
     found |= {f"settings/{name}.toml": text for name, text in made.settings.items()}
     return {name: _file(package, name, text) for name, text in found.items()}
 
 
 def _unrelated(source: random.Random, number: int) -> tuple[str, str]:
-    """Name and source of a module that nothing asked depends on."""
+    """Name and source of a module on which no question depends."""
     words, texts = data("words.json"), data("codeqa.json")["filler"]
     a, b = source.sample(words["nouns"], 2)
     x, y, z = (source.randrange(2, 900) for _ in range(3))

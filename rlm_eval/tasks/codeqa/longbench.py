@@ -2,7 +2,7 @@
 
 `zai-org/LongBench-v2` (arXiv 2412.15204) at a pinned revision, or a local file with its columns.
 Two prompt surfaces: the benchmark's own (letters) and the RLM paper's (numbers 0 to 3).
-Guessing scores 0.25. Not here: the other domains; generated packages (`codeqa_gen`).
+Guessing scores 0.25. Other domains are not loaded; generated packages are in `codeqa_gen`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NEEDED = ("_id", "question", "context", "answer", *(f"choice_{letter}" for lett
 
 
 def ask(question: str, choices: Sequence[str], surface: str) -> str:
-    """The question with its four choices, in the words of a surface."""
+    """The question with its four choices, in a surface's wording."""
     if surface == "rlm":
         listed = "\n".join(f"{i}: {choice}" for i, choice in enumerate(choices))
         return (
@@ -39,36 +39,36 @@ def ask(question: str, choices: Sequence[str], surface: str) -> str:
 
 
 def check_surface(surface: str) -> None:
-    """Raises `ValueError` for an unknown surface."""
+    """Raise `ValueError` for an unknown surface."""
     if surface not in SURFACES:
         raise ValueError(f"surface={surface}: {' or '.join(SURFACES)}")
 
 
 def answer_choice(letter: str, surface: str) -> str:
-    """How the choice `letter` is stated on a surface."""
+    """The statement of the choice `letter` on a surface."""
     return (
         DIGITS[LETTERS.index(letter)] if surface == "rlm" else f"The correct answer is ({letter})"
     )
 
 
 class FourWay:
-    """What both tasks share; the fields and the samples are theirs."""
+    """Shared by both tasks, which define the fields and the samples."""
 
     surface: str
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """The official extraction first, where the surface is the benchmark's own."""
+        """Scores; the official extraction is first where the surface is the benchmark's own."""
         letter, text = str(sample.target), answer.text or ""
         if self.surface == "rlm":
             return (choice_recommended(DIGITS[LETTERS.index(letter)], text, DIGITS),)
         return longbench_v2(letter, text), choice_recommended(letter, text)
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The gold choice, in the asked form."""
+        """The gold choice in the required form."""
         return Answer(answer_choice(str(sample.target), self.surface))
 
     def floors(self) -> Mapping[str, Floor]:
-        """Always the first choice; one drawn at random."""
+        """Always the first choice; a random choice."""
         return {
             "first": lambda _: answer_choice("A", self.surface),
             "random": lambda s: answer_choice(rng("choice", s.id).choice(LETTERS), self.surface),
@@ -83,7 +83,7 @@ class CodeQA(FourWay, LoadedTask):
     surface: str = "official"
     """`official` (letters) or `rlm` (0 to 3)."""
     revision: str = "2b48e49"
-    """Commit of the data set; the default stands for 2b48e494f2c7a2f0af81aae178e05c7e1dde0fe9."""
+    """Commit of the data set; the default is 2b48e494f2c7a2f0af81aae178e05c7e1dde0fe9."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +98,7 @@ class CodeQA(FourWay, LoadedTask):
         return () if self.path is not None else (self._rows,)
 
     def drafts(self) -> Iterator[Draft]:
-        """The rows of the code domain, in the data set's order."""
+        """Yield the rows of the code domain, in the data set's order."""
         for row in hub_or_file(self.path, self._rows, _NEEDED):
             choices = [str(row[f"choice_{letter}"]) for letter in LETTERS]
             question = ask(str(row["question"]), choices, self.surface)

@@ -1,11 +1,11 @@
-"""Small groups of Python modules and what a call into one returns, with four choices.
+"""Small groups of Python modules, and the result of a call into one, with four choices.
 
-A group runs inside a host application, from whose settings its answer depends; the host's own code
-is not shown, so that the shown text alone cannot be run. The question names the entry module, which
-imports the others under names of their own: a search for the question's words finds the entry and
-nothing else. Every choice is the answer under one of four decisions that a reader must follow, and
-is the answer as often as the others, whatever its number, its name or its place in the order of
-loading. Groups of a package return the same four words, so that no word singles out a group.
+A group runs inside a host application whose settings affect the answer; the host's own code is not
+shown, so the shown text cannot be run alone. The question names the entry module, which imports the
+others under their own names: a search for the question's words finds only the entry. Every choice
+is the answer under one of four decisions that a reader must follow, and is the gold equally often,
+independent of its number, its name or its place in the loading order. All groups of a package
+return the same four words, so that no word singles out a group.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from rlm_eval.tasks.base import data
 
 KINDS = ("value", "handler", "default")
 PLACES = 4
-_TRIES = 200  # of plain names
+_TRIES = 200  # draws of plain names
 _COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _PICKS = {"[0]": 0, "[1]": 1, "[-2]": 1, "[-1]": 2}
-"""How `default` takes one of three proposals, and which one that is."""
+"""Rules by which `default` selects one of three proposals, with its index."""
 
 
 @dataclass(frozen=True)
 class Riddle:
-    """A group of modules, what is asked of it, and the four choices (the gold first)."""
+    """A group of modules, the question about it, and the four choices (the gold first)."""
 
     modules: dict[str, str]
     """Module name -> source."""
@@ -42,13 +42,13 @@ class Riddle:
     question: str
     choices: tuple[str, ...]
     call: tuple[str, str, Any]
-    """(module, function, argument) whose result decides."""
+    """(module, function, argument) of the call that decides."""
     expected: Any
-    """That result, from the table."""
+    """Its result, from the table."""
 
 
 class _Loaded:
-    """A package whose modules are run when they are first imported, apart from `sys.modules`."""
+    """A package whose modules run on first import, outside `sys.modules`."""
 
     def __init__(self, package: str, sources: Mapping[str, str]) -> None:
         self._package, self._sources = package, sources
@@ -56,7 +56,7 @@ class _Loaded:
         self._builtins = dict(vars(builtins)) | {"__import__": self._import}
 
     def module(self, name: str) -> ModuleType:
-        """The module of that full name, run once. Raises `ImportError` where there is none."""
+        """Return the module of that full name, running it once. Raises `ImportError` if unknown."""
         if name in self._modules:
             return self._modules[name]
         made = self._modules[name] = ModuleType(name)
@@ -69,7 +69,7 @@ class _Loaded:
         return made
 
     def _import(self, name: str, *rest: Any) -> ModuleType:
-        """`__import__` of the package's modules; `rest` has the names after `import` third."""
+        """`__import__` for the package's modules; the third item of `rest` is the from-list."""
         names = (rest[2] if len(rest) > 2 else None) or ()
         top, _, below = name.partition(".")
         found, path = self.module(top), top
@@ -91,7 +91,7 @@ def _code(source: str) -> CodeType:
 def load(
     package: str, modules: Mapping[str, str], settings: Mapping[str, str] | None = None
 ) -> _Loaded:
-    """A fresh copy of the package in its host, whose `setting` reads these sections."""
+    """Load a fresh copy of the package in its host, whose `setting` reads these sections."""
     values = {name: tomllib.loads(text) for name, text in (settings or {}).items()}
     sources = {f"{package}.{name}": code for name, code in modules.items()}
     sources["host.runtime"] = data("codeqa.json")["runtime"].format(values=values)
@@ -111,14 +111,14 @@ def execute(
 
 
 class Names:
-    """Module names of one sample, none twice."""
+    """Distinct module names of one sample."""
 
     def __init__(self, source: random.Random, taken: Iterable[str] = ()) -> None:
-        """`taken`: names that are not drawn."""
+        """`taken`: names to exclude."""
         self._source, self._taken = source, set(taken)
 
     def draw(self, count: int) -> list[str]:
-        """`count` of them, of different nouns."""
+        """Draw `count` names with different nouns."""
         words, source = data("words.json"), self._source
         drawn: list[str] = []
         for noun in source.sample(words["nouns"], count):
@@ -145,7 +145,7 @@ def riddle(
     """A riddle of a kind whose gold is choice number `place` (0 to 3) of its own order.
 
     The order is that of loading (`handler`), of the settings (`default`) or of the two decisions
-    (`value`). `words` are what `handler` and `default` return one of.
+    (`value`). `handler` and `default` return one of `words`.
     """
     if kind == "value":
         return _value(source, names, package, place)
@@ -158,13 +158,13 @@ def _class(name: str) -> str:
 
 
 def _filled(kind: str, fields: Mapping[str, Any]) -> dict[str, str]:
-    """The modules of a kind but its plug-ins."""
+    """The modules of a kind without its plug-ins."""
     templates = {k: v for k, v in data("codeqa.json")[kind].items() if k != "{p}"}
     return {key.format(**fields): text.format(**fields) for key, text in templates.items()}
 
 
 def _value(source: random.Random, names: Names, package: str, place: int) -> Riddle:
-    """Which class the last one inherits from, and whether the limit cuts the result."""
+    """Which class the last one inherits from, and whether the limit clips the result."""
     base, mid, leaf, entry = names.draw(4)
     inherits, cuts = divmod(place, 2)
     op = source.choice(("<", ">"))
@@ -207,7 +207,7 @@ def _parts(
     plugins: list[str],
     own: list[dict[str, Any]],
 ) -> dict[str, str]:
-    """The modules of a kind with its four plug-ins, which are loaded in their order."""
+    """The modules of a kind with its four plug-ins, in loading order."""
     fields = fields | {f"p{i}": name for i, name in enumerate(plugins)}
     modules = _filled(kind, fields)
     template = data("codeqa.json")[kind]["{p}"]
@@ -238,10 +238,10 @@ def _asked(
 def _handler(
     source: random.Random, names: Names, package: str, event: str, words: list[str], place: int
 ) -> Riddle:
-    """Whose priority wins, by its number in the settings; and who wins where two are equal.
+    """Which plug-in's priority wins, by its number in the settings, and which wins a tie.
 
     Two plug-ins have the highest number and two the lowest: each of the four comparisons has
-    another winner, so that nothing is known before the comparison is read.
+    another winner, so that the winner is unknown without reading the comparison.
     """
     base, entry, *plugins = names.draw(6)
     levels = source.sample(("low", "usual", "high", "urgent", "night"), PLACES)
@@ -268,11 +268,11 @@ def _handler(
 def _default(
     source: random.Random, names: Names, package: str, event: str, words: list[str], place: int
 ) -> Riddle:
-    """Which of the three parts that are switched on is taken, in the order of the settings."""
+    """Which of the three enabled parts is selected, in the order of the settings."""
     base, entry, *plugins = names.draw(6)
     while True:
         order, off = source.sample(range(PLACES), PLACES), source.randrange(PLACES)
-        # Each of the three places equally often, though two ways to say the middle one.
+        # Each of the three places equally often, though the middle one has two phrasings.
         wanted = source.randrange(PLACES - 1)
         pick = source.choice([way for way, number in _PICKS.items() if number == wanted])
         best = [part for part in order if part != off][wanted]

@@ -14,22 +14,22 @@ from rlm_eval.tasks.rules import Span, lines, matching, one_of, rule
 
 _CHOICE = re.compile(r"^(?:\(([A-D])\)|([0-3]):) (.+)$", re.MULTILINE)
 Rank = Callable[[Sample, str], float]
-"""How high a choice stands by some rule; the highest is answered."""
+"""Score of a choice under a rule; the highest choice is the answer."""
 
 
 def choices_of(sample: Sample) -> list[str]:
-    """The texts of the four choices, in their order."""
+    """The texts of the four choices, in order."""
     return [match[3] for match in _CHOICE.finditer(sample.question)]
 
 
 def files(text: str) -> list[Span]:
-    """The spans of the files of a package."""
+    """Spans of the files in a package."""
     starts = [match.start() for match in re.finditer(r"^=== file: ", text, re.MULTILINE)]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def _words(sample: Sample) -> list[str]:
-    """The question's own words, those of the choices and of the frame left out."""
+    """The question's own words, without those of the choices and of the frame."""
     asked = re.search(r"question: (.+?)(?:\nChoices| based on)", sample.question, re.DOTALL)
     named = re.findall(r"[a-z][a-z0-9_]{2,}", asked[1] if asked else sample.question)
     text = sample.context.text()
@@ -56,13 +56,13 @@ def _last(sample: Sample, choice: str) -> float:
 
 @functools.lru_cache(maxsize=2)
 def _files(text: str) -> dict[str, str]:
-    """The files of a package by their names without the package's."""
+    """The files of a package, keyed by name without the package's name."""
     found = re.findall(r"^=== file: \w+/(\S+) ===\n(.*?)(?=^=== file: |\Z)", text, re.M | re.S)
     return dict(found)
 
 
 def _plugins(sample: Sample) -> list[str]:
-    """The sources of what the entry that the question names imports, in that order."""
+    """Sources of the modules that the question's entry imports, in that order."""
     own = _files(sample.context.text())
     entry = re.search(r"`\w+\.(\w+)\.\w+", sample.question)
     lines = own.get(f"{entry[1] if entry else ''}.py", "").split("\n")
@@ -71,7 +71,7 @@ def _plugins(sample: Sample) -> list[str]:
 
 
 def _loaded(sample: Sample, choice: str) -> float:
-    """Where the entry imports the module that has the choice."""
+    """Position at which the entry imports the module with the choice."""
     return next((i for i, code in enumerate(_plugins(sample)) if f'"{choice}"' in code), -1)
 
 
@@ -86,14 +86,14 @@ def _set(sample: Sample) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _listed(sample: Sample, choice: str) -> float:
-    """Where the settings list the part that has the choice in an order."""
+    """Position of the part with the choice in an order in the settings."""
     settings, parts = _set(sample)
     order = re.search(r"^order = .+$", settings, re.MULTILINE)
     return max((order[0].find(key) for word, key in parts if order and word == choice), default=-1)
 
 
 def _priority(sample: Sample, choice: str) -> float:
-    """The number, or the switch, that the settings give the part that has the choice."""
+    """The number or switch in the settings for the part with the choice."""
     settings, parts = _set(sample)
     given = dict(re.findall(r"^(\w+) = (\d+|true|false)$", settings, re.MULTILINE))
     values = [given.get(key, "0") for word, key in parts if word == choice]
@@ -105,7 +105,7 @@ def _number(choice: str) -> float:
 
 
 def _middle(sample: Sample, choice: str) -> float:
-    """How near a number is to the others."""
+    """Closeness of a number to the others."""
     return -fmean(abs(_number(choice) - _number(other)) for other in choices_of(sample))
 
 
@@ -118,7 +118,7 @@ def _ranked(place: int) -> Rank:
 
 
 def choice_baselines(stated: Callable[[str], str]) -> Sequence[Baseline]:
-    """The rules; `stated` puts a letter in the asked form."""
+    """All rules; `stated` formats a letter as the answer."""
 
     def best(name: str, rank: Rank, kind: Kind = Kind.NO_MODEL) -> Baseline:
         def answer(sample: Sample) -> str:

@@ -1,10 +1,10 @@
-"""Which packages does one need, directly or through others? From the READMEs of a monorepo.
+"""Transitive dependencies of a package, from the READMEs of a monorepo.
 
-A README says what its package was made for and names others: some that it is built on, some that
-are built on it, and more that it only once needed, resembles or replaces. The question describes a
-package in other words. The answer is a set of names, scored by F1; it is the closure of the
-dependencies, computed twice. Six packages of every group could have been asked for alike. Naming
-all packages scores .27 at 2,048 tokens, .15 at 4,096 and less beyond: take 4,096 or more.
+A README states what its package was made for and names other packages: its dependencies, some
+dependents, and more that it only once needed, resembles or replaces. The question describes a
+package in other words. The answer is a set of names, scored by F1: the closure of the dependencies,
+computed in two ways. Six packages of every group are equally possible targets. Naming all packages
+scores .27 at 2,048 tokens, .15 at 4,096 and less beyond: use 4,096 or more.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from rlm_eval.tasks.codeqa.sets_rules import all_names, set_baselines
 from rlm_eval.tasks.haystack import Prose, trim
 
 _FIRST, _SECOND = 2, 3
-"""Values of the two traits of a group's applications; each pair is one application's."""
+"""Values of the two traits of a group's applications; each pair belongs to one application."""
 _APPLICATIONS, _LIBRARIES, _BASES = 6, 6, 3
-_STATEMENTS = 3  # of a README about other packages, true and not
-_NOTES = 150  # tokens left for the notes, whose sentences make up the exact length
+_STATEMENTS = 3  # statements of a README about other packages, true and false
+_NOTES = 150  # tokens reserved for the notes, whose sentences make the length exact
 _REPOSITORY = "packages"
 
 Pair = tuple[int, int]
@@ -38,17 +38,17 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Group:
-    """Packages whose dependencies lie among them."""
+    """Packages whose dependencies are all in the group."""
 
     applications: dict[str, Pair]
-    """Name -> the traits of the institute that it was made for."""
+    """Name -> the traits of the institute that the application was made for."""
     needs: dict[str, tuple[str, ...]]
-    """Name -> what it needs directly; every package of the group is a key."""
+    """Name -> its direct dependencies; every package of the group is a key."""
     readmes: dict[str, str]
     facts: dict[str, str]
-    """Application -> the sentence that says what it was made for."""
+    """Application -> the sentence that states its purpose."""
     stated: dict[tuple[str, str], tuple[str, str]]
-    """(who, what it needs) -> (the README that says so, the sentence)."""
+    """(package, dependency) -> (the README that states it, the sentence)."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class CodeQASets(GeneratedTask):
             if spent + price > budget - _NOTES or files.keys() & shown.keys():
                 break
             files, spent = files | shown, spent + price
-        # Packages that need nothing, where a whole group does not fit; they name each other, too.
+        # Packages without dependencies, where a whole group does not fit; they also name each
+        # other.
         single = names.draw(_APPLICATIONS + _LIBRARIES + _BASES)
         others = [*files, *single]
         for name in single:
@@ -135,7 +136,7 @@ class CodeQASets(GeneratedTask):
         return (set_f1(sample.target, answer.text),)
 
     def floors(self) -> Mapping[str, Floor]:
-        """Naming every package."""
+        """Name every package."""
         return {"all_names": all_names}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -153,7 +154,7 @@ def _span(text: str, name: str, sentence: str) -> tuple[int, int]:
 
 
 def _purpose(source: random.Random, how: str, taken: set[Pair], pair: Pair | None = None) -> str:
-    """What the package was made for, or (`seen`) an institute that it was not made for."""
+    """The purpose of the package, or (`seen`) an institute that it was not made for."""
     world = data("world.json")["institute"]
     while pair is None or (how == "seen" and pair in taken):
         pair = (source.randrange(len(world["field"])), source.randrange(len(world["building"])))
@@ -171,7 +172,7 @@ def _near(source: random.Random, other: str) -> str:
 
 
 def _group(source: random.Random, names: Names, asked: set[Pair] | None) -> _Group:
-    """A group of packages; no application of it has a pair of traits that is `asked`."""
+    """A group of packages; no application of it has a pair of traits in `asked`."""
     counts = [len(data("world.json")["institute"][trait]) for trait in ("field", "building")]
     while True:
         first = source.sample(range(counts[0]), _FIRST)
@@ -183,7 +184,7 @@ def _group(source: random.Random, names: Names, asked: set[Pair] | None) -> _Gro
     drawn = names.draw(_APPLICATIONS + _LIBRARIES + _BASES)
     applications = dict(zip(drawn, pairs, strict=False))
     libraries, bases = drawn[_APPLICATIONS:-_BASES], drawn[-_BASES:]
-    while True:  # two different libraries for each application, each library for two of them
+    while True:  # two different libraries per application, each library used by two of them
         orders = [source.sample(libraries, len(libraries)) for _ in range(2)]
         if all(a != b for a, b in zip(*orders, strict=True)):
             break
@@ -213,14 +214,14 @@ def _group(source: random.Random, names: Names, asked: set[Pair] | None) -> _Gro
 
 
 def _closure(needs: Mapping[str, Sequence[str]], name: str) -> set[str]:
-    """What `name` needs, by recursion."""
+    """The dependencies of `name`, by recursion."""
     return functools.reduce(
         lambda found, other: found | {other} | _closure(needs, other), needs[name], set[str]()
     )
 
 
 def _reached(needs: Mapping[str, Sequence[str]], name: str) -> set[str]:
-    """The same, by adding what is needed until nothing more is."""
+    """The same, by iteration to a fixed point."""
     found: set[str] = set(needs[name])
     while True:
         more = {other for known in found for other in needs[known]} - found

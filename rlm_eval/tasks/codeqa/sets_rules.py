@@ -1,4 +1,4 @@
-"""Rules that answer `codeqa_gen_sets` without a model: mentions of packages and words."""
+"""Rules that answer `codeqa_gen_sets` without a model, from mentions of packages and words."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def all_names(sample: Sample) -> str:
-    """Every package."""
+    """Name every package."""
     return _listed(list(_readmes(sample)))
 
 
 def _mentioned(sample: Sample) -> str:
-    """The four packages that the READMEs mention most."""
+    """Name the four packages that the READMEs mention most."""
     counts = Counter(name for text in _readmes(sample).values() for name in _NAME.findall(text))
     return _listed([name for name, _ in counts.most_common(4)])
 
 
 def _named(sample: Sample) -> str:
-    """Every package that another one's README names."""
+    """Name every package that another README mentions."""
     return _listed([n for text in _readmes(sample).values() for n in _NAME.findall(text)])
 
 
 def _near(sample: Sample, start: str) -> str:
-    """What the README of a package names, and what names it."""
+    """The packages that the README of a package mentions, and those whose READMEs mention it."""
     readmes = _readmes(sample)
     found = set(_NAME.findall(readmes.get(start, "")))
     found |= {name for name, text in readmes.items() if start and start in text}
@@ -53,7 +53,7 @@ def _any_start(sample: Sample) -> str:
 
 
 def _spelt_alike(sample: Sample) -> str:
-    """From the README whose spelling recurs most in the question."""
+    """The same, from the README most similar in spelling to the question."""
 
     def grams(text: str) -> set[str]:
         return {w[i : i + 4] for w in _WORD.findall(text.lower()) for i in range(len(w) - 3)}
@@ -72,7 +72,7 @@ def _rare(sample: Sample) -> re.Pattern[str]:
 
 
 def set_baselines() -> Sequence[Baseline]:
-    """See the module's docstring."""
+    """All rules of this module."""
     return (
         rule("all_names", all_names),
         rule("all_mentioned", _named),

@@ -1,10 +1,10 @@
-"""S-NIAH by meaning: two sentences among their like answer a question in other words.
+"""S-NIAH by meaning: a question in other words, answered by two sentences among similar ones.
 
-Everybody in the text has a sentence on a trade and a habit and, elsewhere, one on the home town;
-the question describes one person in other words. Eleven others have the same three traits but for
-one or two, nobody else has all of them, and some sentences are about somebody's cousin. The twelve
-stand to each other alike, so that no count of words or names tells the asked one from the rest.
-Items depend on (seed, index) only and are met at every length.
+Each person in the text has one sentence on a trade and a habit and another, elsewhere, on the home
+town; the question describes one person in other words. Eleven others share all but one or two of
+the three traits, no other person has all of them, and some sentences are about a person's cousin.
+The twelve are symmetric, so that no count of words or names distinguishes the queried one. Items
+depend only on (seed, index) and recur at every length.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from rlm_eval.tasks.world import names
 
 _LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
 _GRID = (3, 2, 2)
-"""Values of the three traits among the asked person and the hard negatives: one has each triple."""
-_SPARE = 240  # sentences beyond the budget, from which the last ones are chosen to fit
-_COUSINS = 0.2  # share of the sentences that are about a cousin of the one they name
-_DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples already spread
+"""Trait values of the queried person and the hard negatives: exactly one person has each triple."""
+_SPARE = 240  # sentences beyond the budget, candidates for an exact fit
+_COUSINS = 0.2  # share of the sentences about a cousin of the named person
+_DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples are spread too
 _JITTER = 5  # percent, half a step
 
 Triple = tuple[int, ...]
-"""Numbers of a trade, a habit and a terrain."""
+"""Indices of a trade, a habit and a terrain."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Paraphrase(GeneratedTask):
     name: str = "s_niah_paraphrase"
     depth: int | None = None
     """Percent of the filler before the needle; `None` = about 0, 10, ..., 100 over samples, each to
-    within 5: at exact depths, other samples would tell where to look."""
+    within 5: exact depths would reveal the place through other samples."""
 
     # Version 1 was `SNiah` with style=paraphrase: a search for names found the eight facts.
-    # Version 2: a filler person's two sentences stood close together, those of a needle apart.
-    # Version 3: where plain names ran out, some had one first name twice.
-    # Version 4: the asked one's second sentence lay at one of eleven depths, so that a reader of a
-    # quarter of the text, at the usual places, had .23 at 16k.
+    # Version 2: a filler person's two sentences were close together, those of a needle apart.
+    # Version 3: where plain names ran out, some had the same first name twice.
+    # Version 4: the queried person's second sentence was at one of eleven depths, so that reading a
+    # quarter of the text, at the usual places, scored .23 at 16k.
     VERSION: ClassVar[int] = 5
     OUTPUT_CAP: ClassVar[int | None] = 128
     operation: ClassVar[str | None] = "filter"
@@ -82,7 +82,8 @@ class Paraphrase(GeneratedTask):
         triples = list(itertools.product(*picks))
         source.shuffle(triples)
         called = list(itertools.islice(_people(self.seed, index), len(triples)))
-        # The asked one last, so that it follows the other needles at its place: the beginning, too.
+        # The queried needle comes last, so that it follows the others at its place, even at the
+        # start.
         needles = [
             _sentence(source, name, triple, home)
             for name, triple in reversed(list(zip(called, triples, strict=True)))
@@ -120,7 +121,7 @@ class Paraphrase(GeneratedTask):
     def _filler(
         self, index: int, asked: Triple, budget: float
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """Sentences worth `budget` tokens and `_SPARE` more, and what each costs."""
+        """Sentences worth `budget` tokens plus `_SPARE` more, with their costs."""
         source, lists = rng("paraphrase filler", self.seed, index), data("world.json")
         sizes = [len(lists[kind][trait]) for kind, trait in _LISTS]
         people = itertools.islice(_people(self.seed, index), math.prod(_GRID), None)
@@ -136,7 +137,7 @@ class Paraphrase(GeneratedTask):
             name = next(people)
             return [_sentence(source, name, triple, home, cousins=True) for home in (False, True)]
 
-        # The two sentences of a person lie anywhere, as those of the needles do.
+        # A person's two sentences lie anywhere, as those of the needles do.
         while total < budget:
             pair = person()
             said += pair
@@ -147,7 +148,7 @@ class Paraphrase(GeneratedTask):
         while spare < _SPARE:
             if not said:
                 said = person()
-            # Among the spare ones are paragraphs of one sentence, for after a paragraph's end.
+            # Spare sentences include one-sentence paragraphs, which can follow a paragraph's end.
             ends = source.random() < (0.5 if total > budget else 0.15)
             text = f"{'' if at_start else ' '}{said.pop()}"
             units.append(f"{text}\n" if ends else text)
@@ -166,7 +167,7 @@ class Paraphrase(GeneratedTask):
         return Score("one_name", value, ", ".join(sorted(named))), ruler_all(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The first name of the text; nothing else is new against `baselines`."""
+        """The first name in the text; `baselines` has all other rules."""
         return {"first_name": first_name}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -175,9 +176,9 @@ class Paraphrase(GeneratedTask):
 
 
 def _people(seed: int, index: int) -> Iterator[str]:
-    """The names of a sample without end, none twice.
+    """Yield distinct names for a sample, endlessly.
 
-    They have a second first name where the plain ones run out.
+    Once plain names run out, names have a second first name.
     """
     plain = names(f"paraphrase|{seed}", "person")
     begin = rng("paraphrase names", seed, index).randrange(len(plain))
@@ -193,7 +194,7 @@ def _people(seed: int, index: int) -> Iterator[str]:
 def _sentence(
     source: random.Random, name: str, triple: Triple, home: bool, cousins: bool = False
 ) -> str:
-    """A sentence on the home of `name` (or, some, of a cousin), or on the other two traits."""
+    """A sentence on the home of `name` (sometimes of a cousin), or on the other two traits."""
     world = data("world.json")
     slots = {
         slot: source.choice(world[kind][trait][number][0])

@@ -1,4 +1,4 @@
-"""Rules that answer `s_niah_paraphrase` without a model: counts, places and spelling."""
+"""Rules that answer `s_niah_paraphrase` without a model, from counts, places and spelling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD = re.compile(r"[a-z]{3,}")
 
 
 def _found(text: str) -> list[str]:
-    """The names of a text, without a capitalised word that only begins a sentence."""
+    """The names in a text, without a capitalised word that only begins a sentence."""
     names = []
     for name in NAME.findall(text):
         parts = name.split()
@@ -25,7 +25,7 @@ def _found(text: str) -> list[str]:
 
 
 def first_name(sample: Sample) -> str:
-    """The first name of the text."""
+    """The first name in the text."""
     return next(iter(_found(sample.context.text())), "")
 
 
@@ -39,7 +39,7 @@ def _pieces(sample: Sample) -> list[str]:
 
 
 def _best(score: Callable[[str, Counter[str], str], float]) -> Callable[[Sample], str]:
-    """The name in the sentence that scores highest; in how many sentences each word stands."""
+    """The name in the highest-scoring sentence; the score gets each word's sentence count."""
 
     def answer(sample: Sample) -> str:
         pieces = [piece for piece in _pieces(sample) if _found(piece)]
@@ -77,7 +77,7 @@ def _spelling(piece: str, _: Counter[str], question: str) -> float:
 
 
 def _rare_words(sample: Sample) -> re.Pattern[str]:
-    """The question's words that few sentences contain, as one expression."""
+    """Pattern of the question's words that occur in few sentences."""
     pieces = [set(_WORD.findall(piece.lower())) for piece in _pieces(sample)]
     counts = Counter(word for piece in pieces for word in piece)
     asked = set(_WORD.findall(sample.question.lower()))
@@ -90,7 +90,7 @@ def _random_name(sample: Sample) -> str:
 
 
 def paraphrase_baselines() -> tuple[Baseline, ...]:
-    """See the module's docstring."""
+    """All rules of this module."""
     return (
         rule("first_name", first_name),
         rule("last_name", _last_name),

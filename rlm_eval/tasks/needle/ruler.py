@@ -1,10 +1,10 @@
 """RULER's variable tracking (`vt`) and frequent words (`fwe`), generated.
 
 Follow NVIDIA/RULER `variable_tracking.py` and `freq_words_extraction.py` @c3f5e3b in form, answer
-budget and metric. Unlike there, names and values are all distinct (a collision made a spurious
+budget and metric. Unlike there, all names and values are distinct (a collision created a spurious
 chain), and an item keeps its names, values and words at every length. A search or a count solves
-both without reading (`solved_by_code`). Not here: needles (`s_niah`), common words (`ruler_cwe`)
-and question answering (`ruler_qa`).
+both without reading (`solved_by_code`). Needles are in `s_niah`, common words in `ruler_cwe`,
+question answering in `ruler_qa`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _EXAMPLE = (
 
 @dataclass(frozen=True)
 class VariableTracking(GeneratedTask):
-    """Chains of assignments scattered over filler; all names that hold one value are asked.
+    """Chains of assignments scattered over filler; the question asks for all names with one value.
 
     `solved_by_code`: a regular expression, applied once per link, finds every name.
     """
 
     name: str = "ruler_vt_gen"
     chains: int = 1
-    """Chains; the first is asked, the others distract."""
+    """Number of chains; the first is asked, the others are distractors."""
     hops: int = 4
-    """Links of a chain: hops + 1 names."""
+    """Links of a chain: it has hops + 1 names."""
     haystack: str = "noise"
     """`noise` (RULER's) or `prose`."""
 
@@ -88,16 +88,16 @@ class VariableTracking(GeneratedTask):
         return Draft(question, text, golds, item, item, tokens, tuple(sorted(evidence)), meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """RULER's recall, and the strict one that counts wrong names."""
+        """RULER's recall, and a strict score that penalises wrong names."""
         text = answer.text or ""
         return ruler_all(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The loop that code would run; the first name alone."""
+        """The loop that code would run; only the first name."""
         return {"follow_chain": _follow_chain, "direct_only": _direct_only}
 
     def baselines(self) -> Sequence[Baseline]:
-        """A search for each link (solves it); the first name alone."""
+        """A search for each link (solves it); only the first name."""
         return (
             Baseline("follow_chain", Kind.NO_MODEL, lambda s: Reply(_follow_chain(s), 1.0)),
             Baseline("direct_only", Kind.NO_MODEL, lambda s: Reply(_direct_only(s), 1.0)),
@@ -111,18 +111,18 @@ def _direct_only(sample: Sample) -> str:
 
 def _follow_chain(sample: Sample) -> str:
     text, names = sample.context.text(), _direct_only(sample).split(", ")
-    for name in names:  # grows while it is read
+    for name in names:  # the list grows during the iteration
         names += re.findall(rf"VAR ([A-Z]{{5}}) = VAR {name}\b", text)
     return ", ".join(names)
 
 
 @dataclass(frozen=True)
 class FrequentWords(GeneratedTask):
-    """Coded words with Zipf counts (alpha = 2); the three most frequent are asked.
+    """Coded words with Zipf counts (alpha = 2); the question asks for the three most frequent.
 
-    `solved_by_code`: counting needs no reading. The density is constant, since a sample of fixed
-    size suffices: the first 300 words (of 2,100 at 4k, of 34,800 at 64k) have recall .93 to .96,
-    the first 1,000 have .99 or more at every length. `CloseWords` needs the whole text.
+    `solved_by_code`: counting needs no reading. The density is constant, because a sample of fixed
+    size suffices: the first 300 words (of 2,100 at 4k, of 34,800 at 64k) give a recall of .93 to
+    .96, the first 1,000 give .99 or more at every length. `CloseWords` requires the whole text.
     """
 
     name: str = "ruler_fwe_gen"
@@ -132,9 +132,9 @@ class FrequentWords(GeneratedTask):
     ANSWER_BUDGET: ClassVar[int] = 50
     OUTPUT_CAP: ClassVar[int | None] = 50
     SHORTEST: ClassVar[int] = 512  # below, ranks 3 and 4 tie, or fillers outnumber them
-    SIZE: ClassVar[int] = 0  # words beside one for each 50 tokens
-    REST: ClassVar[float] = 12.0  # tokens that up to three single words fill
-    FIXED: ClassVar[int] = 4  # first words whose counts stay as they are drawn
+    SIZE: ClassVar[int] = 0  # words in addition to one per 50 tokens
+    REST: ClassVar[float] = 12.0  # tokens filled by up to three single words
+    FIXED: ClassVar[int] = 4  # first words whose counts stay as drawn
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,16 +155,14 @@ class FrequentWords(GeneratedTask):
 
         def make(budget: float, slack: float) -> str:
             low, high = 0, int(budget * 4)
-            while low < high:  # the most words whose counts still fit
+            while low < high:  # find the most words whose counts still fit
                 middle = (low + high + 1) // 2
                 spent = sum(c * n for c, n in zip(costs, self.numbers(middle, size), strict=True))
                 low, high = (middle, high) if spent <= budget else (low, middle - 1)
             number = self.numbers(low, size)
             spent = sum(c * n for c, n in zip(costs, number, strict=True))
             place = size
-            while (
-                budget - spent > 12 and place > self.FIXED + 4
-            ):  # several counts ticked over at once
+            while budget - spent > 12 and place > self.FIXED + 4:  # several counts changed at once
                 place -= 1
                 number[place] += 1
                 spent += costs[place]
@@ -180,7 +178,7 @@ class FrequentWords(GeneratedTask):
             "appeared words in the coded text?"
         )
         text, tokens = fit(make, self.room(question), self.length, self.counter)
-        # One word at a time: a list of them would take ten times the text's memory.
+        # One word at a time: a list of all words would take ten times the text's memory.
         found = (match.group() for match in re.finditer(r"\S+", text))
         ranked = Counter(word for word in found if word != "...").most_common(4)
         golds = sorted((word for word, _ in ranked[:3]), key=words.index)
@@ -200,16 +198,16 @@ class FrequentWords(GeneratedTask):
         return ruler_all(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """Counting the whole text; counting its first tenth (what sampling gives)."""
+        """Count the whole text; count its first tenth (as sampling would)."""
         return {"count": lambda s: _most(s, 1.0), "count_first_tenth": lambda s: _most(s, 0.1)}
 
     def baselines(self) -> Sequence[Baseline]:
-        """Counting the whole text (solves it), and the first 5 and 25 percent of it."""
+        """Count the whole text (solves it), and its first 5 and 25 percent."""
         return counting(_most)
 
 
 def counting(answer: Callable[[Sample, float], str]) -> Sequence[Baseline]:
-    """Baselines of a task about counts; `answer(sample, share)` counts the first share."""
+    """Baselines of a counting task; `answer(sample, share)` counts the first share of the text."""
 
     def rule(share: float) -> Callable[[Sample], Reply]:
         return lambda sample: Reply(answer(sample, share), share)
@@ -227,16 +225,17 @@ def _most(sample: Sample, share: float) -> str:
     return ", ".join(word for word, _ in ranked)
 
 
-_RIVALS = 20  # words of nearly equal counts, the three golds among them
+_RIVALS = 20  # words of nearly equal counts, including the three golds
 
 
 @dataclass(frozen=True)
 class CloseWords(FrequentWords):
-    """Frequent words whose counts lie close together: a part of the text does not suffice.
+    """Frequent words with nearly equal counts: a part of the text does not suffice.
 
     `solved_by_code`: counting needs no reading. The golds exceed 17 other words by 0.6 times the
-    square root of their count, so that no share of the text tells them apart at any length: its
-    first quarter has recall .18 to .31, its first half .27 to .37 (chance .15). Ours, not in RULER.
+    square root of their count, so that no share of the text distinguishes them at any length: its
+    first quarter has a recall of .18 to .31, its first half .27 to .37 (chance .15). Ours, not in
+    RULER.
     """
 
     name: str = "ruler_fwe_close_gen"
@@ -249,7 +248,7 @@ class CloseWords(FrequentWords):
     def numbers(self, total: int, size: int) -> list[int]:
         """Counts of the dots, the golds, their rivals and the rare words, in that order."""
         common = int(total * 0.6 / _RIVALS)
-        # In a share f of the text the lead is f times this, its noise sqrt(2 f (1 - f) common).
+        # In a share f of the text the lead is f times this; its noise is sqrt(2 f (1 - f) common).
         lead = max(2, round(0.6 * math.sqrt(common)))
         dots = max(int(total * 0.2), common + lead + 1)
         others = size - 1 - _RIVALS

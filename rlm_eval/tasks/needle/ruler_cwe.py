@@ -1,10 +1,10 @@
 """RULER's common words extraction (`cwe`), generated.
 
-Follows NVIDIA/RULER `common_words_extraction.py` @c3f5e3b in form (a numbered list, and a solved
-example before it), counts (ten common words 30 times and every other word 3 times; 6 and 1 under
-4,096 tokens), answer budget and metric. Its word list does not
-ship, so the words are invented; an item keeps its ten words at every length, and every sample has
-an order of its own (RULER's shuffles use one seed for all).
+Follows NVIDIA/RULER `common_words_extraction.py` @c3f5e3b in form (a numbered list after a solved
+example), counts (ten common words 30 times and every other word 3 times; 6 and 1 under 4,096
+tokens), answer budget and metric. RULER does not ship its word list, so the words are invented; an
+item keeps its ten words at every length, and every sample has its own order (RULER's shuffles use
+one seed for all).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from rlm_eval.tasks.needle.ruler import counting
 
 _FIRST, _VOWELS, _LAST = "bdfgklmnprstvz", "aeiou", ["", "", "l", "n", "r", "s", "t"]
 _COMMON = 10
-_SHORT = 4096  # tokens; below, RULER's lower counts
-_SPARE = 300  # words from which the last ones are chosen to fit
+_SHORT = 4096  # tokens; below, RULER uses lower counts
+_SPARE = 300  # words among which the last ones are selected for an exact fit
 _QUESTION = (
     "The text is a numbered list of words, in which some words appear more often than others. "
     "Memorize the ones that appear most often.\n"
@@ -38,11 +38,11 @@ _QUESTION = (
 
 @dataclass(frozen=True)
 class CommonWords(GeneratedTask):
-    """A numbered list in which ten words are common; they are asked.
+    """A numbered list with ten common words; the question asks for them.
 
-    `solved_by_code`: counting needs no reading. The density is linear, since the counts are fixed
-    and so lie ever further apart in a longer list: the first 5 percent of it have recall .51, .38,
-    .27 and .17 at 4k, 16k, 64k and 256k tokens; about a quarter suffices (.95 to .98) at each.
+    `solved_by_code`: counting needs no reading. The density is linear, because the counts are fixed
+    and therefore sparser in a longer list: its first 5 percent have a recall of .51, .38, .27 and
+    .17 at 4k, 16k, 64k and 256k tokens; about a quarter suffices (.95 to .98) at each.
     """
 
     name: str = "ruler_cwe_gen"
@@ -51,7 +51,7 @@ class CommonWords(GeneratedTask):
     density: ClassVar[Density] = Density.LINEAR
     ANSWER_BUDGET: ClassVar[int] = 120
     OUTPUT_CAP: ClassVar[int | None] = 120
-    SHORTEST: ClassVar[int] = 1024  # below, the common words are nearly all of the list
+    SHORTEST: ClassVar[int] = 1024  # below, common words make up nearly all of the list
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,16 +117,16 @@ class CommonWords(GeneratedTask):
         return ruler_all(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """Counting the whole text; counting its first tenth (what sampling gives)."""
+        """Count the whole text; count its first tenth (as sampling would)."""
         return {"count": lambda s: _most(s, 1.0), "count_first_tenth": lambda s: _most(s, 0.1)}
 
     def baselines(self) -> Sequence[Baseline]:
-        """Counting the whole text (solves it), and the first 5 and 25 percent of it."""
+        """Count the whole text (solves it), and its first 5 and 25 percent."""
         return counting(_most)
 
 
 class _Words:
-    """Invented words of two to four syllables, none of them twice."""
+    """Invented words of two to four syllables, without duplicates."""
 
     def __init__(self, source: random.Random) -> None:
         self.source, self.seen = source, set[str]()
@@ -143,13 +143,13 @@ class _Words:
 
 
 class _Numbers:
-    """Tokens that the number of an entry takes, by its digits."""
+    """Tokens of an entry's number, by its digits."""
 
     def __init__(self, task: GeneratedTask) -> None:
         self.known = [task.counter.cost("1" * digits + ".") for digits in range(1, 10)]
 
     def cost(self, number: int) -> float:
-        """Of `number` and its full stop."""
+        """Tokens of `number` and its full stop."""
         return self.known[len(str(number)) - 1]
 
 

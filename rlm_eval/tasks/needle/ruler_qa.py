@@ -1,10 +1,11 @@
 """RULER's question answering (`qa`), over generated paragraphs.
 
 Follows NVIDIA/RULER `qa.py` @c3f5e3b in form (numbered documents, a short answer), answer budget
-and metric. Its paragraphs (SQuAD, HotpotQA) are replaced by our own: each is about an invented
-craftsperson. A question takes two of them, as HotpotQA's do: the first says who stood in the asked
-relation to the named person, among eight others whom it names; the second says where something
-happened to that one, among other towns. Question and paragraphs use other words for both.
+and metric. Our own paragraphs replace its sources (SQuAD, HotpotQA): each is about an invented
+craftsperson. A question needs two paragraphs, as in HotpotQA: the first states who was in the
+queried relation to the named person, among eight other people that it names; the second states
+where something happened to that person, among other towns. Question and paragraphs phrase both
+differently.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 
 _PREFIX = "Document {}:\n"
-_RELATIONS = 7  # that a paragraph names, each with a person of its own
-_MENTIONS = 2  # people that it names beside them, in no asked relation
+_RELATIONS = 7  # named in a paragraph, each with its own person
+_MENTIONS = 2  # people named in a paragraph without a queried relation
 _ONE_WAY = 3  # first relations of the data; the others hold in both directions
-_MORE = 12  # people whom those of the question know, too
-_SPARE = 90  # shorter paragraphs beyond the length, from which the last ones are chosen to fit
+_MORE = 12  # additional people who know those of the question
+_SPARE = 90  # shorter paragraphs beyond the length, candidates for an exact fit
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class RulerQA(GeneratedTask):
         kinds = source.sample(range(len(texts["relations"])), _RELATIONS)
         asked = source.randrange(_RELATIONS)
         place = source.randrange(len(texts["places"]))
-        # The people of the question are written about as all others are: each knows nine people.
+        # Paragraphs about the question's people look like all others: each names nine people.
         first = _paragraph(source, name, kinds, [*known, *more[-_MENTIONS:]])
         others = [_paragraph(source, person, *people.known_to(person)) for person in known]
         second = others[asked]
@@ -124,11 +125,11 @@ class RulerQA(GeneratedTask):
         return ruler_part(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """The town of the asked kind of the first person that the named one's paragraph names."""
+        """The town of the queried kind for the first person in the named person's paragraph."""
         return {"first_acquaintance": _first_acquaintance}
 
     def baselines(self) -> Sequence[Baseline]:
-        """A town at random; two searches for names that the generator's own phrases narrow down."""
+        """A random town; two searches for names, narrowed by the generator's own phrases."""
         return (
             Baseline("first_town", Kind.NO_MODEL, lambda s: Reply(_first_town(s), 1.0)),
             Baseline(
@@ -138,11 +139,10 @@ class RulerQA(GeneratedTask):
 
 
 class _People:
-    """Full names of three parts, none of them twice; the first person is the asked one.
+    """Distinct full names of three parts; the first person is the queried one.
 
-    Of two people that a question is about, the paragraph on the second does not name the first.
-    Other paragraphs do, in relations that hold in one direction only: a second neighbour would be a
-    second answer.
+    Of the two people in a question, the second one's paragraph does not name the first. Other
+    paragraphs do, in one-directional relations: a second neighbour would be a second answer.
     """
 
     def __init__(self, source: random.Random, taken: Sequence[str] = ()) -> None:
@@ -154,7 +154,7 @@ class _People:
         words, pick = data("words.json"), self.source.choice
         while True:
             first, last = pick(words["first_names"]), pick(words["last_names"])
-            if self.names and self.source.random() < 0.25:  # differs in one name from the first
+            if self.names and self.source.random() < 0.25:  # differs from the first in one name
                 first, _, last = self.first.split()
             middle = pick(words["first_names"])
             name = f"{first} {middle} {last}"
@@ -164,11 +164,11 @@ class _People:
 
     @property
     def first(self) -> str:
-        """The asked person."""
+        """The queried person."""
         return next(iter(self.names))
 
     def known_to(self, person: str) -> tuple[list[int], list[str]]:
-        """Relations, and the people of whom this one's paragraph speaks: in these, and others."""
+        """Relations, and the people in this person's paragraph: with these, and without."""
         kinds = self.source.sample(range(len(data("people.json")["relations"])), _RELATIONS)
         asked, *others = [*dict.fromkeys([self.first, *list(self.names)[-40:]])]
         known = [n for n in others if n != person]
@@ -178,13 +178,13 @@ class _People:
         return kinds, names
 
     def others(self, source: random.Random) -> _People:
-        """People beside these; drawn from `source`."""
+        """Additional people, drawn from `source`."""
         return _People(source, list(self.names))
 
 
 @dataclass(frozen=True)
 class _Paragraph:
-    """The document about a person."""
+    """The document about one person."""
 
     text: str
     opening: str
@@ -226,13 +226,13 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _subject(paragraph: str) -> str:
-    """The person that a paragraph is about: the first full name in it."""
+    """The person that a paragraph is about: its first full name."""
     found: list[str] = re.findall(r"[A-Z]\w+ [A-Z]\w+ [A-Z]\w+", paragraph)
     return found[0] if found else ""
 
 
 def _town(paragraph: str, ways: Sequence[str]) -> str:
-    """The town behind one of the phrases of a kind of place."""
+    """The town after one of the phrases for a kind of place."""
     for way in ways:
         pattern = re.escape(way).replace(r"\{who\}", r"\w+").replace(r"\{town\}", r"(\w+)")
         if match := re.search(pattern, paragraph):
@@ -241,7 +241,7 @@ def _town(paragraph: str, ways: Sequence[str]) -> str:
 
 
 def _asked(sample: Sample) -> tuple[str, Any]:
-    """The named person, and the phrases of the asked kind of place."""
+    """The named person, and the phrases of the queried kind of place."""
     name = _subject(sample.question.partition("town alone. ")[2])
     for ways, questions in data("people.json")["places"]:
         for question in questions:

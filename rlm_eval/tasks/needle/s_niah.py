@@ -1,9 +1,9 @@
-"""S-NIAH: a needle (or a few) in filler, in the shapes of RULER's `niah_*` and harder ones.
+"""S-NIAH: one or more needles in filler, in the forms of RULER's `niah_*` and harder ones.
 
 Follows NVIDIA/RULER `scripts/data/synthetic/niah.py` @c3f5e3b in templates, needle sentence,
-haystacks, key and value types and metric; the filler, word lists and frames are our own, and the
-answer budget is RULER's. Position, wording and question depend on (seed, index) only, so the same
-item is met at every length. Not here: RULER's variable tracking and frequent words.
+haystacks, key and value types, answer budget and metric; the filler, word lists and frames are our
+own. Position, wording and question depend only on (seed, index), so the same item recurs at every
+length. RULER's variable tracking and frequent words are in `ruler`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 
 STYLES = ("ruler", "frames", "paraphrase")
 TYPES = ("words", "numbers", "uuids")
-_DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples already spread
+_DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples are spread too
 
 
 @dataclass(frozen=True)
 class SNiah(GeneratedTask):
     """See the module's docstring. RULER's presets are YAMLs.
 
-    `solved_by_code` in all styles but `paraphrase`: a search for the words of the question finds
-    the needle.
+    `solved_by_code` in all styles except `paraphrase`: a search for the question's words finds the
+    needle.
     """
 
     name: str = "s_niah"
@@ -41,23 +41,23 @@ class SNiah(GeneratedTask):
     file: str | None = None
     """Path of the text for `haystack: file`."""
     style: str = "ruler"
-    """`ruler`: its one sentence; `frames`: a sentence drawn per sample, so that a regex written for
-    one does not serve the next; `paraphrase`: of the first release, kept for its records (a search
-    for names finds its facts); new runs take `task=s_niah_paraphrase`."""
+    """`ruler`: its one sentence; `frames`: a sentence drawn per sample, so that one regex does not
+    match all samples; `paraphrase`: the first release's version, for its stored records (a search
+    for names finds its facts); new runs use `task=s_niah_paraphrase`."""
     key_type: str = "words"
     """`words` (adjective-noun), `numbers` (7 digits), `uuids`."""
     value_type: str = "numbers"
-    """The same, or `mix`: numbers and word phrases in turn, as the RLM paper describes."""
+    """As `key_type`, or `mix`: alternating numbers and word phrases, as in the RLM paper."""
     keys: int = 1
-    """Needles of different keys, one of them asked."""
+    """Number of needles with different keys, one of them queried."""
     values: int = 1
-    """Needles of the asked key, each with its own value; all are asked."""
+    """Needles of the queried key, each with its own value; the question asks for all."""
     queries: int = 1
-    """Keys asked at once."""
+    """Number of keys queried at once."""
     related_keys: bool = True
-    """The keys that are not asked share a word with the asked one."""
+    """If true, the other keys share a word with the queried one."""
     decoys: bool = True
-    """7-digit numbers and the asked key's words in the prose."""
+    """Include 7-digit numbers and the queried key's words in the prose."""
     depth: int | None = None
     """Percent of the filler before the needle; `None` = 0 to 100 in steps of 10 over samples."""
 
@@ -85,7 +85,7 @@ class SNiah(GeneratedTask):
 
     @property
     def solved_by_code(self) -> bool:  # type: ignore[override]
-        """A search for the key finds the needle by design, but for a paraphrase."""
+        """By design, a search for the key finds the needle, except for a paraphrase."""
         return self.style != "paraphrase"
 
     def outside_facts(self) -> Any:
@@ -116,7 +116,7 @@ class SNiah(GeneratedTask):
         return Draft(question, text, golds, item, item, tokens, evidence, meta)
 
     def _keyed(self, source: random.Random, kind: str) -> _Item:
-        """Question, needles (the asked ones first), golds, and the asked keys."""
+        """Question, needles (the queried ones first), golds, and the queried keys."""
         if self.style == "ruler":
             needle = f"One of the special magic {kind} for {{key}} is: {{value}}."
             question = _ruler_question(kind, plural=self.values * self.queries > 1)
@@ -138,7 +138,7 @@ class SNiah(GeneratedTask):
         return question.format(key=names), needles, golds, asked
 
     def _keys(self, source: random.Random) -> list[str]:
-        """The asked keys, then the others; no key twice."""
+        """The queried keys, then the others; no duplicates."""
         keys = dict.fromkeys(_draw(source, self.key_type) for _ in range(self.queries))
         first = next(iter(keys))
         while len(keys) < self.keys:
@@ -181,12 +181,12 @@ class SNiah(GeneratedTask):
         return hay.lines(tokenizer, line)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """RULER's substring recall, and the strict one that also counts wrong values."""
+        """RULER's substring recall, and a strict score that penalises wrong values."""
         text = answer.text or ""
         return ruler_all(sample.target, text), ruler_strict(sample.target, text)
 
     def floors(self) -> Mapping[str, Floor]:
-        """A regular expression for RULER's sentence; the first number of the text; nothing."""
+        """A regular expression for RULER's sentence; the first number in the text; no answer."""
         return {"regex": _regex_floor, "first_number": _first_number}
 
 
@@ -194,7 +194,7 @@ _Item = tuple[str, list[str], list[str], list[str]]
 
 
 def _draw(source: random.Random, kind: str) -> str:
-    """A key or value of the kind."""
+    """Draw a key or value of the kind."""
     if kind == "numbers":
         return str(source.randrange(1_000_000, 10_000_000))
     if kind == "uuids":
@@ -204,13 +204,13 @@ def _draw(source: random.Random, kind: str) -> str:
 
 
 def _word_places(keys: list[str]) -> tuple[tuple[int, str], ...]:
-    """Where the words of word keys stand in a prose sentence (see `hay.Prose`)."""
+    """Positions of a word key's words in a prose sentence (see `hay.Prose`)."""
     pairs = [key.split("-") for key in keys if key.count("-") == 1]
     return tuple((place, pair[place - 1]) for pair in pairs for place in (1, 2))
 
 
 def _ruler_question(kind: str, plural: bool) -> str:
-    """RULER's words around the context, in its singular or plural; `{key}` is left open."""
+    """RULER's words around the context, singular or plural, with `{key}` unfilled."""
     if plural:
         return (
             f"Some special magic {kind} are hidden within the following text. Make sure to "
@@ -226,7 +226,7 @@ def _ruler_question(kind: str, plural: bool) -> str:
 
 
 def _regex_floor(sample: Sample) -> str:
-    """What one search for RULER's sentence finds: the cheapest code an RLM could write."""
+    """Result of one search for RULER's sentence: the cheapest code that an RLM could write."""
     asked = re.search(r"special magic \w+ for (.+) mentioned", sample.question)
     keys = re.split(r",? and |, ", asked.group(1)) if asked else []
     text = sample.context.text()

@@ -1,7 +1,7 @@
-"""What OOLONG's questions over labelled lines share: windows cut to a length, questions, golds.
+"""Shared by OOLONG's questions over labelled lines: windows cut to a length, questions, golds.
 
-A task gives the lines' source; a window's questions are the same at every length, their golds
-computed anew. Used by `oolong_gen` (invented lines) and `oolong_rows` (the user's).
+A task provides the lines' source; a window's questions are the same at every length, and their
+golds are recomputed. Used by `oolong_gen` (invented lines) and `oolong_rows` (the user's).
 """
 
 from __future__ import annotations
@@ -43,39 +43,42 @@ from rlm_eval.tasks.oolong.window import (
 )
 
 LONGEST = 120
-"""Tokens kept for any question where the questions of a window share one text."""
+"""Tokens reserved for any question where the questions of a window share one text."""
 _EARLY = 12
 _TRIES = 40
 _PAIRS = ("close", "", "", "close", "", "", "close", "same", "", "")
-"""Of ten headline questions: which compare close labels, which equally frequent ones."""
+"""Comparisons among ten headline questions: of close labels, and of equally frequent ones."""
 _OTHERS = ("C4", "T4", "T8", "C2close", "T9", "C4range", "T4", "T8", "C3range", "T9", "C4", "T8")
-"""The rest, in turn. Not C1 of more than two labels, nor U4: a quarter of the lines tells."""
+"""The other kinds, in turn. C1 over more than two labels and U4 are excluded: a quarter of the
+lines answers them."""
 _KINDS = {
     "user": ("C1user", "C4user", "C3user", "U5", "C2user"),
     "month": ("C1month", "C4month", "C3month", "C2month"),
     "easy": ("U1", "C1", "T1", "U4", "T3", "T7", "U2", "C1range", "T2"),
 }
-"""Questions that need a few lines or no label at all: on their own, so that they raise no score."""
+"""Questions that need few lines or no labels: a separate scope, so that they raise no headline
+score."""
 _WHOLE = ("C3close", "C4", "C2close", "C3same", "C4", "C2close")
-"""Labels alone, of all lines: no date, no user. For models that cannot do both at once."""
+"""Questions about labels of all lines only, for models that cannot combine them with dates or
+users."""
 SCOPES = ("headline", "whole", *_KINDS)
 
 
 class Text(NamedTuple):
-    """A window at a length."""
+    """A window at one length."""
 
     rows: list[Row]
     text: str
     tokens: int
     lines: list[tuple[date, int, str]]
-    """Read back from the labelled rendering: (date, user, label)."""
+    """(date, user, label) per line, parsed back from the labelled rendering."""
 
 
 @functools.lru_cache(maxsize=1)
 def base_window(
     source: Source, key: str, tokenizer: str, block: int = BLOCK, mix: Mix = OOLONG_USERS
 ) -> Window:
-    """The window of that key, shared by all lengths."""
+    """The window of that key; the same object for all lengths."""
     return Window(key, get_tokenizer(tokenizer).cost, source, block, mix)
 
 
@@ -114,19 +117,19 @@ def window_text(
 
 @dataclass(frozen=True)
 class LabelledWindows(Questions, GeneratedTask):
-    """OOLONG's questions over windows of labelled lines; a subclass names the lines' source."""
+    """OOLONG's questions over windows of labelled lines; a subclass defines the lines' source."""
 
     size: str = "tokens"
     """`tokens` (the length is exact) or `official_lines` (the benchmark's lines per length)."""
     scope: str = "headline"
     """`headline` (whole window and long date ranges), `whole` (labels of the whole window, without
     dates: close and equal comparisons, counts, the least common label), `user` or `month` (subsets
-    that a filter finds), `easy` (users and dates alone tell, or a quarter of the lines: the most
-    common label, the user with most of one label, the first month of one)."""
+    that a filter finds), `easy` (users and dates alone, or a quarter of the lines, suffice: the
+    most common label, the user with most of one label, the first month of one)."""
     questions_per_window: int = 5
-    """Questions that share a base window; they are one cluster."""
+    """Questions that share a base window; they form one cluster."""
     with_labels: bool = False
-    """Show each line's label: the ablation that leaves only counting. The text is then longer."""
+    """Show each line's label: an ablation that leaves only counting. The text is then longer."""
 
     CLUSTER_FIELD: ClassVar[str] = "questions_per_window"
     BLOCK: ClassVar[int] = BLOCK
@@ -144,11 +147,11 @@ class LabelledWindows(Questions, GeneratedTask):
 
     @abstractmethod
     def source(self) -> Source:
-        """The lines; equal configurations give the same object."""
+        """The lines' source; equal configurations share one object."""
 
     @abstractmethod
     def window_key(self, number: int) -> str:
-        """What window `number` is drawn from, `|` between its parts."""
+        """Seed parts from which window `number` is drawn, separated by `|`."""
 
     @property
     def per_cluster(self) -> int:
@@ -162,7 +165,7 @@ class LabelledWindows(Questions, GeneratedTask):
 
     @property
     def exact_length(self) -> bool:
-        """Not where the benchmark's line count or the shown labels decide."""
+        """False where the benchmark's line count or the shown labels determine the length."""
         return self.size == "tokens" and not self.with_labels
 
     def window(self, number: int) -> Window:
@@ -170,7 +173,7 @@ class LabelledWindows(Questions, GeneratedTask):
         return base_window(self.source(), self.window_key(number), self.tokenizer, self.BLOCK)
 
     def _kinds(self, index: int, two: bool) -> Iterator[str]:
-        """What sample `index` asks, then what it asks where the window has no clear answer."""
+        """Kinds of question for sample `index`; later ones where no answer is clear."""
         if self.scope != "headline":
             others, start = _KINDS.get(self.scope, _WHOLE), index
         else:
@@ -184,7 +187,7 @@ class LabelledWindows(Questions, GeneratedTask):
             yield "C1close" if two and kind == "C2close" and start % 2 else kind
 
     def text(self, number: int, form: Form) -> Text:
-        """The window's text beside a question: fitted to it, or one for all where that is exact."""
+        """The window's text for a question: fitted to it, or shared by all where that is exact."""
         room, lines, source = 0, 0, self.source()
         if self.size == "official_lines":
             lines = official_lines(self.length)
@@ -198,7 +201,7 @@ class LabelledWindows(Questions, GeneratedTask):
         )
 
     def draft(self, index: int) -> Draft:
-        """A question over its window, which it shares where the length can absorb that."""
+        """A question over its window, shared where the length can absorb the difference."""
         form, number = _chosen(self, index), index // self.questions_per_window
         made = self.text(number, form)
         gold = Table(made.rows, self.source().labels).gold(form)
@@ -206,13 +209,13 @@ class LabelledWindows(Questions, GeneratedTask):
         return self._draft(form, gold, made, self.window(number))
 
     def sketch(self, index: int) -> Sample:
-        """Sample `index` with its question and gold, not its text."""
+        """Sample `index` with its question and gold, without its text."""
         drafted = self.draft(index)
         context = Context("", 0, 0, self.tokenizer, lambda: "")
         return make_sample(self.name, index, self.length, drafted, context, None)
 
     def choose(self, index: int) -> Form:
-        """The question of a sample: the first of its kinds that the window answers clearly.
+        """Choose a sample's question: the first of its kinds with a clear answer in the window.
 
         Raises `ConfigError` where there is none.
         """
@@ -237,7 +240,7 @@ class LabelledWindows(Questions, GeneratedTask):
         )
 
     def floors(self) -> Mapping[str, Floor]:
-        """Answers that need no model; see `oolong_floors`."""
+        """Answers without a model; see `oolong_floors`."""
         return {**super().floors(), "bag_of_words": lambda s: self._bag_of_words()(s).text}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -251,22 +254,22 @@ class LabelledWindows(Questions, GeneratedTask):
         return [*found, Baseline("bag_of_words", Kind.BAG_OF_WORDS, self._bag_of_words())]
 
     def keywords(self) -> Mapping[str, Sequence[str]]:
-        """Label -> words to look for; none = no such baseline."""
+        """Label -> keywords; empty = no such baseline."""
         return {}
 
     @abstractmethod
     def classifier(self) -> Callable[[str], str]:
-        """The trained labeller of `bag_of_words`."""
+        """The trained classifier for `bag_of_words`."""
 
     def _bag_of_words(self) -> Callable[[Sample], Reply]:
         return by_label(self.classifier(), self._constants)
 
     def _constants(self, sample: Sample) -> str:
-        """The best constant; found at the first call, since that draws other samples."""
+        """The best constant; computed on first use, because it draws other samples."""
         return _prior(dataclasses.replace(self, n=1))(sample)
 
     def labelled(self, sample: Sample) -> Sequence[Row]:
-        """The rows of a sample's window with their labels, in their order."""
+        """The rows of a sample's window with their labels, in order."""
         number = int(sample.cluster.rpartition("|")[2])
         return self.text(number, Form.read(sample.item.partition("|")[2])).rows
 
@@ -275,7 +278,7 @@ class LabelledWindows(Questions, GeneratedTask):
         return gold is not None and (kind[:2] != "C3" or bool(gold.margin) or kind == "C3same")
 
     def _about(self, number: int, form: Form) -> Sequence[Row]:
-        """About the rows of `text`, without fitting the text: that takes a hundred times longer."""
+        """Approximately the rows of `text`, without fitting it (a hundred times faster)."""
         if self.size == "official_lines" or self.shared_text:
             return self.text(number, form).rows
         source, window, counter = self.source(), self.window(number), self.counter
@@ -285,7 +288,7 @@ class LabelledWindows(Questions, GeneratedTask):
 
     @property
     def shared_text(self) -> bool:
-        """True where the questions of a window share one text: its length can absorb any."""
+        """True where a window's questions share one text: its length can absorb any of them."""
         return self.length * TOLERANCE > 2 * LONGEST
 
     def _draft(self, form: Form, gold: Gold, made: Text, window: Window) -> Draft:
@@ -293,7 +296,7 @@ class LabelledWindows(Questions, GeneratedTask):
         again = reread(form, gold, made.lines)
         if again != gold.value:
             raise ConfigError(f"{question!r}: gold {gold.value!r}, read back {again!r}")
-        # A span a line, also where the question is about all: few methods show the whole block.
+        # One span per line, even where the question covers all: few methods show the whole block.
         evidence = line_spans(made.text)
         users = (form.user, form.other) if form.kind == "U5" else ()
         if form.scope != "global":
@@ -324,7 +327,7 @@ class LabelledWindows(Questions, GeneratedTask):
 _UNKNOWN = Gold("", 0, 0)
 _OTHER_SEED = 100_003
 _KNOWN_TOKENS = 2**20
-"""Tokens of other seeds' windows whose golds the prior is taken from."""
+"""Tokens of the windows of other seeds whose golds give the prior."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -341,7 +344,7 @@ def _chosen(task: LabelledWindows, index: int) -> Form:
 
 
 def kind_is_close(form: Form, gold: Gold, rows: list[Row]) -> bool:
-    """True for comparisons whose gap is 0.35 to 0.6 square roots of the count, and 3 or more."""
+    """True for comparisons with a gap of 0.35 to 0.6 square roots of the count, and at least 3."""
     if form.kind != "C3" or gold.margin < FEWEST:
         return False
     count = sum(form.holds(row) and row.label in (form.a, form.b) for row in rows) / 2

@@ -1,11 +1,11 @@
-"""Answers to OOLONG's questions without a model: constants, rules and readers of a small part.
+"""Model-free answers to OOLONG's questions: constants, rules and readers of a small part.
 
-- `prior`: the best constant of each kind of question, found on other seeds where there are any.
+- `prior`: the best constant of each kind of question, found on other seeds if there are any.
 - no model: `no_labels` counts users and dates, `keyword_rules` labels lines by keyword lists.
-- skimmers know the right label of each line that they read: the first lines, random lines, or the
-  lines of the user or the dates that the question names, to a quarter of the lines (of more, a
-  random choice). Counts are extrapolated.
-- `bag_of_words` labels the lines by what it learnt from other texts, then counts exactly.
+- skimmers get the correct label of each line that they read: the first lines, random lines, or the
+  lines of the user or the dates in the question, up to a quarter of the lines (a random subset of
+  more). Counts are extrapolated.
+- `bag_of_words` labels the lines by training on other texts, then counts exactly.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from rlm_eval.tasks.oolong.read import read_question
 from rlm_eval.tasks.oolong.window import Row, parse, render_line
 
 SHARES = (1, 5, 25)
-"""Percent of the lines that a skimmer reads."""
+"""Percentages of the lines that skimmers read."""
 _COUNTS = ("C4", "T3")
 
 Labelled = Callable[[Sample], Sequence[Row]]
-"""The rows of a sample's window in their order, with their right labels."""
+"""The rows of a sample's window in order, with their correct labels."""
 
 
 class Prior:
-    """The constant that is best for each kind of question, found on other samples."""
+    """The best constant for each kind of question, found on other samples."""
 
     def __init__(self, known: Sequence[Sample] = ()) -> None:
-        """`known`: samples whose golds may be looked at; none = `oolong_floors.constant`."""
+        """`known`: samples whose golds may be used; none = `oolong_floors.constant`."""
         self._best: dict[str, str | float] = {}
         kinds = {str(sample.meta["kind"]) for sample in known if "kind" in sample.meta}
         for kind in sorted(kinds):
@@ -71,7 +71,7 @@ def _gain(share: float, scale: Sequence[tuple[int, int]]) -> float:
 
 
 def guess(sample: Sample, rows: Sequence[Row], lines: int) -> str | None:
-    """The answer to a sample's question from some of its window's `lines` lines.
+    """Answer a sample's question from some of its window's `lines` lines.
 
     Counts of lines are scaled up. `None` where the rows or the question's wording give no answer.
     """
@@ -83,7 +83,7 @@ def guess(sample: Sample, rows: Sequence[Row], lines: int) -> str | None:
     try:
         value = reread(form, Gold("", 0, 0, times), read)
     except (IndexError, ValueError):
-        return None  # such as the most common label of no line
+        return None  # for example the most common label of no line
     if isinstance(value, int) and form.kind in _COUNTS:
         value = round(value * lines / len(rows))
     return worded(sample, value)
@@ -91,13 +91,14 @@ def guess(sample: Sample, rows: Sequence[Row], lines: int) -> str | None:
 
 @dataclass(frozen=True)
 class _Skimmer:
-    """Reads the lines that `chosen` picks; the rest of the window it does not see."""
+    """Reads the lines that `chosen` selects, and no others."""
 
     labelled: Labelled
     chosen: Callable[[Sample, Sequence[Row]], list[int]]
     prior: Callable[[Sample], str]
     most: int | None = None
-    """Percent of the lines that are read of those that `chosen` singles out; `None` = all."""
+    """Maximum share of the lines to read among those that `chosen` selects, percent; `None` =
+    all."""
 
     def __call__(self, sample: Sample) -> Reply:
         rows = self.labelled(sample)
@@ -124,7 +125,7 @@ def _random(percent: int) -> Callable[[Sample, Sequence[Row]], list[int]]:
 
 
 def _named(sample: Sample, rows: Sequence[Row]) -> list[int]:
-    """Lines of the users, the month or the dates that the question names; else none."""
+    """Lines of the users, the month or the dates in the question; empty where it names none."""
     found = read_question(sample.question)
     if found is None or found[0].scope == "global":
         return []
@@ -142,7 +143,7 @@ def _subset(form: Form) -> tuple[int, int, int, tuple[int, int]]:
 
 
 def skimmers(labelled: Labelled, prior: Callable[[Sample], str]) -> list[Baseline]:
-    """Readers of a part of the window who know the labels of the lines that they read."""
+    """Readers of a part of the window that get the labels of the lines they read."""
     found = []
     for percent in SHARES:
         for name, chosen in (("first", _first(percent)), ("random", _random(percent))):
@@ -155,9 +156,9 @@ def skimmers(labelled: Labelled, prior: Callable[[Sample], str]) -> list[Baselin
 def by_label(
     label: Callable[[str], str | None], prior: Callable[[Sample], str]
 ) -> Callable[[Sample], Reply]:
-    """Exact counting over the labels that a rule gives the lines; lines without one are left out.
+    """Exact counts over the labels that a rule assigns; unlabelled lines are excluded.
 
-    The rule reads everything. A count of lines is scaled up by the lines that have no label.
+    The rule reads everything. A count of lines is scaled up for the unlabelled lines.
     """
 
     def answer(sample: Sample) -> Reply:
@@ -170,7 +171,7 @@ def by_label(
 
 
 def without_labels(prior: Callable[[Sample], str]) -> list[Baseline]:
-    """The constants, and what users and dates alone give away."""
+    """The constants, and answers from users and dates alone."""
 
     def counted(sample: Sample) -> Reply:
         found = read_question(sample.question)

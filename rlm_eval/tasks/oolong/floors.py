@@ -1,7 +1,7 @@
-"""What OOLONG's questions share beside their samples: scores, the gold as an answer, and floors.
+"""Shared by OOLONG's tasks apart from their samples: scores, the gold as an answer, and floors.
 
-The floors are constants and what users and dates alone give away. Their names are those of stored
-reports; `oolong_baselines` has the baselines that read parts of the text.
+The floors are constants and answers from users and dates alone. Their names are those of stored
+reports; baselines that read parts of the text are in `oolong_baselines`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlm_eval.tasks.oolong.window import parse
 
 
 def gold_text(sample: Sample) -> str:
-    """A synthetic question's gold as an answer in the asked form."""
+    """A synthetic question's gold as an answer in the required form."""
     gold = read_gold(sample.target)[0]
     kind = str(sample.meta["answer_type"]).rpartition(".")[2]
     if isinstance(gold, date):
@@ -28,25 +28,26 @@ def gold_text(sample: Sample) -> str:
 
 
 def worded(sample: Sample, value: str | int | date) -> str:
-    """A value as an answer in the form that the sample's question asks for."""
+    """A value as an answer in the form that the sample's question requires."""
     return gold_text(replace(sample, target=written(value)))
 
 
 class Questions:
-    """What generated and loaded questions share; the fields and the samples are theirs."""
+    """Shared by generated and loaded questions; subclasses define the fields and the samples."""
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """`official`, `lenient`, `fixed`; counts also by relative error."""
+        """`official`, `lenient`, `fixed`; counts also have a relative error."""
         return oolong_scores(sample.target, sample.meta["answer_type"], answer.text)
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The gold in the form that the question asks for."""
+        """The gold in the form that the question requires."""
         return Answer(gold_text(sample))
 
     def floors(self) -> Mapping[str, Floor]:
-        """One constant per answer type, and what users and dates alone give away.
+        """One constant per answer type, and answers from users and dates alone.
 
-        `no_labels` answers exactly what needs no label (U1, U2, T1, T2, T3), else as the constants.
+        `no_labels` is exact for questions that need no label (U1, U2, T1, T2, T3), otherwise
+        constant.
         """
         return {
             "constant_label": lambda s: constant(s, "LABEL"),
@@ -60,8 +61,8 @@ class Questions:
 def constant(sample: Sample, wanted: str | None = None) -> str:
     """One answer per answer type; empty where the type is not `wanted` (`None` = any).
 
-    The first label listed; `more common`; the lines in question over the number of labels, which is
-    6 where the sample does not tell it.
+    The first listed label; `more common`; the number of lines in question over the number of labels
+    (6 where the sample does not state it).
     """
     kind = str(sample.meta["answer_type"]).rpartition(".")[2]
     if wanted not in (None, kind):
@@ -77,7 +78,7 @@ def constant(sample: Sample, wanted: str | None = None) -> str:
 
 
 def no_labels(sample: Sample) -> str:
-    """The exact answer where users and dates alone give it, else `constant`."""
+    """The exact answer where users and dates alone determine it, otherwise `constant`."""
     question = sample.question
     second = "second most" in question
     if "In the above data, which user is represented" in question:

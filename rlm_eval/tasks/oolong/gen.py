@@ -1,9 +1,9 @@
-"""`oolong_gen`: our licence-clean data of OOLONG-synth's shape, never its name.
+"""`oolong_gen`: our freely licensed data in the shape of OOLONG-synth, under another name.
 
 Windows and questions follow the benchmark (arXiv:2511.02817), with its generator's faults repaired
 and with comparisons that a sample of the lines cannot answer (30 % of the headline set). The same
-question is asked at every length over nested windows, its gold computed anew. The families of texts
-are in `oolong_grammar`; `question` has the shape of trec_coarse. Not the hub's data: that is
+question is asked at every length over nested windows, and its gold is recomputed. The families of
+texts are in `oolong_grammar`; `question` has the shape of trec_coarse. The hub's data are in
 `oolong_synth`.
 """
 
@@ -25,12 +25,12 @@ class OolongGen(LabelledWindows):
     name: str = "oolong_gen"
     """Name in tables."""
     family: str = "question"
-    """What the lines are: `question` (six answer types), `subject` (of a message), `claims` (true
-    or false), `sentiment` (of a customer), `request` (or report), `formal` (or casual)."""
+    """Kind of lines: `question` (six answer types), `subject` (of a message), `claims` (true or
+    false), `sentiment` (of a customer), `request` (or report), `formal` (or casual)."""
 
     VERSION: ClassVar[int] = 4
-    """3: 22 sentences around two drafts told the labels of `request` and `formal`; 2: single words
-    told the labels, and some questions needed none."""
+    """Defects of earlier versions. 3: 22 sentences around two drafts revealed the labels of
+    `request` and `formal`; 2: single words revealed the labels, and some questions needed none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +38,7 @@ class OolongGen(LabelledWindows):
             raise ValueError(f"family={self.family}: one of {', '.join(FAMILIES)}")
 
     def source(self) -> Family:
-        """The family's texts."""
+        """The family's text source."""
         return family(self.family)
 
     def window_key(self, number: int) -> str:
@@ -50,11 +50,11 @@ class OolongGen(LabelledWindows):
         return self.source().keywords
 
     def classifier(self) -> Callable[[str], str]:
-        """A bag of words trained on other texts of the family."""
+        """A bag-of-words classifier trained on other texts of the family."""
         return trained(self.source()).label
 
 
 def window_key(family: str, seed: int, number: int) -> str:
-    """What window `number` of a seed is drawn from."""
+    """Seed parts from which window `number` is drawn."""
     middle = () if family == FAMILIES[0] else (family,)
     return "|".join(map(str, ("oolong_gen", *middle, seed, number)))

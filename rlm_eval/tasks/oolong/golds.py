@@ -1,8 +1,8 @@
-"""The answers to OOLONG's questions, by two independent code paths that must agree.
+"""The answers to OOLONG's questions, from two independent implementations that must agree.
 
-`Table` counts over the columns of a window; `reread` sorts and scans what was read back from the
-rendered, labelled text. They share no code. A form that a window does not answer clearly (a tie, a
-frequency gap of 2 % or less where the benchmark asks for more, no such line) has no gold.
+`Table` counts over the columns of a window; `reread` sorts and scans lines parsed from the
+rendered, labelled text. They share no code. A form without a clear answer in a window has no gold
+(a tie, a frequency gap of 2 % or less where the benchmark requires more, no such line).
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from rlm_eval.tasks.oolong.window import Row
 _Value = TypeVar("_Value", int, date)
 
 MARGIN = 0.02
-"""Least difference of two frequencies for a comparison to be asked."""
+"""Minimum difference of two frequencies in a comparison."""
 
 
 class Table:
-    """First code path: counts over the columns of a window."""
+    """First implementation: counts over the columns of a window."""
 
     def __init__(self, rows: Sequence[Row], labels: Sequence[str] = LABELS) -> None:
         self.rows, self.labels = rows, labels
 
     def gold(self, form: Form) -> Gold | None:
-        """The answer; `None` where the window does not have one clear answer to the form."""
+        """The answer; `None` where the window has no clear answer to the form."""
         rows = [row for row in self.rows if form.holds(row)]
         if not rows:
             return None
         if form.kind == "C2" and len({row.label for row in rows}) < len(self.labels):
-            # The question lists all labels: one that does not occur is the least common, too.
+            # The question lists all labels: one with count 0 would be the least common.
             return None
         found: Gold | None = _SOLVERS[form.kind](form, rows)
         return found and replace(found, support=len(rows))
 
 
 def _leader(counts: Counter[str] | Counter[int], rank: int = 0) -> Gold | None:
-    """The key at `rank` where no other has its count."""
+    """The key at `rank`, where no other key has the same count."""
     ranked = counts.most_common(rank + 2)
     if len(ranked) < rank + 2:
         return None
@@ -167,9 +167,9 @@ _SOLVERS: dict[str, Callable[[Form, list[Row]], Gold | None]] = {
 
 
 def reread(form: Form, gold: Gold, lines: Sequence[tuple[date, int, str]]) -> str | int | date:
-    """Second code path: the answer from (date, user, label) of the labelled text, read back.
+    """Second implementation: the answer from (date, user, label) parsed from the labelled text.
 
-    Works by sorting and scanning, shares no code with `Table`. `gold` gives T3's count only.
+    Sorts and scans; shares no code with `Table`. `gold` provides only T3's count.
     """
     part = [line for line in lines if _in_subset(form, line)]
     labels = [label for _, _, label in part]

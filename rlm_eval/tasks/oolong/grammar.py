@@ -1,17 +1,17 @@
-"""The text of `oolong_gen`: families of invented one-line texts with labels known by construction.
+"""Text generator of `oolong_gen`: families of one-line texts with labels known by construction.
 
-No word tells a label. A text mentions what would fit other labels as well, in sentences that all
-labels share, and only what is said about the mentioned things decides: which noun a question asks
-for, which of two drafts was sent, which halves of two facts were put together. Four forms:
+No single word reveals a label. A text mentions material of other labels too, in sentences common to
+all labels, and only the statement about it decides: which noun a question asks for, which of two
+drafts was sent, which halves of two facts were combined. Four forms:
 
 - `focus`: a sentence with a noun of its label, `{A}`, and nouns of other labels, `{B}` and `{C}`.
 - `pairs`: a sentence with both halves of a pair, one for each of two labels; `{A}` is its own.
-- `drafts`: two drafts, one of each of two labels, and a verdict on one of them. Which draft it is
-  about follows from the first sentence, and whether it was sent from the order of common words.
+- `drafts`: two drafts, one for each of two labels, and a verdict on one of them. The first sentence
+  determines which draft it is about, and the order of common words whether it was sent.
 - `claims`: a statement that pairs two halves of facts: of one fact (true) or of two (false).
 
-Not TREC: every name is made up. What an answer type is follows TREC's coarse classes (Li and Roth,
-2002), as OOLONG uses them (arXiv:2511.02817).
+Not TREC: every name is invented. Answer types follow TREC's coarse classes (Li and Roth, 2002), as
+used in OOLONG (arXiv:2511.02817).
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from rlm_eval.core.errors import ConfigError
 from rlm_eval.tasks.base import data
 
 FAMILIES = ("question", "subject", "claims", "sentiment", "request", "formal")
-"""The first is OOLONG's trec_coarse in shape; `subject` and `claims` are what a small model reads
+"""The first has the shape of OOLONG's trec_coarse; a small model can read `subject` and `claims`
 line by line."""
 _BY_THE_OTHER = 0.4
-"""Share of the verdicts of `drafts` that name the other draft."""
+"""Share of the verdicts in `drafts` that name the other draft."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 Parts = tuple[tuple[str, ...], tuple[str, ...]]
-"""A template as texts and the slot names between them."""
+"""A template as texts, with the slot names between them."""
 
 
 class NoMoreLines(ConfigError):
-    """A writer that draws from a list has drawn all of a label."""
+    """A list-based writer has no unused text of a label left."""
 
 
 class Writer(Protocol):
-    """Draws texts of one window."""
+    """Generates the texts of one window."""
 
     def make(self, label: str) -> str:
-        """A text of the label; texts may repeat. Raises `NoMoreLines` where there are no more."""
+        """Generate a text of the label, possibly a repeat. Raises `NoMoreLines` at the end."""
         ...
 
 
 class Source(Hashable, Protocol):
-    """Where the lines of a window come from."""
+    """Source of a window's lines."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ class Source(Hashable, Protocol):
         ...
 
     def described(self, n: int, order: Sequence[str]) -> str:
-        """What the window's preamble says about its `n` lines and their labels."""
+        """The preamble's statement about the window's `n` lines and their labels."""
         ...
 
 
@@ -73,7 +73,7 @@ def _parts(template: str) -> Parts:
 
 
 def described(n: int, items: str, task: str, order: Sequence[str]) -> str:
-    """`lines contain ...`: how many lines of what, and the labels in the window's order."""
+    """`lines contain ...`: number and kind of the lines, and the labels in the window's order."""
     named = ", ".join(f"'{label}'" for label in order)
     return f"lines contain {n} {items}, one per line. {task.format(k=len(order), labels=named)}"
 
@@ -87,27 +87,27 @@ class Family:
     form: str
     """`focus`, `pairs`, `drafts` or `claims`."""
     items: str
-    """What the lines are, in the plural."""
+    """Kind of the lines, in the plural."""
     task: str
-    """What the preamble says about the labels."""
+    """Description of the labels in the preamble."""
     templates: tuple[Parts, ...]
     slots: dict[str, tuple[tuple[str, ...], ...]]
     lexicon: dict[str, tuple[Parts, ...]]
-    """Of `focus`: label -> its nouns."""
+    """For `focus`: label -> its nouns."""
     pairs: tuple[tuple[tuple[Parts, ...], tuple[Parts, ...]], ...]
-    """Of `pairs` and `drafts`: the ways to say each half."""
+    """For `pairs` and `drafts`: the phrasings of each half."""
     openings: tuple[tuple[Parts, tuple[tuple[Parts, Parts], ...]], ...]
-    """Of `drafts`: a sentence with both, and what the first and the second can be called."""
+    """For `drafts`: a sentence with both, and names for the first and the second."""
     verdicts: tuple[tuple[Parts, ...], tuple[Parts, ...]]
-    """Of `drafts`: that the draft was sent, and that it was dropped."""
+    """For `drafts`: verdicts that the draft was sent, and that it was dropped."""
     references: tuple[tuple[Parts, ...], tuple[Parts, ...]]
-    """Of `drafts`: by its own name, and by that of the other one."""
+    """For `drafts`: references by the draft's own name, and by the other one's."""
     joins: tuple[str, ...]
-    """Of `drafts`: what stands between the two sentences."""
+    """For `drafts`: connectors of the two sentences."""
     relations: tuple[tuple[tuple[Parts, ...], tuple[tuple[str, str], ...]], ...]
-    """Of `claims`: sentences and the pairs that make true ones, the frequent ones repeated."""
+    """For `claims`: sentences and the pairs that make true ones; frequent ones are repeated."""
     keywords: dict[str, tuple[str, ...]]
-    """Words that a person would look for without having seen a text; the keyword baseline's."""
+    """Keywords that a person could list without having seen a text, for the keyword baseline."""
 
     def described(self, n: int, order: Sequence[str]) -> str:
         """See `Source`."""
@@ -124,7 +124,7 @@ class Family:
         return forms[self.form](self, source)
 
     def combinations(self, label: str) -> int:
-        """At least so many different texts of the label."""
+        """Lower bound on the number of distinct texts of the label."""
         most = 0
         templates = [*self.templates, *(opening for opening, _ in self.openings)]
         for texts, names in templates:
@@ -153,14 +153,14 @@ def _relations(raw: list[dict[str, Any]]) -> Any:
 
 
 def _begun(ways: Sequence[Parts], before: Sequence[str]) -> tuple[Parts, ...]:
-    """Each way to say something, with each of the beginnings."""
+    """Each phrasing, with each of the beginnings."""
     return tuple(
         ((start + texts[0], *texts[1:]), names) for start in before for texts, names in ways
     )
 
 
 def _drafts(form: str) -> Any:
-    """The openings, verdicts, references and joins of the families of that form."""
+    """The openings, verdicts, references and joins of `drafts` families."""
     if form != "drafts":
         return (), ((), ()), ((), ()), ()
     raw = data("oolong_drafts.json")
@@ -184,7 +184,7 @@ def _pairs(raw: dict[str, Any]) -> Any:
 
 @functools.cache
 def family(name: str) -> Family:
-    """The family of that name. Raises `KeyError` for another."""
+    """The family with that name. Raises `KeyError` for an unknown one."""
     if name not in FAMILIES:
         raise KeyError(name)
     raw = data(f"oolong_{name}.json")
@@ -210,17 +210,17 @@ def family(name: str) -> Family:
 
 
 class _Sentences:
-    """What the writers share: drawing templates and filling slots, each once per text."""
+    """Base of the writers: draws templates and fills slots, each once per text."""
 
     def __init__(self, family: Family, source: random.Random) -> None:
         self.family, self.uniform = family, source.random
 
     def pick(self, options: Sequence[Any]) -> Any:
-        """One of the options, all equally probable."""
+        """Draw one of the options uniformly."""
         return options[int(self.uniform() * len(options))]
 
     def fill(self, parts: Parts, values: dict[str, str]) -> str:
-        """The template with its slots filled; `values` keeps what was drawn."""
+        """Fill the template's slots; `values` records the draws."""
         texts, names = parts
         out = texts[0]
         for text, name in zip(texts[1:], names, strict=True):
@@ -232,7 +232,7 @@ class _Sentences:
         return out
 
     def finished(self, parts: Parts, values: dict[str, str]) -> str:
-        """`fill`, with a capital in front."""
+        """`fill`, with an initial capital."""
         text = self.fill(parts, values)
         return text[0].upper() + text[1:]
 
@@ -240,8 +240,8 @@ class _Sentences:
 class _Focus(_Sentences):
     """Texts of the form `focus`.
 
-    The nouns in passing are of the labels that were mentioned least so far: all labels are
-    mentioned equally often in a window, whatever their shares.
+    Distractor nouns come from the labels mentioned least so far: a window mentions all labels
+    equally often, independent of their shares.
     """
 
     def __init__(self, family: Family, source: random.Random) -> None:
@@ -301,7 +301,7 @@ class _Drafts(_Sentences):
         join = self.pick(self.family.joins)
         if join[0] == ".":
             verdict = verdict[0].upper() + verdict[1:]
-        # An apposition at the end of a clause has one comma, at the end of the text none.
+        # An apposition has one comma at the end of a clause and none at the end of the text.
         return f"{shown}{join}{verdict.replace(',,', ',').rstrip(',')}."
 
 

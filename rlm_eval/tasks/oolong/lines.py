@@ -1,7 +1,7 @@
-"""Labels for lines without a model: keyword lists, and a bag of words that was trained.
+"""Label lines without a model: keyword lists, and a trained bag of words.
 
-A keyword list is what a person writes down without having seen a text. A bag of words (naive
-Bayes) has learnt the labels from thousands of them.
+A keyword list is what a person could write without having seen a text. A bag of words (naive Bayes)
+has learnt the labels from thousands of texts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.oolong.grammar import Source
 
 TRAINING = 5000
-"""Lines that a bag of words is trained on, equally many of each label."""
+"""Training lines of a bag of words, equally many per label."""
 _WORD = re.compile(r"\w+")
 
 
 class BagOfWords:
-    """Naive Bayes over the set of a line's words, all labels equally probable."""
+    """Naive Bayes over the set of a line's words, with a uniform prior over labels."""
 
     def __init__(self, labels: Sequence[str], lines: Iterable[tuple[str, str]]) -> None:
         """`lines` are pairs of text and label."""
@@ -42,20 +42,20 @@ class BagOfWords:
         self._unseen = tuple(math.log(0.5 / (size + 1)) for size in sizes)
 
     def label(self, text: str) -> str:
-        """The label that the words make most probable."""
+        """The most probable label given the words."""
         found = [self._weights.get(word, self._unseen) for word in sorted(words(text))]
         sums = [sum(column) for column in zip(*found, strict=True)] or [0.0]
         return self.labels[sums.index(max(sums))]
 
 
 def words(text: str) -> set[str]:
-    """The words of a text, case folded."""
+    """The set of words in a text, case-folded."""
     return set(_WORD.findall(text.lower()))
 
 
 @functools.lru_cache(maxsize=8)
 def trained(source: Source) -> BagOfWords:
-    """The bag of words of a source that writes texts without end."""
+    """The bag of words for a source that generates unlimited texts."""
     writer, labels = source.writer(rng("bag of words")), source.labels
     lines = [
         (writer.make(label), label) for _ in range(TRAINING // len(labels)) for label in labels
@@ -64,7 +64,7 @@ def trained(source: Source) -> BagOfWords:
 
 
 def keyword_rules(keywords: Mapping[str, Sequence[str]]) -> Callable[[str], str | None]:
-    """A rule: the label most of whose keywords occur in the text as words; `None` for a tie."""
+    """A rule: the label with the most keywords in the text as words; `None` for a tie."""
     forms: list[tuple[str, Any]] = [
         (label, re.compile(rf"\b(?:{'|'.join(map(re.escape, listed))})s?\b", re.IGNORECASE))
         for label, listed in keywords.items()

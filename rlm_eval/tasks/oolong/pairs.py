@@ -2,8 +2,8 @@
 
 Over the benchmark's own windows (`oolong_pairs`: trec_coarse of `oolongbench/oolong-synth`) or over
 ours (`oolong_pairs_gen`), where fewer users write often. A gold is two sets of users, never a list
-of up to 2 * 10^7 pairs, and an answer may be an object: as text it outgrows every output limit.
-Labelling is linear in the lines and the join is code; only without code is the work quadratic.
+of up to 2 * 10^7 pairs, and an answer may be an object: as text it exceeds every output limit.
+Labelling is linear in the lines and the join is code; the work is quadratic only without code.
 arXiv:2512.24601, appendix E.
 """
 
@@ -50,27 +50,27 @@ _SUFFIX = (
 
 
 class _Pairs:
-    """What both tasks share; the fields and the samples are theirs."""
+    """Shared by both tasks, which define the fields and the samples."""
 
     VERSION: ClassVar[int] = 2  # 1: one evidence span for all lines
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
-        """F1 as the reference computes it, and with the tolerant reader."""
+        """F1 as in the reference, and with the tolerant parser."""
         given = answer.value if isinstance(answer.value, list | tuple | set) else answer.text
         return pairs_f1(sample.target, given), pairs_recommended(sample.target, given)
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """Every pair on a line of its own."""
+        """Every pair on a separate line."""
         gold = read_gold(sample.target)
         assert isinstance(gold, PairSet)
         return Answer(_listed_pairs(gold))
 
     def floors(self) -> Mapping[str, Floor]:
-        """`all_pairs` lists every pair of users of the context (F1 19.9 at 32K), `empty` none."""
+        """`all_pairs` lists every pair of users in the context (F1 19.9 at 32K), `empty` none."""
         return {"all_pairs": _all_pairs, "empty": lambda _: "[]"}
 
     def baselines(self) -> Sequence[Baseline]:
-        """`empty`, every pair of users, and readers of the first lines, who list their pairs."""
+        """`empty`, all pairs of users, and readers of the first lines that list their pairs."""
         found = [
             Baseline("empty", Kind.PRIOR, lambda _: Reply("[]", 0.0)),
             Baseline("all_pairs", Kind.NO_MODEL, lambda s: Reply(_all_pairs(s), 1.0)),
@@ -87,7 +87,7 @@ class _Pairs:
         return Reply(_listed_pairs(pairs_of(read)[int(sample.meta["query"])]), min(1.0, share))
 
     def labelled(self, sample: Sample) -> Sequence[Row]:
-        """The rows of a sample's window with their labels, in their order."""
+        """The rows of a sample's window with their labels, in order."""
         raise NotImplementedError
 
 
@@ -122,7 +122,7 @@ def _surface(question: str, surface: str) -> str:
 
 @dataclass(frozen=True)
 class OolongPairsGen(_Pairs, GeneratedTask):
-    """The 20 queries over windows of `oolong_gen`; sample i asks query i mod 20."""
+    """The 20 queries over windows of `oolong_gen`; sample i uses query i mod 20."""
 
     name: str = "oolong_pairs_gen"
     """Name in tables."""
@@ -133,9 +133,9 @@ class OolongPairsGen(_Pairs, GeneratedTask):
     size: str = "tokens"
     """`tokens` or `official_lines`, as in `oolong_gen`."""
     queries_per_window: int = QUERIES
-    """Queries that share a base window; they are one cluster."""
+    """Queries that share a base window; they form one cluster."""
 
-    VERSION: ClassVar[int] = 4  # 3: listing all pairs scored .2; 2: single words told the labels
+    VERSION: ClassVar[int] = 4  # 3: listing all pairs scored .2; 2: words revealed labels
     LONGEST: ClassVar[int] = 240
     CLUSTER_FIELD: ClassVar[str] = "queries_per_window"
     density: ClassVar[Density] = Density.QUADRATIC
@@ -155,7 +155,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         return self.queries_per_window
 
     def draft(self, index: int) -> Draft:
-        """A query over its window; the shorter lengths fit the text to each query."""
+        """A query over its window; at shorter lengths the text is fitted to each query."""
         place, query = index // self.queries_per_window, index % QUERIES + 1
         question = _surface(query_text(query), self.surface)
         number = _rich_window(self.seed, place, self.tokenizer)
@@ -174,7 +174,7 @@ class OolongPairsGen(_Pairs, GeneratedTask):
         )
 
     def _asked(self, question: str, key: str) -> tuple[Any, ...]:
-        """The arguments of `window_text` beside a question."""
+        """The arguments of `window_text` for a question."""
         room = self.room(question)
         if self.length * TOLERANCE > self.LONGEST:
             room = self.length - self.ANSWER_BUDGET - self.LONGEST
@@ -190,26 +190,27 @@ class OolongPairsGen(_Pairs, GeneratedTask):
 
 @functools.lru_cache(maxsize=2)
 def _answers(*asked: Any) -> tuple[dict[int, PairSet], int]:
-    """The golds of all queries over a window's text, and its users; once for the 20 queries."""
+    """The golds of all queries over a window's text, and its users; cached for the 20 queries."""
     rows = window_text(*asked).rows
     return pairs_of(rows), len({row.user for row in rows})
 
 
 MIX = Mix(common=0.5, lines=15)
-"""Users of `oolong_pairs_gen`. With OOLONG's, most users meet half of the conditions, and a list of
-all pairs scores .2 on average. With these it scores .12 at 8K tokens: most users write once."""
+"""Distribution over users in `oolong_pairs_gen`. With OOLONG's, most users meet half of the
+conditions, and a list of all pairs scores .2 on average. With this one it scores .12 at 8K tokens:
+most users write once."""
 _RICH_LINES = 220
-"""Lines (8K tokens) within which every query must have a pair."""
+"""Lines (8K tokens) in which every query must have a pair."""
 
 
 def _key(seed: int, number: int) -> str:
-    """What window `number` of a seed is drawn from."""
+    """Seed parts from which window `number` is drawn."""
     return f"oolong_pairs_gen|{seed}|{number}"
 
 
 @functools.lru_cache(maxsize=64)
 def _rich_window(seed: int, place: int, tokenizer: str) -> int:
-    """Number of the `place`-th window in which every query has a pair at 8K tokens."""
+    """Index of the `place`-th window in which every query has a pair at 8K tokens."""
     found, number = -1, -1
     while found < place:
         number += 1
@@ -222,12 +223,12 @@ def _rich_window(seed: int, place: int, tokenizer: str) -> int:
 
 @dataclass(frozen=True)
 class OolongPairs(_Pairs, LoadedTask):
-    """The 20 queries over the benchmark's own trec_coarse window of a length."""
+    """The 20 queries over the benchmark's own trec_coarse window of one length."""
 
     name: str = "oolong_pairs"
     """Name in tables."""
     n: int = QUERIES
-    """Queries, from the first."""
+    """Number of queries, from the first."""
     length: int = 32768
     """Nominal tokens (`context_len` of the window): a power of 2 from 1024."""
     surface: str = "rlm"
@@ -237,10 +238,10 @@ class OolongPairs(_Pairs, LoadedTask):
     golds_path: str | None = None
     """Local copy of the published file; `None` = the hub."""
     revision: str = WINDOWS_REVISION
-    """Of the windows (`oolongbench/oolong-synth`); the golds' own is fixed."""
+    """Revision of the windows (`oolongbench/oolong-synth`); the golds' revision is fixed."""
 
     per_cluster: ClassVar[int] = QUERIES
-    most_clusters: ClassVar[int] = 1  # a window per length
+    most_clusters: ClassVar[int] = 1  # one window per length
     density: ClassVar[Density] = Density.QUADRATIC
     operation: ClassVar[str | None] = "join"
 
@@ -251,7 +252,7 @@ class OolongPairs(_Pairs, LoadedTask):
             raise ValueError(f"golds={self.golds}: derived or official")
 
     def drafts(self) -> Iterator[Draft]:
-        """The queries over the first window that has all users of the published golds."""
+        """The queries over the first window with all users of the published golds."""
         is_published = self.golds == "official"
         users = self._published_users() if is_published else set()
         for window in hub_windows(self.length, self.path, self.revision):
@@ -283,7 +284,7 @@ class OolongPairs(_Pairs, LoadedTask):
         return (replace(sample, length=self.length) for sample in super().samples())
 
     def labelled(self, sample: Sample) -> Sequence[Row]:
-        """See `_Pairs`; read from the labelled text of the hub's window, or of `path`."""
+        """See `_Pairs`; parsed from the labelled text of the hub's window, or of `path`."""
         wanted = sample.cluster.rpartition("|")[2]
         for window in hub_windows(self.length, self.path, self.revision):
             if str(window["context_window_id"]) == wanted:
@@ -305,8 +306,9 @@ class OolongPairs(_Pairs, LoadedTask):
         return found
 
     def _published(self) -> Iterator[tuple[int, str, Iterator[tuple[int, int]]]]:
-        """(query, question, pairs) of the published file, one query at a time: at 1M tokens they
-        have up to 2 * 10^7 pairs each."""
+        """Yield (query, question, pairs) of the published file.
+
+        One query at a time: at 1M tokens each has up to 2 * 10^7 pairs."""
         path = str(self.golds_path or self._golds_file.local())
         for row in with_columns(path, file_rows(path), ("id", "question", "answer")):
             yield int(row["id"]), str(row["question"]), _listed(row["answer"])
@@ -315,7 +317,7 @@ class OolongPairs(_Pairs, LoadedTask):
         return {user for _, _, pairs in self._published() for pair in pairs for user in pair}
 
     def _checked_questions(self, derived: Mapping[int, PairSet]) -> dict[int, str]:
-        """The published questions. Raises `RlmEvalError` where a gold is not the labels'."""
+        """The published questions. Raises `RlmEvalError` where a gold disagrees with the labels."""
         found = {}
         for query, question, pairs in self._published():
             if not _same(pairs, derived[query]):
@@ -333,9 +335,9 @@ def _listed(answer: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _same(pairs: Iterator[tuple[int, int]], gold: PairSet) -> bool:
-    """Whether the pairs are those of the gold: as many different ones, and each of them in it.
+    """True where the pairs equal the gold: the same number of distinct pairs, all in the gold.
 
-    As arrays: 16 bytes a pair, where a set of tuples takes 200.
+    As arrays: 16 bytes per pair, where a set of tuples takes 200.
     """
     given = np.fromiter(itertools.chain.from_iterable(pairs), np.int64).reshape(-1, 2)
     given = np.unique(np.sort(given, axis=1), axis=0)

@@ -1,9 +1,9 @@
-"""The 20 queries of OOLONG-Pairs as conditions, in words, and as pairs of users.
+"""The 20 queries of OOLONG-Pairs as conditions, as text, and as pairs of users.
 
 Queries 1-10 ask for pairs of users who both meet one condition, 11-20 for pairs in which one user
 meets each of two. "All instances ... must be after" is vacuously true for a user without such an
-instance: so read, the golds equal the published 32K file (arXiv:2512.24601, appendix E;
-mit-oasys/oolong-pairs). Not here: windows, scores.
+instance; under this reading the golds equal the published 32K file (arXiv:2512.24601, appendix E;
+mit-oasys/oolong-pairs). Windows and scores are elsewhere.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BOTH: dict[int, tuple[str, str, str, date | None]] = {
     9: ("EL", "L", "after", date(2023, 4, 10)),
     10: ("NA", "A", "before", date(2023, 5, 20)),
 }
-"""Both users have at least one instance of either label, and all instances of the next label lie
+"""Both users have at least one instance of either label, and all instances of the next label are
 after or before the day."""
 ONE_EACH = {
     11: ("E1+ A1+", "E1"),
@@ -51,7 +51,7 @@ ONE_EACH = {
     19: ("L2+ E1+", "D1 A1"),
     20: ("N1+ H1+", "L1+ E1+ A1"),
 }
-"""One user and the other: label and count, exact or (`+`) at least."""
+"""The conditions on the two users: label and count, exact or (`+`) minimum."""
 _WORDS = {1: "one instance", 2: "two instances"}
 
 
@@ -89,7 +89,7 @@ def _role_text(role: str) -> str:
 
 
 def _plays(counts: Counter[str], role: str) -> bool:
-    """True where a user's counts of labels meet every atom of the role."""
+    """True where a user's label counts meet every condition of the role."""
     for atom in role.split():
         count, wanted = counts[NAMES[atom[0]]], int(atom[1])
         if count < wanted or (count > wanted and not atom.endswith("+")):
@@ -112,7 +112,7 @@ def pairs_of(rows: Sequence[Row]) -> dict[int, PairSet]:
             return False
         span = spans.get((user, NAMES[label])) if day is not None else None
         if span is None or day is None:
-            return True  # no date asked for, or no such instance: vacuously true
+            return True  # no date condition, or no such instance: vacuously true
         return span[0] > day.toordinal() if side == "after" else span[1] < day.toordinal()
 
     found = {}

@@ -1,9 +1,9 @@
-"""OOLONG's question catalogue over a labelled window: C1-C4, U1-U5, T1-T9, in words.
+"""OOLONG's question catalogue over a labelled window: C1-C4, U1-U5, T1-T9, with their wording.
 
-Question and answer wording follow the benchmark's format (abertsch72/oolong `generate_dataset.py`);
-known generator faults are repaired: T3 counts over all dates, T7 asks once, closes its quotes and
-has one answer, U5 lists the two users in random order, U4 and U5 quote their label, ties are never
-asked. Not here: the answers (`oolong_golds`).
+Question and answer wording follow the benchmark's format (abertsch72/oolong `generate_dataset.py`).
+Known generator faults are repaired: T3 counts over all dates, T7 is asked once, closes its quotes
+and has one answer, U5 lists the two users in random order, U4 and U5 quote their label, ties are
+never asked. The answers are in `oolong_golds`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FORM = "Give your final answer in the form"
 
 @dataclass(frozen=True)
 class Form:
-    """A question without its answer: the same at every length of a window."""
+    """A question without its answer; the same at every length of a window."""
 
     kind: str
     """Name in the catalogue: `C1` to `T9`."""
@@ -39,28 +39,28 @@ class Form:
     month: int = 0
     """The month of a subset, 1 to 12."""
     days: tuple[int, int] = (0, 0)
-    """First and last day of a range; for T4 the day that parts the window."""
+    """First and last day of a range; for T4 the day that divides the window."""
 
     @property
     def scope(self) -> str:
-        """What part of the window the question is about."""
+        """The part of the window that the question is about."""
         if self.kind == "U5" or (self.user and self.kind[0] == "C"):
             return "user"
         return "month" if self.month else "range" if self.days[0] != self.days[1] else "global"
 
     @property
     def written(self) -> str:
-        """The form as JSON; `read` takes it back."""
+        """The form as JSON; `read` parses it."""
         return json.dumps(astuple(self))
 
     @classmethod
     def read(cls, text: str) -> Form:
-        """The form that `written` gave."""
+        """Parse the output of `written`."""
         kind, a, b, user, other, month, (first, last) = json.loads(text)
         return cls(kind, a, b, user, other, month, (first, last))
 
     def holds(self, row: Row) -> bool:
-        """True for the lines of the subset."""
+        """True for lines in the subset."""
         if self.kind[0] != "C":
             return True
         if self.user:
@@ -77,11 +77,11 @@ class Gold:
     value: str | int | date
     """Label, comparison, user, date, `Month year` or count."""
     margin: float
-    """Lines (or days, months) by which it is right: the gap to the next candidate."""
+    """Margin of the gold over the next candidate, in lines (or days, months)."""
     support: int
-    """Lines that the question is about."""
+    """Number of lines that the question is about."""
     times: int = 0
-    """T3: the count that is asked for."""
+    """T3: the count in the question."""
 
 
 def ask(form: Form, gold: Gold, labels: Sequence[str]) -> str:
@@ -160,7 +160,7 @@ _TASKS |= {"T2": "SECOND_MOST_FREQ", "T3": "REPRESENTED_N_TIMES"}
 
 
 def official_names(form: Form) -> dict[str, str]:
-    """`answer_type`, `task` and `task_group` as the benchmark names them."""
+    """The benchmark's names: `answer_type`, `task` and `task_group`."""
     group = "user" if form.kind[0] == "U" or form.scope == "user" else "counting"
     if form.kind[0] == "T" or form.scope in ("month", "range"):
         group = "timeline"
@@ -172,21 +172,20 @@ def official_names(form: Form) -> dict[str, str]:
 
 
 def written(value: str | int | date) -> str:
-    """A gold as the data set writes it: a Python literal list."""
+    """A gold in the data set's format: a Python literal list."""
     if isinstance(value, date):
         return f"[datetime.date({value.year}, {value.month}, {value.day})]"
     return repr([value])
 
 
 def forms(kind: str, priors: Priors, early: Sequence[Row], source: random.Random) -> Iterator[Form]:
-    """Candidates of a kind, best first, drawn from what is the same at every length.
+    """Candidate forms of a kind, best first, drawn from facts that are the same at every length.
 
-    `kind` is a name of the catalogue, with a suffix for the subset (`C3user`, `C1month`,
-    `C4range`) or for the pair of labels (`C3close`, `C3same`; `C1close` and `C2close` are C1 and C2
-    where the labels in question are close). There are none of a kind that the window's priors do
-    not allow. `early` are the first lines of the window: users are taken from them, so that they
-    occur at every length. A range of `C3range` and of `C4range` is at least half of all days: few
-    lines would be a subset that a filter finds.
+    `kind` is a catalogue name, with a suffix for the subset (`C3user`, `C1month`, `C4range`) or for
+    the pair of labels (`C3close`, `C3same`; `C1close` and `C2close` are C1 and C2 with close
+    labels). A kind that the window's priors rule out has no candidates. `early` are the first lines
+    of the window: users come from them, so that they occur at every length. A range of `C3range`
+    and of `C4range` covers at least half of all days: a filter could find a subset of few lines.
     """
     name, rest = kind[:2], kind[2:]
     labels = list(priors.order)

@@ -1,7 +1,7 @@
-"""Reads an OOLONG question back: from its words to the form that was asked.
+"""Parse an OOLONG question's text back into its form.
 
-Ours and the benchmark's own wordings, its faults included: T7 lacks a quote behind its first label,
-U4 and U5 do not quote theirs.
+Supports our wordings and the benchmark's, its faults included: T7 lacks a quote after its first
+label, U4 and U5 do not quote theirs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _RANGE = re.compile(r"instances that occur between (.+?) and (.+?), inclusive\."
 def read_question(text: str) -> tuple[Form, int] | None:
     """The form of a question, and T3's count of times; `None` for another wording.
 
-    A subset of several users has no form either.
+    A subset of several users also has no form.
     """
     for kind, pattern in _PATTERNS:
         match = pattern.search(text)

@@ -1,7 +1,7 @@
 """OOLONG-real, the benchmark's transcripts of a role-playing show (`oolongbench/oolong-real`).
 
 Loader and official scorer only; the data card states no licence. Length is a number of episodes
-(about 55K tokens each), so that samples are keyed by measured tokens and `length` is a bound.
+(about 55K tokens each), so samples are keyed by measured tokens and `length` is an upper bound.
 arXiv:2511.02817.
 """
 
@@ -27,7 +27,7 @@ REPOSITORY, REVISION = "oolongbench/oolong-real", "6bc9ef04866fcf005c9749b70649b
 _COLUMNS: tuple[str, ...] = ("id", "context_window_id", "context_window_text", "question")
 _COLUMNS = (*_COLUMNS, "answer", "question_type", "episodes")
 _CHARS_A_TOKEN = 8
-"""At most, on average over a transcript: longer texts are not even counted."""
+"""Upper bound on average over a transcript; longer texts are not tokenised."""
 _SPELLS = re.compile(r"\b(spells?|casts?|casting|cantrips?)\b", re.IGNORECASE)
 _ROLLS = re.compile(r"\b(rolls?|rolled|nat(ural)?\s?\d+|nat20s?|nat1s?|crit\w*)\b", re.IGNORECASE)
 TYPES = ("singledoc_rolls", "singledoc_spells", "multidoc_rolls", "multidoc_spells")
@@ -40,17 +40,17 @@ class OolongReal(LoadedTask):
     name: str = "oolong_real"
     """Name in tables."""
     length: int = 131072
-    """Longest context, measured tokens; longer rows are left out."""
+    """Maximum context, measured tokens; longer rows are excluded."""
     config: str = "dnd"
     """`dnd` or `toy_dnd`."""
     split: str = "test"
     """`validation` (campaign 2) or `test` (campaign 1)."""
     question_type: str = ""
-    """One of the four question types; empty = all. Read off the question and its episodes: the data
-    set's own column can be shifted against its rows."""
+    """One of the four question types; empty = all. Derived from the question and its episodes,
+    because the data set's own column can be misaligned with its rows."""
 
-    clusters_in_data: ClassVar[bool] = True  # rows of one window are in no fixed number
-    # 1: windows one after the other; question types as the data set's column has them
+    clusters_in_data: ClassVar[bool] = True  # a window has no fixed number of rows
+    # 1: windows in sequence; question types from the data set's column
     VERSION: ClassVar[int] = 2
     density: ClassVar[Density] = Density.LINEAR
 
@@ -73,8 +73,8 @@ class OolongReal(LoadedTask):
         return () if self.path is not None else (self._rows,)
 
     def drafts(self) -> Iterator[Draft]:
-        """The windows of at most `length` tokens in turns, their rows in order."""
-        texts: dict[str, str] = {}  # one copy of each, not one a row
+        """Yield rows alternately from the windows of at most `length` tokens, each in order."""
+        texts: dict[str, str] = {}  # one copy of each text, not one per row
         tokens: dict[str, int] = {}
         kept = []
         for row in hub_or_file(self.path, self._rows):
@@ -102,7 +102,7 @@ class OolongReal(LoadedTask):
         return Draft(str(row["question"]), text, gold, key, item, tokens=tokens, meta=meta)
 
     def samples(self) -> Iterator[Sample]:
-        """The samples, keyed by the bound that selected them."""
+        """Yield the samples, keyed by the length bound."""
         return (replace(sample, length=self.length) for sample in super().samples())
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
@@ -114,7 +114,7 @@ class OolongReal(LoadedTask):
         return Answer(f"\\boxed{{{sample.target}}}")
 
     def floors(self) -> Mapping[str, Floor]:
-        """`twenty` (the commonest count-like constant), `speaker` (most frequent speaker)."""
+        """`twenty` (the most common count), `speaker` (the most frequent speaker)."""
         return {"twenty": lambda _: "\\boxed{20}", "speaker": _speaker, "empty": lambda _: ""}
 
     def baselines(self) -> Sequence[Baseline]:
@@ -126,9 +126,9 @@ class OolongReal(LoadedTask):
 
 
 def question_type(row: Mapping[str, Any]) -> str:
-    """What a question is about, and over how many episodes: one of `TYPES`.
+    """Subject of a question and its number of episodes, as one of `TYPES`.
 
-    The column decides where neither the words of the question nor the list of episodes do.
+    The column decides where neither the question's words nor the list of episodes do.
     """
     episodes, question = row["episodes"], str(row["question"])
     reach, _, topic = str(row["question_type"]).partition("_")

@@ -1,8 +1,8 @@
-"""`oolong_rows`: OOLONG's windows, questions and scorers over labelled lines of your own.
+"""`oolong_rows`: OOLONG's windows, questions and scorers over the user's labelled lines.
 
 The lines come from a file (JSON lines, JSON, CSV, TSV, Parquet) or from a data set of the hub;
-users and dates are drawn as OOLONG draws them, and each window's label shares too. No text occurs
-twice in a window; windows of one file share lines. Not here: invented lines (`oolong_gen`).
+users, dates and each window's label shares are drawn as in OOLONG. No text occurs twice in a
+window; windows of one file share lines. Invented lines are in `oolong_gen`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rlm_eval.tasks.oolong.grammar import NoMoreLines, Writer, described
 from rlm_eval.tasks.oolong.lines import BagOfWords
 
 FEWEST_LINES = 20
-"""Lines of each label without which no window is made."""
+"""Minimum lines per label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Lines:
     """Labelled lines by label. Satisfies `oolong_grammar.Source`."""
 
     place: str
-    """File or data set, for errors."""
+    """File or data set, for error messages."""
     items: str
     task: str
     pool: Mapping[str, tuple[str, ...]]
-    """Label -> its different texts."""
+    """Label -> its distinct texts."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Lines:
 
     @property
     def hash(self) -> str:
-        """Of all texts and labels."""
+        """Hash of all texts and labels."""
         return text_hash("\n".join(f"{k}\t{t}" for k, ts in self.pool.items() for t in ts))
 
 
@@ -68,7 +68,7 @@ class _Drawn:
             source.shuffle(texts)
 
     def make(self, label: str) -> str:
-        """See `Writer`. Raises `NoMoreLines` where the label's lines are used up."""
+        """See `Writer`. Raises `NoMoreLines` where the label's lines are exhausted."""
         if not self._left[label]:
             raise NoMoreLines(
                 f"{self.lines.place}: the window needs more lines of label {label!r} than the "
@@ -86,13 +86,13 @@ class OolongRows(LabelledWindows):
     path: str | None = None
     """File of lines: `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`; `None` = `repository`."""
     repository: str | None = None
-    """Data set of the hub, such as `ucirvine/sms_spam`."""
+    """Data set of the hub, for example `ucirvine/sms_spam`."""
     config: str | None = None
     """Configuration of the hub's data set."""
     split: str = "train"
     """Split of the hub's data set."""
     revision: str = "main"
-    """Revision of the hub's data set; name a commit for results that others can repeat."""
+    """Revision of the hub's data set; set a commit for reproducible results."""
     text_column: str = "text"
     """Column of the text."""
     label_column: str = "label"
@@ -100,14 +100,14 @@ class OolongRows(LabelledWindows):
     columns: list[str] | None = field(default=None, hash=False)
     """Names of the columns of a CSV or TSV file whose first line is not a header."""
     rename: dict[str, str] = field(default_factory=dict, hash=False)
-    """Label in the data -> label in the task; where given, lines of other labels are left out."""
+    """Label in the data -> label in the task; if set, lines with other labels are excluded."""
     items: str = "texts"
-    """What the lines are, in the plural, as the preamble says it."""
+    """Kind of the lines, in the plural, for the preamble."""
     task: str = "Each line can be classified as one of {k} labels: {labels}."
-    """What the preamble says about the labels."""
+    """Description of the labels in the preamble."""
 
     VERSION: ClassVar[int] = 1
-    BLOCK: ClassVar[int] = 8  # a large block would use up the lines of a small file
+    BLOCK: ClassVar[int] = 8  # a larger block would exhaust the lines of a small file
     generated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class OolongRows(LabelledWindows):
             raise ValueError("task: the preamble must name the labels; write {labels} in it")
 
     def source(self) -> Lines:
-        """The lines, read once. Raises `ConfigError` naming what is wrong with them."""
+        """The lines, read once. Raises `ConfigError` describing the problem with them."""
         place = self.path or f"{self.repository}@{self.revision} ({self.split})"
         stamp = Path(self.path).stat().st_mtime_ns if self.path and Path(self.path).exists() else 0
         named = tuple(self.columns) if self.columns else None
@@ -131,7 +131,7 @@ class OolongRows(LabelledWindows):
         return _read(place, stamp, asked, named_by, named, rename, self.items, self.task)
 
     def sources(self) -> Sequence[Source]:
-        """What the lines need of the hub; nothing where they come from a file."""
+        """Hub data that the lines need; empty where they come from a file."""
         if self.repository is None:
             return ()
         return (_hub(self.repository, self.revision, self.split, self.config),)
@@ -166,7 +166,7 @@ def _halves(lines: Lines) -> Callable[[str], str]:
 @functools.lru_cache(maxsize=8)
 def _read(
     place: str,
-    stamp: int,  # noqa: ARG001 - a changed file is read again
+    stamp: int,  # noqa: ARG001 - cache key: a changed file is read again
     asked: tuple[str | None, str | None, str | None, str, str],
     columns: tuple[str, str],
     named: tuple[str, ...] | None,
@@ -243,7 +243,7 @@ def _file_rows(path: str, named: tuple[str, ...] | None, label: str) -> Iterator
         raise ConfigError(f"path={path}: no such file")
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            # A tab file's quotes are part of its texts.
+            # Quotes in a tab-separated file are part of its texts.
             form: dict[str, Any] = (
                 {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if file.suffix == ".tsv" else {}
             )

@@ -1,10 +1,10 @@
 """OOLONG-synth, the benchmark's own data (arXiv:2511.02817; `oolongbench/oolong-synth`).
 
 Reads the rows of one source data set (or of all) and one length: the split is gigabytes, the rows
-are 50. They are asked in turns over the windows, so that a small n has several.
-The RLM paper (arXiv:2512.24601) uses trec_coarse, which is in the *validation* split. Nominal
-lengths over-estimate modern tokenizers by about a third; samples carry measured tokens.
-Not here: generated data (`oolong_gen`).
+are 50. Questions alternate between the windows, so that a small n covers several. The RLM paper
+(arXiv:2512.24601) uses trec_coarse, which is in the *validation* split. Nominal lengths
+over-estimate modern tokenizers by about a third; samples record measured tokens. Generated data are
+in `oolong_gen`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ REVISION = "f0d59eaf0febf130664cfceb710436c8e3216b2b"
 VALIDATION = ("trec_coarse", "spam")
 TEST = ("imdb", "agnews", "negation", "yahoo", "formality", "multinli", "metaphors", "app_reviews")
 EVERY = "all"
-"""In place of a data set's name: all of them."""
+"""Value for `dataset` that selects all of them."""
 PLAIN: tuple[str, ...] = ("id", "context_len", "dataset", "context_window_id", "question", "answer")
 PLAIN = (*PLAIN, "answer_type", "task", "task_group", "input_subset")
-"""Columns beside the text."""
+"""Columns in addition to the text."""
 CORE_GAP = 0.05
-"""Largest difference of two counts in the core subset, as a share of the lines in question."""
+"""Maximum difference of two counts in the core subset, as a share of the lines in question."""
 _USERS = re.compile(r"associated with user IDs ([\d, ]+)\. Among")
 _MONTH = re.compile(r"instances that occur in (\w+) of any year\.")
 _RANGE = re.compile(r"instances that occur between (.+?) and (.+?), inclusive\.")
@@ -62,7 +62,7 @@ _RLM_PREFIX = (
 def synth_sources(
     revision: str, dataset: str, length: int, columns: Sequence[str]
 ) -> tuple[HubRows, ...]:
-    """The rows of a data set, or of `all`, at a nominal length: one part per split."""
+    """The rows of a data set, or of `all`, at a nominal length: one source per split."""
     found = []
     for split, names in (("validation", VALIDATION), ("test", TEST)):
         if wanted := tuple(name for name in names if dataset in (name, EVERY)):
@@ -72,7 +72,7 @@ def synth_sources(
 
 
 def synth_rows(path: str | None, sources: Sequence[HubRows]) -> Iterator[dict[str, Any]]:
-    """The rows of the sources, from a local file or the hub."""
+    """Yield the rows of the sources, from a local file or the hub."""
     return itertools.chain.from_iterable(hub_or_file(path, source) for source in sources)
 
 
@@ -89,7 +89,7 @@ def window_sources(length: int, revision: str = REVISION) -> tuple[HubRows, ...]
 def hub_windows(
     length: int, path: str | None, revision: str = REVISION
 ) -> Iterator[dict[str, Any]]:
-    """The distinct trec_coarse windows of a nominal length, labelled text included."""
+    """Yield the distinct trec_coarse windows of a nominal length, labelled text included."""
     seen = set()
     for row in synth_rows(path, window_sources(length, revision)):
         if row["context_window_id"] not in seen:
@@ -98,7 +98,7 @@ def hub_windows(
 
 
 def scope(question: str) -> str:
-    """What part of the window a question is about: `global`, `user`, `month` or `range`."""
+    """The part of the window in question: `global`, `user`, `month` or `range`."""
     found = {"user": _USERS, "month": _MONTH, "range": _RANGE}
     return next((name for name, form in found.items() if form.search(question)), "global")
 
@@ -137,21 +137,21 @@ class OolongSynth(Questions, LoadedTask):
     length: int = 131072
     """Nominal tokens (`context_len`): a power of 2 from 1024 to 4194304."""
     dataset: str = "trec_coarse"
-    """The source data set, or `all` ten of them: 20 windows of a length."""
+    """The source data set, or `all` ten: 20 windows per length."""
     revision: str = REVISION
     """Revision of the hub's data set."""
     surface: str = "official"
     """`official` (the question alone) or `rlm` (with the RLM paper's paragraph; trec_coarse)."""
     with_labels: bool = False
-    """Show each line's label: leaves only counting."""
+    """Show each line's label, which leaves only counting."""
     subset: str = "all"
-    """`all`, or `core`: questions about the whole window or a range of dates that need labels, with
+    """`all`, or `core`: questions about the whole window or a date range that need labels, with
     comparisons and most or least common labels only where the counts differ by at most 5 % of the
-    lines. A string search or a sample of the lines answers most of the rest."""
+    lines. A string search or a sample of the lines answers most of the others."""
 
     per_cluster: ClassVar[int] = 25
     # 1: one evidence span for all lines, where a question is about them
-    # 2: windows one after the other; windows of two lengths with one number in one cluster
+    # 2: windows in sequence; windows of two lengths with the same number in one cluster
     VERSION: ClassVar[int] = 3
     density: ClassVar[Density] = Density.LINEAR
     operation: ClassVar[str | None] = "count"
@@ -170,12 +170,12 @@ class OolongSynth(Questions, LoadedTask):
 
     @property
     def most_clusters(self) -> int:
-        """Windows that the data have of a length: two of a source data set."""
+        """Number of windows of a length in the data: two per source data set."""
         return 2 * (len((*VALIDATION, *TEST)) if self.dataset == EVERY else 1)
 
     @property
     def wider(self) -> str:
-        """The setting that gives more windows of the same length; empty = there is none."""
+        """The setting that gives more windows of the same length; empty = none."""
         return "" if self.dataset == EVERY else f"task.dataset={EVERY}"
 
     @property
@@ -193,17 +193,17 @@ class OolongSynth(Questions, LoadedTask):
         return (*self._rows, *_labelled_sources(self.revision, self.dataset, self.length))
 
     def drafts(self) -> Iterator[Draft]:
-        """The windows in turns, their rows in order, each question of a window once.
+        """Yield the windows alternately, their rows in order, each question of a window once.
 
         The generator appended one T7 row per qualifying month, so that one question has several
-        golds; only the earliest month is right.
+        golds; only the earliest month is correct.
         """
         texts: dict[str, str] = {}
         kept: dict[tuple[str, str], dict[str, Any]] = {}
         for row in synth_rows(self.path, self._rows):
             window = f"{row['dataset']}|{self.length}|{row['context_window_id']}"
             texts.setdefault(window, row[self._text])
-            plain = {name: row[name] for name in PLAIN}  # one copy of each text, not one a row
+            plain = {name: row[name] for name in PLAIN}  # one copy of each text, not one per row
             first = kept.setdefault((window, row["question"]), plain)
             if "MONTH_YEAR" in row["answer_type"] and _month(plain) < _month(first):
                 kept[window, row["question"]] = plain
@@ -253,7 +253,7 @@ class OolongSynth(Questions, LoadedTask):
         return self._labelled_rows(sample.cluster.partition("|")[2])
 
     def _labelled_rows(self, window: str) -> Sequence[Row]:
-        """The rows of a window with their labels, read once for all windows of the length."""
+        """The rows of a window with their labels, loaded once for all windows of the length."""
         return _labelled_windows(self.path, self.revision, self.dataset, self.length)[window]
 
 
@@ -275,7 +275,7 @@ def _labelled_windows(
 
 
 def _is_core(question: str, rows: Sequence[Row]) -> bool:
-    """True for a question of the core subset of a window of those labelled rows."""
+    """True for a core-subset question about a window with those labelled rows."""
     read = read_question(question)
     if read is None or read[0].scope not in ("global", "range"):
         return False

@@ -1,12 +1,12 @@
-"""A window of labelled lines in OOLONG's format: made, rendered, read back.
+"""A window of labelled lines in OOLONG's format: generated, rendered, parsed.
 
 Follows OOLONG-synth's construction (abertsch72/oolong; arXiv:2511.02817): label priors from a
 softmax of random draws, 80 % of the lines from common users, uniform dates, the same preamble,
-lines and epilogue. Three things differ, on purpose. Windows are nested: line i is the same at every
-length, and a shorter window is the longer one with lines taken out (so that lengths pair). No text
-occurs twice. And some labels of a window are exactly equally frequent or follow each other closely
-(`draw_priors`): only such comparisons cannot be answered from a small sample of the lines.
-Not here: texts (`oolong_grammar`), questions.
+lines and epilogue. It differs deliberately in three ways. Windows are nested: line i is the same at
+every length, and a shorter window is the longer one with lines removed (so that lengths pair). No
+text occurs twice. Some labels of a window are exactly equally frequent or nearly so
+(`draw_priors`): only such comparisons cannot be answered from a small sample of the lines. Texts
+are in `oolong_grammar`; questions are elsewhere.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from rlm_eval.tasks.oolong.grammar import NoMoreLines, Source, Writer, family
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
 PROMPT_TOKENS, LINE_TOKENS = 168, 39
 ACTIVE = 4
-"""Common users among whom a line is drawn; the pool grows by one user every few lines."""
+"""Initial number of common users; the pool grows by one user every few lines."""
 CLOSE = 0.475
 """Gap of close labels, in square roots of their count (middle of 0.35 to 0.6)."""
 FEWEST = 3
-"""Least gap of close labels, in lines, where they have at least 8."""
+"""Minimum gap of close labels, in lines, where they have at least 8."""
 BLOCK = 128
 CLOSE_OF_TWO = 0.75
-"""Share of the windows of two labels in which they are close."""
+"""Share of the two-label windows in which the labels are close."""
 _LAST, _DRAWS = 8, 150
 _IDS = 90_000
 _PIECE = 4096
@@ -53,14 +53,14 @@ class Row(NamedTuple):
     user: int
     text: str
     label: str
-    """Empty where it is unknown."""
+    """Empty where unknown."""
 
 
 class Mix(NamedTuple):
-    """How often the users of a window write."""
+    """Distribution of a window's lines over users."""
 
     common: float = 0.8
-    """Share of the lines that are of common users; each other line is of a user of its own."""
+    """Share of the lines from common users; every other line has its own user."""
     lines: int = 10
     """Lines after which the pool of common users grows by one."""
 
@@ -85,7 +85,7 @@ def _day_of(name: str) -> int:
 
 
 def render_line(row: Row, with_label: bool = False) -> str:
-    """The line without its newline."""
+    """Format the line, without its newline."""
     tag = _TAG + row.label if with_label else ""
     return f"Date: {day_name(row.day)} || User: {row.user} || Instance: {row.text}{tag}"
 
@@ -107,20 +107,20 @@ def render(
     with_labels: bool = False,
     source: Source | None = None,
 ) -> str:
-    """The whole window as text; the labels in `order`. `source`: `None` = OOLONG's questions."""
+    """Render the whole window, the labels in `order`. `source`: `None` = OOLONG's questions."""
     before, after = frame(len(rows), source or family("question"), order)
     return "".join([before, *_blocks(rows, with_labels), after])
 
 
 def _blocks(rows: Sequence[Row], with_labels: bool) -> Iterator[str]:
-    """The lines in pieces: 30,000 small strings at once would outweigh the text they make."""
+    """Yield the lines in blocks: 30,000 small strings take more memory than the text."""
     for start in range(0, len(rows), _PIECE):
         part = rows[start : start + _PIECE]
         yield "".join([render_line(row, with_labels) + "\n" for row in part])
 
 
 def parse(text: str) -> list[Row]:
-    """The lines of a window, official or ours; labels where the text shows them."""
+    """Parse the lines of a window, official or ours; labels where the text shows them."""
     return list(_parsed(text))
 
 
@@ -131,8 +131,8 @@ def _parsed(text: str) -> Iterator[Row]:
 
 
 def reread_labels(rows: Sequence[Row]) -> list[tuple[date, int, str]]:
-    """(date, user, label) of the lines, from their labelled rendering read back."""
-    labels: dict[str, str] = {}  # one object per label and per user, not one per line
+    """(date, user, label) of the lines, parsed back from their labelled rendering."""
+    labels: dict[str, str] = {}  # one object per distinct label and user, to save memory
     users: dict[int, int] = {}
     shown = (row for block in _blocks(rows, with_labels=True) for row in _parsed(block))
     return [
@@ -150,25 +150,25 @@ def line_spans(text: str) -> list[tuple[int, int]]:
 
 
 class Priors(NamedTuple):
-    """Expected shares of a window's labels, and who is tied or close to whom."""
+    """Expected shares of a window's labels, with the tied and the close labels."""
 
     order: tuple[str, ...]
-    """Labels in the order in which the window lists them."""
+    """Labels in the window's listing order."""
     top: str
-    """The most common label; where there are two labels and they are close, the first of them."""
+    """The most common label; where there are only two and they are close, the first of them."""
     tied: tuple[str, ...]
     """Two exactly equally frequent labels, or none."""
     close: tuple[str, ...]
-    """Labels each a little more common than the next: two or three, or none."""
+    """Labels each slightly more common than the next: two or three, or none."""
     shares: dict[str, float]
-    """Label -> its share of the lines, before the gaps of the close ones."""
+    """Label -> its share of the lines, before adding the gaps of the close ones."""
 
 
 def draw_priors(source: random.Random, labels: Sequence[str]) -> Priors:
-    """OOLONG's draw, repeated until the most common label is clear and no group runs empty.
+    """OOLONG's draw, repeated until the most common label is clear and no group is empty.
 
-    Of five labels and more two are tied, the least common three (of three or five labels: two) are
-    close. Two labels are close in three windows of four, else clearly apart.
+    With five labels or more, two are tied and the least common three are close (with three or five
+    labels: two). Two labels are close in three windows of four, otherwise clearly apart.
     """
     if len(labels) == 2:
         return _draw_two(source, labels)
@@ -186,7 +186,7 @@ def draw_priors(source: random.Random, labels: Sequence[str]) -> Priors:
             mean = sum(shares[label] for label in group) / max(1, len(group))
             shares |= dict.fromkeys(group, mean)
         middle = shares[ranked[1]]
-        gap = 0.06 / len(ranked)  # 0.01 of six labels, which is what the benchmark's questions need
+        gap = 0.06 / len(ranked)  # 0.01 for six labels, as the benchmark's questions require
         apart = middle > shares[close[0]] + 3 * gap or not tied
         if shares[ranked[0]] > middle + 5 * gap and apart and shares[close[0]] > 4 * gap:
             return Priors(tuple(order), ranked[0], tuple(tied), tuple(close), shares)
@@ -204,7 +204,7 @@ def _draw_two(source: random.Random, labels: Sequence[str]) -> Priors:
 
 
 class _Users:
-    """The ids 10,000 to 99,999 in an order of their own, without a list of them."""
+    """The ids 10,000 to 99,999 in a random order, without a list of them."""
 
     def __init__(self, source: random.Random) -> None:
         self.start, self.step = source.randrange(_IDS), 0
@@ -216,9 +216,10 @@ class _Users:
 
 
 class Window:
-    """The lines of one base window in order of arrival; a length takes the first n of them.
+    """The lines of one base window in arrival order; a length uses the first n of them.
 
-    `cost` counts tokens. `block`: lines that are drawn and measured together. `mix`: its users.
+    `cost` counts tokens. `block`: lines drawn and measured together. `mix`: distribution over
+    users.
     """
 
     def __init__(
@@ -251,7 +252,7 @@ class Window:
         ]
 
     def _due(self) -> str:
-        """The label that lags most behind its share."""
+        """The label furthest below its share."""
         n, counts = len(self._rows) + 1, self._counts
         most, due = -math.inf, ""
         for label, share, steps in self._steps:
@@ -289,7 +290,7 @@ class Window:
         return row
 
     def first(self, n: int) -> list[Row]:
-        """The first `n` lines in order of arrival."""
+        """The first `n` lines in arrival order."""
         while len(self._rows) < n:
             self._arrive()
         rows = self._rows[:n]
@@ -297,7 +298,7 @@ class Window:
             return rows
         a, b = (sum(r.label == label for r in rows) for label in self.priors.tied)
         for i in range(n - 1, -1, -1):
-            # The cut fell between the two tied labels: the surplus line becomes a `top` line.
+            # The cut separates the two tied labels: convert the surplus line to a `top` line.
             if a == b:
                 break
             if rows[i].label == self.priors.tied[0 if a > b else 1]:
@@ -314,7 +315,7 @@ class Window:
         return next(t for t in iter(lambda: writer.make(label), "") if t not in self._texts)
 
     def _candidates(self, writer: Writer, label: str) -> list[str]:
-        """Up to `_DRAWS` texts of the label that no line has."""
+        """Up to `_DRAWS` texts of the label that no line uses."""
         drawn: list[str] = []
         with contextlib.suppress(NoMoreLines):
             while len(drawn) < _DRAWS:
@@ -322,11 +323,11 @@ class Window:
         return drawn
 
     def _cost(self, *rows: Row) -> float:
-        """Tokens of lines: their texts, and a head each that is as long as any other."""
+        """Tokens of lines: their texts plus line heads, which all have the same length."""
         return len(rows) * self._head + self.cost("".join([f" {row.text}\n" for row in rows]))
 
     def _block(self, place: int) -> float:
-        """Cost of a block of lines; a tokenizer's call costs more than its work on one line."""
+        """Cost of a block of lines; a tokenizer call costs more than its work on one line."""
         while len(self._blocks) <= place:
             start, end = len(self._blocks) * self.block, (len(self._blocks) + 1) * self.block
             while len(self._rows) < end:
@@ -335,7 +336,7 @@ class Window:
         return self._blocks[place]
 
     def fitting(self, budget: float) -> tuple[int, float]:
-        """How many lines cost `budget` tokens or less, and the tokens left."""
+        """Number of lines that cost at most `budget` tokens, and the tokens left."""
         n, left = 0, budget
         while self._block(n // self.block) <= left:
             left -= self._block(n // self.block)
@@ -346,10 +347,10 @@ class Window:
         return n, left
 
     def fill(self, budget: float, slack: float) -> list[Row]:
-        """Lines whose cost comes within `slack` below `budget`, in order of arrival.
+        """Lines whose cost is within `slack` below `budget`, in arrival order.
 
-        The texts of the last lines are drawn again so that the sum fits; labels, users and dates
-        stay, so that no gold changes with it. Raises `RlmEvalError` where not even two lines fit.
+        The texts of the last lines are redrawn so that the sum fits; labels, users and dates stay,
+        so no gold changes. Raises `RlmEvalError` where not even two lines fit.
         """
         n, left = self.fitting(budget)
         if n < 2:
@@ -374,6 +375,6 @@ class Window:
         return rows
 
     def arranged(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows of `first` or `fill` in the order in which the window shows them."""
+        """The rows of `first` or `fill` in the window's display order."""
         places = self._places
         return [rows[i] for i in sorted(range(len(rows)), key=places.__getitem__)]
