@@ -21,12 +21,19 @@ from test_suites import CHOSEN, stand_in  # noqa: F401 - a fixture
 from rlm_eval.cli import main
 from rlm_eval.core.paths import cache_dir
 
-PAID = ("model@", "n=", "length=", "tokenizer=", "limits.", "root.engine.")
+PAID = (
+    "model@", "n=", "length=", "tokenizer=", "limits.", "budget.", "root.engine.", "root.base_url=",
+    "root.model=",
+)  # fmt: skip
 SCRIPTED = ["model@root=scripted", "model@sub=same"]
 QUIET = {"--estimate", "--cells"}
 """A suite's options that ask no model."""
-ELSEWHERE = {"prefetch": "test_prefetch.py", "import": "importers/test_importing.py"}
-"""Commands that ask the hub, or read logs that only the reader has -> the tests that run them."""
+ELSEWHERE = {
+    "prefetch": "test_prefetch.py",
+    "import": "importers/test_importing.py",
+    "submit": "cluster/test_cluster_page.py",
+}
+"""Commands that need the hub, a cluster or the reader's logs -> the tests that run them."""
 
 
 def rehearsal(line: str, files) -> list[str]:
@@ -88,6 +95,10 @@ def test_the_commands_of_a_page_run(page, stand_in, tmp_path, monkeypatch, capsy
     monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", canary)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "hf")
     Path("report.txt").write_text("The minutes were signed by Ada Byron.\n" * 20)
+    Path("questions.jsonl").write_text(
+        '{"context": "The minutes were signed by Ada.", "question": "By whom?", "answer": "Ada"}\n'
+        '{"context": "The minutes were signed by Ada.", "question": "What?", "answer": "minutes"}\n'
+    )
     for name, text in shown_files(page).items():
         if name.startswith("make_"):  # what the page's commands read
             exec(compile(text, name, "exec"), {})
