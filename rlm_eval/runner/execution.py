@@ -117,7 +117,7 @@ def confirmed_above(config: DictConfig) -> float:
     except (TypeError, ValueError):
         raise ConfigError(
             f"confirm_above={config.confirm_above}: give US dollars as a number, as 10; "
-            "`.inf` never asks"
+            "`inf` never asks"
         ) from None
 
 
