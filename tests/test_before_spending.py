@@ -4,6 +4,7 @@ import io
 
 import pytest
 from fake_server import FakeServer
+from omegaconf import OmegaConf
 from runs import overrides, run_here
 
 from rlm_eval.commands.run import main
@@ -11,7 +12,7 @@ from rlm_eval.commands.submit import main as submit
 from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError, EndpointUnusable
-from rlm_eval.runner.execution import confirm
+from rlm_eval.runner.execution import confirm, confirmed_above
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
 OWN = ["root.model=mine", "root.base_url=http://127.0.0.1:1/v1"]
@@ -52,6 +53,11 @@ def test_the_end_of_the_input_is_a_no(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", terminal)
     with pytest.raises(ConfigError, match="no model was called"):
         main([*PRICED, "length=128k", "n=500", f"results={tmp_path}"])
+
+
+def test_a_limit_that_is_no_number_is_one_line():
+    with pytest.raises(ConfigError, match="confirm_above=None: give US dollars"):
+        confirmed_above(OmegaConf.create({"confirm_above": None}))
 
 
 def test_an_unknown_price_does_not_hide_the_known_ones(tmp_path, monkeypatch, capsys):

@@ -41,6 +41,11 @@ def counted(values: Iterable[float]) -> str:
     return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
 
 
+def several(count: int, noun: str) -> str:
+    """Return `1 context` or `3 contexts`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def called(table: pd.DataFrame) -> str:
     """Return the models of these lines: the root, or the sub-model for lines without a root."""
     return ", ".join(sorted(set(table["root"].where(table["root"] != "", table["sub"]))))

@@ -107,6 +107,20 @@ def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) 
     return [design.warning() for design in designs_of(real, tests) if design.shows_little]
 
 
+def confirmed_above(config: DictConfig) -> float:
+    """Return `confirm_above` of the configuration, in US dollars.
+
+    Raises `ConfigError` if it is no number.
+    """
+    try:
+        return float(config.confirm_above)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"confirm_above={config.confirm_above}: give US dollars as a number, as 10; "
+            "`inf` never asks"
+        ) from None
+
+
 def confirm(
     folder: Path,
     cells: Sequence[Cell],
@@ -162,7 +176,7 @@ def execute(
     if lacking := unready(folder, cells):
         lines = dict.fromkeys(lacking.values())
         raise MissingDependency("\n".join([*lines, "nothing was called"]))
-    confirm(folder, cells, float(config.confirm_above), yes=yes, tests=tests)
+    confirm(folder, cells, confirmed_above(config), yes=yes, tests=tests)
     begin(folder)
 
     runner = Runner(folder, cells, sweep_budget(config), redo, Signals())

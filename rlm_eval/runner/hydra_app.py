@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
     """Run the cell. Raises `RlmEvalError` if it has samples without a result."""
     from rlm_eval.config.cell import build_cell, run_folder, sweep_budget
     from rlm_eval.config.environment import settle
-    from rlm_eval.runner.execution import confirm
+    from rlm_eval.runner.execution import confirm, confirmed_above
     from rlm_eval.runner.runner import Runner
     from rlm_eval.runner.signals import Signals
 
@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
             "set sweep=null and give the lists on the command line with --multirun"
         )
     folder, cells = run_folder(config), [build_cell(config)]
-    confirm(folder, cells, float(config.confirm_above), yes=False, ask=False)
+    confirm(folder, cells, confirmed_above(config), yes=False, ask=False)
     runner = Runner(folder, cells, sweep_budget(config), signals=Signals())
     try:
         summary = runner.run_now()
@@ -77,14 +77,14 @@ def begin(arguments: Sequence[str]) -> list[str]:
 def _confirm_together(overrides: Sequence[str]) -> None:
     from rlm_eval.config.cell import build_cell, run_folder
     from rlm_eval.config.grid import expand
-    from rlm_eval.runner.execution import confirm
+    from rlm_eval.runner.execution import confirm, confirmed_above
 
     try:
         configs = expand(overrides)
     except ConfigError:  # sweeper syntax, or a mistake: Hydra reports which
         return
     cells = [build_cell(config) for config in configs]
-    above = float(configs[0].confirm_above)
+    above = confirmed_above(configs[0])
     confirm(run_folder(configs[0]), cells, above, yes=False, ask=False)
 
 

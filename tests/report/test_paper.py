@@ -221,6 +221,12 @@ def test_latex_has_booktabs_number_columns_a_caption_and_escapes() -> None:
 
 
 @pytest.mark.slow
+def test_a_name_in_backticks_is_typewriter_in_latex() -> None:
+    rows = pd.DataFrame([{"task": "a", "method": "b"}])
+    text = latex(Table("t", "Score", "See table `score_by_task`.", rows))
+    assert r"See table \texttt{score\_by\_task}." in text
+
+
 @pytest.mark.skipif(which("pdflatex") is None, reason="needs pdflatex with siunitx")
 def test_latex_compiles(tmp_path: Path) -> None:
     frame, table = prepared(tasks=("a_task", "b_task"), roots=("a", "b"), n=12)

@@ -199,7 +199,8 @@ def _numbers(claim: Claim) -> str:
     return (
         f"{claim.task}: {claim.a} against {claim.b}: {100 * claim.mean_a:.1f} - "
         f"{100 * claim.mean_b:.1f} = {100 * claim.difference:+.1f} pp [{100 * claim.low:+.1f}, "
-        f"{100 * claim.high:+.1f}]{given}, n = {claim.n} in {claim.clusters} contexts{lost}; "
+        f"{100 * claim.high:+.1f}]{given}, n = {claim.n} in "
+        f"{wording.several(claim.clusters, 'context')}{lost}; "
         f"right on one side alone {claim.only_a}:{claim.only_b}, exact p = "
         f"{wording.probability(claim.p)}, after Holm {wording.probability(claim.p_holm)}{over}"
         f"{as_wrong}; {shown}"

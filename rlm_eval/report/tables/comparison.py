@@ -248,6 +248,8 @@ def compare_text(
     if published is not None:
         return "\n".join([*_status(frame), *_published(left, published)])
     right = select(frame, b)
+    if left.index.equals(right.index):
+        raise RlmEvalError(f"{a!r} and {b!r} select the same results; name two different sides")
     rows = with_holm(
         pd.DataFrame([row for one, other in matched(left, right) for row in pairs(one, other)])
     )
@@ -281,7 +283,8 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
     """Describe one comparison; `margin` requests a non-inferiority test."""
     told = [
         f"{row['task_label']} at {wording.tokens_label(row['length'])}, {row['a']} - {row['b']}: "
-        f"n = {row['n']} pairs in {row['clusters']} clusters" + _left_out(row),
+        f"n = {wording.several(row['n'], 'pair')} in {wording.several(row['clusters'], 'cluster')}"
+        + _left_out(row),
         f"  A {100 * row['mean_a']:.1f} %, B {100 * row['mean_b']:.1f} %, difference "
         f"{100 * row['difference']:+.1f} pp [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
         f"  p = {wording.probability(row['p'])}, after Holm {wording.probability(row['p_holm'])} "
@@ -291,8 +294,10 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         f"  {row['verdict']}",
     ]
     if not math.isnan(row["given_low"]):
+        few = row["clusters"]
+        these = "this context" if few == 1 else f"these {few} contexts"
         told.append(
-            f"  given these {row['clusters']} contexts: [{100 * row['given_low']:+.1f}, "
+            f"  given {these}: [{100 * row['given_low']:+.1f}, "
             f"{100 * row['given_high']:+.1f}], over questions; it says nothing of other contexts"
         )
     if margin is not None:

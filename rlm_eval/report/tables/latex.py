@@ -22,6 +22,7 @@ _TEX = str.maketrans(
 )  # fmt: skip
 _NUMBER = re.compile(rf"([-+]?)(\d[\d,]*)(?:\.(\d+))?([*{LETTERS}]*)")
 _PAIR = re.compile(rf"(\S+) ± ([\d.,]+)([*{LETTERS}]*)")
+_NAME = re.compile(r"`([^`]+)`")
 _WIDE, _TOO_WIDE = 6, 9
 """Column counts above which a table spans both page columns, and above which it is scaled."""
 
@@ -56,7 +57,8 @@ def _caption(table: Table) -> str:
 
 
 def _text(value: str) -> str:
-    return value.translate(_TEX)
+    """Escape for LaTeX; a name in backticks is set in typewriter."""
+    return _NAME.sub(r"\\texttt{\1}", value.translate(_TEX))
 
 
 @dataclass(frozen=True)

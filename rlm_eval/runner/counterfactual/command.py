@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
     from rlm_eval.records.build import write_records
     from rlm_eval.runner.counterfactual import effect
     from rlm_eval.runner.counterfactual.change import planned
-    from rlm_eval.runner.execution import execute
+    from rlm_eval.runner.execution import confirmed_above, execute
 
     plan, left = planned(
         arguments.run, arguments.changes, name=arguments.name, n=arguments.n,
@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
         total = _forecast(plan)
         if arguments.estimate:
             return 0
-        _confirm(total, float(plan[0].config.confirm_above), yes=arguments.yes)
+        _confirm(total, confirmed_above(plan[0].config), yes=arguments.yes)
     code = execute(plan[0].config, [one.cell for one in plan], yes=True, report=False)
     write_records(arguments.run)
     print(effect.told(arguments.run, folder, plan, whole, arguments.effect_cell))
