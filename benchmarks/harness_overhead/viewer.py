@@ -122,7 +122,7 @@ def measure(run: Path, trajectories: int) -> None:
     base, key = address.split("?key=")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     last, deep = trajectories // 2 - 1, CHARS * 3 // 4
-    one, other = ({"sample": f"made_up/rlm_own/s{n}/0"} for n in (last, last - 1))
+    one, other = ({"sample": f"made_up/rlm/s{n}/0"} for n in (last, last - 1))
     for label, path, query in (
         ("list of all samples", "list", {}),
         ("news of them", "list", {"since": 1}),
@@ -163,19 +163,19 @@ CHANGE = (
 async def act(address: str, trajectories: int) -> None:
     """What a reader does, in a browser; a line per action."""
     half, wrong = trajectories // 2, -(-(trajectories // 2) // 3)
-    deep = f"#sample=made_up%2Frlm_own%2Fs{half - 2}%2F0&call=40"
+    deep = f"#sample=made_up%2Frlm%2Fs{half - 2}%2F0&call=40"
     cell = f"{FIRST}.cells[3].textContent"
     actions = (
         ("sort by seconds", "document.getElementById('sort-seconds').click()",
          "document.getElementById('sort-seconds').textContent.includes('▲')"),
         ("sort by score", "document.getElementById('sort-score').click()",
          f"{FIRST}.cells[6].textContent === '0.000'"),
-        ("filter by method", CHANGE.format("method", "rlm_own"), COUNT % half),
+        ("filter by method", CHANGE.format("method", "rlm"), COUNT % half),
         ("filter by score", CHANGE.format("score", "<1"), COUNT % wrong),
         ("drop the filters", "dispatchEvent(new KeyboardEvent('keydown', {key: 'x'}))",
          COUNT % trajectories),
         ("a cell of the score table", "document.querySelectorAll('#score-table td a')[1].click()",
-         f"{COUNT % half} && {cell} === 'rlm_own'"),
+         f"{COUNT % half} && {cell} === 'rlm'"),
         ("open a sample of 66 calls", f"{FIRST}.click()",
          "document.querySelectorAll('.side .call').length >= 6"),
         ("next sample, by key", "dispatchEvent(new KeyboardEvent('keydown', {key: 'j'}))",
