@@ -58,7 +58,8 @@ _PLACES = {
     "right_and_wrong": "errors", "failures": "errors", "position_by_length": "errors",
     "difference": "comparisons", "crossover": "comparisons", "planned": "comparisons",
     "added": "comparisons", "published": "comparisons", "comparisons": "comparisons",
-    "model_grid": "scores", "depth_by_length": "behaviour",
+    "model_grid": "scores", "depth_by_length": "behaviour", "paper_table": "comparisons",
+    "run_times": "costs",
 }  # fmt: skip
 """Name of a table or figure, without a suite's suffix -> section; default: the scores."""
 
