@@ -116,7 +116,7 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         assert f"## {suite.closing_table}" in told
         closing = (run / "report" / "tables" / "paper_table.md").read_text()
         assert "not to be compared: scripted replies" in closing
-        assert "OOLONG trec_coarse 131K: ours" in closing.splitlines()[2]
+        assert "LongBench-v2 CodeQA 23K-4.2M: ours" in closing.splitlines()[2]
     with pytest.raises(RlmEvalError, match="scripted replies are not results"):
         publish(run, suite, tmp_path / "published")
 
