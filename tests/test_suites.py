@@ -116,7 +116,12 @@ def test_a_suite_runs_end_to_end(name, stand_in, tmp_path, monkeypatch, capsys):
         assert f"## {suite.closing_table}" in told
         closing = (run / "report" / "tables" / "paper_table.md").read_text()
         assert "not to be compared: scripted replies" in closing
-        assert "LongBench-v2 CodeQA 23K-4.2M: ours" in closing.splitlines()[2]
+        columns = [cell.strip() for cell in closing.splitlines()[2].split("|")]
+        assert "LongBench-v2 CodeQA 23K-4.2M: ours" in columns
+        assert "BrowseComp+ 1K docs 6M-11M: ours" in columns
+        # The rehearsal shortens every task: what was published at 128k has no cell of ours.
+        assert "OOLONG trec_coarse 131K: paper" in columns
+        assert "OOLONG trec_coarse 131K: ours" not in columns
     with pytest.raises(RlmEvalError, match="scripted replies are not results"):
         publish(run, suite, tmp_path / "published")
 
