@@ -25,6 +25,7 @@ from runs import RULES, asked, cell_folder, overrides, records, run_here, start
 from rlm_eval.core.errors import ReplCrash, ReplUnavailable
 from rlm_eval.repl import ReplConfig, driver, fork, sandbox, server
 from rlm_eval.repl.pool import SandboxPool
+from tests.support.processes import command
 
 CHANGES = ("seconds", "retried", "lost", "replayed", "run")
 SLOW = """```python
@@ -59,7 +60,7 @@ def fork_servers(pid: int | None = None) -> list[psutil.Process]:
     found = {}
     for process in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if "zygote.main()" in " ".join(process.cmdline()) and "bwrap" not in process.name():
+            if "zygote.main()" in " ".join(command(process)) and "bwrap" not in process.name():
                 found[process.pid] = process.ppid(), process
     return [process for parent, process in found.values() if parent not in found]
 

@@ -15,6 +15,7 @@ from rlm_eval.core.types import Message
 from rlm_eval.models import Sampling
 from rlm_eval.models.servers.llama_cpp import LlamaCpp, usable_cores
 from rlm_eval.models.servers.weights import Weights
+from tests.support.processes import command
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 COLD = Sampling(temperature=0.0, max_output_tokens=24)
@@ -66,7 +67,7 @@ async def test_the_life_of_a_server():
             task = asyncio.create_task(client.complete([Message("user", "Tell a story.")], long))
             await asyncio.sleep(0.7)
             processes = psutil.Process().children(recursive=True)
-            next(p for p in processes if "llama_cpp" in "".join(p.cmdline()[2:3])).kill()
+            next(p for p in processes if "llama_cpp" in "".join(command(p)[2:3])).kill()
             assert (await task).text
 
         await killed()  # it is started again, once a cell

@@ -16,6 +16,7 @@ from rlm_eval.core.types import Message, text_hash
 from rlm_eval.models import Sampling
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.servers.managed import CELL, Launch
+from tests.support.processes import command, running
 
 ROOT = Path(__file__).parents[2]
 ASK = [Message("user", "hello")]
@@ -112,8 +113,8 @@ async def test_a_server_that_never_answers_is_given_up_and_ended():
 
 def serving():
     """The server's own process, below its supervisor."""
-    supervisor = next(p for p in psutil.Process().children() if "supervise" in "".join(p.cmdline()))
-    return next(p for p in supervisor.children() if "fake_server" in "".join(p.cmdline()))
+    supervisor = running(psutil.Process().children(), "supervise")
+    return running(supervisor.children(), "fake_server")
 
 
 @pytest.mark.slow
@@ -185,7 +186,7 @@ def test_a_harness_that_dies_takes_its_servers_along(number, code):
     assert harness.stdout.readline().startswith(b"http://127.0.0.1:")
     started = psutil.Process(harness.pid).children(recursive=True)
     assert len(started) >= 2
-    folder = Path(next(w for w in started[0].cmdline() if "rlm_eval_server_" in w))
+    folder = Path(next(w for w in command(started[0]) if "rlm_eval_server_" in w))
     assert (folder / "log").exists()
     os.kill(harness.pid, number)
     harness.communicate(timeout=20)

@@ -33,6 +33,7 @@ from rlm_eval.models.servers.keyed import Keyed
 from rlm_eval.models.servers.lora import Lora
 from rlm_eval.models.servers.transformers_serve import TransformersServe
 from rlm_eval.models.servers.vllm import VLLM
+from tests.support.processes import command
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,7 +250,7 @@ async def test_vllm_on_the_cpu_serves_root_and_sub(environment):
         task = asyncio.create_task(client.complete([Message("user", "Tell.")], long))
         await asyncio.sleep(1)
         processes = psutil.Process().children(recursive=True)
-        next(p for p in processes if "api_server" in " ".join(p.cmdline()[:4])).kill()
+        next(p for p in processes if "api_server" in " ".join(command(p)[:4])).kill()
         assert (await task).usage.output == 3500  # the server is started again, once a cell
         processes += psutil.Process().children(recursive=True)
     assert not [p for p in processes if p.is_running()]
