@@ -98,7 +98,9 @@ def test_chaos_jobs_planned_twice_keep_to_one_budget(tmp_path):
 def test_chaos_submit_needs_squeue(tmp_path, monkeypatch):
     given = overrides(tmp_path, "http://127.0.0.1:9/v1", "cluster=slurm", "length=1k")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RlmEvalError, match="squeue is not on the PATH here"):
+    with pytest.raises(
+        RlmEvalError, match="squeue is not on the PATH: the state of the submitted jobs is unknown"
+    ):
         submit(given)
     assert not list((tmp_path / "test").glob("jobs/*.json"))
 
