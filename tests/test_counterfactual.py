@@ -172,7 +172,7 @@ def test_records_and_keyed_replies_cost_what_was_estimated(labelled, sent, capsy
     assert main(["replay", str(labelled), "--set", change, "--estimate"]) == 0
     told = capsys.readouterr()
     assert "rlm" in told.err
-    assert "left out" in told.err
+    assert f"excluded: {change}: is for program_label_count" in told.err
     [expected] = re.findall(r"about (\d+) new", told.out)
     assert not sent
     folder = replayed(labelled, change.replace("=", "-"), "--set", change)

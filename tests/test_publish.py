@@ -117,7 +117,7 @@ def test_cells_published_before_stay_beside_those_of_another_run(tmp_path):
     held = orjson.loads((out / "endpoints.json").read_bytes())
     assert len(held) == 2  # a process each
     card = (out / "CARD.md").read_text()
-    assert "endpoints proved**: 2 calls" in card
+    assert "preflight requests**: 2 calls" in card
     assert "4 in 2 cells" in card
     machines = next(line for line in card.splitlines() if line.startswith("- **machine**"))
     assert machines.count("cores") == 2

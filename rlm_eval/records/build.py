@@ -112,7 +112,7 @@ def outside_samples(run: Path) -> dict[str, str]:
             told = f"{cache['hits']:,.0f} of {cache['queries']:,.0f} prompt tokens found"
             found[f"prefix cache of {models}"] = told
     if (proofs := first_requests(run)).calls:
-        found["endpoints proved"] = str(proofs)
+        found["preflight requests"] = str(proofs)
     if stale := sum(stale_lines(folder) for folder in (run / "cells").glob("*")):
         found["lines left out"] = f"{stale:,} of processes that had lost their lease"
     return found
