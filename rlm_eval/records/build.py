@@ -25,16 +25,23 @@ from rlm_eval.storage.cell_store import (
     stored_sample,
 )
 from rlm_eval.storage.lease import Lease
+from rlm_eval.storage.plan import all_unfinished
 from rlm_eval.storage.spend import first_requests
 
 _LOG = logging.getLogger(__name__)
 
 
 def cell_folders(run: Path) -> list[Path]:
-    """Return the started cells of a run. Raises `RlmEvalError` if there is none."""
+    """Return the started cells of a run.
+
+    Raises `RlmEvalError` if there is none: the folder is no run, or no cell of it has begun.
+    """
     found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
     if not found:
-        raise RlmEvalError(f"{run}: no cells here; name a run directory, e.g. results/runs/scratch")
+        raise RlmEvalError(
+            all_unfinished(run)
+            or f"{run}: no cells here; name a run directory, e.g. results/runs/scratch"
+        )
     return found
 
 

@@ -24,6 +24,7 @@ from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.records.columns import CallCost as CallCost
 from rlm_eval.records.union import united
 from rlm_eval.storage.cell_store import check_run
+from rlm_eval.storage.plan import all_unfinished, none_finished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -305,8 +306,7 @@ def load_records(
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
-        named = ", ".join(map(str, run_dirs))
-        raise NoRecords(f"{named}: no sample has finished yet; run it first")
+        raise NoRecords(none_finished(run_dirs))
     return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))
 
 
@@ -314,11 +314,18 @@ def read_file(run_dir: Path) -> pd.DataFrame:
     """Read the stored records of one run. Raises `RlmEvalError` if it has none."""
     path = run_dir / FILE
     if not path.is_file():
-        raise RlmEvalError(
-            f"{run_dir}: no {FILE} here; name the directory of a run "
-            "(`rlm-eval run` prints it when it ends)"
-        )
+        raise RlmEvalError(_why_unread(run_dir))
     return read_typed(path)
+
+
+def _why_unread(run_dir: Path) -> str:
+    """Return the error text for a folder without records."""
+    if any(run_dir.glob("cells/*/manifest.json")):
+        return f"{run_dir}: no {FILE} yet; `rlm-eval report {run_dir}` makes it from the cells"
+    return all_unfinished(run_dir) or (
+        f"{run_dir}: no {FILE} here; name the directory of a run "
+        "(`rlm-eval run` prints it when it ends)"
+    )
 
 
 def read_typed(source: Path | BinaryIO) -> pd.DataFrame:

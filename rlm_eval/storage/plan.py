@@ -53,6 +53,24 @@ def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys([*_listed(run), *given, *marks]))
 
 
+def all_unfinished(run: Path) -> str | None:
+    """Return the error text for a run without a result; `None` where it has no cell at all."""
+    begun = (path.name for kind in ("cells", "shards") for path in (run / kind).glob("[!.]*"))
+    if not (count := len({name.partition("/")[0] for name in planned(run)} or set(begun))):
+        return None
+    cells = "1 cell, unfinished" if count == 1 else f"{count} cells, all unfinished"
+    return (
+        f"{run}: {cells}; run the same command again to resume (`rlm-eval status {run}` lists the "
+        "reasons)"
+    )
+
+
+def none_finished(runs: Sequence[Path]) -> str:
+    """Return the error text for runs in which no sample has finished, one clause each."""
+    unknown = "no sample has finished yet; run it first"
+    return "; ".join(all_unfinished(Path(run)) or f"{run}: {unknown}" for run in runs)
+
+
 def is_planned(run: Path, name: str) -> bool:
     """Return true if the plan has a mark of this cell."""
     return _mark(run, name).exists()
