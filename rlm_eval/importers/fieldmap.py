@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.outcomes import Outcome
 from rlm_eval.importers.rows import BadLog
 
@@ -251,9 +252,7 @@ def _steps(spec: Mapping[str, Any], place: Place) -> Any:
         if not any(_is(_field(name, place), one) for one in allowed):
             return None
     if "add" in spec:
-        parts = [number(value_of(one, place)) for one in spec["add"]]
-        known = [part for part in parts if part is not None]
-        value: Any = sum(known) if len(known) == len(parts) else None
+        value: Any = known_sum(number(value_of(one, place)) for one in spec["add"])
     elif "text" in spec:  # several fields as one text: an identity
         parts = [value_of(one, place) for one in spec["text"]]
         value = None if None in parts else json.dumps(parts, sort_keys=True, ensure_ascii=False)

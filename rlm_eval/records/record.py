@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rlm_eval.core import renamed
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
 from rlm_eval.records import coverage
@@ -124,7 +125,7 @@ def record_of(
         "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
         "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
-        "lost_cost_estimated": _sum([_estimated_cost(call, cost) for call in trajectory.calls]),
+        "lost_cost_estimated": known_sum(_estimated_cost(c, cost) for c in trajectory.calls),
         "core_seconds": _share(trajectory.calls, shares, "core_s"),
         "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
         "wall_seconds": trajectory.wall_seconds,
@@ -135,7 +136,7 @@ def record_of(
         "token_seconds": _mean(map(coverage.token_seconds, calls)),
         "n_steps": len(trajectory.steps),
         "n_error_steps": sum(step.error is not None for step in trajectory.steps),
-        "step_cpu_seconds": _sum([step.cpu_seconds for step in trajectory.steps]),
+        "step_cpu_seconds": known_sum(step.cpu_seconds for step in trajectory.steps),
         "coverage": share,
         "reread": reread,
         "evidence_seen": seen,
@@ -164,11 +165,6 @@ def _flat(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _sum(values: Sequence[Any]) -> Any:
-    """Return the sum; `None` if any value is unknown."""
-    return None if None in values else sum(values)
-
-
 def _answered(calls: Sequence[Call]) -> list[Call]:
     """Return the calls whose usage counts: failed ones only with provider-reported tokens."""
     return [c for c in calls if c.error is None or c.usage.input is not None]
@@ -178,15 +174,14 @@ def _tokens(calls: Sequence[Call], kind: str) -> int | None:
     """Sum over calls, including billed failed attempts; `None` if any call lacks the number."""
     own = [getattr(call.usage, kind) for call in _answered(calls)]
     failed = [getattr(call.failed_usage, kind) or 0 for call in calls]
-    total: int | None = _sum(own + failed)
+    total: int | None = known_sum(own + failed)
     return total
 
 
 def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
     answered = {call.id for call in _answered(calls)}
     billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
-    total: float | None = _sum([cost(call)[which] for call in billed])
-    return total
+    return known_sum(cost(call)[which] for call in billed)
 
 
 def _failed_part(call: Call) -> Call:
@@ -214,8 +209,7 @@ def _cost_with_gpu(
     ours = [call for call in calls if call.slot in shares]
     hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
     parts = [_used(call, shares[call.slot].gpu_usd) for call in ours]
-    total: float | None = _sum([hosted, *parts])
-    return total
+    return known_sum([hosted, *parts])
 
 
 def _share(calls: Sequence[Call], shares: Mapping[str, DeviceRate], kind: str) -> float | None:
