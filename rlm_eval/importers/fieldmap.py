@@ -23,7 +23,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,11 @@ def maps() -> dict[str, Path]:
     return {path.stem: path for path in sorted(MAPS.glob("*.yaml"))}
 
 
-def load(path: Path) -> FieldMap:
-    """Load the map of a YAML file. Raises `BadLog` with the wrong entry."""
+def load(path: Path, given: Collection[str] = ()) -> FieldMap:
+    """Load the map of a YAML file; fields in `given` have a value of their own (`--task`).
+
+    Raises `BadLog` with the wrong entry.
+    """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -149,8 +152,11 @@ def load(path: Path) -> FieldMap:
             near = difflib.get_close_matches(str(name), known, 3) or sorted(FIELDS)
             raise BadLog(f"{path}: no field {name!r}; near: {', '.join(near)}")
     for needed, why in (("method", "whose row it is"), ("task", "what was asked")):
-        if needed not in found:
-            raise BadLog(f"{path}: `{needed}` is missing ({why}); `{needed}: =NAME` for a constant")
+        if needed not in found and needed not in given:
+            raise BadLog(
+                f"{path}: `{needed}` is missing ({why}); `{needed}: =NAME` or --{needed} NAME for "
+                "a constant"
+            )
     if "score" not in found and "scorer" not in found:
         raise BadLog(f"{path}: neither `score` nor `scorer`: the rows would have no score")
     for name, spec in _specs(found):

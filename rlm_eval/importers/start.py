@@ -100,9 +100,9 @@ def _map_of(kind: str, options: Options) -> fieldmap.FieldMap | None:
     if kind in shipped:
         if options.map is not None:
             raise BadLog(f"--map: {kind} has a map of its own; use it with `rows`")
-        return fieldmap.load(shipped[kind])
+        return fieldmap.load(shipped[kind], options.given)
     if kind == "rows" and options.map is not None:
-        return fieldmap.load(options.map)
+        return fieldmap.load(options.map, options.given)
     return None
 
 
