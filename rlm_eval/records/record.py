@@ -23,7 +23,7 @@ from rlm_eval.records.call_patterns import habits
 from rlm_eval.records.columns import COLUMNS as COLUMNS
 from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.records.columns import CallCost as CallCost
-from rlm_eval.records.union import united
+from rlm_eval.records.union import distinct, united
 from rlm_eval.storage.cell_store import check_run
 from rlm_eval.storage.plan import all_unfinished, none_finished
 
@@ -287,6 +287,7 @@ def load_records(
 
     frames = []
     for run_dir in run_dirs:
+    run_dirs = distinct(run_dirs)
         check_run(Path(run_dir))
         frame = (read or read_file)(Path(run_dir))
         # The folder's present name: a copied run has the original's name in its rows.
@@ -301,7 +302,7 @@ def load_records(
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
         raise NoRecords(none_finished(run_dirs))
-    return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))
+    return united(frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True))
 
 
 def read_file(run_dir: Path) -> pd.DataFrame:

@@ -12,9 +12,10 @@ import orjson
 import pandas as pd
 
 from rlm_eval.core.types import Outcome
-from rlm_eval.records import baselines
+from rlm_eval.records import baselines, union
 from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
+from rlm_eval.report.viewer.rows import run_names
 from rlm_eval.report.tables import card
 from rlm_eval.storage.cell_store import CellStore
 from rlm_eval.storage.imported import ABOUT
@@ -51,6 +52,7 @@ class Evidence:
 
     @classmethod
     def of(cls, runs: Sequence[Path]) -> Evidence:
+        runs = union.distinct(runs)
         """Reads the runs. Raises `RlmEvalError` where one has no records."""
         known = card.manifests(runs)
         frame = summary.prepare(baselines.joined(load_records(runs), runs), known)
@@ -58,9 +60,9 @@ class Evidence:
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """cell_id, sample_id, epoch -> answer, target, question, as stored."""
+        """run, cell_id, sample_id, epoch -> answer, target, question, as stored."""
         rows = []
-        for run in self.runs:
+        for run, name in run_names(self.runs).items():
             for folder in (p.parent for p in sorted(run.glob("cells/*/manifest.json"))):
                 store = CellStore(folder)
                 if store.manifest["facts"].get("protected"):
@@ -69,6 +71,7 @@ class Evidence:
                 for (sample, epoch), attempt in store.attempts.items():
                     line = asked.get(sample, {})
                     rows.append(
+                            "run": name,
                         {
                             "cell_id": store.manifest["identity"],
                             "sample_id": sample,
@@ -78,9 +81,9 @@ class Evidence:
                             "question": line.get("question", ""),
                         }
                     )
-        columns = ["cell_id", "sample_id", "epoch", "answer", "target", "question"]
-        texts = pd.DataFrame(rows, columns=columns)
-        keys = ["cell_id", "sample_id", "epoch"]
+        keys = ["run", "cell_id", "sample_id", "epoch"]
+        texts = pd.DataFrame(rows, columns=[*keys, "answer", "target", "question"])
+        texts = texts.drop_duplicates(keys)  # a cell that was copied within its run
         facts = self.frame[[*keys, "task_label", "series", "outcome", "score"]]
         return facts.merge(texts, on=keys, how="inner")
 
