@@ -80,6 +80,12 @@ OTHER = {
 _STEPS = {
     "from", "match", "as", "split", "values", "add", "subtract", "divide", "zero", "when", "text",
 }  # fmt: skip
+_KINDS = {
+    "errors": dict, "meta": dict, "notes": dict, "borrow": dict, "remarks": list, "rows": str,
+    "direct": str, "infer_gold": str,
+}  # fmt: skip
+_STEP_KINDS = {"values": dict, "when": dict, "add": list, "text": list}
+"""Entry -> what YAML must give for it."""
 _TYPES = ("int", "float", "text", "literal", "json")
 
 
@@ -159,6 +165,13 @@ def load(path: Path, given: Collection[str] = ()) -> FieldMap:
             )
     if "score" not in found and "scorer" not in found:
         raise BadLog(f"{path}: neither `score` nor `scorer`: the rows would have no score")
+    _check_kinds(path, "", found, _KINDS)
+    borrowed = found.get("borrow") or {}
+    _check_kinds(path, "borrow: ", borrowed, dict.fromkeys(borrowed, dict))
+    for name, rule in borrowed.items():
+        _check_kinds(path, f"borrow: {name}: ", rule or {}, {"by": list, "where": dict})
+    if "infer_gold" in found:
+        _pattern(path, "infer_gold", found["infer_gold"])
     for name, spec in _specs(found):
         _check(path, name, spec)
     for pattern, outcome in (found.get("errors") or {}).items():
@@ -172,7 +185,7 @@ def load(path: Path, given: Collection[str] = ()) -> FieldMap:
         about=str(found.get("about", "")),
         errors=found.get("errors") or {},
         scorer=found.get("scorer"),
-        borrow=found.get("borrow") or {},
+        borrow={name: rule or {} for name, rule in borrowed.items()},
         meta=found.get("meta") or {},
         notes=found.get("notes") or {},
         remarks=tuple(found.get("remarks") or ()),
@@ -188,6 +201,18 @@ def _specs(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return own
 
 
+def _check_kinds(
+    path: Path, place: str, given: Mapping[str, Any], kinds: Mapping[str, type]
+) -> None:
+    """Raise `BadLog` for a list where `key: value` lines are due, and the like."""
+    for name, kind in kinds.items():
+        value = given.get(name)
+        if value is not None and not isinstance(value, kind):
+            due = "a list" if kind is list else "a text"
+            due = "lines of `key: value`" if kind is dict else due
+            raise BadLog(f"{path}: {place}{name}: give {due}, not {value!s:.40}")
+
+
 def _check(path: Path, name: str, spec: Any) -> None:
     if isinstance(spec, list):
         for one in spec:
@@ -198,6 +223,7 @@ def _check(path: Path, name: str, spec: Any) -> None:
                 f"{path}: {name}: unknown {', '.join(sorted(map(str, unknown)))}; known: "
                 f"{', '.join(sorted(_STEPS))}"
             )
+        _check_kinds(path, f"{name}: ", spec, _STEP_KINDS)
         if not {"from", "add", "text"} & set(spec):
             raise BadLog(f"{path}: {name}: `from` is missing (where to read it)")
         if spec.get("as") not in (None, *_TYPES):

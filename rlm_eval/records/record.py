@@ -25,7 +25,8 @@ from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.records.columns import CallCost as CallCost
 from rlm_eval.records.union import distinct, united
 from rlm_eval.storage.cell_store import check_run
-from rlm_eval.storage.plan import all_unfinished, none_finished
+from rlm_eval.storage.damage import damaged
+from rlm_eval.storage.plan import none_finished, why_no_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -286,8 +287,8 @@ def load_records(
     import pandas as pd
 
     frames = []
-    for run_dir in run_dirs:
     run_dirs = distinct(run_dirs)
+    for run_dir in run_dirs:
         check_run(Path(run_dir))
         frame = (read or read_file)(Path(run_dir))
         # The folder's present name: a copied run has the original's name in its rows.
@@ -310,17 +311,18 @@ def read_file(run_dir: Path) -> pd.DataFrame:
     path = run_dir / FILE
     if not path.is_file():
         raise RlmEvalError(_why_unread(run_dir))
-    return read_typed(path)
+    way_out = f"`rlm-eval report {run_dir}` makes it again from the cells"
+    if not (run_dir / "cells").exists():
+        way_out = "restore it: there are no cells to make it from"
+    with damaged(path, way_out):
+        return read_typed(path)
 
 
 def _why_unread(run_dir: Path) -> str:
     """Return the error text for a folder without records."""
     if any(run_dir.glob("cells/*/manifest.json")):
         return f"{run_dir}: no {FILE} yet; `rlm-eval report {run_dir}` makes it from the cells"
-    return all_unfinished(run_dir) or (
-        f"{run_dir}: no {FILE} here; name the directory of a run "
-        "(`rlm-eval run` prints it when it ends)"
-    )
+    return why_no_run(run_dir, FILE)
 
 
 def read_typed(source: Path | BinaryIO) -> pd.DataFrame:

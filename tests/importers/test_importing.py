@@ -419,6 +419,11 @@ def test_duplicates_are_dropped_where_equal_and_an_error_where_not(tmp_path, cap
         ("task: =a\nmethod: =b\nscore: {form: x}", "unknown form"),
         ("task: =a\nmethod: =b\nscore: x\nerrors: {a: lost}", "is no outcome"),
         ("task: [", "no field map"),
+        ("task: =a\nmethod: =b\nscore: x\nerrors: [a, b]", "errors: give lines of `key: value`"),
+        ("task: =a\nmethod: =b\nscore: x\nremarks: one", "remarks: give a list, not one"),
+        ("task: =a\nmethod: =b\nscore: {from: x, values: [1]}", "score: values: give lines of"),
+        ("task: =a\nmethod: =b\nscore: x\nborrow: {gold: id}", "borrow: gold: give lines of"),
+        ("task: =a\nmethod: =b\nscore: {add: x}", "score: add: give a list, not x"),
     ],
 )
 def test_a_wrong_map_names_its_entry(tmp_path, text, words):

@@ -8,17 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from rlm_eval.core.types import Outcome
 from rlm_eval.records import baselines, union
 from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
-from rlm_eval.report.viewer.rows import run_names
 from rlm_eval.report.tables import card
+from rlm_eval.report.viewer.rows import run_names
 from rlm_eval.storage.cell_store import CellStore
-from rlm_eval.storage.imported import ABOUT
+from rlm_eval.storage.imported import ABOUT, about_import
 from rlm_eval.storage.jsonl import read_lines
 
 MISSING = tuple(outcome.value for outcome in Outcome if outcome.is_missing)
@@ -52,8 +51,8 @@ class Evidence:
 
     @classmethod
     def of(cls, runs: Sequence[Path]) -> Evidence:
-        runs = union.distinct(runs)
         """Reads the runs. Raises `RlmEvalError` where one has no records."""
+        runs = union.distinct(runs)
         known = card.manifests(runs)
         frame = summary.prepare(baselines.joined(load_records(runs), runs), known)
         return cls(tuple(runs), frame, known)
@@ -71,8 +70,8 @@ class Evidence:
                 for (sample, epoch), attempt in store.attempts.items():
                     line = asked.get(sample, {})
                     rows.append(
-                            "run": name,
                         {
+                            "run": name,
                             "cell_id": store.manifest["identity"],
                             "sample_id": sample,
                             "epoch": float(epoch),
@@ -90,8 +89,7 @@ class Evidence:
     @cached_property
     def imports(self) -> list[dict[str, Any]]:
         """What `rlm-eval import` wrote of each imported run."""
-        paths = (run / ABOUT for run in self.runs)
-        return [orjson.loads(path.read_bytes()) for path in paths if path.exists()]
+        return [about_import(run) for run in self.runs if (run / ABOUT).exists()]
 
     @cached_property
     def imported(self) -> pd.DataFrame:

@@ -44,6 +44,15 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     assert f"{tmp_path}: no cells here; name a run directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, ("status",)], ids=lambda words: words[0])
+def test_a_folder_that_is_not_there_and_a_file(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    for name, words in (("gone", "no such folder"), ("file", "a file, no folder")):
+        assert main([*command, name]) == 2
+        assert f"{name}: {words}; name a run directory" in capsys.readouterr().err
+
+
 def test_records_that_were_not_made_yet_are_no_missing_run(tmp_path, capsys):
     import made_runs
 
