@@ -80,6 +80,22 @@ def test_what_a_class_does_is_its_version():
     assert versions_in({"a": [model(version=3)]}) == {"Model": 3}
 
 
+def test_a_field_named_version_does_not_hide_the_class_version():
+    """As of a plug-in that reads version 1 or 2 of its data set."""
+
+    def made(code, data):
+        shown = dataclasses.field(default="1")
+        return dataclasses.replace(model("Mine", [("version", str, shown)], code), version=data)
+
+    every = [(code, data) for code in (1, 2) for data in ("1", "2", 2)]
+    told = [json.dumps(identity(made(*one))) for one in every]
+    assert len(set(told)) == len(every)
+    assert identity(made(2, "2"), {"Mine": 1}) == identity(made(1, "2"))
+    # As before for a class without a version of its own, so that no result of it is lost.
+    assert identity(made(1, "2")) == {"class": "Mine", "name": "name", "version": "2"}
+    assert [settings(made(code, "2"))["VERSION"] for code in (1, 2)] == [1, 2]
+
+
 def test_a_nested_configuration_follows_the_same_rule():
     @dataclass(frozen=True)
     class Inner:

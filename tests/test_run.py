@@ -55,7 +55,7 @@ def test_a_run_in_which_no_sample_can_end_says_why_and_reports_nothing(tmp_path)
     for command in ("report", "view"):
         done = rlm_eval(command, "results/runs/debug-scripted", cwd=tmp_path)
         assert done.returncode == 2
-        assert "no sample has finished yet; run it first" in done.stderr
+        assert "1 cell, unfinished; run the same command again to resume" in done.stderr
 
 
 @pytest.mark.slow

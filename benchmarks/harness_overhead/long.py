@@ -82,7 +82,9 @@ def measure(method: str, length: str, folder: Path) -> dict[str, Any]:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Three panels against the context length, a line per method."""
-    from rlm_eval.report.figures.style import LINES, PAGE, RC, plt
+    from matplotlib import pyplot as plt
+
+    from rlm_eval.report.figures.style import LINES, PAGE, RC
     from rlm_eval.report.looks import COLOURS, MARKERS
 
     panels = {

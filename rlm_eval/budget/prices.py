@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Call, Usage
 
@@ -121,9 +122,8 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
         if call.error is None or call.usage != Usage() or not attempts:
             attempts.append(call.usage if call.error is None else whole(call.usage))
         costs = [cost(usage, price) for usage in attempts]
-        cold = [None if c is None else c.cold for c in costs]
-        observed = [None if c is None else c.observed for c in costs]
-        return _sum(cold), _sum(observed)
+        cold = known_sum(None if c is None else c.cold for c in costs)
+        return cold, known_sum(None if c is None else c.observed for c in costs)
 
     return of
 
@@ -131,11 +131,6 @@ def call_cost(keys: Mapping[str, str | None]) -> Callable[[Call], Bill]:
 def whole(usage: Usage) -> Usage:
     """Fill in the usage of a failed attempt that reports only its prompt: its output was 0."""
     return usage if usage.output is not None else replace(usage, output=0)
-
-
-def _sum(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
 
 
 def snapshot_name() -> str:

@@ -11,11 +11,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import orjson
 import psutil
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.storage.damage import read_mapping
 
+WAY_OUT = "move it away and submit again"
+"""For a damaged job file."""
 _CLOCK_S = 60.0  # tolerance for clock changes in the meantime
 
 JobState = str | None
@@ -24,8 +26,9 @@ JobState = str | None
 
 def jobs_of(run: Path) -> list[dict[str, Any]]:
     """Read a run's job files, oldest first, with their `number`; not all were submitted."""
-    paths = sorted((run / "jobs").glob("*.json"), key=lambda path: int(path.stem))
-    return [{"number": int(path.stem), **orjson.loads(path.read_bytes())} for path in paths]
+    paths = [path for path in (run / "jobs").glob("*.json") if path.stem.isdecimal()]
+    paths.sort(key=lambda path: int(path.stem))
+    return [{"number": int(path.stem), **read_mapping(path, WAY_OUT)} for path in paths]
 
 
 def job_states(jobs: list[dict[str, Any]]) -> dict[int, JobState]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from rlm_eval.cluster.job_states import WAY_OUT
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.models.servers.placement import spawned_of
 from rlm_eval.runner.planning.gpu_plan import cores_for, servers_of
 from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.damage import read_mapping
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell
@@ -177,7 +177,6 @@ def read_job(run: Path, number: int) -> dict[str, Any]:
     """Read a job file. Raises `RlmEvalError` if there is none."""
     path = run / "jobs" / f"{number}.json"
     try:
-        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+        return read_mapping(path, WAY_OUT)
     except FileNotFoundError as error:
         raise RlmEvalError(f"{path}: no such job; `rlm-eval submit` writes them") from error
-    return loaded

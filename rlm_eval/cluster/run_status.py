@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from rlm_eval.budget.limits import Limits
 from rlm_eval.cluster.job_states import cell_jobs, jobs_of
 from rlm_eval.cluster.serve_job import holders
@@ -16,14 +14,17 @@ from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
 from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
+from rlm_eval.storage.damage import read_mapping
+from rlm_eval.storage.imported import about_import
 from rlm_eval.storage.lease import holder_of
+from rlm_eval.storage.plan import why_no_run
 from rlm_eval.storage.shards import missing_shards
 from rlm_eval.storage.spend import first_requests, total_of_run
 
 
 def imported_status(run: Path) -> str:
     """Describe an imported run: it has no plan and no missing samples."""
-    about = orjson.loads((run / "imported.json").read_bytes())
+    about = about_import(run)
     rows = sum(file["rows"] for file in about["files"])
     told = f"imported ({about['kind']}): {rows} rows of {len(about['files'])} files; nothing runs"
     return "\n".join([told, *(f"- {line}" for line in about["told"])])
@@ -38,7 +39,7 @@ def print_status(run: Path) -> int:
         print(imported_status(run))
         return 0
     if not (names := planned(run)):
-        raise RlmEvalError(f"{run}: no plan.json; name a run directory, as results/runs/scratch")
+        raise RlmEvalError(why_no_run(run, "plan.json"))
     shards = {name.partition("/")[0] for name in names if "/" in name}
     try:
         jobs = cell_jobs(run)
@@ -128,7 +129,7 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
         return f"queued  {counted}job {job}: {queued}"
     why = folder / "unfinished.json"
     if why.exists():
-        return f"failed  {counted}{orjson.loads(why.read_bytes())['why']}"
+        return f"failed  {counted}{read_mapping(why).get('why')}"
     gone = f"job {job} has ended; see jobs/log and submit again" if job else ""
     if counted:
         return f"interrupted  {counted}{gone or 'the same command resumes'}"

@@ -20,11 +20,12 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[\w@./]+=")
 def main(argv: Sequence[str]) -> int:
     """Print the answer of every epoch; 0 where there is one, 1 where there is none."""
     parser = command_parser(__name__, __doc__)
-    parser.add_argument(
-        "words", nargs="+", metavar="FILE... QUESTION [OVERRIDE...]",
-        help="text files, then the question, then overrides as for `rlm-eval run`",
-    )  # fmt: skip
-    words = parser.parse_args(argv).words
+    parser.add_argument("files", nargs="+", help="text files")
+    parser.add_argument("question", help="the question, in quotes")
+    parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
+    given = parser.parse_args(argv)
+    # The parser cannot tell where the question is: overrides are recognised by their form.
+    words = [*given.files, given.question, *given.overrides]
     overrides: list[str] = []
     while words and _OVERRIDE.match(words[-1]):
         overrides.insert(0, words.pop())

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from rlm_eval.commands import TRUST, command_parser
 
+KINDS = ("tables", "hub", "chat", "inspect")
+"""Those of `report.exports.files`, which loads pandas."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Rebuild the records, write the export, print the paths."""
     parser = command_parser(__name__, __doc__)
-    parser.add_argument("kind", help="format: tables, hub, chat or inspect")
+    parser.add_argument("kind", choices=KINDS, help=f"format: {', '.join(KINDS)}")
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the export")
     parser.add_argument(

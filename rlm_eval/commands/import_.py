@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
     from rlm_eval.importers import fieldmap
     from rlm_eval.importers.rows import BadLog, Options
-    from rlm_eval.importers.start import known, run_import
+    from rlm_eval.importers.start import check_kind, known, run_import
     from rlm_eval.records.build import write_records
 
     if arguments.kind == "list":
@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
             raise BadLog(f"{arguments.kind} has no map; with one: {', '.join(fieldmap.maps())}")
         print(path.read_text(encoding="utf-8"), end="")
         return 0
+    check_kind(arguments.kind)
     if not arguments.files or arguments.out is None:
         parser.error("give the log files, and a new run directory with -o RUN")
     done = run_import(

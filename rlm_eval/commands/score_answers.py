@@ -15,7 +15,9 @@ def main(argv: Sequence[str]) -> int:
     """Score the lines; 0 where every line was scored, 2 after an error (on stderr)."""
     parser = command_parser(__name__, __doc__)
     parser.add_argument("--scorer", required=True, help="name of the scorer, or `list`")
-    parser.add_argument("answers", nargs="?", help="JSON lines; `-` reads standard input")
+    parser.add_argument(
+        "answers", nargs="?", metavar="IN.jsonl", help="JSON lines; `-` reads standard input"
+    )
     arguments = parser.parse_args(argv)
 
     from rlm_eval.core.errors import RlmEvalError

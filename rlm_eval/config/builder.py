@@ -9,10 +9,12 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import os
 import re
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -71,6 +73,31 @@ def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
         for key, value in node.items()
     }
     return _build(values, path)
+
+
+def build_method(config: DictConfig, given: Mapping[str, Any]) -> Any:
+    """Build the method of a configuration, or take the given one.
+
+    An external engine runs in a folder of its own: its relative paths are those of the working
+    directory, and become absolute, also in `config`, which a job of another folder may read. An
+    absolute path in the identity is what it was before.
+    """
+    method = given["method"] if "method" in given else build(config.method, "method")
+    if not hasattr(method, "runner"):
+        return method
+    from rlm_eval.methods.external import External
+
+    if not isinstance(method, External):
+        return method
+    paths = {name: getattr(method, name) for name in ("runner", "python")}
+    # A bare name of an interpreter is looked up in PATH.
+    named = {n: Path(p) for n, p in paths.items() if p and (n == "runner" or os.sep in p)}
+    # Not `resolve`: it would leave a virtual environment by its interpreter's link.
+    whole = {n: os.path.abspath(p) for n, p in named.items()}  # noqa: PTH100
+    changed: dict[str, Any] = {n: p for n, p in whole.items() if not named[n].is_absolute()}
+    for name, path in changed.items():
+        OmegaConf.update(config, f"method.{name}", path, force_add=True)
+    return dataclasses.replace(method, **changed) if changed else method
 
 
 def _build(values: dict[str, Any], path: str) -> Any:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlm_eval.budget.limits import Limits
 from rlm_eval.budget.prices import price_of, why_unknown
-from rlm_eval.config.builder import build, locate, parse_length
+from rlm_eval.config.builder import build, build_method, locate, parse_length
 from rlm_eval.config.environment import settle, stored
 from rlm_eval.config.identity import hashed, identity, settings, versions_in
 from rlm_eval.core.errors import ConfigError
@@ -199,7 +199,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     task: Task = given["task"] if "task" in given else build_task(config)
     if "task" in given:
         _check_members(task, "task", Task, *([JudgedTask] if _has_judge(task) else []))
-    method: Method = given["method"] if "method" in given else build(config.method, "method")
+    method: Method = build_method(config, given)
     _check_members(method, "method", Method)
     if isinstance(method, MatchedProgram):
         method = method.matched_to(getattr(task, "operation", None), task.name)

@@ -127,7 +127,9 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             parsed = OverridesParser.create().parse_override(text)
         except HydraException as error:
             (shown,) = masked_arguments([text])
-            raise ConfigError(f"override {shown!r}: {str(error).splitlines()[0]}") from error
+            bare = "=" not in text and not text.startswith("~")
+            why = "write key=value, as task=s_niah" if bare else str(error).splitlines()[0]
+            raise ConfigError(f"override {shown!r}: {why}") from error
         if parsed.is_sweep_override():
             key = parsed.get_key_element()
             swept[key] = [f"{key}={value}" for value in parsed.sweep_string_iterator()]

@@ -10,7 +10,8 @@ One rule applies to every field of every class in a cell:
 
 A class's behaviour is versioned by `VERSION` (1 where absent); it is included from 2 on. Raise it
 when a method, a parser or a generator gives different results for the same configuration, and when
-the default of a field added later changes. Scorers have separate versions
+the default of a field added later changes. Its key is `version`, or `VERSION` for a class with a
+field of that name, which would hide it. Scorers have separate versions
 (`core.types.Score.version`): a stored answer is rescored without a new model call.
 """
 
@@ -103,7 +104,10 @@ def _plain(value: Any, versions: Mapping[str, int], *, whole: bool) -> Any:
             and (whole or f.name in first or getattr(value, f.name) != _default(f))
         }
         version = versions.get(name, _version(value))
-        return {"class": name, **({"version": version} if version > 1 else {}), **fields}
+        own = any(f.name == "version" for f in dataclasses.fields(value))
+        is_told = version > 1 or (own and whole)  # a report reads its absence as 1 from `version`
+        key = "VERSION" if own else "version"
+        return {"class": name, **({key: version} if is_told else {}), **fields}
     if isinstance(value, dict):
         return {str(k): _plain(v, versions, whole=whole) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -66,6 +66,11 @@ def stored_cell(
             f"{manifest.get('cell_id', 'a cell')}: imported from a foreign log: its task, method "
             "and models cannot be built here (report, compare, score, view and export work)"
         )
+    if "config" not in manifest:
+        raise RlmEvalError(
+            f"{manifest.get('cell_id', 'a cell')}: its manifest has no configuration; restore it, "
+            "or move the cell's folder away"
+        )
     if not trust and (found := sorted(foreign(manifest["config"]) - set(known))):
         raise _untrusted(manifest, f"its manifest names {', '.join(found)[:300]}")
     with unset_variables_allowed():

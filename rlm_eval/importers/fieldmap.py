@@ -23,13 +23,14 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.outcomes import Outcome
 from rlm_eval.importers.rows import BadLog
 
@@ -79,6 +80,12 @@ OTHER = {
 _STEPS = {
     "from", "match", "as", "split", "values", "add", "subtract", "divide", "zero", "when", "text",
 }  # fmt: skip
+_KINDS = {
+    "errors": dict, "meta": dict, "notes": dict, "borrow": dict, "remarks": list, "rows": str,
+    "direct": str, "infer_gold": str,
+}  # fmt: skip
+_STEP_KINDS = {"values": dict, "when": dict, "add": list, "text": list}
+"""Entry -> what YAML must give for it."""
 _TYPES = ("int", "float", "text", "literal", "json")
 
 
@@ -133,8 +140,11 @@ def maps() -> dict[str, Path]:
     return {path.stem: path for path in sorted(MAPS.glob("*.yaml"))}
 
 
-def load(path: Path) -> FieldMap:
-    """Load the map of a YAML file. Raises `BadLog` with the wrong entry."""
+def load(path: Path, given: Collection[str] = ()) -> FieldMap:
+    """Load the map of a YAML file; fields in `given` have a value of their own (`--task`).
+
+    Raises `BadLog` with the wrong entry.
+    """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -148,10 +158,20 @@ def load(path: Path) -> FieldMap:
             near = difflib.get_close_matches(str(name), known, 3) or sorted(FIELDS)
             raise BadLog(f"{path}: no field {name!r}; near: {', '.join(near)}")
     for needed, why in (("method", "whose row it is"), ("task", "what was asked")):
-        if needed not in found:
-            raise BadLog(f"{path}: `{needed}` is missing ({why}); `{needed}: =NAME` for a constant")
+        if needed not in found and needed not in given:
+            raise BadLog(
+                f"{path}: `{needed}` is missing ({why}); `{needed}: =NAME` or --{needed} NAME for "
+                "a constant"
+            )
     if "score" not in found and "scorer" not in found:
         raise BadLog(f"{path}: neither `score` nor `scorer`: the rows would have no score")
+    _check_kinds(path, "", found, _KINDS)
+    borrowed = found.get("borrow") or {}
+    _check_kinds(path, "borrow: ", borrowed, dict.fromkeys(borrowed, dict))
+    for name, rule in borrowed.items():
+        _check_kinds(path, f"borrow: {name}: ", rule or {}, {"by": list, "where": dict})
+    if "infer_gold" in found:
+        _pattern(path, "infer_gold", found["infer_gold"])
     for name, spec in _specs(found):
         _check(path, name, spec)
     for pattern, outcome in (found.get("errors") or {}).items():
@@ -165,7 +185,7 @@ def load(path: Path) -> FieldMap:
         about=str(found.get("about", "")),
         errors=found.get("errors") or {},
         scorer=found.get("scorer"),
-        borrow=found.get("borrow") or {},
+        borrow={name: rule or {} for name, rule in borrowed.items()},
         meta=found.get("meta") or {},
         notes=found.get("notes") or {},
         remarks=tuple(found.get("remarks") or ()),
@@ -181,6 +201,18 @@ def _specs(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return own
 
 
+def _check_kinds(
+    path: Path, place: str, given: Mapping[str, Any], kinds: Mapping[str, type]
+) -> None:
+    """Raise `BadLog` for a list where `key: value` lines are due, and the like."""
+    for name, kind in kinds.items():
+        value = given.get(name)
+        if value is not None and not isinstance(value, kind):
+            due = "a list" if kind is list else "a text"
+            due = "lines of `key: value`" if kind is dict else due
+            raise BadLog(f"{path}: {place}{name}: give {due}, not {value!s:.40}")
+
+
 def _check(path: Path, name: str, spec: Any) -> None:
     if isinstance(spec, list):
         for one in spec:
@@ -191,6 +223,7 @@ def _check(path: Path, name: str, spec: Any) -> None:
                 f"{path}: {name}: unknown {', '.join(sorted(map(str, unknown)))}; known: "
                 f"{', '.join(sorted(_STEPS))}"
             )
+        _check_kinds(path, f"{name}: ", spec, _STEP_KINDS)
         if not {"from", "add", "text"} & set(spec):
             raise BadLog(f"{path}: {name}: `from` is missing (where to read it)")
         if spec.get("as") not in (None, *_TYPES):
@@ -251,9 +284,7 @@ def _steps(spec: Mapping[str, Any], place: Place) -> Any:
         if not any(_is(_field(name, place), one) for one in allowed):
             return None
     if "add" in spec:
-        parts = [number(value_of(one, place)) for one in spec["add"]]
-        known = [part for part in parts if part is not None]
-        value: Any = sum(known) if len(known) == len(parts) else None
+        value: Any = known_sum(number(value_of(one, place)) for one in spec["add"])
     elif "text" in spec:  # several fields as one text: an identity
         parts = [value_of(one, place) for one in spec["text"]]
         value = None if None in parts else json.dumps(parts, sort_keys=True, ensure_ascii=False)

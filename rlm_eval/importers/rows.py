@@ -140,6 +140,11 @@ class Options:
     method: str | None = None
     """Name of the method, for logs without one."""
 
+    @property
+    def given(self) -> frozenset[str]:
+        """Fields of a row that have a value here."""
+        return frozenset(name for name in ("task", "method") if getattr(self, name))
+
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".eval")
 

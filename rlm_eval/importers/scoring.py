@@ -132,7 +132,8 @@ def unstated(folder: Path) -> int:
 def _samples(folder: Path) -> Mapping[str, Any]:
     from rlm_eval.storage.jsonl import read_lines
 
-    return {line["id"]: stored_sample(line) for line in read_lines(folder / "samples.jsonl")}
+    samples = (stored_sample(line, folder) for line in read_lines(folder / "samples.jsonl"))
+    return {sample.id: sample for sample in samples}
 
 
 def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterator[RolloutResult]:

@@ -100,16 +100,21 @@ def _map_of(kind: str, options: Options) -> fieldmap.FieldMap | None:
     if kind in shipped:
         if options.map is not None:
             raise BadLog(f"--map: {kind} has a map of its own; use it with `rows`")
-        return fieldmap.load(shipped[kind])
+        return fieldmap.load(shipped[kind], options.given)
     if kind == "rows" and options.map is not None:
-        return fieldmap.load(options.map)
+        return fieldmap.load(options.map, options.given)
     return None
 
 
-def _reader(kind: str) -> ModuleType:
+def check_kind(kind: str) -> None:
+    """Raise `BadLog` with similar names where no format and no map has this name."""
     names = [module.name for module in pkgutil.iter_modules(kinds.__path__)]
-    if kind not in names:
-        every = [*names, *fieldmap.maps()]
+    every = [*names, *fieldmap.maps()]
+    if kind not in every:
         near = difflib.get_close_matches(kind, every, 3) or every
         raise BadLog(f"no kind {kind!r}; near: {', '.join(near)} (`rlm-eval import list`)")
+
+
+def _reader(kind: str) -> ModuleType:
+    check_kind(kind)
     return importlib.import_module(f"{kinds.__name__}.{kind}")

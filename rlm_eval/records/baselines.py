@@ -27,6 +27,7 @@ from rlm_eval.core.baseline_kinds import BUDGETS, SCHEMA, Kind
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Sample
 from rlm_eval.storage.cell_store import BASELINES, read_manifest, write_json
+from rlm_eval.storage.damage import damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,10 @@ def bound() -> str:
 def columns(folder: Path) -> dict[str, dict[str, Any]]:
     """Return sample id -> its columns of records, from a cell's folder; empty without the file."""
     path = folder / BASELINES
-    return in_columns(orjson.loads(path.read_bytes())) if path.exists() else {}
+    if not path.exists():
+        return {}
+    with damaged(path, "delete it: a report computes it again"):
+        return in_columns(orjson.loads(path.read_bytes()))
 
 
 def in_columns(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

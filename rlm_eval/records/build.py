@@ -25,16 +25,20 @@ from rlm_eval.storage.cell_store import (
     stored_sample,
 )
 from rlm_eval.storage.lease import Lease
+from rlm_eval.storage.plan import why_no_run
 from rlm_eval.storage.spend import first_requests
 
 _LOG = logging.getLogger(__name__)
 
 
 def cell_folders(run: Path) -> list[Path]:
-    """Return the started cells of a run. Raises `RlmEvalError` if there is none."""
+    """Return the started cells of a run.
+
+    Raises `RlmEvalError` if there is none: the folder is no run, or no cell of it has begun.
+    """
     found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
     if not found:
-        raise RlmEvalError(f"{run}: no cells here; name a run directory, e.g. results/runs/scratch")
+        raise RlmEvalError(why_no_run(run, "cells"))
     return found
 
 
@@ -67,7 +71,7 @@ def row_maker(
     of_baselines = baselines.columns(folder)
 
     def make(line: Mapping[str, Any], attempt: RolloutResult) -> dict[str, Any]:
-        sample = stored_sample(line)
+        sample = stored_sample(line, folder)
         row = record_of(cell, sample, attempt.trajectory, attempt.scores, cost, shares)
         if not facts.get("imported"):  # an imported log does not record retries
             row |= {"re_rolls": attempt.rerolls, "diverged_calls": attempt.diverged}

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rlm_eval.core import renamed
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
 from rlm_eval.records import coverage
@@ -22,8 +23,10 @@ from rlm_eval.records.call_patterns import habits
 from rlm_eval.records.columns import COLUMNS as COLUMNS
 from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.records.columns import CallCost as CallCost
-from rlm_eval.records.union import united
+from rlm_eval.records.union import distinct, united
 from rlm_eval.storage.cell_store import check_run
+from rlm_eval.storage.damage import damaged
+from rlm_eval.storage.plan import none_finished, why_no_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +126,7 @@ def record_of(
         "cost_with_gpu": _cost_with_gpu(calls, cost, shares),
         "failed_cost": _cost([_failed_part(call) for call in calls], cost, 0),
         "judge_cost": _cost(judges, cost, 0),
-        "lost_cost_estimated": _sum([_estimated_cost(call, cost) for call in trajectory.calls]),
+        "lost_cost_estimated": known_sum(_estimated_cost(c, cost) for c in trajectory.calls),
         "core_seconds": _share(trajectory.calls, shares, "core_s"),
         "gpu_seconds": _share(trajectory.calls, shares, "gpu_s"),
         "wall_seconds": trajectory.wall_seconds,
@@ -134,7 +137,7 @@ def record_of(
         "token_seconds": _mean(map(coverage.token_seconds, calls)),
         "n_steps": len(trajectory.steps),
         "n_error_steps": sum(step.error is not None for step in trajectory.steps),
-        "step_cpu_seconds": _sum([step.cpu_seconds for step in trajectory.steps]),
+        "step_cpu_seconds": known_sum(step.cpu_seconds for step in trajectory.steps),
         "coverage": share,
         "reread": reread,
         "evidence_seen": seen,
@@ -163,11 +166,6 @@ def _flat(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _sum(values: Sequence[Any]) -> Any:
-    """Return the sum; `None` if any value is unknown."""
-    return None if None in values else sum(values)
-
-
 def _answered(calls: Sequence[Call]) -> list[Call]:
     """Return the calls whose usage counts: failed ones only with provider-reported tokens."""
     return [c for c in calls if c.error is None or c.usage.input is not None]
@@ -177,15 +175,14 @@ def _tokens(calls: Sequence[Call], kind: str) -> int | None:
     """Sum over calls, including billed failed attempts; `None` if any call lacks the number."""
     own = [getattr(call.usage, kind) for call in _answered(calls)]
     failed = [getattr(call.failed_usage, kind) or 0 for call in calls]
-    total: int | None = _sum(own + failed)
+    total: int | None = known_sum(own + failed)
     return total
 
 
 def _cost(calls: Sequence[Call], cost: CallCost, which: int) -> float | None:
     answered = {call.id for call in _answered(calls)}
     billed = [c for c in calls if c.id in answered or c.failed_usage.input is not None]
-    total: float | None = _sum([cost(call)[which] for call in billed])
-    return total
+    return known_sum(cost(call)[which] for call in billed)
 
 
 def _failed_part(call: Call) -> Call:
@@ -213,8 +210,7 @@ def _cost_with_gpu(
     ours = [call for call in calls if call.slot in shares]
     hosted = _cost([call for call in calls if call.slot not in shares], cost, 0)
     parts = [_used(call, shares[call.slot].gpu_usd) for call in ours]
-    total: float | None = _sum([hosted, *parts])
-    return total
+    return known_sum([hosted, *parts])
 
 
 def _share(calls: Sequence[Call], shares: Mapping[str, DeviceRate], kind: str) -> float | None:
@@ -291,6 +287,7 @@ def load_records(
     import pandas as pd
 
     frames = []
+    run_dirs = distinct(run_dirs)
     for run_dir in run_dirs:
         check_run(Path(run_dir))
         frame = (read or read_file)(Path(run_dir))
@@ -305,20 +302,27 @@ def load_records(
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
-        named = ", ".join(map(str, run_dirs))
-        raise NoRecords(f"{named}: no sample has finished yet; run it first")
-    return frames[0] if len(frames) == 1 else united(pd.concat(frames, ignore_index=True))
+        raise NoRecords(none_finished(run_dirs))
+    return united(frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True))
 
 
 def read_file(run_dir: Path) -> pd.DataFrame:
     """Read the stored records of one run. Raises `RlmEvalError` if it has none."""
     path = run_dir / FILE
     if not path.is_file():
-        raise RlmEvalError(
-            f"{run_dir}: no {FILE} here; name the directory of a run "
-            "(`rlm-eval run` prints it when it ends)"
-        )
-    return read_typed(path)
+        raise RlmEvalError(_why_unread(run_dir))
+    way_out = f"`rlm-eval report {run_dir}` makes it again from the cells"
+    if not (run_dir / "cells").exists():
+        way_out = "restore it: there are no cells to make it from"
+    with damaged(path, way_out):
+        return read_typed(path)
+
+
+def _why_unread(run_dir: Path) -> str:
+    """Return the error text for a folder without records."""
+    if any(run_dir.glob("cells/*/manifest.json")):
+        return f"{run_dir}: no {FILE} yet; `rlm-eval report {run_dir}` makes it from the cells"
+    return why_no_run(run_dir, FILE)
 
 
 def read_typed(source: Path | BinaryIO) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def report(
     format of the figures; `stored_names` keeps the method names of the records (`load_records`).
     Returns the written files, the page first. Raises `RlmEvalError` without records.
     """
-    from rlm_eval.records import baselines
+    from rlm_eval.records import baselines, union
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
     from rlm_eval.report.conclusion import conclusion
@@ -45,7 +45,7 @@ def report(
     from rlm_eval.storage import stale_code
     from rlm_eval.storage.cell_store import output_folder
 
-    run_dirs, out = [Path(run) for run in run_dirs], Path(out)
+    run_dirs, out = union.distinct(run_dirs), Path(out)
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
     frame = summary.prepare(baselines.joined(records, run_dirs), known)
@@ -97,11 +97,12 @@ def compare(
     the code that made the runs' cells (`stale_code`).
     """
     from rlm_eval.records.record import load_records
+    from rlm_eval.records.union import distinct
     from rlm_eval.report.tables import card
     from rlm_eval.report.tables.comparison import compare_text
     from rlm_eval.storage import stale_code
 
-    runs = [Path(run) for run in run_dirs]
+    runs = distinct(run_dirs)
     known = card.manifests(runs)
     text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
     return "\n".join([text, *stale_code.sentences(known)])
@@ -139,12 +140,13 @@ def export(
     Raises `RlmEvalError` for another kind.
     """
     from rlm_eval.core.errors import RlmEvalError
+    from rlm_eval.records.union import distinct
     from rlm_eval.report.exports.files import KINDS
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
-    runs = [Path(run) for run in run_dirs]
     write = KINDS[kind]
+    runs = distinct(run_dirs)
     return write(runs, Path(out), context_of=context_of, min_score=min_score, sub_calls=sub_calls)
 
 
@@ -156,6 +158,7 @@ def view(
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve the trajectories of these runs on 127.0.0.1 until interrupted; see `server.serve`."""
+    from rlm_eval.records.union import distinct
     from rlm_eval.report.viewer.server import serve
 
-    serve([Path(run) for run in run_dirs], port=port, context_of=context_of, ready=ready)
+    serve(distinct(run_dirs), port=port, context_of=context_of, ready=ready)

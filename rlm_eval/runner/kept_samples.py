@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
-
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.core.types import Context, Sample
 from rlm_eval.storage.cell_store import stored_sample
+from rlm_eval.storage.damage import read_mapping
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.tasks import Task
 
@@ -39,7 +38,7 @@ def stored_samples(folder: Path, task: Task) -> list[Sample]:
 
         return load
 
-    found = [stored_sample(line) for line in read_lines(folder / "samples.jsonl")]
+    found = [stored_sample(line, folder) for line in read_lines(folder / "samples.jsonl")]
     return [
         replace(sample, context=replace(sample.context, load=loading(sample.context.hash)))
         for sample in found
@@ -77,7 +76,7 @@ def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
         whole = folder.parents[2] / "cells" / cell.id
     if not (whole / "DONE").exists():
         return None
-    counts = orjson.loads((whole / "DONE").read_bytes())
+    counts = read_mapping(whole / "DONE", "delete it: the same command writes it again")
     made = counts.get("samples", 0)
     asked = counts.get("n", made)
     # Fewer samples than n: the data set has no more.

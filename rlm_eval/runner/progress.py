@@ -338,7 +338,7 @@ def _expected(cell: Cell, folder: Path | None) -> int:
     counts in full."""
     done = 0
     if folder is not None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError, TypeError):  # any damage
             done = finished_samples(folder / cell.folder)
     total = max(0, cell.n * cell.epochs - done)
     return total if cell.shard is None else math.ceil(total / cell.shard.of)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rlm_eval.config.cell import Cell, build_cell, merged, run_folder, sweep_budget
 from rlm_eval.config.grid import expand
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import ConfigError, EndedBySignal, RlmEvalError
 from rlm_eval.core.types import Outcome
 from rlm_eval.methods import Method
@@ -160,11 +161,11 @@ async def _ask(
         text=attempts[0].trajectory.answer.text,
         outcome=attempts[0].trajectory.outcome,
         texts=tuple(attempt.trajectory.answer.text for attempt in attempts),
-        calls=_sum(found, "n_calls"),
-        input_tokens=_sum(found, "input_tokens"),
-        output_tokens=_sum(found, "output_tokens"),
-        cost=_sum(found, "cost_cold"),
-        seconds=_sum(found, "wall_seconds"),
+        calls=known_sum(row["n_calls"] for row in found),
+        input_tokens=known_sum(row["input_tokens"] for row in found),
+        output_tokens=known_sum(row["output_tokens"] for row in found),
+        cost=known_sum(row["cost_cold"] for row in found),
+        seconds=known_sum(row["wall_seconds"] for row in found),
         is_billed=bool(cell.unpriced),
         is_new=ended.attempted > 0,
         folder=folder,
@@ -175,9 +176,3 @@ def _attempts(place: Path, cell: Cell) -> list[RolloutResult]:
     """Return the attempts of all epochs, in order."""
     by_epoch = {who[1]: attempt for who, attempt in CellStore(place).attempts.items()}
     return [by_epoch[epoch] for epoch in range(cell.epochs)]
-
-
-def _sum(found: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """Return the sum of a column; `None` if any value is unknown."""
-    values = [row[name] for row in found]
-    return None if None in values else sum(values)

@@ -16,6 +16,7 @@ from rlm_eval.runner.resources import offline_endpoints
 from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.session.session import Session
 from rlm_eval.storage.cell_store import CellStore, RolloutResult
+from rlm_eval.storage.damage import damaged
 from rlm_eval.storage.journal import JournalReader, ReplayJournal
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.storage.lease import Lease
@@ -51,7 +52,8 @@ async def replay_cell(
     """
     store = CellStore(folder)
     cell = replayed_cell(store.manifest, trust=trust)
-    calls = JournalReader(folder / "journal.jsonl")
+    with damaged(folder / "journal.jsonl"):
+        calls = JournalReader(folder / "journal.jsonl")
     same = seen = results = 0
     async with AsyncExitStack() as stack:
         pool = (

@@ -37,6 +37,7 @@ from rlm_eval.core.types import (
     Totals,
     Trajectory,
 )
+from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.journal import JournalReader
 from rlm_eval.storage.jsonl import (
     JsonlLog,
@@ -89,11 +90,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
     path = folder / "manifest.json"
     try:
-        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+        loaded = read_mapping(path)
     except FileNotFoundError as error:
         raise RlmEvalError(f"{path}: no manifest; this is not the folder of a cell") from error
-    except orjson.JSONDecodeError as error:
-        raise RlmEvalError(f"{path}: damaged ({error}); move the cell's folder away") from error
     if (found := loaded.get("schema_version")) != SCHEMA_VERSION:
         raise RlmEvalError(
             f"{path}: written with schema version {found}, this release reads "
@@ -169,17 +168,19 @@ class CellStore:
     def __post_init__(self) -> None:
         if (self.folder / "manifest.json").exists():
             read_manifest(self.folder)
-        scores = {
-            line["t"]: tuple(Score(**score) for score in line["scores"])
-            for _, line in self._counting("scores.jsonl")
-        }
+        with damaged(self.folder / "scores.jsonl"):
+            scores = {
+                line["t"]: tuple(Score(**score) for score in line["scores"])
+                for _, line in self._counting("scores.jsonl")
+            }
         self._places: dict[int, int] = {}  # trajectory -> its line
-        for place, line in self._counting("trajectories.jsonl"):
-            if "redo" in line:
-                self.since[line["sample"], line["epoch"]] = line["redo"]
-            elif line["t"] in scores:  # else a lost machine removed them
-                self._places[line["t"]] = place
-                self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+        with damaged(self.folder / "trajectories.jsonl"):
+            for place, line in self._counting("trajectories.jsonl"):
+                if "redo" in line:
+                    self.since[line["sample"], line["epoch"]] = line["redo"]
+                elif line["t"] in scores:  # else a lost machine removed them
+                    self._places[line["t"]] = place
+                    self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
 
     def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (place, line) of the whole lines of a log that count; stale ones are counted."""
@@ -249,12 +250,12 @@ class CellStore:
 
     def load(self) -> Iterator[tuple[dict[str, Any], RolloutResult]]:
         """Yield (sample line, attempt with its calls) for every sample of the cell that has one."""
-        calls = JournalReader(self.folder / "journal.jsonl")
+        lines, calls = self._read()
         found = defaultdict(list)
         for (sample, _), attempt in sorted(self.attempts.items()):
             found[sample].append(attempt)
-        for line in read_lines(self.folder / "samples.jsonl"):
-            for attempt in found[line["id"]]:
+        for sample, line in lines.items():
+            for attempt in found[sample]:
                 yield line, self._whole(attempt, calls)
 
     def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], RolloutResult]:
@@ -277,10 +278,13 @@ class CellStore:
             if number not in self._places and sample in lines:
                 yield lines[sample], epoch, number, calls.of(number)
 
-    @functools.cached_property
-    def _index(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
-        lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
-        return lines, JournalReader(self.folder / "journal.jsonl")
+    def _read(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
+        with damaged(self.folder / "samples.jsonl"):
+            lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
+        with damaged(self.folder / "journal.jsonl"):
+            return lines, JournalReader(self.folder / "journal.jsonl")
+
+    _index = functools.cached_property(_read)
 
     def _whole(self, attempt: RolloutResult, calls: JournalReader) -> RolloutResult:
         """Return a stored attempt with its calls and steps. Raises `RlmEvalError` where the journal
@@ -294,7 +298,8 @@ class CellStore:
             )
         with (self.folder / "trajectories.jsonl").open("rb") as file:
             steps = _steps(line_at(file, self._places[attempt.number]))
-        own = calls.of(attempt.number)
+        with damaged(self.folder / "journal.jsonl"):
+            own = calls.of(attempt.number)
         return replace(attempt, trajectory=replace(attempt.trajectory, calls=own, steps=steps))
 
     def _keep(self, attempt: RolloutResult) -> None:
@@ -332,7 +337,7 @@ def sample_line(sample: Sample) -> dict[str, Any]:
     }
 
 
-def stored_sample(line: Mapping[str, Any]) -> Sample:
+def stored_sample(line: Mapping[str, Any], folder: Path = Path()) -> Sample:
     """Return the sample of a stored line; its context's text cannot be loaded from it."""
 
     def absent() -> str:
@@ -341,10 +346,11 @@ def stored_sample(line: Mapping[str, Any]) -> Sample:
             "rebuild it from the task"
         )
 
-    fields = dict(line)
-    fields["context"] = Context(**line["context"], load=absent)
-    fields["evidence"] = tuple((start, end) for start, end in line["evidence"])
-    return Sample(**fields)
+    with damaged(folder / "samples.jsonl"):
+        fields = dict(line)
+        fields["context"] = Context(**line["context"], load=absent)
+        fields["evidence"] = tuple((start, end) for start, end in line["evidence"])
+        return Sample(**fields)
 
 
 def _line(attempt: RolloutResult) -> dict[str, Any]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.jsonl import read_lines
 
 ABOUT = "imported.json"
 """File in the run directory: what was imported, from which files, and the warnings printed."""
+_WAY_OUT = "import the logs again into a new run directory"
 CONTEXTS = "contexts"
 """Folder of the contexts that the logs hold, one text file a hash."""
+
+
+def about_import(run: Path) -> dict[str, Any]:
+    """Read `ABOUT`. Raises `RlmEvalError` where it is damaged, `FileNotFoundError` without it."""
+    found = read_mapping(run / ABOUT, _WAY_OUT)
+    with damaged(run / ABOUT, _WAY_OUT):
+        return {**found, "kind": found["kind"], "files": list(found["files"]),
+                "told": list(found["told"])}  # fmt: skip
 
 
 def context_text(run: Path, cell_id: str, sample: str) -> str | None:

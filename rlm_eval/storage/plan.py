@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import sync_folder
 from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.damage import damaged
 
 
 class Planned(Protocol):
@@ -53,6 +53,35 @@ def planned(run: Path, first: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys([*_listed(run), *given, *marks]))
 
 
+def all_unfinished(run: Path) -> str | None:
+    """Return the error text for a run without a result; `None` where it has no cell at all."""
+    begun = (path.name for kind in ("cells", "shards") for path in (run / kind).glob("[!.]*"))
+    if not (count := len({name.partition("/")[0] for name in planned(run)} or set(begun))):
+        return None
+    cells = "1 cell, unfinished" if count == 1 else f"{count} cells, all unfinished"
+    return (
+        f"{run}: {cells}; run the same command again to resume (`rlm-eval status {run}` lists the "
+        "reasons)"
+    )
+
+
+def why_no_run(run: Path, lack: str) -> str:
+    """Return the error text for a folder in which nothing can be read; `lack` is what it lacks."""
+    named = "name a run directory, e.g. results/runs/scratch (`rlm-eval run` prints it)"
+    if not run.exists():
+        return f"{run}: no such folder; {named}"
+    if not run.is_dir():
+        return f"{run}: a file, no folder; {named}"
+    has_begun = any(run.glob("cells/*/manifest.json"))
+    return (None if has_begun else all_unfinished(run)) or f"{run}: no {lack} here; {named}"
+
+
+def none_finished(runs: Sequence[Path]) -> str:
+    """Return the error text for runs in which no sample has finished, one clause each."""
+    unknown = "no sample has finished yet; run it first"
+    return "; ".join(all_unfinished(Path(run)) or f"{run}: {unknown}" for run in runs)
+
+
 def is_planned(run: Path, name: str) -> bool:
     """Return true if the plan has a mark of this cell."""
     return _mark(run, name).exists()
@@ -64,12 +93,10 @@ def _mark(run: Path, name: str) -> Path:
 
 def _listed(run: Path) -> list[str]:
     path = run / "plan.json"
-    try:
-        names: list[str] = orjson.loads(path.read_bytes())["cells"]
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise RlmEvalError(
-            f"{path}: damaged ({error}); delete it: the same command writes it again"
-        ) from error
-    return names
+    with damaged(path, "delete it: the same command writes it again"):
+        names = orjson.loads(path.read_bytes())["cells"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("`cells` is no list of names")
+        return names

@@ -20,15 +20,15 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from rlm_eval.core.types import Usage
 from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.damage import read_mapping
 
 if TYPE_CHECKING:
     from rlm_eval.models import Client, EndpointInfo, Model, ServerUsage
 
 FOLDER = "endpoints"
+_WAY_OUT = "restore it, or move it away: its device time and preflight requests are then unknown"
 PERIOD_S = 15.0
 """Seconds between two writes of a process's file."""
 
@@ -150,7 +150,8 @@ class DeviceRate:
 
 def read(run: Path) -> dict[str, dict[str, Any]]:
     """Read the files of the run's processes, by file name, in the order in which they began."""
-    return {p.name: orjson.loads(p.read_bytes()) for p in sorted((run / FOLDER).glob("*.json"))}
+    paths = sorted((run / FOLDER).glob("*.json"))
+    return {path.name: read_mapping(path, _WAY_OUT) for path in paths}
 
 
 def checks(run: Path) -> list[tuple[str, str | None, Usage]]:

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-import orjson
-
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.paths import sync_folder
 from rlm_eval.core.types import Sample
 from rlm_eval.storage.cell_store import BASELINES, CellStore, read_manifest, write_json
+from rlm_eval.storage.damage import read_mapping
 from rlm_eval.storage.jsonl import dumped, read_lines
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.stale_code import HASHES, changed
@@ -210,8 +209,8 @@ def _check_replaceable(target: Path) -> dict[str, Any] | None:
     if not (target / "manifest.json").exists():
         return None
     path = target / "merged.json"
-    proof: dict[str, Any] = orjson.loads(path.read_bytes()) if path.exists() else {"files": None}
-    if proof["files"] != _hashes(target):
+    proof = read_mapping(path) if path.exists() else {}
+    if proof.get("files") != _hashes(target):
         raise RlmEvalError(f"{target} has newer results than its merge; refusing to overwrite it")
     return proof
 

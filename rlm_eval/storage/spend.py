@@ -16,6 +16,7 @@ from rlm_eval.budget.prices import call_cost, cold_cost, whole
 from rlm_eval.core.types import Prompt, Usage
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import folder_of, read_manifest
+from rlm_eval.storage.damage import damaged
 from rlm_eval.storage.journal import FROM, estimate_of, stored_call
 from rlm_eval.storage.jsonl import read_every
 
@@ -84,24 +85,25 @@ def spent(folder: Path) -> Spend:
     cost = 0.0
     pending: dict[tuple[str, int, int], Mapping[str, Any]] = {}  # sent and not settled
     estimates: list[tuple[str, Usage, int]] = []  # (slot, of one attempt, attempts)
-    for _, line, is_rightful in read_every(folder / "journal.jsonl"):
-        if line is None or line["k"] not in ("sent", "call") or FROM in line:
-            continue
-        who = (line.get("w", ""), line["t"], line["id"])  # two writers may use the same numbers
-        pending.pop(who, None)
-        if line["k"] == "sent":
-            if line["n"]:
-                pending[who] = line
-            continue
-        stale += not is_rightful
-        call = stored_call(line, line, Prompt(()))
-        calls += 1
-        tokens += (call.usage.total or 0) + (call.failed_usage.total or 0)
-        price = bill(call)[0]
-        cost += price or 0.0
-        unpriced += price is None and (call.error is None or call.usage.input is not None)
-        if call.estimated_attempts:
-            estimates.append((call.slot, call.estimate, call.estimated_attempts))
+    with damaged(folder / "journal.jsonl"):
+        for _, line, is_rightful in read_every(folder / "journal.jsonl"):
+            if line is None or line["k"] not in ("sent", "call") or FROM in line:
+                continue
+            who = (line.get("w", ""), line["t"], line["id"])  # two writers may use the same numbers
+            pending.pop(who, None)
+            if line["k"] == "sent":
+                if line["n"]:
+                    pending[who] = line
+                continue
+            stale += not is_rightful
+            call = stored_call(line, line, Prompt(()))
+            calls += 1
+            tokens += (call.usage.total or 0) + (call.failed_usage.total or 0)
+            price = bill(call)[0]
+            cost += price or 0.0
+            unpriced += price is None and (call.error is None or call.usage.input is not None)
+            if call.estimated_attempts:
+                estimates.append((call.slot, call.estimate, call.estimated_attempts))
     calls += len(pending)
     estimates += [(line["slot"], estimate_of(line), line["n"]) for line in pending.values()]
     of = {slot: cold_cost(keys.get(slot)) for slot, _, _ in estimates}

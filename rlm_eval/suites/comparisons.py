@@ -36,9 +36,15 @@ def additions(runs: Sequence[Path], file: Path | None = None) -> Additions:
 
     `file` has published numbers to draw for runs without a suite (columns: `schema.Published`).
     """
-    records = [record for run in runs if (record := read_record(run)) is not None]
+    records = plans_of(runs)
     rows = [] if file is None else read_published(file)
     return lambda frame: _additions(frame, records, rows)
+
+
+def plans_of(runs: Sequence[Path]) -> list[SuitePlan]:
+    """Return the plans of the runs that belong to a suite; the plan of a copied run once."""
+    every = [record for run in runs if (record := read_record(run)) is not None]
+    return [one for place, one in enumerate(every) if one not in every[:place]]
 
 
 def _additions(

@@ -26,6 +26,7 @@ from rlm_eval.config.environment import masked_arguments
 from rlm_eval.config.grid import product
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.paths import write_atomic
+from rlm_eval.storage.damage import damaged
 from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
 FILE = "suite.json"
@@ -383,10 +384,11 @@ def read_record(folder: Path) -> SuitePlan | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    values: dict[str, Any] = orjson.loads(path.read_bytes())
-    values["places"] = [_made(Place, one) for one in values["places"]]
-    values["comparisons"] = [_made(Planned, one) for one in values["comparisons"]]
-    return SuitePlan(**values)
+    with damaged(path, "restore it: it holds what was planned before the first call"):
+        values: dict[str, Any] = orjson.loads(path.read_bytes())
+        values["places"] = [_made(Place, one) for one in values["places"]]
+        values["comparisons"] = [_made(Planned, one) for one in values["comparisons"]]
+        return SuitePlan(**values)
 
 
 def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage as accounts
 from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.suites.plan import SuitePlan, merged, read_record, write_plan
 
 MANIFESTS = "manifest.json"
 ACCOUNTS = "endpoints.json"
+RESTORE = "restore it from where it came"
+"""Way out where a file of a published folder is damaged."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,18 @@ def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | No
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     """Read the manifests of a published folder, by cell folder name."""
     told = _read(folder, MANIFESTS)
-    return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
+    with damaged(folder / MANIFESTS, RESTORE):
+        return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = orjson.loads((folder / name).read_bytes())
+        return read_mapping(folder / name, RESTORE)
     except FileNotFoundError as error:
         raise RlmEvalError(
             f"{folder / name}: missing, so the cells published there cannot be kept; restore it, "
             "or move the folder away to publish without them"
         ) from error
-    return found
 
 
 def in_one(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -335,8 +336,17 @@ def published(suite: Suite, folder: Path | None = None) -> list[Published]:
 
 
 def read_published(path: Path, suite: Suite | None = None) -> list[Published]:
-    """Read a file of published numbers; ids are checked if a suite is given."""
-    with path.open(encoding="utf-8", newline="") as file:
+    """Read a file of published numbers; ids are checked if a suite is given.
+
+    Raises `ConfigError` where it cannot be read, or a column or value does not fit.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: no file of published numbers ({error}); name another"
+        ) from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         unknown = sorted((set(reader.fieldnames or ()) ^ set(_COLUMNS)) - {_OPTIONAL})
         if unknown:

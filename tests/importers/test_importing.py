@@ -267,6 +267,38 @@ def test_a_map_of_the_users_reads_csv_with_quotes_and_unicode(tmp_path):
     assert attempt.trajectory.answer.text == 'x, "y"\nzwei – 日本'
 
 
+@pytest.mark.parametrize("missing", ["task", "method"])
+def test_an_option_completes_a_map(tmp_path, missing, capsys):
+    words = {"task": "task: =kept\n", "method": "method: =kept\n"}
+    del words[missing]
+    own = tmp_path / "own.yaml"
+    own.write_text("".join(words.values()) + "item: id\nanswer: said\nscore: ok\n")
+    log = made_logs.dump(tmp_path / "a.jsonl", '{"id": 1, "said": "x", "ok": 1}\n')
+    run, more = tmp_path / "run", ("--map", str(own))
+    assert main(["import", "rows", str(log), *more, "-o", str(run)]) == 2
+    assert f"`{missing}: =NAME` or --{missing} NAME" in capsys.readouterr().err
+    records = imported(run, "rows", log, more=(*more, f"--{missing}", "given"))
+    kept = {"task": "kept", "method": "kept"} | {missing: "given"}
+    assert records[["task", "method"]].to_dict("records") == [kept]
+
+
+def test_an_option_completes_rows_that_lack_the_field(tmp_path, capsys):
+    """A shipped map may read the task from a name that is another one here."""
+    log = made_logs.dump(
+        tmp_path / "mine_results.json",
+        '{"experiment": "depth1_plain_llm", "results": [{"question": "q", "score": 1}]}',
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "rows: results\ntask: $.task\nmethod: $.experiment\nquestion: question\nscore: score\n"
+    )
+    given = ["import", "rows", str(log), "--map", str(own), "-o", str(tmp_path / "run")]
+    assert main(given) == 2
+    assert "no task (read from $.task)" in (told := capsys.readouterr().err)
+    assert "--task NAME for a log without one" in told
+    assert main([*given, "--task", "given"]) == 0
+
+
 def test_odd_texts_and_numbers_are_read_or_refused(tmp_path, capsys):
     own = ("--map", str(made_logs.dump(tmp_path / "own.yaml", OWN)))
     log = tmp_path / "a.jsonl"
@@ -387,6 +419,11 @@ def test_duplicates_are_dropped_where_equal_and_an_error_where_not(tmp_path, cap
         ("task: =a\nmethod: =b\nscore: {form: x}", "unknown form"),
         ("task: =a\nmethod: =b\nscore: x\nerrors: {a: lost}", "is no outcome"),
         ("task: [", "no field map"),
+        ("task: =a\nmethod: =b\nscore: x\nerrors: [a, b]", "errors: give lines of `key: value`"),
+        ("task: =a\nmethod: =b\nscore: x\nremarks: one", "remarks: give a list, not one"),
+        ("task: =a\nmethod: =b\nscore: {from: x, values: [1]}", "score: values: give lines of"),
+        ("task: =a\nmethod: =b\nscore: x\nborrow: {gold: id}", "borrow: gold: give lines of"),
+        ("task: =a\nmethod: =b\nscore: {add: x}", "score: add: give a list, not x"),
     ],
 )
 def test_a_wrong_map_names_its_entry(tmp_path, text, words):

@@ -260,6 +260,31 @@ def test_settings_of_one_engine_do_not_reach_another() -> None:
     assert (built(*own).name, built(*own).settings) == ("external_mine", {})
 
 
+def test_a_relative_runner_is_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine runs in a folder of its own, and a job may be in another one."""
+    script = tmp_path / "mine" / "run_mine.py"
+    script.parent.mkdir()
+    script.write_text("")
+    monkeypatch.chdir(tmp_path)
+    shared = ["task=s_niah", "length=1k", "n=1", "model@root=scripted", "method=external"]
+    shared.append("method.engine=mine")
+    cells = []
+    for path in (str(script), "mine/run_mine.py", "./mine/../mine/run_mine.py"):
+        (config,) = expand([*shared, f"method.runner={path}", "method.python=mine/python"])
+        cells.append(build_cell(config))
+        node = config.method
+        given = External(engine="mine", runner=path)
+        assert build_cell(config, {"method": given}).method.runner == str(script)
+        assert node.runner == path, "the caller's configuration is unchanged"
+    assert {cell.method.runner for cell in cells} == {str(script)}
+    assert {cell.resolved["method"]["runner"] for cell in cells} == {str(script)}
+    assert {cell.method.python for cell in cells} == {str(tmp_path / "mine" / "python")}
+    assert len({cell.identity for cell in cells}) == 1
+    assert built(*shared, f"method.runner={script}", "method.python=python3").python == "python3"
+
+
 def test_a_one_model_engine_takes_no_other_sub_model() -> None:
     assert built("method=external_minrlm").slots == ("root",)
     with pytest.raises(ConfigError, match=r"model@sub: external_minrlm .* model@sub=same"):

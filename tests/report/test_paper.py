@@ -147,6 +147,18 @@ def test_method_by_length_has_half_widths_marks_and_the_test() -> None:
         assert words in found.note
 
 
+def test_the_star_is_explained_only_where_it_stands() -> None:
+    frame, table = prepared(tasks=("a_task", "b_task"), n=40)
+    compared = comparison.against(frame, "long_context")
+    stars = {True: 0, False: 0}
+    for shown in stars:
+        for found in pivots.build(frame, table, compared.assign(shown=shown)):
+            text = found.rows.to_csv() + found.note
+            assert ("*" in text) == ("* differs from long_context" in found.note) == shown
+            stars[shown] += text.count("*")
+    assert stars[True] > 0
+
+
 def test_method_by_task_has_cost_only_where_a_price_is_known() -> None:
     for priced in (True, False):
         frame, table = prepared(tasks=("a_task", "b_task"), priced=priced, n=12)

@@ -288,7 +288,6 @@ def test_long_names_overlap_nothing(tmp_path: Path) -> None:
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[i + 1 :]), name
         names.append(name)
-        mpl.pyplot.close(figure)
     assert set(names) == {
         "length_panels", "accuracy_by_task", "documents", "difference", "pareto", "quartiles",
         "run_times", "behaviour", "crossover", "model_grid", "depth_by_length",

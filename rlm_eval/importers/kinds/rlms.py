@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.outcomes import Outcome
 from rlm_eval.core.types import Call, Prompt, Role, Step, Times, Usage
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
@@ -283,8 +284,7 @@ def _usage(call: Mapping[str, Any]) -> Usage:
     if not models:
         return Usage()
     names = ("total_input_tokens", "total_output_tokens")
-    sums = [[model.get(name) for model in models] for name in names]
-    given = [None if None in one else sum(one) for one in sums]
+    given = [known_sum(model.get(name) for model in models) for name in names]
     return Usage(input=given[0], output=given[1])
 
 

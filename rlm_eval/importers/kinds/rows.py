@@ -25,7 +25,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
             "import rows needs --map FILE.yaml, which says what field is what; `rlm-eval import "
             "list` names the maps that are shipped, and --show-map prints one to start from"
         )
-    yield from mapped(found, load(options.map), options)
+    yield from mapped(found, load(options.map, options.given), options)
 
 
 def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[Row]:
@@ -89,7 +89,8 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
         if not known:
             raise BadLog(
                 f"{source.path}, {at}: no {name} (read from {_told(by.fields.get(name))}); a log "
-                f"of another kind? The row has: {', '.join(list(map(str, place.row))[:8])}"
+                f"of another kind? The row has: {', '.join(list(map(str, place.row))[:8])}; "
+                f"--{name} NAME for a log without one"
             )
     stated = number(value) if not isinstance(value, bool) else value
     scorer = value_of(by.scorer, place) if isinstance(by.scorer, dict | list) else by.scorer

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.core.types import Call, Outcome, Role, Slice
+from rlm_eval.core.types import Call, Outcome, Role, Sample, Slice
+from rlm_eval.records import union
 from rlm_eval.records.call_patterns import METRICS
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, headline, load_records
 from rlm_eval.report.exports.inspect_log import inspect_logs
+from rlm_eval.report.viewer.rows import run_names
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage.cell_store import RolloutResult, output_folder
 
@@ -64,7 +66,7 @@ def hub(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     records = out / "data" / "records-00000-of-00001.parquet"
     calls = out / "data" / "calls-00000-of-00001.parquet"
     frame.to_parquet(records, index=False)
-    lines = [line for run in run_dirs for line in _call_lines(Path(run))]
+    lines = list(_call_lines(run_dirs, frame))
     pd.DataFrame(lines, columns=list(_CALL_COLUMNS)).to_parquet(calls, index=False)
     readme = out / "README.md"
     readme.write_text(_dataset_card(frame, len(lines)), encoding="utf-8")
@@ -92,14 +94,27 @@ _CALL_COLUMNS = {
 }
 
 
-def _call_lines(run: Path) -> Iterator[dict[str, Any]]:
-    for manifest, sample, attempt in attempts(run):
+def _counted(
+    run_dirs: Sequence[Path], frame: pd.DataFrame
+) -> Iterator[tuple[str, dict[str, Any], Sample, RolloutResult]]:
+    """Yield (run, manifest, sample, attempt) of the attempts in `frame`, copies left out."""
+    seen = union.copies(frame)
+    for run, name in run_names(run_dirs).items():
+        for manifest, sample, attempt in attempts(run):
+            who = (name, str(manifest["identity"]), sample.id, attempt.trajectory.epoch)
+            if who not in seen:
+                seen.add(who)
+                yield run.name, manifest, sample, attempt
+
+
+def _call_lines(run_dirs: Sequence[Path], frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for run, manifest, sample, attempt in _counted(run_dirs, frame):
         hidden = bool(manifest["facts"].get("protected"))
         steps = attempt.trajectory.steps
         for call in attempt.trajectory.calls:
             parts = [part for _, parts in call.prompt.messages for part in parts]
             yield {
-                "run": run.name,
+                "run": run,
                 "cell_id": manifest["identity"],
                 "sample_id": sample.id,
                 "epoch": attempt.trajectory.epoch,
@@ -181,34 +196,32 @@ def chat(
     `position` has the same prefix. A trajectory whose prompts contain parts of the context needs
     `context_of`; without it, the trajectory is skipped and counted.
     """
+    frame = load_records(run_dirs)
     output_folder(out)
     path, skipped, bare, unscored = out / "chat.jsonl", 0, 0, 0
     with path.open("w", encoding="utf-8") as file:
-        for run in run_dirs:
-            for manifest, sample, attempt in attempts(Path(run)):
-                if manifest["facts"].get("protected"):
-                    continue
-                if not _succeeded(attempt, min_score):
-                    unscored += headline(attempt.trajectory.outcome, attempt.scores) is None
-                    continue
-                if attempt.trajectory.totals is not None:
-                    bare += 1  # an imported row without calls
-                    continue
-                tree = f"{manifest['identity'][:12]}-{sample.id}-{attempt.trajectory.epoch}"
-                about = {"sample_id": sample.id, "task": sample.task}
-                calls = _last_calls(attempt, sub_calls)
-                text = functools.cache(
-                    lambda m=manifest, s=sample: context_of and context_of(m, s.id)
-                )
-                conversations = [_conversation(call, text) for call in calls]
-                if not calls or None in conversations:
-                    skipped += 1
-                    continue
-                for call, messages in zip(calls, conversations, strict=True):
-                    line = {"messages": messages, **about}
-                    if sub_calls:
-                        line |= {"tree": tree, **_place_in_tree(call)}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for _, manifest, sample, attempt in _counted(run_dirs, frame):
+            if manifest["facts"].get("protected"):
+                continue
+            if not _succeeded(attempt, min_score):
+                unscored += headline(attempt.trajectory.outcome, attempt.scores) is None
+                continue
+            if attempt.trajectory.totals is not None:
+                bare += 1  # an imported row without calls
+                continue
+            tree = f"{manifest['identity'][:12]}-{sample.id}-{attempt.trajectory.epoch}"
+            about = {"sample_id": sample.id, "task": sample.task}
+            calls = _last_calls(attempt, sub_calls)
+            text = functools.cache(lambda m=manifest, s=sample: context_of and context_of(m, s.id))
+            conversations = [_conversation(call, text) for call in calls]
+            if not calls or None in conversations:
+                skipped += 1
+                continue
+            for call, messages in zip(calls, conversations, strict=True):
+                line = {"messages": messages, **about}
+                if sub_calls:
+                    line |= {"tree": tree, **_place_in_tree(call)}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if skipped and not path.stat().st_size:
         raise RlmEvalError(
             f"{skipped} trajectories show context text that cannot be rebuilt here; "

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -36,7 +35,7 @@ def behaviour(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     coded = summary.series_order(frame[frame["habit_strategy"].notna()]) if _coded(frame) else []
     rows, columns, places = style.by_task(tasks, len(COLUMNS)) if tasks else (0, 1, [])
     heights = [1.2] * rows + [0.55 + 0.17 * max(1, len(coded))]
-    figure = plt.figure(figsize=(style.width_for(3), sum(heights)))
+    figure = style.blank(style.width_for(3), sum(heights))
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     for task, number, row, place in places:
         column, label = list(COLUMNS.items())[number]

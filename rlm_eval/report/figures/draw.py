@@ -80,15 +80,12 @@ def numbers(
     published: pd.DataFrame | None = None,
 ) -> dict[str, str]:
     """File name -> text of the CSV behind every figure that applies; no picture is written."""
-    import matplotlib.pyplot as plt
-
     from rlm_eval.report.figures import files, style
 
     found = {}
     for name, _, plot in _chosen(frame, table, comparisons, published):
         with style.widths(narrow=False):
-            figure, data = plot()
-        plt.close(figure)
+            _, data = plot()
         found[f"{name}.csv"] = files.data_text(data)
     return found
 

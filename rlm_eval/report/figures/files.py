@@ -11,7 +11,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -50,7 +49,6 @@ def save(
         paths = [folder / f"{name}.{kind}" for kind in _PICTURES]
         for path, metadata in zip(paths, _PICTURES.values(), strict=True):
             figure.savefig(path, metadata=metadata)
-    plt.close(figure)
     paths += [folder / f"{name}.csv", folder / f"{name}.caption.txt"]
     paths[-2].write_text(data_text(data), encoding="utf-8")
     paths[-1].write_text(f"{title}. {caption}\n", encoding="utf-8")

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
-
-mpl.use("Agg")  # files only: no display required
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
@@ -153,12 +151,22 @@ def grid(count: int, most: int = 3, most_narrow: int = 1) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
+def blank(width: float, height: float) -> Figure:
+    """Create an empty figure, sizes in inches.
+
+    Not `pyplot.figure`: pyplot keeps a figure until it is closed, and chooses a display.
+    """
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def canvas(
     rows: int, columns: int, *, row_height: float = 1.5, **shared: Any
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
     """Create a figure and its axes as a 2-D array, laid out by `finish`."""
-    size = (width_for(columns), rows * row_height)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
+    figure = blank(width_for(columns), rows * row_height)
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def width_for(columns: int) -> float:

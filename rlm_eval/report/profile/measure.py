@@ -16,6 +16,7 @@ from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Role, Sample, Slice
 from rlm_eval.records import coverage
 from rlm_eval.records.call_patterns import fanout, prompt_chars
+from rlm_eval.records.union import distinct
 from rlm_eval.report.profile.codebook import UNKNOWN
 from rlm_eval.report.profile.strategies import of_trajectory
 from rlm_eval.report.viewer.trajectories import attempts
@@ -59,14 +60,19 @@ def measured(runs: Sequence[Path]) -> pd.DataFrame:
     """A row per finished trajectory of these runs, with the columns of `COLUMNS`."""
     import pandas as pd
 
-    rows = [row for run in runs for row in _rows(run)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(list(_rows(runs)), columns=list(COLUMNS))
 
 
-def _rows(run: Path) -> Iterator[dict[str, Any]]:
-    for manifest, sample, attempt in attempts(run):
-        if not attempt.trajectory.outcome.is_missing:
-            yield row_of(manifest, sample, attempt)
+def _rows(runs: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    seen = set()  # a copied cell holds the same trajectories: they are no repeats
+    for run in distinct(runs):
+        for manifest, sample, attempt in attempts(run):
+            done = attempt.trajectory
+            sizes = done.answer.text, done.wall_seconds, len(done.calls)
+            who = (manifest["identity"], sample.id, done.epoch, *sizes)
+            if not done.outcome.is_missing and who not in seen:
+                seen.add(who)
+                yield row_of(manifest, sample, attempt)
 
 
 def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) -> dict[str, Any]:

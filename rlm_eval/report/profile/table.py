@@ -190,10 +190,11 @@ def told(runs: Sequence[Path], out: Path) -> str:
     """Measure, write everything to `out`; the table as text. Raises `NoRecords` without results."""
     from rlm_eval.core.errors import NoRecords
     from rlm_eval.report.profile.measure import measured
+    from rlm_eval.storage.plan import none_finished
 
     frame = measured(runs)
     if frame.empty:
-        raise NoRecords(f"{', '.join(map(str, runs))}: no sample has finished yet; run it first")
+        raise NoRecords(none_finished(runs))
     write(frame, out)
     text = (out / "recursion_profile.md").read_text(encoding="utf-8")
     return f"{text}\nfigures, CSV and LaTeX: {out}"

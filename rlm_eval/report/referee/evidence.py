@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from rlm_eval.core.types import Outcome
-from rlm_eval.records import baselines
+from rlm_eval.records import baselines, union
 from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
 from rlm_eval.report.tables import card
+from rlm_eval.report.viewer.rows import run_names
 from rlm_eval.storage.cell_store import CellStore
-from rlm_eval.storage.imported import ABOUT
+from rlm_eval.storage.imported import ABOUT, about_import
 from rlm_eval.storage.jsonl import read_lines
 
 MISSING = tuple(outcome.value for outcome in Outcome if outcome.is_missing)
@@ -52,15 +52,16 @@ class Evidence:
     @classmethod
     def of(cls, runs: Sequence[Path]) -> Evidence:
         """Reads the runs. Raises `RlmEvalError` where one has no records."""
+        runs = union.distinct(runs)
         known = card.manifests(runs)
         frame = summary.prepare(baselines.joined(load_records(runs), runs), known)
         return cls(tuple(runs), frame, known)
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """cell_id, sample_id, epoch -> answer, target, question, as stored."""
+        """run, cell_id, sample_id, epoch -> answer, target, question, as stored."""
         rows = []
-        for run in self.runs:
+        for run, name in run_names(self.runs).items():
             for folder in (p.parent for p in sorted(run.glob("cells/*/manifest.json"))):
                 store = CellStore(folder)
                 if store.manifest["facts"].get("protected"):
@@ -70,6 +71,7 @@ class Evidence:
                     line = asked.get(sample, {})
                     rows.append(
                         {
+                            "run": name,
                             "cell_id": store.manifest["identity"],
                             "sample_id": sample,
                             "epoch": float(epoch),
@@ -78,17 +80,16 @@ class Evidence:
                             "question": line.get("question", ""),
                         }
                     )
-        columns = ["cell_id", "sample_id", "epoch", "answer", "target", "question"]
-        texts = pd.DataFrame(rows, columns=columns)
-        keys = ["cell_id", "sample_id", "epoch"]
+        keys = ["run", "cell_id", "sample_id", "epoch"]
+        texts = pd.DataFrame(rows, columns=[*keys, "answer", "target", "question"])
+        texts = texts.drop_duplicates(keys)  # a cell that was copied within its run
         facts = self.frame[[*keys, "task_label", "series", "outcome", "score"]]
         return facts.merge(texts, on=keys, how="inner")
 
     @cached_property
     def imports(self) -> list[dict[str, Any]]:
         """What `rlm-eval import` wrote of each imported run."""
-        paths = (run / ABOUT for run in self.runs)
-        return [orjson.loads(path.read_bytes()) for path in paths if path.exists()]
+        return [about_import(run) for run in self.runs if (run / ABOUT).exists()]
 
     @cached_property
     def imported(self) -> pd.DataFrame:

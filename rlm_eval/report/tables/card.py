@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,16 @@ import pandas as pd
 from rlm_eval.records.build import outside_samples
 from rlm_eval.records.record import FILE
 from rlm_eval.report import wording
+from rlm_eval.storage.cell_store import read_manifest
 
 
 def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the manifests of every cell of these runs, in a fixed order."""
+    """Return the manifests of every cell of these runs, in a fixed order.
+
+    Raises `RlmEvalError` where one cannot be read.
+    """
     found = (path for run in run_dirs for path in sorted(run.glob("cells/*/manifest.json")))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    return [read_manifest(path.parent) for path in found]
 
 
 def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Sequence[str]) -> str:

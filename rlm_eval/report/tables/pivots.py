@@ -148,14 +148,16 @@ class _Cells:
         self.n = wording.counted(part["n"])
         self.sizes = part["n"].nunique() > 1
         self._shown: set[tuple[Any, ...]] = set()
-        self.test = ""
+        self._test = ""
+        self.star = ""
+        """Footnote of the star; empty until a cell has one."""
         if not comparisons.empty:
             keys = zip(comparisons["task_label"], comparisons["length"], comparisons["a"],
                        strict=True)  # fmt: skip
             self._shown = {k for k, shown in zip(keys, comparisons["shown"], strict=True) if shown}
             tests = ", ".join(sorted({str(t).partition(",")[0] for t in comparisons["test"]}))
             baseline = comparisons["b"].iloc[0]
-            self.test = (
+            self._test = (
                 f"{_STAR} differs from {baseline} (paired, p < 0.05 after Holm over "
                 f"{len(comparisons)} comparisons; {tests})."
             )
@@ -172,7 +174,10 @@ class _Cells:
         found = self._lines.get((task, length, method))
         if found is None:
             return NOT_RUN
-        return self.told(found) + _STAR * ((task, length, method) in self._shown)
+        if (task, length, method) not in self._shown:
+            return self.told(found)
+        self.star = self._test
+        return self.told(found) + _STAR
 
     def told(self, line: Any) -> str:
         """Format a line of the cell table as text."""
@@ -211,7 +216,7 @@ def _table(
 ) -> Table:
     note = (
         f"{words} Mean score in percent ± half of its 95 % interval, which is not symmetric near 0 "
-        f"and 100 (ends: `accuracy`). {cells.n} per cell. {cells.footnotes} {cells.test}"
+        f"and 100 (ends: `accuracy`). {cells.n} per cell. {cells.footnotes} {cells.star}"
     )
     shown = pd.DataFrame(rows).fillna("")
     numbers = pd.DataFrame(data)

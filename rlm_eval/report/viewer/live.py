@@ -7,7 +7,6 @@ here from its logs, each once. Nothing is written.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from rlm_eval.core.errors import NoRecords
 from rlm_eval.core.types import Call
 from rlm_eval.records.build import row_maker
 from rlm_eval.records.record import FILE, load_records, read_file, read_typed, to_frame
-from rlm_eval.storage.cell_store import CellStore
+from rlm_eval.storage.cell_store import CellStore, read_manifest
 from rlm_eval.storage.lease import holder_of
 
 if TYPE_CHECKING:
@@ -152,5 +151,4 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def facts_of(folder: Path) -> dict[str, Any]:
     """Return the manifest of a cell, for samples without a record yet."""
-    loaded: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return loaded
+    return read_manifest(folder)

@@ -148,7 +148,7 @@ def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, RolloutResult]
         store = CellStore(folder)
         manifest = store.manifest
         for line, attempt in store.load():
-            yield manifest, stored_sample(line), attempt
+            yield manifest, stored_sample(line, folder), attempt
 
 
 def embed(

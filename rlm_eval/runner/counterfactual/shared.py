@@ -20,6 +20,7 @@ from typing import Any
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call
 from rlm_eval.storage.cell_store import CellStore
+from rlm_eval.storage.damage import damaged
 from rlm_eval.storage.journal import FINAL_ERRORS, FROM, Journal, JournalReader, StoredReplies, Who
 from rlm_eval.storage.jsonl import JsonlLog
 
@@ -88,7 +89,8 @@ class Original:
                 "original run, or replay another"
             )
         self.store = CellStore(folder)
-        self.calls = JournalReader(folder / "journal.jsonl")
+        with damaged(folder / "journal.jsonl"):
+            self.calls = JournalReader(folder / "journal.jsonl")
 
     def replies(self, who: Who) -> StoredReplies:
         """Return the replies of the valid attempt; none if the sample has no result."""

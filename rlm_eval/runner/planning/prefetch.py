@@ -7,7 +7,7 @@ made. Programs (vLLM, interpreters) are not included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,6 +16,7 @@ from typing import Any
 
 from rlm_eval.config.cell import Cell
 from rlm_eval.core import hub_client
+from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import MissingDependency
 from rlm_eval.core.hub_client import Listing, RemoteFile
 from rlm_eval.core.tokens import find_ranks, get_tokenizer
@@ -94,7 +95,7 @@ def _missing_bytes(sources: Sequence[Source]) -> Callable[[], int | None]:
                 ):
                     of, files = source.files()
                     missing |= {f.path: f.size for f in hub_client.missing(of, files)}
-        return _sum(missing.values())
+        return known_sum(missing.values())
 
     return measure
 
@@ -108,11 +109,7 @@ def _fetches(sources: Sequence[Source]) -> Callable[[], None]:
 
 
 def _size(of: Listing, files: Sequence[RemoteFile]) -> int | None:
-    return _sum([file.size for file in hub_client.missing(of, files)])
-
-
-def _sum(sizes: Collection[int | None]) -> int | None:
-    return None if None in sizes else sum(size or 0 for size in sizes)
+    return known_sum(file.size for file in hub_client.missing(of, files))
 
 
 def _of_models(cell: Cell) -> Iterator[Resource]:

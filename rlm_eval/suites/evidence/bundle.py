@@ -5,7 +5,6 @@ Everything here works offline and reads nothing but the bundle: no journal, no d
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +17,11 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
 from rlm_eval.suites.plan import FILE as PLAN
 from rlm_eval.suites.plan import SuitePlan, read_record
-from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, manifests
+from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, RESTORE, manifests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,8 @@ class Bundle:
         """The published records, one row per (cell, sample, epoch)."""
         import pandas as pd
 
-        return pd.read_parquet(self.folder / RECORDS, dtype_backend="numpy_nullable")
+        with damaged(self.folder / RECORDS, RESTORE):
+            return pd.read_parquet(self.folder / RECORDS, dtype_backend="numpy_nullable")
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ class Bundle:
                 write_json(cell / "manifest.json", manifest)
                 write_json(cell / "DONE", {})
             (run / server_usage.FOLDER).mkdir()
-            for name, held in json.loads((self.folder / ACCOUNTS).read_bytes()).items():
+            for name, held in read_mapping(self.folder / ACCOUNTS, RESTORE).items():
                 write_json(run / server_usage.FOLDER / Path(name).name, held)
             yield run
 

@@ -4,10 +4,11 @@ import made_frames as frames
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 
 from rlm_eval.report import summary
-from rlm_eval.report.figures import contrasts, distributions, heatmaps, panels, style
-from rlm_eval.report.tables import standard
+from rlm_eval.report.figures import contrasts, distributions, draw, heatmaps, panels, style
+from rlm_eval.report.tables import comparison, standard
 from rlm_eval.stats import intervals
 
 
@@ -88,6 +89,18 @@ def test_no_figure_pools_lengths():
     _, data = distributions.quartiles(frame, table)
     wall = data[data["what"] == "wall"]
     assert (wall["median"] == wall["length"] / 1024).all()
+
+
+def test_pyplot_keeps_no_figure_of_a_report():
+    """It keeps what it made until it is closed, and warns from the 21st figure on."""
+    frame, table = bimodal()
+    found = comparison.against(frame, "rag")
+    before = pyplot.get_fignums()
+    figures = [plot()[0] for _, _, plot in draw._chosen(frame, table, found, None)]
+    assert len(figures) > 5
+    assert pyplot.get_fignums() == before
+    assert draw.numbers(frame, table, found).keys()
+    assert pyplot.get_fignums() == before
 
 
 def test_counts_are_of_samples_in_every_table():
