@@ -120,14 +120,15 @@ def write_whole(path: Path, data: bytes) -> None:
     replace_file(path, data, durable=True)
 
 
-def finished_samples(folder: Path) -> int:
+def finished_samples(folder: Path, of: str = "n") -> int:
     """Return the samples, repeats included, of a finished cell; 0 where it is unfinished.
 
+    `of`: those requested (`n`), or those that exist (`samples`): a data set may have fewer.
     Raises `OSError` or `ValueError` where its marker cannot be read.
     """
     marker = folder / "DONE"
     counts = orjson.loads(marker.read_bytes()) if marker.exists() else {}
-    return int(counts.get("n", 0)) * int(counts.get("epochs", 0))
+    return int(counts.get(of, 0)) * int(counts.get("epochs", 0))
 
 
 def stale_lines(folder: Path) -> int:
@@ -179,13 +180,17 @@ class CellStore:
                 self.since[line["sample"], line["epoch"]] = line["redo"]
             elif line["t"] in scores:  # else a lost machine removed them
                 self._places[line["t"]] = place
-                self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+                try:
+                    self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+                except (KeyError, TypeError, ValueError) as error:
+                    told = f"{self.folder}: trajectory {line['t']} cannot be read: {error!r}"
+                    raise RlmEvalError(told) from error
 
     def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (place, line) of the whole lines of a log that count; stale ones are counted."""
         for place, line, is_rightful in read_every(self.folder / name):
             self.stale += not is_rightful
-            if line is not None and is_rightful:
+            if line is not None and is_rightful and ("t" in line or "redo" in line):
                 yield place, line
 
     def needs_run(self, who: tuple[str, int]) -> bool:
@@ -253,8 +258,9 @@ class CellStore:
         found = defaultdict(list)
         for (sample, _), attempt in sorted(self.attempts.items()):
             found[sample].append(attempt)
-        for line in read_lines(self.folder / "samples.jsonl"):
-            for attempt in found[line["id"]]:
+        lines = {str(line.get("id")): line for line in read_lines(self.folder / "samples.jsonl")}
+        for sample, line in lines.items():
+            for attempt in found[sample]:
                 yield line, self._whole(attempt, calls)
 
     def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], RolloutResult]:
@@ -279,7 +285,7 @@ class CellStore:
 
     @functools.cached_property
     def _index(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
-        lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
+        lines = {str(line.get("id")): line for line in read_lines(self.folder / "samples.jsonl")}
         return lines, JournalReader(self.folder / "journal.jsonl")
 
     def _whole(self, attempt: RolloutResult, calls: JournalReader) -> RolloutResult:
