@@ -1,9 +1,13 @@
 """What a model writes does not command the user's terminal."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from fake_server import FakeProcess
+from runs import ROOT
 
 from rlm_eval.cli import main
 from rlm_eval.core.terminal import printable
@@ -50,3 +54,17 @@ def test_an_answer_is_clean(tmp_path, monkeypatch, capsys):
     assert code == 0, err
     assert printable(out) == out
     assert printable(err) == err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_name_that_the_locale_lacks_ends_no_command(encoding):
+    shown = "print('Qwen\\u2083 \\U0001f642')"
+    code = f"from rlm_eval.core.secrets import guard_output\nguard_output()\n{shown}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    known = encoding == "utf-8"
+    assert done.stdout.decode().strip() == ("Qwen₃ 🙂" if known else "Qwen\\u2083 \\U0001f642")

@@ -165,7 +165,7 @@ def table() -> Mapping[str, Price]:
 @cache
 def _load(path: Path) -> dict[str, Price]:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"price file {path}: {error}") from error
     try:

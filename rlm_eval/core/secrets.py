@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import os
 import re
@@ -290,8 +291,13 @@ class _Redacted:
 
 
 def guard_output() -> None:
-    """Redact all output of this process from now on, tracebacks of any thread included."""
+    """Redact all output of this process from now on, tracebacks of any thread included.
+
+    A character that the locale's encoding lacks is written as an escape: a name must not end a run.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Redacted):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, cast(TextIO, _Redacted(stream)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -20,7 +21,9 @@ from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import (
     CellStore,
     RolloutResult,
+    finished_samples,
     output_folder,
+    read_manifest,
     stale_lines,
     stored_sample,
 )
@@ -29,24 +32,78 @@ from rlm_eval.storage.plan import why_no_run
 from rlm_eval.storage.spend import first_requests
 
 _LOG = logging.getLogger(__name__)
+_ENDS_IN_ITS_HASH = re.compile(r"-([0-9a-f]{8,16})$")
 
 
 def cell_folders(run: Path) -> list[Path]:
-    """Return the started cells of a run.
+    """Return the started cells of a run, without copies: a cell counts once.
 
     Raises `RlmEvalError` if there is none: the folder is no run, or no cell of it has begun.
     """
+    found = _started(run)
+    copies = _copies(found)
+    for copy, original in copies.items():
+        _LOG.warning("%s: not counted, a copy of the cell %s", copy, original.name)
+    return [folder for folder in found if folder not in copies]
+
+
+def _started(run: Path) -> list[Path]:
     found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
     if not found:
         raise RlmEvalError(why_no_run(run, "cells"))
     return found
 
 
+def _copies(folders: Sequence[Path]) -> dict[Path, Path]:
+    """Return the folders copied by hand from another one of the same run, with that one.
+
+    A cell's folder has its cell's name; a copy has another name and the same `cell_id` inside.
+    Manifests are read only if a name is not that of a cell.
+    """
+    hashes = [_ENDS_IN_ITS_HASH.search(folder.name) for folder in folders]
+    if all(hashes) and len({found[1] for found in hashes if found}) == len(folders):
+        return {}
+    cells = defaultdict(list)
+    for folder in folders:
+        cells[str(read_manifest(folder).get("cell_id", folder.name))].append(folder)
+    kept = {name: min(same, key=lambda f: (f.name != name, f)) for name, same in cells.items()}
+    return {
+        folder: kept[name]
+        for name, same in cells.items()
+        for folder in same
+        if folder != kept[name]
+    }
+
+
 def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """Return the records of one cell; `known` are the run's servers, by default read from disk."""
+    """Return the records of one cell; `known` are the run's servers, by default read from disk.
+
+    Raises `RlmEvalError` where stored results were lost or changed: the rest would look whole.
+    """
+    try:
+        finished = finished_samples(folder, "samples")  # read first: the cell may finish meanwhile
+    except ValueError:  # damaged: the same command writes it again
+        finished = 0
     store = CellStore(folder)
     make = row_maker(store, known)
-    return [make(line, attempt) for line, attempt in store.load()]
+    made = [make(line, attempt) for line, attempt in store.load()]
+    if len(made) < (expected := max(finished, len(store.attempts))):
+        raise RlmEvalError(
+            f"{folder}: {expected} results were stored, {len(made)} can be read: a file was "
+            "truncated or deleted; restore it, or run the same command again"
+        )
+    for row in made:
+        if not _is_score(row["score"]) and not row["imported"]:
+            raise RlmEvalError(
+                f"{folder}: sample {row['sample_id'][:8]} has the score {row['score']!r}, which is "
+                "not in [0, 1]: a file was edited, or its scorer is wrong; `rlm-eval score RUN` "
+                "scores stored answers again"
+            )
+    return made
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or 0 <= value <= 1
 
 
 def row_maker(
@@ -133,7 +190,7 @@ def write_records(run: Path, more: Sequence[Mapping[str, Any]] = ()) -> Path:
     Concurrent processes are serialized by a lease: the last one has read all cells.
     """
     path, buffer = run / FILE, io.BytesIO()
-    cell_folders(run)
+    _started(run)
     output_folder(run, f"{FILE} is made anew in it: copy the run to where it can")
     with Lease(run, waits=True):
         known = server_usage.servers(run)

@@ -7,6 +7,7 @@ cell.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from rlm_eval.core.errors import (
     ConfigError,
@@ -49,9 +50,12 @@ async def run_rollout(
         scores = task.score(sample, readable(scored, method, session.calls))
         if not isinstance(scores, tuple | list) or not all(isinstance(s, Score) for s in scores):
             raise ConfigError(_returned(task, "score", scores, "a tuple of `Score`"))
+        _check_values(task, scores)
         if isinstance(task, JudgedTask):
             try:
-                scores = (await _judge(task, sample, scored, session), *scores)
+                verdict = await _judge(task, sample, scored, session)
+                _check_values(task, (verdict,))
+                scores = (verdict, *scores)
             except (ModelError, ValueError) as failure:
                 if isinstance(failure, EndpointUnusable):
                     raise
@@ -110,6 +114,15 @@ async def _solved(
 def _returned(plug_in: object, member: str, value: object, wanted: str) -> str:
     cls = type(plug_in)
     return f"{cls.__module__}.{cls.__qualname__}.{member} returned {value!r:.80}, not {wanted}"
+
+
+def _check_values(task: Task, scores: Sequence[Score]) -> None:
+    """Raise `ConfigError` for a value outside [0, 1], such as a percentage."""
+    for score in scores:
+        value = score.value
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+            wanted = f"a value in [0, 1] or None for the scorer {score.scorer!r}"
+            raise ConfigError(_returned(task, "score", value, wanted))
 
 
 def _floor(task: Task, method: Floor, sample: Sample) -> Answer:

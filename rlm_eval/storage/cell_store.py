@@ -119,14 +119,15 @@ def write_whole(path: Path, data: bytes) -> None:
     replace_file(path, data, durable=True)
 
 
-def finished_samples(folder: Path) -> int:
+def finished_samples(folder: Path, of: str = "n") -> int:
     """Return the samples, repeats included, of a finished cell; 0 where it is unfinished.
 
+    `of`: those requested (`n`), or those that exist (`samples`): a data set may have fewer.
     Raises `OSError` or `ValueError` where its marker cannot be read.
     """
     marker = folder / "DONE"
     counts = orjson.loads(marker.read_bytes()) if marker.exists() else {}
-    return int(counts.get("n", 0)) * int(counts.get("epochs", 0))
+    return int(counts.get(of, 0)) * int(counts.get("epochs", 0))
 
 
 def stale_lines(folder: Path) -> int:
@@ -186,7 +187,7 @@ class CellStore:
         """Yield (place, line) of the whole lines of a log that count; stale ones are counted."""
         for place, line, is_rightful in read_every(self.folder / name):
             self.stale += not is_rightful
-            if line is not None and is_rightful:
+            if line is not None and is_rightful and ("t" in line or "redo" in line):
                 yield place, line
 
     def needs_run(self, who: tuple[str, int]) -> bool:
@@ -279,8 +280,9 @@ class CellStore:
                 yield lines[sample], epoch, number, calls.of(number)
 
     def _read(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
-        with damaged(self.folder / "samples.jsonl"):
-            lines = {line["id"]: line for line in read_lines(self.folder / "samples.jsonl")}
+        path = self.folder / "samples.jsonl"
+        with damaged(path):
+            lines = {str(line.get("id")): line for line in read_lines(path)}
         with damaged(self.folder / "journal.jsonl"):
             return lines, JournalReader(self.folder / "journal.jsonl")
 

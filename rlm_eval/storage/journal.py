@@ -53,8 +53,10 @@ class StoredReplies:
 
     def add(self, line: dict[str, Any]) -> None:
         """Keep a call line for `take`."""
-        self.by_key[line["position"], line["request"]].append(line)
-        self.unused += 1
+        stored = self.by_key[line["position"], line["request"]]
+        if all(other["c"] != line["c"] for other in stored):  # else a log joined with itself
+            stored.append(line)
+            self.unused += 1
 
     def overlap(self, position: str) -> bool:
         """Return whether calls of this position were in flight together, as far as the stored calls
@@ -103,7 +105,7 @@ class Journal:
         """Counted tokens of prompts, by request: later requests may depend on them."""
         owner: dict[int, Who] = {}
         for _, line, is_rightful in read_every(log.path):
-            if line is None:
+            if line is None or "k" not in line:
                 self.torn += 1
                 continue
             self.stale += not is_rightful
@@ -121,8 +123,7 @@ class Journal:
             elif line["k"] == "count":
                 self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
-                named = (part for _, *parts in line["prompt"] for part in parts)
-                texts = (part for part in named if isinstance(part, int))
+                texts = (p for _, *parts in line["prompt"] for p in parts if isinstance(p, int))
                 self._next_text = max(self._next_text, 1 + max(texts, default=-1))
                 who = owner.get(line["t"])
                 first = 0 if wanted is None or who is None else wanted.get(who)
@@ -195,8 +196,7 @@ class Journal:
         if len(part) < _SHARED_TEXT:
             return part
         digest = _digest(part)
-        number = self._texts.get(digest)
-        if number is None:
+        if (number := self._texts.get(digest)) is None:
             number = self._texts[digest] = self._next_text
             self._next_text += 1
             texts.append({"k": "text", "id": number, "v": part})
@@ -309,9 +309,9 @@ class JournalReader:
         self._calls: dict[int, int] = {}  # number -> place
         self.counts: dict[str, int] = {}
         """See `Journal.counts`."""
-        self._of: dict[int, list[tuple[int, dict[str, Any] | None]]] = defaultdict(list)
+        self._of: dict[int, dict[tuple[int, int], dict[str, Any] | None]] = defaultdict(dict)
         for place, line in read_places(path):
-            if line is None:
+            if line is None or "k" not in line:
                 continue
             if line["k"] == "start":
                 self.starts[line["t"]] = (line["sample"], line["epoch"], line["context"])
@@ -321,9 +321,9 @@ class JournalReader:
                 self.counts[line["request"]] = line["tokens"]
             elif line["k"] == "call":
                 self._calls[line["c"]] = place
-                self._of[line["t"]].append((line["c"], None))
+                self._of[line["t"]].setdefault((line["id"], line["c"]), None)
             elif line["k"] == "again" and line["of"] in self._calls:
-                self._of[line["t"]].append((line["of"], line))
+                self._of[line["t"]].setdefault((line["id"], line["of"]), line)
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the trajectories that have calls."""
@@ -349,7 +349,7 @@ class JournalReader:
     def lines(self, trajectory: int) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
         """Yield (call line, the `again` line that replayed it or `None`) of a trajectory."""
         with self._path.open("rb") as file:
-            for number, again in self._of.get(trajectory, ()):
+            for (_, number), again in self._of.get(trajectory, {}).items():
                 yield line_at(file, self._calls[number]), again
 
     def _prompt_part(self, part: Any, texts: dict[int, str], context: str) -> PromptPart:

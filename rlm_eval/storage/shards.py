@@ -220,7 +220,7 @@ def _parts(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return [
         {
             "shard": folder.name,
-            "calls": sum(line["k"] == "call" for line in read_lines(folder / "journal.jsonl")),
+            "calls": sum(line.get("k") == "call" for line in read_lines(folder / "journal.jsonl")),
             "files": _hashes(folder),
         }
         for folder in folders
@@ -287,7 +287,7 @@ def _prove(
     store = CellStore(draft)
     ids = [line["id"] for line in read_lines(draft / "samples.jsonl")]
     everyone = {(name, epoch) for name in ids for epoch in range(epochs)}
-    calls = sum(line["k"] == "call" for line in read_lines(draft / "journal.jsonl"))
+    calls = sum(line.get("k") == "call" for line in read_lines(draft / "journal.jsonl"))
     checks = {
         "every planned sample is there, in order": _hash(ids) == whole["samples_hash"],
         "no sample is there twice": len(set(ids)) == len(ids) == whole["samples"],

@@ -8,6 +8,7 @@ documentation and users quote them; `tests/models/wordings.json` repeats each.
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import re
 import time
@@ -98,7 +99,10 @@ class Malformed(TransientError):
 
 
 def seconds_until(headers: Mapping[str, str]) -> float | None:
-    """Return the wait of `Retry-After` (seconds or HTTP date) or `retry-after-ms`, in seconds."""
+    """Return the wait of `Retry-After` (seconds or HTTP date) or `retry-after-ms`, in seconds.
+
+    A date is compared with the response's own `Date`, else with our clock, which may differ.
+    """
     millis, after = headers.get("retry-after-ms"), headers.get("Retry-After")
     try:
         if millis is not None:
@@ -106,13 +110,21 @@ def seconds_until(headers: Mapping[str, str]) -> float | None:
         if after is not None:
             return max(0.0, float(after))
     except ValueError:
-        if after is not None:
-            try:
-                date = email.utils.parsedate_to_datetime(after)
-            except ValueError:
-                return None
-            return max(0.0, date.timestamp() - time.time())
+        until = _http_date(after)
+        if until is None:
+            return None
+        now = _http_date(headers.get("Date"))
+        return max(0.0, until - (time.time() if now is None else now))
     return None
+
+
+def _http_date(text: str | None) -> float | None:
+    """Return seconds since 1970, `None` for no date. A date without a time zone is in UTC."""
+    try:
+        date = email.utils.parsedate_to_datetime(text or "")
+        return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def head_of(raw: bytes, most: int = 200) -> str:

@@ -18,7 +18,7 @@ from rlm_eval.core.errors import ModelError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Reply
 from rlm_eval.models.endpoint import Dialect, Stream
-from rlm_eval.models.http import sse
+from rlm_eval.models.http import reply_checks, sse
 from rlm_eval.models.http.http_errors import (
     Malformed,
     TransientError,
@@ -41,6 +41,8 @@ class Reader:
     """Name of the environment variable that holds the key."""
     prompt_bytes: int
     """Bytes of the request: a bound on its tokens."""
+    texts: int | None = None
+    """Texts to embed; `None` for a chat."""
 
     def fault(self, status: int, raw: bytes) -> ModelError | TransientError:
         """Return the error for a response of another status."""
@@ -63,6 +65,7 @@ class Reader:
         `on_token` is called at every event that holds a token.
         """
         stream, first = self.dialect.stream(), None
+        check = reply_checks.StreamCheck()
         async for data in sse.events(chunks):
             for raw in sse.objects(data):
                 if raw == b"[DONE]":
@@ -71,8 +74,9 @@ class Reader:
                 event = self._decoded(raw, "a stream event", begun=first is not None)
                 if _is_whole(event):
                     return self._reply(event, raw), None
-                if self._fed(stream, event, raw):
+                if self._fed(stream, check, event, raw):
                     on_token()
+                    check.has_text = True
                     first = time.monotonic() if first is None else first
         if not stream.done:
             raise TransientError("the stream ended before the reply did", lost=True)
@@ -95,17 +99,21 @@ class Reader:
             fault.lost = (fault.lost or answered) and fault.usage.output is None
         raise fault
 
-    def _fed(self, stream: Stream, event: Any, raw: bytes) -> bool:
+    def _fed(self, stream: Stream, check: reply_checks.StreamCheck, event: Any, raw: bytes) -> bool:
         try:
-            return stream.feed(event)
+            return stream.feed(check.one_reply(event))
         except Malformed as fault:
             raise fault.quoting(SECRETS.data(raw)) from fault
 
     def _reply(self, body: Any, raw: bytes) -> Reply:
+        body = reply_checks.with_numbers(body)
         try:
-            return self.dialect.reply(body, self.prompt_bytes)
+            reply = self.dialect.reply(body, self.prompt_bytes)
+            if self.texts is not None:
+                reply_checks.check_vectors(reply, body, self.texts)
         except Malformed as fault:
             raise fault.quoting(SECRETS.data(raw)) from fault
+        return reply if self.texts is not None else reply_checks.with_known_usage(reply, body)
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:

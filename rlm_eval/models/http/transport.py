@@ -114,7 +114,12 @@ class Transport:
                 if response.status != 200:
                     raise await self._refusal(response, payload)
                 reader = Reader(
-                    self._dialect, response.headers, self.where, self._key_env, len(payload)
+                    self._dialect,
+                    response.headers,
+                    self.where,
+                    self._key_env,
+                    len(payload),
+                    _texts(payload) if self._dialect.path == "/embeddings" else None,
                 )
                 if self._config.stream:
                     ends: list[float] = []
@@ -285,6 +290,11 @@ class Transport:
             if size > self._dialect.most_bytes:
                 raise self._too_large()
             yield chunk
+
+
+def _texts(payload: bytes) -> int:
+    """Return the number of texts of a request for embeddings."""
+    return len(orjson.loads(payload)["input"])
 
 
 def _roles(payload: bytes) -> list[str]:

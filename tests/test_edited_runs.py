@@ -1,0 +1,140 @@
+"""A run directory that was copied, cut or edited by hand gives the same numbers, or says so."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from fake_server import FakeServer, rules
+from runs import RULES, cell_folder, overrides, run_here
+
+from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.types import Answer, Score
+from rlm_eval.records.build import write_records
+from rlm_eval.storage.journal import Journal, JournalReader
+from rlm_eval.storage.jsonl import JsonlLog
+from rlm_eval.tasks.needle.s_niah import SNiah
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of one cell with four samples."""
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("finished")
+
+    async def make():
+        async with FakeServer(reply=rules(RULES)) as server:
+            given = overrides(folder, server.url, "method=long_context", "length=1k")
+            return await run_here(given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
+        assert len(asyncio.run(make()).finished) == 1
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    shutil.copytree(finished / "test", tmp_path / "test")
+    return tmp_path
+
+
+def rows_of(run):
+    return pd.read_parquet(write_records(run / "test"), dtype_backend="numpy_nullable")
+
+
+def edit(run, name, change):
+    path = cell_folder(run) / name
+    path.write_bytes(change(path.read_bytes()))
+
+
+def without_first(data):
+    return data.partition(b"\n")[2]
+
+
+@pytest.mark.parametrize("name", ["{} (copy)", "{}.bak", "old", "{}-2"])
+def test_a_cell_that_was_copied_within_its_run_counts_once(run, name, caplog):
+    before = rows_of(run)
+    cell = cell_folder(run)
+    copy = cell.with_name(name.format(cell.name))
+    shutil.copytree(cell, copy)
+    assert rows_of(run).equals(before)
+    assert [r.getMessage() for r in caplog.records if "a copy of the cell" in r.getMessage()] == [
+        f"{copy}: not counted, a copy of the cell {cell.name}"
+    ]
+    shutil.rmtree(cell)
+    assert len(rows_of(run)) == 4  # renamed: it is the cell itself
+
+
+@pytest.mark.parametrize("change", [without_first, lambda _: b""], ids=["one", "all"])
+@pytest.mark.parametrize("name", ["scores.jsonl", "trajectories.jsonl", "samples.jsonl"])
+def test_a_finished_cell_that_lost_results_is_an_error(run, name, change):
+    edit(run, name, change)
+    with pytest.raises(RlmEvalError, match="4 results were stored, [03] can be read"):
+        rows_of(run)
+
+
+async def test_the_same_command_restores_lost_results_without_a_call(run):
+    before = rows_of(run)
+    for name in ("scores.jsonl", "trajectories.jsonl"):
+        edit(run, name, without_first)
+        async with FakeServer(reply=rules(RULES)) as server:
+            given = overrides(run, server.url, "method=long_context", "length=1k")
+            assert len((await run_here(given)).finished) == 1
+            texts = [entry["request"]["messages"][-1]["content"] for entry in server.log]
+        assert [t for t in texts if not t.startswith("Reply with the word")] == []
+    same = ["sample_id", "outcome", "score", "input_tokens", "output_tokens"]
+    assert rows_of(run)[same].equals(before[same])
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b'{"note":"checked by hand"}\n'])
+@pytest.mark.parametrize(
+    "name", ["journal.jsonl", "scores.jsonl", "trajectories.jsonl", "samples.jsonl"]
+)
+def test_a_line_that_is_not_ours_changes_nothing(run, name, line):
+    before = rows_of(run)
+    edit(run, name, lambda data: data + line)
+    assert rows_of(run).equals(before)
+
+
+@pytest.mark.parametrize(
+    "name", ["journal.jsonl", "scores.jsonl", "trajectories.jsonl", "samples.jsonl"]
+)
+def test_a_log_that_was_joined_with_itself_changes_nothing(run, name):
+    before = rows_of(run)
+    edit(run, name, lambda data: data + data)
+    assert rows_of(run).equals(before)
+
+
+def test_a_score_or_outcome_that_cannot_be_is_an_error(run):
+    edit(run, "scores.jsonl", lambda data: data.replace(b'"value":1.0', b'"value":7.5'))
+    with pytest.raises(RlmEvalError, match=r"has the score 7\.5, which is not in \[0, 1\]"):
+        rows_of(run)
+    edit(run, "trajectories.jsonl", lambda data: data.replace(b'"ok"', b'"fine"'))
+    with pytest.raises(RlmEvalError, match="trajectory 0 cannot be read: .*'fine'"):
+        rows_of(run)
+
+
+async def test_a_journal_with_a_line_that_is_not_ours_is_continued(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"k":"start","t":0,"sample":"a","epoch":0,"context":"c"}\n{"note":1}\n')
+    async with JsonlLog(path) as log:
+        journal = Journal(log)
+        assert (journal.torn, journal.start("b", 0, "c")) == (1, 1)
+    assert sorted(JournalReader(path).starts) == [0, 1]
+
+
+@pytest.mark.parametrize("value", [7.5, -0.1, float("nan"), "1"])
+async def test_a_scorer_that_returns_no_share_stops_the_cell(tmp_path, monkeypatch, value):
+    """A plug-in's percents: their mean would be printed as an accuracy of 750 %."""
+
+    def score(_self, _sample, _answer: Answer):
+        return (Score("own", value),)
+
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(SNiah, "score", score)
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "method=long_context", "length=1k", "max_samples=1")
+        (why,) = (await run_here(given)).unfinished.values()
+    assert f"score returned {value!r}, not a value in [0, 1] or None for the scorer 'own'" in why
+    assert ConfigError.__name__ not in why
