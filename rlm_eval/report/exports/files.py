@@ -200,7 +200,7 @@ def chat(
     output_folder(out)
     path, skipped, bare, unscored = out / "chat.jsonl", 0, 0, 0
     with path.open("w", encoding="utf-8") as file:
-        for _, manifest, sample, attempt in _counted(run_dirs, frame):
+        for _run, manifest, sample, attempt in _counted(run_dirs, frame):
             if manifest["facts"].get("protected"):
                 continue
             if not _succeeded(attempt, min_score):
