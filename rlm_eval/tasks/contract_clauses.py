@@ -1,12 +1,13 @@
-"""Contract clauses: the number of days for an event, among many clauses similar to the right one.
+"""Contract clauses: the days that an agreement gives for an event, from clauses in other words.
 
 Legal review on a small scale: a building agreement defines classes of events, gives each class four
 terms (notice, meeting, prolongation, withdrawal) and exceptions for kinds of site. The question
-describes an event and a site in everyday words and asks for one term. Three clauses decide: the
-definition that covers the event, the term of that class, and the exception, if any, for that kind
-of site. Question and clauses share no content words, definitions also name what they exclude, and
-every other class has the same clauses, so that neither a search nor a frequency finds the answer.
-Our own task; it follows no benchmark.
+describes an event and a site in everyday words and asks for one term. Two or more classes cover the
+event, and their terms are added up; for each, three clauses decide: the definition, the term, and
+the exception, if any, for that kind of site. Question and clauses share no content words,
+definitions also name what they exclude, and classes come in pairs for the same event, the queried
+ones like all others, so that neither a search nor a frequency finds the answer. Our own task; it
+follows no benchmark.
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rlm_eval.core.types import Answer, Sample, Score
+from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.scoring.amount import amount
 from rlm_eval.tasks import Floor, stamped
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.grouping import group_skimmers
 
 _NUMBER = "{}. "
+_NAME = re.compile(r"(Class [A-Z]{2}-\d{3})\b")
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 _DAYS = range(4, 98)
-_OTHER_SITE = 0.4  # share of questions about a site without an exception: the general term applies
+_EXCEPTED = 0.55  # share of classes with an exception for the queried site
 _EXCLUDES = 0.5  # share of definitions that also list exclusions
+_AFTER = 9  # general clauses after all others, of which the length may drop some
 _SPARE = 260  # general clauses beyond the length, candidates for an exact fit
 
 
@@ -41,6 +45,7 @@ class _Class:
     """The clauses of one class of events."""
 
     label: str
+    event: int
     definition: str
     terms: list[tuple[str, int]]
     """Clause and days, by duty."""
@@ -59,7 +64,10 @@ class ContractClauses(GeneratedTask):
 
     name: str = "contract_clauses"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long contract only the queried event was unique
+    # 1: in a long contract only the queried event was unique. 2: in a long one its words were among
+    # the rarest, so that a quarter of the clauses answered two thirds of the questions.
+    VERSION: ClassVar[int] = 3
+    density: ClassVar[Density] = Density.LINEAR
     ANSWER_BUDGET: ClassVar[int] = 32
     SHORTEST: ClassVar[int] = 1024  # below, there is no room for other classes
 
@@ -71,87 +79,97 @@ class ContractClauses(GeneratedTask):
             )
 
     def draft(self, index: int) -> Draft:
-        """One sample; a longer one has more classes in addition to the queried one."""
+        """One sample; a longer one has more classes, of which some cover the event, too."""
         texts = data("clauses.json")
         source = rng("contract_clauses", self.seed, index)
         event, duty = source.randrange(len(texts["events"])), source.randrange(4)
-        site, *others = source.sample(range(len(texts["sites"])), 3)
-        excepted = source.random() >= _OTHER_SITE
-        sites = [site, others[0]] if excepted else others
-        asked = _class(source, event, duty, sites)
-        decisive, days = asked.exceptions.get((duty, site), asked.terms[duty])
+        site = source.randrange(len(texts["sites"]))
+        asked = (event, duty, site)
+        own = _pair(source, event, duty, site)
         question = (
             f"{source.choice(texts['events'][event][1])} "
             f"The site is {source.choice(texts['sites'][site][1])}. "
             f"{source.choice(texts['duties'][duty]['questions'])} "
-            "The agreement settles this, in other words. Answer with the number of days alone."
+            "The agreement settles this, in other words: more than one of its classes covers what "
+            "happened, and the terms of all of them are added up. Answer with the number of days "
+            "alone."
         )
-        needles = asked.clauses()
+        needles = [clause for made in own for clause in made.clauses()]
         arrange = stamped.numbered([source.random() for _ in needles], needles, _NUMBER)
+        others: list[_Class] = []
 
         def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
             other = rng("contract_clauses filler", self.seed, index)
-            return self._filler(other, asked.label, (event, duty, site), budget)
+            others[:], lines, costs = self._filler(other, own, asked, budget)
+            return lines, costs
 
-        text, tokens, spans = stamped.build(
+        text, tokens, _ = stamped.build(
             filler, needles, arrange, _NUMBER.format(500), self.room(question), self.length,
             self.counter,
         )  # fmt: skip
-        _check(text, asked)
-        shown = {f"{c}\n" for c in (asked.definition, asked.terms[duty][0], decisive)}
-        evidence = [s for s, n in zip(spans, needles, strict=True) if n in shown]
+        _check(text, [*own, *others])
+        match = [made for made in (*own, *others) if made.event == event]
+        decisive = [made.exceptions.get((duty, site), made.terms[duty]) for made in match]
+        shown = [clause for made in match for clause in (made.definition, made.terms[duty][0])]
+        shown += [clause for clause, _ in decisive]
+        evidence = sorted({_place(text, clause) for clause in shown})
+        days = sum(number for _, number in decisive)
         item = f"contract-{self.seed}-{index}"
-        meta = {"excepted": excepted, "duty": duty, "event": event, "site": site}
-        return Draft(question, text, days, item, item, tokens, tuple(sorted(evidence)), meta)
+        excepted = sum((duty, site) in made.exceptions for made in match)
+        meta = {"duty": duty, "event": event, "site": site, "excepted": excepted,
+                "matches": len(match)}  # fmt: skip
+        return Draft(question, text, days, item, item, tokens, tuple(evidence), meta)
 
     def _filler(
-        self, source: random.Random, label: str, asked: tuple[int, int, int], budget: float
-    ) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """Whole classes and a few general clauses in random order, then spare general clauses.
+        self,
+        source: random.Random,
+        own: Sequence[_Class],
+        asked: tuple[int, int, int],
+        budget: float,
+    ) -> tuple[list[_Class], list[str], npt.NDArray[np.float64]]:
+        """Whole classes and general clauses in random order, then spare general clauses; costs.
 
-        A truncated class would distinguish the queried one from the others.
+        Classes come in pairs, and every event once in each turn, as the queried pair does: a
+        truncated pair or another count would distinguish it.
         """
         texts, (event, duty, site) = data("clauses.json"), asked
-        every = [e for e in range(len(texts["events"])) if e != event]
-        first = source.sample(every, len(every))
-        # Half of the events occur once at any length, as the queried one does.
-        events = itertools.chain(first, itertools.cycle(first[: len(every) // 2]))
-        sites = [s for s in range(len(texts["sites"])) if s != site]
-        labels, stamp = {label}, self.counter.cost(_NUMBER.format(500).strip())
-        lines: list[str] = []
-        costs: list[float] = []
-        spent = 0.0
+        labels, stamp = {made.label for made in own}, self.counter.cost(_NUMBER.format(500).strip())
+        classes: list[_Class] = []
+        costs: dict[str, float] = {}
 
         def general() -> str:
             schedule = source.randrange(1, 1000)
             return f"{source.choice(texts['general']).format(k=schedule, n=source.choice(_DAYS))}\n"
 
-        while True:
-            own = source.sample(sites, 2)
-            if source.random() < 0.5:
-                own[0] = site
-            made = _class(source, next(events), duty, own)
-            clauses = [*made.clauses(), general()]
-            added = [self.counter.cost(f" {clause}") for clause in clauses]
-            step = sum(added) + stamp * len(added)
+        def cost(lines: Sequence[str]) -> float:
+            for line in lines:
+                costs.setdefault(line, self.counter.cost(f" {line}"))
+            return sum(costs[line] + stamp for line in lines)
+
+        after = [general() for _ in range(_AFTER)]
+        spent, lines = cost(after), list[str]()
+        for own_event, first in _turns(source, len(texts["events"]), event):
+            pair = _pair(source, own_event, duty, site, first)
+            more = [clause for made in pair for clause in made.clauses()] + [general()]
+            step = cost(more)
             if spent + step > budget:
                 break
-            if made.label not in labels:
-                labels.add(made.label)
-                lines += clauses
-                costs += added
+            new = {made.label for made in pair}
+            if len(new) == len(pair) and not new & labels:
+                labels |= new
+                classes += pair
+                lines += more
                 spent += step
         while True:
-            lines.append(general())
-            costs.append(self.counter.cost(f" {lines[-1]}"))
-            spent += costs[-1] + stamp
+            line = general()
+            spent += cost([line])
             if spent > budget:
                 break
-        order = list(range(len(lines) - 1))
-        source.shuffle(order)
-        spare = [general() for _ in range(_SPARE)]
-        found = [costs[i] for i in order] + [self.counter.cost(f" {line}") for line in spare]
-        return [lines[i] for i in order] + spare, np.array(found)
+            lines.append(line)
+        source.shuffle(lines)
+        lines += [*after, *(general() for _ in range(_SPARE))]
+        cost(lines)
+        return classes, lines, np.array([costs[line] for line in lines])
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """1 where the answer's number of days is correct."""
@@ -159,17 +177,18 @@ class ContractClauses(GeneratedTask):
 
     def floors(self) -> Mapping[str, Floor]:
         """The best constant; the answer selected by the clauses' fixed phrases."""
-        return {"constant": lambda _: "50", "last_exception": lambda s: _exception(s, last=True)}
+        return {"constant": lambda _: "100", "last_exception": lambda s: _exception(s, last=True)}
 
     def baselines(self) -> Sequence[Baseline]:
-        """The best constant, and rules over the clauses' numbers and fixed phrases."""
+        """The best constant; rules over the clauses' numbers and fixed phrases; whole classes."""
         return (
-            Baseline("constant", Kind.PRIOR, lambda _: Reply("50", 0.0)),
+            Baseline("constant", Kind.PRIOR, lambda _: Reply("100", 0.0)),
             Baseline("most_frequent_days", Kind.NO_MODEL, lambda s: Reply(_frequent(s), 1.0)),
             Baseline("first_exception", Kind.NO_MODEL, lambda s: Reply(_exception(s), 1.0)),
             Baseline(
                 "last_exception", Kind.NO_MODEL, lambda s: Reply(_exception(s, last=True), 1.0)
             ),
+            *group_skimmers(_NAME, r"^\d+\. ", lambda s: str(s.target)),
         )
 
 
@@ -178,11 +197,37 @@ def _sentence(template: str, label: str, **fields: Any) -> str:
     return text[0].upper() + text[1:]
 
 
-def _class(source: random.Random, event: int, duty: int, sites: list[int]) -> _Class:
+def _turns(source: random.Random, count: int, asked: int) -> Iterator[tuple[int, bool]]:
+    """(event, whether it is the first turn), each once in a turn; the queried one had one."""
+    for turn in itertools.count():
+        events = [event for event in range(count) if turn or event != asked]
+        source.shuffle(events)
+        yield from ((event, not turn) for event in events)
+
+
+def _pair(
+    source: random.Random, event: int, duty: int, site: int, apart: bool = True
+) -> list[_Class]:
+    """Two classes for `event`, with exceptions from the term `duty`, often for `site`.
+
+    `apart`: define the event in different words. Later pairs of an event do not, so that the counts
+    of its phrases differ: equal ones would link its classes.
+    """
+    texts = data("clauses.json")
+    meanings = source.sample(texts["events"][event][0], 2)
+    made = []
+    for meaning in meanings if apart else meanings[:1] * 2:
+        sites = source.sample([s for s in range(len(texts["sites"])) if s != site], 2)
+        if source.random() < _EXCEPTED:
+            sites[0] = site
+        made.append(_class(source, event, meaning, duty, sites))
+    return made
+
+
+def _class(source: random.Random, event: int, meaning: str, duty: int, sites: list[int]) -> _Class:
     """A class for `event`, with exceptions for `sites` from the terms `duty` and another one."""
     texts = data("clauses.json")
     label = f"Class {''.join(source.choices(_LETTERS, k=2))}-{source.randrange(100, 1000)}"
-    meaning = source.choice(texts["events"][event][0])
     if source.random() < _EXCLUDES:
         other = source.choice([e for e in range(len(texts["events"])) if e != event])
         outside = source.choice(texts["events"][other][0])
@@ -202,14 +247,24 @@ def _class(source: random.Random, event: int, duty: int, sites: list[int]) -> _C
         template = source.choice(texts["exceptions"])
         clause = _sentence(template, label, n=days, site=where, term=term)
         exceptions[which, site] = clause, days
-    return _Class(label, definition, terms, exceptions)
+    return _Class(label, event, definition, terms, exceptions)
 
 
-def _check(text: str, asked: _Class) -> None:
-    """Check that only the queried class's own clauses name it."""
-    named = [line.partition(". ")[2] for line in text.splitlines() if asked.label in line]
-    if sorted(named) != sorted(clause.strip() for clause in asked.clauses()):
-        raise AssertionError(f"{asked.label}: other clauses name the class")
+def _check(text: str, classes: Sequence[_Class]) -> None:
+    """Check that exactly a class's own clauses name it."""
+    named: dict[str, list[str]] = {made.label: [] for made in classes}
+    for line in text.splitlines():
+        if match := _NAME.search(line):
+            named.get(match[1], []).append(f"{line.partition('. ')[2]}\n")
+    for made in classes:
+        if sorted(named[made.label]) != sorted(made.clauses()):
+            raise AssertionError(f"{made.label}: other clauses than its own name the class")
+
+
+def _place(text: str, clause: str) -> tuple[int, int]:
+    """Span of a clause, without its number."""
+    start = text.index(f" {clause}\n") + 1
+    return start, start + len(clause)
 
 
 def _frequent(sample: Sample) -> str:

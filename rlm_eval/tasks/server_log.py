@@ -1,11 +1,12 @@
-"""Server log: the duration in minutes of an incident that three log lines determine together.
+"""Server log: for how many minutes the services with one duty had one fault, added up.
 
-Log forensics on a small scale: each service logs its purpose once, and later a fault and the
-recovery, in an engineer's words. The question names neither the service nor the fault: it describes
-in a customer's words which part of the shop was affected and how. The minutes are the difference of
-two times and do not appear in the log. Other services have the same purpose and other faults, or
-another purpose and the queried fault, so that neither is rarer than others in a long log; question
-and log share no content words. Our own task; it follows no benchmark.
+Log forensics on a small scale: each service logs its purpose once, and later two faults and their
+recoveries, in an engineer's words. The question names neither a service nor the fault: it describes
+in a customer's words the duty and the fault. Two or more services match; the minutes are
+differences of two times and do not appear in the log. Services come in pairs with the same duty and
+a common fault, the queried ones like all others, at any length: no duty, fault or combination is
+rarer or more frequent than others. Question and log share no content words. Our own task; it
+follows no benchmark.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rlm_eval.core.types import Answer, Sample, Score
+from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.scoring.amount import amount
 from rlm_eval.tasks import Floor, stamped
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.grouping import group_skimmers
 
 _DAY = 24 * 60
 _SPARE = 260  # general lines beyond the length, candidates for an exact fit
 _LINES = 5  # per service: its purpose, and the start and end of two faults
+_AFTER = 9  # general lines after all others, of which the length may drop some
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,11 @@ class _Service:
     """One service's log lines, in time order."""
 
     name: str
+    role: int
     lines: list[str]
     """Purpose, then the starts and ends of two faults; each start is before its end."""
-    asked: tuple[int, int]
-    """Indices of the start and the end of the queried fault."""
+    faults: dict[int, tuple[int, int]]
+    """Fault -> indices of its start and its end."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class ServerLogIncident(GeneratedTask):
 
     name: str = "server_log_incident"
 
-    VERSION: ClassVar[int] = 2  # 1: in a long log only the queried purpose appeared once
+    # 1: in a long log only the queried purpose appeared once. 2: counts of phrases left eight
+    # services at any length, so that a skimmer read one percent of a long log.
+    VERSION: ClassVar[int] = 3
+    density: ClassVar[Density] = Density.LINEAR
     ANSWER_BUDGET: ClassVar[int] = 32
     SHORTEST: ClassVar[int] = 1024  # below, there is no room for other services
 
@@ -60,21 +67,22 @@ class ServerLogIncident(GeneratedTask):
             )
 
     def draft(self, index: int) -> Draft:
-        """One sample; a longer one has more services on the same day."""
+        """One sample; a longer one has more services on the same day, of which some match."""
         texts = data("incidents.json")
         source = rng("server_log", self.seed, index)
-        role = source.randrange(len(texts["roles"]))
-        fault, way = source.randrange(len(texts["faults"])), source.randrange(3)
-        service = _service(source, role, fault, way, fault)
-        minutes = sorted(source.sample(range(5, _DAY - 5), _LINES))
-        start, end = (minutes[place] for place in service.asked)
+        role, fault = source.randrange(len(texts["roles"])), source.randrange(len(texts["faults"]))
+        own = _pair(source, role, fault)
+        minutes = [
+            minute for _ in own for minute in sorted(source.sample(range(5, _DAY - 5), _LINES))
+        ]
         question = (
-            "The log covers one day of an online shop. For how many minutes did the part of the "
-            f"shop that {source.choice(texts['roles'][role][1])} "
-            f"{source.choice(texts['faults'][fault][1])}? The log tells it in an engineer's words. "
-            "Answer with the number of minutes alone."
+            "The log covers one day of an online shop. For how many minutes did services that "
+            f"{source.choice(texts['roles'][role][1])} {source.choice(texts['faults'][fault][1])}? "
+            "The log tells it in an engineer's words. Several services have that duty: add up the "
+            "minutes of each one, also where they overlap. Answer with the number of minutes alone."
         )
-        needles = [f"{line}\n" for line in service.lines]
+        needles = [f"{line}\n" for service in own for line in service.lines]
+        others: list[_Service] = []
 
         def arrange(lines: list[str]) -> list[str]:
             clock = rng("server_log times", self.seed, index)
@@ -85,33 +93,38 @@ class ServerLogIncident(GeneratedTask):
 
         def filler(budget: float) -> tuple[list[str], npt.NDArray[np.float64]]:
             other = rng("server_log filler", self.seed, index)
-            return self._filler(other, service.name, (role, fault), budget)
+            others[:], lines, costs = self._filler(other, own, budget)
+            return lines, costs
 
-        text, tokens, spans = stamped.build(
+        text, tokens, _ = stamped.build(
             filler, needles, arrange, _clock(600), self.room(question), self.length, self.counter
         )
-        _check(text, service)
-        evidence = tuple(spans[place] for place in (0, *service.asked))
+        _check(text, [*own, *others])
+        match = [s for s in (*own, *others) if s.role == role and fault in s.faults]
+        spans = {(s.name, n): _place(text, s, n) for s in match for n in (0, *s.faults[fault])}
+        lasted = [
+            _minute(text, spans[s.name, end]) - _minute(text, spans[s.name, start])
+            for s in match
+            for start, end in (s.faults[fault],)
+        ]
+        evidence = tuple(sorted(spans.values()))
         item = f"log-{self.seed}-{index}"
-        meta = {"role": role, "fault": fault, "start": start, "end": end}
-        return Draft(question, text, end - start, item, item, tokens, evidence, meta)
+        meta = {"role": role, "fault": fault, "matches": len(match)}
+        return Draft(question, text, sum(lasted), item, item, tokens, evidence, meta)
 
     def _filler(
-        self, source: random.Random, name: str, asked: tuple[int, int], budget: float
-    ) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """The lines of whole services and some general ones, then spare general lines.
+        self, source: random.Random, own: Sequence[_Service], budget: float
+    ) -> tuple[list[_Service], list[str], npt.NDArray[np.float64]]:
+        """Other services, their lines and some general ones, then spare general lines; costs.
 
-        A truncated service would distinguish the queried one from the others. Every role is equally
-        frequent. For half of the roles, the queried one included, exactly one service has the
-        queried fault: counting leaves that many candidates at any length.
+        Services come in pairs, and every role once in each turn, as the queried pair does: a
+        truncated pair or another count would distinguish it.
         """
-        texts, (role, fault) = data("incidents.json"), asked
-        every = list(range(len(texts["roles"])))
-        once = {role, *source.sample([r for r in every if r != role], len(every) // 2 - 1)}
-        had, turn = {role}, 0
+        texts = data("incidents.json")
         stamp = self.counter.cost(_clock(600).strip())
-        names = {name}
-        services: list[list[str]] = []
+        names = {service.name for service in own}
+        services: list[_Service] = []
+        units: list[list[str]] = []
         costs: dict[str, float] = {}
         spent = 0.0
 
@@ -124,39 +137,35 @@ class ServerLogIncident(GeneratedTask):
                 costs.setdefault(line, self.counter.cost(f" {line}"))
             return sum(costs[line] + stamp for line in lines)
 
-        def other_than(fault: int) -> int:
-            return source.choice([f for f in range(len(texts["faults"])) if f != fault])
-
-        while True:
-            if turn % len(every) == 0:
-                source.shuffle(every)
-            own, turn = every[turn % len(every)], turn + 1
-            way = source.randrange(3)
-            made = _service(source, own, other_than(fault) if own in had else fault, way, fault)
-            lines = [f"{line}\n" for line in made.lines]
-            extra = [general() for _ in range(source.randrange(2))]
-            step = cost([*lines, *extra])
+        after = [general() for _ in range(_AFTER)]
+        spent += cost(after)
+        for role, first in _turns(source, len(texts["roles"]), own[0].role):
+            pair = _pair(source, role, source.randrange(len(texts["faults"])), first)
+            lines = [[f"{line}\n" for line in service.lines] for service in pair]
+            extra = [general() for _ in range(source.randrange(3))]
+            step = cost([*itertools.chain(*lines), *extra])
             if spent + step > budget:
                 break
-            if made.name not in names:
-                names.add(made.name)
-                had |= {own} & once
-                services += [lines, *([line] for line in extra)]
+            new = {service.name for service in pair}
+            if len(new) == len(pair) and not new & names:
+                names |= new
+                services += pair
+                units += [*lines, *([line] for line in extra)]
                 spent += step
         while True:
             line = general()
             spent += cost([line])
             if spent > budget:
                 break
-            services.append([line])
+            units.append([line])
         # Lines fall anywhere in the day; those of one service keep their order.
-        order = [number for number, lines in enumerate(services) for _ in lines]
+        order = [number for number, lines in enumerate(units) for _ in lines]
         source.shuffle(order)
-        rest = [iter(lines) for lines in services]
-        found = [next(rest[number]) for number in order]
+        rest = [iter(lines) for lines in units]
+        found = [next(rest[number]) for number in order] + after
         spare = [general() for _ in range(_SPARE)]
         cost(spare)
-        return found + spare, np.array([costs[line] for line in found + spare])
+        return services, found + spare, np.array([costs[line] for line in found + spare])
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """1 where the answer's number of minutes is correct."""
@@ -164,42 +173,89 @@ class ServerLogIncident(GeneratedTask):
 
     def floors(self) -> Mapping[str, Floor]:
         """The best constant; the first pair of lines with the phrases of a fault."""
-        return {"constant": lambda _: "240", "first_pair": _first_pair}
+        return {"constant": lambda _: "1000", "first_pair": _first_pair}
 
     def baselines(self) -> Sequence[Baseline]:
-        """The best constant; pairs of lines selected by the generator's own phrases."""
+        """The best constant; faults selected by the generator's own phrases; whole services."""
         return (
-            Baseline("constant", Kind.PRIOR, lambda _: Reply("240", 0.0)),
+            Baseline("constant", Kind.PRIOR, lambda _: Reply("1000", 0.0)),
             Baseline("first_pair", Kind.NO_MODEL, lambda s: Reply(_first_pair(s), 1.0)),
             Baseline("longest_pair", Kind.NO_MODEL, lambda s: Reply(_longest_pair(s), 1.0)),
+            *group_skimmers(_NAME, r"^\d\d:\d\d ", lambda s: str(s.target)),
         )
+
+
+_NAME = re.compile(r"\d\d:\d\d (?!node-)(\S+): ")
+"""A service in a line of the log."""
 
 
 def _clock(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d} "
 
 
-def _service(source: random.Random, role: int, fault: int, way: int, asked: int) -> _Service:
-    """A service with `role`; `fault` described in this `way`, another fault not `asked`."""
+def _turns(source: random.Random, count: int, asked: int) -> Iterator[tuple[int, bool]]:
+    """(role, whether it is the first turn), each role once in a turn; the queried one had one."""
+    for turn in itertools.count():
+        roles = [role for role in range(count) if turn or role != asked]
+        source.shuffle(roles)
+        yield from ((role, not turn) for role in roles)
+
+
+def _pair(source: random.Random, role: int, fault: int, apart: bool = True) -> list[_Service]:
+    """Two services with `role` and `fault`, in different words, and another fault each.
+
+    `apart`: state the role in different words, too. Later pairs of a role do not, so that the
+    counts of its phrases differ: equal ones would link its services.
+    """
+    texts = data("incidents.json")
+    purposes = source.sample(texts["roles"][role][0], 2)
+    ways = source.sample(texts["faults"][fault][0], 2)
+    if not apart:
+        purposes = purposes[:1] * 2
+    return [_service(source, role, p, fault, w) for p, w in zip(purposes, ways, strict=True)]
+
+
+def _service(
+    source: random.Random, role: int, purpose: str, fault: int, way: Sequence[str]
+) -> _Service:
+    """A service with the purpose; `fault` described in this `way`, and another fault."""
     texts = data("incidents.json")
     name = f"{source.choice(data('words.json')['nouns'])}-{source.randrange(100, 1000)}"
-    other = source.choice([f for f in range(len(texts["faults"])) if f not in (fault, asked)])
-    pairs = [texts["faults"][fault][0][way], source.choice(texts["faults"][other][0])]
+    other = source.choice([f for f in range(len(texts["faults"])) if f != fault])
+    pairs = [way, source.choice(texts["faults"][other][0])]
     order = [0, 0, 1, 1]
     source.shuffle(order)
-    said = [f"{name}: {source.choice(texts['roles'][role][0])}"]
     left = [iter(pair) for pair in pairs]
-    said += [f"{name}: {next(left[which])}" for which in order]
-    first, second = (1 + place for place, which in enumerate(order) if which == 0)
-    return _Service(name, said, (first, second))
+    said = [f"{name}: {purpose}", *(f"{name}: {next(left[which])}" for which in order)]
+    places = [[1 + place for place, which in enumerate(order) if which == n] for n in (0, 1)]
+    faults = {
+        which: (start, end) for which, (start, end) in zip((fault, other), places, strict=True)
+    }
+    return _Service(name, role, said, faults)
 
 
-def _check(text: str, service: _Service) -> None:
-    """Check that the service logs exactly its own lines and that times never decrease."""
-    lines = text.splitlines()
-    own = [line[6:] for line in lines if line[6:].startswith(f"{service.name}: ")]
-    if own != service.lines or any(a[:5] > b[:5] for a, b in itertools.pairwise(lines)):
-        raise AssertionError(f"{service.name}: other lines, or times that go back")
+def _check(text: str, services: Sequence[_Service]) -> None:
+    """Check that the services log exactly their own lines and that times never decrease."""
+    logged: dict[str, list[str]] = {service.name: [] for service in services}
+    rows = text.splitlines()
+    for row in rows:
+        logged.get(row[6:].partition(": ")[0], []).append(row[6:])
+    if any(logged[service.name] != service.lines for service in services):
+        raise AssertionError("a service logs other lines than its own")
+    if any(a[:5] > b[:5] for a, b in itertools.pairwise(rows)):
+        raise AssertionError("times go back")
+
+
+def _place(text: str, service: _Service, number: int) -> tuple[int, int]:
+    """Span of the service's line `number`, without its time."""
+    start = text.index(f" {service.lines[number]}\n") + 1
+    return start, start + len(service.lines[number])
+
+
+def _minute(text: str, span: tuple[int, int]) -> int:
+    """Minute of the day of the line with this span."""
+    hour, minute = text[span[0] - 6 : span[0] - 1].split(":")
+    return int(hour) * 60 + int(minute)
 
 
 def _pairs(sample: Sample) -> list[int]:
