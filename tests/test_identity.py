@@ -53,6 +53,21 @@ def test_composed_configurations_keep_their_identity(row):
     assert then == row["identity"]
 
 
+def test_a_cell_computes_its_identity_once(monkeypatch, tmp_path):
+    (config,) = expand(overrides(tmp_path, "http://localhost:1/v1"))
+    cell = build_cell(config)
+    computed = []
+
+    def counted(value, versions):
+        computed.append(versions)
+        return identity(value, versions)
+
+    monkeypatch.setattr("rlm_eval.config.cell.identity", counted)
+    again = dataclasses.replace(cell)  # a copy with nothing computed yet
+    assert (again.identity, again.id, again.folder) == (cell.identity, cell.id, cell.folder)
+    assert computed == [{}]
+
+
 def model(name="Model", fields=(), version=1, first=("name",)):
     """A class as a later release may have it."""
     made = dataclasses.make_dataclass(

@@ -1,7 +1,10 @@
 """What a manifest says of the machine."""
 
+import subprocess
+
 import pytest
 
+from rlm_eval.core.git import git_state
 from rlm_eval.runner.manifest import processor
 
 
@@ -16,3 +19,19 @@ from rlm_eval.runner.manifest import processor
 def test_a_processor_is_told_with_its_widest_vector_units(tmp_path, text, told):
     (tmp_path / "cpuinfo").write_text(text)
     assert processor(tmp_path / "cpuinfo") == told
+
+
+def test_the_revision_of_the_code_is_read_once_in_a_process(monkeypatch):
+    asked = []
+    run = subprocess.run
+
+    def counted(command, **options):
+        asked.append(command)
+        return run(command, **options)
+
+    git_state.cache_clear()
+    monkeypatch.setattr(subprocess, "run", counted)
+    first = git_state()
+    processes = len(asked)
+    assert git_state() == first
+    assert len(asked) == processes

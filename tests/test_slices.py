@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm_eval.core.types import Slice
+from rlm_eval.storage import prompt_slices
 from rlm_eval.storage.prompt_slices import MIN_RUN, SourceIndex, decode
 
 
@@ -24,19 +25,42 @@ def slices(text: str) -> list[Slice]:
     return [part for part in INDEX.encode(text) if isinstance(part, Slice)]
 
 
-@given(
-    st.lists(
-        st.one_of(
-            st.text(max_size=80),
-            st.tuples(st.integers(0, 20_000), st.integers(1, 400)),
-        ),
-        max_size=8,
-    )
-)
+PROMPTS = st.lists(
+    st.one_of(
+        st.text(max_size=80),
+        st.tuples(st.integers(0, 20_000), st.integers(1, 400)),
+    ),
+    max_size=8,
+).map(lambda made: "".join(p if isinstance(p, str) else CONTEXT[p[0] :][: p[1]] for p in made))
+
+
+@given(PROMPTS)
 @settings(max_examples=200, deadline=None)
-def test_decoding_gives_the_text_back(pieces):
-    text = "".join(p if isinstance(p, str) else CONTEXT[p[0] : p[0] + p[1]] for p in pieces)
+def test_decoding_gives_the_text_back(text):
     assert decode(INDEX.encode(text), CONTEXT) == text
+
+
+@given(PROMPTS)
+@settings(max_examples=100, deadline=None)
+def test_windows_hashed_ahead_change_no_part(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_slices, "_AHEAD", 0)
+        batch_by_batch = INDEX.encode(text)
+    assert INDEX.encode(text) == batch_by_batch
+
+
+def test_a_short_prompt_is_hashed_once(monkeypatch):
+    hashed = []
+    hash_windows = prompt_slices._window_hashes
+
+    def counted(text):
+        hashed.append(len(text))
+        return hash_windows(text)
+
+    monkeypatch.setattr(prompt_slices, "_window_hashes", counted)
+    prompt = f"{words(2, 40)} {CONTEXT[700:1200]} {words(3, 20)}"
+    assert slices(prompt)
+    assert hashed == [len(prompt)]
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 15, 16, 17, 999, 20_000])

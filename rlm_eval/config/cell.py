@@ -7,6 +7,7 @@ number of samples is excluded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import re
@@ -140,7 +141,7 @@ class Cell:
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts))
         return f"{name[:96]}-{identity[:12]}"
 
-    @property
+    @functools.cached_property  # a run asks for it at every step; its objects are frozen
     def identity(self) -> str:
         """Hash of all settings that determine the cell's results."""
         return self.identity_under({})
@@ -195,7 +196,6 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     settle(config)
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
-    length = parse_length(config.length)
     task: Task = given["task"] if "task" in given else build_task(config)
     if "task" in given:
         _check_members(task, "task", Task, *([JudgedTask] if _has_judge(task) else []))
@@ -225,7 +225,7 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
         task=task,
         method=method,
         models=_models(config, [*method.slots, *judged], given),
-        length=length,
+        length=parse_length(config.length),
         n=_positive(config, "n"),
         seed=int(config.seed),
         epochs=_positive(config, "epochs"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 from typing import Any
 
 
+@functools.cache  # constant in a process: it is the state of the imported code
 def git_state() -> dict[str, Any]:
     """Return revision and dirty flag of the running code; `None` outside a git checkout."""
     root = Path(__file__).parents[2]

@@ -45,15 +45,14 @@ _FRAME = 300  # tokens: a chat template, and the blocks of a cache (up to 128)
 _OFF_LOOP_CHARS = 20_000  # longer texts are measured in a thread
 _REMEMBERED, _REMEMBERED_CHARS = 2000, 8_000_000  # whole prompts: a server may have cached them
 
-_RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
+_RUN = re.compile(r"(.)\1\1\1\1*", re.DOTALL)  # three times as fast as `\1{3,}`
 _WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and beyond: no spaces between words
 _WIDE_TOKENS = 0.3
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SPACE = re.compile(r"(?<!\s)\s")
-_PIECES = re.compile(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+")
+_PIECES = re.compile(r"(?:[A-Za-z]+|[0-9]{1,3}|[^\w\s]+)[\s_]*")  # a match begins where one ended
 _PIECE_TOKENS, _MOST_CHARS = 0.85, 4.5
 _LONG_WORD = 8  # most characters per token of text without spaces
-_LONG = re.compile(rf"\S{{{2 * _LONG_WORD},}}")
 
 Count = Callable[[Sequence[Message]], Awaitable[int | None]]
 
@@ -174,7 +173,9 @@ def least_tokens(text: str) -> float:
     wide = 0
     if not text.isascii():
         text, wide = _WIDE.subn(" ", text)
-    words = len(text.split()) + sum(len(word) // _LONG_WORD - 1 for word in _LONG.findall(text))
+    apart = text.split()
+    long = [len(word) // _LONG_WORD - 1 for word in apart if len(word) >= 2 * _LONG_WORD]
+    words = len(apart) + sum(long)
     pieces = _PIECE_TOKENS * len(_PIECES.findall(text))
     return max(words, min(pieces, len(text) / _MOST_CHARS)) + _WIDE_TOKENS * wide
 

@@ -235,8 +235,10 @@ class Session:
         request = request_hash(endpoint.name, messages, sampling)
         occurrence = self._occurrences[position, request]
         self._occurrences[position, request] += 1
+        number, submitted = self._next_id, self.elapsed()
+        self._next_id += 1
         draft = Call(
-            id=self._next_id,
+            id=number,
             parent=parent,
             depth=depth,
             role=role,
@@ -244,16 +246,14 @@ class Session:
             position=position,
             slot=model,
             model=endpoint.name,
-            prompt=Prompt(()),
+            prompt=await self._encoded_prompt(messages, role),
             reply="",
             reasoning="",
             finish_reason="",
             usage=Usage(),
-            times=Times(self.elapsed(), self.elapsed(), None, self.elapsed()),
+            times=Times(submitted, submitted, None, submitted),
             attempts=0,
         )
-        self._next_id += 1
-        draft = replace(draft, prompt=await self._encoded_prompt(messages, role))
         stored = self._stored.take(position, request, occurrence)
         if stored is not None:
             if role is Role.SUB and self._stored.overlap(position):
@@ -366,7 +366,8 @@ class Session:
         call = finished(draft, reply, self.elapsed(), estimate, keeps_raw=self.keeps_raw)
         if endpoint.check is not None and expected is not None:
             least = endpoint.check.cut(expected, reply.usage)
-            call = replace(call, prompt_tokens_at_least=least)
+            if least is not None:
+                call = replace(call, prompt_tokens_at_least=least)
         self._keep(request, call)
         return call
 

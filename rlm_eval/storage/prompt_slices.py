@@ -21,7 +21,8 @@ MIN_RUN = 32
 
 _BLOCK = 16  # a run of MIN_RUN - 1 characters always holds one aligned block of this size
 _CHUNK = 1 << 20  # characters hashed at once: bounds the memory of indexing a 40 MB text
-_FIRST_BATCH = 64  # windows looked up at once after a run; more while nothing is found
+_FIRST_BATCH = 64  # windows of a batch after a run; more while nothing is found
+_AHEAD = 1024  # windows hashed at once at least: as fast as a batch of 64
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 
 _EIGHTH, _SEVEN = np.uint64(3), np.uint64(7)
@@ -101,11 +102,16 @@ class SourceIndex:
         done = 0  # text[:done] is encoded
         after = 0  # where the previous slice ended
         at, size = 0, _FIRST_BATCH
+        first = end = 0  # the windows of text[first:end] are looked up
         while at <= len(text) - _BLOCK:
-            hits, lows = self._hits(_window_hashes(text[at : at + size + _BLOCK - 1]))
+            if min(at + size, len(text)) > end:
+                first, end = at, at + max(size, _AHEAD)
+                known = self._hits(_window_hashes(text[first : end + _BLOCK - 1]))
+            batch = slice(*(bisect_left(known[0], edge - first) for edge in (at, at + size)))
+            hits, lows = known[0][batch], known[1][batch]
             number = 0
             while number < len(hits):
-                run = self._run_at(text, at, hits, lows, number, done, after)
+                run = self._run_at(text, first, hits, lows, number, done, after)
                 number += 1
                 while run is not None:
                     start, place, length = run
@@ -114,7 +120,7 @@ class SourceIndex:
                     parts.append(Slice(self.name, place, place + length))
                     done, after = start + length, place + length
                     run = self._onward(text, done, after)
-                number = bisect_left(hits, done - at, number)
+                number = bisect_left(hits, done - first, number)
             at += size
             # A run far beyond the batch: do not hash more in vain. Otherwise look up more at once,
             # since many short runs or none at all follow.
@@ -156,7 +162,7 @@ class SourceIndex:
         floor: int,
         after: int,
     ) -> _Run | None:
-        """Return the run of `MIN_RUN` characters or more through a hit window; batch start `at`.
+        """Return the run of `MIN_RUN` characters or more through a hit window; hits begin at `at`.
 
         Every place that repeats it has an aligned block within the `_BLOCK` windows after its first
         hit: of these the longest run wins, then the nearest that ends after `after`, then the first

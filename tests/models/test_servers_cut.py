@@ -3,10 +3,13 @@
 import base64
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 from fake_server import FakeServer, find_number
+from hypothesis import given
+from hypothesis import strategies as st
 from runs import cell_folder, overrides, records, run_here
 
 from rlm_eval.commands.report import main as report
@@ -165,6 +168,17 @@ def test_least_tokens_of_runs_and_of_nothing():
     assert least_tokens("") == 0
     assert least_tokens("=" * 50_000) == 1
     assert least_tokens(" \n\t " * 1000) == 0
+
+
+@given(st.text("aB7_-. \n\x1c\u00e9\u2003\u4e2d", max_size=120))
+def test_least_tokens_is_what_its_description_says(text):
+    short = re.sub(r"(.)\1{3,}", r"\1", text, flags=re.DOTALL)
+    wide = len(re.findall("[\u2e80-\U0010ffff]", short))
+    short = re.sub("[\u2e80-\U0010ffff]", " ", short)
+    words = [max(1, len(word) // 8) for word in short.split()]
+    pieces = re.findall(r"[A-Za-z]+|[0-9]{1,3}|[^\w\s]+", short)
+    least = max(sum(words), min(0.85 * len(pieces), len(short) / 4.5))
+    assert least_tokens(text) == least + 0.3 * wide
 
 
 async def test_servers_cut_is_an_outcome_that_is_missing_and_redone(tmp_path, capsys):
