@@ -85,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     name, rest = arguments[0], arguments[1:]
     known = commands()
+    if name.startswith("-"):
+        fail(f"rlm-eval: {name}: options come after the command (rlm-eval COMMAND {name} ...)")
+        return BAD_INPUT
     if name not in known:
         near = difflib.get_close_matches(name, known, 3) or list(known)
         fail(f"rlm-eval: no command {name!r}; near: {', '.join(near)}")

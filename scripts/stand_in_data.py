@@ -5,7 +5,7 @@
 
 Windows, repositories and documents come from this project's generators; the queries of
 BrowseComp+'s shape are encrypted as the hub's are, with the canary `stand-in`. Prints the
-commands that make suites read them. A score on them says nothing about the benchmarks.
+commands that make suites read them. A score on them is no score on the benchmarks.
 """
 
 from __future__ import annotations

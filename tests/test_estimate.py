@@ -205,7 +205,7 @@ def test_hours_are_told_where_the_harness_starts_the_model():
     assert "none billed" in told
     assert "money:" not in told
     unmeasured = table(told_of("task=s_niah", "method=rag", "model@root=qwen2.5-coder-7b", "n=1"))
-    assert "nobody measured qwen2.5-coder-7b" in unmeasured
+    assert "no measured speed of qwen2.5-coder-7b" in unmeasured
     assert "--tokens-per-second" in unmeasured
     billed = table(told_of("task=s_niah", "method=rag", "model@root=gpt-5", "n=1"))
     assert "time:" not in billed

@@ -138,3 +138,9 @@ def test_the_line_comes_after_30_s_of_a_real_run(tmp_path):
     assert len(lines) == 1
     assert "0 of 1 cells done, 3 of 4 samples run" in lines[0]
     assert re.search(r"about ([1-9]|1\d) s left$", lines[0])
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--log-file", "--config-dir"])
+def test_an_option_before_the_command_is_named_with_its_place(capsys, option):
+    assert main([option, "x", "status"]) == 2
+    assert f"(rlm-eval COMMAND {option} ...)" in capsys.readouterr().err

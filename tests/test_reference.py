@@ -112,11 +112,12 @@ def read_by_name() -> set[str]:
     found = set()
     for path in (ROOT / "rlm_eval").rglob("*.py"):
         text = path.read_text()
-        found |= set(re.findall(r"RLM_EVAL_[A-Z_]*[A-Z]", text))
+        found |= set(re.findall(r"RLM_EVAL_[A-Z_]*[A-Z]|\bPIP_[A-Z_]+", text))
         found |= set(re.findall(r"os\.(?:environ\.(?:get|pop)|getenv)\(\s*\"([A-Z_]+)\"", text))
     for path in (ROOT / "scripts").glob("*.sh"):
         found |= set(re.findall(r"RLM_EVAL_[A-Z_]*[A-Z]", path.read_text()))
-    return found
+    script = (ROOT / "scripts" / "env.sh").read_text()
+    return found | set(re.findall(r"\$\{([A-Z_]+):-", script))
 
 
 def test_every_environment_variable_is_described():

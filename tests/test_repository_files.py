@@ -39,6 +39,25 @@ def test_the_citation_is_of_this_version():
     assert cited["license"] == "Apache-2.0"
 
 
+def test_no_yaml_names_a_key_twice():
+    """A reader takes the last one; a strict one refuses the file."""
+    names = subprocess.run(
+        ["git", "ls-files", "*.yaml", "*.yml", "*.cff"], cwd=ROOT, capture_output=True, check=True
+    )
+    paths = [ROOT / name for name in names.stdout.decode().split()]
+    assert ROOT / "CITATION.cff" in paths
+    for path in paths:
+        nodes = [yaml.compose(path.read_text(), Loader=yaml.SafeLoader)]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, yaml.MappingNode):
+                keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                assert len(keys) == len(set(keys)), (path, sorted(keys))
+                nodes += [value for _, value in node.value]
+            elif isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+
+
 def test_issue_templates_have_a_name_and_a_purpose():
     for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.md"):
         _, head, body = path.read_text().split("---\n", 2)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlm_eval.commands import command_parser
+from rlm_eval.core.exit_codes import DONE, NEGATIVE
 
 
 def main(argv: Sequence[str]) -> int:
-    """See `rlm_eval.repl.doctor` and `rlm_eval.models.servers.trial`."""
+    """See `rlm_eval.repl.doctor` and `rlm_eval.config.model_check`."""
     parser = command_parser(__name__, __doc__)
     parser.add_argument(
         "--model", help="name in configs/model: start its server, request one reply, stop it"
@@ -29,10 +30,10 @@ def main(argv: Sequence[str]) -> int:
             parser.error("overrides need --model NAME")
         from rlm_eval.repl.doctor import doctor
 
-        print(doctor())
-        return 0
+        print(told := doctor())
+        return NEGATIVE if "\nrepl.isolation=strict: refused" in told else DONE
     from rlm_eval.config import model_check
     from rlm_eval.core.terminal import printable
 
     print(printable(model_check.run(arguments.model, arguments.overrides)))
-    return 0
+    return DONE

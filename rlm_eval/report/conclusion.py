@@ -14,6 +14,7 @@ import pandas as pd
 
 from rlm_eval.report import wording
 from rlm_eval.report.referee.evidence import Finding
+from rlm_eval.report.tables.baselines import MUST_EXCEED
 from rlm_eval.report.tables.standard import Table
 
 MOST = 5
@@ -63,6 +64,7 @@ def conclusion(
         *_not_shown(comparisons),
         *_as_bounds(table),
         *_alarms(findings),
+        *_not_above_rules(table),
         *_reservations(limits),
     ]
     return Conclusion(tuple(may), tuple(may_not[: MOST - len(may)]))
@@ -197,6 +199,23 @@ def _alarms(findings: Sequence[Finding]) -> list[Line]:
     named = ", ".join(finding.check for finding in alarms)
     count = "1 alarm" if len(alarms) == 1 else f"{len(alarms)} alarms"
     return [Line(f"The referee raises {count}: {named}. {alarms[0].text}", "limits")]
+
+
+def _not_above_rules(table: pd.DataFrame) -> list[Line]:
+    """Return how many cells are not shown to exceed a rule that needs no model."""
+    lows = [f"base_{kind}_low" for kind in MUST_EXCEED]
+    known = table[~table["base_by_code"] & ~table["as_bounds"] & table[lows].notna().all(axis=1)]
+    below = known[known[lows].le(0).any(axis=1)]
+    if below.empty:
+        return []
+    names = ", ".join(dict.fromkeys(map(str, below["series"])))
+    return [
+        Line(
+            f"{len(below)} of {len(known)} cells are not shown to exceed the best skimmer and the "
+            f"best rule without a model ({names}).",
+            "limits",
+        )
+    ]
 
 
 def _reservations(limits: Sequence[str]) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from decimal import Decimal
 
 import pandas as pd
 
@@ -26,6 +27,13 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / min(size, 1e3 if suffix == 'k' else size):g}{suffix}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
+def three_digits(value: float) -> str:
+    """Format an amount with three significant digits, never as a power of ten: 0.0123, 1,018."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return format(Decimal(f"{value:.3g}"), "f")
 
 
 def probability(p: float) -> str:

@@ -85,9 +85,10 @@ def _replace(run: Path, name: str, out: Path, done: Sequence[Path], kept: Earlie
     ):
         made = Path(aside) / name
         made.mkdir()
-        _publish(whole, made, Anywhere(run, whole), kept)
         if kept is not None and (out / BASELINES).exists():
-            shutil.copyfile(out / BASELINES, made / BASELINES)
+            for place in (whole, made):
+                shutil.copyfile(out / BASELINES, place / BASELINES)
+        _publish(whole, made, Anywhere(run, whole), kept)
         seal(whole, made, out, kept)
         if out.exists():
             shutil.rmtree(out)

@@ -33,7 +33,7 @@ def test_tables_and_comparisons_show_it_where_contexts_are_few(per_cluster, show
     )
     for one in (accuracy, differences):
         assert ("given these contexts" in one.rows.columns) is shown
-        assert ("says nothing of others" in one.note) is shown
+        assert ("does not generalise to others" in one.note) is shown
     text = comparison.compare_text(records, "rlm", "rag")
     given = "given this context:" if per_cluster == 50 else "given these 2 contexts:"
     assert (given in text) is shown

@@ -16,12 +16,13 @@ from rlm_eval.records.record import FILE, to_frame
 from rlm_eval.report import report, summary
 from rlm_eval.report.conclusion import MOST, conclusion
 from rlm_eval.report.referee.evidence import Finding
-from rlm_eval.report.tables import comparison
-from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables import comparison, pivots
+from rlm_eval.report.tables.caveats import caveats, remarks
 from rlm_eval.report.tables.standard import Table
 from rlm_eval.report.viewer import page as page_of_report
 from rlm_eval.report.viewer import parts, rows
 from rlm_eval.report.viewer.parts import Links
+from rlm_eval.report.wording import tokens_label
 
 ORDER = [
     "conclusion", "scores", "outcomes", "costs", "behaviour", "comparisons", "limits", "run",
@@ -82,6 +83,35 @@ def test_a_number_of_a_pivot_links_to_its_cell_and_a_word_to_nothing() -> None:
     assert "<td>a&lt;b</td><td>y</td>" in shown
 
 
+def test_a_score_of_a_pivot_opens_the_samples_of_its_cell_alone() -> None:
+    records = [
+        frames.frame(tasks=("a_task",), lengths=(1024, 2048), n=12),
+        frames.frame(tasks=("b_task",), lengths=(1024, 2048, 4096), n=12, seed=1),
+    ]
+    frame = summary.prepare(pd.concat(records))
+    table = summary.summarise(frame)
+    links = Links(table)
+    built = pivots.build(frame, table, pd.DataFrame())
+    assert [one.name for one in built][-1] == "score_by_task"
+    assert len(built) == 3
+    found = 0
+    for one in built:
+        told = re.findall(r'<a href="#([^"]+)">([\d.]+) ±', parts.table(one, links))
+        assert told, one.name
+        for address, value in told:
+            cell = links.cells[int(address.removeprefix("c="))]
+            rows = table[(table["task_label"] == cell[0]) & (table["series"] == cell[2])]
+            [row] = [r for r in rows.to_dict("records") if tokens_label(r["length"]) == cell[1]]
+            assert value == f"{100 * row['accuracy']:.1f}", (one.name, cell)
+            found += 1
+    assert found == 3 * (2 + 3 + 2)
+
+
+def test_a_name_in_backticks_is_code_in_a_note() -> None:
+    shown = parts.table(Table("t", "T", "See `accuracy` & `a<b`.", pd.DataFrame([{"x": "y"}])))
+    assert "See <code>accuracy</code> &amp; <code>a&lt;b</code>." in shown
+
+
 def test_scripts_make_no_markup_from_data() -> None:
     assets = Path(page_of_report.__file__).parent / "assets"
     own = [path for path in assets.glob("*.js") if not path.name.endswith(".umd.js")]
@@ -140,6 +170,35 @@ def test_what_was_planned_comes_before_what_was_explored() -> None:
         "Of 2 comparisons named before the run, 1 shows a difference after Holm: rlm higher than "
         "rag on s_niah at 1k (+30.0 pp [+10.0, +50.0]); not run: 1."
     )
+
+
+def test_a_cell_below_a_rule_without_a_model_is_in_the_conclusion() -> None:
+    frame, table, rows_, limits = made(n=12)
+    before = [line.text for line in conclusion(frame, table, rows_, limits).may_not]
+    assert not any("rule without a model" in text for text in before)
+    rlm = table["method"] == "rlm"
+    own = table.assign(
+        base_skimmer_low=0.1, base_no_model_low=table["n"].where(~rlm, -0.2).astype(float)
+    )
+    found = [line.text for line in conclusion(frame, own, rows_, limits).may_not]
+    cells = int((~table["as_bounds"]).sum())
+    below = int((rlm & ~table["as_bounds"]).sum())
+    assert (
+        f"{below} of {cells} cells are not shown to exceed the best skimmer and the best rule "
+        "without a model (rlm)."
+    ) in found
+    by_code = own.assign(base_by_code=True)
+    texts = [line.text for line in conclusion(frame, by_code, rows_, limits).may_not]
+    assert not any("rule without a model" in text for text in texts)
+
+
+def test_a_remark_keeps_the_sentence_that_says_it_of_what_came_before() -> None:
+    frame, *_ = made(n=2)
+    remark = "The prompt x was chosen with other seeds. It is not the paper's. A small model."
+    found = remarks(frame.assign(remark=remark))
+    assert found == [
+        "The prompt x was chosen with other seeds. It is not the paper's.", "A small model.",
+    ]  # fmt: skip
 
 
 def test_every_outcome_has_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
@@ -12,8 +13,17 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from rlm_eval.report import looks, summary
-from rlm_eval.report.figures import behaviour, files, multiples, panels, style
+from rlm_eval.report import looks, summary, wording
+from rlm_eval.report.figures import (
+    behaviour,
+    captions,
+    distributions,
+    files,
+    heatmaps,
+    multiples,
+    panels,
+    style,
+)
 from rlm_eval.report.tables import assembled, comparison, pivots
 from rlm_eval.report.tables.latex import latex
 from rlm_eval.report.tables.table import Table, applying, marked
@@ -105,6 +115,46 @@ def test_the_picture_has_no_caption_and_a_width_of_a_journal(tmp_path: Path) -> 
     assert float(box[1]) == pytest.approx(3.3 * 72, abs=0.5)
 
 
+def test_a_caption_names_only_what_is_drawn() -> None:
+    frame, table = prepared(tasks=("s_niah", "oolong"), n=12)
+    bands = "25 to 75 % (dark)"
+    assert bands in captions.spread_note(style.looks(frame), table)
+    assert bands not in captions.spread_note(
+        style.looks(frame), table[table["length"] == table["length"].min()]
+    )
+    assert captions.baselines_note(table) == ""
+    known = table["task_label"] == "oolong"
+    some = table.assign(
+        base_prior=table["n"].where(known), base_no_model=table["n"].where(known),
+        base_bag_of_words=table["n"].where(known),
+    )  # fmt: skip
+    told = captions.baselines_note(some)
+    assert "the best rule without a model and a bag of words" in told
+    assert "skimmer" not in told
+    assert "Baselines not computed: s_niah." in told
+    assert "bag of words" not in captions.baselines_note(some, ("skimmer", "no_model"))
+
+
+def test_a_map_of_positions_names_the_series_that_it_leaves_out() -> None:
+    frame, table = prepared(roots=("a", "b"), lengths=(1024, 2048), n=12)
+    figure, data = heatmaps.position_by_length(frame, table)
+    shown = set(data["series"])
+    assert len(shown) == 3
+    left = [name for name in summary.series_order(frame) if name not in shown]
+    assert left
+    assert f"Not drawn, to keep the maps readable: {', '.join(left)}." in style.caption_of(figure)
+
+
+def test_the_labels_of_a_low_figure_do_not_overlap() -> None:
+    for methods in (("rag", "rlm"), ("long_context", "rag", "rlm")):
+        frame, table = prepared(methods=methods, lengths=(1024,), n=12)
+        figure, _ = distributions.quartiles(frame, table)
+        figure.canvas.draw()
+        boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
+        tops = sorted((box.y0, box.y1) for box in boxes)
+        assert all(upper[0] >= lower[1] for lower, upper in itertools.pairwise(tops))
+
+
 def test_behaviour_joins_no_points_of_two_tasks() -> None:
     frame, table = prepared(tasks=("s_niah", "oolong"), methods=("rag", "rlm"), n=5)
     figure, data = behaviour.behaviour(frame, table)
@@ -170,6 +220,45 @@ def test_method_by_task_has_cost_only_where_a_price_is_known() -> None:
         assert "USD mean" in by_name["cost"].note or priced
 
 
+def test_two_lengths_with_the_same_rounded_label_keep_their_columns() -> None:
+    frame, table = prepared(methods=("rag", "rlm"), lengths=(2048, 2050, 4096), n=6)
+    [found] = pivots.by_length(table, comparison.against(frame, "rag"))
+    assert list(found.rows) == ["method", "2,048", "2,050", "4k"]
+    assert {"2,048 n", "2,050 n", "4k n"} <= set(found.csv)
+
+
+def test_a_method_without_a_cell_at_the_longest_length_is_named() -> None:
+    frame, table = prepared(tasks=("a_task", "b_task"), lengths=(1024, 2048), n=6)
+    part = table[(table["series"] != "rag") | (table["length"] == 1024)]
+    found = pivots.by_task(part, comparison.against(frame, "long_context"))
+    assert list(found.rows["method"]) == ["long_context", "rlm"]
+    assert "Not run at these lengths: rag." in found.note
+    [by_length] = pivots.by_length(part, pd.DataFrame())
+    assert list(by_length.rows.loc[by_length.rows["method"] == "rag", "2k"]) == ["not run"] * 2
+    assert by_length.csv["2k n"].dropna().tolist() == [6] * 4
+    assert ".0," not in by_length.csv[["2k n"]].to_csv(index=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0, "0"), (0.000001234, "0.00000123"), (0.01236, "0.0124"), (12.3, "12.3"), (999.7, "1000"),
+     (1018.4, "1,018"), (1.2e6, "1,200,000"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_an_amount_is_never_a_power_of_ten(value: float, words: str) -> None:
+    assert wording.three_digits(value) == words
+
+
+def test_tables_of_tokens_and_seconds_have_no_power_of_ten() -> None:
+    frame, table = prepared(priced=False, n=12)
+    slow = table.assign(wall_median=1234.5, wall_max=98765.4)
+    built = assembled.tables(frame, slow, pd.DataFrame(), [])
+    by_name = {one.name: one.rows.astype(str) for one in built}
+    assert by_name["budgets"]["per sample"].str.fullmatch(r"[\d,.]+").all()
+    assert "98,765" in by_name["latency"].to_string()
+    for name in ("budgets", "latency", "cost"):
+        assert not re.search(r"\de[+-]\d", by_name[name].to_string())
+
+
 def test_root_by_sub_model() -> None:
     frame, table = prepared(methods=("rlm",), lengths=(1024,), roots=("big",), subs=("m", "s"), n=9)
     [found] = [t for t in pivots.build(frame, table, pd.DataFrame()) if t.name == "model_pairs"]
@@ -232,11 +321,17 @@ def test_latex_has_booktabs_number_columns_a_caption_and_escapes() -> None:
         assert len(re.findall(r"(?<!\\)&", line)) + spans + 1 == columns
 
 
-@pytest.mark.slow
 def test_a_name_in_backticks_is_typewriter_in_latex() -> None:
     rows = pd.DataFrame([{"task": "a", "method": "b"}])
     text = latex(Table("t", "Score", "See table `score_by_task`.", rows))
     assert r"See table \texttt{score\_by\_task}." in text
+
+
+def test_latex_has_no_typed_comparison_and_no_row_that_the_row_above_takes() -> None:
+    rows = pd.DataFrame([{"interval": "[1, 2]"}, {"interval": "*"}, {"interval": "a"}])
+    text = latex(Table("t", "Score", "p95 needs n >= 72 and x <= 1.", rows))
+    assert r"n $\geq$ 72 and x $\leq$ 1" in text
+    assert "{}[1, 2] \\\\\n{}* \\\\\na \\\\" in text
 
 
 @pytest.mark.skipif(which("pdflatex") is None, reason="needs pdflatex with siunitx")

@@ -10,6 +10,13 @@ from rlm_eval.report import wording
 from rlm_eval.report.figures import style
 from rlm_eval.report.tables.caveats import remarks
 
+_DASHED = {
+    "skimmer": "the best skimmer (reads at most 25 % of the text)",
+    "no_model": "the best rule without a model",
+    "bag_of_words": "a bag of words trained on other seeds (light)",
+}
+"""Kind of baseline -> its words in a caption."""
+
 
 def counts_by_panel(table: pd.DataFrame, count: str) -> bool:
     """Return whether n differs between cells, so that each panel must print its own."""
@@ -22,25 +29,32 @@ def one_size(table: pd.DataFrame, count: str = "n", what: str = "per point") -> 
     return "" if read.nunique() != 1 else f"{wording.counted(read)} {what}"
 
 
-def spread_note(looks: Collection[str]) -> str:
+def spread_note(looks: Collection[str], table: pd.DataFrame) -> str:
     """Explain the points, bands and bars of panels over length."""
     told = (
         "Score: mean and 95 % interval per length. Cost: mean with its 95 % interval, and the "
         "median as a dash; latency: median with its 95 % interval"
     )
-    if len(looks) <= style.BANDS:
+    lengths = table.groupby(["task_label", "series"])["length"].nunique()
+    if len(looks) <= style.BANDS and lengths.gt(1).any():  # a band needs two lengths
         return f"{told}; both: 25 to 75 % (dark) and 5 to 95 % (light) of samples. "
     return f"{told}. "
 
 
-def baselines_note(table: pd.DataFrame) -> str:
-    """Explain the dashed lines, and name the tasks that code solves."""
-    if not table["base_prior"].notna().any():
+def baselines_note(table: pd.DataFrame, drawn: Collection[str] = tuple(_DASHED)) -> str:
+    """Explain the dashed lines, and name the tasks that have none and those that code solves.
+
+    `drawn`: the kinds of baseline that the figure draws.
+    """
+    found = [_DASHED[kind] for kind in drawn if table[f"base_{kind}"].notna().any()]
+    if not found:
         return ""
-    told = (
-        "Dashed grey: what the best skimmer (reads at most 25 % of the text) and the best "
-        "rule without a model score on the same samples. "
-    )
+    *most, last = found
+    words = f"{', '.join(most)} and {last} score" if most else f"{last} scores"
+    told = f"Dashed grey: what {words} on the same samples. "
+    known = table.groupby("task_label", sort=False)["base_prior"].count()
+    if lacking := ", ".join(known.index[known.eq(0)]):
+        told += f"Baselines not computed: {lacking}. "
     if names := ", ".join(dict.fromkeys(table.loc[table["base_by_code"], "task_label"])):
         told += f"Solved by a search or a program by design: {names}. "
     return told
@@ -95,7 +109,7 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
     if smallest < 50:
         parts.append(f"With n = {smallest} per point, small differences cannot be seen.")
     if frame["scripted"].any():
-        parts.append("Replies are scripted: this says nothing about any model.")
+        parts.append("Replies are scripted: nothing here measures a model.")
     parts += remarks(frame)
     if frame["generated"].any():
         parts.append("The data come from this harness's own generator, not from a published set.")

@@ -30,6 +30,7 @@ from rlm_eval.report.figures.panels import (
     money_of,
     three_lengths,
 )
+from rlm_eval.report.tables.baselines import MUST_EXCEED
 
 _SCORE = ["accuracy", "low", "high", "as_bounds", "bound_low", "bound_high"]
 
@@ -51,7 +52,7 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     rows = []
     for axis, ((task, length), group) in zip(axes, groups, strict=True):
         known = group[group[f"{money}_mean"].gt(0) & group["accuracy"].notna()]
-        for kind in ("skimmer", "no_model"):
+        for kind in MUST_EXCEED:
             if (level := group[f"base_{kind}"].mean()) == level:
                 axis.axhline(100 * level, linewidth=0.9, zorder=1, **DASHED[kind])
         rows += _points(axis, known, looks, money)
@@ -68,7 +69,7 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         f"Mean score against mean cost per sample, {wording.counted(table['n'])}, both with 95 % "
         "intervals (clusters respected). Grey: dominated (another point is at least as good and "
         f"cheaper). {'In the legend: series that are not dominated somewhere. ' if many else ''}"
-        f"{baselines_note(table)}{note} " + shared_caption(frame, table)
+        f"{baselines_note(table, MUST_EXCEED)}{note} " + shared_caption(frame, table)
     )
     ahead = {row["series"] for row in rows if row["pareto"] or not many}
     shown = {name: look for name, look in looks.items() if name in ahead}

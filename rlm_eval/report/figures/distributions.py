@@ -36,6 +36,7 @@ def quartiles(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     apart = 0.26 if len(order) <= style.MANY else 0.2
     most = max(map(len, lengths.values()))
     height = 0.5 + len(order) * max(0.13, (0.085 if len(order) <= style.MANY else 0.06) * most)
+    height += 0.3 / len(lengths)  # the axis labels below the last row
     figure, axes = style.canvas(len(lengths), 2, row_height=height)
     rows: list[dict[str, Any]] = []
     for row, (task, places) in enumerate(lengths.items()):

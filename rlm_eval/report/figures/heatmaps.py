@@ -151,11 +151,15 @@ def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """
     order = summary.series_order(frame)
     own = frame[frame["meta_depth"].notna() & frame["series"].isin([order[0], *order[-2:]])]
+    others = [name for name in order if name not in {order[0], *order[-2:]}]
+    words = "Score (%) by where the needle lies and length."
+    if others:
+        words += f" Not drawn, to keep the maps readable: {', '.join(others)}."
     place = (own["meta_depth"].astype(float).clip(0, 99.9) / 20).astype(int)
     labels = np.array(["0 to 20", "20 to 40", "40 to 60", "60 to 80", "80 to 100"])
     return _by_length(
         own.assign(row=labels[place]), table, "needle at (% of context)",
-        ["task_label", "series"], "Score (%) by where the needle lies and length.",
+        ["task_label", "series"], words,
     )  # fmt: skip
 
 

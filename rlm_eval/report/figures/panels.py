@@ -108,7 +108,7 @@ def length_panels(
         if columns == 2 and column:
             axis.set_ylabel("")
     caption = (
-        f"{spread_note(looks)}{overflow_note(table)}{money_note} "
+        f"{spread_note(looks, table)}{overflow_note(table)}{money_note} "
         f"{latency_note(table, clock_of(table))} "
         + baselines_note(table)
         + published_note(published)

@@ -34,7 +34,7 @@ class Labelled:
     found: str
     """The classifier's."""
     other: str | None = None
-    """Of a second labeller; `None` where nobody else labelled."""
+    """Of a second labeller; `None` without one."""
 
 
 def read(folder: Path) -> list[Labelled]:

@@ -31,7 +31,7 @@ def profile_table(frame: pd.DataFrame) -> Table:
     """One line per task, method and pair of models. `frame` is that of `measure.measured`."""
     rows = [_line(who, own) for who, own in frame.groupby(WHO, sort=True, dropna=False)]
     shown = pd.DataFrame(rows)
-    for name in ("variant", UNKNOWN):  # columns that say nothing here
+    for name in ("variant", UNKNOWN):  # columns that apply to no line
         if name in shown and set(shown[name]) <= {"", "0"}:
             shown = shown.drop(columns=name)
     note = (

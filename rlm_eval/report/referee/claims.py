@@ -220,7 +220,7 @@ def sentence(claim: Claim, family: int) -> str:
     if claim.clusters == 1 and claim.n > 1:
         return (
             f"On {claim.n} questions about one context of {claim.task}, {claim.a} and {claim.b} "
-            f"scored {means} ({counted}); this says nothing of other contexts."
+            f"scored {means} ({counted}); this does not generalise to other contexts."
         )
     over = claim.p_holm if math.isnan(claim.p_clusters) else claim.p_clusters_holm
     if over < LEVEL:

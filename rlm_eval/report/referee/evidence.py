@@ -21,7 +21,7 @@ from rlm_eval.storage.imported import ABOUT, about_import
 from rlm_eval.storage.jsonl import read_lines
 
 MISSING = tuple(outcome.value for outcome in Outcome if outcome.is_missing)
-"""Outcomes that say nothing about the method."""
+"""Outcomes that are failures of the surroundings, not of the method."""
 
 
 @dataclass(frozen=True)

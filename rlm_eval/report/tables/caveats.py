@@ -35,10 +35,18 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 
 
 def remarks(frame: pd.DataFrame) -> list[str]:
-    """Return the remarks on models and methods, each sentence once, with its full stop."""
+    """Return the remarks on models and methods, each sentence once, with its full stop.
+
+    A sentence that begins with `It` stays with the one before, which names what it is about.
+    """
     texts = [str(text) for text in frame["remark"].dropna().unique()]
-    sentences = (sentence for text in texts for sentence in text.split(". "))
-    return list(dict.fromkeys(f"{sentence.rstrip('.')}." for sentence in sentences))
+    joined = (text.replace(". It ", f"{_JOINT}It ") for text in texts)
+    sentences = (sentence.rstrip(".") for text in joined for sentence in text.split(". "))
+    return list(dict.fromkeys(f"{sentence.replace(_JOINT, '. ')}." for sentence in sentences))
+
+
+_JOINT = ".\0"
+"""Stands for `. ` between two sentences that stay together."""
 
 
 def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:

@@ -298,7 +298,7 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
         these = "this context" if few == 1 else f"these {few} contexts"
         told.append(
             f"  given {these}: [{100 * row['given_low']:+.1f}, "
-            f"{100 * row['given_high']:+.1f}], over questions; it says nothing of other contexts"
+            f"{100 * row['given_high']:+.1f}], over questions; not valid for other contexts"
         )
     if margin is not None:
         shown = row["comparable"] and paired.non_inferior(row["low"], margin)

@@ -1,7 +1,7 @@
 """A table in LaTeX: booktabs, numbers in siunitx columns, the note as its caption.
 
-Needs `booktabs`, `siunitx` (version 2 or 3) and `graphicx`. A cell `62.5 ± 15.0` becomes two
-columns, so that the decimal points align; adjacent columns named `GROUP: part` share a heading.
+Needs `booktabs`, `siunitx` (version 2 or 3), `graphicx` and T1 fonts. A cell `62.5 ± 15.0` becomes
+two columns, so that the decimal points align; adjacent columns named `GROUP: part` share a heading.
 """
 
 from __future__ import annotations
@@ -37,19 +37,25 @@ def latex(table: Table) -> str:
     ]
     tabular = [
         rf"\begin{{tabular}}{{{''.join(column.kind for column in columns)}}}", r"\toprule",
-        *heads, r"\midrule", *(f"{row} \\\\" for row in rows), r"\bottomrule", r"\end{tabular}",
+        *heads, r"\midrule", *(f"{_guarded(row)} \\\\" for row in rows), r"\bottomrule",
+        r"\end{tabular}",
     ]  # fmt: skip
     taken = sum(column.span for column in columns)
     if taken > _TOO_WIDE:
         tabular = [r"\resizebox{\linewidth}{!}{%", *tabular, "}"]
     float_ = "table*" if taken > _WIDE else "table"
     lines = [
-        r"% \usepackage{booktabs,siunitx,graphicx}",
+        r"% \usepackage[T1]{fontenc} \usepackage{booktabs,siunitx,graphicx}",
         rf"\begin{{{float_}}}", r"\centering", rf"\caption{{{_text(_caption(table))}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}", r"\small", *tabular,
         rf"\end{{{float_}}}", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _guarded(row: str) -> str:
+    """Protect a row that begins with `[` or `*`, which the end of the row above would take."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
 
 
 def _caption(table: Table) -> str:
@@ -58,6 +64,7 @@ def _caption(table: Table) -> str:
 
 def _text(value: str) -> str:
     """Escape for LaTeX; a name in backticks is set in typewriter."""
+    value = value.replace(">=", "≥").replace("<=", "≤")
     return _NAME.sub(r"\\texttt{\1}", value.translate(_TEX))
 
 

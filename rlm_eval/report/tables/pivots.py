@@ -53,27 +53,37 @@ def _by_length(
     part: pd.DataFrame, lengths: Sequence[float], comparisons: pd.DataFrame, name: str
 ) -> Table:
     cells = _Cells(part, comparisons)
-    rows, data = [], []
+    labels = _labels(lengths)
+    rows, data, behind = [], [], []
     for task, own in part.groupby("task_label", sort=False):
         for method in dict.fromkeys(own["series"]):
             line = {"task": str(task), "method": method} | cells.size(own, method)
             numbers: dict[str, Any] = dict(line)
-            for length in lengths:
-                label = wording.tokens_label(length)
+            for length, label in labels.items():
                 line[label] = cells.text(task, length, method)
                 numbers |= cells.numbers(task, length, method, label)
             rows.append(line)
             data.append(numbers)
+            behind.append({n: cells.key(task, x, method) for x, n in labels.items()})
         for kind in _BASELINES:
             of_length = own.groupby("length")[f"base_{kind}"].mean()
             if of_length.notna().any():
                 line = {"task": str(task), "method": f"{baselines.SHOWN[kind]} baseline"}
                 line |= {"n": ""} if cells.sizes else {}
-                values = {wording.tokens_label(x): of_length.get(x) for x in lengths}
+                values = {label: of_length.get(x) for x, label in labels.items()}
                 rows.append(line | {k: _percent(v) for k, v in values.items()})
                 data.append(line | values)
+                behind.append({})
     title = "Score by method and context length"
-    return _table(name, title, cells, rows, data, "Columns: context length in tokens.")
+    words = "Columns: context length in tokens."
+    return _table(name, title, cells, rows, data, words, behind)
+
+
+def _labels(lengths: Sequence[float]) -> dict[float, str]:
+    """Return length -> column name: exact where two lengths are the same when rounded."""
+    short = {x: wording.tokens_label(x) for x in lengths}
+    taken = list(short.values())
+    return {x: f"{x:,.0f}" if taken.count(label) > 1 else label for x, label in short.items()}
 
 
 def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
@@ -84,14 +94,15 @@ def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
     tasks = list(dict.fromkeys(part["task_label"]))
     length = {task: own["length"].iloc[0] for task, own in part.groupby("task_label")}
     priced = part["cost_mean"].notna().any()
-    rows, data = [], []
+    rows, data, behind = [], [], []
     for method in dict.fromkeys(part["series"]):
         line: dict[str, Any] = {"method": method} | cells.size(part, method)
         numbers = dict(line)
+        keys: dict[str, tuple[str, str, str]] = {}
         for task in tasks:
-            line[f"{task}: score %" if priced else str(task)] = cells.text(
-                task, length[task], method
-            )
+            scored = f"{task}: score %" if priced else str(task)
+            line[scored] = cells.text(task, length[task], method)
+            keys |= dict.fromkeys((scored, f"{task}: USD"), cells.key(task, length[task], method))
             numbers |= cells.numbers(task, length[task], method, str(task))
             if priced:
                 cost = cells.cost(task, length[task], method)
@@ -99,11 +110,16 @@ def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
                 numbers[f"{task} USD"] = cost
         rows.append(line)
         data.append(numbers)
+        behind.append(keys)
     where = ", ".join(f"{task} {wording.tokens_label(length[task])}" for task in tasks)
     note = f"Each task at its longest length in tokens: {where}."
+    if absent := [
+        name for name in dict.fromkeys(table["series"]) if name not in set(part["series"])
+    ]:
+        note += f" Not run at these lengths: {', '.join(absent)}."
     if priced:
         note += " USD: mean list price per sample, every input token at full rate."
-    return _table("score_by_task", "Score by method and task", cells, rows, data, note)
+    return _table("score_by_task", "Score by method and task", cells, rows, data, note, behind)
 
 
 def model_pairs(part: pd.DataFrame, method: str) -> Table:
@@ -111,12 +127,13 @@ def model_pairs(part: pd.DataFrame, method: str) -> Table:
     cells = _Cells(part, pd.DataFrame())
     priced = part["cost_mean"].notna().any()
     subs = sorted(part["sub"].unique())
-    rows, data = [], []
+    rows, data, behind = [], [], []
     places: Any = part.groupby(["task_label", "length"], sort=True)
     for (task, length), own in places:
         for root in sorted(own["root"].unique()):
             line = {"task": str(task), "length": wording.tokens_label(length), "root model": root}
             numbers: dict[str, Any] = dict(line)
+            keys: dict[str, tuple[str, str, str]] = {}
             for sub in subs:
                 label = str(sub) or "none"
                 pair = own[(own["root"] == root) & (own["sub"] == sub)]
@@ -124,14 +141,18 @@ def model_pairs(part: pd.DataFrame, method: str) -> Table:
                 name = f"{label}: score %" if priced else label
                 line[name] = NOT_RUN if found is None else cells.told(found)
                 numbers |= _numbers(found, label)
+                if found is not None:
+                    key = cells.key(task, length, found["series"])
+                    keys |= dict.fromkeys((name, f"{label}: USD"), key)
                 if priced:
                     cost = None if found is None else found["cost_mean"]
                     line[f"{label}: USD"] = NOT_RUN if cost is None else money(cost)
                     numbers[f"{label} USD"] = cost
             rows.append(line)
             data.append(numbers)
+            behind.append(keys)
     note = f"{method}: root models in rows, sub-models in columns."
-    return _table("model_pairs", "Score by root and sub-model", cells, rows, data, note)
+    return _table("model_pairs", "Score by root and sub-model", cells, rows, data, note, behind)
 
 
 class _Cells:
@@ -161,6 +182,11 @@ class _Cells:
                 f"{_STAR} differs from {baseline} (paired, p < 0.05 after Holm over "
                 f"{len(comparisons)} comparisons; {tests})."
             )
+
+    @staticmethod
+    def key(task: Any, length: float, method: Any) -> tuple[str, str, str]:
+        """Return the cell's key in the other tables."""
+        return str(task), wording.tokens_label(length), str(method)
 
     def size(self, part: pd.DataFrame, method: str) -> dict[str, str]:
         """Return a column n if it differs between cells."""
@@ -213,6 +239,7 @@ def _table(
     rows: Sequence[dict[str, Any]],
     data: Sequence[dict[str, Any]],
     words: str,
+    behind: Sequence[dict[str, tuple[str, str, str]]],
 ) -> Table:
     note = (
         f"{words} Mean score in percent ± half of its 95 % interval, which is not symmetric near 0 "
@@ -220,10 +247,13 @@ def _table(
     )
     shown = pd.DataFrame(rows).fillna("")
     numbers = pd.DataFrame(data)
+    names = list(map(str, numbers))
+    counts = {n: "Int64" for n in names if n.endswith(" n") and n.removesuffix(" n") in names}
+    numbers = numbers.astype(counts)
     if "task" in shown and shown["task"].nunique() == 1:
         title += f", {shown['task'].iloc[0]}"
         shown, numbers = shown.drop(columns="task"), numbers.drop(columns="task")
-    return Table(name, title, " ".join(note.split()), shown, numbers)
+    return Table(name, title, " ".join(note.split()), shown, numbers, behind=tuple(behind))
 
 
 def _percent(value: Any) -> str:

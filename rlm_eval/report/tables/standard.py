@@ -113,8 +113,8 @@ def how_kind(row: Any) -> str:
 
 
 _CONDITIONAL = (
-    "Given these contexts: the interval where the questions are the units. It holds for these very "
-    "contexts alone and says nothing of others; no verdict rests on it."
+    "Given these contexts: the interval with the questions as units. It holds for these contexts "
+    "only and does not generalise to others; no verdict is based on it."
 )
 
 
@@ -172,7 +172,7 @@ def _cost(table: pd.DataFrame) -> Table:
             ("gpu_hours_per_correct", "GPU h/correct"),
         ):
             if name in table:
-                line[label] = UNKNOWN if pd.isna(row[name]) else f"{row[name]:.3g}"
+                line[label] = UNKNOWN if pd.isna(row[name]) else wording.three_digits(row[name])
         if table["cost_mean"].notna().any():  # else no model has a known price
             dollars = _unless_refused(dollars, row)
         rows.append(_line(row) | dollars | _unless_refused(line, row))
@@ -326,11 +326,11 @@ def percent(value: Any) -> str:
 
 def money(value: Any) -> str:
     """Format US dollars (or tokens) with three digits."""
-    return f"{value:.3g}" if _known(value) else UNKNOWN
+    return wording.three_digits(value) if _known(value) else UNKNOWN
 
 
 def _seconds(value: Any) -> str:
-    return f"{value:.3g}" if _known(value) else UNKNOWN
+    return wording.three_digits(value) if _known(value) else UNKNOWN
 
 
 def _count(value: Any) -> str:

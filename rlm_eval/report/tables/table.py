@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -33,6 +33,8 @@ class Table:
     """Contents of the CSV if not `rows`: separate numbers, footnotes written out."""
     last: bool = False
     """Whether this is the report's last table."""
+    behind: Sequence[Mapping[str, tuple[str, str, str]]] = ()
+    """Per row: column -> (task, length, series) of the cell behind its number, in a pivot."""
 
     @property
     def csv(self) -> pd.DataFrame:

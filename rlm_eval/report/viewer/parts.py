@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _COLOURS = 64
 """Colours of a figure's picture on the page: enough for lines and marks, at a third of the size."""
 _NUMBER = re.compile(r"\d")
+_NAME = re.compile(r"`([^`<>]+)`")
+"""A name in backticks, in a note."""
 _KEYS = ("task", "length", "method", "A", "B", "n", "how", "prompt", "isolation", "verdict")
 """Columns of names or words, without links; `n` still links to the line."""
 _COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAILURES, "failure")
@@ -49,6 +51,15 @@ class Links:
         self._tasks = {task for task, _, _ in self.cells}
         self._methods = {method for _, _, method in self.cells}
         self._lengths = {length for _, length, _ in self.cells}
+
+    def behind(self, cells: Mapping[str, tuple[str, str, str]]) -> Callable[[str], str | None]:
+        """Return a function column -> address of the samples of its cell in a pivot."""
+
+        def address(column: str) -> str | None:
+            number = self._numbers.get(cells[column]) if column in cells else None
+            return None if number is None else f"c={number}"
+
+        return address
 
     def of(self, line: Mapping[str, Any]) -> Callable[[str], str | None]:
         """Return a function column -> address of its number's samples, or `None` if unknown."""
@@ -172,16 +183,25 @@ def table(shown: Table, links: Links | None = None) -> str:
     names = list(map(str, shown.rows.columns))
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = []
-    for values in shown.rows.to_numpy().tolist():
-        address = links.of(dict(zip(names, values, strict=True))) if links else lambda _: None
+    for at, values in enumerate(shown.rows.to_numpy().tolist()):
+        address: Callable[[str], str | None] = _no_address
+        if links is not None and shown.behind:
+            address = links.behind(shown.behind[at])
+        elif links is not None:
+            address = links.of(dict(zip(names, values, strict=True)))
         inner = "".join(_cell(n, str(v), address) for n, v in zip(names, values, strict=True))
         body.append(f"<tr>{inner}</tr>")
+    note = _NAME.sub(r"<code>\1</code>", escape(shown.note))
     return (
         f'<div class="table" id="table-{escape(shown.name)}"><h3>{escape(shown.title)}</h3>'
         f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
-        f'<p class="note">{escape(shown.note)}</p></div>'
+        f'<p class="note">{note}</p></div>'
     )
+
+
+def _no_address(_: str) -> str | None:
+    return None
 
 
 def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:

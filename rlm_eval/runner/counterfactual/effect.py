@@ -148,7 +148,7 @@ def share_words(a: Array, b: Array, c: Array, clusters: Array) -> str:
     low, high = np.percentile(total, [2.5, 97.5])
     effect = f"whole effect {100 * (c - b).mean():+.1f} pp [{100 * low:+.1f}, {100 * high:+.1f}]"
     if low <= 0 <= high:
-        return f"{effect}: its interval holds 0, so that no share of it is told ({len(a)} samples)"
+        return f"{effect}: its interval contains 0, so no share is printed ({len(a)} samples)"
     ends = np.percentile(part / np.where(total == 0, np.nan, total), [2.5, 97.5])
     share = (a - b).mean() / (c - b).mean()
     return (

@@ -60,7 +60,7 @@ class Forecast:
     def __str__(self) -> str:
         money = f"${self.cost:.4f}"
         if self.unpriced == self.new:
-            money = "price unknown or nobody sends a bill"
+            money = "price unknown or not billed"
         elif self.unpriced:
             money += f" and {self.unpriced:,} calls of unknown price"
         told = (

@@ -92,8 +92,8 @@ def _hours(estimates: Sequence[Estimate], records: DataFrame | None) -> list[str
         speed = (None if records is None else speed_in(records, model)) or speed_of(model)
         if speed is None:
             lines.append(
-                f"time: unknown, nobody measured {model}: give --tokens-per-second, or --from a "
-                "run of it"
+                f"time: unknown, no measured speed of {model}: give --tokens-per-second, or --from "
+                "a run of it"
             )
             continue
         low, middle, high = (

@@ -1,7 +1,7 @@
 """Answers and targets in a bundle, and the scores computed again from them, offline.
 
 `answers.jsonl` has one line per result, `samples.jsonl` one per sample, without any context. Of
-protected tasks both hold hashes in place of texts, so that whoever has the data can compare them;
+protected tasks both hold hashes in place of texts, to be compared with the data by its owners;
 such results cannot be scored again from the bundle. A judge's verdict was paid for and is kept.
 """
 

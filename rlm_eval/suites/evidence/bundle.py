@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.storage import server_usage
-from rlm_eval.storage.cell_store import write_json
+from rlm_eval.storage.cell_store import BASELINES, write_json
 from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
 from rlm_eval.suites.plan import FILE as PLAN
@@ -73,12 +73,13 @@ class Bundle:
 
     @contextmanager
     def as_run(self) -> Iterator[Path]:
-        """A temporary run directory with the bundle's plan, manifests, accounts and records."""
+        """A temporary run directory of the bundle's plan, manifests, accounts, records, rules."""
         with tempfile.TemporaryDirectory(prefix="rlm-eval-bundle-") as place:
             run = Path(place) / self.name
             run.mkdir()
-            for name in (PLAN, RECORDS):
-                (run / name).write_bytes((self.folder / name).read_bytes())
+            for name in (PLAN, RECORDS, BASELINES):
+                if (self.folder / name).is_file():
+                    (run / name).write_bytes((self.folder / name).read_bytes())
             for name, manifest in self.manifests.items():
                 cell = run / "cells" / Path(name).name
                 cell.mkdir(parents=True)
@@ -139,12 +140,13 @@ def prepare(run: Path) -> Prepared:
     from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
+    from rlm_eval.report.tables import baselines as of_rules
     from rlm_eval.report.tables import card, comparison
     from rlm_eval.suites.comparisons import additions
 
     known = card.manifests([run])
     frame = summary.prepare(baselines.joined(load_records([run], stored_names=True), []), known)
-    table = summary.summarise(frame)
+    table = of_rules.with_published(summary.summarise(frame), [run])
     compared = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = additions([run])(frame)
     return Prepared(known, frame, table, compared, more, marks, card.facts([run], table, known))
