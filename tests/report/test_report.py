@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -512,43 +510,3 @@ def test_published_marks_are_hollow_and_said_to_be_approximate() -> None:
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
     assert [line.get_ydata()[0] for line in hollow] == [90]
     assert "approximate" in style.caption_of(figure)
-
-
-class _Killed:
-    """A pool whose processes have died."""
-
-    def __init__(self, *_: object) -> None:
-        self.shut = False
-
-    def submit(self, *_: object) -> Future[None]:
-        found: Future[None] = Future()
-        found.set_exception(BrokenProcessPool("killed"))
-        return found
-
-    def shutdown(self, *, wait: bool) -> None:
-        self.shut = not wait
-
-
-def test_what_a_killed_process_left_is_drawn_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready = summary.prepare(frames.frame(methods=("rag",), lengths=(1024,), n=2))
-    table = summary.summarise(ready)
-    monkeypatch.setattr(draw, "ProcessPoolExecutor", _Killed)
-    shape = draw.Shape(processes=2)
-    [saved] = draw.draw(ready, table, pd.DataFrame(), tmp_path, None, shape)()
-    assert saved.name == "length_panels"
-    assert all(path.is_file() for path in saved.paths)
-
-
-@pytest.mark.slow
-def test_figures_are_the_same_bytes_from_any_number_of_processes(tmp_path: Path) -> None:
-    ready = summary.prepare(frames.frame(n=2))
-    table, none = summary.summarise(ready), pd.DataFrame()
-    alone = draw.draw(ready, table, none, tmp_path / "alone")()
-    shape = draw.Shape(processes=2)
-    beside = draw.draw(ready, table, none, tmp_path / "beside", None, shape)()
-    assert [figure.name for figure in beside] == [figure.name for figure in alone]
-    for one, other in zip(alone, beside, strict=True):
-        assert {p.suffix for p in one.paths} == {".pdf", ".svg", ".png", ".csv", ".txt"}
-        assert [p.read_bytes() for p in one.paths] == [p.read_bytes() for p in other.paths]
