@@ -28,6 +28,7 @@ from rlm_eval.report.figures import panels as figures
 from rlm_eval.report.tables import comparison, standard
 from rlm_eval.report.tables.caveats import caveats
 from rlm_eval.report.tables.formats import latex, markdown
+from rlm_eval.report.tables.table import row_dicts
 from rlm_eval.report.viewer import trajectories
 from rlm_eval.stats import intervals
 
@@ -493,6 +494,12 @@ def test_the_command_line_module_imports_nothing_heavy() -> None:
     code = f"import sys, rlm_eval.report; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_rows_of_a_table_are_the_python_values_of_pandas() -> None:
+    _, table = made(lengths=(1024,), n=4)
+    table["mixed"] = pd.Series([np.float64(0.1), None, "text"], dtype=object)
+    assert repr(row_dicts(table)) == repr(table.to_dict("records"))
 
 
 def test_documents_get_an_axis_of_their_own() -> None:
