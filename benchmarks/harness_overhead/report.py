@@ -3,8 +3,8 @@
     python benchmarks/harness_overhead/report.py [records] [processes]
 
 Prints wall and processor seconds of `report` (tables, figures as PDF, SVG and PNG, page, card),
-imports included, and what was written. `processes` draw the figures while this one makes the
-tables (as `rlm-eval report` does; default: one per core); with 1 everything is done in turn. The
+imports included, and what was written. `processes` draw the figures, this one included: it makes
+the tables first (as in `rlm-eval report`; default: one per core); with 1 all is done in turn. The
 target is 10 s for 100,000 records on two cores. A plain loop, timed before and after, tells how
 fast the machine was.
 """

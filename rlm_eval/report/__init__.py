@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rlm_eval.report.figures.beside import Beside
     from rlm_eval.report.figures.draw import Shape
     from rlm_eval.report.hooks import Additions, ContextOf
 
@@ -31,7 +32,28 @@ def report(
     format of the figures; `stored_names` keeps the method names of the records (`load_records`).
     Returns the written files, the page first. Raises `RlmEvalError` without records.
     """
-    from rlm_eval.records import baselines, union
+    from rlm_eval.records import union
+    from rlm_eval.report.figures import draw
+
+    with draw.others(shape) as beside:  # they start while the records are read
+        return _written(
+            union.distinct(run_dirs), Path(out), context_of, additions, shape, beside,
+            stored_names=stored_names,
+        )  # fmt: skip
+
+
+def _written(
+    run_dirs: list[Path],
+    out: Path,
+    context_of: ContextOf | None,
+    additions: Additions | None,
+    shape: Shape | None,
+    beside: Beside | None,
+    *,
+    stored_names: bool,
+) -> list[Path]:
+    """Write a report; see `report`."""
+    from rlm_eval.records import baselines
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
     from rlm_eval.report.conclusion import conclusion
@@ -46,7 +68,6 @@ def report(
     from rlm_eval.storage import stale_code
     from rlm_eval.storage.cell_store import output_folder
 
-    run_dirs, out = union.distinct(run_dirs), Path(out)
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
     frame = summary.prepare(baselines.joined(records, run_dirs), known)
@@ -54,7 +75,7 @@ def report(
     comparisons = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = ([], None) if additions is None else additions(frame)
     output_folder(out)
-    drawing = draw.draw(frame, table, comparisons, out / "figures", marks, shape)
+    drawing = draw.draw(frame, table, comparisons, out / "figures", marks, shape, beside)
     limits = [*stale_code.sentences(known), *caveats(frame, table)]
     built = assembled.tables(frame, table, comparisons, more)
     written = formats.write(built, table, out / "tables")
@@ -68,7 +89,8 @@ def report(
         planned=next((t for t in more if t.name == "planned"), None),
         findings=findings(Evidence(tuple(run_dirs), frame, known)),
     )
-    figures = drawing()
+    samples = html.listed(frame)
+    figures = drawing()  # last: until here the others drew
     written += [path for figure in figures for path in figure.paths]
     written.append(files.write_list(figures, out / "figures"))
     page = html.page(
@@ -78,6 +100,7 @@ def report(
         conclusion=concluded,
         limits=limits,
         frame=frame,
+        samples=samples,
         table=table,
         tables=built,
         figures=figures,

@@ -16,6 +16,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.referee.evidence import Finding
 from rlm_eval.report.tables.baselines import MUST_EXCEED
 from rlm_eval.report.tables.standard import Table
+from rlm_eval.report.tables.table import row_dicts
 
 MOST = 5
 """Maximum lines of a conclusion."""
@@ -138,7 +139,7 @@ def _scores(table: pd.DataFrame) -> list[Line]:
     known = table[~table["as_bounds"] & table["accuracy"].notna()]
     if known.empty:
         return []
-    ranked = known.sort_values("accuracy", kind="stable").to_dict("records")
+    ranked = row_dicts(known.sort_values("accuracy", kind="stable"))
     worst, best = ranked[0], ranked[-1]
     count = f"{len(known)} of {len(table)} cells have a score with a 95 % interval"
     if len(known) == 1:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +28,7 @@ from rlm_eval.report.figures import panels as figures
 from rlm_eval.report.tables import comparison, standard
 from rlm_eval.report.tables.caveats import caveats
 from rlm_eval.report.tables.formats import latex, markdown
+from rlm_eval.report.tables.table import row_dicts
 from rlm_eval.report.viewer import trajectories
 from rlm_eval.stats import intervals
 
@@ -496,6 +495,12 @@ def test_the_command_line_module_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_rows_of_a_table_are_the_python_values_of_pandas() -> None:
+    _, table = made(lengths=(1024,), n=4)
+    table["mixed"] = pd.Series([np.float64(0.1), None, "text"], dtype=object)
+    assert repr(row_dicts(table)) == repr(table.to_dict("records"))
+
+
 def test_documents_get_an_axis_of_their_own() -> None:
     frame = frames.frame(lengths=(75_000, 750_000))
     frame["meta_documents"] = frame["length"].astype(int) // 7_500
@@ -511,43 +516,3 @@ def test_published_marks_are_hollow_and_said_to_be_approximate() -> None:
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
     assert [line.get_ydata()[0] for line in hollow] == [90]
     assert "approximate" in style.caption_of(figure)
-
-
-class _Killed:
-    """A pool whose processes have died."""
-
-    def __init__(self, *_: object) -> None:
-        self.shut = False
-
-    def submit(self, *_: object) -> Future[None]:
-        found: Future[None] = Future()
-        found.set_exception(BrokenProcessPool("killed"))
-        return found
-
-    def shutdown(self, *, wait: bool) -> None:
-        self.shut = not wait
-
-
-def test_what_a_killed_process_left_is_drawn_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready = summary.prepare(frames.frame(methods=("rag",), lengths=(1024,), n=2))
-    table = summary.summarise(ready)
-    monkeypatch.setattr(draw, "ProcessPoolExecutor", _Killed)
-    shape = draw.Shape(processes=2)
-    [saved] = draw.draw(ready, table, pd.DataFrame(), tmp_path, None, shape)()
-    assert saved.name == "length_panels"
-    assert all(path.is_file() for path in saved.paths)
-
-
-@pytest.mark.slow
-def test_figures_are_the_same_bytes_from_any_number_of_processes(tmp_path: Path) -> None:
-    ready = summary.prepare(frames.frame(n=2))
-    table, none = summary.summarise(ready), pd.DataFrame()
-    alone = draw.draw(ready, table, none, tmp_path / "alone")()
-    shape = draw.Shape(processes=2)
-    beside = draw.draw(ready, table, none, tmp_path / "beside", None, shape)()
-    assert [figure.name for figure in beside] == [figure.name for figure in alone]
-    for one, other in zip(alone, beside, strict=True):
-        assert {p.suffix for p in one.paths} == {".pdf", ".svg", ".png", ".csv", ".txt"}
-        assert [p.read_bytes() for p in one.paths] == [p.read_bytes() for p in other.paths]

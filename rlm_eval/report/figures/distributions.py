@@ -71,7 +71,9 @@ def _bars(
     """Draw one length of one task: a bar per series, `shift` below the middle of its row."""
     order = list(looks)
     rows = []
-    for line in here[here[f"{what}_median"].gt(0)].to_dict("records"):
+    names = [f"{what}_{q}" for q in (*_QUARTILES, "mean")]
+    drawn = here[["task_label", "length", "series", panels.COUNTS[what], *names]]
+    for line in drawn[drawn[f"{what}_median"].gt(0)].to_dict("records"):
         place, look = order.index(line["series"]) + shift, looks[line["series"]]
         q = {quantile: line[f"{what}_{quantile}"] for quantile in _QUARTILES}
         axis.hlines(place, q["p5"], q["p95"], color=look.colour, linewidth=0.8)

@@ -1,21 +1,22 @@
 """Selects and draws the figures that a report's records permit; each is saved with its data.
 
 A distribution of fewer than ten samples is not drawn: it would mostly show noise. Matplotlib takes
-most of a report's time. With `processes` > 1 a process pool draws the figures while this process
-makes the tables; else they are drawn here, one after the other.
+most of a report's time. With `processes` > 1 other processes draw figures while this one makes the
+tables, then it helps them (`beside`); else they are drawn here, one after the other.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from rlm_eval.report.figures.beside import Beside, completed
 
 if TYPE_CHECKING:
     from rlm_eval.report.figures import panels, style
@@ -36,11 +37,11 @@ class Shape:
     captioned: bool = False
     """Whether the caption is also drawn in the picture."""
     processes: int = 1
-    """Number of drawing processes. More than 1 spawns new interpreters: the main module of the
-    program must be importable again, as that of `rlm-eval` is."""
+    """Number of drawing processes, this one included. More than 1 spawns new interpreters: the
+    main module of the program must be importable again, as that of `rlm-eval` is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """Input of the figures, and their output folder."""
 
@@ -52,6 +53,12 @@ class Work:
     shape: Shape
 
 
+def others(shape: Shape | None) -> contextlib.AbstractContextManager[Beside | None]:
+    """Start the other drawing processes of this shape; `None` if this one draws alone."""
+    count = 1 if shape is None else shape.processes
+    return Beside(count - 1) if count > 1 else contextlib.nullcontext()
+
+
 def draw(
     frame: pd.DataFrame,
     table: pd.DataFrame,
@@ -59,18 +66,18 @@ def draw(
     folder: Path,
     published: pd.DataFrame | None = None,
     shape: Shape | None = None,
+    beside: Beside | None = None,
 ) -> Callable[[], list[style.Saved]]:
-    """Start drawing all applicable figures; return a function that waits for them, in order."""
-    shape = shape or Shape()
-    work = Work(frame, table, comparisons, published, folder, shape)
-    if shape.processes < 2:
-        return lambda: [_save(work, one) for one in _chosen(frame, table, comparisons, published)]
-    # `spawn`: a fork of a process with threads (pyarrow, BLAS) may deadlock.
-    pool = ProcessPoolExecutor(shape.processes, get_context("spawn"), _begin, (work,))
+    """Start drawing all applicable figures in other processes, if there are any (`others`).
+
+    Returns a function that draws the rest here and returns all figures in reading order.
+    """
+    work = Work(frame, table, comparisons, published, folder, shape or Shape())
     chosen = list(_chosen(frame, table, comparisons, published))
-    begun = [pool.submit(_numbered, number) for number in range(len(chosen))]
-    pool.shutdown(wait=False)
-    return lambda: [_awaited(work, *one) for one in zip(begun, chosen, strict=True)]
+    if beside is None:
+        return lambda: [_save(work, one) for one in chosen]
+    begun = beside.submit(_numbered, work, len(chosen))
+    return lambda: completed(begun, lambda number: _save(work, chosen[number]))
 
 
 def numbers(
@@ -90,26 +97,14 @@ def numbers(
     return found
 
 
-def _awaited(work: Work, begun: Future[style.Saved], drawing: Drawing) -> style.Saved:
-    """Return a figure of the pool; draw it here if its process was killed (out of memory)."""
-    try:
-        return begun.result()
-    except BrokenProcessPool:
-        return _save(work, drawing)
+def _numbered(work: Work, number: int) -> style.Saved:
+    return _save(work, _listed(work)[number])
 
 
-_WORK: list[Work] = []
-"""In a pool process: its input, sent once."""
-
-
-def _begin(work: Work) -> None:
-    _WORK[:] = [work]
-
-
-def _numbered(number: int) -> style.Saved:
-    (work,) = _WORK
-    chosen = list(_chosen(work.frame, work.table, work.comparisons, work.published))
-    return _save(work, chosen[number])
+@functools.lru_cache(1)
+def _listed(work: Work) -> list[Drawing]:
+    """Return the figures of a process's input, which it reads once."""
+    return list(_chosen(work.frame, work.table, work.comparisons, work.published))
 
 
 def _save(work: Work, drawing: Drawing) -> style.Saved:

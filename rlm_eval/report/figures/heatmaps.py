@@ -166,7 +166,9 @@ def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 def _by_length(
     own: pd.DataFrame, table: pd.DataFrame, label: str, by: list[str], words: str
 ) -> Plot:
-    keyed: Any = own.groupby(by, sort=False)
+    # A group copies the columns of its rows: only those that are drawn.
+    drawn = own[list(dict.fromkeys([*by, "row", "length", "score", "sample_id"]))]
+    keyed: Any = drawn.assign(over=own["outcome"] == "context_overflow").groupby(by, sort=False)
     groups = list(keyed)[:9]
     _, columns = style.grid(len(groups))
     height = 0.6 + 0.22 * own["row"].nunique()
@@ -174,7 +176,7 @@ def _by_length(
     for axis, (key, part) in zip(axes, groups, strict=True):
         keys = part.groupby(["row", "length"])
         score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
-        over = keys["outcome"].agg(lambda o: (o == "context_overflow").mean()).unstack()
+        over = keys["over"].mean().unstack()
         texts = [
             [
                 _field(score.iloc[i, j], count.iloc[i, j], over.iloc[i, j])
@@ -187,7 +189,8 @@ def _by_length(
         axis.set_xlabel("context length (tokens)")
         axis.set_ylabel(label)
     style.outer_labels(axes, columns)
-    if all(set(part["row"]) == set(own["row"]) for _, part in groups):
+    every = set(own["row"].unique())
+    if all(set(part["row"].unique()) == every for _, part in groups):
         for number, axis in enumerate(axes):
             if number % columns:
                 axis.set_yticklabels([])

@@ -17,6 +17,7 @@ import pandas as pd
 
 from rlm_eval.records.baselines import BY_CODE, COLUMNS, NAMES, READ, STEPS
 from rlm_eval.report import wording
+from rlm_eval.report.tables.table import row_dicts
 from rlm_eval.stats import paired
 from rlm_eval.storage.cell_store import BASELINES
 
@@ -146,7 +147,7 @@ def lines(table: pd.DataFrame) -> pd.DataFrame:
     """Return the best rules, one line per task and length; empty if none is known."""
     rows = []
     known = table[table["base_prior"].notna()]
-    for row in known.drop_duplicates(["task_label", "length"]).to_dict("records"):
+    for row in row_dicts(known.drop_duplicates(["task_label", "length"])):
         line = {"task": row["task_label"], "length": wording.tokens_label(row["length"])}
         line |= {"n": row["base_n"], "prior %": _percent(row["base_prior"], "")}
         for kind, title in SHOWN.items():
@@ -209,7 +210,7 @@ def sentences(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _not_above(table: pd.DataFrame) -> Iterator[str]:
-    for row in table.to_dict("records"):
+    for row in row_dicts(table):
         for kind in MUST_EXCEED:
             if row[f"base_{kind}_low"] <= 0:
                 shown = [100 * row[f"base_{kind}_{end}"] for end in ("difference", "low", "high")]

@@ -15,6 +15,7 @@ import pandas as pd
 from rlm_eval.report import wording
 from rlm_eval.report.tables.baselines import MUST_EXCEED, NOT_COMPUTED, SHOWN
 from rlm_eval.report.tables.standard import Table, percent
+from rlm_eval.report.tables.table import row_dicts
 from rlm_eval.stats import intervals
 
 ENGINE = "external_"
@@ -42,13 +43,13 @@ def build(frame: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
     places = set(zip(engines["task_label"], engines["length"], strict=True))
     rows = [
         _row(line, parts[tuple(line[key] for key in keys)])
-        for line in table.to_dict("records")
+        for line in row_dicts(table)
         if (line["task_label"], line["length"]) in places
     ]
     return [Table("leaderboard", "Engines on equal terms", _NOTE, pd.DataFrame(rows))]
 
 
-def _row(line: dict[Hashable, Any], part: pd.DataFrame) -> dict[str, Any]:
+def _row(line: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
     samples = (
         part.assign(scored=part["score"].fillna(0.0))
         .groupby(["item", "sample_id"], sort=False)

@@ -16,7 +16,7 @@ from rlm_eval.core.types import Outcome
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.report import wording
 from rlm_eval.report.tables import baselines
-from rlm_eval.report.tables.table import FEW, UNKNOWN, Table, marked
+from rlm_eval.report.tables.table import FEW, UNKNOWN, Table, marked, row_dicts
 
 __all__ = ["UNKNOWN", "Table"]
 
@@ -52,7 +52,7 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
     keys = ["task_label", "length", "series"]
     counts = frame.groupby([*keys, "outcome"]).size().unstack(fill_value=0)
     rows = []
-    for row in table.to_dict("records"):
+    for row in row_dicts(table):
         own = counts.loc[tuple(row[k] for k in keys)]
         line = _line(row) | {"repeats": row["repeats"], "scored": row["n_scored"]}
         line |= {kind: int(own[kind]) for kind in kinds}
@@ -73,10 +73,10 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
 
 def _accuracy(table: pd.DataFrame) -> Table:
     scorers = [c for c in table.columns if c.startswith("score_")]
-    marks, footnotes = marked([how_kind(row) for row in table.to_dict("records")])
+    marks, footnotes = marked([how_kind(row) for row in row_dicts(table)])
     few = table["interval"].astype(str).str.contains(_MEANS_OF, regex=False).any()
     rows, data = [], []
-    for row, mark in zip(table.to_dict("records"), marks, strict=True):
+    for row, mark in zip(row_dicts(table), marks, strict=True):
         head = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
         means = str(row["interval"]).partition(_MEANS_OF)[2] if not row["as_bounds"] else ""
         line = baselines.columns_of(table, row)
@@ -147,7 +147,7 @@ def _how(row: Any) -> str:
 
 def _cost(table: pd.DataFrame) -> Table:
     rows = []
-    for row in table.to_dict("records"):
+    for row in row_dicts(table):
         dollars = {
             "USD mean": _with_interval(row, "cost", "mean", money),
             "median": _with_interval(row, "cost", "median", money),
@@ -206,7 +206,7 @@ def _refusals(table: pd.DataFrame) -> str:
 
 def _latency(table: pd.DataFrame) -> Table:
     rows = []
-    for row in table.to_dict("records"):
+    for row in row_dicts(table):
         line = _line(row) | {"timed": row["n_timed"], "in flight": _count(row["concurrency"])}
         for name, label in (("wall", "wall s"), ("path", "critical path s")):
             line |= {
@@ -232,7 +232,7 @@ def _latency(table: pd.DataFrame) -> Table:
 
 def _behaviour(table: pd.DataFrame) -> Table:
     rows = []
-    for row in table.to_dict("records"):
+    for row in row_dicts(table):
         line = _line(row) | {
             "calls": one(row["mean_calls"]),
             "turns": one(row["mean_turns"]),
@@ -280,7 +280,7 @@ def differences(comparisons: pd.DataFrame) -> Table:
             "cost A / B": one(row["cost_ratio"]),
             "verdict": row["verdict"],
         }
-        for row in comparisons.to_dict("records")
+        for row in row_dicts(comparisons)
     ]
     tests = "; ".join(sorted(set(comparisons["test"])))
     note = (

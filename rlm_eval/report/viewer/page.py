@@ -64,6 +64,14 @@ _PLACES = {
 """Name of a table or figure, without a suite's suffix -> section; default: the scores."""
 
 
+def listed(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the samples that the page of these prepared records lists, as columns."""
+    if len(frame) > _ROWS:
+        most = max(20, _ROWS // frame["cell_id"].nunique())
+        frame = frame.groupby("cell_id", sort=False).head(most)
+    return rows.columns(rows.listed(frame))
+
+
 def page(
     *,
     title: str,
@@ -72,6 +80,7 @@ def page(
     conclusion: Conclusion,
     limits: Sequence[str],
     frame: pd.DataFrame,
+    samples: Mapping[str, Any],
     table: pd.DataFrame,
     tables: Sequence[Table],
     figures: Sequence[style.Saved],
@@ -79,8 +88,8 @@ def page(
 ) -> str:
     """Return the page of a report about prepared records and their cell table.
 
-    `limits` are all caveats; `embed` returns trajectories in at most the given bytes of JSON
-    (`trajectories.embed`).
+    `limits` are all caveats; `samples` those of the list (`listed`); `embed` returns trajectories
+    in at most the given bytes of JSON (`trajectories.embed`).
     """
     links = parts.Links(table)
     inner = dict.fromkeys(_TITLES, "")
@@ -93,10 +102,9 @@ def page(
         inner[_place(one.name)] += parts.table(one, links)
     inner["limits"] = parts.bullets(limits)
     inner["run"] = parts.facts(facts)
-    kept = frame.groupby("cell_id", sort=False).head(max(20, _ROWS // frame["cell_id"].nunique()))
     data: dict[str, Any] = {
         "source": "embedded",
-        "rows": rows.columns(rows.listed(kept if len(frame) > _ROWS else frame)),
+        "rows": samples,
         "cells": links.cells,
         "words": rows.words(),
         "runs": sorted(set(map(str, frame["run"]))),

@@ -39,6 +39,11 @@ _COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAI
 """Column of a table -> the filter that selects what it counts."""
 _BETTER = {"A better": 0, "B better": 1}
 _SCORES = {"not right": "<1", "right": "1", "wrong": "<1"}
+_SCORED = [
+    "task_label", "series", "length", "as_bounds", "bound_low", "bound_high", "accuracy", "low",
+    "high",
+]  # fmt: skip
+"""Columns of the cell table behind a field of the pivot; the others take time to unpack."""
 
 
 class Links:
@@ -143,7 +148,7 @@ def pivot(table: pd.DataFrame, links: Links) -> str:
         head = "".join(f"<th>{escape(wording.tokens_label(x))}</th>" for x in lengths)
         body = []
         for series, line in own.groupby("series", sort=False):
-            found = {row["length"]: row for row in line.to_dict("records")}
+            found = {row["length"]: row for row in line[_SCORED].to_dict("records")}
             inner = "".join(_score(found.get(length), links) for length in lengths)
             body.append(f'<tr><th scope="row">{escape(str(series))}</th>{inner}</tr>')
         parts.append(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlm_eval.records.coverage import FAILURES
@@ -76,7 +77,7 @@ def listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
     found: dict[str, list[Any]] = {
         "task": list(map(str, frame["task_label"])),
         "length": [wording.tokens_label(float(value)) for value in frame["length"]],
-        "tokens": [_number(v, 0) if v != wording.UNKNOWN_LENGTH else None for v in frame["length"]],
+        "tokens": _numbers(frame["length"].where(frame["length"] != wording.UNKNOWN_LENGTH), 0),
         "method": list(map(str, frame["series"])),
         "model": [model_label(*pair) for pair in zip(frame["root"], frame["sub"], strict=True)],
         "outcome": list(map(str, frame["outcome"])),
@@ -86,14 +87,16 @@ def listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
         "sample": list(map(str, frame["sample_id"])),
     }
     for name, (column, digits) in _NUMBERS.items():
-        found[name] = [_number(value, digits) for value in frame[column]]
+        found[name] = _numbers(frame[column], digits)
     return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
 
-def _number(value: Any, digits: int) -> float | int | None:
-    if pd.isna(value):
-        return None
-    return round(float(value), digits) if digits else round(float(value))
+def _numbers(values: pd.Series, digits: int) -> list[float | int | None]:
+    """Return rounded Python numbers; NaN becomes `None`."""
+    plain: list[float] = values.to_numpy(dtype=float, na_value=np.nan).tolist()
+    if digits:
+        return [None if value != value else round(value, digits) for value in plain]
+    return [None if value != value else round(value) for value in plain]
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,5 +115,5 @@ def cells(table: pd.DataFrame) -> list[list[str]]:
     """Return (task, length, method) of every line of a cell table, the target of a link's index."""
     return [
         [str(row["task_label"]), wording.tokens_label(float(row["length"])), str(row["series"])]
-        for row in table.to_dict("records")
+        for row in table[["task_label", "length", "series"]].to_dict("records")
     ]

@@ -163,8 +163,10 @@ def embed(
     Every cell has an equal share; unused bytes go to later cells. Wrong and truncated samples come
     first: readers look for them. Items are keyed by their address (`rows.address`).
     """
-    first = frame.sort_values("score", na_position="first", kind="stable")
-    kept = first[["run", "cell_id", "sample_id", "epoch"]].groupby(["run", "cell_id"], sort=False)
+    # Sorting copies the columns: only those that are used.
+    told = frame[["run", "cell_id", "sample_id", "epoch", "score"]]
+    first = told.sort_values("score", na_position="first", kind="stable").drop(columns="score")
+    kept = first.groupby(["run", "cell_id"], sort=False)
     chosen = {key: part.head(per_cell).to_dict("records") for key, part in kept}
     pool, items = Pool(), []
     folders = [

@@ -1,0 +1,108 @@
+"""Processes that draw beside this one, and the division of the figures among them.
+
+The processes start before there is anything to draw: they import matplotlib while this process
+reads the records. They take figures from the front; this one takes from the back whatever has not
+begun when it has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_IMPORTED = (
+    "rlm_eval.report.figures.files",
+    "rlm_eval.report.figures.panels",
+    "matplotlib.backends.backend_pdf",
+    "matplotlib.backends.backend_svg",
+)
+"""Modules that every process needs, imported when it starts."""
+
+
+class Beside:
+    """Context manager: `count` new interpreters; leaving it ends them and drops what is queued."""
+
+    def __init__(self, count: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="rlm_eval_")
+        # `spawn`: a fork of a process with threads (pyarrow, BLAS) may deadlock.
+        self._pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
+        for _ in range(count):
+            self._submit(int)  # a process is started by a task, not by the pool
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._folder.cleanup()
+
+    def submit(
+        self, function: Callable[[Any, int], T], given: object, count: int
+    ) -> list[Future[T]]:
+        """Submit `function(given, n)` for n = 0 to `count` - 1.
+
+        `given` is written once to a file that each process reads once: a task of its own would
+        carry it every time.
+        """
+        path = Path(self._folder.name) / "given.pickle"
+        path.write_bytes(pickle.dumps(given, pickle.HIGHEST_PROTOCOL))
+        return [self._submit(_called, function, path, number) for number in range(count)]
+
+    def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Submit a task; where the pool is broken already, return a future that says so."""
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            failed: Future[T] = Future()
+            failed.set_exception(error)
+            return failed
+
+
+def completed(begun: Sequence[Future[T]], here: Callable[[int], T]) -> list[T]:
+    """Return the results in order; call `here(n)` for those that no process has begun.
+
+    From the last one backwards: processes begin with the first. `here(n)` also replaces what a
+    killed process (out of memory) has left.
+    """
+    made: dict[int, T] = {}
+    for number in reversed(range(len(begun))):
+        if begun[number].cancel():
+            made[number] = here(number)
+    for number, future in enumerate(begun):
+        if number not in made:
+            try:
+                made[number] = future.result()
+            except BrokenProcessPool:
+                made[number] = here(number)
+    return [made[number] for number in range(len(begun))]
+
+
+def _begin() -> None:
+    for name in _IMPORTED:
+        importlib.import_module(name)
+
+
+def _called(function: Callable[[Any, int], T], path: Path, number: int) -> T:
+    return function(_given(path), number)
+
+
+@functools.lru_cache(1)
+def _given(path: Path) -> Any:
+    """Return the shared input; only this program's own process writes the folder (mode 0700)."""
+    return pickle.loads(path.read_bytes())  # noqa: S301 - written by `submit`

@@ -1,0 +1,88 @@
+"""Figures are the same files from any number of processes, killed ones included."""
+
+from __future__ import annotations
+
+import operator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import made_frames as frames
+import pandas as pd
+import pytest
+
+from rlm_eval.report import summary
+from rlm_eval.report.figures import beside, draw
+
+
+class _Killed:
+    """A pool whose processes have died; `late`: after the tasks were submitted."""
+
+    late = True
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def submit(self, *_: object) -> Future[None]:
+        if not self.late:
+            raise BrokenProcessPool("killed")
+        found: Future[None] = Future()
+        found.set_exception(BrokenProcessPool("killed"))
+        return found
+
+    def shutdown(self, *, cancel_futures: bool) -> None:
+        assert cancel_futures
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_a_killed_process_left_is_drawn_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    ready = summary.prepare(frames.frame(methods=("rag",), lengths=(1024,), n=2))
+    table = summary.summarise(ready)
+    monkeypatch.setattr(_Killed, "late", late)
+    monkeypatch.setattr(beside, "ProcessPoolExecutor", _Killed)
+    shape = draw.Shape(processes=2)
+    with draw.others(shape) as others:
+        [saved] = draw.draw(ready, table, pd.DataFrame(), tmp_path, None, shape, others)()
+    assert saved.name == "length_panels"
+    assert all(path.is_file() for path in saved.paths)
+
+
+def test_this_process_takes_from_the_back_what_no_other_has_begun() -> None:
+    begun: list[Future[str]] = [Future() for _ in range(4)]
+    begun[0].set_result("other 0")
+    begun[1].set_running_or_notify_cancel()
+    here: list[int] = []
+
+    def draw_here(number: int) -> str:
+        here.append(number)
+        if number == 3:
+            begun[1].set_result("other 1")
+        return f"here {number}"
+
+    assert beside.completed(begun, draw_here) == ["other 0", "other 1", "here 2", "here 3"]
+    assert here == [3, 2]
+
+
+@pytest.mark.slow
+def test_tasks_share_an_input_that_is_written_once() -> None:
+    with beside.Beside(1) as others:
+        found = [future.result() for future in others.submit(operator.add, 10, 3)]
+        (path,) = Path(others._folder.name).iterdir()
+    assert found == [10, 11, 12]
+    assert not path.exists()
+
+
+@pytest.mark.slow
+def test_figures_are_the_same_bytes_from_any_number_of_processes(tmp_path: Path) -> None:
+    ready = summary.prepare(frames.frame(n=2))
+    table, none = summary.summarise(ready), pd.DataFrame()
+    alone = draw.draw(ready, table, none, tmp_path / "alone")()
+    shape = draw.Shape(processes=2)
+    with draw.others(shape) as others:
+        shared = draw.draw(ready, table, none, tmp_path / "shared", None, shape, others)()
+    assert [figure.name for figure in shared] == [figure.name for figure in alone]
+    for one, other in zip(alone, shared, strict=True):
+        assert {p.suffix for p in one.paths} == {".pdf", ".svg", ".png", ".csv", ".txt"}
+        assert [p.read_bytes() for p in one.paths] == [p.read_bytes() for p in other.paths]
