@@ -48,6 +48,7 @@ CHOSEN = {
     ],
     "rlm_paper_table1_wide": ["models=gpt-5", "method=base,rlm"],
     "recursion": ["task=subject", "length=1k", "method=rlm_read,long_context,program"],
+    "recursion_prompt_selection": ["task=sentiment,s_niah"],
     "smoke": ["method=rlm,long_context"],
 }
 """A few cells of every suite: every kind of task and of comparison, in seconds."""
