@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rlm_eval.report.tables import ablations, leaderboard, pivots, standard
+from rlm_eval.report.tables import ablations, leaderboard, margins, pivots, standard
 from rlm_eval.report.tables.table import Table, applying
 
 
@@ -19,6 +19,7 @@ def tables(
     """
     first, scores, *rest = standard.build(frame, table, comparisons)
     built = [first, scores, *leaderboard.build(frame, table), *(t for t in more if not t.last)]
-    built += [*pivots.build(frame, table, comparisons), *rest, *ablations.build(frame)]
+    built += [*pivots.build(frame, table, comparisons), *margins.build(frame)]
+    built += [*rest, *ablations.build(frame)]
     built += [t for t in more if t.last]
     return [applying(one) for one in standard.of_imports(built, frame)]

@@ -67,6 +67,22 @@ TABLES: dict[str, dict[str, str]] = {
         "*": "Score in percent with the sub-model that the column names; ` low`, ` high`, ` n` and "
         "` USD` as in `score_by_task`.",
     },
+    "margins": {
+        "task": _CELL["task"],
+        "length": _CELL["length"],
+        "method": _CELL["method"],
+        "*: n": "Samples with a question of this type: `count` (how many lines have a label), "
+        "`equal`, `close` and `clear` (comparison of two labels, by the gap of their counts), "
+        "`label` (the most or least common), `other` (dates and users).",
+        "*: contexts": "Contexts of those samples.",
+        "*: score %": "Mean official score on this type, percent; empty = known as bounds only, or "
+        "no such question.",
+        "*: score low": "Lower end of its 95 % interval, or lower bound; empty below 8 contexts.",
+        "*: score high": "Upper end of its 95 % interval, or upper bound; empty below 8 contexts.",
+        "*: relative %": "Mean of 1 - error / true count, at least 0, percent; counts only.",
+        "*: relative low": "Lower end of its 95 % interval, or lower bound.",
+        "*: relative high": "Upper end of its 95 % interval, or upper bound.",
+    },
     "paper_table": {
         "models": "Set of models of the suite.",
         "method": _CELL["method"],
