@@ -6,7 +6,7 @@ import random
 import pytest
 from shipped import CONFIGS, shipped
 
-from rlm_eval.core.types import Context, Sample, Score, canonical_text, text_hash
+from rlm_eval.core.types import Answer, Context, Sample, Score, canonical_text, text_hash
 from rlm_eval.tasks import ceilings
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import Form, guesses, options, strings_like
@@ -218,3 +218,22 @@ def test_items_keep_evidence_whole_and_cover_the_text():
     assert page.covers(chosen)
     assert not page.covers(~chosen)
     assert page.read(chosen) == pytest.approx(16 / len(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("codeqa_gen", "follow_imports"),
+        ("codeqa_gen", "run_the_package"),
+        ("ruler_qa_gen", "follow_names"),
+    ],
+)
+def test_a_task_that_following_names_solves_says_so(name, rule):
+    """Their cards claimed a task to be read: a search for names, or a run, answers it."""
+    task = shipped(name, tokenizer="approx4", seed=77, n=4, length=16_384)
+    (found,) = [own for own in task.baselines() if own.name == rule]
+    replies = [(sample, found.answer(sample)) for sample in task.samples()]
+    assert all(task.score(s, Answer(reply.text))[0].value == 1.0 for s, reply in replies)
+    if found.kind is Kind.SKIMMER:
+        assert all(0 < reply.read <= 0.25 for _, reply in replies)
+    assert task.solved_by_code

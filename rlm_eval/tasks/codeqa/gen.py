@@ -6,7 +6,7 @@ the same kind, about the same event and with the same return values. The answer 
 generator's table and again by running the group with the host application, which the text does not
 show. Guessing scores 0.25; gold letters, numbers and places are balanced. A search for the
 question's words finds one file of a group; a reader who follows its imports needs only that group,
-a small part of a long text.
+a small part of a long text, and a program that supplies the host runs it: `solved_by_code`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from rlm_eval.core.tokens import Tokenizer
 from rlm_eval.core.types import Density
 from rlm_eval.scoring.choice import LETTERS
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng
-from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.baselines import Baseline, Kind
+from rlm_eval.tasks.codeqa.following import group_of, run
 from rlm_eval.tasks.codeqa.longbench import FourWay, answer_choice, ask, check_surface
 from rlm_eval.tasks.codeqa.riddles import KINDS, PLACES, Names, Riddle, execute, riddle
 from rlm_eval.tasks.codeqa.rules import choice_baselines
 from rlm_eval.tasks.haystack import Prose, trim
+from rlm_eval.tasks.rules import rule, skim
 
 _NOTES = 150  # tokens reserved for the notes, whose sentences make the length exact
 _TRIES = 4  # attempts with different notes, where their sentences do not make the length exact
@@ -44,6 +46,7 @@ class CodeQAGen(FourWay, GeneratedTask):
 
     VERSION: ClassVar[int] = 3  # 2: a search for whole files found the answer
     density: ClassVar[Density] = Density.CONSTANT
+    solved_by_code: ClassVar[bool] = True  # by its imports a search finds the group; it also runs
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,8 +127,19 @@ class CodeQAGen(FourWay, GeneratedTask):
         return "".join(files[name] for name in sorted(files)) + notes
 
     def baselines(self) -> Sequence[Baseline]:
-        """Rules over the choices and where the text mentions them; skimmers by words."""
-        return choice_baselines(lambda letter: answer_choice(letter, self.surface))
+        """Rules over the choices and their mentions; skimmers by words and imports; running it."""
+
+        def stated(letter: str) -> str:
+            return answer_choice(letter, self.surface)
+
+        return (
+            *choice_baselines(stated),
+            Baseline(
+                "follow_imports", Kind.SKIMMER,
+                lambda s: skim(s, group_of(s), stated(str(s.target))),
+            ),
+            rule("run_the_package", lambda s: stated(letter) if (letter := run(s)) else ""),
+        )  # fmt: skip
 
 
 def fit_with_notes(

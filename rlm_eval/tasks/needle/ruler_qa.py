@@ -24,6 +24,7 @@ from rlm_eval.scoring.match import ruler_part, ruler_strict
 from rlm_eval.tasks import Floor, stamped
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.rules import Span, skim
 
 _PREFIX = "Document {}:\n"
 _RELATIONS = 7  # named in a paragraph, each with its own person
@@ -35,11 +36,16 @@ _SPARE = 90  # shorter paragraphs beyond the length, candidates for an exact fit
 
 @dataclass(frozen=True)
 class RulerQA(GeneratedTask):
-    """Two-hop questions over paragraphs about people. See the module's docstring."""
+    """Two-hop questions over paragraphs about people. See the module's docstring.
+
+    `solved_by_code`: as in HotpotQA the question names a person, so a search for that name and for
+    the names in that paragraph finds ten paragraphs with both facts, whatever the length.
+    """
 
     name: str = "ruler_qa_gen"
 
     VERSION: ClassVar[int] = 2  # 1: some people had the same first name twice
+    solved_by_code: ClassVar[bool] = True
     ANSWER_BUDGET: ClassVar[int] = 32
     OUTPUT_CAP: ClassVar[int | None] = 32
     SHORTEST: ClassVar[int] = 2048  # below, there is no room for the people of a question
@@ -129,13 +135,17 @@ class RulerQA(GeneratedTask):
         return {"first_acquaintance": _first_acquaintance}
 
     def baselines(self) -> Sequence[Baseline]:
-        """A random town; two searches for names, narrowed by the generator's own phrases."""
+        """A random town; a search for names; the same narrowed by the generator's own phrases."""
         return (
             Baseline("first_town", Kind.NO_MODEL, lambda s: Reply(_first_town(s), 1.0)),
             Baseline(
                 "first_acquaintance", Kind.NO_MODEL, lambda s: Reply(_first_acquaintance(s), 1.0)
             ),
-        )
+            Baseline(
+                "follow_names", Kind.SKIMMER,
+                lambda s: skim(s, _followed(s), str(s.target[0])),
+            ),
+        )  # fmt: skip
 
 
 class _People:
@@ -250,6 +260,17 @@ def _asked(sample: Sample) -> tuple[str, Any]:
             if asked.startswith(before) and asked.endswith(after):
                 return name, ways
     return name, []
+
+
+def _followed(sample: Sample) -> list[Span]:
+    """Spans of the named person's paragraph and of those of everybody whom it names."""
+    text = sample.context.text()
+    found = [match.span() for match in re.finditer(r"(?:[^\n]|\n(?!\n))+", text)]
+    own = {_subject(text[a:b].partition("\n")[2]): (a, b) for a, b in found}
+    name, _ = _asked(sample)
+    first = own.get(name, (0, 0))
+    named = re.findall(r"[A-Z]\w+ [A-Z]\w+ [A-Z]\w+", text[slice(*first)])
+    return [own[person] for person in dict.fromkeys([name, *named]) if person in own]
 
 
 def _first_town(sample: Sample) -> str:
