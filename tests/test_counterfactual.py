@@ -223,6 +223,7 @@ def test_limits_hold_and_an_interrupted_replay_goes_on(original, sent, capsys):
         (["length=2k"], "changes the question"),
         (["n=3"], "changes the question"),
         (["temperature=1", "recursion=off"], "changes 2 things"),
+        (["protocol=rlm_paper_v1", "recursion=off"], "changes 2 things"),
         (["max_samples=1"], "nothing is changed"),
         (["recursion=on"], "only `off`"),
         (["method.depth=1"], "changes nothing"),

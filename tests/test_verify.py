@@ -16,6 +16,7 @@ from rlm_eval.suites.evidence import answers, claims, publishing, rules, seal, s
 from rlm_eval.suites.evidence.bundle import NEEDED, Bundle
 from rlm_eval.suites.evidence.verify import Finding, verify
 from rlm_eval.suites.republish import in_one
+from rlm_eval.tasks.base import SampledTask
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"
 FOLDERS = sorted(path.name for path in PUBLISHED.iterdir() if path.is_dir())
@@ -231,6 +232,11 @@ def test_records_of_other_samples_and_other_identities_are_seen(asked, tmp_path)
     path = folder / "manifest.json"
     manifests = orjson.loads(path.read_bytes())
     first = next(iter(manifests["cells"].values()))
+    first["facts"]["generated"] = False  # its samples would not be made again
+    path.write_bytes(orjson.dumps(manifests))
+    told = sources.identities(sources.Sources(Bundle(folder))).difference
+    assert "generated is False, but its task says True" in told
+    first["facts"]["generated"] = True
     first["config"]["root"]["sampling"]["temperature"] = 0.7
     path.write_bytes(orjson.dumps(manifests))
     told = sources.identities(sources.Sources(Bundle(folder))).difference
@@ -247,6 +253,15 @@ def test_every_number_of_the_readme_is_a_claim():
         text[claim["line"] - 1] = line[:at] + "x" * len(says) + line[at + len(says) :]
         assert claim["command"].startswith("rlm-eval verify smoke --claim")
     assert not [line for line in text if re.search(r"\d", line)]
+
+
+def test_a_claim_computed_from_changed_files_is_not_told_as_proven(bundle, capsys):
+    path = bundle / "records.parquet"
+    pd.read_parquet(path).assign(n_calls=7).to_parquet(path, index=False)
+    assert main(["verify", str(bundle), "--claim", "records.calls"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "126\n"
+    assert "records.parquet is not the file that was sealed" in told.err
 
 
 def test_a_folder_without_a_seal_is_told_how_to_get_one(bundle):
@@ -286,7 +301,7 @@ def answered(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_of_protected_tasks_only_hashes_are_published(answered, tmp_path):
+def test_of_protected_tasks_only_hashes_are_published(answered, tmp_path, monkeypatch):
     run = shutil.copytree(answered.parent.parent / "smoke-scripted", tmp_path / "run")
     cells = sorted((run / "cells").iterdir())
     for cell in cells:
@@ -302,6 +317,9 @@ def test_of_protected_tasks_only_hashes_are_published(answered, tmp_path):
     folder = shutil.copytree(answered, tmp_path / "smoke")
     answers.write(folder, (lines, samples))
     sealed_again(folder)
+    [found] = [f for f in verify(folder) if f.what == "re-scoring"]
+    assert found.words.endswith("says that its task is protected, which it is not")
+    monkeypatch.setattr(SampledTask, "protected", True)
     [found] = [f for f in verify(folder) if f.what == "re-scoring"]
     assert found.passed
     assert found.words == "not possible (4 results: protected: hashes only)"

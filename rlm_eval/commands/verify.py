@@ -33,8 +33,9 @@ def main(argv: Sequence[str]) -> int:
     if len(arguments.bundles) > 1 and (arguments.claim or arguments.run):
         parser.error("--claim and --run need exactly one bundle")
 
+    from rlm_eval.core.messages import warn
     from rlm_eval.core.terminal import printable
-    from rlm_eval.suites.evidence.verify import Options, claim, verify
+    from rlm_eval.suites.evidence.verify import Options, broken, claim, verify
     from rlm_eval.suites.publish import PUBLISHED
 
     failed = checks = 0
@@ -42,6 +43,9 @@ def main(argv: Sequence[str]) -> int:
         folder = given if given.exists() or given.is_absolute() else PUBLISHED / given
         if arguments.claim:
             print(printable(claim(folder, arguments.claim)))
+            if (told := broken(folder)) is not None:
+                warn(f"{folder}: {told}: this value is computed from files that were changed")
+                return 1
             return 0
         print(folder)
         for found in verify(folder, Options(arguments.trust, arguments.run, arguments.figures)):

@@ -28,15 +28,14 @@ from rlm_eval.core.types import (
     canonical_text,
     text_hash,
 )
+from rlm_eval.importers.caps import answering_call, cell_key, output_of, suspected_caps
+from rlm_eval.importers.caps import told as told_caps
 from rlm_eval.importers.rows import BadLog, Row
-from rlm_eval.importers.scoring import THEIRS, ours, with_headline
+from rlm_eval.importers.scoring import NO_TEXT, THEIRS, ours, scored_text, with_headline
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the import of the same file may change; written to every manifest."""
-FEWEST = 5
-"""Minimum rows of a method for equal output counts to indicate a cap."""
-_LEAST_CAP = 128
 
 
 @dataclass
@@ -91,9 +90,11 @@ def assemble(
     indexes: dict[str, SourceIndex] = {}
     errors: Counter[str] = Counter()
     for row, sample_id, epoch in kept:
-        key = json.dumps(_cell_key(row))
+        key = cell_key(row)
         cell = cells.setdefault(key, Cell(_facts(row, kind, direct)))
         cell.remarks |= dict.fromkeys(remarks)
+        if row.lacking is not None:
+            cell.remarks[row.lacking] = None
         if row.totals is not None:
             cell.price = row.totals.price
         context = _context(row, contexts)
@@ -103,7 +104,7 @@ def assemble(
         outcome, notes = row.outcome, dict(row.notes)
         if row.error and outcome is Outcome.PROVIDER_ERROR:
             errors[row.error.splitlines()[0][:80]] += 1
-        if outcome is Outcome.OK and cap and row.totals and row.totals.output == cap.tokens:
+        if outcome is Outcome.OK and cap and output_of(row) == cap.tokens:
             outcome = Outcome.UNKNOWN
             notes["suspected_cap"] = cap.tokens
             cell.remarks[cap.remark()] = None
@@ -125,7 +126,8 @@ def assemble(
         )
         scores = () if outcome.is_missing else (*row.scores, *_again(row, scorer))
         cell.results.append((trajectory, with_headline(scores, headline)))
-    told += [cap.remark() for cap in caps.values()]
+    told += told_caps(caps)
+    told += dict.fromkeys(row.lacking for row, _, _ in kept if row.lacking is not None)
     odd = [
         row.scores[0] for row, _, _ in kept if row.scores and "not in" in str(row.scores[0].flag)
     ]
@@ -137,7 +139,7 @@ def assemble(
     bare = sum(
         not row.answer
         and not row.error
-        and not row.outcome.is_missing
+        and not (row.outcome.is_missing or row.outcome.scores_zero)
         and not any(score.value is not None for score in row.scores)
         for row, _, _ in kept
     )
@@ -156,9 +158,10 @@ def assemble(
 def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:
     """Return our verdicts; none if gold or answer is missing, or the log has ours already."""
     name = scorer or row.scorer
-    if not name or row.gold is None or row.answer is None:
+    text = scored_text(row.answer, row.outcome)
+    if not name or row.gold is None or text is None:
         return ()
-    found = ours(name, row.gold, row.answer, row.answer_type)
+    found = ours(name, row.gold, text, row.answer_type)
     return () if any(s.scorer == found.scorer for s in row.scores) else (found,)
 
 
@@ -179,11 +182,6 @@ def _sample_id(kind: str, row: Row) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _cell_key(row: Row) -> list[Any]:
-    place = [row.task, row.task_variant, row.length]
-    return [*place, row.method, row.variant, row.root, row.sub, row.depth_limit]
-
-
 def _without_duplicates(
     named: Iterable[tuple[Row, str]], told: list[str], *, last: bool
 ) -> list[tuple[Row, str, int]]:
@@ -192,7 +190,7 @@ def _without_duplicates(
     found: dict[tuple[str, str, int], Row] = {}
     dropped = replaced = 0
     for row, sample in named:
-        cell = json.dumps(_cell_key(row))
+        cell = cell_key(row)
         repeats = epochs[cell, sample]
         epoch = repeats.setdefault(str(row.repeat), len(repeats))
         key = (cell, sample, epoch)
@@ -219,65 +217,6 @@ def _without_duplicates(
 
 def _content(row: Row) -> Row:
     return replace(row, place="", sha256="", timestamp=None)
-
-
-@dataclass(frozen=True)
-class Cap:
-    """A round number of output tokens shared by suspiciously many answers of a cell."""
-
-    arm: str
-    """Method, its settings, root model and task, in words."""
-    tokens: int
-    """The round number of output tokens."""
-    hits: int
-    """Answers with exactly that number of tokens."""
-    of: int
-    """Answers with a known number of tokens."""
-    low: float
-    """Mean score of the cell with the suspected answers counted wrong."""
-    high: float
-    """Mean score of the cell with the suspected answers counted right."""
-
-    def remark(self) -> str:
-        """Return the sentence that every figure and page shows."""
-        return (
-            f"{self.arm}: {self.hits} of {self.of} answers end on exactly {self.tokens:,} output "
-            "tokens, a suspected output cap; whether they were cut is unknown, and the score is "
-            f"between {100 * self.low:.1f} and {100 * self.high:.1f} %"
-        )
-
-
-def suspected_caps(rows: Sequence[Row]) -> dict[str, Cap]:
-    """Return cell key -> cap if half or more of its answers share one round number of tokens."""
-    arms: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.totals is not None and row.totals.output is not None and not row.calls:
-            arms[json.dumps(_cell_key(row))].append(row)
-    found = {}
-    for key, own in arms.items():
-        counts = Counter(row.totals.output for row in own if row.totals and row.totals.output)
-        if not counts or len(own) < FEWEST:
-            continue
-        tokens, hits = counts.most_common(1)[0]
-        if is_round(tokens) and 2 * hits >= len(own):
-            scores = [_stated(row) for row in own if row.totals and row.totals.output != tokens]
-            known, first = sum(score or 0.0 for score in scores), own[0]
-            names = [first.method, first.variant, f"({first.root})" if first.root else None]
-            arm = f"{' '.join(filter(None, names))} on {first.task}"
-            ends = known / len(own), (known + hits) / len(own)
-            found[key] = Cap(arm, tokens, hits, len(own), *ends)
-    return found
-
-
-def is_round(tokens: int) -> bool:
-    """Return true for numbers that people set as an output cap: 256, 300, 512, 800, 1000, ..."""
-    if tokens < _LEAST_CAP:
-        return False
-    return tokens & (tokens - 1) == 0 or tokens % 256 == 0 or tokens % 100 == 0
-
-
-def _stated(row: Row) -> float | None:
-    return row.scores[0].value if row.scores else None
 
 
 def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
@@ -331,9 +270,7 @@ def _sample(row: Row, sample_id: str, context: Context, index: int) -> Sample:
         id=sample_id,
         task=row.task,
         index=index,
-        question=row.question
-        if row.question is not None
-        else f"[the log has no text of question {row.item}]",
+        question=row.question if row.question is not None else f"{NO_TEXT} {row.item}]",
         context=context,
         target=row.gold,
         cluster=str(shared) if shared is not None else sample_id,
@@ -345,8 +282,8 @@ def _sample(row: Row, sample_id: str, context: Context, index: int) -> Sample:
 
 
 def _answering(calls: Sequence[Call]) -> int | None:
-    roots = [call.id for call in calls if call.depth == 0 and call.error is None]
-    return roots[-1] if roots else None
+    found = answering_call(calls)
+    return None if found is None else found.id
 
 
 def _with_slices(

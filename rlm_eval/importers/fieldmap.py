@@ -75,7 +75,7 @@ FIELDS = {
 """Field that a map may name -> meaning."""
 OTHER = {
     "rows", "about", "errors", "scorer", "borrow", "meta", "notes", "remarks", "direct",
-    "infer_gold",
+    "infer_gold", "whole",
 }  # fmt: skip
 _STEPS = {
     "from", "match", "as", "split", "values", "add", "subtract", "divide", "zero", "when", "text",
@@ -129,6 +129,8 @@ class FieldMap:
     """Method whose prompt is the whole context: its prompt tokens show the context's size."""
     infer_gold: str | None = None
     """Regular expression: its match in an answer that scored 1 is the question's gold."""
+    whole: Any = None
+    """Place of the number of rows that a file should hold."""
 
     def read(self, name: str, place: Place) -> Any:
         """Return the value of a field; `None` = unknown. Raises `ValueError`."""
@@ -191,6 +193,7 @@ def load(path: Path, given: Collection[str] = ()) -> FieldMap:
         remarks=tuple(found.get("remarks") or ()),
         direct=found.get("direct"),
         infer_gold=found.get("infer_gold"),
+        whole=found.get("whole"),
     )
 
 

@@ -121,6 +121,8 @@ class Row:
     """Scalars in the log about the question."""
     timestamp: str | None = None
     """Time of the run, in the log's notation."""
+    lacking: str | None = None
+    """What its file lacks, by its own header: a sentence for readers."""
     sample_id: str | None = None
     """Sample id to keep, from a log written by our own export."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -166,7 +168,8 @@ def sources(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES) -> Iterat
     seen: dict[str, Path] = {}
     for path in files:
         source = _read(path)
-        if (first := seen.setdefault(source.sha256, path)) != path or files.count(path) > 1:
+        content = hashlib.sha256(source.data).hexdigest()  # packed or not
+        if (first := seen.setdefault(content, path)) != path or files.count(path) > 1:
             raise BadLog(f"{path}: the same content as {first}; name each file once")
         yield source
 

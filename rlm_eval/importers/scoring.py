@@ -19,6 +19,8 @@ from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 THEIRS = "theirs"
 """Scorer name of a log's own verdict."""
 OURS = "ours"
+NO_TEXT = "[the log has no text of question"
+"""Start of the stored question where the log has only an id of it; the id may hold its gold."""
 SAME = 1e-6
 """Scores agree if they differ by at most this."""
 SETTING = "scorer"
@@ -52,6 +54,15 @@ def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:
         version="imported 1",
         flag=found.get("flag"),
     )
+
+
+def scored_text(answer: str | None, outcome: Outcome) -> str | None:
+    """Return the text that our scorers read; `None` = unknown.
+
+    A method that ended without an answer is wrong, as in a run of ours: its rows left out, a mean
+    would be over completed samples only.
+    """
+    return "" if answer is None and outcome is Outcome.NO_ANSWER else answer
 
 
 def _as_asked(name: str, gold: Any) -> Any:
@@ -147,7 +158,7 @@ def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterat
     samples = _samples(folder)
     for (sample_id, _), attempt in sorted(CellStore(folder).attempts.items()):
         sample, outcome = samples[sample_id], attempt.trajectory.outcome
-        text = attempt.trajectory.answer.text
+        text = scored_text(attempt.trajectory.answer.text, outcome)
         if outcome.is_missing:
             continue
         own = [s for s in attempt.scores if s.scorer in SCORERS]

@@ -14,7 +14,7 @@ from rlm_eval.cli import main
 from rlm_eval.config.contexts import ContextSource
 from rlm_eval.core.types import Role, Slice
 from rlm_eval.importers import fieldmap
-from rlm_eval.importers.assemble import is_round
+from rlm_eval.importers.caps import is_round
 from rlm_eval.importers.rows import BadLog
 from rlm_eval.importers.scoring import disagreements
 from rlm_eval.report import summary

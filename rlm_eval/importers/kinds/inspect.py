@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
+from rlm_eval.importers import expected
 from rlm_eval.importers.inspect_file import opened
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
@@ -42,9 +44,11 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """Yield a row per sample and epoch. Raises `BadLog` for another kind or a truncated file."""
     for source in found:
         header, samples = opened(source)
+        lacking = expected.of_inspect(header, source.path.name, len(samples))
         for name, sample in samples:
             try:
-                yield _Sample(source, name, header, sample, options).row()
+                row = _Sample(source, name, header, sample, options).row()
+                yield row if lacking is None else replace(row, lacking=lacking)
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise BadLog(
                     f"{source.path}, {name}: not as Inspect writes it "

@@ -42,9 +42,11 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                 "rlms, or the process ended before its first turn"
             )
         about: Mapping[str, Any] = {}
-        for index, part in enumerate(_answers(lines)):
+        parts = list(_answers(lines))
+        own = _golds_of(golds, source.path, len(parts), number)
+        for index, part in enumerate(parts):
             about = part.about or about
-            gold = _gold_of(golds, source.path, index, number)
+            gold = own[index]
             number += 1
             try:
                 yield _row(source, part, about, index, gold, options)
@@ -53,6 +55,8 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                     f"{source.path}, {part.place}: not as rlms writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
                 ) from error
+    if isinstance(golds, list) and number < len(golds):
+        raise BadLog(f"--golds: {len(golds)} golds in order, but the logs have {number} answers")
 
 
 @dataclass
@@ -368,17 +372,25 @@ def _golds(path: Path | None) -> Any:
     return found
 
 
-def _gold_of(golds: Any, path: Path, index: int, number: int) -> Any:
-    """Return the gold of an answer: by file name (several answers: a list), or by order."""
+def _golds_of(golds: Any, path: Path, answers: int, before: int) -> list[Any]:
+    """Return the golds of a file's answers: by file name (several answers: a list), or by order.
+
+    `before` answers stand in earlier files. Raises `BadLog` where golds and answers do not match.
+    """
     if golds is None:
-        return None
+        return [None] * answers
     if isinstance(golds, list):
-        if number >= len(golds):
-            raise BadLog(f"--golds: {len(golds)} golds, but {path.name} has answer {number + 1}")
-        return golds[number]
-    for name in (path.name, path.stem):
-        if name in golds:
-            found = golds[name]
-            several = isinstance(found, list) and index < len(found)
-            return found[index] if several else found
-    raise BadLog(f"--golds: nothing under {path.name} or {path.stem}")
+        if before + answers > len(golds):
+            answer = len(golds) + 1
+            raise BadLog(f"--golds: {len(golds)} golds, but {path.name} has answer {answer}")
+        return golds[before : before + answers]
+    name = next((name for name in (path.name, path.stem) if name in golds), None)
+    if name is None:
+        raise BadLog(f"--golds: nothing under {path.name} or {path.stem}")
+    found = golds[name]
+    if answers == 1:
+        return found if isinstance(found, list) and len(found) == 1 else [found]
+    if not isinstance(found, list) or len(found) != answers:
+        told = f"{len(found)} golds" if isinstance(found, list) else "one gold"
+        raise BadLog(f"--golds: {told} under {name}, but that file has {answers} answers")
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
+from rlm_eval.importers.expected import of_header
 from rlm_eval.importers.fieldmap import FieldMap, Place, load, number, value_of, with_borrowed
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
@@ -41,7 +42,8 @@ def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[
             except (ValueError, OverflowError) as error:
                 raise BadLog(f"{source.path}, {at}: {error}") from error
         _check(by, own, places, source.path)
-        rows += own
+        lacking = of_header(source.path.name, value_of(by.whole, places[0]), len(own))
+        rows += own if lacking is None else [replace(row, lacking=lacking) for row in own]
     yield from _with_golds(rows, by.infer_gold)
 
 

@@ -1,20 +1,22 @@
 """Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
 
 A trace's prompt tokens exclude cache reads; here they are included. Rewards need not be in [0, 1]:
-one outside becomes a missing score with a note. Failed episodes may be missing from the file:
-compare its rows with the configuration's tasks times rollouts. `errors` lists those of every
-attempt, so an episode that is `ok` may have some. Traces are in the order in which they ended: of
-several agents the one that was rewarded is the root.
+one outside becomes a missing score with a note. Failed episodes may be missing from the file: its
+rows are compared with the tasks times rollouts of the configuration beside it. `errors` lists those
+of every attempt, so an episode that is `ok` may have some. Traces are in the order in which they
+ended: of several agents the one that was rewarded is the root.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.core.types import Call, Prompt, Role, Score, Times, Usage
+from rlm_eval.importers import expected
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
@@ -37,12 +39,18 @@ _ENDS = {
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """Yield a row per episode. Raises `BadLog` for another kind of file."""
     for source in found:
-        for number, (at, line, _) in enumerate(raw_rows(source, None)):
+        lines = list(raw_rows(source, None))
+        lacking = expected.of_verifiers(source.path, len(lines))
+        model = expected.beside(source.path).get("model")
+        for number, (at, line, _) in enumerate(lines):
             try:
                 if "traces" in line:
-                    yield _episode(source, at, line, number, options)
+                    row = _episode(source, at, line, number, options)
+                    yield replace(row, lacking=lacking)
                 elif "reward" in line and ("completion" in line or "example_id" in line):
-                    yield _result(source, at, line, number, options)
+                    row = _result(source, at, line, number, options)
+                    root = model if isinstance(model, str) else ""
+                    yield replace(row, lacking=lacking, root=root)
                 else:
                     known = ", ".join(list(map(str, line))[:8])
                     raise BadLog(

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from rlm_eval.importers.caps import modal_cap
+from rlm_eval.importers.expected import MISSING as MISSING_ROWS
 from rlm_eval.report.referee.evidence import MISSING, Evidence, Finding
 from rlm_eval.stats import bounds
 
@@ -56,6 +58,9 @@ def samples(evidence: Evidence) -> Iterator[Finding]:
                 f"{task}: {copies} of {len(known)} samples ask the same question over the same "
                 "context as another one: n counts them twice.",
             )
+        for finding in _alike(evidence, str(task)):
+            clean = False
+            yield finding
         if int(most["size"]) > int(most["nunique"]):
             yield Finding(
                 name,
@@ -75,6 +80,22 @@ def _drawn_again(own: pd.DataFrame) -> Iterator[str]:
             yield (
                 f"{series}: {len(part)} questions are {part['sample_id'].nunique()} distinct ones "
                 f"over {contexts} context" + ("s" if contexts > 1 else "")
+            )
+
+
+def _alike(evidence: Evidence, task: str) -> Iterator[Finding]:
+    """Samples of one question and gold under several ids, where the log tells no contexts apart."""
+    own = evidence.answers
+    own = own[(own["task_label"] == task) & own["blind"]].drop_duplicates("sample_id")
+    for known, part in own.groupby(own["chars"].notna()):
+        copies = int(part.duplicated(["length", "chars", "question_hash"]).sum())
+        if copies:
+            size = "over a context of the same size" if known else "over contexts without a name"
+            yield Finding(
+                "distinct samples",
+                "alarm" if known else "note",
+                f"{task}: {copies} of {len(part)} samples ask the same question with the same gold "
+                f"as another one {size}: if it is one context, n counts them twice.",
             )
 
 
@@ -104,8 +125,21 @@ def holes(evidence: Evidence) -> Iterator[Finding]:
 def missing_rows(evidence: Evidence) -> Iterator[Finding]:
     """Missing rows per method, and whether counting them otherwise turns the order."""
     name, found = "missing rows", False
+    absent = [
+        line for about in evidence.imports for line in about.get("told", ()) if MISSING_ROWS in line
+    ]
+    if absent:
+        found = True
+        yield Finding(
+            name,
+            "alarm",
+            "Samples that were to be run stand in no row: the scores are over those that are left.",
+            tuple(absent[:_SHOWN]),
+        )
     for task, own in evidence.frame.groupby("task_label", sort=False):
-        lost = own["outcome"].isin(MISSING) | (own["score"].isna() & own["imported"].isna())
+        # A log without any score has no rows that are left out of its means.
+        stated = own["imported"].isna() | bool(own["score"].notna().any())
+        lost = own["outcome"].isin(MISSING) | (own["score"].isna() & stated)
         if not lost.any():
             continue
         found = True
@@ -126,7 +160,7 @@ def missing_rows(evidence: Evidence) -> Iterator[Finding]:
             name,
             "alarm" if turned or uneven else "note",
             f"{task}: {int(lost.sum())} of {len(own)} rows have no result (errors of a provider or "
-            "a judge, cancelled)."
+            "a judge, cancelled, or no score in the log)."
             + (" The order of the methods depends on how they are counted." if turned else "")
             + (" Some methods miss many more than others." if uneven else ""),
             tuple(lines[:_SHOWN]),
@@ -203,6 +237,26 @@ def cuts(evidence: Evidence) -> Iterator[Finding]:
                 f"{series} on {task}: {int(cut.sum())} of {len(own)} answers were ended by a limit "
                 "or an output cap: the score is known as bounds.",
             )
+        silent = own[(own["outcome"] == "ok") & ~(own["n_calls"] > 1)]
+        if (modal := modal_cap(silent["output_tokens"].dropna())) is not None:
+            found = True
+            yield Finding(
+                name,
+                "alarm",
+                f"{series} on {task}: {modal[1]} of {len(silent)} answers end on exactly "
+                f"{modal[0]:,} output tokens, and no finish reason says that they were cut: a "
+                "server or a client may have capped them silently.",
+            )
+        if "note_dropped_tokens" in own:
+            dropped = pd.to_numeric(own["note_dropped_tokens"]).fillna(0)
+            if (short := dropped[dropped > 0]).any():
+                found = True
+                yield Finding(
+                    name,
+                    "alarm",
+                    f"{series} on {task}: {len(short)} of {len(own)} prompts lack a part of the "
+                    f"context, which the log says was dropped (up to {short.max():,.0f} tokens).",
+                )
     if server := int(frame["n_server_cut_calls"].fillna(0).sum()):
         found = True
         yield Finding(name, "alarm", f"In {server} calls the server cut the prompt silently.")

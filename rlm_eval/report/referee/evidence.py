@@ -59,7 +59,11 @@ class Evidence:
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """run, cell_id, sample_id, epoch -> answer, target, question, as stored."""
+        """run, cell_id, sample_id, epoch -> answer, target, question, context, as stored.
+
+        `context` is its hash, `shared` what samples of one context have in common; `blind` = the
+        log names no context.
+        """
         rows = []
         for run, name in run_names(self.runs).items():
             for folder in (p.parent for p in sorted(run.glob("cells/*/manifest.json"))):
@@ -69,6 +73,7 @@ class Evidence:
                 asked = {line["id"]: line for line in read_lines(folder / "samples.jsonl")}
                 for (sample, epoch), attempt in store.attempts.items():
                     line = asked.get(sample, {})
+                    hashed = (line.get("context") or {}).get("hash")
                     rows.append(
                         {
                             "run": name,
@@ -78,12 +83,17 @@ class Evidence:
                             "answer": attempt.trajectory.answer.text,
                             "target": line.get("target"),
                             "question": line.get("question", ""),
+                            "context": hashed,
+                            "shared": str(line.get("cluster", sample)),
+                            "blind": hashed is None and line.get("cluster") == sample,
                         }
                     )
         keys = ["run", "cell_id", "sample_id", "epoch"]
-        texts = pd.DataFrame(rows, columns=[*keys, "answer", "target", "question"])
+        columns = [*keys, "answer", "target", "question", "context", "shared", "blind"]
+        texts = pd.DataFrame(rows, columns=columns).astype({"blind": bool})
         texts = texts.drop_duplicates(keys)  # a cell that was copied within its run
-        facts = self.frame[[*keys, "task_label", "series", "outcome", "score"]]
+        of_record = ["task_label", "series", "outcome", "score", "length", "chars", "question_hash"]
+        facts = self.frame[[*keys, *of_record]]
         return facts.merge(texts, on=keys, how="inner")
 
     @cached_property

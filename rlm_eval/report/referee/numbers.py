@@ -11,16 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.importers.scoring import disagreements, unstated
+from rlm_eval.importers.scoring import NO_TEXT, disagreements, unstated
 from rlm_eval.records.build import cell_folders
 from rlm_eval.report.referee.evidence import Evidence, Finding
-from rlm_eval.storage.imported import ABOUT
+from rlm_eval.storage.imported import ABOUT, CONTEXTS
 
 _SHOWN = 8
 _FEWEST = 5
 _SHORT_CONTEXT = 2_000
 """Tokens below which a context is shorter than the system prompts of published RLMs."""
+_CHARS_PER_TOKEN = 4
 _DAYS = 1.0
+_UNLABELLED = re.compile(
+    r"(?:un|non|not|no|without)[\s_-]*(?:with[\s_-]*)?label(?:l?ed|s)?"
+    r"|(?:labell?ed|with[\s_-]labels?)\s*[=:]\s*(?:false|no|0)",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(r"(?<![a-z])labell?ed(?![a-z])|with[\s_-]labels?(?![a-z])", re.IGNORECASE)
+_LABEL_FIELD = re.compile(r"\blabel\W{1,3}\w", re.IGNORECASE)
 _LEAST_GOLD = 5
 """Characters of a gold below which an equal answer may be chance."""
 
@@ -109,11 +117,15 @@ def context_size(evidence: Evidence) -> Iterator[Finding]:
         own = own[own["outcome"] != "context_overflow"]
         direct = own[own["method"].isin(evidence.direct) & own["input_tokens"].notna()]
         rest = own[~own["method"].isin(evidence.direct)]
-        if not len(direct) or not len(rest):
+        if len(direct) and len(rest):
+            what = "the whole prompt of the direct arm, context and question,"
+            size = float(direct["input_tokens"].median())
+        elif (stated := _stated_sizes(own)).notna().any():
+            what, size = "a context, by the size that the log states,", float(stated.median())
+        else:
             continue
         known = True
-        prompt = float(direct["input_tokens"].median())
-        if prompt >= _SHORT_CONTEXT or not len(own[own["imported"].notna()]):
+        if size >= _SHORT_CONTEXT or not len(own[own["imported"].notna()]):
             continue
         found = True
         read = rest.groupby("series")["input_tokens"].median().dropna()
@@ -121,8 +133,8 @@ def context_size(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             name,
             "alarm",
-            f"{task}: the whole prompt of the direct arm, context and question, is {prompt:,.0f} "
-            "tokens in the middle. Nothing here is about long contexts.",
+            f"{task}: {what} is {size:,.0f} tokens in the middle. Nothing here is about long "
+            "contexts.",
             lines[:_SHOWN],
         )
     if found:
@@ -130,7 +142,21 @@ def context_size(evidence: Evidence) -> Iterator[Finding]:
     if known:
         yield Finding(name, "fine", "Contexts are longer than the methods' own prompts.")
     else:
-        yield Finding(name, "unknown", "No direct arm with token counts shows how long they are.")
+        yield Finding(
+            name,
+            "unknown",
+            "Neither a direct arm with token counts nor the log tells their length.",
+        )
+
+
+def _stated_sizes(own: pd.DataFrame) -> pd.Series:
+    """Tokens of the contexts: measured, by the log's own count, or a quarter of the characters."""
+    sizes = own["tokens"]
+    if "note_their_context_size" in own:
+        sizes = sizes.fillna(pd.to_numeric(own["note_their_context_size"]))
+    return sizes.fillna(own["chars"] / _CHARS_PER_TOKEN).fillna(
+        own["length"].where(own["length"] >= 1)
+    )
 
 
 def zeros(evidence: Evidence) -> Iterator[Finding]:
@@ -158,7 +184,8 @@ def zeros(evidence: Evidence) -> Iterator[Finding]:
 
 def leaks(evidence: Evidence) -> Iterator[Finding]:
     """Answers that are the gold of another sample of the task."""
-    name, lines, looked = "answers of other samples", [], False
+    name, looked = "answers of other samples", False
+    lines: dict[bool, list[str]] = {True: [], False: []}  # over one context -> answers
     for task, own in evidence.answers.groupby("task_label", sort=False):
         golds = {
             str(sample): _golds(target)
@@ -168,6 +195,7 @@ def leaks(evidence: Evidence) -> Iterator[Finding]:
             str(sample): f"{str(question)[-60:]!r}"
             for sample, question in zip(own["sample_id"], own["question"], strict=True)
         }
+        contexts = dict(zip(own["sample_id"].astype(str), own["shared"], strict=True))
         owners: dict[str, set[str]] = {}
         for sample, texts in golds.items():
             for text in texts:
@@ -187,19 +215,30 @@ def leaks(evidence: Evidence) -> Iterator[Finding]:
                 None,
             )
             if other is not None:
-                lines.append(
+                same = contexts[single[other]] == row["shared"]
+                lines[same].append(
                     f"{row['series']} on {task}: answers {answer.strip()[:40]!r} to "
                     f"{asked[str(row['sample_id'])]}, which is the gold of {asked[single[other]]}"
                 )
-    if lines:
+    if others := lines[False]:
         yield Finding(
             name,
             "alarm",
-            f"{len(lines)} answers are the gold of another sample: a program may have seen another "
-            "sample's context, or state was shared between samples.",
-            tuple(lines[:_SHOWN]),
+            f"{len(others)} answers are the gold of another sample: a program may have seen "
+            "another sample's context, or state was shared between samples.",
+            tuple(others[:_SHOWN]),
         )
-    elif looked:
+    if within := lines[True]:
+        yield Finding(
+            name,
+            "note",
+            f"{len(within)} answers are the gold of another question about the same context: a "
+            "plausible mistake, or state that was shared between samples.",
+            tuple(within[:_SHOWN]),
+        )
+    if others or within:
+        return
+    if looked:
         yield Finding(name, "fine", "No answer is the gold of another sample.")
     else:
         yield Finding(
@@ -233,6 +272,14 @@ def times(evidence: Evidence) -> Iterator[Finding]:
     )
     for task, own in evidence.imported.assign(at=at).groupby("task_label", sort=False):
         known = own[own["at"].notna()]
+        for _, of_model in known.groupby("root", sort=False):
+            middles = of_model.groupby("series", sort=False)["at"].median()
+            apart = (middles.max() - middles.min()).total_seconds() / 86_400
+            if apart > _DAYS:
+                lines.append(
+                    f"{task}: {middles.idxmin()} ran {apart:.1f} days before {middles.idxmax()}: "
+                    "the model behind their name may have changed between them"
+                )
         for series, part in known.groupby("series", sort=False):
             days = (part["at"] - part["at"].median()).abs().dt.total_seconds() / 86_400
             late = int((days > _DAYS).sum())
@@ -242,33 +289,58 @@ def times(evidence: Evidence) -> Iterator[Finding]:
                     f"middle of their arm (up to {days.max():.1f} days)"
                 )
     if lines:
-        yield Finding(name, "note", "Rows of one arm ran on different days.", tuple(lines[:_SHOWN]))
+        yield Finding(name, "note", "Rows ran on different days.", tuple(lines[:_SHOWN]))
     else:
         yield Finding(name, "fine", "Rows of an arm ran within a day of each other.")
 
 
 def labels(evidence: Evidence) -> Iterator[Finding]:
     """Labelled splits: the context holds what was to be classified."""
-    name = "labelled contexts"
-    told = evidence.frame["task_variant"].astype(str).str.contains("label", case=False)
-    named = sorted(set(evidence.frame.loc[told, "task_label"]))
+    name, frame = "labelled contexts", evidence.frame
+    told = frame["task_label"].map({label: _named(label) for label in set(frame["task_label"])})
+    read = frame["sample_id"].isin(_with_labels(evidence))
+    named = sorted(set(frame.loc[told | read, "task_label"]))
     if named:
         yield Finding(
             name,
-            "alarm" if evidence.frame.loc[told, "imported"].notna().any() else "note",
+            "alarm" if frame.loc[told | read, "imported"].notna().any() else "note",
             f"{', '.join(named)}: the contexts hold the labels: this is counting, which code does, "
             "not classification of what was read.",
         )
     else:
-        yield Finding(name, "fine", "No task variant with labels in its contexts is known.")
+        yield Finding(name, "fine", "No task with labels in its contexts is known.")
+
+
+def _named(label: str) -> bool:
+    """True where a task or its variant is called labelled; `unlabelled` is the opposite."""
+    return bool(_LABELLED.search(_UNLABELLED.sub("", label)))
+
+
+def _with_labels(evidence: Evidence) -> set[str]:
+    """Imported samples that ask about labels over a stored context whose lines show them."""
+    found: set[str] = set()
+    shown: dict[str, bool] = {}
+    known = evidence.answers.dropna(subset=["context"]).drop_duplicates("sample_id")
+    known = known[known["question"].astype(str).str.contains("label", case=False)]
+    for sample, hashed in zip(known["sample_id"], known["context"], strict=True):
+        for run in evidence.runs:
+            path = run / CONTEXTS / f"{hashed}.txt"
+            if hashed not in shown and path.is_file():
+                lines = [line for line in path.read_text("utf-8", "replace").split("\n") if line]
+                marked = sum(bool(_LABEL_FIELD.search(line)) for line in lines)
+                shown[hashed] = len(lines) >= _FEWEST and 2 * marked >= len(lines)
+        if shown.get(hashed):
+            found.add(str(sample))
+    return found
 
 
 def answer_forms(evidence: Evidence) -> Iterator[Finding]:
     """Questions that hold their gold's text: among options, or as a given form."""
     name, lines, looked = "gold in the question", [], False
-    for task, own in evidence.answers.drop_duplicates("sample_id").groupby(
-        "task_label", sort=False
-    ):
+    # A text that stands for an unknown question may hold its gold: ids of some maps do.
+    told = ~evidence.answers["question"].astype(str).str.startswith(NO_TEXT)
+    asked_of = evidence.answers[told].drop_duplicates("sample_id")
+    for task, own in asked_of.groupby("task_label", sort=False):
         asked = [
             any(_holds(str(question).casefold(), text) for text in _golds(target))
             for question, target in zip(own["question"], own["target"], strict=True)

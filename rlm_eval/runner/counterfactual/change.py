@@ -95,12 +95,11 @@ def planned(
 
 
 def _thing(change: str) -> str:
-    """Return what a change targets: a top-level key, or a short form."""
+    """Return what a change targets: a top-level key, or a short form (each is one thing)."""
     key, equals, _ = change.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {change}: write KEY=VALUE")
-    top = key.removeprefix("model@").partition(".")[0]
-    return "method" if top in ("recursion", "protocol", "records", "keyed") else top
+    return key.removeprefix("model@").partition(".")[0]
 
 
 def _one(

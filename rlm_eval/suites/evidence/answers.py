@@ -180,6 +180,8 @@ def _compare(
     if outcome.is_missing:
         return None
     if sample["protected"]:
+        if not task.protected:
+            return f"{SAMPLES} says that its task is protected, which it is not"
         found.impossible["protected: hashes only"] += 1
         return None
     fields = {name: value for name, value in sample.items() if name != "protected"}

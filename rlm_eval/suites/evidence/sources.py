@@ -122,6 +122,11 @@ def identities(sources: Sources) -> Checked:
         if manifest["cell_id"] != name or not name.endswith(stored[:12]):
             found.difference = f"cell {name} is called {manifest['cell_id']}, {stored[:12]}"
             return found
+        for flag in ("generated", "protected"):  # each excuses a cell from other checks
+            said, is_so = manifest["facts"].get(flag), getattr(cell.task, flag)
+            if said is not None and bool(said) != bool(is_so):
+                found.difference = f"cell {name}: {flag} is {said}, but its task says {is_so}"
+                return found
         found.done += 1
     return found
 

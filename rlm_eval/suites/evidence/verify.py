@@ -307,6 +307,12 @@ def _journals(run: Path, seal: dict[str, Any]) -> Finding:
     return Finding(what, True, f"{shared} of {len(sealed)} sealed cells are there, unchanged")
 
 
+def broken(folder: Path) -> str | None:
+    """The first file of a folder that is not as sealed, in words; `None` = all are, or no seal."""
+    seal = seals.read_seal(folder)
+    return None if seal is None else seals.differences(folder, seal)
+
+
 def claim(folder: Path, name: str) -> str:
     """What a claim comes to, computed from the bundle. Raises `RlmEvalError` for an unknown one."""
     bundle = Bundle(folder)
