@@ -94,7 +94,7 @@ async def test_the_first_ctrl_c_ends_samples_that_wait_and_keeps_what_is_paid(tm
         began = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
         (why,) = (await run).unfinished.values()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60  # of 300 s
         assert why.endswith("not run")
     assert not [r for r in records(tmp_path) if r["outcome"] != "ok"]
     paid = prompts_in(cell_folder(tmp_path) / "journal.jsonl", contexts(given))
@@ -137,7 +137,7 @@ async def test_servers_that_are_not_there_cost_each_cell_a_moment(tmp_path):
     began = time.monotonic()
     (why,) = (await run_here(given)).unfinished.values()
     assert "Cannot connect" in why
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # of patience_s=600
 
 
 def strict(request):

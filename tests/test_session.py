@@ -132,7 +132,8 @@ async def test_a_cancelled_call_is_recorded_as_in_flight(tmp_path):
     client = Answering(lambda messages: "late", latency=30)
     async with session_over(client, tmp_path, sample_of(TEXT)) as session:
         task = asyncio.create_task(session.call(user("q"), role=Role.ROOT, position="t0"))
-        await asyncio.sleep(0.05)
+        while not client.asked:  # noqa: ASYNC110 - in flight
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

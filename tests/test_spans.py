@@ -46,6 +46,6 @@ def test_a_share_of_whole_spans():
 
 def test_a_span_on_every_line_of_ten_million_tokens_is_counted_in_a_moment():
     lines = [(160 * i, 160 * i + 159) for i in range(250_000)]
-    begun = time.perf_counter()
+    begun = time.process_time()  # other processes may have the cores
     assert share_within(lines, lines[::2]) == 0.5
-    assert time.perf_counter() - begun < 10  # a scan of all that was kept per line: an hour
+    assert time.process_time() - begun < 10  # a scan of all that was kept per line: an hour

@@ -18,8 +18,8 @@ _NEVER = (
 _OF_CALLS = (
     "n_calls", "n_root_calls", "n_sub_calls", "n_child_calls", "n_other_calls", "n_judge_calls",
     "used_recursion", "max_depth", "turns", "first_sub_turn", "max_fanout", "n_truncated_calls",
-    "n_runaway_calls", "n_unknown_ends", "unknown_ends", "n_failed_calls", "input_tokens",
-    "cached_tokens", "output_tokens", "reasoning_tokens", "root_input_tokens",
+    "n_runaway_calls", "n_unknown_ends", "unknown_ends", "served_models", "n_failed_calls",
+    "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "root_input_tokens",
     "root_output_tokens", "sub_input_tokens", "sub_output_tokens", "judge_input_tokens",
     "judge_output_tokens", "peak_prompt_tokens", "cost_cold", "cost_observed", "cost_with_gpu",
     "judge_cost", "critical_path_seconds", "service_seconds", "first_token_seconds",

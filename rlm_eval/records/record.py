@@ -104,6 +104,7 @@ def record_of(
         "n_runaway_calls": sum(map(is_runaway, calls)),
         "n_unknown_ends": sum(call.has_unknown_end for call in calls),
         "unknown_ends": ", ".join(sorted(ends)) or None,
+        "served_models": _served(trajectory.calls, cell),
         "n_failed_calls": sum(call.error is not None for call in calls),
         "n_server_cut_calls": sum(call.is_server_cut for call in trajectory.calls),
         "n_retried_calls": sum(call.attempts > 1 for call in calls),
@@ -160,6 +161,19 @@ def headline(outcome: Outcome, scores: Sequence[Score]) -> float | None:
     if outcome.is_missing:
         return None
     return 0.0 if outcome.scores_zero else scores[0].value if scores else None
+
+
+def _served(calls: Sequence[Call], cell: Mapping[str, Any]) -> str | None:
+    """Return `root: a, b; sub: c`, the models that replies named; `None` if none did.
+
+    A call without such a name has the configured one.
+    """
+    own = {str(cell.get(slot) or "").partition(" [")[0] for slot in ("root", "sub", "judge")}
+    named: dict[str, set[str]] = {}
+    for call in calls:
+        if call.error is None and call.model not in own:
+            named.setdefault(call.slot, set()).add(call.model)
+    return "; ".join(f"{slot}: {', '.join(sorted(named[slot]))}" for slot in sorted(named)) or None
 
 
 def _flat(value: Any) -> bool:

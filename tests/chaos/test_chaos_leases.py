@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -170,11 +171,11 @@ def frozen():
 def test_who_cannot_renew_stops_before_the_lease_can_be_taken(tmp_path, frozen):
     holder = held(tmp_path, 1.0, 6.0, 60)
     frozen(tmp_path / "lease.json")
-    began = time.monotonic()
     code, told = ended(holder)
-    assert time.monotonic() - began < 6.0
     assert code == 1
-    assert "lease lost: it could not be renewed" in told
+    found = re.search(r"lease lost: it could not be renewed for (\d+) s", told)
+    assert found, told
+    assert int(found[1]) < 6  # by its own clock: others may take the lease from then on
     assert "(Operation not permitted); stopped writing before another process takes over" in told
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,10 @@ async def test_a_limit_ends_the_engine(tmp_path: Path) -> None:
 
 async def test_a_hanging_engine_is_killed_with_its_children(tmp_path: Path) -> None:
     sample = sample_of("text", "Q?")
-    code = """
+    child = str(tmp_path / "engine.py")  # a mark that no other process has
+    code = f"""
 import subprocess, time
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "child-of-toy-engine"])
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", {child!r}])
 time.sleep(300)
 """
     async with open_bench(tmp_path, sample, root=[], sub=[]) as bench:
@@ -321,12 +323,14 @@ async def test_the_engine_sees_no_key_of_ours(
 
 
 def _left_over(folder: Path) -> list[str]:
-    commands = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if str(folder / "engine.py") in command or "child-of-toy-engine" in command:
-            commands.append(command)
-    return commands
+    """Command lines of the engine and its children, 20 s after its end: a kill takes a moment."""
+    end = time.monotonic() + 20
+    while True:
+        commands = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+        left = [command for command in commands if str(folder / "engine.py") in command]
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.05)
 
 
 official = pytest.mark.skipif(

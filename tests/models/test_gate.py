@@ -141,7 +141,7 @@ async def test_a_cancelled_wait_for_the_rate_uses_none_of_it():
     waiting[1].cancel()
     began = time.monotonic()
     await waiting[2]
-    assert time.monotonic() - began < 1.5  # one second's worth, not three
+    assert time.monotonic() - began < 2.5  # one second's worth, not three
 
 
 async def test_requests_per_minute_are_kept_on_the_wire():

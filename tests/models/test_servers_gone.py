@@ -6,15 +6,17 @@ import socket
 import ssl
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from fake_server import FakeServer, Fault, always
 
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, ProviderError, RunStopped
 from rlm_eval.core.types import Message
-from rlm_eval.models import Sampling
+from rlm_eval.models import Sampling, outage
 from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.models.http.rate_limiter import CALLER, AdaptiveLimiter
+from rlm_eval.models.http.transport import Transport
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, suspended, working_time
 
 ASK = [Message("user", "hello")]
@@ -61,7 +63,14 @@ async def test_servers_that_come_back_are_waited_for_by_all_calls(capsys):
     assert time.monotonic() - wall - (working_time() - began) >= 0.2  # no one's working time
 
 
-async def test_servers_that_stay_away_end_every_call_at_once_after_patience():
+async def test_servers_that_stay_away_end_every_call_at_once_after_patience(monkeypatch):
+    probes, reachable = [], Transport.is_reachable
+
+    async def probed(self):
+        probes.append(self.base_url)
+        return await reachable(self)
+
+    monkeypatch.setattr(Transport, "is_reachable", probed)
     async with FakeServer() as server, model(server.url, patience_s=0.3).open() as client:
         await ask(client)
         await server.__aexit__()
@@ -71,11 +80,12 @@ async def test_servers_that_stay_away_end_every_call_at_once_after_patience():
         assert "unreachable for" in str(failed[0])
         assert "the same command resumes" in str(failed[0])
         assert [error.attempts for error in failed] == [0] * 5
-        waited = time.monotonic() - began
-        assert 0.3 <= waited < 3
+        assert time.monotonic() - began >= 0.3
+        assert 1 <= len(probes) <= 6  # one caller probes for all of them
+        probes.clear()
         with pytest.raises(EndpointGone):
             await ask(client)
-        assert time.monotonic() - began - waited < 0.2  # patience is over
+        assert probes == []  # patience is over: it waits no more
         async with FakeServer(port=server.port):
             assert (await ask(client)).text == "hello"
 
@@ -168,7 +178,7 @@ async def test_a_pause_beyond_patience_ends_its_call_and_leaves_the_others_alone
             await ask(client)
         began = time.monotonic()
         assert (await ask(client)).text == "hello"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60  # it waits for no hour
 
 
 # -- a stop request
@@ -190,7 +200,7 @@ async def test_a_stop_ends_calls_that_wait_and_no_others(interrupt):
         for task in (pausing, held):
             with pytest.raises(RunStopped):
                 await task
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 60  # of 300 s
         assert (await flying).text == "hello"
         with pytest.raises(RunStopped):
             await ask(client)  # nor does a later call wait
@@ -207,7 +217,7 @@ async def test_a_stop_ends_the_wait_for_servers_that_are_gone(interrupt):
         interrupt.ask()
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(error) for error in ended} == {RunStopped}
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 30  # of 60 s
 
 
 async def test_a_stop_ends_a_back_off(interrupt):
@@ -252,26 +262,29 @@ async def test_a_stop_ends_calls_that_a_rate_holds_back(interrupt):
 
 
 def test_overlapping_suspensions_count_once():
-    began, wall = working_time(), time.monotonic()
+    wall, began = time.monotonic(), working_time()  # read outside of it: never the shorter one
     with suspended(), suspended():
         time.sleep(0.1)
     time.sleep(0.05)
     worked, elapsed = working_time() - began, time.monotonic() - wall
-    assert 0.05 <= worked <= elapsed - 0.1 + 0.01
+    assert 0.05 <= worked <= elapsed - 0.1
 
 
 # -- answers that are no replies
 
 
 @pytest.mark.parametrize("fault", [Fault("status", 502), Fault("status", 429), Fault("drop")])
-async def test_servers_that_only_fail_for_longer_than_patience_end_the_cell(fault):
-    config = {"retries": 1, "patience_s": 0.2}
+async def test_servers_that_only_fail_for_longer_than_patience_end_the_cell(fault, monkeypatch):
+    config = {"retries": 1, "patience_s": 300}
+    later = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    monkeypatch.setattr(outage, "time", clock)
     async with FakeServer() as server, model(server.url, **config).open() as client:
         await ask(client)
         server.faults = always(fault)
         assert type(await ended(client, "one")) is ProviderError
         assert type(await ended(client, "two")) is ProviderError  # within patience
-        await asyncio.sleep(0.3)
+        later[0] += 301
         gone = await ended(client, "two")
         assert type(gone) is EndpointGone
         assert "no call got a reply for" in str(gone)

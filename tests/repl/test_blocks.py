@@ -440,12 +440,13 @@ async def test_threads_of_its_own_are_still_limited(repl):
     await repl.run("go.set()")
 
 
-async def test_two_operations_at_once_are_a_clear_error(repl):
-    first = asyncio.create_task(repl.run("import time\ntime.sleep(0.3)\nx = 1"))
-    await asyncio.sleep(0.05)
+async def test_two_operations_at_once_are_a_clear_error(repl, host):
+    first = asyncio.create_task(repl.run("llm_query('wait')\nx = 1"))
+    await host.asked.wait()
     for operation in (repl.run("y = 2"), repl.get("x"), repl.set("z", 3)):
         with pytest.raises(RuntimeError, match=r"in the middle of run\(\)"):
             await operation
+    host.gate.set()
     assert (await first).error is None
     assert (await repl.run("print(x)")).stdout == "1\n"
 

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -352,9 +352,13 @@ def _exception(stderr: str) -> str | None:
 
 
 def _seconds_of(line: Mapping[str, Any], origin: float | None) -> float | None:
-    """Return a line's end in seconds since `origin`, or Unix time; `None` without a time."""
+    """Return a line's end in seconds since `origin`, or Unix time; `None` without a time.
+
+    A time without a zone is read as UTC: our own zone may set its clock within the log.
+    """
     try:
-        at = datetime.fromisoformat(str(line.get("timestamp"))).timestamp()
+        told = datetime.fromisoformat(str(line.get("timestamp")))
+        at = (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
     return at if origin is None else round(at - origin, 6)
