@@ -39,14 +39,7 @@ from rlm_eval.core.types import (
 )
 from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.journal import JournalReader
-from rlm_eval.storage.jsonl import (
-    JsonlLog,
-    count_stale,
-    dumped,
-    line_at,
-    read_every,
-    read_lines,
-)
+from rlm_eval.storage.jsonl import JsonlLog, count_stale, dumped, line_at, read_every, read_lines
 
 SCHEMA_VERSION = 1
 BASELINES = "baselines.json"
