@@ -14,6 +14,9 @@ from typing import Any
 from rlm_eval.core.types import Reply, Usage
 from rlm_eval.models.http.http_errors import Malformed
 
+_DEEPEST = 3
+"""Most levels of figures in a usage; a server may send thousands."""
+
 
 def with_numbers(body: Any) -> Any:
     """Return a body whose usage figures are numbers where the server wrote them as text."""
@@ -22,9 +25,9 @@ def with_numbers(body: Any) -> Any:
     return body | {"usage": _numbers(body["usage"])}
 
 
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _numbers(part) for name, part in value.items()}
+def _numbers(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {name: _numbers(part, depth + 1) for name, part in value.items()}
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
         return int(value)
     return value
