@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import secrets
 import shutil
@@ -20,11 +19,7 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 def cache_dir() -> Path:
     """Return `$RLM_EVAL_CACHE`, else `~/.cache/rlm_eval`. Safe to delete: its files are remade."""
-    return _cache_dir(os.environ.get("RLM_EVAL_CACHE"), os.environ.get("HOME"))
-
-
-@functools.lru_cache(8)  # every context of a sample asks for it
-def _cache_dir(given: str | None, _home: str | None) -> Path:
+    given = os.environ.get("RLM_EVAL_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "rlm_eval"
 
 
