@@ -70,7 +70,7 @@ class Evidence:
                 store = CellStore(folder)
                 if store.manifest["facts"].get("protected"):
                     continue
-                asked = {line["id"]: line for line in read_lines(folder / "samples.jsonl")}
+                asked = {str(line.get("id")): line for line in read_lines(folder / "samples.jsonl")}
                 for (sample, epoch), attempt in store.attempts.items():
                     line = asked.get(sample, {})
                     hashed = (line.get("context") or {}).get("hash")
