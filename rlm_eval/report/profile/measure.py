@@ -59,13 +59,17 @@ def measured(runs: Sequence[Path]) -> pd.DataFrame:
     """A row per finished trajectory of these runs, with the columns of `COLUMNS`."""
     import pandas as pd
 
-    rows = [row for run in runs for row in _rows(run)]
+    seen: set[tuple[str, str, int]] = set()
+    rows = [row for run in runs for row in _rows(run, seen)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows(run: Path) -> Iterator[dict[str, Any]]:
+def _rows(run: Path, seen: set[tuple[str, str, int]]) -> Iterator[dict[str, Any]]:
+    """Rows of a run; a result that an earlier run had, too, is no repeat and is left out."""
     for manifest, sample, attempt in attempts(run):
-        if not attempt.trajectory.outcome.is_missing:
+        who = manifest["identity"], sample.id, attempt.trajectory.epoch
+        if not attempt.trajectory.outcome.is_missing and who not in seen:
+            seen.add(who)
             yield row_of(manifest, sample, attempt)
 
 
