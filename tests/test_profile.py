@@ -142,6 +142,11 @@ def test_unknown_stays_unknown(original):  # noqa: F811
     assert table.rows.loc[0, "coverage %"] == "?"
 
 
+def test_a_run_that_is_named_twice_has_no_repeats(original):  # noqa: F811
+    once = measure.measured([original])
+    pd.testing.assert_frame_equal(measure.measured([original, original]), once)
+
+
 def test_stability_counts_pairs_of_repeats():
     rows = [("a", "map"), ("a", "map"), ("a", "search"), ("b", "none"), ("c", UNKNOWN)]
     frame = pd.DataFrame(rows, columns=["sample", "strategy"])
