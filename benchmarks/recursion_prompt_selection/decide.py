@@ -4,9 +4,10 @@
 
 RUN is a run directory or a published folder (default: results/runs/recursion_prompt_selection).
 Prints a Markdown table, one row per criterion, and the decision. Every criterion counts at its
-point estimate; the intervals show how certain the decision is. The exit code is 0 for a decision, 1
-where the run permits none (scripted replies, other cells than the plan's, missing samples), and 2
-for a folder without records.
+point estimate; the intervals show how certain the decision is. A share that no missing sample can
+bring to its limit is missed already, and decides. The exit code is 0 for a decision, 1 where the
+run permits none (scripted replies, other cells than the plan's, missing samples), and 2 for a
+folder without records.
 """
 
 from __future__ import annotations
@@ -74,11 +75,20 @@ class Finding:
 
     @property
     def met(self) -> bool | None:
-        """Whether the value is permitted; `None` where a sample is missing."""
-        if self.n < self.expected:
+        """Whether the value is permitted; `None` where the missing samples could change that.
+
+        Of a share all values that it can still take are known, of a difference none.
+        """
+        one, missing = self.criterion, self.expected - self.n
+        if missing and (one.against or not self.n):
             return None
-        one = self.criterion
-        return one.least - _SLACK <= self.value <= one.most + _SLACK
+        hits = self.value * self.n
+        lowest, highest = hits / self.expected, (hits + missing) / self.expected
+        if not missing:
+            lowest = highest = self.value
+        if one.least - _SLACK <= lowest and highest <= one.most + _SLACK:
+            return True
+        return None if highest >= one.least - _SLACK and lowest <= one.most + _SLACK else False
 
 
 def planned(suite: Suite) -> dict[tuple[str, str], frozenset[str]]:
@@ -126,14 +136,14 @@ def decision(found: Sequence[Finding], scripted: bool) -> tuple[str, bool]:
     """Return the decision in words, and whether there is one."""
     if scripted:
         return "no decision: scripted replies are not results", False
+    if any(one.met is False for one in found):  # one is enough, whatever is missing
+        return (
+            "decision: rlm/search stays the default; rlm/read and rlm/general are named choices",
+            True,
+        )
     if any(one.met is None for one in found):
         return "no decision: samples of the plan are missing; run the suite again to resume", False
-    if all(one.met for one in found):
-        return "decision: rlm/general becomes the default prompt of rlm", True
-    return (
-        "decision: rlm/search stays the default; rlm/read and rlm/general are named choices",
-        True,
-    )
+    return "decision: rlm/general becomes the default prompt of rlm", True
 
 
 def table(found: Sequence[Finding]) -> str:
