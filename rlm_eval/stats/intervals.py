@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
+from threadpoolctl import ThreadpoolController
 
 FEW_CLUSTERS = 8
 """Below this the variance between clusters is poorly estimated; the cluster means are printed
@@ -242,10 +243,21 @@ def affordable(draws: int, groups: int) -> int:
 
 
 def product(matrix: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`matrix @ vectors` for a matrix of small integers, converted to float in blocks."""
+    """`matrix @ vectors` for a matrix of small integers, converted to float in blocks.
+
+    In one thread: with more, BLAS adds up in another order, and the last digits would depend on the
+    number of cores. For so few columns one thread is faster, too.
+    """
     step = max(1, 1_000_000 // matrix.shape[1])
-    parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
+    with _threads().limit(limits=1, user_api="blas"):
+        parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
     return np.concatenate(parts)
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """The thread pools of the loaded libraries; to find them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def bootstrap_ratio(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from rlm_eval.stats import intervals
 
@@ -177,3 +178,15 @@ def test_a_bootstrap_of_very_many_clusters_stays_small() -> None:
     low, high = intervals.bootstrap_ratio(x, np.ones(len(x)), np.arange(len(x)))
     assert low < float(x.mean()) < high
     assert high - low < 0.01
+
+
+@pytest.mark.parametrize("groups", [417, 700])
+def test_the_digits_do_not_depend_on_the_number_of_threads(groups):
+    """With two threads BLAS adds up in another order: a table would differ by machine."""
+    matrix = intervals.multiplicities(groups, 10_000, 0)
+    values = np.random.default_rng(1).normal(size=(groups, 2))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(intervals.product(matrix, values).tobytes())
+    assert found[0] == found[1]
