@@ -139,10 +139,12 @@ def test_knobs_of_the_run_do_not_change_a_cells_identity():
 
 def test_a_generator_that_was_changed_makes_another_cell(monkeypatch):
     """The samples of both would else lie, and count, in one directory."""
-    (cell,) = built("task=s_niah", "model@root=openai", *PLACEHOLDERS["openai"])
-    before = cell.identity
-    monkeypatch.setattr(type(cell.task), "VERSION", 7)
-    assert cell.identity != before
+    given = ("task=s_niah", "model@root=openai", *PLACEHOLDERS["openai"])
+    (before,) = built(*given)
+    assert built(*given)[0].identity == before.identity
+    monkeypatch.setattr(type(before.task), "VERSION", 7)
+    (after,) = built(*given)
+    assert after.identity != before.identity
 
 
 @pytest.mark.parametrize(

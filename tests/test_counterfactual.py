@@ -293,7 +293,7 @@ def test_the_share_of_an_effect():
     a = np.array([1.0] * 10 + [0.0] * 30)
     told = effect.share_words(a, b, c, clusters)
     assert "whole effect +100.0 pp [+100.0, +100.0]; share of this change alone 25% [" in told
-    assert "no share of it is told" in effect.share_words(a, b, b, clusters)
+    assert "so no share is printed" in effect.share_words(a, b, b, clusters)
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_the_share_is_told_against_a_run_in_which_all_was_changed(original, caps
     change = ["--set", "model@sub=scripted", "--set", "sub.name=sub-e"]
     change += ["--set", "sub.program=replies", "--set", "sub.replies=[three]"]
     replayed(original, "e", *change, "--effect", str(both))
-    assert "its interval holds 0, so that no share of it is told" in capsys.readouterr().out
+    assert "its interval contains 0, so no share is printed" in capsys.readouterr().out
     assert main(["replay", str(original), "--name", "e", *change, "--effect", str(both),
                  "--effect-cell", "nothing"]) == 2  # fmt: skip
     assert "that run has no sample of" in capsys.readouterr().err

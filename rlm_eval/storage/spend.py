@@ -85,7 +85,7 @@ def spent(folder: Path) -> Spend:
     cost = 0.0
     pending: dict[tuple[str, int, int], Mapping[str, Any]] = {}  # sent and not settled
     estimates: list[tuple[str, Usage, int]] = []  # (slot, of one attempt, attempts)
-    seen: set[tuple[str, int, int, int]] = set()  # a log may be joined with itself
+    seen: set[tuple[str, int, int, int, int]] = set()  # a log may be joined with itself
     with damaged(folder / "journal.jsonl"):
         for _, line, is_rightful in read_every(folder / "journal.jsonl"):
             if line is None or line.get("k") not in ("sent", "call") or FROM in line:
@@ -96,9 +96,10 @@ def spent(folder: Path) -> Spend:
                 if line["n"]:
                     pending[who] = line
                 continue
-            if (*who, line["c"]) in seen:
+            same = (*who, line["c"], hash(line.get("reply")))
+            if same in seen:
                 continue
-            seen.add((*who, line["c"]))
+            seen.add(same)
             stale += not is_rightful
             call = stored_call(line, line, Prompt(()))
             calls += 1

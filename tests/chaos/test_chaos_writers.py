@@ -134,7 +134,7 @@ async def test_lines_of_a_writer_that_did_not_notice_change_no_record(tmp_path, 
         given = overrides(tmp_path, server.url, "method=long_context")
         await run_here([*given, "n=2"])
         folder = cell_folder(tmp_path)
-        late = stale_lines(folder, 1, shift=0)
+        late, later = (stale_lines(folder, 1, shift) for shift in (0, 7))
         await run_here([*given, "n=4"])
         rightful, paid = records(tmp_path), spent(folder)
         assert [row["score"] for row in rightful] == [1.0] * 4
@@ -142,7 +142,7 @@ async def test_lines_of_a_writer_that_did_not_notice_change_no_record(tmp_path, 
             path = folder / name
             lines = path.read_bytes().splitlines(keepends=True)
             at = next(i for i, line in enumerate(lines) if line.startswith(b'{"k":"writer"')) + 2
-            path.write_bytes(b"".join([*lines[:at], late[name], *lines[at:], late[name]]))
+            path.write_bytes(b"".join([*lines[:at], late[name], *lines[at:], later[name]]))
             assert count_stale(path) > 0
         assert records(tmp_path) == rightful
         assert spent(folder).stale == spent(folder).calls - paid.calls == 4

@@ -165,10 +165,11 @@ def test_round_trip_through_parquet_keeps_types_and_nulls(tmp_path: Path) -> Non
         record.record_of(CELL, item, trajectory(item, recursion(), notes=n), score(0.5), UNPRICED)
         for n in ({"recall": 0.5, "mixed": 1}, {"mixed": "word"}, {})
     ]
+    rows = [row | {"epoch": number} for number, row in enumerate(rows)]
     frame = record.to_frame(rows)
     frame.to_parquet(tmp_path / record.FILE)
     back = record.load_records([tmp_path, tmp_path])
-    assert len(back) == 6
+    assert len(back) == 3  # a folder that is named twice is read once
     assert list(back.columns) == list(frame.columns)
     assert back["cost_cold"].isna().all()
     assert back["n_calls"].dtype == "Int64"

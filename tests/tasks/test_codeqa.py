@@ -85,6 +85,8 @@ def test_no_rule_without_a_model_comes_near(kind, length, n):
     task = CodeQAGen(n=n, length=length, tokenizer="approx4", seed=4, kind=kind)
     samples = list(task.samples())
     for baseline in task.baselines():
+        if baseline.name in ("follow_imports", "run_the_package"):
+            continue  # the task is `solved_by_code`: they read what the others do not
         scores = [task.score(s, Answer(baseline.answer(s).text))[0].value for s in samples]
         assert sum(scores) / n <= (0.4 if n == 240 else 0.7), baseline.name
 
