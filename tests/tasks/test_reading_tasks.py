@@ -168,7 +168,8 @@ def _exceeds(name, n, length):
 @pytest.mark.parametrize("length", [2048, 8192])
 @pytest.mark.parametrize("name", TASKS)
 def test_rules_of_its_own_stay_near_the_prior(name, length):
-    assert not _exceeds(name, 300, length)
+    # `ruler_qa_gen` is `solved_by_code`: the rule that follows names from sentence to sentence.
+    assert _exceeds(name, 300, length).keys() <= ({"follow_names"} if name == "qa" else set())
 
 
 def test_times_of_the_log_never_go_back_and_are_irregular():
