@@ -5,7 +5,7 @@
 Prints wall and processor seconds of `report` (tables, figures as PDF, SVG and PNG, page, card),
 imports included, and what was written. `processes` draw the figures, this one included: it makes
 the tables first (as in `rlm-eval report`; default: one per core); with 1 all is done in turn. The
-target is 10 s for 100,000 records on two cores. A plain loop, timed before and after, tells how
+target is 5 s for 100,000 records on two cores. A plain loop, timed before and after, tells how
 fast the machine was.
 """
 

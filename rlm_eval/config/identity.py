@@ -105,9 +105,9 @@ def _plain(value: Any, versions: Mapping[str, int], *, whole: bool) -> Any:
         }
         version = versions.get(name, _version(value))
         own = any(f.name == "version" for f in dataclasses.fields(value))
-        is_told = version > 1 or (own and whole)  # a report reads its absence as 1 from `version`
+        is_stated = version > 1 or (own and whole)  # a report reads its absence as 1 from `version`
         key = "VERSION" if own else "version"
-        return {"class": name, **({key: version} if is_told else {}), **fields}
+        return {"class": name, **({key: version} if is_stated else {}), **fields}
     if isinstance(value, dict):
         return {str(k): _plain(v, versions, whole=whole) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -96,6 +96,7 @@ def spent(folder: Path) -> Spend:
                 if line["n"]:
                     pending[who] = line
                 continue
+            # Another reply under the same numbers is no copy: it was paid for, too.
             same = (*who, line["c"], hash(line.get("reply")))
             if same in seen:
                 continue
