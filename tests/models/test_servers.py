@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,24 @@ async def test_a_server_that_died_between_two_calls_is_started_again():
         serving().kill()
         await asyncio.sleep(0.5)
         assert (await held.complete(ASK, Sampling())).text == "hello"
+
+
+def until_zombie(process):
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+
+
+async def test_a_death_that_is_reported_late_costs_no_attempt():
+    """The supervisor gets no processor time for 3 s, as on a busy machine."""
+    async with local(backoff_s=0.001, retries=0).open() as held:
+        dead = serving()
+        supervisor = dead.parent()
+        supervisor.suspend()
+        asyncio.get_running_loop().call_later(3.0, supervisor.resume)
+        dead.kill()
+        await asyncio.to_thread(until_zombie, dead)
+        reply = await held.complete(ASK, Sampling())
+        assert (reply.text, reply.attempts, reply.lost_attempts) == ("hello", 1, 0)
 
 
 async def test_cancelling_a_start_leaves_nothing():

@@ -58,6 +58,9 @@ _FOR_ITS_SIZE = (ContextOverflow, BadRequest, CutShort)
 """Refusals of a request that may be too large for a server with less than its model's window."""
 _SLACK = 16
 """Tokens by which a reply that fills the window may miss it: engines keep a few."""
+_OWN_SERVER_S = 10.0
+"""Seconds for the supervisor of a server that refuses connections to report its death: a busy
+machine takes that long."""
 _MOST_STALE = 3  # free retries of a call on connections that the server had closed already
 
 
@@ -240,10 +243,11 @@ class HttpClient:
     async def _is_back(self, fault: Unreachable, sent: _Sent) -> bool:
         """Wait for an endpoint that cannot be reached; return false where the call should proceed
         as after any other fault. Raises `EndpointGone`."""
-        if self._host.held is not None:  # our server: check whether it died
-            for _ in range(20):
+        if self._host.held is not None:  # our server: its supervisor says whether it died
+            for _ in range(int(_OWN_SERVER_S / 0.1)):
                 if self._host.last_words() is not None:
-                    break
+                    sent.attempts -= 1  # nothing was sent; `ensure` restarts it once per cell
+                    return True
                 await asyncio.sleep(0.1)
             return False
         outage, config = self._transport.outage, self.config
@@ -346,7 +350,6 @@ class HttpClient:
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """See `models.http.counting.ServerCount.count`."""
-        await self._host.ensure()
         return await self._count.count(messages)
 
     async def _ask(self, path: str, body: dict[str, Any], retries: int) -> Any:
@@ -357,6 +360,7 @@ class HttpClient:
                 pause = min(60.0, self.config.backoff_s * 2 ** (sent.attempts - 1))
                 await INTERRUPT.get().sleep(pause)
             sent.attempts += 1
+            await self._host.ensure()
             try:
                 status, value = await self._transport.post(path, body)
             except TransientError as fault:

@@ -199,7 +199,8 @@ class Transport:
         told = f"{type(error).__name__}: {error}"
         unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
         if (gone := self._host.last_words()) is not None:
-            return TransientError(f"the server is gone, {gone}", lost=not unsent)
+            told = f"the server is gone, {gone}"
+            return Unreachable(told) if unsent else TransientError(told, lost=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return EndpointUnusable(
                 f"{self.where}: TLS: {error}; name the authority's file in SSL_CERT_FILE, or use "
