@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rlm_eval.budget.limits import Limits
 from rlm_eval.budget.prices import price_of, why_unknown
 from rlm_eval.config.builder import build, build_method, locate, parse_length
-from rlm_eval.config.environment import settle, stored
+from rlm_eval.config.environment import copier, settle, stored
 from rlm_eval.config.identity import hashed, identity, settings, versions_in
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS
@@ -164,7 +164,7 @@ class Cell:
             found = hashed(found)
         return found
 
-    @property
+    @functools.cached_property
     def versions(self) -> dict[str, int]:
         """`VERSION` of each class in the cell."""
         return versions_in(self._parts)
@@ -192,9 +192,8 @@ def build_cell(config: DictConfig, given: Mapping[str, Any] = MappingProxyType({
     `given` holds objects for nodes of `config` (`task`, `method`, model slots): they are used
     directly, and their nodes serve only as a description.
     """
-    config = config.copy()
-    settle(config)
-    if missing := sorted(OmegaConf.missing_keys(config)):
+    config = copier(config)()
+    if missing := sorted(settle(config)):
         raise ConfigError(f"{missing[0]} has no value; add {missing[0]}=...")
     task: Task = given["task"] if "task" in given else build_task(config)
     if "task" in given:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlm_eval.config.builder import locate
-from rlm_eval.config.environment import masked_arguments, settle
+from rlm_eval.config.environment import copier, masked_arguments, settle
 from rlm_eval.config.files import CONFIGS, extend_import_path, groups, join_hydra
 from rlm_eval.config.files import names as names_of
 from rlm_eval.core.errors import ConfigError
@@ -78,10 +78,11 @@ def product(
     nodes = functools.cache(lambda own: _nodes(fixed, own, config_dir))
     changed = [set[str]().union(*map(_top_level, axis)) for axis in axes]
     count = Counter(key for keys in changed for key in keys)
+    copied = copier(base)
     found = []
     for alternatives in itertools.product(*axes):
         together: dict[str, str] = {}
-        config = base.copy()
+        config = copied()
         with open_dict(config):
             for keys, own in zip(changed, alternatives, strict=True):
                 if any(count[key] > 1 for key in keys):

@@ -56,6 +56,8 @@ def hashed(value: Any) -> Any:
 
 def versions_in(value: Any) -> dict[str, int]:
     """Class name -> `VERSION` of every dataclass in `value`."""
+    if type(value) in _SCALARS:
+        return {}
     if isinstance(value, Mapping):
         return {k: v for inner in value.values() for k, v in versions_in(inner).items()}
     if isinstance(value, list | tuple):
@@ -92,7 +94,12 @@ def _version(value: Any) -> int:
     return version
 
 
+_SCALARS = (str, int, float, bool, type(None))  # most values: a quick way past the other checks
+
+
 def _plain(value: Any, versions: Mapping[str, int], *, whole: bool) -> Any:
+    if type(value) in _SCALARS:
+        return value
     if _is_config(value):
         name = type(value).__name__
         runtime: frozenset[str] = getattr(type(value), "RUNTIME", frozenset())

@@ -35,8 +35,8 @@ def first_that_counts(store: CellStore, who: tuple[str, int]) -> int:
 
 def check_settings(cell: Cell, manifest: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if a default has changed since the cell started."""
-    changed = changed_defaults(manifest.get("settings", {}), cell.settings)
-    if changed:
+    began = manifest.get("settings")
+    if began and (changed := changed_defaults(began, cell.settings)):
         raise ConfigError(
             f"{cell.id}: a default has changed since this cell began, but not its class's VERSION: "
             f"{'; '.join(changed)}. Set the old value, or raise VERSION for a new cell"
