@@ -206,7 +206,8 @@ def test_a_signal_that_waited_while_a_worker_started_does_not_end_it():
     assert (done.returncode, done.stdout) == (0, "met its handler\n"), done.stderr
 
 
-async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path):
+async def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rlm-eval"])  # the manifest holds it, and must fit
     async with FakeServer(reply=rules(RULES)) as server:
         given = overrides(tmp_path, server.url)
         texts = contexts(given)  # makes the contexts, which are larger than the limit to come

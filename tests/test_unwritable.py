@@ -2,6 +2,7 @@
 
 import errno
 import re
+import resource
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from rlm_eval.cli import main
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.paths import replace_file
 from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.suites.plan import cells_of, write_record
 from rlm_eval.suites.publish import publish
@@ -111,3 +113,16 @@ def test_other_failures_are_not_taken_for_it(run, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):  # told by the command line in its own words
         output_folder(tmp_path / "new")
     assert main(["report", str(run), "-o", str(tmp_path / "new")]) == 2
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_an_error_of_a_write_names_the_file(tmp_path, durable):
+    path = tmp_path / "manifest.json"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/manifest\.json'"):
+            replace_file(path, b"x" * 1000, durable=durable)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

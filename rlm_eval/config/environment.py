@@ -123,7 +123,7 @@ def _settle(node: DictConfig | ListConfig, path: str, raw: Any, missing: list[st
 
 
 def copier(config: DictConfig) -> Callable[[], DictConfig]:
-    """Return a function that copies `config` as it is now; a deep copy takes eight times as long."""
+    """Return a function that copies `config` as it is now, eight times as fast as a deep copy."""
     written = pickle.dumps(config, pickle.HIGHEST_PROTOCOL)
     return lambda: pickle.loads(written)  # noqa: S301 - written above
 

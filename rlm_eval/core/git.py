@@ -18,7 +18,8 @@ def git_state() -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(  # noqa: S603 - fixed arguments
-                ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+                # It must not refresh the index: a run that is killed would leave its lock.
+                ["git", "--no-optional-locks", "-C", str(root), *arguments],  # noqa: S607
                 capture_output=True,
                 text=True,
                 check=True,

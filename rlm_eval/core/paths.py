@@ -52,9 +52,11 @@ def replace_file(path: Path, data: bytes | Path, *, durable: bool = False) -> No
         except FileNotFoundError:  # NFS: the rename was done, its reply lost, and it was resent
             if isinstance(data, Path) or path.read_bytes() != data:
                 raise
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write: says only why
+            error.filename = os.fspath(path)
         raise
     if durable:
         sync_folder(path.parent)

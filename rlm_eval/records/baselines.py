@@ -137,10 +137,6 @@ def _made_again(
     runs: Sequence[Path], lacking: set[str]
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     """Yield (cell identity, columns by sample) for cells whose samples our generator can remake."""
-    # A report loads tasks only if it must remake their samples.
-    from rlm_eval.config.trust import stored_cell
-    from rlm_eval.tasks import ceilings
-
     of_samples: dict[str, dict[str, dict[str, Any]]] = {}
     for folder in (
         path.parent for run in runs for path in sorted(run.glob("cells/*/manifest.json"))
@@ -151,6 +147,10 @@ def _made_again(
             continue
         key = repr((config["task"], *(config.get(k) for k in ("n", "seed", "length", "tokenizer"))))
         if key not in of_samples:
+            # A report loads tasks only if it must remake their samples.
+            from rlm_eval.config.trust import stored_cell
+            from rlm_eval.tasks import ceilings
+
             try:
                 task = stored_cell(manifest).task
                 samples = ceilings.bounded(task.samples())

@@ -309,15 +309,21 @@ def load_records(
         same = [other for other in run_dirs if Path(other).name == Path(run_dir).name]
         frame["run"] = str(run_dir) if len(same) > 1 else Path(run_dir).name
         if not stored_names:
-            frame["method"] = frame["method"].map(renamed.current, na_action="ignore")
+            frame["method"] = _renamed(frame["method"], renamed.current)
             if "remark" in frame:
-                frame["remark"] = frame["remark"].map(renamed.in_text, na_action="ignore")
+                frame["remark"] = _renamed(frame["remark"], renamed.in_text)
         frames.append(frame)
     if not frames:
         raise RlmEvalError("no run named; give at least one run directory")
     if not any(map(len, frames)):
         raise NoRecords(none_finished(run_dirs))
     return united(frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True))
+
+
+def _renamed(names: pd.Series, now: Callable[[str], str]) -> pd.Series:
+    """Rename texts of which few differ; where none has another name, the column itself."""
+    changed = {name: new for name in names.dropna().unique() if (new := now(name)) != name}
+    return names.replace(changed) if changed else names
 
 
 def read_file(run_dir: Path) -> pd.DataFrame:

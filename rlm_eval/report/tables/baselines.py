@@ -29,13 +29,21 @@ MUST_EXCEED = ("skimmer", "no_model")
 _LISTED = 8  # maximum comparisons listed in a caveat
 
 
-def of_cell(part: pd.DataFrame) -> dict[str, Any]:
+def aggregates(frame: pd.DataFrame) -> dict[str, str]:
+    """Column -> aggregation over a sample's repeats, for `of_line`; empty without baselines."""
+    columns = [name for name in (*COLUMNS.values(), READ) if name in frame]
+    if COLUMNS["prior"] not in columns:
+        return {}
+    return dict.fromkeys(columns, "first") | {"score": "mean", "cluster": "first"}
+
+
+def of_line(part: pd.DataFrame, units: pd.DataFrame) -> dict[str, Any]:
     """Return the `base_...` columns for the records of one table line; NaN if unknown.
 
-    Scores and shares in [0, 1]; `base_<kind>_difference`, `_low`, `_high`: method minus baseline
-    over the common samples, with its 95 % interval.
+    `units` has a row per sample, by `aggregates`. Scores and shares in [0, 1];
+    `base_<kind>_difference`, `_low`, `_high`: method minus baseline over the common samples, with
+    its 95 % interval.
     """
-    columns = [name for name in (*COLUMNS.values(), READ) if name in part]
     rules = {f"base_{k}_rule": _first(part, name) for k, name in NAMES.items()}
     row: dict[str, Any] = {f"base_{kind}": math.nan for kind in (*COLUMNS, "read")} | rules
     for percent, names in STEPS.items():
@@ -43,10 +51,9 @@ def of_cell(part: pd.DataFrame) -> dict[str, Any]:
     row |= {"base_by_code": _first(part, BY_CODE) is True, "base_n": 0}
     for kind in MUST_EXCEED:
         row |= {f"base_{kind}_{end}": math.nan for end in ("difference", "low", "high")}
-    if COLUMNS["prior"] not in columns:
+    if units.empty:
         return row
-    how: dict[str, Any] = dict.fromkeys(columns, "first") | {"score": "mean", "cluster": "first"}
-    units = part.groupby(["item", "sample_id"], sort=False).agg(how)
+    columns = units.columns.difference(["score", "cluster"], sort=False)
     values = units[columns].apply(pd.to_numeric, errors="coerce")
     row |= {f"base_{k}": values[n].mean() for k, n in COLUMNS.items() if n in values}
     row |= {"base_read": values[READ].mean(), "base_n": int(values[COLUMNS["prior"]].notna().sum())}
