@@ -2,11 +2,13 @@
 
 import shutil
 
+import orjson
 import pandas as pd
 import pytest
 from fake_server import FakeServer, rules
 from runs import RULES, cell_folder, overrides, run_here
 
+from rlm_eval.cli import main
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Answer, Score
 from rlm_eval.records.build import write_records
@@ -113,6 +115,27 @@ def test_a_score_or_outcome_that_cannot_be_is_an_error(run):
     edit(run, "trajectories.jsonl", lambda data: data.replace(b'"ok"', b'"fine"'))
     with pytest.raises(RlmEvalError, match=r"trajectories\.jsonl: damaged \('fine' is not"):
         rows_of(run)
+
+
+@pytest.mark.parametrize("name", ["facts", "identity"])
+@pytest.mark.parametrize(
+    "command", [["report"], ["status"], ["export", "tables", "-o", "out"], ["score"]]
+)
+def test_a_manifest_without_what_every_reader_needs_is_one_line(
+    run, name, command, capsys, monkeypatch
+):
+    monkeypatch.chdir(run)
+
+    def without(data):
+        manifest = orjson.loads(data)
+        del manifest[name]
+        return orjson.dumps(manifest)
+
+    edit(run, "manifest.json", without)
+    assert main([*command, str(run / "test")]) == 2
+    error = capsys.readouterr().err
+    assert f"manifest.json: damaged: no `{name}`" in error
+    assert "Traceback" not in error
 
 
 async def test_a_journal_with_a_line_that_is_not_ours_is_continued(tmp_path):

@@ -364,6 +364,15 @@ def test_answers_are_scored_again(answered, tmp_path):
         path = folder / answers.ANSWERS
         path.write_bytes(answers.written(_lines(path)[1:]))
 
+    def a_cell_without_answers(folder):
+        path = folder / answers.ANSWERS
+        lines = _lines(path)
+        path.write_bytes(answers.written(x for x in lines if x["cell_id"] != lines[0]["cell_id"]))
+
+    def no_answers(folder):
+        (folder / answers.ANSWERS).unlink()
+        (folder / answers.SAMPLES).unlink()
+
     def other_plan(folder):
         path = folder / "suite.json"
         plan = orjson.loads(path.read_bytes())
@@ -373,6 +382,8 @@ def test_answers_are_scored_again(answered, tmp_path):
     assert re.search(r"score_\w+ is|needs|Error", tampered(1, other_answer))
     assert "score" in tampered(3, other_score)
     assert "no answer of" in tampered(4, fewer_answers)
+    assert "no answer of" in tampered(6, a_cell_without_answers)
+    assert "no answer of" in tampered(7, no_answers)
     assert "began under another plan" in tampered(5, other_plan)
     assert tampered(2, other_target)
 

@@ -80,7 +80,8 @@ def folder_of(run: Path, name: str) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a cell's manifest. Raises `RlmEvalError` where there is none, or of another layout."""
+    """Read a cell's manifest. Raises `RlmEvalError` where there is none, it is damaged, or of
+    another layout."""
     path = folder / "manifest.json"
     try:
         loaded = read_mapping(path)
@@ -91,7 +92,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: written with schema version {found}, this release reads "
             f"{SCHEMA_VERSION}; use the release that wrote it, or another run name"
         )
+    for name, kind in _NEEDED.items():
+        if not isinstance(loaded.get(name), kind):
+            raise RlmEvalError(
+                f"{path}: damaged: no `{name}`; restore the file from a copy, or move the folder "
+                "away and run the cell again"
+            )
     return loaded
+
+
+_NEEDED: Mapping[str, type] = {"identity": str, "facts": dict}
+"""Keys of every manifest, which every reader needs."""
 
 
 def check_cells(folders: Iterable[Path]) -> None:

@@ -24,6 +24,7 @@ from rlm_eval.records.record import headline
 from rlm_eval.records.rescoring import JUDGE, readable
 from rlm_eval.storage.cell_store import CellStore, sample_line, stored_sample
 from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.suites.evidence.commitment import KEY as PLAN_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,8 +141,10 @@ def scored_again(
     for line in read_lines(bundle / ANSWERS):
         by_cell.setdefault(line["cell_id"], []).append(line)
     rows = _rows(records)
+    # Every release that commits cells to their plan publishes their answers.
+    answered = by_cell.keys() | {m["identity"] for m in manifests.values() if PLAN_KEY in m}
     for row in rows:
-        if row[0] not in by_cell:
+        if row[0] not in answered:
             found.impossible["published without answers"] += 1
     seen = set()
     for manifest in manifests.values():
@@ -158,7 +161,7 @@ def scored_again(
                 return found
     if by_cell:
         found.difference = f"{ANSWERS}: {next(iter(by_cell))[:12]} is no cell of the bundle"
-    lacking = {row for row in rows if row[0] in {key[0] for key in seen}} - seen
+    lacking = {row for row in rows if row[0] in answered} - seen
     if lacking:
         cell, sample, epoch = min(lacking)
         found.difference = f"{ANSWERS}: no answer of cell {cell[:12]}, sample {sample}, {epoch}"
