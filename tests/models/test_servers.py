@@ -193,6 +193,8 @@ async def test_cancelling_a_start_leaves_nothing():
 def test_a_harness_that_dies_takes_its_servers_along(number, code):
     harness = (
         "import asyncio\nfrom tests.models.test_servers import *\n"
+        # A shell starts its background jobs with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "async def hold():\n"
         f"    async with local(engine=FakeEngine({code})).open() as client:\n"
         "        print(client.base_url, flush=True)\n"
