@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
 from threadpoolctl import ThreadpoolController
 
+_MOST_FLOATS = 4_000_000  # 32 MB
 FEW_CLUSTERS = 8
 """Below this the variance between clusters is poorly estimated; the cluster means are printed
 too."""
@@ -237,6 +238,12 @@ def multiplicities(groups: int, draws: int, seed: int) -> NDArray[np.uint8]:
     return found
 
 
+@functools.lru_cache(1)
+def _as_floats(groups: int, draws: int, seed: int) -> NDArray[np.float64]:
+    """`multiplicities` as floats: converting them takes most of the time of a product."""
+    return multiplicities(groups, draws, seed).astype(float)
+
+
 def affordable(draws: int, groups: int) -> int:
     """Number of draws that keeps a draws-by-groups matrix under 100 MB; at least 1,000."""
     return min(draws, max(1_000, 100_000_000 // groups))
@@ -250,7 +257,10 @@ def product(matrix: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.fl
     """
     step = max(1, 1_000_000 // matrix.shape[1])
     with _threads().limit(limits=1, user_api="blas"):
-        parts = [matrix[i : i + step].astype(float) @ vectors for i in range(0, len(matrix), step)]
+        parts = [
+            matrix[i : i + step].astype(float, copy=False) @ vectors
+            for i in range(0, len(matrix), step)
+        ]
     return np.concatenate(parts)
 
 
@@ -278,10 +288,9 @@ def bootstrap_ratio(
     bottoms, _, _ = cluster_sums(bottom, clusters)
     if len(tops) < 2:
         return float("nan"), float("nan")
-    sums = product(
-        multiplicities(len(tops), affordable(draws, len(tops)), seed),
-        np.column_stack([tops, bottoms]),
-    )
+    drawn = affordable(draws, len(tops))
+    counts = _as_floats if drawn * len(tops) <= _MOST_FLOATS else multiplicities
+    sums = product(counts(len(tops), drawn, seed), np.column_stack([tops, bottoms]))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = sums[:, 0] / sums[:, 1]
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
