@@ -275,3 +275,44 @@ async def test_usage_as_floats_counts(kind):
         reply = await ask(replace(model(server, kind), retries=0))
     assert (reply.usage.input, reply.usage.output) == (25, 2)
     assert isinstance(reply.usage.input, int)
+
+
+# -- a gateway's cache in place of the model
+
+HITS = [
+    ("cf-aig-cache-status", "HIT"),
+    ("x-portkey-cache-status", "SEMANTIC HIT"),
+    ("Helicone-Cache", "HIT"),
+    ("x-litellm-cache-hit", "True"),
+    ("X-Cache", "Hit from cloudfront"),
+    ("Cache-Status", "gateway; hit; ttl=60"),
+]
+MISSES = [
+    ("cf-aig-cache-status", "MISS"),
+    ("x-portkey-cache-status", "DISABLED"),
+    ("x-litellm-cache-hit", "False"),
+    ("x-litellm-cache-key", "a1-hit-9"),
+    ("X-Cache", "Miss from cloudfront"),
+    ("Cache-Status", "gateway; fwd=miss; stored"),
+    ("Cache-Control", "no-cache, white-list"),
+    ("x-prompt-cache", "HIT"),
+    ("x-kv-cache-hit", "true"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("name", "value"), HITS)
+async def test_servers_whose_cache_replies_are_found_out_at_once(name, value, kind, stream):
+    async with FakeServer(headers={name: value}) as server:
+        config = model(server, kind, stream=stream)
+        with pytest.raises(EndpointUnusable, match=f"gateway's copy \\({name}: {value}") as found:
+            await ask(config)
+        assert "turn the cache off" in str(found.value)
+        assert len(server.log) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), MISSES)
+async def test_servers_that_only_have_a_cache_are_asked(name, value):
+    async with FakeServer(headers={name: value}) as server:
+        assert (await ask(model(server))).text

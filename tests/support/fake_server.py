@@ -193,6 +193,8 @@ class FakeServer:
     """Tell of a prefix cache on `/metrics`, in vLLM's words."""
     pages: dict[str, str] = field(default_factory=dict)
     """Further pages: path -> body."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of every response, as a gateway adds them."""
     chunk_seconds: float = 0.0
     """Pause between the chunks of a stream."""
     port: int = 0
@@ -214,6 +216,7 @@ class FakeServer:
 
     async def __aenter__(self) -> FakeServer:
         app = web.Application(client_max_size=1 << 30)
+        app.on_response_prepare.append(self._add_headers)
         app.router.add_post("/v1/chat/completions", self._openai)
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._models)
@@ -241,6 +244,9 @@ class FakeServer:
     def total(self) -> Counter[str]:
         """`totals` summed over the models."""
         return sum(self.totals.values(), Counter())
+
+    async def _add_headers(self, _http: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self.headers)
 
     async def _set_faults(self, http: web.Request) -> web.Response:
         """Body: `{"every": k, "fault": {...}}`, `{"in_order": [{...} | null]}` or `{}`."""

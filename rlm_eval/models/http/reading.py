@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from rlm_eval.core.errors import ModelError
+from rlm_eval.core.errors import EndpointUnusable, ModelError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Reply
 from rlm_eval.models.endpoint import Dialect, Stream
@@ -106,6 +106,13 @@ class Reader:
             raise fault.quoting(SECRETS.data(raw)) from fault
 
     def _reply(self, body: Any, raw: bytes) -> Reply:
+        if self.texts is None and (header := reply_checks.cache_header(self.headers)) is not None:
+            raise EndpointUnusable(
+                f"{self.where}: the reply is a gateway's copy ({header}): its time is not the "
+                "model's, and repeats are one reply; turn the cache off in the gateway, or by its "
+                "header: Cloudflare root.headers={cf-aig-skip-cache: 'true'}, others "
+                "root.headers={cache-control: no-cache}"
+            )
         body = reply_checks.with_numbers(body)
         try:
             reply = self.dialect.reply(body, self.prompt_bytes)

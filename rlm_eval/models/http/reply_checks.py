@@ -7,6 +7,7 @@ An impossible figure becomes unknown, never zero; a reply that cannot be what wa
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,26 @@ from rlm_eval.models.http.http_errors import Malformed
 
 _DEEPEST = 3
 """Most levels of figures in a usage; a server may send thousands."""
+
+
+_HIT = re.compile(r"(?<![a-z0-9])hit(?![a-z0-9])")
+_OTHERS = ("prompt", "prefix", "kv", "token")
+"""Parts of the names of headers about a cache of prompts: the model computes every reply."""
+
+
+def cache_header(headers: Mapping[str, str]) -> str | None:
+    """Return the header that says that a gateway's cache gave the reply; `None` without one.
+
+    `cf-aig-cache-status: HIT`, `x-portkey-cache-status: SEMANTIC HIT`, `helicone-cache: HIT`,
+    `x-litellm-cache-hit: True`, `cache-status: name; hit` and their like.
+    """
+    for name, value in headers.items():
+        low, said = name.lower(), value.strip().lower()
+        if "cache" not in low or any(part in low for part in _OTHERS) or low.endswith("key"):
+            continue
+        if _HIT.search(said) or (low.endswith("hit") and said in ("true", "1", "yes")):
+            return f"{name}: {value.strip()[:40]}"
+    return None
 
 
 def with_numbers(body: Any) -> Any:
