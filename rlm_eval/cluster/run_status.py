@@ -12,6 +12,7 @@ from rlm_eval.cluster.serve_job import holders
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
+from rlm_eval.storage import copied_cells
 from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
 from rlm_eval.storage.damage import read_mapping
@@ -65,6 +66,8 @@ def print_status(run: Path) -> int:
         else:
             unmerged += told != "merged"
         print(f"{cell}  shards {told}")
+    for copy, original in copied_cells.copies(copied_cells.all_started(run)).items():
+        print(printable(f"{copy.name}  not counted, a copy of the cell {original.name}"))
     for told in server_lines(run):
         print(printable(told))
     print(f"{done} of {done + left} cells done; spent: {total_of_run(run, names)}")

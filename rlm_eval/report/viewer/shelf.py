@@ -20,6 +20,7 @@ from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import rows, trajectories
 from rlm_eval.report.viewer.live import LiveRecords, Unfinished, facts_of
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
+from rlm_eval.storage.copied_cells import started_cells
 from rlm_eval.storage.search import samples_with
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class ViewerData:
         stored: dict[str, dict[Any, Any]] = {}
         listed: list[dict[str, Any]] = []
         self._folders = {
-            (name, facts_of(path.parent)["identity"]): path.parent
+            (name, facts_of(folder)["identity"]): folder
             for run, name in self._names.items()
-            for path in run.glob("cells/*/manifest.json")
+            for folder in started_cells(run)
         }
         if records is not None:
             frame = summary.prepare(records, known)
