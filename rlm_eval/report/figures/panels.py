@@ -23,6 +23,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.figures import style
 from rlm_eval.report.figures.captions import (
     baselines_note,
+    bounds_note,
     counts_by_panel,
     latency_note,
     one_size,
@@ -108,7 +109,7 @@ def length_panels(
         if columns == 2 and column:
             axis.set_ylabel("")
     caption = (
-        f"{spread_note(looks, table)}{overflow_note(table)}{money_note} "
+        f"{spread_note(looks, table)}{bounds_note(table)}{overflow_note(table)}{money_note} "
         f"{latency_note(table, clock_of(table))} "
         + baselines_note(table)
         + published_note(published)
@@ -155,7 +156,8 @@ def accuracy_by_task(
         axis.set_title(f"{task}, {wording.counted(part['n'])}" if many else task)
     style.outer_labels(axes, columns)
     caption = f"Mean score with 95 % interval per length, {wording.counted(table['n'])}. "
-    caption += overflow_note(table) + baselines_note(table) + published_note(published)
+    caption += bounds_note(table) + overflow_note(table) + baselines_note(table)
+    caption += published_note(published)
     columns_told = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns_told += ["bound_low", "bound_high", "as_bounds", "outcomes"]
     columns_told += [f"base_{kind}" for kind in ("prior", *DASHED)]
