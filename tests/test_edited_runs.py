@@ -188,3 +188,31 @@ def test_a_copied_cell_is_neither_listed_nor_paid(run, name, capsys):
     said = capsys.readouterr().out
     assert f"{copy.name}  not counted, a copy of the cell {cell.name}\n" in said
     assert "1 of 1 cells done" in said
+
+
+def test_a_status_of_lost_results_is_not_done(run, capsys):
+    """A finished cell whose files were cut is an error of `report`: `status` says so, too."""
+    assert print_status(run / "test") == 0
+    edit(run, "trajectories.jsonl", without_first)
+    capsys.readouterr()
+    assert print_status(run / "test") == 1
+    said = capsys.readouterr().out
+    assert "damaged  4 results were stored, 3 can be read: a file was truncated" in said
+    assert "0 of 1 cells done" in said
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "trajectories.jsonl"])
+def test_the_viewer_names_the_file_that_lost_a_sample(run, name):
+    write_records(run / "test")
+    shelf = ViewerData([run / "test"])
+    edit(run, name, lambda _: b"")
+    for address in shelf.addresses:
+        with pytest.raises(RlmEvalError, match="truncated or deleted; restore it, or run"):
+            shelf.trajectory({"sample": address})
+
+
+def test_the_viewer_of_a_run_without_samples_or_records_is_one_line(run):
+    (run / "test" / "records.parquet").unlink(missing_ok=True)
+    edit(run, "samples.jsonl", without_first)
+    with pytest.raises(RlmEvalError, match="lacks sample .*, whose result is stored"):
+        ViewerData([run / "test"])

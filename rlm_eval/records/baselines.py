@@ -26,8 +26,8 @@ import orjson
 from rlm_eval.core.baseline_kinds import BUDGETS, SCHEMA, Kind
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Sample
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import BASELINES, read_manifest, write_json
-from rlm_eval.storage.copied_cells import started_cells
 from rlm_eval.storage.damage import damaged
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import replace_file
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
-from rlm_eval.storage import copied_cells, server_usage
+from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import (
     CellStore,
     RolloutResult,
@@ -38,14 +39,14 @@ def cell_folders(run: Path) -> list[Path]:
     Raises `RlmEvalError` if there is none: the folder is no run, or no cell of it has begun.
     """
     found = _started(run)
-    copies = copied_cells.copies(found)
+    copies = copies_of(found)
     for copy, original in copies.items():
         _LOG.warning("%s: not counted, a copy of the cell %s", copy, original.name)
     return [folder for folder in found if folder not in copies]
 
 
 def _started(run: Path) -> list[Path]:
-    found = copied_cells.all_started(run)
+    found = all_started(run)
     if not found:
         raise RlmEvalError(why_no_run(run, "cells"))
     return found

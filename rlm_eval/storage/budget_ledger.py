@@ -25,7 +25,8 @@ import orjson
 
 from rlm_eval.budget.limits import NAMES, Limits
 from rlm_eval.core.errors import NoStorage, RlmEvalError
-from rlm_eval.storage import copied_cells, plan
+from rlm_eval.storage import plan
+from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import folder_of
 from rlm_eval.storage.lease import STALE_SECONDS, holder_of
 from rlm_eval.storage.lease_holder import Holder
@@ -202,7 +203,7 @@ def planned(run: Path) -> list[str]:
     A started cell always counts; a merged one is found by its shards, and a copy is no cell.
     """
     names = plan.planned(run)
-    copies = copied_cells.copies(copied_cells.all_started(run))
+    copies = copies_of(all_started(run))
     files = sorted(path for n in ("lease", "manifest") for path in run.glob(f"cells/*/{n}.json"))
     started = dict.fromkeys(path.parent.name for path in files if path.parent not in copies)
     shards = {name.partition("/")[0] for name in names if "/" in name}

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import summary
+from rlm_eval.report import summary, wording
 from rlm_eval.report.figures import (
     behaviour,
     contrasts,
@@ -15,7 +15,7 @@ from rlm_eval.report.figures import (
     panels,
     style,
 )
-from rlm_eval.report.tables import ablations, comparison, pivots
+from rlm_eval.report.tables import ablations, caveats, comparison, pivots
 
 
 def prepared(records, cut_methods=("rlm",), lengths=(1024, 2048)):
@@ -177,3 +177,40 @@ def test_a_caption_explains_bars_of_bounds_only_where_they_are_drawn():
         told = style.caption_of(multiples.of_measure(frame, table, measure)[0])
         assert ("Bars with end ticks" in told) is (measure == "score")
         assert ("bands: 25 to 75 %" in told) is (measure == "cost")
+
+
+def test_what_an_rlm_has_to_beat_is_no_point_where_it_is_known_as_bounds() -> None:
+    records = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=20)
+    program = records["method"].eq("rag")
+    records.loc[program, "method"] = "program_matched"
+    records.loc[program, "sub"] = records["root"]
+    records["score"] = 1.0
+    records.loc[records["index"] < 5, ["outcome", "score"]] = ["limit:turns", 0.0]
+    frame = summary.prepare(records)
+    [line] = [x for x in caveats.caveats(frame, summary.summarise(frame)) if "has to beat" in x]
+    assert "is program_matched with 75.0 to 100.0 %; here rlm 75.0 to 100.0 %." in line
+
+
+def test_a_cost_of_zero_is_not_an_unknown_price() -> None:
+    records = frames.frame(methods=("rag", "rlm"), lengths=(1024,), n=5)
+    free = summary.prepare(records.assign(cost_cold=0.0, cost_observed=0.0))
+    what, _, note = panels.money_of(summary.summarise(free))
+    assert (what, note) == (
+        "tokens", "The cost is 0 for model-a: tokens (input and output) are shown, not money.",
+    )  # fmt: skip
+    unknown = summary.prepare(records.assign(cost_cold=np.nan, cost_observed=np.nan))
+    note = panels.money_of(summary.summarise(unknown))[2]
+    assert note.startswith("No price is known for model-a: tokens")
+
+
+def test_the_placeholder_of_an_unknown_length_is_in_no_trend() -> None:
+    records = frames.frame(methods=("rag", "rlm"), lengths=(1024, 2048, 4096), n=20)
+    known = summary.prepare(records[records["length"] > 1024])
+    lengths = records["length"].where(records["length"] > 1024)
+    mixed = summary.prepare(records.assign(length=lengths))
+    assert (mixed["length"] == wording.UNKNOWN_LENGTH).any()
+    slopes = [
+        distributions.crossover(frame, summary.summarise(frame))[1]["slope"].tolist()
+        for frame in (known, mixed)
+    ]
+    assert slopes[0] == pytest.approx(slopes[1])

@@ -316,9 +316,17 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
         if table["gpu_priced"].all():
             return "cost", "GPU time (USD)", note
         return "cost", "cost, GPU time (USD)", f"{note} Others: {listed}"
-    unknown = wording.called(table[~priced])
-    note = f"No price is known for {unknown}: tokens (input and output) are shown, not money."
-    return "tokens", "tokens", note
+    open_ = table[~priced]
+    free = open_["cost_median"].notna()  # a price of 0, which a log axis cannot show
+    why = [
+        f"{words} {wording.called(own)}"
+        for words, own in (
+            ("no price is known for", open_[~free]), ("the cost is 0 for", open_[free]),
+        )
+        if len(own)
+    ]  # fmt: skip
+    note = f"{'; '.join(why)}: tokens (input and output) are shown, not money."
+    return "tokens", "tokens", note[:1].upper() + note[1:]
 
 
 def _all_refused(table: pd.DataFrame) -> pd.Series:

@@ -16,8 +16,8 @@ from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer.rows import run_names
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore
-from rlm_eval.storage.copied_cells import started_cells
 from rlm_eval.storage.imported import ABOUT, about_import
 from rlm_eval.storage.jsonl import read_lines
 

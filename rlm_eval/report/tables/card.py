@@ -13,8 +13,8 @@ import pandas as pd
 from rlm_eval.records.build import outside_samples
 from rlm_eval.records.record import FILE
 from rlm_eval.report import wording
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import read_manifest
-from rlm_eval.storage.copied_cells import started_cells
 
 
 def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from rlm_eval.core.errors import NoRecords
 from rlm_eval.core.types import Call
 from rlm_eval.records.build import row_maker
 from rlm_eval.records.record import FILE, load_records, read_file, read_typed, to_frame
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, read_manifest
-from rlm_eval.storage.copied_cells import started_cells
 from rlm_eval.storage.lease import holder_of
 
 if TYPE_CHECKING:

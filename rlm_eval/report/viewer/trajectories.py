@@ -19,8 +19,8 @@ from rlm_eval.records.build import cost_of
 from rlm_eval.records.coverage import slices_of
 from rlm_eval.records.record import CallCost
 from rlm_eval.report.viewer.rows import address, run_names
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
-from rlm_eval.storage.copied_cells import started_cells
 
 if TYPE_CHECKING:
     import pandas as pd
