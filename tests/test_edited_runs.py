@@ -9,9 +9,13 @@ from fake_server import FakeServer, rules
 from runs import RULES, cell_folder, overrides, run_here
 
 from rlm_eval.cli import main
+from rlm_eval.cluster.run_status import print_status
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Answer, Score
 from rlm_eval.records.build import write_records
+from rlm_eval.report.viewer.shelf import ViewerData
+from rlm_eval.report.viewer.trajectories import attempts
+from rlm_eval.storage import budget_ledger
 from rlm_eval.storage.journal import Journal, JournalReader
 from rlm_eval.storage.jsonl import JsonlLog
 from rlm_eval.tasks.needle.s_niah import SNiah
@@ -161,3 +165,54 @@ async def test_a_scorer_that_returns_no_share_stops_the_cell(tmp_path, monkeypat
         (why,) = (await run_here(given)).unfinished.values()
     assert f"score returned {value!r}, not a value in [0, 1] or None for the scorer 'own'" in why
     assert ConfigError.__name__ not in why
+
+
+@pytest.mark.parametrize("name", ["{} (copy)", "{}.bak", "old"])
+def test_a_copied_cell_is_neither_listed_nor_paid(run, name, capsys):
+    """An older copy stands for no result of its cell: not in the viewer, a budget or a status."""
+    spent = budget_ledger.spent_by(run / "test")
+    cell = cell_folder(run)
+    copy = cell.with_name(name.format(cell.name))
+    shutil.copytree(cell, copy)
+    (copy / "DONE").unlink()
+    for log in ("scores.jsonl", "trajectories.jsonl"):
+        (copy / log).write_bytes(without_first((copy / log).read_bytes()))
+    (run / "test" / "records.parquet").unlink(missing_ok=True)
+
+    shelf = ViewerData([run / "test"])
+    shown = shelf.list({})
+    assert (shown["cells"], shown["done"], len(shelf.rows)) == (1, 1, 4)
+    assert len(list(attempts(run / "test"))) == 4
+    assert budget_ledger.spent_by(run / "test") == spent
+    assert print_status(run / "test") == 0
+    said = capsys.readouterr().out
+    assert f"{copy.name}  not counted, a copy of the cell {cell.name}\n" in said
+    assert "1 of 1 cells done" in said
+
+
+def test_a_status_of_lost_results_is_not_done(run, capsys):
+    """A finished cell whose files were cut is an error of `report`: `status` says so, too."""
+    assert print_status(run / "test") == 0
+    edit(run, "trajectories.jsonl", without_first)
+    capsys.readouterr()
+    assert print_status(run / "test") == 1
+    said = capsys.readouterr().out
+    assert "damaged  4 results were stored, 3 can be read: a file was truncated" in said
+    assert "0 of 1 cells done" in said
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "trajectories.jsonl"])
+def test_the_viewer_names_the_file_that_lost_a_sample(run, name):
+    write_records(run / "test")
+    shelf = ViewerData([run / "test"])
+    edit(run, name, lambda _: b"")
+    for address in shelf.addresses:
+        with pytest.raises(RlmEvalError, match="truncated or deleted; restore it, or run"):
+            shelf.trajectory({"sample": address})
+
+
+def test_the_viewer_of_a_run_without_samples_or_records_is_one_line(run):
+    (run / "test" / "records.parquet").unlink(missing_ok=True)
+    edit(run, "samples.jsonl", without_first)
+    with pytest.raises(RlmEvalError, match="lacks sample .*, whose result is stored"):
+        ViewerData([run / "test"])

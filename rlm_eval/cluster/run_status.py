@@ -13,7 +13,8 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
 from rlm_eval.storage.budget_ledger import balance, planned
-from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
+from rlm_eval.storage.cell_folders import all_started, copies_of
+from rlm_eval.storage.cell_store import CellStore, finished_samples, folder_of, read_manifest
 from rlm_eval.storage.damage import read_mapping
 from rlm_eval.storage.imported import about_import
 from rlm_eval.storage.lease import holder_of
@@ -65,6 +66,8 @@ def print_status(run: Path) -> int:
         else:
             unmerged += told != "merged"
         print(f"{cell}  shards {told}")
+    for copy, original in copies_of(all_started(run)).items():
+        print(printable(f"{copy.name}  not counted, a copy of the cell {original.name}"))
     for told in server_lines(run):
         print(printable(told))
     print(f"{done} of {done + left} cells done; spent: {total_of_run(run, names)}")
@@ -111,15 +114,21 @@ def merge_state(run: Path, cell: str) -> str:
 
 def state(folder: Path, job: str | None = None, queued: str | None = None) -> str:
     """Describe one cell; `job` was submitted for it, `queued` is the cluster's state of the job."""
-    counted = ""
+    counted, stored = "", 0
     if (folder / "samples.jsonl").exists():
         store = CellStore(folder)
         facts = store.manifest
         with (folder / "samples.jsonl").open("rb") as file:
             total = sum(1 for _ in file) * facts["config"]["epochs"]
         finished = sum(not store.needs_run(who) for who in store.attempts)
+        stored = len(store.attempts)
         counted = f"{finished} of {total} samples  "
     if (folder / "DONE").exists():
+        if stored < (expected := _finished(folder)):
+            return (
+                f"damaged  {expected} results were stored, {stored} can be read: a file was "
+                "truncated or deleted; restore it, or run the same command again"
+            )
         return f"done  {counted}".rstrip()
     if holder := holder_of(folder):
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
@@ -134,3 +143,11 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
     if counted:
         return f"interrupted  {counted}{gone or 'the same command resumes'}"
     return f"missing  {gone}".rstrip()
+
+
+def _finished(folder: Path) -> int:
+    """Return the results of a finished cell by its marker; 0 where the marker cannot be read."""
+    try:
+        return finished_samples(folder, "samples")
+    except ValueError:
+        return 0

@@ -24,7 +24,8 @@ from rlm_eval.config.grid import expand
 from rlm_eval.core.messages import warn
 from rlm_eval.runner.execution import confirm
 from rlm_eval.storage.budget_ledger import balance, check_left
-from rlm_eval.storage.cell_store import check_cells, output_folder
+from rlm_eval.storage.cell_folders import check_cells
+from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.storage.lease import Lease, holder_of
 from rlm_eval.storage.plan import plan
 

@@ -30,7 +30,7 @@ NEGATIVE_RESULTS = {
     "job": "A cell of the job is unfinished.",
     "doctor": "No tier of isolation that `repl.isolation=strict` accepts works on this machine.",
     "ask": "A repeat has no answer.",
-    "status": "A planned cell is unfinished or its shards are not merged.",
+    "status": "A planned cell is unfinished or damaged, or its shards are not merged.",
     "prefetch": "Something that the cells need could not be fetched.",
     "score": "A cell was not scored: another process writes it.",
     "replay": "A replayed attempt differs from its stored result, or `--accept` was refused; with "

@@ -26,6 +26,7 @@ import orjson
 from rlm_eval.core.baseline_kinds import BUDGETS, SCHEMA, Kind
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Sample
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import BASELINES, read_manifest, write_json
 from rlm_eval.storage.damage import damaged
 
@@ -138,9 +139,7 @@ def _made_again(
 ) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     """Yield (cell identity, columns by sample) for cells whose samples our generator can remake."""
     of_samples: dict[str, dict[str, dict[str, Any]]] = {}
-    for folder in (
-        path.parent for run in runs for path in sorted(run.glob("cells/*/manifest.json"))
-    ):
+    for folder in (folder for run in runs for folder in started_cells(run)):
         manifest = read_manifest(folder)
         config = manifest.get("config")
         if manifest["identity"] not in lacking or not (config and manifest["facts"]["generated"]):

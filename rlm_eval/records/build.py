@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -18,12 +17,12 @@ from rlm_eval.core.paths import replace_file
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, CallCost, record_of, to_frame
 from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import (
     CellStore,
     RolloutResult,
     finished_samples,
     output_folder,
-    read_manifest,
     stale_lines,
     stored_sample,
 )
@@ -32,7 +31,6 @@ from rlm_eval.storage.plan import why_no_run
 from rlm_eval.storage.spend import first_requests
 
 _LOG = logging.getLogger(__name__)
-_ENDS_IN_ITS_HASH = re.compile(r"-([0-9a-f]{8,16})$")
 
 
 def cell_folders(run: Path) -> list[Path]:
@@ -41,38 +39,17 @@ def cell_folders(run: Path) -> list[Path]:
     Raises `RlmEvalError` if there is none: the folder is no run, or no cell of it has begun.
     """
     found = _started(run)
-    copies = _copies(found)
+    copies = copies_of(found)
     for copy, original in copies.items():
         _LOG.warning("%s: not counted, a copy of the cell %s", copy, original.name)
     return [folder for folder in found if folder not in copies]
 
 
 def _started(run: Path) -> list[Path]:
-    found = sorted(p.parent for p in (run / "cells").glob("*/manifest.json"))
+    found = all_started(run)
     if not found:
         raise RlmEvalError(why_no_run(run, "cells"))
     return found
-
-
-def _copies(folders: Sequence[Path]) -> dict[Path, Path]:
-    """Return the folders copied by hand from another one of the same run, with that one.
-
-    A cell's folder has its cell's name; a copy has another name and the same `cell_id` inside.
-    Manifests are read only if a name is not that of a cell.
-    """
-    hashes = [_ENDS_IN_ITS_HASH.search(folder.name) for folder in folders]
-    if all(hashes) and len({found[1] for found in hashes if found}) == len(folders):
-        return {}
-    cells = defaultdict(list)
-    for folder in folders:
-        cells[str(read_manifest(folder).get("cell_id", folder.name))].append(folder)
-    kept = {name: min(same, key=lambda f: (f.name != name, f)) for name, same in cells.items()}
-    return {
-        folder: kept[name]
-        for name, same in cells.items()
-        for folder in same
-        if folder != kept[name]
-    }
 
 
 def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:

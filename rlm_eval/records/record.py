@@ -24,7 +24,7 @@ from rlm_eval.records.columns import COLUMNS as COLUMNS
 from rlm_eval.records.columns import COUNTERFACTUAL as COUNTERFACTUAL
 from rlm_eval.records.columns import CallCost as CallCost
 from rlm_eval.records.union import distinct, united
-from rlm_eval.storage.cell_store import check_run
+from rlm_eval.storage.cell_folders import check_run
 from rlm_eval.storage.damage import damaged
 from rlm_eval.storage.plan import none_finished, why_no_run
 

@@ -95,7 +95,7 @@ def _without_context(frame: pd.DataFrame) -> Iterator[str]:
         if not right:
             continue
         books = frame[(frame["task_label"] == task) & frame["method"].str.startswith("closed_book")]
-        if len(books):
+        if books["score"].notna().any():
             told = f"closed_book scores {100 * books['score'].mean():.0f} % there"
         else:
             told = "run method=closed_book to see what the question alone gives"

@@ -183,6 +183,19 @@ def in_order(frame: pd.DataFrame) -> list[str]:
     return [series for _, series in sorted(pairs.itertuples(index=False, name=None), key=rank)]
 
 
+def settings(data: pd.DataFrame) -> pd.Series:
+    """Return what distinguishes the lines of one method besides their models.
+
+    `data` has the columns `variant` and `prompt`; equal values mean equal settings.
+    """
+    several = data["prompt"].nunique() > 1
+    told = [
+        ", ".join(filter(None, (variant, f"prompt {prompt}" if several else "")))
+        for variant, prompt in zip(data["variant"], data["prompt"], strict=True)
+    ]
+    return pd.Series(told, index=data.index, dtype=object)
+
+
 def pair_method(frame: pd.DataFrame) -> str | None:
     """Return the recursive method with the most (root, sub) pairs; `None` if none has two."""
     pairs = frame[["method", "root", "sub"]].drop_duplicates().groupby("method").size()

@@ -49,8 +49,9 @@ from rlm_eval.runner.signals import Signals, StopRequest
 from rlm_eval.runner.sweep_budget import SweepBudget
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage import cell_store, stale_code
+from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_logs import CellLogs, cell_logs
-from rlm_eval.storage.cell_store import CellStore, RolloutResult, check_cells, output_folder
+from rlm_eval.storage.cell_store import CellStore, RolloutResult, output_folder
 from rlm_eval.storage.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.storage.plan import plan
 from rlm_eval.storage.shards import recover, shard_facts

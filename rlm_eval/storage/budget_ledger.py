@@ -26,6 +26,7 @@ import orjson
 from rlm_eval.budget.limits import NAMES, Limits
 from rlm_eval.core.errors import NoStorage, RlmEvalError
 from rlm_eval.storage import plan
+from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import folder_of
 from rlm_eval.storage.lease import STALE_SECONDS, holder_of
 from rlm_eval.storage.lease_holder import Holder
@@ -199,11 +200,12 @@ class Ledger:
 def planned(run: Path) -> list[str]:
     """Return the cells and shards of a run that were planned or started.
 
-    A started cell always counts; a merged one is found by its shards.
+    A started cell always counts; a merged one is found by its shards, and a copy is no cell.
     """
     names = plan.planned(run)
+    copies = copies_of(all_started(run))
     files = sorted(path for n in ("lease", "manifest") for path in run.glob(f"cells/*/{n}.json"))
-    started = dict.fromkeys(path.parent.name for path in files)
+    started = dict.fromkeys(path.parent.name for path in files if path.parent not in copies)
     shards = {name.partition("/")[0] for name in names if "/" in name}
     return [*names, *(name for name in started if name not in (*names, *shards))]
 

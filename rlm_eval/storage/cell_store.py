@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 _NEEDED: Mapping[str, type] = {"identity": str, "facts": dict}
 """Keys of every manifest, which every reader needs."""
-
-
-def check_cells(folders: Iterable[Path]) -> None:
-    """Raise `RlmEvalError` where one of these cells or shards was stored in another layout."""
-    for folder in folders:
-        if (folder / "manifest.json").exists():
-            read_manifest(folder)
-
-
-def check_run(run: Path) -> None:
-    """Check all cells of a run, for readers. A job checks its own cells, or n jobs read n²."""
-    for pattern in ("cells/*/manifest.json", "shards/*/*/manifest.json"):
-        check_cells(path.parent for path in sorted(run.glob(pattern)))
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -266,10 +253,15 @@ class CellStore:
     def one(self, sample: str, epoch: int) -> tuple[dict[str, Any], RolloutResult]:
         """Return the `load` item of one sample; the journal's places are read once and kept.
 
-        Raises `KeyError` where it has no result.
+        Raises `KeyError` where it has no result, `RlmEvalError` where its line was lost.
         """
         attempt = self.attempts[sample, epoch]
         lines, calls = self._index
+        if sample not in lines:
+            raise RlmEvalError(
+                f"{self.folder / 'samples.jsonl'}: lacks sample {sample}, whose result is stored: "
+                "the file was truncated or deleted; restore it, or run the same command again"
+            )
         return lines[sample], self._whole(attempt, calls)
 
     def unfinished(self) -> Iterator[tuple[dict[str, Any], int, int, tuple[Call, ...]]]:

@@ -22,6 +22,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage
+from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
 from rlm_eval.storage.stale_code import refuse, today
 from rlm_eval.suites.evidence.publishing import remake, seal
@@ -53,7 +54,9 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
             f"{run}: no {PLAN}: not the run of a suite; run `rlm-eval suite NAME` first"
         )
     out = output_folder(root, "publish from a checkout of your own") / suite.name
-    done = sorted(path.parent for path in run.glob("cells/*/DONE"))
+    copies = copies_of(all_started(run))
+    finished = sorted(path.parent for path in run.glob("cells/*/DONE"))
+    done = [folder for folder in finished if folder not in copies]
     if not done:
         raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
     refuse(run, ((cell, today(read_manifest(cell))) for cell in done), "not published")

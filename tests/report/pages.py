@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,10 @@ class Page(HTMLParser):
         score = asked.pop("score", None)
         better = asked.pop("better", None)
         found = [r for r in self.rows() if all(r[name] in values for name, values in asked.items())]
-        if score == ["<1"]:
-            found = [row for row in found if row["score"] is not None and row["score"] < 1]
-        elif score == ["1"]:
-            found = [row for row in found if row["score"] == 1]
+        if score:
+            holds = operator.ge if score[0].startswith(">=") else operator.lt
+            bound = float(score[0].lstrip("<>="))
+            found = [r for r in found if r["score"] is not None and holds(r["score"], bound)]
         if better:
             scores: dict[str, dict[str, float]] = {}
             for row in found:

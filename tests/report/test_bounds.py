@@ -5,9 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import summary
-from rlm_eval.report.figures import contrasts, distributions, heatmaps
-from rlm_eval.report.tables import ablations, comparison
+from rlm_eval.report import summary, wording
+from rlm_eval.report.figures import (
+    behaviour,
+    contrasts,
+    distributions,
+    heatmaps,
+    multiples,
+    panels,
+    style,
+)
+from rlm_eval.report.tables import ablations, caveats, comparison, pivots
 
 
 def prepared(records, cut_methods=("rlm",), lengths=(1024, 2048)):
@@ -119,3 +127,90 @@ def test_what_was_cut_off_beyond_a_budget_is_wrong_within_it():
     spent = ablations._Spent.of(ablations._rows(rlm, rlm["cost_cold"]))
     assert spent.within(2.0).startswith("75.0 [")
     assert spent.within(9.0) == "75.0 to 100.0"
+
+
+def pairs(**changes):
+    """Two pairs of models with two prompts: 100 % with the first prompt, 0 % with the second."""
+    made = frames.frame(methods=("rlm",), lengths=(1024,), n=20, roots=("big",), subs=("a", "b"))
+    other = made.assign(prompt="other", cell_id=made["cell_id"] + "-other", score=0.0)
+    both = pd.concat([made.assign(score=1.0), other], ignore_index=True)
+    frame = summary.prepare(both.assign(**changes))
+    return frame, summary.summarise(frame)
+
+
+def test_pairs_of_models_pool_no_settings():
+    frame, table = pairs()
+    [found] = [t for t in pivots.build(frame, table, pd.DataFrame()) if t.name == "model_pairs"]
+    rows = found.rows.set_index("settings")
+    assert rows.loc["prompt own_short", "a: score %"].startswith("100.0 ±")
+    assert rows.loc["prompt other", "a: score %"].startswith("0.0 ±")
+    figure, data = heatmaps.model_grid(frame, table)
+    shown = [[text.get_text()[:3].strip() for text in axis.texts] for axis in figure.axes[::3]]
+    assert sorted(shown) == [["0", "0\nr"], ["100", "100"]]
+    assert set(data["settings"]) == {"prompt own_short", "prompt other"}
+
+
+def test_a_map_prints_bounds_where_a_score_is_known_as_bounds_only():
+    frame, _ = pairs()
+    frame.loc[frame["index"] < 5, ["outcome", "score"]] = ["provider_error", np.nan]
+    figure, _ = heatmaps.model_grid(frame, summary.summarise(frame))
+    assert {text.get_text().split("\n")[0] for text in figure.axes[0].texts} == {"0–25"}
+    assert "Two numbers (a–b)" in style.caption_of(figure)
+
+    records = frames.frame(methods=("rlm",), lengths=(1024,), n=20, depths=(0, 1))
+    records["score"] = 1.0
+    cut = (records["index"] < 5) & (records["depth_limit"] == 1)
+    records.loc[cut, ["outcome", "score"]] = ["limit:turns", 0.0]
+    frame = summary.prepare(records)
+    figure, data = heatmaps.depth_by_length(frame, summary.summarise(frame))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["100 (20)", "75–100 (20)"]
+    assert data["count"].tolist() == [20, 20]
+
+
+def test_a_caption_explains_bars_of_bounds_only_where_they_are_drawn():
+    frame, table = prepared(two_methods(right=0.3))
+    for plot in (contrasts.pareto, panels.length_panels):
+        assert "Bars with end ticks" in style.caption_of(plot(frame, table)[0])
+    for plot in (distributions.quartiles, behaviour.behaviour):
+        assert "Bars with end ticks" not in style.caption_of(plot(frame, table)[0])
+    for measure in ("score", "cost"):
+        told = style.caption_of(multiples.of_measure(frame, table, measure)[0])
+        assert ("Bars with end ticks" in told) is (measure == "score")
+        assert ("bands: 25 to 75 %" in told) is (measure == "cost")
+
+
+def test_what_an_rlm_has_to_beat_is_no_point_where_it_is_known_as_bounds() -> None:
+    records = frames.frame(methods=("rlm", "rag"), lengths=(1024,), n=20)
+    program = records["method"].eq("rag")
+    records.loc[program, "method"] = "program_matched"
+    records.loc[program, "sub"] = records["root"]
+    records["score"] = 1.0
+    records.loc[records["index"] < 5, ["outcome", "score"]] = ["limit:turns", 0.0]
+    frame = summary.prepare(records)
+    [line] = [x for x in caveats.caveats(frame, summary.summarise(frame)) if "has to beat" in x]
+    assert "is program_matched with 75.0 to 100.0 %; here rlm 75.0 to 100.0 %." in line
+
+
+def test_a_cost_of_zero_is_not_an_unknown_price() -> None:
+    records = frames.frame(methods=("rag", "rlm"), lengths=(1024,), n=5)
+    free = summary.prepare(records.assign(cost_cold=0.0, cost_observed=0.0))
+    what, _, note = panels.money_of(summary.summarise(free))
+    assert (what, note) == (
+        "tokens", "The cost is 0 for model-a: tokens (input and output) are shown, not money.",
+    )  # fmt: skip
+    unknown = summary.prepare(records.assign(cost_cold=np.nan, cost_observed=np.nan))
+    note = panels.money_of(summary.summarise(unknown))[2]
+    assert note.startswith("No price is known for model-a: tokens")
+
+
+def test_the_placeholder_of_an_unknown_length_is_in_no_trend() -> None:
+    records = frames.frame(methods=("rag", "rlm"), lengths=(1024, 2048, 4096), n=20)
+    known = summary.prepare(records[records["length"] > 1024])
+    lengths = records["length"].where(records["length"] > 1024)
+    mixed = summary.prepare(records.assign(length=lengths))
+    assert (mixed["length"] == wording.UNKNOWN_LENGTH).any()
+    slopes = [
+        distributions.crossover(frame, summary.summarise(frame))[1]["slope"].tolist()
+        for frame in (known, mixed)
+    ]
+    assert slopes[0] == pytest.approx(slopes[1])

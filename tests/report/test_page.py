@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import made_frames as frames
 import pandas as pd
@@ -69,6 +70,30 @@ def test_a_count_links_to_as_many_samples_as_it_says(page: Page) -> None:
     assert {kind for _, kind, _ in counted} == {"outcome", "failure", "better"}
     for link, _, count in counted:
         assert len({r["sample"] for r in page.selected(unescape(link))}) == int(count), link
+
+
+def test_columns_of_one_name_link_to_what_their_table_counts() -> None:
+    """`wrong` is a kind of failure, or a score below a half; `no_answer` an outcome or a kind."""
+    _, table, *_ = made(n=12)
+    links = Links(table)
+    line = {"task": "s_niah", "length": "1k", "method": "rlm"}
+    [number] = [n for n, cell in enumerate(links.cells) if cell == list(line.values())]
+
+    def query(name: str, column: str) -> dict[str, list[str]]:
+        address = links.of(line, name)(column)
+        assert address is not None
+        found = parse_qs(address)
+        assert found.pop("c") == [str(number)]
+        return found
+
+    assert query("failures", "wrong") == {"failure": ["wrong"]}
+    assert query("failures", "no_answer") == {"failure": ["no_answer"]}
+    assert query("failures", "not right") == {"score": ["<1"]}
+    assert query("outcomes", "no_answer") == {"outcome": ["no_answer"]}
+    assert query("right_and_wrong", "right") == {"score": [">=0.5"]}
+    assert query("right_and_wrong", "wrong") == {"score": ["<0.5"]}
+    starred = links.of(line | {"method": "rlm *"}, "leaderboard")
+    assert starred("score %") == f"c={number}"
 
 
 def test_a_number_of_a_pivot_links_to_its_cell_and_a_word_to_nothing() -> None:

@@ -321,6 +321,15 @@ def test_latex_has_booktabs_number_columns_a_caption_and_escapes() -> None:
         assert len(re.findall(r"(?<!\\)&", line)) + spans + 1 == columns
 
 
+def test_latex_names_the_engine_that_can_set_its_names() -> None:
+    rows = pd.DataFrame([{"task": "会议\u202e\x00", "score": "5.0"}])
+    text = latex(Table("t", "Score", "Note.", rows))
+    assert text.startswith("% Has characters that pdflatex cannot set: use xelatex or lualatex")
+    assert "会议 & 5.0" in text
+    plain = latex(Table("t", "Score", "±, λ, ≥ and é.", rows.assign(task="é")))
+    assert plain.startswith(r"% \usepackage")
+
+
 def test_a_name_in_backticks_is_typewriter_in_latex() -> None:
     rows = pd.DataFrame([{"task": "a", "method": "b"}])
     text = latex(Table("t", "Score", "See table `score_by_task`.", rows))

@@ -70,6 +70,16 @@ def overflow_note(table: pd.DataFrame) -> str:
     return told
 
 
+def bounds_note(table: pd.DataFrame) -> str:
+    """Explain the bars of scores that are known as bounds only, if there are any."""
+    if not table["as_bounds"].any():
+        return ""
+    return (
+        "Bars with end ticks: more than 5 % of the samples were cut off, or some are missing; the "
+        "score lies between the ends (those wrong, those right). "
+    )
+
+
 def published_note(published: pd.DataFrame | None) -> str:
     """Explain the hollow marks."""
     if published is None:
@@ -85,11 +95,6 @@ def shared_caption(frame: pd.DataFrame, table: pd.DataFrame) -> str:
         parts.append(
             f"{refused} prompts were refused as longer than the window: they score 0 and have no "
             "cost and no latency, so whatever shows cost or latency leaves them out."
-        )
-    if table["as_bounds"].any():
-        parts.append(
-            "Bars with end ticks: more than 5 % of the samples were cut off, or some are missing; "
-            "the score lies between the ends (those wrong, those right)."
         )
     for method in dict.fromkeys(table["method"]):
         own = table[table["method"] == method]

@@ -15,6 +15,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.figures import style
 from rlm_eval.report.figures.captions import (
     baselines_note,
+    bounds_note,
     counts_by_panel,
     one_size,
     shared_caption,
@@ -69,7 +70,8 @@ def pareto(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         f"Mean score against mean cost per sample, {wording.counted(table['n'])}, both with 95 % "
         "intervals (clusters respected). Grey: dominated (another point is at least as good and "
         f"cheaper). {'In the legend: series that are not dominated somewhere. ' if many else ''}"
-        f"{baselines_note(table, MUST_EXCEED)}{note} " + shared_caption(frame, table)
+        f"{bounds_note(kept)}{baselines_note(table, MUST_EXCEED)}{note} "
+        + shared_caption(frame, table)
     )
     ahead = {row["series"] for row in rows if row["pareto"] or not many}
     shown = {name: look for name, look in looks.items() if name in ahead}

@@ -222,6 +222,7 @@ def _trend_of(part: pd.DataFrame, name: str, baseline: str) -> Trend | None:
     both = part[part["series"] == name].merge(
         part[part["series"] == baseline], on=["length", "item", "sample_id"]
     )
+    both = both[both["length"] != wording.UNKNOWN_LENGTH]  # a placeholder, no length
     both = both[~_only_bounds(both) & both[["score_x", "score_y"]].notna().all(axis="columns")]
     if both["length"].nunique() < 2:
         return None

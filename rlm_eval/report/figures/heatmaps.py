@@ -19,6 +19,8 @@ from rlm_eval.report.figures import panels, style
 from rlm_eval.report.figures.captions import counts_by_panel, one_size, shared_caption
 from rlm_eval.report.figures.panels import Plot
 from rlm_eval.report.tables import comparison
+from rlm_eval.report.tables.table import row_dicts
+from rlm_eval.stats import bounds
 
 
 @style.styled
@@ -26,29 +28,34 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     """Draw root by sub-model: score, cost, critical path; differences along rows and columns."""
     method = series.pair_method(frame)
     own, lines = frame[frame["method"] == method], table[table["method"] == method]
+    kinds = series.settings(lines)
+    own, lines = own.assign(kind=series.settings(own)), lines.assign(kind=kinds)
     money, label, note = panels.money_of(lines)
-    places = panels.three_lengths(lines)
+    drawn_at = set(panels.three_lengths(lines))
+    by_place: Any = lines.groupby(["task_label", "length", "kind"])
+    # Settings are never pooled: a mean over two prompts is neither's score.
+    places = [place for place, here in by_place if place[:2] in drawn_at and len(here) > 1]
+    places = places or [place for place, _ in by_place if place[:2] in drawn_at]
     height = 0.7 + 0.34 * own["root"].nunique()
     columns = 1 if style.narrow() else 3
     figure, drawn = style.canvas(3 * len(places) // columns, columns, row_height=height)
     axes = drawn.reshape(len(places), 3)
-    found = [
-        _Grid.of(own[(own["task_label"] == task) & (own["length"] == length)])
-        for task, length in places
-    ]
+    found = [_Grid.of(own[_at(own, place)]) for place in places]
     differences = comparison.with_holm(pd.DataFrame([one for g in found for one in g.differences]))
     rows = []
-    for row, ((task, length), grid) in enumerate(zip(places, found, strict=True)):
-        here = lines[(lines["task_label"] == task) & (lines["length"] == length)]
-        notes = _notes(differences, task, length)
-        rows += [line | {"task": task, "length": length} for line in notes.values()]
-        score = grid.values(here, "accuracy")
-        numbers = score.to_numpy(dtype=float)
+    for row, (at, grid) in enumerate(zip(places, found, strict=True)):
+        task, length, kind = at
+        here = lines[_at(lines, at)]
+        notes = _notes(differences, at)
+        named = {"settings": kind} if lines["kind"].nunique() > 1 else {}
+        rows += [line | {"task": task, "length": length} | named for line in notes.values()]
+        pairs = {(line["root"], line["sub"]): line for line in row_dicts(here[_SCORED])}
+        score = grid.values(here.assign(shade=_shades(here)), "shade")
         texts = [
-            [_pair_text(numbers[i, j], notes.get((r, s))) for j, s in enumerate(grid.subs)]
-            for i, r in enumerate(grid.roots)
+            [_pair_text(pairs.get((r, s)), notes.get((r, s))) for s in grid.subs]
+            for r in grid.roots
         ]
-        place = f"{task}, {wording.tokens_label(length)}"
+        place = ", ".join(filter(None, (task, wording.tokens_label(length), *named.values())))
         count = f", {wording.counted(here['n'])}" if counts_by_panel(lines, "n") else ""
         title = f"{place}: score (%){count}"
         heat(axes[row, 0], 100 * score, texts, title, limits=(0, 100))
@@ -64,7 +71,7 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         f"{method} at the shortest, middle and longest length of each task. Under a score: its "
         "paired difference in pp to the first sub-model of the row (r) and the first root of the "
         "column (c); * p < 0.05 after Holm over all differences shown, never where more than 5 % "
-        f"of a side were cut off or missing samples could turn it. {note} "
+        f"of a side were cut off or missing samples could turn it. {_bounds_note(lines)}{note} "
         + shared_caption(own, lines)
     )
     if columns > 1:
@@ -92,43 +99,76 @@ class _Grid:
         found: list[dict[str, Any]] = []
         for r in roots:
             for s in subs:
-                for kind, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
+                for along, base in (("row", (r, subs[0])), ("column", (roots[0], s))):
                     if (r, s) in cell and base in cell and base != (r, s):
                         one = comparison.whole(cell[r, s], cell[base])
                         if one is not None:
-                            place = {k: part[k].iloc[0] for k in ("task_label", "length")}
-                            found.append(place | one | {"root": r, "sub": s, "kind": kind})
+                            place = {k: part[k].iloc[0] for k in _PLACE}
+                            found.append(place | one | {"root": r, "sub": s, "along": along})
         return cls(roots, subs, found)
 
     def values(self, lines: pd.DataFrame, column: str) -> pd.DataFrame:
-        """Return a column of the cell table as a grid; the mean over variants of a pair."""
+        """Return a column of the cell table as a grid; `lines` have a line per pair."""
         found = lines.pivot_table(index="root", columns="sub", values=column, aggfunc="mean")
         return found.reindex(index=self.roots, columns=self.subs)
 
 
+_PLACE = ["task_label", "length", "kind"]
+"""Columns that identify a row of a model grid's panels: `kind` is the method's settings."""
+_SCORED = ["root", "sub", "accuracy", "as_bounds", "bound_low", "bound_high"]
+
+
+def _at(data: pd.DataFrame, place: Sequence[Any]) -> pd.Series:
+    """Return true for the rows of one place (`_PLACE`)."""
+    return (data[_PLACE] == list(place)).all(axis="columns")
+
+
+def _shades(lines: pd.DataFrame) -> pd.Series:
+    """Return the value behind each cell's shade: its score, or the middle of its bounds."""
+    middle = (lines["bound_low"] + lines["bound_high"]) / 2
+    return lines["accuracy"].where(~lines["as_bounds"].astype(bool), middle)
+
+
+def _bounds_note(table: pd.DataFrame) -> str:
+    """Explain fields with two numbers, if there are any."""
+    if not table["as_bounds"].any():
+        return ""
+    return (
+        "Two numbers (a–b): more than 5 % of the samples were cut off, or some are missing; the "
+        "score lies between them (those wrong, those right). "
+    )
+
+
 def _notes(
-    differences: pd.DataFrame, task: str, length: float
+    differences: pd.DataFrame, place: Sequence[Any]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return each pair's differences along row and column at one task and length."""
+    """Return each pair's differences along row and column at one place (`_PLACE`)."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in differences.to_dict("records"):
-        if (line["task_label"], line["length"]) != (task, length):
+        if tuple(line[name] for name in _PLACE) != tuple(place):
             continue
         entry = found.setdefault((line["root"], line["sub"]), {k: line[k] for k in ("root", "sub")})
         names = ("difference", "low", "high", "p_holm", "shown", "n")
-        entry |= {f"{line['kind']}_{name}": line[name] for name in names}
+        entry |= {f"{line['along']}_{name}": line[name] for name in names}
     return found
 
 
-def _pair_text(score: float, notes: dict[str, Any] | None) -> str:
-    if not np.isfinite(score):
+def _pair_text(line: dict[str, Any] | None, notes: dict[str, Any] | None) -> str:
+    """Return a pair's score, or its bounds, and below it the differences."""
+    if line is None:
         return "not run"
     words = []
     for kind, arrow in (("row", "r"), ("column", "c")):
         if notes and f"{kind}_difference" in notes:
             star = "*" if notes[f"{kind}_shown"] else ""
             words.append(f"{arrow}{100 * notes[f'{kind}_difference']:+.0f}{star}")
-    return f"{100 * score:.0f}" + (f"\n{' '.join(words)}" if words else "")
+    return _score(line) + (f"\n{' '.join(words)}" if words else "")
+
+
+def _score(line: Any) -> str:
+    if line["as_bounds"]:
+        return f"{100 * line['bound_low']:.0f}–{100 * line['bound_high']:.0f}"
+    return f"{100 * line['accuracy']:.0f}"
 
 
 @style.styled
@@ -166,24 +206,16 @@ def position_by_length(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
 def _by_length(
     own: pd.DataFrame, table: pd.DataFrame, label: str, by: list[str], words: str
 ) -> Plot:
-    # A group copies the columns of its rows: only those that are drawn.
-    drawn = own[list(dict.fromkeys([*by, "row", "length", "score", "sample_id"]))]
-    keyed: Any = drawn.assign(over=own["outcome"] == "context_overflow").groupby(by, sort=False)
+    fields = _fields(own, [*by, "row"])
+    keyed: Any = fields.groupby(by, sort=False)
     groups = list(keyed)[:9]
     _, columns = style.grid(len(groups))
     height = 0.6 + 0.22 * own["row"].nunique()
     figure, axes = style.panels(len(groups), row_height=height)
     for axis, (key, part) in zip(axes, groups, strict=True):
-        keys = part.groupby(["row", "length"])
-        score, count = keys["score"].mean().unstack(), keys["sample_id"].nunique().unstack()
-        over = keys["over"].mean().unstack()
-        texts = [
-            [
-                _field(score.iloc[i, j], count.iloc[i, j], over.iloc[i, j])
-                for j in range(score.shape[1])
-            ]
-            for i in range(score.shape[0])
-        ]
+        score = part.assign(shade=_shades(part)).set_index(["row", "length"])["shade"].unstack()
+        lines = {(line["row"], line["length"]): line for line in row_dicts(part)}
+        texts = [[_field(lines.get((row, length))) for length in score] for row in score.index]
         score.columns = pd.Index([wording.tokens_label(float(c)) for c in score.columns])
         heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
         axis.set_xlabel("context length (tokens)")
@@ -197,16 +229,38 @@ def _by_length(
     data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
     caption = (
         f"{words} Nine maps at most. In brackets: n of the field; x: context_overflow in more than "
-        "half of them. Fields of few samples are noise. "
+        f"half of them. Fields of few samples are noise. {_bounds_note(fields)}"
         + shared_caption(own, table[table["series"].isin(set(own["series"]))])
     )
     return style.finish(figure, frame=own, caption=caption), data
 
 
-def _field(score: float, count: float, over: float) -> str:
-    if not np.isfinite(count) or not np.isfinite(score):
+def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return a line per field of the maps: its score or bounds, n, share of overflows."""
+    keys = [*by, "length"]
+    samples: Any = summary.units(own, by).groupby(keys, sort=False)
+    over = own.assign(over=own["outcome"] == "context_overflow").groupby(keys)["over"].mean()
+    lines = []
+    for key, part in samples:
+        low, high = bounds.bounds(part["score"], part["cut"] | part["lost"])
+        lines.append(
+            dict(zip(keys, key, strict=True))
+            | {
+                "n": len(part),
+                "accuracy": part["score"].mean(),
+                "as_bounds": part["cut"].mean() > bounds.CUT_SHARE or bool(part["lost"].any()),
+                "bound_low": low,
+                "bound_high": high,
+                "over": over[key],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _field(line: Any) -> str:
+    if line is None:
         return ""
-    return f"{100 * score:.0f}{' x' if over > 0.5 else ''} ({int(count)})"
+    return f"{_score(line)}{' x' if line['over'] > 0.5 else ''} ({line['n']})"
 
 
 def heat(

@@ -16,6 +16,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.figures import panels, style
 from rlm_eval.report.figures.captions import (
     baselines_note,
+    bounds_note,
     latency_note,
     one_size,
     overflow_note,
@@ -47,12 +48,15 @@ def of_measure(
     """Draw a measure (`score`, `cost`, `latency`; `panels.measures`) of every series by length."""
     (measure,) = (m for m in panels.measures(table) if m.name == name)
     clock = panels.clock_of(table)
+    lengths = table.groupby(["task_label", "series"])["length"].nunique()
+    drawn = lengths.gt(1).any()  # a band needs two lengths
+    bands = "; bands: 25 to 75 % (dark) and 5 to 95 % (light) of samples" if drawn else ""
     notes = {
-        "score": "Mean score with 95 % interval. " + overflow_note(table) + baselines_note(table)
-        + published_note(published),
-        "cost": "Mean per sample with 95 % interval, the median as a dash. "
+        "score": "Mean score with 95 % interval. " + bounds_note(table) + overflow_note(table)
+        + baselines_note(table) + published_note(published),
+        "cost": f"Mean per sample with 95 % interval, the median as a dash{bands}. "
         f"{panels.money_of(table)[2]} ",
-        "latency": f"Median with 95 % interval. {latency_note(table, clock)} ",
+        "latency": f"Median with 95 % interval{bands}. {latency_note(table, clock)} ",
     }  # fmt: skip
     count = wording.counted(table[measure.count])
     caption = f"{notes[name]}{count} per point. " + shared_caption(frame, table)

@@ -23,6 +23,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.figures import style
 from rlm_eval.report.figures.captions import (
     baselines_note,
+    bounds_note,
     counts_by_panel,
     latency_note,
     one_size,
@@ -108,7 +109,7 @@ def length_panels(
         if columns == 2 and column:
             axis.set_ylabel("")
     caption = (
-        f"{spread_note(looks, table)}{overflow_note(table)}{money_note} "
+        f"{spread_note(looks, table)}{bounds_note(table)}{overflow_note(table)}{money_note} "
         f"{latency_note(table, clock_of(table))} "
         + baselines_note(table)
         + published_note(published)
@@ -155,7 +156,8 @@ def accuracy_by_task(
         axis.set_title(f"{task}, {wording.counted(part['n'])}" if many else task)
     style.outer_labels(axes, columns)
     caption = f"Mean score with 95 % interval per length, {wording.counted(table['n'])}. "
-    caption += overflow_note(table) + baselines_note(table) + published_note(published)
+    caption += bounds_note(table) + overflow_note(table) + baselines_note(table)
+    caption += published_note(published)
     columns_told = ["task_label", "series", "length", "n", "accuracy", "low", "high", "interval"]
     columns_told += ["bound_low", "bound_high", "as_bounds", "outcomes"]
     columns_told += [f"base_{kind}" for kind in ("prior", *DASHED)]
@@ -314,9 +316,17 @@ def money_of(table: pd.DataFrame) -> tuple[str, str, str]:
         if table["gpu_priced"].all():
             return "cost", "GPU time (USD)", note
         return "cost", "cost, GPU time (USD)", f"{note} Others: {listed}"
-    unknown = wording.called(table[~priced])
-    note = f"No price is known for {unknown}: tokens (input and output) are shown, not money."
-    return "tokens", "tokens", note
+    open_ = table[~priced]
+    free = open_["cost_median"].notna()  # a price of 0, which a log axis cannot show
+    why = [
+        f"{words} {wording.called(own)}"
+        for words, own in (
+            ("no price is known for", open_[~free]), ("the cost is 0 for", open_[free]),
+        )
+        if len(own)
+    ]  # fmt: skip
+    note = f"{'; '.join(why)}: tokens (input and output) are shown, not money."
+    return "tokens", "tokens", note[:1].upper() + note[1:]
 
 
 def _all_refused(table: pd.DataFrame) -> pd.Series:

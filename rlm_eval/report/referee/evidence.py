@@ -16,6 +16,7 @@ from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer.rows import run_names
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore
 from rlm_eval.storage.imported import ABOUT, about_import
 from rlm_eval.storage.jsonl import read_lines
@@ -66,7 +67,7 @@ class Evidence:
         """
         rows = []
         for run, name in run_names(self.runs).items():
-            for folder in (p.parent for p in sorted(run.glob("cells/*/manifest.json"))):
+            for folder in started_cells(run):
                 store = CellStore(folder)
                 if store.manifest["facts"].get("protected"):
                     continue
@@ -91,7 +92,7 @@ class Evidence:
         keys = ["run", "cell_id", "sample_id", "epoch"]
         columns = [*keys, "answer", "target", "question", "context", "shared", "blind"]
         texts = pd.DataFrame(rows, columns=columns).astype({"blind": bool})
-        texts = texts.drop_duplicates(keys)  # a cell that was copied within its run
+        texts = texts.drop_duplicates(keys)
         of_record = ["task_label", "series", "outcome", "score", "length", "chars", "question_hash"]
         facts = self.frame[[*keys, *of_record]]
         return facts.merge(texts, on=keys, how="inner")

@@ -13,6 +13,7 @@ import pandas as pd
 from rlm_eval.records.build import outside_samples
 from rlm_eval.records.record import FILE
 from rlm_eval.report import wording
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import read_manifest
 
 
@@ -21,8 +22,7 @@ def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
 
     Raises `RlmEvalError` where one cannot be read.
     """
-    found = (path for run in run_dirs for path in sorted(run.glob("cells/*/manifest.json")))
-    return [read_manifest(path.parent) for path in found]
+    return [read_manifest(folder) for run in run_dirs for folder in started_cells(run)]
 
 
 def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Sequence[str]) -> str:

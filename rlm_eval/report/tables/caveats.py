@@ -16,6 +16,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.artefacts import artefacts
 from rlm_eval.report.series import originals
 from rlm_eval.report.tables import baselines
+from rlm_eval.report.tables.standard import score_text
 from rlm_eval.stats import bounds, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
 
@@ -101,12 +102,12 @@ def _to_beat(table: pd.DataFrame) -> Iterator[str]:
         if not same.any():
             continue
         shown = ", ".join(
-            f"{row['series']} {100 * row['accuracy']:.1f} %" for _, row in rlms[same].iterrows()
+            f"{row['series']} {score_text(row)} %" for _, row in rlms[same].iterrows()
         )
         at = wording.tokens_label(float(program["length"]))
         yield (
             f"{program['task']} at {at}: what an RLM has to beat is {program['series']} with "
-            f"{100 * program['accuracy']:.1f} %; here {shown}. An RLM that is not above it shows "
+            f"{score_text(program)} %; here {shown}. An RLM that is not above it shows "
             "no gain by its own strategy (rlm-eval compare tests the difference)."
         )
 

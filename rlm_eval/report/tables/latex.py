@@ -23,6 +23,9 @@ _TEX = str.maketrans(
 _NUMBER = re.compile(rf"([-+]?)(\d[\d,]*)(?:\.(\d+))?([*{LETTERS}]*)")
 _PAIR = re.compile(rf"(\S+) ± ([\d.,]+)([*{LETTERS}]*)")
 _NAME = re.compile(r"`([^`]+)`")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069]")
+"""Characters without a shape: TeX stops at some, and direction marks reorder the rest."""
+_UNKNOWN_TO_PDFLATEX = re.compile(r"[^\x00-\u017f]")
 _WIDE, _TOO_WIDE = 6, 9
 """Column counts above which a table spans both page columns, and above which it is scaled."""
 
@@ -44,13 +47,21 @@ def latex(table: Table) -> str:
     if taken > _TOO_WIDE:
         tabular = [r"\resizebox{\linewidth}{!}{%", *tabular, "}"]
     float_ = "table*" if taken > _WIDE else "table"
+    told = _text(_caption(table))
+    others = _UNKNOWN_TO_PDFLATEX.search("".join([told, *heads, *rows]))
     lines = [
+        *([_ENGINE] if others else ()),
         r"% \usepackage[T1]{fontenc} \usepackage{booktabs,siunitx,graphicx}",
-        rf"\begin{{{float_}}}", r"\centering", rf"\caption{{{_text(_caption(table))}}}",
+        rf"\begin{{{float_}}}", r"\centering", rf"\caption{{{told}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}", r"\small", *tabular,
         rf"\end{{{float_}}}", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+_ENGINE = (
+    "% Has characters that pdflatex cannot set: use xelatex or lualatex, with a font for them."
+)
 
 
 def _guarded(row: str) -> str:
@@ -64,7 +75,7 @@ def _caption(table: Table) -> str:
 
 def _text(value: str) -> str:
     """Escape for LaTeX; a name in backticks is set in typewriter."""
-    value = value.replace(">=", "≥").replace("<=", "≤")
+    value = _CONTROL.sub("", value).replace(">=", "≥").replace("<=", "≤")
     return _NAME.sub(r"\\texttt{\1}", value.translate(_TEX))
 
 

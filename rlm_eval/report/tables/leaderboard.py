@@ -20,6 +20,8 @@ from rlm_eval.stats import intervals
 
 ENGINE = "external_"
 """Prefix of the method names of external engines."""
+FAILED_CALLS = " *"
+"""Mark after a method with failed calls."""
 _OURS = "ours"
 """Entry in columns for an engine's own accounting: our methods have only our meter."""
 _NOTE = (
@@ -60,7 +62,7 @@ def _row(line: dict[str, Any], part: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         "task": line["task_label"],
         "length": wording.tokens_label(line["length"]),
-        "method": line["series"] + (" *" if failed else ""),
+        "method": line["series"] + (FAILED_CALLS if failed else ""),
         "attempted": len(part),
         "score %": percent(score.estimate),
         "95 % interval": f"[{percent(score.low)}, {percent(score.high)}]",

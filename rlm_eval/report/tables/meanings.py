@@ -63,6 +63,7 @@ TABLES: dict[str, dict[str, str]] = {
     "model_pairs": {
         "task": _CELL["task"],
         "length": _CELL["length"],
+        "settings": "Prompt and settings of the method, where its lines differ in them.",
         "root model": "Model of the root.",
         "*": "Score in percent with the sub-model that the column names; ` low`, ` high`, ` n` and "
         "` USD` as in `score_by_task`.",

@@ -125,13 +125,16 @@ def by_task(table: pd.DataFrame, comparisons: pd.DataFrame) -> Table:
 def model_pairs(part: pd.DataFrame, method: str) -> Table:
     """Return root by sub-model of one method, per task and length, with known costs."""
     cells = _Cells(part, pd.DataFrame())
+    part = part.assign(settings=series.settings(part))
+    several = part["settings"].nunique() > 1
     priced = part["cost_mean"].notna().any()
     subs = sorted(part["sub"].unique())
     rows, data, behind = [], [], []
-    places: Any = part.groupby(["task_label", "length"], sort=True)
-    for (task, length), own in places:
+    places: Any = part.groupby(["task_label", "length", "settings"], sort=True)
+    for (task, length, settings), own in places:
         for root in sorted(own["root"].unique()):
-            line = {"task": str(task), "length": wording.tokens_label(length), "root model": root}
+            line = {"task": str(task), "length": wording.tokens_label(length)}
+            line |= ({"settings": settings} if several else {}) | {"root model": root}
             numbers: dict[str, Any] = dict(line)
             keys: dict[str, tuple[str, str, str]] = {}
             for sub in subs:

@@ -77,7 +77,7 @@ def _accuracy(table: pd.DataFrame) -> Table:
     few = table["interval"].astype(str).str.contains(_MEANS_OF, regex=False).any()
     rows, data = [], []
     for row, mark in zip(row_dicts(table), marks, strict=True):
-        head = _line(row) | {"clusters": row["clusters"], "score %": _score(row)}
+        head = _line(row) | {"clusters": row["clusters"], "score %": score_text(row)}
         means = str(row["interval"]).partition(_MEANS_OF)[2] if not row["as_bounds"] else ""
         line = baselines.columns_of(table, row)
         if table["given_low"].notna().any():
@@ -126,7 +126,8 @@ def _given(row: Any, signed: bool = False) -> str:
     return f"[{100 * row['given_low']:{sign}.1f}, {100 * row['given_high']:{sign}.1f}]"
 
 
-def _score(row: Any) -> str:
+def score_text(row: Any) -> str:
+    """Return the score of a line of the cell table in percent, or its two bounds."""
     if row["as_bounds"]:
         return f"{100 * row['bound_low']:.1f} to {100 * row['bound_high']:.1f}"
     return percent(row["accuracy"])

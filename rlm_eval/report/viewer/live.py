@@ -16,6 +16,7 @@ from rlm_eval.core.errors import NoRecords
 from rlm_eval.core.types import Call
 from rlm_eval.records.build import row_maker
 from rlm_eval.records.record import FILE, load_records, read_file, read_typed, to_frame
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, read_manifest
 from rlm_eval.storage.lease import holder_of
 
@@ -55,7 +56,7 @@ class LiveRecords:
 
     def progress(self) -> dict[str, int]:
         """Return the counts of started, finished and running cells."""
-        cells = [folder for run in self.run_dirs for folder in _cells(run)]
+        cells = [folder for run in self.run_dirs for folder in started_cells(run)]
         done = sum((folder / "DONE").exists() for folder in cells)
         return {"cells": len(cells), "done": done, "held": len(self._held())}
 
@@ -77,14 +78,14 @@ class LiveRecords:
 
     def _held(self) -> list[Path]:
         """Return the cells that a live process writes."""
-        cells = (folder for run in self.run_dirs for folder in _cells(run))
+        cells = (folder for run in self.run_dirs for folder in started_cells(run))
         return [f for f in cells if not (f / "DONE").exists() and holder_of(f) is not None]
 
     def _stamps(self) -> tuple[Any, ...]:
         paths = (
             path
             for run in self.run_dirs
-            for path in (run / FILE, *(f / name for f in _cells(run) for name in _WATCHED))
+            for path in (run / FILE, *(f / name for f in started_cells(run) for name in _WATCHED))
         )
         return tuple((str(path), *stamp) for path in paths if (stamp := _stamp(path)))
 
@@ -94,7 +95,7 @@ class LiveRecords:
 
         stored = read_file(run) if (run / FILE).is_file() else None
         newer = list(self._newer(run, stored))
-        if stored is None and not any(map(holder_of, _cells(run))) and not newer:
+        if stored is None and not any(map(holder_of, started_cells(run))) and not newer:
             return read_file(run)  # raises an error that names the missing file
         parts = [] if stored is None else [stored]
         if newer:
@@ -110,7 +111,7 @@ class LiveRecords:
         """Yield cells with results that the stored records lack."""
         made = _stamp(run / FILE) or (0, 0)
         counts = {} if stored is None else stored["cell_id"].value_counts().to_dict()
-        for folder in _cells(run):
+        for folder in started_cells(run):
             stamps = [_stamp(folder / name) or (0, 0) for name in _RESULTS]
             if max(stamps) <= made and stored is not None:
                 continue
@@ -129,10 +130,6 @@ class LiveRecords:
             found[number] = made.get(number) or make(*store.one(*who))
         self._made[store.folder] = found
         return list(found.values())
-
-
-def _cells(run: Path) -> list[Path]:
-    return sorted(path.parent for path in run.glob("cells/*/manifest.json"))
 
 
 def _unfinished(folder: Path) -> Iterator[Unfinished]:

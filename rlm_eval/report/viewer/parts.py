@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from rlm_eval.core.types import Outcome
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.report import wording
 from rlm_eval.report.conclusion import Conclusion, Line
+from rlm_eval.report.tables.ablations import RIGHT
+from rlm_eval.report.tables.leaderboard import FAILED_CALLS
 from rlm_eval.report.tables.standard import Table
 from rlm_eval.report.viewer.rows import cells
 
@@ -35,10 +37,14 @@ _NAME = re.compile(r"`([^`<>]+)`")
 """A name in backticks, in a note."""
 _KEYS = ("task", "length", "method", "A", "B", "n", "how", "prompt", "isolation", "verdict")
 """Columns of names or words, without links; `n` still links to the line."""
-_COUNTED = {outcome.value: "outcome" for outcome in Outcome} | dict.fromkeys(FAILURES, "failure")
-"""Column of a table -> the filter that selects what it counts."""
+_COUNTED = {
+    "outcomes": {outcome.value: f"outcome={outcome.value}" for outcome in Outcome},
+    "failures": {kind: f"failure={kind}" for kind in FAILURES} | {"not right": "score=<1"},
+    "right_and_wrong": {"right": f"score=>={RIGHT}", "wrong": f"score=<{RIGHT}"},
+}
+"""Table -> column -> the filter that selects what it counts. Tables share names of columns: `wrong`
+is a kind of failure in one and a low score in another."""
 _BETTER = {"A better": 0, "B better": 1}
-_SCORES = {"not right": "<1", "right": "1", "wrong": "<1"}
 _SCORED = [
     "task_label", "series", "length", "as_bounds", "bound_low", "bound_high", "accuracy", "low",
     "high",
@@ -66,12 +72,16 @@ class Links:
 
         return address
 
-    def of(self, line: Mapping[str, Any]) -> Callable[[str], str | None]:
-        """Return a function column -> address of its number's samples, or `None` if unknown."""
+    def of(self, line: Mapping[str, Any], table: str = "") -> Callable[[str], str | None]:
+        """Return a function column -> address of its number's samples, or `None` if unknown.
+
+        `table` is the name of the line's table.
+        """
         task, length, method = (str(line.get(key, "")) for key in ("task", "length", "method"))
-        number = self._numbers.get((task, length, method))
+        number = self._numbers.get((task, length, method.removesuffix(FAILED_CALLS)))
         if number is not None:
-            return lambda column: f"c={number}{self._also(column)}"
+            counted = _COUNTED.get(table, {})
+            return lambda column: f"c={number}{_also(counted.get(column))}"
         kinds = {"task": self._tasks, "length": self._lengths, "method": self._methods}
         known = [(kind, str(line[kind])) for kind, of in kinds.items() if line.get(kind) in of]
         sides = [str(line.get(side, "")) for side in ("A", "B")]
@@ -91,12 +101,10 @@ class Links:
         better = [("better", sides[_BETTER[column]])] if column in _BETTER else []
         return urlencode([*known, *better])
 
-    @staticmethod
-    def _also(column: str) -> str:
-        if column in _SCORES:
-            return f"&score={quote(_SCORES[column])}"
-        kind = _COUNTED.get(column)
-        return f"&{kind}={quote(column, safe=':')}" if kind else ""
+
+def _also(filter_: str | None) -> str:
+    name, _, value = (filter_ or "").partition("=")
+    return f"&{name}={quote(value, safe=':')}" if name else ""
 
 
 def section(name: str, title: str, inner: str) -> str:
@@ -193,8 +201,11 @@ def table(shown: Table, links: Links | None = None) -> str:
         if links is not None and shown.behind:
             address = links.behind(shown.behind[at])
         elif links is not None:
-            address = links.of(dict(zip(names, values, strict=True)))
-        inner = "".join(_cell(n, str(v), address) for n, v in zip(names, values, strict=True))
+            address = links.of(dict(zip(names, values, strict=True)), shown.name)
+        counted = {*_COUNTED.get(shown.name, ()), *_BETTER}
+        inner = "".join(
+            _cell(n, str(v), address, counted) for n, v in zip(names, values, strict=True)
+        )
         body.append(f"<tr>{inner}</tr>")
     note = _NAME.sub(r"<code>\1</code>", escape(shown.note))
     return (
@@ -209,10 +220,12 @@ def _no_address(_: str) -> str | None:
     return None
 
 
-def _cell(name: str, value: str, address: Callable[[str], str | None]) -> str:
+def _cell(
+    name: str, value: str, address: Callable[[str], str | None], counted: Collection[str]
+) -> str:
     """Return a table cell; a number links to its samples, except a count of 0."""
     is_word = (name in _KEYS and name != "n") or not _NUMBER.search(value)
-    is_none = value == "0" and (name in _COUNTED or name in _SCORES or name in _BETTER)
+    is_none = value == "0" and name in counted
     found = None if is_word or is_none else address(name)
     inner = f'<a href="#{escape(found)}">{escape(value)}</a>' if found else escape(value)
     return f"<td>{inner}</td>"

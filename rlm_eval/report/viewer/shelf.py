@@ -19,6 +19,7 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import rows, trajectories
 from rlm_eval.report.viewer.live import LiveRecords, Unfinished, facts_of
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 from rlm_eval.storage.search import samples_with
 
@@ -60,9 +61,9 @@ class ViewerData:
         stored: dict[str, dict[Any, Any]] = {}
         listed: list[dict[str, Any]] = []
         self._folders = {
-            (name, facts_of(path.parent)["identity"]): path.parent
+            (name, facts_of(folder)["identity"]): folder
             for run, name in self._names.items()
-            for path in run.glob("cells/*/manifest.json")
+            for folder in started_cells(run)
         }
         if records is not None:
             frame = summary.prepare(records, known)
@@ -155,6 +156,12 @@ class ViewerData:
         )
         stored = sorted(e for sample, e in store.attempts if sample == str(row["sample_id"]))
         epoch = int(row["epoch"])
+        if len(stored) < len(same):
+            raise RlmEvalError(
+                f"{store.folder}: {len(same)} results of sample {row['sample_id']} are in the "
+                f"records, {len(stored)} in the cell: a file was truncated or deleted; restore "
+                "it, or run the same command again"
+            )
         return epoch if set(same) <= set(stored) else stored[same.index(epoch)]
 
     def context(self, query: Mapping[str, str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rlm_eval.records.build import cost_of
 from rlm_eval.records.coverage import slices_of
 from rlm_eval.records.record import CallCost
 from rlm_eval.report.viewer.rows import address, run_names
+from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _call(call: Call, source: str, pool: Pool, cost: CallCost) -> dict[str, Any]
 
 def attempts(run: Path) -> Iterator[tuple[dict[str, Any], Sample, RolloutResult]]:
     """Yield (cell manifest, sample, attempt with its calls) of every finished sample of a run."""
-    for folder in sorted(p.parent for p in run.glob("cells/*/manifest.json")):
+    for folder in started_cells(run):
         store = CellStore(folder)
         manifest = store.manifest
         for line, attempt in store.load():
@@ -170,9 +171,7 @@ def embed(
     chosen = {key: part.head(per_cell).to_dict("records") for key, part in kept}
     pool, items = Pool(), []
     folders = [
-        (name, path.parent)
-        for run, name in run_names(run_dirs).items()
-        for path in sorted(run.glob("cells/*/manifest.json"))
+        (name, folder) for run, name in run_names(run_dirs).items() for folder in started_cells(run)
     ]
     for place, (name, folder) in enumerate(folders):
         journal = folder / "journal.jsonl"

@@ -42,7 +42,7 @@ const range = (text) => {
   if (!limit) return () => true;
   const bound = +limit[2];
   const holds = { "<": (v) => v < bound, ">": (v) => v > bound, "<=": (v) => v <= bound, ">=": (v) => v >= bound };
-  const test = holds[limit[1]] || ((v) => Math.abs(v - bound) < 5e-4);
+  const test = holds[limit[1]] || ((v) => Math.abs(v - bound) <= 5e-4 * Math.abs(bound));
   return (value) => value !== null && test(value);
 };
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
