@@ -168,7 +168,8 @@ class SampledTask(ABC):
     density: ClassVar[Density] = Density.CONSTANT
     generated: ClassVar[bool] = False
     protected: ClassVar[bool] = False
-    solved_by_code: ClassVar[bool] = False  # a search or a program solves it by design
+    # A search or a program, with a quarter of the text read at most, solves it by design.
+    solved_by_code: ClassVar[bool] = False
     operation: ClassVar[str | None] = None  # count, sum, filter or join: see `methods.matched`
 
     def __post_init__(self) -> None:

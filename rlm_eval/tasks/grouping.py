@@ -3,6 +3,8 @@
 A search for a name links items that lie far apart, so that a reader of a quarter of the names reads
 all evidence about one of them. A task whose evidence is about a single name is answered in a
 quarter of the samples, and more often where counts of lines or words single out the queried name.
+Where one line of each name states what it stands for, and can be told by its place or shape, these
+lines are an index of the text.
 """
 
 from __future__ import annotations
@@ -100,6 +102,36 @@ def group_skimmers(
         yield skimmer(which, by_word=False)
         if which != "any":
             yield skimmer(which, by_word=True)
+
+
+def index_skimmer(
+    name: str,
+    key: re.Pattern[str],
+    index: Callable[[str, Sequence[Span]], Sequence[Span]],
+    gold: Callable[[Sample], str],
+) -> Baseline:
+    """A skimmer that reads one kind of line about every name, then searches for the names it needs.
+
+    `index` selects, from a text and the lines about a name, those to read first: the lines that
+    state what the name stands for. Where such a line is evidence, all lines about its name follow.
+    """
+
+    def answer(sample: Sample) -> Reply:
+        text = sample.context.text()
+        groups = grouped(text, key)
+        first = [(span, who) for who, own in groups.items() for span in index(text, own)]
+        rng(name, sample.id).shuffle(first)
+        found, left = list[Span](), MOST_READ * sample.context.chars
+        for (start, end), who in first:
+            needed = any(start <= a and b <= end for a, b in sample.evidence)
+            read = groups[who] if needed else [(start, end)]
+            left -= sum(b - a for a, b in read)
+            if left < 0:
+                break
+            found += read
+        return skim(sample, found, gold(sample))
+
+    return Baseline(name, Kind.SKIMMER, answer)
 
 
 def _contents(texts: Sequence[str], by_word: bool) -> list[str]:

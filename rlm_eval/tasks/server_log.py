@@ -5,8 +5,9 @@ recoveries, in an engineer's words. The question names neither a service nor the
 in a customer's words the duty and the fault. Two or more services match; the minutes are
 differences of two times and do not appear in the log. Services come in pairs with the same duty and
 a common fault, the queried ones like all others, at any length: no duty, fault or combination is
-rarer or more frequent than others. Question and log share no content words. Our own task; it
-follows no benchmark.
+rarer or more frequent than others. Question and log share no content words. Whoever reads the first
+line of every service and then searches for the matching names needs a fifth of the text. Our own
+task; it follows no benchmark.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rlm_eval.scoring.amount import amount
 from rlm_eval.tasks import Floor, stamped
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, rng
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
-from rlm_eval.tasks.grouping import group_skimmers
+from rlm_eval.tasks.grouping import group_skimmers, index_skimmer
 
 _DAY = 24 * 60
 _SPARE = 260  # general lines beyond the length, candidates for an exact fit
@@ -48,13 +49,18 @@ class _Service:
 
 @dataclass(frozen=True)
 class ServerLogIncident(GeneratedTask):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    `solved_by_code`: the first line of every service states its duty, and a search for the names of
+    the matching ones finds their faults; together a fifth of the text (baseline `first_lines`).
+    """
 
     name: str = "server_log_incident"
 
     # 1: in a long log only the queried purpose appeared once. 2: counts of phrases left eight
     # services at any length, so that a skimmer read one percent of a long log.
     VERSION: ClassVar[int] = 3
+    solved_by_code: ClassVar[bool] = True  # by first lines and names
     density: ClassVar[Density] = Density.LINEAR
     ANSWER_BUDGET: ClassVar[int] = 32
     SHORTEST: ClassVar[int] = 1024  # below, there is no room for other services
@@ -176,12 +182,13 @@ class ServerLogIncident(GeneratedTask):
         return {"constant": lambda _: "1000", "first_pair": _first_pair}
 
     def baselines(self) -> Sequence[Baseline]:
-        """The best constant; faults selected by the generator's own phrases; whole services."""
+        """The best constant; the generator's own phrases; whole services; first lines."""
         return (
             Baseline("constant", Kind.PRIOR, lambda _: Reply("1000", 0.0)),
             Baseline("first_pair", Kind.NO_MODEL, lambda s: Reply(_first_pair(s), 1.0)),
             Baseline("longest_pair", Kind.NO_MODEL, lambda s: Reply(_longest_pair(s), 1.0)),
             *group_skimmers(_NAME, r"^\d\d:\d\d ", lambda s: str(s.target)),
+            index_skimmer("first_lines", _NAME, lambda _, own: own[:1], lambda s: str(s.target)),
         )
 
 

@@ -114,8 +114,8 @@ def test_a_search_or_a_program_solves_what_says_so():
             module, _, name = fields.pop("_target_").rpartition(".")
             made = getattr(importlib.import_module(module), name)(**fields)
             found[path.stem] = made.solved_by_code
-    read = {"s_niah_paraphrase", "contract_clauses", "server_log_incident"}
-    assert {name for name, solved in found.items() if not solved} == read
+    assert {"s_niah_paraphrase", "contract_clauses", "server_log_incident"} < found.keys()
+    assert all(found.values()), found  # `test_shortcuts` has the rule that solves each of the last
 
 
 def test_mrcr_names_its_least_length_and_writes_english():

@@ -15,7 +15,7 @@ from rlm_eval.tasks.needle.s_niah import SNiah
 from rlm_eval.tasks.validate import no_shortcut
 
 LARGER = {"documents": 20, "doc_words_min": 400, "doc_words_max": 800}
-QUICK = ("oolong_gen_claims", "server_log_incident")
+QUICK = ("oolong_gen_claims", "oolong_gen_formal")
 """Tried in every run; all of them in the long one."""
 NOT_OURS = {  # data of a hub or of the user
     "browsecomp_plus", "codeqa", "codeqa_rlm", "custom", "mrcr_openai", "mrcr_v2", "oolong_pairs",
@@ -226,6 +226,9 @@ def test_items_keep_evidence_whole_and_cover_the_text():
         ("codeqa_gen", "follow_imports"),
         ("codeqa_gen", "run_the_package"),
         ("ruler_qa_gen", "follow_names"),
+        ("codeqa_gen_sets", "follow_names"),
+        ("contract_clauses", "definitions"),
+        ("server_log_incident", "first_lines"),
     ],
 )
 def test_a_task_that_following_names_solves_says_so(name, rule):
@@ -236,4 +239,15 @@ def test_a_task_that_following_names_solves_says_so(name, rule):
     assert all(task.score(s, Answer(reply.text))[0].value == 1.0 for s, reply in replies)
     if found.kind is Kind.SKIMMER:
         assert all(0 < reply.read <= 0.25 for _, reply in replies)
+    assert task.solved_by_code
+
+
+def test_counts_of_words_put_the_persons_of_a_paraphrase_first():
+    """Its card said that it is read: a quarter of the persons holds half of the answers."""
+    task = shipped("s_niah_paraphrase", tokenizer="approx4", seed=77, n=50, length=2048)
+    (found,) = [own for own in task.baselines() if own.name == "by_person"]
+    replies = [(sample, found.answer(sample)) for sample in task.samples()]
+    right = sum(task.score(s, Answer(reply.text))[0].value for s, reply in replies)
+    assert right / len(replies) > 0.4
+    assert all(0 < reply.read <= 0.25 for _, reply in replies)
     assert task.solved_by_code

@@ -189,7 +189,8 @@ def sentences(table: pd.DataFrame) -> Iterator[str]:
     if len(by_code := table[table["base_by_code"]]):
         names = ", ".join(dict.fromkeys(by_code["task_label"]))
         yield (
-            f"{names}: a search or a program solves it by design, without reading. A score there "
+            f"{names}: a search or a program solves it by design, with a quarter of the text "
+            "read at most. A score there "
             "says whether a method searches, not how it reads."
         )
     found = list(_not_above(table[~table["base_by_code"] & ~table["as_bounds"]]))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rlm_eval.core.types import Sample
 from rlm_eval.tasks.base import rng
-from rlm_eval.tasks.baselines import Baseline
-from rlm_eval.tasks.rules import matching, rule, sentences
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.rules import MOST_READ, Span, matching, rule, sentences, skim
 
 _README = re.compile(r"^=== file: \w+/(\w+)/README\.md ===\n(.*)$", re.MULTILINE)
 _NAME = re.compile(r"\b[a-z]+_[a-z]+\b")
@@ -71,6 +71,39 @@ def _rare(sample: Sample) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(rare)})\b" if rare else r"(?!)", re.IGNORECASE)
 
 
+_MADE = re.compile(r"Written for an|The order came from|made to measure|pays for it")
+"""The fixed words of a sentence on whom a package was made for."""
+
+
+def _follow(sample: Sample) -> Reply:
+    """Read whom the packages were made for; from the right one, follow the names.
+
+    Its README and those of its dependencies, and every sentence that names one of them.
+    """
+    text, parts = sample.context.text(), sentences(sample.context.text())
+    blocks = {match[1]: match.span() for match in _README.finditer(text)}
+    made = [(a, b) for a, b in parts if _MADE.search(text, a, b)]
+    rng("follow", sample.id).shuffle(made)
+    read, left = list[Span](), MOST_READ * sample.context.chars
+    for start, end in made:
+        left -= end - start
+        if left < 0:
+            break
+        read.append((start, end))
+        if any(start <= a and b <= end for a, b in sample.evidence):
+            who = next(name for name, (a, b) in blocks.items() if a <= start < b)
+            named = re.compile(rf"\b(?:{'|'.join([who, *sample.target])})\b")
+            read += [blocks[name] for name in (who, *sample.target)]
+            inside = read[-len(sample.target) - 1 :]
+            read += [
+                (a, b)
+                for a, b in parts
+                if named.search(text, a, b) and not any(c <= a and b <= d for c, d in inside)
+            ]
+            break
+    return skim(sample, read, _listed(sample.target))
+
+
 def set_baselines() -> Sequence[Baseline]:
     """All rules of this module."""
     return (
@@ -80,5 +113,6 @@ def set_baselines() -> Sequence[Baseline]:
         rule("around_any_package", _any_start),
         rule("around_the_best_spelling", _spelt_alike),
         matching("rare_question_words", _rare, lambda s: _listed(s.target)),
+        Baseline("follow_names", Kind.SKIMMER, _follow),
         matching("names", lambda _: _NAME, lambda s: _listed(s.target)),
     )

@@ -45,7 +45,12 @@ Triple = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Paraphrase(GeneratedTask):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    `solved_by_code`: a name links a person's two sentences, so that a reader of a quarter of the
+    persons finds a quarter of the answers, and half of them where sequences of words that recur
+    select the persons (baseline `by_person`).
+    """
 
     name: str = "s_niah_paraphrase"
     depth: int | None = None
@@ -58,6 +63,7 @@ class Paraphrase(GeneratedTask):
     # Version 4: the queried person's second sentence was at one of eleven depths, so that reading a
     # quarter of the text, at the usual places, scored .23 at 16k.
     VERSION: ClassVar[int] = 5
+    solved_by_code: ClassVar[bool] = True  # by names and counts
     OUTPUT_CAP: ClassVar[int | None] = 128
     operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rlm_eval.core.types import Sample
-from rlm_eval.tasks.baselines import Baseline
-from rlm_eval.tasks.rules import matching, one_of, rule, sentences
+from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.rules import Span, matching, one_of, rule, sentences, skim
 
 NAME = re.compile(r"\b[A-Z][a-z]+(?:\s+[A-Z][a-z]+){1,2}\b")
 """A person's name: two or three capitalised words."""
@@ -89,6 +89,44 @@ def _random_name(sample: Sample) -> str:
     return one_of(sample, "name", _found(sample.context.text()))
 
 
+_RELATIVE = re.compile(r"\b(?:[Aa]n?|[Tt]he) (?!cradle|family|name)[a-z-]+ of [A-Z]")
+"""A sentence about a cousin, a tailor, ... of the named person."""
+_FRAME = 0.12  # share of the persons above which a sequence of words is part of a template
+
+
+def _by_person(sample: Sample) -> Reply:
+    """Read the persons one by one, first those whose sequences of three words others have, too.
+
+    The twelve of the question share their traits with each other.
+    """
+    text = sample.context.text()
+    spans = dict[str, list[Span]]()
+    for a, b in sentences(text):
+        for name in _found(text[a:b])[:1]:
+            spans.setdefault(name, []).append((a, b))
+    own = {name: _sequences(NAME.sub("#", text[a:b]) for a, b in at) for name, at in spans.items()}
+    counts = Counter(item for items in own.values() for item in items)
+    most = max(8, _FRAME * len(own))
+
+    def rank(name: str) -> tuple[bool, float]:
+        told = [counts[item] for item in own[name] if counts[item] <= most]
+        relative = any(_RELATIVE.search(text, a, b) for a, b in spans[name])
+        return relative, -sum(told) / (1 + len(told))
+
+    order = sorted(spans, key=rank)
+    return skim(sample, [span for name in order for span in spans[name]], str(sample.target[0]))
+
+
+def _sequences(texts: Iterable[str]) -> set[str]:
+    """The sequences of three words, within a sentence and beside no name."""
+    found = set[str]()
+    for text in texts:
+        words = re.findall(r"[a-z]+|#", text.lower())
+        three = (words[i : i + 3] for i in range(len(words) - 2))
+        found |= {" ".join(part) for part in three if "#" not in part}
+    return found
+
+
 def paraphrase_baselines() -> tuple[Baseline, ...]:
     """All rules of this module."""
     return (
@@ -103,5 +141,6 @@ def paraphrase_baselines() -> tuple[Baseline, ...]:
         rule("shared_words", _best(_shared)),
         rule("shared_spelling", _best(_spelling)),
         matching("rare_question_words", _rare_words, lambda s: str(s.target[0])),
+        Baseline("by_person", Kind.SKIMMER, _by_person),
         matching("names", lambda _: NAME, lambda s: str(s.target[0])),
     )
