@@ -37,9 +37,17 @@ _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|a
 _VERDICT = re.compile(rf"\b(not )?(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b", re.IGNORECASE)
 """A boolean in a reply. The "no" of "no idea" and "no evidence" does not count."""
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
-_OWN_VERSION = "6"
+_OWN_VERSION = "7"
 """Version of `contains` and `exact` here. 4 read "I have no idea" as a no; 5 missed the minus sign
-U+2212 and, in scripts without spaces, answers within a sentence."""
+U+2212 and, in scripts without spaces, answers within a sentence; 6 found the article of "a dog" for
+the choice A, and 12% in 12.5%."""
+_CHOICE = re.compile(
+    r"(?<![\w'’])(?:[AI](?! (?!(?:is|and|or|but|because|since|as)\b)[a-z])"
+    r"|[ai](?=[)\].,:;\"'*!`]|\s*$))(?![\w'’-])"
+)
+"""The letter A or I as a choice, neither an article nor a pronoun."""
+_UNIT = re.compile(r"[$€£]\s?(.+)|(.+?)\s?%")
+"""A gold that is a number with a sign of currency or percent."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 """A letter of a script without spaces between words."""
 
@@ -63,8 +71,8 @@ class Custom(LoadedTask):
 
     own_length: ClassVar[bool] = True
     # 1: exact by default; numbers, booleans and dictionaries as text.
-    # 2: lists in table cells as text.
-    VERSION: ClassVar[int] = 3
+    # 2: lists in table cells as text. 3: arrays in table cells as text, or as one joined string.
+    VERSION: ClassVar[int] = 4
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -144,13 +152,24 @@ class Custom(LoadedTask):
         return {"echo_question": lambda sample: sample.question}
 
 
+_ARRAY = re.compile(r"array\((\[.*?\])(?:,\s*dtype=[^)]*)?\)", re.DOTALL)
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_APART = re.compile(rf"({_STRING}(?=\s+['\"]))|{_STRING}", re.DOTALL)
+"""A string of a printed array, in group 1 where a space and no comma separates it from the next."""
+
+
 def _cell(text: Any) -> Any:
     """Value of a table cell: its text, or the list or dictionary that it encodes."""
     if not isinstance(text, str) or text.strip()[:1] not in ("[", "{"):
         return text
+    listed = text.strip()
+    # Data frames write arrays as ['a' 'b'], and inside dictionaries as array(['a'], dtype=object).
+    listed = _APART.sub(
+        lambda match: match[0] + ("," if match[1] else ""), _ARRAY.sub(r"\1", listed)
+    )
     for read in (orjson.loads, ast.literal_eval):  # JSON; Python, as data frames write lists
         try:
-            found = read(text.strip())
+            found = read(listed)
         except (ValueError, SyntaxError, RecursionError):
             continue
         simple = isinstance(found, list) and all(isinstance(x, str | int | float) for x in found)
@@ -234,6 +253,12 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
     golds = [_TRUTHS.get(g.strip().lower(), g) if isinstance(g, str) else g for g in golds]
     text = text.replace("\N{MINUS SIGN}", "-")
     words = [g for g in golds if isinstance(g, str) and _number(g) is None]
+    if metric == "contains":
+        choices = [g for g in words if g.strip().lower() in ("a", "i")]
+        letters = {letter.lower(): letter for letter in _CHOICE.findall(said(text))}
+        if hits := [letters[g.strip().lower()] for g in choices if g.strip().lower() in letters]:
+            return Score(metric, 1.0, hits[0], _OWN_VERSION)
+        words = [g for g in words if g not in choices]
     if words and (found := OWN_METRICS[metric](words, text)).value:
         return replace(found, version=_OWN_VERSION)
     if metric == "contains":
@@ -258,6 +283,8 @@ def _number(gold: Any) -> float | None:
     if isinstance(gold, bool):
         return None
     text = str(gold).strip()
+    if unit := _UNIT.fullmatch(text):
+        text = unit[1] or unit[2]
     is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is not the number 7
     return _value(text) if _NUMBER.fullmatch(text) and not is_label else None
 

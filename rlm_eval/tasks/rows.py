@@ -32,6 +32,8 @@ _PUSHED = ("==", "in", ">=", "<=")  # relations that Parquet readers support
 _ORDERED = ("==", ">=", "<=")  # numeric relations; CSV cells are texts
 _BATCH = 16  # rows decoded at once: a row may hold megabytes
 _MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
     b"PK\x03\x04": "a zip archive or a spreadsheet",
@@ -62,7 +64,7 @@ def file_rows(
     readers: dict[str, Callable[[Path], Iterator[Any]]] = {
         ".jsonl": _json_lines, ".json": _json,
         ".parquet": lambda f: _parquet(f, where, columns),
-        ".csv": lambda f: _table(f, ","), ".tsv": lambda f: _table(f, "\t"),
+        ".csv": lambda f: table_rows(f, ","), ".tsv": lambda f: table_rows(f, "\t"),
     }  # fmt: skip
     kind = file.suffix.lower()
     if kind not in readers:
@@ -118,8 +120,9 @@ def _encoding_error(
     """Name the file's probable format, and how to convert it."""
     kind = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     if kind is None and b"\0" in head:
-        kind = "UTF-16LE" if head[1:2] == b"\0" else "UTF-16BE"
-    source = kind if kind and kind.startswith("UTF-16") else "WINDOWS-1252"
+        size = "UTF-32" if head.count(b"\0") > 2 else "UTF-16"
+        kind = size + ("BE" if head[:1] == b"\0" else "LE")
+    source = kind if kind and kind.startswith("UTF") else "WINDOWS-1252"
     seems = f"it looks like {kind}" if kind else "perhaps it is Windows-1252 or Latin-1"
     at = f" (byte {error.object[error.start]:#04x} at {error.start})" if error else ""
     if kind in _NO_TEXT:
@@ -164,6 +167,9 @@ def _json_lines(file: Path) -> Iterator[Any]:
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}]', re.DOTALL)
 """A whole string, or a brace outside strings."""
+_BETWEEN = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*|\s*,\s*")
+"""What precedes a row: the start of the list, or a comma."""
+_CLOSE = re.compile(rb"\s*\]\s*")
 
 
 def _json(file: Path) -> Iterator[Any]:
@@ -184,9 +190,11 @@ def _json(file: Path) -> Iterator[Any]:
 
 
 def _objects(file: Path, data: mmap.mmap) -> Iterator[Any]:
-    start = depth = 0
+    start = depth = last = 0
     for token in _TOKEN.finditer(data):
         mark = data[token.start()]
+        if depth == 0 and not _BETWEEN.fullmatch(data, last, token.start()):
+            break
         if mark == ord("{"):
             if depth == 0:
                 start = token.start()
@@ -194,9 +202,15 @@ def _objects(file: Path, data: mmap.mmap) -> Iterator[Any]:
         elif mark == ord("}"):
             depth -= 1
             if depth == 0:
-                yield _loaded(file, data[start : token.end()], f"{file}, byte {start}")
+                last = token.end()
+                yield _loaded(file, data[start:last], f"{file}, byte {start}")
     if depth or data[-(1 << 12) :].rstrip()[-1:] != b"]":
         raise ConfigError(f"{file}: the list of rows has no end: a part of a file?")
+    if not _CLOSE.fullmatch(data, last):
+        raise ConfigError(
+            f"{file}, byte {last}: {data[last : last + 20]!r} is not the next row of the list; a "
+            "row must be an object with named columns, after a comma"
+        )
 
 
 def _unwrapped(file: Path, data: bytes) -> Iterator[Any]:
@@ -217,16 +231,23 @@ def _unwrapped(file: Path, data: bytes) -> Iterator[Any]:
     yield from found
 
 
-def _parquet(
-    file: Path, where: Sequence[Condition], columns: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def _opened(file: Path) -> Any:
+    """The Parquet file. Raises `ConfigError` where it is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not file.is_file():
+        raise ConfigError(f"path={file}: no such file")
     try:
-        opened = pq.ParquetFile(file)
+        return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{file}: not a Parquet file ({error})") from error
+
+
+def _parquet(
+    file: Path, where: Sequence[Condition], columns: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    opened = _opened(file)
     groups = matching_groups(opened.metadata, where)
     wanted = list(dict.fromkeys([*columns, *(name for name, _, _ in where)])) if columns else None
     if wanted and (lacking := set(wanted) - set(opened.schema_arrow.names)):
@@ -240,11 +261,9 @@ def _parquet(
 
 def class_names(file: Path, column: str) -> list[str] | None:
     """Names for a Parquet column of class numbers, from the file's `datasets` metadata."""
-    if file.suffix != ".parquet":
+    if file.suffix.lower() != ".parquet":
         return None
-    import pyarrow.parquet as pq
-
-    kept = (pq.read_schema(file).metadata or {}).get(b"huggingface")
+    kept = (_opened(file).schema_arrow.metadata or {}).get(b"huggingface")
     features = orjson.loads(kept)["info"]["features"] if kept else {}
     names: list[str] | None = features.get(column, {}).get("names")
     return names
@@ -292,21 +311,33 @@ def _header(file: Path, names: Sequence[str], delimiter: str) -> list[str]:
     return found
 
 
-def _table(file: Path, delimiter: str) -> Iterator[Any]:
+def table_rows(
+    file: Path, delimiter: str, names: Sequence[str] | None = None, quoted: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a separated table, streamed.
+
+    `names` are those of the columns where the first line is a row; `quoted`: quotes enclose cells.
+    Raises `ConfigError` naming the file, the row and the next step.
+    """
     import csv
     import sys
 
+    if not file.is_file():
+        raise ConfigError(f"path={file}: no such file")
     _check_head(file)
     csv.field_size_limit(sys.maxsize)  # a cell may hold a context of megabytes
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+            form: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
+            reader = csv.DictReader(lines, names, delimiter=delimiter, strict=True, **form)
             reader.fieldnames = _header(file, reader.fieldnames or (), delimiter)
             for number, row in enumerate(reader, 1):
                 if None in row:
                     raise ConfigError(
                         f"{file}, row {number}: more cells than the header has columns; quote "
                         "cells that hold the separator"
+                        if quoted
+                        else f"{file}, row {number}: more cells than the header has columns"
                     )
                 yield row
     except UnicodeDecodeError as error:

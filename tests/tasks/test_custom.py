@@ -187,6 +187,16 @@ def _scored(tmp_path, gold, reply, metric="contains"):
         (-3, "It is \N{MINUS SIGN}3.", 1.0),
         ("東京", "答えは東京です", 1.0),  # a script without spaces
         ([{"text": "grey", "answer_start": 3}, {"text": "gray"}], "gray", 1.0),  # SQuAD's own files
+        ("12%", "It rose by 12.5%.", 0.0),  # a percent sign does not make a number a text
+        ("12 %", "It rose by 12 percent.", 1.0),
+        ("$1,200", "The price is $1200.", 1.0),
+        ("A", "The answer is a B.", 0.0),  # an article is no choice
+        ("A", "A dog did it, so it is B.", 0.0),
+        ("I", "I think it is II.", 0.0),
+        ("A", "The answer is (A).", 1.0),
+        ("A", "A is right.", 1.0),
+        ("A", "a", 1.0),
+        (["A", "grey"], "The colour is grey.", 1.0),
     ],
 )
 def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
@@ -232,6 +242,12 @@ def test_an_answer_that_cannot_be_scored_is_an_error_with_its_row(tmp_path, answ
         ("a.json", '{"a": "é"}'.encode("latin-1"), r"byte 0xe9 at 7.*iconv -f WINDOWS-1252"),
         ("a.csv", "a,b\né,1".encode("cp1252"), "byte 0xe9 at 4.*iconv -f WINDOWS-1252"),
         ("a.csv", "a,b\nc,1".encode("utf-16"), "looks like UTF-16.*iconv -f UTF-16"),
+        ("a.csv", "a,b\nc,1".encode("utf-32"), "looks like UTF-32.*iconv -f UTF-32 "),
+        ("a.json", '[{"a": 1}]'.encode("utf-32-be"), "looks like UTF-32BE"),
+        ("a.json", b'[{"a": 1}, 3, {"a": 2}]', r"byte 9: b', 3, .* is not the next row"),
+        ("a.json", b'[{"a": 1}, null]', "is not the next row of the list"),
+        ("a.json", b'[{"a": 1} "x", {"a": 2}]', "is not the next row of the list"),
+        ("a.json", b'[{"a": 1}][{"a": 2}]', "is not the next row of the list"),
         ("a.jsonl", b"PAR1xx", "rename it to .parquet"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), "looks like UTF-16LE.*iconv -f UTF-16LE"),
         ("a.csv", b"PK\x03\x04xx", "a spreadsheet: unpack it, or save the sheet as CSV in UTF-8$"),
@@ -270,6 +286,12 @@ def test_the_cells_of_a_table_may_hold_lists_and_columns_dates(tmp_path):
     one, two = Custom(path=str(tmp_path / "a.csv"), tokenizer="approx4").samples()
     assert (one.context.value(), one.target) == (("one", "two"), ["a", "b"])
     assert (two.context.value(), two.target) == ("[1] Ada", ["c", 3])
+    # A data frame's arrays, as `to_csv` prints them: the golds were one joined string, and a text.
+    squad = "{'text': array(['Ada'], dtype=object), 'answer_start': array([5], dtype=int32)}"
+    printed = f"context,question,answer\nc,q,\"['a' 'b']\"\nc,r,\"{squad}\"\n"
+    (tmp_path / "b.csv").write_text(printed)
+    one, two = Custom(path=str(tmp_path / "b.csv"), tokenizer="approx4").samples()
+    assert (one.target, two.target) == (["a", "b"], ["Ada"])
     kept = {"context": ["c", "d"], "question": ["q", "r"]}
     for answers, golds in (
         ([datetime.date(2024, 1, 3)] * 2, ["2024-01-03"] * 2),

@@ -90,6 +90,8 @@ ONE = [("spam", f"text {i}") for i in range(40)]
         (lines(), {"length": 16384}, "needs more lines of label"),
         ([(f"l{i}", f"t{i}") for i in range(40)], {}, "40 labels; use at most 30"),
         ([("spam", " "), *ONE], {}, "row 1: an empty text or label"),
+        (lines(labels=("a: b", "ham")), {}, "cannot read the label 'a: b'.*task.rename"),
+        (lines(labels=("Ham", "ham")), {}, "Ham, ham are one label in different letter cases"),
     ],
 )
 def test_what_is_wrong_with_the_lines_is_told(tmp_path, rows, fields, told):
@@ -101,7 +103,7 @@ def test_what_is_wrong_with_the_lines_is_told(tmp_path, rows, fields, told):
 def test_other_encodings_missing_files_and_sources(tmp_path):
     path = tmp_path / "latin.tsv"
     path.write_bytes("label\ttext\nspam\tcafé\n".encode("latin-1"))
-    with pytest.raises(ConfigError, match="not UTF-8 text at byte .*iconv"):
+    with pytest.raises(ConfigError, match="not UTF-8 text .byte 0xe9 at .*iconv"):
         next(task(path).samples())
     with pytest.raises(ConfigError, match="no such file"):
         next(task(tmp_path / "none.csv").samples())
@@ -117,6 +119,34 @@ def test_other_encodings_missing_files_and_sources(tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             OolongRows(**{"path": str(marked)} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        # The text after the comma was dropped, without a word.
+        ("a.csv", b"label,text\nham,one, two\n", "row 1: more cells than the header"),
+        ("a.csv", b'label,text\nham,"one\nspam,two\n', "quote cells"),
+        ("a.csv", "label,text\nham,one\n".encode("utf-16"), "looks like UTF-16"),
+        ("a.csv", b"label;text\nham;one\n", "separated by semicolons"),
+        ("a.tsv", b"label\ttext\tlabel\nham\tone\tx\n", "two columns named label"),
+        ("a.jsonl", b'{"label": ["ham"], "text": "one"}\n', "row 1: label is a list"),
+        ("a.jsonl", b'{"label": "ham", "text": {"en": "one"}}\n', "row 1: text is a dict"),
+        ("a.parquet", b"no", "not a Parquet file"),
+        ("none.parquet", None, "no such file"),
+    ],
+)
+def test_a_file_of_lines_that_cannot_be_read_is_one_clear_error(tmp_path, name, data, told):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=told):
+        next(task(tmp_path / name).samples())
+
+
+def test_names_of_columns_are_only_for_tables(tmp_path):
+    path = write(tmp_path / "lines.jsonl", lines())
+    with pytest.raises(ConfigError, match="task.columns names those of a CSV or TSV file"):
+        next(task(path, columns=["label", "text"]).samples())
 
 
 @pytest.mark.slow  # the import of datasets

@@ -7,9 +7,9 @@ window; windows of one file share lines. Invented lines are in `oolong_gen`.
 
 from __future__ import annotations
 
-import csv
 import functools
 import random
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +23,12 @@ from rlm_eval.tasks.hub_rows import HubRows, Source, labelled_rows, with_names
 from rlm_eval.tasks.oolong.base import LabelledWindows
 from rlm_eval.tasks.oolong.grammar import NoMoreLines, Writer, described
 from rlm_eval.tasks.oolong.lines import BagOfWords
+from rlm_eval.tasks.rows import table_rows
 
 FEWEST_LINES = 20
 """Minimum lines per label."""
+_UNREADABLE = re.compile(r"[:*\[\]]|datetime")
+"""What a label must not contain: OOLONG's scorer cuts answers at it, so that no answer is right."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +194,11 @@ def _read(
                 f"{', '.join(map(str, row))}. Name your columns with task.text_column and "
                 "task.label_column"
             )
+        if wrong := [c for c in columns if isinstance(row[c], list | dict)]:
+            raise ConfigError(
+                f"{place}, row {number}: {wrong[0]} is a {type(row[wrong[0]]).__name__}; a text "
+                "and a label must each be one text, number or boolean"
+            )
         text = " ".join(str(row[columns[0]]).split())
         label = str(row[columns[1]]).strip()
         if rename and label not in known:
@@ -223,6 +231,17 @@ def _check(
             f"{place}: {len(sizes)} labels; use at most 30. Join them with task.rename, or name "
             "the right column with task.label_column"
         )
+    if unreadable := [label for label in sizes if _UNREADABLE.search(label)]:
+        raise ConfigError(
+            f"{place}: the scorer cannot read the label {unreadable[0]!r} back from an answer (a "
+            "colon, asterisk or square bracket); give it another name with task.rename"
+        )
+    cases = Counter(label.casefold() for label in sizes)
+    if same := [label for label in sizes if cases[label.casefold()] > 1]:
+        raise ConfigError(
+            f"{place}: {', '.join(same)} are one label in different letter cases; join them with "
+            "task.rename"
+        )
     few = [label for label, size in sizes.items() if size < FEWEST_LINES]
     if few:
         raise ConfigError(
@@ -233,27 +252,12 @@ def _check(
 
 def _file_rows(path: str, named: tuple[str, ...] | None, label: str) -> Iterator[Mapping[str, Any]]:
     file = Path(path)
-    if file.suffix not in (".tsv", ".csv"):
-        try:
-            yield from with_names(file, label)
-        except UnicodeDecodeError as error:
-            raise _not_utf8(path, error) from error
-        return
-    if not file.is_file():
-        raise ConfigError(f"path={path}: no such file")
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            # Quotes in a tab-separated file are part of its texts.
-            form: dict[str, Any] = (
-                {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if file.suffix == ".tsv" else {}
-            )
-            yield from csv.DictReader(lines, fieldnames=named, **form)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
-
-
-def _not_utf8(path: str, error: UnicodeDecodeError) -> ConfigError:
-    return ConfigError(
-        f"path={path}: not UTF-8 text at byte {error.start}; convert it, for example with "
-        "`iconv -f ISO-8859-1 -t UTF-8`"
-    )
+    kind = file.suffix.lower()
+    if kind not in (".tsv", ".csv"):
+        if named:
+            raise ConfigError(f"task.columns names those of a CSV or TSV file, not of {path}")
+        yield from with_names(file, label)
+    elif kind == ".tsv":
+        yield from table_rows(file, "\t", named, quoted=False)  # quotes are part of the texts
+    else:
+        yield from table_rows(file, ",", named)
