@@ -72,10 +72,10 @@ async def test_a_cell_keeps_its_baselines_and_a_report_makes_those_of_an_older_o
 
 
 async def test_a_method_that_does_not_exceed_a_baseline_is_named(tmp_path):
-    given = ["task=contract_clauses", "method=floor_constant", "method.text=x", "n=10"]
+    given = ["task=oolong_gen_claims", "method=floor_constant", "method.text=x", "n=10"]
     given += ["model@root=scripted", "tokenizer=approx4", "length=2k", "name=floors"]
     await run_here([*given, f"results={tmp_path}"])
     frame = prepare(records(tmp_path))
     told = " ".join(caveats(frame, summarise(frame)))
     assert "Not shown to exceed a baseline" in told
-    assert "contract_clauses" in told
+    assert "oolong_gen_claims" in told

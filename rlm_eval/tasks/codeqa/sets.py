@@ -56,8 +56,8 @@ class CodeQASets(GeneratedTask):
     """See the module's docstring.
 
     `solved_by_code`: four fixed phrases single out whom the packages were made for, and a search
-    for the names of the right one and its dependencies finds the rest: a quarter of the text at
-    4,096 tokens, a sixth at 16,384 (baseline `follow_names`).
+    for the names of the right one and its dependencies finds the rest: a fifth of the text at
+    4,096 tokens, an eighth at 8,192 (baseline `follow_names`).
     """
 
     name: str = "codeqa_gen_sets"
