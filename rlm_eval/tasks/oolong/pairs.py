@@ -198,7 +198,8 @@ def _answers(*asked: Any) -> tuple[dict[int, PairSet], int]:
 MIX = Mix(common=0.5, lines=15)
 """Distribution over users in `oolong_pairs_gen`. With OOLONG's, most users meet half of the
 conditions, and a list of all pairs scores .2 on average. With this one it scores .12 at 8K tokens:
-most users write once."""
+most users write once. Known gap: pairs in which one user has at least 3 lines score .18, and the
+pairs that the numbers of lines make likely .24 to .29, both without a label (4K to 16K tokens)."""
 _RICH_LINES = 220
 """Lines (8K tokens) in which every query must have a pair."""
 
