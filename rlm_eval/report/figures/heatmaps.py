@@ -246,7 +246,7 @@ def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         lines.append(
             dict(zip(keys, key, strict=True))
             | {
-                "n": len(part),
+                "n": part["sample_id"].nunique(),
                 "accuracy": part["score"].mean(),
                 "as_bounds": part["cut"].mean() > bounds.CUT_SHARE or bool(part["lost"].any()),
                 "bound_low": low,
