@@ -148,6 +148,7 @@ def test_pairs_of_models_pool_no_settings():
     shown = [[text.get_text()[:3].strip() for text in axis.texts] for axis in figure.axes[::3]]
     assert sorted(shown) == [["0", "0\nr"], ["100", "100"]]
     assert set(data["settings"]) == {"prompt own_short", "prompt other"}
+    assert sorted(data["accuracy"]) == [0, 0, 1, 1]
 
 
 def test_a_map_prints_bounds_where_a_score_is_known_as_bounds_only():

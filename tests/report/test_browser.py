@@ -126,6 +126,12 @@ async def test_viewer_sorts_filters_and_opens(tmp_path: Path, run: Path) -> None
             await page.set_value("by-score", "<1")
             await shows(page, 4)
             await page.set_value("by-score", "")
+            # A number alone is that number: costs differ by less than scores are rounded to.
+            await page.set_value("by-cost", "0.0012")
+            await shows(page, 0)
+            await page.set_value("by-cost", "0.001")
+            await shows(page, 6)
+            await page.set_value("by-cost", "")
             await page.set_value("by-calls", "2..9")
             await shows(page, 6)
             await page.set_value("by-outcome", "truncated")

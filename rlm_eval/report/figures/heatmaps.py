@@ -48,7 +48,14 @@ def model_grid(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
         here = lines[_at(lines, at)]
         notes = _notes(differences, at)
         named = {"settings": kind} if lines["kind"].nunique() > 1 else {}
-        rows += [line | {"task": task, "length": length} | named for line in notes.values()]
+        drawn_of = here[[*_SCORED, "n", f"{money}_mean", "path_median"]]
+        rows += [
+            {"task": task, "length": length}
+            | named
+            | line
+            | notes.get((line["root"], line["sub"]), {})
+            for line in row_dicts(drawn_of)
+        ]
         pairs = {(line["root"], line["sub"]): line for line in row_dicts(here[_SCORED])}
         score = grid.values(here.assign(shade=_shades(here)), "shade")
         texts = [
@@ -246,7 +253,7 @@ def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         lines.append(
             dict(zip(keys, key, strict=True))
             | {
-                "n": len(part),
+                "n": part["sample_id"].nunique(),
                 "accuracy": part["score"].mean(),
                 "as_bounds": part["cut"].mean() > bounds.CUT_SHARE or bool(part["lost"].any()),
                 "bound_low": low,
