@@ -10,6 +10,7 @@ from shutil import which
 
 import made_frames as frames
 import matplotlib as mpl
+import matplotlib.style
 import pandas as pd
 import pytest
 
