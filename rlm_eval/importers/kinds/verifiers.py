@@ -1,7 +1,7 @@
 """Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
 
 A trace's prompt tokens exclude cache reads; here they are included. Rewards need not be in [0, 1]:
-one outside becomes a missing score with a note. Failed episodes may be missing from the file: its
+where one is outside, those of its task are not scored. Failed episodes may be missing from the file: its
 rows are compared with the tasks times rollouts of the configuration beside it. `errors` lists those
 of every attempt, so an episode that is `ok` may have some. Traces are in the order in which they
 ended: of several agents the one that was rewarded is the root.
