@@ -1,10 +1,10 @@
 """Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
 
 A trace's prompt tokens exclude cache reads; here they are included. Rewards need not be in [0, 1]:
-where one is outside, those of its task are not scored. Failed episodes may be missing from the file: its
-rows are compared with the tasks times rollouts of the configuration beside it. `errors` lists those
-of every attempt, so an episode that is `ok` may have some. Traces are in the order in which they
-ended: of several agents the one that was rewarded is the root.
+where one is outside, those of its task are not scored. Failed episodes may be missing from the
+file: its rows are compared with the tasks times rollouts of the configuration beside it. `errors`
+lists those of every attempt, so an episode that is `ok` may have some. Traces are in the order in
+which they ended: of several agents the one that was rewarded is the root.
 """
 
 from __future__ import annotations
