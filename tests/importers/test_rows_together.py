@@ -7,6 +7,8 @@ from test_made_artefacts import MAP, findings, page_of, table
 
 from rlm_eval.cli import main
 from rlm_eval.records.record import FILE as RECORDS
+from rlm_eval.report.profile.measure import measured
+from rlm_eval.report.profile.table import profile_table
 from rlm_eval.report.referee.evidence import Evidence
 from rlm_eval.report.referee.page import referee
 
@@ -126,3 +128,37 @@ def test_times_in_another_unit_than_seconds_are_noted(tmp_path, factor, level):
     rows = table(took=lambda *_: 12.5 * factor, out=lambda _, i: 401 + 2 * i)
     page = page_of(tmp_path, rows, MAP + "seconds: took\n")
     assert findings(page, "unit of the times", level)
+
+
+def test_stated_sub_calls_are_recursion_in_the_profile(tmp_path):
+    mapped = MAP + "sub_calls: subs\n"
+    imported(tmp_path, table(subs=lambda arm, i: i % 2 if arm == "rlm" else None), mapped)
+    lines = profile_table(measured([tmp_path / "run"])).rows.set_index("method")
+    assert lines.loc["rlm", "recurse %"].startswith("50 [")
+    assert lines.loc["direct", "recurse %"] == "?"
+    assert set(lines["fan-out"]) == set(lines["depth"]) == {"?"}
+
+
+@pytest.mark.parametrize("change", [{"total_time": 10**400}, None, "samples"])
+def test_a_number_beyond_floats_and_samples_of_another_shape_are_one_line(tmp_path, capsys, change):
+    tree = made_logs.inspect_tree()
+    if isinstance(change, dict):
+        tree["samples"][0] |= change
+    else:
+        tree["samples"] = [1] if change is None else {"a": 1}
+    log = made_logs.dump(tmp_path / "log.json", tree)
+    assert main(["import", "inspect", str(log), "-o", str(tmp_path / "run")]) == 2
+    assert "Inspect" in capsys.readouterr().err
+
+
+def test_numbers_beyond_floats_in_traces_are_one_line(tmp_path, capsys):
+    for kind, made, then in (
+        ("rlms", made_logs.rlms, '"iteration_time": 1.0'),
+        ("verifiers", made_logs.verifiers, '"start": 100.0'),
+    ):
+        log = made(tmp_path / f"{kind}.jsonl")
+        text = log.read_text()
+        assert then in text
+        log.write_text(text.replace(then, f"{then.partition(':')[0]}: {10**400}"))
+        assert main(["import", kind, str(log), "-o", str(tmp_path / "run")]) == 2
+        assert f"not as {kind} writes it (OverflowError" in capsys.readouterr().err

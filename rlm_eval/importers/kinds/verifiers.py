@@ -57,7 +57,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                         f"{source.path}, {at}: neither `traces` nor `reward`: not a log of "
                         f"verifiers (it has: {known})"
                     )
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise BadLog(
                     f"{source.path}, {at}: not as verifiers writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
