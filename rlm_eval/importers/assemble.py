@@ -32,9 +32,11 @@ from rlm_eval.importers.caps import answering_call, cell_key, output_of, suspect
 from rlm_eval.importers.caps import told as told_caps
 from rlm_eval.importers.rows import BadLog, Row
 from rlm_eval.importers.scoring import NO_TEXT, THEIRS, ours, scored_text, with_headline
+from rlm_eval.importers.together import on_one_scale, unscored, unstated_named, with_golds
+from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the import of the same file may change; written to every manifest."""
 
 
@@ -82,21 +84,29 @@ def assemble(
     Raises `BadLog` if rows cannot be distinguished, or contradict each other.
     """
     told: list[str] = []
+    rows = unstated_named(on_one_scale(with_golds(rows, told), told), told)
     named = [(row, _sample_id(kind, row)) for row in rows]
     kept = _without_duplicates(named, told, last=last)
     caps = suspected_caps([row for row, _, _ in kept])
+    verdicts = [_again(row, scorer) for row, _, _ in kept]
+    names: dict[str, set[str]] = defaultdict(set)
+    for (row, _, _), own in zip(kept, verdicts, strict=True):
+        names[row.task] |= {
+            score.scorer for score in (*row.scores, *own) if score.scorer in SCORERS
+        }
     cells: dict[str, Cell] = {}
     contexts: dict[str, str] = {}
     indexes: dict[str, SourceIndex] = {}
     errors: Counter[str] = Counter()
-    for row, sample_id, epoch in kept:
+    for (row, sample_id, epoch), own in zip(kept, verdicts, strict=True):
         key = cell_key(row)
         cell = cells.setdefault(key, Cell(_facts(row, kind, direct)))
         cell.remarks |= dict.fromkeys(remarks)
         if row.lacking is not None:
             cell.remarks[row.lacking] = None
         if row.totals is not None:
-            cell.price = row.totals.price
+            price = row.totals.price
+            cell.price = price if not cell.results or price == cell.price else None
         context = _context(row, contexts)
         sample = cell.samples.get(sample_id) or _sample(row, sample_id, context, len(cell.samples))
         cell.samples[sample_id] = sample
@@ -124,18 +134,12 @@ def assemble(
             notes=notes | ({"timestamp": row.timestamp} if row.timestamp else {}),
             totals=row.totals,
         )
-        scores = () if outcome.is_missing else (*row.scores, *_again(row, scorer))
+        scores = () if outcome.is_missing else (*row.scores, *own)
+        if not any(score.scorer in SCORERS for score in scores):
+            scores = (*scores, *unscored(row, headline, names[row.task]))
         cell.results.append((trajectory, with_headline(scores, headline)))
     told += told_caps(caps)
     told += dict.fromkeys(row.lacking for row, _, _ in kept if row.lacking is not None)
-    odd = [
-        row.scores[0] for row, _, _ in kept if row.scores and "not in" in str(row.scores[0].flag)
-    ]
-    if odd:
-        told.append(
-            f"{len(odd)} stated scores are not in [0, 1] (e.g. {odd[0].parsed}): they count as not "
-            "scored; a field map can rescale them (`divide: 100`)"
-        )
     bare = sum(
         not row.answer
         and not row.error

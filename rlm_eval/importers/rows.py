@@ -18,6 +18,14 @@ from rlm_eval.core.types import Call, Outcome, Score, Step, Totals
 
 LARGEST = 2_000_000_000
 """Maximum bytes of one file after unpacking."""
+_PACKED = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet: unpack it, or save the table as CSV",
+    b"BZh": "packed by bzip2: unpack it",
+    b"\xfd7zXZ": "packed by xz: unpack it",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it",
+    b"PAR1": "Parquet: save the table as CSV or JSON lines",
+}
+"""First bytes of a file that is no text -> what it is, and the next step."""
 
 
 class BadLog(RlmEvalError):
@@ -37,6 +45,9 @@ class Source:
 
     def text(self) -> str:
         """Decode the content. Raises `BadLog` if it is not UTF-8."""
+        for mark, words in _PACKED.items():
+            if self.data.startswith(mark):
+                raise BadLog(f"{self.path}: {words} (gzip is read as it is)")
         try:
             return self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

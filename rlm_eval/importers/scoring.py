@@ -6,6 +6,7 @@ original task is not available.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,10 +34,14 @@ def theirs(value: Any) -> Score:
         return Score(THEIRS, float(value))
     if value is None:
         return Score(THEIRS, None, flag="the log states no score")
-    found = float(value)
-    if not 0 <= found <= 1:
-        return Score(THEIRS, None, str(value), flag=f"the log's {value} is not in [0, 1]")
-    return Score(THEIRS, found)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not -SAME <= found <= 1 + SAME:  # a weighted sum of rewards ends in 1.0000000000000002
+        told = f"{value:.40g}" if isinstance(value, float) else str(value)[:40]
+        return Score(THEIRS, None, told, flag=f"the log's {told} is not in [0, 1]")
+    return Score(THEIRS, min(1.0, max(0.0, found)))
 
 
 def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:

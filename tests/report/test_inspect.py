@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ import made_runs as runs
 import pytest
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.records.record import load_records
 from rlm_eval.report import export
+from rlm_eval.report.exports.counted import cells
 
 HERE = importlib.util.find_spec("inspect_ai") is not None
 PYTHON = sys.executable if HERE else os.environ.get("RLM_EVAL_INSPECT_PYTHON")
@@ -27,7 +30,9 @@ READ_BACK = """
 import json, sys
 from pathlib import Path
 from inspect_ai.log import read_eval_log
+from rlm_eval.records.record import load_records
 from rlm_eval.report import export
+from rlm_eval.report.exports.counted import cells
 logs = [read_eval_log(str(p)) for p in export([Path(sys.argv[1])], Path(sys.argv[2]), "inspect")]
 print(json.dumps([json.loads(log.model_dump_json(exclude_none=True)) for log in logs]))
 """
@@ -79,3 +84,21 @@ def test_protected_text_is_not_in_the_log(tmp_path: Path) -> None:
 def test_without_inspect_the_error_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(RlmEvalError, match=r"-e '\.\[inspect\]"):
         export([tmp_path], tmp_path / "out", "inspect")
+
+
+def test_a_cell_that_was_copied_is_one_log(tmp_path: Path) -> None:
+    first = runs.write(tmp_path / "a" / "demo")
+    shutil.copytree(first, tmp_path / "copy")
+    folder = sorted((first / "cells").iterdir())[0]
+    shutil.copytree(folder, folder.with_name(f"{folder.name}-copy"))
+    both = [first, tmp_path / "copy"]
+    found = list(cells(both, load_records(both)))
+    assert len(found) == 4  # of each cell there were two, and of one three
+    assert sum(len(own) for _, own in found) == 12
+
+
+def test_two_runs_of_one_name_have_logs_of_their_own(tmp_path: Path) -> None:
+    both = [runs.write(tmp_path / "a" / "demo"), runs.write(tmp_path / "b" / "demo", reply="other")]
+    names = [name for name, _ in cells(both, load_records(both))]
+    assert len(names) == len(set(names)) == 8  # the second run's replaced the first one's
+    assert not any("/" in name for name in names)

@@ -49,7 +49,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
             try:
                 row = _Sample(source, name, header, sample, options).row()
                 yield row if lacking is None else replace(row, lacking=lacking)
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise BadLog(
                     f"{source.path}, {name}: not as Inspect writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"

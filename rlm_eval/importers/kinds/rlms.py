@@ -50,7 +50,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
             number += 1
             try:
                 yield _row(source, part, about, index, gold, options)
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise BadLog(
                     f"{source.path}, {part.place}: not as rlms writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"

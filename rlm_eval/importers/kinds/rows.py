@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,12 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
         value = get(name)
         return None if value is None else _words(value)
 
-    error = text("error") or None
+    def label(name: str) -> str | None:
+        value = get(name)
+        whole = isinstance(value, float) and value.is_integer()
+        return str(int(value)) if whole else text(name)  # tables with holes write 3 as 3.0
+
+    error = _error(get("error"))
     outcome = _outcome(by, text("outcome"), error)
     answer = text("answer")
     value = get("score")
@@ -94,7 +99,7 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
                 f"of another kind? The row has: {', '.join(list(map(str, place.row))[:8])}; "
                 f"--{name} NAME for a log without one"
             )
-    stated = number(value) if not isinstance(value, bool) else value
+    stated = _truth(value) if isinstance(value, bool | str) else number(value)
     scorer = value_of(by.scorer, place) if isinstance(by.scorer, dict | list) else by.scorer
     scores = () if stated is None else (theirs(stated),)
     notes = _flat(by.notes, place)
@@ -114,13 +119,13 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
         variant=text("variant"),
         depth_limit=_count(get("depth_limit"), "depth_limit"),
         length=_count(get("length"), "length"),
-        item=text("item"),
+        item=label("item"),
         question=text("question"),
         context=text("context"),
-        context_id=text("context_id"),
+        context_id=label("context_id"),
         context_chars=_count(get("context_chars"), "context_chars"),
         context_tokens=_count(get("context_tokens"), "context_tokens"),
-        cluster=text("cluster"),
+        cluster=label("cluster"),
         gold=get("gold"),
         answer=answer,
         outcome=outcome,
@@ -128,22 +133,33 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
         scores=scores,
         scorer=None if scorer is None else str(scorer),
         answer_type=text("answer_type"),
-        repeat=text("repeat"),
+        repeat=label("repeat"),
         seconds=_amount(get("seconds"), "seconds"),
-        totals=Totals(
-            input=_count(get("input_tokens"), "input_tokens"),
-            cached=_count(get("cached_tokens"), "cached_tokens"),
-            output=_count(get("output_tokens"), "output_tokens"),
-            reasoning=_count(get("reasoning_tokens"), "reasoning_tokens"),
-            calls=_count(get("calls"), "calls"),
-            turns=_count(get("turns"), "turns"),
-            sub_calls=_count(get("sub_calls"), "sub_calls"),
-            steps=_count(get("steps"), "steps"),
-            price=text("price"),
-        ),
+        totals=_totals(get),
         notes=notes,
         meta=_flat(by.meta, place),
         timestamp=text("timestamp"),
+    )
+
+
+def _totals(get: Callable[[str], Any]) -> Totals:
+    """Return the totals of a row. Raises `ValueError` for a part that exceeds its whole."""
+    names = (
+        "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "calls", "turns",
+        "sub_calls", "steps",
+    )  # fmt: skip
+    found = {name: _count(get(name), name) for name in names}
+    for part, whole in (("cached_tokens", "input_tokens"), ("reasoning_tokens", "output_tokens")):
+        own, of = found[part], found[whole]
+        if own is not None and of is not None and own > of:
+            raise ValueError(
+                f"{part} {own:,} exceed {whole} {of:,}, which are to include them; where the log "
+                f"counts them apart: `{whole}: {{add: [...]}}` in the map"
+            )
+    price = get("price")
+    return Totals(
+        **{name.removesuffix("_tokens"): value for name, value in found.items()},
+        price=None if price is None else _words(price),
     )
 
 
@@ -164,6 +180,15 @@ def _outcome(by: FieldMap, stated: str | None, error: str | None) -> Outcome:
     return Outcome.PROVIDER_ERROR
 
 
+_NO_ERROR = frozenset({"", "none", "null", "nan", "false", "0", "[]", "{}"})
+
+
+def _error(value: Any) -> str | None:
+    """Return the text of an error; `None` for what a log writes where there was none."""
+    told = "" if value is None else _words(value)
+    return None if told.strip().casefold() in _NO_ERROR else told
+
+
 def _count(value: Any, name: str) -> int | None:
     """Return a count, 0 or more. Raises `ValueError` for anything else."""
     found = number(value)
@@ -172,6 +197,14 @@ def _count(value: Any, name: str) -> int | None:
     if found != math.floor(found) or not 0 <= found < 2**53:
         raise ValueError(f"{name} {value!r:.60} is no count")
     return int(found)
+
+
+def _truth(value: bool | str) -> bool | int | float | None:
+    """Return a score that may be written as a boolean: tables of text have `True` and `False`."""
+    if isinstance(value, bool):
+        return value
+    told = value.strip().casefold()
+    return told == "true" if told in ("true", "false") else number(value)
 
 
 def _amount(value: Any, name: str) -> float | None:

@@ -1,10 +1,10 @@
 """Results of verifiers: `traces.jsonl` (one episode a line), or the older `results.jsonl`.
 
 A trace's prompt tokens exclude cache reads; here they are included. Rewards need not be in [0, 1]:
-one outside becomes a missing score with a note. Failed episodes may be missing from the file: its
-rows are compared with the tasks times rollouts of the configuration beside it. `errors` lists those
-of every attempt, so an episode that is `ok` may have some. Traces are in the order in which they
-ended: of several agents the one that was rewarded is the root.
+where one is outside, those of its task are not scored. Failed episodes may be missing from the
+file: its rows are compared with the tasks times rollouts of the configuration beside it. `errors`
+lists those of every attempt, so an episode that is `ok` may have some. Traces are in the order in
+which they ended: of several agents the one that was rewarded is the root.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                         f"{source.path}, {at}: neither `traces` nor `reward`: not a log of "
                         f"verifiers (it has: {known})"
                     )
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise BadLog(
                     f"{source.path}, {at}: not as verifiers writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"

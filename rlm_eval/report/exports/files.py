@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.core.types import Call, Outcome, Role, Sample, Slice
-from rlm_eval.records import union
+from rlm_eval.core.types import Call, Outcome, Role, Slice
 from rlm_eval.records.call_patterns import METRICS
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, headline, load_records
+from rlm_eval.report.exports.counted import counted
 from rlm_eval.report.exports.inspect_log import inspect_logs
-from rlm_eval.report.viewer.rows import run_names
-from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage.cell_store import RolloutResult, output_folder
 
 if TYPE_CHECKING:
@@ -94,27 +92,14 @@ _CALL_COLUMNS = {
 }
 
 
-def _counted(
-    run_dirs: Sequence[Path], frame: pd.DataFrame
-) -> Iterator[tuple[str, dict[str, Any], Sample, RolloutResult]]:
-    """Yield (run, manifest, sample, attempt) of the attempts in `frame`, copies left out."""
-    seen = union.copies(frame)
-    for run, name in run_names(run_dirs).items():
-        for manifest, sample, attempt in attempts(run):
-            who = (name, str(manifest["identity"]), sample.id, attempt.trajectory.epoch)
-            if who not in seen:
-                seen.add(who)
-                yield run.name, manifest, sample, attempt
-
-
 def _call_lines(run_dirs: Sequence[Path], frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for run, manifest, sample, attempt in _counted(run_dirs, frame):
+    for run, (manifest, sample, attempt) in counted(run_dirs, frame):
         hidden = bool(manifest["facts"].get("protected"))
         steps = attempt.trajectory.steps
         for call in attempt.trajectory.calls:
             parts = [part for _, parts in call.prompt.messages for part in parts]
             yield {
-                "run": run,
+                "run": Path(run).name,
                 "cell_id": manifest["identity"],
                 "sample_id": sample.id,
                 "epoch": attempt.trajectory.epoch,
@@ -200,7 +185,7 @@ def chat(
     output_folder(out)
     path, skipped, bare, unscored = out / "chat.jsonl", 0, 0, 0
     with path.open("w", encoding="utf-8") as file:
-        for _run, manifest, sample, attempt in _counted(run_dirs, frame):
+        for _run, (manifest, sample, attempt) in counted(run_dirs, frame):
             if manifest["facts"].get("protected"):
                 continue
             if not _succeeded(attempt, min_score):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
-from rlm_eval.report.viewer.trajectories import attempts
+from rlm_eval.records.record import load_records
+from rlm_eval.report.exports.counted import cells
 from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.storage.cell_store import RolloutResult, output_folder
 
@@ -36,7 +36,7 @@ _HIDDEN = "[protected: not exported]"
 
 
 def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
-    """Write `<run>-<cell>.eval` for every cell with a finished sample.
+    """Write `<run>-<cell>.eval` for every cell with a finished sample, copied cells once.
 
     Raises `RlmEvalError` if inspect_ai is not installed.
     """
@@ -50,12 +50,10 @@ def inspect_logs(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
 
     output_folder(out)
     paths = []
-    for run in map(Path, run_dirs):
-        # Samples arrive grouped by cell; only one cell is in memory at a time.
-        for identity, found in groupby(attempts(run), key=lambda item: item[0]["identity"]):
-            path = out / f"{run.name}-{identity[:12]}.eval"
-            write_eval_log(_log(list(found)), str(path), format="eval")
-            paths.append(path)
+    for name, found in cells(run_dirs, load_records(run_dirs)):
+        path = out / f"{name}.eval"
+        write_eval_log(_log(found), str(path), format="eval")
+        paths.append(path)
     return paths
 
 

@@ -1,7 +1,7 @@
 """One row per stored trajectory: how it recursed. Unknown stays null, never 0.
 
-A log that knows totals and no calls has no recursion, fan-out or coverage here; one without code
-has no strategy.
+A log that knows totals and no calls has no fan-out or coverage here, and recursion only where it
+states the sub-calls; one without code has no strategy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_eval.budget.prices import call_cost
 from rlm_eval.core.renamed import current
-from rlm_eval.core.types import Call, Role, Sample, Slice
+from rlm_eval.core.types import Call, Role, Sample, Slice, Totals
 from rlm_eval.records import coverage
 from rlm_eval.records.call_patterns import fanout, prompt_chars
 from rlm_eval.records.union import distinct
@@ -94,8 +94,8 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) 
         "generated": bool(facts.get("generated")),
         "strategy": of_trajectory(trajectory),
     }
-    if not calls:  # a log of totals, or nothing was asked: how it recursed is not known
-        return dict.fromkeys(COLUMNS) | row
+    if not calls:  # a log of totals, or nothing was asked: no more is known than they state
+        return dict.fromkeys(COLUMNS) | row | _stated(trajectory.totals)
     share = reread = None
     if not any(call.is_server_cut for call in calls):
         spans = coverage.slices_of(calls, sample.context.hash)
@@ -116,6 +116,14 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) 
         "cost_deeper": shares[1],
         "cost_by": by,
     }
+
+
+def _stated(totals: Totals | None) -> dict[str, Any]:
+    """What totals tell of recursion; empty where they state no sub-calls."""
+    if totals is None or totals.sub_calls is None:
+        return {}
+    count = totals.sub_calls
+    return {"recursed": count > 0, "sub_calls": count, "depth": totals.max_depth}
 
 
 def _chars(call: Call) -> int:

@@ -29,6 +29,10 @@ _UNLABELLED = re.compile(
 )
 _LABELLED = re.compile(r"(?<![a-z])labell?ed(?![a-z])|with[\s_-]labels?(?![a-z])", re.IGNORECASE)
 _LABEL_FIELD = re.compile(r"\blabel\W{1,3}\w", re.IGNORECASE)
+_NEVER_ZERO = ("input_tokens", "output_tokens", "wall_seconds")
+"""Counters that are above 0 wherever a model answered."""
+_SLOWEST, _FASTEST = 0.3, 3_000.0
+"""Output tokens per second, in the middle of an arm, beyond which its times are in another unit."""
 _LEAST_GOLD = 5
 """Characters of a gold below which an equal answer may be chance."""
 
@@ -160,7 +164,7 @@ def _stated_sizes(own: pd.DataFrame) -> pd.Series:
 
 
 def zeros(evidence: Evidence) -> Iterator[Finding]:
-    """Counters that are 0 in every row of a method: they may mean "not recorded"."""
+    """Counters that are 0 in every row of a method, or where an answer needs more than 0."""
     name, lines = "zeros that mean nothing", []
     columns = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "turns",
                "n_sub_calls", "note_their_cost", "wall_seconds")  # fmt: skip
@@ -169,13 +173,18 @@ def zeros(evidence: Evidence) -> Iterator[Finding]:
             values = (
                 pd.to_numeric(own[column]).dropna() if column in own else pd.Series(dtype=float)
             )
+            told = column.removeprefix("note_")
+            answered = (values == 0) & (own["answer_chars"].reindex(values.index) > 0)
             if len(values) >= _FEWEST and (values == 0).all():
-                lines.append(f"{series}: {column.removeprefix('note_')} is 0 in {len(values)} rows")
+                lines.append(f"{series}: {told} is 0 in {len(values)} rows")
+            elif column in _NEVER_ZERO and answered.any():
+                lines.append(f"{series}: {told} is 0 in {int(answered.sum())} rows with an answer")
     if lines:
         yield Finding(
             name,
             "note",
-            f"{len(lines)} counters are 0 in every row of a method: read them as not recorded.",
+            f"{len(lines)} counters are 0 in every row of a method, or in rows that have an "
+            "answer: read those as not recorded; sums and means with them are too low.",
             tuple(lines[:_SHOWN]),
         )
     else:
@@ -254,6 +263,26 @@ def _golds(target: Any) -> frozenset[str]:
 
 def _holds(said: str, text: str) -> bool:
     return said == text or bool(re.search(rf"(?<!\w){re.escape(text)}(?!\w)", said))
+
+
+def units_of_time(evidence: Evidence) -> Iterator[Finding]:
+    """Seconds that are milliseconds or minutes, by the tokens that came in them."""
+    name, lines, looked = "unit of the times", [], False
+    for series, own in evidence.imported.groupby("series", sort=False):
+        known = own[(own["wall_seconds"] > 0) & (own["output_tokens"] > 0)]
+        if len(known) < _FEWEST:
+            continue
+        looked = True
+        rate = float((known["output_tokens"] / known["wall_seconds"]).astype(float).median())
+        if not _SLOWEST <= rate <= _FASTEST:
+            lines.append(f"{series}: {rate:.3g} output tokens per second in the middle")
+    if lines:
+        told = "Few models are so slow or so fast: the times may be in another unit than seconds"
+        yield Finding(name, "note", told + " (`divide: 1000` in a field map).", tuple(lines))
+    elif looked or not len(evidence.imported):
+        yield Finding(name, "fine", "Times and output tokens fit each other.")
+    else:
+        yield Finding(name, "unknown", "The log has no times, or no output tokens.")
 
 
 def times(evidence: Evidence) -> Iterator[Finding]:

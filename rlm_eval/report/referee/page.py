@@ -35,6 +35,7 @@ ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     numbers.leaks,
     numbers.costs,
     numbers.zeros,
+    numbers.units_of_time,
     checks.duplicates,
     numbers.times,
     numbers.answer_forms,

@@ -67,10 +67,10 @@ def planned(
     """
     from rlm_eval.records.build import cell_folders
 
-    things = {_thing(change) for change in changes} - set(RUN_TIME)
+    things = _things(changes) - set(RUN_TIME)
     if not things:
         raise ConfigError("--set: nothing is changed; name one thing, e.g. --set recursion=off")
-    if asked := sorted(things & set(_QUESTION)):
+    if asked := sorted({_thing(change) for change in changes} & set(_QUESTION)):
         raise ConfigError(
             f"--set {asked[0]}: changes the question, so no stored reply answers it; "
             "use `rlm-eval run`"
@@ -100,6 +100,20 @@ def _thing(change: str) -> str:
     if not equals or not key:
         raise ConfigError(f"--set {change}: write KEY=VALUE")
     return key.removeprefix("model@").partition(".")[0]
+
+
+def _things(changes: Sequence[str]) -> set[str]:
+    """Return what differs: each setting is a thing of its own, and so is each short form.
+
+    Another model with the settings that it needs is one thing, and so is another method.
+    """
+    keys = {change.partition("=")[0] for change in changes}
+    found = set()
+    for change in changes:
+        key, top = change.partition("=")[0], _thing(change)
+        whole = keys & {top, f"model@{top}", f"{top}.name"}
+        found.add(top if whole or top in RUN_TIME else key)
+    return found
 
 
 def _one(

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="the change: model@sub=NAME, method.SETTING=V, limits.NAME=V, recursion=off, "
-        "temperature=T, protocol=METHOD, records=N, keyed=on|off; may be repeated for settings of "
-        "the same component, and for budget.*, max_samples, results",
+        "temperature=T, protocol=METHOD, records=N, keyed=on|off; may be repeated for a model "
+        "and its settings, and for budget.*, max_samples, results",
     )
     group.add_argument(
         "--estimate",
