@@ -84,6 +84,8 @@ def assemble(
     Raises `BadLog` if rows cannot be distinguished, or contradict each other.
     """
     told: list[str] = []
+    for row in rows:
+        _check_usage(row)
     rows = unstated_named(on_one_scale(with_golds(rows, told), told), told)
     named = [(row, _sample_id(kind, row)) for row in rows]
     kept = _without_duplicates(named, told, last=last)
@@ -157,6 +159,18 @@ def assemble(
         for text, count in errors.most_common(3)
     ]
     return Assembled(list(cells.values()), contexts, told)
+
+
+def _check_usage(row: Row) -> None:
+    """Raise `BadLog` where a call's number of tokens cannot be one."""
+    for call in row.calls:
+        for part in ("input", "cached", "output", "reasoning"):
+            value = getattr(call.usage, part)
+            if value is not None and (type(value) is not int or value < 0):
+                raise BadLog(
+                    f"{row.place}: a call has {value!r} {part} tokens; a number of tokens is a "
+                    "whole number of 0 or more: correct the log, or remove the field"
+                )
 
 
 def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:

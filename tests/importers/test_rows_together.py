@@ -1,5 +1,7 @@
 """What rows decide together: golds, scales, scorers; and totals that contradict themselves."""
 
+import re
+
 import made_logs
 import pandas as pd
 import pytest
@@ -162,3 +164,15 @@ def test_numbers_beyond_floats_in_traces_are_one_line(tmp_path, capsys):
         log.write_text(text.replace(then, f"{then.partition(':')[0]}: {10**400}"))
         assert main(["import", kind, str(log), "-o", str(tmp_path / "run")]) == 2
         assert f"not as {kind} writes it (OverflowError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-500", '"many"', "2.5", "true"])
+def test_a_calls_number_of_tokens_that_cannot_be_is_one_line(tmp_path, capsys, value):
+    log = made_logs.verifiers(tmp_path / "log.jsonl")
+    text = log.read_text()
+    assert '"completion_tokens": 2' in text
+    log.write_text(text.replace('"completion_tokens": 2', f'"completion_tokens": {value}'))
+    assert main(["import", "verifiers", str(log), "-o", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"a call has .* output tokens; a number of tokens is a whole number", error)
+    assert not (tmp_path / "run" / "cells").exists()
