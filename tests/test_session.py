@@ -1,6 +1,7 @@
 """The meter and the journal: nothing unmetered, nothing lost, nothing asked twice."""
 
 import asyncio
+import json
 
 import pytest
 from bench import Answering, sample_of, session_over
@@ -167,7 +168,8 @@ async def test_a_call_that_ended_before_it_was_sent_is_no_call(tmp_path, kind):
         with pytest.raises(kind):
             await session.call(user("q"), role=Role.ROOT, position="t0")
         assert (session.calls, session.budget.tokens, session.budget.calls) == ([], 0, 0)
-    (tmp_path / "manifest.json").write_text('{"schema_version": 1, "prices": {}}')
+    manifest = {"schema_version": 1, "identity": "a", "facts": {}, "prices": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert spent(tmp_path) == Spend()
 
 
