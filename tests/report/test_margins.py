@@ -150,13 +150,15 @@ RECURSION = {
 
 
 def of_study():
+    """The records of the published study at 1k, and the lines of their table."""
     records = load_records([PUBLISHED / "recursion"])
+    records = records[records["length"] == 1024].reset_index(drop=True)
     found = table.applying(built(records))
     lines = {row["method"].removeprefix("rlm prompt "): row for row in found.csv.to_dict("records")}
     records["name"] = records["prompt"].replace({"rlm/own": "rlm/search"})
     known = {"rlm/search", "rlm/read"}
     records["name"] = records["name"].where(records["name"].isin(known), records["method"])
-    return records[records["length"] == 1024], lines
+    return records, lines
 
 
 def test_the_published_study_is_recomputed_from_its_records():
