@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.core.types import Outcome, Score
+from rlm_eval.core.types import Outcome, Score, text_hash
 from rlm_eval.importers.rows import Row
 from rlm_eval.importers.scoring import OURS, THEIRS, theirs
 
@@ -22,14 +22,14 @@ def with_golds(rows: Sequence[Row], told: list[str]) -> list[Row]:
 
     A blank gold is none: every answer contains it.
     """
-    known = [replace(row, gold=_filled(row.gold)) for row in rows]
+    known = [(replace(row, gold=_filled(row.gold)), _question(row)) for row in rows]
     golds: dict[str, dict[str, Any]] = defaultdict(dict)
-    for row in known:
+    for row, question in known:
         if row.gold is not None:
-            golds[_question(row)][json.dumps(row.gold, sort_keys=True, default=str)] = row.gold
+            golds[question][json.dumps(row.gold, sort_keys=True, default=str)] = row.gold
     found, filled = [], 0
-    for row in known:
-        stated = golds.get(_question(row), {})
+    for row, question in known:
+        stated = golds.get(question, {})
         if row.gold is None and row.sample_id is None and len(stated) == 1:
             filled += 1
             row = replace(row, gold=next(iter(stated.values())))
@@ -48,10 +48,11 @@ def _filled(gold: Any) -> Any:
 
 
 def _question(row: Row) -> str:
+    """Return a hash of what identifies a row's question: contexts have megabytes."""
     place = [row.task, row.task_variant, row.length]
     asked = [row.item, row.question] if row.item is None else [row.item]
     context = row.context or row.context_hash or row.context_id or row.context_chars
-    return json.dumps([*place, *asked, context], default=str)
+    return text_hash(json.dumps([*place, *asked, context], default=str))
 
 
 def on_one_scale(rows: Sequence[Row], told: list[str]) -> list[Row]:

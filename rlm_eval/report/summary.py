@@ -165,7 +165,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     )
     table = pd.DataFrame(rows)
     scorers = [name for name in frame.columns if name.startswith("score_")]
-    paid = frame[list({*keys, *_PAID, *_MEANS.values(), *scorers, "score"})].copy()
+    columns = [*keys, *_PAID, *_MEANS.values(), *scorers, "score"]
+    paid = frame[list(dict.fromkeys(columns))].copy()
     paid.loc[frame["refused"], _PAID] = np.nan
     means = paid.groupby(line)[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
