@@ -1,6 +1,6 @@
 """A generator's samples change only with its `VERSION`: those of every shipped task are pinned.
 
-`python tests/tasks/test_generators_keep_their_output.py` pins them anew.
+`PYTHONPATH=tests/support python tests/tasks/test_generators_keep_their_output.py` pins them anew.
 """
 
 import functools

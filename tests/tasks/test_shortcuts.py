@@ -12,10 +12,13 @@ from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.guessing import Form, guesses, options, strings_like
 from rlm_eval.tasks.items import Page
 from rlm_eval.tasks.needle.s_niah import SNiah
+from rlm_eval.tasks.oolong.queries import pairs_of
+from rlm_eval.tasks.oolong.users import Mix
+from rlm_eval.tasks.oolong.window import Window, render_line
 from rlm_eval.tasks.validate import no_shortcut
 
 LARGER = {"documents": 20, "doc_words_min": 400, "doc_words_max": 800}
-QUICK = ("oolong_gen_claims", "oolong_gen_formal")
+QUICK = ("oolong_gen_claims", "oolong_gen_formal", "s_niah_paraphrase")
 """Tried in every run; all of them in the long one."""
 NOT_OURS = {  # data of a hub or of the user
     "browsecomp_plus", "codeqa", "codeqa_rlm", "custom", "mrcr_openai", "mrcr_v2", "oolong_pairs",
@@ -242,12 +245,16 @@ def test_a_task_that_following_names_solves_says_so(name, rule):
     assert task.solved_by_code
 
 
-def test_counts_of_words_put_the_persons_of_a_paraphrase_first():
-    """Its card said that it is read: a quarter of the persons holds half of the answers."""
-    task = shipped("s_niah_paraphrase", tokenizer="approx4", seed=77, n=50, length=2048)
-    (found,) = [own for own in task.baselines() if own.name == "by_person"]
-    replies = [(sample, found.answer(sample)) for sample in task.samples()]
-    right = sum(task.score(s, Answer(reply.text))[0].value for s, reply in replies)
-    assert right / len(replies) > 0.4
-    assert all(0 < reply.read <= 0.25 for _, reply in replies)
-    assert task.solved_by_code
+def test_numbers_of_lines_give_no_pairs_of_users():
+    """Version 4: pairs that the numbers of lines made likely scored .29, without a label read."""
+    task = shipped("oolong_pairs_gen", tokenizer="approx4", seed=77, n=60, length=8192)
+    (likely,) = [own for own in task.baselines() if own.name == "likely_by_lines"]
+    values = [task.score(s, Answer(likely.answer(s).text))[0].value for s in task.samples()]
+    assert 0.05 < sum(values) / len(values) < 0.15
+    # The same rule where labels are independent of the user, as in OOLONG.
+    rows = Window("pairs", len, mix=Mix(common=0.5, lines=15)).first(200)
+    text, values = "\n".join(map(render_line, rows)), []
+    for query, gold in pairs_of(rows).items():
+        sample = _sample(text, "", gold.to_json(), number=query, meta={"query": query})
+        values.append(task.score(sample, Answer(likely.answer(sample).text))[0].value)
+    assert sum(values) / len(values) > 0.2

@@ -1,10 +1,12 @@
-"""S-NIAH by meaning: a question in other words, answered by two sentences among similar ones.
+"""S-NIAH by meaning: two sentences among similar ones, linked and asked for in other words.
 
-Each person in the text has one sentence on a trade and a habit and another, elsewhere, on the home
-town; the question describes one person in other words. Eleven others share all but one or two of
-the three traits, no other person has all of them, and some sentences are about a person's cousin.
-The twelve are symmetric, so that no count of words or names distinguishes the queried one. Items
-depend only on (seed, index) and recur at every length.
+A person has a trade, a habit and a home town. One sentence has the name with the trade and the
+habit; another, elsewhere, has the town of "the one who" has them, without the name and in words
+that the first does not use. The question gives the habit and the town's terrain in words that
+neither uses. All people come in groups of six (`GROUP`) that share trades, habits and terrains
+evenly, and the queried person's group is one of them, so that no count of words or names
+distinguishes it. Only the queried person has that habit and that terrain, and only they have that
+trade and that habit. Items depend only on (seed, index) and recur at every length.
 """
 
 from __future__ import annotations
@@ -31,26 +33,21 @@ from rlm_eval.tasks.haystack import build
 from rlm_eval.tasks.needle.paraphrase_rules import NAME, first_name, paraphrase_baselines
 from rlm_eval.tasks.world import names
 
+GROUP = (3, 2, 3)
+"""Trades, habits and terrains of a group of six people: one for each trade with each habit. Person
+(i, j) has terrain (i + j) mod 3, so that each habit also occurs with each terrain."""
 _LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
-_GRID = (3, 2, 2)
-"""Trait values of the queried person and the hard negatives: exactly one person has each triple."""
 _SPARE = 240  # sentences beyond the budget, candidates for an exact fit
-_COUSINS = 0.2  # share of the sentences about a cousin of the named person
 _DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples are spread too
 _JITTER = 5  # percent, half a step
 
-Triple = tuple[int, ...]
+Triple = tuple[int, int, int]
 """Indices of a trade, a habit and a terrain."""
 
 
 @dataclass(frozen=True)
 class Paraphrase(GeneratedTask):
-    """See the module's docstring.
-
-    `solved_by_code`: a name links a person's two sentences, so that a reader of a quarter of the
-    persons finds a quarter of the answers, and half of them where sequences of words that recur
-    select the persons (baseline `by_person`).
-    """
+    """See the module's docstring."""
 
     name: str = "s_niah_paraphrase"
     depth: int | None = None
@@ -62,8 +59,9 @@ class Paraphrase(GeneratedTask):
     # Version 3: where plain names ran out, some had the same first name twice.
     # Version 4: the queried person's second sentence was at one of eleven depths, so that reading a
     # quarter of the text, at the usual places, scored .23 at 16k.
-    VERSION: ClassVar[int] = 5
-    solved_by_code: ClassVar[bool] = True  # by names and counts
+    # Version 5: a person's two sentences had the same name, and the twelve people of the question
+    # shared traits more often than the others: a quarter of the text held half of the answers.
+    VERSION: ClassVar[int] = 6
     OUTPUT_CAP: ClassVar[int | None] = 128
     operation: ClassVar[str | None] = "filter"
     SHORTEST: ClassVar[int] = 1024
@@ -72,8 +70,8 @@ class Paraphrase(GeneratedTask):
         super().__post_init__()
         if self.length < self.SHORTEST:
             raise ValueError(
-                f"length={self.length} must be {self.SHORTEST} or more: twelve descriptions and "
-                "some others have to fit"
+                f"length={self.length} must be {self.SHORTEST} or more: two groups of people have "
+                "to fit"
             )
         if self.depth is not None and not 0 <= self.depth <= 100:
             raise ValueError(f"depth={self.depth}: percent, 0 to 100")
@@ -81,31 +79,27 @@ class Paraphrase(GeneratedTask):
     def draft(self, index: int) -> Draft:
         """One sample; only its filler depends on the length."""
         source, world = rng("paraphrase", self.seed, index), data("world.json")
-        picks = [
-            source.sample(range(len(world[kind][trait])), values)
-            for (kind, trait), values in zip(_LISTS, _GRID, strict=True)
-        ]
-        triples = list(itertools.product(*picks))
-        source.shuffle(triples)
+        triples = _group(source)
         called = list(itertools.islice(_people(self.seed, index), len(triples)))
         # The queried needle comes last, so that it follows the others at its place, even at the
         # start.
         needles = [
-            _sentence(source, name, triple, home)
+            text
             for name, triple in reversed(list(zip(called, triples, strict=True)))
-            for home in (True, False)
+            for text in (_home(source, triple), _named(source, triple, name))
         ]
         depth = _DEPTHS[index % len(_DEPTHS)] if self.depth is None else self.depth
         near = depth + source.uniform(-_JITTER, _JITTER) if self.depth is None else depth
         depths = [source.uniform(0, 100) for _ in needles[1:]]
         depths.append(min(100, max(0, near)))
-        asked = [
+        habit, terrain = (
             world[kind][trait][number][1]
-            for (kind, trait), number in zip(_LISTS, triples[0], strict=True)
-        ]
+            for (kind, trait), number in zip(_LISTS[1:], triples[0][1:], strict=True)
+        )
         question = (
-            f"Which person {asked[0]}, {asked[1]} and is from a place that {asked[2]}? "
-            "The text says so in other words. Answer with the full name."
+            f"Which person {habit} and is from a place that {terrain}? The text says so in other "
+            "words and in two places: one sentence tells what the one from there did, another "
+            "names the person who did it. Answer with the full name."
         )
         room = self.room(question)
         if sum(self.counter.cost(f" {needle}\n") for needle in needles) > 0.8 * room:
@@ -128,32 +122,36 @@ class Paraphrase(GeneratedTask):
         self, index: int, asked: Triple, budget: float
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Sentences worth `budget` tokens plus `_SPARE` more, with their costs."""
-        source, lists = rng("paraphrase filler", self.seed, index), data("world.json")
-        sizes = [len(lists[kind][trait]) for kind, trait in _LISTS]
-        people = itertools.islice(_people(self.seed, index), math.prod(_GRID), None)
+        source = rng("paraphrase filler", self.seed, index)
+        people = itertools.islice(_people(self.seed, index), math.prod(GROUP[:2]), None)
         said: list[str] = []
         units: list[str] = []
         costs: list[float] = []
         total, spare, at_start = 0.0, 0, True
 
-        def person() -> list[str]:
-            triple = asked
-            while triple == asked:
-                triple = tuple(map(source.randrange, sizes))
-            name = next(people)
-            return [_sentence(source, name, triple, home, cousins=True) for home in (False, True)]
+        def group() -> list[str]:
+            """The sentences of a group in which nobody has the queried person's pairs."""
+            while True:
+                triples = _group(source)
+                if all(t[:2] != asked[:2] and t[1:] != asked[1:] for t in triples):
+                    break
+            return [
+                text
+                for triple, name in zip(triples, people, strict=False)
+                for text in (_named(source, triple, name), _home(source, triple))
+            ]
 
         # A person's two sentences lie anywhere, as those of the needles do.
         while total < budget:
-            pair = person()
-            said += pair
-            total += sum(self.counter.cost(f" {sentence}") for sentence in pair)
+            more = group()
+            said += more
+            total += sum(self.counter.cost(f" {sentence}") for sentence in more)
         source.shuffle(said)
         said.reverse()
         total = 0.0
         while spare < _SPARE:
             if not said:
-                said = person()
+                said = group()
             # Spare sentences include one-sentence paragraphs, which can follow a paragraph's end.
             ends = source.random() < (0.5 if total > budget else 0.15)
             text = f"{'' if at_start else ' '}{said.pop()}"
@@ -197,18 +195,43 @@ def _people(seed: int, index: int) -> Iterator[str]:
                 yield f"{first} {middle} {last}"
 
 
-def _sentence(
-    source: random.Random, name: str, triple: Triple, home: bool, cousins: bool = False
-) -> str:
-    """A sentence on the home of `name` (sometimes of a cousin), or on the other two traits."""
+def _group(source: random.Random) -> list[Triple]:
+    """The six people of a group, in random order."""
     world = data("world.json")
-    slots = {
-        slot: source.choice(world[kind][trait][number][0])
-        for slot, (kind, trait), number in zip(("t1", "t2", "p"), _LISTS, triple, strict=True)
-    }
-    if cousins and source.random() < _COUSINS:
-        name = f"{source.choice(world['modifiers']['person'])} {name}"
-    profiles = [f"{text}." for text in world["profile"]["person"]["true"]]
-    texts = data("paraphrase.json")["home"] if home else profiles
-    text: str = source.choice(texts).format(a=name, **slots)
-    return text[0].upper() + text[1:]
+    trades, habits, terrains = (
+        source.sample(range(len(world[kind][trait])), values)
+        for (kind, trait), values in zip(_LISTS, GROUP, strict=True)
+    )
+    triples = [
+        (trade, habit, terrains[(i + j) % len(terrains)])
+        for i, trade in enumerate(trades)
+        for j, habit in enumerate(habits)
+    ]
+    source.shuffle(triples)
+    return triples
+
+
+def _named(source: random.Random, triple: Triple, name: str) -> str:
+    """A sentence on the trade and the habit of `name`."""
+    world = data("world.json")
+    trade, habit = (
+        source.choice(world[kind][trait][number][0])
+        for (kind, trait), number in zip(_LISTS[:2], triple[:2], strict=True)
+    )
+    text = source.choice(world["profile"]["person"]["true"])
+    return _written(text.format(a=name, t1=trade, t2=habit))
+
+
+def _home(source: random.Random, triple: Triple) -> str:
+    """A sentence on the home of the one with the trade and the habit, in its own words for them."""
+    own, towns = data("paraphrase.json"), data("world.json")["town"]["terrain"]
+    trade, habit = (
+        source.choice(own[trait][number])
+        for (_, trait), number in zip(_LISTS[:2], triple[:2], strict=True)
+    )
+    place = source.choice(towns[triple[2]][0])
+    return _written(source.choice(own["home"]).format(t1=trade, t2=habit, p=place))
+
+
+def _written(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

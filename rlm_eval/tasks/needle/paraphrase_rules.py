@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from rlm_eval.core.types import Sample
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
@@ -89,42 +89,56 @@ def _random_name(sample: Sample) -> str:
     return one_of(sample, "name", _found(sample.context.text()))
 
 
-_RELATIVE = re.compile(r"\b(?:[Aa]n?|[Tt]he) (?!cradle|family|name)[a-z-]+ of [A-Z]")
-"""A sentence about a cousin, a tailor, ... of the named person."""
-_FRAME = 0.12  # share of the persons above which a sequence of words is part of a template
+_FRAME = 0.12  # share of the sentences above which a sequence of words is part of a template
 
 
-def _by_person(sample: Sample) -> Reply:
-    """Read the persons one by one, first those whose sequences of three words others have, too.
-
-    The twelve of the question share their traits with each other.
-    """
+def _by_shared_words(sample: Sample) -> Reply:
+    """Read the sentences whose sequences of three words recur most in others, templates aside."""
     text = sample.context.text()
-    spans = dict[str, list[Span]]()
-    for a, b in sentences(text):
-        for name in _found(text[a:b])[:1]:
-            spans.setdefault(name, []).append((a, b))
-    own = {name: _sequences(NAME.sub("#", text[a:b]) for a, b in at) for name, at in spans.items()}
+    spans = sentences(text)
+    own = {(a, b): _sequences(NAME.sub("#", text[a:b])) for a, b in spans}
     counts = Counter(item for items in own.values() for item in items)
     most = max(8, _FRAME * len(own))
 
-    def rank(name: str) -> tuple[bool, float]:
-        told = [counts[item] for item in own[name] if counts[item] <= most]
-        relative = any(_RELATIVE.search(text, a, b) for a, b in spans[name])
-        return relative, -sum(told) / (1 + len(told))
+    def rank(span: Span) -> float:
+        told = [counts[item] for item in own[span] if counts[item] <= most]
+        return -sum(told) / (1 + len(told))
 
-    order = sorted(spans, key=rank)
-    return skim(sample, [span for name in order for span in spans[name]], str(sample.target[0]))
+    return skim(sample, sorted(spans, key=rank), str(sample.target[0]))
 
 
-def _sequences(texts: Iterable[str]) -> set[str]:
-    """The sequences of three words, within a sentence and beside no name."""
-    found = set[str]()
-    for text in texts:
-        words = re.findall(r"[a-z]+|#", text.lower())
-        three = (words[i : i + 3] for i in range(len(words) - 2))
-        found |= {" ".join(part) for part in three if "#" not in part}
-    return found
+def _by_pairs(sample: Sample) -> Reply:
+    """Read pairs of a sentence with a name and the one without that is most like it in spelling."""
+    text = sample.context.text()
+    spans = sentences(text)
+    grams = {(a, b): _grams(NAME.sub("#", text[a:b])) for a, b in spans}
+    counts = Counter(gram for found in grams.values() for gram in found)
+    weights = {gram: 1 / count**2 for gram, count in counts.items()}
+    named = [span for span in spans if _found(text[slice(*span)])]
+    holders = dict[str, list[Span]]()
+    for span in set(spans) - set(named):
+        for gram in grams[span]:
+            holders.setdefault(gram, []).append(span)
+    found: list[tuple[float, Span, Span]] = []
+    for span in named:
+        likeness = dict[Span, float]()
+        for gram in grams[span]:
+            if counts[gram] <= max(8, _FRAME * len(spans)):
+                for other in holders.get(gram, ()):
+                    likeness[other] = likeness.get(other, 0.0) + weights[gram]
+        if likeness:
+            value, other = max((value, other) for other, value in likeness.items())
+            found.append((value, span, other))
+    found.sort(reverse=True)
+    read = dict.fromkeys(span for _, *pair in found for span in pair)
+    return skim(sample, read, str(sample.target[0]))
+
+
+def _sequences(text: str) -> set[str]:
+    """The sequences of three words beside no name."""
+    words = re.findall(r"[a-z]+|#", text.lower())
+    three = (words[i : i + 3] for i in range(len(words) - 2))
+    return {" ".join(part) for part in three if "#" not in part}
 
 
 def paraphrase_baselines() -> tuple[Baseline, ...]:
@@ -141,6 +155,7 @@ def paraphrase_baselines() -> tuple[Baseline, ...]:
         rule("shared_words", _best(_shared)),
         rule("shared_spelling", _best(_spelling)),
         matching("rare_question_words", _rare_words, lambda s: str(s.target[0])),
-        Baseline("by_person", Kind.SKIMMER, _by_person),
+        Baseline("by_shared_words", Kind.SKIMMER, _by_shared_words),
+        Baseline("by_pairs", Kind.SKIMMER, _by_pairs),
         matching("names", lambda _: NAME, lambda s: str(s.target[0])),
     )

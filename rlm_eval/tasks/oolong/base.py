@@ -28,11 +28,10 @@ from rlm_eval.tasks.oolong.golds import Table, reread
 from rlm_eval.tasks.oolong.grammar import Source
 from rlm_eval.tasks.oolong.lines import keyword_rules
 from rlm_eval.tasks.oolong.questions import Form, Gold, ask, forms, official_names, written
+from rlm_eval.tasks.oolong.users import OOLONG_USERS, Mix
 from rlm_eval.tasks.oolong.window import (
     BLOCK,
     FEWEST,
-    OOLONG_USERS,
-    Mix,
     Row,
     Window,
     frame,

@@ -25,11 +25,10 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.dates import day_text, read_day
 from rlm_eval.tasks.oolong.grammar import NoMoreLines, Source, Writer, family
+from rlm_eval.tasks.oolong.users import OOLONG_USERS, Mix, Users
 
 FIRST_DAY, LAST_DAY = date(2022, 2, 16).toordinal(), date(2025, 6, 21).toordinal()
 PROMPT_TOKENS, LINE_TOKENS = 168, 39
-ACTIVE = 4
-"""Initial number of common users; the pool grows by one user every few lines."""
 CLOSE = 0.475
 """Gap of close labels, in square roots of their count (middle of 0.35 to 0.6)."""
 FEWEST = 3
@@ -38,7 +37,6 @@ BLOCK = 128
 CLOSE_OF_TWO = 0.75
 """Share of the two-label windows in which the labels are close."""
 _LAST, _DRAWS = 8, 150
-_IDS = 90_000
 _PIECE = 4096
 _DAYS = list(range(FIRST_DAY, LAST_DAY + 1))
 _LINE = re.compile(r"^Date: (.*?) \|\| User: (\d+) \|\| Instance: (.*)$", re.MULTILINE)
@@ -54,18 +52,6 @@ class Row(NamedTuple):
     text: str
     label: str
     """Empty where unknown."""
-
-
-class Mix(NamedTuple):
-    """Distribution of a window's lines over users."""
-
-    common: float = 0.8
-    """Share of the lines from common users; every other line has its own user."""
-    lines: int = 10
-    """Lines after which the pool of common users grows by one."""
-
-
-OOLONG_USERS = Mix()
 
 
 def official_lines(length: int) -> int:
@@ -203,18 +189,6 @@ def _draw_two(source: random.Random, labels: Sequence[str]) -> Priors:
     return Priors(tuple(order), ranked[0], (), (), shares)
 
 
-class _Users:
-    """The ids 10,000 to 99,999 in a random order, without a list of them."""
-
-    def __init__(self, source: random.Random) -> None:
-        self.start, self.step = source.randrange(_IDS), 0
-        while math.gcd(self.step, _IDS) != 1:
-            self.step = source.randrange(_IDS // 4, _IDS)
-
-    def __getitem__(self, place: int) -> int:
-        return 10_000 + (self.start + place * self.step) % _IDS
-
-
 class Window:
     """The lines of one base window in arrival order; a length uses the first n of them.
 
@@ -230,7 +204,7 @@ class Window:
         block: int = BLOCK,
         mix: Mix = OOLONG_USERS,
     ) -> None:
-        self.key, self.cost, self.block, self.mix = key, cost, block, mix
+        self.key, self.cost, self.block = key, cost, block
         self.source = source or family("question")
         self.priors = draw_priors(rng(key, "priors"), self.source.labels)
         self._rows: list[Row] = []
@@ -239,10 +213,9 @@ class Window:
         self._head = cost(render_line(Row(LAST_DAY, 12_345, "", "")).rstrip())
         self._counts = dict.fromkeys(self.source.labels, 0)
         self._texts: set[str] = set()
-        self._users, self._days = rng(key, "users"), rng(key, "days")
+        self._users, self._days = Users(key, mix), rng(key, "days")
         self._order = rng(key, "order")
         self._writer = self.source.writer(rng(key, "text"))
-        self._ids = _Users(self._users)
         middle = (len(self.priors.close) - 1) / 2
         self._steps = [
             (label, share, middle - self.priors.close.index(label))
@@ -271,19 +244,11 @@ class Window:
                 self._texts.add(text)
                 return text
 
-    def _user(self) -> int:
-        half = _IDS // 2
-        if self._users.random() < self.mix.common:
-            newest = len(self._rows) // self.mix.lines
-            oldest = max(0, newest - ACTIVE + 1)
-            place = oldest + int(self._users.random() * max(ACTIVE, newest - oldest + 1))
-            return self._ids[place % half]
-        return self._ids[half + int(self._users.random() * half)]
-
     def _arrive(self) -> Row:
         label = self._due()
         day = _DAYS[int(self._days.random() * len(_DAYS))]
-        row = Row(day, self._user(), self._fresh(self._writer, label), label)
+        user = self._users.of_line(len(self._rows), label)
+        row = Row(day, user, self._fresh(self._writer, label), label)
         self._counts[label] += 1
         self._rows.append(row)
         self._places.append(self._order.random())
