@@ -24,7 +24,7 @@ def load_parts(
     missing and `ValueError` where a part of `needed` is missing.
     """
     shipped = load_prompt(prompt)
-    parts, name = sections(shipped.text), shipped.name
+    parts, name = dict(sections(shipped.text)), shipped.name
     if file is not None:
         own = load_prompt(prompt, file)
         name = own.name

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -77,16 +78,16 @@ class Program:
         return PromptText(self.wording, f"{load_prompt(self.wording).text}\n{own.text}").id
 
     @property
-    def _own(self) -> dict[str, str]:
+    def _own(self) -> Mapping[str, str]:
         return sections(load_prompt(f"program/{self.program}", self.program_file).text)
 
     @property
-    def _words(self) -> dict[str, str]:
+    def _words(self) -> Mapping[str, str]:
         return sections(load_prompt(self.wording).text) if self.wording else {}
 
     @property
     def _parts(self) -> dict[str, str]:
-        return self._own | self._words
+        return {**self._own, **self._words}
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Run the program. Raises `ProgramError` where it raises; propagates session errors."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 _SECTION = re.compile(r"^=== (\w+) *\n", re.MULTILINE)
 
 
-def sections(text: str) -> dict[str, str]:
+@functools.lru_cache(maxsize=64)
+def sections(text: str) -> Mapping[str, str]:
     """Parse the sections of a prompt file, by the name on the line `=== name` above each."""
     pieces = _SECTION.split(text)
-    return {name: body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+    named = zip(pieces[1::2], pieces[2::2], strict=True)
+    return MappingProxyType({name: body.strip() for name, body in named})

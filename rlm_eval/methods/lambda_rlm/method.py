@@ -115,7 +115,7 @@ class LambdaRlm:
         return load_prompt(self.prompt, self.prompt_file).id
 
     @property
-    def _sections(self) -> dict[str, str]:
+    def _sections(self) -> Mapping[str, str]:
         return sections(load_prompt(self.prompt, self.prompt_file).text)
 
     async def solve(self, sample: Sample, session: Session) -> Answer:

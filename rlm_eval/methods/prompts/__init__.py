@@ -5,6 +5,7 @@ A prompt is a Markdown file in this folder or a user's file; its hash is in the 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,27 @@ def load_prompt(name: str, file: str | None = None) -> PromptText:
 
     Raises `ConfigError` listing the shipped prompts where there is none of that name.
     """
-    path = Path(file) if file else FOLDER / f"{name}.md"
-    if not path.is_file():
+    path = _path(name, file)
+    try:
+        status = path.stat()
+        text = _text_of(path, status.st_mtime_ns, status.st_size)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         names = (p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.md"))
         known = sorted(RENAMED_PROMPTS.get(shipped, shipped) for shipped in names)
-        raise ConfigError(f"prompt {path}: no such file; shipped prompts: {', '.join(known)}")
-    return PromptText(path.stem if file else name, path.read_text(encoding="utf-8").strip())
+        told = f"prompt {path}: no such file; shipped prompts: {', '.join(known)}"
+        raise ConfigError(told) from None
+    return PromptText(path.stem if file else name, text)
+
+
+@functools.lru_cache(maxsize=64)
+def _path(name: str, file: str | None) -> Path:
+    return Path(file) if file else FOLDER / f"{name}.md"
+
+
+@functools.lru_cache(maxsize=64)
+def _text_of(path: Path, changed_ns: int, size: int) -> str:  # noqa: ARG001 they identify the text
+    """The stripped text of a file, read again once it has changed."""
+    return path.read_text(encoding="utf-8").strip()
 
 
 def fill(template: str, **values: str) -> str:

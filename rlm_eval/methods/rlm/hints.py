@@ -34,7 +34,7 @@ class Words:
         tree = _parsed(code)
         if _returns_a_value(tree):
             return self._hints["value_not_printed"]
-        if self._speaks_of_search and not _is_search(tree):
+        if self._speaks_of_search and not ("print" in code and _is_search(tree)):
             return self._hints["nothing_without_search"]
         return self._prompt["nothing"]
 
@@ -56,7 +56,8 @@ class Words:
             and _ANSWER_ATTRIBUTE.search(ran.code)
         ):
             found.append(self._hints["answer_lost"])
-        if not ran.result.error and _sets_final(_parsed(ran.code)):
+        # The search for the name spares most blocks the parser.
+        if not ran.result.error and "FINAL" in ran.code and _sets_final(_parsed(ran.code)):
             kind = "final_tag" if answer_dict else f"final_as_name_{answer_mode}"
             found.append(self._hints[kind])
         return found

@@ -104,7 +104,7 @@ class Own:
         return () if self.answer_mode == "final_tags" else ("Final",)
 
     @property
-    def _sections(self) -> dict[str, str]:
+    def _sections(self) -> Mapping[str, str]:
         return sections(load_prompt(self.prompt, self.prompt_file).text)
 
     def check(self, max_depth: int) -> None:
