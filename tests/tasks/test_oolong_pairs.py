@@ -79,7 +79,7 @@ def test_generated_task():
     made = OolongPairsGen(length=8192, tokenizer="approx4")
     samples = list(made.samples())
     assert [sample.meta["query"] for sample in samples] == list(range(1, 21))
-    assert all(sample.meta["pairs"] > 0 for sample in samples)  # from 8K on no gold is empty
+    assert all(sample.meta["pairs"] > 0 for sample in samples)
     assert len({sample.cluster for sample in samples}) == 1
     assert made.density is Density.QUADRATIC
     for sample in samples:
@@ -92,6 +92,12 @@ def test_generated_task():
         assert made.score(sample, Answer(None))[0].value == 0.0
         listed = made.score(sample, Answer(made.floors()["all_pairs"](sample)))[0].value
         assert listed == pytest.approx(sample.meta["floor_all_pairs"])
+
+
+def test_from_4k_on_every_query_has_a_pair():
+    for length in (4096, 6000, 16384):
+        for sample in OolongPairsGen(length=length, tokenizer="approx4", n=40).samples():
+            assert sample.meta["pairs"] > 0, (length, sample.meta)
 
 
 def test_the_same_windows_at_every_length():

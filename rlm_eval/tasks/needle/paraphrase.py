@@ -40,14 +40,22 @@ _LISTS = (("person", "trade"), ("person", "habit"), ("town", "terrain"))
 _SPARE = 240  # sentences beyond the budget, candidates for an exact fit
 _DEPTHS = (0, 70, 30, 100, 60, 20, 90, 50, 10, 80, 40)  # percent; few samples are spread too
 _JITTER = 5  # percent, half a step
+_SELDOM = 0.2  # share of the pairs of traits that a text has once at most
 
 Triple = tuple[int, int, int]
 """Indices of a trade, a habit and a terrain."""
+Pair = tuple[str, int, int]
+"""Two traits that a sentence tells of one person: its kind and their indices."""
 
 
 @dataclass(frozen=True)
 class Paraphrase(GeneratedTask):
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    A text has up to 176 phrases, which recur. A reader who learns those of a quarter of the text
+    and then searches for them answers most questions from 4K tokens on; the skimmers of
+    `baselines` do not learn, and answer few.
+    """
 
     name: str = "s_niah_paraphrase"
     depth: int | None = None
@@ -91,7 +99,7 @@ class Paraphrase(GeneratedTask):
         depth = _DEPTHS[index % len(_DEPTHS)] if self.depth is None else self.depth
         near = depth + source.uniform(-_JITTER, _JITTER) if self.depth is None else depth
         depths = [source.uniform(0, 100) for _ in needles[1:]]
-        depths.append(min(100, max(0, near)))
+        depths.append(100 - abs(100 - abs(near)))  # reflected: the ends are no more likely
         habit, terrain = (
             world[kind][trait][number][1]
             for (kind, trait), number in zip(_LISTS[1:], triples[0][1:], strict=True)
@@ -121,20 +129,27 @@ class Paraphrase(GeneratedTask):
     def _filler(
         self, index: int, asked: Triple, budget: float
     ) -> tuple[list[str], npt.NDArray[np.float64]]:
-        """Sentences worth `budget` tokens plus `_SPARE` more, with their costs."""
+        """Lines worth `budget` tokens plus `_SPARE` more, with their costs.
+
+        Each sentence is a line, as each needle is: paragraphs would tell them apart.
+        """
         source = rng("paraphrase filler", self.seed, index)
         people = itertools.islice(_people(self.seed, index), math.prod(GROUP[:2]), None)
-        said: list[str] = []
-        units: list[str] = []
+        seldom = _seldom(rng("paraphrase pairs", self.seed, index))
+        used = set(_pairs(asked))
+        lines: list[str] = []
         costs: list[float] = []
-        total, spare, at_start = 0.0, 0, True
+        said: list[str] = []
+        total, spare = 0.0, 0
 
         def group() -> list[str]:
-            """The sentences of a group in which nobody has the queried person's pairs."""
+            """The sentences of a group that repeats no pair of which there is one at most."""
             while True:
                 triples = _group(source)
-                if all(t[:2] != asked[:2] and t[1:] != asked[1:] for t in triples):
+                pairs = [pair for triple in triples for pair in _pairs(triple)]
+                if used.isdisjoint(pairs):
                     break
+            used.update(seldom.intersection(pairs))
             return [
                 text
                 for triple, name in zip(triples, people, strict=False)
@@ -145,22 +160,18 @@ class Paraphrase(GeneratedTask):
         while total < budget:
             more = group()
             said += more
-            total += sum(self.counter.cost(f" {sentence}") for sentence in more)
+            total += sum(self.counter.cost(f"{sentence}\n") for sentence in more)
         source.shuffle(said)
         said.reverse()
         total = 0.0
         while spare < _SPARE:
             if not said:
                 said = group()
-            # Spare sentences include one-sentence paragraphs, which can follow a paragraph's end.
-            ends = source.random() < (0.5 if total > budget else 0.15)
-            text = f"{'' if at_start else ' '}{said.pop()}"
-            units.append(f"{text}\n" if ends else text)
-            costs.append(self.counter.cost(units[-1]))
-            at_start = ends
+            lines.append(f"{said.pop()}\n")
+            costs.append(self.counter.cost(lines[-1]))
             spare += total > budget
             total += costs[-1]
-        return units, np.array(costs)
+        return lines, np.array(costs)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """The gold's share of the persons named in the answer; and RULER's substring recall."""
@@ -209,6 +220,21 @@ def _group(source: random.Random) -> list[Triple]:
     ]
     source.shuffle(triples)
     return triples
+
+
+def _pairs(triple: Triple) -> tuple[Pair, Pair]:
+    """The person's trade with their habit, and the habit with the terrain."""
+    trade, habit, terrain = triple
+    return ("work", trade, habit), ("home", habit, terrain)
+
+
+def _seldom(source: random.Random) -> frozenset[Pair]:
+    """Pairs that a text has once at most, like the queried person's: else they alone were so."""
+    world = data("world.json")
+    sizes = [len(world[kind][trait]) for kind, trait in _LISTS]
+    triples = itertools.product(*map(range, sizes))
+    every = list(dict.fromkeys(pair for t, h, p in triples for pair in _pairs((t, h, p))))
+    return frozenset(source.sample(every, round(_SELDOM * len(every))))
 
 
 def _named(source: random.Random, triple: Triple, name: str) -> str:

@@ -23,12 +23,13 @@ from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.scoring.pairs import PairSet, pairs_f1, pairs_recommended, read_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import TOLERANCE, Draft, GeneratedTask
-from rlm_eval.tasks.baselines import Baseline
+from rlm_eval.tasks.baselines import Baseline, Kind
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubFile, Source, with_columns
 from rlm_eval.tasks.oolong.base import base_window, window_text
 from rlm_eval.tasks.oolong.grammar import family
-from rlm_eval.tasks.oolong.pairs_rules import all_pairs, listed, pairs_baselines
+from rlm_eval.tasks.oolong.lines import keyword_rules, trained
+from rlm_eval.tasks.oolong.pairs_rules import all_pairs, by_labels, listed, pairs_baselines
 from rlm_eval.tasks.oolong.queries import NAMES, ONE_EACH, QUERIES, pairs_of, query_text
 from rlm_eval.tasks.oolong.synth import REVISION as WINDOWS_REVISION
 from rlm_eval.tasks.oolong.synth import hub_windows, window_sources
@@ -156,6 +157,17 @@ class OolongPairsGen(_Pairs, GeneratedTask):
             family("question"), key, self.tokenizer, room, self.length, lines, False, BLOCK, MIX,
         )  # fmt: skip
 
+    def baselines(self) -> Sequence[Baseline]:
+        """See `_Pairs`; with keyword lists and a bag of words, which has learnt the labels."""
+        source = family("question")
+        rules = by_labels(keyword_rules(source.keywords))
+        learnt = by_labels(lambda text: trained(source).label(text))
+        return [
+            *super().baselines(),
+            Baseline("keyword_rules", Kind.NO_MODEL, rules),
+            Baseline("bag_of_words", Kind.BAG_OF_WORDS, learnt),
+        ]
+
     def labelled(self, sample: Sample) -> Sequence[Row]:
         """See `_Pairs`."""
         return window_text(*self._asked(sample.question, sample.cluster)).rows
@@ -180,8 +192,8 @@ MIX = Mix(
 conditions, and a list of all pairs scores .2 on average. Here half of the lines are from users who
 write once, and the others' users have the labels of one condition each: if their labels were
 independent of the user, the numbers of lines alone would score .29 (version 4)."""
-_RICH_LINES = 220
-"""Lines (8K tokens) in which every query must have a pair."""
+_RICH_LINES = (90, 220)
+"""Lines (4K and 8K tokens) in which every query must have a pair."""
 
 
 def _key(seed: int, number: int) -> str:
@@ -189,17 +201,22 @@ def _key(seed: int, number: int) -> str:
     return f"oolong_pairs_gen|{seed}|{number}"
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
+def _rich_windows(seed: int, tokenizer: str) -> list[int]:  # noqa: ARG001 they identify the list
+    """The indices that `_rich_window` has found, in order; it extends the list."""
+    return []
+
+
 def _rich_window(seed: int, place: int, tokenizer: str) -> int:
-    """Index of the `place`-th window in which every query has a pair at 8K tokens."""
-    found, number = -1, -1
-    while found < place:
+    """Index of the `place`-th window in which every query has a pair from 4K tokens on."""
+    known = _rich_windows(seed, tokenizer)
+    number = known[-1] if known else -1
+    while len(known) <= place:
         number += 1
-        key = _key(seed, number)
-        window = base_window(family("question"), key, tokenizer, BLOCK, MIX)
-        rows = window.first(_RICH_LINES)
-        found += all(pairs_of(rows).values())
-    return number
+        window = base_window(family("question"), _key(seed, number), tokenizer, BLOCK, MIX)
+        if all(all(pairs_of(window.first(lines)).values()) for lines in _RICH_LINES):
+            known.append(number)
+    return known[place]
 
 
 @dataclass(frozen=True)

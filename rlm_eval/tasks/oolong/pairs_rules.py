@@ -50,6 +50,17 @@ def pairs_baselines(labelled: Labelled) -> list[Baseline]:
     return found
 
 
+def by_labels(label: Callable[[str], str | None]) -> Callable[[Sample], Reply]:
+    """A rule that labels every line from its text and lists the pairs; unlabelled lines are out."""
+
+    def answer(sample: Sample) -> Reply:
+        rows = parse(sample.context.text())
+        told = [row._replace(label=found) for row in rows if (found := label(row.text))]
+        return Reply(listed(pairs_of(told)[int(sample.meta["query"])].pairs()), 1.0)
+
+    return answer
+
+
 def listed(pairs: Iterable[tuple[int, int]]) -> str:
     """The pairs as an answer, one per line."""
     return "\n".join(f"({u}, {v})" for u, v in pairs) or "[]"

@@ -17,9 +17,9 @@ from rlm_eval.tasks.base import rng
 
 ACTIVE = 4
 """Initial number of common users; the pool grows by one user every few lines."""
-NEWEST = 16
+NEWEST = 24
 """Common users with a profile that are drawn from: the newest."""
-_MISSING = 4
+_MISSING = 12
 """Weight of a user who still lacks lines of a label, against one who has enough."""
 _IDS = 90_000
 
@@ -80,7 +80,7 @@ class Users:
 
     def _with_profile(self, newest: int, label: str) -> int | None:
         """A common user whose profile has room for a line of that label; `None` without one."""
-        end = max(ACTIVE, newest + 1)
+        end = max(len(self._mix.profiles), newest + 1)  # all profiles occur from the start
         while len(self._profiles) < end:
             self._add_profiles()
         fitting, weights = [], []
