@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -201,6 +202,9 @@ def _key(seed: int, number: int) -> str:
     return f"oolong_pairs_gen|{seed}|{number}"
 
 
+_SEARCHING = threading.Lock()
+
+
 @functools.lru_cache(maxsize=8)
 def _rich_windows(seed: int, tokenizer: str) -> list[int]:  # noqa: ARG001 they identify the list
     """The indices that `_rich_window` has found, in order; it extends the list."""
@@ -209,14 +213,15 @@ def _rich_windows(seed: int, tokenizer: str) -> list[int]:  # noqa: ARG001 they 
 
 def _rich_window(seed: int, place: int, tokenizer: str) -> int:
     """Index of the `place`-th window in which every query has a pair from 4K tokens on."""
-    known = _rich_windows(seed, tokenizer)
-    number = known[-1] if known else -1
-    while len(known) <= place:
-        number += 1
-        window = base_window(family("question"), _key(seed, number), tokenizer, BLOCK, MIX)
-        if all(all(pairs_of(window.first(lines)).values()) for lines in _RICH_LINES):
-            known.append(number)
-    return known[place]
+    with _SEARCHING:
+        known = _rich_windows(seed, tokenizer)
+        number = known[-1] if known else -1
+        while len(known) <= place:
+            number += 1
+            window = base_window(family("question"), _key(seed, number), tokenizer, BLOCK, MIX)
+            if all(all(pairs_of(window.first(lines)).values()) for lines in _RICH_LINES):
+                known.append(number)
+        return known[place]
 
 
 @dataclass(frozen=True)
