@@ -32,10 +32,11 @@ def report(
     format of the figures; `stored_names` keeps the method names of the records (`load_records`).
     Returns the written files, the page first. Raises `RlmEvalError` without records.
     """
+    from rlm_eval.core import collector
     from rlm_eval.records import union
     from rlm_eval.report.figures import draw
 
-    with draw.others(shape) as beside:  # they start while the records are read
+    with collector.paused(), draw.others(shape) as beside:  # they start while the records are read
         return _written(
             union.distinct(run_dirs), Path(out), context_of, additions, shape, beside,
             stored_names=stored_names,

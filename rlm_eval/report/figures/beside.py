@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from rlm_eval.core import collector
+
 T = TypeVar("T")
 
 _IMPORTED = (
@@ -99,7 +101,8 @@ def _begin() -> None:
 
 
 def _called(function: Callable[[Any, int], T], path: Path, number: int) -> T:
-    return function(_given(path), number)
+    with collector.paused():
+        return function(_given(path), number)
 
 
 @functools.lru_cache(1)
