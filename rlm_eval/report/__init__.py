@@ -58,7 +58,7 @@ def _written(
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
     from rlm_eval.report.conclusion import conclusion
-    from rlm_eval.report.figures import draw, files
+    from rlm_eval.report.figures import draw
     from rlm_eval.report.referee.evidence import Evidence
     from rlm_eval.report.referee.page import findings
     from rlm_eval.report.tables import assembled, card, comparison, formats
@@ -92,6 +92,8 @@ def _written(
     )
     samples = html.listed(frame)
     figures = drawing()  # last: until here the others drew
+    from rlm_eval.report.figures import files  # loads matplotlib, which drawing alone needs
+
     written += [path for figure in figures for path in figure.paths]
     written.append(files.write_list(figures, out / "figures"))
     page = html.page(

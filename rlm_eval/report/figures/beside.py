@@ -63,7 +63,8 @@ class Beside:
         carry it every time.
         """
         path = Path(self._folder.name) / "given.pickle"
-        path.write_bytes(pickle.dumps(given, pickle.HIGHEST_PROTOCOL))
+        with path.open("wb") as file:  # large columns are written as they are, not copied
+            pickle.dump(given, file, pickle.HIGHEST_PROTOCOL)
         return [self._submit(_called, function, path, number) for number in range(count)]
 
     def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
@@ -108,4 +109,5 @@ def _called(function: Callable[[Any, int], T], path: Path, number: int) -> T:
 @functools.lru_cache(1)
 def _given(path: Path) -> Any:
     """Return the shared input; only this program's own process writes the folder (mode 0700)."""
-    return pickle.loads(path.read_bytes())  # noqa: S301 - written by `submit`
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 - written by `submit`

@@ -37,7 +37,7 @@ COLUMN, PAGE = 3.3, 6.8
 """Width of a column and of a page (two columns), inches; every figure has one of them."""
 BANDS = 3
 """Maximum number of series with intervals as bands; more get error bars."""
-MANY = 8
+MANY = marks.MANY
 """Maximum number of series in one panel; more are split into small multiples (`multiples`)."""
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _FILLS = ("full", "left", "right", "top", "bottom")
