@@ -72,7 +72,7 @@ def _written(
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
     frame = summary.prepare(baselines.joined(records, run_dirs), known)
-    table = of_rules.with_published(summary.summarise(frame), run_dirs)
+    table = of_rules.with_published(summary.summarise(frame, beside), run_dirs)
     comparisons = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = ([], None) if additions is None else additions(frame)
     output_folder(out)

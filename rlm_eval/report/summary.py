@@ -6,8 +6,9 @@ first; samples (in their clusters) are the units.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +20,17 @@ from rlm_eval.report.hours import with_hours
 from rlm_eval.report.tables import baselines
 from rlm_eval.stats import bounds, intervals
 
+if TYPE_CHECKING:
+    from rlm_eval.report.figures.beside import Beside
+
 KEYS = [*series.PLACE, *series.SERIES]
 """Key columns of a table line; rows that agree in these are repeats or samples of one cell."""
 
 series_order = series.in_order
+_LARGE = 20_000
+"""Records from which other processes help: fewer are done before a process has started."""
+_PARTS = 8
+"""Parts of the lines that processes take in turn."""
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 _SPREAD = {
     "cost": "cost_cold",
@@ -161,28 +169,18 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     )
 
 
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the cell table of a prepared frame, sorted by task, length and series."""
+def summarise(frame: pd.DataFrame, beside: Beside | None = None) -> pd.DataFrame:
+    """Return the cell table of a prepared frame, sorted by task, length and series.
+
+    The processes `beside` this one take a part of the lines, if the frame is large.
+    """
     rank = {name: i for i, name in enumerate(series.in_order(frame))}
-    keys = [*KEYS, "series", "task_label"]
-    samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
-    groups = frame.groupby(keys, sort=False)
-    # Grouped by whole numbers, and once for all lines: ten text columns a line take far longer.
-    line = groups.ngroup().to_numpy()
-    spreads = _by_line(
-        frame[~frame["refused"]],
-        line[~frame["refused"]],
-        dict.fromkeys(_SPREAD.values(), "mean") | {"cluster": "first"},
-    )
-    of_rules = _by_line(frame, line, baselines.aggregates(frame))
-    rows = (
-        _row(part, samples[key], spreads(number), of_rules(number))
-        for number, (key, part) in enumerate(groups)
-    )
-    table = pd.DataFrame(rows)
+    lines = _Lines(frame)
+    table = pd.DataFrame(_divided(lines, beside) if beside and len(frame) >= _LARGE else lines.rows)
+    keys, groups, line = list(lines.keys), lines.groups, lines.numbers
     scorers = [name for name in frame.columns if name.startswith("score_")]
     columns = [*keys, *_PAID, *_MEANS.values(), *scorers, "score"]
-    paid = frame[list(dict.fromkeys(columns))].copy()
+    paid = frame[list(dict.fromkeys(columns))]
     paid.loc[frame["refused"], _PAID] = np.nan
     means = paid.groupby(line)[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
@@ -197,6 +195,66 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         ["task_label", "length", "rank"]
     )
     return order.drop(columns="rank").reset_index(drop=True)
+
+
+class _Lines:
+    """The lines of a cell table; another process receives the frame alone."""
+
+    keys = (*KEYS, "series", "task_label")
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def __reduce__(self) -> tuple[type[_Lines], tuple[pd.DataFrame]]:
+        return _Lines, (self._frame,)
+
+    @functools.cached_property
+    def groups(self) -> Any:
+        """The frame grouped by line."""
+        return self._frame.groupby(list(self.keys), sort=False)
+
+    @functools.cached_property
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """The number of each record's line."""
+        return np.asarray(self.groups.ngroup())
+
+    @functools.cached_property
+    def _inputs(self) -> list[tuple[pd.DataFrame, ...]]:
+        """What `_row` takes, per line.
+
+        Grouped by whole numbers, and once for all lines: ten text columns a line take far longer.
+        """
+        frame, number, keys = self._frame, self.numbers, list(self.keys)
+        samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
+        paid = ~frame["refused"].to_numpy(dtype=bool)
+        amounts = list(_SPREAD.values())
+        spreads = _by_line(
+            frame.loc[paid, ["item", "sample_id", "cluster", *amounts]],
+            number[paid],
+            dict.fromkeys(amounts, "mean") | {"cluster": "first"},
+        )
+        of_rules = _by_line(frame, number, baselines.aggregates(frame))
+        return [
+            (part, samples[key], spreads(line), of_rules(line))
+            for line, (key, part) in enumerate(self.groups)
+        ]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [_row(*one) for one in self._inputs]
+
+    def part(self, number: int) -> list[dict[str, Any]]:
+        """Return one of `_PARTS` parts of the lines."""
+        size = -(-len(self._inputs) // _PARTS)
+        return [_row(*one) for one in self._inputs[number * size : (number + 1) * size]]
+
+
+def _divided(lines: _Lines, beside: Beside) -> list[dict[str, Any]]:
+    from rlm_eval.report.figures.beside import completed
+
+    parts = completed(beside.submit(_Lines.part, lines, _PARTS), lines.part)
+    return [row for part in parts for row in part]
 
 
 def _by_line(
