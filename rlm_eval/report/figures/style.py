@@ -102,6 +102,8 @@ class Saved:
     name: str
     title: str
     paths: tuple[Path, ...]
+    small: bytes
+    """Its picture for the page, a PNG."""
     caption: str = ""
     """Caption, stored in `NAME.caption.txt` next to the pictures."""
 
