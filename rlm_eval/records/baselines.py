@@ -121,7 +121,7 @@ def joined(records: pd.DataFrame, runs: Sequence[Path]) -> pd.DataFrame:
     every = [*COLUMNS.values(), READ, *itertools.chain(*STEPS.values()), *NAMES.values(), BY_CODE]
     frame = records.reindex(columns=[*records.columns, *(n for n in every if n not in records)])
     known = frame.loc[frame[COLUMNS[Kind.PRIOR]].notna(), "cell_id"]
-    lacking = set(frame["cell_id"].dropna()) - set(known)
+    lacking = set(frame["cell_id"].dropna().unique()) - set(known.unique())
     made: dict[tuple[str, str], dict[str, Any]] = {}
     for identity, rows in _made_again(runs, lacking):
         made |= {(identity, sample): row for sample, row in rows.items()}

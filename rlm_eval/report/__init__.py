@@ -32,10 +32,11 @@ def report(
     format of the figures; `stored_names` keeps the method names of the records (`load_records`).
     Returns the written files, the page first. Raises `RlmEvalError` without records.
     """
+    from rlm_eval.core import collector
     from rlm_eval.records import union
     from rlm_eval.report.figures import draw
 
-    with draw.others(shape) as beside:  # they start while the records are read
+    with collector.paused(), draw.others(shape) as beside:  # they start while the records are read
         return _written(
             union.distinct(run_dirs), Path(out), context_of, additions, shape, beside,
             stored_names=stored_names,
@@ -57,7 +58,7 @@ def _written(
     from rlm_eval.records.record import load_records
     from rlm_eval.report import summary
     from rlm_eval.report.conclusion import conclusion
-    from rlm_eval.report.figures import draw, files
+    from rlm_eval.report.figures import draw
     from rlm_eval.report.referee.evidence import Evidence
     from rlm_eval.report.referee.page import findings
     from rlm_eval.report.tables import assembled, card, comparison, formats
@@ -71,7 +72,7 @@ def _written(
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
     frame = summary.prepare(baselines.joined(records, run_dirs), known)
-    table = of_rules.with_published(summary.summarise(frame), run_dirs)
+    table = of_rules.with_published(summary.summarise(frame, beside), run_dirs)
     comparisons = comparison.against(frame, summary.series_order(frame)[0])
     more, marks = ([], None) if additions is None else additions(frame)
     output_folder(out)
@@ -91,6 +92,8 @@ def _written(
     )
     samples = html.listed(frame)
     figures = drawing()  # last: until here the others drew
+    from rlm_eval.report.figures import files  # loads matplotlib, which drawing alone needs
+
     written += [path for figure in figures for path in figure.paths]
     written.append(files.write_list(figures, out / "figures"))
     page = html.page(

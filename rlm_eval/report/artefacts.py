@@ -36,7 +36,8 @@ def artefacts(frame: pd.DataFrame) -> list[str]:
 
 
 def _template(frame: pd.DataFrame) -> Iterator[str]:
-    for series, own in frame.groupby("series", sort=False):
+    counts = frame[["series", "n_runaway_calls", "n_calls", "n_truncated_calls"]]
+    for series, own in counts.groupby("series", sort=False):
         runaway, calls = own["n_runaway_calls"].sum(), own["n_calls"].sum()
         if runaway:
             cut = own["n_truncated_calls"].fillna(0).sum()

@@ -17,6 +17,8 @@ import pandas as pd
 
 COLUMN = "look"
 """Column of a prepared frame: `colour|marker|number of the series within its method`."""
+MANY = 8
+"""Maximum number of series in one panel; more are split into small multiples."""
 
 BLUE, VERMILION, GREEN, PINK, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 SKY, BLACK, BROWN, INDIGO, WINE = "#56B4E9", "#000000", "#8C6D1F", "#332288", "#882255"

@@ -16,6 +16,7 @@ import pandas as pd
 from rlm_eval.core.types import RENAMED_PROMPTS
 from rlm_eval.records import union
 from rlm_eval.records.record import COUNTERFACTUAL
+from rlm_eval.report.distinct import each_once
 
 SERIES = ["method", "variant", "root", "sub", "prompt"]
 """Columns that identify a series."""
@@ -59,6 +60,7 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
     known = {m["identity"]: m for m in manifests}
     cells = frame[[*PLACE, *SERIES, "seed", "cell_id"]].drop_duplicates()
     names: dict[Any, str] = {}
+    repeated = False
     for _, series in cells.groupby(SERIES, dropna=False, sort=False):
         leaves = {cell: _leaves_of(known.get(cell, {})) for cell in series["cell_id"]}
         places = [
@@ -66,6 +68,7 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
             for _, place in series.groupby([*PLACE, "seed"], dropna=False, sort=False)
         ]
         shared = [place for place in places if len(place) > 1]
+        repeated = repeated or bool(shared)
         keys = _differing([leaves[cell] for cell in place] for place in shared)
         for place in places:
             own = {cell: _words(leaves[cell], keys) for cell in place}
@@ -74,11 +77,13 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
                 if any(not known.get(other, {}).get("settings") for other in same) and same[1:]:
                     words = [*words, str(cell)[-6:]]
                 names[cell] = ", ".join(words)
-    told = frame["cell_id"].map(names)
-    frame["variant"] = [
-        ", ".join(filter(None, pair)) for pair in zip(frame["variant"], told, strict=True)
-    ]
-    _number_repeats(frame)
+    frame["variant"] = each_once(
+        lambda variant, cell: ", ".join(filter(None, (variant, names[cell]))),
+        frame["variant"],
+        frame["cell_id"],
+    )
+    if repeated:
+        _number_repeats(frame)
 
 
 def originals(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,22 +6,31 @@ first; samples (in their clusters) are the units.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rlm_eval.records.record import COLUMNS
 from rlm_eval.report import looks, series, wording
+from rlm_eval.report.distinct import each_once
 from rlm_eval.report.hours import with_hours
 from rlm_eval.report.tables import baselines
 from rlm_eval.stats import bounds, intervals
+
+if TYPE_CHECKING:
+    from rlm_eval.report.figures.beside import Beside
 
 KEYS = [*series.PLACE, *series.SERIES]
 """Key columns of a table line; rows that agree in these are repeats or samples of one cell."""
 
 series_order = series.in_order
+_LARGE = 20_000
+"""Records from which other processes help: fewer are done before a process has started."""
+_PARTS = 8
+"""Parts of the lines that processes take in turn."""
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 _SPREAD = {
     "cost": "cost_cold",
@@ -74,13 +83,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     the differing settings, from the manifests.
     """
     extra = [name for name in records.columns if name not in COLUMNS]
-    frame = records.reindex(columns=[*COLUMNS, *extra])
-    for name in frame.columns:
-        kind = COLUMNS[name][0] if name in COLUMNS else name.partition("_")[0]
-        if kind in ("int", "float", "score") or isinstance(
-            frame[name].dtype, pd.Int64Dtype | pd.Float64Dtype
-        ):
-            frame[name] = pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan)
+    frame = _with_floats(records.reindex(columns=[*COLUMNS, *extra]))
     for name in (*KEYS, "cluster", "item", "sample_id", "outcome"):
         if name != "length":
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
@@ -91,7 +94,6 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     recursion_unknown = frame["used_recursion"].isna() & frame["imported"].notna()
     for name in ("scripted", "generated", "protected", "used_recursion"):
         frame[name] = frame[name].fillna(False).astype(bool)
-    frame = frame.copy().reset_index(drop=True)  # defragment: columns were added one by one
     frame["recursion_unknown"] = recursion_unknown.to_numpy()
     # GPU time at its price replaces a missing list price; captions state it.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
@@ -102,11 +104,33 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     frame["total_tokens"] = frame["input_tokens"] + frame["output_tokens"]
     frame["series"] = series.labels(frame)
     looks.mark(frame)
-    frame["task_label"] = [
-        task + (f" ({variant})" if variant else "")
-        for task, variant in zip(frame["task"], frame["task_variant"], strict=True)
-    ]
+    frame["task_label"] = each_once(
+        lambda task, variant: task + (f" ({variant})" if variant else ""),
+        frame["task"],
+        frame["task_variant"],
+    )
     return frame
+
+
+def _with_floats(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records with a new index, columns of numbers first: as floats, unknown is NaN.
+
+    They share one block of memory: written one by one, they would be copied again to defragment.
+    """
+    names = [name for name in records.columns if _is_number(str(name), records[name])]
+    block = np.empty((len(names), len(records)))
+    for values, name in zip(block, names, strict=True):
+        values[:] = pd.to_numeric(records[name]).to_numpy(dtype=float, na_value=np.nan)
+    numbers = pd.DataFrame(block.T, columns=names, copy=False)
+    others = records.drop(columns=names).reset_index(drop=True)
+    return pd.concat([numbers, others], axis="columns")
+
+
+def _is_number(name: str, values: pd.Series) -> bool:
+    kind = COLUMNS[name][0] if name in COLUMNS else name.partition("_")[0]
+    return kind in ("int", "float", "score") or isinstance(
+        values.dtype, pd.Int64Dtype | pd.Float64Dtype
+    )
 
 
 def _refused(frame: pd.DataFrame) -> pd.Series:
@@ -145,28 +169,18 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     )
 
 
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the cell table of a prepared frame, sorted by task, length and series."""
+def summarise(frame: pd.DataFrame, beside: Beside | None = None) -> pd.DataFrame:
+    """Return the cell table of a prepared frame, sorted by task, length and series.
+
+    The processes `beside` this one take a part of the lines, if the frame is large.
+    """
     rank = {name: i for i, name in enumerate(series.in_order(frame))}
-    keys = [*KEYS, "series", "task_label"]
-    samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
-    groups = frame.groupby(keys, sort=False)
-    # Grouped by whole numbers, and once for all lines: ten text columns a line take far longer.
-    line = groups.ngroup().to_numpy()
-    spreads = _by_line(
-        frame[~frame["refused"]],
-        line[~frame["refused"]],
-        dict.fromkeys(_SPREAD.values(), "mean") | {"cluster": "first"},
-    )
-    of_rules = _by_line(frame, line, baselines.aggregates(frame))
-    rows = (
-        _row(part, samples[key], spreads(number), of_rules(number))
-        for number, (key, part) in enumerate(groups)
-    )
-    table = pd.DataFrame(rows)
+    lines = _Lines(frame)
+    table = pd.DataFrame(_divided(lines, beside) if beside and len(frame) >= _LARGE else lines.rows)
+    keys, groups, line = list(lines.keys), lines.groups, lines.numbers
     scorers = [name for name in frame.columns if name.startswith("score_")]
     columns = [*keys, *_PAID, *_MEANS.values(), *scorers, "score"]
-    paid = frame[list(dict.fromkeys(columns))].copy()
+    paid = frame[list(dict.fromkeys(columns))]
     paid.loc[frame["refused"], _PAID] = np.nan
     means = paid.groupby(line)[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
@@ -181,6 +195,66 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         ["task_label", "length", "rank"]
     )
     return order.drop(columns="rank").reset_index(drop=True)
+
+
+class _Lines:
+    """The lines of a cell table; another process receives the frame alone."""
+
+    keys = (*KEYS, "series", "task_label")
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def __reduce__(self) -> tuple[type[_Lines], tuple[pd.DataFrame]]:
+        return _Lines, (self._frame,)
+
+    @functools.cached_property
+    def groups(self) -> Any:
+        """The frame grouped by line."""
+        return self._frame.groupby(list(self.keys), sort=False)
+
+    @functools.cached_property
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """The number of each record's line."""
+        return np.asarray(self.groups.ngroup())
+
+    @functools.cached_property
+    def _inputs(self) -> list[tuple[pd.DataFrame, ...]]:
+        """What `_row` takes, per line.
+
+        Grouped by whole numbers, and once for all lines: ten text columns a line take far longer.
+        """
+        frame, number, keys = self._frame, self.numbers, list(self.keys)
+        samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
+        paid = ~frame["refused"].to_numpy(dtype=bool)
+        amounts = list(_SPREAD.values())
+        spreads = _by_line(
+            frame.loc[paid, ["item", "sample_id", "cluster", *amounts]],
+            number[paid],
+            dict.fromkeys(amounts, "mean") | {"cluster": "first"},
+        )
+        of_rules = _by_line(frame, number, baselines.aggregates(frame))
+        return [
+            (part, samples[key], spreads(line), of_rules(line))
+            for line, (key, part) in enumerate(self.groups)
+        ]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [_row(*one) for one in self._inputs]
+
+    def part(self, number: int) -> list[dict[str, Any]]:
+        """Return one of `_PARTS` parts of the lines."""
+        size = -(-len(self._inputs) // _PARTS)
+        return [_row(*one) for one in self._inputs[number * size : (number + 1) * size]]
+
+
+def _divided(lines: _Lines, beside: Beside) -> list[dict[str, Any]]:
+    from rlm_eval.report.figures.beside import completed
+
+    parts = completed(beside.submit(_Lines.part, lines, _PARTS), lines.part)
+    return [row for part in parts for row in part]
 
 
 def _by_line(
@@ -207,7 +281,7 @@ def _row(
     cut_share = float(samples["cut"].mean())
     low, high = bounds.bounds(samples["score"], samples["cut"] | samples["lost"])
     counts = part["outcome"].value_counts()
-    spent = part[~part["refused"]]
+    refused = part["refused"].to_numpy(dtype=bool)
     row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
     row |= {
         "n": len(samples),
@@ -218,7 +292,7 @@ def _row(
         "missing": int(samples["lost"].sum()),
         "cut_share": cut_share,
         "overflow_share": float((part["outcome"] == "context_overflow").mean()),
-        "refused": len(part) - len(spent),
+        "refused": int(refused.sum()),
         "as_bounds": cut_share > bounds.CUT_SHARE or bool(samples["lost"].any()),
         "accuracy": accuracy.estimate,
         "low": accuracy.low,
@@ -247,7 +321,12 @@ def _row(
     }
     row |= _over_repeats(part) | baselines.of_line(part, of_rules)
     for name, column in _SPREAD.items():
-        row |= _spread(name, spent[column].to_numpy(), of_samples[[column, "cluster"]])
+        row |= _spread(
+            name,
+            part[column].to_numpy()[~refused],
+            of_samples[column].to_numpy(),
+            of_samples["cluster"].to_numpy(),
+        )
     return row
 
 
@@ -268,12 +347,17 @@ def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spread(name: str, values: np.ndarray[Any, Any], of_samples: pd.DataFrame) -> dict[str, float]:
+def _spread(
+    name: str,
+    values: np.ndarray[Any, Any],
+    means: np.ndarray[Any, Any],
+    clusters: np.ndarray[Any, Any],
+) -> dict[str, float]:
     """Return mean, quantiles, max and total; all unknown if a value is missing.
 
     A mean over the priced half of a cell would not be the cell's mean. `values` has every repeat,
-    for the max and the total; `of_samples` has the samples' means over repeats and their clusters:
-    repeats are not additional samples for an interval.
+    for the max and the total; `means` has a mean over repeats per sample, `clusters` the samples'
+    clusters: repeats are not additional samples for an interval.
     """
     known = values[~np.isnan(values)]
     # Samples without a latency (resumed ones) are excluded; one unknown price makes all unknown.
@@ -282,8 +366,7 @@ def _spread(name: str, values: np.ndarray[Any, Any], of_samples: pd.DataFrame) -
         names = ("mean", "mean_low", "mean_high", *_QUANTILES, "max", "total", "median_low",
                  "median_high")  # fmt: skip
         return {f"{name}_{q}": float("nan") for q in names}
-    of_samples = of_samples.dropna()
-    means, clusters = of_samples.iloc[:, 0].to_numpy(), of_samples["cluster"].to_numpy()
+    means, clusters = means[~np.isnan(means)], clusters[~np.isnan(means)]
     found = np.quantile(means, list(_QUANTILES.values()))
     low, high = intervals.quantile_interval(means, 0.5) or (float("nan"), float("nan"))
     mean_low, mean_high = intervals.amount_interval(means, clusters)

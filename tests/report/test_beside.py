@@ -86,3 +86,28 @@ def test_figures_are_the_same_bytes_from_any_number_of_processes(tmp_path: Path)
     for one, other in zip(alone, shared, strict=True):
         assert {p.suffix for p in one.paths} == {".pdf", ".svg", ".png", ".csv", ".txt"}
         assert [p.read_bytes() for p in one.paths] == [p.read_bytes() for p in other.paths]
+
+
+@pytest.mark.slow
+def test_the_cell_table_is_the_same_from_any_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(summary, "_LARGE", 0)
+    ready = summary.prepare(frames.frame(n=4))
+    with beside.Beside(1) as others:
+        shared = summary.summarise(ready, others)
+    pd.testing.assert_frame_equal(shared, summary.summarise(ready), check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_frame_is_written_once_for_all_tasks() -> None:
+    frame = pd.DataFrame({"n": [1, 2]})
+    with beside.Beside(1) as others:
+        for _ in range(2):
+            begun = others.submit(_summed, {"frame": frame}, 2)
+            assert [future.result() for future in begun] == [3, 4]
+        assert len(list(Path(others._folder.name).iterdir())) == 3
+
+
+def _summed(given: dict[str, pd.DataFrame], more: int) -> int:
+    return int(given["frame"]["n"].sum()) + more

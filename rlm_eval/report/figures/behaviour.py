@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from rlm_eval.records.strategy import TRAJECTORY_LABELS
 from rlm_eval.report import summary, wording
@@ -91,6 +92,8 @@ def _against_length(
     else:
         axis.set_ylabel(label)
         axis.set_ylim(0, 1.08 * max(1.0, float(np.nanmax([1.0, *own[column]]))))
+        # Not by the height of the panel: the layout changes it after it has measured the labels.
+        axis.yaxis.set_major_locator(MaxNLocator(4))
 
 
 _FILLS = list(

@@ -1,17 +1,19 @@
-"""Processes that draw beside this one, and the division of the figures among them.
+"""Processes that work beside this one, and the division of lines and figures among them.
 
 The processes start before there is anything to draw: they import matplotlib while this process
-reads the records. They take figures from the front; this one takes from the back whatever has not
+reads the records. They take tasks from the front; this one takes from the back whatever has not
 begun when it has nothing else to do.
 """
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
+import itertools
 import pickle
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -19,9 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import pandas as pd
+
+from rlm_eval.core import collector
+
 T = TypeVar("T")
 
 _IMPORTED = (
+    "rlm_eval.report.summary",
     "rlm_eval.report.figures.files",
     "rlm_eval.report.figures.panels",
     "matplotlib.backends.backend_pdf",
@@ -35,6 +42,8 @@ class Beside:
 
     def __init__(self, count: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rlm_eval_")
+        self._number = itertools.count()
+        self._frames: dict[int, tuple[Path, pd.DataFrame]] = {}  # held: an id is not used again
         # `spawn`: a fork of a process with threads (pyarrow, BLAS) may deadlock.
         self._pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
         for _ in range(count):
@@ -58,11 +67,24 @@ class Beside:
         """Submit `function(given, n)` for n = 0 to `count` - 1.
 
         `given` is written once to a file that each process reads once: a task of its own would
-        carry it every time.
+        carry it every time. So is every data frame in it, also for later submissions.
         """
-        path = Path(self._folder.name) / "given.pickle"
-        path.write_bytes(pickle.dumps(given, pickle.HIGHEST_PROTOCOL))
+        path = self._write(given, {pd.DataFrame: self._kept})
         return [self._submit(_called, function, path, number) for number in range(count)]
+
+    def _write(self, value: object, how: Mapping[type, Callable[[Any], Any]]) -> Path:
+        path = Path(self._folder.name) / f"{next(self._number)}.pickle"
+        with path.open("wb") as file:  # large columns are written as they are, not copied
+            pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+            pickler.dispatch_table = copyreg.dispatch_table | dict(how)
+            pickler.dump(value)
+        return path
+
+    def _kept(self, frame: pd.DataFrame) -> tuple[Callable[[Path], Any], tuple[Path]]:
+        """Return how a process reads a frame: from its own file, written at first."""
+        if id(frame) not in self._frames:
+            self._frames[id(frame)] = (self._write(frame, {}), frame)
+        return _given, (self._frames[id(frame)][0],)
 
     def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
         """Submit a task; where the pool is broken already, return a future that says so."""
@@ -99,10 +121,12 @@ def _begin() -> None:
 
 
 def _called(function: Callable[[Any, int], T], path: Path, number: int) -> T:
-    return function(_given(path), number)
+    with collector.paused():
+        return function(_given(path), number)
 
 
-@functools.lru_cache(1)
+@functools.cache
 def _given(path: Path) -> Any:
     """Return the shared input; only this program's own process writes the folder (mode 0700)."""
-    return pickle.loads(path.read_bytes())  # noqa: S301 - written by `submit`
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 - written by `submit`

@@ -11,11 +11,13 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rlm_eval.report import looks, series
 from rlm_eval.report.figures.beside import Beside, completed
 
 if TYPE_CHECKING:
@@ -117,41 +119,44 @@ def _save(work: Work, drawing: Drawing) -> style.Saved:
     return files.save(figure, work.folder, name, title, data, captioned=captioned)
 
 
+def _later(module: str, name: str, *inputs: object) -> Callable[[], panels.Plot]:
+    """Return a function that draws with these inputs; only then it loads the module.
+
+    So other processes begin to draw before this one has loaded matplotlib.
+    """
+
+    def plot() -> panels.Plot:
+        found: panels.Plot = getattr(import_module(f"{__package__}.{module}"), name)(*inputs)
+        return found
+
+    return plot
+
+
 def _chosen(
     frame: pd.DataFrame,
     table: pd.DataFrame,
     comparisons: pd.DataFrame,
     published: pd.DataFrame | None,
 ) -> Iterator[Drawing]:
-    from rlm_eval.report.figures import contrasts, distributions, gpu_hours, style
-
-    many = frame["series"].nunique() > style.MANY
+    many = frame["series"].nunique() > looks.MANY
     yield from (_many if many else _few)(frame, table, published)
     if "gpu_hours" in table and table["gpu_hours"].gt(0).any() and not many:
-        yield (
-            "gpu_hours",
-            "GPU-hours per cell and per correct answer",
-            lambda: gpu_hours.by_length(frame, table),
-        )
+        plot = _later("gpu_hours", "by_length", frame, table)
+        yield "gpu_hours", "GPU-hours per cell and per correct answer", plot
     if table["n"].max() < FEW:
         return
     if not comparisons.empty:
-        yield (
-            "difference",
-            "Paired difference to the baseline",
-            lambda: contrasts.difference_by_length(frame, table, comparisons),
-        )
-        yield "pareto", "Score against cost", lambda: contrasts.pareto(frame, table)
-    yield (
-        "quartiles",
-        "Cost and run time by quartile",
-        lambda: distributions.quartiles(frame, table),
-    )
+        plot = _later("contrasts", "difference_by_length", frame, table, comparisons)
+        yield "difference", "Paired difference to the baseline", plot
+        yield "pareto", "Score against cost", _later("contrasts", "pareto", frame, table)
+    plot = _later("distributions", "quartiles", frame, table)
+    yield "quartiles", "Cost and run time by quartile", plot
     if frame["wall_seconds"].gt(0).sum() >= 10 * frame["series"].nunique() and not many:
-        yield "run_times", "Run times", lambda: distributions.run_times(frame, table)
+        yield "run_times", "Run times", _later("distributions", "run_times", frame, table)
     yield from _habits(frame, table, many)
     if not comparisons.empty and table["length"].nunique() > 1 and table["n"].min() >= 10:
-        yield "crossover", "Crossover length", lambda: distributions.crossover(frame, table)
+        plot = _later("distributions", "crossover", frame, table)
+        yield "crossover", "Crossover length", plot
     yield from _maps(frame, table)
 
 
@@ -159,75 +164,52 @@ def _few(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
 ) -> Iterator[Drawing]:
     """Return the figures for few series: all series as lines in each panel."""
-    from rlm_eval.report.figures import panels
-
-    yield (
-        "length_panels",
-        "Score, cost and latency against context length",
-        lambda: panels.length_panels(frame, table, published),
-    )
+    plot = _later("panels", "length_panels", frame, table, published)
+    yield "length_panels", "Score, cost and latency against context length", plot
     if table["task_label"].nunique() > 1:
-        yield (
-            "accuracy_by_task",
-            "Score against context length, by task",
-            lambda: panels.accuracy_by_task(frame, table, published),
-        )
+        plot = _later("panels", "accuracy_by_task", frame, table, published)
+        yield "accuracy_by_task", "Score against context length, by task", plot
     if "meta_documents" in frame and frame["meta_documents"].nunique() > 1:
-        yield (
-            "documents",
-            "Score, cost and latency against the number of documents",
-            lambda: panels.document_panels(frame, table),
-        )
+        plot = _later("panels", "document_panels", frame, table)
+        yield "documents", "Score, cost and latency against the number of documents", plot
 
 
 def _many(
     frame: pd.DataFrame, table: pd.DataFrame, published: pd.DataFrame | None
 ) -> Iterator[Drawing]:
     """Return the small multiples. The first has the name of the figure that it replaces."""
-    from rlm_eval.report.figures import multiples
-
-    def of(measure: str) -> Callable[[], panels.Plot]:
-        return lambda: multiples.of_measure(frame, table, measure, published)
-
-    yield "length_panels", "Score against context length", of("score")
-    yield "cost_by_length", "Cost against context length", of("cost")
-    yield "latency_by_length", "Latency against context length", of("latency")
+    measures = {"length_panels": "score", "cost_by_length": "cost", "latency_by_length": "latency"}
+    for name, measure in measures.items():
+        plot = _later("multiples", "of_measure", frame, table, measure, published)
+        yield name, f"{measure.capitalize()} against context length", plot
 
 
 def _habits(frame: pd.DataFrame, table: pd.DataFrame, many: bool) -> Iterator[Drawing]:
-    from rlm_eval.report.figures import behaviour, multiples
-
-    yield "behaviour", "What the methods did", lambda: behaviour.behaviour(frame, table)
+    yield "behaviour", "What the methods did", _later("behaviour", "behaviour", frame, table)
     if not many:
         return
+    from rlm_eval.report.figures import behaviour
+
     shares = behaviour.with_shares(table)
     for name, column in (("calls", "mean_calls"), ("coverage", "mean_coverage")):
         label = behaviour.COLUMNS[column]
         yield (
             f"{name}_by_length",
             f"What the methods did: {label}",
-            lambda column=column, label=label: multiples.of_column(frame, shares, column, label),  # type: ignore[misc]
+            _later("multiples", "of_column", frame, shares, column, label),
         )
 
 
 def _maps(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[Drawing]:
-    from rlm_eval.report import series
-    from rlm_eval.report.figures import heatmaps
-
     # These pool the variants of a method, without counterfactuals.
     own: Any = series.originals(frame)
     lines = series.originals(table)
     if series.pair_method(own) is not None:
-        yield "model_grid", "Root and sub-model pairs", lambda: heatmaps.model_grid(own, lines)
+        plot = _later("heatmaps", "model_grid", own, lines)
+        yield "model_grid", "Root and sub-model pairs", plot
     if own["depth_limit"].nunique() > 1:
-        yield (
-            "depth_by_length",
-            "Recursion depth by length",
-            lambda: heatmaps.depth_by_length(own, lines),
-        )
+        plot = _later("heatmaps", "depth_by_length", own, lines)
+        yield "depth_by_length", "Recursion depth by length", plot
     if "meta_depth" in frame and frame["meta_depth"].nunique() > 1 and table["n"].min() >= 10:
-        yield (
-            "position_by_length",
-            "Needle position by length",
-            lambda: heatmaps.position_by_length(frame, table),
-        )
+        plot = _later("heatmaps", "position_by_length", frame, table)
+        yield "position_by_length", "Needle position by length", plot

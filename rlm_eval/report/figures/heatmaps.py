@@ -237,7 +237,7 @@ def _by_length(
     caption = (
         f"{words} Nine maps at most. In brackets: n of the field; x: context_overflow in more than "
         f"half of them. Fields of few samples are noise. {_bounds_note(fields)}"
-        + shared_caption(own, table[table["series"].isin(set(own["series"]))])
+        + shared_caption(own, table[table["series"].isin(own["series"].unique())])
     )
     return style.finish(figure, frame=own, caption=caption), data
 

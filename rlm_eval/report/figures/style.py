@@ -28,6 +28,7 @@ from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox, ScaledTranslation
 
 from rlm_eval.report import looks as marks
 from rlm_eval.report import wording
@@ -37,7 +38,7 @@ COLUMN, PAGE = 3.3, 6.8
 """Width of a column and of a page (two columns), inches; every figure has one of them."""
 BANDS = 3
 """Maximum number of series with intervals as bands; more get error bars."""
-MANY = 8
+MANY = marks.MANY
 """Maximum number of series in one panel; more are split into small multiples (`multiples`)."""
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _FILLS = ("full", "left", "right", "top", "bottom")
@@ -101,6 +102,8 @@ class Saved:
     name: str
     title: str
     paths: tuple[Path, ...]
+    small: bytes
+    """Its picture for the page, a PNG."""
     caption: str = ""
     """Caption, stored in `NAME.caption.txt` next to the pictures."""
 
@@ -351,12 +354,32 @@ def _lay_out(figure: Figure, height: float, below: float) -> None:
     """
     width, total = figure.get_size_inches()
     figure.set_size_inches(width, height)
+    measured = [(axes, axes.bbox.frozen()) for axes in figure.axes]
     TightLayoutEngine(rect=None, pad=0.4, w_pad=1.0, h_pad=0.6).execute(figure)  # type: ignore[arg-type]
+    for axes, box in measured:
+        _hold_labels(figure, axes, box)
     placed = figure.subplotpars
     figure.set_size_inches(width, total)
     figure.subplots_adjust(
         bottom=(placed.bottom * height + below) / total, top=(placed.top * height + below) / total
     )
+
+
+def _hold_labels(figure: Figure, axes: Axes, box: Bbox) -> None:
+    """Keep axis labels as far from the axes as they were measured, when the axes were at `box`.
+
+    Else every file measures all tick labels once more to place them. Where the number of ticks
+    depends on the size of the axes, it must.
+    """
+    x, y = axes.xaxis, axes.yaxis
+    down = (x.label.get_position()[1] - box.y0) / figure.dpi
+    left = (y.label.get_position()[0] - box.x0) / figure.dpi
+    if np.isfinite(down) and isinstance(x.get_major_locator(), FixedLocator | LogLocator):
+        moved = ScaledTranslation(0, down, figure.dpi_scale_trans)
+        x.set_label_coords(0.5, 0, axes.transAxes + moved)
+    if np.isfinite(left) and isinstance(y.get_major_locator(), FixedLocator | LogLocator):
+        moved = ScaledTranslation(left, 0, figure.dpi_scale_trans)
+        y.set_label_coords(0, 0.5, axes.transAxes + moved)
 
 
 def line_handles(looks: Mapping[str, Look]) -> list[Any]:

@@ -326,14 +326,15 @@ def times(evidence: Evidence) -> Iterator[Finding]:
 def labels(evidence: Evidence) -> Iterator[Finding]:
     """Labelled splits: the context holds what was to be classified."""
     name, frame = "labelled contexts", evidence.frame
-    told = frame["task_label"].map({label: _named(label) for label in set(frame["task_label"])})
+    named = {label: _named(label) for label in frame["task_label"].unique()}
+    told = frame["task_label"].map(named)
     read = frame["sample_id"].isin(_with_labels(evidence))
-    named = sorted(set(frame.loc[told | read, "task_label"]))
-    if named:
+    tasks = sorted(frame.loc[told | read, "task_label"].unique())
+    if tasks:
         yield Finding(
             name,
             "alarm" if frame.loc[told | read, "imported"].notna().any() else "note",
-            f"{', '.join(named)}: the contexts hold the labels: this is counting, which code does, "
+            f"{', '.join(tasks)}: the contexts hold the labels: this is counting, which code does, "
             "not classification of what was read.",
         )
     else:

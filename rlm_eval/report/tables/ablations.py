@@ -27,6 +27,16 @@ _ENOUGH = 0.95
 of a method with a steady cost would exceed it."""
 _UNSURE = {"cut off": "cut", "missing": "lost"}
 _WHO = ["method", "variant", "root", "sub"]
+_PAID = [
+    "task_label", "length", "root", "sub", "series", "sample_id", "cluster", "score", "cost_cold",
+    "total_tokens", "refused",
+]  # fmt: skip
+"""Columns behind the table of budgets; its many selections of rows copy no others."""
+_RECURSION = [
+    "task_label", "length", "series", "score", "n_sub_calls", "n_child_calls", "coverage",
+    "habit_syntax_error_blocks",
+]  # fmt: skip
+"""Columns behind the table of right and wrong trajectories; the last is optional."""
 
 
 def build(frame: pd.DataFrame) -> list[Table]:
@@ -39,9 +49,8 @@ def prompts(frame: pd.DataFrame) -> Table:
     """Build mean, worst, best and range over prompts, per method, task and length."""
     lines: list[dict[str, Any]] = []
     found = []
-    for who, part in frame.groupby(_WHO, sort=False):
-        if part["prompt"].nunique() < 2:
-            continue
+    several = frame.groupby(_WHO, sort=False)["prompt"].transform("nunique") > 1
+    for who, part in frame[several].groupby(_WHO, sort=False):
         units = summary.units(part, ["prompt"])
         places = list(units.groupby(["task_label", "length"], sort=True))
         if len(places) > 1:
@@ -104,11 +113,12 @@ def budgets(frame: pd.DataFrame) -> Table:
     lines: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     several = len(set(frame["root"]) - {""}) > 1
-    for task, length, root, part in _by_root(frame):
+    units = dict(iter(summary.units(frame).groupby(["task_label", "length"])))
+    for task, length, root, part in _by_root(frame[_PAID]):
         spent, unit = _spent(part)
         if part["series"].nunique() < 2 or spent is None:
             continue
-        repeats = _rows(part.assign(series=_without_models(part["series"])), spent)
+        repeats = _rows(part.assign(spent=spent), units[task, length])
         own = {str(series): _Spent.of(rows) for series, rows in repeats.groupby("series")}
         columns |= dict.fromkeys(own)
         costs = repeats[~repeats["lost"]].groupby("series")["spent"]
@@ -169,13 +179,18 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
     return None, ""
 
 
-def _rows(part: pd.DataFrame, spent: pd.Series) -> pd.DataFrame:
-    """Return every scored repeat with its cost, and the samples without any scored repeat."""
-    marked = part.assign(spent=spent).merge(
-        summary.units(part)[["series", "sample_id", "cut", "lost"]], on=["series", "sample_id"]
+def _rows(part: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
+    """Return every scored repeat with its cost, and the samples without any scored repeat.
+
+    `units` has the place's samples (`summary.units`). Series are named as in the table.
+    """
+    marked = part[["series", "sample_id", "cluster", "score", "spent"]].merge(
+        units[["series", "sample_id", "cut", "lost"]], on=["series", "sample_id"]
     )
     known = marked[marked["score"].notna() | marked["lost"]]
-    return known[["series", "sample_id", "cluster", "score", "spent", "cut", "lost"]]
+    names = part["series"].drop_duplicates()
+    short = dict(zip(names, _without_models(names), strict=True))
+    return known.assign(series=known["series"].map(short))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +237,8 @@ class _Spent:
 def right_and_wrong(frame: pd.DataFrame) -> Table:
     """Build sub-calls and code errors of right trajectories, and of all others."""
     lines = []
-    recursing = frame[frame["series"].isin(frame[frame["used_recursion"]]["series"].unique())]
+    recursive = frame["series"].isin(frame.loc[frame["used_recursion"], "series"].unique())
+    recursing = frame.loc[recursive, [name for name in _RECURSION if name in frame]]
     scored = recursing[recursing["score"].notna()]
     for (task, length, series), part in scored.groupby(
         ["task_label", "length", "series"], sort=True

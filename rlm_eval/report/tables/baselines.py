@@ -53,8 +53,8 @@ def of_line(part: pd.DataFrame, units: pd.DataFrame) -> dict[str, Any]:
         row |= {f"base_{kind}_{end}": math.nan for end in ("difference", "low", "high")}
     if units.empty:
         return row
-    columns = units.columns.difference(["score", "cluster"], sort=False)
-    values = units[columns].apply(pd.to_numeric, errors="coerce")
+    columns = [name for name in units.columns if name not in ("score", "cluster")]
+    values = {name: pd.to_numeric(units[name], errors="coerce") for name in columns}
     row |= {f"base_{k}": values[n].mean() for k, n in COLUMNS.items() if n in values}
     row |= {"base_read": values[READ].mean(), "base_n": int(values[COLUMNS["prior"]].notna().sum())}
     for kind in MUST_EXCEED:
@@ -62,7 +62,7 @@ def of_line(part: pd.DataFrame, units: pd.DataFrame) -> dict[str, Any]:
         if both.any():
             found = paired.compare(
                 units.loc[both, "score"].to_numpy(dtype=float),
-                values.loc[both, COLUMNS[kind]].to_numpy(dtype=float),
+                values[COLUMNS[kind]][both].to_numpy(dtype=float),
                 units.loc[both, "cluster"].to_numpy(),
             )
             row |= {

@@ -107,7 +107,7 @@ def page(
         "rows": samples,
         "cells": links.cells,
         "words": rows.words(),
-        "runs": sorted(set(map(str, frame["run"]))),
+        "runs": sorted(map(str, frame["run"].unique())),
     }
     inner["trajectories"] = "filled below"
     shown = [(name, told) for name, told in _TITLES.items() if inner[name]]

@@ -8,11 +8,9 @@ it into a list of samples.
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -30,8 +28,6 @@ from rlm_eval.report.viewer.rows import cells
 if TYPE_CHECKING:
     from rlm_eval.report.figures import style
 
-_COLOURS = 64
-"""Colours of a figure's picture on the page: enough for lines and marks, at a third of the size."""
 _NUMBER = re.compile(r"\d")
 _NAME = re.compile(r"`([^`<>]+)`")
 """A name in backticks, in a note."""
@@ -236,7 +232,7 @@ def figure(saved: style.Saved) -> str:
     files = ", ".join(
         f'<a href="figures/{escape(path.name)}">{escape(path.name)}</a>' for path in saved.paths
     )
-    source = base64.b64encode(_small(saved.image)).decode()
+    source = base64.b64encode(saved.small).decode()
     told = f"<p>{escape(text)}</p>" if (text := _caption(saved)) else ""
     return (
         f'<figure id="figure-{escape(saved.name)}"><h3>{escape(saved.title)}</h3>'
@@ -251,15 +247,3 @@ def _caption(saved: style.Saved) -> str:
     found = [path for path in saved.paths if path.suffix == ".txt"]
     text = found[0].read_text(encoding="utf-8").strip() if found else ""
     return text.removeprefix(f"{saved.title}. ")
-
-
-def _small(path: Path) -> bytes:
-    """Return the picture with a reduced palette for the page; the file is unchanged."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(path) as image:
-        how = Image.Quantize.FASTOCTREE  # a quarter of the time of the default
-        flat = image.convert("RGB").quantize(_COLOURS, method=how, dither=Image.Dither.NONE)
-        flat.save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()

@@ -16,6 +16,7 @@ import pandas as pd
 
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.report import wording
+from rlm_eval.report.distinct import each_once
 
 CODED = ("task", "length", "method", "model", "outcome", "failure", "run", "cell")
 """Columns with few values."""
@@ -76,14 +77,14 @@ def listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dictionary per row of a prepared frame; unknown is `None`, `score` is in [0, 1]."""
     found: dict[str, list[Any]] = {
         "task": list(map(str, frame["task_label"])),
-        "length": [wording.tokens_label(float(value)) for value in frame["length"]],
+        "length": each_once(wording.tokens_label, frame["length"]).tolist(),
         "tokens": _numbers(frame["length"].where(frame["length"] != wording.UNKNOWN_LENGTH), 0),
         "method": list(map(str, frame["series"])),
-        "model": [model_label(*pair) for pair in zip(frame["root"], frame["sub"], strict=True)],
+        "model": each_once(model_label, frame["root"], frame["sub"]).tolist(),
         "outcome": list(map(str, frame["outcome"])),
-        "failure": ["" if pd.isna(value) else str(value) for value in frame["failure"]],
+        "failure": frame["failure"].astype(object).where(frame["failure"].notna(), "").tolist(),
         "run": list(map(str, frame["run"])),
-        "cell": [str(value)[:12] for value in frame["cell_id"]],
+        "cell": each_once(lambda value: str(value)[:12], frame["cell_id"]).tolist(),
         "sample": list(map(str, frame["sample_id"])),
     }
     for name, (column, digits) in _NUMBERS.items():
