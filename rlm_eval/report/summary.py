@@ -251,9 +251,7 @@ class _Lines:
 
 
 def _divided(lines: _Lines, beside: Beside) -> list[dict[str, Any]]:
-    from rlm_eval.report.figures.beside import completed
-
-    parts = completed(beside.submit(_Lines.part, lines, _PARTS), lines.part)
+    parts = beside.share(_Lines.part, lines, _PARTS).results(lines.part)
     return [row for part in parts for row in part]
 
 

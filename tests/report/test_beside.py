@@ -49,29 +49,44 @@ def test_what_a_killed_process_left_is_drawn_here(
     assert all(path.is_file() for path in saved.paths)
 
 
-def test_this_process_takes_from_the_back_what_no_other_has_begun() -> None:
-    begun: list[Future[str]] = [Future() for _ in range(4)]
-    begun[0].set_result("other 0")
-    begun[1].set_running_or_notify_cancel()
+def test_this_process_takes_from_the_back_what_no_other_has_taken(tmp_path: Path) -> None:
+    other: Future[dict[int, str]] = Future()
+    (tmp_path / "0").touch()
     here: list[int] = []
 
     def draw_here(number: int) -> str:
         here.append(number)
-        if number == 3:
-            begun[1].set_result("other 1")
+        if number == 3:  # meanwhile the other process takes its second task
+            (tmp_path / "1").touch()
+            other.set_result({0: "other 0", 1: "other 1"})
         return f"here {number}"
 
-    assert beside.completed(begun, draw_here) == ["other 0", "other 1", "here 2", "here 3"]
+    found = beside.Shared(tmp_path, 4, [other]).results(draw_here)
+    assert found == ["other 0", "other 1", "here 2", "here 3"]
     assert here == [3, 2]
+
+
+def test_what_a_killed_process_had_taken_is_made_here(tmp_path: Path) -> None:
+    killed: Future[dict[int, str]] = Future()
+    killed.set_exception(BrokenProcessPool("killed"))
+    (tmp_path / "0").touch()
+    found = beside.Shared(tmp_path, 3, [killed]).results("here {}".format)
+    assert found == ["here 0", "here 1", "here 2"]
 
 
 @pytest.mark.slow
 def test_tasks_share_an_input_that_is_written_once() -> None:
     with beside.Beside(1) as others:
-        found = [future.result() for future in others.submit(operator.add, 10, 3)]
-        (path,) = Path(others._folder.name).iterdir()
-    assert found == [10, 11, 12]
+        shared = others.share(operator.add, 10, 3)
+        (found,) = [future.result() for future in shared.begun]
+        (path,) = Path(others._folder.name).glob("*.pickle")
+        assert shared.results(_none_is_left) == [10, 11, 12]
+    assert found == {0: 10, 1: 11, 2: 12}
     assert not path.exists()
+
+
+def _none_is_left(number: int) -> int:
+    raise AssertionError(number)
 
 
 @pytest.mark.slow
@@ -104,9 +119,9 @@ def test_a_frame_is_written_once_for_all_tasks() -> None:
     frame = pd.DataFrame({"n": [1, 2]})
     with beside.Beside(1) as others:
         for _ in range(2):
-            begun = others.submit(_summed, {"frame": frame}, 2)
-            assert [future.result() for future in begun] == [3, 4]
-        assert len(list(Path(others._folder.name).iterdir())) == 3
+            shared = others.share(_summed, {"frame": frame}, 2)
+            assert shared.begun[0].result() == {0: 3, 1: 4}
+        assert len(list(Path(others._folder.name).glob("*.pickle"))) == 3
 
 
 def _summed(given: dict[str, pd.DataFrame], more: int) -> int:

@@ -1,12 +1,14 @@
 """Processes that work beside this one, and the division of lines and figures among them.
 
 The processes start before there is anything to draw: they import matplotlib while this process
-reads the records. They take tasks from the front; this one takes from the back whatever has not
-begun when it has nothing else to do.
+reads the records. They take tasks from the front; this one takes from the back whatever no other
+has taken when it has nothing else to do. A file per task says that it is taken: the pool's own
+queue gives each process a task in advance, for which this one would wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import importlib
@@ -16,10 +18,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
@@ -45,6 +48,7 @@ class Beside:
         self._number = itertools.count()
         self._frames: dict[int, tuple[Path, pd.DataFrame]] = {}  # held: an id is not used again
         # `spawn`: a fork of a process with threads (pyarrow, BLAS) may deadlock.
+        self._count = count
         self._pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
         for _ in range(count):
             self._submit(int)  # a process is started by a task, not by the pool
@@ -61,16 +65,20 @@ class Beside:
         self._pool.shutdown(cancel_futures=True)
         self._folder.cleanup()
 
-    def submit(
-        self, function: Callable[[Any, int], T], given: object, count: int
-    ) -> list[Future[T]]:
-        """Submit `function(given, n)` for n = 0 to `count` - 1.
+    def share(self, function: Callable[[Any, int], T], given: object, count: int) -> Shared[T]:
+        """Begin `function(given, n)` for n = 0 to `count` - 1 in the other processes.
 
         `given` is written once to a file that each process reads once: a task of its own would
-        carry it every time. So is every data frame in it, also for later submissions.
+        carry it every time. So is every data frame in it, also for later calls.
         """
         path = self._write(given, {pd.DataFrame: self._kept})
-        return [self._submit(_called, function, path, number) for number in range(count)]
+        taken = path.with_suffix(".taken")
+        taken.mkdir()
+        return Shared(
+            taken,
+            count,
+            [self._submit(_worked, function, path, taken, count) for _ in range(self._count)],
+        )
 
     def _write(self, value: object, how: Mapping[type, Callable[[Any], Any]]) -> Path:
         path = Path(self._folder.name) / f"{next(self._number)}.pickle"
@@ -96,23 +104,37 @@ class Beside:
             return failed
 
 
-def completed(begun: Sequence[Future[T]], here: Callable[[int], T]) -> list[T]:
-    """Return the results in order; call `here(n)` for those that no process has begun.
+@dataclass(frozen=True, slots=True)
+class Shared(Generic[T]):
+    """Tasks that this process and others work on."""
 
-    From the last one backwards: processes begin with the first. `here(n)` also replaces what a
-    killed process (out of memory) has left.
-    """
-    made: dict[int, T] = {}
-    for number in reversed(range(len(begun))):
-        if begun[number].cancel():
-            made[number] = here(number)
-    for number, future in enumerate(begun):
-        if number not in made:
-            try:
-                made[number] = future.result()
-            except BrokenProcessPool:
-                made[number] = here(number)
-    return [made[number] for number in range(len(begun))]
+    taken: Path
+    """Folder with a file for each task that a process has taken."""
+    count: int
+    """Number of tasks."""
+    begun: Sequence[Future[dict[int, T]]]
+    """What each other process gives: the results of the tasks that it took, by number."""
+
+    def results(self, here: Callable[[int], T]) -> list[T]:
+        """Return all results in order; call `here(n)` for those that no other process has taken.
+
+        From the last one backwards: processes begin with the first. `here(n)` also replaces what a
+        killed process (out of memory) has left.
+        """
+        made = {n: here(n) for n in reversed(range(self.count)) if _takes(self.taken, n)}
+        for future in self.begun:
+            with contextlib.suppress(BrokenProcessPool):
+                made |= future.result()
+        return [made[n] if n in made else here(n) for n in range(self.count)]
+
+
+def _takes(folder: Path, number: int) -> bool:
+    """Take a task; false where another process has."""
+    try:
+        (folder / str(number)).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _begin() -> None:
@@ -120,13 +142,15 @@ def _begin() -> None:
         importlib.import_module(name)
 
 
-def _called(function: Callable[[Any, int], T], path: Path, number: int) -> T:
+def _worked(function: Callable[[Any, int], T], path: Path, taken: Path, count: int) -> dict[int, T]:
+    """Work on tasks until all are taken."""
     with collector.paused():
-        return function(_given(path), number)
+        given = _given(path)
+        return {n: function(given, n) for n in range(count) if _takes(taken, n)}
 
 
 @functools.cache
 def _given(path: Path) -> Any:
     """Return the shared input; only this program's own process writes the folder (mode 0700)."""
     with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301 - written by `submit`
+        return pickle.load(file)  # noqa: S301 - written by `share`

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rlm_eval.report import looks, series
-from rlm_eval.report.figures.beside import Beside, completed
+from rlm_eval.report.figures.beside import Beside
 
 if TYPE_CHECKING:
     from rlm_eval.report.figures import panels, style
@@ -78,8 +78,8 @@ def draw(
     chosen = list(_chosen(frame, table, comparisons, published))
     if beside is None:
         return lambda: [_save(work, one) for one in chosen]
-    begun = beside.submit(_numbered, work, len(chosen))
-    return lambda: completed(begun, lambda number: _save(work, chosen[number]))
+    shared = beside.share(_numbered, work, len(chosen))
+    return lambda: shared.results(lambda number: _save(work, chosen[number]))
 
 
 def numbers(
