@@ -34,7 +34,7 @@ class Words:
         tree = _parsed(code)
         if _returns_a_value(tree):
             return self._hints["value_not_printed"]
-        if self._speaks_of_search and not ("print" in code and _is_search(tree)):
+        if self._speaks_of_search and not _is_search(tree):
             return self._hints["nothing_without_search"]
         return self._prompt["nothing"]
 
