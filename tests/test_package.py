@@ -141,7 +141,10 @@ def test_a_wheel_has_every_file_and_none_of_the_users(wheel):
             if "local" not in path.parts and "__pycache__" not in path.parts
         }
         assert wanted <= names
-    assert {"rlm_eval/py.typed", "rlm_eval/report/figures/rlm_eval.mplstyle"} <= names
+    figures = {
+        f"rlm_eval/report/figures/{name}" for name in ("rlm_eval.mplstyle", "rlm_eval_sans.ttf")
+    }
+    assert {"rlm_eval/py.typed", *figures} <= names
     assets = ROOT / "rlm_eval/report/viewer/assets"
     assert {f"rlm_eval/report/viewer/assets/{p.name}" for p in assets.iterdir()} <= names
     assert not [name for name in names if "configs/local/" in name]

@@ -290,9 +290,13 @@ def bootstrap_ratio(
         return float("nan"), float("nan")
     drawn = affordable(draws, len(tops))
     counts = _as_floats if drawn * len(tops) <= _MOST_FLOATS else multiplicities
-    sums = product(counts(len(tops), drawn, seed), np.column_stack([tops, bottoms]))
+    resampled = counts(len(tops), drawn, seed)
+    # Two products with vectors: BLAS packs the matrix for one with two columns, which takes longer.
+    below: Any = bottoms[0] * len(bottoms)  # of every draw, if all clusters are of one size
+    if np.ptp(bottoms) > 0:
+        below = product(resampled, bottoms)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = sums[:, 0] / sums[:, 1]
+        found = product(resampled, tops) / below
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "BCa" and np.ptp(tops / np.where(bottoms == 0, 1, bottoms)) > 0:
         tails = _bca_tails(tops, bottoms, found, tails)

@@ -146,6 +146,25 @@ def test_a_map_of_positions_names_the_series_that_it_leaves_out() -> None:
     assert f"Not drawn, to keep the maps readable: {', '.join(left)}." in style.caption_of(figure)
 
 
+@pytest.mark.parametrize("lengths", [(1024, 2048), tuple(1024 * 2**k for k in range(8))])
+def test_the_numbers_of_a_map_do_not_overlap(lengths: tuple[int, ...]) -> None:
+    """Many lengths leave no room for the n of every field: it stands in the caption."""
+    frame, table = prepared(lengths=lengths, n=40)
+    figure, data = heatmaps.position_by_length(frame, table)
+    figure.canvas.draw()
+    told = style.caption_of(figure)
+    assert ("n = 8 per field" in told) == (len(lengths) > 2)
+    assert ("In brackets: n of the field" in told) == (len(lengths) == 2)
+    for axes in figure.axes[: data.groupby(["task_label", "series"]).ngroups]:
+        rows: dict[float, list[tuple[float, float]]] = {}
+        for text in axes.texts:
+            box = text.get_window_extent()
+            rows.setdefault(text.get_position()[1], []).append((box.x0, box.x1))
+        assert len(rows) == 5
+        for boxes in rows.values():
+            assert all(a[1] <= b[0] for a, b in itertools.pairwise(sorted(boxes)))
+
+
 def test_the_labels_of_a_low_figure_do_not_overlap() -> None:
     for methods in (("rag", "rlm"), ("long_context", "rag", "rlm")):
         frame, table = prepared(methods=methods, lengths=(1024,), n=12)

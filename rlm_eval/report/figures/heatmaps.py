@@ -122,6 +122,10 @@ class _Grid:
 
 _PLACE = ["task_label", "length", "kind"]
 """Columns that identify a row of a model grid's panels: `kind` is the method's settings."""
+_LABELS = 0.45
+"""Inches beside a map for the labels of its rows, as a mean over the maps of a row."""
+_LETTER = 0.05
+"""Inches of a letter in a field."""
 _SCORED = ["root", "sub", "accuracy", "as_bounds", "bound_low", "bound_high"]
 
 
@@ -219,27 +223,33 @@ def _by_length(
     _, columns = style.grid(len(groups))
     height = 0.6 + 0.22 * own["row"].nunique()
     figure, axes = style.panels(len(groups), row_height=height)
+    across = style.width_for(columns) / columns - _LABELS
+    letters = across / fields["length"].nunique() / _LETTER
+    counts = all(len(_field(line)) <= letters for line in row_dicts(fields))
+    every = [part["n"] for _, part in groups]
+    size = "" if counts else f"{wording.counted(pd.concat(every))} per field"
     for axis, (key, part) in zip(axes, groups, strict=True):
         score = part.assign(shade=_shades(part)).set_index(["row", "length"])["shade"].unstack()
         lines = {(line["row"], line["length"]): line for line in row_dicts(part)}
-        texts = [[_field(lines.get((row, length))) for length in score] for row in score.index]
+        drawn = [[lines.get((row, length)) for length in score] for row in score.index]
+        texts = [[_field(line, counts=counts) for line in row] for row in drawn]
         score.columns = pd.Index([wording.tokens_label(float(c)) for c in score.columns])
         heat(axis, 100 * score, texts, ", ".join(map(str, key)), limits=(0, 100))
         axis.set_xlabel("context length (tokens)")
         axis.set_ylabel(label)
     style.outer_labels(axes, columns)
-    every = set(own["row"].unique())
-    if all(set(part["row"].unique()) == every for _, part in groups):
+    rows = set(own["row"].unique())
+    if all(set(part["row"].unique()) == rows for _, part in groups):
         for number, axis in enumerate(axes):
             if number % columns:
                 axis.set_yticklabels([])
     data = own.groupby([*by, "row", "length"])["score"].agg(["mean", "count"]).reset_index()
     caption = (
-        f"{words} Nine maps at most. In brackets: n of the field; x: context_overflow in more than "
-        f"half of them. Fields of few samples are noise. {_bounds_note(fields)}"
+        f"{words} Nine maps at most. {size or 'In brackets: n of the field'}; x: context_overflow "
+        f"in more than half of them. Fields of few samples are noise. {_bounds_note(fields)}"
         + shared_caption(own, table[table["series"].isin(own["series"].unique())])
     )
-    return style.finish(figure, frame=own, caption=caption), data
+    return style.finish(figure, frame=own, caption=caption, size=size), data
 
 
 def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -264,10 +274,11 @@ def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _field(line: Any) -> str:
+def _field(line: Any, *, counts: bool = True) -> str:
     if line is None:
         return ""
-    return f"{_score(line)}{' x' if line['over'] > 0.5 else ''} ({line['n']})"
+    count = f" ({line['n']})" if counts else ""
+    return f"{_score(line)}{' x' if line['over'] > 0.5 else ''}{count}"
 
 
 def heat(

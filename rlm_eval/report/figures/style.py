@@ -20,13 +20,14 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.markers import TICKDOWN, MarkerStyle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
@@ -48,8 +49,12 @@ _SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # sample size; must not be spl
 _MARK_POINTS = 5.5
 
 STYLE = Path(__file__).with_name("rlm_eval.mplstyle")
+FONT = Path(__file__).with_name("rlm_eval_sans.ttf")
+"""DejaVu Sans with fewer characters, so that a PDF is written faster (`scripts/make_font.py`)."""
+font_manager.fontManager.addfont(FONT)
 RC = mpl.rc_params_from_file(STYLE, use_default_template=False)
-"""The settings of `rlm_eval.mplstyle`."""
+RC["font.family"] = ["rlm_eval Sans", "DejaVu Sans"]
+"""The settings of `rlm_eval.mplstyle`, and the font: other characters come from the whole one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -232,11 +237,21 @@ def length_axis(
     apart = [t for i, t in enumerate(ticks) if i == 0 or t / ticks[i - 1] > 1.08]
     kept = apart[:: max(1, -(-len(apart) // most))]
     axis.xaxis.set_major_locator(FixedLocator(kept))
-    axis.xaxis.set_minor_locator(FixedLocator(ticks))
-    axis.xaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: (form or wording.tokens_label)(x)))
     axis.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
     axis.set_xlabel(label)
+    if places := [t for t in ticks if t not in kept]:
+        axis.add_artist(_small_ticks(axis, places))
+
+
+def _small_ticks(axis: Axes, places: list[float]) -> Line2D:
+    """One line with a mark at each place: a minor tick is five artists, drawn in every file."""
+    return Line2D(
+        places, [0.0] * len(places), linestyle="none", color="black", clip_on=False,
+        marker=MarkerStyle(TICKDOWN), markersize=RC["xtick.minor.size"],
+        markeredgewidth=RC["xtick.minor.width"], transform=axis.get_xaxis_transform(),
+    )  # fmt: skip
 
 
 def percent_axis(axis: Axes, label: str = "score (%)") -> None:
@@ -323,10 +338,6 @@ def finish(
             va="bottom", color="#777777",
         )  # fmt: skip
     _fit_titles(figure, width)
-    for artist in figure.findobj(Text):
-        # A ligature embeds the font a second time (matplotlib 3.11 and later).
-        if hasattr(artist, "set_fontfeatures"):
-            artist.set_fontfeatures(["-liga"])
     _lay_out(figure, height, below)
     return figure
 
