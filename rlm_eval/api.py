@@ -113,7 +113,7 @@ async def evaluate(
     configs, cells = await asyncio.to_thread(cells_of, task, methods, slots, **settings)
     output_folder(place)
     above = float(configs[0].confirm_above)
-    cost = await expected_cost(place, cells)
+    cost = await expected_cost(place, cells, again)
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
     runner = Runner(place, cells, sweep_budget(configs[0]), again)

@@ -12,6 +12,7 @@ from rlm_eval.commands.submit import main as submit
 from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError, EndpointUnusable
+from rlm_eval.core.types import Outcome
 from rlm_eval.runner.execution import confirm, confirmed_above
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
@@ -132,7 +133,7 @@ def test_a_design_that_shows_nothing_is_told_before_the_first_call(tmp_path, cap
     assert "set n=" in told
     assert "task.questions_per_window=1" in told
     (tmp_path / cells[0].folder).mkdir(parents=True)
-    (tmp_path / cells[0].folder / "DONE").touch()
+    (tmp_path / cells[0].folder / "DONE").write_text('{"samples": 20, "epochs": 1, "n": 20}')
     confirm(tmp_path, cells, 0.0, yes=True)
     assert not capsys.readouterr().err, "nothing is left to be called"
     (default,) = [build_cell(config) for config in expand(given)]
@@ -140,6 +141,27 @@ def test_a_design_that_shows_nothing_is_told_before_the_first_call(tmp_path, cap
     script = [build_cell(config) for config in expand(["debug=scripted", "n=2"])]
     confirm(tmp_path, script, 0.0, yes=True)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "redo"),
+    [(["n=200"], []), (["epochs=9"], []), ([], [Outcome.TRUNCATED])],
+)
+def test_what_a_finished_cell_still_needs_is_asked_about(tmp_path, monkeypatch, more, redo):
+    """A trial of a few samples must not open the way to thousands."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    def asked(given, redo=()):
+        cells = [build_cell(config) for config in expand([*PRICED, "n=20", *given])]
+        (tmp_path / cells[0].folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / cells[0].folder / "DONE").write_text('{"samples": 20, "epochs": 1, "n": 20}')
+        confirm(tmp_path, cells, 0.001, yes=False, redo=redo)
+
+    asked([])
+    asked(["n=5"])
+    with pytest.raises(ConfigError, match=r"expected .*over \$0\.001.*--yes"):
+        asked(more, redo)
 
 
 def test_the_flagship_pair_is_asked_about(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from runs import (
 )
 
 from rlm_eval.commands.replay import main as replay
+from rlm_eval.commands.run import main as command
 from rlm_eval.commands.status import main as status
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome
@@ -274,6 +275,66 @@ async def test_redo_asks_anew_and_an_interrupted_redo_goes_on(tmp_path):
         assert [r["outcome"] for r in table] == ["ok", "ok"]
         assert sorted(r["re_rolls"] for r in table) == [0, 1]
         assert {r["n_replayed_calls"] for r in table} == {0}
+
+
+async def test_the_same_redo_again_pays_for_nothing_twice(tmp_path):
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "n=3", "max_samples=1", "method=long_context")
+        await run_here(given)
+        # A preflight, the first sample; the second one hangs and is lost.
+        first = len(server.log)
+        server.faults = lambda n, request: Fault("hang") if n == first + 2 else None
+        run = asyncio.create_task(run_here(given, list(Outcome)))
+        await until(lambda: len(server.log) == first + 3)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        server.faults = None
+
+        def paid() -> int:
+            return sum(asked(server.log).values())
+
+        assert paid() == 3 + 2
+        assert not (await run_here(given, list(Outcome))).unfinished
+        assert paid() == 5 + 2
+        assert [r["re_rolls"] for r in records(tmp_path)] == [1, 1, 1]
+        assert not (await run_here(given, list(Outcome))).unfinished  # that one ended: another
+        assert paid() == 7 + 3
+
+
+async def test_what_an_unfinished_larger_run_left_does_not_count(tmp_path, caplog):
+    """Those that end first are no random part of its samples."""
+
+    def ended() -> int:
+        files = (tmp_path / "test" / "cells").glob("*/trajectories.jsonl")
+        return sum(1 for path in files for _ in read_lines(path))
+
+    async with FakeServer(reply=rules(RULES)) as server:
+        given = overrides(tmp_path, server.url, "n=6", "max_samples=6", "method=long_context")
+        server.faults = lambda n, request: Fault("hang") if n in (2, 3) else None
+        run = asyncio.create_task(run_here(given))
+        await until(lambda: ended() == 4)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        server.faults = None
+        assert not (await run_here([*given, "n=2"])).unfinished
+        assert [row["index"] for row in records(tmp_path)] == [0, 1]
+        assert "are not counted: it was finished with n=2" in caplog.text
+        assert not (await run_here(given)).unfinished
+        assert len(records(tmp_path)) == 6
+
+
+def test_results_that_no_record_has_yet_get_into_the_table(tmp_path, capsys):
+    given = ["debug=scripted", "sweep={}", "method=long_context", f"results={tmp_path}"]
+    given += ["name=test", "task=s_niah", "length=1024"]
+    assert command([*given, "n=2"]) == 0
+    assert command([*given, "n=4", "--no-report"]) == 0
+    os.utime(tmp_path / "test" / "records.parquet", (0, 0))  # as after a kill before they are made
+    capsys.readouterr()
+    assert command([*given, "n=4"]) == 0
+    assert "| long_context | 4 |" in capsys.readouterr().out
+    made = (tmp_path / "test" / "records.parquet").stat().st_mtime_ns
+    assert command([*given, "n=4"]) == 0
+    assert (tmp_path / "test" / "records.parquet").stat().st_mtime_ns == made  # nothing is new
 
 
 async def test_a_budget_counts_what_earlier_processes_spent(tmp_path):

@@ -129,6 +129,7 @@ def test_numbers_are_recomputed_and_not_only_compared_with_a_digest(bundle, caps
     ("change", "words"),
     [
         (lambda r: r.iloc[1:], "records of 2 samples|samples, but n = 3|records are missing"),
+        (lambda r: r[r["cell_id"] != r["cell_id"][0]], "records are missing|no record|which"),
         (lambda r: pd.concat([r, r.iloc[:1]]), "two records of cell"),
         (lambda r: r.assign(cell_id=r["cell_id"].replace({r["cell_id"][0]: "f" * 64})), "which"),
         (lambda r: r.assign(method="rlm"), "method is"),

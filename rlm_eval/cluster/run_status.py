@@ -14,8 +14,9 @@ from rlm_eval.core.messages import warn
 from rlm_eval.core.terminal import printable
 from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_folders import all_started, copies_of
-from rlm_eval.storage.cell_store import CellStore, finished_samples, folder_of, read_manifest
+from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
 from rlm_eval.storage.damage import read_mapping
+from rlm_eval.storage.done import Done
 from rlm_eval.storage.imported import about_import
 from rlm_eval.storage.lease import holder_of
 from rlm_eval.storage.plan import why_no_run
@@ -124,7 +125,8 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
         stored = len(store.attempts)
         counted = f"{finished} of {total} samples  "
     if (folder / "DONE").exists():
-        if stored < (expected := _finished(folder)):
+        done = Done.of(folder)
+        if stored < (expected := done.results if done else 0):
             return (
                 f"damaged  {expected} results were stored, {stored} can be read: a file was "
                 "truncated or deleted; restore it, or run the same command again"
@@ -143,11 +145,3 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
     if counted:
         return f"interrupted  {counted}{gone or 'the same command resumes'}"
     return f"missing  {gone}".rstrip()
-
-
-def _finished(folder: Path) -> int:
-    """Return the results of a finished cell by its marker; 0 where the marker cannot be read."""
-    try:
-        return finished_samples(folder, "samples")
-    except ValueError:
-        return 0

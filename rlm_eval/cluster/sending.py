@@ -26,6 +26,7 @@ from rlm_eval.runner.execution import confirm
 from rlm_eval.storage.budget_ledger import balance, check_left
 from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_store import output_folder
+from rlm_eval.storage.done import MARKER, covers
 from rlm_eval.storage.lease import Lease, holder_of
 from rlm_eval.storage.plan import plan
 
@@ -80,6 +81,8 @@ def send(
         if not (todo := _unsent(run, todo)):
             print("another `submit` has submitted them meanwhile")
             return 0
+        for cell in todo:  # finished with a smaller n: servers wait for what has no marker
+            (run / cell.folder / MARKER).unlink(missing_ok=True)
         first = []
         if served and (missing := serve_job.without_server(run, served)):
             first = [serve_job.write(run, todo, missing, holder, bind)]
@@ -119,6 +122,6 @@ def _unsent(run: Path, cells: Sequence[Cell]) -> list[Cell]:
         cell
         for cell in cells
         if cell.plan_id not in queued
-        and not (run / cell.folder / "DONE").exists()
+        and not covers(run / cell.folder, cell.n, cell.epochs)
         and holder_of(run / cell.folder) is None
     ]

@@ -21,11 +21,11 @@ from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import (
     CellStore,
     RolloutResult,
-    finished_samples,
     output_folder,
-    stale_lines,
     stored_sample,
 )
+from rlm_eval.storage.done import Done
+from rlm_eval.storage.jsonl import read_lines, stale_lines
 from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.plan import why_no_run
 from rlm_eval.storage.spend import first_requests
@@ -57,18 +57,18 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
 
     Raises `RlmEvalError` where stored results were lost or changed: the rest would look whole.
     """
-    try:
-        finished = finished_samples(folder, "samples")  # read first: the cell may finish meanwhile
-    except ValueError:  # damaged: the same command writes it again
-        finished = 0
+    done = Done.of(folder)  # read first: the cell may finish meanwhile
     store = CellStore(folder)
     make = row_maker(store, known)
-    made = [make(line, attempt) for line, attempt in store.load()]
-    if len(made) < (expected := max(finished, len(store.attempts))):
+    found = list(store.load())
+    if len(found) < (expected := max(done.results if done else 0, len(store.attempts))):
         raise RlmEvalError(
-            f"{folder}: {expected} results were stored, {len(made)} can be read: a file was "
+            f"{folder}: {expected} results were stored, {len(found)} can be read: a file was "
             "truncated or deleted; restore it, or run the same command again"
         )
+    if done is not None:
+        found = _requested(folder, done, found)
+    made = [make(line, attempt) for line, attempt in found]
     for row in made:
         if not _is_score(row["score"]) and not row["imported"]:
             raise RlmEvalError(
@@ -77,6 +77,27 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
                 "scores stored answers again"
             )
     return made
+
+
+def _requested(
+    folder: Path, done: Done, found: Sequence[tuple[dict[str, Any], RolloutResult]]
+) -> list[tuple[dict[str, Any], RolloutResult]]:
+    """Leave out what an interrupted run of a larger n has left; see `Done.requested`."""
+    order = [str(line["id"]) for line in read_lines(folder / "samples.jsonl") if "id" in line]
+    ended = [one for one in found if not one[1].trajectory.outcome.is_missing]
+    asked = done.requested(order, [_who(attempt) for _, attempt in ended])
+    left = sum(_who(attempt) not in asked for _, attempt in ended)
+    if left:
+        _LOG.warning(
+            "%s: %d results of an unfinished larger run are not counted: it was finished with "
+            "n=%d epochs=%d; raise them to run the rest",
+            folder, left, done.n, done.epochs,
+        )  # fmt: skip
+    return [one for one in found if _who(one[1]) in asked]
+
+
+def _who(attempt: RolloutResult) -> tuple[str, int]:
+    return attempt.trajectory.sample, attempt.trajectory.epoch
 
 
 def _is_score(value: Any) -> bool:

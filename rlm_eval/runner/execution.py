@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from rlm_eval.runner.planning.power import designs_of
 from rlm_eval.runner.runner import Runner, Summary
 from rlm_eval.runner.signals import Signals
 from rlm_eval.storage.cell_store import output_folder
+from rlm_eval.storage.done import covers
 from rlm_eval.storage.shards import merge_done
 from rlm_eval.suites.reporting import summary, write_report
 
@@ -66,12 +67,15 @@ class ExpectedCost:
     """True if the price of another model is unknown."""
 
 
-async def expected_cost(folder: Path, cells: Sequence[Cell]) -> ExpectedCost | None:
+async def expected_cost(
+    folder: Path, cells: Sequence[Cell], redo: Sequence[Outcome] = ()
+) -> ExpectedCost | None:
     """Estimate the unfinished cells of the run directory `folder` without a model call.
 
-    `None` if none of their models has a price.
+    With outcomes to run again (`redo`), all cells count in full. `None` if none of their models
+    has a price.
     """
-    todo = _open_cells(folder, cells)
+    todo = list(cells) if redo else _open_cells(folder, cells)
     priced = [c for c in todo if any(price_of(m.price) for m in c.models.values())]
     if not priced:
         return None
@@ -84,7 +88,8 @@ async def expected_cost(folder: Path, cells: Sequence[Cell]) -> ExpectedCost | N
 
 
 def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if not (folder / cell.folder / "DONE").exists()]
+    """Return the cells that need a call: a larger n or more epochs open a finished one again."""
+    return [cell for cell in cells if not covers(folder / cell.folder, cell.n, cell.epochs)]
 
 
 def unready(folder: Path, cells: Sequence[Cell]) -> dict[str, str]:
@@ -129,15 +134,16 @@ def confirm(
     yes: bool,
     ask: bool = True,
     tests: int | None = None,
+    redo: Sequence[Outcome] = (),
 ) -> None:
     """Warn about underpowered designs; ask before spending more than `above` US dollars.
 
-    `tests`: number of comparisons named beforehand. Raises `ConfigError` without a terminal, or
-    if `ask` is false (then there is no `--yes`).
+    `tests`: number of comparisons named beforehand; `redo`: outcomes to run again. Raises
+    `ConfigError` without a terminal, or if `ask` is false (then there is no `--yes`).
     """
     for warning in weak_designs(folder, cells, tests):
         warn(warning)
-    if yes or (cost := asyncio.run(expected_cost(folder, cells))) is None:
+    if yes or (cost := asyncio.run(expected_cost(folder, cells, redo))) is None:
         return
     if cost.dollars <= above:
         if cost.unpriced:
@@ -176,7 +182,7 @@ def execute(
     if lacking := unready(folder, cells):
         lines = dict.fromkeys(lacking.values())
         raise MissingDependency("\n".join([*lines, "nothing was called"]))
-    confirm(folder, cells, confirmed_above(config), yes=yes, tests=tests)
+    confirm(folder, cells, confirmed_above(config), yes=yes, tests=tests, redo=redo)
     begin(folder)
 
     runner = Runner(folder, cells, sweep_budget(config), redo, Signals())
@@ -203,11 +209,30 @@ def execute(
 
 
 def update_records(folder: Path, ended: Summary) -> bool:
-    """Rebuild a run's records; return false if they exist and nothing was added."""
-    is_new = bool(ended.attempted or ended.rescored) or not (folder / FILE).exists()
+    """Rebuild a run's records; return false if they hold all results already."""
+    is_new = bool(ended.attempted or ended.rescored) or _is_older(folder / FILE, _results(folder))
     if is_new:
         write_records(folder)
     return is_new
+
+
+_RESULTS = ("manifest.json", "samples.jsonl", "trajectories.jsonl", "scores.jsonl", "DONE")
+"""Files of a cell that its records are made of. The journal is written before these."""
+
+
+def _results(folder: Path) -> list[Path]:
+    return [path for name in _RESULTS for path in (folder / "cells").glob(f"*/{name}")]
+
+
+def _is_older(path: Path, sources: Iterable[Path]) -> bool:
+    """Return true where `path` does not exist, or a source was written after it.
+
+    A killed process, another process or `--no-report` leaves results that are in no record yet.
+    """
+    if not path.exists():
+        return True
+    made = path.stat().st_mtime_ns
+    return any(source.stat().st_mtime_ns > made for source in sources)
 
 
 def contexts_of(cells: Sequence[Cell]) -> ContextSource:
@@ -220,7 +245,7 @@ def _print_results(folder: Path, cells: Sequence[Cell], ended: Summary, *, repor
     out = folder / "report"
     is_new = update_records(folder, ended)
     if report:
-        fresh = is_new or not (out / "report.html").exists()
+        fresh = is_new or _is_older(out / "report.html", [folder / FILE])
         try:
             print(write_report([folder], out, contexts_of(cells)) if fresh else summary(out))
         except NoRecords:

@@ -16,6 +16,7 @@ from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.core.types import Context, Sample
 from rlm_eval.storage.cell_store import stored_sample
 from rlm_eval.storage.damage import read_mapping
+from rlm_eval.storage.done import covers
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.tasks import Task
 
@@ -76,12 +77,8 @@ def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
         whole = folder.parents[2] / "cells" / cell.id
     if not (whole / "DONE").exists():
         return None
-    counts = read_mapping(whole / "DONE", "delete it: the same command writes it again")
-    made = counts.get("samples", 0)
-    asked = counts.get("n", made)
-    # Fewer samples than n: the data set has no more.
-    has_all = cell.n <= asked or made < asked
-    if not has_all or cell.epochs > counts.get("epochs", 0):
+    read_mapping(whole / "DONE", "delete it: the same command writes it again")
+    if not covers(whole, cell.n, cell.epochs):
         return None
     found = sorted(stored_samples(whole, cell.task), key=lambda sample: sample.index)
-    return found[: min(cell.n, made)]
+    return found[: cell.n]

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,8 @@ from rlm_eval.runner.eta import Kind, Pace, in_words, seconds_left
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.stats.bounds import CUT_SHARE, bounds
 from rlm_eval.stats.intervals import mean_interval
-from rlm_eval.storage.cell_store import CellStore, RolloutResult, finished_samples
+from rlm_eval.storage.cell_store import CellStore, RolloutResult
+from rlm_eval.storage.done import Done
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -133,7 +133,9 @@ class Progress:
     ) -> CellProgress:
         """Start the line of a cell."""
         total = len(samples) * cell.epochs
-        kept = [store.attempts.get((s.id, e)) for e in range(cell.epochs) for s in samples]
+        again = {(sample.id, epoch) for sample, epoch in todo}
+        places = [(s.id, epoch) for epoch in range(cell.epochs) for s in samples]
+        kept = [store.attempts.get(who) for who in places if who not in again]
         prices = {slot: model.price for slot, model in cell.models.items()}
         clusters = {sample.id: sample.cluster for sample in samples}
         line = CellProgress(self, cell, total, len(todo), call_cost(prices), clusters)
@@ -338,8 +340,8 @@ def _expected(cell: Cell, folder: Path | None) -> int:
     counts in full."""
     done = 0
     if folder is not None:
-        with suppress(OSError, ValueError, AttributeError, TypeError):  # any damage
-            done = finished_samples(folder / cell.folder)
+        counts = Done.of(folder / cell.folder)
+        done = counts.n * counts.epochs if counts else 0
     total = max(0, cell.n * cell.epochs - done)
     return total if cell.shard is None else math.ceil(total / cell.shard.of)
 

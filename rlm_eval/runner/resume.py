@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,41 @@ from rlm_eval.storage.cell_logs import CellLogs
 from rlm_eval.storage.cell_store import CellStore
 
 
-async def invalidate(store: CellStore, logs: CellLogs, todo: Iterable[tuple[Sample, int]]) -> None:
-    """Mark the finished attempts of `todo` as not done."""
+def waiting(
+    store: CellStore, samples: Sequence[Sample], epochs: int, redo: Collection[Outcome]
+) -> list[tuple[Sample, int]]:
+    """Return the (sample, epoch) to run: without a result, or with an outcome in `redo`.
+
+    Results that an interrupted redo of the same outcomes has replaced are not run once more.
+    """
+    replaced = store.replaced(_named(redo)) if redo else set()
+
+    def is_redone(who: tuple[str, int]) -> bool:
+        done = store.attempts.get(who)
+        return done is not None and done.trajectory.outcome in redo and who not in replaced
+
+    return [
+        (sample, epoch)
+        for epoch in range(epochs)
+        for sample in samples
+        if store.needs_run(who := (sample.id, epoch)) or is_redone(who)
+    ]
+
+
+def _named(redo: Collection[Outcome]) -> str:
+    return ",".join(sorted(redo))
+
+
+async def invalidate(
+    store: CellStore,
+    logs: CellLogs,
+    todo: Iterable[tuple[Sample, int]],
+    redo: Collection[Outcome],
+) -> None:
+    """Mark the finished attempts of `todo` as not done; `redo`: the outcomes to run again."""
     if done := [who for s, epoch in todo if not store.needs_run(who := (s.id, epoch))]:
         for who in done:
-            store.invalidate(logs.trajectories, who)
+            store.invalidate(logs.trajectories, who, _named(redo))
         await logs.trajectories.sync()
 
 

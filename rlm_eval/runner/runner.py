@@ -37,13 +37,13 @@ from rlm_eval.models.waiting import INTERRUPT
 from rlm_eval.records import baselines
 from rlm_eval.records.rescoring import scored_again
 from rlm_eval.repl import ReplPool
+from rlm_eval.runner import resume
 from rlm_eval.runner.counterfactual.shared import journal_of
 from rlm_eval.runner.kept_samples import samples_of
 from rlm_eval.runner.manifest import manifest, price_facts
 from rlm_eval.runner.planning.job_window import prepare
 from rlm_eval.runner.progress import CellProgress, Progress
 from rlm_eval.runner.resources import Indexes, OpenModels, Pools
-from rlm_eval.runner.resume import check_settings, first_that_counts, invalidate, replaced_cells
 from rlm_eval.runner.rollout import run_rollout
 from rlm_eval.runner.signals import Signals, StopRequest
 from rlm_eval.runner.sweep_budget import SweepBudget
@@ -52,6 +52,7 @@ from rlm_eval.storage import cell_store, stale_code
 from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_logs import CellLogs, cell_logs
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, output_folder
+from rlm_eval.storage.done import covers
 from rlm_eval.storage.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.storage.plan import plan
 from rlm_eval.storage.shards import recover, shard_facts
@@ -128,7 +129,7 @@ class Runner:
             await self._prove_endpoints(models)
             pools = Pools(stack)
             for index, cell in enumerate(self.cells):
-                if self.stop.asked and not (self._folder(cell) / "DONE").exists():
+                if self.stop.asked and not self._is_done(cell):
                     self.summary.unfinished[cell.plan_id] = "stopped before it began"
                     continue
                 await self._run_or_report(cell, models, pools)
@@ -144,7 +145,7 @@ class Runner:
         todo = [
             model
             for cell in self.cells
-            if not (self._folder(cell) / "DONE").exists() and holder_of(self._folder(cell)) is None
+            if not self._is_done(cell) and holder_of(self._folder(cell)) is None
             for model in cell.models.values()
         ]
         for model in todo:  # check all keys first: a missing key must not cost another's request
@@ -157,6 +158,9 @@ class Runner:
 
     def _folder(self, cell: Cell) -> Path:
         return self.folder / cell.folder
+
+    def _is_done(self, cell: Cell) -> bool:
+        return not self._redo and covers(self._folder(cell), cell.n, cell.epochs)
 
     def _is_gone(self) -> bool:
         return not (self.folder / "plan.json").exists()
@@ -208,8 +212,8 @@ class Runner:
             began: Mapping[str, Any] = {}
             if (folder / "manifest.json").exists():
                 began = store.manifest
-            check_settings(cell, began)
-            replaces = replaced_cells(self.folder, cell)
+            resume.check_settings(cell, began)
+            replaces = resume.replaced_cells(self.folder, cell)
             if replaces and not began:
                 self.progress.note(
                     f"{cell.plan_id}: starts again from the first sample: an earlier release made "
@@ -218,12 +222,7 @@ class Runner:
             code = await asyncio.to_thread(stale_code.code_of_cell, cell)
             other = stale_code.changed(began, code)
             await self._score_anew(cell, store, whole, lease, everything=stale_code.SCORER in other)
-            todo = [
-                (sample, epoch)
-                for epoch in range(cell.epochs)
-                for sample in samples
-                if store.needs_run(who := (sample.id, epoch)) or self._is_redone(store, who)
-            ]
+            todo = resume.waiting(store, samples, cell.epochs, self._redo)
             kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
             if kept and (told := stale_code.check_kept(self.folder, other, todo)):
                 self.progress.note(f"{cell.plan_id}: {told}")
@@ -249,7 +248,7 @@ class Runner:
                 cell_logs(folder, cell.task.protected, lease) as logs,
             ):
                 # Set aside first: the manifest must not name the installed code for older results.
-                await invalidate(store, logs, todo)
+                await resume.invalidate(store, logs, todo, self._redo)
                 await asyncio.to_thread(store.begin, facts, samples)
                 await asyncio.to_thread(baselines.keep, folder, cell, whole, self.progress.note)
                 full = await self._run_samples(cell, store, todo, endpoints, logs, pool, progress)
@@ -295,7 +294,9 @@ class Runner:
         progress: CellProgress,
     ) -> str | None:
         """Run these samples; return the reason if a spent budget or a lost endpoint ended it."""
-        wanted = {(s.id, epoch): first_that_counts(store, (s.id, epoch)) for s, epoch in todo}
+        wanted = {
+            (s.id, epoch): resume.first_that_counts(store, (s.id, epoch)) for s, epoch in todo
+        }
         journal = await asyncio.to_thread(journal_of, cell.origin, logs.journal, wanted)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
@@ -374,10 +375,6 @@ class Runner:
         if not self.stop.asked:
             self.stop.ask(f"{why}; stopping")
         return why
-
-    def _is_redone(self, store: CellStore, who: tuple[str, int]) -> bool:
-        done = store.attempts.get(who)
-        return done is not None and done.trajectory.outcome in self._redo
 
     async def _close(
         self, cell: Cell, store: CellStore, samples: Sequence[Sample], progress: CellProgress

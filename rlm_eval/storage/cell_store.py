@@ -38,8 +38,9 @@ from rlm_eval.core.types import (
     Trajectory,
 )
 from rlm_eval.storage.damage import damaged, read_mapping
+from rlm_eval.storage.done import MARKER
 from rlm_eval.storage.journal import JournalReader
-from rlm_eval.storage.jsonl import JsonlLog, count_stale, dumped, line_at, read_every, read_lines
+from rlm_eval.storage.jsonl import JsonlLog, dumped, line_at, read_every, read_lines
 
 SCHEMA_VERSION = 1
 BASELINES = "baselines.json"
@@ -110,24 +111,6 @@ def write_whole(path: Path, data: bytes) -> None:
     replace_file(path, data, durable=True)
 
 
-def finished_samples(folder: Path, of: str = "n") -> int:
-    """Return the samples, repeats included, of a finished cell; 0 where it is unfinished.
-
-    `of`: those requested (`n`), or those that exist (`samples`): a data set may have fewer.
-    Raises `OSError` or `ValueError` where its marker cannot be read.
-    """
-    marker = folder / "DONE"
-    counts = orjson.loads(marker.read_bytes()) if marker.exists() else {}
-    return int(counts.get(of, 0)) * int(counts.get("epochs", 0))
-
-
-def stale_lines(folder: Path) -> int:
-    """Count the lines of a cell that are ignored because their writers had lost its lease."""
-    if len(list((folder / "writers").glob("*.json"))) < 2:
-        return 0
-    return sum(map(count_stale, folder.glob("*.jsonl")))
-
-
 @dataclass(frozen=True)
 class RolloutResult:
     """One finished attempt at a sample, as stored."""
@@ -154,6 +137,8 @@ class CellStore:
     """Latest attempt by (sample id, epoch); calls and steps left out."""
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
+    redone: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Outcomes that this last redo named; empty for redos of earlier releases."""
     stale: int = 0
     """Results and scores ignored because their writer had lost the cell's lease."""
 
@@ -169,7 +154,8 @@ class CellStore:
         with damaged(self.folder / "trajectories.jsonl"):
             for place, line in self._counting("trajectories.jsonl"):
                 if "redo" in line:
-                    self.since[line["sample"], line["epoch"]] = line["redo"]
+                    who = (line["sample"], line["epoch"])
+                    self.since[who], self.redone[who] = line["redo"], line.get("outcomes", "")
                 elif line["t"] in scores:  # else a lost machine removed them
                     self._places[line["t"]] = place
                     self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
@@ -190,11 +176,25 @@ class CellStore:
             or done.number < self.since.get(who, 0)
         )
 
-    def invalidate(self, trajectories: JsonlLog, who: tuple[str, int]) -> None:
-        """Mark a finished sample for a redo: its calls are made anew, its result stays on disk."""
+    def invalidate(self, trajectories: JsonlLog, who: tuple[str, int], of: str = "") -> None:
+        """Mark a finished sample for a redo: its calls are made anew, its result stays on disk.
+
+        `of` names the outcomes that are run again.
+        """
         first = self.attempts[who].number + 1
-        trajectories.append({"redo": first, "sample": who[0], "epoch": who[1]})
+        trajectories.append({"redo": first, "sample": who[0], "epoch": who[1], "outcomes": of})
         self.since[who] = first
+        self.redone[who] = of
+
+    def replaced(self, of: str) -> set[tuple[str, int]]:
+        """Return the results that an interrupted redo of the same outcomes has replaced.
+
+        The same command goes on with that redo, so that no call is paid twice. A redo that has
+        ended does not count: then the same command is another redo.
+        """
+        named = {who for who, outcomes in self.redone.items() if outcomes == of}
+        done = {who for who in named if not self.needs_run(who)}
+        return done if done < named else set()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class CellStore:
         sealed = bool(manifest["facts"]["protected"])
         lines = [*map(sample_line, samples), *before]
         write_whole(path, b"".join(dumped(line, sealed) for line in lines))
-        (self.folder / "DONE").unlink(missing_ok=True)
+        (self.folder / MARKER).unlink(missing_ok=True)
 
     def amend(self, facts: Mapping[str, Any]) -> None:
         """Replace facts of the manifest that do not determine the cell: prices."""
@@ -238,7 +238,7 @@ class CellStore:
 
     def finish(self, counts: Mapping[str, int]) -> None:
         """Write the completion marker."""
-        write_json(self.folder / "DONE", dict(counts))
+        write_json(self.folder / MARKER, dict(counts))
 
     def load(self) -> Iterator[tuple[dict[str, Any], RolloutResult]]:
         """Yield (sample line, attempt with its calls) for every sample of the cell that has one."""

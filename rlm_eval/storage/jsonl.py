@@ -328,3 +328,10 @@ def count_torn(path: Path) -> int:
 def count_stale(path: Path) -> int:
     """Count the lines of a log whose writer had lost the lease."""
     return sum(not counts for _, _, counts in read_every(path))
+
+
+def stale_lines(folder: Path) -> int:
+    """Count the lines of a cell that are ignored because their writers had lost its lease."""
+    if len(list((folder / "writers").glob("*.json"))) < 2:
+        return 0
+    return sum(map(count_stale, folder.glob("*.jsonl")))

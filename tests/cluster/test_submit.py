@@ -11,10 +11,12 @@ from runs import cells_of, overrides, server_process
 
 from rlm_eval.cluster.job_states import job_states, jobs_of
 from rlm_eval.cluster.jobs import Cluster, packed, write_jobs
+from rlm_eval.cluster.sending import _unsent
 from rlm_eval.commands.run import main as run
 from rlm_eval.commands.status import main as status
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.config.builder import build
+from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import CONFIG_DIR, expand
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 
@@ -106,6 +108,16 @@ def say(capsys, folder) -> str:
     capsys.readouterr()
     status([str(folder / "test")])
     return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "count"), [("n=3", 0), ("n=40", 1), ("epochs=2", 1)])
+def test_a_finished_cell_is_sent_again_where_more_is_asked_of_it(tmp_path, more, count):
+    given = ["debug=scripted", "sweep={}", "task=s_niah", "method=rlm", "length=1024", "n=4", more]
+    (cell,) = [build_cell(config) for config in expand(given)]
+    run = tmp_path / "test"
+    (run / cell.folder).mkdir(parents=True)
+    (run / cell.folder / "DONE").write_text('{"samples": 4, "epochs": 1, "n": 4}')
+    assert len(_unsent(run, [cell])) == count
 
 
 def test_an_unknown_outcome_names_the_known_ones():

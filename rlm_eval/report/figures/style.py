@@ -36,7 +36,7 @@ from rlm_eval.report import wording
 from rlm_eval.report.series import in_order
 
 COLUMN, PAGE = 3.3, 6.8
-"""Width of a column and of a page (two columns), inches; every figure has one of them."""
+"""Width in inches of a column and of a page (two columns), which every figure has."""
 BANDS = 3
 """Maximum number of series with intervals as bands; more get error bars."""
 MANY = marks.MANY
@@ -49,9 +49,8 @@ _SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # sample size; must not be spl
 _MARK_POINTS = 5.5
 
 STYLE = Path(__file__).with_name("rlm_eval.mplstyle")
-FONT = Path(__file__).with_name("rlm_eval_sans.ttf")
-"""DejaVu Sans with fewer characters, so that a PDF is written faster (`scripts/make_font.py`)."""
-font_manager.fontManager.addfont(FONT)
+# DejaVu Sans with fewer characters, so that a PDF is written faster (`scripts/make_font.py`).
+font_manager.fontManager.addfont(Path(__file__).with_name("rlm_eval_sans.ttf"))
 RC = mpl.rc_params_from_file(STYLE, use_default_template=False)
 RC["font.family"] = ["rlm_eval Sans", "DejaVu Sans"]
 """The settings of `rlm_eval.mplstyle`, and the font: other characters come from the whole one."""
@@ -333,10 +332,9 @@ def finish(
             ncols=columns, borderaxespad=0, handlelength=2.2, columnspacing=1.2,
         )  # fmt: skip
     if mark:
-        figure.text(
-            1 - 2 / (72 * width), 2 / (72 * total), mark, fontsize=_MARK_POINTS, ha="right",
-            va="bottom", color="#777777",
-        )  # fmt: skip
+        right, low = 1 - 2 / (72 * width), 2 / (72 * total)
+        grey: dict[str, Any] = {"color": "#777777", "fontsize": _MARK_POINTS}
+        figure.text(right, low, mark, ha="right", va="bottom", **grey)
     _fit_titles(figure, width)
     _lay_out(figure, height, below)
     return figure

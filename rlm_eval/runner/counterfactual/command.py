@@ -55,6 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     from rlm_eval.runner.counterfactual import effect
     from rlm_eval.runner.counterfactual.change import planned
     from rlm_eval.runner.execution import confirmed_above, execute
+    from rlm_eval.storage.done import covers
 
     plan, left = planned(
         arguments.run, arguments.changes, name=arguments.name, n=arguments.n,
@@ -66,13 +67,14 @@ def main(arguments: argparse.Namespace) -> int:
     folder = run_folder(plan[0].config)
     if folder.resolve() == arguments.run.resolve():
         raise ConfigError("--name: this is the original run; give the counterfactual another name")
-    is_open = not all((folder / one.cell.folder / "DONE").exists() for one in plan)
+    cells = [one.cell for one in plan]
+    is_open = not all(covers(folder / cell.folder, cell.n, cell.epochs) for cell in cells)
     if arguments.estimate or is_open:
         total = _forecast(plan)
         if arguments.estimate:
             return 0
         _confirm(total, confirmed_above(plan[0].config), yes=arguments.yes)
-    code = execute(plan[0].config, [one.cell for one in plan], yes=True, report=False)
+    code = execute(plan[0].config, cells, yes=True, report=False)
     write_records(arguments.run)
     print(effect.told(arguments.run, folder, plan, whole, arguments.effect_cell))
     return code

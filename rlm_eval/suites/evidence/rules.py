@@ -32,6 +32,8 @@ def entries(sources: Sources) -> dict[tuple[str, int], dict[str, Any] | str]:
     made: dict[tuple[str, int], dict[str, Any] | str] = {}
     for name, manifest in bundle.manifests.items():
         own = bundle.records[bundle.records["cell_id"] == manifest["identity"]]
+        if own.empty:  # another check names the records that are missing
+            continue
         key = (str(own["task"].iloc[0]), int(own["length"].iloc[0]))
         if key not in made:
             made[key] = _entry(sources, name, key, set(own["sample_id"]))

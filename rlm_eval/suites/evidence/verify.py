@@ -87,7 +87,7 @@ def _tried(what: str, check: Callable[[], str | None]) -> Finding:
     """The finding of a check that returns its first difference; damage is a difference."""
     try:
         told = check()
-    except (RlmEvalError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RlmEvalError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         told = f"cannot be read: {type(error).__name__}: {error}"[:300]
     return Finding(what, told is None, told or "")
 
@@ -170,7 +170,7 @@ def _answers(bundle: Bundle, options: Options) -> Finding:
         found = answers.scored_again(
             bundle.folder, bundle.manifests, bundle.records, trust=options.trust
         )
-    except (RlmEvalError, OSError, ValueError, KeyError, TypeError) as error:
+    except (RlmEvalError, OSError, ValueError, LookupError, TypeError) as error:
         return Finding(what, False, f"{type(error).__name__}: {error}"[:300])
     if found.difference is not None:
         return Finding(what, False, found.difference)
@@ -200,7 +200,7 @@ def _tables(bundle: Bundle, seal: dict[str, Any] | None) -> Iterator[Finding]:
     """Each table and the card against what today's code makes of the records."""
     try:
         derived = bundle.derived
-    except (RlmEvalError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RlmEvalError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         yield Finding("tables", False, f"not recomputed: {type(error).__name__}: {error}"[:300])
         return
     here = {f"tables/{path.name}" for path in (bundle.folder / "tables").glob("*")}
@@ -226,7 +226,7 @@ def _page(bundle: Bundle, seal: dict[str, Any]) -> Iterator[Finding]:
         text, map_ = claims.page(bundle, facts, link)
         published = claims.read_readme(bundle.folder)
         then = orjson.loads((bundle.folder / claims.FILE).read_bytes())
-    except (RlmEvalError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RlmEvalError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         yield Finding(README, False, f"not recomputed: {type(error).__name__}: {error}"[:300])
         return
     now = orjson.loads(map_)
