@@ -21,17 +21,21 @@ def waiting(
 
     Results that an interrupted redo of the same outcomes has replaced are not run once more.
     """
-    replaced = store.replaced(_named(redo)) if redo else set()
+    places = [(sample, epoch) for epoch in range(epochs) for sample in samples]
+    everyone = [(sample.id, epoch) for sample, epoch in places]
+    begun = [who for who in everyone if redo and store.redone.get(who) == _named(redo)]
+    replaced = {who for who in begun if not store.needs_run(who)}
+    if len(replaced) == len(begun):  # that redo has ended: this is another one
+        replaced = set()
 
     def is_redone(who: tuple[str, int]) -> bool:
         done = store.attempts.get(who)
         return done is not None and done.trajectory.outcome in redo and who not in replaced
 
     return [
-        (sample, epoch)
-        for epoch in range(epochs)
-        for sample in samples
-        if store.needs_run(who := (sample.id, epoch)) or is_redone(who)
+        place
+        for place, who in zip(places, everyone, strict=True)
+        if store.needs_run(who) or is_redone(who)
     ]
 
 

@@ -186,16 +186,6 @@ class CellStore:
         self.since[who] = first
         self.redone[who] = of
 
-    def replaced(self, of: str) -> set[tuple[str, int]]:
-        """Return the results that an interrupted redo of the same outcomes has replaced.
-
-        The same command goes on with that redo, so that no call is paid twice. A redo that has
-        ended does not count: then the same command is another redo.
-        """
-        named = {who for who, outcomes in self.redone.items() if outcomes == of}
-        done = {who for who in named if not self.needs_run(who)}
-        return done if done < named else set()
-
     @property
     def manifest(self) -> dict[str, Any]:
         """Read the stored manifest. Raises `RlmEvalError` where the cell was never started."""
