@@ -169,11 +169,26 @@ async def test_a_key_that_is_echoed_in_a_200_is_not_quoted(monkeypatch):
         ("try again in 7m12.5s.", 432.5), ("Please retry after 20 seconds", 20.0),
         ("try again in 350ms", 0.35), ("try again in 2h", 7200.0), ("try again in 3 min", 180.0),
         ("try again later", None), ("again in the morning", None),
+        ("Try again in 868 milliseconds.", 0.868), ("Retry after 30 Seconds", 30.0),
+        ("try again in 1 hour and 20 minutes", 4800.0), ("try again in 1 day, 2 hrs", 93600.0),
+        ("try again in 5 msecs", 0.005), ("try again in 21.6µs", 0.0), ("retry in 1m0.5s", 60.5),
+        ("try again in 2 months", None), ("try again in 3 more", None), ("retry in 90 secs", 90.0),
     ],
 )  # fmt: skip
 def test_a_wait_in_words_is_understood(said, seconds):
     told = trouble_of({"error": {"message": f"Rate limit reached. {said}"}})
     assert told.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ({"retryDelay": "38s"}, 38.0), ({"retryDelay": "868ms"}, 0.868), ({"retry_after": 7}, 7.0),
+        ({"retry_after": "1.5"}, 1.5), ({"retry_after_ms": 868}, 0.868), ({"retry_after": "x"}, None),
+    ],
+)  # fmt: skip
+def test_a_wait_in_a_field_is_understood(field, seconds):
+    assert trouble_of({"error": {"message": "Rate limit reached.", **field}}).retry_after == seconds
 
 
 # -- why a reply ended
