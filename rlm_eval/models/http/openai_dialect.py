@@ -27,6 +27,9 @@ _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
 
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 """Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
+_READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_WRITTEN = ("cache_creation_input_tokens", "cache_creation_tokens", "cache_write_tokens")
+"""Names of counts of cached tokens: of DeepSeek, Moonshot, and gateways to Anthropic."""
 
 
 @dataclass(frozen=True)
@@ -230,18 +233,13 @@ def usage_of(usage: Any, prompt_bytes: int) -> Usage:
     """Convert usage to one shape; an impossible figure becomes unknown.
 
     A token covers at least one byte of prompt, so far more input than bytes (with room for a chat
-    template) is impossible. Some providers leave reasoning out of the completion tokens but not out
-    of the total: the total decides.
+    template) is impossible. Some providers leave reasoning out of the completion tokens, or cached
+    tokens out of the prompt tokens, but not out of the total: the total decides.
     """
     if not isinstance(usage, dict):
         return Usage()
-    prompt_details = usage.get("prompt_tokens_details")
     details = usage.get("completion_tokens_details")
-    cached = (
-        count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
-    )
-    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
-        cached = count(usage.get(name)) if cached is None else cached
+    cached, written = _cache_of(usage)
     reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     given, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     total = count(usage.get("total_tokens"))
@@ -249,9 +247,26 @@ def usage_of(usage: Any, prompt_bytes: int) -> Usage:
         output = total - given  # Gemini, where the cap was used up by thoughts
     if given is not None and output is not None and total is not None:
         beyond = total - given - output
-        if 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
+        read = cached or 0
+        if beyond > 0 and beyond in (read, written, read + written) and beyond != reasoning:
+            given += beyond  # left out of the prompt tokens, as Anthropic counts
+            reasoning = reasoning if reasoning is None or reasoning <= output else None
+        elif 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
             output, reasoning = output + beyond, beyond
+    elif given is not None and written > given:
+        given += written  # no part of it
     return plausible(given, cached, output, reasoning, prompt_bytes)
+
+
+def _cache_of(usage: dict[str, Any]) -> tuple[int | None, int]:
+    """Return the prompt's tokens (read from a cache, written to it) by the names of all vendors."""
+    details = usage.get("prompt_tokens_details")
+    inner = details if isinstance(details, dict) else {}
+    read = [inner.get("cached_tokens"), *(usage.get(name) for name in _READ)]
+    written = [*(inner.get(name) for name in _WRITTEN), *(usage.get(name) for name in _WRITTEN)]
+    # The largest: some gateways send a 0 under one name and the figure under another.
+    known = [[n for value in told if (n := count(value)) is not None] for told in (read, written)]
+    return max(known[0], default=None), max(known[1], default=0)
 
 
 def plausible(

@@ -120,7 +120,7 @@ class Reader:
                 reply_checks.check_vectors(reply, body, self.texts)
         except Malformed as fault:
             raise fault.quoting(SECRETS.data(raw)) from fault
-        return reply if self.texts is not None else reply_checks.with_known_usage(reply, body)
+        return reply if self.texts is not None else reply_checks.with_known_usage(reply)
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:
