@@ -184,7 +184,8 @@ def test_a_wait_in_words_is_understood(said, seconds):
     ("field", "seconds"),
     [
         ({"retryDelay": "38s"}, 38.0), ({"retryDelay": "868ms"}, 0.868), ({"retry_after": 7}, 7.0),
-        ({"retry_after": "1.5"}, 1.5), ({"retry_after_ms": 868}, 0.868), ({"retry_after": "x"}, None),
+        ({"retry_after": "1.5"}, 1.5), ({"retry_after_ms": 868}, 0.868),
+        ({"retry_after": "x"}, None),
     ],
 )  # fmt: skip
 def test_a_wait_in_a_field_is_understood(field, seconds):

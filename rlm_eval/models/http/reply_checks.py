@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.core.types import Reply, Usage
+from rlm_eval.core.types import Reply
 from rlm_eval.models.http.http_errors import Malformed
 
 _DEEPEST = 3
