@@ -115,6 +115,8 @@ class AnthropicStream:
     def __init__(self) -> None:
         self.done = False
         """True once the end was announced: by a stop reason, `message_stop` or `[DONE]`."""
+        self.over = False
+        """True after one of the latter two."""
         self._body: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[tuple[int, str], list[str]] = {}
@@ -130,7 +132,7 @@ class AnthropicStream:
                 self._body["stop_reason"], self.done = reason, True
             self._count(event.get("usage"))
         elif kind == "message_stop":
-            self.done = True
+            self.end()
         elif kind in ("content_block_start", "content_block_delta"):
             piece = _object(event.get("delta") or event.get("content_block"), "the block")
             return self._take(event.get("index"), piece)
@@ -154,8 +156,8 @@ class AnthropicStream:
         return got
 
     def end(self) -> None:
-        """Process `[DONE]`, which gateways send."""
-        self.done = True
+        """Process `message_stop`, or `[DONE]`, which gateways send."""
+        self.done = self.over = True
 
     def body(self) -> dict[str, Any]:
         """Return the collected body."""

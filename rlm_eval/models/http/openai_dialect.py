@@ -115,6 +115,8 @@ class OpenAIStream:
     def __init__(self) -> None:
         self.done = False
         """True once the end was announced; without it the connection was cut."""
+        self.over = False
+        """True after `[DONE]`."""
         self._body: dict[str, Any] = {}
         self._message: dict[str, list[str]] = {}
         self._finish: dict[str, Any] = {}
@@ -155,7 +157,7 @@ class OpenAIStream:
 
     def end(self) -> None:
         """Process `[DONE]`."""
-        self.done = True
+        self.done = self.over = True
 
     def body(self) -> dict[str, Any]:
         """Return the collected body. An event-less stream has no choice."""
