@@ -265,6 +265,38 @@ async def test_the_text_of_an_older_completion_is_not_lost():
         assert (await ask(model(server))).text == "7"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        42, {"answer": "42"}, {}, {"type": "json", "json": {"answer": 42}}, [{"answer": "42"}],
+        [{"type": "text", "text": "It is "}, {"type": "text", "text": {"value": "42"}}],
+        [{"type": "output_text", "content": "42"}],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_content_whose_text_is_not_found_is_no_empty_answer(content, kind):
+    body = chat(content) if kind == "openai" else with_end(kind, "stop") | {"content": content}
+    async with FakeServer(faults=in_order(sent(body))) as server:
+        reply = await ask(model(server, kind))
+    assert (reply.text, reply.attempts) == (ASK[-1].content, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""), ([], ""), ("", ""), ([{"type": "text", "text": None}], ""),
+        ([{"type": "tool_use", "input": {}}, {"type": "text", "text": "42"}], "42"),
+        ([{"type": "redacted_thinking", "data": "x"}, {"text": "42"}], "42"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_content_without_text_may_be_empty(content, text, kind):
+    body = chat(content) if kind == "openai" else with_end(kind, "stop") | {"content": content}
+    async with FakeServer(faults=in_order(sent(body))) as server:
+        reply = await ask(model(server, kind))
+    assert (reply.text, reply.attempts) == (text, 1)
+
+
 async def test_a_refusal_field_is_a_refusal_whatever_its_form():
     for refusal in ("No.", [{"type": "refusal", "text": "No."}]):
         body = chat(None)

@@ -17,7 +17,13 @@ from rlm_eval.models.endpoint import Dialect
 from rlm_eval.models.http.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http.http_errors import Malformed
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.openai_dialect import check_answered, count, ending, plausible, text_parts
+from rlm_eval.models.http.openai_dialect import (
+    answer_parts,
+    check_answered,
+    count,
+    ending,
+    plausible,
+)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,7 @@ class AnthropicDialect:
             raise Malformed("the reply has no content", usage=usage)
         end = ending(body, ("stop_reason",), usage)
         try:
-            parts = [
-                text_parts(block)
-                for block in ([blocks] if isinstance(blocks, str) else blocks or [])
-            ]
+            parts = [answer_parts([block]) for block in _blocks(blocks)]
         except Malformed as fault:
             raise Malformed(str(fault), usage=usage) from fault
         text = "".join(text for text, _ in parts)
@@ -164,6 +167,13 @@ class AnthropicStream:
         kept = sorted(self._blocks.items(), key=lambda item: item[0][0])
         blocks = [{"type": name, name: "".join(pieces)} for (_, name), pieces in kept]
         return self._body | {"content": blocks, "usage": self._usage or None}
+
+
+def _blocks(content: Any) -> list[Any]:
+    """Return the blocks of a content. Raises `Malformed` for one of another type."""
+    if not isinstance(content, list | str | None):
+        raise Malformed(f"the content is of type {type(content).__name__}")
+    return content if isinstance(content, list) else [content]
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

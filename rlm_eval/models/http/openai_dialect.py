@@ -20,6 +20,8 @@ from rlm_eval.models.http.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http.http_errors import Malformed, TransientError
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+_TEXTS = ("text", "output_text")
+"""Types of a part that holds text."""
 _DEEPEST = 8
 """Most levels of nested parts in a text field."""
 _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
@@ -82,7 +84,7 @@ class OpenAIDialect:
         if not isinstance(message, dict):
             raise Malformed("the choice has no message", usage=usage)
         try:
-            content, thought = text_parts(message.get("content"))
+            content, thought = answer_parts(message.get("content"))
             refusal, _ = text_parts(message.get("refusal"))
             fields = ["".join(text_parts(message.get(name))) for name in _REASONING]
         except Malformed as fault:
@@ -148,7 +150,7 @@ class OpenAIStream:
         for name, value in delta.items():
             if name not in ("content", "refusal", *_REASONING):
                 continue
-            text, thought = text_parts(value)
+            text, thought = (answer_parts if name == "content" else text_parts)(value)
             for field, piece in ((name, text), ("reasoning_content", thought)):
                 if piece:
                     self._message.setdefault(field, []).append(piece)
@@ -204,6 +206,22 @@ def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
         return
     why = "and no finish reason" if not end else "and a usage of 0 tokens"
     raise Malformed(f"the reply has no text {why}", usage=usage)
+
+
+def answer_parts(content: Any) -> tuple[str, str]:
+    """Return `text_parts` of the answer's own field.
+
+    Raises `Malformed` also for an object in it that should hold the text and does not: the answer
+    is somewhere else in it. Parts of a list that say that they are of another type hold none.
+    """
+    for part in content if isinstance(content, list) else [content]:
+        if not isinstance(part, dict) or part.get("thinking") or part.get("reasoning"):
+            continue
+        kind, text = part.get("type"), part.get("text")
+        other = isinstance(content, list) and bool(kind) and kind not in _TEXTS
+        if not (isinstance(text, str) or other or ("text" in part and text is None)):
+            raise Malformed("a text field is an object without a text")
+    return text_parts(content)
 
 
 def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
