@@ -13,6 +13,7 @@ from rlm_eval.budget.prices import price_of
 from rlm_eval.records.build import write_records
 from rlm_eval.report import summary as cells
 from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.served import is_alike
 
 PRICE = "gpt-4o-mini"
 OWN = [
@@ -224,3 +225,42 @@ async def test_servers_that_change_the_model_between_replies_are_a_caveat(tmp_pa
         assert {"big-1 in 1 samples", "small-1 in 1 samples"} == set(
             re.findall(r"\S+ in 1 samples", said[0].replace("(", " "))
         )
+
+
+@pytest.mark.parametrize(
+    ("served", "is_told"),
+    [("llama-3.2-1b-instruct", True), ("org/fake-2026-01-01", False), ("fake", False)],
+)
+async def test_servers_that_answer_with_another_model_are_a_caveat(tmp_path, served, is_told):
+    def plan(_number, request):
+        return None if proof(request) else sent(chat("The number is 7.", model=served))
+
+    async with FakeServer(reply=rules(RULES), faults=plan) as server:
+        await run_here(overrides(tmp_path, server.url, *OWN, "n=2"))
+    frame = pd.read_parquet(write_records(tmp_path / "test"), dtype_backend="numpy_nullable")
+    assert set(frame["requested_models"]) == {"root: fake"}
+    prepared = cells.prepare(frame)
+    said = [s for s in caveats(prepared, cells.summarise(prepared)) if "was asked for as" in s]
+    assert len(said) == is_told
+    for line in said:
+        assert "root model was asked for as fake;" in line
+        assert f"({served} in 2 samples)" in line
+    without = cells.prepare(frame.assign(requested_models=pd.NA))  # records of before
+    assert not any("asked for as" in s for s in caveats(without, cells.summarise(without)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True), ("openai/gpt-4o", "gpt-4o", True),
+        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet-20241022", True),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet-20241022", True),
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama-3_1-8b-instruct:free", True),
+        ("qwen2.5-0.5b-instruct", "/models/Qwen2.5-0.5B-Instruct-Q4_K_M.gguf", True),
+        ("accounts/fireworks/models/deepseek-v3", "deepseek-v3", True), ("", "x", True),
+        ("llama3.2:1b", "llama3.2:3b", False), ("gpt-4o", "gpt-3.5-turbo", False),
+        ("qwen3-coder-480b", "llama-3.2-1b-instruct", False),
+    ],
+)  # fmt: skip
+def test_names_of_one_model_are_alike(one, other, same):
+    assert is_alike(one, other) is is_alike(other, one) is same

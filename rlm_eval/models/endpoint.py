@@ -17,6 +17,9 @@ class Stream(Protocol):
     """Collects stream events into the body that an unstreamed reply has."""
 
     done: bool
+    """True once the reply is whole; counts and repetitions may follow."""
+    over: bool
+    """True once nothing follows."""
 
     def feed(self, event: Any) -> bool: ...
     def end(self) -> None: ...

@@ -119,6 +119,7 @@ def row_maker(
         "root_window": facts.get("root_window") or _served_window(manifest),
         "judge": facts.get("judge") or _judge(manifest),
         "temperature": _temperature(manifest),
+        "requested_models": _requested(manifest),
     }
     cost = cost_of(manifest)
     known = server_usage.servers(folder.parent.parent) if known is None else known
@@ -146,6 +147,13 @@ def _judge(manifest: Mapping[str, Any]) -> str | None:
     models = manifest.get("settings", {}).get("models", {})
     name: str | None = models.get("judge", {}).get("name")
     return name
+
+
+def _requested(manifest: Mapping[str, Any]) -> str | None:
+    """Return `root: a; sub: b`, the models that requests name; `None` where none is known."""
+    models = manifest.get("settings", {}).get("models", {})
+    named = {slot: told.get("model") for slot, told in models.items() if isinstance(told, Mapping)}
+    return "; ".join(f"{slot}: {named[slot]}" for slot in sorted(named) if named[slot]) or None
 
 
 def _temperature(manifest: Mapping[str, Any]) -> float | None:

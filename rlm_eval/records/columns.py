@@ -79,6 +79,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_unknown_ends": ("int", "Calls whose finish reason is missing or not known: cut or not."),
     "unknown_ends": ("str", "Those finish reasons, comma-separated (`none` = missing)."),
     "served_models": ("str", "Names of models in the replies, by slot; null = none was named."),
+    "requested_models": ("str", "Names of models in the requests, by slot; null = unknown."),
     "n_failed_calls": ("int", "Calls that failed for good."),
     "n_server_cut_calls": ("int", "Calls whose prompt the server cut without an error."),
     "n_retried_calls": ("int", "Calls that needed more than one request."),

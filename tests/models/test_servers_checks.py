@@ -62,6 +62,37 @@ async def ask(fault, kind=OpenAIModel, plan=always, messages=ASK, **fields):
              "prompt_tokens_details": {"cached_tokens": 64}},
             Usage(input=100, cached=64, output=60, reasoning=50),
         ),
+        # The names of Anthropic beside those of OpenAI, the cache left out of the input or not.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215,
+             "cache_read_input_tokens": 200},
+            Usage(input=210, cached=200, output=5),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215,
+             "cache_creation_input_tokens": 200, "cache_read_input_tokens": 0},
+            Usage(input=210, cached=0, output=5),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 265,
+             "cache_creation_input_tokens": 50, "cache_read_input_tokens": 200},
+            Usage(input=260, cached=200, output=5),
+        ),
+        (
+            {"prompt_tokens": 210, "completion_tokens": 5, "total_tokens": 215,
+             "cache_read_input_tokens": 200, "cache_creation_input_tokens": 0},
+            Usage(input=210, cached=200, output=5),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "cache_creation_input_tokens": 200},
+            Usage(input=210, output=5),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215,
+             "completion_tokens_details": {"reasoning_tokens": 200},
+             "cache_read_input_tokens": 200},
+            Usage(input=210, cached=200, output=205, reasoning=200),
+        ),
     ],
 )  # fmt: skip
 async def test_servers_that_miscount_make_no_figure_that_cannot_be(told, usage, stream):

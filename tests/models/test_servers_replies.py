@@ -169,11 +169,27 @@ async def test_a_key_that_is_echoed_in_a_200_is_not_quoted(monkeypatch):
         ("try again in 7m12.5s.", 432.5), ("Please retry after 20 seconds", 20.0),
         ("try again in 350ms", 0.35), ("try again in 2h", 7200.0), ("try again in 3 min", 180.0),
         ("try again later", None), ("again in the morning", None),
+        ("Try again in 868 milliseconds.", 0.868), ("Retry after 30 Seconds", 30.0),
+        ("try again in 1 hour and 20 minutes", 4800.0), ("try again in 1 day, 2 hrs", 93600.0),
+        ("try again in 5 msecs", 0.005), ("try again in 21.6µs", 0.0), ("retry in 1m0.5s", 60.5),
+        ("try again in 2 months", None), ("try again in 3 more", None), ("retry in 90 secs", 90.0),
     ],
 )  # fmt: skip
 def test_a_wait_in_words_is_understood(said, seconds):
     told = trouble_of({"error": {"message": f"Rate limit reached. {said}"}})
     assert told.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ({"retryDelay": "38s"}, 38.0), ({"retryDelay": "868ms"}, 0.868), ({"retry_after": 7}, 7.0),
+        ({"retry_after": "1.5"}, 1.5), ({"retry_after_ms": 868}, 0.868),
+        ({"retry_after": "x"}, None),
+    ],
+)  # fmt: skip
+def test_a_wait_in_a_field_is_understood(field, seconds):
+    assert trouble_of({"error": {"message": "Rate limit reached.", **field}}).retry_after == seconds
 
 
 # -- why a reply ended
@@ -247,6 +263,38 @@ async def test_the_text_of_an_older_completion_is_not_lost():
     body = {"choices": [{"text": "7", "index": 0, "finish_reason": "stop"}]}
     async with FakeServer(faults=always(sent(body))) as server:
         assert (await ask(model(server))).text == "7"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        42, {"answer": "42"}, {}, {"type": "json", "json": {"answer": 42}}, [{"answer": "42"}],
+        [{"type": "text", "text": "It is "}, {"type": "text", "text": {"value": "42"}}],
+        [{"type": "output_text", "content": "42"}],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_content_whose_text_is_not_found_is_no_empty_answer(content, kind):
+    body = chat(content) if kind == "openai" else with_end(kind, "stop") | {"content": content}
+    async with FakeServer(faults=in_order(sent(body))) as server:
+        reply = await ask(model(server, kind))
+    assert (reply.text, reply.attempts) == (ASK[-1].content, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""), ([], ""), ("", ""), ([{"type": "text", "text": None}], ""),
+        ([{"type": "tool_use", "input": {}}, {"type": "text", "text": "42"}], "42"),
+        ([{"type": "redacted_thinking", "data": "x"}, {"text": "42"}], "42"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_content_without_text_may_be_empty(content, text, kind):
+    body = chat(content) if kind == "openai" else with_end(kind, "stop") | {"content": content}
+    async with FakeServer(faults=in_order(sent(body))) as server:
+        reply = await ask(model(server, kind))
+    assert (reply.text, reply.attempts) == (text, 1)
 
 
 async def test_a_refusal_field_is_a_refusal_whatever_its_form():

@@ -106,6 +106,7 @@ MALFORMED = [
     {"choices": "none"}, {"choices": {}}, {"choices": 5}, {"choices": [None]},
     {"choices": ["x"]}, {"choices": [{"delta": "x"}]}, {"choices": [{"delta": [1]}]},
     {"choices": [{"delta": {"content": 5}}]}, {"choices": [{"delta": {"content": [5]}}]},
+    {"choices": [{"delta": {"content": {"answer": "42"}}}]},
 ]  # fmt: skip
 
 

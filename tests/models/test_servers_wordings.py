@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.models.http.http_errors import error_from_response, fault_in
+from rlm_eval.core.errors import BadRequest, ContextOverflow, Refused
+from rlm_eval.models.http.http_errors import TransientError, error_from_response, fault_in
 from rlm_eval.models.http.window import says_too_long
 
 ROWS = json.loads((Path(__file__).parent / "wordings.json").read_text())
@@ -74,3 +75,65 @@ def test_a_page_of_html_or_a_novel_is_read_in_time():
     words = "input tokens exceed the max tokens of -" * 20_000
     found = error_from_response(500, words.encode(), {}, where="m at url", key_env=None)
     assert str(found).startswith("m at url: HTTP 500")
+
+
+# -- faults of filters, and behind gateways
+
+DOWN = [
+    "content moderation service is temporarily unavailable, please retry later",
+    "Guardrail service timed out", "Internal moderation service timed out, please retry",
+    "content filter service unavailable", "guardrail 'pii' failed to respond: ReadTimeout",
+    "The content safety system is currently unavailable", "Sensitive content check timed out",
+]  # fmt: skip
+BEHIND = [
+    "Model has unloaded or crashed.", "Model unloaded.", "upstream connect error or disconnect",
+    "The model has crashed without additional information. (Exit code: 18446744072635812000)",
+    "Unable to process the request: upstream provider overloaded", "Upstream request failed",
+    "Request timed out while waiting for the model", "Failed to get response from provider",
+    "No deployments available for selected model, Try again in 60 seconds.",
+    "Response content longer than Content-Length",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 422, 500, 503])
+@pytest.mark.parametrize("message", DOWN)
+def test_a_filter_that_fails_refuses_nothing(status, message):
+    assert type(_found(status, {"error": {"message": message}})) is TransientError
+
+
+@pytest.mark.parametrize("status", [200, 400, 422, 500])
+@pytest.mark.parametrize("message", BEHIND)
+def test_a_fault_behind_a_gateway_may_pass_whatever_the_status(status, message):
+    assert type(_found(status, {"error": {"message": message}})) is TransientError
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error"),
+    [(500, "oops", TransientError), (502, "oops", TransientError), (503, "oops", TransientError),
+     (529, "oops", TransientError), (429, "oops", TransientError), (400, "oops", BadRequest),
+     (500, "prompt is too long: 9000 tokens > 8192 maximum", ContextOverflow)],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [200, 400])
+def test_the_innermost_code_of_a_gateway_s_error_counts(status, code, message, error):
+    raw = json.dumps({"error": {"message": message, "code": code}})
+    body = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}
+    assert type(_found(status, {"error": body})) is error
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your prompt was filtered by the content management policy. Please modify it and retry.",
+        "Your request was blocked by the content filter, please try again with another prompt",
+        "content blocked by guardrail", "Guardrail intervened", "Your input was flagged",
+    ],
+)  # fmt: skip
+def test_a_filter_that_works_refuses(message):
+    for status in (200, 400, 403):
+        assert type(_found(status, {"error": {"message": message}})) is Refused
+
+
+def _found(status, body):
+    if status == 200:
+        return fault_in(body, {}, where="m at url", key_env="KEY")
+    return error_from_response(status, json.dumps(body).encode(), {}, where="m", key_env="KEY")

@@ -17,7 +17,13 @@ from rlm_eval.models.endpoint import Dialect
 from rlm_eval.models.http.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http.http_errors import Malformed
 from rlm_eval.models.http.model import OpenAIModel
-from rlm_eval.models.http.openai_dialect import check_answered, count, ending, plausible, text_parts
+from rlm_eval.models.http.openai_dialect import (
+    answer_parts,
+    check_answered,
+    count,
+    ending,
+    plausible,
+)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,7 @@ class AnthropicDialect:
             raise Malformed("the reply has no content", usage=usage)
         end = ending(body, ("stop_reason",), usage)
         try:
-            parts = [
-                text_parts(block)
-                for block in ([blocks] if isinstance(blocks, str) else blocks or [])
-            ]
+            parts = [answer_parts([block]) for block in _blocks(blocks)]
         except Malformed as fault:
             raise Malformed(str(fault), usage=usage) from fault
         text = "".join(text for text, _ in parts)
@@ -115,6 +118,8 @@ class AnthropicStream:
     def __init__(self) -> None:
         self.done = False
         """True once the end was announced: by a stop reason, `message_stop` or `[DONE]`."""
+        self.over = False
+        """True after one of the latter two."""
         self._body: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[tuple[int, str], list[str]] = {}
@@ -130,7 +135,7 @@ class AnthropicStream:
                 self._body["stop_reason"], self.done = reason, True
             self._count(event.get("usage"))
         elif kind == "message_stop":
-            self.done = True
+            self.end()
         elif kind in ("content_block_start", "content_block_delta"):
             piece = _object(event.get("delta") or event.get("content_block"), "the block")
             return self._take(event.get("index"), piece)
@@ -154,14 +159,21 @@ class AnthropicStream:
         return got
 
     def end(self) -> None:
-        """Process `[DONE]`, which gateways send."""
-        self.done = True
+        """Process `message_stop`, or `[DONE]`, which gateways send."""
+        self.done = self.over = True
 
     def body(self) -> dict[str, Any]:
         """Return the collected body."""
         kept = sorted(self._blocks.items(), key=lambda item: item[0][0])
         blocks = [{"type": name, name: "".join(pieces)} for (_, name), pieces in kept]
         return self._body | {"content": blocks, "usage": self._usage or None}
+
+
+def _blocks(content: Any) -> list[Any]:
+    """Return the blocks of a content. Raises `Malformed` for one of another type."""
+    if not isinstance(content, list | str | None):
+        raise Malformed(f"the content is of type {type(content).__name__}")
+    return content if isinstance(content, list) else [content]
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

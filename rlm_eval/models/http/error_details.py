@@ -200,23 +200,48 @@ def status_in_words(words: str) -> int | None:
 
 
 def _wait(place: Mapping[str, Any]) -> float | None:
-    """Return the seconds to wait: Google's `retryDelay` (`"38s"`), or `retry_after`."""
+    """Return the seconds to wait: Google's `retryDelay` (`"38s"`, `"868ms"`), or `retry_after`."""
     for name in ("retryDelay", "retry_after", "retryAfter", "retry_after_seconds"):
-        if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s?", _scalar(place.get(name))):
-            return float(found[1])
-    return None
+        told = _scalar(place.get(name))
+        if found := re.fullmatch(r"\d{1,6}(?:\.\d{1,9})?", told):
+            return float(found[0])
+        if _DURATION.fullmatch(told):
+            return _seconds(told)
+    told = _scalar(place.get("retry_after_ms"))
+    return float(told) / 1000 if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", told) else None
 
 
-_ASKED = re.compile(r"(?:again|retry) (?:in|after) ((?:[\d.]*\d\s?(?:h|min|ms|m|s)[a-z]*\s?)+)")
-_UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "ms": 0.001, "s": 1.0}
+_PART = (
+    r"(\d{1,9}(?:\.\d{1,9})?)\s?"
+    r"(d(?:ays?)?|h(?:(?:ou)?rs?)?|ms(?:ecs?)?|milli(?:s(?:ec(?:ond)?s?)?)?|m(?:in(?:ute)?s?)?"
+    r"|s(?:ec(?:ond)?s?)?|[uµμ]s|micros(?:ec(?:ond)?s?)?|ns|nanos(?:ec(?:ond)?s?)?)(?![^\W\d_])"
+)
+"""A number and its whole unit: by its first letter a millisecond would be a minute."""
+_DURATION = re.compile(rf"(?:{_PART}(?:,\s|\s)?(?:and\s)?)+", re.IGNORECASE)
+_ASKED = re.compile(rf"(?:again|retry) (?:in|after) ({_DURATION.pattern})", re.IGNORECASE)
+_UNITS = {
+    86400.0: ("d",), 3600.0: ("h",), 0.001: ("ms", "milli"), 0.0: ("micro", "n", "u", "µ", "μ"),
+    60.0: ("m",), 1.0: ("s",),
+}  # fmt: skip
+"""Seconds of a unit by the beginning of its name; the longer beginnings of a letter first."""
 
 
 def _asked(words: str) -> float | None:
     """Return the seconds to wait from a sentence (`try again in 7m12.5s`)."""
-    if (found := _ASKED.search(words)) is None:
-        return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s?(h|min|ms|m|s)", found[1])
-    return round(sum(float(number) * _UNITS[unit] for number, unit in parts), 3)
+    return None if (found := _ASKED.search(words)) is None else _seconds(found[1])
+
+
+def _seconds(duration: str) -> float:
+    """Return the seconds of a duration (`1 hour and 20 minutes`, `1m0.5s`, `868 milliseconds`)."""
+    total = 0.0
+    for number, unit in re.findall(_PART, duration, re.IGNORECASE):
+        total += float(number) * _unit(unit.lower())
+    return round(total, 3)
+
+
+def _unit(word: str) -> float:
+    """Return the seconds of one unit."""
+    return next(size for size, beginnings in _UNITS.items() if word.startswith(beginnings))
 
 
 def _scalar(value: Any) -> str:

@@ -28,7 +28,7 @@ from rlm_eval.core.errors import (
 )
 from rlm_eval.core.types import Usage
 from rlm_eval.models.http.error_details import Trouble, status_in_words, trouble_in, trouble_of
-from rlm_eval.models.http.window import is_rate, plain, says_too_long
+from rlm_eval.models.http.window import about_surroundings, is_rate, plain, says_too_long
 
 _TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
 _THROTTLED = {429, 503, 529}
@@ -44,6 +44,19 @@ _FILTER = re.compile(
     r"|\b(prompt|response|output|content|input) (was |has been |is )?blocked|敏感|违规",
     re.IGNORECASE,
 )
+_DOWN = re.compile(
+    r"\btemporarily (unavailable|down|offline)|\btimed out\b"
+    r"|\b(service|server|model|system|provider|filter|guardrails?|moderation|check)s? (api )?"
+    r"((is|are|was|has|have) )?(currently |temporarily )?(not available|unavailable|unreachable"
+    r"|down\b|over ?loaded|busy|unloaded|crashed|failed to|could not be"
+    r"|(did|does) not (respond|answer))"
+    r"|\b(has|was) (unloaded|crashed)|\bmodel (un|is (currently )?|still )load(ed|ing)\b"
+    r"|\bupstream (\w+ )?(over ?loaded|(error|failed|failure|timeout|unavailable)(?! (code )?4))"
+    r"|\binternal server error|\bfailed to get (a )?response|\bno deployments available"
+    r"|\b(unable|failed|failure) to (connect|reach|contact|call) |\bfailed to respond"
+    r"|\b(filter|guardrails?|moderation)\b.{0,40}\b(timeout|unavailable|exception|internal error)"
+)
+"""Plain words of a service that failed, not of a request that is wrong or refused."""
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|does not exist|not a valid|unknown)|"
     r"not a valid model|no endpoints found|模型不存在"
@@ -186,7 +199,8 @@ def _typed(
         return ContextOverflow(said)
     if status in (None, 400, 422, 500) and _CUT_SHORT.search(plain(words)):
         return CutShort(f"{said}; the output cap is too small, set sampling.max_output_tokens")
-    if status in (None, 400, 403, 422) and _FILTER.search(both):
+    is_fault = _is_fault(trouble)
+    if status in (None, 400, 403, 422) and _FILTER.search(both) and not is_fault:
         return Refused(said)
     if status == 404 or (status in (None, 400, 422) and _NO_MODEL.search(both)):
         return EndpointUnusable(f"{said}; check `model` and `base_url`")
@@ -196,7 +210,10 @@ def _typed(
         and (status == 429 or is_rate(plain(words)))
     ):
         return ProviderError(f"{said}; above the account's rate limit whenever it is sent")
-    status = status or status_in_words(words) or 500
+    implied = status_in_words(words) or 500
+    status = status or implied
+    if is_fault and status in (400, 403, 422):  # a gateway's status for any fault behind it
+        status = max(implied, 500)
     if status in (401, 403):
         return EndpointUnusable(f"{where}: authentication failed ({told})")
     if status in _TRANSIENT or status >= 520:
@@ -210,3 +227,13 @@ def _typed(
     if status >= 500:
         return ProviderError(said)
     return BadRequest(said)
+
+
+def _is_fault(trouble: Trouble) -> bool:
+    """Return true where a service failed, whatever the status around it: by the innermost numeric
+    code, else by the words."""
+    numbers = [int(code) for code in trouble.codes if re.fullmatch("[45]\\d\\d", code)]
+    if numbers and numbers[-1] >= 500:
+        return True
+    words = plain(trouble.words)
+    return bool(_DOWN.search(words)) or about_surroundings(words)

@@ -20,6 +20,8 @@ from rlm_eval.models.http.histories import AS_THEY_ARE, Turns
 from rlm_eval.models.http.http_errors import Malformed, TransientError
 
 _FIELDS = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+_TEXTS = ("text", "output_text")
+"""Types of a part that holds text."""
 _DEEPEST = 8
 """Most levels of nested parts in a text field."""
 _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
@@ -27,6 +29,9 @@ _ENDS = ("finish_reason", "native_finish_reason", "stop_reason")
 
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 """Fields of a message that hold reasoning; the last one is a list of parts (OpenRouter)."""
+_READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_WRITTEN = ("cache_creation_input_tokens", "cache_creation_tokens", "cache_write_tokens")
+"""Names of counts of cached tokens: of DeepSeek, Moonshot, and gateways to Anthropic."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class OpenAIDialect:
         if not isinstance(message, dict):
             raise Malformed("the choice has no message", usage=usage)
         try:
-            content, thought = text_parts(message.get("content"))
+            content, thought = answer_parts(message.get("content"))
             refusal, _ = text_parts(message.get("refusal"))
             fields = ["".join(text_parts(message.get(name))) for name in _REASONING]
         except Malformed as fault:
@@ -112,6 +117,8 @@ class OpenAIStream:
     def __init__(self) -> None:
         self.done = False
         """True once the end was announced; without it the connection was cut."""
+        self.over = False
+        """True after `[DONE]`."""
         self._body: dict[str, Any] = {}
         self._message: dict[str, list[str]] = {}
         self._finish: dict[str, Any] = {}
@@ -143,7 +150,7 @@ class OpenAIStream:
         for name, value in delta.items():
             if name not in ("content", "refusal", *_REASONING):
                 continue
-            text, thought = text_parts(value)
+            text, thought = (answer_parts if name == "content" else text_parts)(value)
             for field, piece in ((name, text), ("reasoning_content", thought)):
                 if piece:
                     self._message.setdefault(field, []).append(piece)
@@ -152,7 +159,7 @@ class OpenAIStream:
 
     def end(self) -> None:
         """Process `[DONE]`."""
-        self.done = True
+        self.done = self.over = True
 
     def body(self) -> dict[str, Any]:
         """Return the collected body. An event-less stream has no choice."""
@@ -201,6 +208,22 @@ def check_answered(said: str, end: str, told: Any, usage: Usage) -> None:
     raise Malformed(f"the reply has no text {why}", usage=usage)
 
 
+def answer_parts(content: Any) -> tuple[str, str]:
+    """Return `text_parts` of the answer's own field.
+
+    Raises `Malformed` also for an object in it that should hold the text and does not: the answer
+    is somewhere else in it. Parts of a list that say that they are of another type hold none.
+    """
+    for part in content if isinstance(content, list) else [content]:
+        if not isinstance(part, dict) or part.get("thinking") or part.get("reasoning"):
+            continue
+        kind, text = part.get("type"), part.get("text")
+        other = isinstance(content, list) and bool(kind) and kind not in _TEXTS
+        if not (isinstance(text, str) or other or ("text" in part and text is None)):
+            raise Malformed("a text field is an object without a text")
+    return text_parts(content)
+
+
 def text_parts(content: Any, depth: int = 0) -> tuple[str, str]:
     """Return (text, thoughts) of a message field: a string, a list of parts, one part, or nothing.
 
@@ -230,18 +253,13 @@ def usage_of(usage: Any, prompt_bytes: int) -> Usage:
     """Convert usage to one shape; an impossible figure becomes unknown.
 
     A token covers at least one byte of prompt, so far more input than bytes (with room for a chat
-    template) is impossible. Some providers leave reasoning out of the completion tokens but not out
-    of the total: the total decides.
+    template) is impossible. Some providers leave reasoning out of the completion tokens, or cached
+    tokens out of the prompt tokens, but not out of the total: the total decides.
     """
     if not isinstance(usage, dict):
         return Usage()
-    prompt_details = usage.get("prompt_tokens_details")
     details = usage.get("completion_tokens_details")
-    cached = (
-        count(prompt_details.get("cached_tokens")) if isinstance(prompt_details, dict) else None
-    )
-    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
-        cached = count(usage.get(name)) if cached is None else cached
+    cached, written = _cache_of(usage)
     reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     given, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     total = count(usage.get("total_tokens"))
@@ -249,9 +267,26 @@ def usage_of(usage: Any, prompt_bytes: int) -> Usage:
         output = total - given  # Gemini, where the cap was used up by thoughts
     if given is not None and output is not None and total is not None:
         beyond = total - given - output
-        if 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
+        read = cached or 0
+        if beyond > 0 and beyond in (read, written, read + written) and beyond != reasoning:
+            given += beyond  # left out of the prompt tokens, as Anthropic counts
+            reasoning = reasoning if reasoning is None or reasoning <= output else None
+        elif 0 < beyond < 1_000_000 and (reasoning is None or beyond == reasoning):
             output, reasoning = output + beyond, beyond
+    elif given is not None and written > given:
+        given += written  # no part of it
     return plausible(given, cached, output, reasoning, prompt_bytes)
+
+
+def _cache_of(usage: dict[str, Any]) -> tuple[int | None, int]:
+    """Return the prompt's tokens (read from a cache, written to it) by the names of all vendors."""
+    details = usage.get("prompt_tokens_details")
+    inner = details if isinstance(details, dict) else {}
+    read = [inner.get("cached_tokens"), *(usage.get(name) for name in _READ)]
+    written = [*(inner.get(name) for name in _WRITTEN), *(usage.get(name) for name in _WRITTEN)]
+    # The largest: some gateways send a 0 under one name and the figure under another.
+    known = [[n for value in told if (n := count(value)) is not None] for told in (read, written)]
+    return max(known[0], default=None), max(known[1], default=0)
 
 
 def plausible(

@@ -6,6 +6,7 @@ violates its API's format is retried; the message quotes its first bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
@@ -62,42 +63,62 @@ class Reader:
     ) -> tuple[Reply, float | None]:
         """Return (the reply of a stream, `time.monotonic` of its first token or `None`).
 
-        `on_token` is called at every event that holds a token.
+        `on_token` is called at every event that holds a token. Nothing is read behind the event
+        that ends the stream: some servers leave the connection open, or end it the wrong way.
         """
+        import aiohttp
+
         stream, first = self.dialect.stream(), None
         check = reply_checks.StreamCheck()
-        async for data in sse.events(chunks):
-            for raw in sse.objects(data):
-                if raw == b"[DONE]":
-                    stream.end()
-                    continue
-                event = self._decoded(raw, "a stream event", begun=first is not None)
-                if _is_whole(event):
-                    return self._reply(event, raw), None
-                if self._fed(stream, check, event, raw):
-                    on_token()
-                    check.has_text = True
-                    first = time.monotonic() if first is None else first
+        try:
+            async with contextlib.aclosing(sse.events(chunks)) as events:
+                async for data in events:
+                    failed = isinstance(data, sse.Failed)
+                    for raw in [bytes(data)] if failed else sse.objects(data):
+                        if raw == sse.DONE:
+                            stream.end()
+                            break
+                        event = self._decoded(raw, "a stream event", first is not None, failed)
+                        if _is_whole(event):
+                            return self._reply(event, raw), None
+                        if self._fed(stream, check, event, raw):
+                            on_token()
+                            check.has_text = True
+                            first = time.monotonic() if first is None else first
+                    if stream.over:
+                        break
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+            if not stream.done:  # else the connection broke behind the reply: it is whole
+                raise
         if not stream.done:
             raise TransientError("the stream ended before the reply did", lost=True)
         return self._reply(stream.body(), b""), first
 
-    def _decoded(self, raw: bytes, what: str, begun: bool = False) -> Any:
-        """Return a JSON value without an error in it; `begun`: tokens came before it."""
+    def _decoded(self, raw: bytes, what: str, begun: bool = False, failed: bool = False) -> Any:
+        """Return a JSON value without an error in it; `begun`: tokens came before it; `failed`: it
+        is known to be an error."""
         try:
             value = loads(raw)
         except ValueError as error:
-            raise Malformed(f"{what} is not JSON: {error}").quoting(SECRETS.data(raw)) from error
-        fault = fault_in(value, self.headers, where=self.where, key_env=self.key_env)
+            if not failed:
+                quoted = Malformed(f"{what} is not JSON: {error}").quoting(SECRETS.data(raw))
+                raise quoted from error
+            value = raw.decode("utf-8", "replace")
+        fault = self._fault_in(value)
+        if fault is None and failed:
+            fault = self._fault_in({"type": "error", "error": value})
         if fault is None:
             return value
         if (clean := SECRETS.data(raw)) != raw:  # redact an echoed key before the error is cut
-            return self._decoded(clean, what, begun)
+            return self._decoded(clean, what, begun, failed)
         fault.usage = self.dialect.usage(value, self.prompt_bytes)
         if isinstance(fault, TransientError):
             answered = begun or (isinstance(value, dict) and bool(value.get("choices")))
             fault.lost = (fault.lost or answered) and fault.usage.output is None
         raise fault
+
+    def _fault_in(self, value: Any) -> ModelError | TransientError | None:
+        return fault_in(value, self.headers, where=self.where, key_env=self.key_env)
 
     def _fed(self, stream: Stream, check: reply_checks.StreamCheck, event: Any, raw: bytes) -> bool:
         try:
@@ -120,7 +141,7 @@ class Reader:
                 reply_checks.check_vectors(reply, body, self.texts)
         except Malformed as fault:
             raise fault.quoting(SECRETS.data(raw)) from fault
-        return reply if self.texts is not None else reply_checks.with_known_usage(reply, body)
+        return reply if self.texts is not None else reply_checks.with_known_usage(reply)
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlm_eval.core.types import Reply, Usage
+from rlm_eval.core.types import Reply
 from rlm_eval.models.http.http_errors import Malformed
 
 _DEEPEST = 3
@@ -54,32 +54,12 @@ def _numbers(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def with_known_usage(reply: Reply, body: Any) -> Reply:
-    """Return the reply with a usage that its text and its total allow."""
-    told = body.get("usage") if isinstance(body, dict) else None
-    usage = _with_cached(reply.usage, told) if isinstance(told, dict) else reply.usage
+def with_known_usage(reply: Reply) -> Reply:
+    """Return the reply with a usage that its text allows."""
+    usage = reply.usage
     if usage.output == 0 and (reply.text or reply.reasoning):
         usage = replace(usage, output=None, reasoning=None)  # a text has at least one token
     return reply if usage == reply.usage else replace(reply, usage=usage)
-
-
-def _with_cached(usage: Usage, told: Mapping[str, Any]) -> Usage:
-    """Count cached tokens as input where the total shows that the provider left them out of it.
-
-    Without this they look like reasoning that was left out of the output.
-    """
-    given, output, total = (
-        told.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-    )
-    if not (isinstance(given, int) and isinstance(output, int) and isinstance(total, int)):
-        return usage
-    details = told.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
-    cached, beyond = usage.cached, total - given - output
-    if not cached or usage.input != given or beyond != cached or reasoning == beyond:
-        return usage
-    known = reasoning if isinstance(reasoning, int) and reasoning <= output else None
-    return Usage(input=given + cached, cached=cached, output=output, reasoning=known)
 
 
 class StreamCheck:

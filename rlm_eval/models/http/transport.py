@@ -7,9 +7,10 @@ Elsewhere: retries, queueing and outages (`client`), the meaning of a body (the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ REUSED: ContextVar[bool] = ContextVar("rlm_eval_reused", default=False)
 """Whether this task's last request reused a connection."""
 _STALE_S = 2.0
 """A reused connection that fails sooner, without a byte of a reply, was already closed."""
+_TAIL_S = 0.2
+"""Seconds for a stream's end to arrive after its last event; the server has sent it already."""
 _MOST_OF_AN_ERROR = 1 << 20
 _NAMES_OF_THE_CAP = {"max_tokens", "max_completion_tokens"}
 _UNKNOWN_FIELD = re.compile(
@@ -123,16 +126,23 @@ class Transport:
                 )
                 if self._config.stream:
                     ends: list[float] = []
+                    until = [limit.when()]
+                    limit.reschedule(None)  # from here on a limit of its own for every wait
 
                     def on_token() -> None:
-                        """Reschedule the timeout: a stall's, within the reply's limit."""
+                        """Set the next wait's end: a stall's, within the reply's limit."""
                         if not limit_s:
                             return
                         if not ends:
                             ends.append(loop.time() + self._config.timeout_s)
-                        limit.reschedule(min(ends[0], loop.time() + self._config.stall_s))
+                        until[0] = min(ends[0], loop.time() + self._config.stall_s)
 
-                    return await reader.stream(self._pieces(response), on_token)
+                    async with contextlib.aclosing(
+                        self._pieces(response, lambda: until[0])
+                    ) as pieces:
+                        found = await reader.stream(pieces, on_token)
+                    await _to_its_end(response)
+                    return found
                 return await self._whole(response, reader), None
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable(f"no connection: {error}") from error
@@ -283,14 +293,34 @@ class Transport:
         error.lost_attempts = 1
         return error
 
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """Yield the chunks of a stream, up to the limit."""
-        size = 0
-        async for chunk in response.content.iter_any():
+    async def _pieces(
+        self, response: aiohttp.ClientResponse, until: Callable[[], float | None]
+    ) -> AsyncGenerator[bytes]:
+        """Yield the chunks of a stream, up to the limit of its size; none is waited for beyond
+        `until`, in the loop's time. Raises `TimeoutError`."""
+        size, chunks = 0, response.content.iter_any()
+        while True:
+            async with asyncio.timeout_at(until()):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
             size += len(chunk)
             if size > self._dialect.most_bytes:
                 raise self._too_large()
             yield chunk
+
+
+async def _to_its_end(response: aiohttp.ClientResponse) -> None:
+    """Read the rest of a stream whose reply is whole: else its connection is used only once.
+
+    A server that leaves it open, or breaks it, has spoiled this connection and no reply.
+    """
+    import aiohttp
+
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
+        async with asyncio.timeout(_TAIL_S):
+            while not response.content.at_eof():
+                await response.content.readany()
 
 
 def _texts(payload: bytes) -> int:

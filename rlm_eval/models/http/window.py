@@ -1,8 +1,9 @@
 """Detect errors that mean a prompt too long for the model's window.
 
 There is no standard code for it, so this reads the words: a noun for the prompt or the window near
-a phrase for "too much", or a number that exceeds another. Rate limits, quotas, output caps and
-limits of other parameters use the same phrases about other things: those are ruled out first.
+a phrase for "too much", or a number that exceeds another. Rate limits, quotas, output caps, limits
+of other parameters and faults of the surroundings (connections, queues, stores) use the same
+phrases about other things: those are ruled out first.
 `tests/models/wordings.json` holds the wordings that this covers, with their sources.
 """
 
@@ -75,6 +76,8 @@ _PROMPT = _any(
     r"(exceed|too |larger|longer|contains|has \d)",
     r"输入|提示|请求|内容|文本|tokens?[数量总]",
 )
+_WEAK = _any(r"\b(contents?|documents?|query|payload|text|history)\b")
+"""Nouns that also name replies, rows and files: under a status of a server's fault not enough."""
 _OVER = _any(
     r"exceed|overflow|surpass|outgrow|\bover (the|its|your|limit)|\boversized?\b|\bbeyond\b",
     r"\babove\b|too (long|large|big|many|much|lengthy)|\bfull\b|exhaust|truncat|\breduce|shorten",
@@ -108,6 +111,47 @@ _FOREIGN = _any(
     r"(unsupported|unknown|unrecognized|unexpected) (param\w*|argument|field|key\w*|value)",
 )
 """Other things that have limits, and other faults."""
+_AROUND = _any(
+    r"\bcontext (deadline|cancel)|deadline exceeded|\b(declared|than|satisfy) content length\b",
+    r"\bcontent length (header|mismatch|\d+ [<>]=? ?received)|\b1009 \(message too big",
+    r"\bresponse (payload|body|headers?|content|was truncated)\b|\bgot \d+ of \d+ bytes",
+    r"\bmessage length too large|\bgrpc\b|\bhttp ?2:|\bstream error\b|\bsocket\b|\beof\b",
+    r"\bover ?load|\b(server|model|service|system)( is)?( too)? busy\b|\bin[ -]flight\b",
+    r"\b(waiting|pending|queued) (tokens|requests)",
+    r"\b(tokens|requests) (are |is )?(being |now )?(process|wait|runn)",
+    r"\bno (available|free) (capacity|slots?|workers?|blocks?)|\bplease retry\b(?! with)",
+    r"\b(cuda|device|ssl|tls|security|tenant|gateway|execution|thread|trace) context\b",
+    r"\binsufficient capacity|\btime limit\b|\bof the response\b|\bkafka\b|\bcertificate",
+    r"\b(retry|retries) (limit|exceed)|\bmax(imum)?( number of)? retries",
+    r"\bconnection (to|was|is|re\w+|lost|closed|aborted|timed|pool)|\beconn|prematurely",
+    r"\bunexpected content|\bupstream (response|connect|content|server|closed)",
+    r"\berrno\b|space left on device|\b(for|in) column\b|\bsqlstate|\bcharacter varying",
+    r"\b(index|key|type|attribute|memory|recursion|os|io) ?error\b|\blist index",
+    r"\b(engine|worker|process|runner|model|server)( loop)?( has| was)? (died|crash|killed|lost)",
+)
+"""Faults of connections, queues, stores and programs around the model: about no prompt."""
+_UNREAD = _any(
+    r"\bline \d+ column \d|\(char \d|\bunterminated string|\bexpecting value|\bbad gateway"
+)
+"""Bodies that were no JSON: what a gateway got, or what it was sent."""
+_STATED = _any(
+    r"\bmax(imum)? (context|model|seq\w*|input|prompt|total)( tokens?| len\w*| window| size)* "
+    r"(is|of|was|limit)\b.{0,20}?\d",
+    r"\b(prompt|input|context)( \([^)]*\))? (is |are |was )?(too (long|large|big)|longer than the)",
+    r"\bcontext (window|length|size|limit)( of \d+)?( tokens)?( is| was| has been)* exceeded",
+    r"\b(prompt|input|sequence)( tokens?| count| length| size)*( \(?\d+( tokens)?\)?)? "
+    r"(exceed|(long|larg|great)er than)",
+    r"\bexceed\w*( the| this| its)?( model)?( available| max\w*)? context "
+    r"(window|length|size|limit)",
+)
+"""Sentences of the engines themselves, which gateways quote among faults of their own."""
+_WINDOW = _any(r"\bcontext (window|length|len|size|limit)\b|\bcontext\b.{0,12}too (long|large|big)")
+"""What an error under another status has to name."""
+_NO_SIZE = _any(
+    r"\b(http|status|code|error|errno|node|port|line|column|char|pid|returned)[ :=]*\d+",
+    r"\b\d+(\.\d+)? ?(ms|s|secs?|seconds?|min|minutes?)\b|(?<=\d):\d+\b",
+)
+"""Numbers that measure no text: statuses, durations, ports."""
 _EMPTY = _any(
     r"\bempty\b|too (short|small)|at least (one|[01]\b)|(greater than( or equal to)?|>=?) ?[01]\b",
     r"minimum|\bmin (length|tokens)|below",
@@ -140,9 +184,12 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
     """
     told = [plain(code) for code in codes]
     text = _NOISE.sub(" ", plain(f"{param}: {words}" if param else words))
+    is_around = about_surroundings(text) or bool(_UNREAD.search(text) and not _STATED.search(text))
     if status in _OTHER_FAULTS or is_rate(text) or any(map(is_rate, told)):
         return False
-    if any(_CODE.search(code) and not _CAP.search(code) for code in told):
+    if any(
+        _CODE.search(code) and not _CAP.search(code) and not _AROUND.search(code) for code in told
+    ):
         return True
     if _OWN_CODES & set(told):
         return True
@@ -150,7 +197,7 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
         return True
     if _CAP.search(text) and not _SENT.search(text):
         return False
-    if status not in _FINAL and "context" not in text:
+    if is_around or (status not in _FINAL and not _WINDOW.search(text)):
         return False
     if _COUNTED.search(text):
         return True
@@ -160,9 +207,16 @@ def says_too_long(status: int | None, words: str, codes: list[str], param: str) 
         return False
     if status == 413:
         return True
+    if status is not None and status >= 500:
+        text = _WEAK.sub(" ", text)
     if _near(_PROMPT, text) and (_LENGTH.search(text) or _PROMPT.search(plain(param))):
         return True
     return bool(_SIZED.search(text) and _LIMITED.search(text)) and _exceeding(text)
+
+
+def about_surroundings(text: str) -> bool:
+    """Return true if plain words describe a fault around the model, and quote no window error."""
+    return bool(_AROUND.search(text)) and not _STATED.search(text)
 
 
 def is_rate(text: str) -> bool:
@@ -191,5 +245,6 @@ def _near(noun: re.Pattern[str], text: str) -> bool:
 
 def _exceeding(text: str) -> bool:
     """Return true if a number is next to one that it exceeds, as a size and its limit."""
-    numbers = [int(n) * (1000 if k else 1) for n, k in _NUMBER.findall(text)]
+    found = _NUMBER.findall(_NO_SIZE.sub(" ", text))
+    numbers = [int(n) * (1000 if k else 1) for n, k in found]
     return any(min(pair) >= 128 and pair[0] != pair[1] for pair in pairwise(numbers))

@@ -6,7 +6,6 @@ caveats is not certified (contamination and prompt choice are not visible in rec
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pandas as pd
@@ -15,7 +14,7 @@ from rlm_eval.records import union
 from rlm_eval.report import wording
 from rlm_eval.report.artefacts import artefacts
 from rlm_eval.report.series import originals
-from rlm_eval.report.tables import baselines
+from rlm_eval.report.tables import baselines, served
 from rlm_eval.report.tables.standard import score_text
 from rlm_eval.stats import bounds, power
 from rlm_eval.stats.intervals import FEW_CLUSTERS
@@ -69,27 +68,10 @@ def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             tail = ": this is code search, not recursion" if not used else ""
             yield f"{series}: {rows - used} of {rows} samples made no sub-call{tail}."
     yield from _self_judged(frame)
-    yield from _mixed(frame)
+    yield from served.sentences(frame)
     shown = sorted({str(v) for v in table["isolation"].dropna() if "none" in str(v)})
     if shown:
         yield f"Model-written code ran without a sandbox ({', '.join(shown)})."
-
-
-def _mixed(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield series whose replies name several models: a gateway may have changed them."""
-    for series, rows in frame[frame["served_models"].notna()].groupby("series"):
-        named: dict[str, Counter[str]] = defaultdict(Counter)
-        for text in rows["served_models"]:
-            for part in str(text).split("; "):
-                slot, _, names = part.partition(": ")
-                named[slot].update(names.split(", "))
-        for slot, models in named.items():
-            if len(models) > 1:
-                told = ", ".join(f"{name} in {n} samples" for name, n in models.most_common())
-                yield (
-                    f"{series}: the replies of the {slot} model name several models ({told}). If "
-                    "the server changes models, scores and costs are those of a mixture."
-                )
 
 
 def _to_beat(table: pd.DataFrame) -> Iterator[str]:
