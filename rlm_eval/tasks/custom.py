@@ -145,10 +145,12 @@ class Custom(LoadedTask):
         return (Score(self.metric, value, version="2", flag=flag),)  # 1 read reasoning as answers
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The first accepted answer; for RULER's recall all of them."""
+        """The first accepted answer; for RULER's recall and F1 over sets all of them."""
         golds = sample.target if isinstance(sample.target, list) else [sample.target]
         if self.metric == "ruler_all":
             return Answer(", ".join(map(str, golds)))
+        if self.metric == "set_f1":
+            return Answer("\n".join(map(str, golds)))
         return Answer(_worded(golds[0]))
 
     def floors(self) -> Mapping[str, Floor]:

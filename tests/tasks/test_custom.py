@@ -224,6 +224,12 @@ def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply,
     assert _scored(tmp_path, gold, reply) == value
 
 
+def test_a_set_of_names_with_marks_of_a_list(tmp_path):
+    golds = ["Trinidad and Tobago", "Washington, D.C.", "Acme (UK)"]
+    assert _scored(tmp_path, golds, "Acme (UK)", "set_f1") == 0.5
+    assert _scored(tmp_path, "Trinidad and Tobago", "Trinidad, Tobago", "set_f1") == 0.0
+
+
 def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
     assert _scored(tmp_path, 12, "It is 12.", "exact") == 0.0
     assert _scored(tmp_path, 12, "12.", "exact") == 1.0
