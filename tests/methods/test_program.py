@@ -320,6 +320,25 @@ async def test_a_second_wording_changes_the_words_and_nothing_else(tmp_path, pro
         assert all(line in two for line in LINES if line in one)
 
 
+@pytest.mark.parametrize(
+    ("note", "answer"),
+    [
+        ("NoneSuch Records", "NoneSuch Records"),
+        ("None of the first entries say, but entry 13 gives 7391.", None),
+        ("NONE", "NONE"),
+        ("**NONE**", "NONE"),
+        ("none.", "NONE"),
+        ("NONE. This part is about ferries.", "NONE"),
+        ("", "NONE"),
+    ],
+)
+async def test_only_the_word_none_is_no_answer(note, answer, tmp_path):
+    """The wording `map_none`; `map` itself, which published studies used, keeps its rule."""
+    method = Program("map", wording="program/map_none", settings={"chunk_chars": 1000})
+    given, _ = await solve(tmp_path, method, lambda _: note)
+    assert given.text == (answer or note)
+
+
 def test_a_wording_belongs_to_its_program():
     assert Program("map").prompt_id.startswith("program/map@")
     assert Program("map", wording="program/map_brief").prompt_id.startswith("program/map_brief@")
