@@ -87,7 +87,7 @@ _SIGNS = re.compile(
 )
 _COMPARED = re.compile(r"[<>\u2264\u2265](?=\s*[-+]?\.?\d)")
 """The sign of "<5", kept where the gold has one: elsewhere it may end a tag or begin a quote."""
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d|,\d)")
 _MINUS = "\N{MINUS SIGN}"
 # Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers, 3 split
 # numbers at their marks, so that "2.5 km" had the words "5 km".
