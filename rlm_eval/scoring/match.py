@@ -79,20 +79,37 @@ def ruler_strict(gold: object, output: str) -> Score:
     return Score("strict", len(hits) / len(golds) * precision, ", ".join(hits), _STRICT)
 
 
-# Signs that distinguish answers: the minus of a number, the end of C++ and C#.
-_SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])")
+# Signs that distinguish answers: the minus of a number, the end of C++ and C#, and the marks inside
+# a number: 2.5 and 2,5 are neither 5 nor 25, and 1/2 is no date.
+_SIGNS = re.compile(
+    r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])|(?<=\d)[.,](?=\d)"
+    r"|(?<![\d/])\d+/(?=\d+(?![\d/]))"
+)
+_COMPARED = re.compile(r"[<>\u2264\u2265](?=\s*[-+]?\.?\d)")
+"""The sign of "<5", kept where the gold has one: elsewhere it may end a tag or begin a quote."""
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d|,\d)")
 _MINUS = "\N{MINUS SIGN}"
-# Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers.
-_NORMALISED = "3"
+# Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers, 3 split
+# numbers at their marks, so that "2.5 km" had the words "5 km".
+_NORMALISED = "4"
 _ARTICLES = ("a", "an", "the")
 
 
-def _words(text: str) -> list[str]:
-    """The words without punctuation and symbols, except `_SIGNS`."""
+def _words(text: str, kept_signs: re.Pattern[str] = _SIGNS) -> list[str]:
+    """The words without punctuation and symbols, except signs; 1,500 is 1500, and .5 is 0.5."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace(_MINUS, "-")
-    kept = {place for match in _SIGNS.finditer(folded) for place in range(*match.span())}
+    folded = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), folded)
+    folded = re.sub(r"(?<![\w.])\.(?=\d)", "0.", folded)
+    kept = {place for match in kept_signs.finditer(folded) for place in range(*match.span())}
     bare = (c if i in kept or not _parts(c) else " " for i, c in enumerate(folded))
     return "".join(bare).split()
+
+
+def _compared(text: str) -> str:
+    """The words with the signs of comparison: `<5`, `<=5` and `\u2264 5` are kept."""
+    text = re.sub(r"([<>])=", lambda sign: {"<": "\u2264", ">": "\u2265"}[sign[1]], text)
+    text = re.sub(rf"({_COMPARED.pattern})\s*", r" \1", text)
+    return " ".join(_words(text, re.compile(f"{_SIGNS.pattern}|{_COMPARED.pattern}")))
 
 
 def _parts(char: str) -> bool:
@@ -116,6 +133,8 @@ def _form(gold: str) -> Callable[[str], str]:
 
     Otherwise no answer could be correct where the gold is "A" or "+".
     """
+    if _COMPARED.search(gold):
+        return _compared
     return next((form for form in _FORMS if form(gold)), normalize)
 
 

@@ -31,16 +31,20 @@ from rlm_eval.tasks.rows import file_rows
 
 OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
 _NUMBER = re.compile(
-    r"(?<![\w.,:/])[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)"
+    r"(?<![\w.,:/])[-+]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)"
 )
 _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|as|but|and|the"
-_VERDICT = re.compile(rf"\b(not )?(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b", re.IGNORECASE)
+_VERDICT = re.compile(
+    r"(?:(\b(?:can)?not|n['\u2019]t) (?:(?:be|really|quite|actually) )?)?"
+    rf"\b(yes|no(?! (?!(?:{_AFTER_NO})\b)\w)|true|false)\b",
+    re.IGNORECASE,
+)
 """A boolean in a reply. The "no" of "no idea" and "no evidence" does not count."""
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
-_OWN_VERSION = "7"
+_OWN_VERSION = "8"
 """Version of `contains` and `exact` here. 4 read "I have no idea" as a no; 5 missed the minus sign
 U+2212 and, in scripts without spaces, answers within a sentence; 6 found the article of "a dog" for
-the choice A, and 12% in 12.5%."""
+the choice A, and 12% in 12.5%; 7 found "5 km" in "2.5 km", 12 in 1,2, and a yes in "isn't true"."""
 _CHOICE = re.compile(
     r"(?<![\w'’])(?:[AI](?! (?!(?:is|and|or|but|because|since|as)\b)[a-z])"
     r"|[ai](?=[)\].,:;\"'*!`]|\s*$))(?![\w'’-])"
@@ -141,10 +145,12 @@ class Custom(LoadedTask):
         return (Score(self.metric, value, version="2", flag=flag),)  # 1 read reasoning as answers
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The first accepted answer; for RULER's recall all of them."""
+        """The first accepted answer; for RULER's recall and F1 over sets all of them."""
         golds = sample.target if isinstance(sample.target, list) else [sample.target]
         if self.metric == "ruler_all":
             return Answer(", ".join(map(str, golds)))
+        if self.metric == "set_f1":
+            return Answer("\n".join(map(str, golds)))
         return Answer(_worded(golds[0]))
 
     def floors(self) -> Mapping[str, Floor]:
@@ -263,7 +269,7 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
         return replace(found, version=_OWN_VERSION)
     if metric == "contains":
         for gold in words:
-            if _UNSPACED.search(gold) and gold.strip() in said(text):
+            if _UNSPACED.search(gold) and _stands_in(gold.strip(), said(text)):
                 return Score(metric, 1.0, gold, _OWN_VERSION)
     bare = said(text).strip().strip("*_`$€£% ").rstrip("*_`.$€£% ")
     hit = None
@@ -276,6 +282,13 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
     if metric == "exact" and hit != bare:
         hit = None
     return Score(metric, float(hit is not None), hit, _OWN_VERSION)
+
+
+def _stands_in(gold: str, text: str) -> bool:
+    """True where `gold` occurs in `text`, and none of its numbers is part of a longer one."""
+    before = r"(?<!\d)(?<!\d[.,])" if gold[0].isdigit() else ""
+    after = r"(?![.,]?\d)" if gold[-1].isdigit() else ""
+    return re.search(f"{before}{re.escape(gold)}{after}", text) is not None
 
 
 def _number(gold: Any) -> float | None:

@@ -235,6 +235,50 @@ async def test_pairs_are_crossed_in_code(tmp_path):
     assert len(bench.requests("sub")) == bench.session.notes["lambda_calls_bound"] == 3 + 1
 
 
+RECORDS = "User 11: entity\nUser 12: human being\nUser 13: entity"
+
+
+@pytest.mark.parametrize(
+    ("reply", "unread"),
+    [
+        (RECORDS, 0),
+        (f"Here are the labels:\n{RECORDS}", 1),
+        (f"Here are the labels:\n\n{RECORDS}\n\nDone.", 2),
+        (f"```\n{RECORDS}\n```", 0),
+        ("- User 11: entity\n- User 12: human being\n- User 13: entity", 0),
+        ("**User 11**: entity\n**User 12:** human being\n__User 13__: *entity*", 0),
+        ("User 11: **entity**\nUser 12: `human being`\nUser 13: _entity_", 0),
+        ("1. User 11: entity\n2. User 12: human being\n3. **User 13**: entity", 0),
+        ("4) User 11: entity\n5) User 12: human being\n6) User 13: entity", 0),
+    ],
+)
+def test_a_list_of_labels_as_models_write_it(reply, unread):
+    labels = {"11": {"entity"}, "12": {"human being"}, "13": {"entity"}}
+    assert KINDS["pairwise"].read(reply) == labels
+    assert KINDS["classify"].read(reply) == tuple(RECORDS.split("\n"))
+    assert KINDS["pairwise"].unread(reply) == KINDS["classify"].unread(reply) == unread
+
+
+def test_the_number_of_a_list_is_not_the_item():
+    read = KINDS["pairwise"].read
+    assert set(read("1. Ann: entity\n2. Bob: entity")) == {"Ann", "Bob"}
+    assert set(read("41. Ann: entity\n42. Bob: entity")) == {"41", "42"}, "numbers of the text"
+    assert set(read("11: entity\n12: entity")) == {"11", "12"}
+    assert read("User 11:\nUser 12: entity") == {"12": {"entity"}}, "no label on its line"
+    assert (read("NONE"), KINDS["pairwise"].unread("NONE")) == ({}, 0)
+
+
+async def test_lines_without_a_label_are_counted_and_conditions_lose_their_markup(tmp_path):
+    def script(request):
+        return "- **Entity**" if "Which labels must" in request[0][1] else f"Labels:\n{RECORDS}"
+
+    method = LambdaRlm(kind="pairwise")
+    answer, bench = await solve(tmp_path, method, script, "User 11 ...", "List all pairs.")
+    assert answer.value == [(11, 13)]
+    assert bench.session.notes["lambda_unparsed_lines"] == 1
+    assert bench.session.notes["lambda_unparsed"] == 0
+
+
 async def test_an_unread_kind_is_summarised_over_levels(tmp_path):
     """A deep tree: notes are merged by one call an inner node, and the last merge answers."""
 

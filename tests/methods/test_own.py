@@ -5,12 +5,16 @@ import io
 import re
 
 import pytest
-from rlm_bench import block, rlm_bench, sample_of
+from rlm_bench import block, rlm_bench, sample_of, turns
+from test_rlm_official import WORDS
 
+from rlm_eval.budget.limits import Limits
 from rlm_eval.config.identity import identity
 from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.types import Outcome
 from rlm_eval.methods.prompts import load_prompt
 from rlm_eval.methods.rlm import RLM
+from rlm_eval.methods.rlm.official import PaperV1
 from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.protocol import PromptVars, lengths_of
 
@@ -111,3 +115,38 @@ async def test_a_misunderstanding_gets_one_precise_hint(tmp_path):
     notes = bench.session.notes
     assert notes["parser_name_restored"] == 7
     assert notes["parser_final_in_answer_mode"] == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "value", "provenance"),
+    [
+        ("FINAL(44)", "44", None, "root_text"),
+        ("I am done.\nFINAL(forty-four)", "forty-four", None, "root_text"),
+        ("FINAL_VAR(x)", "5", 5, "variable"),
+        ("FINAL_VAR(unknown)", "FINAL_VAR(unknown)", None, "fallback"),
+        ("It is 44.", "It is 44.", None, "fallback"),
+    ],
+)
+async def test_a_tag_is_read_after_the_last_turn(said, text, value, provenance, tmp_path):
+    method = RLM(protocol=Own(answer_mode="final_tags"), max_turns=1)
+    async with rlm_bench(tmp_path, turns(block("x = 5"), said)) as bench:
+        answer = await method.solve(bench.session.sample, bench.session)
+    assert (answer.text, answer.value, answer.provenance) == (text, value, provenance)
+    assert answer.outcome is Outcome.LIMIT_TURNS
+
+
+async def test_a_tag_is_read_in_the_turn_that_a_limit_leaves(tmp_path):
+    method = RLM(protocol=Own(answer_mode="final_tags"), on_limit="last_turn")
+    root = turns(block("x = 5"), "FINAL_VAR(x)")
+    async with rlm_bench(tmp_path, root, limits=Limits(calls=1)) as bench:
+        answer = await method.solve(bench.session.sample, bench.session)
+    assert (answer.text, answer.outcome) == ("5", Outcome.LIMIT_CALLS)
+
+
+@pytest.mark.parametrize("protocol", [Own(), PaperV1(prompt_file=WORDS)], ids=["own", "paper_v1"])
+async def test_no_tag_is_read_there_by_other_dialects(protocol, tmp_path):
+    code = block("x = 5", "python" if protocol.answer_dict else "repl")
+    async with rlm_bench(tmp_path, turns(code, "FINAL(44)")) as bench:
+        method = RLM(protocol=protocol, max_turns=1)
+        answer = await method.solve(bench.session.sample, bench.session)
+    assert (answer.text, answer.provenance) == ("FINAL(44)", "fallback")

@@ -142,13 +142,72 @@ async def test_records_are_counted_by_what_the_question_asks_for(tmp_path):
     assert f"\n\n{table}Use" in answer.text
 
 
+LABELS = {
+    "plain": "1: spam\n2: ham\n3: spam\n4: ham",
+    "markup": "**1**: spam\n- **2:** ham\n3: **spam**\n4. `Ham`.",
+    "an empty line": "1: spam\n2:\n3: spam\n4:  \n",
+    "keys alone": "1:\n2:\n3:\n4:",
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "spam", "ham", "unread"),
+    [("plain", 2, 2, 0), ("markup", 2, 2, 0), ("an empty line", 2, 0, 2), ("keys alone", 0, 0, 4)],
+)
+async def test_labels_as_models_write_them(written, spam, ham, unread, tmp_path):
+    """A label of its own line only, without markup."""
+    asked = []
+
+    def sub(messages):
+        asked.append(messages[-1].content)
+        return LABELS[written] if len(asked) == 1 else "told"
+
+    sample = sample_of("a\nb\nc\nd", "How many are spam?")
+    async with rlm_bench(tmp_path, lambda _: "", sub, sample=sample) as bench:
+        await Program("record_count").solve(sample, bench.session)
+        stdout = bench.session.steps[0].stdout
+    table = asked[-1].partition(":\n\n")[2].partition("\n\n")[0]
+    expected = [f"all | {label}: {n}" for label, n in (("ham", ham), ("spam", spam)) if n]
+    assert table == ("\n".join(expected) or "none")
+    assert stdout == f"4 lines, {unread} without a reply, 0 left out\n"
+
+    asked.clear()
+    (tmp_path / "count").mkdir()
+    async with rlm_bench(tmp_path / "count", lambda _: "", sub, sample=sample) as bench:
+        await Program("label_count").solve(sample, bench.session)
+    table = asked[-1].partition(":\n\n")[2].partition("\n\n")[0]
+    counts = dict(line.rsplit(": ", 1) for line in table.split("\n"))
+    assert counts.pop("(no label)") == str(unread)
+    assert counts == {label: str(n) for label, n in (("ham", ham), ("spam", spam)) if n}
+
+
+async def test_amounts_and_items_of_an_empty_line_are_not_the_next_ones(tmp_path):
+    sample = sample_of("a\nb\nc", "What is the total?")
+    reply = "**1**: 11 | 10\n2:\n3: **13** | **30**"
+    async with rlm_bench(tmp_path, lambda _: "", lambda _: reply, sample=sample) as bench:
+        answer = await Program("record_sum").solve(sample, bench.session)
+        assert answer.text == "40"
+        assert "3 lines, 1 without a reply, 2 records" in bench.session.steps[0].stdout
+
+    def sub(messages):
+        said = "1: **User 5** | **spam**\n2:\n3: User 7 | Spam."
+        return "first: any: **spam** >= 1" if "Pairs of items" in messages[-1].content else said
+
+    (tmp_path / "join").mkdir()
+    async with rlm_bench(tmp_path / "join", lambda _: "", sub, sample=sample) as bench:
+        answer = await Program("label_join").solve(sample, bench.session)
+    assert [tuple(pair) for pair in answer.value] == [(5, 7)]
+
+
 async def test_labels_without_keys_are_taken_in_order(tmp_path):
     def sub(messages):
         prompt = messages[-1].content
         if "How often each label" in prompt:
             return prompt
         kinds = re.findall(r"^Entry \d+: the (\w+)", prompt, re.M)
-        return "\n".join(kinds[1:])  # one record is passed over: all later labels move up
+        return (
+            "```\n" + "\n".join(kinds[1:]) + "\n```"
+        )  # one record is passed over: all later labels move up
 
     method = Program("label_count", wording="program/label_count_unkeyed",
                      settings={"lines_per_call": 8})  # fmt: skip
@@ -259,6 +318,25 @@ async def test_a_second_wording_changes_the_words_and_nothing_else(tmp_path, pro
         assert "How many did entry 77 take?" in two
         assert "{" not in two
         assert all(line in two for line in LINES if line in one)
+
+
+@pytest.mark.parametrize(
+    ("note", "answer"),
+    [
+        ("NoneSuch Records", "NoneSuch Records"),
+        ("None of the first entries say, but entry 13 gives 7391.", None),
+        ("NONE", "NONE"),
+        ("**NONE**", "NONE"),
+        ("none.", "NONE"),
+        ("NONE. This part is about ferries.", "NONE"),
+        ("", "NONE"),
+    ],
+)
+async def test_only_the_word_none_is_no_answer(note, answer, tmp_path):
+    """The wording `map_none`; `map` itself, which published studies used, keeps its rule."""
+    method = Program("map", wording="program/map_none", settings={"chunk_chars": 1000})
+    given, _ = await solve(tmp_path, method, lambda _: note)
+    assert given.text == (answer or note)
 
 
 def test_a_wording_belongs_to_its_program():

@@ -76,6 +76,11 @@ def test_normalised_answers():
         ("5", "**Exact Answer:**\n\n`5`.", "-5"),
         ("1984", "**1984**", ""),
         ("co-op 5-6", "Co op, 5 6", "co-op -5 6"),
+        ("5 km", "5 km.", "2.5 km"),
+        ("1,500 km", "1500 km", "500 km"),
+        ("of 1500", "Of 1,500, ", "of 1,500,5"),
+        ("<5", "< 5", ">5"),
+        ("1/2", "1/2.", "1 2"),
     ],
 )
 def test_what_normalisation_must_not_lose(gold, right, wrong):

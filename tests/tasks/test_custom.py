@@ -197,10 +197,37 @@ def _scored(tmp_path, gold, reply, metric="contains"):
         ("A", "A is right.", 1.0),
         ("A", "a", 1.0),
         (["A", "grey"], "The colour is grey.", 1.0),
+        ("5 million euros", "It cost 2.5 million euros.", 0.0),  # a number is found whole
+        ("5 million euros", "It cost 5 million euros.", 1.0),
+        ("500 dollars", "It cost 1,500 dollars.", 0.0),
+        ("1,500 dollars", "It cost 1500 dollars.", 1.0),
+        ("5 km", "It is 2,5 km away.", 0.0),
+        ("5 km", "It is .5 km away.", 0.0),
+        ("5 km", "<b>5 km</b>, not 2.5 km", 1.0),
+        ("2 cups", "Add 1/2 cups.", 0.0),
+        ("2024/01/03", "2024-01-03", 1.0),
+        ("5公里", "走了2.5公里。", 0.0),
+        ("5公里", "走了5公里。", 1.0),
+        ("<5", "It is >5.", 0.0),
+        ("<5", "It is < 5.", 1.0),
+        ("<= 5", "It is \N{LESS-THAN OR EQUAL TO}5.", 1.0),
+        ("12", "It is 1,2.", 0.0),
+        (12, "They are 1, 12 and 3.", 1.0),
+        (100000, "It was 1,00,000 rupees.", 1.0),
+        ("yes", "That isn't true.", 0.0),
+        ("yes", "That isn\N{RIGHT SINGLE QUOTATION MARK}t really true.", 0.0),
+        ("no", "That can't be true.", 1.0),
+        ("no", "That cannot be true.", 1.0),
     ],
 )
 def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
     assert _scored(tmp_path, gold, reply) == value
+
+
+def test_a_set_of_names_with_marks_of_a_list(tmp_path):
+    golds = ["Trinidad and Tobago", "Washington, D.C.", "Acme (UK)"]
+    assert _scored(tmp_path, golds, "Acme (UK)", "set_f1") == 0.5
+    assert _scored(tmp_path, "Trinidad and Tobago", "Trinidad, Tobago", "set_f1") == 0.0
 
 
 def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):

@@ -17,7 +17,10 @@ from typing import ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
 
-_LINE = re.compile(r"^[\s>*-]*(?P<item>[^:\n]{1,80}?)\s*:\s*(?P<label>[^\n]+?)\s*$", re.MULTILINE)
+_LINE = re.compile(r"[\s>*#-]*(?P<item>[^:]{1,80}?)[ \t]*:[ \t]*(?P<label>\S.*)")
+_NUMBERED = re.compile(r"(?P<number>\d+)[.)][ \t]+(?P<item>.*\w.*)")
+_MARKUP = " \t*_`"
+_FENCE = re.compile(r"\s*```\w*\s*")
 _NONE = re.compile(r"\W*none\W*", re.IGNORECASE)
 
 
@@ -41,6 +44,10 @@ class Kind(ABC, Generic[T]):
     def read(self, reply: str) -> T | None:
         """Parse a leaf's reply; `None` where it cannot be parsed."""
 
+    def unread(self, reply: str) -> int:  # noqa: ARG002 a subclass's
+        """Number of lines of a leaf's reply that were not parsed, in kinds that read lines."""
+        return 0
+
     @property
     @abstractmethod
     def empty(self) -> T:
@@ -49,6 +56,31 @@ class Kind(ABC, Generic[T]):
     @abstractmethod
     def merge(self, a: T, b: T) -> T:
         """Combine two results; associative."""
+
+
+def _labelled(reply: str) -> tuple[list[tuple[str, str]], int]:
+    """(item, label) of each line `item: label`, and the number of other lines.
+
+    Without markup. The number of a list is removed where the item has a number of its own, or where
+    the lines are numbered from 1: otherwise it may be the item's name in the text.
+    """
+    lines = [line for line in reply.splitlines() if line.strip() and not _FENCE.fullmatch(line)]
+    matches = [match for line in lines if (match := _LINE.fullmatch(line))]
+    pairs = [(m["item"].strip(_MARKUP), m["label"].strip(_MARKUP)) for m in matches]
+    pairs = [(item, label) for item, label in pairs if item and label]
+    numbered = [_NUMBERED.fullmatch(item) for item, _ in pairs]
+    numbers = [int(match["number"]) for match in numbered if match]
+    is_list = numbers == list(range(1, len(numbers) + 1))
+    found = []
+    for (item, label), match in zip(pairs, numbered, strict=True):
+        if match and (is_list or re.search(r"\d", match["item"])):
+            item = match["item"].strip(_MARKUP)
+        found.append((item, label))
+    return found, len(lines) - len(found)
+
+
+def _unread(reply: str) -> int:
+    return 0 if _NONE.fullmatch(reply.strip()) else _labelled(reply)[1]
 
 
 class _Texts(Kind[tuple[str, ...]]):
@@ -84,8 +116,11 @@ class Classify(_Texts):
 
     def read(self, reply: str) -> tuple[str, ...] | None:
         """One `item: label` per line."""
-        found = tuple(f"{m['item'].strip()}: {m['label']}" for m in _LINE.finditer(reply))
+        found = tuple(f"{item}: {label}" for item, label in _labelled(reply)[0])
         return found or (() if _NONE.fullmatch(reply.strip()) else None)
+
+    def unread(self, reply: str) -> int:
+        return _unread(reply)
 
 
 class Aggregate(Kind[Counter[str]]):
@@ -119,6 +154,11 @@ class Aggregate(Kind[Counter[str]]):
         return both
 
 
+def bare(label: str) -> str:
+    """A label in lower case, without quotes and markup."""
+    return label.strip(f"{_MARKUP}'\".").lower()
+
+
 Labels = Mapping[str, frozenset[str]]
 """Labels of each item, by the item's number or name."""
 
@@ -133,12 +173,14 @@ class Pairwise(Kind[Labels]):
     def read(self, reply: str) -> Labels | None:
         """Parse one `item: label` per line; an item may have several lines."""
         found: Labels = {}
-        for match in _LINE.finditer(reply):
-            item = match["item"].strip()
+        for item, label in _labelled(reply)[0]:
             number = re.search(r"\d+", item)
-            label = frozenset({match["label"].strip(" '\".").lower()})
-            found = self.merge(found, {number.group() if number else item: label})
+            labels = frozenset({bare(label)})
+            found = self.merge(found, {number.group() if number else item: labels})
         return found or ({} if _NONE.fullmatch(reply.strip()) else None)
+
+    def unread(self, reply: str) -> int:
+        return _unread(reply)
 
     @property
     def empty(self) -> Labels:

@@ -22,7 +22,7 @@ from rlm_eval.core.spans import Span, share_within
 from rlm_eval.core.types import Answer, Call, Message, Role, Sample
 from rlm_eval.methods.context_window import MARGIN, chars_per_token
 from rlm_eval.methods.lambda_rlm.answers import from_counts
-from rlm_eval.methods.lambda_rlm.kinds import KINDS, Kind
+from rlm_eval.methods.lambda_rlm.kinds import KINDS, Kind, bare
 from rlm_eval.methods.lambda_rlm.operators import cross, fold, kept, map_each, peek, split
 from rlm_eval.methods.lambda_rlm.planner import RULES, Plan, make_plan
 from rlm_eval.methods.prompts import fill, load_prompt
@@ -42,7 +42,7 @@ class LambdaRlm:
     """See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
-    VERSION: ClassVar[int] = 2  # 2: a label with count 0 is kept
+    VERSION: ClassVar[int] = 3  # 2: a label with count 0 is kept; 3: markup and lists of labels
 
     kind: str = "detect"
     """`detect` (one call), or search, classify, aggregate, pairwise, summarise, multi_hop."""
@@ -171,7 +171,12 @@ class _Run:
         self._gate = asyncio.Semaphore(most) if most else nullcontext()
         self.read: list[Span] = []
         """The text that the leaves read."""
-        self.notes: dict[str, Any] = {"unparsed": 0, "cut_leaves": 0, "dropped": 0}
+        self.notes: dict[str, Any] = {
+            "unparsed": 0,
+            "unparsed_lines": 0,
+            "cut_leaves": 0,
+            "dropped": 0,
+        }
 
     async def answer(self) -> Answer:
         method = self._method
@@ -229,6 +234,7 @@ class _Run:
         self.read.append(span)
         result = kind.read(reply)
         self.notes["unparsed"] += result is None
+        self.notes["unparsed_lines"] += kind.unread(reply)
         return kind.empty if result is None else result
 
     async def _filtered(
@@ -292,7 +298,7 @@ class _Run:
         if not known:
             return "[]", []
         reply = await self._ask("condition", "condition", results=", ".join(known))
-        named = {part.strip(" '\".").lower() for part in re.split(r"[,\n]", reply)}
+        named = {bare(part.strip(" -")) for part in re.split(r"[,\n]", reply)}
         self.notes["condition"] = ", ".join(sorted(named & set(known)))
         chosen = [item for item, own in labels.items() if own & named]
         numbers = sorted(int(item) for item in chosen if item.isdigit())

@@ -91,15 +91,15 @@ class Loop:
                     if answer is not None:
                         return answer
                     if self.tree.stop is not None:
-                        return await self._stopped(turn + 1, self.tree.stop)
+                        return await self._stopped(repl, turn + 1, self.tree.stop)
+                if self.tree.config.turns_out == "ask":
+                    return await self._last(repl, self.view.max_turns, Outcome.LIMIT_TURNS)
         except ReplUnavailable:
             await asyncio.wait([first])  # billed: the journal keeps it for the next attempt
             raise
         finally:
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
-        if self.tree.config.turns_out == "ask":
-            return await self._last(self.view.max_turns, Outcome.LIMIT_TURNS)
         partial = self.tree.session.partial
         text = partial.text if partial and self.view.depth == 0 else None
         return Answer(text, provenance="fallback", outcome=Outcome.LIMIT_TURNS)
@@ -138,7 +138,7 @@ class Loop:
         try:
             call = await asked
         except LimitReached as error:
-            return await self._stopped(turn, error)
+            return await self._stopped(repl, turn, error)
         parsed = self.words.parse(call.as_sent, cut=call.is_cut)
         ran: list[ExecutedBlock] = []
         found: Answer | None = None
@@ -263,17 +263,27 @@ class Loop:
         if text:
             self.tree.session.offer(Answer(text, call=call.id, provenance=provenance))
 
-    async def _stopped(self, turn: int, stop: LimitReached) -> Answer:
+    async def _stopped(self, repl: Repl, turn: int, stop: LimitReached) -> Answer:
         """Handle a limit hit by this loop's own request or inside its block."""
         asks = self.tree.config.on_limit == "last_turn" and self.view.depth == 0
         if asks and stop.scope == "sample" and not stop.outcome.is_missing:
-            return await self._last(turn, stop.outcome, closing=True)
+            return await self._last(repl, turn, stop.outcome, closing=True)
         raise stop
 
-    async def _last(self, turn: int, outcome: Outcome, *, closing: bool = False) -> Answer:
+    async def _last(
+        self, repl: Repl, turn: int, outcome: Outcome, *, closing: bool = False
+    ) -> Answer:
         """Make one more request for the answer only; blocks in its reply do not run."""
         messages = [*self.history, self.words.last_request]
         call = await self._ask(turn, messages, closing=closing)
+        found = None
+        if getattr(self.words, "reads_last_tag", False):
+            parsed = self.words.parse(call.as_sent, cut=call.is_cut)
+            if parsed.tag is not None:
+                self._count(parsed)
+                found = await self._tagged(repl, parsed.tag, call)
+        if found is not None:
+            return replace(found, outcome=outcome)
         return Answer(call.as_sent, call=call.id, provenance="fallback", outcome=outcome)
 
     async def _compact(self, turn: int) -> None:

@@ -65,7 +65,8 @@ class OfficialCalls(SubCalls):
     async def rlm_query_batched_official(self, prompts: Any, model: Any = None) -> Any:
         """Run child loops concurrently; at the depth limit, plain calls."""
         if self.depth + 1 >= self.tree.config.depth:
-            self.tree.notes["rlm_query_fallbacks"] += len(prompts or ())
+            several = isinstance(prompts, str | list | dict)
+            self.tree.notes["rlm_query_fallbacks"] += len(prompts) if several else 0
             return await self.llm_query_batched(prompts, model)
         if not isinstance(prompts, str | list | dict):
             return f"Error: {self.texts['no_prompt']}"

@@ -56,7 +56,9 @@ class Own:
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 5  # 3: more block forms, names restored, hints; 4, 5: yet more
+    VERSION: ClassVar[int] = 6
+    """3: more block forms, names restored, hints; 4, 5: yet more; 6: a FINAL tag is also read in
+    the reply after the last turn."""
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
@@ -102,6 +104,11 @@ class Own:
     def final_names(self) -> tuple[str, ...]:
         """`Final`: in its mode, and where a model sets it in addition to the `answer` dict."""
         return () if self.answer_mode == "final_tags" else ("Final",)
+
+    @property
+    def reads_last_tag(self) -> bool:
+        """True in the mode whose prompt asks for tags: see `RlmProtocol`."""
+        return self.answer_mode == "final_tags"
 
     @property
     def _sections(self) -> Mapping[str, str]:

@@ -92,7 +92,8 @@ class RlmProtocol(Protocol):
     A dialect whose turns are not system, user, assistant, user lists their roles in `history`, for
     the preflight (`methods.history_of`). The official dialects add `raw_replies` (reasoning that
     the server leaves in a reply is parsed and sent back), `final_var_ends` (FINAL_VAR ends the loop
-    for any name), `call_texts` and `has_children` (see `official_calls`).
+    for any name), `call_texts` and `has_children` (see `official_calls`). `reads_last_tag` is true
+    where a FINAL tag is also read in the reply after the last turn, as no release of rlms does.
     """
 
     @property

@@ -164,10 +164,11 @@ class SubCalls:
         if not isinstance(context, str | list | dict):
             kind = type(context).__name__
             raise ReplCallError(f"a context must be str, list or dict, not {kind}", "TypeError")
+        if not isinstance(query, str | None):
+            kind = type(query).__name__
+            raise ReplCallError(f"a question must be a str, not {kind}", "TypeError")
         slot = self._slot(model, config.child_models, self.depth)
-        key = hashlib.blake2b(
-            json.dumps([context, query, slot], sort_keys=True).encode(), digest_size=5
-        ).hexdigest()
+        key = _digest([context, query, slot])
         place = self.place
         number = place.children[key]
         place.children[key] += 1
@@ -178,6 +179,9 @@ class SubCalls:
         """Select the session's slot: by depth, or by the name that the code passed."""
         if model is None:
             return by_depth[min(depth, len(by_depth) - 1)]
+        if not isinstance(model, str):  # `llm_query("Find", [context])`: the text as an argument
+            kind = type(model).__name__
+            raise ReplCallError(f"a model must be named by a str, not {kind}", "TypeError")
         session = self.tree.session
         slots = sorted(slot for slot in session.slots if slot in ("root", "sub"))
         known = {slot: slot for slot in slots}
@@ -251,6 +255,15 @@ class SubCalls:
         except (ModelError, ReplCrash) as error:
             self.tree.failed = error
             raise ReplCallError(str(error), type(error).__name__) from error
+
+
+def _digest(value: Any) -> str:
+    """Hash a child's arguments, which may be any plain data."""
+    try:
+        text = json.dumps(value, sort_keys=True)
+    except TypeError:  # keys of several types have no order: take that of the code
+        text = json.dumps(value)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
 def _list(value: Any) -> list[Any]:
