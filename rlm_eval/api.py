@@ -27,7 +27,13 @@ from rlm_eval.models import Model
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.records.record import load_records as load_records_of
-from rlm_eval.runner.execution import contexts_of, expected_cost, outcomes, update_records
+from rlm_eval.runner.execution import (
+    confirmed_above,
+    contexts_of,
+    expected_cost,
+    outcomes,
+    update_records,
+)
 from rlm_eval.runner.objects import cells_of, user_path
 from rlm_eval.runner.questions import ask as ask
 from rlm_eval.runner.rollouts import sample as sample
@@ -111,8 +117,8 @@ async def evaluate(
             raise ConfigError(f"{name}: name the run directory by folder=")
     settings |= {"name": place.absolute().name, "results": str(place.parent)}
     configs, cells = await asyncio.to_thread(cells_of, task, methods, slots, **settings)
+    above = confirmed_above(configs[0])
     output_folder(place)
-    above = float(configs[0].confirm_above)
     cost = await expected_cost(place, cells)
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")

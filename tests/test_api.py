@@ -1,6 +1,7 @@
 """`import rlm_eval as rl`: what a notebook or a program of the user's does, for real."""
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from fake_server import FakeServer
 from test_architecture import HEAVY
@@ -18,6 +21,7 @@ from rlm_eval import methods, tasks
 from rlm_eval.api import run_sync
 from rlm_eval.config.files import CONFIGS
 from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.runner.objects import cells_of
 
 SMALL = {"length": 1024, "n": 2, "tokenizer": "approx4"}
@@ -73,6 +77,76 @@ async def test_a_sample_of_ones_own_needs_no_task():
     )
     found = await rl.solve("long_context", sample, root="scripted")
     assert (found.answer, found.scores, found.outcome) == ("123456", (), rl.Outcome.OK)
+
+
+FRAME = pd.DataFrame({"text": ["Nothing here.", "The number for a-b is: 123456."], "n": [1, 2]})
+ASKED = "What is the number for a-b mentioned in the text?"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (FRAME, r"an object of pandas.*DataFrame .*column names; give one column"),
+        ({"report": "The number for a-b is: 123456."}, r"an object of dict .*its keys; give list"),
+        (b"abc", r"an object of bytes .*decode bytes first"),
+        ([b"abc"], r"item 0 is an object of bytes, no text; decode it first"),
+        ([1, 2], r"item 0 is 1, no text"),
+        ({"a", "b"}, r"an object of set .*a set has no order"),
+        (None, r"None is not a text or a list of texts"),
+        (5, r"5 is not a text or a list of texts"),
+        (Path("a.txt"), r"an object of pathlib.*Path is not a text or a list of texts"),
+        (io.StringIO("a"), r"an object of _io.StringIO .*an open file yields its lines"),
+        (["a", None], r"item 1 is None, no text"),
+        (["a", float("nan")], r"item 1 is nan, no text"),
+    ],
+)
+def test_what_is_no_text_does_not_become_the_context(given, why, tmp_path):
+    with pytest.raises(ConfigError, match=f"sample: context: {why}"):
+        rl.sample(ASKED, given)
+    with pytest.raises(ConfigError, match=f"ask: texts: {why}"):
+        rl.ask_sync(ASKED, texts=given, root="scripted", folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", [FRAME, {"a.txt": "x"}, [5], 5])
+def test_what_is_no_path_is_not_read_as_files(given):
+    with pytest.raises(ConfigError, match=r"ask: files: .*path"):
+        rl.ask_sync(ASKED, given, root="scripted")
+
+
+@pytest.mark.parametrize("question", [5, None, "", " "])
+def test_a_question_is_a_text_that_asks_something(question):
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+        rl.sample(question, "x")
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+        rl.ask_sync(question, texts="x", root="scripted")
+
+
+@pytest.mark.parametrize(
+    "given", [FRAME.text, FRAME.text.to_numpy(), FRAME.text.to_numpy(str), iter(list(FRAME.text))]
+)
+def test_any_ordered_texts_are_documents(given):
+    value = rl.sample(ASKED, given).context.value()
+    assert value == ("Nothing here.", "The number for a-b is: 123456.")
+    assert {type(text) for text in value} == {str}
+
+
+def test_no_documents_are_an_error():
+    with pytest.raises(ConfigError, match="no documents"):
+        rl.sample(ASKED, iter(()))
+
+
+async def test_a_column_answers_and_a_generator_of_texts_too(tmp_path):
+    given = {"method": "long_context", "root": "scripted", "tokenizer": "approx4"}
+    for name, texts in (("a", FRAME.text), ("b", (text for text in FRAME.text))):
+        found = await rl.ask(ASKED, texts=texts, folder=tmp_path / name, **given)
+        assert found.text == "123456"
+
+
+@pytest.mark.parametrize(("name", "why"), [("n", "epochs=N repeats"), ("name", "by folder=")])
+def test_a_question_refuses_what_it_sets_itself(name, why):
+    with pytest.raises(ConfigError, match=f"ask: {name}: .*{why}"):
+        rl.ask_sync(ASKED, texts="x", root="scripted", **{name: 3})
 
 
 async def test_objects_and_the_command_line_are_the_same_cells():

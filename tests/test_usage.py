@@ -54,6 +54,11 @@ def test_help_names_each_argument_once_and_in_capitals(name, capsys):
         (("seal",), "required: FOLDER"),
         (("compare", "rlm", "rag"), "required: --run"),
         (("score-answers", "--scorer", "mrcr"), "IN.jsonl is missing"),
+        *(
+            (("compare", "rlm", "rag", "--run", "a", f"--margin={margin}"), "0.05 is 5 points")
+            for margin in ("5", "1", "0", "-0.05", "nan", "inf")
+        ),
+        (("compare", "--run", "a", "--margin", "0.05"), "--margin needs A and B"),
     ],
 )
 def test_an_error_names_the_argument(given, words, capsys):

@@ -122,13 +122,18 @@ def compare(
 ) -> str:
     """Return the text of `rlm-eval compare A B` (`comparison.compare_text`), and warnings about
     the code that made the runs' cells (`stale_code`).
+
+    Raises `ConfigError` for a `margin` that is not more than 0 and less than 1.
     """
+    from rlm_eval.core.amounts import check_margin
     from rlm_eval.records.record import load_records
     from rlm_eval.records.union import distinct
     from rlm_eval.report.tables import card
     from rlm_eval.report.tables.comparison import compare_text
     from rlm_eval.storage import stale_code
 
+    if margin is not None:
+        check_margin(margin, "--margin")
     runs = distinct(run_dirs)
     known = card.manifests(runs)
     text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
