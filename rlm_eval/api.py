@@ -94,7 +94,7 @@ async def evaluate(
     sub: Model | str | None = None,
     models: Mapping[str, Model | str] | None = None,
     folder: str | Path = "results/runs/scratch",
-    redo: Collection[Outcome | str] | str = (),
+    redo: Collection[Outcome | str] | str | None = (),
     **settings: Any,
 ) -> Run:
     """Run each method on the task's samples, or resume an earlier call.
@@ -110,7 +110,9 @@ async def evaluate(
     before any model call; raises `EndpointUnusable` where a model fails its preflight.
     """
     place = user_path(folder)
-    again = outcomes(redo if isinstance(redo, str) else ",".join(redo) or None)
+    if not isinstance(redo or "", Collection) or not all(isinstance(of, str) for of in redo or ()):
+        raise ConfigError(f"redo={redo!r:.80}: give outcomes, as ['truncated'], or 'all'")
+    again = outcomes(redo if isinstance(redo, str) else ",".join(redo or ()) or None)
     slots = {**(models or {}), **{k: v for k, v in (("root", root), ("sub", sub)) if v is not None}}
     for name in ("name", "results"):
         if name in settings:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -323,6 +324,8 @@ class Half:
         ({"n": 0}, r"task: n=0"),
         ({"redo": ["wrong"]}, r"'wrong' is not a valid Outcome"),
         ({"redo": "wrong"}, r"'wrong' is not a valid Outcome"),
+        ({"redo": 5}, r"redo=5: give outcomes, as"),
+        ({"redo": [5]}, r"redo=\[5\]: give outcomes, as"),
     ],
 )
 async def test_a_wrong_object_or_setting_is_one_error_before_any_call(settings, message, tmp_path):
@@ -332,15 +335,99 @@ async def test_a_wrong_object_or_setting_is_one_error_before_any_call(settings, 
     assert not list(tmp_path.glob("run/**/journal.jsonl"))
 
 
+@dataclass(frozen=True)
+class Calling(Wrong):
+    """A method that calls its session with other arguments."""
+
+    name: str = "calling"
+    arguments: dict = field(default_factory=dict)
+
+    async def solve(self, sample, session):
+        given = {"messages": [rl.Message("user", "?")], "role": rl.Role.ROOT, "position": "t"}
+        given |= self.arguments
+        return rl.Answer((await session.call(given.pop("messages"), **given)).reply)
+
+
+@dataclass(frozen=True)
+class Scoring(tasks.SNiah):
+    """A needle task that scores otherwise: `scores` are the scores' arguments, by sample."""
+
+    scores: list = field(default_factory=list)
+
+    def score(self, sample, answer):
+        return tuple(rl.Score(*given) for given in self.scores[sample.index % len(self.scores)])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (
+            [[("official", 1.0), ("official", 0.0)]],
+            r"['official', 'official'], not one score of 'o",
+        ),
+        ([[]], "Scoring.score returned (), not a score: give Score(name, None) for"),
+        ([[("a", 1.0)], [("b", 1.0)]], "a cell has one headline scorer"),
+        ([[("official", 2.0)]], "returned 2.0, not a value in [0, 1] or None for the scorer 'off"),
+        (
+            [[("official", 1.0, 5)]],
+            "returned 5, not a text or None as what the scorer 'official' r",
+        ),
+        ([[(None, 1.0)]], "returned None, not a text as the name of a scorer"),
+    ],
+)
+async def test_malformed_scores_are_one_line_that_names_the_scorer(
+    scores, message, tmp_path, capsys
+):
+    task = Scoring(scores=scores, **SMALL)
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert message in why
+    assert "Scoring.score returned" in why
+    assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_an_answer_that_is_not_scored_is_no_malformed_score(tmp_path):
+    task = Scoring(scores=[[("official", None)]], **SMALL)
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    assert not run.unfinished
+
+
+async def test_a_setting_that_cannot_score_is_told_before_a_sample_runs(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"context": "a", "question": "b", "answer": "c"}\n')
+    task = rl.task("custom", path=str(rows), metric="mrcr_openai", tokenizer="approx4")
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert "metric=mrcr_openai needs the column 'prefix'" in why
+    calls = "".join(path.read_text() for path in (tmp_path / "run").rglob("journal.jsonl"))
+    assert '"prompt"' not in calls
+    assert run.attempted == 0
+
+
+async def test_a_method_that_answers_with_the_gold_needs_one(tmp_path):
+    with pytest.raises(ConfigError, match="answers with the gold, and unscored has none"):
+        await rl.solve("floor_oracle", rl.sample(ASKED, "x", tokenizer="approx4"))
+
+
 @pytest.mark.parametrize(
     ("task", "method", "root", "message"),
     [
+        (tasks.SNiah(**SMALL), Wrong(gives=rl.Answer(5)), "scripted",
+         "Wrong.solve returned Answer(text=5"),
+        *((tasks.SNiah(**SMALL), Calling(arguments=given), "scripted",
+           f"Calling.solve: session.call: {why}")
+          for given, why in [
+              ({"role": "root"}, "role='root': give one of Role.ROOT"),
+              ({"messages": "hi"}, "messages='hi': give a list of `Message`"),
+              ({"messages": ["hi"]}, "messages: 'hi' is no `Message`"),
+              ({"position": 3}, "position=3: give a text"),
+          ]),
         (tasks.SNiah(**SMALL), Wrong(), "scripted", "Wrong.solve returned 'a text', not an `Ans"),
         (WrongTask(**SMALL), "long_context", "scripted", "WrongTask.score returned 1, not a tup"),
         (WrongTask(of="samples", **SMALL), "long_context", "scripted", "samples gave 1, not a `Sa"),
         (tasks.SNiah(**SMALL), "long_context", Half(), "object lacks `complete`"),
     ],
-)
+)  # fmt: skip
 async def test_what_a_plug_in_gives_wrongly_is_one_line(
     task, method, root, message, tmp_path, capsys
 ):
@@ -348,6 +435,54 @@ async def test_what_a_plug_in_gives_wrongly_is_one_line(
     (why,) = run.unfinished.values()
     assert message in why
     assert "Traceback" not in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Leaving(tasks.SNiah):
+    """A task and a method that end the process."""
+
+    def score(self, sample, answer):
+        raise SystemExit(3)
+
+
+@dataclass(frozen=True)
+class LeavingMethod(Wrong):
+    """The same of a method."""
+
+    async def solve(self, sample, session):
+        sys.exit(3)
+
+
+@dataclass(frozen=True)
+class LeavingSamples(tasks.SNiah):
+    """The same of a task's data."""
+
+    def samples(self):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "message"),
+    [
+        (
+            Leaving(**SMALL),
+            "long_context",
+            r"Leaving.score tried to end the process: .*SystemExit: 3",
+        ),
+        (needle(), LeavingMethod(), r"LeavingMethod.solve tried to end the process: .*SystemExit"),
+        (LeavingSamples(**SMALL), "long_context", r"SystemExit\(3\) \(traceback above\)"),
+    ],
+)
+def test_a_plug_in_that_ends_the_process_is_an_unfinished_cell(task, method, message, tmp_path):
+    run = rl.evaluate_sync(task, [method], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert re.search(message, why)
+
+
+async def test_no_redo_is_none(tmp_path):
+    given = {"root": rl.model("scripted"), "folder": tmp_path / "run"}
+    run = await rl.evaluate(needle(n=1), ["long_context"], redo=None, **given)
+    assert run.attempted == 1
 
 
 async def test_redo_all_does_every_sample_again(tmp_path):

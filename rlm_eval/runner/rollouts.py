@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rlm_eval.budget.limits import Budget
 from rlm_eval.budget.prices import call_cost
@@ -119,7 +119,9 @@ async def solve(
         raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
-    _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)
+    _, (cell,) = await asyncio.to_thread(
+        cells_of, task or cast(Task, Unscored()), [method], slots, **settings
+    )
     # A separate asyncio task: context variables set inside do not leak into the caller.
     return await asyncio.create_task(_rollout(cell, sample))
 
@@ -191,10 +193,6 @@ class Unscored:
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
         """Return no scores."""
         return ()
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """Raise `ConfigError`: there is no task to provide it."""
-        raise ConfigError(f"sample {sample.id[:8]}: the method answers with the gold; give task=")
 
     def floors(self) -> Mapping[str, Floor]:
         """Return no floors."""
