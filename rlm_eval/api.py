@@ -27,7 +27,13 @@ from rlm_eval.models import Model
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.records.record import load_records as load_records_of
-from rlm_eval.runner.execution import contexts_of, expected_cost, outcomes, update_records
+from rlm_eval.runner.execution import (
+    confirmed_above,
+    contexts_of,
+    expected_cost,
+    outcomes,
+    update_records,
+)
 from rlm_eval.runner.objects import cells_of, user_path
 from rlm_eval.runner.questions import ask as ask
 from rlm_eval.runner.rollouts import sample as sample
@@ -88,7 +94,7 @@ async def evaluate(
     sub: Model | str | None = None,
     models: Mapping[str, Model | str] | None = None,
     folder: str | Path = "results/runs/scratch",
-    redo: Collection[Outcome | str] | str = (),
+    redo: Collection[Outcome | str] | str | None = (),
     **settings: Any,
 ) -> Run:
     """Run each method on the task's samples, or resume an earlier call.
@@ -104,15 +110,17 @@ async def evaluate(
     before any model call; raises `EndpointUnusable` where a model fails its preflight.
     """
     place = user_path(folder)
-    again = outcomes(redo if isinstance(redo, str) else ",".join(redo) or None)
+    if not isinstance(redo or "", Collection) or not all(isinstance(of, str) for of in redo or ()):
+        raise ConfigError(f"redo={redo!r:.80}: give outcomes, as ['truncated'], or 'all'")
+    again = outcomes(redo if isinstance(redo, str) else ",".join(redo or ()) or None)
     slots = {**(models or {}), **{k: v for k, v in (("root", root), ("sub", sub)) if v is not None}}
     for name in ("name", "results"):
         if name in settings:
             raise ConfigError(f"{name}: name the run directory by folder=")
     settings |= {"name": place.absolute().name, "results": str(place.parent)}
     configs, cells = await asyncio.to_thread(cells_of, task, methods, slots, **settings)
+    above = confirmed_above(configs[0])
     output_folder(place)
-    above = float(configs[0].confirm_above)
     cost = await expected_cost(place, cells, again)
     if cost is not None and cost.dollars > above:
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")

@@ -282,7 +282,8 @@ def missing(plug_in: object, protocol: type) -> list[str]:
     """One line for each member of `protocol` that `plug_in` lacks, with the member's contract.
 
     No code of the plug-in runs. A member of the wrong kind (`solve` that is not `async def`, a
-    plain attribute in place of a method) also gives a line.
+    plain attribute in place of a method) also gives a line, as does a method that does not take the
+    arguments of its contract.
     """
     cls = type(plug_in)
     name = f"{cls.__module__}.{cls.__qualname__}"
@@ -305,7 +306,26 @@ def missing(plug_in: object, protocol: type) -> list[str]:
             lines.append(f"{name}.{member} must be an `async def`")
         elif _is_async(getattr(plug_in, member)) and not _is_async(contract):
             lines.append(f"{name}.{member} must be a `def`, not an `async def`")
+        elif (call := _unfit_call(getattr(plug_in, member), contract)) is not None:
+            lines.append(f"{name}.{member} cannot be called as `{member}({call})`")
     return lines
+
+
+def _unfit_call(function: Any, contract: Any) -> str | None:
+    """The arguments that the harness passes, where `function` does not take them; else `None`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # not written in Python
+        return None
+    _, *given = inspect.signature(contract).parameters.values()  # without `self`
+    needed = [one for one in given if one.default is one.empty]
+    named = {one.name: None for one in needed if one.kind is one.KEYWORD_ONLY}
+    plain = [one.name for one in needed if one.name not in named]
+    try:
+        signature.bind(*plain, **named)
+    except TypeError:
+        return ", ".join([*plain, *(f"{name}=..." for name in named)])
+    return None
 
 
 def _is_async(function: object) -> bool:

@@ -1,14 +1,18 @@
 """`import rlm_eval as rl`: what a notebook or a program of the user's does, for real."""
 
 import asyncio
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from fake_server import FakeServer
 from test_architecture import HEAVY
@@ -18,6 +22,7 @@ from rlm_eval import methods, tasks
 from rlm_eval.api import run_sync
 from rlm_eval.config.files import CONFIGS
 from rlm_eval.config.grid import expand
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.runner.objects import cells_of
 
 SMALL = {"length": 1024, "n": 2, "tokenizer": "approx4"}
@@ -73,6 +78,76 @@ async def test_a_sample_of_ones_own_needs_no_task():
     )
     found = await rl.solve("long_context", sample, root="scripted")
     assert (found.answer, found.scores, found.outcome) == ("123456", (), rl.Outcome.OK)
+
+
+FRAME = pd.DataFrame({"text": ["Nothing here.", "The number for a-b is: 123456."], "n": [1, 2]})
+ASKED = "What is the number for a-b mentioned in the text?"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (FRAME, r"an object of pandas.*DataFrame .*column names; give one column"),
+        ({"report": "The number for a-b is: 123456."}, r"an object of dict .*its keys; give list"),
+        (b"abc", r"an object of bytes .*decode bytes first"),
+        ([b"abc"], r"item 0 is an object of bytes, no text; decode it first"),
+        ([1, 2], r"item 0 is 1, no text"),
+        ({"a", "b"}, r"an object of set .*a set has no order"),
+        (None, r"None is not a text or a list of texts"),
+        (5, r"5 is not a text or a list of texts"),
+        (Path("a.txt"), r"an object of pathlib.*Path is not a text or a list of texts"),
+        (io.StringIO("a"), r"an object of _io.StringIO .*an open file yields its lines"),
+        (["a", None], r"item 1 is None, no text"),
+        (["a", float("nan")], r"item 1 is nan, no text"),
+    ],
+)
+def test_what_is_no_text_does_not_become_the_context(given, why, tmp_path):
+    with pytest.raises(ConfigError, match=f"sample: context: {why}"):
+        rl.sample(ASKED, given)
+    with pytest.raises(ConfigError, match=f"ask: texts: {why}"):
+        rl.ask_sync(ASKED, texts=given, root="scripted", folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", [FRAME, {"a.txt": "x"}, [5], 5])
+def test_what_is_no_path_is_not_read_as_files(given):
+    with pytest.raises(ConfigError, match=r"ask: files: .*path"):
+        rl.ask_sync(ASKED, given, root="scripted")
+
+
+@pytest.mark.parametrize("question", [5, None, "", " "])
+def test_a_question_is_a_text_that_asks_something(question):
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+        rl.sample(question, "x")
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+        rl.ask_sync(question, texts="x", root="scripted")
+
+
+@pytest.mark.parametrize(
+    "given", [FRAME.text, FRAME.text.to_numpy(), FRAME.text.to_numpy(str), iter(list(FRAME.text))]
+)
+def test_any_ordered_texts_are_documents(given):
+    value = rl.sample(ASKED, given).context.value()
+    assert value == ("Nothing here.", "The number for a-b is: 123456.")
+    assert {type(text) for text in value} == {str}
+
+
+def test_no_documents_are_an_error():
+    with pytest.raises(ConfigError, match="no documents"):
+        rl.sample(ASKED, iter(()))
+
+
+async def test_a_column_answers_and_a_generator_of_texts_too(tmp_path):
+    given = {"method": "long_context", "root": "scripted", "tokenizer": "approx4"}
+    for name, texts in (("a", FRAME.text), ("b", (text for text in FRAME.text))):
+        found = await rl.ask(ASKED, texts=texts, folder=tmp_path / name, **given)
+        assert found.text == "123456"
+
+
+@pytest.mark.parametrize(("name", "why"), [("n", "epochs=N repeats"), ("name", "by folder=")])
+def test_a_question_refuses_what_it_sets_itself(name, why):
+    with pytest.raises(ConfigError, match=f"ask: {name}: .*{why}"):
+        rl.ask_sync(ASKED, texts="x", root="scripted", **{name: 3})
 
 
 async def test_objects_and_the_command_line_are_the_same_cells():
@@ -249,6 +324,8 @@ class Half:
         ({"n": 0}, r"task: n=0"),
         ({"redo": ["wrong"]}, r"'wrong' is not a valid Outcome"),
         ({"redo": "wrong"}, r"'wrong' is not a valid Outcome"),
+        ({"redo": 5}, r"redo=5: give outcomes, as"),
+        ({"redo": [5]}, r"redo=\[5\]: give outcomes, as"),
     ],
 )
 async def test_a_wrong_object_or_setting_is_one_error_before_any_call(settings, message, tmp_path):
@@ -258,15 +335,99 @@ async def test_a_wrong_object_or_setting_is_one_error_before_any_call(settings, 
     assert not list(tmp_path.glob("run/**/journal.jsonl"))
 
 
+@dataclass(frozen=True)
+class Calling(Wrong):
+    """A method that calls its session with other arguments."""
+
+    name: str = "calling"
+    arguments: dict = field(default_factory=dict)
+
+    async def solve(self, sample, session):
+        given = {"messages": [rl.Message("user", "?")], "role": rl.Role.ROOT, "position": "t"}
+        given |= self.arguments
+        return rl.Answer((await session.call(given.pop("messages"), **given)).reply)
+
+
+@dataclass(frozen=True)
+class Scoring(tasks.SNiah):
+    """A needle task that scores otherwise: `scores` are the scores' arguments, by sample."""
+
+    scores: list = field(default_factory=list)
+
+    def score(self, sample, answer):
+        return tuple(rl.Score(*given) for given in self.scores[sample.index % len(self.scores)])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (
+            [[("official", 1.0), ("official", 0.0)]],
+            r"['official', 'official'], not one score of 'o",
+        ),
+        ([[]], "Scoring.score returned (), not a score: give Score(name, None) for"),
+        ([[("a", 1.0)], [("b", 1.0)]], "a cell has one headline scorer"),
+        ([[("official", 2.0)]], "returned 2.0, not a value in [0, 1] or None for the scorer 'off"),
+        (
+            [[("official", 1.0, 5)]],
+            "returned 5, not a text or None as what the scorer 'official' r",
+        ),
+        ([[(None, 1.0)]], "returned None, not a text as the name of a scorer"),
+    ],
+)
+async def test_malformed_scores_are_one_line_that_names_the_scorer(
+    scores, message, tmp_path, capsys
+):
+    task = Scoring(scores=scores, **SMALL)
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert message in why
+    assert "Scoring.score returned" in why
+    assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_an_answer_that_is_not_scored_is_no_malformed_score(tmp_path):
+    task = Scoring(scores=[[("official", None)]], **SMALL)
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    assert not run.unfinished
+
+
+async def test_a_setting_that_cannot_score_is_told_before_a_sample_runs(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"context": "a", "question": "b", "answer": "c"}\n')
+    task = rl.task("custom", path=str(rows), metric="mrcr_openai", tokenizer="approx4")
+    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert "metric=mrcr_openai needs the column 'prefix'" in why
+    calls = "".join(path.read_text() for path in (tmp_path / "run").rglob("journal.jsonl"))
+    assert '"prompt"' not in calls
+    assert run.attempted == 0
+
+
+async def test_a_method_that_answers_with_the_gold_needs_one(tmp_path):
+    with pytest.raises(ConfigError, match="answers with the gold, and unscored has none"):
+        await rl.solve("floor_oracle", rl.sample(ASKED, "x", tokenizer="approx4"))
+
+
 @pytest.mark.parametrize(
     ("task", "method", "root", "message"),
     [
+        (tasks.SNiah(**SMALL), Wrong(gives=rl.Answer(5)), "scripted",
+         "Wrong.solve returned Answer(text=5"),
+        *((tasks.SNiah(**SMALL), Calling(arguments=given), "scripted",
+           f"Calling.solve: session.call: {why}")
+          for given, why in [
+              ({"role": "root"}, "role='root': give one of Role.ROOT"),
+              ({"messages": "hi"}, "messages='hi': give a list of `Message`"),
+              ({"messages": ["hi"]}, "messages: 'hi' is no `Message`"),
+              ({"position": 3}, "position=3: give a text"),
+          ]),
         (tasks.SNiah(**SMALL), Wrong(), "scripted", "Wrong.solve returned 'a text', not an `Ans"),
         (WrongTask(**SMALL), "long_context", "scripted", "WrongTask.score returned 1, not a tup"),
         (WrongTask(of="samples", **SMALL), "long_context", "scripted", "samples gave 1, not a `Sa"),
         (tasks.SNiah(**SMALL), "long_context", Half(), "object lacks `complete`"),
     ],
-)
+)  # fmt: skip
 async def test_what_a_plug_in_gives_wrongly_is_one_line(
     task, method, root, message, tmp_path, capsys
 ):
@@ -274,6 +435,54 @@ async def test_what_a_plug_in_gives_wrongly_is_one_line(
     (why,) = run.unfinished.values()
     assert message in why
     assert "Traceback" not in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Leaving(tasks.SNiah):
+    """A task and a method that end the process."""
+
+    def score(self, sample, answer):
+        raise SystemExit(3)
+
+
+@dataclass(frozen=True)
+class LeavingMethod(Wrong):
+    """The same of a method."""
+
+    async def solve(self, sample, session):
+        sys.exit(3)
+
+
+@dataclass(frozen=True)
+class LeavingSamples(tasks.SNiah):
+    """The same of a task's data."""
+
+    def samples(self):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "message"),
+    [
+        (
+            Leaving(**SMALL),
+            "long_context",
+            r"Leaving.score tried to end the process: .*SystemExit: 3",
+        ),
+        (needle(), LeavingMethod(), r"LeavingMethod.solve tried to end the process: .*SystemExit"),
+        (LeavingSamples(**SMALL), "long_context", r"SystemExit\(3\) \(traceback above\)"),
+    ],
+)
+def test_a_plug_in_that_ends_the_process_is_an_unfinished_cell(task, method, message, tmp_path):
+    run = rl.evaluate_sync(task, [method], root="scripted", folder=tmp_path / "run")
+    (why,) = run.unfinished.values()
+    assert re.search(message, why)
+
+
+async def test_no_redo_is_none(tmp_path):
+    given = {"root": rl.model("scripted"), "folder": tmp_path / "run"}
+    run = await rl.evaluate(needle(n=1), ["long_context"], redo=None, **given)
+    assert run.attempted == 1
 
 
 async def test_redo_all_does_every_sample_again(tmp_path):

@@ -7,6 +7,7 @@ from fake_server import FakeServer
 from omegaconf import OmegaConf
 from runs import overrides, run_here
 
+import rlm_eval as rl
 from rlm_eval.commands.run import main
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.config.cell import build_cell
@@ -56,9 +57,21 @@ def test_the_end_of_the_input_is_a_no(tmp_path, monkeypatch):
         main([*PRICED, "length=128k", "n=500", f"results={tmp_path}"])
 
 
-def test_a_limit_that_is_no_number_is_one_line():
-    with pytest.raises(ConfigError, match="confirm_above=None: give US dollars"):
-        confirmed_above(OmegaConf.create({"confirm_above": None}))
+@pytest.mark.parametrize("given", [None, "ten", float("nan"), "nan"])
+async def test_a_limit_that_is_no_number_is_one_line(given, tmp_path, monkeypatch):
+    """NaN above all: no cost is over it, so nobody would be asked."""
+    told = f"confirm_above={given}: give US dollars"
+    with pytest.raises(ConfigError, match=told):
+        confirmed_above(OmegaConf.create({"confirm_above": given}))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    settings = {"length": 1024, "n": 2, "confirm_above": given}
+    with pytest.raises(ConfigError, match=told):
+        await rl.evaluate("s_niah", ["long_context"], root="gpt-5", folder=tmp_path, **settings)
+    assert not list(tmp_path.iterdir())
+    written = "null" if given is None else given
+    with pytest.raises(ConfigError, match=told):
+        submit([*PRICED, f"results={tmp_path}", f"confirm_above={written}"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_price_does_not_hide_the_known_ones(tmp_path, monkeypatch, capsys):

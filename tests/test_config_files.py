@@ -1,5 +1,6 @@
 """A user's YAML and suites beside the package's: found, listed, and never mistaken for another."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from rlm_eval.cli import main
 from rlm_eval.config import files as config_files
+from rlm_eval.config.cell import build_task
 from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.suites.schema import load, names
@@ -97,3 +99,49 @@ def test_no_suites_is_an_error_that_says_where_they_were_looked_for(tmp_path, mo
     monkeypatch.setattr(config_files, "BENCHMARKS", tmp_path / "none")
     assert main(["suite"]) == 2
     assert f"looked for {tmp_path / 'none'}" in capsys.readouterr().err
+
+
+PLUG_IN = """from dataclasses import dataclass
+
+from rlm_eval.tasks.needle.s_niah import SNiah
+
+
+@dataclass(frozen=True)
+class Mine(SNiah):
+    def __post_init__(self):
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "yaml", "message"),
+    [
+        ("", "_target_: plug.Mine\nmode: [a\n", r"task/mine.yaml, line 3: no valid YAML: expected"),
+        ("", "a: 1\na: 2\n", r"task/mine.yaml, line 2: no valid YAML: found duplicate key a"),
+        ("", "a: \x01\n", r"special characters are not allowed in .*mine.yaml"),
+        ("x = 1\ndef f(:\n", "", r"cannot import 'plug.Mine': .*plug.py, line 2: SyntaxError: inv"),
+        ("\n1 / 0\n", "", r"plug.py, line 2: ZeroDivisionError: division by zero"),
+        ("import nowhere_to_be\n", "", r"plug.py, line 1: No module named 'nowhere_to_be'"),
+        ("raise SystemExit(3)\n", "", r"plug.py, line 1: SystemExit: 3"),
+        (PLUG_IN.format(body="raise RuntimeError('no luck')"), "",
+         r"^task: .*plug.py, line 9: RuntimeError: no luck$"),
+        (PLUG_IN.format(body="raise SystemExit(3)"), "", r"^task: .*line 9: SystemExit: 3$"),
+        (PLUG_IN.format(body="raise ValueError('no luck')"), "", r"^task: no luck$"),
+    ],
+)  # fmt: skip
+def test_a_broken_plug_in_is_one_line_that_names_the_place(
+    code, yaml, message, tmp_path, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, "plug", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write(tmp_path / "configs/task/mine.yaml", yaml or "_target_: plug.Mine\n")
+    write(tmp_path / "plug.py", code)
+    importlib.invalidate_caches()
+
+    def built():
+        return [build_task(config) for config in expand(["task=mine", "n=1"])]
+
+    with pytest.raises(ConfigError, match=message) as raised:
+        built()
+    assert "\n" not in str(raised.value)
+    sys.modules.pop("plug", None)

@@ -1,5 +1,6 @@
 """An incomplete plug-in is one line when its cell is built, not a traceback during a run."""
 
+import functools
 import sys
 import types
 from dataclasses import make_dataclass
@@ -10,7 +11,7 @@ from rlm_eval import protocols
 from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError
-from rlm_eval.protocols import JudgedTask, Method, Model, Task, missing
+from rlm_eval.protocols import Client, JudgedTask, Method, Model, Task, missing
 
 
 def members(protocol):
@@ -70,6 +71,47 @@ def test_an_async_member_where_a_plain_one_is_called_is_named(protocol, member):
         setattr(cls, member, function)
         line = f"my_plug_ins.MyOwn.{member} must be a `def`, not an `async def`"
         assert missing(cls(), protocol) == [line]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "member", "call"),
+    [
+        (Method, "solve", "sample, session"),
+        (Task, "score", "sample, answer"),
+        (Task, "gold_answer", "sample"),
+        (JudgedTask, "judge_score", "sample, answer, verdict"),
+        (Client, "complete", "messages, sampling"),
+    ],
+)
+def test_a_member_that_does_not_take_its_arguments_is_named(protocol, member, call):
+    cls = plug_in(protocol)
+
+    async def none(self):
+        """Takes no argument."""
+
+    def plain(self):
+        """Takes no argument."""
+
+    setattr(cls, member, none if member in ("solve", "complete") else plain)
+    wanted = f"my_plug_ins.MyOwn.{member} cannot be called as `{member}({call})`"
+    assert missing(cls(), protocol) == [wanted]
+
+
+def test_other_names_defaults_and_decorators_are_no_difference():
+    cls = plug_in(Method)
+
+    async def solve(self, what, access, more=None, *rest, **settings):
+        """Takes the two arguments under other names."""
+
+    cls.solve = solve
+    assert missing(cls(), Method) == []
+
+    @functools.wraps(solve)
+    async def wrapped(*arguments, **settings):
+        """Takes anything."""
+
+    cls.solve = wrapped
+    assert missing(cls(), Method) == []
 
 
 def test_a_task_without_golds_is_complete():

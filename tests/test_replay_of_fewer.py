@@ -15,3 +15,7 @@ def test_a_replay_holds_the_samples_of_a_larger_n(tmp_path, capsys):
     capsys.readouterr()
     assert main(["replay", str(tmp_path / "test"), "--accept"]) == 0
     assert capsys.readouterr().out.endswith("3 of 3 came to the stored result\n")
+    assert main(["replay", str(tmp_path / "test"), "--sample", "zzz"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--sample zzz: no finished sample has an id that begins with this" in told.err

@@ -174,6 +174,11 @@ comparisons: [{a: rlm, b: long_context}]
         ("parts:", "overrides: {root: {window: 3}}\nparts:", "overrides.root: write nested keys"),
         ("[4k]", "[4q]", "give tokens as"),
         ("title: A test", "title: A: test", "suite.yaml: mapping values"),
+        ("b: long_context", "b: long_context, margin: 5", r"\[0\].margin: 5: .*0.05 is 5 points"),
+        ("b: long_context", "b: long_context, margin: 0", r"\[0\].margin: 0: give more than 0"),
+        ("b: long_context", "b: long_context, margin: -0.1", r"\[0\].margin: -0.1: give more"),
+        ("b: long_context", "b: long_context, margin: .nan", r"\[0\].margin: nan: give more"),
+        ("b: long_context", "b: long_context, margin: .inf", r"\[0\].margin: inf: give more"),
     ],
 )
 def test_what_is_wrong_in_a_suite_is_named_by_file_and_key(tmp_path, before, after, message):

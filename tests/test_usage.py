@@ -54,6 +54,19 @@ def test_help_names_each_argument_once_and_in_capitals(name, capsys):
         (("seal",), "required: FOLDER"),
         (("compare", "rlm", "rag"), "required: --run"),
         (("score-answers", "--scorer", "mrcr"), "IN.jsonl is missing"),
+        *(
+            (("compare", "rlm", "rag", "--run", "a", f"--margin={margin}"), "0.05 is 5 points")
+            for margin in ("5", "1", "0", "-0.05", "nan", "inf")
+        ),
+        (("compare", "--run", "a", "--margin", "0.05"), "--margin needs A and B"),
+        *(
+            (("power", f"--difference={given}"), "give more than 0 and at most 1")
+            for given in ("0", "nan", "inf", "2", "-0.1")
+        ),
+        *(
+            (("export", "chat", "a", "-o", "b", f"--min-score={given}"), "between 0 and 1")
+            for given in ("nan", "5", "-1")
+        ),
     ],
 )
 def test_an_error_names_the_argument(given, words, capsys):
@@ -64,3 +77,9 @@ def test_an_error_names_the_argument(given, words, capsys):
 
 def test_export_offers_every_format():
     assert tuple(files.KINDS) == export.KINDS
+
+
+def test_a_difference_of_more_than_all_is_none(capsys):
+    code, text = told(capsys, "power", "--n", "1")
+    assert code == 0
+    assert "without pairing, around 50 %: nothing" in text

@@ -40,7 +40,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("tokens", "cost", "calls", "seconds"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # NaN would never be reached
                 raise ValueError(f"{name}={value}: a limit is positive; null means none")
 
     def part(self, of: int) -> Limits:

@@ -22,7 +22,7 @@ from rlm_eval.config.builder import build
 from rlm_eval.config.cell import Cell, build_cell, merged, run_folder, sweep_budget
 from rlm_eval.config.grid import expand
 from rlm_eval.core.messages import warn
-from rlm_eval.runner.execution import confirm
+from rlm_eval.runner.execution import confirm, confirmed_above
 from rlm_eval.storage.budget_ledger import balance, check_left
 from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_store import output_folder
@@ -45,7 +45,7 @@ def send(
     that runs the models' servers on the address `bind` (`None`: reachable on its node only).
     """
     configs = expand(overrides)
-    run = run_folder(configs[0])
+    run, above = run_folder(configs[0]), confirmed_above(configs[0])
     cluster: Cluster = build(configs[0].cluster, "cluster")
     if cluster.shards > 1:
         parts = [f"{k + 1}/{cluster.shards}" for k in range(cluster.shards)]
@@ -67,7 +67,7 @@ def send(
     if not todo:
         return 0
     once = list({cell.id: cell for cell in todo}.values())  # the shards of a cell count once
-    confirm(run, once, float(configs[0].confirm_above), yes=yes)
+    confirm(run, once, above, yes=yes)
     if cluster.executor == "slurm" and not plan_only:
         find_squeue()
     served = serving.served(todo) if serve else []

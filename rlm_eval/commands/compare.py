@@ -22,10 +22,16 @@ def main(argv: Sequence[str]) -> int:
         "--run", dest="runs", action="append", type=Path, required=True, metavar="RUN",
         help="run directory; may be given several times",
     )  # fmt: skip
-    parser.add_argument("--margin", type=float, help="non-inferiority margin, in points of score")
+    parser.add_argument(
+        "--margin", type=float,
+        help="non-inferiority margin between 0 and 1: A is at most this much below B (0.05 is 5 "
+        "points)",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
 
     if arguments.a is None:
+        if arguments.margin is not None:
+            parser.error("--margin needs A and B; a planned comparison has that of its suite")
         from rlm_eval.suites.comparisons import family_text
 
         print("\n\n".join(family_text(run) for run in arguments.runs))

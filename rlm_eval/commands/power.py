@@ -20,7 +20,9 @@ def main(argv: Sequence[str]) -> int:
         "overrides", nargs="*", help="overrides as for `rlm-eval run`: the plan of that run"
     )
     parser.add_argument("--n", type=int, help="paired samples")
-    parser.add_argument("--difference", type=float, help="difference of mean scores, 0 to 1")
+    parser.add_argument(
+        "--difference", type=float, help="difference of mean scores, 0 to 1: 0.1 is 10 points"
+    )
     parser.add_argument("--clusters", type=int, help="number of contexts that the n samples share")
     parser.add_argument(
         "--tests", type=int, default=1, help="number of comparisons, for Holm's adjustment"

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlm_eval.commands import TRUST, command_parser
+from rlm_eval.core.errors import ConfigError
 from rlm_eval.runner.counterfactual import command as counterfactual
 
 
@@ -65,5 +66,8 @@ def main(argv: Sequence[str]) -> int:
             told = accept(folder, counts[2])
             refused += told is not None
             print(f"{folder.name}: {told or 'its code is recorded: today it gives the same'}")
+    if not seen:
+        why = f"--sample {arguments.sample}: no finished sample has an id that begins with this"
+        raise ConfigError(why if arguments.sample else f"{arguments.run}: nothing is finished")
     print(f"{same} of {seen} came to the stored result")
     return 0 if same == seen and not refused else 1

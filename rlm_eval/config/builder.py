@@ -11,6 +11,7 @@ import functools
 import importlib
 import os
 import re
+import traceback
 import types
 import typing
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlm_eval.core import moved
-from rlm_eval.core.errors import ConfigError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
 
 _LENGTH = re.compile(r"^(\d+)\s*([kKmM]?)$")
 
@@ -47,14 +48,31 @@ def locate(target: str, path: str) -> type[Any]:
     module_name, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # a module runs any code when it is imported
         hint = moved.hint(error.name) if isinstance(error, ImportError) else ""
-        raise ConfigError(f"{path}._target_: cannot import {target!r}: {error}{hint}") from error
+        raise ConfigError(
+            f"{path}._target_: cannot import {target!r}: {told(error)}{hint}"
+        ) from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"{path}._target_: {target!r} is not a dataclass")
     if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):
         raise ConfigError(f"{path}._target_: {target!r} is a class of {found.__module__}")
     return found
+
+
+def told(error: BaseException) -> str:
+    """Describe the error of a user's module in one line, with its file and line where known."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+    what = f"{kind}{' '.join(str(error).split())}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename not in _MACHINERY and not f.filename.startswith("<")]
+    return f"{own[-1].filename}, line {own[-1].lineno}: {what}" if own else what
+
+
+_MACHINERY = (__file__, importlib.__file__)
+"""Files of the frames between a configuration and a user's module."""
 
 
 def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
@@ -64,6 +82,8 @@ def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:
     `ConfigError` with the full key path for an unknown key, a wrong type, a missing value or a
     value that the class rejects (`ValueError` from its `__post_init__`).
     """
+    if not isinstance(node, Mapping | DictConfig):
+        raise ConfigError(f"{path}: {node!r:.60} has no fields; compose it from its config group")
     values = {
         # One by one: an interpolation (of a secret, see `environment`) may refer outside the
         # node.
@@ -121,8 +141,12 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
     typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
     try:
         return cls(**typed)
+    except RlmEvalError:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's `__post_init__`
+        raise ConfigError(f"{path}: {told(error)}") from error
 
 
 _PLAIN = (bool, float, int, str)

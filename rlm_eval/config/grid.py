@@ -22,11 +22,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from rlm_eval.config.builder import locate
 from rlm_eval.config.environment import copier, masked_arguments, settle
 from rlm_eval.config.files import CONFIGS, extend_import_path, groups, join_hydra
 from rlm_eval.config.files import names as names_of
+from rlm_eval.config.shape import check_fields, check_shape
 from rlm_eval.core.errors import ConfigError
 
 CONFIG_DIR = CONFIGS
@@ -44,6 +46,7 @@ def expand(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> list[Dict
     """
     fixed, swept = _split(overrides)
     base = _compose(fixed, config_dir)
+    check_fields("sweep", base.get("sweep"))
     fixed_keys = {_key(override) for override in fixed}
     own = base.get("sweep") or {}
     for name, values in own.items():
@@ -91,6 +94,7 @@ def product(
                     config.update(nodes(tuple(own)))
             config.update(nodes(tuple(together.values())))
         settle(config)
+        check_shape(config)
         found.append(config)
     return found
 
@@ -154,7 +158,7 @@ def _compose(overrides: Sequence[str], config_dir: Path) -> DictConfig:
         try:
             with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
                 config = compose("run", overrides=with_fields(overrides, config_dir))
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
             raise ConfigError(_explain(error, overrides, config_dir)) from error
         finally:
             GlobalHydra.instance().hydra = before
@@ -179,6 +183,8 @@ def _field(override: str, names: Sequence[str]) -> str:
 def _explain(error: Exception, overrides: Sequence[str], config_dir: Path) -> str:
     """Hydra's message, with near names where a config or key is unknown."""
     message = " ".join(str(error).split())
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        return f"{mark.name}, line {mark.line + 1}: no valid YAML: {error.problem}"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         group = key.split("@")[0]

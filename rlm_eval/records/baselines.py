@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from rlm_eval.core.baseline_kinds import BUDGETS, SCHEMA, Kind
-from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.types import Sample
 from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import BASELINES, read_manifest, write_json
@@ -53,7 +53,8 @@ BY_CODE = "baseline_solved_by_code"
 def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[str], None]) -> None:
     """Compute the baselines of a cell's samples and write them into its folder.
 
-    A failing rule of a user's task must not end a paid run: `note` is called with the error.
+    A failing rule of a user's task must not end a paid run: `note` is called with the error. Raises
+    `ConfigError` where the task says that it cannot score with these settings.
     """
     task = cell.task
     if getattr(task, "gold_answer", None) is None:  # a user's question is not scored
@@ -62,9 +63,9 @@ def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[st
 
     try:
         found = ceilings.measure(task, samples)
-    except OSError:
+    except (OSError, ConfigError):  # a setting that is wrong for every sample: none is paid for
         raise
-    except Exception as error:  # noqa: BLE001 - a rule of a user's task may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's rule may raise anything
         why = "" if task.protected else f": {error}"  # an error may quote the text
         note(f"{task.name}: baselines not computed: {type(error).__name__}{why}")
         return

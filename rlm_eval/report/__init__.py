@@ -122,13 +122,18 @@ def compare(
 ) -> str:
     """Return the text of `rlm-eval compare A B` (`comparison.compare_text`), and warnings about
     the code that made the runs' cells (`stale_code`).
+
+    Raises `ConfigError` for a `margin` that is not more than 0 and less than 1.
     """
+    from rlm_eval.core.amounts import check_margin
     from rlm_eval.records.record import load_records
     from rlm_eval.records.union import distinct
     from rlm_eval.report.tables import card
     from rlm_eval.report.tables.comparison import compare_text
     from rlm_eval.storage import stale_code
 
+    if margin is not None:
+        check_margin(margin, "--margin")
     runs = distinct(run_dirs)
     known = card.manifests(runs)
     text = compare_text(load_records(runs), a, b, margin=margin, manifests=known)
@@ -164,7 +169,7 @@ def export(
 
     `min_score` and `sub_calls` apply to `chat` only.
 
-    Raises `RlmEvalError` for another kind.
+    Raises `RlmEvalError` for another kind, and for a `min_score` outside 0 to 1.
     """
     from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.records.union import distinct
@@ -172,6 +177,8 @@ def export(
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
+    if not 0 <= min_score <= 1:  # false for NaN as well
+        raise RlmEvalError(f"--min-score {min_score:g}: scores are between 0 and 1")
     write = KINDS[kind]
     runs = distinct(run_dirs)
     return write(runs, Path(out), context_of=context_of, min_score=min_score, sub_calls=sub_calls)

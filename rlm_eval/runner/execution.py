@@ -6,6 +6,7 @@ Shared by the commands and the Python interface (`api`). `runner` runs the cells
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -115,15 +116,18 @@ def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) 
 def confirmed_above(config: DictConfig) -> float:
     """Return `confirm_above` of the configuration, in US dollars.
 
-    Raises `ConfigError` if it is no number.
+    Raises `ConfigError` if it is no number. NaN is none: no cost would be above it.
     """
     try:
-        return float(config.confirm_above)
+        above = float(config.confirm_above)
     except (TypeError, ValueError):
+        above = math.nan
+    if math.isnan(above):
         raise ConfigError(
             f"confirm_above={config.confirm_above}: give US dollars as a number, as 10; "
             "`inf` never asks"
-        ) from None
+        )
+    return above
 
 
 def confirm(

@@ -37,11 +37,13 @@ def main(config: DictConfig) -> None:
     """Run the cell. Raises `RlmEvalError` if it has samples without a result."""
     from rlm_eval.config.cell import build_cell, run_folder, sweep_budget
     from rlm_eval.config.environment import settle
+    from rlm_eval.config.shape import check_shape
     from rlm_eval.runner.execution import confirm, confirmed_above
     from rlm_eval.runner.runner import Runner
     from rlm_eval.runner.signals import Signals
 
     settle(config)
+    check_shape(config)
     if config.get("sweep"):
         raise ConfigError(
             f"sweep: {dict(config.sweep)}: `rlm-eval run` expands it; with Hydra's own launchers "

@@ -28,6 +28,7 @@ from rlm_eval.config.cell import Cell, build_cell, build_task
 from rlm_eval.config.environment import settle
 from rlm_eval.config.files import CONFIGS
 from rlm_eval.config.grid import expand
+from rlm_eval.config.shape import check_fields, check_shape
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.methods import Method
@@ -151,9 +152,11 @@ def _cell(
         settings = {**settings, **values}
     try:
         for name, value in settings.items():
+            check_fields(name, node_of(value))
             OmegaConf.update(config, name, node_of(value), merge=True, force_add=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+    check_shape(config)
     root = given.get("root")
     for key, value in given.items():
         same = key in SLOTS and key != "root" and value is root

@@ -11,7 +11,7 @@ part of the question's identity: an edited file makes another cell, in another r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,7 @@ from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.records.build import rows
 from rlm_eval.runner.execution import update_records
+from rlm_eval.runner.inputs import paths_of, question_of, texts_of
 from rlm_eval.runner.objects import cells_of, node_of, user_path
 from rlm_eval.runner.runner import Runner
 from rlm_eval.storage.cell_store import CellStore, RolloutResult
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
     from rlm_eval.runner.signals import Signals
     from rlm_eval.tasks import Task
+
+_FIXED = {
+    "n": "one question is one sample; epochs=N repeats it",
+    "name": "name the run directory by folder=",
+}
+"""Settings of a run that a question determines itself, and what to give instead."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,13 @@ class Asked:
 
 async def ask(
     question: str,
-    files: Sequence[str | Path] = (),
+    files: str | Path | Iterable[str | Path] = (),
     *,
     method: Method | str = "rlm",
     root: Model | str | None = None,
     sub: Model | str | None = None,
     models: Mapping[str, Model | str] | None = None,
-    texts: Sequence[str] = (),
+    texts: str | Iterable[str] = (),
     folder: str | Path | None = None,
     **settings: Any,
 ) -> Asked:
@@ -97,11 +104,15 @@ async def ask(
 
     Raises `ConfigError` for bad input, and `RlmEvalError` if the models could not be called.
     """
+    for name, why in _FIXED.items():
+        if name in settings:
+            raise ConfigError(f"ask: {name}: {why}")
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
-    files = [files] if isinstance(files, str | Path) else files
-    texts = [texts] if isinstance(texts, str) else texts
-    task = _task(question, files, texts, str(settings.pop("tokenizer", Files.tokenizer)))
+    paths = paths_of([files] if isinstance(files, str | Path) else files, "ask: files")
+    documents = texts_of([texts] if isinstance(texts, str) else texts, "ask: texts")
+    question = question_of(question, "ask")
+    task = _task(question, paths, documents, str(settings.pop("tokenizer", Files.tokenizer)))
     unscored = cast("Task", task)  # it has no gold
     configs, cells = await asyncio.to_thread(cells_of, unscored, [method], slots, n=1, **settings)
     place = None if folder is None else user_path(folder)

@@ -7,8 +7,10 @@ cell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
+from rlm_eval.config.builder import told
 from rlm_eval.core.errors import (
     ConfigError,
     EndpointUnusable,
@@ -20,8 +22,8 @@ from rlm_eval.core.errors import (
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
-from rlm_eval.records.rescoring import readable
-from rlm_eval.session.calls import unrepaired
+from rlm_eval.records.rescoring import checked_scores, readable, returned
+from rlm_eval.session.calls import WrongCall, unrepaired
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.session.session import Session
 from rlm_eval.tasks import JudgedTask, Task
@@ -47,15 +49,14 @@ async def run_rollout(
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
-        scores = task.score(sample, readable(scored, method, session.calls))
-        if not isinstance(scores, tuple | list) or not all(isinstance(s, Score) for s in scores):
-            raise ConfigError(_returned(task, "score", scores, "a tuple of `Score`"))
-        _check_values(task, scores)
+        with _no_exit(task, "score"):
+            found = task.score(sample, readable(scored, method, session.calls))
+        scores = checked_scores(task, found)
         if isinstance(task, JudgedTask):
             try:
                 verdict = await _judge(task, sample, scored, session)
-                _check_values(task, (verdict,))
-                scores = (verdict, *scores)
+                checked_scores(task, (verdict,), "judge_score")
+                scores = checked_scores(task, (verdict, *scores), "judge_score")
             except (ModelError, ValueError) as failure:
                 if isinstance(failure, EndpointUnusable):
                     raise
@@ -93,9 +94,13 @@ async def _solved(
     if isinstance(method, Floor) and method.needs_task:
         return _floor(task, method, sample), Outcome.OK, None
     try:
-        answer = await method.solve(sample, session)
+        with _no_exit(method, "solve"):
+            answer = await method.solve(sample, session)
     except EndpointUnusable:
         raise
+    except WrongCall as error:
+        cls = type(method)
+        raise ConfigError(f"{cls.__module__}.{cls.__qualname__}.solve: {error}") from error
     except ModelError as error:
         return session.partial or partial, error.outcome, f"{error.kind}: {error}"
     except LimitReached as error:
@@ -107,27 +112,54 @@ async def _solved(
     except ReplUnavailable as error:
         return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
     if not isinstance(answer, Answer):
-        raise ConfigError(_returned(method, "solve", answer, "an `Answer`"))
+        raise ConfigError(returned(method, "solve", answer, "an `Answer`"))
+    if not isinstance(answer.text, str | None):
+        wanted = "an `Answer` whose text is a str or None; another object goes into its `value`"
+        raise ConfigError(returned(method, "solve", answer, wanted))
     return answer, _outcome(answer, sample, session), None
 
 
-def _returned(plug_in: object, member: str, value: object, wanted: str) -> str:
-    cls = type(plug_in)
-    return f"{cls.__module__}.{cls.__qualname__}.{member} returned {value!r:.80}, not {wanted}"
+@contextmanager
+def _no_exit(plug_in: object, member: str) -> Iterator[None]:
+    """Turn a plug-in's `SystemExit` into a `ConfigError`: it would end the process unexplained."""
+    try:
+        yield
+    except SystemExit as error:
+        cls = type(plug_in)
+        where = f"{cls.__module__}.{cls.__qualname__}.{member}"
+        raise ConfigError(f"{where} tried to end the process: {told(error)}") from error
 
 
-def _check_values(task: Task, scores: Sequence[Score]) -> None:
-    """Raise `ConfigError` for a value outside [0, 1], such as a percentage."""
-    for score in scores:
-        value = score.value
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-            wanted = f"a value in [0, 1] or None for the scorer {score.scorer!r}"
-            raise ConfigError(_returned(task, "score", value, wanted))
+def with_one_headline() -> Callable[..., Awaitable[tuple[Trajectory, tuple[Score, ...]]]]:
+    """Return `run_rollout` for the samples of one cell, whose first scorer must be the same.
+
+    The first score is the headline; under several scorers a cell's mean would mean nothing. Raises
+    `ConfigError`.
+    """
+    headlines: dict[str, str] = {}
+
+    async def run(
+        task: Task, method: Method, sample: Sample, session: Session
+    ) -> tuple[Trajectory, tuple[Score, ...]]:
+        trajectory, scores = await run_rollout(task, method, sample, session)
+        for score in scores[:1]:
+            first = headlines.setdefault("first", score.scorer)
+            if score.scorer != first:
+                wanted = f"{first!r}, the first of other samples: a cell has one headline scorer"
+                raise ConfigError(returned(task, "score", score.scorer, wanted))
+        return trajectory, scores
+
+    return run
 
 
 def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
     """Return the task's own answer without a model; a method has no access to its task."""
     if method.is_oracle:
+        if getattr(task, "gold_answer", None) is None:
+            raise ConfigError(
+                f"sample {sample.id[:8]}: {method.name} answers with the gold, and {task.name} has "
+                "none; choose another method, or in Python give task="
+            )
         return task.gold_answer(sample)
     floors = task.floors()
     if method.floor not in floors:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rlm_eval.budget.limits import Budget
 from rlm_eval.budget.prices import call_cost
@@ -34,6 +34,7 @@ from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.records.record import record_of
 from rlm_eval.repl import open_pool
+from rlm_eval.runner.inputs import question_of, texts_of
 from rlm_eval.runner.objects import cells_of
 from rlm_eval.runner.resources import endpoint
 from rlm_eval.runner.rollout import run_rollout
@@ -72,7 +73,7 @@ class Rollout:
 
 def sample(
     question: str,
-    context: str | Sequence[str],
+    context: str | Iterable[str],
     target: Any = None,
     *,
     task: str = "own",
@@ -81,8 +82,13 @@ def sample(
     """Build a custom sample: a question over a text, or over documents. It is kept in memory.
 
     `target` is the gold answer for a task that scores it; `tokenizer` measures the length.
+
+    Raises `ConfigError` for a question or a context that is no text, such as a data frame.
     """
-    value = context if isinstance(context, str) else tuple(context)
+    question = question_of(question, "sample")
+    value = context if isinstance(context, str) else texts_of(context, "sample: context")
+    if not isinstance(value, str) and not value:
+        raise ConfigError("sample: context: no documents; give '' for a question without a text")
     text = canonical_text(value)
     counter = get_tokenizer(tokenizer)
     made = Context(text_hash(text), len(text), counter.count(text), counter.name, lambda: value)
@@ -113,7 +119,9 @@ async def solve(
         raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
     given = {"root": root, "sub": sub, **(models or {})}
     slots = {slot: model for slot, model in given.items() if model is not None}
-    _, (cell,) = await asyncio.to_thread(cells_of, task or Unscored(), [method], slots, **settings)
+    _, (cell,) = await asyncio.to_thread(
+        cells_of, task or cast(Task, Unscored()), [method], slots, **settings
+    )
     # A separate asyncio task: context variables set inside do not leak into the caller.
     return await asyncio.create_task(_rollout(cell, sample))
 
@@ -185,10 +193,6 @@ class Unscored:
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:  # noqa: ARG002 the role's
         """Return no scores."""
         return ()
-
-    def gold_answer(self, sample: Sample) -> Answer:
-        """Raise `ConfigError`: there is no task to provide it."""
-        raise ConfigError(f"sample {sample.id[:8]}: the method answers with the gold; give task=")
 
     def floors(self) -> Mapping[str, Floor]:
         """Return no floors."""

@@ -44,7 +44,7 @@ from rlm_eval.runner.manifest import manifest, price_facts
 from rlm_eval.runner.planning.job_window import prepare
 from rlm_eval.runner.progress import CellProgress, Progress
 from rlm_eval.runner.resources import Indexes, OpenModels, Pools
-from rlm_eval.runner.rollout import run_rollout
+from rlm_eval.runner.rollout import with_one_headline
 from rlm_eval.runner.signals import Signals, StopRequest
 from rlm_eval.runner.sweep_budget import SweepBudget
 from rlm_eval.session.session import Endpoint, Session
@@ -180,7 +180,7 @@ class Runner:
                 why = f"{self.folder}: {_GONE}"
             if self._is_gone() or any(map(is_of_storage, leaves)):
                 self.stop.ask(f"stopping: {self.folder} cannot be written")
-        except* Exception as group:  # noqa: BLE001 - a bug in one cell must not stop the others
+        except* (Exception, SystemExit) as group:  # noqa: BLE001 - a bug in a cell stops no other
             self.progress.note(redact("".join(traceback.format_exception(group))).rstrip())
             why = redact(f"{group.exceptions[0]!r} (traceback above)")
         name = cell.plan_id
@@ -309,7 +309,7 @@ class Runner:
             earlier = (await asyncio.to_thread(spent, store.folder)).budgeted
             budget.recount(int(earlier["tokens"]), earlier["cost"], int(earlier["calls"]))
         indexes = Indexes()
-        queue = iter(todo)
+        queue, rollout = iter(todo), with_one_headline()
         full: list[str] = []
 
         async def work() -> None:
@@ -327,7 +327,7 @@ class Runner:
                     await indexes.get(sample),
                 )
                 try:
-                    trajectory, scores = await run_rollout(cell.task, cell.method, sample, session)
+                    trajectory, scores = await rollout(cell.task, cell.method, sample, session)
                 except Suspended as error:
                     if not isinstance(error, RunStopped):
                         full.append(str(error))

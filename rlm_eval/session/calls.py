@@ -7,7 +7,25 @@ from dataclasses import replace
 
 from rlm_eval.core.errors import CallCancelled, ConfigError, ModelError, ProviderError, error_of
 from rlm_eval.core.reasoning import split
-from rlm_eval.core.types import Call, Reply, Role, Times, Usage
+from rlm_eval.core.types import Call, Message, Reply, Role, Times, Usage
+
+
+class WrongCall(ConfigError):
+    """A method called the session with arguments of the wrong kind."""
+
+
+def check_call(messages: object, role: object, position: object) -> None:
+    """Raise `WrongCall` for arguments of `Session.call` of the wrong kind: nothing is sent."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise WrongCall(f"session.call: messages={messages!r:.80}: give a list of `Message`")
+    for message in messages:
+        if not isinstance(message, Message):
+            raise WrongCall(f"session.call: messages: {message!r:.80} is no `Message`")
+    if not isinstance(role, Role):
+        known = ", ".join(f"Role.{one.name}" for one in Role)
+        raise WrongCall(f"session.call: role={role!r:.80}: give one of {known}")
+    if not isinstance(position, str):
+        raise WrongCall(f"session.call: position={position!r:.80}: give a text")
 
 
 def checked(reply: Reply, client: object) -> Reply:

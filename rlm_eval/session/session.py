@@ -34,7 +34,7 @@ from rlm_eval.core.types import (
 from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.models.waiting import working_time
 from rlm_eval.repl import HostFunction, Repl, ReplPool
-from rlm_eval.session.calls import cancelled, checked, failed, finished, unrepaired
+from rlm_eval.session.calls import cancelled, check_call, checked, failed, finished, unrepaired
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.request_key import request_hash, seeded, sendable
 from rlm_eval.storage.journal import Journal, StoredReplies, stored_call
@@ -229,6 +229,7 @@ class Session:
         `LimitReached` (nothing was sent). A `closing` call is the one that a reached limit of the
         sample still allows; it does not exceed a sweep's budget.
         """
+        check_call(messages, role, position)
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
         sampling = seeded(merged(endpoint.sampling, sampling), self.sample.id, self.epoch, position)

@@ -24,6 +24,7 @@ from yaml import YAMLError
 from rlm_eval.config import files
 from rlm_eval.config.builder import construct, parse_length
 from rlm_eval.config.environment import settle
+from rlm_eval.core.amounts import check_margin
 from rlm_eval.core.errors import ConfigError
 
 SLOTS = ("root", "sub", "judge", "embed", "summary")
@@ -323,6 +324,8 @@ def _check_planned(suite: Suite, one: Planned, where: str) -> None:
             _known(suite, axis, name, f"{where}.{axis}")
     for length in one.lengths:
         parse_length(length)
+    if one.margin is not None:
+        check_margin(one.margin, f"{where}.margin:")
 
 
 _OPTIONAL = "cost"

@@ -20,10 +20,13 @@ def power_text(
     """Return the samples needed for a difference, or the difference that n samples can detect.
 
     The n samples are in `clusters` contexts; `tests` comparisons set the level of Holm's first
-    step. Raises `RlmEvalError` unless exactly one of `difference` and `n` is given.
+    step. Raises `RlmEvalError` unless exactly one of `difference` (more than 0, at most 1) and `n`
+    is given.
     """
     if (difference is None) == (n is None):
         raise RlmEvalError("power: give either difference=0.1 or n=50")
+    if difference is not None and not 0 < difference <= 1:  # false for NaN as well
+        raise RlmEvalError(f"power: difference={difference:g}: give more than 0 and at most 1")
     alpha = 0.05 / tests
     level = "two-sided 5 %" if tests == 1 else f"two-sided 5 % over {tests} tests (Holm)"
     lines = [f"paired right/wrong scores, 80 % power, {level}"]
@@ -49,5 +52,6 @@ def power_text(
         )
         if units == n:
             unpaired = 100 * power.detectable_unpaired(n, alpha=alpha)
-            lines.append(f"without pairing, around 50 %: {unpaired:.0f} pp")
+            shown = f"{unpaired:.0f} pp" if unpaired <= 100 else "nothing"  # scores end at 100 %
+            lines.append(f"without pairing, around 50 %: {shown}")
     return "\n".join(lines)
