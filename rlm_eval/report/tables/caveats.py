@@ -136,10 +136,12 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{len(cut)} of {len(table)} cells had more than 5 % of samples cut off by an output "
             f"cap or a limit{suspected}. Their scores are bounds and are not compared."
         )
-    if lost := int(table["missing"].sum()):
+    lacking = table[table["missing"] > 0]
+    if lost := int(lacking["missing"].sum()):
+        some = "of a repeat or of all " if lacking["repeats"].max() > 1 else ""
         yield (
-            f"{lost} samples have no result (provider or judge errors, cut prompts, cancelled): "
-            "run the same command again to redo them. Scores of their cells are bounds."
+            f"{lost} samples have no result {some}(provider or judge errors, cut prompts, "
+            "cancelled): run the same command again to redo them. Scores of their cells are bounds."
         )
     if cut_prompts := int(table["server_cut_calls"].sum()):
         yield (
