@@ -22,6 +22,8 @@ from rlm_eval.stats.intervals import bootstrap_ratio, is_conditional
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
 _COMPARED = ("score", "cut", "lost", "missing", "least", "most", "cost", "refused", "cluster")
+WORDING = ["low_worst", "left_out", "graded", "free"]
+"""Columns that decide words alone: the data behind a figure lack them."""
 ALPHA = 0.05
 """Two-sided level of a family of comparisons."""
 
