@@ -201,6 +201,9 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
     smallest = int(table["n"].min())
     if smallest < 100:
         shown = power.detectable_unpaired(smallest)
+        least = int(table["clusters"].min())
+        if least < smallest and power.too_few_clusters(least):  # samples are no units there
+            shown = 1.0
         unseen = f"unpaired differences under {100 * shown:.0f} pp mostly go unseen"
         yield (
             f"n is as small as {smallest} per cell: "
