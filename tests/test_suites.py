@@ -274,6 +274,38 @@ def test_a_published_number_gets_a_verdict_or_the_reason_for_none():
     assert verdict(cut) == "none: more than 5 % cut off"
 
 
+def test_a_published_number_gets_no_verdict_that_missing_scores_could_turn():
+    made = summary.prepare(frames.frame(methods=("rlm",), lengths=(1024,), n=150))
+    made["score"] = [float(i % 2) for i in range(150)]
+    made = made.assign(scripted=False, generated=False)
+    made.loc[made["index"].isin(range(0, 14, 2)), "score"] = None
+    told = "no verdict: 7 samples have no score; with them between 50.0 and 54.7 %"
+    assert verdict(made, value=60.0) == told
+    assert verdict(made, value=90.0) == "lower"
+    made["score"] = None
+    assert verdict(made) == "none: more than 5 % missing"
+
+
+def test_a_planned_margin_is_not_shown_where_missing_scores_refute_it(tmp_path):
+    suite_file(tmp_path, GOOD)
+    suite = load("mine", tmp_path)
+    made = frames.frame(methods=("rlm", "long_context"), lengths=(4096,), n=100)
+    rlm, index = made["method"] == "rlm", made["index"]
+    made["score"], made["outcome"] = 1.0, "ok"
+    made.loc[(rlm & (index < 10)) | (~rlm & index.between(10, 19)), "score"] = 0.0
+
+    def told():
+        frame = summary.prepare(made)
+        places = [placed(frame, "rlm"), placed(frame, "long_context")]
+        planned = [replace(one, margin=0.1) for one in suite.comparisons]
+        record = SuitePlan("mine", [], "2026-01-01", places, planned)
+        return family_table(frame, record, suite).rows["at most below"].iloc[0]
+
+    assert told() == "10 pp: shown"
+    made.loc[rlm & (index > 95), ["score", "outcome"]] = [None, "provider_error"]
+    assert told() == "10 pp: not shown"
+
+
 def placed(made, method, cell=None, **fields):
     """The place of a method's records in the plan of `GOOD`."""
     cell = made.loc[made["method"] == method, "cell_id"].iloc[0] if cell is None else cell

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records.record import COLUMNS
-from rlm_eval.report import looks, series, wording
+from rlm_eval.report import looks, per_sample, series, wording
 from rlm_eval.report.distinct import each_once
 from rlm_eval.report.hours import with_hours
 from rlm_eval.report.tables import baselines
-from rlm_eval.stats import bounds, intervals
+from rlm_eval.stats import intervals
 
 if TYPE_CHECKING:
     from rlm_eval.report.figures.beside import Beside
@@ -27,6 +27,7 @@ KEYS = [*series.PLACE, *series.SERIES]
 """Key columns of a table line; rows that agree in these are repeats or samples of one cell."""
 
 series_order = series.in_order
+units = per_sample.units
 _LARGE = 20_000
 """Records from which other processes help: fewer are done before a process has started."""
 _PARTS = 8
@@ -145,30 +146,6 @@ def _refused(frame: pd.DataFrame) -> pd.Series:
     return (frame["outcome"] == "context_overflow") & unread
 
 
-def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a row per sample: score and cost averaged over repeats; flags cut, lost, refused."""
-    outcomes = frame["outcome"].unique()
-    cut = [name for name in outcomes if name.startswith("limit:")] + ["truncated", "unknown"]
-    marked = frame.assign(
-        cut=frame["outcome"].isin(cut),
-        lost=frame["score"].isna(),
-        spent=frame["cost_cold"].where(~frame["refused"]),
-    )
-    by = list(dict.fromkeys(["task_label", "series", "length", "item", "sample_id", *extra]))
-    return (
-        marked.groupby(by, sort=False)
-        .agg(
-            score=("score", "mean"),
-            cost=("spent", "mean"),
-            cluster=("cluster", "first"),
-            cut=("cut", "max"),
-            lost=("lost", "all"),
-            refused=("refused", "all"),
-        )
-        .reset_index()
-    )
-
-
 def summarise(frame: pd.DataFrame, beside: Beside | None = None) -> pd.DataFrame:
     """Return the cell table of a prepared frame, sorted by task, length and series.
 
@@ -277,7 +254,7 @@ def _row(
     accuracy = intervals.mean_interval(scored["score"], scored["cluster"])
     given_low, given_high = intervals.given_clusters(scored["score"], scored["cluster"])
     cut_share = float(samples["cut"].mean())
-    low, high = bounds.bounds(samples["score"], samples["cut"] | samples["lost"])
+    low, high = per_sample.score_bounds(samples)
     counts = part["outcome"].value_counts()
     refused = part["refused"].to_numpy(dtype=bool)
     row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
@@ -287,11 +264,11 @@ def _row(
         "n_scored": len(scored),
         "clusters": accuracy.clusters,
         "outcomes": " · ".join(f"{name} {count}" for name, count in counts.items()),
-        "missing": int(samples["lost"].sum()),
+        "missing": int(samples["missing"].sum()),
         "cut_share": cut_share,
         "overflow_share": float((part["outcome"] == "context_overflow").mean()),
         "refused": int(refused.sum()),
-        "as_bounds": cut_share > bounds.CUT_SHARE or bool(samples["lost"].any()),
+        "as_bounds": per_sample.is_bounds(samples),
         "accuracy": accuracy.estimate,
         "low": accuracy.low,
         "high": accuracy.high,
@@ -317,7 +294,7 @@ def _row(
         "prices": first["prices"],
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
-    row |= _over_repeats(part) | baselines.of_line(part, of_rules)
+    row |= per_sample.over_repeats(part) | baselines.of_line(part, of_rules)
     for name, column in _SPREAD.items():
         row |= _spread(
             name,
@@ -326,23 +303,6 @@ def _row(
             of_samples["cluster"].to_numpy(),
         )
     return row
-
-
-def _over_repeats(part: pd.DataFrame) -> dict[str, float]:
-    """Return pass@K and pass^K over the K repeats of right/wrong samples; NaN without repeats."""
-    unknown = {"pass_at": float("nan"), "pass_hat": float("nan")}
-    repeats = part["epoch"].nunique()
-    if repeats < 2:
-        return unknown
-    counts = part.groupby("sample_id")["score"].agg(["count", "sum"])
-    counts = counts[counts["count"] == repeats]
-    if counts.empty or not part["score"].dropna().isin((0.0, 1.0)).all():
-        return unknown
-    right = counts["sum"].astype(int)
-    return {
-        "pass_at": float(np.mean([bounds.pass_at_k(repeats, c, repeats) for c in right])),
-        "pass_hat": float(np.mean([bounds.pass_hat_k(repeats, c, repeats) for c in right])),
-    }
 
 
 def _spread(

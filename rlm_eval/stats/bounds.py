@@ -15,18 +15,22 @@ CUT_SHARE = 0.05
 """Above this share of truncated or limited samples a mean is printed as bounds."""
 
 
-def bounds(scores: ArrayLike, open_: ArrayLike) -> tuple[float, float]:
+def bounds(
+    scores: ArrayLike, open_: ArrayLike, most: ArrayLike | None = None
+) -> tuple[float, float]:
     """(mean if every open sample were wrong, mean if every one were right).
 
     `scores`: one per sample, NaN where missing; `open_`: True where the score may not be the
-    method's own (missing, truncated, limited). NaN counts as open.
+    method's own (missing, truncated, limited). NaN counts as open. `most`: the largest possible
+    score of each sample if `scores` are the smallest, as where some of its repeats are missing.
     """
     x = np.asarray(scores, dtype=float)
     unknown = np.asarray(open_, dtype=bool) | np.isnan(x)
     if not len(x):
         return 0.0, 1.0
-    known = float(x[~unknown].sum())
-    return known / len(x), (known + int(unknown.sum())) / len(x)
+    y = x if most is None else np.asarray(most, dtype=float)
+    low, high = float(x[~unknown].sum()), float(y[~unknown].sum())
+    return low / len(x), (high + int(unknown.sum())) / len(x)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -25,7 +25,11 @@ from rlm_eval.stats.intervals import (
     product,
     wilson,
 )
-from rlm_eval.stats.power import detectable_by_clusters, detectable_difference
+from rlm_eval.stats.power import (
+    detectable_by_clusters,
+    detectable_difference,
+    too_few_clusters,
+)
 
 WIDE = 0.3
 """An interval wider than this that contains a published number is hardly evidence of agreement."""
@@ -74,10 +78,14 @@ def detectable(
 ) -> float:
     """Difference that n pairs detect with 80 % power at the observed variance; NaN = out of reach.
 
-    `discordant` pairs differ; `se` as in `Comparison`; `alpha` is the level of the test: 0.05, or
-    the remaining level in a family.
+    `discordant` pairs differ; `se` as in `Comparison` (NaN = `None`, as in a data frame); `alpha`
+    is the level of the test: 0.05, or the remaining level in a family. Pairs that share clusters
+    are never taken for independent ones: one cluster has no standard error, and shows nothing.
     """
-    if se is None:
+    unknown = se is None or math.isnan(se)
+    if clusters < n and (unknown or too_few_clusters(clusters, alpha)):
+        return math.nan
+    if se is None or unknown:
         return detectable_difference(n, max(discordant, 1) / n, alpha=alpha)
     # Where all pairs differ equally the variance is not estimable: as if one pair differed by 1.
     return detectable_by_clusters(se or 1 / n, clusters, alpha=alpha)
@@ -270,6 +278,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[at]))
         adjusted[at] = reached
     return adjusted
+
+
+def holm_instead(p_values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Holm's p of each of `others`, in the family where it alone replaces its `p_values`."""
+    family = list(p_values)
+    return [holm([*family[:i], p, *family[i + 1 :]])[i] for i, p in enumerate(others)]
 
 
 def non_inferior(low: float, margin: float) -> bool:

@@ -22,8 +22,8 @@ from rlm_eval.records.record import load_records
 from rlm_eval.report import summary, wording
 from rlm_eval.report.hooks import Additions
 from rlm_eval.report.tables import card, comparison, standard
-from rlm_eval.stats import bounds, paired
-from rlm_eval.stats.intervals import mean_interval
+from rlm_eval.report.tables import published as beside
+from rlm_eval.stats import bounds
 from rlm_eval.suites.paper_table import paper_table
 from rlm_eval.suites.plan import FILE, Contrast, Place, SuitePlan, contrasts, read_record
 from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
@@ -161,7 +161,7 @@ def _side(name: str, within: str) -> str:
 def _margin(row: dict[Any, Any]) -> str:
     if not _known(row["margin"]):
         return ""
-    shown = row["comparable"] and row["low"] > -row["margin"]
+    shown = comparison.at_most_below(row, row["margin"])
     return f"{100 * row['margin']:g} pp: {'shown' if shown else 'not shown'}"
 
 
@@ -250,19 +250,16 @@ def _ours(part: pd.DataFrame, row: Published, own: Sequence[Place]) -> dict[str,
     if part.empty:
         return unknown | {"verdict": "none: not run yet"}
     units = summary.units(part)
-    scored = units[~units["lost"]]
-    found = mean_interval(scored["score"], scored["cluster"])
+    found = beside.mean_of(units)
+    ends = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.n else ""
     told = {
         "ours, %": standard.percent(found.estimate),
-        "95 % interval": f"[{100 * found.low:.1f}, {100 * found.high:.1f}]",
+        "95 % interval": ends,
         "our n": str(len(units)),
     }
     if why := _no_verdict(part, units, row, own):
         return told | {"verdict": f"none: {why}"}
-    verdict = paired.against_published(
-        found.estimate, found.low, found.high, row.percent / 100, row.n
-    )
-    return told | {"verdict": verdict}
+    return told | {"verdict": beside.verdict(units, row.percent / 100, row.n)}
 
 
 def _no_verdict(
@@ -281,7 +278,7 @@ def _no_verdict(
         return "run with other models or settings than the suite's"
     if units["cut"].mean() > bounds.CUT_SHARE:
         return "more than 5 % cut off"
-    if units["lost"].mean() > bounds.CUT_SHARE:
+    if units["missing"].mean() > bounds.CUT_SHARE:
         return "more than 5 % missing"
     return None
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.report import summary
+from rlm_eval.report import per_sample, summary
 from rlm_eval.report.tables.standard import money
 from rlm_eval.report.tables.table import LETTERS, Table
-from rlm_eval.stats import bounds
 from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.suites.plan import Place
 from rlm_eval.suites.schema import METRICS, Published
@@ -122,8 +121,8 @@ def _ours(
     why = no_verdict(part, units, row, own)
     mark = notes.setdefault(why, LETTERS[len(notes) % len(LETTERS)]) if why else ""
     numbers: dict[str, Any] = {"ours n": len(units)}
-    if units["cut"].mean() > bounds.CUT_SHARE or units["lost"].any():
-        low, high = bounds.bounds(units["score"], units["cut"] | units["lost"])
+    if per_sample.is_bounds(units):
+        low, high = per_sample.score_bounds(units)
         text = f"{100 * low:.1f} to {100 * high:.1f}"
     else:
         found = mean_interval(scored["score"], scored["cluster"])

@@ -31,6 +31,7 @@ from rlm_eval.report.figures.panels import (
     money_of,
     three_lengths,
 )
+from rlm_eval.report.tables import comparison
 from rlm_eval.report.tables.baselines import MUST_EXCEED
 
 _SCORE = ["accuracy", "low", "high", "as_bounds", "bound_low", "bound_high"]
@@ -143,7 +144,7 @@ def difference_by_length(
     size = f"{wording.counted(comparisons['n'])} pairs" if comparisons["n"].nunique() == 1 else ""
     return (
         style.finish(figure, frame=frame, caption=caption, legend=legend, size=size),
-        comparisons,
+        comparisons.drop(columns=comparison.WORDING),
     )
 
 

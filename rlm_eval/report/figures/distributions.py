@@ -256,5 +256,5 @@ def _stack(axis: Axes, place: float, shares: dict[str, float]) -> list[str]:
 
 def _only_bounds(both: pd.DataFrame) -> pd.Series:
     """Return true for pairs at a length at which either side is only known as bounds."""
-    unsure = both.assign(x=both["cut_x"] | both["lost_x"], y=both["cut_y"] | both["lost_y"])
+    unsure = both.assign(x=both["cut_x"] | both["missing_x"], y=both["cut_y"] | both["missing_y"])
     return unsure.groupby("length")[["x", "y"]].transform("mean").max(axis=1) > bounds.CUT_SHARE

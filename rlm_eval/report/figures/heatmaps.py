@@ -256,22 +256,22 @@ def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return a line per field of the maps: its score or bounds, n, share of overflows."""
     keys = [*by, "length"]
     samples = summary.units(own, by)
-    unsure = samples["cut"] | samples["lost"]
-    # As `bounds.bounds`, of all fields at once: unsure scores counted wrong, and counted right.
+    # As `per_sample.score_bounds`, of all fields at once: unsure counted wrong, and counted right.
     marked = samples.assign(
-        low=samples["score"].where(~unsure, 0.0), high=samples["score"].where(~unsure, 1.0)
+        low=samples["least"].where(~samples["cut"], 0.0),
+        high=samples["most"].where(~samples["cut"], 1.0),
     )
     fields = marked.groupby(keys, sort=False).agg(
         n=("sample_id", "nunique"),
         accuracy=("score", "mean"),
         cut=("cut", "mean"),
-        lost=("lost", "any"),
+        missing=("missing", "any"),
         bound_low=("low", "mean"),
         bound_high=("high", "mean"),
     )
-    fields["as_bounds"] = (fields["cut"] > bounds.CUT_SHARE) | fields["lost"]
+    fields["as_bounds"] = (fields["cut"] > bounds.CUT_SHARE) | fields["missing"]
     over = own.assign(over=own["outcome"] == "context_overflow").groupby(keys)["over"].mean()
-    return fields.drop(columns=["cut", "lost"]).join(over).reset_index()
+    return fields.drop(columns=["cut", "missing"]).join(over).reset_index()
 
 
 def _field(line: Any, *, counts: bool = True) -> str:

@@ -1,8 +1,9 @@
 """Each claim "A against B" on the samples that both answered, and the sentence one may print.
 
-The p value is exact McNemar's over right and wrong answers; Holm adjusts it for all pairs of the
-run. Where questions share contexts the units are contexts, and a second p value (sign flips of
-whole clusters) is the one that may be generalised.
+The p value is exact McNemar's over right and wrong answers, or where a score is neither that of
+sign flips over the scores; Holm adjusts it for all pairs of the run. Where questions share contexts
+the units are contexts, and a second p value (sign flips of whole clusters) is the one that may be
+generalised.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.referee.evidence import Evidence
 from rlm_eval.report.tables import comparison
 from rlm_eval.stats import bounds as missing
-from rlm_eval.stats import paired, power
+from rlm_eval.stats import paired
 
 MOST = 60
 """Pairs above which only those with a direct arm, or the first arm, are tested."""
@@ -60,7 +61,7 @@ class Claim:
     only_b: int
     """Samples that B alone has right."""
     p: float
-    """Exact McNemar's, two-sided, over questions."""
+    """Two-sided, over questions: exact McNemar's, or sign flips where `graded`."""
     p_holm: float
     """After Holm over all pairs."""
     zero_a: int
@@ -78,7 +79,11 @@ class Claim:
     cut: float
     """Largest share of cut or suspected answers of a side."""
     could_turn: bool
-    """True where the missing pairs could change the verdict."""
+    """True where the missing scores could change the verdict."""
+    sign_open: bool
+    """True where they could turn the sign of the difference."""
+    graded: bool
+    """True where a score, a mean over repeats, is neither 0 nor 1."""
     sentence: str = ""
     """What may be printed."""
 
@@ -92,11 +97,12 @@ def claims(evidence: Evidence) -> list[Claim]:
             first = _firsts(own, evidence)
             pairs = [(a, b) for a, b in pairs if a in first or b in first]
         for a, b in pairs:
-            row = comparison.whole(own[own["series"] == a], own[own["series"] == b])
+            sides = own[own["series"] == a], own[own["series"] == b]
+            row = _tested(*sides)
             if row is not None:
-                only = _discordant(own[own["score"].notna()], a, b)
                 zero = _discordant(own, a, b)
-                found.append({"task": str(task), "a": a, "b": b, "only": only, "zero": zero} | row)
+                row |= {"task": str(task), "a": a, "b": b, "zero": zero}
+                found.append(row | _with_missing(row, *sides))
     return _with_holm(found)
 
 
@@ -147,18 +153,78 @@ def _discordant(own: pd.DataFrame, a: str, b: str) -> tuple[int, int]:
     return int((both[a] & ~both[b]).sum()), int((both[b] & ~both[a]).sum())
 
 
+def _tested(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any] | None:
+    """Compare the records of two series; `None` if no pair has both scores.
+
+    Adds to `comparison.whole`: `only` (`_discordant`), `exact` (p over questions) and `over` (p
+    over contexts; NaN where every question has its own).
+    """
+    row = comparison.whole(one, other)
+    if row is None:
+        return None
+    both = pd.concat([one, other])
+    names = (str(side["series"].iloc[0]) for side in (one, other))
+    only = _discordant(both[both["score"].notna()], *names)
+    shared = row["clusters"] < row["n"]
+    p = paired.mcnemar(*only)[0]
+    if row["graded"]:  # counts of right answers say nothing of the means that the claim is about
+        sides = (side.assign(cluster=side["sample_id"]) for side in (one, other))
+        alone = comparison.whole(*sides) if shared else row
+        p = row["p"] if alone is None else alone["p"]
+    return row | {"only": only, "exact": p, "over": row["p"] if shared else math.nan}
+
+
+def _with_missing(row: dict[str, Any], one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+    """The decisive p with every missing score against the difference, and in its favour."""
+    if not row["missing"]:
+        return {"sign_open": False, "p_worst": _decisive(row), "p_best": _decisive(row)}
+    ends = []
+    for of_one, of_other in ((0.0, 1.0), (1.0, 0.0)):
+        filled = (
+            side.assign(score=side["score"].fillna(score))
+            for side, score in ((one, of_one), (other, of_other))
+        )
+        ends.append(_tested(*filled) or row)
+    low, high = ends
+    against, favour = (high, low) if row["difference"] < 0 else (low, high)
+    turned = against["difference"] * row["difference"] <= 0
+    return {
+        "sign_open": turned or favour["difference"] * row["difference"] <= 0,
+        "p_worst": 1.0 if turned else _decisive(against),
+        "p_best": min(_decisive(favour), _decisive(against) if turned else 1.0),
+    }
+
+
+def _decisive(row: dict[str, Any]) -> float:
+    """P over contexts, where questions share them; else over questions."""
+    return float(row["exact"] if math.isnan(row["over"]) else row["over"])
+
+
 def _with_holm(rows: Sequence[dict[str, Any]]) -> list[Claim]:
-    exact = [paired.mcnemar(*row["only"])[0] for row in rows]
-    over = [row["p"] if row["clusters"] < row["n"] else math.nan for row in rows]
-    exact_holm = paired.holm(exact)
-    over_holm = paired.holm([1.0 if math.isnan(p) else p for p in over])
+    exact = [row["exact"] for row in rows]
+    over = [row["over"] for row in rows]
+    known = [1.0 if math.isnan(p) else p for p in over]
+    exact_holm, over_holm = paired.holm(exact), paired.holm(known)
+    turned = {
+        end: [
+            of_exact if math.isnan(q) else of_over
+            for q, of_exact, of_over in zip(
+                over,
+                paired.holm_instead(exact, [row[end] for row in rows]),
+                paired.holm_instead(known, [row[end] for row in rows]),
+                strict=True,
+            )
+        ]
+        for end in ("p_worst", "p_best")
+    }
     level = LEVEL / max(1, len(rows))
     made = []
-    for row, p, p_holm, q, q_holm in zip(rows, exact, exact_holm, over, over_holm, strict=True):
+    for at, (row, p, p_holm, q, q_holm) in enumerate(
+        zip(rows, exact, exact_holm, over, over_holm, strict=True)
+    ):
         discordant = row["wins"] + row["losses"]
-        se = None if row["se"] is None or pd.isna(row["se"]) else row["se"]
-        shown = paired.detectable(row["n"], row["clusters"], discordant, se, level)
-        few = se is not None and power.too_few_clusters(row["clusters"], level)
+        seen = (p_holm if math.isnan(q) else q_holm) < LEVEL
+        open_ = turned["p_worst"][at] >= LEVEL if seen else turned["p_best"][at] < LEVEL
         claim = Claim(
             task=row["task"],
             a=row["a"],
@@ -180,10 +246,12 @@ def _with_holm(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             zero_b=row["zero"][1],
             p_clusters=q,
             p_clusters_holm=math.nan if math.isnan(q) else q_holm,
-            detectable=math.nan if few else shown,
+            detectable=paired.detectable(row["n"], row["clusters"], discordant, row["se"], level),
             missing=row["missing"],
             cut=row["cut"],
-            could_turn=_could_turn(row),
+            could_turn=bool(row["sign_open"] or open_),
+            sign_open=bool(row["sign_open"]),
+            graded=row["graded"],
         )
         made.append(Claim(**{**_fields(claim), "sentence": sentence(claim, len(rows))}))
     return made
@@ -191,14 +259,6 @@ def _with_holm(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 
 def _fields(claim: Claim) -> dict[str, Any]:
     return {name: getattr(claim, name) for name in claim.__dataclass_fields__}
-
-
-def _could_turn(row: dict[str, Any]) -> bool:
-    """True where missing pairs, as right or wrong, could turn the sign of the difference."""
-    if not row["missing"]:
-        return False
-    low, high = float(row["worst_low"]), float(row["worst_high"])
-    return low * float(row["difference"]) <= 0 or high * float(row["difference"]) <= 0
 
 
 def sentence(claim: Claim, family: int) -> str:
@@ -210,13 +270,17 @@ def sentence(claim: Claim, family: int) -> str:
             "cut, or are suspected to be, so that its score is known as bounds."
         )
     if claim.could_turn:
+        what = "the sign of the difference is open"
+        if not claim.sign_open:
+            what = "it is open whether a difference is shown"
         return (
             f"{who} cannot be compared {place}: {claim.missing} pairs lack a score, and with them "
-            "the sign of the difference is open."
+            f"{what}."
         )
     means = f"{100 * claim.mean_a:.1f} against {100 * claim.mean_b:.1f} %"
     size = f"{claim.n} questions in {claim.clusters} contexts"
-    counted = f"exact McNemar {claim.only_a}:{claim.only_b}, {_p(claim)}"
+    test = "sign flips" if claim.graded else f"exact McNemar {claim.only_a}:{claim.only_b}"
+    counted = f"{test}, {_p(claim)}"
     if claim.clusters == 1 and claim.n > 1:
         return (
             f"On {claim.n} questions about one context of {claim.task}, {claim.a} and {claim.b} "

@@ -191,18 +191,19 @@ def _numbers(claim: Claim) -> str:
         else f"n shows {100 * claim.detectable:.0f} pp or more"
     )
     lost = f", {claim.missing} pairs lack a score" if claim.missing else ""
-    as_wrong = (
-        f"; a missing score counted as wrong: {claim.zero_a}:{claim.zero_b}, exact p = "
-        f"{wording.probability(paired.mcnemar(claim.zero_a, claim.zero_b)[0])}"
-        if claim.missing
-        else ""
-    )
+    as_wrong = ""
+    if claim.missing:
+        as_wrong = f"; a missing score counted as wrong: {claim.zero_a}:{claim.zero_b}"
+        if not claim.graded:
+            exact = paired.mcnemar(claim.zero_a, claim.zero_b)[0]
+            as_wrong += f", exact p = {wording.probability(exact)}"
+    test = "; sign flips p" if claim.graded else ", exact p"
     return (
         f"{claim.task}: {claim.a} against {claim.b}: {100 * claim.mean_a:.1f} - "
         f"{100 * claim.mean_b:.1f} = {100 * claim.difference:+.1f} pp [{100 * claim.low:+.1f}, "
         f"{100 * claim.high:+.1f}]{given}, n = {claim.n} in "
         f"{wording.several(claim.clusters, 'context')}{lost}; "
-        f"right on one side alone {claim.only_a}:{claim.only_b}, exact p = "
+        f"right on one side alone {claim.only_a}:{claim.only_b}{test} = "
         f"{wording.probability(claim.p)}, after Holm {wording.probability(claim.p_holm)}{over}"
         f"{as_wrong}; {shown}"
     )

@@ -25,7 +25,7 @@ RIGHT = 0.5
 _ENOUGH = 0.95
 """Share of a method's samples that its named budget covers: at its mean cost, half of the samples
 of a method with a steady cost would exceed it."""
-_UNSURE = {"cut off": "cut", "missing": "lost"}
+_UNSURE = {"cut off": "cut", "missing": "missing"}
 _WHO = ["method", "variant", "root", "sub"]
 _PAID = [
     "task_label", "length", "root", "sub", "series", "sample_id", "cluster", "score", "cost_cold",
@@ -58,7 +58,7 @@ def prompts(frame: pd.DataFrame) -> Table:
         for (task, length), own in places:
             line = {"task": task, "length": _length(length), "method": _who(who, frame)}
             seen = _spread(own)
-            shares = own.groupby("prompt")[["cut", "lost"]].mean().max()
+            shares = own.groupby("prompt")[["cut", "missing"]].mean().max()
             why = [word for word, name in _UNSURE.items() if shares[name] > bounds.CUT_SHARE]
             if seen is not None:
                 lines.append(line | _wordings(*seen) | {"why": why})
@@ -180,17 +180,16 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
 
 
 def _rows(part: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
-    """Return every scored repeat with its cost, and the samples without any scored repeat.
+    """Return every repeat with its score, cost and flags.
 
     `units` has the place's samples (`summary.units`). Series are named as in the table.
     """
     marked = part[["series", "sample_id", "cluster", "score", "spent"]].merge(
-        units[["series", "sample_id", "cut", "lost"]], on=["series", "sample_id"]
+        units[["series", "sample_id", "cut"]], on=["series", "sample_id"]
     )
-    known = marked[marked["score"].notna() | marked["lost"]]
     names = part["series"].drop_duplicates()
     short = dict(zip(names, _without_models(names), strict=True))
-    return known.assign(series=known["series"].map(short))
+    return marked.assign(series=marked["series"].map(short), lost=marked["score"].isna())
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ class _Spent:
     cut: np.ndarray[Any, Any]
     """True if the sample was truncated, in this repeat or another."""
     lost: np.ndarray[Any, Any]
-    """True if no repeat of the sample has a score."""
+    """True if the repeat has no score."""
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> _Spent:
@@ -218,7 +217,7 @@ class _Spent:
 
     def within(self, budget: float) -> str:
         """Return the score if each sample may cost `budget`, repeats averaged; or its bounds."""
-        # A sample without a result has an unknown cost.
+        # A repeat without a result has an unknown cost.
         paid = self.lost | (self.spent <= budget * (1 + 1e-9))
         cut = self._means(paid & self.cut) > 0  # over the budget it is wrong, whatever the answer
         if self.lost.any() or cut.mean() > bounds.CUT_SHARE:

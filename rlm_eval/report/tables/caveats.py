@@ -118,10 +118,12 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{len(cut)} of {len(table)} cells had more than 5 % of samples cut off by an output "
             f"cap or a limit{suspected}. Their scores are bounds and are not compared."
         )
-    if lost := int(table["missing"].sum()):
+    lacking = table[table["missing"] > 0]
+    if lost := int(lacking["missing"].sum()):
+        some = "of a repeat or of all " if lacking["repeats"].max() > 1 else ""
         yield (
-            f"{lost} samples have no result (provider or judge errors, cut prompts, cancelled): "
-            "run the same command again to redo them. Scores of their cells are bounds."
+            f"{lost} samples have no result {some}(provider or judge errors, cut prompts, "
+            "cancelled): run the same command again to redo them. Scores of their cells are bounds."
         )
     if cut_prompts := int(table["server_cut_calls"].sum()):
         yield (
@@ -181,6 +183,9 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
     smallest = int(table["n"].min())
     if smallest < 100:
         shown = power.detectable_unpaired(smallest)
+        least = int(table["clusters"].min())
+        if least < smallest and power.too_few_clusters(least):  # samples are no units there
+            shown = 1.0
         unseen = f"unpaired differences under {100 * shown:.0f} pp mostly go unseen"
         yield (
             f"n is as small as {smallest} per cell: "

@@ -16,12 +16,14 @@ import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.report import names, series, summary, wording
+from rlm_eval.report.tables import published
 from rlm_eval.stats import bounds, paired, power
-from rlm_eval.stats.intervals import Interval, bootstrap_ratio, is_conditional, mean_interval
+from rlm_eval.stats.intervals import bootstrap_ratio, is_conditional
 
 _SELECTORS = ("series", "method", "variant", "root", "sub", "prompt", "run")
-_COMPARED = ("score", "cut", "lost", "cost", "refused", "cluster")
-_NO_VERDICT = "no verdict: more than 5 % cut off"
+_COMPARED = ("score", "cut", "lost", "missing", "least", "most", "cost", "refused", "cluster")
+WORDING = ["low_worst", "left_out", "graded", "free"]
+"""Columns that decide words alone: the data behind a figure lack them."""
 ALPHA = 0.05
 """Two-sided level of a family of comparisons."""
 
@@ -71,10 +73,12 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
     """Compare A and B on their common samples; `None` if no pair has both scores.
 
     Pairs with a `refused` prompt are excluded from the cost ratio: a refusal costs nothing.
-    `missing` pairs lack a score on a side; with them the difference is between `worst_low` and
-    `worst_high`. `given_low` to `given_high` is the interval conditional on few contexts
-    (`intervals.given_clusters`), else NaN; `p_worst` is the p value with the missing scores imputed
-    against the observed difference, `p_best` in its favour.
+    `missing` pairs lack a score on a side, of one repeat or of all; with them the difference is
+    between `worst_low` and `worst_high`, and the lower end of its interval is `low_worst`.
+    `left_out` pairs have no score at all on a side. `given_low` to `given_high` is the interval
+    conditional on few contexts (`intervals.given_clusters`), else NaN; `p_worst` is the p value
+    with the missing scores imputed against the observed difference, `p_best` in its favour.
+    `graded`: some score (a mean over repeats) is not 0 or 1.
     """
     # NumPy columns: a merge of two frames takes ten times as long, and a report may need hundreds.
     names = [side["sample_id"].to_numpy(dtype=object) for side in (left, right)]
@@ -94,7 +98,10 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
         row |= {"given_low": given.low, "given_high": given.high}
     row |= _with_missing(found, a, b)
     row["unpaired"] = len(left) + len(right) - 2 * len(known)
-    row["missing"] = int((~known).sum())
+    row["missing"] = int((a["missing"] | b["missing"]).sum())
+    row["left_out"] = int((~known).sum())
+    scores = np.concatenate([seen_a["score"], seen_b["score"]])
+    row["graded"] = not np.isin(scores, (0.0, 1.0)).all()
     row["cut"] = max(float(side["cut"].mean()) for side in (seen_a, seen_b))
     spent = ~(seen_a["refused"] | seen_b["refused"]).astype(bool)
     row["refused"] = int((~spent).sum())
@@ -107,21 +114,18 @@ def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:
 def _with_missing(
     found: paired.Comparison, a: dict[str, Column], b: dict[str, Column]
 ) -> dict[str, float]:
-    """See `_paired`. Every missing score is imputed as 0 and as 1, whichever is worse."""
-    if not (a["lost"] | b["lost"]).any():
+    """See `_paired`. Every missing repeat is imputed as 0 and as 1, whichever is worse."""
+    if not (a["missing"] | b["missing"]).any():
         ends = {"worst_low": found.difference, "worst_high": found.difference}
-        return ends | {"p_worst": found.p, "p_best": found.p}
-
-    def filled(of_a: float, of_b: float) -> paired.Comparison:
-        one = np.where(a["lost"], of_a, a["score"])
-        return paired.compare(one, np.where(b["lost"], of_b, b["score"]), a["cluster"])
-
-    low, high = filled(0.0, 1.0), filled(1.0, 0.0)
+        return ends | {"low_worst": found.low, "p_worst": found.p, "p_best": found.p}
+    low = paired.compare(a["least"], b["most"], a["cluster"])
+    high = paired.compare(a["most"], b["least"], a["cluster"])
     against, favour = (high, low) if found.difference < 0 else (low, high)
     turned = against.difference * found.difference <= 0
     return {
         "worst_low": low.difference,
         "worst_high": high.difference,
+        "low_worst": min(found.low, low.low, high.low),
         "p_worst": 1.0 if turned else against.p,
         "p_best": min(favour.p, against.p if turned else 1.0),
     }
@@ -156,10 +160,15 @@ def _groups(frame: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]
 
 
 def _cost_ratio(a: Column, b: Column, clusters: Column) -> dict[str, float]:
-    if np.isnan(a).any() or np.isnan(b).any() or not b.sum() or not a.sum():
-        return {"cost_ratio": math.nan, "cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
+    """Return A / B with its interval; NaN where a cost is unknown, or 0 on a side (`free`)."""
+    known = not (np.isnan(a).any() or np.isnan(b).any())
+    free = {"free": known and not (a.sum() and b.sum())}
+    if not known or free["free"]:
+        ends = {"cost_ratio_low": math.nan, "cost_ratio_high": math.nan}
+        return {"cost_ratio": math.nan} | ends | free
     low, high = bootstrap_ratio(a, b, clusters, draws=500, method="percentile")
-    return {"cost_ratio": a.sum() / b.sum(), "cost_ratio_low": low, "cost_ratio_high": high}
+    ends = {"cost_ratio_low": low, "cost_ratio_high": high}
+    return {"cost_ratio": a.sum() / b.sum()} | ends | free
 
 
 def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
@@ -180,7 +189,7 @@ def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
             r["n"],
             r["clusters"],
             r["wins"] + r["losses"],
-            None if pd.isna(r["se"]) else r["se"],
+            r["se"],
             level,
         )
         for r in rows.to_dict("records")
@@ -199,14 +208,12 @@ def with_holm(rows: pd.DataFrame, not_run: int = 0) -> pd.DataFrame:
 
 def _holm_of(rows: pd.DataFrame, column: str, not_run: int) -> Column:
     """Return Holm-adjusted p values, with each row's p in turn replaced by its `column`."""
-    family = [*rows["p"], *[1.0] * not_run]
-    found = [paired.holm([*family[:i], p, *family[i + 1 :]])[i] for i, p in enumerate(rows[column])]
-    return np.asarray(found)
+    return np.asarray(paired.holm_instead([*rows["p"], *[1.0] * not_run], list(rows[column])))
 
 
 def _verdict(row: dict[Any, Any]) -> str:
     if row["cut"] > bounds.CUT_SHARE:
-        return _NO_VERDICT
+        return published.CUT
     if row["could_turn"]:
         return (
             f"no verdict: {row['missing']} pairs lack a score; with them the difference is between "
@@ -214,8 +221,11 @@ def _verdict(row: dict[Any, Any]) -> str:
         )
     if row["shown"]:
         return "A higher" if row["difference"] > 0 else "A lower"
-    if not pd.isna(row["se"]) and power.too_few_clusters(row["clusters"], row["level"]):
-        return f"not shown to differ; {row['clusters']} clusters are too few to show any difference"
+    # Whole clusters are flipped where samples share them, and for graded scores (`se`).
+    flipped = row["clusters"] < row["n"] or not pd.isna(row["se"])
+    if flipped and power.too_few_clusters(row["clusters"], row["level"]):
+        few = "1 cluster is" if row["clusters"] == 1 else f"{row['clusters']} clusters are"
+        return f"not shown to differ; {few} too few to show any difference"
     if math.isnan(row["detectable"]):
         return f"not shown to differ; {row['n']} pairs would seldom show it if they did"
     return (
@@ -240,13 +250,14 @@ def compare_text(
     `44%`). `margin` requests a non-inferiority test (0.05 = 5 pp). The `manifests` name the series
     as in the report.
 
-    Raises `RlmEvalError` for a name that matches nothing, listing near names.
+    Raises `RlmEvalError` for a name that matches nothing, listing near names, and for sides
+    without a scored sample.
     """
     frame = summary.prepare(records, manifests)
-    published = _number(b)
+    value = published.number(b)
     left = select(frame, a)
-    if published is not None:
-        return "\n".join([*_status(frame), *_published(left, published)])
+    if value is not None:
+        return "\n".join([*_status(frame), *published.lines(left, a, value)])
     right = select(frame, b)
     if left.index.equals(right.index):
         raise RlmEvalError(f"{a!r} and {b!r} select the same results; name two different sides")
@@ -272,11 +283,13 @@ def _status(frame: pd.DataFrame) -> list[str]:
 
 def _left_out(row: dict[Any, Any]) -> str:
     parts = [
-        f"{row['missing']} pairs without both scores" if row["missing"] else "",
+        f"{row['left_out']} pairs without both scores" if row["left_out"] else "",
         f"{row['unpaired']} samples that one side did not run" if row["unpaired"] else "",
     ]
     told = ", ".join(filter(None, parts))
-    return f" ({told} left out)" if told else ""
+    partly = row["missing"] - row["left_out"]
+    lacking = f"; {partly} lack the score of a repeat" if partly else ""
+    return (f" ({told} left out)" if told else "") + lacking
 
 
 def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
@@ -301,63 +314,31 @@ def lines(row: dict[Any, Any], margin: float | None) -> list[str]:
             f"{100 * row['given_high']:+.1f}], over questions; not valid for other contexts"
         )
     if margin is not None:
-        shown = row["comparable"] and paired.non_inferior(row["low"], margin)
-        word = "shown" if shown else "not shown"
+        word = "shown" if at_most_below(row, margin) else "not shown"
         told.append(f"  A is at most {100 * margin:g} pp below B: {word}")
     return [*told, f"  {_cost_words(row)}"]
+
+
+def at_most_below(row: dict[Any, Any], margin: float) -> bool:
+    """Return true where a row of `with_holm` shows that A is at most `margin` (0 to 1) below B.
+
+    Missing scores count against it: the lower end of the interval is the lowest that they allow.
+    """
+    return bool(row["comparable"]) and paired.non_inferior(row["low_worst"], margin)
 
 
 def _cost_words(row: dict[Any, Any]) -> str:
     if row["refused"] == row["n"]:
         return "cost ratio: none (every pair has a prompt that was refused as too long)"
+    if row["free"]:
+        return "cost ratio: none (a side cost nothing)"
     if math.isnan(row["cost_ratio"]):
         return "cost ratio: unknown (a price is missing)"
-    ends = f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
+    ends = "(no interval: 1 cluster)"
+    if not math.isnan(row["cost_ratio_low"]):
+        ends = f"[{row['cost_ratio_low']:.2f}, {row['cost_ratio_high']:.2f}]"
     left_out = f", {row['refused']} pairs with a refused prompt left out" if row["refused"] else ""
     return f"cost A / B: {row['cost_ratio']:.2f} {ends}{left_out}"
-
-
-def _published(frame: pd.DataFrame, published: float) -> list[str]:
-    lines = [f"published: {100 * published:.1f} % (its own uncertainty is not known)"]
-    for (task, length), part in _groups(frame):
-        samples = summary.units(part)
-        scored = samples[~samples["lost"]]
-        found = mean_interval(scored["score"], scored["cluster"])
-        verdict = paired.against_published(found.estimate, found.low, found.high, published)
-        if samples["cut"].mean() > bounds.CUT_SHARE:
-            verdict = _NO_VERDICT
-        elif lost := int(samples["lost"].sum()):
-            ends = [_filled(samples, score) for score in (0.0, 1.0)]
-            low, high = (end.estimate for end in ends)
-            same = {
-                paired.against_published(end.estimate, end.low, end.high, published) for end in ends
-            }
-            if same != {verdict}:
-                verdict = (
-                    f"no verdict: {lost} samples have no score; with them between "
-                    f"{100 * low:.1f} and {100 * high:.1f} %"
-                )
-        lines.append(
-            f"{task} at {wording.tokens_label(length)}: {100 * found.estimate:.1f} % "
-            f"[{100 * found.low:.1f}, {100 * found.high:.1f}], n = {found.n}, {found.method}: "
-            f"{verdict}"
-        )
-    return lines
-
-
-def _filled(samples: pd.DataFrame, score: float) -> Interval:
-    """Return the mean with every missing score imputed as `score`."""
-    return mean_interval(samples["score"].fillna(score), samples["cluster"])
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text.strip().rstrip("%")) / (100 if "%" in text else 1)
-    except ValueError:
-        return None
-    if not 0 <= value <= 1:
-        raise RlmEvalError(f"{text}: a published score is given as 0.44 or 44%")
-    return value
 
 
 def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, summary, wording
 from rlm_eval.report.tables.table import Table
-from rlm_eval.stats import bounds
 from rlm_eval.stats.intervals import FEW_CLUSTERS, mean_interval
 
 _FIELDS = ("meta_kind", "meta_margin", "meta_close")
@@ -118,9 +117,8 @@ def _estimate(units: pd.DataFrame) -> tuple[float | None, float | None, float | 
     """Return (mean, low, high) in percent; no mean for bounds, no ends for few contexts."""
     if units.empty:
         return None, None, None
-    open_ = units["cut"] | units["lost"]
-    if units["cut"].mean() > bounds.CUT_SHARE or units["lost"].any():
-        low, high = bounds.bounds(units["score"], open_)
+    if per_sample.is_bounds(units):
+        low, high = per_sample.score_bounds(units)
         return None, _percent(low), _percent(high)
     found = mean_interval(units["score"], units["cluster"])
     if found.clusters < FEW_CLUSTERS:
