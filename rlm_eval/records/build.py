@@ -67,7 +67,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
             "truncated or deleted; restore it, or run the same command again"
         )
     if done is not None:
-        found = _requested(folder, done, found)
+        found = _asked_for(folder, done, found)
     made = [make(line, attempt) for line, attempt in found]
     for row in made:
         if not _is_score(row["score"]) and not row["imported"]:
@@ -79,7 +79,7 @@ def rows(folder: Path, known: Sequence[Mapping[str, Any]] | None = None) -> list
     return made
 
 
-def _requested(
+def _asked_for(
     folder: Path, done: Done, found: Sequence[tuple[dict[str, Any], RolloutResult]]
 ) -> list[tuple[dict[str, Any], RolloutResult]]:
     """Leave out what an interrupted run of a larger n has left; see `Done.requested`."""
