@@ -11,7 +11,8 @@ One rule applies to every field of every class in a cell:
 A class's behaviour is versioned by `VERSION` (1 where absent); it is included from 2 on. Raise it
 when a method, a parser or a generator gives different results for the same configuration, and when
 the default of a field added later changes. Its key is `version`, or `VERSION` for a class with a
-field of that name, which would hide it. Scorers have separate versions
+field of that name, which would hide it. A class whose change concerns one mode alone states that
+mode's version in the property `mode_version`: cells of other modes stay. Scorers have separate versions
 (`core.types.Score.version`): a stored answer is rescored without a new model call.
 """
 
@@ -90,7 +91,8 @@ def _is_config(value: Any) -> bool:
 
 
 def _version(value: Any) -> int:
-    version: int = getattr(type(value), "VERSION", 1)
+    """A class whose change concerns one mode alone states that mode's version in `mode_version`."""
+    version: int = getattr(value, "mode_version", getattr(type(value), "VERSION", 1))
     return version
 
 

@@ -56,9 +56,7 @@ class Own:
     echo: bool = False
     """Print the value of a block's last expression, as an interactive interpreter does."""
 
-    VERSION: ClassVar[int] = 6
-    """3: more block forms, names restored, hints; 4, 5: yet more; 6: a FINAL tag is also read in
-    the reply after the last turn."""
+    VERSION: ClassVar[int] = 5  # 3: more block forms, names restored, hints; 4, 5: yet more
     history: ClassVar[tuple[str, ...]] = ("system", "user", "assistant", "user", "user")
     keeps_turn_prompt: ClassVar[bool] = True
     runs_all_blocks: ClassVar[bool] = False
@@ -109,6 +107,11 @@ class Own:
     def reads_last_tag(self) -> bool:
         """True in the mode whose prompt asks for tags: see `RlmProtocol`."""
         return self.answer_mode == "final_tags"
+
+    @property
+    def mode_version(self) -> int:
+        """6 in the mode `final_tags`: a tag is also read in the reply after the last turn."""
+        return self.VERSION + self.reads_last_tag
 
     @property
     def _sections(self) -> Mapping[str, str]:
