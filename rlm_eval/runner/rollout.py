@@ -7,7 +7,7 @@ cell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rlm_eval.config.builder import told
@@ -26,6 +26,7 @@ from rlm_eval.records.rescoring import checked_scores, readable, returned
 from rlm_eval.session.calls import WrongCall, unrepaired
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.session.session import Session
+from rlm_eval.storage.cell_store import RolloutResult
 from rlm_eval.tasks import JudgedTask, Task
 
 _JUDGEMENTS = 2
@@ -130,23 +131,26 @@ def _no_exit(plug_in: object, member: str) -> Iterator[None]:
         raise ConfigError(f"{where} tried to end the process: {told(error)}") from error
 
 
-def with_one_headline() -> Callable[..., Awaitable[tuple[Trajectory, tuple[Score, ...]]]]:
+def with_one_headline(
+    stored: Iterable[RolloutResult],
+) -> Callable[..., Awaitable[tuple[Trajectory, tuple[Score, ...]]]]:
     """Return `run_rollout` for the samples of one cell, whose first scorer must be the same.
 
-    The first score is the headline; under several scorers a cell's mean would mean nothing. Raises
-    `ConfigError`.
+    The first score is the headline; under several scorers a cell's mean would mean nothing.
+    `stored` are the cell's earlier results: a resume does not accept what the first try refused.
+    The function raises `ConfigError`.
     """
-    headlines: dict[str, str] = {}
+    known = dict.fromkeys(result.scores[0].scorer for result in stored if result.scores)
 
     async def run(
         task: Task, method: Method, sample: Sample, session: Session
     ) -> tuple[Trajectory, tuple[Score, ...]]:
         trajectory, scores = await run_rollout(task, method, sample, session)
-        for score in scores[:1]:
-            first = headlines.setdefault("first", score.scorer)
-            if score.scorer != first:
-                wanted = f"{first!r}, the first of other samples: a cell has one headline scorer"
-                raise ConfigError(returned(task, "score", score.scorer, wanted))
+        if scores and not known:
+            known[scores[0].scorer] = None
+        if scores and scores[0].scorer not in known:
+            wanted = f"{next(iter(known))!r}, as for other samples: a cell has one headline scorer"
+            raise ConfigError(returned(task, "score", scores[0].scorer, wanted))
         return trajectory, scores
 
     return run

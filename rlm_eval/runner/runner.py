@@ -309,7 +309,7 @@ class Runner:
             earlier = (await asyncio.to_thread(spent, store.folder)).budgeted
             budget.recount(int(earlier["tokens"]), earlier["cost"], int(earlier["calls"]))
         indexes = Indexes()
-        queue, rollout = iter(todo), with_one_headline()
+        queue, rollout = iter(todo), with_one_headline(store.attempts.values())
         full: list[str] = []
 
         async def work() -> None:
