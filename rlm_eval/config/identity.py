@@ -12,8 +12,8 @@ A class's behaviour is versioned by `VERSION` (1 where absent); it is included f
 when a method, a parser or a generator gives different results for the same configuration, and when
 the default of a field added later changes. Its key is `version`, or `VERSION` for a class with a
 field of that name, which would hide it. A class whose change concerns one mode alone states that
-mode's version in the property `mode_version`: cells of other modes stay. Scorers have separate versions
-(`core.types.Score.version`): a stored answer is rescored without a new model call.
+mode's version in the property `mode_version`: cells of other modes stay. Scorers have
+versions of their own (`core.types.Score.version`): a stored answer is rescored without a call.
 """
 
 from __future__ import annotations
