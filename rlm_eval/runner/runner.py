@@ -52,7 +52,7 @@ from rlm_eval.storage import cell_store, stale_code
 from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_logs import CellLogs, cell_logs
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, output_folder
-from rlm_eval.storage.done import covers
+from rlm_eval.storage.done import MARKER, covers
 from rlm_eval.storage.lease import Lease, NotTheWriter, holder_of
 from rlm_eval.storage.plan import plan
 from rlm_eval.storage.shards import recover, shard_facts
@@ -145,7 +145,7 @@ class Runner:
         todo = [
             model
             for cell in self.cells
-            if not self._is_done(cell) and holder_of(self._folder(cell)) is None
+            if not (self._folder(cell) / MARKER).exists() and holder_of(self._folder(cell)) is None
             for model in cell.models.values()
         ]
         for model in todo:  # check all keys first: a missing key must not cost another's request

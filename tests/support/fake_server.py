@@ -407,7 +407,7 @@ class FakeServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
         for number, event in enumerate(events):
-            if fault and fault.kind in ("reset", "stall") and number == len(events) // 2:
+            if fault and fault.kind in ("reset", "stall") and number == 1:  # within the text
                 await self._break(http, fault)
                 return response
             await response.write(event)
