@@ -81,7 +81,7 @@ def send(
         if not (todo := _unsent(run, todo)):
             print("another `submit` has submitted them meanwhile")
             return 0
-        for cell in todo:  # finished with a smaller n: servers wait for what has no marker
+        for cell in [] if plan_only else todo:  # done with a smaller n: servers wait for no marker
             (run / cell.folder / MARKER).unlink(missing_ok=True)
         first = []
         if served and (missing := serve_job.without_server(run, served)):
