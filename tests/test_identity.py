@@ -15,8 +15,11 @@ from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 from rlm_eval.config.identity import changed_defaults, identity, settings, versions_in
 from rlm_eval.core.errors import MissingDependency
+from rlm_eval.methods.rlm.own import Own
 
 ROOT = Path(__file__).parent.parent
+_SCRIPTED = ("model@root=scripted", "task=s_niah", "method=rlm")
+_TAGS = "method.protocol.answer_mode=final_tags"
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "cell_ids.json").read_text())
 
 
@@ -93,6 +96,16 @@ def test_what_a_class_does_is_its_version():
     assert identity(model(version=2)) != identity(model())
     assert identity(model(version=2), {"Model": 1}) == identity(model())
     assert versions_in({"a": [model(version=3)]}) == {"Model": 3}
+
+
+def test_the_version_of_one_mode_makes_no_cell_of_another_mode_new():
+    """Version 6 of `Own` concerns FINAL tags alone: published cells of the default mode stay."""
+    assert "mode_version" not in settings(Own())
+    assert (identity(Own())["version"], versions_in(Own())) == (5, {"Own": 5})
+    tags = Own(answer_mode="final_tags")
+    assert (identity(tags)["version"], versions_in(tags)) == (6, {"Own": 6})
+    (cell,) = [build_cell(config) for config in expand([*_SCRIPTED, _TAGS])]
+    assert cell.identity_under({**cell.versions, "Own": 5}) in cell.earlier_identities()
 
 
 def test_a_field_named_version_does_not_hide_the_class_version():

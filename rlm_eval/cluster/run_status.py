@@ -16,7 +16,7 @@ from rlm_eval.storage.budget_ledger import balance, planned
 from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import CellStore, folder_of, read_manifest
 from rlm_eval.storage.damage import read_mapping
-from rlm_eval.storage.done import Done
+from rlm_eval.storage.done import MARKER, Done
 from rlm_eval.storage.imported import about_import
 from rlm_eval.storage.lease import holder_of
 from rlm_eval.storage.plan import why_no_run
@@ -124,7 +124,7 @@ def state(folder: Path, job: str | None = None, queued: str | None = None) -> st
         finished = sum(not store.needs_run(who) for who in store.attempts)
         stored = len(store.attempts)
         counted = f"{finished} of {total} samples  "
-    if (folder / "DONE").exists():
+    if (folder / MARKER).exists():
         done = Done.of(folder)
         if stored < (expected := done.results if done else 0):
             return (

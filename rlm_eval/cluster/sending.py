@@ -81,8 +81,9 @@ def send(
         if not (todo := _unsent(run, todo)):
             print("another `submit` has submitted them meanwhile")
             return 0
-        for cell in [] if plan_only else todo:  # done with a smaller n: servers wait for no marker
-            (run / cell.folder / MARKER).unlink(missing_ok=True)
+        if not plan_only:  # done with a smaller n: a job of servers ends where all cells are done
+            for cell in todo:
+                (run / cell.folder / MARKER).unlink(missing_ok=True)
         first = []
         if served and (missing := serve_job.without_server(run, served)):
             first = [serve_job.write(run, todo, missing, holder, bind)]

@@ -34,8 +34,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     arguments = parser.parse_args(argv)
 
-    if not 0 <= arguments.min_score <= 1:  # before the records are rebuilt; false for NaN as well
-        parser.error(f"--min-score {arguments.min_score:g}: scores are between 0 and 1")
+    from rlm_eval.core.amounts import check_score
+
+    check_score(arguments.min_score, "--min-score")  # before the records are rebuilt
 
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.records.build import write_records

@@ -1,4 +1,4 @@
-"""Sums of amounts of which some are unknown, and the range of a margin."""
+"""Sums of amounts of which some are unknown, and ranges of scores that a user gives."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def check_margin(margin: float, where: str) -> None:
     """
     if not 0 < margin < 1:  # false for NaN as well
         raise ConfigError(f"{where} {margin:g}: give more than 0 and less than 1; 0.05 is 5 points")
+
+
+def check_score(score: float, where: str) -> None:
+    """Raise `ConfigError` unless a score is between 0 and 1."""
+    if not 0 <= score <= 1:  # false for NaN as well
+        raise ConfigError(f"{where} {score:g}: scores are between 0 and 1")

@@ -171,14 +171,14 @@ def export(
 
     Raises `RlmEvalError` for another kind, and for a `min_score` outside 0 to 1.
     """
+    from rlm_eval.core.amounts import check_score
     from rlm_eval.core.errors import RlmEvalError
     from rlm_eval.records.union import distinct
     from rlm_eval.report.exports.files import KINDS
 
     if kind not in KINDS:
         raise RlmEvalError(f"export {kind}: choose one of {', '.join(KINDS)}")
-    if not 0 <= min_score <= 1:  # false for NaN as well
-        raise RlmEvalError(f"--min-score {min_score:g}: scores are between 0 and 1")
+    check_score(min_score, "--min-score")
     write = KINDS[kind]
     runs = distinct(run_dirs)
     return write(runs, Path(out), context_of=context_of, min_score=min_score, sub_calls=sub_calls)

@@ -27,7 +27,6 @@ KEYS = [*series.PLACE, *series.SERIES]
 """Key columns of a table line; rows that agree in these are repeats or samples of one cell."""
 
 series_order = series.in_order
-units = per_sample.units
 _LARGE = 20_000
 """Records from which other processes help: fewer are done before a process has started."""
 _PARTS = 8
@@ -202,7 +201,7 @@ class _Lines:
         Grouped by whole numbers, and once for all lines: ten text columns a line take far longer.
         """
         frame, number, keys = self._frame, self.numbers, list(self.keys)
-        samples = dict(iter(units(frame, keys).groupby(keys, sort=False)))
+        samples = dict(iter(per_sample.units(frame, keys).groupby(keys, sort=False)))
         paid = ~frame["refused"].to_numpy(dtype=bool)
         amounts = list(_SPREAD.values())
         spreads = _by_line(

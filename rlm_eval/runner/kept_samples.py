@@ -16,7 +16,7 @@ from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.core.types import Context, Sample
 from rlm_eval.storage.cell_store import stored_sample
 from rlm_eval.storage.damage import read_mapping
-from rlm_eval.storage.done import covers
+from rlm_eval.storage.done import MARKER, covers
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.tasks import Task
 
@@ -73,11 +73,11 @@ def samples_of(cell: Cell, folder: Path) -> list[Sample]:
 def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:
     """Return the samples that the cell needs if all of them are done; else `None`."""
     whole = folder  # a shard's samples are those of the merged cell
-    if cell.shard is not None and (folder / "DONE").exists():
+    if cell.shard is not None and (folder / MARKER).exists():
         whole = folder.parents[2] / "cells" / cell.id
-    if not (whole / "DONE").exists():
+    if not (whole / MARKER).exists():
         return None
-    read_mapping(whole / "DONE", "delete it: the same command writes it again")
+    read_mapping(whole / MARKER, "delete it: the same command writes it again")
     if not covers(whole, cell.n, cell.epochs):
         return None
     found = sorted(stored_samples(whole, cell.task), key=lambda sample: sample.index)

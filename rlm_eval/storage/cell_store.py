@@ -138,7 +138,7 @@ class CellStore:
     since: dict[tuple[str, int], int] = field(default_factory=dict)
     """First trajectory that counts, where a redo set earlier ones aside."""
     redone: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Outcomes that this last redo named; empty for redos of earlier releases."""
+    """Outcomes that the last redo of a result named; empty for redos of earlier releases."""
     stale: int = 0
     """Results and scores ignored because their writer had lost the cell's lease."""
 
@@ -176,10 +176,10 @@ class CellStore:
             or done.number < self.since.get(who, 0)
         )
 
-    def invalidate(self, trajectories: JsonlLog, who: tuple[str, int], of: str = "") -> None:
+    def invalidate(self, trajectories: JsonlLog, who: tuple[str, int], of: str) -> None:
         """Mark a finished sample for a redo: its calls are made anew, its result stays on disk.
 
-        `of` names the outcomes that are run again.
+        `of` names the outcomes that the user's redo runs again.
         """
         first = self.attempts[who].number + 1
         trajectories.append({"redo": first, "sample": who[0], "epoch": who[1], "outcomes": of})

@@ -19,7 +19,7 @@ import pandas as pd
 from rlm_eval.config.builder import parse_length
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, summary, wording
 from rlm_eval.report.hooks import Additions
 from rlm_eval.report.tables import card, comparison, standard
 from rlm_eval.report.tables import published as beside
@@ -249,7 +249,7 @@ def _ours(part: pd.DataFrame, row: Published, own: Sequence[Place]) -> dict[str,
         return unknown | {"verdict": "none: not among the cells of this run"}
     if part.empty:
         return unknown | {"verdict": "none: not run yet"}
-    units = summary.units(part)
+    units = per_sample.units(part)
     found = beside.mean_of(units)
     ends = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.n else ""
     told = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlm_eval.report import per_sample, summary
+from rlm_eval.report import per_sample
 from rlm_eval.report.tables.standard import money
 from rlm_eval.report.tables.table import LETTERS, Table
 from rlm_eval.stats.intervals import mean_interval
@@ -116,7 +116,7 @@ def _ours(
         return {}, {}
     if part.empty:
         return {"ours": NOT_RUN}, {}
-    units = summary.units(part)
+    units = per_sample.units(part)
     scored = units[~units["lost"]]
     why = no_verdict(part, units, row, own)
     mark = notes.setdefault(why, LETTERS[len(notes) % len(LETTERS)]) if why else ""

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, summary, wording
 from rlm_eval.report.figures import (
     behaviour,
     contrasts,
@@ -124,7 +124,7 @@ def test_a_score_within_a_budget_is_printed_as_bounds_where_it_is_only_known_so(
 def test_what_was_cut_off_beyond_a_budget_is_wrong_within_it():
     frame = often_cut("truncated", 1.0, 9.0)
     rlm = frame[frame["method"] == "rlm"]
-    rows = ablations._rows(rlm.assign(spent=rlm["cost_cold"]), summary.units(rlm))
+    rows = ablations._rows(rlm.assign(spent=rlm["cost_cold"]), per_sample.units(rlm))
     spent = ablations._Spent.of(rows)
     assert spent.within(2.0).startswith("75.0 [")
     assert spent.within(9.0) == "75.0 to 100.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from rlm_eval.core.types import Role
 from rlm_eval.records.record import load_records
 from rlm_eval.report import power, report, summary, wording
 from rlm_eval.report.exports import files
-from rlm_eval.report.figures import contrasts, draw, style
+from rlm_eval.report.figures import contrasts, distributions, draw, style
 from rlm_eval.report.figures import files as files_of_figures
 from rlm_eval.report.figures import panels as figures
 from rlm_eval.report.tables import comparison, standard
@@ -85,6 +86,19 @@ def test_fonts_are_embedded_as_truetype(written: Path) -> None:
     pdf = (written / "figures" / "length_panels.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
+    assert set(re.findall(rb"/FontName /[A-Z]+\+([\w-]+)", pdf)) == {b"rlm_eval-Sans"}
+
+
+def test_letters_that_the_small_font_lacks_come_from_the_whole_one(tmp_path: Path) -> None:
+    frame, table = made(methods=("rag",), n=12)
+    frame["series"] = table["series"] = "поиск"
+    figure, data = distributions.quartiles(frame, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
+        files_of_figures.save(figure, tmp_path, "letters", "Letters", data)
+    pdf = (tmp_path / "letters.pdf").read_bytes()
+    fonts = set(re.findall(rb"/FontName /[A-Z]+\+([\w-]+)", pdf))
+    assert fonts == {b"rlm_eval-Sans", b"DejaVuSans"}
 
 
 def test_outcomes_come_before_scores() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, wording
 from rlm_eval.report.figures import panels, style
 from rlm_eval.report.figures.captions import counts_by_panel, inflight, one_size, shared_caption
 from rlm_eval.report.figures.panels import Plot
@@ -152,7 +152,7 @@ def crossover(frame: pd.DataFrame, table: pd.DataFrame) -> Plot:
     looks = style.looks(frame)
     baseline, *others = looks
     tasks = list(frame["task_label"].unique())
-    samples = summary.units(frame)
+    samples = per_sample.units(frame)
     found = {
         (task, name): _trend_of(samples[samples["task_label"] == task], name, baseline)
         for task in tasks

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rlm_eval.report import series, summary, wording
+from rlm_eval.report import per_sample, series, summary, wording
 from rlm_eval.report.figures import panels, style
 from rlm_eval.report.figures.captions import counts_by_panel, one_size, shared_caption
 from rlm_eval.report.figures.panels import Plot
@@ -226,8 +226,8 @@ def _by_length(
     across = style.width_for(columns) / columns - _LABELS
     letters = across / fields["length"].nunique() / _LETTER
     counts = all(len(_field(line)) <= letters for line in row_dicts(fields))
-    every = [part["n"] for _, part in groups]
-    size = "" if counts else f"{wording.counted(pd.concat(every))} per field"
+    shown = pd.concat([part["n"] for _, part in groups])
+    size = "" if counts else f"{wording.counted(shown)} per field"
     for axis, (key, part) in zip(axes, groups, strict=True):
         score = part.assign(shade=_shades(part)).set_index(["row", "length"])["shade"].unstack()
         lines = {(line["row"], line["length"]): line for line in row_dicts(part)}
@@ -255,7 +255,7 @@ def _by_length(
 def _fields(own: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return a line per field of the maps: its score or bounds, n, share of overflows."""
     keys = [*by, "length"]
-    samples = summary.units(own, by)
+    samples = per_sample.units(own, by)
     # As `per_sample.score_bounds`, of all fields at once: unsure counted wrong, and counted right.
     marked = samples.assign(
         low=samples["least"].where(~samples["cut"], 0.0),

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rlm_eval.records.baselines import COLUMNS as BASELINES
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, summary, wording
 from rlm_eval.report.referee import checks, numbers
 from rlm_eval.report.referee.claims import Claim, claims, untested
 from rlm_eval.report.referee.evidence import MISSING, Evidence, Finding
@@ -108,7 +108,7 @@ def _arms(evidence: Evidence) -> pd.DataFrame:
     for task, of_task in frame.groupby("task_label", sort=False):
         parts = sorted(of_task.groupby("series"), key=lambda pair: order[str(pair[0])])
         for series, own in parts:
-            units = summary.units(own)
+            units = per_sample.units(own)
             scored = units[~units["lost"]]
             cut = int(units["cut"].sum())
             rows.append(

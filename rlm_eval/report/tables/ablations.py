@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlm_eval.report import summary, wording
+from rlm_eval.report import per_sample, wording
 from rlm_eval.report.tables.standard import Table, money, one, percent
 from rlm_eval.stats import bounds
 from rlm_eval.stats.intervals import linked, mean_interval
@@ -51,7 +51,7 @@ def prompts(frame: pd.DataFrame) -> Table:
     found = []
     several = frame.groupby(_WHO, sort=False)["prompt"].transform("nunique") > 1
     for who, part in frame[several].groupby(_WHO, sort=False):
-        units = summary.units(part, ["prompt"])
+        units = per_sample.units(part, ["prompt"])
         places = list(units.groupby(["task_label", "length"], sort=True))
         if len(places) > 1:
             places.append((("all together", np.nan), units))
@@ -113,7 +113,7 @@ def budgets(frame: pd.DataFrame) -> Table:
     lines: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     several = len(set(frame["root"]) - {""}) > 1
-    units = dict(iter(summary.units(frame).groupby(["task_label", "length"])))
+    units = dict(iter(per_sample.units(frame).groupby(["task_label", "length"])))
     for task, length, root, part in _by_root(frame[_PAID]):
         spent, unit = _spent(part)
         if part["series"].nunique() < 2 or spent is None:
@@ -182,7 +182,7 @@ def _spent(part: pd.DataFrame) -> tuple[pd.Series | None, str]:
 def _rows(part: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
     """Return every repeat with its score, cost and flags.
 
-    `units` has the place's samples (`summary.units`). Series are named as in the table.
+    `units` has the place's samples (`per_sample.units`). Series are named as in the table.
     """
     marked = part[["series", "sample_id", "cluster", "score", "spent"]].merge(
         units[["series", "sample_id", "cut"]], on=["series", "sample_id"]

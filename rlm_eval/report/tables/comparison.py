@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
-from rlm_eval.report import names, series, summary, wording
+from rlm_eval.report import names, per_sample, series, summary, wording
 from rlm_eval.report.tables import published
 from rlm_eval.stats import bounds, paired, power
 from rlm_eval.stats.intervals import bootstrap_ratio, is_conditional
@@ -36,7 +36,7 @@ def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
     Columns: a, b, the fields of `paired.Comparison`, cost_ratio with interval, and the columns of
     `with_holm`.
     """
-    sides: Any = summary.units(frame).groupby("series", sort=False)
+    sides: Any = per_sample.units(frame).groupby("series", sort=False)
     samples = dict(iter(sides))
     rows = [
         row
@@ -50,13 +50,13 @@ def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def pairs(a: pd.DataFrame, b: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one comparison per task and length that both sides have."""
     names = [", ".join(summary.series_order(side)) for side in (a, b)]
-    return list(_by_place(names[0], summary.units(a), names[1], summary.units(b)))
+    return list(_by_place(names[0], per_sample.units(a), names[1], per_sample.units(b)))
 
 
 def _by_place(
     a: str, a_samples: pd.DataFrame, b: str, b_samples: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """Yield one comparison per task and length with samples on both sides (`summary.units`)."""
+    """Yield one comparison per task and length with samples on both sides (`per_sample.units`)."""
     others = dict(_groups(b_samples))
     for (task, length), left in _groups(a_samples):
         right = others.get((task, length))
@@ -66,7 +66,7 @@ def _by_place(
 
 def whole(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
     """Return one comparison over all common samples; `None` if there are none."""
-    return _paired(summary.units(a), summary.units(b))
+    return _paired(per_sample.units(a), per_sample.units(b))
 
 
 def _paired(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any] | None:

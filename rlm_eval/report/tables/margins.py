@@ -97,9 +97,9 @@ def _measured(cell: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame
     official = cell["score"].where(cell["scorer"] == "official")
     if "score_official" in cell:
         official = cell["score_official"].fillna(official)
-    yield _OFFICIAL, summary.units(cell.assign(score=official))
+    yield _OFFICIAL, per_sample.units(cell.assign(score=official))
     if name == "count" and "score_relative" in cell:
-        yield _RELATIVE, summary.units(cell.assign(score=cell["score_relative"]))
+        yield _RELATIVE, per_sample.units(cell.assign(score=cell["score_relative"]))
 
 
 def _numbers(cell: pd.DataFrame, name: str) -> dict[str, Any]:

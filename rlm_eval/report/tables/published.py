@@ -31,7 +31,7 @@ def number(text: str) -> float | None:
 
 
 def mean_of(samples: pd.DataFrame) -> Interval:
-    """Return the mean score of the samples (`summary.units`) that have one; NaN if none has."""
+    """Return the mean score of the samples (`units`) that have one; NaN if none has."""
     scored = samples[~samples["lost"]]
     return mean_interval(scored["score"], scored["cluster"])
 
@@ -39,8 +39,8 @@ def mean_of(samples: pd.DataFrame) -> Interval:
 def verdict(samples: pd.DataFrame, published: float, n: int | None = None) -> str:
     """Return in words how the samples' mean score compares with a published one.
 
-    `samples` are rows of `summary.units`; `published` is in [0, 1], `n` its sample size if stated.
-    A verdict is given only if no outcome of the missing scores could change it.
+    `samples` are rows of `units`; `published` is in [0, 1], `n` its sample size if it is stated. A
+    verdict is given only if no outcome of the missing scores could change it.
     """
     found = mean_of(samples)
     if not found.n:

@@ -67,7 +67,7 @@ def test_a_cost_is_unknown_where_that_of_a_repeat_is():
 def test_samples_with_all_their_repeats_have_the_mean_itself():
     made = repeated(lost=lambda epoch, _: epoch > 9)
     made["score"] = [0.1 * (i % 7) for i in range(len(made))]
-    samples = summary.units(summary.prepare(made))
+    samples = per_sample.units(summary.prepare(made))
     assert not samples[["missing", "lost"]].any(axis=None)
     assert samples["least"].equals(samples["score"])
     assert samples["most"].equals(samples["score"])
