@@ -13,11 +13,13 @@ import pytest
 from runs import ROOT, cells_of, overrides, records, run_here
 
 from rlm_eval.cluster import serve_job, serving
+from rlm_eval.cluster.jobs import Cluster, write_jobs
 from rlm_eval.core.errors import ConfigError, EndpointGone, EndpointUnusable, RlmEvalError
 from rlm_eval.models import EndpointInfo
 from rlm_eval.models.servers import registry
 from rlm_eval.models.servers.managed import LOGS
 from rlm_eval.models.servers.registry import Registration, Registry, Shared
+from rlm_eval.storage.plan import plan
 
 
 def shared(folder, patience_s=5.0):
@@ -109,6 +111,17 @@ def test_a_run_is_done_when_every_planned_cell_is(tmp_path):
         (tmp_path / folder / "DONE").touch()
     assert serving.is_done(tmp_path)
     assert not serving.runs_now(tmp_path)
+
+
+def test_a_run_is_not_done_where_a_job_wants_more_of_a_finished_cell(tmp_path):
+    (cell,) = cells_of(overrides(tmp_path, "http://x/v1", "n=2"))
+    plan(tmp_path, [cell])
+    (tmp_path / cell.folder).mkdir(parents=True)
+    (tmp_path / cell.folder / "DONE").write_text('{"samples": 2, "epochs": 1, "n": 2}')
+    write_jobs(tmp_path, [[cell]], Cluster())
+    assert serving.is_done(tmp_path)
+    write_jobs(tmp_path, [cells_of(overrides(tmp_path, "http://x/v1", "n=3"))], Cluster())
+    assert not serving.is_done(tmp_path)
 
 
 def test_the_nodes_address_is_used_only_where_it_is_one(monkeypatch):

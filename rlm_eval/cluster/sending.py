@@ -26,7 +26,7 @@ from rlm_eval.runner.execution import confirm, confirmed_above
 from rlm_eval.storage.budget_ledger import balance, check_left
 from rlm_eval.storage.cell_folders import check_cells
 from rlm_eval.storage.cell_store import output_folder
-from rlm_eval.storage.done import MARKER, covers
+from rlm_eval.storage.done import covers
 from rlm_eval.storage.lease import Lease, holder_of
 from rlm_eval.storage.plan import plan
 
@@ -81,9 +81,6 @@ def send(
         if not (todo := _unsent(run, todo)):
             print("another `submit` has submitted them meanwhile")
             return 0
-        if not plan_only:  # done with a smaller n: a job of servers ends where all cells are done
-            for cell in todo:
-                (run / cell.folder / MARKER).unlink(missing_ok=True)
         first = []
         if served and (missing := serve_job.without_server(run, served)):
             first = [serve_job.write(run, todo, missing, holder, bind)]

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.cluster.job_states import jobs_of
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import ConfigError, EndpointUnusable, RlmEvalError
 from rlm_eval.core.messages import say
@@ -24,6 +25,7 @@ from rlm_eval.models.servers import registry
 from rlm_eval.models.servers.managed import CELL, LOGS, LOOPBACK, Server, spawned
 from rlm_eval.models.servers.placement import PLACEMENT, Placement, key_of
 from rlm_eval.models.servers.registry import Registration
+from rlm_eval.storage.done import MARKER, covers
 from rlm_eval.storage.lease import holder_of
 from rlm_eval.storage.plan import planned
 
@@ -67,9 +69,22 @@ def served(cells: Sequence[Cell]) -> list[Any]:
 
 
 def is_done(run: Path) -> bool:
-    """Return whether every planned cell of the run is done; `False` without a plan."""
+    """Return whether every planned cell of the run is done; `False` without a plan.
+
+    A cell is done with the samples and repeats that the last job with this cell requested: one that
+    was finished with fewer keeps its marker until its job begins.
+    """
+    asked = {
+        name: (int(config["n"]), int(config["epochs"]))
+        for job in jobs_of(run)
+        for name, config in zip(job["cells"], job["configs"], strict=False)  # servers: no cell
+    }
     names = planned(run)
-    return bool(names) and all((_folder(run, name) / "DONE").exists() for name in names)
+    return bool(names) and all(
+        covers(folder, *asked[name]) if name in asked else (folder / MARKER).exists()
+        for name in names
+        for folder in [_folder(run, name)]
+    )
 
 
 def runs_now(run: Path) -> bool:

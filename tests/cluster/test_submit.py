@@ -120,6 +120,22 @@ def test_a_finished_cell_is_sent_again_where_more_is_asked_of_it(tmp_path, more,
     assert len(_unsent(run, [cell])) == count
 
 
+def test_a_submission_that_the_site_refuses_loses_no_finished_cell(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    given = ["debug=scripted", "sweep={}", "task=s_niah", "method=rlm", "length=1024",
+             f"results={tmp_path}", "name=test"]  # fmt: skip
+    assert run([*given, "n=2", "--no-report"]) == 0
+    tools = {"sbatch": "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1",
+             "squeue": "true", "srun": "true"}  # fmt: skip
+    for name, line in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(RlmEvalError, match="QOSMaxSubmitJobPerUserLimit"):
+        submit([*given, "n=4", "cluster=slurm", "--yes"])
+    assert "done  2 of 2 samples" in say(capsys, tmp_path)
+
+
 def test_an_unknown_outcome_names_the_known_ones():
     with pytest.raises(ConfigError, match="outcomes are all, ok, truncated"):
         run(["--redo", "outcome=truncted"])
